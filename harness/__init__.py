@@ -1,0 +1,1 @@
+"""Should we ship this fine-tune? The public names, nothing else."""

@@ -1,0 +1,380 @@
+"""The shapes that travel between rooms: frozen, plain, and the same in memory and in ``run.json``.
+
+Units stand in the field names. A value that could not be had is ``None`` beside a ``failure`` that
+says why; it is never a zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+Json: TypeAlias = object  # whatever json.loads gives; narrowed where it is used
+
+SCHEMA_VERSION = 1
+
+
+# --------------------------------------------------------------------------- rows and answers
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat. ``weight`` is OpenAI's: 0 keeps an assistant turn out of the loss."""
+
+    role: str
+    content: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One example: a conversation that ends with the assistant's reply, and its metadata.
+
+    ``where`` is ``file:line``, for messages to people. ``metadata`` holds every top-level key but
+    ``messages``.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    where: str = ""
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """The turns before the final assistant reply."""
+        return self.messages[:-1]
+
+    @property
+    def reference(self) -> str:
+        """The final assistant reply: what a good answer looks like."""
+        return self.messages[-1].content
+
+    @property
+    def question(self) -> str:
+        """The last user turn, or the empty string."""
+        return next((m.content for m in reversed(self.prompt) if m.role == "user"), "")
+
+    def text(self, key: str) -> str | None:
+        """Metadata ``key`` as text, or None where the row has none."""
+        value = self.metadata.get(key)
+        return None if value is None else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said to one row. ``failure`` is set, and ``text`` empty, when no answer came."""
+
+    row_id: str
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    latency_ms: float
+    finish: Literal["stop", "length", "failed"] = "stop"
+    failure: str | None = None
+
+
+class Kind(StrEnum):
+    """How the values of a score are distributed, which decides the interval."""
+
+    BINARY = "binary"  # 0 or 1
+    GRADED = "graded"  # anywhere in [0, 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The worth of one answer, in [0, 1], with its reason; ``value`` is None when it failed."""
+
+    value: float | None
+    reason: str = ""
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreVector:
+    """One score over the rows of one suite, in the suite's order. All tuples have one length.
+
+    ``groups`` holds each row's cluster (None: the row stands alone).
+    """
+
+    subject: str
+    score: str
+    kind: Kind
+    row_ids: tuple[str, ...]
+    values: tuple[float | None, ...]
+    groups: tuple[str | None, ...]
+    reasons: tuple[str, ...] = ()
+    advisory: bool = False
+
+
+# --------------------------------------------------------------------------- what scores mean
+class Outcome(StrEnum):
+    """What the evidence says of a claim."""
+
+    SHOWN = "shown"
+    REFUTED = "refuted"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Role(StrEnum):
+    """What a gate asserts."""
+
+    TARGET = "target"  # candidate > baseline
+    GUARD = "guard"  # candidate >= baseline - margin
+    THRESHOLD = "threshold"  # candidate against a plain number
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The paired difference candidate - baseline on the same rows, and what it says of one claim.
+
+    The claim is ``difference > bound`` (``bound`` is 0 for a target, -margin for a guard; against a
+    plain number the difference is taken from it). ``low`` and ``high`` are the two one-sided
+    ``1 - alpha`` limits (a two-sided 90% interval at the default). All differences are in score
+    units ([-1, 1]).
+    """
+
+    score: str
+    candidate: str
+    baseline: str
+    kind: Kind
+    n: int
+    candidate_mean: float | None
+    baseline_mean: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    bound: float
+    alpha: float
+    outcome: Outcome
+    method: str  # "Tango", "paired t", "cluster-robust t", "Wilson", "one-sample t", "none"
+    reason: str  # one sentence: why this outcome
+    discordant: int | None = None  # rows that differ, for binary scores
+    clusters: int | None = None
+    failures: int = 0  # rows left out because one side has no value
+    rows_needed: int | None = None  # to decide at 80% power if the observed difference is the true one
+    p_one_sided: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A comparison that a suite asserts.
+
+    ``state``: ``gated`` decides; ``measured`` is a smaller size; ``advisory`` rests on a judge that
+    was not admitted; ``missing`` was deselected or never reached, and has no comparison.
+    """
+
+    suite: str
+    test: str  # the test's id without its parameters
+    candidate: str
+    size: int | None
+    seed: int | None
+    role: Role
+    state: Literal["gated", "measured", "advisory", "missing"]
+    comparison: Comparison | None = None
+
+
+class Verdict(StrEnum):
+    """The decision for one candidate at one size."""
+
+    GO = "GO"
+    NO_GO = "NO-GO"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """GO, NO-GO or INCONCLUSIVE for one candidate at one size, with its reasons, strongest first."""
+
+    candidate: str
+    size: int | None
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A proportion with its two-sided 95% interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Whether a judge has earned its vote, measured on labels it was not calibrated on."""
+
+    judge: str
+    admitted: bool
+    kappa: Rate
+    tpr: Rate
+    tnr: Rate
+    threshold: float  # calibrated probability above which a reply counts as good
+    n_calibration: int
+    n_test: int
+    reasons: tuple[str, ...]  # which bars were missed; empty when admitted
+
+
+# --------------------------------------------------------------------------- what was run
+@dataclass(frozen=True, slots=True)
+class TrainingPoint:
+    """Loss and token accuracy (share of supervised tokens predicted right) at one moment."""
+
+    step: int
+    epoch: float
+    train_loss: float | None
+    train_token_accuracy: float | None
+    dev_loss: float | None
+    dev_loss_se: float | None
+    dev_token_accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How one adapter came to be. ``tokens`` are non-padding tokens of one epoch over all rows."""
+
+    fingerprint: str
+    rows: int
+    replay_rows: int
+    epochs: float
+    steps: int
+    tokens: int
+    supervised_tokens: int
+    seconds: float
+    tokens_per_second: float
+    points: tuple[TrainingPoint, ...]
+    overfitting: str | None  # a sentence, when development loss ended above its minimum
+    device: str
+    numerics: str
+    row_ids: tuple[str, ...]
+    versions: Mapping[str, str]
+    row_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One candidate at one size and seed, evaluated on one suite. ``scores`` has one tuple a score."""
+
+    candidate: str
+    size: int | None
+    seed: int | None
+    suite: str
+    answers: tuple[Answer, ...]
+    scores: Mapping[str, tuple[Score, ...]]
+    seconds: float
+    numerics: str
+    training: Training | None = None
+
+    @property
+    def label(self) -> str:
+        """``name`` or ``name@size``."""
+        return self.candidate if self.size is None else f"{self.candidate}@{self.size}"
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteRow:
+    """A held-out row as the report shows it."""
+
+    id: str
+    question: str
+    reference: str
+    slices: Mapping[str, str]
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreInfo:
+    """A score that a suite uses. ``admission`` is set for judges."""
+
+    name: str
+    kind: Kind
+    description: str
+    admission: Admission | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteInfo:
+    """A suite as it was run."""
+
+    name: str
+    heldout: str
+    heldout_digest: str
+    rows: tuple[SuiteRow, ...]
+    scores: tuple[ScoreInfo, ...]
+    slices: tuple[str, ...]
+    prompt_digest: str | None
+    uses: int = 1  # how often this held-out file has been used for a decision, this run included
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateInfo:
+    """A candidate as it was written, and where it stands in the order of cost."""
+
+    name: str
+    kind: str  # "prompted", "few-shot", "qlora", ...
+    rung: int
+    spec: Mapping[str, Json]
+    model: str
+    model_digest: str
+    baseline: str
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Dollars per million tokens, with where and when they were read. None: not known or not sold."""
+
+    model: str
+    input_usd_per_mtok: float
+    output_usd_per_mtok: float
+    training_usd_per_mtok: float | None
+    source: str
+    date: str | None  # ISO date; None where the source gives none
+
+
+@dataclass(frozen=True, slots=True)
+class Economics:
+    """What the candidate costs and saves, from token counts measured in this run.
+
+    ``break_even_days`` is None when it is never reached.
+    """
+
+    candidate: str
+    baseline: str
+    requests_per_day: float
+    horizon_days: float
+    baseline_prompt_tokens: float  # mean a request
+    baseline_completion_tokens: float
+    candidate_prompt_tokens: float
+    candidate_completion_tokens: float
+    n_requests_measured: int
+    training_usd: float
+    baseline_usd_per_day: float
+    candidate_usd_per_day: float
+    saving_usd_per_day: float
+    saving_usd_over_horizon: float  # training cost deducted
+    break_even_days: float | None
+    baseline_price: Price
+    candidate_price: Price
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """Everything one run did and saw; the reports show nothing that does not stand here."""
+
+    id: str
+    created: str  # ISO 8601, UTC
+    command: str
+    gate_policy: Literal["release", "regression"]
+    alpha: float
+    candidates: tuple[CandidateInfo, ...]
+    suites: tuple[SuiteInfo, ...]
+    trials: tuple[Trial, ...]
+    gates: tuple[Gate, ...]
+    decisions: tuple[Decision, ...]
+    economics: tuple[Economics, ...]
+    environment: Mapping[str, str]  # versions, machine
+    timings_s: Mapping[str, float]  # training, generation, scoring, total
+    notes: tuple[str, ...] = ()
+    schema: int = SCHEMA_VERSION
