@@ -1,0 +1,1 @@
+"""What can be tried: a prompt, examples in the prompt, and fine-tunes."""

@@ -1,0 +1,193 @@
+"""From a candidate and rows to a trained artifact on disk, once for the same content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.candidates.specs import Full, LoRA, Tuned
+from harness.candidates.tokens import Example, encode_rows
+from harness.candidates.trainer import TrainingCurve, overfitting, train
+from harness.data.fingerprints import fingerprint, rows_fingerprint
+from harness.errors import TrainingError
+from harness.models.chat import load_tokenizer
+from harness.models.device import DevicePlan
+from harness.models.local import LocalModel, load_base, make_head_input_contiguous
+from harness.models.progress import Progress
+from harness.models.quiet import quiet_transformers
+from harness.models.source import ModelSource, folder_digest
+from harness.records import Row, Training
+from harness.store.adapters import AdapterStore
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# raised when a change here makes the same inputs train another artifact
+RECIPE = 1
+SHAPING_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
+# fields that change what is asked of a trained model, not what is trained
+NOT_SHAPING = ("decoding", "train", "dev", "replay", "base", "trust_remote_code")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRows:
+    """What a fine-tune sees: its own rows, general rows mixed in, and rows it is only measured on."""
+
+    own: tuple[Row, ...]
+    replay: tuple[Row, ...] = ()
+    dev: tuple[Row, ...] = ()
+
+
+def training_fingerprint(
+    spec: Tuned, source_digest: str, rows: TrainingRows, seed: int, plan: DevicePlan
+) -> str:
+    """The name of the artifact that this training makes. Needs neither torch nor a model.
+
+    The development rows count: what they measured is kept beside the artifact.
+    """
+    shape = {k: v for k, v in spec.described().items() if k not in NOT_SHAPING}
+    return fingerprint(
+        {
+            "recipe": RECIPE,
+            "spec": shape,
+            "base": source_digest,
+            "rows": rows_fingerprint(rows.own),
+            "replay": rows_fingerprint(rows.replay),
+            "dev": rows_fingerprint(rows.dev),
+            "seed": seed,
+            "device": f"{plan.dtype} on {plan.device}, {plan.training_attention}",
+            "versions": shaping_versions(),
+        }
+    )
+
+
+def shaping_versions() -> dict[str, str]:
+    """Versions of the packages that shape a trained artifact."""
+    return {name: version(name) for name in SHAPING_PACKAGES}
+
+
+def finetune(
+    spec: Tuned,
+    source: ModelSource,
+    rows: TrainingRows,
+    seed: int,
+    plan: DevicePlan,
+    store: AdapterStore,
+    progress: Progress,
+) -> Training:
+    """Train, or find what was trained before. The artifact lies in ``store.folder(fingerprint)``."""
+    name = training_fingerprint(spec, source.digest, rows, seed, plan)
+
+    def build(folder: Path) -> Training:
+        tokenizer = load_tokenizer(source)
+        examples = encode_rows(tokenizer, (*rows.own, *rows.replay), spec.max_tokens)
+        dev = encode_rows(tokenizer, rows.dev, spec.max_tokens)
+        with progress.task(f"training {spec.kind} on {len(rows.own)} rows", unit="step") as bar:
+            _seed_everything(seed)
+            model = _trainable(spec, source, plan)
+            curve = train(model, tokenizer, spec, examples, dev, plan, seed, bar)
+        with quiet_transformers():
+            model.save_pretrained(folder)
+            if isinstance(spec, Full):
+                tokenizer.save_pretrained(folder)
+        return _record(spec, rows, name, examples, curve, plan)
+
+    return store.get_or_train(name, build)
+
+
+def load_tuned(
+    spec: Tuned, source: ModelSource, artifact: Path, plan: DevicePlan, store: AdapterStore
+) -> LocalModel:
+    """The artifact that ships, loaded as it would be served.
+
+    ``adapter``: the base as it was during training (nf4 for QLoRA) with the adapter on top, unmerged.
+    ``merged``: the adapter merged into the full-precision base and saved once; that folder is loaded.
+    """
+    if isinstance(spec, Full):
+        return LocalModel.load(replace(source, folder=artifact), plan)
+    if spec.ship == "adapter":
+        return LocalModel.load(source, plan, nf4=spec.nf4, adapter=artifact)
+    merged = store.merged(artifact, lambda folder: _merge(source, artifact, plan, folder))
+    return LocalModel.load(ModelSource(source.name, merged, folder_digest(merged)), plan)
+
+
+def _merge(source: ModelSource, artifact: Path, plan: DevicePlan, folder: Path) -> None:
+    from peft import PeftModel
+
+    base = load_base(source, plan, attention=plan.training_attention)
+    model = PeftModel.from_pretrained(base, str(artifact)).merge_and_unload()
+    with quiet_transformers():
+        model.save_pretrained(folder)
+        load_tokenizer(source).save_pretrained(folder)
+
+
+def _trainable(spec: Tuned, source: ModelSource, plan: DevicePlan) -> PreTrainedModel:
+    import torch
+
+    if isinstance(spec, Full):
+        model = load_base(source, replace(plan, dtype="float32"), attention=plan.training_attention)
+        model.requires_grad_(True)
+        return model
+    if not isinstance(spec, LoRA):
+        raise TrainingError(f"{type(spec).__name__} cannot be trained here.")
+    from peft import LoraConfig, get_peft_model
+
+    base = load_base(source, plan, attention=plan.training_attention, nf4=spec.nf4)
+    make_head_input_contiguous(base)
+    layers = base.config.num_hidden_layers
+    config = LoraConfig(
+        r=spec.r,
+        lora_alpha=spec.alpha,
+        lora_dropout=spec.dropout,
+        target_modules=list(spec.targets),
+        layers_to_transform=list(range(layers - spec.top_layers, layers)) if spec.top_layers else None,
+        task_type="CAUSAL_LM",
+    )
+    model = get_peft_model(base, config)
+    for module in model.modules():
+        if hasattr(module, "cast_input_dtype_enabled"):
+            # the loss runs under autocast; PEFT's own casts would lift every activation to float32
+            module.cast_input_dtype_enabled = False
+    assert all(p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
+    trainable: PreTrainedModel = model
+    return trainable
+
+
+def _seed_everything(seed: int) -> None:
+    from transformers import set_seed
+
+    set_seed(seed)
+
+
+def _record(
+    spec: Tuned,
+    rows: TrainingRows,
+    name: str,
+    examples: Sequence[Example],
+    curve: TrainingCurve,
+    plan: DevicePlan,
+) -> Training:
+    tokens = sum(len(e.input_ids) for e in examples)
+    precision = "nf4 base, double quantised" if spec.nf4 else f"{plan.dtype} base"
+    unpacked = ", unpacked once" if spec.nf4 and plan.device == "cpu" else ""
+    return Training(
+        fingerprint=name,
+        rows=len(rows.own),
+        replay_rows=len(rows.replay),
+        epochs=spec.epochs,
+        steps=curve.steps,
+        tokens=tokens,
+        supervised_tokens=sum(e.supervised for e in examples),
+        seconds=curve.seconds,
+        tokens_per_second=tokens * spec.epochs / curve.seconds,
+        points=curve.points,
+        overfitting=overfitting(curve.points),
+        device=plan.device,
+        numerics=f"{precision}{unpacked}; {plan.dtype} products, {plan.training_attention} attention",
+        row_ids=tuple(row.id for row in rows.own),
+        versions=shaping_versions(),
+        row_digest=rows_fingerprint(rows.own),
+    )

@@ -1,0 +1,172 @@
+"""Candidates as users write them: frozen, hashable, and complete.
+
+Everything that shapes a candidate's answers stands in its fields, so that a fingerprint of them is the
+name of what it produced. Paths are relative to the conftest that names them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar, Literal
+
+from harness.errors import UsageError
+from harness.models.protocol import Decoding
+from harness.records import Json
+
+ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One way to do the job."""
+
+    kind: ClassVar[str] = ""
+    rung: ClassVar[int] = 0  # the order of cost: prompt 0, few-shot 1, ..., fine-tune 4
+
+    decoding: Decoding = field(default_factory=Decoding)
+    trust_remote_code: bool = False
+
+    @property
+    def model_name(self) -> str:
+        """The model that answers (before any tuning)."""
+        raise NotImplementedError
+
+    def described(self) -> dict[str, Json]:
+        """The fields, for the record."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompted(Candidate):
+    """A model with the suite's full prompt."""
+
+    kind: ClassVar[str] = "prompted"
+    rung: ClassVar[int] = 0
+
+    model: str
+
+    @property
+    def model_name(self) -> str:
+        """See ``Candidate``."""
+        return self.model
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShot(Candidate):
+    """A model with the suite's full prompt and ``shots`` training rows as examples before the question.
+
+    The examples are the first ``shots`` of the nested order of the training rows, stratified like the
+    subsets that a fine-tune sees. A suite without a prompt is another task: it is asked without examples.
+    """
+
+    kind: ClassVar[str] = "few-shot"
+    rung: ClassVar[int] = 1
+
+    model: str
+    train: str
+    shots: int = 5
+    stratify: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.shots < 1:
+            raise UsageError(f"FewShot(shots={self.shots}): use at least 1, or Prompted for none.")
+
+    @property
+    def model_name(self) -> str:
+        """See ``Candidate``."""
+        return self.model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned(Candidate):
+    """What all fine-tunes share.
+
+    Args:
+        base: the model to tune: the built-in name, a Hugging Face id, a local folder or a GGUF file.
+        train: training rows (chat JSONL or prompt/completion).
+        dev: development rows, for the loss curves and the overfitting flag; never trained on.
+        replay: general rows mixed in against forgetting; added to every size, not counted in it.
+        stratify: metadata field whose proportions every subset keeps.
+        learning_rate: peak, reached after ``warmup`` (share of all steps), then a cosine to zero.
+        batch_rows: rows an optimiser step, over all devices.
+        max_tokens: longest row; a longer one is an error, never truncated.
+        dev_evaluations: how many times the development rows are measured, evenly spaced, the end included.
+        ship: the artifact that is evaluated and shipped.
+    """
+
+    rung: ClassVar[int] = 4
+
+    base: str
+    train: str
+    dev: str | None = None
+    replay: str | None = None
+    stratify: str | None = None
+    epochs: float = 3
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.0
+    batch_rows: int = 8
+    max_tokens: int = 2048
+    dev_evaluations: int = 3
+    ship: Literal["adapter", "merged"] = "adapter"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "learning_rate", "batch_rows", "max_tokens"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"{type(self).__name__}({name}={getattr(self, name)}): must be above 0.")
+        if self.ship not in ("adapter", "merged"):
+            raise UsageError(f"ship={self.ship!r}: use 'adapter' (base plus adapter) or 'merged'.")
+
+    @property
+    def model_name(self) -> str:
+        """See ``Candidate``."""
+        return self.base
+
+    @property
+    def nf4(self) -> bool:
+        """Whether the base is quantised to 4-bit NormalFloat."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRA(Tuned):
+    """Low-rank adapters (Hu et al. 2021) on a base in its working precision.
+
+    Args:
+        r: rank of every adapter.
+        alpha: scale; the adapter's output is multiplied by alpha / r.
+        dropout: on the adapter's input. 0 by default: it costs an eighth of the time on a CPU.
+        targets: names of the linear layers that get an adapter.
+        top_layers: adapt only the last so many transformer blocks (None: all). Nothing flows back below
+            them, which saves up to half of the backward pass.
+    """
+
+    kind: ClassVar[str] = "lora"
+
+    r: int = 16
+    alpha: float = 32
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ALL_LINEAR
+    top_layers: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class QLoRA(LoRA):
+    """LoRA on a base quantised to nf4 with double quantisation (Dettmers et al. 2023)."""
+
+    kind: ClassVar[str] = "qlora"
+
+    @property
+    def nf4(self) -> bool:
+        """See ``Tuned``."""
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full(Tuned):
+    """All weights are trained, in float32 with bfloat16 products; what ships is the whole model."""
+
+    kind: ClassVar[str] = "full"
+
+    learning_rate: float = 5e-5
+    ship: Literal["adapter", "merged"] = "merged"

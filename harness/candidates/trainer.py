@@ -1,0 +1,368 @@
+"""The training loop: TRL's SFTTrainer with a thinner loss, and what it measures on the way.
+
+What the thin loss changes, and why (CPU, SmolLM2-135M): only positions that carry a label reach the output
+head, as one contiguous matrix (a strided slice makes ``linear`` copy the whole vocabulary matrix once a
+row); the products run in bfloat16 under autocast while adapters stay float32. Where a model does
+something of its own after the head, or several devices share the work, TRL's own loss is used.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.candidates.tokens import Example
+from harness.models.progress import Bar
+from harness.records import TrainingPoint
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+
+    from harness.candidates.specs import Tuned
+    from harness.models.device import DevicePlan
+
+
+BLUR = 0.2  # share by which row lengths are blurred before batches are cut
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingCurve:
+    """What one training run measured. ``seconds`` leaves out the development evaluations."""
+
+    points: tuple[TrainingPoint, ...]
+    steps: int
+    seconds: float
+    evaluation_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Mean natural-log loss a supervised token, its standard error over rows, and token accuracy."""
+
+    mean: float
+    standard_error: float
+    token_accuracy: float
+    rows: int
+
+
+def train(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    spec: Tuned,
+    examples: Sequence[Example],
+    dev: Sequence[Example],
+    plan: DevicePlan,
+    seed: int,
+    bar: Bar,
+) -> TrainingCurve:
+    """Train ``model`` in place on ``examples`` and measure ``dev`` at evenly spaced steps.
+
+    Every parameter that requires a gradient is trained; the caller has chosen them.
+    """
+    import tempfile
+
+    import datasets
+
+    trainer_class = _trainer_class()
+    rows = datasets.Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples])
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = trainer_class(
+            model=model,
+            args=_arguments(spec, plan, seed, scratch),
+            train_dataset=rows,
+            processing_class=tokenizer,
+        )
+        _require_all_rows(trainer, examples)
+        observer = _observer_class()(trainer, spec, dev, plan, bar)
+        trainer.add_callback(observer)
+        began = time.perf_counter()
+        trainer.train()
+        seconds = time.perf_counter() - began
+    return TrainingCurve(
+        points=tuple(observer.points),
+        steps=int(trainer.state.global_step),
+        seconds=seconds - observer.evaluation_seconds,
+        evaluation_seconds=observer.evaluation_seconds,
+    )
+
+
+def _arguments(spec: Tuned, plan: DevicePlan, seed: int, scratch: str) -> object:
+    from trl import SFTConfig
+
+    return SFTConfig(
+        output_dir=scratch,
+        num_train_epochs=spec.epochs,
+        learning_rate=spec.learning_rate,
+        warmup_steps=spec.warmup,  # below 1 it is a share of all steps
+        weight_decay=spec.weight_decay,
+        lr_scheduler_type="cosine",
+        per_device_train_batch_size=spec.batch_rows,
+        optim="adamw_torch",
+        max_length=None,  # nothing is truncated: rows that are too long were refused
+        gradient_checkpointing=False,
+        use_cpu=plan.device == "cpu",
+        bf16=plan.device == "cuda" and plan.dtype == "bfloat16",
+        fp16=plan.device == "cuda" and plan.dtype == "float16",
+        seed=seed,
+        data_seed=seed,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=plan.device == "cuda",
+    )
+
+
+def _require_all_rows(trainer: object, examples: Sequence[Example]) -> None:
+    """TRL drops rows that it finds fully masked; here that would be a silent change of the experiment."""
+    from harness.errors import TrainingError
+
+    kept = trainer.train_dataset  # type: ignore[attr-defined]  # SFTTrainer, imported only when used
+    tokens = sum(len(ids) for ids in kept["input_ids"])
+    wanted = sum(len(e.input_ids) for e in examples)
+    if len(kept) != len(examples) or tokens != wanted:
+        raise TrainingError(
+            f"TRL kept {len(kept)} rows and {tokens} tokens of {len(examples)} rows and {wanted} tokens."
+        )
+
+
+def _trainer_class() -> type:
+    """The trainer, made here because importing TRL takes seconds."""
+    import torch
+    from trl import SFTTrainer
+
+    class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
+        """SFTTrainer whose loss touches only labelled positions."""
+
+        last_loss: float | None = None
+        last_accuracy: float | None = None
+        _thin: bool | None = None
+
+        def _get_train_sampler(self, train_dataset: object = None) -> torch.utils.data.Sampler[int]:
+            lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
+            return length_sampler(lengths, self._train_batch_size, self.args.seed)
+
+        def compute_loss(
+            self,
+            model: torch.nn.Module,
+            inputs: dict[str, torch.Tensor],
+            return_outputs: bool = False,
+            num_items_in_batch: torch.Tensor | int | None = None,
+        ) -> torch.Tensor:
+            """Sum of token losses over labelled positions, divided by the tokens of the whole step."""
+            if self._thin is None:
+                self._thin = self.accelerator.num_processes == 1 and self.args.n_gpu <= 1 and has_plain_head(model)
+            if not self._thin:
+                loss: torch.Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+                self.last_loss, self.last_accuracy = float(loss.detach()), None
+                return loss
+            total, correct, count = labelled_loss(model, inputs)
+            self.last_loss, self.last_accuracy = float(total.detach()) / count, correct / count
+            return total / (count if num_items_in_batch is None else num_items_in_batch)
+
+    return ThinTrainer
+
+
+def length_sampler(lengths: Sequence[int], batch_rows: int, seed: int) -> torch.utils.data.Sampler[int]:
+    """Row indices so that consecutive ``batch_rows`` have like lengths; the batches come in random order.
+
+    Every epoch draws anew: lengths are blurred by up to ``BLUR`` before they are sorted, so that a row meets
+    other rows each time. transformers' own length groups leave a third of a batch as padding at these sizes,
+    because they sort only within random groups of a few batches.
+    """
+    import torch
+
+    class LengthSampler(torch.utils.data.Sampler[int]):
+        def __init__(self) -> None:
+            self._random = torch.Generator().manual_seed(seed)
+
+        def __len__(self) -> int:
+            return len(lengths)
+
+        def __iter__(self) -> Iterator[int]:
+            blur = 1 + BLUR * (2 * torch.rand(len(lengths), generator=self._random) - 1)
+            order = torch.argsort(torch.tensor(lengths) * blur, descending=True).tolist()
+            batches = [order[k : k + batch_rows] for k in range(0, len(order), batch_rows)]
+            last = batches.pop() if len(batches[-1]) < batch_rows else []  # a short batch must stay last
+            for k in torch.randperm(len(batches), generator=self._random).tolist():
+                yield from batches[k]
+            yield from last
+
+    return LengthSampler()
+
+
+def has_plain_head(model: torch.nn.Module) -> bool:
+    """Whether logits are just ``head(hidden)``: checked on four tokens, against the model's own forward."""
+    import torch
+
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), autocast(model):
+            ids = torch.tensor([[1, 2, 3, 4]], device=next(model.parameters()).device)
+            own = model(input_ids=ids, use_cache=False).logits.float()
+            thin = _head(model)(_decoder(model)(input_ids=ids, use_cache=False).last_hidden_state).float()
+    except (AttributeError, TypeError):  # an architecture without decoder and head of the usual shape
+        return False
+    finally:
+        model.train(training)
+    return own.shape == thin.shape and torch.allclose(own, thin, atol=0.05, rtol=0.05)
+
+
+def labelled_loss(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int, int]:
+    """Summed cross-entropy over labelled positions, how many were predicted right, and their number.
+
+    ``inputs`` holds input_ids, attention_mask and labels of shape (rows, tokens).
+    """
+    losses, right, _ = token_losses(model, inputs)
+    return losses.sum(), int(right.sum()), len(losses)
+
+
+def token_losses(
+    model: torch.nn.Module, inputs: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Cross-entropy (nats) of every labelled token, whether it was the likeliest, and its row's index."""
+    import torch
+
+    targets = inputs["labels"][:, 1:]
+    keep = targets != -100
+    with autocast(model):
+        hidden = _decoder(model)(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+        ).last_hidden_state
+        logits = _head(model)(hidden[:, :-1][keep].contiguous())
+    wanted = targets[keep]
+    losses = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
+    rows = keep.nonzero()[:, 0]
+    return losses, logits.detach().argmax(dim=-1) == wanted, rows
+
+
+def autocast(model: torch.nn.Module) -> torch.autocast:
+    """Matrix products in the base's precision. Trainer's own autocast is off on a CPU."""
+    import torch
+
+    parameter = next(model.parameters())
+    bf16 = any(p.dtype == torch.bfloat16 for p in model.parameters())
+    return torch.autocast(parameter.device.type, torch.bfloat16, enabled=bf16)
+
+
+def _decoder(model: torch.nn.Module) -> torch.nn.Module:
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    decoder: torch.nn.Module = inner.base_model
+    return decoder
+
+
+def _head(model: torch.nn.Module) -> torch.nn.Module:
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    head: torch.nn.Module = inner.get_output_embeddings()
+    return head
+
+
+def measure_loss(model: torch.nn.Module, examples: Sequence[Example], pad: int, batch_rows: int = 16) -> Loss:
+    """Loss of a model on rows. The standard error is that of a ratio of means over rows."""
+    import numpy as np
+    import torch
+
+    sums, counts, right = [], [], 0
+    ordered = sorted(examples, key=lambda e: (len(e.input_ids), e.row_id))
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        for start in range(0, len(ordered), batch_rows):
+            batch = ordered[start : start + batch_rows]
+            losses, correct, rows = token_losses(model, _padded(batch, pad, device))
+            sums += [float(losses[rows == k].sum()) for k in range(len(batch))]
+            counts += [e.supervised for e in batch]
+            right += int(correct.sum())
+    model.train(training)
+    total, n = np.array(sums), np.array(counts, dtype=float)
+    mean = total.sum() / n.sum()
+    residual = total - mean * n
+    error = np.sqrt(len(n) / (len(n) - 1) * (residual**2).sum()) / n.sum() if len(n) > 1 else float("inf")
+    return Loss(float(mean), float(error), right / float(n.sum()), len(n))
+
+
+def _padded(batch: Sequence[Example], pad: int, device: torch.device) -> dict[str, torch.Tensor]:
+    import torch
+
+    width = max(len(e.input_ids) for e in batch)
+
+    def stack(rows: list[list[int]], fill: int) -> torch.Tensor:
+        return torch.tensor([r + [fill] * (width - len(r)) for r in rows], device=device)
+
+    return {
+        "input_ids": stack([e.input_ids for e in batch], pad),
+        "attention_mask": stack([[1] * len(e.input_ids) for e in batch], 0),
+        "labels": stack([e.labels for e in batch], -100),
+    }
+
+
+def _observer_class() -> type[TrainerCallback]:
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+    class Observer(TrainerCallback):
+        """Reports every step to the bar and measures the development rows at evenly spaced steps."""
+
+        def __init__(self, trainer: object, spec: Tuned, dev: Sequence[Example], plan: DevicePlan, bar: Bar) -> None:
+            self._trainer, self._spec, self._dev, self._bar = trainer, spec, dev, bar
+            self.points: list[TrainingPoint] = []
+            self.evaluation_seconds = 0.0
+            self._losses: list[float] = []
+            self._accuracies: list[float] = []
+            self._began = time.perf_counter()
+
+        def on_step_end(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+        ) -> None:
+            trainer = self._trainer
+            self._losses.append(trainer.last_loss)  # type: ignore[attr-defined]  # ThinTrainer
+            if trainer.last_accuracy is not None:  # type: ignore[attr-defined]
+                self._accuracies.append(trainer.last_accuracy)  # type: ignore[attr-defined]
+            spent = time.perf_counter() - self._began - self.evaluation_seconds
+            note = f"loss {self._losses[-1]:.3f}, {state.global_step / spent:.1f} steps/s"
+            self._bar.at(state.global_step, state.max_steps, note)
+            if self._is_due(state.global_step, state.max_steps):
+                self.points.append(self._measure(state, kwargs["model"]))  # type: ignore[arg-type]
+                self._losses, self._accuracies = [], []
+
+        def _is_due(self, step: int, last: int) -> bool:
+            parts = max(1, self._spec.dev_evaluations)
+            return step in {round(last * (k + 1) / parts) for k in range(parts)}
+
+        def _measure(self, state: TrainerState, model: torch.nn.Module) -> TrainingPoint:
+            began = time.perf_counter()
+            pad = self._trainer.processing_class.pad_token_id  # type: ignore[attr-defined]
+            dev = measure_loss(model, self._dev, pad) if self._dev else None
+            self.evaluation_seconds += time.perf_counter() - began
+            accuracies = self._accuracies
+            return TrainingPoint(
+                step=state.global_step,
+                epoch=float(state.epoch or 0.0),
+                train_loss=sum(self._losses) / len(self._losses),
+                train_token_accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
+                dev_loss=dev.mean if dev else None,
+                dev_loss_se=dev.standard_error if dev else None,
+                dev_token_accuracy=dev.token_accuracy if dev else None,
+            )
+
+    return Observer
+
+
+def overfitting(points: Sequence[TrainingPoint]) -> str | None:
+    """A sentence when development loss ended above its minimum by more than its standard error."""
+    measured = [p for p in points if p.dev_loss is not None and p.dev_loss_se is not None]
+    if len(measured) < 2:
+        return None
+    best = min(measured, key=lambda p: p.dev_loss or 0.0)
+    last = measured[-1]
+    assert best.dev_loss is not None and last.dev_loss is not None and last.dev_loss_se is not None
+    if last.dev_loss <= best.dev_loss + last.dev_loss_se:
+        return None
+    return (
+        f"development loss ended at {last.dev_loss:.3f} (standard error {last.dev_loss_se:.3f}), above its "
+        f"minimum {best.dev_loss:.3f} at epoch {best.epoch:.1f}: train for fewer epochs"
+    )

@@ -1,0 +1,1 @@
+"""Rows in: formats, validation, fingerprints, nested subsets, leakage. Only ``files`` touches a disk."""

@@ -1,0 +1,92 @@
+"""Content fingerprints: the SHA-256 of a canonical JSON text, the same on every machine and day.
+
+Adapters, answers and judgments are stored under these, so two values share a fingerprint exactly when
+they would give the same result. Canonical JSON here: keys sorted, no spaces, UTF-8, no NaN or infinity.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
+
+from harness.errors import UsageError
+from harness.records import Json, Row
+
+
+def fingerprint(value: object) -> str:
+    """64 hex digits that stand for the content of ``value``.
+
+    Takes str, int, float, bool and None, and sequences, string-keyed mappings and dataclasses of them.
+
+    What counts as the same: mappings in any key order; a list and a tuple of the same items.
+    What differs: ``1``, ``1.0``, ``True`` and ``"1"``; ``0.0`` and ``-0.0``; text in another Unicode
+    normal form; two dataclasses of different names with equal fields (a ``LoRA(r=16)`` is not a
+    ``QLoRA(r=16)``). A dataclass's module does not count, and neither does the order of its fields.
+
+    Raises:
+        UsageError: for anything whose text would not be its content: a path (it names a place, not
+            bytes), a set (it has no order), NaN or infinity, bytes, keys that are no strings.
+    """
+    text = json.dumps(
+        _plain(value, "value"), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    try:
+        return bytes_digest(text.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise UsageError("cannot fingerprint text with half a surrogate pair: it is not UTF-8") from error
+
+
+def row_fingerprint(row: Row) -> str:
+    """The fingerprint of what a model sees and learns of a row: roles, contents and loss weights.
+
+    The row's id, metadata and place in a file do not count.
+    """
+    return fingerprint([[m.role, m.content, m.weight] for m in row.messages])
+
+
+def rows_fingerprint(rows: Iterable[Row]) -> str:
+    """The fingerprint of rows in their order (training depends on it)."""
+    return fingerprint([row_fingerprint(row) for row in rows])
+
+
+def bytes_digest(data: bytes) -> str:
+    """SHA-256 of ``data``, as 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _plain(value: object, at: str) -> Json:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        raise UsageError(f"cannot fingerprint {at}: {value} is no JSON number; use None for a missing one")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _plain(getattr(value, f.name), f"{at}.{f.name}") for f in dataclasses.fields(value)}
+        return {f"dataclass {type(value).__name__}": fields}
+    if isinstance(value, Mapping):
+        return {_key(key, at): _plain(item, f"{at}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+        return [_plain(item, f"{at}[{index}]") for index, item in enumerate(value)]
+    raise UsageError(f"cannot fingerprint {at}: {_refusal(value)}")
+
+
+def _key(key: object, at: str) -> str:
+    if isinstance(key, str):
+        return key
+    # JSON would write 1 and "1" alike, so two different mappings would share a fingerprint
+    raise UsageError(f"cannot fingerprint {at}: the key {key!r} is {type(key).__name__}; use a string")
+
+
+def _refusal(value: object) -> str:
+    if isinstance(value, PurePath):
+        return f"the path {str(value)!r} names a place, not content; use the digest of the file's bytes"
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "bytes are not JSON; use bytes_digest"
+    if isinstance(value, set | frozenset):
+        return "a set has no order; use a sorted list"
+    return f"a {type(value).__name__} is not JSON; use str, numbers, None, lists, mappings or dataclasses"

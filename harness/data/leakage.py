@@ -1,0 +1,225 @@
+"""Training rows that also stand in the held-out rows, copied or lightly edited.
+
+Rows are compared by the share of three-word runs they have in common (containment: A. Z. Broder, "On the
+resemblance and containment of documents", 1997), with the system message left out. It finds copies and
+edits of them; a row said again in wholly other words is not found.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, TypeVar
+
+from harness.errors import LeakError
+from harness.records import Row
+
+Trigram: TypeAlias = tuple[str, str, str]
+Kind: TypeAlias = Literal["exact", "message", "conversation", "exact-short"]
+_Key = TypeVar("_Key")
+
+SHORT_WORDS = 5  # shorter texts repeat honestly, and hold too few runs to compare
+MIN_RUNS = 3  # as many as five words have
+COMMON_SHARE = 0.05  # a run in a larger share of the texts is boilerplate,
+COMMON_AT_LEAST, COMMON_AT_MOST = 5, 50  # but never in up to 5 texts, and always in more than 50
+STOCK_REPLY_ROWS = 2  # a run in more replies than one training and one held-out row
+LONE_RUN_WORDS = 0.7  # words to share where only one run is shared
+PAIRS_SHOWN = 5
+
+# Chinese and Japanese are written without spaces: there, one character counts as a word
+_CJK = "\u3040-\u30ff\u3400-\u9fff"
+_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A training row and a held-out row that are too much alike.
+
+    ``kind``: ``exact``, the same user text; ``message``, user texts that share runs; ``conversation``,
+    user texts and replies that do so together; ``exact-short``, the same user text of under five words,
+    which honest data have too ("refund???") and which is no ground for refusal.
+    """
+
+    train_id: str
+    heldout_id: str
+    train_where: str
+    heldout_where: str
+    kind: Kind
+    containment: float  # in [threshold, 1]
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Lower-case words of ``text``, without punctuation and whatever its Unicode normal form."""
+    return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def word_trigrams(text: str) -> frozenset[Trigram]:
+    """The distinct runs of three words of ``text``."""
+    found = words(text)
+    return frozenset(zip(found, found[1:], found[2:], strict=False))
+
+
+def containment(a: Set[Trigram], b: Set[Trigram]) -> float:
+    """The larger of the shares of ``a`` in ``b`` and of ``b`` in ``a``, in [0, 1]; 0 where one is empty."""
+    smaller = min(len(a), len(b))
+    return len(a & b) / smaller if smaller else 0.0
+
+
+def require_no_leaks(
+    train: Sequence[Row], heldout: Sequence[Row], threshold: float = 0.3
+) -> tuple[Leak, ...]:
+    """Check that no training row stands in ``heldout``; gives back the ``exact-short`` pairs, to show.
+
+    Raises:
+        LeakError: naming ``file:line`` of each pair of another kind (five, the rest counted).
+    """
+    leaks = find_leaks(train, heldout, threshold)
+    found = [leak for leak in leaks if leak.kind != "exact-short"]
+    if not found:
+        return leaks
+    lines = [f"  {leak.train_where} ~ {leak.heldout_where} ({_likeness(leak)})" for leak in found]
+    shown = "\n".join(lines[:PAIRS_SHOWN])
+    more = f"\n  and {len(lines) - PAIRS_SHOWN} more" if len(lines) > PAIRS_SHOWN else ""
+    rows = len({leak.train_where for leak in found})
+    raise LeakError(
+        found[0].train_where,
+        f"training rows that also stand in the held-out rows, copied or edited ({rows}):\n{shown}{more}",
+        "take these rows out of the training file, or replace the held-out rows with ones never trained on",
+    )
+
+
+def _likeness(leak: Leak) -> str:
+    if leak.kind == "exact":
+        return "the same user text"
+    what = "user text" if leak.kind == "message" else "user text and reply"
+    return f"{what}: {leak.containment:.0%} of three-word runs shared"
+
+
+def find_leaks(train: Sequence[Row], heldout: Sequence[Row], threshold: float = 0.3) -> tuple[Leak, ...]:
+    """Every pair of a training and a held-out row that are too much alike, in the held-out rows' order.
+
+    Compared are the user turns and, where these share two runs, the user turns with the replies. A pair
+    leaks when the containment of its three-word runs, in either direction, is at least ``threshold``.
+
+    - Texts of under five words, and texts left with fewer than three runs, only leak by being the same
+      (case, punctuation and spacing aside).
+    - Runs in more than 5% of the distinct user texts of both sides together are boilerplate and not
+      compared (never those in up to 5 texts, always those in more than 50).
+    - Runs in the replies to more than two distinct user texts are stock phrases or labels and not
+      compared; nor are replies of under five words. Two different questions with one answer do not leak.
+    - Where a single run is shared, 70% of the shorter text's words must be too.
+
+    Time and memory grow with the pairs that share a run, not with all pairs.
+    """
+    sides = [_Text.of(row) for row in train], [_Text.of(row) for row in heldout]
+    distinct = {text.same: text for side in sides for text in side}
+    limit = max(COMMON_AT_LEAST, min(COMMON_SHARE * len(distinct), COMMON_AT_MOST))
+    common = _in_more_than(limit, (text.message for text in distinct.values()))
+    stock = _in_more_than(STOCK_REPLY_ROWS, (text.reply for text in distinct.values()))
+    known = _Index([text.without(common, stock) for text in sides[0]], threshold)
+    leaks = (
+        Leak(train[at].id, row.id, train[at].where, row.where, kind, share)
+        for row, text in zip(heldout, sides[1], strict=True)
+        for at, kind, share in known.alike(text.without(common, stock))
+    )
+    return tuple(leaks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What of a row is compared."""
+
+    same: str  # equal for user texts that are the same but for case, punctuation and spacing
+    words: tuple[str, ...]  # of the user turns
+    message: frozenset[Trigram]  # of the user turns, none across two turns
+    reply: frozenset[Trigram]  # of the assistant's, empty for under five words
+
+    @classmethod
+    def of(cls, row: Row) -> _Text:
+        turns = [m.content for m in row.messages if m.role == "user"]
+        replies = [m.content for m in row.messages if m.role == "assistant"]
+        found = tuple(word for turn in turns for word in words(turn))
+        return cls(
+            same=" ".join(found) or "".join("".join(turns).split()),
+            words=found,
+            message=frozenset[Trigram]().union(*map(word_trigrams, turns)),
+            reply=frozenset[Trigram]().union(
+                *(word_trigrams(reply) for reply in replies if len(words(reply)) >= SHORT_WORDS)
+            ),
+        )
+
+    @property
+    def short(self) -> bool:
+        return len(self.words) < SHORT_WORDS
+
+    def without(self, common: Set[Trigram], stock: Set[Trigram]) -> _Text:
+        return _Text(self.same, self.words, self.message - common, self.reply - stock)
+
+
+def _in_more_than(limit: float, texts: Iterable[Set[Trigram]]) -> frozenset[Trigram]:
+    counts = Counter(trigram for text in texts for trigram in text)
+    return frozenset(trigram for trigram, count in counts.items() if count > limit)
+
+
+class _Index:
+    """The training texts by their runs, so that a held-out text meets only those that share one."""
+
+    def __init__(self, texts: Sequence[_Text], threshold: float) -> None:
+        self._texts = texts
+        self._threshold = threshold
+        self._same: Mapping[str, list[int]] = _positions((text.same,) for text in texts)
+        compared = [_is_compared(text) for text in texts]
+        self._by_message = _positions(t.message if c else () for t, c in zip(texts, compared, strict=True))
+        self._by_reply = _positions(t.reply if c else () for t, c in zip(texts, compared, strict=True))
+
+    def alike(self, text: _Text) -> Iterator[tuple[int, Kind, float]]:
+        """Place, kind and containment of each training text that is too much like ``text``."""
+        same = self._same.get(text.same, [])
+        for at in same:
+            yield at, "exact-short" if text.short else "exact", 1.0
+        if not _is_compared(text):
+            return
+        shared = _counts(self._by_message, text.message)
+        shared_replies = _counts(self._by_reply, text.reply)
+        for at in sorted(shared.keys() - set(same)):
+            found = self._compared(text, self._texts[at], shared[at], shared_replies[at])
+            if found is not None:
+                yield at, *found
+
+    def _compared(self, a: _Text, b: _Text, runs: int, reply_runs: int) -> tuple[Kind, float] | None:
+        share = runs / min(len(a.message), len(b.message))
+        if share >= self._threshold and (runs > 1 or _shared_words(a, b) >= LONE_RUN_WORDS):
+            return "message", share
+        if runs == 1 or not reply_runs:
+            return None
+        smaller = min(len(a.message) + len(a.reply), len(b.message) + len(b.reply))
+        share = (runs + reply_runs) / smaller
+        return ("conversation", share) if share >= self._threshold else None
+
+
+def _is_compared(text: _Text) -> bool:
+    return not text.short and len(text.message) >= MIN_RUNS
+
+
+def _positions(keys_of: Iterable[Iterable[_Key]]) -> Mapping[_Key, list[int]]:
+    found: dict[_Key, list[int]] = defaultdict(list)
+    for at, keys in enumerate(keys_of):
+        for key in keys:
+            found[key].append(at)
+    return found
+
+
+def _counts(positions: Mapping[Trigram, Sequence[int]], trigrams: Iterable[Trigram]) -> Counter[int]:
+    counts: Counter[int] = Counter()
+    for trigram in trigrams:
+        counts.update(positions.get(trigram, ()))
+    return counts
+
+
+def _shared_words(a: _Text, b: _Text) -> float:
+    """The share of the shorter text's words that the other has too, repeats counted."""
+    both = Counter(a.words) & Counter(b.words)
+    return both.total() / min(len(a.words), len(b.words))

@@ -1,0 +1,263 @@
+"""Claims as users write them: ``candidate.scores(x) > baseline.scores(x)`` and its kin.
+
+What a comparison operator claims is always "this side is larger", and the difference is taken as the
+side claimed to be larger minus the other:
+
+==============================  =========  =========================
+written (or its mirror image)   role       claim
+==============================  =========  =========================
+``a > b``, ``b < a``            target     a - b > 0
+``a > b + m``                   target     a - b > m
+``a >= b - m``, ``b - m <= a``  guard      a - b > -m
+``a >= b``                      guard      a - b > 0
+``a > 0.85``, ``0.85 < a``      threshold  a - 0.85 > 0
+``a < 0.05``, ``0.05 > a``      threshold  0.05 - a > 0
+==============================  =========  =========================
+
+A target needs ``>`` and a bound of at least 0: ``a > b - m`` tolerates a loss, so it is a guard. ``>=``
+does not make a claim cheaper: "at least as good" has to be shown as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from numbers import Real
+from typing import ClassVar, TypeAlias, TypeGuard
+
+from harness.decision.paired import compare, summary
+from harness.errors import Undecided, UsageError
+from harness.records import Comparison, Outcome, Role, ScoreVector
+
+Settle: TypeAlias = "Callable[[Claim], bool]"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """ "``candidate`` exceeds ``baseline`` by more than the bound", judged, with what explains it.
+
+    ``candidate`` is the side claimed to be larger. ``settle`` gives the claim's truth in place of the
+    rule below; pytest may ask for it more than once, so it must give the same answer each time.
+
+    ``bool(claim)`` is True when shown and False when refuted; it raises Undecided when inconclusive.
+    """
+
+    comparison: Comparison
+    role: Role
+    candidate: ScoreVector | float
+    baseline: ScoreVector | float
+    settle: Settle | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Shown, refuted or inconclusive."""
+        return self.comparison.outcome
+
+    @property
+    def advisory(self) -> bool:
+        """Whether a side rests on a judge that was not admitted."""
+        return any(
+            isinstance(side, ScoreVector) and side.advisory for side in (self.candidate, self.baseline)
+        )
+
+    def __bool__(self) -> bool:
+        if self.settle is not None:
+            return self.settle(self)
+        if self.outcome is Outcome.INCONCLUSIVE:
+            raise Undecided(self.explain())
+        return self.outcome is Outcome.SHOWN
+
+    def __repr__(self) -> str:
+        return f"<{self.outcome.upper()}: {self._title()}: {summary(self.comparison)}>"
+
+    def explain(self, limit: int = 5) -> str:
+        """Why, on one screen: numbers, reason, and the ``limit`` worst rows side by side."""
+        it = self.comparison
+        facts = [it.method]
+        if it.p_one_sided is not None:
+            facts.append(f"one-sided p = {it.p_one_sided:.3g}")
+        if it.discordant is not None:
+            facts.append(f"discordant rows: {it.discordant}")
+        if it.clusters is not None:
+            facts.append(f"groups: {it.clusters}")
+        if it.rows_needed is not None:
+            facts.append(f"rows needed: about {it.rows_needed}")
+        lines = [f"{it.outcome.upper()}: {self._title()}", f"  {it.reason}", f"  {', '.join(facts)}"]
+        if it.candidate_mean is not None and it.baseline_mean is not None:
+            lines.append(f"  means: {100 * it.candidate_mean:.1f}% and {100 * it.baseline_mean:.1f}%")
+        return "\n".join([*lines, *_worst_rows(self.candidate, self.baseline, limit)])
+
+    def _title(self) -> str:
+        it = self.comparison
+        sign = ">=" if self.role is Role.GUARD else ">"
+        shift = f" {'+' if it.bound > 0 else '-'} {abs(it.bound):g}" if it.bound else ""
+        return f"{it.score} of {it.candidate} {sign} {it.baseline}{shift}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """One score of one candidate, row by row, ready to be compared; see the module's table.
+
+    ``shift`` is what ``+`` and ``-`` have added, in score units (2 points are 0.02). Comparisons of
+    any sort give a :class:`Claim`; asking for equality, or for the truth of the scores alone, raises
+    UsageError. Scores cannot be hashed.
+
+    Args:
+        vector: the values.
+        settle: what ``bool()`` of the claims asks, in place of the plain rule.
+        alpha: level of each one-sided test.
+    """
+
+    vector: ScoreVector
+    settle: Settle | None = None
+    alpha: float = 0.05
+    shift: float = 0.0
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # set by the __eq__ below
+    __array_ufunc__: ClassVar[None] = None  # lets a numpy number on the left leave the operator to us
+
+    def __add__(self, by: float) -> Scores:
+        return replace(self, shift=self.shift + float(by)) if _is_number(by) else NotImplemented
+
+    __radd__ = __add__
+
+    def __sub__(self, by: float) -> Scores:
+        return replace(self, shift=self.shift - float(by)) if _is_number(by) else NotImplemented
+
+    def __gt__(self, other: Scores | float) -> Claim:
+        return _claim(self, other, strict=True) if _is_comparable(other) else NotImplemented
+
+    def __ge__(self, other: Scores | float) -> Claim:
+        return _claim(self, other, strict=False) if _is_comparable(other) else NotImplemented
+
+    def __lt__(self, other: Scores | float) -> Claim:
+        return _claim(other, self, strict=True) if _is_comparable(other) else NotImplemented
+
+    def __le__(self, other: Scores | float) -> Claim:
+        return _claim(other, self, strict=False) if _is_comparable(other) else NotImplemented
+
+    def __eq__(self, other: object) -> bool:
+        raise UsageError(
+            f"{self!r} == ...: equality of scores can never be shown. "
+            "Write `a > b` for better, or `a >= b - 0.02` for not worse by more than 2 points."
+        )
+
+    def __bool__(self) -> bool:
+        raise UsageError(f"{self!r} is neither true nor false: compare it, as in `scores > baseline`.")
+
+    def __repr__(self) -> str:
+        known = [value for value in self.vector.values if value is not None]
+        mean = f"mean {sum(known) / len(known):.3f}" if known else "no value"
+        shift = f" {'+' if self.shift > 0 else '-'} {abs(self.shift):g}" if self.shift else ""
+        return f"<{self.vector.score} of {self.vector.subject}: {mean}, n={len(known)}>{shift}"
+
+
+def assert_better(candidate: Scores, baseline: Scores | float, by: float = 0.0) -> None:
+    """Assert ``candidate > baseline + by``.
+
+    Raises:
+        AssertionError: refuted; the message explains.
+        Undecided: inconclusive, unless the scores' ``settle`` says otherwise.
+        UsageError: ``by`` is negative.
+    """
+    __tracebackhide__ = True
+    if by < 0.0:
+        raise UsageError(f"by={by:g} tolerates a loss: use assert_not_worse(..., margin={-by:g}).")
+    _assert(candidate > baseline + by)
+
+
+def assert_not_worse(candidate: Scores, baseline: Scores | float, margin: float) -> None:
+    """Assert ``candidate >= baseline - margin``; raises as :func:`assert_better` does."""
+    __tracebackhide__ = True
+    if margin < 0.0:
+        raise UsageError(f"margin={margin:g} is negative: use assert_better(..., by={-margin:g}).")
+    _assert(candidate >= baseline - margin)
+
+
+def _assert(claim: Claim) -> None:
+    __tracebackhide__ = True
+    if not claim:
+        raise AssertionError(claim.explain())
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, Real)
+
+
+def _is_comparable(value: object) -> TypeGuard[Scores | float]:
+    return isinstance(value, Scores) or _is_number(value)
+
+
+def _claim(larger: Scores | float, smaller: Scores | float, *, strict: bool) -> Claim:
+    if isinstance(smaller, Scores) and isinstance(larger, Scores):
+        return _between(larger, smaller, strict=strict)
+    if isinstance(larger, Scores) and not isinstance(smaller, Scores):
+        number = round(float(smaller) - larger.shift, 12)
+        found = compare(larger.vector, number, alpha=larger.alpha)
+        return Claim(found, Role.THRESHOLD, larger.vector, number, larger.settle)
+    assert isinstance(smaller, Scores)
+    assert not isinstance(larger, Scores)
+    number = round(float(larger) - smaller.shift, 12)
+    found = _below(smaller.vector, number, smaller.alpha)
+    return Claim(found, Role.THRESHOLD, number, smaller.vector, smaller.settle)
+
+
+def _between(larger: Scores, smaller: Scores, *, strict: bool) -> Claim:
+    if larger.alpha != smaller.alpha:
+        raise UsageError(f"the two sides have different alpha ({larger.alpha} and {smaller.alpha}).")
+    # 0.1 + 0.2 - 0.3 is not 0, and a bound of 4e-17 is 0 to everybody but a float
+    bound = round(smaller.shift - larger.shift, 12) + 0.0
+    found = compare(larger.vector, smaller.vector, bound=bound, alpha=larger.alpha)
+    role = Role.TARGET if strict and bound >= 0.0 else Role.GUARD
+    return Claim(found, role, larger.vector, smaller.vector, larger.settle or smaller.settle)
+
+
+def _below(vector: ScoreVector, number: float, alpha: float) -> Comparison:
+    """``number - vector > 0``, as ``(1 - vector) - (1 - number) > 0``: the same differences."""
+    mirrored = replace(vector, values=tuple(None if v is None else 1.0 - v for v in vector.values))
+    found = compare(mirrored, 1.0 - number, alpha=alpha)
+    mean = found.candidate_mean
+    return replace(
+        found,
+        candidate=f"{number:g}",
+        baseline=vector.subject,
+        candidate_mean=number,
+        baseline_mean=None if mean is None else 1.0 - mean,
+    )
+
+
+def _worst_rows(candidate: ScoreVector | float, baseline: ScoreVector | float, limit: int) -> list[str]:
+    vector = candidate if isinstance(candidate, ScoreVector) else baseline
+    assert isinstance(vector, ScoreVector)
+    pairs = [(_value(candidate, at), _value(baseline, at), at) for at in range(len(vector.row_ids))]
+    losses = sorted((a - b, at) for a, b, at in pairs if a is not None and b is not None and a < b)
+    failed = [at for a, b, at in pairs if a is None or b is None]
+
+    def listed(places: list[int], what: str) -> list[str]:
+        shown = places[:limit]
+        head = f"  {len(shown)} of {len(places)} rows {what}:"
+        left, right = _name(candidate), _name(baseline)
+        rows = [f"{left} {_cell(candidate, at)} | {right} {_cell(baseline, at)}" for at in shown]
+        return [head, *(f"    {vector.row_ids[at]}: {row}" for at, row in zip(shown, rows, strict=True))]
+
+    lines = listed([at for _, at in losses], "that count against the claim, worst first") if losses else []
+    return [*lines, *(listed(failed, "without a value") if failed else [])]
+
+
+def _value(side: ScoreVector | float, at: int) -> float | None:
+    return side.values[at] if isinstance(side, ScoreVector) else side
+
+
+def _name(side: ScoreVector | float) -> str:
+    return side.subject if isinstance(side, ScoreVector) else "threshold"
+
+
+def _cell(side: ScoreVector | float, at: int) -> str:
+    reason = side.reasons[at] if isinstance(side, ScoreVector) and side.reasons else ""
+    value = _value(side, at)
+    return ("no value" if value is None else f"{value:g}") + (f" ({_short(reason)})" if reason else "")
+
+
+def _short(text: str, width: int = 80) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= width else flat[: width - 1] + "…"

@@ -1,0 +1,73 @@
+"""A difference broken down by row metadata: exploratory, never a gate.
+
+P-values are two-sided, since a slice may gain or lose, and adjusted over the slices that have one by
+Y. Benjamini and Y. Hochberg (1995), "Controlling the false discovery rate", J. R. Stat. Soc. B 57:289.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+from harness.decision.paired import compare
+from harness.decision.vectors import score_vector
+from harness.errors import UnknownName
+from harness.records import Comparison, ScoreVector, SuiteInfo, Trial
+
+
+class Slice(NamedTuple):
+    """One value of the slicing key.
+
+    ``bh_adjusted_p`` is None where the slice has too few rows, or no spread, for an interval; its
+    comparison then still carries n and both means.
+    """
+
+    value: str
+    comparison: Comparison
+    bh_adjusted_p: float | None
+
+
+def by_slice(
+    suite: SuiteInfo, candidate: Trial, baseline: Trial, score: str, key: str, alpha: float = 0.05
+) -> tuple[Slice, ...]:
+    """The paired difference in each slice of ``key``, in the order in which the suite shows the values.
+
+    The interval and outcome of each comparison are its own, without adjustment: read ``bh_adjusted_p``
+    before believing one slice among many. Rows without the key are in no slice.
+
+    Raises:
+        UnknownName: no row has ``key``, or there is no such score.
+        UsageError: a trial of another suite or of other rows.
+    """
+    sides = score_vector(suite, candidate, score), score_vector(suite, baseline, score)
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for at, row in enumerate(suite.rows):
+        if key in row.slices:
+            places[row.slices[key]].append(at)
+    if not places:
+        known = {name for row in suite.rows for name in row.slices}
+        raise UnknownName("slice", key, known, f"Suite: {suite.name}.")
+    found = [compare(_at(sides[0], rows), _at(sides[1], rows), alpha=alpha) for rows in places.values()]
+    return tuple(map(Slice, places, found, _adjusted(found)))
+
+
+def _at(vector: ScoreVector, places: list[int]) -> ScoreVector:
+    return ScoreVector(
+        subject=vector.subject,
+        score=vector.score,
+        kind=vector.kind,
+        row_ids=tuple(vector.row_ids[at] for at in places),
+        values=tuple(vector.values[at] for at in places),
+        groups=tuple(vector.groups[at] for at in places),
+        reasons=tuple(vector.reasons[at] for at in places),
+        advisory=vector.advisory,
+    )
+
+
+def _adjusted(found: list[Comparison]) -> list[float | None]:
+    from scipy.stats import false_discovery_control  # scipy.stats takes a second to import
+
+    two_sided = [None if p is None else 2 * min(p, 1 - p) for p in (one.p_one_sided for one in found)]
+    tested = [p for p in two_sided if p is not None]
+    adjusted = iter(false_discovery_control(tested).tolist() if tested else [])
+    return [None if p is None else float(next(adjusted)) for p in two_sided]

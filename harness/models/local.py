@@ -1,0 +1,251 @@
+"""Local transformers models: loading the artifact that ships, answering in batches, likelihoods."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from harness.models.chat import load_tokenizer, render
+from harness.models.device import DevicePlan
+from harness.models.protocol import Decoding, Prompt
+from harness.models.quiet import quiet_transformers
+from harness.models.source import ModelSource
+from harness.records import Answer
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MAX_BATCH_ROWS = 128
+MIN_BATCH_ROWS = 8
+MAX_STRETCH = 1.6  # a batch ends before a prompt this many times longer than its mean: padding is work
+Item = TypeVar("Item")
+
+
+def load_base(source: ModelSource, plan: DevicePlan, *, attention: str, nf4: bool = False) -> PreTrainedModel:
+    """The base model, frozen, on the plan's device.
+
+    With ``nf4`` its linear layers hold what 4-bit NormalFloat with double quantisation keeps (Dettmers et
+    al. 2023, QLoRA). On a GPU they stay packed, which saves memory. On a CPU they are unpacked once: the
+    values are those of nf4, the layers' outputs are the same bit for bit, and matrix products run several
+    times faster.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    from harness.models.attention import register_grouped_eager
+
+    register_grouped_eager()
+    quantisation = (
+        BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=plan.torch_dtype,
+        )
+        if nf4
+        else None
+    )
+    with quiet_transformers():
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            str(source.folder),
+            dtype=plan.torch_dtype,
+            attn_implementation=attention,
+            trust_remote_code=source.trust_remote_code,
+            use_safetensors=True,
+            quantization_config=quantisation,
+            device_map={"": plan.device} if nf4 else None,
+        )
+        if nf4:
+            disarm_cpu_repacking(model)
+        if nf4 and plan.device == "cpu":
+            model = model.dequantize(dtype=plan.torch_dtype)
+    model.requires_grad_(False)
+    model.eval()
+    return model.to(torch.device(plan.device)) if not nf4 else model
+
+
+def disarm_cpu_repacking(model: torch.nn.Module) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights in place during an evaluation forward.
+
+    bitsandbytes 0.50.2 does so on CPUs with AVX512-BF16; gradients and merges after it are wrong while the
+    loss looks healthy.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def make_head_input_contiguous(model: PreTrainedModel) -> None:
+    """Copy the last position before the output head, which otherwise meets a strided slice.
+
+    On a frozen model ``linear`` takes a slow path for such a slice: it expands the whole vocabulary matrix
+    once a row.
+    """
+    head = model.get_output_embeddings()
+    head.register_forward_pre_hook(lambda _, args: (args[0].contiguous(), *args[1:]))
+
+
+def with_adapter(base: PreTrainedModel, adapter: Path, plan: DevicePlan) -> PreTrainedModel:
+    """The base with a PEFT adapter on top, unmerged, in the base's precision: what a server would run."""
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(base, str(adapter), autocast_adapter_dtype=False)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.to(plan.torch_dtype)
+    model.eval()
+    model.requires_grad_(False)
+    frozen: PreTrainedModel = model
+    return frozen
+
+
+class LocalModel:
+    """A loaded model with its tokenizer.
+
+    Answers are drawn in batches of rows of like length. The batches follow from the prompts alone, because
+    greedy answers in bfloat16 depend on which rows share a batch.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, plan: DevicePlan) -> None:
+        self._model, self._tokenizer, self._plan = model, tokenizer, plan
+        self.numerics = batch_numerics(plan)
+
+    @classmethod
+    def load(
+        cls, source: ModelSource, plan: DevicePlan, *, nf4: bool = False, adapter: Path | None = None
+    ) -> LocalModel:
+        """Load a base, with an adapter on top where one is given."""
+        base = load_base(source, plan, attention=plan.inference_attention, nf4=nf4)
+        make_head_input_contiguous(base)
+        model = with_adapter(base, adapter, plan) if adapter else base
+        return cls(model, load_tokenizer(source), plan)
+
+    def answer(self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]) -> Iterator[Answer]:
+        """See ``Model.answer``."""
+        tokens = {p.row_id: render(self._tokenizer, p.messages, reply_follows=True) for p in prompts}
+        order = sorted(tokens, key=lambda row_id: (len(tokens[row_id]), row_id))
+        for batch in batches_by_length(order, [len(tokens[row_id]) for row_id in order]):
+            if not known.issuperset(batch):
+                yield from self._answer_batch(batch, tokens, decoding)
+
+    def _answer_batch(
+        self, batch: Sequence[str], tokens: dict[str, list[int]], decoding: Decoding
+    ) -> Iterator[Answer]:
+        import torch
+
+        began = time.perf_counter()
+        ids = [tokens[row_id] for row_id in batch]
+        width = max(len(i) for i in ids)
+        pad = self._tokenizer.pad_token_id
+        device = torch.device(self._plan.device)
+        input_ids = torch.tensor([[pad] * (width - len(i)) + i for i in ids], device=device)
+        mask = torch.tensor([[0] * (width - len(i)) + [1] * len(i) for i in ids], device=device)
+        with torch.inference_mode(), quiet_transformers():
+            output = self._model.generate(
+                input_ids=input_ids, attention_mask=mask, pad_token_id=pad, **_sampling(decoding)
+            )
+        elapsed_ms = (time.perf_counter() - began) * 1000 / len(batch)
+        for row_id, sequence in zip(batch, output[:, width:].tolist(), strict=True):
+            yield self._as_answer(row_id, len(tokens[row_id]), sequence, decoding, elapsed_ms)
+
+    def _as_answer(
+        self, row_id: str, prompt_tokens: int, sequence: list[int], decoding: Decoding, latency_ms: float
+    ) -> Answer:
+        ends = _end_tokens(self._model)
+        stop = next((k for k, token in enumerate(sequence) if token in ends), None)
+        said = sequence if stop is None else sequence[:stop]
+        text = self._tokenizer.decode(said, skip_special_tokens=True)
+        return Answer(
+            row_id=row_id,
+            text=str(text),
+            prompt_tokens=prompt_tokens,
+            completion_tokens=len(said) + (stop is not None),  # the end token is generated and billed too
+            latency_ms=latency_ms,
+            finish="length" if stop is None else "stop",
+        )
+
+    def logprob(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """See ``Model.logprob``."""
+        import torch
+
+        encoded = [self._encode_pair(context, continuation) for context, continuation in pairs]
+        order = sorted(range(len(encoded)), key=lambda k: (len(encoded[k][0]), k))
+        results = [0.0] * len(encoded)
+        with torch.inference_mode():
+            for batch in batches_by_length(order, [len(encoded[k][0]) for k in order]):
+                for k, value in zip(batch, self._logprob_batch([encoded[k] for k in batch]), strict=True):
+                    results[k] = value
+        return results
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], int]:
+        before = self._tokenizer(context, add_special_tokens=False)["input_ids"]
+        after = self._tokenizer(continuation, add_special_tokens=False)["input_ids"]
+        if not before:
+            before = [self._tokenizer.bos_token_id or self._tokenizer.eos_token_id]
+        return before + after, len(before)
+
+    def _logprob_batch(self, batch: Sequence[tuple[list[int], int]]) -> list[float]:
+        """Only continuation positions reach the output head: the vocabulary is most of the work."""
+        import torch
+
+        width = max(len(ids) for ids, _ in batch)
+        pad = self._tokenizer.pad_token_id
+        device = torch.device(self._plan.device)
+        ids = torch.tensor([i + [pad] * (width - len(i)) for i, _ in batch], device=device)
+        mask = torch.tensor([[1] * len(i) + [0] * (width - len(i)) for i, _ in batch], device=device)
+        hidden = self._model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        keep = torch.zeros_like(mask, dtype=torch.bool)
+        for k, (i, start) in enumerate(batch):
+            keep[k, start - 1 : len(i) - 1] = True
+        logits = self._model.get_output_embeddings()(hidden[keep].contiguous()).float()
+        targets = ids.roll(-1, dims=1)[keep]
+        chosen = torch.log_softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]
+        lengths = keep.sum(dim=1).tolist()
+        return [float(part.mean()) if len(part) else 0.0 for part in chosen.split(lengths)]
+
+
+def batch_numerics(plan: DevicePlan) -> str:
+    """What answers depend on besides model, prompts and decoding; part of their cache key."""
+    return f"{plan.numerics}, batches of {MAX_BATCH_ROWS} by length within {MAX_STRETCH}"
+
+
+def batches_by_length(order: Sequence[Item], lengths: Sequence[int]) -> Iterator[Sequence[Item]]:
+    """Cut ``order``, sorted by ascending length in tokens, into batches of like length.
+
+    A batch holds up to ``MAX_BATCH_ROWS``; from ``MIN_BATCH_ROWS`` on it ends before an item more than
+    ``MAX_STRETCH`` times as long as its mean.
+    """
+    start, total = 0, 0
+    for k, length in enumerate(lengths):
+        rows = k - start
+        stretched = rows >= MIN_BATCH_ROWS and length * rows > MAX_STRETCH * total
+        if rows == MAX_BATCH_ROWS or stretched:
+            yield order[start:k]
+            start, total = k, 0
+        total += length
+    if start < len(order):
+        yield order[start:]
+
+
+def _end_tokens(model: PreTrainedModel) -> frozenset[int]:
+    ends = model.generation_config.eos_token_id
+    return frozenset(ends if isinstance(ends, list) else [ends])
+
+
+def _sampling(decoding: Decoding) -> dict[str, float | int | bool]:
+    if decoding.temperature == 0:
+        return {"max_new_tokens": decoding.max_new_tokens, "do_sample": False}
+    import torch
+
+    torch.manual_seed(decoding.seed)
+    return {
+        "max_new_tokens": decoding.max_new_tokens,
+        "do_sample": True,
+        "temperature": decoding.temperature,
+        "top_p": decoding.top_p,
+    }

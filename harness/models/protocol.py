@@ -1,0 +1,43 @@
+"""What any model here can do: answer prompts, and say how likely a text is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from harness.records import Answer, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How answers are drawn. Temperature 0 is greedy; ``seed`` matters only above 0."""
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The turns that one row puts to a model."""
+
+    row_id: str
+    messages: tuple[Message, ...]
+
+
+class Model(Protocol):
+    """A model that is loaded and ready. ``numerics`` says how its numbers are computed."""
+
+    numerics: str
+
+    def answer(self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]) -> Iterator[Answer]:
+        """Answers as they come, in any order.
+
+        ``known`` names rows already answered: a batch of which all rows are known is skipped, and any
+        other is generated whole, so that an answer never depends on what was kept from earlier runs.
+        """
+
+    def logprob(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Mean natural log-probability a token of each continuation after its context."""

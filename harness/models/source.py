@@ -1,0 +1,102 @@
+"""From the name a user writes to a folder of safetensors and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import ModelError, UnknownName
+from harness.models import builtin
+from harness.models.cache import build_once, cache_folder, is_whole, recorded_digest, sha256_of
+from harness.models.progress import Progress
+
+# what a tokenizer and a model need; pickled weights are never taken
+WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A base model on this machine. ``digest`` changes with any byte of weights, config or tokenizer."""
+
+    name: str
+    folder: Path
+    digest: str
+    trust_remote_code: bool = False
+
+
+def resolve(name: str, progress: Progress, trust_remote_code: bool = False) -> ModelSource:
+    """The model that ``name`` means: the built-in one, a GGUF file, a local folder or a Hugging Face id.
+
+    A Hugging Face id may carry a revision (``org/model@revision``).
+
+    Raises:
+        UnknownName: nothing of that name exists here and it has not the form ``org/model``.
+        ModelError: it exists but cannot be fetched or has no safetensors.
+    """
+    path = Path(name).expanduser()
+    if name == builtin.NAME:
+        folder = builtin.ensure_builtin(progress)
+    elif path.suffix == ".gguf" and path.is_file():
+        folder = _converted(path, progress)
+    elif path.is_dir():
+        folder = path
+    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        folder = _from_hub(name, progress)
+    else:
+        raise UnknownName(
+            "model", name, [builtin.NAME], "Or give a Hugging Face id (org/model), a local folder or a .gguf file."
+        )
+    _require_safetensors(folder, name)
+    return ModelSource(name, folder, folder_digest(folder), trust_remote_code)
+
+
+def is_at_hand(name: str) -> bool:
+    """Whether ``name`` can be used without fetching or converting anything."""
+    if name == builtin.NAME:
+        return is_whole(builtin.builtin_folder())
+    return Path(name).expanduser().exists()
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of the files that shape a model."""
+    recorded = recorded_digest(folder)
+    if recorded:
+        return recorded
+    files = sorted({p for pattern in WANTED for p in folder.glob(pattern)})
+    listing = {p.name: sha256_of(p) for p in files}
+    return hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()
+
+
+def _converted(gguf: Path, progress: Progress) -> Path:
+    folder = cache_folder() / "models" / f"{gguf.stem}-{sha256_of(gguf)[:16]}"
+    return build_once(folder, lambda into: builtin.convert_gguf(gguf, into, progress))
+
+
+def _from_hub(name: str, progress: Progress) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    repository, _, revision = name.partition("@")
+    try:
+        with progress.task(f"fetching {name}", unit="file"):
+            return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(WANTED)))
+    except RepositoryNotFoundError as error:
+        raise UnknownName("model", name, [builtin.NAME], "The hub knows no model of that name.") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"{name} is not in the Hugging Face cache and the hub did not answer ({type(error).__name__}).\n"
+            f"  mend: connect and try again, give a local folder or .gguf file, or use the built-in"
+            f" {builtin.NAME!r}."
+        ) from error
+
+
+def _require_safetensors(folder: Path, name: str) -> None:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{name}: {folder} has no config.json; a model folder holds config, tokenizer and weights.")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"{name}: {folder} has no .safetensors file. Pickled weights can run code when opened and are not"
+            f" read.\n  mend: convert once with `model.save_pretrained(folder)` in an environment you trust."
+        )

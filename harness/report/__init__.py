@@ -1,0 +1,1 @@
+"""What people see: a run record as a page, as Markdown and as JSON."""

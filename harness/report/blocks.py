@@ -1,0 +1,309 @@
+"""The report as data: every block holds text that is ready to print, or plain floats for a chart.
+
+Templates and Markdown lay these out and compute nothing. All text that came from a run (answers,
+questions, reasons, names) is held raw here; whoever renders a block escapes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Tone: TypeAlias = Literal["good", "bad", "unsure", "plain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of a table. ``numeric`` cells are right-aligned with tabular figures."""
+
+    text: str
+    numeric: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of text. The first cell of every row names the row."""
+
+    caption: str
+    head: tuple[Cell, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+
+# --------------------------------------------------------------------------- decision
+@dataclass(frozen=True, slots=True)
+class DecisionCard:
+    """The decision for one candidate: verdict, tone, then its reasons, strongest first."""
+
+    subject: str
+    verdict: str
+    tone: Tone
+    means: str  # the verdict in one plain sentence
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """Something to know before trusting the decision, with its figures as (name, value)."""
+
+    title: str
+    details: tuple[str, ...] = ()
+    figures: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The top of the report."""
+
+    title: str
+    run_id: str
+    created: str
+    stamps: tuple[str, ...]  # the run's notes, such as REHEARSAL
+    cards: tuple[DecisionCard, ...]
+    cautions: tuple[Caution, ...]
+    policy: str
+
+
+# --------------------------------------------------------------------------- comparisons
+@dataclass(frozen=True, slots=True)
+class IntervalPlot:
+    """Positions in percent of the plot's width. ``bound`` is what the interval has to clear.
+
+    ``axis_low`` and ``axis_high`` are the ends of the axis, in points; zero is in the middle.
+    """
+
+    low: float
+    width: float
+    point: float
+    zero: float
+    bound: float | None
+    tone: Tone
+    axis_low: str
+    axis_high: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonLine:
+    """One comparison, formatted."""
+
+    suite: str
+    test: str
+    score: str
+    role: str
+    state: str
+    subject: str
+    baseline: str
+    n: str
+    failed: str
+    baseline_mean: str
+    candidate_mean: str
+    difference: str
+    interval: str
+    outcome: str
+    tone: Tone
+    method: str
+    reason: str
+    plot: IntervalPlot | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparisons:
+    """All comparisons, gates first. Those of one score and suite are drawn on one scale."""
+
+    lines: tuple[ComparisonLine, ...]
+    note: str
+
+
+# --------------------------------------------------------------------------- learning curve
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """The mean score of one trial with its interval, in points (0 to 100). ``size`` is in rows."""
+
+    size: int
+    seed: int | None
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CurveLine:
+    """One trained candidate over its sizes, in order. Several points of one size are its seeds."""
+
+    label: str
+    colour: int  # index into the palette
+    points: tuple[CurvePoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A candidate without a size: its mean and interval, in points, over the whole width."""
+
+    label: str
+    colour: int
+    mean: float
+    low: float | None
+    high: float | None
+    is_baseline: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One score over training size, as a chart, and the same numbers as a table."""
+
+    title: str
+    y_label: str
+    lines: tuple[CurveLine, ...]
+    bands: tuple[Band, ...]
+    table: Table
+    description: str  # for those who do not see the chart
+
+
+# --------------------------------------------------------------------------- slices
+@dataclass(frozen=True, slots=True)
+class SliceLine:
+    """One slice of one score."""
+
+    key: str
+    value: str
+    n: str
+    baseline_mean: str
+    candidate_mean: str
+    difference: str
+    interval: str
+    p_adjusted: str
+    tone: Tone
+    plot: IntervalPlot | None
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """One score of one suite broken down by row metadata, furthest from zero first."""
+
+    title: str
+    lines: tuple[SliceLine, ...]
+    axis_low: str
+    axis_high: str
+    note: str
+
+
+# --------------------------------------------------------------------------- answers
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A text: its beginning, the whole where that is longer, and what had to be left out."""
+
+    head: str
+    whole: str | None
+    left_out: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreChip:
+    """One score of one answer, with its reason."""
+
+    name: str
+    value: str
+    tone: Tone
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCell:
+    """What one trial said to the row."""
+
+    label: str
+    is_baseline: bool
+    answer: Folded
+    failure: str
+    chips: tuple[ScoreChip, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRow:
+    """One held-out row with every answer to it."""
+
+    id: str
+    tags: str  # "changed wrong": what the filter buttons read
+    change: str  # in words: which scores were gained or lost
+    tone: Tone
+    question: Folded
+    reference: Folded
+    slices: tuple[tuple[str, str], ...]
+    cells: tuple[AnswerCell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The answers to one suite side by side: those that changed first."""
+
+    title: str
+    rows: tuple[AnswerRow, ...]
+    n_changed: str
+    n_wrong: str
+    n_all: str
+    note: str
+
+
+# --------------------------------------------------------------------------- training
+@dataclass(frozen=True, slots=True)
+class LossLine:
+    """One training: (epoch, value) pairs; token accuracies in percent."""
+
+    label: str
+    colour: int
+    train_loss: tuple[tuple[float, float], ...]
+    dev_loss: tuple[tuple[float, float], ...]
+    train_accuracy: tuple[tuple[float, float], ...]
+    dev_accuracy: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingCurves:
+    """The trainings of one candidate, one line for each size and seed."""
+
+    title: str
+    lines: tuple[LossLine, ...]
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingBlock:
+    """How the adapters came to be."""
+
+    curves: tuple[TrainingCurves, ...]
+    table: Table
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CostBlock:
+    """What one candidate costs and saves."""
+
+    table: Table
+    prices: Table
+    verdict: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunBlock:
+    """What was run."""
+
+    command: str
+    tables: tuple[Table, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportView:
+    """The whole report, in reading order."""
+
+    headline: Headline
+    curves: tuple[Curve, ...]
+    comparisons: Comparisons
+    slices: tuple[Slices, ...]
+    slices_note: str
+    answers: tuple[Answers, ...]
+    costs: tuple[CostBlock, ...]
+    training: TrainingBlock
+    run: RunBlock

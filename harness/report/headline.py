@@ -1,0 +1,112 @@
+"""The top of the report: the decision with its reasons, and what to know before trusting it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.records import Admission, Decision, RunRecord, SuiteInfo, Verdict
+from harness.report import numbers
+from harness.report.blocks import Caution, DecisionCard, Headline, Tone
+from harness.report.pairs import is_compared, size_label, trial_label
+
+VERDICT_TONE: dict[Verdict, Tone] = {
+    Verdict.GO: "good",
+    Verdict.NO_GO: "bad",
+    Verdict.INCONCLUSIVE: "unsure",
+}
+_MEANS = {
+    Verdict.GO: "Ship it: every gate is shown.",
+    Verdict.NO_GO: "Do not ship it: at least one gate is refuted.",
+    Verdict.INCONCLUSIVE: "Not decided: the evidence shows neither.",
+}
+_POLICY = {
+    "release": "release policy: anything but GO fails the run",
+    "regression": "regression policy: only a refuted gate fails the run",
+}
+
+
+def headline(record: RunRecord) -> Headline:
+    """The decisions, what qualifies them, and the policy they were taken under."""
+    return Headline(
+        title=_title(record),
+        run_id=record.id,
+        created=record.created,
+        stamps=record.notes,
+        cards=tuple(_card(decision) for decision in record.decisions),
+        cautions=tuple(_cautions(record)),
+        policy=f"Gate {_POLICY[record.gate_policy]}. Each gate is a one-sided test at "
+        f"{numbers.percent(record.alpha, 0)}; GO needs every gate to be shown.",
+    )
+
+
+def _title(record: RunRecord) -> str:
+    names = list(dict.fromkeys(decision.candidate for decision in record.decisions))
+    names = names or [c.name for c in record.candidates if is_compared(c)]
+    if not names:
+        return "Nothing was compared"
+    return f"Should we ship {' or '.join(names)}?"
+
+
+def _card(decision: Decision) -> DecisionCard:
+    return DecisionCard(
+        subject=size_label(decision.size, None, decision.candidate),
+        verdict=decision.verdict.value,
+        tone=VERDICT_TONE[decision.verdict],
+        means=_MEANS[decision.verdict],
+        reasons=decision.reasons,
+    )
+
+
+def _cautions(record: RunRecord) -> Iterator[Caution]:
+    if not record.decisions:
+        yield Caution("No decision was taken in this run: no gate was collected.")
+    for suite in record.suites:
+        for info in suite.scores:
+            if info.admission is not None and not info.admission.admitted:
+                yield _not_admitted(suite, info.name, info.admission)
+    yield from _failures(record)
+    for suite in record.suites:
+        if suite.uses > 1:
+            yield Caution(
+                f"{suite.heldout} has been used for a decision {suite.uses:,} times, this run included: "
+                "each further use makes it a little less held out.",
+            )
+
+
+def _not_admitted(suite: SuiteInfo, score: str, judge: Admission) -> Caution:
+    return Caution(
+        f"The judge of {suite.name} / {score} was not admitted: its gates only advise.",
+        judge.reasons,
+        admission_figures(judge),
+    )
+
+
+def admission_figures(judge: Admission) -> tuple[tuple[str, str], ...]:
+    """What was measured of a judge, as (name, value with interval and n)."""
+    return (
+        ("Cohen’s kappa", numbers.rate(judge.kappa)),
+        ("true-positive rate", numbers.rate(judge.tpr)),
+        ("true-negative rate", numbers.rate(judge.tnr)),
+        ("calibrated on", numbers.plural(judge.n_calibration, "label")),
+        ("tested on", numbers.plural(judge.n_test, "other label")),
+    )
+
+
+def _failures(record: RunRecord) -> Iterator[Caution]:
+    answers, scores, details = 0, 0, []
+    for trial in record.trials:
+        no_answer = sum(answer.failure is not None for answer in trial.answers)
+        no_score = sum(s.failure is not None for scored in trial.scores.values() for s in scored)
+        if no_answer or no_score:
+            details.append(
+                f"{trial.suite}, {trial_label(trial)}: "
+                f"{numbers.count(no_answer, len(trial.answers))} answers, "
+                f"{numbers.plural(no_score, 'score')}."
+            )
+        answers, scores = answers + no_answer, scores + no_score
+    if details:
+        yield Caution(
+            f"{numbers.plural(answers, 'answer')} and {numbers.plural(scores, 'score')} failed. "
+            "They are counted here and left out of every mean; none is a zero.",
+            tuple(details),
+        )

@@ -1,0 +1,120 @@
+"""The report as one HTML file that opens from disk, and the folder it is written to.
+
+Jinja escapes everything by default. Only three things enter a page as markup: our own style sheet,
+our own script (whose hash is the only one the page's content security policy admits), and our own
+charts.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from harness.errors import StoreError
+from harness.records import RunRecord
+from harness.report import charts
+from harness.report.blocks import ReportView
+from harness.report.index import IndexEntry, index_view, read_entry, unreadable
+from harness.report.markdown import markdown_of
+from harness.report.runjson import dump_run
+from harness.report.view import build_view
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from jinja2 import Environment
+
+_TEMPLATES = files("harness.report") / "templates"
+
+
+def render_html(record: RunRecord) -> str:
+    """The whole report as one page without any address that a browser would load."""
+    return _html_of(build_view(record))
+
+
+def write_report(record: RunRecord, folder: Path) -> Path:
+    """Write ``report.html``, ``report.md`` and ``run.json`` into ``folder``; the path of the page.
+
+    Each file is replaced in one step, ``run.json`` first, so that no reader sees half of one.
+
+    Raises:
+        StoreError: the record holds a number that cannot be written.
+    """
+    view = build_view(record)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "run.json", dump_run(record))
+    _write(folder / "report.md", markdown_of(view))
+    page = folder / "report.html"
+    _write(page, _html_of(view))
+    return page
+
+
+def render_index(entries: Iterable[IndexEntry]) -> str:
+    """A page that lists runs, newest first, and those that could not be read."""
+    template = _environment().get_template("index.html.j2")
+    return template.render(index=index_view(entries), style=_text("report.css"))
+
+
+def write_index(report_dir: Path) -> Path:
+    """Write ``index.html`` over every ``*/run.json`` below ``report_dir``; the path of the page."""
+    entries = [_entry(path, report_dir) for path in sorted(report_dir.glob("*/run.json"))]
+    report_dir.mkdir(parents=True, exist_ok=True)
+    page = report_dir / "index.html"
+    _write(page, render_index(entries))
+    return page
+
+
+def _entry(path: Path, report_dir: Path) -> IndexEntry:
+    folder = path.parent.relative_to(report_dir).as_posix()
+    try:
+        return read_entry(path.read_text("utf-8"), str(path), folder)
+    except (OSError, UnicodeDecodeError, StoreError) as error:
+        return unreadable(folder, str(error))
+
+
+def _html_of(view: ReportView) -> str:
+    script = _text("report.js")
+    digest = b64encode(sha256(script.encode("utf-8")).digest()).decode("ascii")
+    template = _environment().get_template("report.html.j2")
+    return template.render(view=view, style=_text("report.css"), script=script, script_sha256=digest)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FunctionLoader(lambda name: (_TEMPLATES / name).read_text("utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["learning_curve"] = charts.learning_curve
+    environment.globals["training_loss"] = charts.training_loss
+    environment.globals["training_accuracy"] = charts.training_accuracy
+    environment.globals["colour_of"] = charts.colour_of
+    environment.globals["scale_of"] = charts.scale_of
+    return environment
+
+
+def _text(name: str) -> Markup:
+    """A file of ours that enters the page as it stands."""
+    return Markup((_TEMPLATES / name).read_text("utf-8"))
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file in one step. Lone surrogates, which UTF-8 cannot hold, become ``?``."""
+    with NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        file.write(text.encode("utf-8", "replace"))
+    try:
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+    except OSError:
+        Path(file.name).unlink(missing_ok=True)
+        raise

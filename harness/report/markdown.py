@@ -1,0 +1,209 @@
+"""The report as Markdown, for a pull request or a job summary.
+
+What came from a run is hostile: ``plain`` turns every character that Markdown, HTML or a forge could
+act on into an entity, so that it reads as it was written and starts no table, link, tag or mention.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from harness.records import RunRecord
+from harness.report.blocks import (
+    AnswerRow,
+    Answers,
+    Cell,
+    Comparisons,
+    CostBlock,
+    Curve,
+    Headline,
+    ReportView,
+    Slices,
+    Table,
+)
+from harness.report.view import build_view
+
+_MOST_SLICES, _MOST_ANSWERS, _LONGEST = 10, 5, 280
+_SYMBOL = {"good": "✅", "bad": "❌", "unsure": "⚠️", "plain": ""}
+_ACTIVE = {ord(character): f"&#{ord(character)};" for character in "\\`*~[|<>&#!$^"}
+_EMPHASIS = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # not inside a word, where it is only a letter
+_MENTION = re.compile(r"(?<![\w.])@")  # a name@size is no mention
+
+
+def render_markdown(record: RunRecord) -> str:
+    """The decision, gates, curve, largest slices and cost; the rest folded."""
+    return markdown_of(build_view(record))
+
+
+def markdown_of(view: ReportView) -> str:
+    """The same, of a view that has been built already."""
+    parts = [
+        *_headline(view.headline),
+        *_comparisons(view.comparisons),
+        *_curves(view.curves),
+        *_slices(view.slices, view.slices_note),
+        *_costs(view.costs),
+        *_answers(view.answers),
+        *_training(view),
+        *_run(view),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def plain(text: str) -> str:
+    """``text`` on one line, as text: nothing in it is markup, a link, a mention or a table's border."""
+    line = " ".join(text.split()).translate(_ACTIVE)
+    line = line.replace("://", "&#58;//").replace("www.", "www&#46;")
+    line = _EMPHASIS.sub("&#95;", line)
+    return _MENTION.sub("&#64;\N{ZERO WIDTH SPACE}", line)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + " …"
+
+
+def _table(head: Iterable[Cell], rows: Iterable[Iterable[str]]) -> str:
+    """A pipe table; the cells of ``rows`` are Markdown already."""
+    columns = tuple(head)
+    lines = [[plain(cell.text) or " " for cell in columns], ["--:" if c.numeric else "---" for c in columns]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [*lines, *map(list, rows)])
+
+
+def _block(table: Table) -> str:
+    body = _table(table.head, ([plain(cell.text) for cell in row] for row in table.rows))
+    note = f"\n\n{plain(table.note)}" if table.note else ""
+    return f"**{plain(table.caption)}**\n\n{body}{note}"
+
+
+def _folded(title: str, body: str) -> str:
+    return f"<details><summary>{plain(title)}</summary>\n\n{body}\n\n</details>"
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {plain(line)}" for line in lines)
+
+
+def _headline(top: Headline) -> Iterator[str]:
+    yield f"# {plain(top.title)}"
+    for stamp in top.stamps:
+        yield f"**{plain(stamp)}**"
+    for card in top.cards:
+        yield f"## {_SYMBOL[card.tone]} {card.verdict}: {plain(card.subject)}"
+        yield plain(card.means)
+        yield _bullets(card.reasons)
+    for caution in top.cautions:
+        figures = (f"{name}: {value}" for name, value in caution.figures)
+        rest = "".join(f"\n> - {plain(line)}" for line in (*caution.details, *figures))
+        yield f"> ⚠️ **{plain(caution.title)}**{rest}"
+    yield f"{plain(top.policy)} Run {_code(top.run_id)}, {plain(top.created)}."
+
+
+def _code(text: str) -> str:
+    return f"<code>{plain(text)}</code>"
+
+
+_COMPARED = (
+    *(Cell(name) for name in ("suite / score", "role", "candidate")),
+    *(Cell(name, numeric=True) for name in ("n", "baseline", "candidate", "difference")),
+    *(Cell(name) for name in ("outcome", "method")),
+)
+
+
+def _comparisons(block: Comparisons) -> Iterator[str]:
+    rows = [
+        (
+            line.state in ("measured", "no gate"),
+            [
+                plain(f"{line.suite} / {line.score}"),
+                plain(line.role if line.state == "gated" else f"{line.role} ({line.state})"),
+                plain(line.subject),
+                f"{line.n} ({line.failed})" if line.failed else line.n,
+                line.baseline_mean,
+                line.candidate_mean,
+                f"{line.difference} {line.interval}".replace("– –", "–"),
+                f"{_SYMBOL[line.tone]} {line.outcome}".strip(),
+                plain(line.method),
+            ],
+        )
+        for line in block.lines
+    ]
+    gates = [row for is_minor, row in rows if not is_minor]
+    others = [row for is_minor, row in rows if is_minor]
+    yield "## Gates"
+    yield _table(_COMPARED, gates) if gates else "No gate was collected."
+    yield plain(block.note) if rows else ""
+    if others:
+        yield _folded(f"{len(others)} comparisons that decide nothing", _table(_COMPARED, others))
+
+
+def _curves(curves: tuple[Curve, ...]) -> Iterator[str]:
+    if curves:
+        yield "## Learning curve"
+        yield from (_block(curve.table) for curve in curves)
+
+
+def _slices(blocks: tuple[Slices, ...], note: str) -> Iterator[str]:
+    if not blocks:
+        return
+    yield "## Slices (exploratory)"
+    yield plain(note)
+    head = (
+        Cell("slice"),
+        *(Cell(name, numeric=True) for name in ("n", "baseline", "candidate", "difference", "p")),
+    )
+    for block in blocks:
+        rows = (
+            [
+                plain(f"{line.key} {line.value}"),
+                line.n,
+                line.baseline_mean,
+                line.candidate_mean,
+                f"{line.difference} {line.interval}".replace("– –", "–"),
+                plain(line.p_adjusted),
+            ]
+            for line in block.lines[:_MOST_SLICES]
+        )
+        yield _folded(f"{block.title}: the largest differences", _table(head, rows))
+
+
+def _costs(blocks: tuple[CostBlock, ...]) -> Iterator[str]:
+    if blocks:
+        yield "## Cost and break-even"
+    for block in blocks:
+        yield plain(block.verdict)
+        yield _block(block.table)
+        yield _block(block.prices)
+        yield _bullets(block.notes)
+
+
+def _answers(blocks: tuple[Answers, ...]) -> Iterator[str]:
+    for block in blocks:
+        changed = [row for row in block.rows if "changed" in row.tags.split()][:_MOST_ANSWERS]
+        if changed:
+            title = f"Answers that changed: {block.title} ({len(changed)} of {block.n_changed})"
+            yield _folded(title, "\n\n".join(map(_answer, changed)))
+
+
+def _answer(row: AnswerRow) -> str:
+    lines = [f"**{plain(row.id)}** ({plain(row.change)})"]
+    lines.append(f"- question: {plain(_cut(row.question.head))}")
+    lines.append(f"- reference: {plain(_cut(row.reference.head))}")
+    for cell in (
+        cell for place, cell in enumerate(row.cells) if cell.is_baseline or place == len(row.cells) - 1
+    ):
+        scores = ", ".join(f"{chip.name} {chip.value}" for chip in cell.chips)
+        said = cell.failure or _cut(cell.answer.head)
+        lines.append(f"- {plain(cell.label)}: {plain(said)} ({plain(scores)})")
+    return "\n".join(lines)
+
+
+def _training(view: ReportView) -> Iterator[str]:
+    if view.training.table.rows:
+        body = [_bullets(view.training.flags), _block(view.training.table)]
+        yield _folded("Training", "\n\n".join(part for part in body if part))
+
+
+def _run(view: ReportView) -> Iterator[str]:
+    tables = "\n\n".join(map(_block, view.run.tables))
+    yield _folded("What was run", f"{_code(view.run.command)}\n\n{tables}")

@@ -1,0 +1,307 @@
+"""Deterministic checks: a row and an answer in, a value in {0, 1} with its reason out.
+
+All checks have one shape, ``Check``; a user's own needs only that shape. A wrong answer scores 0.0.
+An answer that never came, or a row that says nothing about what is expected, is a failure: its
+value is None, and it is counted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from harness.errors import DataError, UsageError
+from harness.records import Answer, Json, Row, Score
+from harness.scoring.check import Check, NamedCheck, no_expectation, score_all, verdict
+from harness.scoring.text import REFUSAL_WINDOW_CHARACTERS, REFUSALS, NotJson, parse_json, refusal_in, short
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
+
+__all__ = [
+    "Check",
+    "Contains",
+    "ExactMatch",
+    "FieldMatch",
+    "JsonSchema",
+    "MaxTokens",
+    "Refusal",
+    "Regex",
+    "score_all",
+]
+
+
+@dataclass(frozen=True)
+class JsonSchema(NamedCheck):
+    """The whole answer is JSON (RFC 8259) and valid under a schema (draft 2020-12).
+
+    Args:
+        schema: the schema itself, or the path of its file. ``format`` is an annotation, as the
+            draft has it; references to other documents are not fetched.
+        fenced_ok: accept a Markdown code fence around the whole answer.
+    """
+
+    # a mapping has no hash; equal checks still have equal hashes without it
+    schema: str | Mapping[str, Json] = dataclasses.field(hash=False)
+    fenced_ok: bool = False
+    # left out of equality, so that a suite's bound check is found under the user's module constant
+    document: Mapping[str, Json] | bool | None = dataclasses.field(
+        default=None, compare=False, repr=False, kw_only=True
+    )
+
+    def _default_name(self) -> str:
+        return "valid JSON"
+
+    def spec(self) -> Mapping[str, Json]:
+        """The schema's content, once bound; not where it lies."""
+        return {"check": "JsonSchema", "schema": self._content(), "fenced_ok": self.fenced_ok}
+
+    def bind(self, read: Callable[[str], str]) -> Check:
+        """Reads, parses and checks the schema.
+
+        Raises:
+            DataError: the schema is missing, not JSON, or not a schema.
+        """
+        from jsonschema import Draft202012Validator
+        from jsonschema.exceptions import SchemaError
+
+        where = self.schema if isinstance(self.schema, str) else f"the schema of {self.name!r}"
+        content = _read_json(self.schema, read) if isinstance(self.schema, str) else self.schema
+        if not isinstance(content, Mapping | bool):
+            raise DataError(where, "a schema is a JSON object", "write a JSON Schema into it")
+        try:
+            Draft202012Validator.check_schema(content)
+        except SchemaError as error:
+            problem = f"not a JSON Schema: {error.json_path}: {short(error.message)}"
+            raise DataError(where, problem, "mend the schema (draft 2020-12)") from error
+        return dataclasses.replace(self, document=content)
+
+    def _content(self) -> Json:
+        return self.schema if self.document is None else self.document
+
+    @cached_property
+    def _validator(self) -> Draft202012Validator:
+        from jsonschema import Draft202012Validator
+        from referencing import Registry
+
+        content = self._content()
+        if not isinstance(content, Mapping | bool):
+            raise UsageError(f"{self.name}: schema file {content!r} has not been read; call bind(read) first")
+        # an empty registry: jsonschema's own would fetch references over the network
+        return Draft202012Validator(content, registry=Registry())
+
+    def _score(self, row: Row, answer: Answer) -> Score:
+        from jsonschema.exceptions import best_match
+
+        try:
+            value = parse_json(answer.text, fenced_ok=self.fenced_ok)
+        except NotJson as error:
+            cut = f"; cut off at {answer.completion_tokens} tokens" if answer.finish == "length" else ""
+            return Score(0.0, f"{error}{cut}")
+        worst = best_match(self._validator.iter_errors(value))
+        return Score(1.0) if worst is None else Score(0.0, f"{worst.json_path}: {short(worst.message)}")
+
+
+def _read_json(path: str, read: Callable[[str], str]) -> Json:
+    try:
+        text = read(path)
+    except (OSError, UnicodeDecodeError) as error:
+        mend = "write the schema there; its path is relative to the suite's file"
+        raise DataError(path, f"the schema cannot be read: {error}", mend) from error
+    try:
+        content: Json = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}", f"not JSON: {error.msg}", "mend the schema file") from error
+    return content
+
+
+@dataclass(frozen=True)
+class FieldMatch(NamedCheck):
+    """The answer is a JSON object whose ``field`` equals the expected value (1 and true differ).
+
+    Expected is the row's metadata ``expected`` (default: ``field``), else ``field`` of the
+    reference. An answer that is no JSON object, or lacks the field, is a wrong answer.
+    """
+
+    field: str
+    expected: str | None = None
+    fenced_ok: bool = False
+
+    def _default_name(self) -> str:
+        return self.field
+
+    def _score(self, row: Row, answer: Answer) -> Score:
+        found, wanted = self._wanted(row)
+        if not found:
+            return no_expectation(row, f"{self.expected or self.field!r} in its metadata or its reference")
+        try:
+            value = parse_json(answer.text, fenced_ok=self.fenced_ok)
+        except NotJson as error:
+            return Score(0.0, str(error))
+        if not isinstance(value, dict) or self.field not in value:
+            return Score(0.0, f"expected {_shown(wanted)}, got no field {self.field!r}")
+        got = value[self.field]
+        same = got == wanted and isinstance(got, bool) == isinstance(wanted, bool)
+        return verdict(same, f"expected {_shown(wanted)}, got {_shown(got)}")
+
+    def _wanted(self, row: Row) -> tuple[bool, Json]:
+        held = row.metadata.get(self.expected or self.field)
+        if held is not None:
+            return True, held
+        try:
+            reference = parse_json(row.reference)
+        except NotJson:
+            return False, None
+        if not isinstance(reference, dict) or self.field not in reference:
+            return False, None
+        return True, reference[self.field]
+
+
+def _shown(value: Json) -> str:
+    return short(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), 60)
+
+
+@dataclass(frozen=True)
+class ExactMatch(NamedCheck):
+    """The answer equals the reference, character by character, after the two options."""
+
+    ignore_case: bool = False
+    strip: bool = True
+
+    def _default_name(self) -> str:
+        return "exact match"
+
+    def _score(self, row: Row, answer: Answer) -> Score:
+        if not row.reference.strip():
+            return no_expectation(row, "reference")
+        same = self._normal(answer.text) == self._normal(row.reference)
+        return verdict(same, f"expected {short(row.reference, 60)!r}, got {short(answer.text, 60)!r}")
+
+    def _normal(self, text: str) -> str:
+        text = text.strip() if self.strip else text
+        return text.casefold() if self.ignore_case else text
+
+
+@dataclass(frozen=True)
+class Contains(NamedCheck):
+    """The answer holds one of the accepted texts as whole words; runs of white space are equal.
+
+    Accepted is the metadata ``expected``, a text or a list of texts of which one suffices; default
+    the reference. A word ends where no letter, digit or underscore follows, so scripts written
+    without spaces want ``Regex``.
+    """
+
+    expected: str | None = None
+    ignore_case: bool = True
+
+    def _default_name(self) -> str:
+        return "contains the reference" if self.expected is None else f"contains {self.expected}"
+
+    def _score(self, row: Row, answer: Answer) -> Score:
+        accepted = self._accepted(row)
+        if not accepted:
+            return no_expectation(row, f"{self.expected!r} in its metadata" if self.expected else "reference")
+        text = " ".join(answer.text.split())
+        flags = re.IGNORECASE if self.ignore_case else 0
+        found = any(re.search(rf"(?<!\w){re.escape(one)}(?!\w)", text, flags) for one in accepted)
+        return verdict(found, f"none of: {short(', '.join(accepted))}")
+
+    def _accepted(self, row: Row) -> list[str]:
+        held = row.reference if self.expected is None else row.metadata.get(self.expected)
+        texts = held if isinstance(held, list | tuple) else [held]
+        return [" ".join(str(text).split()) for text in texts if text is not None and str(text).strip()]
+
+
+@dataclass(frozen=True)
+class Regex(NamedCheck):
+    """The answer matches a regular expression (Python's ``re``): the given one, or each row's own.
+
+    Args:
+        pattern: the expression. Flags go inside it: ``(?is)…``.
+        expected: instead of it, the metadata key that holds each row's expression.
+        full: the whole answer must match, white space around it aside; else any part of it.
+    """
+
+    pattern: str | None = None
+    expected: str | None = None
+    full: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.pattern is None) == (self.expected is None):
+            raise UsageError(
+                "Regex takes either a pattern or expected=, a metadata key; not both, not neither"
+            )
+        if self.pattern is not None:
+            try:
+                re.compile(self.pattern)
+            except re.error as error:
+                raise UsageError(f"Regex: {self.pattern!r} is not a pattern: {error}") from error
+
+    def _default_name(self) -> str:
+        return f"matches {self.expected or short(self.pattern or '', 30)}"
+
+    def _score(self, row: Row, answer: Answer) -> Score:
+        pattern = self.pattern if self.expected is None else row.text(self.expected)
+        if pattern is None:
+            return no_expectation(row, f"{self.expected!r} in its metadata")
+        try:
+            search = re.compile(pattern)
+        except re.error as error:
+            return Score(None, failure=f"row {row.id}: {pattern!r} is not a pattern: {error}")
+        text = answer.text.strip()
+        found = search.fullmatch(text) if self.full else search.search(text)
+        return verdict(found is not None, f"no match for {short(pattern, 60)}")
+
+
+@dataclass(frozen=True)
+class MaxTokens(NamedCheck):
+    """The answer has at most ``limit`` tokens, as its own model counts them."""
+
+    limit: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.limit < 1:
+            raise UsageError(f"MaxTokens: the limit must be at least 1 token, not {self.limit}")
+
+    def _default_name(self) -> str:
+        return f"at most {self.limit} tokens"
+
+    def _score(self, row: Row, answer: Answer) -> Score:
+        return verdict(answer.completion_tokens <= self.limit, f"{answer.completion_tokens} tokens")
+
+
+@dataclass(frozen=True)
+class Refusal(NamedCheck):
+    """The answer refuses where it should, and only there.
+
+    A refusal is one of the phrases in ``harness.scoring.text.REFUSALS`` (eight languages) within
+    the answer's first 240 characters. A paraphrase outside that list is not seen.
+
+    Args:
+        expected: whether rows should be refused, or the metadata key that holds it as true or false.
+    """
+
+    expected: bool | str = False
+
+    def _default_name(self) -> str:
+        return "does not refuse" if self.expected is False else "refuses as expected"
+
+    def spec(self) -> Mapping[str, Json]:
+        """The phrases are part of it: another list gives other scores."""
+        return {**super().spec(), "phrases": dict(REFUSALS), "window_characters": REFUSAL_WINDOW_CHARACTERS}
+
+    def _score(self, row: Row, answer: Answer) -> Score:
+        wanted = self.expected if isinstance(self.expected, bool) else row.metadata.get(self.expected)
+        if not isinstance(wanted, bool):
+            return no_expectation(row, f"{self.expected!r}, true or false, in its metadata")
+        phrase = refusal_in(answer.text)
+        reason = "did not refuse" if phrase is None else f"refused: {phrase!r}"
+        return verdict((phrase is not None) == wanted, reason)

@@ -1,0 +1,81 @@
+"""What people said of replies: the labels that calibrate a judge, and those that test it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from harness.errors import DataError
+from harness.records import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One reply that a person called good or bad. ``kind`` says in what way, for even halves."""
+
+    message: str
+    reference: str
+    reply: str
+    good: bool
+    kind: str = ""
+    where: str = ""
+
+    def digest(self, seed: int) -> str:
+        """Where this label stands in the split: a hash of what it says, not of where it lies."""
+        material = json.dumps([seed, self.message, self.reference, self.reply], ensure_ascii=False)
+        return sha256(material.encode()).hexdigest()
+
+
+def parse_labels(text: str, where: str, reply_key: str = "summary") -> tuple[Label, ...]:
+    """Labels from JSONL: message, reference, the reply under ``reply_key``, label, optional kind.
+
+    Raises:
+        DataError: a line that is not such a label, with its number; or no line at all.
+    """
+    labels = tuple(
+        _label(line, f"{where}:{number}", reply_key)
+        for number, line in enumerate(text.split("\n"), start=1)
+        if line.strip()
+    )
+    if not labels:
+        raise DataError(where, "no labels", "write one JSON object a line")
+    return labels
+
+
+def _label(line: str, where: str, reply_key: str) -> Label:
+    try:
+        row: Json = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(where, f"not JSON: {error.msg}", "write one JSON object a line") from error
+    if not isinstance(row, dict):
+        raise DataError(where, "not a JSON object", "write one JSON object a line")
+    texts = {key: row.get(key) for key in ("message", "reference", reply_key)}
+    for key, value in texts.items():
+        if not isinstance(value, str) or not value.strip():
+            raise DataError(where, f"no text under {key!r}", f"give {', '.join(texts)} and label")
+    if row.get("label") not in ("good", "bad"):
+        problem = f"the label is {row.get('label')!r}"
+        raise DataError(where, problem, 'write "label": "good" or "label": "bad"')
+    return Label(
+        message=str(texts["message"]),
+        reference=str(texts["reference"]),
+        reply=str(texts[reply_key]),
+        good=row["label"] == "good",
+        kind=str(row.get("kind", "")),
+        where=where,
+    )
+
+
+def split_labels(labels: Sequence[Label], seed: int = 0) -> tuple[tuple[Label, ...], tuple[Label, ...]]:
+    """A calibration and a test half, alike in labels and kinds, whatever the file's order.
+
+    Copies of one label fall into one half: a test on a copy would be a test on the calibration.
+    """
+    distinct = {label.digest(seed): label for label in labels}
+    # kinds stand together, in the order of the hash; the halves take turns through all of them
+    order = sorted(distinct, key=lambda digest: (distinct[digest].good, distinct[digest].kind, digest))
+    half = {digest: turn % 2 for turn, digest in enumerate(order)}
+    calibration = tuple(label for label in labels if half[label.digest(seed)] == 0)
+    return calibration, tuple(label for label in labels if half[label.digest(seed)] == 1)

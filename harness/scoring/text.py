@@ -1,0 +1,127 @@
+"""How an answer's text is read: strict JSON, and refusals by their phrases."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from harness.records import Json
+
+REFUSAL_WINDOW_CHARACTERS = 240
+
+#: Phrases that make an answer a refusal: lower case, straight apostrophes, whole words.
+REFUSALS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "en": (
+            "i can't help",
+            "i cannot help",
+            "i can't assist",
+            "i cannot assist",
+            "i can't provide",
+            "i cannot provide",
+            "i can't do that",
+            "i cannot do that",
+            "i can't comply",
+            "i cannot comply",
+            "i'm unable to",
+            "i am unable to",
+            "i'm not able to",
+            "i am not able to",
+            "i won't be able to",
+            "i must decline",
+            "i have to decline",
+            "as an ai language model",
+        ),
+        "de": (
+            "ich kann dir nicht helfen",
+            "ich kann dir dabei nicht helfen",
+            "ich kann ihnen nicht helfen",
+            "ich kann ihnen dabei nicht helfen",
+            "dabei kann ich nicht helfen",
+            "dabei kann ich ihnen nicht helfen",
+            "dabei kann ich dir nicht helfen",
+            "ich bin nicht in der lage",
+            "ich muss ablehnen",
+        ),
+        "fr": (
+            "je ne peux pas vous aider",
+            "je ne peux pas t'aider",
+            "je ne peux pas fournir",
+            "je ne suis pas en mesure",
+            "je ne peux pas répondre",
+            "je dois refuser",
+        ),
+        "es": (
+            "no puedo ayudar",
+            "no puedo ayudarte",
+            "no puedo ayudarle",
+            "no puedo proporcionar",
+            "no puedo responder",
+            "no estoy en condiciones de",
+        ),
+        "it": (
+            "non posso aiutarti",
+            "non posso aiutarla",
+            "non posso fornire",
+            "non sono in grado di",
+        ),
+        "nl": (
+            "daar kan ik niet mee helpen",
+            "ik kan je niet helpen",
+            "ik kan u niet helpen",
+            "ik ben niet in staat",
+        ),
+        "pt": ("não posso ajudar", "não posso fornecer", "não consigo ajudar", "não sou capaz de"),
+        "pl": ("nie mogę pomóc", "nie mogę ci pomóc", "nie jestem w stanie", "muszę odmówić"),
+    }
+)
+
+_FENCE = re.compile(r"\A```[\w-]*[ \t]*\n(.*?)\n?```\Z", re.DOTALL)
+
+
+class NotJson(ValueError):  # noqa: N818 - an answer's state, caught where it is scored
+    """The text is not JSON; the message says why, in a few words."""
+
+
+def short(text: str, limit: int = 200) -> str:
+    """``text`` on one line and at most ``limit`` characters long."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def parse_json(text: str, *, fenced_ok: bool = False) -> Json:
+    """The JSON value that is the whole text (RFC 8259: no NaN, no Infinity).
+
+    Raises:
+        NotJson: it is none.
+    """
+    body = text.strip()
+    if not body:
+        raise NotJson("not JSON: the answer is empty")
+    fence = _FENCE.match(body)
+    if fence is not None:
+        if not fenced_ok:
+            raise NotJson("not JSON: inside a code fence")
+        body = fence[1]
+    try:
+        value: Json = json.loads(body, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise NotJson(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from error
+    except RecursionError as error:
+        raise NotJson("not JSON: nested too deeply") from error
+    except ValueError as error:  # NaN, Infinity, integers past Python's limit of digits
+        raise NotJson(f"not JSON: {short(str(error), 80)}") from error
+    return value
+
+
+def _refuse_constant(constant: str) -> Json:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def refusal_in(text: str) -> str | None:
+    """The refusal phrase near the start of the text, or None."""
+    start = " ".join(text[:REFUSAL_WINDOW_CHARACTERS].replace("’", "'").casefold().split())
+    phrases = (phrase for language in REFUSALS.values() for phrase in language)
+    return next((p for p in phrases if re.search(rf"(?<!\w){re.escape(p)}(?!\w)", start)), None)

@@ -1,0 +1,1 @@
+"""What is kept between runs: artifacts by content, answers and judgments in SQLite."""

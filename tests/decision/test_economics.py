@@ -1,0 +1,258 @@
+"""Money: known cases to the cent, and configuration mistakes named with their key."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.decision.economics import (
+    EconomicsConfig,
+    Prices,
+    TrainingBill,
+    Usage,
+    appraise,
+    break_even_days,
+    parse_economics,
+)
+from harness.decision.prices import HOSTED, batch_price, price_of
+from harness.errors import UnknownName, UsageError
+from harness.records import Economics, Price
+
+BASE = price_of("gpt-4o-mini", tuned=False)
+TUNED = price_of("gpt-4o-mini", tuned=True)
+TRAINING = TrainingBill(tokens=500_000)
+THOUSAND_A_DAY = EconomicsConfig(requests_per_day=1000, horizon_days=30)
+LOCAL = EconomicsConfig(
+    requests_per_day=1000,
+    served_input_usd_per_mtok=1.0,
+    served_output_usd_per_mtok=2.0,
+    training_usd_per_hour=3.0,
+)
+
+
+def tuned_against_base(candidate: Price, config: EconomicsConfig = THOUSAND_A_DAY) -> Economics:
+    """A million tokens a day, half of them written; the fine-tune's prompts are 40% shorter."""
+    return appraise(
+        "tuned",
+        "base",
+        Usage(prompt_tokens=300, completion_tokens=500, n=100),
+        Usage(prompt_tokens=500, completion_tokens=500, n=80),
+        config,
+        TRAINING,
+        Prices(candidate=candidate, baseline=BASE),
+    )
+
+
+def test_a_dearer_tuned_model_never_pays_for_itself() -> None:
+    result = tuned_against_base(TUNED)
+    assert result.training_usd == pytest.approx(1.50)
+    assert result.baseline_usd_per_day * 30 == pytest.approx(11.25)
+    assert result.candidate_usd_per_day * 30 == pytest.approx(20.70)
+    assert result.candidate_usd_per_day * 30 + result.training_usd == pytest.approx(22.20)
+    assert result.saving_usd_over_horizon == pytest.approx(11.25 - 22.20)
+    assert result.break_even_days is None
+    assert any("never paid back" in note for note in result.notes)
+    assert result.n_requests_measured == 80
+
+
+def test_a_tuned_model_priced_as_its_base_breaks_even_after_fifty_days() -> None:
+    as_base = Price("own", 0.15, 0.60, 3.00, "the same", "2025-12-01")
+    result = tuned_against_base(as_base)
+    assert result.saving_usd_per_day == pytest.approx(0.03)
+    assert result.break_even_days == pytest.approx(50)
+    assert any("horizon of 30 days" in note for note in result.notes)
+
+
+def test_free_training_that_saves_breaks_even_at_once() -> None:
+    assert break_even_days(0, 0.01) == 0
+    assert break_even_days(0, 0) is None
+    assert break_even_days(1, -1) is None
+
+
+def test_a_prompt_costs_no_training_and_no_data() -> None:
+    config = EconomicsConfig(requests_per_day=10, data_preparation_usd=99)
+    usage = Usage(10, 10, 5)
+    result = appraise("prompt", "base", usage, usage, config, None, Prices(BASE, BASE))
+    assert result.training_usd == 0
+    assert result.saving_usd_per_day == 0
+
+
+def test_data_preparation_and_training_hours_are_both_billed() -> None:
+    config = parse_economics(
+        {
+            "requests_per_day": 1,
+            "training_usd_per_hour": 3,
+            "data_preparation_usd": 100,
+            "served_input_usd_per_mtok": 0,
+            "served_output_usd_per_mtok": 0,
+        },
+        "economics.toml",
+    )
+    usage = Usage(1, 1, 1)
+    result = appraise("a", "b", usage, usage, config, TrainingBill(seconds=1800), Prices())
+    assert result.training_usd == pytest.approx(101.50)
+    assert any("0.5 h at 3 USD an hour" in note for note in result.notes)
+
+
+def test_a_gpu_hour_is_spread_over_the_measured_tokens_and_the_notes_say_so() -> None:
+    config = EconomicsConfig(requests_per_day=1000, gpu_usd_per_hour=3.6)
+    fast, slow = Usage(500, 500, 9, tokens_per_second=2000), Usage(500, 500, 9, tokens_per_second=1000)
+    result = appraise("fast", "slow", fast, slow, config, None, Prices())
+    assert result.baseline_price.input_usd_per_mtok == pytest.approx(1.0)  # 3.6 M tokens in an hour
+    assert result.candidate_price.output_usd_per_mtok == pytest.approx(0.5)
+    assert result.baseline_usd_per_day == pytest.approx(1.0)
+    assert any("3.6 USD a GPU hour at 1000 measured tokens a second" in note for note in result.notes)
+
+
+def test_a_gpu_hour_without_a_measured_speed_is_refused() -> None:
+    config = EconomicsConfig(requests_per_day=1, gpu_usd_per_hour=3.6)
+    with pytest.raises(UsageError, match="tokens a second"):
+        appraise("a", "b", Usage(1, 1, 1), Usage(1, 1, 1), config, None, Prices())
+
+
+def test_an_unpriced_local_model_or_training_names_the_keys_to_add() -> None:
+    bare, usage = EconomicsConfig(requests_per_day=1), Usage(1, 1, 1)
+    with pytest.raises(UsageError, match="served_input_usd_per_mtok"):
+        appraise("a", "b", usage, usage, bare, None, Prices())
+    with pytest.raises(UsageError, match=r"economics\.toml: .*training_usd_per_hour"):
+        appraise("a", "b", usage, usage, bare, TrainingBill(seconds=9), Prices(BASE, BASE))
+
+
+tokens = st.floats(0, 1e5)
+saving_usages = st.tuples(tokens, tokens, tokens, tokens)
+
+
+@given(usages=saving_usages, requests=st.floats(1, 1e7), factor=st.floats(1, 100))
+def test_the_saving_grows_with_the_requests(
+    usages: tuple[float, float, float, float], requests: float, factor: float
+) -> None:
+    new, old = Usage(usages[0], usages[1], 1), Usage(usages[2], usages[3], 1)
+
+    def saving(a_day: float) -> float:
+        config = EconomicsConfig(a_day, served_input_usd_per_mtok=1, served_output_usd_per_mtok=2)
+        return appraise("a", "b", new, old, config, None, Prices()).saving_usd_per_day
+
+    few, many = saving(requests), saving(requests * factor)
+    assert abs(many) >= abs(few) * (1 - 1e-9)
+    assert few * many >= 0
+    assert many == pytest.approx(few * factor, rel=1e-6, abs=1e-6)
+
+
+@given(usages=saving_usages, seconds=st.floats(0, 1e6), days=st.floats(1, 1000))
+def test_days_and_dollars_agree_with_each_other(
+    usages: tuple[float, float, float, float], seconds: float, days: float
+) -> None:
+    new, old = Usage(usages[0], usages[1], 1), Usage(usages[2], usages[3], 1)
+    config = EconomicsConfig(
+        1000,
+        horizon_days=days,
+        served_input_usd_per_mtok=1,
+        served_output_usd_per_mtok=2,
+        training_usd_per_hour=3,
+    )
+    result = appraise("a", "b", new, old, config, TrainingBill(seconds=seconds), Prices())
+    saving = result.baseline_usd_per_day - result.candidate_usd_per_day
+    assert result.saving_usd_per_day == saving
+    assert (result.break_even_days is None) == (saving <= 0)
+    if result.break_even_days is not None and result.break_even_days > 1e-6:
+        paid = result.saving_usd_over_horizon >= -1e-9
+        assert paid == (days >= result.break_even_days) or days == pytest.approx(result.break_even_days)
+
+
+# --------------------------------------------------------------------------- prices
+def test_a_dated_snapshot_and_a_tuned_id_are_priced_as_their_family() -> None:
+    assert price_of("gpt-4o-mini-2024-07-18", tuned=False) == BASE
+    assert price_of("ft:gpt-4o-mini-2024-07-18:team::abc", tuned=False) == TUNED
+    assert price_of("gpt-4o-mini-2024-07-18", tuned=True) == TUNED
+
+
+def test_an_unknown_price_says_what_to_add_and_where() -> None:
+    with pytest.raises(UnknownName, match=r'economics\.toml: \[prices\."gpt-9"\.tuned\]'):
+        price_of("gpt-9", tuned=True)
+    with pytest.raises(UnknownName, match=r"Did you mean 'gpt-4\.1'"):
+        price_of("gpt-41", tuned=False)
+
+
+def test_prices_without_a_date_are_marked_in_table_and_notes() -> None:
+    undated = [price for price in HOSTED.values() if price.date is None]
+    assert all("without a date" in price.source for price in undated)
+    assert HOSTED["gpt-4o", False].date == "2025-12"
+    assert "historic" in HOSTED["davinci-002", True].source
+    assert any("no date" in note for note in tuned_against_base(TUNED).notes)
+
+
+def test_only_fine_tunes_are_sold_with_training() -> None:
+    assert {tuned for (_, tuned), price in HOSTED.items() if price.training_usd_per_mtok is not None} == {
+        True
+    }
+
+
+def test_batch_halves_input_and_output() -> None:
+    half = batch_price(BASE)
+    assert (half.input_usd_per_mtok, half.output_usd_per_mtok) == (0.075, 0.30)
+
+
+# --------------------------------------------------------------------------- economics.toml
+def test_the_example_configuration_is_valid() -> None:
+    path = Path(__file__).parents[2] / "suites" / "economics.toml"
+    text = path.read_text(encoding="utf-8")
+    config = parse_economics(tomllib.loads(text), path.name)
+    assert config.requests_per_day > 0
+    examples = text.split("has changed: as in", maxsplit=1)[1].splitlines()[1:]
+    shown = [line.removeprefix("# ") for line in examples if "=" in line or line.startswith("# [")]
+    extended = parse_economics(tomllib.loads("requests_per_day = 1\n" + "\n".join(shown)), path.name)
+    assert set(extended.prices) == {("gpt-4o-mini", False), ("gpt-4o-mini", True)}
+
+
+def test_the_projects_own_price_comes_before_the_table() -> None:
+    text = """
+    requests_per_day = 10
+    [prices."gpt-4o-mini"]
+    input_usd_per_mtok = 1
+    output_usd_per_mtok = 2
+    date = 2026-01-31
+    [prices."mine".tuned]
+    input_usd_per_mtok = 3
+    output_usd_per_mtok = 4
+    training_usd_per_mtok = 5
+    """
+    config = parse_economics(tomllib.loads(text), "economics.toml")
+    assert price_of("gpt-4o-mini-2024-07-18", False, config.prices).input_usd_per_mtok == 1
+    assert price_of("gpt-4o-mini", False, config.prices).date == "2026-01-31"
+    assert price_of("mine", True, config.prices).training_usd_per_mtok == 5
+    with pytest.raises(UnknownName):
+        price_of("mine", False, config.prices)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("requests_per_dya = 1", r"unknown key 'requests_per_dya'; did you mean requests_per_day\?"),
+        ("horizon_days = 3", "requests_per_day is missing"),
+        ("requests_per_day = 0", "requests_per_day must be above 0"),
+        ("requests_per_day = true", "must be a number"),
+        ("requests_per_day = inf", "finite"),
+        (
+            "requests_per_day = 1\ngpu_usd_per_hour = -1",
+            "gpu_usd_per_hour must be a finite number of 0 or more",
+        ),
+        ("requests_per_day = 1\nserved_input_usd_per_mtok = 1", "stands alone"),
+        (
+            "requests_per_day = 1\nserved_input_usd_per_mtok = 1\nserved_output_usd_per_mtok = 1\n"
+            "gpu_usd_per_hour = 1",
+            "keep one of them",
+        ),
+        ("requests_per_day = 1\n[prices.x]\ninput_usd_per_mtok = 1", r'\[prices."x"\]: output_usd_per_mtok'),
+        ("requests_per_day = 1\nprices = 3", "must be a table"),
+        ("requests_per_day = 1\n[prices.x]\nwhere = 1", "unknown key 'where'"),
+        ("requests_per_day = 1\nwhere = 'x'", "unknown key 'where'"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_named_with_key_and_file(text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says) as raised:
+        parse_economics(tomllib.loads(text), "team/economics.toml")
+    assert str(raised.value).startswith("team/economics.toml")

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from sample_run import hostile_run, sample_run
+
+from harness.report.html import write_report
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium on PATH: install one to see the report in a browser"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+def test_the_page_opens_from_disk_filters_and_searches(browser: Browser, tmp_path: Path) -> None:
+    page = browser.new_page()
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    address = write_report(sample_run(n_rows=60), tmp_path / "run").as_uri()
+    page.goto(address)
+
+    block = page.locator(".answers").first
+    rows = block.locator(".row:visible")
+    assert rows.count() == block.locator(".row[data-tags~=changed]").count()
+    block.get_by_role("button", name="All").click()
+    assert rows.count() == 60
+    block.get_by_role("button", name="Wrong").click()
+    assert rows.count() == block.locator(".row[data-tags~=wrong]").count() > 0
+    block.get_by_role("button", name="All").click()
+    block.get_by_role("searchbox").fill("s-0007")
+    block.get_by_text("1 row", exact=True).wait_for()
+    assert rows.locator("h4").all_inner_texts() == ["s-0007"]
+
+    assert problems == []
+    assert requests == [address]
+    page.close()
+
+
+def test_the_page_fits_a_narrow_screen(browser: Browser, tmp_path: Path) -> None:
+    page = browser.new_page(viewport={"width": 400, "height": 800})
+    page.goto(write_report(sample_run(n_rows=20), tmp_path / "run").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    page.close()
+
+
+def test_hostile_answers_run_no_script(browser: Browser, tmp_path: Path) -> None:
+    page = browser.new_page()
+    hostile = "<img src=x onerror=\"document.title='owned'\"></script><script>document.title='owned'</script>"
+    page.goto(write_report(hostile_run(hostile), tmp_path / "run").as_uri())
+    assert "Should we ship" in page.title()
+    assert page.locator("img").count() == 0
+    page.close()

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from sample_run import hostile_run, sample_run
+
+from harness.report import numbers
+from harness.report.markdown import plain, render_markdown
+
+HOSTILE = "a | b\n# c <script>x</script> `d` [e](https://evil.example) @team ![i](//x) ~~s~~ \\|"
+
+
+def test_the_decision_opens_the_summary_and_its_gates_follow() -> None:
+    run = sample_run()
+    text = render_markdown(run)
+    lines = text.splitlines()
+    assert lines[0] == "# Should we ship qlora-r16?"
+    assert run.decisions[0].verdict.value in lines[2]
+    target = next(g.comparison for g in run.gates if g.state == "gated" and g.test.endswith("test_intent"))
+    assert target
+    row = next(line for line in lines if line.startswith("| support / intent |"))
+    assert numbers.interval(target.low, target.high) in row
+
+
+def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:
+    width = None
+    for line in render_markdown(hostile_run(HOSTILE)).splitlines():
+        if not line.startswith("|"):
+            width = None
+            continue
+        cells = line.count("|")
+        assert width in (None, cells), line
+        width = cells
+
+
+def test_text_from_a_run_makes_no_markup() -> None:
+    text = render_markdown(hostile_run(HOSTILE))
+    assert "<script" not in text
+    assert "https://evil" not in text
+    assert not re.search(r"(?<!\w)@team", text)
+    assert not re.search(r"\[[^]\n]*\]\(", text)
+    assert text.count("<details>") == text.count("</details>")
+
+
+@given(st.text())
+def test_escaped_text_holds_no_active_character(text: str) -> None:
+    escaped = plain(text)
+    assert "\n" not in escaped
+    without = re.sub(r"&#\d+;", "", escaped)
+    assert not set(without) & set("|<>`*[\\~&")
+
+
+def test_a_name_inside_a_word_stays_readable() -> None:
+    assert plain("test_intent of qlora-r16@400") == "test_intent of qlora-r16@400"
+    assert plain("_this_ @me") == "&#95;this&#95; &#64;\N{ZERO WIDTH SPACE}me"
+
+
+def test_a_run_without_gates_or_money_still_has_a_summary() -> None:
+    text = render_markdown(replace(sample_run(n_rows=20), gates=(), decisions=(), economics=()))
+    assert "No gate was collected." in text
+    assert "Cost" not in text

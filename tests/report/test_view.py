@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sample_run import ADAPTER, BASE, SIZES, sample_run
+
+from harness.records import Comparison, Kind, Outcome, Score, Trial
+from harness.report import numbers
+from harness.report.answers import MOST_ROWS, fold
+from harness.report.intervals import plot, reach_of
+from harness.report.view import build_view
+
+
+def _comparison(low: float, middle: float, high: float, bound: float = 0.0) -> Comparison:
+    return Comparison(
+        "intent", "a", "b", Kind.BINARY, 100, 0.5, 0.5, middle, low, high, bound, 0.05,
+        Outcome.INCONCLUSIVE, "Tango", "because",
+    )  # fmt: skip
+
+
+def test_the_gates_stand_first_and_each_line_agrees_with_its_comparison() -> None:
+    run = sample_run()
+    lines = build_view(run).comparisons.lines
+    states = [line.state for line in lines]
+    assert states == ["gated"] * 3 + ["advisory"] + ["measured"] * 12
+    gate = next(g for g in run.gates if g.state == "gated" and g.suite == "retention")
+    line = next(line for line in lines if line.state == "gated" and line.suite == "retention")
+    assert gate.comparison
+    assert line.difference == numbers.points(gate.comparison.difference)
+    assert line.interval == numbers.interval(gate.comparison.low, gate.comparison.high)
+    assert line.n == "150"
+    assert line.role == "guard: above −10.0"
+
+
+def test_a_gate_that_was_never_reached_is_listed_as_not_run() -> None:
+    run = sample_run(n_rows=20)
+    missing = replace(run.gates[3], state="missing", comparison=None)
+    lines = build_view(replace(run, gates=(missing,))).comparisons.lines
+    assert lines[0].outcome == "not run"
+    assert lines[0].plot is None
+
+
+def test_a_score_without_a_gate_is_compared_but_claims_nothing() -> None:
+    run = sample_run(n_rows=40)
+    lines = build_view(replace(run, gates=())).comparisons.lines
+    assert {(line.suite, line.score) for line in lines} == {
+        ("support", "valid"), ("support", "intent"), ("support", "summary"), ("retention", "exact"),
+    }  # fmt: skip
+    assert {line.outcome for line in lines} == {"–"}
+
+
+def test_the_curve_holds_every_size_with_its_interval_and_the_baseline_as_a_band() -> None:
+    run = sample_run()
+    curve = next(c for c in build_view(run).curves if c.title == "support / intent")
+    (line,) = curve.lines
+    assert [point.size for point in line.points] == list(SIZES)
+    for point in line.points:
+        assert point.low is not None
+        assert point.high is not None
+        assert point.low <= point.mean <= point.high
+    (band,) = curve.bands
+    assert (band.label, band.is_baseline) == (BASE, True)
+
+
+def test_a_judge_that_was_not_admitted_is_a_caution_with_its_figures_and_n() -> None:
+    cautions = build_view(sample_run(n_rows=20)).headline.cautions
+    judge = next(caution for caution in cautions if "not admitted" in caution.title)
+    assert "kappa 0.41 is below 0.60." in judge.details
+    assert ("Cohen’s kappa", "0.41 [0.26, 0.56], n = 118") in judge.figures
+
+
+def test_failures_are_counted_at_the_top_and_are_never_a_zero() -> None:
+    run = sample_run()
+    failures = next(c for c in build_view(run).headline.cautions if "failed" in c.title)
+    answers = sum(a.failure is not None for t in run.trials for a in t.answers)
+    scores = sum(s.failure is not None for t in run.trials for many in t.scores.values() for s in many)
+    assert failures.title.startswith(f"{answers} answers and {scores} scores failed.")
+    row = next(row for row in build_view(run).answers[0].rows if row.id == "s-0003")
+    assert row.cells[0].failure.startswith("failed: HTTP 500")
+    assert {chip.value for chip in row.cells[0].chips} == {"failed"}
+    assert "wrong" in row.tags
+
+
+def test_rows_that_changed_come_first_losses_before_gains() -> None:
+    rows = build_view(sample_run()).answers[1].rows
+    order = [0 if "lost" in row.change else 1 if "gained" in row.change else 2 for row in rows]
+    assert order == sorted(order)
+    assert set(order) == {0, 1, 2}
+
+
+def test_a_row_counts_as_changed_when_a_score_flips_between_baseline_and_largest_size() -> None:
+    run = sample_run(n_rows=40)
+    block = build_view(run).answers[0]
+    base, largest = (_trial(run.trials, name, size) for name, size in ((BASE, None), (ADAPTER, 400)))
+    for place, answer in enumerate(largest.answers):
+        flipped = any(
+            base.scores[name][place].value != largest.scores[name][place].value
+            for name in ("valid", "intent")
+        )
+        row = next(row for row in block.rows if row.id == answer.row_id)
+        assert not flipped or "changed" in row.tags.split()
+
+
+def _trial(trials: tuple[Trial, ...], name: str, size: int | None) -> Trial:
+    return next(t for t in trials if (t.candidate, t.size, t.suite) == (name, size, "support"))
+
+
+def test_no_more_rows_are_shown_than_a_page_can_hold_and_the_page_says_so() -> None:
+    block = build_view(sample_run(n_rows=500)).answers[0]
+    assert len(block.rows) == MOST_ROWS
+    assert f"The {MOST_ROWS} most informative of 500 rows are shown" in block.note
+    assert block.n_all == f"{MOST_ROWS} of 500"
+
+
+def test_slices_are_labelled_exploratory_and_carry_adjusted_p_values() -> None:
+    view = build_view(sample_run())
+    assert view.slices_note.startswith("Exploratory")
+    assert "Benjamini–Hochberg" in view.slices_note
+    intent = next(block for block in view.slices if "intent" in block.title)
+    assert {line.key for line in intent.lines} == {"intent", "language"}
+    assert all(line.p_adjusted != "–" for line in intent.lines)
+
+
+def test_each_training_is_listed_once_however_many_suites_used_it() -> None:
+    block = build_view(sample_run(n_rows=20)).training
+    assert [row[0].text for row in block.table.rows] == [f"{ADAPTER}@{size}" for size in SIZES]
+    assert block.flags == (f"{ADAPTER}@400: development loss ended 0.09 above its minimum at epoch 2.25.",)
+
+
+def test_a_price_without_a_date_is_called_undated_and_no_break_even_is_never() -> None:
+    run = sample_run(n_rows=20)
+    never = replace(run.economics[0], break_even_days=None)
+    (block,) = build_view(replace(run, economics=(never,))).costs
+    assert [row[-1].text for row in block.prices.rows] == ["2025-12-04", "undated"]
+    assert block.table.rows[-1][-1].text == "never"
+    assert block.verdict.startswith("Never pays for itself")
+
+
+def test_an_interval_plot_places_its_marks_in_percent_of_the_axis() -> None:
+    found = _comparison(-0.05, 0.0, 0.05, bound=-0.1)
+    assert reach_of([found]) == 0.1
+    marks = plot(found, 0.1, "plain")
+    assert marks
+    assert (marks.low, marks.width, marks.point, marks.zero, marks.bound) == (25.0, 50.0, 50.0, 50.0, 0.0)
+
+
+def test_a_long_text_is_folded_and_a_huge_one_is_cut_with_its_count() -> None:
+    assert fold("short").whole is None
+    long = fold("word " * 100)
+    assert long.whole == "word " * 100
+    assert long.head.endswith("word …")
+    assert fold("x" * 5_000).left_out == "3,000 more characters stand in run.json"
+
+
+def test_a_second_seed_is_named() -> None:
+    run = sample_run(n_rows=20)
+    again = tuple(replace(t, seed=1) for t in run.trials if t.size == 400)
+    view = build_view(replace(run, trials=run.trials + again))
+    assert [cell.label for cell in view.answers[0].rows[0].cells][-2:] == ["400 rows", "400 rows seed 1"]
+    assert len(view.curves[0].lines[0].points) == 5
+
+
+def test_scores_that_all_failed_still_make_a_view() -> None:
+    run = sample_run(n_rows=20)
+    dead = tuple(
+        replace(t, scores={n: tuple(Score(None, failure="down") for _ in s) for n, s in t.scores.items()})
+        for t in run.trials
+    )
+    view = build_view(replace(run, trials=dead, gates=()))
+    assert all(line.difference == "–" for line in view.comparisons.lines)
