@@ -1,1 +1,39 @@
 """Should we ship this fine-tune? The public names, nothing else."""
+
+from harness.candidates.fixture import candidate
+from harness.candidates.specs import Candidate, FewShot, Full, LoRA, Prompted, QLoRA
+from harness.decision.claims import assert_better, assert_not_worse
+from harness.models.protocol import Decoding
+from harness.scoring.checks import (
+    Contains,
+    ExactMatch,
+    FieldMatch,
+    JsonSchema,
+    MaxTokens,
+    Refusal,
+    Regex,
+)
+from harness.scoring.judge import LikelihoodJudge
+from harness.scoring.suite import Suite
+
+__all__ = [
+    "Candidate",
+    "Contains",
+    "Decoding",
+    "ExactMatch",
+    "FewShot",
+    "FieldMatch",
+    "Full",
+    "JsonSchema",
+    "LikelihoodJudge",
+    "LoRA",
+    "MaxTokens",
+    "Prompted",
+    "QLoRA",
+    "Refusal",
+    "Regex",
+    "Suite",
+    "assert_better",
+    "assert_not_worse",
+    "candidate",
+]

@@ -1,15 +1,15 @@
 """What can go wrong, as one tree. Imports nothing, so every room may raise from it.
 
-    HarnessError                 anything this package raises on purpose
-    ├── UsageError               a wrong option, setting or call; nothing was run
-    │   └── UnknownName          a candidate, model or score that does not exist; lists those that do
-    ├── DataError                rows that cannot be used; names file, line and mend
-    │   └── LeakError            training rows that also stand in a held-out file
-    ├── ModelError               a model that cannot be fetched, read or loaded
-    ├── TrainingError            training that cannot start or did not finish
-    └── StoreError               a record on disk that cannot be read
+HarnessError                 anything this package raises on purpose
+├── UsageError               a wrong option, setting or call; nothing was run
+│   └── UnknownName          a candidate, model or score that does not exist; lists those that do
+├── DataError                rows that cannot be used; names file, line and mend
+│   └── LeakError            training rows that also stand in a held-out file
+├── ModelError               a model that cannot be fetched, read or loaded
+├── TrainingError            training that cannot start or did not finish
+└── StoreError               a record on disk that cannot be read
 
-    Undecided                    not an error: a gate whose evidence is not enough (raised by ``bool()``)
+Undecided                    not an error: a gate whose evidence is not enough (raised by ``bool()``)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class UsageError(HarnessError):
     """An option, setting or call that cannot be right. Nothing has been run."""
 
 
-class UnknownName(UsageError):
+class UnknownName(UsageError):  # noqa: N818 - what is wrong says it
     """A name that does not exist, with those that do."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 # raised when a change here makes the same inputs train another artifact
-RECIPE = 1
+RECIPE = 2
 SHAPING_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 # fields that change what is asked of a trained model, not what is trained
-NOT_SHAPING = ("decoding", "train", "dev", "replay", "base", "trust_remote_code")
+NOT_SHAPING = ("decoding", "train", "dev", "replay", "base", "trust_remote_code", "ship")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,9 @@ def finetune(
         dev = encode_rows(tokenizer, rows.dev, spec.max_tokens)
         with progress.task(f"training {spec.kind} on {len(rows.own)} rows", unit="step") as bar:
             _seed_everything(seed)
-            model = _trainable(spec, source, plan)
-            curve = train(model, tokenizer, spec, examples, dev, plan, seed, bar)
+            with quiet_transformers():
+                model = trainable_model(spec, source, plan)
+                curve = train(model, tokenizer, spec, examples, dev, plan, seed, bar)
         with quiet_transformers():
             model.save_pretrained(folder)
             if isinstance(spec, Full):
@@ -111,7 +112,7 @@ def load_tuned(
     if spec.ship == "adapter":
         return LocalModel.load(source, plan, nf4=spec.nf4, adapter=artifact)
     merged = store.merged(artifact, lambda folder: _merge(source, artifact, plan, folder))
-    return LocalModel.load(ModelSource(source.name, merged, folder_digest(merged)), plan)
+    return LocalModel.load(replace(source, folder=merged, digest=folder_digest(merged)), plan)
 
 
 def _merge(source: ModelSource, artifact: Path, plan: DevicePlan, folder: Path) -> None:
@@ -124,7 +125,12 @@ def _merge(source: ModelSource, artifact: Path, plan: DevicePlan, folder: Path) 
         load_tokenizer(source).save_pretrained(folder)
 
 
-def _trainable(spec: Tuned, source: ModelSource, plan: DevicePlan) -> PreTrainedModel:
+def trainable_model(spec: Tuned, source: ModelSource, plan: DevicePlan) -> PreTrainedModel:
+    """The model as training begins: what requires a gradient is float32, and nothing else does.
+
+    Raises:
+        TrainingError: an adapter is asked for on a layer that the base does not have.
+    """
     import torch
 
     if isinstance(spec, Full):
@@ -136,6 +142,7 @@ def _trainable(spec: Tuned, source: ModelSource, plan: DevicePlan) -> PreTrained
     from peft import LoraConfig, get_peft_model
 
     base = load_base(source, plan, attention=plan.training_attention, nf4=spec.nf4)
+    _require_targets(base, spec)
     make_head_input_contiguous(base)
     layers = base.config.num_hidden_layers
     config = LoraConfig(
@@ -156,6 +163,23 @@ def _trainable(spec: Tuned, source: ModelSource, plan: DevicePlan) -> PreTrained
     return trainable
 
 
+def _require_targets(base: PreTrainedModel, spec: LoRA) -> None:
+    """PEFT is content when one of the targets exists; the others would silently get no adapter."""
+    ends = (base.get_input_embeddings(), base.get_output_embeddings())
+    matrices = [
+        name
+        for name, module in base.named_modules()
+        if module not in ends and getattr(getattr(module, "weight", None), "ndim", 0) == 2
+    ]
+    missing = [t for t in spec.targets if not any(f".{name}".endswith(f".{t}") for name in matrices)]
+    if missing:
+        there = sorted({name.rpartition(".")[2] for name in matrices})
+        raise TrainingError(
+            f"{spec.base} has no linear layer named {', '.join(missing)}: no adapter can be put there.\n"
+            f"  mend: name some of its layers in the candidate's targets=(...): {', '.join(there)}."
+        )
+
+
 def _seed_everything(seed: int) -> None:
     from transformers import set_seed
 
@@ -171,7 +195,8 @@ def _record(
     plan: DevicePlan,
 ) -> Training:
     tokens = sum(len(e.input_ids) for e in examples)
-    precision = "nf4 base, double quantised" if spec.nf4 else f"{plan.dtype} base"
+    weights = "float32 weights" if isinstance(spec, Full) else f"{plan.dtype} base"
+    precision = "nf4 base, double quantised" if spec.nf4 else weights
     unpacked = ", unpacked once" if spec.nf4 and plan.device == "cpu" else ""
     return Training(
         fingerprint=name,

@@ -35,6 +35,12 @@ class Candidate:
         """The fields, for the record."""
         return {"kind": self.kind, **asdict(self)}
 
+    def own_baseline(self) -> Candidate:
+        """What it is compared with unless the user names another: its own base with the full prompt."""
+        return Prompted(
+            model=self.model_name, decoding=self.decoding, trust_remote_code=self.trust_remote_code
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prompted(Candidate):

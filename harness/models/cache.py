@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -40,22 +41,21 @@ def sha256_of(path: Path) -> str:
 
 def is_whole(folder: Path) -> bool:
     """Whether every file that the manifest names is there with the size it had when written."""
-    manifest = folder / MANIFEST
-    if not manifest.exists():
-        return False
     try:
-        files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-    except (json.JSONDecodeError, KeyError):
-        return False
-    return all((folder / n).is_file() and (folder / n).stat().st_size == f["bytes"] for n, f in files.items())
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return all((folder / name).stat().st_size == file["bytes"] for name, file in files.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # a file is missing, or the manifest is none
 
 
 def recorded_digest(folder: Path) -> str | None:
-    """The digest that the manifest gives for the folder's content; None without a manifest."""
-    manifest = folder / MANIFEST
-    if not manifest.exists():
+    """The digest that the manifest gives for the content of a folder of this cache; None for any other.
+
+    A user's own folder may hold a ``manifest.json`` of another kind, or a copied one that is out of date.
+    """
+    if not folder.resolve().is_relative_to(cache_folder().resolve()) or not is_whole(folder):
         return None
-    return str(json.loads(manifest.read_text(encoding="utf-8"))["digest"])
+    return str(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["digest"])
 
 
 def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
@@ -73,6 +73,8 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
         if is_whole(folder):  # another process built it while this one waited
             return folder
         shutil.rmtree(folder, ignore_errors=True)
+        for left in folder.parent.glob(glob.escape(folder.name) + ".part-*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
         part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=folder.name + ".part-"))
         try:
             build(part)

@@ -26,7 +26,7 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
         )
     if not tokenizer.chat_template:
         raise ModelError(
-            f"{source.name}: its tokenizer has no chat template, so there is no right way to render messages.\n"
+            f"{source.name}: its tokenizer has no chat template, so messages cannot be rendered rightly.\n"
             f"  mend: use an instruction-tuned base, or save a template with tokenizer.chat_template = ..."
         )
     if tokenizer.pad_token_id is None:
@@ -34,7 +34,9 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, reply_follows: bool) -> list[int]:
+def render(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, reply_follows: bool
+) -> list[int]:
     """Token ids of a conversation. With ``reply_follows`` it ends where the assistant begins to speak."""
     turns = [{"role": m.role, "content": m.content} for m in messages]
     text = tokenizer.apply_chat_template(turns, add_generation_prompt=reply_follows, tokenize=False)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import torch
 
 
+RULES = "2"  # raised when ask_torch chooses otherwise for the same machine
+
+
 @dataclass(frozen=True, slots=True)
 class DevicePlan:
     """Device, working precision and attention kernels. ``dtype`` is a torch dtype's name."""
@@ -56,7 +59,7 @@ def ask_torch() -> DevicePlan:
     if torch.cuda.is_available():
         dtype = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
         return DevicePlan("cuda", dtype, "sdpa", "sdpa")
-    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001
+    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return DevicePlan("cpu", "bfloat16" if has_bf16 else "float32", "eager", "grouped_eager")
 
 
@@ -64,6 +67,7 @@ def _machine() -> dict[str, str]:
     """What the plan depends on, read without importing torch."""
     gpus = sorted(str(p) for p in Path("/dev").glob("nvidia[0-9]*"))
     return {
+        "rules": RULES,
         "torch": version("torch"),
         "machine": platform.machine(),
         "processor": cpu_name(),
@@ -86,10 +90,17 @@ def device_plan() -> DevicePlan:
     """The plan for this machine: remembered, or asked of torch and remembered."""
     machine = _machine()
     memory = cache_folder() / "device.json"
-    if memory.exists():
-        kept = json.loads(memory.read_text(encoding="utf-8"))
-        if kept.get("machine") == machine:
-            return DevicePlan(**kept["plan"])
+    plan = _remembered(memory, machine)
+    if plan:
+        return plan
     plan = ask_torch()
     write_atomically(memory, json.dumps({"machine": machine, "plan": asdict(plan)}, indent=1))
     return plan
+
+
+def _remembered(memory: Path, machine: dict[str, str]) -> DevicePlan | None:
+    try:
+        kept = json.loads(memory.read_text(encoding="utf-8"))
+        return DevicePlan(**kept["plan"]) if kept["machine"] == machine else None
+    except (OSError, ValueError, KeyError, TypeError):  # absent, damaged or of another version: asked again
+        return None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from harness.errors import ModelError
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import DevicePlan
+from harness.models.heads import has_plain_head, logits_at
+from harness.models.prefix import MIN_PREFIX_TOKENS, SharedPrefix, can_share, common_prefix
 from harness.models.protocol import Decoding, Prompt
 from harness.models.quiet import quiet_transformers
 from harness.models.source import ModelSource
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAX_BATCH_ROWS = 128
+MAX_BATCH_TOKENS = 32_768  # padded prompt tokens: bounds memory
 MIN_BATCH_ROWS = 8
 MAX_STRETCH = 1.6  # a batch ends before a prompt this many times longer than its mean: padding is work
 Item = TypeVar("Item")
@@ -64,7 +69,9 @@ def load_base(source: ModelSource, plan: DevicePlan, *, attention: str, nf4: boo
             model = model.dequantize(dtype=plan.torch_dtype)
     model.requires_grad_(False)
     model.eval()
-    return model.to(torch.device(plan.device)) if not nf4 else model
+    if not nf4:
+        torch.nn.Module.to(model, plan.device)  # in place
+    return model
 
 
 def disarm_cpu_repacking(model: torch.nn.Module) -> None:
@@ -125,33 +132,59 @@ class LocalModel:
         model = with_adapter(base, adapter, plan) if adapter else base
         return cls(model, load_tokenizer(source), plan)
 
-    def answer(self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]) -> Iterator[Answer]:
-        """See ``Model.answer``."""
+    def answer(
+        self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]
+    ) -> Iterator[Answer]:
+        """See ``Model.answer``. A beginning that all prompts share is read once."""
         tokens = {p.row_id: render(self._tokenizer, p.messages, reply_follows=True) for p in prompts}
         order = sorted(tokens, key=lambda row_id: (len(tokens[row_id]), row_id))
-        for batch in batches_by_length(order, [len(tokens[row_id]) for row_id in order]):
-            if not known.issuperset(batch):
-                yield from self._answer_batch(batch, tokens, decoding)
+        shared = common_prefix(list(tokens.values())) if tokens and can_share(self._model) else []
+        if len(shared) < MIN_PREFIX_TOKENS:
+            shared = []
+        prefix: SharedPrefix | None = None
+        for batch in batches_by_length(order, [len(tokens[row_id]) - len(shared) for row_id in order]):
+            if known.issuperset(batch):
+                continue
+            if shared and prefix is None:
+                prefix = SharedPrefix(self._model, shared)
+            yield from self._answer_batch(batch, tokens, decoding, prefix)
 
     def _answer_batch(
-        self, batch: Sequence[str], tokens: dict[str, list[int]], decoding: Decoding
+        self,
+        batch: Sequence[str],
+        tokens: dict[str, list[int]],
+        decoding: Decoding,
+        prefix: SharedPrefix | None,
     ) -> Iterator[Answer]:
         import torch
 
         began = time.perf_counter()
         ids = [tokens[row_id] for row_id in batch]
         width = max(len(i) for i in ids)
-        pad = self._tokenizer.pad_token_id
-        device = torch.device(self._plan.device)
-        input_ids = torch.tensor([[pad] * (width - len(i)) + i for i in ids], device=device)
-        mask = torch.tensor([[0] * (width - len(i)) + [1] * len(i) for i in ids], device=device)
+        inputs = self._padded_after(ids, width, prefix.tokens if prefix else 0)
+        if prefix is not None:
+            inputs["past_key_values"] = prefix.new_cache()
+        generate: Callable[..., torch.Tensor] = getattr(self._model, "generate")  # noqa: B009 - untyped there
         with torch.inference_mode(), quiet_transformers():
-            output = self._model.generate(
-                input_ids=input_ids, attention_mask=mask, pad_token_id=pad, **_sampling(decoding)
+            output = generate(
+                **inputs, pad_token_id=self._tokenizer.pad_token_id, **_sampling(decoding, batch)
             )
         elapsed_ms = (time.perf_counter() - began) * 1000 / len(batch)
         for row_id, sequence in zip(batch, output[:, width:].tolist(), strict=True):
             yield self._as_answer(row_id, len(tokens[row_id]), sequence, decoding, elapsed_ms)
+
+    def _padded_after(self, ids: Sequence[list[int]], width: int, shared: int) -> dict[str, object]:
+        """Prompts padded to ``width`` on the left of what is their own, after the ``shared`` tokens."""
+        import torch
+
+        pad, device = self._tokenizer.pad_token_id, torch.device(self._plan.device)
+        gaps = [width - len(i) for i in ids]
+        rows = [i[:shared] + [pad] * gap + i[shared:] for i, gap in zip(ids, gaps, strict=True)]
+        masks = [[1] * shared + [0] * gap + [1] * (width - shared - gap) for gap in gaps]
+        return {
+            "input_ids": torch.tensor(rows, device=device),
+            "attention_mask": torch.tensor(masks, device=device),
+        }
 
     def _as_answer(
         self, row_id: str, prompt_tokens: int, sequence: list[int], decoding: Decoding, latency_ms: float
@@ -177,19 +210,24 @@ class LocalModel:
         order = sorted(range(len(encoded)), key=lambda k: (len(encoded[k][0]), k))
         results = [0.0] * len(encoded)
         with torch.inference_mode():
+            plain = has_plain_head(self._model)
             for batch in batches_by_length(order, [len(encoded[k][0]) for k in order]):
-                for k, value in zip(batch, self._logprob_batch([encoded[k] for k in batch]), strict=True):
+                values = self._logprob_batch([encoded[k] for k in batch], plain)
+                for k, value in zip(batch, values, strict=True):
                     results[k] = value
         return results
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], int]:
         before = self._tokenizer(context, add_special_tokens=False)["input_ids"]
         after = self._tokenizer(continuation, add_special_tokens=False)["input_ids"]
+        if not after:
+            raise ModelError("an empty continuation has no likelihood.")
         if not before:
-            before = [self._tokenizer.bos_token_id or self._tokenizer.eos_token_id]
+            begin = self._tokenizer.bos_token_id  # 0 is a token too
+            before = [self._tokenizer.eos_token_id if begin is None else begin]
         return before + after, len(before)
 
-    def _logprob_batch(self, batch: Sequence[tuple[list[int], int]]) -> list[float]:
+    def _logprob_batch(self, batch: Sequence[tuple[list[int], int]], plain: bool) -> list[float]:
         """Only continuation positions reach the output head: the vocabulary is most of the work."""
         import torch
 
@@ -198,33 +236,36 @@ class LocalModel:
         device = torch.device(self._plan.device)
         ids = torch.tensor([i + [pad] * (width - len(i)) for i, _ in batch], device=device)
         mask = torch.tensor([[1] * len(i) + [0] * (width - len(i)) for i, _ in batch], device=device)
-        hidden = self._model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
         keep = torch.zeros_like(mask, dtype=torch.bool)
         for k, (i, start) in enumerate(batch):
             keep[k, start - 1 : len(i) - 1] = True
-        logits = self._model.get_output_embeddings()(hidden[keep].contiguous()).float()
+        logits = logits_at(self._model, ids, mask, keep, plain=plain).float()
         targets = ids.roll(-1, dims=1)[keep]
         chosen = torch.log_softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]
         lengths = keep.sum(dim=1).tolist()
-        return [float(part.mean()) if len(part) else 0.0 for part in chosen.split(lengths)]
+        return [float(part.mean()) for part in chosen.split(lengths)]
 
 
 def batch_numerics(plan: DevicePlan) -> str:
     """What answers depend on besides model, prompts and decoding; part of their cache key."""
-    return f"{plan.numerics}, batches of {MAX_BATCH_ROWS} by length within {MAX_STRETCH}"
+    return (
+        f"{plan.numerics}, batches of {MAX_BATCH_ROWS} rows and {MAX_BATCH_TOKENS} tokens by length within"
+        f" {MAX_STRETCH}, shared beginnings from {MIN_PREFIX_TOKENS} tokens read once"
+    )
 
 
 def batches_by_length(order: Sequence[Item], lengths: Sequence[int]) -> Iterator[Sequence[Item]]:
     """Cut ``order``, sorted by ascending length in tokens, into batches of like length.
 
-    A batch holds up to ``MAX_BATCH_ROWS``; from ``MIN_BATCH_ROWS`` on it ends before an item more than
-    ``MAX_STRETCH`` times as long as its mean.
+    A batch holds up to ``MAX_BATCH_ROWS`` and, padded, ``MAX_BATCH_TOKENS``; from ``MIN_BATCH_ROWS`` on it
+    ends before an item more than ``MAX_STRETCH`` times as long as its mean.
     """
     start, total = 0, 0
     for k, length in enumerate(lengths):
         rows = k - start
         stretched = rows >= MIN_BATCH_ROWS and length * rows > MAX_STRETCH * total
-        if rows == MAX_BATCH_ROWS or stretched:
+        full = rows == MAX_BATCH_ROWS or (rows > 0 and (rows + 1) * length > MAX_BATCH_TOKENS)
+        if full or stretched:
             yield order[start:k]
             start, total = k, 0
         total += length
@@ -237,15 +278,18 @@ def _end_tokens(model: PreTrainedModel) -> frozenset[int]:
     return frozenset(ends if isinstance(ends, list) else [ends])
 
 
-def _sampling(decoding: Decoding) -> dict[str, float | int | bool]:
+def _sampling(decoding: Decoding, batch: Sequence[str]) -> dict[str, float | int | bool]:
     if decoding.temperature == 0:
         return {"max_new_tokens": decoding.max_new_tokens, "do_sample": False}
     import torch
 
-    torch.manual_seed(decoding.seed)
+    # every batch has a seed of its own, or the same place in two batches would meet the same chances
+    seed = hashlib.sha256(f"{decoding.seed} {batch[0]}".encode()).digest()
+    torch.manual_seed(int.from_bytes(seed[:8], "big", signed=True))
     return {
         "max_new_tokens": decoding.max_new_tokens,
         "do_sample": True,
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,
+        "top_k": 0,  # transformers' own default keeps 50
     }

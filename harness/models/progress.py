@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
 
 
 class Bar(Protocol):
@@ -35,3 +39,45 @@ class Silent:
     def task(self, name: str, unit: str) -> Iterator[Bar]:
         """Announce a task to nobody."""
         yield SilentBar()
+
+
+class Drawn:
+    """Bars on a terminal, drawn by rich: done, speed, time left and the task's note."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    @contextmanager
+    def task(self, name: str, unit: str) -> Iterator[Bar]:
+        """Draw a bar while the task runs; a finished task leaves one line."""
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import Progress as Bars
+
+        counts = TextColumn("{task.fields[size]}") if unit == "B" else MofNCompleteColumn()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            counts,
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Bars(*columns, console=Console(file=self._file), refresh_per_second=4) as bars:
+            yield _DrawnBar(bars, bars.add_task(name, total=None, note="", size=""))
+
+
+class _DrawnBar:
+    def __init__(self, bars: RichProgress, task: TaskID) -> None:
+        self._bars, self._task = bars, task
+
+    def at(self, done: float, total: float | None = None, note: str = "") -> None:
+        size = f"{done / 1e6:.0f}/{(total or 0) / 1e6:.0f} MB"
+        self._bars.update(self._task, completed=done, total=total, note=note, size=size)

@@ -32,7 +32,9 @@ class Model(Protocol):
 
     numerics: str
 
-    def answer(self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]) -> Iterator[Answer]:
+    def answer(
+        self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]
+    ) -> Iterator[Answer]:
         """Answers as they come, in any order.
 
         ``known`` names rows already answered: a batch of which all rows are known is skipped, and any

@@ -8,7 +8,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence transformers' progress bars and advice inside the block; errors still come through."""
+    """Silence transformers' progress bars and advice inside the block; errors still come through.
+
+    Its FutureWarnings too: they are of one part of it calling another, and of TRL and PEFT calling it.
+    """
+    import warnings
+
     import transformers
 
     logging = transformers.utils.logging
@@ -16,7 +21,9 @@ def quiet_transformers() -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
+            yield
     finally:
         logging.set_verbosity(level)
         if bars:

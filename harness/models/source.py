@@ -13,7 +13,7 @@ from harness.models.cache import build_once, cache_folder, is_whole, recorded_di
 from harness.models.progress import Progress
 
 # what a tokenizer and a model need; pickled weights are never taken
-WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,14 @@ def resolve(name: str, progress: Progress, trust_remote_code: bool = False) -> M
         folder = _converted(path, progress)
     elif path.is_dir():
         folder = path
-    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
+    elif name.partition("@")[0].count("/") == 1 and not name.startswith((".", "/", "~")):
         folder = _from_hub(name, progress)
     else:
         raise UnknownName(
-            "model", name, [builtin.NAME], "Or give a Hugging Face id (org/model), a local folder or a .gguf file."
+            "model",
+            name,
+            [builtin.NAME],
+            "Or give a Hugging Face id (org/model), a local folder or a .gguf file.",
         )
     _require_safetensors(folder, name)
     return ModelSource(name, folder, folder_digest(folder), trust_remote_code)
@@ -76,15 +79,27 @@ def _converted(gguf: Path, progress: Progress) -> Path:
 
 def _from_hub(name: str, progress: Progress) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of the client in use
+        GatedRepoError,
+        HFValidationError,
+        HTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     repository, _, revision = name.partition("@")
     try:
         with progress.task(f"fetching {name}", unit="file"):
             return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(WANTED)))
-    except RepositoryNotFoundError as error:
-        raise UnknownName("model", name, [builtin.NAME], "The hub knows no model of that name.") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except GatedRepoError as error:
+        raise ModelError(
+            f"{name} is given only to those who accepted its terms.\n"
+            f"  mend: accept them on https://huggingface.co/{repository}, then run `hf auth login`."
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        hint = "The hub knows no model or revision of that name."
+        raise UnknownName("model", name, [builtin.NAME], hint) from error
+    except (HTTPError, OSError) as error:
         raise ModelError(
             f"{name} is not in the Hugging Face cache and the hub did not answer ({type(error).__name__}).\n"
             f"  mend: connect and try again, give a local folder or .gguf file, or use the built-in"
@@ -94,7 +109,9 @@ def _from_hub(name: str, progress: Progress) -> Path:
 
 def _require_safetensors(folder: Path, name: str) -> None:
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{name}: {folder} has no config.json; a model folder holds config, tokenizer and weights.")
+        raise ModelError(
+            f"{name}: {folder} has no config.json; a model folder holds config, tokenizer and weights."
+        )
     if not any(folder.glob("*.safetensors")):
         raise ModelError(
             f"{name}: {folder} has no .safetensors file. Pickled weights can run code when opened and are not"

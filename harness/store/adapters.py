@@ -44,7 +44,8 @@ class AdapterStore:
     def _train(self, folder: Path, build: Callable[[Path], Training]) -> Training:
         from pydantic import TypeAdapter
 
-        part = Path(tempfile.mkdtemp(dir=self._root, prefix=folder.name + ".part-"))
+        shutil.rmtree(folder, ignore_errors=True)  # one without a record is no artifact
+        part = self._part(folder)
         try:
             training = build(part)
             (part / RECORD).write_bytes(TypeAdapter(Training).dump_json(training, indent=1))
@@ -60,13 +61,19 @@ class AdapterStore:
         folder = artifact.with_name(artifact.name + "-merged")
         with FileLock(folder.with_name(folder.name + ".lock")):
             if not folder.is_dir():
-                part = Path(tempfile.mkdtemp(dir=self._root, prefix=folder.name + ".part-"))
+                part = self._part(folder)
                 try:
                     build(part)
                     part.replace(folder)
                 finally:
                     shutil.rmtree(part, ignore_errors=True)
         return folder
+
+    def _part(self, folder: Path) -> Path:
+        """A new folder to build in, beside ``folder``; what a killed process left there is removed."""
+        for left in self._root.glob(folder.name + ".part-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        return Path(tempfile.mkdtemp(dir=self._root, prefix=folder.name + ".part-"))
 
 
 def _read(record: Path) -> Training:
@@ -75,4 +82,6 @@ def _read(record: Path) -> Training:
     try:
         return TypeAdapter(Training).validate_json(record.read_bytes())
     except (ValidationError, json.JSONDecodeError) as error:
-        raise StoreError(f"{record} cannot be read: delete {record.parent} and it is trained again.") from error
+        raise StoreError(
+            f"{record} cannot be read: delete {record.parent} and it is trained again."
+        ) from error

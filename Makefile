@@ -1,0 +1,42 @@
+# Python ≥ 3.11, git and make are all that a fresh machine needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test check bench clean
+
+help:
+	@echo "make demo   set up, train the worked example at four sizes, decide, report"
+	@echo "make test   set up and run the tests"
+	@echo "make check  ruff, mypy --strict, import contracts"
+	@echo "make bench  benchmarks; writes benchmarks/results.json"
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip setuptools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+# exit status 1 is a decision other than GO, which a demonstration may well end with
+demo: $(READY)
+	$(BIN)/python -m pytest suites/ --candidate=qlora-r16 || test $$? -eq 1
+
+test: $(READY)
+	$(BIN)/python -m pytest -p randomly
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .harness .pytest_cache .mypy_cache .ruff_cache .hypothesis build

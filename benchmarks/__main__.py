@@ -1,0 +1,65 @@
+"""Run the benchmarks: ``python -m benchmarks [names] [--smoke] [--to-loss] [--rounds N]``.
+
+Results are printed and kept in ``benchmarks/results.json`` as soon as each benchmark ends. Exit status 1
+when a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from benchmarks import decide_report, generation, leakage, training
+from benchmarks.results import Options, Result, keep, show, this_setting
+
+# the quick ones first
+BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
+    "leakage": leakage.measure,
+    "decide_report": decide_report.measure,
+    "generation": generation.measure,
+    "training": training.measure,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmarks named on the command line, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument("--smoke", action="store_true", help="two steps of everything; nothing is kept")
+    parser.add_argument("--to-loss", action="store_true", help="race to equal loss on all training rows")
+    parser.add_argument("--rounds", type=int, default=3, help="alternations of a comparison (default 3)")
+    given = parser.parse_args(arguments)
+    unknown = sorted(set(given.names) - BENCHMARKS.keys())
+    if unknown:
+        parser.error(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    if given.rounds < 1:
+        parser.error("--rounds: at least 1")
+    # transformers 5.23 calls its own deprecated names
+    warnings.filterwarnings("ignore", r"`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
+    options = Options(given.smoke, given.to_loss, 1 if given.smoke else given.rounds)
+    met = [_run(name, options) for name in BENCHMARKS if name in (given.names or BENCHMARKS)]
+    return 0 if all(met) or options.smoke else 1
+
+
+def _run(name: str, options: Options) -> bool:
+    """Whether every bar of the benchmark is met."""
+    setting, began = this_setting(), time.perf_counter()
+    print(f"\n== {name}", flush=True)
+    results = BENCHMARKS[name](options)
+    if options.smoke:
+        results = [replace(result, bar=None, target=None) for result in results]
+    show(results, setting)
+    if options.smoke:
+        print("smoke run: the figures mean nothing and are not kept")
+    else:
+        keep(results, setting)
+    print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
+    return all(result.passed is not False for result in results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

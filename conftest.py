@@ -1,0 +1,33 @@
+"""This project's candidates, one fixture each."""
+
+import harness
+from harness import FewShot, LoRA, Prompted, QLoRA
+
+pytest_plugins = ["harness.plugin"]
+
+MODEL = "smollm2-135m"
+TRAIN = "suites/support/train.jsonl"
+DEV = "suites/support/dev.jsonl"
+GENERAL = "suites/retention/replay.jsonl"
+
+
+@harness.candidate
+def prompted():
+    return Prompted(model=MODEL)
+
+
+@harness.candidate
+def few_shot_5():
+    return FewShot(model=MODEL, train=TRAIN, shots=5, stratify="intent")
+
+
+@harness.candidate
+def qlora_r16():
+    return QLoRA(
+        base=MODEL, train=TRAIN, dev=DEV, replay=GENERAL, stratify="intent", r=16, alpha=32, epochs=3
+    )
+
+
+@harness.candidate
+def lora_r16():
+    return LoRA(base=MODEL, train=TRAIN, dev=DEV, replay=GENERAL, stratify="intent", r=16, alpha=32, epochs=3)

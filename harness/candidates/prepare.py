@@ -1,0 +1,187 @@
+"""From a candidate to something that can answer: trained if it must be, loaded only when asked.
+
+``prepare`` dispatches on the candidate's type; a new kind of candidate registers its own function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import singledispatch
+from pathlib import Path
+from typing import Protocol
+
+from harness.candidates.finetune import TrainingRows, finetune, load_tuned, training_fingerprint
+from harness.candidates.specs import Candidate, FewShot, Prompted, Tuned
+from harness.candidates.tokens import encode_rows
+from harness.data.files import read_rows
+from harness.data.fingerprints import fingerprint
+from harness.data.rows import require_supervised
+from harness.data.subsets import nested_subsets
+from harness.errors import UsageError
+from harness.models.chat import load_tokenizer
+from harness.models.device import DevicePlan, device_plan
+from harness.models.local import LocalModel, batch_numerics
+from harness.models.progress import Progress
+from harness.models.protocol import Model
+from harness.models.source import ModelSource, resolve
+from harness.records import Message, Row, Training
+from harness.store.adapters import AdapterStore
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where candidates are made: the folder their paths start from, the store, and who watches."""
+
+    root: Path
+    adapters: AdapterStore
+    progress: Progress
+
+    def rows(self, path: str) -> tuple[Row, ...]:
+        """Rows of a file named by a candidate."""
+        return read_rows(self.root / path)
+
+    def plan(self) -> DevicePlan:
+        """This machine's device and precision."""
+        return device_plan()
+
+    def source(self, candidate: Candidate) -> ModelSource:
+        """The candidate's base model, fetched if need be."""
+        return resolve(candidate.model_name, self.progress, candidate.trust_remote_code)
+
+
+class Ask(Protocol):
+    """How a candidate puts a row to its model."""
+
+    def __call__(self, row: Row, prompt: str | None) -> tuple[Message, ...]:
+        """The turns to send; ``prompt`` is the suite's full instructions."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A candidate at one size and seed, ready to be loaded.
+
+    ``identity`` fingerprints everything that answers but the questions and the decoding.
+    """
+
+    model_name: str
+    model_digest: str
+    identity: str
+    numerics: str
+    load: Callable[[], Model]
+    ask: Ask
+    training: Training | None = None
+
+
+@singledispatch
+def prepare(candidate: Candidate, workshop: Workshop, size: int | None, seed: int) -> Prepared:
+    """The candidate, trained on ``size`` rows (None: all of them) if it is a fine-tune.
+
+    Raises:
+        UsageError: a type that no function is registered for.
+        DataError, ModelError, TrainingError: what stands in the way.
+    """
+    raise UsageError(
+        f"{type(candidate).__name__} is no candidate: use Prompted, FewShot, QLoRA, LoRA or Full."
+    )
+
+
+@prepare.register
+def _prompted(candidate: Prompted, workshop: Workshop, size: int | None, seed: int) -> Prepared:
+    return _untuned(candidate, workshop, asked_with_prompt)
+
+
+@prepare.register
+def _few_shot(candidate: FewShot, workshop: Workshop, size: int | None, seed: int) -> Prepared:
+    examples = shots(candidate, workshop)
+
+    def ask(row: Row, prompt: str | None) -> tuple[Message, ...]:
+        turns = asked_with_prompt(row, prompt)
+        if prompt is None:
+            return turns
+        shown = [m for example in examples for m in example.messages if m.role in ("user", "assistant")]
+        return (turns[0], *shown, *turns[1:])
+
+    return _untuned(candidate, workshop, ask)
+
+
+def shots(candidate: FewShot, workshop: Workshop) -> tuple[Row, ...]:
+    """The training rows that a few-shot candidate shows, in order."""
+    rows = workshop.rows(candidate.train)
+    return nested_subsets(rows, [candidate.shots], 0, candidate.stratify)[candidate.shots]
+
+
+def asked_with_prompt(row: Row, prompt: str | None) -> tuple[Message, ...]:
+    """The suite's prompt in place of the row's own system message, then the row's other turns."""
+    if prompt is None:
+        return row.prompt
+    return (Message("system", prompt), *(m for m in row.prompt if m.role != "system"))
+
+
+def asked_as_trained(row: Row, prompt: str | None) -> tuple[Message, ...]:
+    """The row's own turns: what a fine-tune was trained on, whatever the suite's prompt says."""
+    return row.prompt
+
+
+def _untuned(candidate: Candidate, workshop: Workshop, ask: Ask) -> Prepared:
+    source, plan = workshop.source(candidate), workshop.plan()
+    return Prepared(
+        model_name=source.name,
+        model_digest=source.digest,
+        identity=fingerprint({"base": source.digest}),
+        numerics=batch_numerics(plan),
+        load=lambda: LocalModel.load(source, plan),
+        ask=ask,
+    )
+
+
+@prepare.register
+def _tuned(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) -> Prepared:
+    source, plan = workshop.source(candidate), workshop.plan()
+    rows = training_rows(candidate, workshop, size, seed)
+    made = finetune(candidate, source, rows, seed, plan, workshop.adapters, workshop.progress)
+    artifact = workshop.adapters.folder(made.fingerprint)
+    return Prepared(
+        model_name=source.name,
+        model_digest=source.digest,
+        identity=fingerprint({"trained": made.fingerprint, "ship": candidate.ship}),
+        numerics=batch_numerics(plan),
+        load=lambda: load_tuned(candidate, source, artifact, plan, workshop.adapters),
+        ask=asked_as_trained,
+        training=made,
+    )
+
+
+def training_rows(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) -> TrainingRows:
+    """The rows of one training: a nested, stratified subset, general rows, development rows.
+
+    Raises:
+        UsageError: ``size`` is larger than the data.
+    """
+    rows = workshop.rows(candidate.train)
+    size = len(rows) if size is None else size
+    own = nested_subsets(rows, [size], seed, candidate.stratify)[size]
+    replay = workshop.rows(candidate.replay) if candidate.replay else ()
+    dev = workshop.rows(candidate.dev) if candidate.dev else ()
+    return TrainingRows(own, replay, dev)
+
+
+@singledispatch
+def require_ready(candidate: Candidate, workshop: Workshop, size: int | None, seed: int) -> None:
+    """Whatever can be known to be wrong before anything is trained or asked; fetches the base if need be.
+
+    Raises:
+        DataError, ModelError, UsageError: as ``prepare`` would, but before it.
+    """
+    workshop.source(candidate)
+
+
+@require_ready.register
+def _tuned_ready(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) -> None:
+    """Tokenise every row of a training that is not in the store: a bad row is found before any is paid for."""
+    source = workshop.source(candidate)
+    rows = training_rows(candidate, workshop, size, seed)
+    require_supervised(rows.own)
+    name = training_fingerprint(candidate, source.digest, rows, seed, workshop.plan())
+    if workshop.adapters.find(name) is None:
+        encode_rows(load_tokenizer(source), (*rows.own, *rows.replay, *rows.dev), candidate.max_tokens)

@@ -1,0 +1,1 @@
+"""The one flow: candidate × size × seed × suite → answers → scores → gates → record."""

@@ -1,0 +1,172 @@
+"""Answers and scores: from the store where they are kept, from a model where they are not."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+
+from harness.candidates.prepare import Prepared
+from harness.candidates.specs import Candidate
+from harness.data.fingerprints import fingerprint
+from harness.errors import ModelError
+from harness.models.builtin import NAME as JUDGE_MODEL
+from harness.models.device import device_plan
+from harness.models.local import LocalModel, batch_numerics
+from harness.models.progress import Progress
+from harness.models.protocol import Decoding, Model, Prompt
+from harness.models.source import resolve
+from harness.records import Admission, Answer, Score
+from harness.run.binding import BoundSuite
+from harness.scoring.check import score_all
+from harness.scoring.judge import CalibratedJudge, LikelihoodJudge, calibrate
+from harness.store.answers import AnswerStore
+
+FLUSH_ROWS = 16  # answers kept in one transaction
+
+
+class Answerer:
+    """Puts suites to candidates. Holds one loaded model at a time.
+
+    ``seconds`` counts where the time of this run went (loading, generation, judging).
+    """
+
+    def __init__(
+        self, store: AnswerStore, progress: Progress, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._store, self._progress, self._clock = store, progress, clock
+        self._loaded: tuple[str, Model] | None = None
+        self._judges: dict[LikelihoodJudge, CalibratedJudge] = {}
+        self._reader = Reader(store, progress)
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def answers(
+        self, label: str, candidate: Candidate, prepared: Prepared, bound: BoundSuite
+    ) -> tuple[Answer, ...]:
+        """One answer a row, in the suite's order."""
+        prompts = [Prompt(row.id, prepared.ask(row, bound.prompt)) for row in bound.rows]
+        decoding = _decoding(candidate, bound)
+        context = answers_context(prepared, prompts, decoding)
+        kept = self._store.answers(context)
+        missing = [prompt for prompt in prompts if prompt.row_id not in kept]
+        if missing:
+            model = self._model(prepared)
+            began = self._clock()
+            with self._progress.task(f"{label} answers {bound.name}", unit="row") as bar:
+                bar.at(len(kept), len(prompts))
+                for answer in self._kept(context, model.answer(prompts, decoding, frozenset(kept))):
+                    kept[answer.row_id] = answer
+                    bar.at(len(kept), len(prompts))
+            self.seconds["generation"] += self._clock() - began
+        return tuple(kept[row.id] for row in bound.rows)
+
+    def _kept(self, context: str, answers: Iterable[Answer]) -> Iterator[Answer]:
+        """Pass answers on and keep them, also where the run is cut short.
+
+        A failure is not kept: the next run asks again.
+        """
+        fresh: list[Answer] = []
+        try:
+            for answer in map(_in_unicode, answers):
+                if answer.failure is None:
+                    fresh.append(answer)
+                if len(fresh) >= FLUSH_ROWS:
+                    self._store.keep_answers(context, fresh)
+                    fresh = []
+                yield answer
+        finally:
+            self._store.keep_answers(context, fresh)
+
+    def _model(self, prepared: Prepared) -> Model:
+        if self._loaded is None or self._loaded[0] != prepared.identity:
+            self._loaded = None  # let the old model go before the new one takes its place
+            began = self._clock()
+            self._loaded = (prepared.identity, prepared.load())
+            self.seconds["loading"] += self._clock() - began
+        return self._loaded[1]
+
+    def scores(self, bound: BoundSuite, answers: Sequence[Answer]) -> dict[str, tuple[Score, ...]]:
+        """Every score of the suite over the answers, by name."""
+        began = self._clock()
+        found: dict[str, tuple[Score, ...]] = {}
+        for score in bound.scores:
+            if isinstance(score, LikelihoodJudge):
+                found[score.name] = self.judge(score).score_many(bound.rows, answers, self._reader)
+            else:
+                found[score.name] = score_all(score, bound.rows, answers)
+        self.seconds["scoring"] += self._clock() - began
+        return found
+
+    def admission(self, judge: LikelihoodJudge) -> Admission | None:
+        """Whether the judge was admitted; None where nothing has asked it in this run."""
+        calibrated = self._judges.get(judge)
+        return None if calibrated is None else calibrated.admission
+
+    def judge(self, judge: LikelihoodJudge) -> CalibratedJudge:
+        """The judge, calibrated and tested for admission, once a run."""
+        if judge not in self._judges:
+            assert judge.known is not None, "bound suites hold bound judges"
+            self._judges[judge] = calibrate(judge, judge.known, self._reader)
+        return self._judges[judge]
+
+
+class Reader:
+    """The built-in model as a reader of likelihoods for judges; what it read is kept."""
+
+    def __init__(self, store: AnswerStore, progress: Progress) -> None:
+        self._store, self._progress = store, progress
+        self._model: LocalModel | None = None
+
+    def logprob(self, prompts: Sequence[tuple[str, str]]) -> list[float]:
+        """See ``scoring.judge.Scorer``."""
+        source, plan = resolve(JUDGE_MODEL, self._progress), device_plan()
+        numerics = f"{batch_numerics(plan)}; transformers {version('transformers')}, torch {version('torch')}"
+        key = fingerprint(
+            {"model": source.digest, "numerics": numerics, "prompts": [list(p) for p in prompts]}
+        )
+        kept = self._store.judgment(key)
+        if kept is not None and len(kept) == len(prompts):
+            return kept
+        if self._model is None:
+            self._model = LocalModel.load(source, plan)
+        with self._progress.task(f"judging {len(prompts)} texts", unit="text") as bar:
+            numbers = self._model.logprob(prompts)
+            bar.at(len(prompts), len(prompts))
+        self._store.keep_judgment(key, numbers)
+        return numbers
+
+
+def _in_unicode(answer: Answer) -> Answer:
+    """The answer with halves of surrogate pairs, which no file can hold, as question marks."""
+    text, failure = (
+        None if said is None else said.encode("utf-8", "replace").decode("utf-8")
+        for said in (answer.text, answer.failure)
+    )
+    return replace(answer, text=text or "", failure=failure)
+
+
+def _decoding(candidate: Candidate, bound: BoundSuite) -> Decoding:
+    limit = bound.suite.max_tokens
+    own = candidate.decoding
+    return own if limit is None else replace(own, max_new_tokens=min(limit, own.max_new_tokens))
+
+
+def answers_context(prepared: Prepared, prompts: Sequence[Prompt], decoding: Decoding) -> str:
+    """The key under which answers are kept: model, decoding, numerics, library versions and all prompts.
+
+    All prompts, not each one's own: which rows share a batch shapes greedy answers in bfloat16.
+    """
+    ids = [prompt.row_id for prompt in prompts]
+    if len(set(ids)) != len(ids):
+        raise ModelError("two rows to answer have one id.")  # read_rows refuses such files
+    return fingerprint(
+        {
+            "model": prepared.identity,
+            "decoding": decoding,
+            "numerics": prepared.numerics,
+            "versions": {name: version(name) for name in ("torch", "transformers")},
+            "prompts": [[p.row_id, [[m.role, m.content] for m in p.messages]] for p in prompts],
+        }
+    )

@@ -1,0 +1,44 @@
+"""What a candidate must be good at, as a user writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from harness.errors import UsageError
+from harness.scoring.check import Check
+from harness.scoring.judge import LikelihoodJudge
+
+SuiteScore: TypeAlias = "Check | LikelihoodJudge"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """Held-out rows, the full prompt and the scores that count. Paths are relative to the suite's file.
+
+    Args:
+        heldout: JSONL of rows that no candidate may have seen.
+        prompt: full instructions, which prompted candidates get as their system message. Fine-tuned
+            candidates get each row's own messages. Without a prompt every candidate does.
+        scores: checks and judges; their names must differ.
+        slices: metadata fields to break results down by.
+        group: metadata field that names a row's cluster (one customer's rows, say).
+        max_tokens: longest answer that the task needs; a candidate's own limit applies where it is lower.
+    """
+
+    heldout: str
+    scores: tuple[SuiteScore, ...]
+    prompt: str | None = None
+    slices: tuple[str, ...] = ()
+    group: str = "group"
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        names = [score.name for score in self.scores]
+        if not names:
+            raise UsageError(f"Suite(heldout={self.heldout!r}) has no scores: nothing could be measured.")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UsageError(
+                f"Suite(heldout={self.heldout!r}): two scores are named {twice[0]!r}; set name=."
+            )

@@ -1,0 +1,290 @@
+"""What a gate is in pytest's own terms: its letter, word, exit status, and what other options make of it."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree as XmlTree
+
+import pytest
+from small_project import GUARD, SUITE, TARGET, Outcome, SmallProject, jsonl, rows
+
+from harness.run.answering import Reader
+
+JUDGED = SUITE.replace("scores=(right,)", "scores=(right, meant)").replace(
+    "\n\n@pytest.fixture", 'meant = LikelihoodJudge(labels="labels.jsonl", name="meant")\n\n\n@pytest.fixture', 1
+)
+ADVISORY = """
+def test_meant(candidate, baseline):
+    assert candidate.scores(meant) > baseline.scores(meant)
+"""
+GROWS = """
+
+@harness.candidate
+def grows():
+    return Scripted(train="train.jsonl", reply=says(lambda size: size * 3 // 10))
+"""
+
+
+def letters(outcome: Outcome) -> str:
+    found = re.search(r"^suites\S+ (\S+) +\[100%\]", outcome.out, re.MULTILINE)
+    assert found is not None, outcome.said
+    return found[1]
+
+
+@pytest.fixture
+def judged(project: SmallProject) -> SmallProject:
+    """A suite whose second score is a judge with forty labels."""
+    project.suite(TARGET + ADVISORY, head=JUDGED)
+    labels = [
+        {
+            "message": f"m {number}",
+            "reference": f"alpha {number}",
+            "reply": f"{'alpha' if good else 'beta'} {number}",
+            "label": "good" if good else "bad",
+        }
+        for number in range(20)
+        for good in (True, False)
+    ]
+    project.write("suites/support/labels.jsonl", jsonl(labels))
+    return project
+
+
+def reads(monkeypatch: pytest.MonkeyPatch, understands: bool) -> None:
+    """Replace the judge's model: it finds a reference likely after a reply that holds it, or never does."""
+
+    def logprob(self: Reader, prompts: list[tuple[str, str]]) -> list[float]:
+        return [-0.5 if understands and text.strip() in context else -4.0 for context, text in prompts]
+
+    monkeypatch.setattr(Reader, "logprob", logprob)
+
+
+# --------------------------------------------------------------------------- shown and refuted
+def test_a_shown_gate_passes(project: SmallProject) -> None:
+    project.suite(TARGET + GUARD)
+    outcome = project.run("--candidate=good")
+    assert (outcome.status, outcome.last_line, letters(outcome)) == (0, "2 passed", "..")
+    assert "GO: good at 30 rows" in outcome.out
+
+
+def test_a_refuted_gate_fails_and_explains_itself(project: SmallProject) -> None:
+    project.suite()
+    outcome = project.run("--candidate=bad")
+    assert (outcome.status, outcome.last_line, letters(outcome)) == (1, "1 failed", "F")
+    assert "REFUTED: right of bad@30 > old@30" in outcome.out
+    assert "-30.0 points [-42.9, -19.7], n=40" in outcome.out
+    assert "support-0: bad@30 0 (expected 'yes', got 'no') | old@30 1" in outcome.out
+    assert "NO-GO: bad at 30 rows" in outcome.out
+
+
+def test_assert_better_explains_itself_too(project: SmallProject) -> None:
+    gate = """
+def test_better(candidate, baseline):
+    assert_better(candidate.scores(right), baseline.scores(right))
+"""
+    project.suite(gate)
+    outcome = project.run("--candidate=bad")
+    assert outcome.last_line == "1 failed"
+    assert "-30.0 points [-42.9, -19.7], n=40" in outcome.out
+    assert "support-0: bad@30 0 (expected 'yes', got 'no') | old@30 1" in outcome.out
+
+
+def test_a_long_explanation_is_shown_whole(project: SmallProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    for ci in ("CI", "BUILD_NUMBER"):  # there pytest truncates nothing
+        monkeypatch.delenv(ci, raising=False)
+    project.conftest(
+        """
+
+@harness.candidate
+def wordy():
+    return Scripted(train="train.jsonl", reply=says(0, wrong="no " * 100))
+"""
+    )
+    project.suite()
+    outcome = project.run("--candidate=wordy")
+    assert "Full output truncated" in outcome.out
+    assert "support-11: wordy@30 0" in outcome.out
+
+
+def test_the_values_of_fixtures_are_short_in_a_traceback(project: SmallProject) -> None:
+    project.suite()
+    assert "candidate = <bad@30 on support>" in project.run("--candidate=bad").out
+
+
+# --------------------------------------------------------------------------- inconclusive
+@pytest.mark.parametrize(("policy", "status"), [("release", 1), ("regression", 0)])
+def test_an_inconclusive_gate_has_its_own_letter_and_word(
+    project: SmallProject, policy: str, status: int
+) -> None:
+    project.suite(TARGET + GUARD)
+    quiet = project.run("--candidate=much-the-same", f"--gate={policy}")
+    assert (quiet.status, letters(quiet)) == (status, "I.")
+    assert quiet.last_line == "1 passed, 1 inconclusive"
+    assert "the interval holds 0" in quiet.out
+    assert re.search(r"test_better\S+ INCONCLUSIVE", project.run("-v", "--candidate=much-the-same").out)
+
+
+def test_failed_passed_and_inconclusive_are_counted_side_by_side(project: SmallProject) -> None:
+    gates = """
+def test_bar(candidate):
+    assert candidate.scores(right) > 0.9
+"""
+    project.suite(TARGET + GUARD + gates)
+    outcome = project.run("--candidate=much-the-same")
+    assert outcome.last_line == "1 failed, 1 passed, 1 inconclusive"
+    assert outcome.status == 1
+
+
+@pytest.mark.parametrize(("policy", "counts"), [("release", "1 inconclusive"), ("regression", "1 passed, 1 inconclusive")])
+def test_exitfirst_stops_at_an_inconclusive_gate_only_where_it_fails(
+    project: SmallProject, policy: str, counts: str
+) -> None:
+    project.suite(TARGET + GUARD)
+    outcome = project.run("--candidate=much-the-same", f"--gate={policy}", "-x")
+    assert outcome.last_line.removesuffix(", stopping after 1 failures") == counts
+
+
+def test_last_failed_repeats_an_inconclusive_gate_only_where_it_failed(project: SmallProject) -> None:
+    project.suite(TARGET + GUARD)
+    project.run("--candidate=much-the-same", plugins=["cache"])
+    again = project.run("--candidate=much-the-same", "--lf")
+    assert again.last_line == "1 deselected, 1 inconclusive"
+    project.run("--candidate=much-the-same", "--gate=regression", plugins=["cache"])
+    again = project.run("--candidate=much-the-same", "--gate=regression", "--lf")
+    assert again.last_line == "1 passed, 1 inconclusive"
+
+
+@pytest.mark.parametrize(("policy", "counted"), [("release", "failures"), ("regression", "skipped")])
+def test_junit_reports_an_inconclusive_gate_as_the_policy_has_it(
+    project: SmallProject, policy: str, counted: str
+) -> None:
+    project.suite(TARGET + GUARD)
+    project.run("--candidate=much-the-same", f"--gate={policy}", "--junitxml=out.xml")
+    suite = XmlTree.parse(project.path / "out.xml").getroot()[0]
+    counts = {name: int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped")}
+    assert counts == {"tests": 2, "failures": 0, "errors": 0, "skipped": 0} | {counted: 1}
+    said = [(child.tag, child.get("message", "")) for case in suite for child in case]
+    assert [tag for tag, _ in said] == [{"failures": "failure"}.get(counted, counted)]
+    assert "right of much-the-same@30 > old@30" in said[0][1]
+
+
+# --------------------------------------------------------------------------- measured
+def test_only_the_largest_size_is_gated(project: SmallProject) -> None:
+    project.conftest(GROWS)
+    project.suite()
+    outcome = project.run("--candidate=grows", "--sizes=30,2,20")
+    assert (outcome.status, letters(outcome)) == (0, "mm.")
+    assert outcome.last_line == "1 passed, 2 measured"
+    assert [gate.state for gate in project.record.gates] == ["measured", "measured", "gated"]
+    assert [gate.size for gate in project.record.gates] == [2, 20, 30]
+    assert outcome.out.count("GO: grows at") == 1  # at 2 rows the gate is refuted, and nobody minds
+
+
+def test_an_error_at_a_smaller_size_is_an_error(project: SmallProject) -> None:
+    gates = """
+def test_odd(candidate, baseline):
+    assert_better(candidate.scores(right), baseline.scores(right))
+    if candidate.entry.size == 10:
+        raise ValueError("not a gate's business")
+"""
+    project.suite(gates)
+    outcome = project.run("--candidate=good", "--sizes=10,20")
+    assert (outcome.status, letters(outcome)) == (1, "F.")
+
+
+# --------------------------------------------------------------------------- advisory
+def test_a_gate_on_a_judge_that_was_not_admitted_only_advises(
+    judged: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads(monkeypatch, understands=False)
+    outcome = judged.run("--candidate=good", "-v")
+    assert outcome.status == 0
+    assert outcome.last_line == "1 passed, 1 advisory"
+    assert re.search(r"test_meant\S+ ADVISORY", outcome.out)
+    assert [gate.state for gate in judged.record.gates] == ["gated", "advisory"]
+    assert "GO: good at 30 rows" in outcome.out
+    page = (judged.path / "reports" / judged.record.id / "report.html").read_text(encoding="utf-8")
+    assert "The judge of support / meant was not admitted: its gates only advise." in page
+
+
+def test_an_advisory_gate_alone_cannot_carry_a_decision(
+    judged: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads(monkeypatch, understands=False)
+    judged.suite(ADVISORY, head=JUDGED)
+    released = judged.run("--candidate=good")
+    assert (released.status, letters(released)) == (1, "A")
+    assert "no target gate decides: the judge that it rests on was not admitted" in " ".join(released.out.split())
+    assert judged.run("--candidate=good", "--gate=regression").status == 0
+
+
+def test_a_gate_on_an_admitted_judge_decides(
+    judged: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads(monkeypatch, understands=True)
+    outcome = judged.run("--candidate=bad")
+    assert outcome.last_line == "2 failed"
+    assert judged.run("--candidate=good").last_line == "2 passed"
+    (admission,) = [info.admission for info in judged.record.suites[0].scores if info.admission]
+    assert admission.admitted
+
+
+# --------------------------------------------------------------------------- other shapes
+def test_a_method_of_a_class_is_a_gate_too(project: SmallProject) -> None:
+    gates = '''
+class TestBetter:
+    def test_better(self, candidate, baseline):
+        text = """
+not indented
+"""
+        assert candidate.scores(right) > baseline.scores(right), text
+'''
+    project.suite(gates)
+    assert project.run("--candidate=good").last_line == "1 passed"
+    assert project.record.gates[0].test == "suites/support/test_support.py::TestBetter::test_better"
+
+
+def test_a_claim_inside_a_function_of_the_project_counts(project: SmallProject) -> None:
+    gates = """
+def require_better(candidate, baseline):
+    assert candidate.scores(right) > baseline.scores(right)
+
+
+def test_better(candidate, baseline):
+    require_better(candidate, baseline)
+"""
+    project.suite(gates)
+    assert project.run("--candidate=good").last_line == "1 passed"
+
+
+def test_comparing_vectors_of_two_suites_is_refused(project: SmallProject) -> None:
+    gates = """
+KEPT = []
+
+
+def test_better(candidate, baseline):
+    KEPT.append(candidate.scores(right))
+    assert candidate.scores(right) > baseline.scores(right)
+"""
+    project.suite(gates, name="one")
+    mixed = """
+from test_one import KEPT
+
+
+def test_mixed(candidate, baseline):
+    assert candidate.scores(right) > KEPT[0]
+"""
+    project.suite(mixed, name="two", held=rows("two", 30))
+    outcome = project.run("--candidate=good")
+    assert outcome.last_line == "1 failed, 1 passed"
+    assert "suites/two/test_two.py:18: UsageError:" in outcome.out
+
+
+def test_a_test_may_call_something_of_its_own_a_candidate(project: SmallProject) -> None:
+    gates = """
+@pytest.mark.parametrize("candidate", ["carol", "dave"])
+def test_hiring(candidate):
+    assert candidate
+"""
+    project.suite(TARGET + gates)
+    assert project.run("--candidate=good").last_line == "3 passed"
+    assert project.run(baseline="").last_line == "2 passed, 1 deselected"
