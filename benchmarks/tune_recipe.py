@@ -1,6 +1,6 @@
 """Choose the worked example's recipe on development rows only.
 
-    python benchmarks/tune_recipe.py 'epochs=3' 'epochs=3,top_layers=20' --rows 400
+    python benchmarks/tune_recipe.py 'epochs=2' 'epochs=3' --rows 400
 
 Every recipe is trained on the same rows and answers the development rows of both suites; no held-out file is
 opened. Prints one line a recipe; what was trained is kept under .harness and not trained again.
@@ -34,7 +34,6 @@ def recipe(text: str) -> QLoRA:
     call = ast.parse(f"dict({text})", mode="eval").body
     assert isinstance(call, ast.Call)
     fields = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
-    fields.pop("replay_rows", None)
     return QLoRA(base="smollm2-135m", train="train.jsonl", **fields)
 
 
@@ -66,9 +65,10 @@ def main() -> None:
     general = read_rows(SUITES / "retention" / "dev.jsonl")
     replay = read_rows(SUITES / "retention" / "replay.jsonl")[: arguments.replay]
     own = nested_subsets(train, [arguments.rows], 0, "intent")[arguments.rows]
-    source, plan, store = resolve("smollm2-135m", Silent()), device_plan(), AdapterStore(Path(".harness/adapters"))
+    source, plan = resolve("smollm2-135m", Silent()), device_plan()
+    store = AdapterStore(Path(".harness/adapters"))
     base = LocalModel.load(source, plan)
-    print(f"untuned base: retention {answers_scored(base, general, 48)}, n={len(general)}", flush=True)
+    print(f"untuned base | retention {answers_scored(base, general, 48)}, n={len(general)}", flush=True)
     for text in arguments.recipes:
         spec = recipe(text)
         began = time.perf_counter()
@@ -76,12 +76,15 @@ def main() -> None:
         model = load_tuned(spec, source, store.folder(made.fingerprint), plan, store)
         support, kept = answers_scored(model, dev, 96), answers_scored(model, general, 48)
         last = made.points[-1]
-        print(
-            f"{text} | {arguments.rows} rows | {made.tokens_per_second:.0f} tok/s, {made.seconds:.0f} s | dev loss "
-            f"{last.dev_loss:.3f} ± {last.dev_loss_se:.3f} | support {support}, n={len(dev)} | retention {kept}, "
-            f"n={len(general)} | {time.perf_counter() - began:.0f} s in all",
-            flush=True,
+        cells = (
+            f"{text}, {arguments.rows} rows",
+            f"{made.tokens_per_second:.0f} tok/s, {made.seconds:.0f} s",
+            f"dev loss {last.dev_loss:.3f} ± {last.dev_loss_se:.3f}",
+            f"support {support}, n={len(dev)}",
+            f"retention {kept}, n={len(general)}",
+            f"{time.perf_counter() - began:.0f} s in all",
         )
+        print(" | ".join(cells), flush=True)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,11 @@ def _report(run: Path) -> int:
     file = run / "run.json" if run.is_dir() else run
     if not file.is_file():
         raise UsageError(f"{file} does not exist. Give a folder that a run wrote, such as reports/example.")
-    page = write_report(load_run(file.read_text(encoding="utf-8"), str(file)), file.parent)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} cannot be read: {error}") from error
+    page = write_report(load_run(text, str(file)), file.parent)
     write_index(file.parent.parent)
     print(page)  # noqa: T201
     return 0

@@ -197,10 +197,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     try:
         if state.wrong is not None:
             raise state.wrong
-        if gates and not session.config.option.collectonly:
+        if gates and not _only_shows(session.config):
             _check(state, gates)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def _only_shows(config: pytest.Config) -> bool:
+    """Whether pytest was asked what there is (``--co``, ``--setup-plan``, ``--fixtures``), not to run it."""
+    asked = ("collectonly", "setuponly", "showfixtures", "show_fixtures_per_test")
+    return any(getattr(config.option, name, False) for name in asked)
 
 
 def _check(state: State, gates: list[pytest.Item]) -> None:
@@ -373,7 +379,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     state = session.config.stash[STATE]
     run = state.current
     ended = exitstatus in (0, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
-    if run is None or session.config.option.collectonly or not (run.trials or (state.expected and ended)):
+    if run is None or _only_shows(session.config) or not (run.trials or (state.expected and ended)):
         return
     try:
         failing = _conclude(state, run, session.config)

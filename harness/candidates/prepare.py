@@ -178,7 +178,7 @@ def require_ready(candidate: Candidate, workshop: Workshop, size: int | None, se
 
 @require_ready.register
 def _tuned_ready(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) -> None:
-    """Tokenise every row of a training that is not in the store: a bad row is found before any is paid for."""
+    """Tokenise every row of a training that is not in the store: a bad row is found before any costs."""
     source = workshop.source(candidate)
     rows = training_rows(candidate, workshop, size, seed)
     require_supervised(rows.own)

@@ -10,21 +10,24 @@ from contextlib import contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Silence transformers' progress bars and advice inside the block; errors still come through.
 
-    Its FutureWarnings too: they are of one part of it calling another, and of TRL and PEFT calling it.
+    Its FutureWarnings too: they are of one part of it calling another, and of TRL and PEFT calling it. And
+    bitsandbytes' wish for a package of kernels that is not needed here.
     """
+    import logging
     import warnings
 
     import transformers
 
-    logging = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    advice = transformers.utils.logging
+    level, bars = advice.get_verbosity(), advice.is_progress_bar_enabled()
+    advice.set_verbosity_error()
+    advice.disable_progress_bar()
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
             yield
     finally:
-        logging.set_verbosity(level)
+        advice.set_verbosity(level)
         if bars:
-            logging.enable_progress_bar()
+            advice.enable_progress_bar()

@@ -21,17 +21,17 @@ def claims_improvement(function: Callable[..., object]) -> bool:
     """Whether the source can claim an improvement.
 
     A target is written as a strict comparison of two scores or with ``assert_better``. A function of the
-    project's own that is given the candidate may hold either, and counts.
+    project's own that is given the candidate may hold either, and counts; so does what has no source.
     """
-    nodes = list(ast.walk(_parsed(function)))
+    try:
+        source = inspect.getsource(inspect.unwrap(function))
+    except OSError:
+        return True
+    # a method is indented, and the lines of a text inside it need not be
+    tree = ast.parse(f"if True:\n{source}" if source[0].isspace() else source)
+    nodes = list(ast.walk(tree))
     strict = any(isinstance(node, ast.Compare) and _is_strict(node) for node in nodes)
     return strict or any(isinstance(node, ast.Call) and _may_claim(node) for node in nodes)
-
-
-def _parsed(function: Callable[..., object]) -> ast.Module:
-    source = inspect.getsource(inspect.unwrap(function))
-    # a method is indented, and the lines of a text inside it need not be
-    return ast.parse(f"if True:\n{source}" if source[0].isspace() else source)
 
 
 def _is_strict(node: ast.Compare) -> bool:

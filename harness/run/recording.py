@@ -64,7 +64,7 @@ def make_record(run: Run, expected: Sequence[Gate], command: str, notes: Sequenc
         command=command,
         gate_policy=run.settings.gate,
         alpha=run.settings.alpha,
-        candidates=tuple(_candidate_info(run, name) for name in run.chosen() if _was_tried(run, name)),
+        candidates=_candidate_infos(run),
         suites=tuple(
             bound.info(_admissions(run, bound.name), _uses(run, bound.name, gates))
             for bound in run.suites.values()
@@ -108,17 +108,25 @@ def _was_tried(run: Run, name: str) -> bool:
     return any(trial.candidate == name for trial in run.trials.values())
 
 
-def _candidate_info(run: Run, name: str) -> CandidateInfo:
-    candidate = run.candidates[name]
-    prepared = next(p for label, p in run.prepared.items() if label.partition("@")[0] == name)
+def _candidate_infos(run: Run) -> tuple[CandidateInfo, ...]:
+    """The candidates that were tried, then the baselines that are not among them (their own baseline)."""
+    tried = [name for name in run.chosen() if _was_tried(run, name)]
+    baselines = {run.baseline_of(name).name: run.baseline_of(name) for name in tried}
+    others = [entry for name, entry in baselines.items() if name not in tried and entry.label in run.prepared]
+    own = [_info(run, run.sized(name)[-1], run.baseline_of(name).name) for name in tried]
+    return (*own, *(_info(run, entry, entry.name) for entry in others))
+
+
+def _info(run: Run, entry: Entry, baseline: str) -> CandidateInfo:
+    prepared = next(p for label, p in run.prepared.items() if label.partition("@")[0] == entry.name)
     return CandidateInfo(
-        name=name,
-        kind=candidate.kind,
-        rung=candidate.rung,
-        spec=candidate.described(),
+        name=entry.name,
+        kind=entry.candidate.kind,
+        rung=entry.candidate.rung,
+        spec=entry.candidate.described(),
         model=prepared.model_name,
         model_digest=prepared.model_digest,
-        baseline=run.baseline_of(name).name,
+        baseline=baseline,
     )
 
 
@@ -232,8 +240,10 @@ def environment() -> Mapping[str, str]:
 
 
 def _timings(run: Run) -> dict[str, float]:
-    spent = {"training": run.training_seconds, **run.answerer.seconds}
-    return {**{k: round(v, 3) for k, v in spent.items()}, "total": round(time.perf_counter() - run.began, 3)}
+    """Sorted like every mapping of the record once it is read back, so that a page comes out the same."""
+    total = time.perf_counter() - run.began
+    spent = {"training": run.training_seconds, **run.answerer.seconds, "total": total}
+    return {name: round(seconds, 3) for name, seconds in sorted(spent.items())}
 
 
 def fails(policy: str, decisions: Sequence[Decision]) -> bool:

@@ -22,8 +22,8 @@ Reply = Callable[[Prompt, "int | None"], str]
 class Scripted(Tuned):
     """A candidate with sizes like a fine-tune, whose answers are ``reply(prompt, size)``.
 
-    An exception that ``reply`` raises becomes the answer's failure. The cache key holds the name of ``reply``,
-    the plain values that it closes over, and ``version``: change that when what ``reply`` does changes.
+    An exception that ``reply`` raises becomes the answer's failure. The cache key holds the name of
+    ``reply``, the plain values that it closes over, and ``version``: change that when it answers otherwise.
 
         @harness.candidate
         def parrot():

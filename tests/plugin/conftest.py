@@ -1,25 +1,29 @@
-"""A small project for each test that wants one.
-
-Imported here is what runs inside this process import lazily: pytester forgets modules that a run was the
-first to import, and numpy cannot be imported twice.
-"""
+"""A small project for each test that wants one."""
 
 from __future__ import annotations
 
-import jinja2  # noqa: F401
-import jsonschema  # noqa: F401
-import matplotlib.backends.backend_svg  # noqa: F401
-import matplotlib.figure  # noqa: F401
-import numpy as np  # noqa: F401
-import pydantic  # noqa: F401
+from importlib import import_module
+
 import pytest
-import rich.table  # noqa: F401
-import scipy.optimize  # noqa: F401
-import scipy.stats  # noqa: F401
 from small_project import SmallProject
 
-import harness.report.html
-import harness.run.recording  # noqa: F401
+# pytester forgets the modules that a run inside this process was the first to import, and numpy and what
+# stands on it cannot be imported twice; the rest would be imported anew for every test
+for name in (
+    "harness.report.html",
+    "harness.run.discovery",
+    "harness.run.recording",
+    "harness.testing",
+    "jinja2",
+    "jsonschema",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
+    "pydantic",
+    "rich.table",
+    "scipy.optimize",
+    "scipy.stats",
+):
+    import_module(name)
 
 
 @pytest.fixture

@@ -93,7 +93,10 @@ def test_bar(candidate, baseline, bar):
 """
     project.suite(gates)
     assert project.run("--candidate=good").last_line == "2 passed"
-    assert [gate.test.rpartition("::")[2] for gate in project.record.gates] == ["test_bar[low]", "test_bar[high]"]
+    assert [gate.test.rpartition("::")[2] for gate in project.record.gates] == [
+        "test_bar[low]",
+        "test_bar[high]",
+    ]
     outcome = project.run("--candidate=good", "-k", "low")
     assert verdicts(project) == {"good": "INCONCLUSIVE"}
     assert "test_bar[high] (suite support, seed 0) is missing" in flat(outcome)
@@ -130,10 +133,13 @@ def test_two_suites_decide_together(project: SmallProject) -> None:
     assert [suite.name for suite in project.record.suites] == ["one", "two"]
 
 
-def test_collecting_only_decides_nothing(project: SmallProject) -> None:
+@pytest.mark.parametrize(
+    "option", ["--co", "--setup-plan", "--setup-only", "--fixtures", "--fixtures-per-test"]
+)
+def test_showing_what_there_is_decides_nothing(project: SmallProject, option: str) -> None:
     project.suite()
-    outcome = project.run("--candidate=good", "--co", "-q")
+    outcome = project.run("--candidate=good", option)
     assert outcome.status == 0
-    assert "test_better[good@30]" in outcome.out
-    assert "decision" not in outcome.out
+    assert "test_better[good@30]" in outcome.out or option == "--fixtures"
+    assert "= decision =" not in outcome.out
     assert project.asked == []

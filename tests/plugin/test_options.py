@@ -18,7 +18,8 @@ def ready(project: SmallProject) -> SmallProject:
 
 
 def tried(project: SmallProject) -> list[str]:
-    return [candidate.name for candidate in project.record.candidates]
+    """Candidates of the last run, without the baseline."""
+    return [one.name for one in project.record.candidates if one.baseline != one.name]
 
 
 # --------------------------------------------------------------------------- choosing

@@ -11,7 +11,9 @@ from small_project import GUARD, SUITE, TARGET, Outcome, SmallProject, jsonl, ro
 from harness.run.answering import Reader
 
 JUDGED = SUITE.replace("scores=(right,)", "scores=(right, meant)").replace(
-    "\n\n@pytest.fixture", 'meant = LikelihoodJudge(labels="labels.jsonl", name="meant")\n\n\n@pytest.fixture', 1
+    "\n\n@pytest.fixture",
+    'meant = LikelihoodJudge(labels="labels.jsonl", name="meant")\n\n\n@pytest.fixture',
+    1,
 )
 ADVISORY = """
 def test_meant(candidate, baseline):
@@ -35,7 +37,7 @@ def letters(outcome: Outcome) -> str:
 def judged(project: SmallProject) -> SmallProject:
     """A suite whose second score is a judge with forty labels."""
     project.suite(TARGET + ADVISORY, head=JUDGED)
-    labels = [
+    labels: list[dict[str, object]] = [
         {
             "message": f"m {number}",
             "reference": f"alpha {number}",
@@ -134,7 +136,9 @@ def test_bar(candidate):
     assert outcome.status == 1
 
 
-@pytest.mark.parametrize(("policy", "counts"), [("release", "1 inconclusive"), ("regression", "1 passed, 1 inconclusive")])
+@pytest.mark.parametrize(
+    ("policy", "counts"), [("release", "1 inconclusive"), ("regression", "1 passed, 1 inconclusive")]
+)
 def test_exitfirst_stops_at_an_inconclusive_gate_only_where_it_fails(
     project: SmallProject, policy: str, counts: str
 ) -> None:
@@ -213,13 +217,13 @@ def test_an_advisory_gate_alone_cannot_carry_a_decision(
     judged.suite(ADVISORY, head=JUDGED)
     released = judged.run("--candidate=good")
     assert (released.status, letters(released)) == (1, "A")
-    assert "no target gate decides: the judge that it rests on was not admitted" in " ".join(released.out.split())
+    assert "no target gate decides: the judge that it rests on was not admitted" in " ".join(
+        released.out.split()
+    )
     assert judged.run("--candidate=good", "--gate=regression").status == 0
 
 
-def test_a_gate_on_an_admitted_judge_decides(
-    judged: SmallProject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gate_on_an_admitted_judge_decides(judged: SmallProject, monkeypatch: pytest.MonkeyPatch) -> None:
     reads(monkeypatch, understands=True)
     outcome = judged.run("--candidate=bad")
     assert outcome.last_line == "2 failed"

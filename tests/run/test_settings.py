@@ -1,0 +1,54 @@
+"""Options as one validated object."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import UsageError
+from harness.settings import parse_settings
+
+ROOT = Path("/project")
+
+
+def test_nothing_given_is_everything_at_its_default() -> None:
+    settings = parse_settings({}, ROOT)
+    assert (settings.candidates, settings.baseline, settings.sizes, settings.seed) == ((), None, (), 0)
+    assert (settings.gate, settings.alpha) == ("release", 0.05)
+    assert (settings.store, settings.reports) == (ROOT / ".harness", ROOT / "reports")
+
+
+def test_paths_start_at_the_root_unless_they_are_absolute() -> None:
+    settings = parse_settings({"harness-store": "kept", "report-dir": "/elsewhere"}, ROOT)
+    assert (settings.store, settings.reports) == (ROOT / "kept", Path("/elsewhere"))
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=1))
+def test_sizes_come_sorted_and_once_each(sizes: list[int]) -> None:
+    text = " , ".join(map(str, sizes))
+    assert parse_settings({"sizes": text}, ROOT).sizes == tuple(sorted(set(sizes)))
+
+
+@pytest.mark.parametrize("text", ["", "  ", "all"])
+def test_no_size_means_all_rows(text: str) -> None:
+    assert parse_settings({"sizes": text}, ROOT).sizes == ()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"sizes": "0"},
+        {"sizes": ","},
+        {"sizes": "5,x"},
+        {"gate": "strict"},
+        {"train-seeds": "1,2"},
+        {"train-seeds": "-1"},
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_option(raw: dict[str, object]) -> None:
+    (option,) = raw
+    with pytest.raises(UsageError, match=f"--{option}="):
+        parse_settings(raw, ROOT)
