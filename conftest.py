@@ -30,4 +30,4 @@ def qlora_r16():
 
 @harness.candidate
 def lora_r16():
-    return LoRA(base=MODEL, train=TRAIN, dev=DEV, replay=GENERAL, stratify="intent", r=16, alpha=32, epochs=3)
+    return LoRA(base=MODEL, train=TRAIN, dev=DEV, replay=GENERAL, stratify="intent", r=16, alpha=32, epochs=2)

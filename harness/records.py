@@ -164,7 +164,7 @@ class Gate:
     """
 
     suite: str
-    test: str  # the test's id without its parameters
+    test: str  # the test's id without the candidate
     candidate: str
     size: int | None
     seed: int | None

@@ -2,8 +2,9 @@
 
 import os
 
-# OpenMP threads that spin while they wait cost nothing on an idle machine; on a shared one (a CI runner, a
-# laptop with another job) they hold the cores that the other thread needs, and everything becomes several
-# times slower. Read by the OpenMP library when torch loads it, so it must be set before. What the user has
-# set stays.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# OpenMP threads spin while they wait for each other: for long by default, which on a shared machine (a CI
+# runner, a laptop with another job) holds the cores that the other thread needs, and everything becomes several
+# times slower. A short spin keeps the speed of an idle machine. Read when torch loads the library, so it must be
+# set before. What the user has set stays.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
