@@ -24,7 +24,15 @@ def few_shot_5():
 @harness.candidate
 def qlora_r16():
     return QLoRA(
-        base=MODEL, train=TRAIN, dev=DEV, replay=GENERAL, stratify="intent", r=16, alpha=32, epochs=3
+        base=MODEL,
+        train=TRAIN,
+        dev=DEV,
+        replay=GENERAL,
+        stratify="intent",
+        r=16,
+        alpha=32,
+        epochs=2,  # chosen on development rows: benchmarks/tune_recipe.py
+        dev_evaluations=2,
     )
 
 
