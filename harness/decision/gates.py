@@ -48,7 +48,7 @@ def _claim(found: Comparison) -> str:
 
 
 def _missing(gate: Gate) -> str:
-    return f"{_name(gate)} is missing: it was deselected or never reached."
+    return f"{_name(gate, whole_id=True)} is missing: it was deselected or never reached."
 
 
 def _no_target(own: Sequence[Gate]) -> str:
@@ -66,6 +66,7 @@ def _advice(gate: Gate) -> str:
     return f"{_name(gate)} is advisory and decides nothing: its judge was not admitted.{seen}"
 
 
-def _name(gate: Gate) -> str:
+def _name(gate: Gate, *, whole_id: bool = False) -> str:
     seed = "" if gate.seed is None else f", seed {gate.seed}"
-    return f"{gate.role} gate {gate.test} (suite {gate.suite}{seed})"
+    test = gate.test if whole_id else gate.test.rpartition("::")[2]
+    return f"{gate.role} gate {test} (suite {gate.suite}{seed})"
