@@ -15,10 +15,9 @@ Rows are grouped where at least two of them share a ``group``. The cluster-robus
 mean is ``G/(G-1) Σ (cluster sum of residuals)² / n²`` with ``G - 1`` degrees of freedom (CR1; Cameron
 and Miller 2015, Journal of Human Resources 50:317).
 
-What a t interval cannot see: losses so rare that the rows at hand hold few or none. In simulations of
-grouped binary scores (10 to 100 groups), a candidate exactly at its margin was falsely shown to be
-within it mostly 3-8% of the time, but up to 14% where 2-6% of the rows are lost, hardly any are gained
-and the losses of a group come together. Ungrouped, Tango's interval keeps this below 6% at n=50.
+What a t interval cannot see: losses so rare that the rows at hand hold few or none. A candidate exactly
+at its margin is then falsely shown to be within it far more often than ``alpha``, most of all where whole
+groups are lost together; docs/decision.md publishes a simulation of it and what it printed.
 """
 
 from __future__ import annotations
