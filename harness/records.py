@@ -18,12 +18,27 @@ SCHEMA_VERSION = 1
 
 # --------------------------------------------------------------------------- rows and answers
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that the assistant asks for. ``id`` is empty in the deprecated ``function_call`` form."""
+
+    id: str
+    name: str
+    arguments: str  # JSON text of an object
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a chat. ``weight`` is OpenAI's: 0 keeps an assistant turn out of the loss."""
+    """One turn of a chat. ``weight`` is OpenAI's: 0 keeps an assistant turn out of the loss.
+
+    ``content`` is empty where an assistant's turn only calls tools.
+    """
 
     role: str
     content: str
     weight: int = 1
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None  # of a tool's message: the call that it answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +46,15 @@ class Row:
     """One example: a conversation that ends with the assistant's reply, and its metadata.
 
     ``where`` is ``file:line``, for messages to people. ``metadata`` holds every top-level key but
-    ``messages``.
+    those of the format itself. ``tools`` are the function definitions the assistant may call, as given.
     """
 
     id: str
     messages: tuple[Message, ...]
     metadata: Mapping[str, Json] = field(default_factory=dict)
     where: str = ""
+    tools: tuple[Mapping[str, Json], ...] = ()
+    parallel_tool_calls: bool | None = None
 
     @property
     def prompt(self) -> tuple[Message, ...]:
@@ -48,6 +65,11 @@ class Row:
     def reference(self) -> str:
         """The final assistant reply: what a good answer looks like."""
         return self.messages[-1].content
+
+    @property
+    def uses_tools(self) -> bool:
+        """Whether any turn calls a tool or is a tool's, or tools are offered."""
+        return bool(self.tools) or any(m.tool_calls or m.role in ("tool", "function") for m in self.messages)
 
     @property
     def question(self) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 # raised when a change here makes the same inputs train another artifact
-RECIPE = 2
+RECIPE = 3
 SHAPING_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 # fields that change what is asked of a trained model, not what is trained
 NOT_SHAPING = ("decoding", "train", "dev", "replay", "base", "trust_remote_code", "ship")

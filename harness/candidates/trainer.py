@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from harness.models.device import DevicePlan
 
 
-BLUR = 0.2  # share by which row lengths are blurred before batches are cut
+BLUR = 0.1  # share by which row lengths are blurred before batches are cut
 
 
 @dataclass(frozen=True, slots=True)

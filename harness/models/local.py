@@ -12,6 +12,7 @@ from harness.errors import ModelError
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import DevicePlan
 from harness.models.heads import has_plain_head, logits_at
+from harness.models.memory import keep_freed_memory
 from harness.models.prefix import MIN_PREFIX_TOKENS, SharedPrefix, can_share, common_prefix
 from harness.models.protocol import Decoding, Prompt
 from harness.models.quiet import quiet_transformers
@@ -43,6 +44,7 @@ def load_base(source: ModelSource, plan: DevicePlan, *, attention: str, nf4: boo
     from harness.models.attention import register_grouped_eager
 
     register_grouped_eager()
+    keep_freed_memory()
     quantisation = (
         BitsAndBytesConfig(
             load_in_4bit=True,

@@ -126,31 +126,41 @@ class LikelihoodJudge:
             raise DataError(self.labels, f"the labels cannot be read: {error}", mend) from error
         return dataclasses.replace(self, known=parse_labels(text, self.labels, self.field or "reply"))
 
-    def statistics(self, pairs: Sequence[tuple[str, str]], scorer: Scorer) -> tuple[float, ...]:
-        """The statistic of each (reference, reply), from one call of the scorer."""
-        prompts = [prompt for reference, reply in pairs for prompt in self._prompts(reference, reply)]
-        distinct = list(dict.fromkeys(prompts))  # replies to one row share the reference's own likelihood
-        values = scorer.logprob(distinct) if distinct else ()
-        by_prompt = dict(zip(distinct, values, strict=True))
+    def statistics(
+        self, pairs: Sequence[tuple[str, str]], scorer: Scorer, references: Sequence[str] = ()
+    ) -> tuple[float, ...]:
+        """The statistic of each (reference, reply).
+
+        What references are worth alone is asked in a call of its own, in which ``references`` come first
+        whether or not they have a reply: a scorer that keeps what it was asked then reads them once for all
+        candidates.
+        """
+        asked = [] if self.statistic == "reference_given_reply" else [*references, *(r for r, _ in pairs)]
+        own = _asked([[_prompt(NULL_CONTEXT, reference)] for reference in asked], scorer)
+        prompts = [self._prompts(reference, reply) for reference, reply in pairs]
+        rest = _asked(prompts, scorer)
         return tuple(
-            self._combine([by_prompt[prompt] for prompt in self._prompts(reference, reply)])
-            for reference, reply in pairs
+            self._combine([rest[p] for p in of_one], own.get(_prompt(NULL_CONTEXT, reference), 0.0))
+            for of_one, (reference, _) in zip(prompts, pairs, strict=True)
         )
 
     def _prompts(self, reference: str, reply: str) -> list[tuple[str, str]]:
+        """What depends on the reply; ``_combine`` takes the answers in this order."""
         forward = _prompt(CONTEXT.format(given=reply), reference)
-        if self.statistic == "reference_given_reply":
+        if self.statistic != "both":
             return [forward]
-        pmi = [forward, _prompt(NULL_CONTEXT, reference)]
-        if self.statistic == "pmi":
-            return pmi
-        return [*pmi, _prompt(CONTEXT.format(given=reference), reply), _prompt(NULL_CONTEXT, reply)]
+        return [forward, _prompt(CONTEXT.format(given=reference), reply), _prompt(NULL_CONTEXT, reply)]
 
-    def _combine(self, logprobs: Sequence[float]) -> float:
-        if self.statistic == "reference_given_reply":
-            return logprobs[0]
-        differences = [given - alone for given, alone in zip(logprobs[::2], logprobs[1::2], strict=True)]
-        return math.fsum(differences) / len(differences)
+    def _combine(self, rest: Sequence[float], own: float) -> float:
+        """``own`` is the reference's likelihood alone; 0 where the statistic does not ask for it."""
+        forward = rest[0] - own
+        return forward if self.statistic != "both" else (forward + rest[1] - rest[2]) / 2
+
+
+def _asked(prompts: Sequence[Sequence[tuple[str, str]]], scorer: Scorer) -> dict[tuple[str, str], float]:
+    """What the scorer says of every distinct prompt, from one call."""
+    distinct = list(dict.fromkeys(prompt for of_one in prompts for prompt in of_one))
+    return dict(zip(distinct, scorer.logprob(distinct), strict=True)) if distinct else {}
 
 
 def _prompt(context: str, text: str) -> tuple[str, str]:
@@ -187,7 +197,7 @@ class CalibratedJudge:
         return _logistic(self.intercept + self.slope * statistic)
 
     def score_many(self, rows: Sequence[Row], answers: Sequence[Answer], scorer: Scorer) -> tuple[Score, ...]:
-        """One score a row, in order; the scorer is called once, for all of them.
+        """One score a row, in order; the scorer is asked for all of them at once.
 
         An answer that is not JSON, or lacks the field, is worth 0.0.
 
@@ -196,7 +206,8 @@ class CalibratedJudge:
         """
         found = [self._pair(row, answer) for row, answer in pair_up(self.name, rows, answers)]
         pairs = [pair for pair in found if not isinstance(pair, Score)]
-        statistics = iter(self.judge.statistics(pairs, scorer))
+        references = [text for row in rows if (text := _text_of(row.reference, self.judge.field)[0])]
+        statistics = iter(self.judge.statistics(pairs, scorer, references if pairs else ()))
         return tuple(pair if isinstance(pair, Score) else self._score(next(statistics)) for pair in found)
 
     def _pair(self, row: Row, answer: Answer) -> tuple[str, str] | Score:

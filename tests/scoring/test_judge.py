@@ -159,7 +159,7 @@ def test_each_statistic_asks_what_it_says_and_ranks_the_better_reply_higher(
     judge = LikelihoodJudge("summary", labels="x", statistic=statistic)
     scorer = SharedWords()
     judge.statistics([("hub valve", "gas app")], scorer)
-    assert len(scorer.calls[0]) == prompts
+    assert sum(map(len, scorer.calls)) == prompts
     worse, better = judge.statistics([("hub valve", "gas app"), ("hub valve", "valve hub")], scorer)
     assert better > worse
 
@@ -167,8 +167,26 @@ def test_each_statistic_asks_what_it_says_and_ranks_the_better_reply_higher(
 def test_a_reference_shared_by_replies_is_scored_once() -> None:
     scorer = SharedWords()
     JUDGE.statistics([("hub valve", "gas"), ("hub valve", "app")], scorer)
-    assert len(scorer.calls) == 1
-    assert len(scorer.calls[0]) == 3
+    alone, given_replies = scorer.calls
+    assert len(alone) == 1
+    assert len(given_replies) == 2
+
+
+def test_what_references_are_worth_alone_is_the_same_question_for_every_candidate() -> None:
+    """However many of a candidate's replies could not be read: so a scorer that keeps it reads it once."""
+    judge = calibrate(JUDGE, some_labels(), SharedWords())
+    rows = [
+        Row(str(k), (Message("user", "?"), Message("assistant", json.dumps({"summary": f"hub {word}"}))))
+        for k, word in enumerate(("valve", "gas"))
+    ]
+    asked = []
+    for first in ('{"summary": "hub"}', "no json"):
+        scorer = SharedWords()
+        replies = (first, '{"summary": "gas"}')
+        answers = [Answer(r.id, text, 1, 1, 1.0) for r, text in zip(rows, replies, strict=True)]
+        judge.score_many(rows, answers, scorer)
+        asked.append(scorer.calls[0])
+    assert asked[0] == asked[1]
 
 
 def test_braces_in_a_reply_are_only_text() -> None:
