@@ -1,7 +1,7 @@
 """Should we ship this fine-tune? The public names, nothing else."""
 
 from harness.candidates.fixture import candidate
-from harness.candidates.specs import Candidate, FewShot, Full, LoRA, Prompted, QLoRA
+from harness.candidates.specs import Candidate, FewShot, Full, Generated, LoRA, Prompted, QLoRA
 from harness.decision.claims import assert_better, assert_not_worse
 from harness.models.protocol import Decoding
 from harness.scoring.checks import (
@@ -24,6 +24,7 @@ __all__ = [
     "FewShot",
     "FieldMatch",
     "Full",
+    "Generated",
     "JsonSchema",
     "LikelihoodJudge",
     "LoRA",

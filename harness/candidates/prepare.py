@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import singledispatch
 from pathlib import Path
 from typing import Protocol
 
 from harness.candidates.finetune import TrainingRows, finetune, load_tuned, training_fingerprint
-from harness.candidates.specs import Candidate, FewShot, Prompted, Tuned
+from harness.candidates.replay import GeneratedRows, plan_generation
+from harness.candidates.specs import Candidate, FewShot, Generated, Prompted, Tuned
 from harness.candidates.tokens import encode_rows
 from harness.data.files import read_rows
 from harness.data.fingerprints import fingerprint
@@ -36,6 +37,7 @@ class Workshop:
     root: Path
     adapters: AdapterStore
     progress: Progress
+    _sources: dict[tuple[str, bool], ModelSource] = field(default_factory=dict, repr=False, compare=False)
 
     def rows(self, path: str) -> tuple[Row, ...]:
         """Rows of a file named by a candidate."""
@@ -46,8 +48,36 @@ class Workshop:
         return device_plan()
 
     def source(self, candidate: Candidate) -> ModelSource:
-        """The candidate's base model, fetched if need be."""
-        return resolve(candidate.model_name, self.progress, candidate.trust_remote_code)
+        """The candidate's base model, fetched if need be, looked at once: its digest reads all weights."""
+        key = candidate.model_name, candidate.trust_remote_code
+        if key not in self._sources:
+            self._sources[key] = resolve(candidate.model_name, self.progress, candidate.trust_remote_code)
+        return self._sources[key]
+
+    def replay(self, candidate: Tuned) -> tuple[Row, ...]:
+        """The candidate's general rows; those that its base is to say are generated now, once.
+
+        Raises:
+            DataError: a file that cannot be used.
+            TrainingError: the base finished too few replies.
+        """
+        generated = self.generated_rows(candidate)
+        return self._replay_file(candidate) if generated is None else generated.get(self.progress)
+
+    def known_replay(self, candidate: Tuned) -> tuple[Row, ...]:
+        """``replay`` as far as it is known without a model: prompts have an empty reply until it is said."""
+        generated = self.generated_rows(candidate)
+        return self._replay_file(candidate) if generated is None else generated.found() or generated.prompts
+
+    def generated_rows(self, candidate: Tuned) -> GeneratedRows | None:
+        """The general rows that the candidate's base is to say; None where it takes them from a file."""
+        if not isinstance(candidate.replay, Generated):
+            return None
+        source, plan = self.source(candidate), self.plan()
+        return plan_generation(candidate.replay, self.root, source, candidate.nf4, plan, self.adapters)
+
+    def _replay_file(self, candidate: Tuned) -> tuple[Row, ...]:
+        return self.rows(candidate.replay) if isinstance(candidate.replay, str) else ()
 
 
 class Ask(Protocol):
@@ -138,7 +168,7 @@ def _untuned(candidate: Candidate, workshop: Workshop, ask: Ask) -> Prepared:
 @prepare.register
 def _tuned(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) -> Prepared:
     source, plan = workshop.source(candidate), workshop.plan()
-    rows = training_rows(candidate, workshop, size, seed)
+    rows = training_rows(candidate, workshop, size, seed, workshop.replay(candidate))
     made = finetune(candidate, source, rows, seed, plan, workshop.adapters, workshop.progress)
     artifact = workshop.adapters.folder(made.fingerprint)
     return Prepared(
@@ -152,7 +182,9 @@ def _tuned(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) ->
     )
 
 
-def training_rows(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) -> TrainingRows:
+def training_rows(
+    candidate: Tuned, workshop: Workshop, size: int | None, seed: int, replay: tuple[Row, ...]
+) -> TrainingRows:
     """The rows of one training: a nested, stratified subset, general rows, development rows.
 
     Raises:
@@ -161,7 +193,6 @@ def training_rows(candidate: Tuned, workshop: Workshop, size: int | None, seed: 
     rows = workshop.rows(candidate.train)
     size = len(rows) if size is None else size
     own = nested_subsets(rows, [size], seed, candidate.stratify)[size]
-    replay = workshop.rows(candidate.replay) if candidate.replay else ()
     dev = workshop.rows(candidate.dev) if candidate.dev else ()
     return TrainingRows(own, replay, dev)
 
@@ -180,7 +211,7 @@ def require_ready(candidate: Candidate, workshop: Workshop, size: int | None, se
 def _tuned_ready(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) -> None:
     """Tokenise every row of a training that is not in the store: a bad row is found before any costs."""
     source = workshop.source(candidate)
-    rows = training_rows(candidate, workshop, size, seed)
+    rows = training_rows(candidate, workshop, size, seed, workshop.known_replay(candidate))
     require_supervised(rows.own)
     name = training_fingerprint(candidate, source.digest, rows, seed, workshop.plan())
     if workshop.adapters.find(name) is None:

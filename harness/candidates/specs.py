@@ -13,6 +13,7 @@ from harness.errors import UsageError
 from harness.models.protocol import Decoding
 from harness.records import Json
 
+MOST_GENERATED_ROWS = 100
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -84,6 +85,32 @@ class FewShot(Candidate):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Generated:
+    """General rows that the base itself says, as a fine-tune's ``replay``; see ``candidates/replay.py``.
+
+    Args:
+        rows: how many, 1 to 100; 50 to 100 are advised. They are added whole to every size.
+        max_new_tokens: longest reply. One that does not end within it is left out, not cut.
+        prompts: what the base is asked, instead of the 100 neutral prompts of this package: a text file
+            with one prompt a line, or chat rows (``.jsonl``) whose last replies are not used.
+    """
+
+    rows: int = 60
+    max_new_tokens: int = 96
+    prompts: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.rows <= MOST_GENERATED_ROWS:
+            raise UsageError(
+                f"Generated(rows={self.rows}): use 1 to {MOST_GENERATED_ROWS}; 50 to 100 are advised."
+                " They are added whole to every size; more would outweigh the task's own at small sizes.\n"
+                "  mend: for more, name a file of general rows: replay='general.jsonl'."
+            )
+        if self.max_new_tokens < 1:
+            raise UsageError(f"Generated(max_new_tokens={self.max_new_tokens}): must be above 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tuned(Candidate):
     """What all fine-tunes share.
 
@@ -91,7 +118,8 @@ class Tuned(Candidate):
         base: the model to tune: the built-in name, a Hugging Face id, a local folder or a GGUF file.
         train: training rows (chat JSONL or prompt/completion).
         dev: development rows, for the loss curves and the overfitting flag; never trained on.
-        replay: general rows mixed in against forgetting; added to every size, not counted in it.
+        replay: general rows mixed in against forgetting, a file's or ``Generated()`` by the base itself;
+            added to every size, not counted in it.
         stratify: metadata field whose proportions every subset keeps.
         learning_rate: peak, reached after ``warmup`` (share of all steps), then a cosine to zero.
         batch_rows: rows an optimiser step, over all devices.
@@ -105,7 +133,7 @@ class Tuned(Candidate):
     base: str
     train: str
     dev: str | None = None
-    replay: str | None = None
+    replay: str | Generated | None = None
     stratify: str | None = None
     epochs: float = 3
     learning_rate: float = 1e-3

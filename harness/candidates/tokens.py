@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.data.rows import require_no_tools
 from harness.errors import DataError
 from harness.models.chat import render
 from harness.records import Row
@@ -37,9 +38,10 @@ def encode_row(tokenizer: PreTrainedTokenizerBase, row: Row, max_tokens: int) ->
     of the whole conversation token for token.
 
     Raises:
-        DataError: the row is longer than ``max_tokens``, has nothing to learn from, or the template
-            renders its prompt differently in training and in inference.
+        DataError: the row uses tools, is longer than ``max_tokens``, has nothing to learn from, or the
+            template renders its prompt differently in training and in inference.
     """
+    require_no_tools([row])
     whole = render(tokenizer, row.messages, reply_follows=False)
     labels = [IGNORED] * len(whole)
     end = 0

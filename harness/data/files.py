@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
-from harness.data.rows import parse_rows
+from harness.data.findings import Finding
+from harness.data.rows import collect, scan_lines
 from harness.errors import DataError
 from harness.records import Row
 
@@ -22,7 +22,21 @@ def read_rows(path: Path) -> tuple[Row, ...]:
         DataError: when the file is missing (similar files in its folder are listed) or cannot be
             read, when a line is not UTF-8, and for all that ``parse_rows`` refuses.
     """
-    return parse_rows(_lines(_bytes(path), str(path)), str(path))
+    return collect(scan_file(path), str(path))
+
+
+def scan_file(path: Path) -> Iterator[Row | Finding]:
+    """``scan_lines`` over a file, which is never in memory as a whole.
+
+    Raises:
+        DataError: when the file is missing or cannot be read.
+    """
+    try:
+        # in bytes, only \n ends a line: text would also be cut at U+2028 inside a JSON string
+        with path.open("rb") as lines:
+            yield from scan_lines(lines, str(path))
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def file_digest(path: Path) -> str:
@@ -36,26 +50,6 @@ def file_digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise _unreadable(path, error) from error
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _lines(data: bytes, where: str) -> Iterator[str]:
-    # only \n ends a line: str.splitlines would also cut at U+2028 inside a JSON string
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        try:
-            yield line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            utf16 = number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-            what = "UTF-16" if utf16 else f"byte 0x{line[error.start]:02x} at byte {error.start + 1}"
-            raise DataError(
-                f"{where}:{number}", f"not UTF-8 ({what})", "save the file as UTF-8 without BOM"
-            ) from error
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:

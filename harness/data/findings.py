@@ -86,6 +86,7 @@ CODES: Mapping[str, Severity] = MappingProxyType(
         "few-rows": _W,
         "over-context": _E,
         "wrong-format": _E,
+        "leak": _E,
         # quality
         "exact-duplicate": _W,
         "near-duplicate": _W,

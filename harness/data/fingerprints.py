@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
 from harness.errors import UsageError
-from harness.records import Json, Row
+from harness.records import Json, Message, Row
 
 
 def fingerprint(value: object) -> str:
@@ -41,11 +41,21 @@ def fingerprint(value: object) -> str:
 
 
 def row_fingerprint(row: Row) -> str:
-    """The fingerprint of what a model sees and learns of a row: roles, contents and loss weights.
+    """The fingerprint of what a model sees and learns of a row: roles, contents, loss weights and tools.
 
     The row's id, metadata and place in a file do not count.
     """
-    return fingerprint([[m.role, m.content, m.weight] for m in row.messages])
+    turns = [_turn(message) for message in row.messages]
+    if not row.tools and row.parallel_tool_calls is None:
+        return fingerprint(turns)
+    return fingerprint({"turns": turns, "tools": row.tools, "parallel": row.parallel_tool_calls})
+
+
+def _turn(message: Message) -> list[Json]:
+    plain: list[Json] = [message.role, message.content, message.weight]
+    if message.name is None and not message.tool_calls and message.tool_call_id is None:
+        return plain
+    return [*plain, message.name, message.tool_calls, message.tool_call_id]
 
 
 def rows_fingerprint(rows: Iterable[Row]) -> str:

@@ -80,7 +80,7 @@ def require_no_leaks(
     found = [leak for leak in leaks if leak.kind != "exact-short"]
     if not found:
         return leaks
-    lines = [f"  {leak.train_where} ~ {leak.heldout_where} ({_likeness(leak)})" for leak in found]
+    lines = [f"  {leak.train_where} ~ {leak.heldout_where} ({describe(leak)})" for leak in found]
     shown = "\n".join(lines[:PAIRS_SHOWN])
     more = f"\n  and {len(lines) - PAIRS_SHOWN} more" if len(lines) > PAIRS_SHOWN else ""
     rows = len({leak.train_where for leak in found})
@@ -91,7 +91,8 @@ def require_no_leaks(
     )
 
 
-def _likeness(leak: Leak) -> str:
+def describe(leak: Leak) -> str:
+    """In what the two rows are alike, for people."""
     if leak.kind == "exact":
         return "the same user text"
     what = "user text" if leak.kind == "message" else "user text and reply"

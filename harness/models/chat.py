@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from harness.errors import ModelError
-from harness.records import Message
+from harness.records import Message, Row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,3 +42,17 @@ def render(
     text = tokenizer.apply_chat_template(turns, add_generation_prompt=reply_follows, tokenize=False)
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
+
+
+def row_counter(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Row]], list[int]]:
+    """Counts the tokens of whole conversations, as training sees them."""
+
+    def count(rows: Sequence[Row]) -> list[int]:
+        if not rows:
+            return []
+        turns = [[{"role": m.role, "content": m.content} for m in row.messages] for row in rows]
+        texts = [tokenizer.apply_chat_template(of_row, tokenize=False) for of_row in turns]
+        encoded: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return [len(ids) for ids in encoded]
+
+    return count

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import ModelError
 from harness.models.chat import load_tokenizer, render
+from harness.models.decoding import KEEP_SHARE, shrinking_greedy
 from harness.models.device import DevicePlan
 from harness.models.heads import has_plain_head, logits_at
 from harness.models.memory import keep_freed_memory
@@ -251,8 +252,9 @@ class LocalModel:
 def batch_numerics(plan: DevicePlan) -> str:
     """What answers depend on besides model, prompts and decoding; part of their cache key."""
     return (
-        f"{plan.numerics}, batches of {MAX_BATCH_ROWS} rows and {MAX_BATCH_TOKENS} tokens by length within"
-        f" {MAX_STRETCH}, shared beginnings from {MIN_PREFIX_TOKENS} tokens read once"
+        f"{plan.numerics}, batches of {MAX_BATCH_ROWS} rows and {MAX_BATCH_TOKENS} tokens by length"
+        f" within {MAX_STRETCH}, cut below {KEEP_SHARE:.0%} of rows, shared beginnings"
+        f" from {MIN_PREFIX_TOKENS} tokens read once"
     )
 
 
@@ -280,9 +282,13 @@ def _end_tokens(model: PreTrainedModel) -> frozenset[int]:
     return frozenset(ends if isinstance(ends, list) else [ends])
 
 
-def _sampling(decoding: Decoding, batch: Sequence[str]) -> dict[str, float | int | bool]:
+def _sampling(decoding: Decoding, batch: Sequence[str]) -> dict[str, object]:
     if decoding.temperature == 0:
-        return {"max_new_tokens": decoding.max_new_tokens, "do_sample": False}
+        return {
+            "max_new_tokens": decoding.max_new_tokens,
+            "do_sample": False,
+            "custom_generate": shrinking_greedy,
+        }
     import torch
 
     # every batch has a seed of its own, or the same place in two batches would meet the same chances

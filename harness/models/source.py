@@ -117,3 +117,13 @@ def _require_safetensors(folder: Path, name: str) -> None:
             f"{name}: {folder} has no .safetensors file. Pickled weights can run code when opened and are not"
             f" read.\n  mend: convert once with `model.save_pretrained(folder)` in an environment you trust."
         )
+
+
+def context_tokens(source: ModelSource) -> int | None:
+    """How many tokens the model was made for, from its configuration; None where that does not say."""
+    try:
+        config = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    found = config.get("max_position_embeddings") if isinstance(config, dict) else None
+    return found if isinstance(found, int) else None

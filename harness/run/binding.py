@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.data.files import read_rows
 from harness.data.fingerprints import bytes_digest, rows_fingerprint
+from harness.data.rows import require_no_tools
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Kind, Row, ScoreInfo, SuiteInfo, SuiteRow
 from harness.scoring.suite import Suite, SuiteScore
@@ -90,6 +91,7 @@ def bind_suite(suite: Suite, file: Path, root: Path) -> BoundSuite:
 
     heldout = folder / suite.heldout
     rows = read_rows(heldout)
+    require_no_tools(rows)
     shown = _relative(heldout, root)
     for key in suite.slices:
         if not any(key in row.metadata for row in rows):

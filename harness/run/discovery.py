@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.candidates.fixture import MARK
-from harness.candidates.specs import Candidate
+from harness.candidates.specs import Candidate, Generated
 from harness.errors import UsageError
 from harness.scoring.suite import Suite
 
@@ -42,12 +42,15 @@ def candidates_in(conftest: object, root: Path) -> dict[str, Candidate]:
 
 def _from_root(spec: Candidate, folder: Path, root: Path) -> Candidate:
     here = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}
-    paths = {
+    paths: dict[str, object] = {
         name: os.path.relpath(folder / value, root)
         for name, value in here.items()
         if isinstance(value, str)
         and (name in PATHS or (name in PATHS_OR_NAMES and (folder / value).exists()))
     }
+    replay = here.get("replay")
+    if isinstance(replay, Generated) and replay.prompts is not None:
+        paths["replay"] = dataclasses.replace(replay, prompts=os.path.relpath(folder / replay.prompts, root))
     changed: Candidate = dataclasses.replace(spec, **paths)  # type: ignore[arg-type]  # only names of paths
     return changed
 

@@ -192,8 +192,8 @@ class Run:
                 f"  mend: ask for at most {len(rows)}, or add rows."
             )
         seen: list[Row] = list(rows)
-        if isinstance(candidate, Tuned) and candidate.replay:
-            seen += self.workshop.rows(candidate.replay)
+        if isinstance(candidate, Tuned):
+            seen += self.workshop.known_replay(candidate)
         for bound in suites:
             require_no_leaks(seen, bound.rows)
 
@@ -231,9 +231,19 @@ class Run:
     def _prepare(self, entry: Entry) -> Prepared:
         if entry.label not in self.prepared:
             began = time.perf_counter()
+            self._generate(entry)
             self.prepared[entry.label] = prepare(entry.candidate, self.workshop, entry.size, entry.seed or 0)
             self.training_seconds += time.perf_counter() - began
         return self.prepared[entry.label]
+
+    def _generate(self, entry: Entry) -> None:
+        """Have the base say its general rows, where it has not; what it said is compared before training."""
+        if not isinstance(entry.candidate, Tuned):
+            return
+        generated = self.workshop.generated_rows(entry.candidate)
+        if generated is not None and generated.found() is None:
+            self.workshop.replay(entry.candidate)
+            self._check_rows(entry, self.suites.values())
 
     def _try(self, entry: Entry, prepared: Prepared, bound: BoundSuite) -> Trial:
         answers = self.answerer.answers(entry.label, entry.candidate, prepared, bound)

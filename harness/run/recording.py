@@ -75,8 +75,22 @@ def make_record(run: Run, expected: Sequence[Gate], command: str, notes: Sequenc
         economics=economics,
         environment=environment(),
         timings_s=_timings(run),
-        notes=(*notes, *money_notes),
+        notes=(*notes, *_replay_notes(run), *money_notes),
     )
+
+
+def _replay_notes(run: Run) -> list[str]:
+    """For every generation of general rows that was trained on: whose, how many, and where they are."""
+    trained = dict.fromkeys(t.candidate for t in run.trials.values() if t.training is not None)
+    names: dict[str, list[str]] = {}
+    for name in trained:
+        candidate = run.candidates[name]
+        generated = run.workshop.generated_rows(candidate) if isinstance(candidate, Tuned) else None
+        told = generated.told() if generated is not None else None
+        if generated is not None and told is not None:
+            where = os.path.relpath(generated.file, run.settings.root)
+            names.setdefault(f"{told} They are in {where}.", []).append(name)
+    return [f"{', '.join(users)}: {told}" for told, users in names.items()]
 
 
 def run_id(now: datetime, names: Sequence[str]) -> str:

@@ -189,14 +189,14 @@ def test_report_writes_the_same_pages_again(
 
 
 def test_report_refuses_what_is_no_run(project: SmallProject, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", str(project.path / "nowhere")]) == 1
+    assert main(["report", str(project.path / "nowhere")]) == 2
     assert "does not exist" in capsys.readouterr().err
-    assert main(["report", str(project.write("run.json", "{}"))]) == 1
+    assert main(["report", str(project.write("run.json", "{}"))]) == 2
     said = capsys.readouterr().err
     assert "mend:" in said
     assert "Traceback" not in said
     (project.path / "run.json").write_bytes(b"\xff\xfe")
-    assert main(["report", str(project.path / "run.json")]) == 1
+    assert main(["report", str(project.path / "run.json")]) == 2
 
 
 def test_doctor_speaks_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,65 @@
+"""``harness doctor``: whether this machine can run the harness."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One thing that was looked at. ``ok`` is None for what is only worth knowing."""
+
+    what: str
+    ok: bool | None
+    says: str
+
+
+def doctor(fetch: bool, as_json: bool) -> int:
+    """``harness doctor``. 0: it can; 1: something is missing."""
+    from harness.models.builtin import ensure_builtin
+    from harness.models.progress import Drawn, Silent
+
+    if fetch:
+        ensure_builtin(Drawn(sys.stderr) if sys.stderr.isatty() else Silent())
+    findings = examine()
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=1))  # noqa: T201
+    else:
+        marks = {True: "ok", False: "WRONG", None: "note"}
+        for finding in findings:
+            print(f"{marks[finding.ok]:>6}  {finding.what}: {finding.says}")  # noqa: T201
+    return 1 if any(finding.ok is False for finding in findings) else 0
+
+
+def examine() -> list[Examined]:
+    """Python, packages, device, disk and the built-in model, as they are on this machine."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from harness.models.builtin import NAME
+    from harness.models.cache import cache_folder
+    from harness.models.device import cpu_name, device_plan
+    from harness.models.source import is_at_hand
+
+    findings = [Examined("python", sys.version_info >= (3, 11), sys.version.split()[0])]
+    for package in ("torch", "transformers", "trl", "peft", "bitsandbytes"):
+        try:
+            findings.append(Examined(package, True, version(package)))
+        except PackageNotFoundError:
+            findings.append(Examined(package, False, "not installed: run `make setup`"))
+    plan = device_plan()
+    findings.append(Examined("device", None, f"{plan.numerics}; {cpu_name()}"))
+    free_gb = shutil.disk_usage(cache_folder()).free / 1e9
+    findings.append(
+        Examined("disk", free_gb > 2, f"{free_gb:.0f} GB free at {cache_folder()} (2 GB are needed)")
+    )
+    ready = is_at_hand(NAME)
+    says = (
+        "in the cache"
+        if ready
+        else "not in the cache; the first run fetches 93 MB, or `harness doctor --fetch`"
+    )
+    findings.append(Examined(f"model {NAME}", True if ready else None, says))
+    return findings

@@ -1,0 +1,109 @@
+"""Arguments of the ``harness`` command, and who answers them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import HarnessError, UsageError
+
+COLUMNS_HELP = "which columns hold what: user=COL,assistant=COL | prompt=COL,completion=COL | messages=COL"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point. 0: done; 1: something is wrong; 2: usage."""
+    given = _parser().parse_args(arguments)
+    try:
+        return _answer(given)
+    except UsageError as error:
+        print(f"harness: {error}", file=sys.stderr)  # noqa: T201 - a command speaks
+        return 2
+    except HarnessError as error:
+        print(f"harness: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def _answer(given: argparse.Namespace) -> int:
+    if given.command == "report":
+        from harness.cli.report import report
+
+        return report(given.run)
+    if given.command == "doctor":
+        from harness.cli.doctor import doctor
+
+        return doctor(given.fetch, given.json)
+    if given.command == "validate":
+        from harness.cli.validate import Asked, run_validation
+
+        asked = Asked(
+            source=given.file,
+            model=given.model,
+            columns=given.columns,
+            epochs=given.epochs,
+            max_tokens=given.max_tokens,
+            heldout=tuple(given.heldout),
+            stratify=given.stratify,
+            lint=given.lint,
+        )
+        return run_validation(asked, as_json=given.json, all_findings=given.all)
+    from harness.cli.rewrite import convert, split
+
+    if given.command == "split":
+        return split(given)
+    return convert(given)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="harness", description="Chores around fine-tuning decisions.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_validate(commands.add_parser("validate", help="check a training file before anything is paid"))
+    _add_split(commands.add_parser("split", help="make a training and a held-out file from one"))
+    _add_convert(commands.add_parser("convert", help="rewrite rows: CSV, Parquet, chat, prompt/completion"))
+    report = commands.add_parser("report", help="write report.html and report.md again from a run.json")
+    report.add_argument("run", type=Path, help="a run's folder or its run.json")
+    doctor = commands.add_parser("doctor", help="say whether this machine can run the harness")
+    doctor.add_argument("--fetch", action="store_true", help="fetch and convert the built-in model")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def _add_validate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="JSON Lines, CSV, Parquet, or the id of a Hugging Face dataset")
+    parser.add_argument("--model", help="whose tokens, context and price: a hosted model or a local one")
+    parser.add_argument(
+        "--heldout", action="append", default=[], metavar="FILE", help="compare with held-out rows"
+    )
+    parser.add_argument("--stratify", metavar="FIELD", help="the metadata field whose classes to compare")
+    parser.add_argument("--columns", help=COLUMNS_HELP)
+    parser.add_argument("--epochs", type=float, help="for the price; default: what the service would take")
+    parser.add_argument("--max-tokens", type=int, help="longest row, where it is not the model's")
+    lint = parser.add_mutually_exclusive_group()
+    lint.add_argument("--lint", action="store_true", default=None, help="also for files beyond 100,000 rows")
+    lint.add_argument("--no-lint", dest="lint", action="store_false", help="formats and tokens only")
+    parser.add_argument("--all", action="store_true", help="list every finding with its line")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_split(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="JSON Lines, CSV, Parquet, or the id of a Hugging Face dataset")
+    parser.add_argument("--heldout", required=True, help="how many rows to hold out: 200, or a share: 0.2")
+    parser.add_argument("--stratify", metavar="FIELD", help="keep this field's proportions on both sides")
+    parser.add_argument("--group", metavar="FIELD", help="never put one value of this field on both sides")
+    parser.add_argument("--time", metavar="FIELD", help="hold out the newest rows by this date")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--columns", help=COLUMNS_HELP)
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="where to write; default: beside the file")
+    parser.add_argument("--force", action="store_true", help="write over files that exist")
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="JSON Lines, CSV, Parquet, or the id of a Hugging Face dataset")
+    parser.add_argument("--format", choices=("chat", "completion"), default="chat")
+    parser.add_argument("--columns", help=COLUMNS_HELP)
+    parser.add_argument("--to", type=Path, required=True, metavar="FILE", help="the JSON Lines file to write")
+    parser.add_argument("--force", action="store_true", help="write over a file that exists")

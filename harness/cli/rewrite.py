@@ -1,0 +1,69 @@
+"""``harness split`` and ``harness convert``: rows in, files of rows out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from harness.cli.sources import read_source
+from harness.data.convert import to_json, to_prompt_completion
+from harness.data.splits import split_rows
+from harness.errors import UsageError
+from harness.models.cache import write_atomically
+
+
+def split(given: argparse.Namespace) -> int:
+    """Write FILE.train.jsonl and FILE.heldout.jsonl."""
+    rows = read_source(given.file, given.columns)
+    folder = given.to or Path(given.file).parent
+    stem = Path(given.file).name.removesuffix(Path(given.file).suffix)
+    files = [folder / f"{stem}.{side}.jsonl" for side in ("train", "heldout")]
+    _require_free(files, given.force)
+    made = split_rows(
+        rows,
+        heldout=_size(given.heldout),
+        seed=given.seed,
+        stratify=given.stratify,
+        group=given.group,
+        time=given.time,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, side in zip(files, (made.train, made.heldout), strict=True):
+        _write(file, map(to_json, side))
+        print(f"{len(side):>7} rows  {file}")  # noqa: T201 - a command speaks
+    for note in made.notes:
+        print(f"  {note}")  # noqa: T201
+    return 0
+
+
+def convert(given: argparse.Namespace) -> int:
+    """Write every row in the wanted format."""
+    rows = read_source(given.file, given.columns)
+    _require_free([given.to], given.force)
+    form = to_prompt_completion if given.format == "completion" else to_json
+    given.to.parent.mkdir(parents=True, exist_ok=True)
+    _write(given.to, [form(row) for row in rows])
+    print(f"{len(rows):>7} rows  {given.to}")  # noqa: T201
+    return 0
+
+
+def _size(text: str) -> float | int:
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError as error:
+        raise UsageError(f"--heldout={text}: give a number of rows (200) or a share (0.2).") from error
+
+
+def _require_free(files: Iterable[Path], force: bool) -> None:
+    there = [str(file) for file in files if file.exists()]
+    if there and not force:
+        raise UsageError(
+            f"{', '.join(there)} exists; name another place with --to, or write over it with --force."
+        )
+
+
+def _write(file: Path, objects: Iterable[Mapping[str, object]]) -> None:
+    lines = [json.dumps(value, ensure_ascii=False) for value in objects]
+    write_atomically(file, "\n".join(lines) + "\n")

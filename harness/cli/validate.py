@@ -1,0 +1,189 @@
+"""``harness validate``: a training file, checked before a cent is spent."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from harness.cli.sources import read_source, scan_source
+from harness.data.findings import Finding, Severity
+from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, is_hosted, service_epochs
+from harness.data.leakage import describe, find_leaks
+from harness.data.lint import first_to_fix, lint_rows
+from harness.data.rows import line_of
+from harness.data.validation import Target, Validation, validate, with_findings
+from harness.errors import UnknownName
+from harness.records import Row
+
+LINT_ROWS = 100_000  # beyond this, comparing rows with each other wants to be asked for
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line said. ``lint`` None: for files of up to ``LINT_ROWS`` rows."""
+
+    source: str
+    model: str | None = None
+    columns: str | None = None
+    epochs: float | None = None
+    max_tokens: int | None = None
+    heldout: tuple[str, ...] = ()
+    stratify: str | None = None
+    lint: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPrice:
+    """What training would cost. ``epochs_chosen_by`` says who decides on them."""
+
+    usd: float
+    usd_per_mtok: float
+    epochs: float
+    epochs_chosen_by: str
+    source: str
+    date: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that ``harness validate`` says."""
+
+    source: str
+    model: str | None
+    counted_with: str
+    validation: Validation
+    price: TrainingPrice | None
+    first_to_fix: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def run_validation(asked: Asked, *, as_json: bool, all_findings: bool) -> int:
+    """Check the file and say so. 0: usable (there may be warnings); 1: errors."""
+    report = examine_file(asked)
+    if as_json:
+        print(json.dumps(as_document(report), ensure_ascii=False, indent=1))  # noqa: T201 - a command speaks
+    else:
+        from harness.cli.validate_view import show
+
+        show(report, sys.stdout, all_findings=all_findings)
+    return 1 if report.validation.has_errors else 0
+
+
+def examine_file(asked: Asked) -> Report:
+    """The whole examination. Streams; the lint and the comparison with held-out rows need all rows at once.
+
+    Raises:
+        DataError: the file is missing, or a held-out file cannot be used.
+        UsageError: columns or a model that do not exist.
+    """
+    target, counted_with = _target(asked)
+    validation = validate(scan_source(asked.source, asked.columns), target)
+    notes: list[str] = []
+    lint = asked.lint if asked.lint is not None else validation.rows <= LINT_ROWS
+    if not lint and asked.lint is None:
+        notes.append(
+            f"lint left out beyond {LINT_ROWS:,} rows, as it needs all of them in memory: ask with --lint"
+        )
+    if (lint or asked.heldout) and validation.usable:
+        rows = tuple(item for item in scan_source(asked.source, asked.columns) if isinstance(item, Row))
+        heldout = tuple(row for file in asked.heldout for row in read_source(file, None))
+        more = [*_leaks(rows, heldout)]
+        if lint:
+            more += lint_rows(rows, heldout, stratify=asked.stratify)
+        validation = with_findings(validation, more)
+    elif not validation.usable:
+        notes.append("no lint: no row could be used")
+    price = _price(asked, validation, notes)
+    return Report(
+        asked.source,
+        asked.model,
+        counted_with,
+        validation,
+        price,
+        tuple(first_to_fix(validation.findings)),
+        tuple(notes),
+    )
+
+
+def _target(asked: Asked) -> tuple[Target, str]:
+    if asked.model is None or is_hosted(asked.model):
+        known = hosted_model(asked.model) if asked.model else None
+        encoding = known.encoding if known else DEFAULT_ENCODING
+        limit = asked.max_tokens or (known.training_context_tokens if known else None)
+        return Target(hosted_counter(encoding), limit, bool(known and known.completions)), encoding
+    from harness.models.chat import load_tokenizer, row_counter
+    from harness.models.progress import Drawn, Silent
+    from harness.models.source import context_tokens, resolve
+
+    source = resolve(asked.model, Drawn(sys.stderr) if sys.stderr.isatty() else Silent())
+    counter = row_counter(load_tokenizer(source))
+    return Target(counter, asked.max_tokens or context_tokens(source)), f"{asked.model}'s own tokenizer"
+
+
+def _leaks(rows: Sequence[Row], heldout: Sequence[Row]) -> list[Finding]:
+    line_by_where = {row.where: line_of(row) for row in rows}
+    return [
+        Finding(
+            "leak",
+            line_by_where[leak.train_where],
+            f"also stands in the held-out rows: {leak.heldout_where} ({describe(leak)})",
+            "take the row out, or replace the held-out row with one never trained on",
+        )
+        for leak in find_leaks(rows, heldout)
+        if leak.kind != "exact-short"
+    ]
+
+
+def _price(asked: Asked, validation: Validation, notes: list[str]) -> TrainingPrice | None:
+    from harness.decision.prices import price_of
+
+    if asked.model is None:
+        notes.append("name a model with --model for its price and its longest row")
+        return None
+    if not is_hosted(asked.model) or validation.tokens is None:
+        return None
+    try:
+        price = price_of(asked.model, tuned=True)
+    except UnknownName as error:
+        notes.append(f"no price: {error}")
+        return None
+    if price.training_usd_per_mtok is None:
+        notes.append(f"no price: tuning {asked.model} is not sold")
+        return None
+    epochs = asked.epochs or service_epochs(validation.usable)
+    usd = validation.tokens.total * epochs * price.training_usd_per_mtok / 1e6
+    who = "given" if asked.epochs else "what OpenAI's service takes when it is not told"
+    return TrainingPrice(usd, price.training_usd_per_mtok, epochs, who, price.source, price.date)
+
+
+def as_document(report: Report) -> dict[str, object]:
+    """For programs. ``findings`` holds the first thousand of each code; ``counts`` holds all."""
+    validation = report.validation
+    return {
+        "schema": SCHEMA,
+        "source": report.source,
+        "model": report.model,
+        "usable": not validation.has_errors,
+        "rows": validation.rows,
+        "usable_rows": validation.usable,
+        "counts": dict(validation.counts),
+        "findings": [
+            {"severity": finding.severity.value, **asdict(finding)} for finding in validation.findings
+        ],
+        "tokens": None
+        if validation.tokens is None
+        else {"counted_with": report.counted_with, **asdict(validation.tokens)},
+        "training_price": None if report.price is None else asdict(report.price),
+        "first_to_fix": list(report.first_to_fix),
+        "notes": list(report.notes),
+    }
+
+
+def worst(findings: Sequence[Finding]) -> Severity | None:
+    """The gravest severity among them."""
+    order = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
+    there = {finding.severity for finding in findings}
+    return next((severity for severity in order if severity in there), None)

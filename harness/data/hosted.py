@@ -1,0 +1,96 @@
+"""What must be known of hosted models to check their training files: tokens, context and format.
+
+Dated facts, from the services' own pages; a model that is not here is counted with the newest encoding, and
+its context is not checked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from harness.records import Row
+
+AS_OF = "2025-12"
+DEFAULT_ENCODING = "o200k_base"
+# OpenAI's cookbook, "How to count tokens with tiktoken": a message costs its role and content and 3 more, a
+# name 1, and 3 begin the reply
+TOKENS_A_MESSAGE, TOKENS_A_NAME, TOKENS_A_REPLY = 3, 1, 3
+
+
+@dataclass(frozen=True, slots=True)
+class HostedModel:
+    """``training_context_tokens``: the longest row that tuning accepts (it may be less than inference's)."""
+
+    encoding: str
+    training_context_tokens: int
+    completions: bool = False  # takes prompt and completion, not messages
+
+
+HOSTED: Mapping[str, HostedModel] = MappingProxyType(
+    {
+        "gpt-4.1": HostedModel("o200k_base", 65_536),
+        "gpt-4.1-mini": HostedModel("o200k_base", 65_536),
+        "gpt-4o": HostedModel("o200k_base", 65_536),
+        "gpt-4o-mini": HostedModel("o200k_base", 65_536),
+        "gpt-3.5-turbo": HostedModel("cl100k_base", 16_385),
+        "babbage-002": HostedModel("cl100k_base", 16_384, completions=True),
+        "davinci-002": HostedModel("cl100k_base", 16_384, completions=True),
+    }
+)
+_HOSTED_NAME = re.compile(r"(ft:)?(gpt-|o\d|babbage-|davinci-)")
+
+
+def is_hosted(model: str) -> bool:
+    """Whether the name is one of a hosted model, known here or not."""
+    return _HOSTED_NAME.match(model) is not None
+
+
+def hosted_model(model: str) -> HostedModel | None:
+    """The facts of a model, of a dated snapshot of it, or of a fine-tune's base; None where not known."""
+    base = model.split(":")[1] if model.startswith("ft:") else model
+    return HOSTED.get(base) or HOSTED.get(re.sub(r"-\d{4}(-\d{2}-\d{2})?$", "", base))
+
+
+def hosted_counter(encoding: str) -> Callable[[Sequence[Row]], list[int]]:
+    """Counts the tokens that a row costs in training.
+
+    The encodings are tiktoken's, from a package that carries them: tiktoken itself fetches them first. Tool
+    definitions are counted as their JSON text, which is near to what is billed but not documented.
+    """
+    import bpe_openai
+
+    encode = bpe_openai.get_encoding(encoding).encode_ordinary
+
+    def count_rows(rows: Sequence[Row]) -> list[int]:
+        return [_row_tokens(row, lambda text: len(encode(text))) for row in rows]
+
+    return count_rows
+
+
+def service_epochs(rows: int) -> int:
+    """How many epochs the service takes when it is not told.
+
+    Three, but enough for 100 rows in all and never more than 25, and fewer beyond 25,000 rows in all:
+    OpenAI's cookbook, "Data preparation and analysis for chat model fine-tuning".
+    """
+    if rows * 3 < 100:
+        return min(25, -(-100 // max(rows, 1)))
+    return max(1, min(3, 25_000 // rows))
+
+
+def _row_tokens(row: Row, count: Callable[[str], int]) -> int:
+    total = TOKENS_A_REPLY
+    for message in row.messages:
+        total += TOKENS_A_MESSAGE + 1 + count(message.content)  # every role is one token
+        if message.name is not None:
+            total += TOKENS_A_NAME + count(message.name)
+        for call in message.tool_calls:
+            total += TOKENS_A_MESSAGE + count(call.name) + count(call.arguments)
+    if row.tools:
+        import json
+
+        total += count(json.dumps(list(row.tools), separators=(",", ":"), ensure_ascii=False))
+    return total

@@ -1,0 +1,187 @@
+"""A training file looked at as a whole: its findings, its tokens, and whether a model can take it.
+
+Rows stream through; kept are one number a row and the first findings of each code.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeAlias
+
+from harness.data.convert import to_prompt_completion
+from harness.data.findings import Finding, Severity
+from harness.data.rows import line_of, nothing_to_learn
+from harness.errors import DataError
+from harness.records import Row
+
+TokenCounter: TypeAlias = Callable[[Sequence[Row]], Sequence[int]]
+
+MIN_ROWS = 10  # what OpenAI asks for
+FEW_ROWS = 50
+KEPT_A_CODE = 1_000  # the rest is counted
+CHUNK_ROWS = 1_024  # counted together
+PERCENTILES = (5, 25, 50, 75, 95, 99)
+BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the rows are for. ``None``: not known, not checked."""
+
+    count: TokenCounter
+    max_tokens: int | None = None
+    completions: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens a row, over ``n`` usable rows. ``histogram`` holds (from, to, rows); ``to`` is not included."""
+
+    n: int
+    total: int
+    mean: float
+    longest: int
+    percentiles: Mapping[int, int]
+    histogram: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What was found.
+
+    Attributes:
+        rows: lines that hold something, usable or not.
+        usable: rows without an error.
+        findings: in the order of lines, at most ``KEPT_A_CODE`` of each code.
+        counts: all findings by code.
+        tokens: None where no row could be used.
+    """
+
+    rows: int
+    usable: int
+    findings: tuple[Finding, ...]
+    counts: Mapping[str, int]
+    tokens: Tokens | None
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether the file cannot be used as it stands."""
+        return any(finding.severity is Severity.ERROR for finding in self.findings)
+
+
+def validate(scanned: Iterable[Row | Finding], target: Target) -> Validation:
+    """Look at every row once. ``scanned`` is what ``scan_lines`` gives."""
+    findings = _Kept()
+    lengths = array("I")
+    rows = usable = last_line = 0
+    items = iter(scanned)
+    while chunk := list(islice(items, CHUNK_ROWS)):
+        good: list[Row] = []
+        for item in chunk:
+            if isinstance(item, Finding):
+                findings.add(item)
+                rows += item.severity is Severity.ERROR and item.code != "empty-file"
+                last_line = max(last_line, item.line)
+                continue
+            rows, last_line = rows + 1, max(last_line, line_of(item))
+            problem = nothing_to_learn(item) or (_as_completion(item) if target.completions else None)
+            if problem:
+                findings.add(problem)
+            else:
+                good.append(item)
+        for row, tokens in zip(good, target.count(good), strict=True):
+            lengths.append(tokens)
+            too_long = _too_long(row, tokens, target.max_tokens)
+            if too_long:
+                findings.add(too_long)
+            usable += too_long is None
+    for finding in _too_few(rows, usable, last_line):
+        findings.add(finding)
+    return Validation(
+        rows, usable, findings.in_order(), findings.counts, _summary(lengths) if lengths else None
+    )
+
+
+def with_findings(validation: Validation, more: Iterable[Finding]) -> Validation:
+    """The same with further findings (of the lint)."""
+    kept = _Kept()
+    for finding in more:
+        kept.add(finding)
+    findings = sorted((*validation.findings, *kept.in_order()), key=lambda f: (f.line, f.code))
+    counts = dict(Counter(validation.counts) + Counter(kept.counts))
+    return Validation(validation.rows, validation.usable, tuple(findings), counts, validation.tokens)
+
+
+class _Kept:
+    """The first findings of each code, and how many there were."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self._findings: list[Finding] = []
+
+    def add(self, finding: Finding) -> None:
+        self.counts[finding.code] = self.counts.get(finding.code, 0) + 1
+        if self.counts[finding.code] <= KEPT_A_CODE:
+            self._findings.append(finding)
+
+    def in_order(self) -> tuple[Finding, ...]:
+        return tuple(sorted(self._findings, key=lambda f: (f.line, f.code)))
+
+
+def _as_completion(row: Row) -> Finding | None:
+    try:
+        to_prompt_completion(row)
+    except DataError as error:
+        return Finding("wrong-format", line_of(row), error.problem, error.mend)
+    return None
+
+
+def _too_long(row: Row, tokens: int, limit: int | None) -> Finding | None:
+    if limit is None or tokens <= limit:
+        return None
+    return Finding(
+        "over-context",
+        line_of(row),
+        f"{tokens:,} tokens, more than the {limit:,} that the model trains on",
+        "shorten the row or split the conversation",
+    )
+
+
+def _too_few(rows: int, usable: int, last_line: int) -> Iterator[Finding]:
+    if not usable:
+        return
+    if rows < MIN_ROWS:
+        yield Finding(
+            "too-few-rows",
+            last_line,
+            f"{rows} rows; services refuse files of fewer than {MIN_ROWS}",
+            "collect more rows; 50 are where tuning begins to show",
+        )
+    elif rows < FEW_ROWS:
+        yield Finding(
+            "few-rows",
+            last_line,
+            f"{rows} rows; with fewer than {FEW_ROWS} a fine-tune seldom beats a prompt with examples",
+            "collect more rows, or compare with FewShot first",
+        )
+
+
+def _summary(lengths: array[int]) -> Tokens:
+    import numpy as np
+
+    values = np.frombuffer(lengths, dtype=np.uint32)
+    edges = np.unique(np.linspace(values.min(), values.max() + 1, BINS + 1).astype(int))
+    counted = np.histogram(values, edges)[0].tolist()
+    bounds = edges.tolist()
+    return Tokens(
+        n=len(values),
+        total=int(values.sum(dtype=np.uint64)),
+        mean=float(values.mean()),
+        longest=int(values.max()),
+        percentiles={p: int(v) for p, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)},
+        histogram=tuple(zip(bounds[:-1], bounds[1:], counted, strict=True)),
+    )

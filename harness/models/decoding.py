@@ -1,0 +1,78 @@
+"""Greedy decoding in which finished answers leave the batch.
+
+transformers keeps a finished row in the batch, as padding, until the longest answer ends; with answers of
+differing lengths that is a third to a half of the work. Given to ``generate`` as its ``custom_generate``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import (
+        GenerationConfig,
+        LogitsProcessorList,
+        PreTrainedModel,
+        StoppingCriteriaList,
+    )
+    from transformers.modeling_outputs import CausalLMOutputWithPast
+
+KEEP_SHARE = 0.8  # the batch is cut when fewer of its rows than this still speak: cutting copies the cache
+
+
+def shrinking_greedy(
+    model: PreTrainedModel,
+    input_ids: torch.Tensor,
+    logits_processor: LogitsProcessorList,
+    stopping_criteria: StoppingCriteriaList,
+    generation_config: GenerationConfig,
+    **model_kwargs: object,
+) -> torch.Tensor:
+    """Prompts and greedy answers, padded on the right with the pad token: (rows, longest).
+
+    What a row says does not depend on when the others end, but for the rounding that every change of a
+    batch's size brings in bfloat16; when the batch is cut depends on the prompts alone.
+    """
+    import torch
+
+    pad = int(cast("torch.Tensor", generation_config._pad_token_tensor))
+    prefill: Callable[..., CausalLMOutputWithPast] = getattr(model, "_prefill")  # noqa: B009 - untyped there
+    advance: Callable[..., dict[str, object]] = getattr(model, "_update_model_kwargs_for_generation")  # noqa: B009
+    inputs_of: Callable[..., dict[str, object]] = getattr(model, "prepare_inputs_for_generation")  # noqa: B009
+    rows = torch.arange(len(input_ids), device=input_ids.device)
+    speaking = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
+    answers: list[torch.Tensor] = [input_ids[k] for k in range(len(input_ids))]
+    outputs = prefill(input_ids, generation_config, model_kwargs)
+    while True:
+        model_kwargs = advance(outputs, model_kwargs)
+        logits = cast("torch.Tensor", outputs.logits)[:, -1]
+        scores = logits_processor(
+            cast("torch.LongTensor", input_ids), cast("torch.FloatTensor", logits.float())
+        )
+        tokens = torch.where(speaking, scores.argmax(dim=-1), pad)
+        input_ids = torch.cat([input_ids, tokens[:, None]], dim=-1)
+        ending = speaking & stopping_criteria(input_ids, None)
+        for k in ending.nonzero()[:, 0].tolist():
+            answers[int(rows[k])] = input_ids[k]
+        speaking = speaking & ~ending
+        if not speaking.any():
+            return torch.nn.utils.rnn.pad_sequence(answers, batch_first=True, padding_value=pad)
+        if int(speaking.sum()) < KEEP_SHARE * len(rows):
+            kept = speaking.nonzero()[:, 0]
+            model_kwargs = _cut(model_kwargs, kept, len(rows))
+            input_ids, rows, speaking = input_ids[kept], rows[kept], speaking[kept]
+        inputs = inputs_of(input_ids, next_sequence_length=1, **model_kwargs)
+        outputs = model(**inputs, return_dict=True)
+
+
+def _cut(model_kwargs: dict[str, object], kept: torch.Tensor, rows: int) -> dict[str, object]:
+    """The arguments for the rows that still speak; the cache is cut in place."""
+    import torch
+
+    model_kwargs["past_key_values"].batch_select_indices(kept)  # type: ignore[attr-defined]  # any Cache
+    return {
+        name: value[kept] if isinstance(value, torch.Tensor) and value.ndim and len(value) == rows else value
+        for name, value in model_kwargs.items()
+    }
