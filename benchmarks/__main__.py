@@ -13,12 +13,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from benchmarks import decide_report, generation, leakage, training
+from benchmarks import decide_report, generation, leakage, training, validation
 from benchmarks.results import Options, Result, keep, show, this_setting
 
 # the quick ones first
 BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "leakage": leakage.measure,
+    "validation": validation.measure,
     "decide_report": decide_report.measure,
     "generation": generation.measure,
     "training": training.measure,

@@ -272,6 +272,7 @@ class Training:
     row_ids: tuple[str, ...]
     versions: Mapping[str, str]
     row_digest: str = ""
+    subset: str = ""  # how the rows were drawn from their file, in words
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class TrainingRows:
     own: tuple[Row, ...]
     replay: tuple[Row, ...] = ()
     dev: tuple[Row, ...] = ()
+    drawn: str = ""  # how ``own`` was drawn from its file, for the record
 
 
 def training_fingerprint(

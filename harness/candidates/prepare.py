@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import singledispatch
 from pathlib import Path
 from typing import Protocol
@@ -178,7 +178,7 @@ def _tuned(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) ->
         numerics=batch_numerics(plan),
         load=lambda: load_tuned(candidate, source, artifact, plan, workshop.adapters),
         ask=asked_as_trained,
-        training=made,
+        training=replace(made, subset=rows.drawn),  # the same rows may come from another file
     )
 
 
@@ -194,7 +194,14 @@ def training_rows(
     size = len(rows) if size is None else size
     own = nested_subsets(rows, [size], seed, candidate.stratify)[size]
     dev = workshop.rows(candidate.dev) if candidate.dev else ()
-    return TrainingRows(own, replay, dev)
+    return TrainingRows(own, replay, dev, _drawn(len(rows), size, seed, candidate.stratify))
+
+
+def _drawn(total: int, size: int, seed: int, stratify: str | None) -> str:
+    share = f", stratified by {stratify}" if stratify else ""
+    if size == total:
+        return f"all {total} rows of the file{share}"
+    return f"the first {size} of {total} rows in one order (seed {seed}{share}); every size holds the smaller"
 
 
 @singledispatch

@@ -9,10 +9,11 @@ something of its own after the head, or several devices share the work, TRL's ow
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.candidates.batches import PART_TOKENS, length_sampler, parts
 from harness.candidates.tokens import IGNORED, Example
 from harness.models.heads import has_plain_head, logits_at
 from harness.models.progress import Bar
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
     from harness.candidates.specs import Tuned
     from harness.models.device import DevicePlan
-
-
-BLUR = 0.1  # share by which row lengths are blurred before batches are cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +144,29 @@ def _trainer_class(plan: DevicePlan) -> type:
         last_loss: float | None = None
         last_accuracy: float | None = None
         _thin: bool | None = None
+        _step: tuple[float, int, int] = (0.0, 0, 0)  # summed loss, right and labelled tokens of this step
 
         def _get_train_sampler(self, train_dataset: object = None) -> torch.utils.data.Sampler[int]:
             lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
             return length_sampler(lengths, self._train_batch_size, self.args.seed)
+
+        def training_step(
+            self,
+            model: torch.nn.Module,
+            inputs: dict[str, torch.Tensor],
+            num_items_in_batch: torch.Tensor | int | None = None,
+        ) -> torch.Tensor:
+            """Forward and backward, part by part; the gradients add up to those of the whole batch."""
+            self._step = (0.0, 0, 0)
+            if not self._is_thin(model) or num_items_in_batch is None:
+                whole: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+                return whole
+            inputs = self._prepare_inputs(inputs)
+            losses = [
+                super(ThinTrainer, self).training_step(model, part, num_items_in_batch)
+                for part in parts(inputs, PART_TOKENS[plan.device])
+            ]
+            return sum(losses[1:], losses[0])
 
         def compute_loss(
             self,
@@ -159,48 +176,25 @@ def _trainer_class(plan: DevicePlan) -> type:
             num_items_in_batch: torch.Tensor | int | None = None,
         ) -> torch.Tensor:
             """Sum of token losses over labelled positions, divided by the tokens of the whole step."""
-            if self._thin is None:
-                alone = self.accelerator.num_processes == 1 and self.args.n_gpu <= 1
-                with autocast(plan):  # its own: autocast would reuse weights that were cast without gradients
-                    self._thin = alone and has_plain_head(model)
             with autocast(plan):
-                if not self._thin:
+                if not self._is_thin(model):
                     loss: torch.Tensor = super().compute_loss(model, inputs, False, num_items_in_batch)
                     self.last_loss, self.last_accuracy = float(loss.detach()), None
                     return loss
                 total, correct, count = labelled_loss(model, inputs)
-            self.last_loss, self.last_accuracy = float(total.detach()) / count, correct / count
+            before = self._step
+            self._step = (before[0] + float(total.detach()), before[1] + correct, before[2] + count)
+            self.last_loss, self.last_accuracy = self._step[0] / self._step[2], self._step[1] / self._step[2]
             return total / (count if num_items_in_batch is None else num_items_in_batch)
 
+        def _is_thin(self, model: torch.nn.Module) -> bool:
+            if self._thin is None:
+                alone = self.accelerator.num_processes == 1 and self.args.n_gpu <= 1
+                with autocast(plan):  # its own: autocast would reuse weights that were cast without gradients
+                    self._thin = alone and has_plain_head(model)
+            return self._thin
+
     return ThinTrainer
-
-
-def length_sampler(lengths: Sequence[int], batch_rows: int, seed: int) -> torch.utils.data.Sampler[int]:
-    """Row indices so that consecutive ``batch_rows`` have like lengths; the batches come in random order.
-
-    Every epoch draws anew: lengths are blurred by up to ``BLUR`` before they are sorted, so that a row meets
-    other rows each time. transformers' own length groups leave a third of a batch as padding at these sizes,
-    because they sort only within random groups of a few batches.
-    """
-    import torch
-
-    class LengthSampler(torch.utils.data.Sampler[int]):
-        def __init__(self) -> None:
-            self._random = torch.Generator().manual_seed(seed)
-
-        def __len__(self) -> int:
-            return len(lengths)
-
-        def __iter__(self) -> Iterator[int]:
-            blur = 1 + BLUR * (2 * torch.rand(len(lengths), generator=self._random) - 1)
-            order = torch.argsort(torch.tensor(lengths) * blur, descending=True).tolist()
-            batches = [order[k : k + batch_rows] for k in range(0, len(order), batch_rows)]
-            last = batches.pop() if len(batches[-1]) < batch_rows else []  # a short batch must stay last
-            for k in torch.randperm(len(batches), generator=self._random).tolist():
-                yield from batches[k]
-            yield from last
-
-    return LengthSampler()
 
 
 def labelled_loss(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int, int]:

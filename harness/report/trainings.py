@@ -23,6 +23,7 @@ _HEAD = (
     Cell("dev loss", numeric=True),
     Cell("dev token accuracy", numeric=True),
     Cell("numerics"),
+    Cell("rows drawn"),
 )
 _Trained = tuple[Trial, Training]
 
@@ -108,4 +109,5 @@ def _row(trial: Trial, training: Training) -> tuple[Cell, ...]:
         Cell(trial_label(trial)),
         *(Cell(text, numeric=True) for text in figures),
         Cell(f"{training.numerics}, {training.device}"),
+        Cell(training.subset),
     )

@@ -191,7 +191,7 @@ def test_report_writes_the_same_pages_again(
 def test_report_refuses_what_is_no_run(project: SmallProject, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(project.path / "nowhere")]) == 2
     assert "does not exist" in capsys.readouterr().err
-    assert main(["report", str(project.write("run.json", "{}"))]) == 2
+    assert main(["report", str(project.write("run.json", "{}"))]) == 1
     said = capsys.readouterr().err
     assert "mend:" in said
     assert "Traceback" not in said

@@ -1,0 +1,57 @@
+"""Batches of like length, and batches cut into parts that memory and caches can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+BLUR = 0.1  # share by which row lengths are blurred before batches are cut
+# padded tokens that go through the model at once: on a CPU more is slower (gigabytes of activations)
+PART_TOKENS = {"cpu": 1_024, "cuda": 16_384}
+
+
+def length_sampler(lengths: Sequence[int], batch_rows: int, seed: int) -> torch.utils.data.Sampler[int]:
+    """Row indices so that consecutive ``batch_rows`` have like lengths; the batches come in random order.
+
+    Every epoch draws anew: lengths are blurred by up to ``BLUR`` before they are sorted, so that a row meets
+    other rows each time. transformers' own length groups leave a third of a batch as padding at these sizes,
+    because they sort only within random groups of a few batches.
+    """
+    import torch
+
+    class LengthSampler(torch.utils.data.Sampler[int]):
+        def __init__(self) -> None:
+            self._random = torch.Generator().manual_seed(seed)
+
+        def __len__(self) -> int:
+            return len(lengths)
+
+        def __iter__(self) -> Iterator[int]:
+            blur = 1 + BLUR * (2 * torch.rand(len(lengths), generator=self._random) - 1)
+            order = torch.argsort(torch.tensor(lengths) * blur, descending=True).tolist()
+            batches = [order[k : k + batch_rows] for k in range(0, len(order), batch_rows)]
+            last = batches.pop() if len(batches[-1]) < batch_rows else []  # a short batch must stay last
+            for k in torch.randperm(len(batches), generator=self._random).tolist():
+                yield from batches[k]
+            yield from last
+
+    return LengthSampler()
+
+
+def parts(inputs: Mapping[str, torch.Tensor], limit: int) -> Iterator[dict[str, torch.Tensor]]:
+    """The batch in parts of like length and at most ``limit`` padded tokens, at least one row each.
+
+    ``inputs`` holds tensors of shape (rows, tokens), padded on the right where ``attention_mask`` is 0. The
+    longest rows come first; padding that a part does not need is cut off.
+    """
+    lengths = inputs["attention_mask"].sum(dim=1)
+    order = lengths.argsort(descending=True, stable=True)
+    start = 0
+    while start < len(order):
+        width = int(lengths[order[start]])
+        rows = order[start : start + max(1, limit // width)]
+        yield {name: value[rows, :width] for name, value in inputs.items()}
+        start += len(rows)
