@@ -162,11 +162,12 @@ def _trainer_class(plan: DevicePlan) -> type:
                 whole: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
                 return whole
             inputs = self._prepare_inputs(inputs)
-            losses = [
+            losses: list[torch.Tensor] = [
                 super(ThinTrainer, self).training_step(model, part, num_items_in_batch)
                 for part in parts(inputs, PART_TOKENS[plan.device])
             ]
-            return sum(losses[1:], losses[0])
+            total: torch.Tensor = sum(losses[1:], losses[0])
+            return total
 
         def compute_loss(
             self,

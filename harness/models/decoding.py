@@ -59,12 +59,17 @@ def shrinking_greedy(
         speaking = speaking & ~ending
         if not speaking.any():
             return torch.nn.utils.rnn.pad_sequence(answers, batch_first=True, padding_value=pad)
-        if int(speaking.sum()) < KEEP_SHARE * len(rows):
+        if int(speaking.sum()) < KEEP_SHARE * len(rows) and _can_be_cut(model_kwargs):
             kept = speaking.nonzero()[:, 0]
             model_kwargs = _cut(model_kwargs, kept, len(rows))
             input_ids, rows, speaking = input_ids[kept], rows[kept], speaking[kept]
         inputs = inputs_of(input_ids, next_sequence_length=1, **model_kwargs)
         outputs = model(**inputs, return_dict=True)
+
+
+def _can_be_cut(model_kwargs: dict[str, object]) -> bool:
+    """Whether the model keeps a cache that rows can be taken out of; state-space models keep others."""
+    return hasattr(model_kwargs.get("past_key_values"), "batch_select_indices")
 
 
 def _cut(model_kwargs: dict[str, object], kept: torch.Tensor, rows: int) -> dict[str, object]:

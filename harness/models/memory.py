@@ -24,13 +24,6 @@ def keep_freed_memory() -> bool:
     return bool(kept and libc.mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK_BYTES))
 
 
-def give_back_freed_memory() -> None:
-    """Return to the system what ``keep_freed_memory`` held, between one model and the next."""
-    libc = _glibc()
-    if libc is not None:
-        libc.malloc_trim(0)
-
-
 def _glibc() -> ctypes.CDLL | None:
     if not sys.platform.startswith("linux"):
         return None

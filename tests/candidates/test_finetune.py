@@ -23,7 +23,7 @@ from harness.models.local import LocalModel, load_base
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource
-from harness.records import Training
+from harness.records import Row, Training
 from harness.store.adapters import AdapterStore
 
 QUICK = {"base": "tiny", "train": "train.jsonl", "epochs": 2, "batch_rows": 4, "learning_rate": 2e-2}
@@ -229,7 +229,9 @@ def test_a_row_that_is_too_long_is_named_before_anything_is_trained(
     tiny: ModelSource, store: AdapterStore, as_trained: list[PreTrainedModel], part: str
 ) -> None:
     long = row("one", "first " * 40, where=f"{part}.jsonl:5")
-    data = replace(ROWS, **{part: (*getattr(ROWS, part), long)})
+    given: dict[str, tuple[Row, ...]] = {"own": ROWS.own, "replay": ROWS.replay, "dev": ROWS.dev}
+    given[part] = (*given[part], long)
+    data = TrainingRows(given["own"], given["replay"], given["dev"])
     with pytest.raises(DataError, match=rf"^{part}\.jsonl:5: \d+ tokens, more than max_tokens=100"):
         tune(replace(LORA, max_tokens=100), tiny, store, data=data)
     assert as_trained == []

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.candidates.trainer import length_sampler
+from harness.candidates.batches import length_sampler, parts
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=120), st.integers(1, 16), st.integers(0, 2**31 - 1))
@@ -57,3 +58,17 @@ def test_batches_come_in_no_order_of_length() -> None:
         np.mean([lengths[k] for k in batch]) for batch in batches(list(length_sampler(lengths, 8, 1)), 8)
     ]
     assert abs(np.corrcoef(means, range(len(means)))[0, 1]) < 0.5
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(1, 200))
+def test_parts_hold_every_token_once_and_keep_to_their_limit(lengths: list[int], limit: int) -> None:
+    width = max(lengths)
+    mask = torch.tensor([[1] * n + [0] * (width - n) for n in lengths])
+    ids = torch.arange(mask.numel()).view(mask.shape) + 1
+    seen: list[int] = []
+    for part in parts({"input_ids": ids, "attention_mask": mask}, limit):
+        rows, columns = part["input_ids"].shape
+        assert rows == 1 or rows * columns <= limit
+        assert int(part["attention_mask"].sum(dim=1).max()) == columns, "no column is padding alone"
+        seen += part["input_ids"][part["attention_mask"] == 1].tolist()
+    assert sorted(seen) == sorted(ids[mask == 1].tolist())

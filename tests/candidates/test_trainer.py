@@ -118,6 +118,28 @@ def test_loss_and_gradients_are_those_of_trl(
     torch.testing.assert_close(slopes[0], slopes[1], atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("limit", [1, 20, 10_000], ids=["row by row", "in parts", "whole"])
+def test_a_step_in_parts_has_the_loss_and_gradients_of_the_whole_batch(
+    tiny: ModelSource,
+    examples: list[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: int,
+) -> None:
+    model = trainable(SPEC, tiny, EXACT)
+    ours, _ = trainers(model, SPEC, examples, tokenizer, EXACT, tmp_path)
+    items = torch.tensor(sum(example.supervised for example in examples))
+    model.train()
+    ours.compute_loss(model, collate(examples), num_items_in_batch=items).backward()  # type: ignore[attr-defined]
+    whole, reported = gradients(model), (ours.last_loss, ours.last_accuracy)  # type: ignore[attr-defined]
+    monkeypatch.setattr(trainer, "PART_TOKENS", {"cpu": limit})
+    loss = ours.training_step(model, collate(examples), items)  # type: ignore[attr-defined]
+    torch.testing.assert_close(gradients(model), whole, atol=1e-6, rtol=1e-4)
+    assert float(loss) == pytest.approx(reported[0], rel=1e-5)
+    assert (ours.last_loss, ours.last_accuracy) == pytest.approx(reported)  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("spec", [SPEC, FULL], ids=["lora", "full"])
 def test_in_bfloat16_the_first_steps_gradients_point_where_float32s_do(
     tiny: ModelSource,

@@ -1,0 +1,64 @@
+"""Finished answers leave the batch, and nobody's answer changes by it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_llama import EXACT, rows
+
+from harness.models import decoding
+from harness.models.local import LocalModel
+from harness.models.protocol import Decoding, Prompt
+from harness.models.source import ModelSource
+
+PROMPTS = [Prompt(row.id, row.prompt) for row in rows(16)]
+
+
+@pytest.fixture
+def model(tiny: ModelSource) -> LocalModel:
+    """Half of its vocabulary ends an answer, so that rows end one after the other."""
+    loaded = LocalModel.load(tiny, EXACT)
+    config = loaded._model.generation_config
+    config.eos_token_id = list(range(0, loaded._model.config.vocab_size, 6))
+    return loaded
+
+
+def answers(model: LocalModel) -> dict[str, tuple[str, int, str]]:
+    found = model.answer(PROMPTS, Decoding(max_new_tokens=12), frozenset())
+    return {a.row_id: (a.text, a.completion_tokens, a.finish) for a in found}
+
+
+def test_answers_are_those_of_a_batch_that_is_never_cut(
+    model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths: list[int] = []
+    cut = decoding._cut
+
+    def noting(kwargs: dict[str, object], kept: torch.Tensor, size: int) -> dict[str, object]:
+        widths.append(len(kept))
+        return cut(kwargs, kept, size)
+
+    monkeypatch.setattr(decoding, "_cut", noting)
+    shrunk = answers(model)
+    assert widths, "no batch was cut: the test shows nothing"
+    assert widths == sorted(widths, reverse=True)
+    monkeypatch.setattr(decoding, "KEEP_SHARE", 0.0)
+    assert answers(model) == shrunk
+    assert len({tokens for _, tokens, _ in shrunk.values()}) > 2
+    assert {finish for _, _, finish in shrunk.values()} == {"stop", "length"}
+
+
+def test_answers_are_those_of_transformers_own_greedy_search(
+    model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = answers(model)
+    monkeypatch.setattr(
+        "harness.models.local._sampling",
+        lambda decoding, batch: {"max_new_tokens": decoding.max_new_tokens, "do_sample": False},
+    )
+    assert answers(model) == ours
+
+
+def test_a_model_whose_cache_cannot_be_cut_keeps_its_batch() -> None:
+    assert not decoding._can_be_cut({})
+    assert not decoding._can_be_cut({"past_key_values": object()})
