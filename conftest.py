@@ -32,7 +32,6 @@ def qlora_r16():
         r=16,
         alpha=32,
         epochs=2,  # chosen on development rows: benchmarks/tune_recipe.py
-        top_layers=24,
         dev_evaluations=2,
     )
 

@@ -174,8 +174,9 @@ _ADVICE = (  # most harmful first
     ),
 )
 _COPIES = ("exact-duplicate", "near-duplicate")  # the first of a group may stay
-_OF_THE_FILE = ("class-shift", "language-shift", "length-shift", "low-diversity")
-_ORDER = [*(advice.code for advice in _ADVICE[:-1]), *_OF_THE_FILE, _ADVICE[-1].code]
+_SHIFTS = ("class-shift", "language-shift", "length-shift", "low-diversity")
+_OF_THE_FILE = (*_SHIFTS, "empty-file", "too-few-rows", "few-rows")
+_ORDER = [*(advice.code for advice in _ADVICE[:-1]), *_SHIFTS, _ADVICE[-1].code]
 
 
 def first_to_fix(findings: Sequence[Finding]) -> tuple[str, ...]:
@@ -203,7 +204,9 @@ def _sentence(code: str, findings: Sequence[Finding]) -> str:
         return f"{findings[0].problem[0].upper()}{findings[0].problem[1:]}: {findings[0].hint}."
     advice = next((advice for advice in _ADVICE if advice.code == code), None)
     if advice is None:
-        return f"{len(at):,} {code} ({shown_lines(at)}): {findings[0].hint}."
+        return (
+            f"{code} in {len(at):,} row{'s' if len(at) > 1 else ''} ({shown_lines(at)}): {findings[0].hint}."
+        )
     kinds = [
         k.plural for k in KINDS if any(f.code == k.code and _names(f, k.name, k.plural) for f in findings)
     ]

@@ -461,7 +461,7 @@ def test_the_first_five_lines_are_shown_of_many() -> None:
 def test_errors_of_other_checks_come_before_warnings() -> None:
     error = Finding("bad-weight", 3, "a weight of 2", "use 0 or 1")
     first = first_to_fix([*lint_rows(file_of(spoilt())), error])[0]
-    assert first == "1 bad-weight (line 3): use 0 or 1."
+    assert first == "bad-weight in 1 row (line 3): use 0 or 1."
 
 
 @given(st.lists(st.sampled_from(sorted(CODES)), max_size=40))
