@@ -41,7 +41,6 @@ def test_answers_are_those_of_a_batch_that_is_never_cut(
     monkeypatch.setattr(decoding, "_cut", noting)
     shrunk = answers(model)
     assert widths, "no batch was cut: the test shows nothing"
-    assert widths == sorted(widths, reverse=True)
     monkeypatch.setattr(decoding, "KEEP_SHARE", 0.0)
     assert answers(model) == shrunk
     assert len({tokens for _, tokens, _ in shrunk.values()}) > 2
