@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from harness.candidates.specs import Generated
+from harness.data.convert import to_json
 from harness.data.files import read_rows
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.errors import DataError, StoreError, TrainingError
@@ -29,7 +30,7 @@ from harness.models.local import LocalModel, batch_numerics
 from harness.models.progress import Bar, Progress
 from harness.models.protocol import Decoding, Model, Prompt
 from harness.models.source import ModelSource
-from harness.records import Answer, Json, Message, Row
+from harness.records import Answer, Message, Row
 from harness.store.adapters import AdapterStore
 
 NEUTRAL_PROMPTS = Path(__file__).with_name("neutral_prompts.txt")
@@ -156,7 +157,10 @@ class GeneratedRows:
             bar.at(0, wanted)
             model = LocalModel.load(self.source, self.plan, nf4=self.nf4)
             rows, left_out = _say(model, self.prompts, wanted, self.spec.max_new_tokens, bar)
-        lines = [json.dumps(_as_json(row), ensure_ascii=False) + "\n" for row in rows]
+        lines = [
+            json.dumps({"id": row.id, **to_json(row, metadata=False)}, ensure_ascii=False) + "\n"
+            for row in rows
+        ]
         (into / ROWS).write_text("".join(lines), encoding="utf-8", newline="\n")
         made = Generation(
             base=self.source.name,
@@ -266,15 +270,6 @@ def _reason_to_leave_out(answer: Answer) -> LeftOut | None:
 
 def _with_reply(row: Row, text: str) -> Row:
     return replace(row, messages=(*row.prompt, Message("assistant", text)))
-
-
-def _as_json(row: Row) -> dict[str, Json]:
-    return {"id": row.id, "messages": [_message(m) for m in row.messages]}
-
-
-def _message(message: Message) -> dict[str, Json]:
-    plain: dict[str, Json] = {"role": message.role, "content": message.content}
-    return plain if message.weight else {**plain, "weight": 0}
 
 
 def _read_record(record: Path) -> Generation:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from harness.cli.sources import read_source, scan_source
-from harness.data.findings import Finding, Severity
+from harness.data.findings import Finding
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, is_hosted, service_epochs
 from harness.data.leakage import describe, find_leaks
-from harness.data.lint import first_to_fix, lint_rows
+from harness.data.lint import diversity, first_to_fix, lint_rows
 from harness.data.rows import line_of
 from harness.data.validation import Target, Validation, validate, with_findings
 from harness.errors import UnknownName
@@ -56,6 +56,7 @@ class Report:
     counted_with: str
     validation: Validation
     price: TrainingPrice | None
+    diversity: float | None  # distinct-3 of the user turns, in [0, 1]; None without the lint
     first_to_fix: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -82,6 +83,7 @@ def examine_file(asked: Asked) -> Report:
     target, counted_with = _target(asked)
     validation = validate(scan_source(asked.source, asked.columns), target)
     notes: list[str] = []
+    distinct_3: float | None = None
     lint = asked.lint if asked.lint is not None else validation.rows <= LINT_ROWS
     if not lint and asked.lint is None:
         notes.append(
@@ -90,8 +92,10 @@ def examine_file(asked: Asked) -> Report:
     if (lint or asked.heldout) and validation.usable:
         rows = tuple(item for item in scan_source(asked.source, asked.columns) if isinstance(item, Row))
         heldout = tuple(row for file in asked.heldout for row in read_source(file, None))
+        _require_field(asked.stratify, rows)
         more = [*_leaks(rows, heldout)]
         if lint:
+            distinct_3 = diversity(rows)
             more += lint_rows(rows, heldout, stratify=asked.stratify)
         validation = with_findings(validation, more)
     elif not validation.usable:
@@ -103,9 +107,16 @@ def examine_file(asked: Asked) -> Report:
         counted_with,
         validation,
         price,
+        distinct_3,
         tuple(first_to_fix(validation.findings)),
         tuple(notes),
     )
+
+
+def _require_field(field: str | None, rows: Sequence[Row]) -> None:
+    if field is not None and all(row.text(field) is None for row in rows):
+        known = {key for row in rows for key in row.metadata}
+        raise UnknownName("metadata field", field, known, "Name one with --stratify that the rows have.")
 
 
 def _target(asked: Asked) -> tuple[Target, str]:
@@ -177,13 +188,7 @@ def as_document(report: Report) -> dict[str, object]:
         if validation.tokens is None
         else {"counted_with": report.counted_with, **asdict(validation.tokens)},
         "training_price": None if report.price is None else asdict(report.price),
+        "diversity_distinct_3": report.diversity,
         "first_to_fix": list(report.first_to_fix),
         "notes": list(report.notes),
     }
-
-
-def worst(findings: Sequence[Finding]) -> Severity | None:
-    """The gravest severity among them."""
-    order = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
-    there = {finding.severity for finding in findings}
-    return next((severity for severity in order if severity in there), None)

@@ -112,6 +112,8 @@ def _tokens(console: Console, report: Report, tokens: Tokens) -> None:
     for low, high, rows in tokens.histogram:
         bar = "█" * max(round(BAR_CELLS * rows / most), rows > 0)
         console.print(f"{low:>{digits},}–{high - 1:<{digits},} {bar:<{BAR_CELLS}} {rows:,}", markup=False)
+    if report.diversity is not None:
+        console.print(f"\nDiversity of the user texts (distinct-3, from 0 to 1): {report.diversity:.2f}")
     price = report.price
     if price:
         dated = price.date or "no date"

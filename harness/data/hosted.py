@@ -1,7 +1,7 @@
 """What must be known of hosted models to check their training files: tokens, context and format.
 
-Dated facts, from the services' own pages; a model that is not here is counted with the newest encoding, and
-its context is not checked.
+As known in December 2025, without a source that was looked up again: check them before you rely on them. A
+model that is not here is counted with the newest encoding, and its context is not checked.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from types import MappingProxyType
 
 from harness.records import Row
 
-AS_OF = "2025-12"
 DEFAULT_ENCODING = "o200k_base"
 # OpenAI's cookbook, "How to count tokens with tiktoken": a message costs its role and content and 3 more, a
 # name 1, and 3 begin the reply

@@ -82,6 +82,22 @@ def test_a_person_sees_lines_findings_hints_and_tokens(capsys: pytest.CaptureFix
     assert all(len(line) <= 100 for line in said.splitlines())
 
 
+def test_the_diversity_is_told_with_the_lint_and_only_then(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["validate", str(SUPPORT / "train.jsonl"), "--json"])
+    assert json.loads(capsys.readouterr().out)["diversity_distinct_3"] > 0.9
+    main(["validate", str(BAD / "low-diversity.jsonl")])
+    shown = re.search(r"Diversity .*: (0\.\d\d)", capsys.readouterr().out)
+    assert shown
+    assert float(shown[1]) < 0.7
+    main(["validate", str(SUPPORT / "train.jsonl"), "--no-lint"])
+    assert "Diversity" not in capsys.readouterr().out
+
+
+def test_a_field_that_no_row_has_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(SUPPORT / "train.jsonl"), "--stratify", "intents"]) == 2
+    assert "Did you mean 'intent'?" in capsys.readouterr().err
+
+
 def test_markup_in_a_file_is_shown_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = {"messages": [{"role": "[bold red]x[/]", "content": "a"}]}
     file = tmp_path / "[red]rows.jsonl"
