@@ -7,6 +7,8 @@ HarnessError                 anything this package raises on purpose
 │   └── LeakError            training rows that also stand in a held-out file
 ├── ModelError               a model that cannot be fetched, read or loaded
 ├── TrainingError            training that cannot start or did not finish
+├── BudgetReached            the next call could pass --max-usd; what was paid for is kept
+│   └── HostedTrainingError  the same at a tuning service, with its code, message and parameter
 └── StoreError               a record on disk that cannot be read
 
 Undecided                    not an error: a gate whose evidence is not enough (raised by ``bool()``)
@@ -65,6 +67,79 @@ class ModelError(HarnessError):
 
 class TrainingError(HarnessError):
     """Training that cannot start or did not finish."""
+
+
+class HostedTrainingError(TrainingError):
+    """A tuning service refused a file or a job, or a job there did not end well.
+
+    Args:
+        problem: what is wrong, in one sentence.
+        mend: what to do about it.
+        code, message, param: the service's own words; None where it said nothing.
+        where: ``file:line`` of the row that the message names, one each.
+        job: the job's id, where there is one.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        mend: str,
+        *,
+        code: str | None = None,
+        message: str | None = None,
+        param: str | None = None,
+        where: tuple[str, ...] = (),
+        job: str | None = None,
+    ) -> None:
+        self.problem, self.mend, self.where, self.job = problem, mend, where, job
+        self.code, self.message, self.param = code, message, param
+        said = [f"{name} {value}" for name, value in (("code", code), ("param", param)) if value]
+        lines = [problem]
+        if message:
+            lines.append(f"  the service: {message}" + (f" ({', '.join(said)})" if said else ""))
+        elif said:
+            lines.append(f"  the service: {', '.join(said)}")
+        lines += [f"  at: {place}" for place in where]
+        super().__init__("\n".join([*lines, f"  mend: {mend}"]))
+
+
+class BudgetReached(HarnessError):  # noqa: N818 - not a fault: the cap did its work
+    """The next call could pass the cap on spending. Nothing was sent beyond it, and answers are kept.
+
+    Args:
+        max_usd: the cap.
+        spent_usd: what this run has paid, at most: calls whose bill is not known count at their upper bound.
+        reserved_usd: what calls still on their way may cost.
+        next_usd: the most that the refused call may cost.
+        missing: what has not been done, such as ``1,203 of 2,000 answers of gpt-4o-mini``.
+    """
+
+    def __init__(
+        self, max_usd: float, spent_usd: float, reserved_usd: float, next_usd: float, missing: str = ""
+    ) -> None:
+        self.max_usd, self.spent_usd = max_usd, spent_usd
+        self.reserved_usd, self.next_usd, self.missing = reserved_usd, next_usd, missing
+        on_their_way = f", {_usd(reserved_usd)} is on its way" if reserved_usd else ""
+        super().__init__(
+            f"--max-usd={max_usd:g} is reached: {_usd(spent_usd)} is spent{on_their_way}, and the next step"
+            f" may cost {_usd(next_usd)}.\n"
+            + (f"  missing: {missing}\n" if missing else "")
+            + "  mend: run the same command again with a higher --max-usd; what was paid for is kept and not"
+            " paid for again."
+        )
+
+    @property
+    def may_fit_later(self) -> bool:
+        """Whether the step could fit once what is on its way has been billed."""
+        return self.reserved_usd > 0 and self.spent_usd + self.next_usd <= self.max_usd
+
+    def naming(self, missing: str) -> BudgetReached:
+        """The same, saying what is missing."""
+        return BudgetReached(self.max_usd, self.spent_usd, self.reserved_usd, self.next_usd, missing)
+
+
+def _usd(amount: float) -> str:
+    return f"{amount:.2f} USD" if amount >= 1 else f"{amount:.2g} USD"
 
 
 class StoreError(HarnessError):

@@ -84,7 +84,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said to one row. ``failure`` is set, and ``text`` empty, when no answer came."""
+    """What a model said to one row. ``failure`` is set, and ``text`` empty, when no answer came.
+
+    ``latency_ms`` is of the one call that answered; what came ``batched``, hours after it was asked, has
+    none, and holds 0. ``prompt_tokens`` include the ``cached_prompt_tokens``. ``attempts`` counts the calls
+    made for it. ``repeat`` tells answers to one question apart. ``logprob`` is the mean natural
+    log-probability a token of the answer; None where it was not asked for or is not offered.
+    """
 
     row_id: str
     text: str
@@ -93,6 +99,11 @@ class Answer:
     latency_ms: float
     finish: Literal["stop", "length", "failed"] = "stop"
     failure: str | None = None
+    cached_prompt_tokens: int = 0
+    attempts: int = 1
+    repeat: int = 0
+    logprob: float | None = None
+    batched: bool = False
 
 
 class Kind(StrEnum):
@@ -345,7 +356,10 @@ class CandidateInfo:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Dollars per million tokens, with where and when they were read. None: not known or not sold."""
+    """Dollars per million tokens, with where and when they were read. None: not known or not sold.
+
+    Prompt tokens that the service had cached cost ``cached_input_usd_per_mtok`` (None: as any other).
+    """
 
     model: str
     input_usd_per_mtok: float
@@ -353,6 +367,7 @@ class Price:
     training_usd_per_mtok: float | None
     source: str
     date: str | None  # ISO date; None where the source gives none
+    cached_input_usd_per_mtok: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,12 @@ from harness.decision.prices import PriceKey
 from harness.errors import UsageError
 from harness.records import Json, Price
 
-_PRICE_NUMBERS = ("input_usd_per_mtok", "output_usd_per_mtok", "training_usd_per_mtok")
+_PRICE_NUMBERS = (
+    "input_usd_per_mtok",
+    "output_usd_per_mtok",
+    "training_usd_per_mtok",
+    "cached_input_usd_per_mtok",
+)
 _PRICE_TEXTS = ("source", "date")
 _NOT_KEYS = ("prices", "where")
 
@@ -121,4 +126,5 @@ def _one_price(model: str, table: Mapping[str, Json], where: str) -> Price:
         training_usd_per_mtok=numbers.get("training_usd_per_mtok"),
         source=str(table.get("source", where)),
         date=str(table["date"]) if "date" in table else None,
+        cached_input_usd_per_mtok=numbers.get("cached_input_usd_per_mtok"),
     )

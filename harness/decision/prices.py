@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
-from harness.errors import UnknownName
-from harness.records import Price
+from harness.errors import UnknownName, UsageError
+from harness.records import Answer, Price
 
 #: (model, tuned): the base model, or a fine-tune of it.
 PriceKey: TypeAlias = tuple[str, bool]
@@ -21,27 +21,32 @@ _DATED = "OpenAI, base prices of December 2025"
 _UNDATED = "price table without a date; check before you rely on it"
 _HISTORIC = "historic price without a date; the model may be gone"
 
-# model: base (input, output), tuned (training, input, output), date and source of the base row.
-# Every tuned row comes from a table without a date.
-_TABLE: tuple[tuple[str, tuple[float, float], tuple[float, float, float], str | None, str], ...] = (
-    ("gpt-4o-mini", (0.15, 0.60), (3.00, 0.30, 1.20), "2025-12", _DATED),
-    ("gpt-4o", (2.50, 10.00), (25.00, 3.75, 15.00), "2025-12", _DATED),
-    ("gpt-4.1", (2.00, 8.00), (25.00, 3.00, 12.00), None, _UNDATED),
-    ("gpt-4.1-mini", (0.40, 1.60), (5.00, 0.80, 3.20), None, _UNDATED),
-    ("gpt-3.5-turbo", (0.50, 1.50), (8.00, 3.00, 6.00), None, _HISTORIC),
-    ("babbage-002", (0.40, 0.40), (0.40, 1.60, 1.60), None, _HISTORIC),
-    ("davinci-002", (2.00, 2.00), (6.00, 12.00, 12.00), None, _HISTORIC),
+# model: base (input, cached input, output), tuned (training, input, cached input, output), date and source
+# of the base row. Every tuned row comes from a table without a date. None: no cheaper price for cached input.
+_Base: TypeAlias = tuple[float, float | None, float]
+_Tuned: TypeAlias = tuple[float, float, float | None, float]
+_TABLE: tuple[tuple[str, _Base, _Tuned, str | None, str], ...] = (
+    ("gpt-4o-mini", (0.15, 0.075, 0.60), (3.00, 0.30, 0.15, 1.20), "2025-12", _DATED),
+    ("gpt-4o", (2.50, 1.25, 10.00), (25.00, 3.75, 1.875, 15.00), "2025-12", _DATED),
+    ("gpt-4.1", (2.00, 0.50, 8.00), (25.00, 3.00, 0.75, 12.00), None, _UNDATED),
+    ("gpt-4.1-mini", (0.40, 0.10, 1.60), (5.00, 0.80, 0.20, 3.20), None, _UNDATED),
+    ("gpt-3.5-turbo", (0.50, None, 1.50), (8.00, 3.00, None, 6.00), None, _HISTORIC),
+    ("babbage-002", (0.40, None, 0.40), (0.40, 1.60, None, 1.60), None, _HISTORIC),
+    ("davinci-002", (2.00, None, 2.00), (6.00, 12.00, None, 12.00), None, _HISTORIC),
 )
 
 BATCH_DISCOUNT = 0.5
+TOKENS_PER_MTOK = 1_000_000
 
 
 def _rows() -> dict[PriceKey, Price]:
     rows: dict[PriceKey, Price] = {}
-    for model, base, (training, tuned_input, tuned_output), date, source in _TABLE:
-        rows[model, False] = Price(model, *base, None, source, date)
+    for model, base, tuned, date, source in _TABLE:
+        read, cached, written = base
+        rows[model, False] = Price(model, read, written, None, source, date, cached)
+        training, read, cached, written = tuned
         tuned_source = _HISTORIC if source == _HISTORIC else _UNDATED
-        rows[model, True] = Price(f"{model} (tuned)", tuned_input, tuned_output, training, tuned_source, None)
+        rows[model, True] = Price(f"{model} (tuned)", read, written, training, tuned_source, None, cached)
     return rows
 
 
@@ -49,7 +54,12 @@ def _rows() -> dict[PriceKey, Price]:
 HOSTED: Mapping[PriceKey, Price] = MappingProxyType(_rows())
 
 
-def price_of(model: str, tuned: bool, overrides: Mapping[PriceKey, Price] | None = None) -> Price:
+def price_of(
+    model: str,
+    tuned: bool,
+    overrides: Mapping[PriceKey, Price] | None = None,
+    where: str = "economics.toml",
+) -> Price:
     """The price of a hosted model or of a fine-tune of it; ``training_usd_per_mtok`` is a token and epoch.
 
     A dated snapshot (``gpt-4o-mini-2024-07-18``) costs what its family costs, and a fine-tuned
@@ -59,9 +69,10 @@ def price_of(model: str, tuned: bool, overrides: Mapping[PriceKey, Price] | None
         model: name of the base.
         tuned: price the fine-tune.
         overrides: the project's own prices, which come first.
+        where: the file that they stand in, for the message.
 
     Raises:
-        UnknownName: no such price; says what to add to ``economics.toml``.
+        UnknownName: no such price; says what to add to which file.
     """
     is_tuned = tuned or model.startswith("ft:")
     base = model.split(":")[1] if model.startswith("ft:") else model
@@ -73,16 +84,57 @@ def price_of(model: str, tuned: bool, overrides: Mapping[PriceKey, Price] | None
         name for table in (overrides or {}, HOSTED) for name, its_tuned in table if its_tuned == is_tuned
     }
     heading = f'[prices."{base}".tuned]' if is_tuned else f'[prices."{base}"]'
-    hint = f"To add it, write into economics.toml: {heading} with input_usd_per_mtok and output_usd_per_mtok"
+    hint = f"To add it, write into {where}: {heading} with input_usd_per_mtok and output_usd_per_mtok"
     hint += " (and training_usd_per_mtok)." if is_tuned else "."
     raise UnknownName("tuned model price" if is_tuned else "model price", base, known, hint)
 
 
 def batch_price(price: Price) -> Price:
-    """The price through the batch interface: half for input and output; training stays."""
+    """The price through the batch interface: half for input and output; training stays.
+
+    Cached input costs there what other input does: no source says that the two discounts add up.
+    """
     return dataclasses.replace(
         price,
         input_usd_per_mtok=price.input_usd_per_mtok * BATCH_DISCOUNT,
         output_usd_per_mtok=price.output_usd_per_mtok * BATCH_DISCOUNT,
         source=f"{price.source}; batch, half price",
+        cached_input_usd_per_mtok=None,
     )
+
+
+def call_usd(
+    price: Price, prompt_tokens: int, completion_tokens: int, cached_prompt_tokens: int = 0
+) -> float:
+    """What one call costs; ``cached_prompt_tokens`` are among the ``prompt_tokens``."""
+    cached_price = price.cached_input_usd_per_mtok
+    cached = 0 if cached_price is None else min(cached_prompt_tokens, prompt_tokens)
+    read = (prompt_tokens - cached) * price.input_usd_per_mtok + cached * (cached_price or 0.0)
+    return (read + completion_tokens * price.output_usd_per_mtok) / TOKENS_PER_MTOK
+
+
+def answer_usd(answer: Answer, price: Price) -> float:
+    """What an answer cost, by its own token counts: a batched one at half, cached input at its price."""
+    paid = batch_price(price) if answer.batched else price
+    return call_usd(paid, answer.prompt_tokens, answer.completion_tokens, answer.cached_prompt_tokens)
+
+
+def most_usd(price: Price, prompt_tokens: int, max_tokens: int | None, what: str) -> float:
+    """The most that a call can cost before it is sent: no input cached, ``max_tokens`` written.
+
+    Args:
+        price: of the model.
+        prompt_tokens: no fewer than the service will count.
+        max_tokens: the longest answer; None where nothing bounds it.
+        what: the model or the step, for the message.
+
+    Raises:
+        UsageError: nothing bounds the answer.
+    """
+    if max_tokens is None:
+        raise UsageError(
+            f"{what}: nothing bounds how much it writes, so --max-usd cannot hold.\n"
+            "  mend: add max_tokens to the suite, or decoding=Decoding(max_new_tokens=…) to the candidate."
+        )
+    dearest = max(price.input_usd_per_mtok, price.cached_input_usd_per_mtok or 0.0)
+    return call_usd(dataclasses.replace(price, input_usd_per_mtok=dearest), prompt_tokens, max_tokens)
