@@ -1,0 +1,110 @@
+"""What stands behind the twin's models: something that can be trained and can answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from harness.records import Json, Message, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a job trains, with every "auto" decided. ``base`` is the twin's name of the model."""
+
+    job_id: str
+    base: str
+    rows: tuple[Row, ...]
+    dev: tuple[Row, ...]
+    epochs: int
+    batch_rows: int
+    learning_rate_multiplier: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One optimiser step as it was measured; losses are mean nats a supervised token.
+
+    ``weights`` names the folder below the order's in which a checkpoint was kept after this step.
+    """
+
+    number: int
+    total: int
+    train_loss: float
+    train_accuracy: float | None
+    dev_loss: float | None = None
+    dev_accuracy: float | None = None
+    weights: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished training. ``weights`` names the folder of the last checkpoint; ``steps`` are all of them."""
+
+    weights: str
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a model is asked. ``weights`` is the folder of a tuned model's; None: the base itself answers."""
+
+    model: str
+    weights: Path | None
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int | None = None
+    top_logprobs: int | None = None  # None: no log-probabilities are wanted
+    completions: bool = False
+    schema: Mapping[str, Json] | None = field(default=None, compare=False)
+
+    @property
+    def last(self) -> str:
+        """The last user turn."""
+        return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A generated token, its natural log-probability, and the likeliest in its place."""
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the model said, and what it cost."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish: Literal["stop", "length"] = "stop"
+    tokens: tuple[Token, ...] | None = None
+    cached_tokens: int = 0
+
+
+class Backend(Protocol):
+    """The models. ``train`` runs in one thread; ``reply`` and ``count`` may be called from many."""
+
+    def train(self, order: Order, folder: Path, watch: Callable[[Step], None]) -> Trained:
+        """Train, keeping checkpoints below ``folder`` at the end of each epoch.
+
+        ``watch`` is called after each step. It may take long (a paused job) and it may raise (a cancelled
+        one); the exception is let through.
+        """
+
+    def reply(self, question: Question) -> Reply:
+        """Answer."""
+
+    def count(self, row: Row) -> int:
+        """How many tokens training sees in a row."""
+
+    def close(self) -> None:
+        """End whatever was started."""

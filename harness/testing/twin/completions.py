@@ -1,0 +1,361 @@
+"""``/v1/chat/completions`` and ``/v1/completions``: a checked body in, an answer as the service shows it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness.records import Json, Message, Row
+from harness.testing.twin.backend import Backend, Question, Reply, Token
+from harness.testing.twin.catalogue import Catalogue, TwinModel
+from harness.testing.twin.parameters import (
+    Body,
+    array,
+    boolean,
+    decimal,
+    integer,
+    kind_of,
+    listed,
+    metadata,
+    require_known,
+    required,
+    required_text,
+    text,
+)
+from harness.testing.twin.records import TunedModel
+from harness.testing.twin.refusals import Refusal, invalid_value, missing_parameter, unsupported, wrong_type
+from harness.testing.twin.schemas import filled, schema_of
+from harness.testing.twin.store import Store, new_id
+
+UNASKED_MAX_TOKENS = 512  # a small model may never stop; a real service would let it run to its limit
+MOST_STOPS, MOST_TOP_LOGPROBS, MOST_COMPLETION_LOGPROBS = 4, 20, 5
+ROLES = ("system", "assistant", "user", "function", "tool", "developer")
+SAMPLING = ("temperature", "top_p", "n", "stop", "seed", "max_tokens", "user")
+PENALTIES = ("frequency_penalty", "presence_penalty")
+CHAT = (
+    *SAMPLING,
+    *PENALTIES,
+    "model",
+    "messages",
+    "max_completion_tokens",
+    "logprobs",
+    "top_logprobs",
+    "metadata",
+    "store",
+    "stream",
+    "stream_options",
+    "response_format",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "functions",
+    "function_call",
+    "logit_bias",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "reasoning_effort",
+    "verbosity",
+    "modalities",
+    "audio",
+    "prediction",
+)
+# what the service has and the twin's models have not
+UNSUPPORTED = ("stream", "tools", "functions", "audio", "prediction", "reasoning_effort", "logit_bias")
+COMPLETION = (
+    *SAMPLING,
+    *PENALTIES,
+    "model",
+    "prompt",
+    "logprobs",
+    "best_of",
+    "echo",
+    "suffix",
+    "stream",
+    "stream_options",
+    "logit_bias",
+)
+
+
+class Completions:
+    """Answers requests by the model that they name.
+
+    Args:
+        store: where tuned models are found.
+        backend: what answers.
+        catalogue: the models that are not tuned.
+        weights: the folder below which tuned weights lie.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        backend: Backend,
+        catalogue: Catalogue,
+        weights: Path,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store, self._backend, self._catalogue = store, backend, catalogue
+        self._weights, self._clock = weights, clock
+
+    def model(self, name: str) -> tuple[TwinModel, TunedModel | None]:
+        """The model of that name, and whose weights it has.
+
+        Raises:
+            Refusal: there is none, or it is retired.
+        """
+        tuned = self._store.find(TunedModel, name)
+        if tuned is None:
+            return self._catalogue.find(name), None
+        return self._catalogue.tuned(name, tuned.base), tuned
+
+    def chat(self, body: Body) -> dict[str, Json]:
+        """Answer a chat.
+
+        Raises:
+            Refusal: as the service refuses.
+        """
+        require_known(body, CHAT)
+        model, tuned = self.model(required_text(body, "model"))
+        if model.completions:
+            message = (
+                "This is not a chat model and thus not supported in the v1/chat/completions endpoint. Did you"
+                " mean to use v1/completions?"
+            )
+            raise Refusal(404, message, "model")
+        _require_supported(body)
+        metadata(body)
+        messages = _messages(body)
+        top = integer(body, "top_logprobs", 0, MOST_TOP_LOGPROBS)
+        if top is not None and not boolean(body, "logprobs"):
+            message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
+            raise Refusal(400, message, "top_logprobs")
+        schema = schema_of(body)
+        most = _max_tokens(body, model, ("max_completion_tokens", "max_tokens"))
+        question = self._question(body, model, tuned, messages, most)
+        question = replace(question, top_logprobs=(top or 0) if boolean(body, "logprobs") else None)
+        reply = stopped(self._backend.reply(question), _stops(body))
+        if schema is not None:
+            reply = replace(reply, text=filled(schema, reply.text), finish="stop", tokens=None)
+        return self._shown("chatcmpl-", "chat.completion", model, reply, _chat_choice(reply))
+
+    def completion(self, body: Body) -> dict[str, Json]:
+        """Complete a prompt.
+
+        Raises:
+            Refusal: as the service refuses.
+        """
+        require_known(body, COMPLETION)
+        model, tuned = self.model(required_text(body, "model"))
+        if not model.completions:
+            message = (
+                "This is a chat model and not supported in the v1/completions endpoint. Did you mean to use"
+                " v1/chat/completions?"
+            )
+            raise Refusal(404, message, "model")
+        _require_supported(body)
+        prompt = required(body, "prompt")
+        if not isinstance(prompt, str):
+            raise wrong_type("prompt", "a string", kind_of(prompt))
+        most = _max_tokens(body, model, ("max_tokens",))
+        question = self._question(body, model, tuned, (Message("user", prompt),), most)
+        top = integer(body, "logprobs", 0, MOST_COMPLETION_LOGPROBS)
+        question = replace(question, completions=True, top_logprobs=top)
+        reply = stopped(self._backend.reply(question), _stops(body))
+        choice: dict[str, Json] = {
+            "index": 0,
+            "text": reply.text,
+            "finish_reason": reply.finish,
+            "logprobs": _completion_logprobs(reply.tokens) if reply.tokens is not None else None,
+        }
+        return self._shown("cmpl-", "text_completion", model, reply, choice)
+
+    def _question(
+        self,
+        body: Body,
+        model: TwinModel,
+        tuned: TunedModel | None,
+        messages: tuple[Message, ...],
+        max_tokens: int,
+    ) -> Question:
+        asked = self._backend.count(Row("asked", messages))
+        if asked + max_tokens > model.context_tokens:
+            message = (
+                f"This model's maximum context length is {model.context_tokens} tokens. However, you requested"
+                f" {asked + max_tokens} tokens ({asked} in the messages, {max_tokens} in the completion)."
+                " Please reduce the length of the messages or completion."
+            )
+            raise Refusal(400, message, "messages", "context_length_exceeded")
+        temperature, top_p = decimal(body, "temperature", 0.0, 2.0), decimal(body, "top_p", 0.0, 1.0)
+        return Question(
+            model=tuned.base if tuned else model.name,
+            weights=self._weights / tuned.weights if tuned else None,
+            messages=messages,
+            max_tokens=max_tokens,
+            temperature=1.0 if temperature is None else temperature,
+            top_p=1.0 if top_p is None else top_p,
+            seed=integer(body, "seed", -(2**63), 2**63 - 1),
+        )
+
+    def _shown(
+        self, prefix: str, kind: str, model: TwinModel, reply: Reply, choice: dict[str, Json]
+    ) -> dict[str, Json]:
+        return {
+            "id": new_id(prefix),
+            "object": kind,
+            "created": int(self._clock()),
+            "model": model.name,
+            "choices": [choice],
+            "system_fingerprint": "fp_twin",
+            "usage": {
+                "prompt_tokens": reply.prompt_tokens,
+                "completion_tokens": reply.completion_tokens,
+                "total_tokens": reply.prompt_tokens + reply.completion_tokens,
+                "prompt_tokens_details": {"cached_tokens": reply.cached_tokens, "audio_tokens": 0},
+                "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+            },
+        }
+
+
+def stopped(reply: Reply, stops: Sequence[str]) -> Reply:
+    """The reply up to the first stop sequence. What was generated after it is not billed."""
+    ends = [reply.text.find(stop) for stop in stops if stop in reply.text]
+    if not ends:
+        return reply
+    kept = reply.text[: min(ends)]
+    tokens, length = [], 0
+    for token in reply.tokens or ():
+        if length >= len(kept):
+            break
+        tokens.append(token)
+        length += len(token.text)
+    share = len(kept) / len(reply.text)
+    return replace(
+        reply,
+        text=kept,
+        completion_tokens=len(tokens) if reply.tokens else max(1, round(reply.completion_tokens * share)),
+        finish="stop",
+        tokens=None if reply.tokens is None else tuple(tokens),
+    )
+
+
+def _require_supported(body: Body) -> None:
+    for name in UNSUPPORTED:
+        if body.get(name):
+            raise unsupported(name, "a value other than the default")
+    n = integer(body, "n", 1, 128)
+    if n not in (None, 1) or integer(body, "best_of", 1, 20) not in (None, 1):
+        raise unsupported("n", f"{n}")
+    for name in PENALTIES:
+        decimal(body, name, -2.0, 2.0)
+
+
+def _messages(body: Body) -> tuple[Message, ...]:
+    required(body, "messages")
+    given = array(body, "messages")
+    if not given:
+        message = "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead."
+        raise Refusal(400, message, "messages", "empty_array")
+    return tuple(_message(item, f"messages[{k}]") for k, item in enumerate(given))
+
+
+def _message(item: Json, at: str) -> Message:
+    if not isinstance(item, dict):
+        raise wrong_type(at, "an object", kind_of(item))
+    role = item.get("role")
+    if role is None:
+        raise missing_parameter(f"{at}.role")
+    if role not in ROLES:
+        raise invalid_value(f"{at}.role", str(role), listed(ROLES))
+    content = item.get("content")
+    if content is None and role != "assistant":
+        raise Refusal(400, f"Invalid value for 'content': expected a string, got null.", f"{at}.content")
+    return Message(str(role), _content(content, f"{at}.content"))
+
+
+def _content(content: Json, at: str) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise wrong_type(at, "one of a string or array of objects", kind_of(content))
+    parts = []
+    for k, part in enumerate(content):
+        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+            raise Refusal(400, f"Invalid content part: only text is supported by this model.", f"{at}[{k}]")
+        parts.append(str(part["text"]))
+    return "".join(parts)
+
+
+def _max_tokens(body: Body, model: TwinModel, names: tuple[str, ...]) -> int:
+    given = [name for name in names if body.get(name) is not None]
+    if len(given) > 1:
+        raise Refusal(
+            400,
+            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
+            "max_tokens",
+            "invalid_parameter_combination",
+        )
+    if not given:
+        return UNASKED_MAX_TOKENS
+    most = integer(body, given[0], 1, 2**63)
+    assert most is not None
+    if most > model.max_output_tokens:
+        message = (
+            f"{given[0]} is too large: {most}. This model supports at most {model.max_output_tokens} completion"
+            f" tokens, whereas you provided {most}."
+        )
+        raise Refusal(400, message, given[0], "invalid_value")
+    return most
+
+
+def _stops(body: Body) -> tuple[str, ...]:
+    given = body.get("stop")
+    if isinstance(given, list):
+        stops = tuple(str(item) for item in given)
+    else:
+        one = text(body, "stop")
+        stops = () if one is None else (one,)
+    if len(stops) > MOST_STOPS:
+        message = (
+            f"Invalid 'stop': array too long. Expected an array with maximum length {MOST_STOPS}, but got an"
+            f" array with length {len(stops)} instead."
+        )
+        raise Refusal(400, message, "stop", "array_above_max_length")
+    return stops
+
+
+def _chat_choice(reply: Reply) -> dict[str, Json]:
+    content = None if reply.tokens is None else [_shown_token(token) for token in reply.tokens]
+    return {
+        "index": 0,
+        "message": {"role": "assistant", "content": reply.text, "refusal": None, "annotations": []},
+        "finish_reason": reply.finish,
+        "logprobs": None if content is None else {"content": content, "refusal": None},
+    }
+
+
+def _shown_token(token: Token) -> dict[str, Json]:
+    top = [{"token": t, "logprob": p, "bytes": list(t.encode())} for t, p in token.top]
+    return {
+        "token": token.text,
+        "logprob": token.logprob,
+        "bytes": list(token.text.encode()),
+        "top_logprobs": top,
+    }
+
+
+def _completion_logprobs(tokens: Sequence[Token]) -> dict[str, Json]:
+    offsets, at = [], 0
+    for token in tokens:
+        offsets.append(at)
+        at += len(token.text)
+    return {
+        "tokens": [token.text for token in tokens],
+        "token_logprobs": [token.logprob for token in tokens],
+        "top_logprobs": [dict(token.top) for token in tokens],
+        "text_offset": offsets,
+    }

@@ -1,0 +1,411 @@
+"""Fine-tuning jobs: validated, queued, trained one at a time, and ended, as the service does it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from harness.data.hosted import service_epochs
+from harness.records import Json, Row
+from harness.testing.twin.backend import Backend, Order, Step, Trained
+from harness.testing.twin.catalogue import Catalogue
+from harness.testing.twin.faults import Faults
+from harness.testing.twin.files import Files
+from harness.testing.twin.records import (
+    ENDED,
+    Checkpoint,
+    Event,
+    Hyperparameters,
+    Job,
+    JobError,
+    JobStatus,
+    TunedModel,
+)
+from harness.testing.twin.refusals import Refusal, no_such_job
+from harness.testing.twin.store import Store, new_id
+from harness.testing.twin.training_rows import BadFile, training_rows
+
+AUTO_BATCH_ROWS = 8
+AUTO_LEARNING_RATE_MULTIPLIER = 1.0
+KEPT_CHECKPOINTS = 3  # the service keeps those of the last three epochs
+LOOK_S = 0.02
+RESULT_COLUMNS = (
+    "step",
+    "train_loss",
+    "train_accuracy",
+    "valid_loss",
+    "valid_mean_token_accuracy",
+)
+
+
+class _Stopped(Exception):  # noqa: N818 - the job is taken up again when the server comes back
+    """The server goes down."""
+
+
+class _Cancelled(Exception):  # noqa: N818 - what the client asked for
+    """The job was cancelled."""
+
+
+class _Failed(Exception):  # noqa: N818 - a fault that was switched on
+    """The job is to fail."""
+
+
+class Jobs:
+    """All jobs, and the two threads that work on them: one reads files, one trains.
+
+    Args:
+        store: where jobs are kept.
+        files: training files, and where result files go.
+        backend: what trains.
+        catalogue: the models.
+        weights: the folder below which checkpoints are kept.
+        faults: gives what goes wrong now.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        files: Files,
+        backend: Backend,
+        catalogue: Catalogue,
+        weights: Path,
+        faults: Callable[[], Faults],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store, self._files, self._backend, self._catalogue = store, files, backend, catalogue
+        self._weights, self._faults, self._clock = weights, faults, clock
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="twin-files")
+        self._training = ThreadPoolExecutor(1, thread_name_prefix="twin-training")
+        self._stopping = threading.Event()
+        self._take_up()
+
+    def close(self) -> None:
+        """Stop working, and wait for the threads to end. Unfinished jobs are taken up by the next server."""
+        self._stopping.set()
+        self._reading.shutdown(cancel_futures=True)
+        self._training.shutdown(cancel_futures=True)
+
+    def get(self, job_id: str) -> Job:
+        """The job of that id."""
+        job = self._store.find(Job, job_id)
+        if job is None:
+            raise no_such_job(job_id)
+        return job
+
+    def submit(self, job: Job) -> Job:
+        """Take a new job whose request was checked."""
+        self._store.put(job)
+        self._store.count("jobs")
+        self._say(job.id, f"Created fine-tuning job: {job.id}")
+        self._say(job.id, f"Validating training file: {job.training_file}")
+        self._reading.submit(self._read, job.id)
+        return job
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job that has not ended."""
+        job = self._move(job_id, "cancelled")
+        self._say(job_id, "Fine-tuning job cancelled")
+        return job
+
+    def pause(self, job_id: str) -> Job:
+        """Pause a job that is queued or running."""
+        job = self._move(job_id, "paused", unless=("validating_files", "paused"))
+        self._say(job_id, "Fine-tuning job paused")
+        return job
+
+    def resume(self, job_id: str) -> Job:
+        """Let a paused job go on."""
+        job = self._move(job_id, "queued", unless=("validating_files", "queued", "running"))
+        self._say(job_id, "Fine-tuning job resumed")
+        return job
+
+    def _move(self, job_id: str, status: JobStatus, unless: tuple[str, ...] = ()) -> Job:
+        def moved(job: Job) -> Job:
+            if job.status in ENDED:
+                raise Refusal(400, f"Job has already completed: {job_id}")
+            if job.status in unless:
+                raise Refusal(400, f"Job {job_id} cannot become {status}: its status is {job.status}.")
+            finished = int(self._clock()) if status in ENDED else None
+            return replace(job, status=status, finished_at=finished)
+
+        self.get(job_id)
+        return self._store.update(Job, job_id, moved)
+
+    def _take_up(self) -> None:
+        """What an earlier server left unfinished, oldest first."""
+        for job in reversed(self._store.newest_first(Job)):
+            if job.status == "validating_files":
+                self._reading.submit(self._read, job.id)
+            elif job.status not in ENDED:
+                self._store.update(Job, job.id, lambda job: replace(job, status=_left(job.status)))
+                self._training.submit(self._work, job.id)
+
+    # ------------------------------------------------------------------ validating
+    def _read(self, job_id: str) -> None:
+        """Check both files; then the job is queued, or it has failed."""
+        try:
+            self._rows(self.get(job_id))
+        except BadFile as error:
+            self._end(job_id, "failed", _as_job_error(error))
+            return
+        except Exception as error:  # noqa: BLE001 - the job fails with it, and the server goes on
+            self._end(job_id, "failed", JobError("server_error", f"{type(error).__name__}: {error}"))
+            return
+        job = self._store.update(
+            Job,
+            job_id,
+            lambda job: replace(job, status="queued") if job.status == "validating_files" else job,
+        )
+        if job.status == "queued":
+            self._say(job_id, "Files validated, moving job to queued state")
+            if not self._stopping.is_set():
+                self._training.submit(self._work, job_id)
+
+    def _rows(self, job: Job) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+        """Training and validation rows.
+
+        Raises:
+            BadFile: in one of the two.
+        """
+        model = self._catalogue.tunable(job.model)
+        given = ((job.training_file, "training"), (job.validation_file, "validation"))
+        found: list[tuple[Row, ...]] = []
+        for file, which in given:
+            if file is None:
+                found.append(())
+                continue
+            least = {"training": 10, "validation": 1}[which]
+            content = self._files.content(file)
+            try:
+                found.append(
+                    training_rows(
+                        content, model.completions, model.context_tokens, self._backend.count, least
+                    )
+                )
+            except BadFile as error:
+                raise BadFile(error.code, error.message, which) from error
+        return found[0], found[1]
+
+    # ------------------------------------------------------------------ training
+    def _work(self, job_id: str) -> None:
+        """Train, from queued to the end."""
+        try:
+            self._go_on(job_id, 0)
+            trained, tokens = self._train(job_id)
+            self._succeed(job_id, trained, tokens)
+        except (_Stopped, _Cancelled):
+            return
+        except _Failed:
+            self._end(job_id, "failed", JobError("server_error", "The job failed due to an internal error."))
+        except Exception as error:  # noqa: BLE001 - the job fails with it, and the server goes on
+            self._end(job_id, "failed", JobError("server_error", f"{type(error).__name__}: {error}"))
+
+    def _train(self, job_id: str) -> tuple[Trained, int]:
+        """The training, and how many tokens it is billed."""
+        job = self.get(job_id)
+        rows, dev = self._rows(job)
+        taken = decided(job.hyperparameters, len(rows))
+        self._store.update(
+            Job, job_id, lambda job: replace(job, hyperparameters=taken) if job.status == "running" else job
+        )
+        self._say(job_id, "Fine-tuning job started")
+        assert isinstance(taken.n_epochs, int)
+        assert isinstance(taken.batch_size, int)
+        assert not isinstance(taken.learning_rate_multiplier, str)
+        order = Order(
+            job_id=job_id,
+            base=job.model,
+            rows=rows,
+            dev=dev,
+            epochs=taken.n_epochs,
+            batch_rows=taken.batch_size,
+            learning_rate_multiplier=taken.learning_rate_multiplier,
+            seed=job.seed,
+        )
+        tokens = sum(map(self._backend.count, rows)) * taken.n_epochs
+        folder = self._weights / job_id
+        return self._backend.train(order, folder, lambda step: self._watch(job_id, step)), tokens
+
+    def _watch(self, job_id: str, step: Step) -> None:
+        """After each step: tell it, keep its checkpoint, and wait or stop where that is asked."""
+        self._say(job_id, _sentence(step), data=_data(step), name=f"ftevent-{job_id[6:]}-{step.number}")
+        if step.weights and step.number < step.total:
+            self._keep(job_id, step)
+        if self._faults().job_fails_at_step == step.number:
+            raise _Failed
+        self._go_on(job_id, step.number)
+
+    def _go_on(self, job_id: str, step: int) -> None:
+        """Return when the job may go on after ``step``; 0: when it may begin."""
+        while not self._stopping.is_set():
+            job = self.get(job_id)
+            if job.status in ENDED:
+                raise _Cancelled
+            stalled = self._faults().job_stalls_at_step == step
+            if job.status == "queued" and not stalled:
+                self._store.update(
+                    Job, job_id, lambda job: replace(job, status="running") if job.status == "queued" else job
+                )
+            elif job.status == "running" and not stalled:
+                return
+            else:
+                self._stopping.wait(LOOK_S)
+        raise _Stopped
+
+    def _keep(self, job_id: str, step: Step) -> None:
+        """A checkpoint that can be asked; only the last few are kept."""
+        job = self.get(job_id)
+        name = f"{tuned_name(job)}:ckpt-step-{step.number}"
+        self._add_checkpoint(job_id, step, name)
+        self._say(
+            job_id, f"Checkpoint created at step {step.number}", name=f"ftevent-{job_id[6:]}-c{step.number}"
+        )
+        others = [c for c in self._store.newest_first(Checkpoint, job_id) if c.step <= step.number]
+        for old in others[KEPT_CHECKPOINTS - 1 :]:  # the end is one too
+            self._store.delete(Checkpoint, old.id)
+            self._store.delete(TunedModel, old.model)
+
+    def _add_checkpoint(self, job_id: str, step: Step, name: str) -> None:
+        job, now = self.get(job_id), int(self._clock())
+        self._store.put(TunedModel(name, now, job.model, f"{job_id}/{step.weights}"))
+        metrics = {
+            "step": step.number,
+            "train_loss": step.train_loss,
+            "train_mean_token_accuracy": step.train_accuracy,
+            "valid_loss": step.dev_loss,
+            "valid_mean_token_accuracy": step.dev_accuracy,
+            "full_valid_loss": step.dev_loss,
+            "full_valid_mean_token_accuracy": step.dev_accuracy,
+        }
+        identity = f"ftckpt_{job_id[6:]}{step.number}"
+        self._store.put(Checkpoint(identity, job_id, now, step.number, name, metrics), job_id)
+
+    def _succeed(self, job_id: str, trained: Trained, tokens: int) -> None:
+        job = self.get(job_id)
+        if job.status in ENDED:
+            return
+        name, last = tuned_name(job), trained.steps[-1]
+        self._add_checkpoint(job_id, replace(last, weights=trained.weights), name)
+        results = self._files.add("step_metrics.csv", "fine-tune-results", _results(trained), made=True)
+        self._say(job_id, f"New fine-tuned model created: {name}")
+        ended = self._end(
+            job_id,
+            "succeeded",
+            None,
+            fine_tuned_model=name,
+            result_files=(results.id,),
+            trained_tokens=tokens,
+        )
+        if ended:
+            self._say(job_id, "The job has successfully completed")
+
+    def _end(
+        self,
+        job_id: str,
+        status: JobStatus,
+        error: JobError | None,
+        fine_tuned_model: str | None = None,
+        result_files: tuple[str, ...] = (),
+        trained_tokens: int | None = None,
+    ) -> bool:
+        """The job's last status, unless it has one; whether it was given."""
+        before = self.get(job_id).status
+        after = self._store.update(
+            Job,
+            job_id,
+            lambda job: (
+                job
+                if job.status in ENDED
+                else replace(
+                    job,
+                    status=status,
+                    error=error,
+                    finished_at=int(self._clock()),
+                    fine_tuned_model=fine_tuned_model,
+                    result_files=result_files,
+                    trained_tokens=trained_tokens,
+                )
+            ),
+        )
+        if error and after.error == error:
+            self._say(job_id, error.message, "error")
+        return before not in ENDED and after.status == status
+
+    def _say(
+        self,
+        job_id: str,
+        message: str,
+        level: Literal["info", "warn", "error"] = "info",
+        data: Mapping[str, Json] | None = None,
+        name: str | None = None,
+    ) -> None:
+        event = Event(name or new_id("ftevent-"), job_id, int(self._clock()), level, message, data)
+        self._store.put(event, job_id)
+
+
+def tuned_name(job: Job) -> str:
+    """The name under which a job's model answers."""
+    return f"ft:{job.model}:twin:{(job.suffix or '').lower()}:{job.id[-8:]}"
+
+
+def decided(asked: Hyperparameters, rows: int) -> Hyperparameters:
+    """Hyperparameters with every "auto" decided.
+
+    Epochs as OpenAI's cookbook has them; 8 rows a batch, or all where there are fewer; the learning rate
+    of this package's own trainer.
+    """
+    epochs = service_epochs(rows) if asked.n_epochs == "auto" else asked.n_epochs
+    batch = min(AUTO_BATCH_ROWS, rows) if asked.batch_size == "auto" else asked.batch_size
+    rate = asked.learning_rate_multiplier
+    return Hyperparameters(epochs, batch, AUTO_LEARNING_RATE_MULTIPLIER if rate == "auto" else rate)
+
+
+def _left(status: JobStatus) -> JobStatus:
+    return "paused" if status == "paused" else "queued"
+
+
+def _as_job_error(error: BadFile) -> JobError:
+    if error.code == "invalid_file":
+        code = f"invalid_{error.which}_file"
+        message = f"The job failed due to an invalid {error.which} file. {error.message}"
+        return JobError(code, message, f"{error.which}_file")
+    return JobError(error.code, f"{error.which.capitalize()} file {error.message}", f"{error.which}_file")
+
+
+def _sentence(step: Step) -> str:
+    told = f"Step {step.number}/{step.total}: training loss={step.train_loss:.2f}"
+    if step.dev_loss is None:
+        return told
+    return f"{told}, validation loss={step.dev_loss:.2f}, full validation loss={step.dev_loss:.2f}"
+
+
+def _data(step: Step) -> dict[str, Json]:
+    data: dict[str, Json] = {
+        "step": step.number,
+        "total_steps": step.total,
+        "train_loss": step.train_loss,
+        "train_mean_token_accuracy": step.train_accuracy,
+    }
+    if step.dev_loss is not None:
+        data["valid_loss"] = data["full_valid_loss"] = step.dev_loss
+        data["valid_mean_token_accuracy"] = step.dev_accuracy
+        data["full_valid_mean_token_accuracy"] = step.dev_accuracy
+    return data
+
+
+def _results(trained: Trained) -> bytes:
+    """The results file: one line a step; what was not measured is left empty."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(RESULT_COLUMNS)
+    for s in trained.steps:
+        measured = (s.train_loss, s.train_accuracy, s.dev_loss, s.dev_accuracy)
+        table.writerow([s.number, *("" if value is None else round(value, 5) for value in measured)])
+    return text.getvalue().encode()
