@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.cli.twin import add_twin
+from harness.cli.jobs import add_jobs
 from harness.errors import HarnessError, UsageError
 
 COLUMNS_HELP = "which columns hold what: user=COL,assistant=COL | prompt=COL,completion=COL | messages=COL"
@@ -33,10 +35,20 @@ def _answer(given: argparse.Namespace) -> int:
         from harness.cli.report import report
 
         return report(given.run)
+    if given.command == "twin":
+        from harness.cli.twin import TwinAsked, twin
+
+        return twin(
+            TwinAsked(given.port, given.state, given.scripted, tuple(given.stand_in), tuple(given.fail))
+        )
     if given.command == "doctor":
         from harness.cli.doctor import doctor
 
         return doctor(given.fetch, given.json)
+    if given.command == "jobs":
+        from harness.cli.jobs import jobs
+
+        return jobs(given)
     if given.command == "validate":
         from harness.cli.validate import Asked, run_validation
 
@@ -64,8 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_validate(commands.add_parser("validate", help="check a training file before anything is paid"))
     _add_split(commands.add_parser("split", help="make a training and a held-out file from one"))
     _add_convert(commands.add_parser("convert", help="rewrite rows: CSV, Parquet, chat, prompt/completion"))
+    add_jobs(commands.add_parser("jobs", help="fine-tuning jobs at a service: list, follow, cancel, resume"))
     report = commands.add_parser("report", help="write report.html and report.md again from a run.json")
     report.add_argument("run", type=Path, help="a run's folder or its run.json")
+    add_twin(commands.add_parser("twin", help="the hosted service's API on this machine, without a key"))
     doctor = commands.add_parser("doctor", help="say whether this machine can run the harness")
     doctor.add_argument("--fetch", action="store_true", help="fetch and convert the built-in model")
     doctor.add_argument("--json", action="store_true", help="for programs")

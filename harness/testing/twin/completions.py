@@ -1,4 +1,4 @@
-"""``/v1/chat/completions`` and ``/v1/completions``: a checked body in, an answer as the service shows it out."""
+"""``/v1/chat/completions`` and ``/v1/completions``: checked bodies in, answers out."""
 
 from __future__ import annotations
 
@@ -183,9 +183,9 @@ class Completions:
         asked = self._backend.count(Row("asked", messages))
         if asked + max_tokens > model.context_tokens:
             message = (
-                f"This model's maximum context length is {model.context_tokens} tokens. However, you requested"
-                f" {asked + max_tokens} tokens ({asked} in the messages, {max_tokens} in the completion)."
-                " Please reduce the length of the messages or completion."
+                f"This model's maximum context length is {model.context_tokens} tokens. However, you"
+                f" requested {asked + max_tokens} tokens ({asked} in the messages, {max_tokens} in the"
+                " completion). Please reduce the length of the messages or completion."
             )
             raise Refusal(400, message, "messages", "context_length_exceeded")
         temperature, top_p = decimal(body, "temperature", 0.0, 2.0), decimal(body, "top_p", 0.0, 1.0)
@@ -256,7 +256,10 @@ def _messages(body: Body) -> tuple[Message, ...]:
     required(body, "messages")
     given = array(body, "messages")
     if not given:
-        message = "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead."
+        message = (
+            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array"
+            " instead."
+        )
         raise Refusal(400, message, "messages", "empty_array")
     return tuple(_message(item, f"messages[{k}]") for k, item in enumerate(given))
 
@@ -271,7 +274,7 @@ def _message(item: Json, at: str) -> Message:
         raise invalid_value(f"{at}.role", str(role), listed(ROLES))
     content = item.get("content")
     if content is None and role != "assistant":
-        raise Refusal(400, f"Invalid value for 'content': expected a string, got null.", f"{at}.content")
+        raise Refusal(400, "Invalid value for 'content': expected a string, got null.", f"{at}.content")
     return Message(str(role), _content(content, f"{at}.content"))
 
 
@@ -285,7 +288,7 @@ def _content(content: Json, at: str) -> str:
     parts = []
     for k, part in enumerate(content):
         if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            raise Refusal(400, f"Invalid content part: only text is supported by this model.", f"{at}[{k}]")
+            raise Refusal(400, "Invalid content part: only text is supported by this model.", f"{at}[{k}]")
         parts.append(str(part["text"]))
     return "".join(parts)
 
@@ -305,8 +308,8 @@ def _max_tokens(body: Body, model: TwinModel, names: tuple[str, ...]) -> int:
     assert most is not None
     if most > model.max_output_tokens:
         message = (
-            f"{given[0]} is too large: {most}. This model supports at most {model.max_output_tokens} completion"
-            f" tokens, whereas you provided {most}."
+            f"{given[0]} is too large: {most}. This model supports at most {model.max_output_tokens}"
+            f" completion tokens, whereas you provided {most}."
         )
         raise Refusal(400, message, given[0], "invalid_value")
     return most

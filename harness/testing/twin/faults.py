@@ -98,7 +98,7 @@ class FaultyDoor:
     @faults.setter
     def faults(self, faults: Faults) -> None:
         self._faults = faults
-        self._chance = random.Random(faults.seed)  # noqa: S311 - no secret
+        self._chance = random.Random(faults.seed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""

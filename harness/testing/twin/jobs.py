@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -271,6 +272,7 @@ class Jobs:
         for old in others[KEPT_CHECKPOINTS - 1 :]:  # the end is one too
             self._store.delete(Checkpoint, old.id)
             self._store.delete(TunedModel, old.model)
+            shutil.rmtree(self._weights / job_id / f"step-{old.step}", ignore_errors=True)
 
     def _add_checkpoint(self, job_id: str, step: Step, name: str) -> None:
         job, now = self.get(job_id), int(self._clock())

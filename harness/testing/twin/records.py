@@ -1,4 +1,4 @@
-"""What the twin keeps: files, jobs, events, checkpoints, tuned models and batches, as the service shows them."""
+"""What the twin keeps (files, jobs, events, checkpoints, models, batches), as the service shows it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.records import Json
 from harness.testing.twin.backend import Backend
-from harness.testing.twin.batches import Batches
+from harness.testing.twin.batches import Batches, Endpoint
 from harness.testing.twin.catalogue import Catalogue, TwinModel, stand_ins, twin_models
 from harness.testing.twin.completions import Completions
 from harness.testing.twin.faults import Faults
@@ -62,7 +62,7 @@ class Service:
         self.files = Files(self.store, clock)
         self.completions = Completions(self.store, backend, self.catalogue, weights, clock)
         self.jobs = Jobs(self.store, self.files, backend, self.catalogue, weights, lambda: self.faults, clock)
-        endpoints = {
+        endpoints: dict[str, Endpoint] = {
             "/v1/chat/completions": self.completions.chat,
             "/v1/completions": self.completions.completion,
         }

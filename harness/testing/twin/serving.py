@@ -179,7 +179,7 @@ def set_twin_faults(base_url: str, faults: Faults) -> None:
 def _asked(base_url: str, path: str, body: dict[str, Json] | None) -> dict[str, Json]:
     url = f"{base_url.removesuffix('/v1')}/twin/{path}"
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, method="GET" if body is None else "PUT")  # noqa: S310 - loopback
-    with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+    request = urllib.request.Request(url, data, method="GET" if body is None else "PUT")
+    with urllib.request.urlopen(request, timeout=30) as response:
         answer: dict[str, Json] = json.load(response)
     return answer

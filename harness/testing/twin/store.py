@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -128,7 +127,8 @@ def _adapter(kind: type[R]) -> TypeAdapter[R]:
 
 
 def _read(kind: type[R], text: str) -> R:
-    return _adapter(kind).validate_python(json.loads(text))
+    found: R = _adapter(kind).validate_json(text)
+    return found
 
 
 def sha256(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Training files, checked as the service checks them: after the job was made, with the first bad example named.
+"""Training files, checked as the service checks them: after the job was made; the first bad example is named.
 
 Written apart from ``harness.data`` on purpose: what one lets through, the other may find.
 """
@@ -117,7 +117,7 @@ def _row(value: Mapping[str, Json], number: int, completions: bool) -> Row:
     _require_no_extra(value, keys, f"Example {number}")
     if completions:
         pair = [_text(value[key], f"Example {number}, '{key}'") for key in ("prompt", "completion")]
-        messages = (Message("user", pair[0]), Message("assistant", pair[1]))
+        messages: tuple[Message, ...] = (Message("user", pair[0]), Message("assistant", pair[1]))
     else:
         messages = _messages(value["messages"], f"Example {number}")
     return Row(f"row-{number}", messages, where=f"example {number}")
