@@ -80,6 +80,22 @@ class Workshop:
         return self.rows(candidate.replay) if isinstance(candidate.replay, str) else ()
 
 
+class FromRows(Protocol):
+    """A candidate that is trained on rows of a file; see ``Tuned``."""
+
+    @property
+    def train(self) -> str:
+        """Training rows."""
+
+    @property
+    def dev(self) -> str | None:
+        """Development rows."""
+
+    @property
+    def stratify(self) -> str | None:
+        """The metadata field whose proportions every subset keeps."""
+
+
 class Ask(Protocol):
     """How a candidate puts a row to its model."""
 
@@ -183,7 +199,7 @@ def _tuned(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) ->
 
 
 def training_rows(
-    candidate: Tuned, workshop: Workshop, size: int | None, seed: int, replay: tuple[Row, ...]
+    candidate: FromRows, workshop: Workshop, size: int | None, seed: int, replay: tuple[Row, ...]
 ) -> TrainingRows:
     """The rows of one training: a nested, stratified subset, general rows, development rows.
 

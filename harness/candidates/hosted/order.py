@@ -1,0 +1,139 @@
+"""What a job is made from: its files as they are sent, its settings, and the fingerprint that names it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.candidates.hosted.spec import OpenAITuning
+from harness.data.convert import to_json, to_prompt_completion
+from harness.data.fingerprints import bytes_digest, fingerprint
+from harness.models.profiles import Profile
+from harness.records import Json, Row
+
+# raised when a change here makes the same inputs another job
+RECIPE = 1
+FINGERPRINT_KEY = "harness_fingerprint"
+NAME_DIGITS = 32  # of the SHA-256 in a file's name
+SUFFIX_DIGITS = 12  # of the fingerprint in a suffix, where jobs carry no metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file as it is sent. ``places`` says for each line which ``file:line`` of the user's it came from."""
+
+    name: str
+    content: bytes = field(repr=False)
+    places: tuple[str, ...] = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content."""
+        return bytes_digest(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One job, before anything is sent. ``hyperparameters`` are as asked for, "auto" left out."""
+
+    base: str
+    training: Upload
+    validation: Upload | None
+    hyperparameters: Mapping[str, Json]
+    seed: int
+    suffix: str | None
+    metadata: Mapping[str, str]
+    wandb: Mapping[str, Json] | None
+    fingerprint: str
+    profile: Profile
+
+    def body(self, training_file: str, validation_file: str | None) -> dict[str, Json]:
+        """The request that begins the job, for files that are at the service."""
+        profile = self.profile
+        body: dict[str, Json] = {"model": self.base, "training_file": training_file}
+        if validation_file is not None:
+            body["validation_file"] = validation_file
+        if profile.nested_method:
+            supervised = {"hyperparameters": dict(self.hyperparameters)} if self.hyperparameters else {}
+            body["method"] = {"type": "supervised", "supervised": supervised}
+        elif self.hyperparameters:
+            body["hyperparameters"] = dict(self.hyperparameters)
+        if profile.seed:
+            body["seed"] = self.seed
+        if self.sent_suffix:
+            body["suffix"] = self.sent_suffix
+        if profile.metadata:
+            body["metadata"] = {**self.metadata, FINGERPRINT_KEY: self.fingerprint}
+        if self.wandb is not None and profile.wandb:
+            body["integrations"] = [{"type": "wandb", "wandb": dict(self.wandb)}]
+        return body
+
+    @property
+    def sent_suffix(self) -> str | None:
+        """The user's suffix; where jobs carry no metadata, with the fingerprint's first digits after it."""
+        if self.profile.metadata:
+            return self.suffix
+        digits = self.fingerprint[:SUFFIX_DIGITS]
+        return f"{self.suffix}-{digits}" if self.suffix else digits
+
+
+def make_order(
+    spec: OpenAITuning, train: Sequence[Row], dev: Sequence[Row], seed: int, profile: Profile
+) -> Order:
+    """The job of a candidate on these rows.
+
+    Rows are written without their ids and metadata: the service has no use for them.
+
+    Raises:
+        DataError: a row that the model's format cannot hold.
+    """
+    training = upload(train, spec.takes_prompt)
+    validation = upload(dev, spec.takes_prompt) if dev else None
+    hyperparameters: dict[str, Json] = {
+        name: value
+        for name, value in (
+            ("n_epochs", spec.epochs),
+            ("batch_size", spec.batch_size),
+            ("learning_rate_multiplier", spec.learning_rate_multiplier),
+        )
+        if value != "auto"
+    }
+    name = fingerprint(
+        {
+            "recipe": RECIPE,
+            "base": spec.base,
+            "training": training.digest,
+            "validation": validation.digest if validation else None,
+            "hyperparameters": hyperparameters,
+            "seed": seed,
+            "suffix": spec.suffix,
+        }
+    )
+    return Order(
+        base=spec.base,
+        training=training,
+        validation=validation,
+        hyperparameters=hyperparameters,
+        seed=seed,
+        suffix=spec.suffix,
+        metadata=dict(spec.metadata),
+        wandb=spec.wandb.described() if spec.wandb else None,
+        fingerprint=name,
+        profile=profile,
+    )
+
+
+def upload(rows: Sequence[Row], completions: bool) -> Upload:
+    """The rows as JSON Lines in the model's own format, under a name that says what is in it.
+
+    Raises:
+        DataError: ``completions``, and a row that is more than a prompt and its completion.
+    """
+    write = to_prompt_completion if completions else to_json
+    lines = [
+        json.dumps(write(row, metadata=False), ensure_ascii=False, separators=(",", ":")) for row in rows
+    ]
+    content = "".join(f"{line}\n" for line in lines).encode("utf-8")
+    name = f"harness-{bytes_digest(content)[:NAME_DIGITS]}.jsonl"
+    return Upload(name, content, tuple(row.where or row.id for row in rows))

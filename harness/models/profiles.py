@@ -1,0 +1,126 @@
+"""What tuning services differ in, as data: one profile a provider, chosen by name or by the address.
+
+As known in November 2026, from the providers' own reference pages. A service that is not here is taken as
+``compatible``, which asks it for nothing that is not common to all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+from urllib.parse import urlsplit
+
+from harness.errors import UnknownName
+from harness.models import endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One provider's way with the fine-tuning API.
+
+    Args:
+        name: what ``profile=`` calls it.
+        speaks: which of the official clients talks to it.
+        learning_rate: what it takes ``learning_rate_multiplier`` for: a factor of its own choice, or the
+            learning rate itself.
+        minimum_rows: training rows below which it refuses a file.
+        suffix_characters: longest suffix of a tuned model's name.
+        metadata: jobs carry metadata, and are found by it.
+        nested_method: hyperparameters go under ``method``; else they stand in the request itself.
+        seed: jobs take a seed.
+        checkpoints: intermediate models are listed and can be asked.
+        batch_api: answers can be had through the Batch API.
+        structured_outputs: answers can be bound to a JSON schema.
+        wandb: jobs can send their metrics to Weights & Biases.
+        must_deploy: a tuned model answers only under the name of a deployment that the user makes.
+        lifetimes: the dated table of closures holds for it.
+        poll_s: seconds between two looks at a job.
+    """
+
+    name: str
+    speaks: endpoint.Profile = "compatible"
+    learning_rate: Literal["multiplier", "absolute"] = "multiplier"
+    minimum_rows: int = 1
+    suffix_characters: int = 40
+    metadata: bool = False
+    nested_method: bool = False
+    seed: bool = True
+    checkpoints: bool = True
+    batch_api: bool = False
+    structured_outputs: bool = False
+    wandb: bool = False
+    must_deploy: bool = False
+    lifetimes: bool = False
+    poll_s: float = 10.0
+
+
+OPENAI = Profile(
+    "openai",
+    speaks="openai",
+    minimum_rows=10,
+    suffix_characters=64,
+    metadata=True,
+    nested_method=True,
+    batch_api=True,
+    structured_outputs=True,
+    wandb=True,
+    lifetimes=True,
+)
+# Azure's reference of 2024-10-21: a suffix of up to 40 characters; neither metadata nor method are named
+AZURE = Profile(
+    "azure",
+    speaks="azure",
+    minimum_rows=10,
+    batch_api=True,
+    structured_outputs=True,
+    must_deploy=True,
+)
+NEBIUS = Profile(
+    "nebius",
+    learning_rate="absolute",
+    suffix_characters=64,
+    batch_api=True,
+    structured_outputs=True,
+)
+COMPATIBLE = Profile("compatible")
+TWIN = Profile(
+    "twin",
+    minimum_rows=10,
+    suffix_characters=64,
+    metadata=True,
+    nested_method=True,
+    batch_api=True,
+    structured_outputs=True,
+    wandb=True,
+    poll_s=0.5,
+)
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {profile.name: profile for profile in (OPENAI, AZURE, NEBIUS, COMPATIBLE, TWIN)}
+)
+_HOSTS: tuple[tuple[str, Profile], ...] = (
+    ("api.openai.com", OPENAI),
+    ("openai.azure.com", AZURE),
+    ("cognitiveservices.azure.com", AZURE),
+    ("services.ai.azure.com", AZURE),
+    ("nebius.com", NEBIUS),
+)
+
+
+def profile_of(name: str | None, url: str) -> Profile:
+    """The profile of that name; without one, that of the address's host.
+
+    Raises:
+        UnknownName: no such profile.
+    """
+    if name is not None:
+        if name not in PROFILES:
+            raise UnknownName("profile", name, PROFILES, "Leave it out to have it chosen by base_url.")
+        return PROFILES[name]
+    host = urlsplit(url).hostname or ""
+    for known, profile in _HOSTS:
+        if host == known or host.endswith(f".{known}"):
+            return profile
+    return COMPATIBLE
