@@ -1,0 +1,235 @@
+"""An opened hosted model: prompts in, answers out, each call paid for before it is sent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Literal, cast
+
+from harness.data.hosted import DEFAULT_ENCODING, hosted_counter
+from harness.errors import BudgetReached, ModelError
+from harness.models.progress import Progress
+from harness.models.protocol import Decoding, Prompt
+from harness.models.remote_calls import Call, CallFailed, CallPolicy, Calls, Result, Tally
+from harness.models.remote_wire import Reply, chat_body, completion_body, failure_of, read_reply
+from harness.models.spending import Spending, prompt_bound
+from harness.records import Answer, Json, Message, Row
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+    from harness.models.remote import RemoteModel
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One prompt as it is sent, and the most that its call may cost (None: nothing is counted)."""
+
+    prompt: Prompt
+    body: dict[str, Json]
+    most_usd: float | None
+
+
+@dataclass(slots=True)
+class Bill:
+    """What a call turned out to cost; None until it is known."""
+
+    usd: float | None = None
+
+
+@dataclass
+class OpenRemoteModel:
+    """See ``models.protocol.Model``. Each answer depends on its own prompt alone, so any may be kept."""
+
+    spec: RemoteModel
+    spending: Spending | None
+    progress: Progress
+    usd: float = 0.0
+    tally: Tally = field(default_factory=Tally)
+    _began: float | None = None
+
+    def __post_init__(self) -> None:
+        self.numerics = self.spec.numerics
+        self._bound = prompt_bound(self.spec.model)
+
+    def answer(
+        self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str], *, repeat: int = 0
+    ) -> Iterator[Answer]:
+        """Answers as they come, in any order; a row that is known is not asked.
+
+        A call that fails, after as many attempts as are worth it, ends as an answer with ``failure``.
+
+        Args:
+            prompts: all prompts.
+            decoding: sent as far as the service takes it; ``seed`` grows with ``repeat``.
+            known: rows already answered.
+            repeat: which answer to the same question this is; it belongs in the cache key.
+
+        Raises:
+            BudgetReached: the next call could pass the cap; says how many answers are missing.
+            ModelError: the service refuses every call, or has stopped answering.
+        """
+        missing = [prompt for prompt in prompts if prompt.row_id not in known]
+        if not missing:
+            return
+        if self.spec.batch:
+            from harness.models.remote_batch import batched_answers
+
+            yield from batched_answers(self, missing, decoding, repeat)
+            return
+        answered = 0
+        try:
+            for answer in self._called(missing, decoding, repeat):
+                answered += answer.failure is None
+                yield answer
+        except BudgetReached as reached:
+            left = f"{len(missing) - answered:,} of {len(prompts):,} answers of {self.spec.model}"
+            raise reached.naming(left) from None
+
+    def logprob(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Not offered.
+
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError(
+            f"{self.spec.model} at {self.spec.endpoint.url}: an endpoint gives no likelihood of a given text."
+            "\n  mend: let a local model judge."
+        )
+
+    @property
+    def note(self) -> str:
+        """For a progress bar: calls a second, errors, dollars so far."""
+        tally, seconds = self.tally, time.monotonic() - (self._began or time.monotonic())
+        speed = f"{tally.calls / seconds:.0f} calls/s" if seconds > 0 and tally.calls else ""
+        errors = tally.faults + tally.throttled
+        parts = [
+            speed,
+            f"{errors} errors" if errors else "",
+            f"{tally.failed} failed" if tally.failed else "",
+        ]
+        parts.append(f"${self.usd:.4f}" if self.spending is not None else "")
+        return ", ".join(part for part in parts if part)
+
+    # ----------------------------------------------------------------- asking
+    def asked(self, prompt: Prompt, decoding: Decoding, repeat: int) -> Asked:
+        """The prompt in the form that the service takes.
+
+        Raises:
+            UsageError: under a budget, nothing bounds the answer.
+        """
+        make = completion_body if self.spec.takes_prompt else chat_body
+        body = make(self.spec.model, prompt.messages, decoding, repeat=repeat, logprobs=self.spec.logprobs)
+        if self.spending is None:
+            return Asked(prompt, body, None)
+        tokens = self._bound(prompt.messages)
+        most = self.spending.most(tokens, decoding.max_new_tokens, batched=self.spec.batch)
+        return Asked(prompt, body, most)
+
+    def as_answer(
+        self, prompt: Prompt, reply: Reply, repeat: int, attempts: int, latency_ms: float
+    ) -> Answer:
+        """A reply as an answer. Where the service counts no tokens, they are counted here."""
+        return Answer(
+            row_id=prompt.row_id,
+            text=reply.text,
+            prompt_tokens=_or_counted(reply.prompt_tokens, prompt.messages),
+            completion_tokens=_or_counted(reply.completion_tokens, (Message("assistant", reply.text),)),
+            latency_ms=latency_ms,
+            finish=cast("Literal['stop', 'length', 'failed']", reply.finish),
+            failure=reply.failure,
+            cached_prompt_tokens=reply.cached_prompt_tokens,
+            attempts=attempts,
+            repeat=repeat,
+            logprob=reply.logprob,
+            batched=self.spec.batch,
+        )
+
+    def cost(self, asked: Asked, reply: Reply) -> float | None:
+        """What an answered call cost; its upper bound where the service counts no tokens."""
+        if self.spending is None or reply.prompt_tokens is None or reply.completion_tokens is None:
+            return asked.most_usd
+        return self.spending.cost(
+            reply.prompt_tokens,
+            reply.completion_tokens,
+            reply.cached_prompt_tokens,
+            batched=self.spec.batch,
+        )
+
+    def _called(self, prompts: Sequence[Prompt], decoding: Decoding, repeat: int) -> Iterator[Answer]:
+        spec = self.spec
+        policy = CallPolicy(spec.concurrency, attempts=spec.attempts, timeout_s=spec.timeout_s)
+        self._began = self._began or time.monotonic()
+        calls = Calls(self._session, policy, tally=self.tally)
+        asked = (self.asked(prompt, decoding, repeat) for prompt in prompts)
+        for result in calls.results(asked):
+            yield self._answer(result, repeat)
+
+    def _answer(self, result: Result[Asked, Reply], repeat: int) -> Answer:
+        prompt = result.request.prompt
+        if result.reply is None:
+            return Answer(
+                prompt.row_id,
+                "",
+                0,
+                0,
+                result.latency_ms,
+                "failed",
+                result.failure,
+                attempts=result.attempts,
+                repeat=repeat,
+            )
+        return self.as_answer(prompt, result.reply, repeat, result.attempts, result.latency_ms)
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Call[Asked, Reply]]:
+        async with self.spec.endpoint.async_client(self.spec.concurrency) as client:
+            yield partial(self._call, client)
+
+    async def _call(self, client: AsyncOpenAI, asked: Asked) -> Reply:
+        from httpx2 import Response
+        from openai import OpenAIError
+
+        completions = self.spec.takes_prompt
+        with self._paying(asked) as bill:
+            try:
+                response = await client.post(
+                    "/completions" if completions else "/chat/completions",
+                    body=asked.body,
+                    cast_to=Response,
+                    options={"security": {"bearer_auth": True}},
+                )
+            except OpenAIError as error:
+                raise failure_of(error, self.spec.endpoint.scrub, time.time) from None
+            reply = read_reply(response.content, completions=completions)
+            bill.usd = self.cost(asked, reply)
+        return reply
+
+    @contextmanager
+    def _paying(self, asked: Asked) -> Iterator[Bill]:
+        """Money for one call. A call whose bill is not known counts at the most that it may cost."""
+        bill = Bill()
+        if self.spending is None or asked.most_usd is None:
+            yield bill
+            return
+        reservation = self.spending.budget.reserve(asked.most_usd)
+        usd = asked.most_usd
+        try:
+            yield bill
+            usd = asked.most_usd if bill.usd is None else bill.usd
+        except CallFailed as failure:
+            usd = 0.0 if failure.unbilled else asked.most_usd
+            raise
+        finally:
+            reservation.settle(usd)
+            self.usd += usd
+
+
+def _or_counted(tokens: int | None, messages: Sequence[Message]) -> int:
+    if tokens is not None:
+        return tokens
+    (counted,) = hosted_counter(DEFAULT_ENCODING)([Row("", tuple(messages))])
+    return counted

@@ -1,0 +1,245 @@
+"""What is sent to an OpenAI-compatible service, and what comes back, checked before it is believed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, Field, ValidationError
+
+from harness.models.protocol import Decoding
+from harness.models.remote_calls import CallFailed
+from harness.records import Json, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from openai import APIStatusError, OpenAIError
+
+# They think before they answer, take max_completion_tokens in place of max_tokens, and no temperature
+_REASONING = re.compile(r"(ft:)?(o\d|gpt-5)")
+_SAME_FOR_ALL = (401, 403, 404)  # a wrong key, or a model that is not there
+_OVERLOADED = (429, 503, 529)
+_TRANSIENT = (408, 409)
+_SPENT = "insufficient_quota"  # a 429 that no waiting mends
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer as the service gave it. Token counts are None where it gives none."""
+
+    text: str
+    finish: str
+    failure: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cached_prompt_tokens: int
+    logprob: float | None
+
+
+# --------------------------------------------------------------------------- sending
+def chat_body(
+    model: str, messages: Sequence[Message], decoding: Decoding, *, repeat: int, logprobs: bool
+) -> dict[str, Json]:
+    """The body of ``POST /chat/completions``."""
+    body: dict[str, Json] = {"model": model, "messages": [_turn(message) for message in messages]}
+    if _REASONING.match(model):
+        return {**body, "max_completion_tokens": decoding.max_new_tokens}
+    body |= {"max_tokens": decoding.max_new_tokens, **_drawing(decoding, repeat)}
+    return {**body, "logprobs": True} if logprobs else body
+
+
+def completion_body(
+    model: str, messages: Sequence[Message], decoding: Decoding, *, repeat: int, logprobs: bool
+) -> dict[str, Json]:
+    """The body of ``POST /completions``: the turns' texts as one prompt."""
+    body: dict[str, Json] = {"model": model, "prompt": as_prompt(messages)}
+    body |= {"max_tokens": decoding.max_new_tokens, **_drawing(decoding, repeat)}
+    return {**body, "logprobs": 0} if logprobs else body
+
+
+def as_prompt(messages: Sequence[Message]) -> str:
+    """Turns as one text, for a model that takes no messages; a single user turn is its own text."""
+    return "\n\n".join(message.content for message in messages)
+
+
+def _turn(message: Message) -> dict[str, Json]:
+    turn: dict[str, Json] = {"role": message.role, "content": message.content}
+    return turn if message.name is None else {**turn, "name": message.name}
+
+
+def _drawing(decoding: Decoding, repeat: int) -> dict[str, Json]:
+    drawn: dict[str, Json] = {"temperature": decoding.temperature}
+    if decoding.temperature > 0:
+        drawn |= {"top_p": decoding.top_p, "seed": decoding.seed + repeat}
+    return drawn
+
+
+# --------------------------------------------------------------------------- receiving
+class _Details(BaseModel):
+    cached_tokens: int | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(default=0, ge=0)
+    prompt_tokens_details: _Details | None = None
+
+
+class _Token(BaseModel):
+    logprob: float
+
+
+class _ChatLogprobs(BaseModel):
+    content: list[_Token] | None = None
+
+
+class _Said(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _ChatChoice(BaseModel):
+    message: _Said
+    finish_reason: str | None = None
+    logprobs: _ChatLogprobs | None = None
+
+
+class _ChatBody(BaseModel):
+    choices: list[_ChatChoice] = Field(min_length=1)
+    usage: _Usage | None = None
+
+
+class _TextLogprobs(BaseModel):
+    token_logprobs: list[float | None] | None = None
+
+
+class _TextChoice(BaseModel):
+    text: str
+    finish_reason: str | None = None
+    logprobs: _TextLogprobs | None = None
+
+
+class _TextBody(BaseModel):
+    choices: list[_TextChoice] = Field(min_length=1)
+    usage: _Usage | None = None
+
+
+def read_reply(content: bytes, *, completions: bool) -> Reply:
+    """The answer in a response's body.
+
+    Raises:
+        CallFailed: the body is not what the interface promises.
+    """
+    try:
+        return _text_reply(content) if completions else _chat_reply(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the body"
+        raise CallFailed(f"malformed answer: {place}: {first['msg']}", retry=True, unbilled=False) from None
+
+
+def _chat_reply(content: bytes) -> Reply:
+    body = _ChatBody.model_validate_json(content)
+    choice = body.choices[0]
+    text, finish, failure = choice.message.content, choice.finish_reason or "", None
+    if text is None and choice.message.refusal is not None:
+        failure = f"refused: {choice.message.refusal}"
+    elif text is None and finish not in ("stop", "length", "content_filter"):
+        failure = f"no text in the answer (finish_reason {finish or 'missing'!r})"
+    logprobs = [token.logprob for token in (choice.logprobs and choice.logprobs.content) or ()]
+    return _reply(text or "", finish, failure, body.usage, logprobs)
+
+
+def _text_reply(content: bytes) -> Reply:
+    body = _TextBody.model_validate_json(content)
+    choice = body.choices[0]
+    given = (choice.logprobs and choice.logprobs.token_logprobs) or ()
+    logprobs = [logprob for logprob in given if logprob is not None]
+    return _reply(choice.text, choice.finish_reason or "", None, body.usage, logprobs)
+
+
+def _reply(
+    text: str, finish: str, failure: str | None, usage: _Usage | None, logprobs: Sequence[float]
+) -> Reply:
+    if finish == "content_filter":
+        failure = "withheld by the service's content filter"
+    return Reply(
+        text="" if failure else text,
+        finish="failed" if failure else "length" if finish == "length" else "stop",
+        failure=failure,
+        prompt_tokens=None if usage is None else usage.prompt_tokens,
+        completion_tokens=None if usage is None else usage.completion_tokens,
+        cached_prompt_tokens=_cached(usage),
+        logprob=sum(logprobs) / len(logprobs) if logprobs else None,
+    )
+
+
+def _cached(usage: _Usage | None) -> int:
+    details = None if usage is None else usage.prompt_tokens_details
+    return 0 if details is None else details.cached_tokens or 0
+
+
+# --------------------------------------------------------------------------- failing
+def failure_of(error: OpenAIError, scrub: Callable[[str], str], now: Callable[[], float]) -> CallFailed:
+    """What an error of the SDK means for the call, told without secrets.
+
+    Args:
+        error: from one call.
+        scrub: takes the key out of a text.
+        now: the time as seconds since 1970, for a ``Retry-After`` that is a date.
+    """
+    from openai import APIConnectionError, APIStatusError, APITimeoutError
+
+    if isinstance(error, APIStatusError):
+        return _refused(error, scrub, now)
+    if isinstance(error, APITimeoutError):
+        return CallFailed("timed out", retry=True, unbilled=False)
+    if isinstance(error, APIConnectionError):
+        cause = f": {scrub(str(error.__cause__))}" if error.__cause__ and str(error.__cause__) else ""
+        return CallFailed(f"no connection{cause}", retry=True, unbilled=False)
+    return CallFailed(scrub(f"{type(error).__name__}: {error}"), retry=False, unbilled=False)
+
+
+def _refused(error: APIStatusError, scrub: Callable[[str], str], now: Callable[[], float]) -> CallFailed:
+    status, headers = error.status_code, error.response.headers
+    after_s = retry_after_s(headers, now)
+    spent = _SPENT in (error.code, error.type)
+    throttled = not spent and (status == 429 or (status in _OVERLOADED and after_s is not None))
+    retry = not spent and (throttled or status in _TRANSIENT or status >= 500)
+    if headers.get("x-should-retry") in ("true", "false"):  # the SDK obeys it, too
+        retry = headers["x-should-retry"] == "true"
+    return CallFailed(
+        scrub(f"HTTP {status}: {_said(error)}"),
+        retry=retry,
+        throttled=throttled,
+        retry_after_s=after_s,
+        fatal=spent or status in _SAME_FOR_ALL,
+        unbilled=status < 500 or throttled,
+    )
+
+
+def _said(error: APIStatusError) -> str:
+    """The service's own message, code and parameter."""
+    body = error.body if isinstance(error.body, Mapping) else {}
+    message = " ".join(str(body.get("message") or error.message).split())[:300]
+    named = [f"{key} {value}" for key, value in (("code", error.code), ("param", error.param)) if value]
+    return f"{message} ({', '.join(named)})" if named else message
+
+
+def retry_after_s(headers: Mapping[str, str], now: Callable[[], float]) -> float | None:
+    """Seconds that the service asks to be left alone (RFC 9110 §10.2.3), or None where it does not say."""
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) / unit
+        except (KeyError, ValueError):
+            continue
+        return seconds if seconds >= 0 else None  # not of NaN either
+    try:
+        seconds = parsedate_to_datetime(headers["retry-after"]).timestamp() - now()
+    except (KeyError, TypeError, ValueError):
+        return None
+    return max(0.0, seconds)
