@@ -119,7 +119,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _no_path(request: Request, error: Exception) -> Response:
-    return await _refused(request, no_such_path(request.method, request.url.path))
+    assert isinstance(error, HTTPException)
+    if error.status_code in (404, 405):
+        return await _refused(request, no_such_path(request.method, request.url.path))
+    return await _refused(request, Refusal(error.status_code, str(error.detail)))
 
 
 async def _broken(request: Request, error: Exception) -> Response:

@@ -1,0 +1,23 @@
+"""A twin with a scripted backend, and the official SDK pointed at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from openai import OpenAI
+
+from harness.testing.twin import Faults, ScriptedBackend, running_twin, set_twin_faults
+
+
+@pytest.fixture(scope="module")
+def base_url() -> Iterator[str]:
+    with running_twin(backend=ScriptedBackend(), api_key="right-key-of-tests") as url:
+        yield url
+
+
+@pytest.fixture
+def client(base_url: str) -> Iterator[OpenAI]:
+    set_twin_faults(base_url, Faults())
+    with OpenAI(base_url=base_url, api_key="right-key-of-tests", max_retries=0) as sdk:
+        yield sdk

@@ -1,0 +1,134 @@
+"""The backend with a model behind it: its turns, its batches, and one job on the built-in model."""
+
+from __future__ import annotations
+
+import csv
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+from twin_client import lines, upload
+
+from harness.records import Message
+from harness.testing.twin import CHAT, Question, Reply, running_twin
+from harness.testing.twin.gathering import Gatherer
+from harness.testing.twin.turns import Turns
+
+
+def question(text: str, temperature: float = 0.0, max_tokens: int = 5) -> Question:
+    return Question("m", None, (Message("user", text),), max_tokens, temperature)
+
+
+class Recorded:
+    """Answers with the question, and keeps which questions came together."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.free = threading.Event()
+
+    def __call__(self, questions: Sequence[Question]) -> list[Reply]:
+        self.free.wait(10)
+        self.batches.append([q.last for q in questions])
+        if any(q.last == "bad" for q in questions):
+            raise ValueError("bad question")
+        return [Reply(q.last, 1, 1) for q in questions]
+
+
+def test_greedy_questions_that_wait_are_answered_together_and_drawn_ones_alone() -> None:
+    recorded = Recorded()
+    gatherer = Gatherer(recorded)
+    asked = [question("first"), *(question(f"q{k}") for k in range(5)), question("long", max_tokens=9)]
+    asked += [question(f"drawn{k}", temperature=1.0) for k in range(2)]
+    with ThreadPoolExecutor(len(asked)) as pool:
+        first = pool.submit(gatherer.ask, asked[0])
+        time.sleep(0.1)  # the thread holds the first while the others come
+        rest = [pool.submit(gatherer.ask, q) for q in asked[1:]]
+        time.sleep(0.1)
+        recorded.free.set()
+        assert [future.result(10).text for future in (first, *rest)] == [q.last for q in asked]
+    gatherer.close()
+    assert sorted(map(len, recorded.batches)) == [1, 1, 1, 1, 5]
+
+
+def test_a_question_that_fails_says_so_and_the_next_is_answered() -> None:
+    recorded = Recorded()
+    recorded.free.set()
+    gatherer = Gatherer(recorded)
+    with pytest.raises(ValueError, match="bad question"):
+        gatherer.ask(question("bad"))
+    assert gatherer.ask(question("good")).text == "good"
+    gatherer.close()
+
+
+def test_short_work_is_done_between_the_steps_of_long_work() -> None:
+    turns, done = Turns(), []
+
+    def long() -> None:
+        with turns.long():
+            for step in range(3):
+                time.sleep(0.05)
+                done.append(f"step {step}")
+                with turns.lend():
+                    pass
+
+    worker = threading.Thread(target=long)
+    worker.start()
+    time.sleep(0.02)
+    with turns.short():
+        done.append("short")
+    worker.join()
+    assert done == ["step 0", "short", "step 1", "step 2"]
+
+
+@pytest.mark.slow
+def test_a_job_really_trains_the_built_in_model_which_really_answers(tmp_path: Path) -> None:
+    names = ["red", "blue", "green", "black"] * 3
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"Which colour is box {k}?"},
+                {"role": "assistant", "content": f"Box {k} is {name}."},
+            ]
+        }
+        for k, name in enumerate(names)
+    ]
+    with running_twin(state=tmp_path) as url, OpenAI(base_url=url, api_key="any", timeout=300) as client:
+        job = client.fine_tuning.jobs.create(
+            model=CHAT,
+            training_file=upload(client, lines(rows)).id,
+            validation_file=upload(client, lines(rows[:2])).id,
+            seed=1,
+            method={
+                "type": "supervised",
+                "supervised": {"hyperparameters": {"n_epochs": 1, "batch_size": 2}},
+            },
+        )
+        while job.status not in ("succeeded", "failed"):
+            time.sleep(0.2)
+            job = client.fine_tuning.jobs.retrieve(job.id)
+        assert job.status == "succeeded", job.error
+        table = list(csv.DictReader(client.files.content(job.result_files[0]).text.splitlines()))
+        assert len(table) == 6
+        assert float(table[-1]["train_loss"]) < float(table[0]["train_loss"])
+        assert table[-1]["valid_loss"]
+        events = list(client.fine_tuning.jobs.list_events(job.id))
+        assert sum(event.type == "metrics" for event in events) == 6
+        answer = client.chat.completions.create(
+            model=job.fine_tuned_model or "",
+            messages=[{"role": "user", "content": "Which colour is box 3?"}],
+            temperature=0,
+            max_tokens=16,
+            logprobs=True,
+            top_logprobs=2,
+        )
+    said = answer.choices[0]
+    assert (said.message.content or "").startswith("Box ")
+    assert said.finish_reason == "stop"
+    assert said.logprobs is not None
+    tokens = said.logprobs.content or []
+    assert "".join(token.token for token in tokens) == said.message.content
+    assert all(token.logprob <= 0 and len(token.top_logprobs) == 2 for token in tokens)
