@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal, cast
 
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter
@@ -53,7 +53,6 @@ class OpenRemoteModel:
 
     def __post_init__(self) -> None:
         self.numerics = self.spec.numerics
-        self._bound = prompt_bound(self.spec.model)
 
     def answer(
         self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str], *, repeat: int = 0
@@ -125,7 +124,7 @@ class OpenRemoteModel:
         body = make(self.spec.model, prompt.messages, decoding, repeat=repeat, logprobs=self.spec.logprobs)
         if self.spending is None:
             return Asked(prompt, body, None)
-        tokens = self._bound(prompt.messages)
+        tokens = self._most_tokens(prompt.messages)
         most = self.spending.most(tokens, decoding.max_new_tokens, batched=self.spec.batch)
         return Asked(prompt, body, most)
 
@@ -136,8 +135,8 @@ class OpenRemoteModel:
         return Answer(
             row_id=prompt.row_id,
             text=reply.text,
-            prompt_tokens=_or_counted(reply.prompt_tokens, prompt.messages),
-            completion_tokens=_or_counted(reply.completion_tokens, (Message("assistant", reply.text),)),
+            prompt_tokens=self._or_counted(reply.prompt_tokens, prompt.messages),
+            completion_tokens=self._or_counted(reply.completion_tokens, (Message("assistant", reply.text),)),
             latency_ms=latency_ms,
             finish=cast("Literal['stop', 'length', 'failed']", reply.finish),
             failure=reply.failure,
@@ -227,9 +226,13 @@ class OpenRemoteModel:
             reservation.settle(usd)
             self.usd += usd
 
+    @cached_property
+    def _most_tokens(self) -> Callable[[Sequence[Message]], int]:
+        return prompt_bound(self.spec.model)
 
-def _or_counted(tokens: int | None, messages: Sequence[Message]) -> int:
-    if tokens is not None:
-        return tokens
-    (counted,) = hosted_counter(DEFAULT_ENCODING)([Row("", tuple(messages))])
-    return counted
+    @cached_property
+    def _count(self) -> Callable[[Sequence[Row]], list[int]]:
+        return hosted_counter(DEFAULT_ENCODING)  # reading an encoding takes 50 ms
+
+    def _or_counted(self, tokens: int | None, messages: Sequence[Message]) -> int:
+        return self._count([Row("", tuple(messages))])[0] if tokens is None else tokens

@@ -248,7 +248,7 @@ def test_the_next_run_asks_only_for_what_is_missing(service: Service) -> None:
 
 def test_cached_input_is_paid_at_its_price(service: Service) -> None:
     usage = {"prompt_tokens": 1000, "completion_tokens": 100, "prompt_tokens_details": {"cached_tokens": 800}}
-    service.reply = lambda body: said("a", **usage)  # type: ignore[arg-type]
+    service.reply = lambda body: said("a", **usage)
     ledger = Ledger()
     list(
         RemoteModel("gpt-4o-mini", base_url=service.base_url)
