@@ -49,6 +49,7 @@ class OpenRemoteModel:
     progress: Progress
     usd: float = 0.0
     tally: Tally = field(default_factory=Tally)
+    sleep: Callable[[float], None] = time.sleep  # between two looks at a batch
     _began: float | None = None
 
     def __post_init__(self) -> None:
