@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -38,7 +38,9 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
     """Options that may stand before the action or after it; after it they must not undo those before."""
     unset = argparse.SUPPRESS
     parser.add_argument("--base-url", default=unset, metavar="URL", help="the service; default: OpenAI's own")
-    parser.add_argument("--api-key-env", default=unset, metavar="NAME", help="the variable that holds its key")
+    parser.add_argument(
+        "--api-key-env", default=unset, metavar="NAME", help="the variable that holds its key"
+    )
     parser.add_argument("--profile", default=unset, help="openai, azure, nebius, compatible or twin")
     parser.add_argument("--json", action="store_true", default=unset, help="for programs")
 
@@ -57,24 +59,32 @@ def jobs(given: argparse.Namespace) -> int:
 
     base_url, key = getattr(given, "base_url", None), getattr(given, "api_key_env", None)
     profile = profile_of(getattr(given, "profile", None), Endpoint(base_url).url)
-    service = OpenAIService(Endpoint(base_url, key, profile.speaks))
-    as_json, pacing = getattr(given, "json", False), Pacing()
-    if given.action == "follow":
-        try:
-            return _follow(service, pacing, given.id, profile.poll_s, as_json)
-        except KeyboardInterrupt:
-            sys.stderr.write(f"the job {given.id} goes on at the service.\n")
-            return INTERRUPTED
-    if given.action in ("cancel", "resume"):
-        return _change(service, pacing, given.action, given.id, as_json)
-    return _list(service, pacing, as_json)
+    with OpenAIService(Endpoint(base_url, key, profile.speaks)) as service:
+        asked = _Asked(service, Pacing(), profile.poll_s, getattr(given, "json", False))
+        if given.action == "follow":
+            try:
+                return _follow(asked, given.id)
+            except KeyboardInterrupt:
+                sys.stderr.write(f"the job {given.id} goes on at the service.\n")
+                return INTERRUPTED
+        if given.action in ("cancel", "resume"):
+            return _change(asked, given.action, given.id)
+        return _list(asked)
 
 
-def _list(service: OpenAIService, pacing: Pacing, as_json: bool) -> int:
+@dataclass(frozen=True)
+class _Asked:
+    service: OpenAIService
+    pacing: Pacing
+    poll_s: float
+    as_json: bool
+
+
+def _list(asked: _Asked) -> int:
     from harness.candidates.hosted.requests import ListJobs, ask
 
-    found = sorted(_driven(ask(ListJobs()), service, pacing), key=lambda job: job.created, reverse=True)
-    if as_json:
+    found = sorted(_driven(ask(ListJobs()), asked), key=lambda job: job.created, reverse=True)
+    if asked.as_json:
         _print(json.dumps([asdict(job) for job in found], indent=1))
         return 0
     for job in found:
@@ -84,7 +94,7 @@ def _list(service: OpenAIService, pacing: Pacing, as_json: bool) -> int:
     return 0
 
 
-def _follow(service: OpenAIService, pacing: Pacing, id: str, poll_s: float, as_json: bool) -> int:
+def _follow(asked: _Asked, id: str) -> int:
     """Print events as they come, then checkpoints and how the job ended."""
     from harness.candidates.hosted.requests import (
         PAUSED,
@@ -97,16 +107,16 @@ def _follow(service: OpenAIService, pacing: Pacing, id: str, poll_s: float, as_j
 
     seen: set[str] = set()
     while True:
-        job = _driven(ask(GetJob(id)), service, pacing)
-        for event in _driven(ask(ListEvents(id)), service, pacing):
-            if event.id not in seen and not as_json:
+        job = _driven(ask(GetJob(id)), asked)
+        for event in _driven(ask(ListEvents(id)), asked):
+            if event.id not in seen and not asked.as_json:
                 _print(f"{_time(event.created)}  {event.message}")
             seen.add(event.id)
         if job.has_ended or job.status in PAUSED:
             break
-        pacing.sleep(poll_s)
-    checkpoints = _driven(ask(ListCheckpoints(id)), service, pacing) if job.status == SUCCEEDED else ()
-    if as_json:
+        asked.pacing.sleep(asked.poll_s)
+    checkpoints = _driven(ask(ListCheckpoints(id)), asked) if job.status == SUCCEEDED else ()
+    if asked.as_json:
         _print(json.dumps({**asdict(job), "checkpoints": [asdict(c) for c in checkpoints]}, indent=1))
     else:
         for checkpoint in sorted(checkpoints, key=lambda c: c.step):
@@ -117,20 +127,20 @@ def _follow(service: OpenAIService, pacing: Pacing, id: str, poll_s: float, as_j
     return 0 if job.status == SUCCEEDED else 1
 
 
-def _change(service: OpenAIService, pacing: Pacing, action: str, id: str, as_json: bool) -> int:
+def _change(asked: _Asked, action: str, id: str) -> int:
     from harness.candidates.hosted.requests import CancelJob, ResumeJob, ask
 
     change = CancelJob(id) if action == "cancel" else ResumeJob(id)
-    job = _driven(ask(change), service, pacing)
-    _print(json.dumps(asdict(job), indent=1) if as_json else _line(job))
+    job = _driven(ask(change), asked)
+    _print(json.dumps(asdict(job), indent=1) if asked.as_json else _line(job))
     return 0
 
 
-def _driven(steps: Steps[T], service: OpenAIService, pacing: Pacing) -> T:
+def _driven(steps: Steps[T], asked: _Asked) -> T:
     from harness.candidates.hosted.driver import drive
     from harness.models.progress import SilentBar
 
-    return drive(steps, service, SilentBar(), pacing)
+    return drive(steps, asked.service, SilentBar(), asked.pacing)
 
 
 def _line(job: Job) -> str:

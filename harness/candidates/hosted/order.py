@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.candidates.hosted.spec import OpenAITuning
 from harness.data.convert import to_json, to_prompt_completion
@@ -16,7 +16,6 @@ from harness.records import Json, Row
 RECIPE = 1
 FINGERPRINT_KEY = "harness_fingerprint"
 NAME_DIGITS = 32  # of the SHA-256 in a file's name
-SUFFIX_DIGITS = 12  # of the fingerprint in a suffix, where jobs carry no metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +60,13 @@ class Order:
             body["hyperparameters"] = dict(self.hyperparameters)
         if profile.seed:
             body["seed"] = self.seed
-        if self.sent_suffix:
-            body["suffix"] = self.sent_suffix
+        if self.suffix:
+            body["suffix"] = self.suffix
         if profile.metadata:
             body["metadata"] = {**self.metadata, FINGERPRINT_KEY: self.fingerprint}
         if self.wandb is not None and profile.wandb:
             body["integrations"] = [{"type": "wandb", "wandb": dict(self.wandb)}]
         return body
-
-    @property
-    def sent_suffix(self) -> str | None:
-        """The user's suffix; where jobs carry no metadata, with the fingerprint's first digits after it."""
-        if self.profile.metadata:
-            return self.suffix
-        digits = self.fingerprint[:SUFFIX_DIGITS]
-        return f"{self.suffix}-{digits}" if self.suffix else digits
 
 
 def make_order(
@@ -83,7 +74,9 @@ def make_order(
 ) -> Order:
     """The job of a candidate on these rows.
 
-    Rows are written without their ids and metadata: the service has no use for them.
+    Rows are written without their ids and metadata: the service has no use for them. A file is named after
+    its content, and sent once; where jobs carry no metadata the training file is named after the job, which
+    is then found by it.
 
     Raises:
         DataError: a row that the model's format cannot hold.
@@ -112,7 +105,7 @@ def make_order(
     )
     return Order(
         base=spec.base,
-        training=training,
+        training=training if profile.metadata else replace(training, name=_file_name(name)),
         validation=validation,
         hyperparameters=hyperparameters,
         seed=seed,
@@ -135,5 +128,9 @@ def upload(rows: Sequence[Row], completions: bool) -> Upload:
         json.dumps(write(row, metadata=False), ensure_ascii=False, separators=(",", ":")) for row in rows
     ]
     content = "".join(f"{line}\n" for line in lines).encode("utf-8")
-    name = f"harness-{bytes_digest(content)[:NAME_DIGITS]}.jsonl"
+    name = _file_name(bytes_digest(content))
     return Upload(name, content, tuple(row.where or row.id for row in rows))
+
+
+def _file_name(digest: str) -> str:
+    return f"harness-{digest[:NAME_DIGITS]}.jsonl"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -39,7 +40,7 @@ NOTED_RISE = 1.02  # a validation loss this much above its minimum is told
 class Outside:
     """What a hosted training needs of the world: the service, the time, and how to wait."""
 
-    service: Callable[[Endpoint], Service] = OpenAIService
+    service: Callable[[Endpoint], AbstractContextManager[Service]] = OpenAIService
     today: Callable[[], date] = field(default=lambda: datetime.now(UTC).date())
     pacing: Pacing = field(default_factory=Pacing)
 
@@ -192,8 +193,9 @@ def _tuned_at_service(
     endpoint = candidate.remote(candidate.base).endpoint
     steps = tune(made.order, outside.today(), candidate.patience_hours * 3600)
     rows = len(made.rows.own)
-    with workshop.progress.task(f"tuning {candidate.base} on {rows} rows at the service", unit="step") as bar:
-        tuned = drive(steps, outside.service(endpoint), bar, outside.pacing, job_flags(candidate))
+    name = f"tuning {candidate.base} on {rows} rows at the service"
+    with outside.service(endpoint) as service, workshop.progress.task(name, unit="step") as bar:
+        tuned = drive(steps, service, bar, outside.pacing, job_flags(candidate))
     Kept.of(tuned, endpoint.url).write(folder)
     return training_record(candidate, made, tuned, endpoint.url)
 

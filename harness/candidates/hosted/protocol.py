@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar
 
 from harness.candidates.hosted import failures
 from harness.candidates.hosted.lifetimes import earliest, lifetime, require_tunable
-from harness.candidates.hosted.order import FINGERPRINT_KEY, SUFFIX_DIGITS, Order, Upload
+from harness.candidates.hosted.order import FINGERPRINT_KEY, Order, Upload
 from harness.candidates.hosted.requests import (
     PAUSED,
     RUNNING,
@@ -46,7 +46,7 @@ from harness.errors import HostedTrainingError
 T = TypeVar("T")
 Steps: TypeAlias = Generator[AnyRequest, object, T]
 
-TRIES = 3  # of an upload or a creation whose outcome was unknown; each looks first for what the last one did
+TRIES = 5  # of an upload or a creation whose outcome was unknown; each looks first for what the last one did
 SETTLE_S = 2.0  # before looking: what was just made may not be listed yet
 FILE_NOT_READY = frozenset({"pending", "running", "notRunning", "uploading", "importing", "processing"})
 FILE_BAD = frozenset({"error", "failed", "deleted", "deleting"})
@@ -101,43 +101,22 @@ def tune(order: Order, today: date, patience_s: float) -> Steps[Tuned]:
 
 # --------------------------------------------------------------------------- found again
 def _find_job(order: Order) -> Steps[tuple[Job | None, tuple[Job, ...]]]:
-    """The living job of this content (one that has succeeded first), and all there are."""
+    """The living job of this content (one that has succeeded first), and all there are.
+
+    Where jobs carry no metadata, the training file is named after the job, and tells it.
+    """
     if order.profile.metadata:
         mark = {FINGERPRINT_KEY: order.fingerprint}
         listed = yield from ask(ListJobs(mark))
         mine = [job for job in listed if job.metadata.get(FINGERPRINT_KEY) == order.fingerprint]
     else:
         files = yield from ask(ListFiles())
-        listed = yield from ask(ListJobs()) if any(_is_same(f, order.training) for f in files) else _none()
-        mine = [job for job in listed if _is_marked(order, job, files)]
+        sent = {file.id for file in files if _is_same(file, order.training)}
+        listed = (yield from ask(ListJobs())) if sent else ()
+        mine = [job for job in listed if job.training_file in sent]
     mine.sort(key=lambda job: (job.created, job.id))
     alive = sorted((job for job in mine if job.is_alive), key=lambda job: job.status != SUCCEEDED)
     return (alive[0] if alive else None), tuple(mine)
-
-
-def _none() -> Steps[tuple[Job, ...]]:
-    yield from ()
-    return ()
-
-
-def _is_marked(order: Order, job: Job, files: Sequence[RemoteFile]) -> bool:
-    """Whether a job without metadata is of this content: by its suffix, else by files and settings."""
-    mark = order.fingerprint[:SUFFIX_DIGITS]
-    if job.suffix is not None or job.tuned_model is not None:
-        if mark in (job.suffix or "") or mark in (job.tuned_model or ""):
-            return True
-        if job.suffix is not None:
-            return False
-    training = {f.id for f in files if _is_same(f, order.training)}
-    validation = {f.id for f in files if order.validation and _is_same(f, order.validation)}
-    if job.training_file not in training:
-        return False
-    if job.validation_file not in validation if order.validation else job.validation_file:
-        return False
-    asked = order.hyperparameters.items()
-    echoed = all(job.hyperparameters.get(name, value) == value for name, value in asked)
-    same_seed = not order.profile.seed or job.seed in (None, order.seed)
-    return job.model.startswith(order.base) and echoed and same_seed
 
 
 def _is_same(file: RemoteFile, sent: Upload) -> bool:
@@ -175,12 +154,14 @@ def _begin(order: Order) -> Steps[Job]:
     training = yield from _file(order, order.training)
     validation = (yield from _file(order, order.validation)) if order.validation else None
     problem = ""
-    for attempt in range(TRIES):
+    for attempt in range(TRIES + 1):
         if attempt:
             yield from ask(Sleep(SETTLE_S))
             found, _ = yield from _find_job(order)
             if found is not None:
                 return found
+        if attempt == TRIES:
+            break
         try:
             job = yield from ask(CreateJob(order.body(training.id, validation.id if validation else None)))
         except Unsure as error:
@@ -196,13 +177,15 @@ def _begin(order: Order) -> Steps[Job]:
 def _file(order: Order, sent: Upload) -> Steps[RemoteFile]:
     """The file at the service: the one that is there, or sent now; ready to be used."""
     problem = ""
-    for attempt in range(TRIES):
+    for attempt in range(TRIES + 1):
         if attempt:
             yield from ask(Sleep(SETTLE_S))
         files = yield from ask(ListFiles())
         same = sorted((f for f in files if _is_same(f, sent)), key=lambda f: (f.created, f.id))
         if same:
             return (yield from _ready(order, sent, same[0]))
+        if attempt == TRIES:
+            break
         try:
             file = yield from ask(UploadFile(sent.name, sent.content))
         except Unsure as error:

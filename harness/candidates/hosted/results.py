@@ -7,12 +7,12 @@ base64. What cannot be read is left out: it never becomes a number.
 from __future__ import annotations
 
 import base64
-import binascii
 import csv
 import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from harness.candidates.hosted.requests import Checkpoint, Event
@@ -79,8 +79,12 @@ def parse_results(content: bytes) -> tuple[Metrics, ...]:
         return ()
     delimiter = max(",;\t", key=lines[0].count)
     rows = csv.DictReader(io.StringIO("\n".join(lines)), delimiter=delimiter)
-    found = (metrics_of({_plain(k): v for k, v in row.items() if k is not None}) for row in rows)
-    return merged(item for item in found if item is not None)
+    found: list[Metrics] = []
+    with suppress(csv.Error):  # what stands before a broken line is kept
+        for row in rows:
+            item = metrics_of({_plain(name): cell for name, cell in row.items() if name is not None})
+            found += [item] if item else []
+    return merged(found)
 
 
 def metrics_of(values: Mapping[str, Json]) -> Metrics | None:
@@ -96,11 +100,17 @@ def metrics_of(values: Mapping[str, Json]) -> Metrics | None:
 
 
 def metrics_of_event(event: Event) -> Metrics | None:
-    """The metrics that an event carries as data, or says in words: ``Step 10/90: training loss=0.52``."""
-    found = metrics_of(event.data)
-    if found is not None:
-        return found
-    said = _SAID.search(event.message)
+    """The metrics that an event carries as data or says in words (``Step 10/90: training loss=0.52``).
+
+    Words are rounded: the data come first.
+    """
+    told = [item for item in (_in_words(event.message), metrics_of(event.data)) if item is not None]
+    found = merged(told)
+    return found[-1] if found else None
+
+
+def _in_words(message: str) -> Metrics | None:
+    said = _SAID.search(message)
     if said is None:
         return None
     numbers = {
@@ -189,6 +199,6 @@ def _decoded(content: bytes) -> str:
     if packed and not set(",;\t") & set(text):
         try:
             return base64.b64decode(packed, validate=True).decode("utf-8").lstrip("\ufeff")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # neither base64 nor text in it
             return text
     return text

@@ -84,6 +84,12 @@ class OpenAIService:
         self._endpoint = endpoint
         self._client: OpenAI = endpoint.client()
 
+    def __enter__(self) -> OpenAIService:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._client.close()
+
     def reply(self, request: AnyRequest) -> object:
         """See ``Service``."""
         changes = isinstance(request, UploadFile | CreateJob)

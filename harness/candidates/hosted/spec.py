@@ -162,7 +162,7 @@ class OpenAITuning(Candidate):
         rate = self.learning_rate_multiplier
         if isinstance(rate, float | int) and (profile.learning_rate == "absolute") != (rate < RATE_BELOW):
             raise UsageError(_wrong_rate(who, rate, profile))
-        longest = profile.suffix_characters - (0 if profile.metadata else 13)
+        longest = profile.suffix_characters
         if self.suffix is not None and len(self.suffix) > longest:
             raise UsageError(f"{who}: the suffix has {len(self.suffix)} characters; use at most {longest}.")
         for name, value, can in (
