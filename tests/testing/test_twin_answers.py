@@ -78,13 +78,11 @@ def test_a_schema_is_kept_to(client: OpenAI) -> None:
         "required": ["reason", "score", "label", "tags"],
         "additionalProperties": False,
     }
-    answer = client.chat.completions.create(
+    wanted = {"name": "judgment", "strict": True, "schema": schema}
+    answer = client.chat.completions.create(  # type: ignore[call-overload]
         model=CHAT,
-        messages=HELLO,  # type: ignore[arg-type]
-        response_format={
-            "type": "json_schema",
-            "json_schema": {"name": "judgment", "strict": True, "schema": schema},  # type: ignore[typeddict-item]
-        },
+        messages=HELLO,
+        response_format={"type": "json_schema", "json_schema": wanted},
     )
     found = json.loads(answer.choices[0].message.content or "")
     assert found["reason"] == "one two three four"

@@ -137,9 +137,9 @@ def test_a_running_job_can_be_cancelled_and_stays_so(client: OpenAI, base_url: s
 
 
 def test_a_job_can_be_paused_and_goes_on_where_it_was(client: OpenAI, base_url: str, stalled: str) -> None:
-    assert client.fine_tuning.jobs.pause(stalled).status == "paused"
+    assert str(client.fine_tuning.jobs.pause(stalled).status) == "paused"
     set_twin_faults(base_url, Faults())
-    assert client.fine_tuning.jobs.retrieve(stalled).status == "paused"
+    assert str(client.fine_tuning.jobs.retrieve(stalled).status) == "paused"
     assert client.fine_tuning.jobs.resume(stalled).status == "queued"
     assert waited(client, stalled).status == "succeeded"
 

@@ -84,6 +84,17 @@ def test_short_work_is_done_between_the_steps_of_long_work() -> None:
     assert done == ["step 0", "short", "step 1", "step 2"]
 
 
+def ask(client: OpenAI, temperature: float, seed: int) -> str:
+    answer = client.chat.completions.create(
+        model=CHAT,
+        messages=[{"role": "user", "content": "Tell me about rivers."}],
+        temperature=temperature,
+        seed=seed,
+        max_tokens=12,
+    )
+    return answer.choices[0].message.content or ""
+
+
 @pytest.mark.slow
 def test_a_job_really_trains_the_built_in_model_which_really_answers(tmp_path: Path) -> None:
     names = ["red", "blue", "green", "black"] * 3
@@ -125,6 +136,11 @@ def test_a_job_really_trains_the_built_in_model_which_really_answers(tmp_path: P
             logprobs=True,
             top_logprobs=2,
         )
+        with ThreadPoolExecutor(4) as pool:
+            drawn = list(pool.map(lambda seed: ask(client, 1.0, seed), (3, 3, 4)))
+            greedy = list(pool.map(lambda seed: ask(client, 0.0, seed), (3, 3, 4)))
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert greedy[0] == greedy[1] == greedy[2] != ""
     said = answer.choices[0]
     assert (said.message.content or "").startswith("Box ")
     assert said.finish_reason == "stop"

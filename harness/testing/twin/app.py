@@ -6,7 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
@@ -20,6 +20,7 @@ from harness.records import Json
 from harness.testing.twin.catalogue import CREATED, TwinModel
 from harness.testing.twin.faults import FaultyDoor, parse_faults
 from harness.testing.twin.job_requests import job_of
+from harness.testing.twin.pages import page
 from harness.testing.twin.parameters import Body
 from harness.testing.twin.records import Batch, Checkpoint, Event, Job, StoredFile, TunedModel
 from harness.testing.twin.refusals import (
@@ -29,7 +30,6 @@ from harness.testing.twin.refusals import (
     not_json,
     server_error,
     wrong_key,
-    wrong_type,
 )
 from harness.testing.twin.service import Service
 from harness.testing.twin.store import new_id
@@ -38,19 +38,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
-MOST_A_PAGE = 100
 MOST_REPLIES_AT_ONCE = 256
-
-
-class Shown(Protocol):
-    """Whatever stands in a list."""
-
-    @property
-    def id(self) -> str:
-        """What ``after`` names."""
-
-    def shown(self) -> dict[str, Json]:
-        """As the service gives it."""
 
 
 def faulty_app(service: Service) -> ASGIApp:
@@ -153,7 +141,7 @@ class _Endpoints:
             found = [file for file in found if file.purpose == purpose]
         if request.query_params.get("order") == "asc":
             found.reverse()
-        return _page(request, found, default=10_000, most=10_000)
+        return page(request, found, default=10_000, most=10_000)
 
     async def file(self, request: Request) -> Response:
         return JSONResponse(self._service.files.get(_id(request)).shown())
@@ -182,7 +170,7 @@ class _Endpoints:
         if request.query_params.get("metadata") == "null":
             found = [job for job in found if not job.metadata]
         found = [job for job in found if wanted.items() <= dict(job.metadata or {}).items()]
-        return _page(request, found, default=20)
+        return page(request, found, default=20)
 
     async def job(self, request: Request) -> Response:
         return JSONResponse(self._service.jobs.get(_id(request)).shown())
@@ -198,11 +186,11 @@ class _Endpoints:
 
     async def events(self, request: Request) -> Response:
         job = self._service.jobs.get(_id(request))
-        return _page(request, self._service.store.newest_first(Event, job.id), default=20)
+        return page(request, self._service.store.newest_first(Event, job.id), default=20)
 
     async def checkpoints(self, request: Request) -> Response:
         job = self._service.jobs.get(_id(request))
-        return _page(request, self._service.store.newest_first(Checkpoint, job.id), default=10)
+        return page(request, self._service.store.newest_first(Checkpoint, job.id), default=10)
 
     # ------------------------------------------------------------------ models and answers
     async def chat(self, request: Request) -> Response:
@@ -239,7 +227,7 @@ class _Endpoints:
         return JSONResponse(self._service.batches.create(await _body(request)).shown())
 
     async def batches(self, request: Request) -> Response:
-        return _page(request, self._service.store.newest_first(Batch), default=20)
+        return page(request, self._service.store.newest_first(Batch), default=20)
 
     async def batch(self, request: Request) -> Response:
         return JSONResponse(self._service.batches.get(_id(request)).shown())
@@ -285,33 +273,3 @@ def _model(model: TwinModel, created: int, owner: str) -> dict[str, Json]:
         "owned_by": owner,
         "shutdown_date": model.shutdown.isoformat() if model.shutdown else None,
     }
-
-
-def _page(request: Request, found: Sequence[Shown], default: int, most: int = MOST_A_PAGE) -> Response:
-    """The part of a list that ``after`` and ``limit`` ask for."""
-    given = request.query_params.get("limit", str(default))
-    if not given.lstrip("-").isdecimal():
-        raise wrong_type("limit", "an integer", "a string")
-    limit = int(given)
-    if limit < 1:
-        message = (
-            f"Invalid 'limit': integer below minimum value. Expected a value >= 1, but got {limit} instead."
-        )
-        raise Refusal(400, message, "limit", "integer_below_min_value")
-    after = request.query_params.get("after")
-    start = 0
-    if after is not None:
-        places = [k for k, item in enumerate(found) if item.id == after]
-        if not places:
-            raise Refusal(404, f"No object found with id '{after}'.", "after")
-        start = places[0] + 1
-    data = [item.shown() for item in found[start : start + min(limit, most)]]
-    return JSONResponse(
-        {
-            "object": "list",
-            "data": data,
-            "has_more": start + len(data) < len(found),
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-        }
-    )

@@ -67,8 +67,12 @@ class Catalogue:
         self._today = today
 
     def listed(self) -> tuple[TwinModel, ...]:
-        """Those that are not retired."""
-        return tuple(model for model in self._models.values() if not self._is_retired(model))
+        """Those that are not retired; an alias lives as long as its snapshot."""
+        dated = (
+            replace(model, shutdown=self._models[model.alias_of].shutdown) if model.alias_of else model
+            for model in self._models.values()
+        )
+        return tuple(model for model in dated if not self._is_retired(model))
 
     def find(self, name: str) -> TwinModel:
         """The model of that name; an alias gives its snapshot.

@@ -7,75 +7,33 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.records import Json, Message, Row
+from harness.testing.twin.answer_requests import (
+    CHAT,
+    COMPLETION,
+    MOST_COMPLETION_LOGPROBS,
+    MOST_TOP_LOGPROBS,
+    max_tokens_of,
+    messages_of,
+    require_supported,
+    stops_of,
+)
 from harness.testing.twin.backend import Backend, Question, Reply, Token
 from harness.testing.twin.catalogue import Catalogue, TwinModel
 from harness.testing.twin.parameters import (
     Body,
-    array,
     boolean,
     decimal,
     integer,
     kind_of,
-    listed,
     metadata,
     require_known,
     required,
     required_text,
-    text,
 )
 from harness.testing.twin.records import TunedModel
-from harness.testing.twin.refusals import Refusal, invalid_value, missing_parameter, unsupported, wrong_type
+from harness.testing.twin.refusals import Refusal, wrong_type
 from harness.testing.twin.schemas import filled, schema_of
 from harness.testing.twin.store import Store, new_id
-
-UNASKED_MAX_TOKENS = 512  # a small model may never stop; a real service would let it run to its limit
-MOST_STOPS, MOST_TOP_LOGPROBS, MOST_COMPLETION_LOGPROBS = 4, 20, 5
-ROLES = ("system", "assistant", "user", "function", "tool", "developer")
-SAMPLING = ("temperature", "top_p", "n", "stop", "seed", "max_tokens", "user")
-PENALTIES = ("frequency_penalty", "presence_penalty")
-CHAT = (
-    *SAMPLING,
-    *PENALTIES,
-    "model",
-    "messages",
-    "max_completion_tokens",
-    "logprobs",
-    "top_logprobs",
-    "metadata",
-    "store",
-    "stream",
-    "stream_options",
-    "response_format",
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-    "functions",
-    "function_call",
-    "logit_bias",
-    "service_tier",
-    "safety_identifier",
-    "prompt_cache_key",
-    "reasoning_effort",
-    "verbosity",
-    "modalities",
-    "audio",
-    "prediction",
-)
-# what the service has and the twin's models have not
-UNSUPPORTED = ("stream", "tools", "functions", "audio", "prediction", "reasoning_effort", "logit_bias")
-COMPLETION = (
-    *SAMPLING,
-    *PENALTIES,
-    "model",
-    "prompt",
-    "logprobs",
-    "best_of",
-    "echo",
-    "suffix",
-    "stream",
-    "stream_options",
-    "logit_bias",
-)
 
 
 class Completions:
@@ -125,18 +83,18 @@ class Completions:
                 " mean to use v1/completions?"
             )
             raise Refusal(404, message, "model")
-        _require_supported(body)
+        require_supported(body)
         metadata(body)
-        messages = _messages(body)
+        messages = messages_of(body)
         top = integer(body, "top_logprobs", 0, MOST_TOP_LOGPROBS)
         if top is not None and not boolean(body, "logprobs"):
             message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
             raise Refusal(400, message, "top_logprobs")
         schema = schema_of(body)
-        most = _max_tokens(body, model, ("max_completion_tokens", "max_tokens"))
+        most = max_tokens_of(body, model, ("max_completion_tokens", "max_tokens"))
         question = self._question(body, model, tuned, messages, most)
         question = replace(question, top_logprobs=(top or 0) if boolean(body, "logprobs") else None)
-        reply = stopped(self._backend.reply(question), _stops(body))
+        reply = stopped(self._backend.reply(question), stops_of(body))
         if schema is not None:
             reply = replace(reply, text=filled(schema, reply.text), finish="stop", tokens=None)
         return self._shown("chatcmpl-", "chat.completion", model, reply, _chat_choice(reply))
@@ -155,15 +113,15 @@ class Completions:
                 " v1/chat/completions?"
             )
             raise Refusal(404, message, "model")
-        _require_supported(body)
+        require_supported(body)
         prompt = required(body, "prompt")
         if not isinstance(prompt, str):
             raise wrong_type("prompt", "a string", kind_of(prompt))
-        most = _max_tokens(body, model, ("max_tokens",))
+        most = max_tokens_of(body, model, ("max_tokens",))
         question = self._question(body, model, tuned, (Message("user", prompt),), most)
         top = integer(body, "logprobs", 0, MOST_COMPLETION_LOGPROBS)
         question = replace(question, completions=True, top_logprobs=top)
-        reply = stopped(self._backend.reply(question), _stops(body))
+        reply = stopped(self._backend.reply(question), stops_of(body))
         choice: dict[str, Json] = {
             "index": 0,
             "text": reply.text,
@@ -239,96 +197,6 @@ def stopped(reply: Reply, stops: Sequence[str]) -> Reply:
         finish="stop",
         tokens=None if reply.tokens is None else tuple(tokens),
     )
-
-
-def _require_supported(body: Body) -> None:
-    for name in UNSUPPORTED:
-        if body.get(name):
-            raise unsupported(name, "a value other than the default")
-    n = integer(body, "n", 1, 128)
-    if n not in (None, 1) or integer(body, "best_of", 1, 20) not in (None, 1):
-        raise unsupported("n", f"{n}")
-    for name in PENALTIES:
-        decimal(body, name, -2.0, 2.0)
-
-
-def _messages(body: Body) -> tuple[Message, ...]:
-    required(body, "messages")
-    given = array(body, "messages")
-    if not given:
-        message = (
-            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array"
-            " instead."
-        )
-        raise Refusal(400, message, "messages", "empty_array")
-    return tuple(_message(item, f"messages[{k}]") for k, item in enumerate(given))
-
-
-def _message(item: Json, at: str) -> Message:
-    if not isinstance(item, dict):
-        raise wrong_type(at, "an object", kind_of(item))
-    role = item.get("role")
-    if role is None:
-        raise missing_parameter(f"{at}.role")
-    if role not in ROLES:
-        raise invalid_value(f"{at}.role", str(role), listed(ROLES))
-    content = item.get("content")
-    if content is None and role != "assistant":
-        raise Refusal(400, "Invalid value for 'content': expected a string, got null.", f"{at}.content")
-    return Message(str(role), _content(content, f"{at}.content"))
-
-
-def _content(content: Json, at: str) -> str:
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise wrong_type(at, "one of a string or array of objects", kind_of(content))
-    parts = []
-    for k, part in enumerate(content):
-        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            raise Refusal(400, "Invalid content part: only text is supported by this model.", f"{at}[{k}]")
-        parts.append(str(part["text"]))
-    return "".join(parts)
-
-
-def _max_tokens(body: Body, model: TwinModel, names: tuple[str, ...]) -> int:
-    given = [name for name in names if body.get(name) is not None]
-    if len(given) > 1:
-        raise Refusal(
-            400,
-            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
-            "max_tokens",
-            "invalid_parameter_combination",
-        )
-    if not given:
-        return UNASKED_MAX_TOKENS
-    most = integer(body, given[0], 1, 2**63)
-    assert most is not None
-    if most > model.max_output_tokens:
-        message = (
-            f"{given[0]} is too large: {most}. This model supports at most {model.max_output_tokens}"
-            f" completion tokens, whereas you provided {most}."
-        )
-        raise Refusal(400, message, given[0], "invalid_value")
-    return most
-
-
-def _stops(body: Body) -> tuple[str, ...]:
-    given = body.get("stop")
-    if isinstance(given, list):
-        stops = tuple(str(item) for item in given)
-    else:
-        one = text(body, "stop")
-        stops = () if one is None else (one,)
-    if len(stops) > MOST_STOPS:
-        message = (
-            f"Invalid 'stop': array too long. Expected an array with maximum length {MOST_STOPS}, but got an"
-            f" array with length {len(stops)} instead."
-        )
-        raise Refusal(400, message, "stop", "array_above_max_length")
-    return stops
 
 
 def _chat_choice(reply: Reply) -> dict[str, Json]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import shutil
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,37 +9,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from harness.data.hosted import service_epochs
 from harness.records import Json, Row
 from harness.testing.twin.backend import Backend, Order, Step, Trained
 from harness.testing.twin.catalogue import Catalogue
+from harness.testing.twin.checkpoints import Checkpoints
 from harness.testing.twin.faults import Faults
 from harness.testing.twin.files import Files
+from harness.testing.twin.job_results import (
+    as_job_error,
+    decided,
+    metrics,
+    results_file,
+    sentence,
+    tuned_name,
+)
 from harness.testing.twin.records import (
     ENDED,
-    Checkpoint,
     Event,
-    Hyperparameters,
     Job,
     JobError,
     JobStatus,
-    TunedModel,
 )
 from harness.testing.twin.refusals import Refusal, no_such_job
 from harness.testing.twin.store import Store, new_id
 from harness.testing.twin.training_rows import BadFile, training_rows
 
-AUTO_BATCH_ROWS = 8
-AUTO_LEARNING_RATE_MULTIPLIER = 1.0
-KEPT_CHECKPOINTS = 3  # the service keeps those of the last three epochs
 LOOK_S = 0.02
-RESULT_COLUMNS = (
-    "step",
-    "train_loss",
-    "train_accuracy",
-    "valid_loss",
-    "valid_mean_token_accuracy",
-)
 
 
 class _Stopped(Exception):  # noqa: N818 - the job is taken up again when the server comes back
@@ -82,6 +74,7 @@ class Jobs:
     ) -> None:
         self._store, self._files, self._backend, self._catalogue = store, files, backend, catalogue
         self._weights, self._faults, self._clock = weights, faults, clock
+        self._checkpoints = Checkpoints(store, weights, clock)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="twin-files")
         self._training = ThreadPoolExecutor(1, thread_name_prefix="twin-training")
         self._stopping = threading.Event()
@@ -154,7 +147,7 @@ class Jobs:
         try:
             self._rows(self.get(job_id))
         except BadFile as error:
-            self._end(job_id, "failed", _as_job_error(error))
+            self._end(job_id, "failed", as_job_error(error))
             return
         except Exception as error:  # noqa: BLE001 - the job fails with it, and the server goes on
             self._end(job_id, "failed", JobError("server_error", f"{type(error).__name__}: {error}"))
@@ -236,9 +229,11 @@ class Jobs:
 
     def _watch(self, job_id: str, step: Step) -> None:
         """After each step: tell it, keep its checkpoint, and wait or stop where that is asked."""
-        self._say(job_id, _sentence(step), data=_data(step), name=f"ftevent-{job_id[6:]}-{step.number}")
+        self._say(job_id, sentence(step), data=metrics(step), name=f"ftevent-{job_id[6:]}-{step.number}")
         if step.weights and step.number < step.total:
-            self._keep(job_id, step)
+            self._checkpoints.keep(self.get(job_id), step)
+            told = f"Checkpoint created at step {step.number}"
+            self._say(job_id, told, name=f"ftevent-{job_id[6:]}-c{step.number}")
         if self._faults().job_fails_at_step == step.number:
             raise _Failed
         self._go_on(job_id, step.number)
@@ -260,42 +255,13 @@ class Jobs:
                 self._stopping.wait(LOOK_S)
         raise _Stopped
 
-    def _keep(self, job_id: str, step: Step) -> None:
-        """A checkpoint that can be asked; only the last few are kept."""
-        job = self.get(job_id)
-        name = f"{tuned_name(job)}:ckpt-step-{step.number}"
-        self._add_checkpoint(job_id, step, name)
-        self._say(
-            job_id, f"Checkpoint created at step {step.number}", name=f"ftevent-{job_id[6:]}-c{step.number}"
-        )
-        others = [c for c in self._store.newest_first(Checkpoint, job_id) if c.step <= step.number]
-        for old in others[KEPT_CHECKPOINTS - 1 :]:  # the end is one too
-            self._store.delete(Checkpoint, old.id)
-            self._store.delete(TunedModel, old.model)
-            shutil.rmtree(self._weights / job_id / f"step-{old.step}", ignore_errors=True)
-
-    def _add_checkpoint(self, job_id: str, step: Step, name: str) -> None:
-        job, now = self.get(job_id), int(self._clock())
-        self._store.put(TunedModel(name, now, job.model, f"{job_id}/{step.weights}"))
-        metrics = {
-            "step": step.number,
-            "train_loss": step.train_loss,
-            "train_mean_token_accuracy": step.train_accuracy,
-            "valid_loss": step.dev_loss,
-            "valid_mean_token_accuracy": step.dev_accuracy,
-            "full_valid_loss": step.dev_loss,
-            "full_valid_mean_token_accuracy": step.dev_accuracy,
-        }
-        identity = f"ftckpt_{job_id[6:]}{step.number}"
-        self._store.put(Checkpoint(identity, job_id, now, step.number, name, metrics), job_id)
-
     def _succeed(self, job_id: str, trained: Trained, tokens: int) -> None:
         job = self.get(job_id)
         if job.status in ENDED:
             return
         name, last = tuned_name(job), trained.steps[-1]
-        self._add_checkpoint(job_id, replace(last, weights=trained.weights), name)
-        results = self._files.add("step_metrics.csv", "fine-tune-results", _results(trained), made=True)
+        self._checkpoints.add(job, replace(last, weights=trained.weights), name)
+        results = self._files.add("step_metrics.csv", "fine-tune-results", results_file(trained), made=True)
         self._say(job_id, f"New fine-tuned model created: {name}")
         ended = self._end(
             job_id,
@@ -352,62 +318,5 @@ class Jobs:
         self._store.put(event, job_id)
 
 
-def tuned_name(job: Job) -> str:
-    """The name under which a job's model answers."""
-    return f"ft:{job.model}:twin:{(job.suffix or '').lower()}:{job.id[-8:]}"
-
-
-def decided(asked: Hyperparameters, rows: int) -> Hyperparameters:
-    """Hyperparameters with every "auto" decided.
-
-    Epochs as OpenAI's cookbook has them; 8 rows a batch, or all where there are fewer; the learning rate
-    of this package's own trainer.
-    """
-    epochs = service_epochs(rows) if asked.n_epochs == "auto" else asked.n_epochs
-    batch = min(AUTO_BATCH_ROWS, rows) if asked.batch_size == "auto" else asked.batch_size
-    rate = asked.learning_rate_multiplier
-    return Hyperparameters(epochs, batch, AUTO_LEARNING_RATE_MULTIPLIER if rate == "auto" else rate)
-
-
 def _left(status: JobStatus) -> JobStatus:
     return "paused" if status == "paused" else "queued"
-
-
-def _as_job_error(error: BadFile) -> JobError:
-    if error.code == "invalid_file":
-        code = f"invalid_{error.which}_file"
-        message = f"The job failed due to an invalid {error.which} file. {error.message}"
-        return JobError(code, message, f"{error.which}_file")
-    return JobError(error.code, f"{error.which.capitalize()} file {error.message}", f"{error.which}_file")
-
-
-def _sentence(step: Step) -> str:
-    told = f"Step {step.number}/{step.total}: training loss={step.train_loss:.2f}"
-    if step.dev_loss is None:
-        return told
-    return f"{told}, validation loss={step.dev_loss:.2f}, full validation loss={step.dev_loss:.2f}"
-
-
-def _data(step: Step) -> dict[str, Json]:
-    data: dict[str, Json] = {
-        "step": step.number,
-        "total_steps": step.total,
-        "train_loss": step.train_loss,
-        "train_mean_token_accuracy": step.train_accuracy,
-    }
-    if step.dev_loss is not None:
-        data["valid_loss"] = data["full_valid_loss"] = step.dev_loss
-        data["valid_mean_token_accuracy"] = step.dev_accuracy
-        data["full_valid_mean_token_accuracy"] = step.dev_accuracy
-    return data
-
-
-def _results(trained: Trained) -> bytes:
-    """The results file: one line a step; what was not measured is left empty."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(RESULT_COLUMNS)
-    for s in trained.steps:
-        measured = (s.train_loss, s.train_accuracy, s.dev_loss, s.dev_accuracy)
-        table.writerow([s.number, *("" if value is None else round(value, 5) for value in measured)])
-    return text.getvalue().encode()
