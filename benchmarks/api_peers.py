@@ -1,4 +1,4 @@
-"""The same calls through other evaluation tools: ``python -m benchmarks.api_peers [--rows N] [--env FOLDER]``.
+"""The same calls through other tools: ``python -m benchmarks.api_peers [--rows N] [--env FOLDER]``.
 
 It makes an environment of its own (they would not share one with this package), installs each tool there with
 its newest release, and times it against the stub of ``api_stub``: one call a row, 64 at once, each answer

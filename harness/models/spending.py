@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from harness.data.hosted import hosted_counter, hosted_model
-from harness.decision.prices import batch_price, call_usd, most_usd
+from harness.decision.prices import PriceKey, batch_price, call_usd, most_usd, price_of
+from harness.errors import UnknownName
 from harness.records import Message, Price, Row
 
 # A service may count what is not in the messages: a template's own system text, special tokens
@@ -28,6 +29,10 @@ class Reservation(Protocol):
 
 class Budget(Protocol):
     """Where money is set aside before anything is sent."""
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether there is a most that may be spent."""
 
     def reserve(self, upper_usd: float) -> Reservation:
         """Set ``upper_usd`` aside.
@@ -67,6 +72,35 @@ class Spending:
 
     def _paid(self, batched: bool) -> Price:
         return batch_price(self.price) if batched else self.price
+
+
+def spending_on(
+    model: str,
+    budget: Budget | None,
+    prices: Mapping[PriceKey, Price] | None = None,
+    where: str = "economics.toml",
+) -> Spending | None:
+    """What calls of a model are paid from; None where nothing is to be counted.
+
+    Without a cap a model without a price is no error: many a server bills nobody.
+
+    Args:
+        model: its name; that of a fine-tune (``ft:…``) is priced as one.
+        budget: the run's; None: there is none.
+        prices: the project's own, which come first.
+        where: the file that they stand in.
+
+    Raises:
+        UnknownName: there is a cap and no price; says what to add to which file.
+    """
+    if budget is None:
+        return None
+    try:
+        return Spending(model, price_of(model, model.startswith("ft:"), prices, where), budget)
+    except UnknownName:
+        if budget.is_capped:
+            raise
+        return None
 
 
 def prompt_bound(model: str) -> Callable[[Sequence[Message]], int]:

@@ -17,10 +17,10 @@ from stub_service import DROP, GARBAGE, Body, Script, Service, asked, error, sai
 from harness.data.fingerprints import fingerprint
 from harness.data.hosted import hosted_counter, hosted_model
 from harness.decision.prices import price_of
-from harness.errors import BudgetReached, ModelError, UsageError
+from harness.errors import BudgetReached, ModelError, UnknownName, UsageError
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
-from harness.models.spending import Spending, prompt_bound
+from harness.models.spending import Spending, prompt_bound, spending_on
 from harness.records import Answer, Message, Row
 from harness.run.ledger import Ledger
 from harness.store.answers import AnswerStore
@@ -207,7 +207,7 @@ def test_in_a_fault_run_every_row_ends_and_few_calls_are_made(service: Service) 
     """5% 429, 2% 500, 1% dropped, 1% garbage; benchmarks/api_calls.py has 2,000 rows and the bar of 1.15."""
     rng = random.Random(5)
     slow = error(429, headers={"retry-after-ms": "20"})
-    kinds: list[Response | str | None] = [slow] * 5 + [error(500)] * 2 + [DROP, GARBAGE] + [None] * 91
+    kinds: list[Response | str | None] = [*[slow] * 5, *[error(500)] * 2, DROP, GARBAGE, *[None] * 91]
     service.script = lambda body, number: rng.choice(kinds)
     got = answers(service, prompts(400), concurrency=64)
     assert set(got) == {f"r{k}" for k in range(400)}
@@ -247,8 +247,10 @@ def test_the_next_run_asks_only_for_what_is_missing(service: Service) -> None:
 
 
 def test_cached_input_is_paid_at_its_price(service: Service) -> None:
-    usage = {"prompt_tokens": 1000, "completion_tokens": 100, "prompt_tokens_details": {"cached_tokens": 800}}
-    service.reply = lambda body: said("a", **usage)
+    cached = {"cached_tokens": 800}
+    service.reply = lambda body: said(
+        "a", prompt_tokens=1000, completion_tokens=100, prompt_tokens_details=cached
+    )
     ledger = Ledger()
     list(
         RemoteModel("gpt-4o-mini", base_url=service.base_url)
@@ -350,3 +352,13 @@ def test_the_bar_is_told_speed_errors_and_dollars(service: Service) -> None:
     assert "calls/s" in model.note
     assert "3 errors" in model.note
     assert "$0.00" in model.note
+
+
+def test_without_a_price_a_run_with_a_cap_is_refused_and_one_without_is_not() -> None:
+    with pytest.raises(UnknownName, match=r"qwen3-4b.*suites/economics.toml"):
+        spending_on("qwen3-4b", Ledger(1.0), where="suites/economics.toml")
+    assert spending_on("qwen3-4b", Ledger()) is None
+    assert spending_on("gpt-4o", None) is None
+    tuned = spending_on("ft:gpt-4o-mini-2024-07-18:team::id", Ledger(1.0))
+    assert tuned is not None
+    assert tuned.price.output_usd_per_mtok == 1.20

@@ -72,8 +72,8 @@ def test_the_same_content_asked_again_finds_its_batch(twin: str) -> None:
 def test_killed_anywhere_and_started_again_one_upload_and_one_batch_are_paid(twin: str, seed: int) -> None:
     """Killed before, in and after every request to the service; answers that got lost count, too."""
     rng = random.Random(seed)
-    shares = {"lost": 0.2, "dropped": 0.1, "rate_limited": 0.1, "server_error": 0.1}
-    set_twin_faults(twin, Faults(seed=seed, retry_after_s=0.01, **shares))
+    faults = Faults(lost=0.2, dropped=0.1, rate_limited=0.1, retry_after_s=0.01, server_error=0.1, seed=seed)
+    set_twin_faults(twin, faults)
     got: list[Answer] = []
     for _ in range(60):
         model = opened(twin)
