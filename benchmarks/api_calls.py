@@ -34,11 +34,12 @@ def measure(options: Options) -> list[Result]:
     rows = 200 if options.smoke else ROWS
     with stub(DELAY_S) as address:
         both = [
-            (_side("bare", address, rows), _side("harness", address, rows)) for _ in range(options.rounds)
+            (one_side("bare", address, rows), one_side("harness", address, rows))
+            for _ in range(options.rounds)
         ]
-        longer = _side("harness", address, 5 * rows)
+        longer = one_side("harness", address, 5 * rows)
     with stub(DELAY_S, faults=True) as address:
-        faulty = _side("harness", address, rows)
+        faulty = one_side("harness", address, rows)
         calls = int(urllib.request.urlopen(address).read())
     bare, ours = (statistics.median(side["seconds"] for side in sides) for sides in zip(*both, strict=True))
     ratios = [our["seconds"] / its["seconds"] for its, our in both]
@@ -79,7 +80,8 @@ def measure(options: Options) -> list[Result]:
     ]
 
 
-def _side(side: str, address: str, rows: int) -> dict[str, float]:
+def one_side(side: str, address: str, rows: int) -> dict[str, float]:
+    """Seconds and counts of ``side``, measured in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.api_calls", side, address, str(rows)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return cast("dict[str, float]", json.loads(done.stdout.splitlines()[-1]))

@@ -2,8 +2,10 @@
 
 It makes an environment of its own (they would not share one with this package), installs each tool there with
 its newest release, and times it against the stub of ``api_stub``: one call a row, 64 at once, each answer
-compared with its reference. The bare SDK is timed before them, in the same environment. Not part of
-``python -m benchmarks``, because it fetches some hundred MB. Times are printed and not kept.
+compared with its reference. The bare SDK is timed before them, in the same environment, and the harness,
+which stores and scores every answer, in its own. deepeval runs a metric that does nothing but the call; its
+own judging metrics take longer. Not part of ``python -m benchmarks``, because it fetches some hundred MB.
+Times are printed and not kept; a row counts where its answer was found to be right.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import tempfile
 import venv
 from pathlib import Path
 
-from benchmarks.api_calls import DELAY_S, ROWS
+from benchmarks.api_calls import DELAY_S, ROWS, one_side
 from benchmarks.api_stub import stub
 
 COMMON = """
@@ -53,7 +55,7 @@ async def task(text): return await ask(client, text)
 dataset = Dataset(name="stub", cases=cases, evaluators=[EqualsExpected()])
 began = time.perf_counter()
 report = dataset.evaluate_sync(task, max_concurrency=at_once, progress=False)
-done = len(report.cases)
+done = sum(all(check.value for check in case.assertions.values()) for case in report.cases)
 """
 
 INSPECT_AI = """
@@ -68,7 +70,7 @@ task = Task(dataset=samples, solver=generate(), scorer=exact())
 began = time.perf_counter()
 (log,) = evaluate(task, model="openai/stub", model_base_url=address, model_args={"responses_api": False},
                   max_connections=at_once, max_samples=at_once, display="none", log_dir=tempfile.mkdtemp())
-done = len(log.samples or [])
+done = sum(sample.scores["exact"].value == "C" for sample in log.samples or [])
 """
 
 DEEPEVAL = """
@@ -97,7 +99,7 @@ result = evaluate(cases, [Asked()],
                   async_config=AsyncConfig(run_async=True, max_concurrent=at_once, throttle_value=0),
                   display_config=DisplayConfig(show_indicator=False, print_results=False),
                   cache_config=CacheConfig(write_cache=False, use_cache=False))
-done = len(result.test_results)
+done = sum(one.success for one in result.test_results)
 """
 
 TOLD = """
@@ -122,9 +124,13 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, stub(DELAY_S) as address:
         python = environment(given.env or Path(folder) / "env")
+        ours = one_side("harness", address, given.rows)
+        print(f"harness: {ours['seconds']:.1f} s for {ours['answered']:,} of {given.rows:,} rows", flush=True)
         for name in given.only or PEERS:
             package, script = PEERS[name]
-            subprocess.run([python, "-m", "pip", "install", "--quiet", package], check=True)
+            subprocess.run(
+                [python, "-m", "pip", "install", "--quiet", "--no-warn-script-location", package], check=True
+            )
             print(f"{name}: {timed(python, script, address, given.rows, Path(folder))}", flush=True)
 
 
