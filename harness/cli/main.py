@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.cli.twin import add_twin
 from harness.cli.jobs import add_jobs
+from harness.cli.twin import add_twin
 from harness.errors import HarnessError, UsageError
 
 COLUMNS_HELP = "which columns hold what: user=COL,assistant=COL | prompt=COL,completion=COL | messages=COL"

@@ -34,6 +34,7 @@ from harness.candidates.hosted.requests import (
     ListJobs,
     Offering,
     Refused,
+    SetMoneyAside,
     Unsure,
     UploadFile,
 )
@@ -53,7 +54,8 @@ def test_the_generator_alone_asks_for_one_thing_after_another() -> None:
     assert isinstance(listing, ListJobs)
     assert listing.metadata == {FINGERPRINT_KEY: order_of().fingerprint}
     assert isinstance(steps.send(()), GetModel)
-    assert isinstance(steps.send(Offering(BASE)), ListFiles)
+    assert isinstance(steps.send(Offering(BASE)), SetMoneyAside)
+    assert isinstance(steps.send(None), ListFiles)
     sent = steps.send(())
     assert isinstance(sent, UploadFile)
     assert sent.content == order_of().training.content

@@ -7,6 +7,9 @@ protocol  the steps from files to a tuned model: a generator without I/O
 driver    carries the steps out: the client, the clock, sleep, retries
 results   losses and accuracies out of events and results files
 failures  a service's refusals as errors with the user's own file and line
+money     what a job may cost, set aside before it is begun
+kept      what is remembered of a finished job
+service   the official client as the protocol sees it
 lifetimes when models stop being tuned and stop answering
 prepare   from the candidate to a model that can be asked
 """

@@ -15,6 +15,7 @@ from harness.candidates.hosted.requests import (
     Job,
     Note,
     Refused,
+    SetMoneyAside,
     Show,
     Sleep,
     Unsure,
@@ -52,7 +53,14 @@ class JobGoesOn(KeyboardInterrupt):
     """Ctrl-C while a job is under way at a service. It goes on there, and the next run finds it."""
 
 
-def drive(steps: Steps[T], service: Service, bar: Bar, pacing: Pacing, flags: str = "") -> T:
+def drive(
+    steps: Steps[T],
+    service: Service,
+    bar: Bar,
+    pacing: Pacing,
+    flags: str = "",
+    set_money_aside: Callable[[], None] = lambda: None,
+) -> T:
     """Run the protocol to its end.
 
     Args:
@@ -62,12 +70,13 @@ def drive(steps: Steps[T], service: Service, bar: Bar, pacing: Pacing, flags: st
         pacing: the clock.
         flags: what must follow ``harness jobs …`` for it to speak to the same service, such as
             ``--base-url=…``; for messages.
+        set_money_aside: called before a job is begun; what it raises ends it all.
 
     Raises:
         HostedTrainingError: what the service refused, or that it cannot be reached.
         JobGoesOn: Ctrl-C.
     """
-    driven = _Driven(service, bar, pacing)
+    driven = _Driven(service, bar, pacing, set_money_aside)
     try:
         return _run(steps, driven)
     except Refused as no:
@@ -111,8 +120,11 @@ def _run(steps: Steps[T], driven: _Driven) -> T:
 class _Driven:
     """One protocol under way, and the job that it is about."""
 
-    def __init__(self, service: Service, bar: Bar, pacing: Pacing) -> None:
+    def __init__(
+        self, service: Service, bar: Bar, pacing: Pacing, set_money_aside: Callable[[], None]
+    ) -> None:
         self._service, self._bar, self._pacing = service, bar, pacing
+        self._set_money_aside = set_money_aside
         self.job: str | None = None
         self._ended = False
         self._is_beginning = False
@@ -129,6 +141,9 @@ class _Driven:
                 return None
             case Show(done, total, note):
                 self._bar.at(done, total, note)
+                return None
+            case SetMoneyAside():
+                self._set_money_aside()
                 return None
             case Note(text, job):
                 self._bar.at(0, None, text)

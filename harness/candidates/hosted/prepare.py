@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -13,9 +12,10 @@ from harness.candidates.finetune import TrainingRows
 from harness.candidates.hosted.driver import Pacing, drive
 from harness.candidates.hosted.kept import Kept, chosen_model, read_kept
 from harness.candidates.hosted.lifetimes import ending_notes, lifetime, require_tunable
+from harness.candidates.hosted.money import Purse, training_tokens
 from harness.candidates.hosted.order import Order, make_order
-from harness.candidates.hosted.protocol import Tuned, tune
-from harness.candidates.hosted.results import Metrics, training_points
+from harness.candidates.hosted.protocol import tune
+from harness.candidates.hosted.record import training_record
 from harness.candidates.hosted.service import OpenAIService, Service
 from harness.candidates.hosted.spec import OpenAITuning
 from harness.candidates.prepare import (
@@ -26,23 +26,31 @@ from harness.candidates.prepare import (
     require_ready,
     training_rows,
 )
-from harness.data.fingerprints import fingerprint, rows_fingerprint
-from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, service_epochs
+from harness.data.fingerprints import fingerprint
+from harness.data.hosted import hosted_counter, hosted_model
 from harness.data.rows import require_supervised
 from harness.errors import DataError, HostedTrainingError, UsageError
 from harness.models.endpoint import Endpoint
+from harness.models.spending import Spending
 from harness.records import Row, Training
-
-NOTED_RISE = 1.02  # a validation loss this much above its minimum is told
 
 
 @dataclass(frozen=True)
 class Outside:
-    """What a hosted training needs of the world: the service, the time, and how to wait."""
+    """What a hosted training needs of the world.
+
+    Args:
+        service: the way to the service.
+        today: the day.
+        pacing: how to wait.
+        spending: the tuned model's price and the budget that ``"training"`` or ``"answers"`` are paid from;
+            None: nothing is counted.
+    """
 
     service: Callable[[Endpoint], AbstractContextManager[Service]] = OpenAIService
     today: Callable[[], date] = field(default=lambda: datetime.now(UTC).date())
     pacing: Pacing = field(default_factory=Pacing)
+    spending: Callable[[OpenAITuning, str], Spending | None] = field(default=lambda candidate, purpose: None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,7 @@ def prepare_hosted(
         model_digest=fingerprint({"hosted": remote.endpoint.url, "base": candidate.base}),
         identity=fingerprint(identity),
         numerics=remote.numerics,
-        load=lambda: remote.open(progress=workshop.progress),
+        load=lambda: remote.open(outside.spending(candidate, "answers"), workshop.progress),
         ask=asked_as_trained,
         training=replace(training, subset=made.rows.drawn),
     )
@@ -194,85 +202,17 @@ def _tuned_at_service(
     steps = tune(made.order, outside.today(), candidate.patience_hours * 3600)
     rows = len(made.rows.own)
     name = f"tuning {candidate.base} on {rows} rows at the service"
+    bill = training_tokens(candidate, made.order, (*made.rows.own, *made.rows.replay))
+    purse = Purse(outside.spending(candidate, "training"), bill, candidate.base)
     with outside.service(endpoint) as service, workshop.progress.task(name, unit="step") as bar:
-        tuned = drive(steps, service, bar, outside.pacing, job_flags(candidate))
+        try:
+            tuned = drive(steps, service, bar, outside.pacing, job_flags(candidate), purse.open)
+        except BaseException as error:
+            purse.leave(is_begun=not isinstance(error, HostedTrainingError) or error.job is not None)
+            raise
+    purse.settle(tuned.job.trained_tokens)
     Kept.of(tuned, endpoint.url).write(folder)
-    return training_record(candidate, made, tuned, endpoint.url)
-
-
-def training_record(candidate: OpenAITuning, made: HostedRows, tuned: Tuned, url: str) -> Training:
-    """How the model came to be, as far as the service tells.
-
-    ``tokens`` are the billed tokens (``trained_tokens``) of one epoch; where the service does not bill by
-    tokens they are counted here, as ``supervised_tokens`` always are. ``seconds`` include the queue.
-    """
-    from importlib.metadata import version
-
-    job, rows = tuned.job, (*made.rows.own, *made.rows.replay)
-    epochs = _epochs(candidate, tuned, len(rows))
-    known = hosted_model(candidate.base)
-    encoding = known.encoding if known else DEFAULT_ENCODING
-    tokens = job.trained_tokens
-    a_epoch = round(tokens / epochs) if tokens else sum(hosted_counter(encoding)(rows))
-    seconds = float(max(0, job.finished - job.created)) if job.finished else 0.0
-    counted = "billed by the service" if tokens else f"counted with {encoding}"
-    return Training(
-        fingerprint=made.artifact,
-        rows=len(made.rows.own),
-        replay_rows=len(made.rows.replay),
-        epochs=epochs,
-        steps=_steps(tuned, len(rows), epochs),
-        tokens=a_epoch,
-        supervised_tokens=_supervised(rows, encoding),
-        seconds=seconds,
-        tokens_per_second=a_epoch * epochs / seconds if seconds else 0.0,
-        points=training_points(tuned.metrics, epochs),
-        overfitting=_rise(tuned.metrics),
-        device=f"hosted: {job.id} at {url}",
-        numerics=f"the service's own; tokens {counted}, queue included in the time",
-        row_ids=tuple(row.id for row in made.rows.own),
-        versions={"openai": version("openai")},
-        row_digest=rows_fingerprint(made.rows.own),
-    )
-
-
-def _epochs(candidate: OpenAITuning, tuned: Tuned, rows: int) -> float:
-    said = tuned.job.hyperparameters.get("n_epochs")
-    if isinstance(said, int | float) and not isinstance(said, bool) and said > 0:
-        return float(said)
-    return float(service_epochs(rows)) if candidate.epochs == "auto" else float(candidate.epochs)
-
-
-def _steps(tuned: Tuned, rows: int, epochs: float) -> int:
-    seen = [item.step for item in tuned.metrics] + [item.total or 0 for item in tuned.metrics]
-    seen += [checkpoint.step for checkpoint in tuned.checkpoints]
-    if seen:
-        return max(seen)
-    batch = tuned.job.hyperparameters.get("batch_size")
-    return math.ceil(rows / batch) * round(epochs) if isinstance(batch, int) and batch > 0 else 0
-
-
-def _supervised(rows: Sequence[Row], encoding: str) -> int:
-    import bpe_openai
-
-    encode = bpe_openai.get_encoding(encoding).encode_ordinary
-    return sum(
-        len(encode(m.content)) for row in rows for m in row.messages if m.role == "assistant" and m.weight
-    )
-
-
-def _rise(metrics: Sequence[Metrics]) -> str | None:
-    """A sentence where the loss over all validation rows ended above its minimum."""
-    whole = [(item.full_loss, item.step) for item in metrics if item.full_loss is not None]
-    if len(whole) < 2:
-        return None
-    (least, step), (last, _) = min(whole), whole[-1]
-    if last <= least * NOTED_RISE:
-        return None
-    return (
-        f"validation loss ended at {last:.3f}, above its minimum {least:.3f} at step {step} (without a"
-        " standard error): train for fewer epochs, or use checkpoint='best'"
-    )
+    return training_record(candidate, made.rows, made.artifact, tuned, endpoint.url)
 
 
 def _answers_to(candidate: OpenAITuning, kept: Kept, size: int | None, seed: int) -> str:

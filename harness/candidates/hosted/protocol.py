@@ -34,6 +34,7 @@ from harness.candidates.hosted.requests import (
     Refused,
     RemoteFile,
     Request,
+    SetMoneyAside,
     Show,
     Sleep,
     Unsure,
@@ -151,6 +152,7 @@ def _shutdown_date(model: str) -> Steps[str | None]:
 # --------------------------------------------------------------------------- begun
 def _begin(order: Order) -> Steps[Job]:
     """Send what is not there yet, and begin the job, looking for it again wherever that was unsure."""
+    yield from ask(SetMoneyAside())
     training = yield from _file(order, order.training)
     validation = (yield from _file(order, order.validation)) if order.validation else None
     problem = ""

@@ -170,6 +170,11 @@ class ListJobs(Request[tuple[Job, ...]]):
 
 
 @dataclass(frozen=True)
+class SetMoneyAside(Request[None]):
+    """A job is about to be begun: see that it can be paid."""
+
+
+@dataclass(frozen=True)
 class CreateJob(Request[Job]):
     """Begin a job: this is what costs money. Not repeated by the driver: it may have begun."""
 
