@@ -106,12 +106,14 @@ def _follow(asked: _Asked, id: str) -> int:
     )
 
     seen: set[str] = set()
+    last: str | None = None
     while True:
         job = _driven(ask(GetJob(id)), asked)
-        for event in _driven(ask(ListEvents(id)), asked):
+        for event in _driven(ask(ListEvents(id, last)), asked):
             if event.id not in seen and not asked.as_json:
                 _print(f"{_time(event.created)}  {event.message}")
             seen.add(event.id)
+            last = event.id
         if job.has_ended or job.status in PAUSED:
             break
         asked.pacing.sleep(asked.poll_s)

@@ -34,6 +34,7 @@ from harness.candidates.hosted.requests import (
     ListJobs,
     Offering,
     Refused,
+    RemoteFile,
     SetMoneyAside,
     Unsure,
     UploadFile,
@@ -146,6 +147,23 @@ def test_the_request_is_what_the_provider_takes() -> None:
 def test_ids_and_metadata_of_rows_are_not_sent() -> None:
     given = tuple(replace(row, metadata={"customer": "C-1", "id": row.id}) for row in rows(12))
     assert b"C-1" not in make_order(SPEC, given, (), 0, TWIN).training.content
+
+
+def test_a_file_of_the_same_name_with_other_bytes_is_not_taken_for_it() -> None:
+    service, order = FakeService(), order_of()
+    service.files["other"] = RemoteFile("other", order.training.name, 5, "fine-tune", "processed")
+    assert tuned(order, service).job.training_file != "other"
+
+
+def test_a_service_that_ignores_the_metadata_filter_gives_no_other_job_away() -> None:
+    service = FakeService()
+    first = tuned(order_of(), service).job
+
+    def reply(request: AnyRequest) -> object:
+        return tuple(service.jobs.values()) if isinstance(request, ListJobs) else service.reply(request)
+
+    other = drive(tune(order_of(seed=1), TODAY, HOUR_S), _Service(reply), SilentBar(), NO_WAITING)
+    assert other.job.id != first.id
 
 
 # --------------------------------------------------------------------------- what goes wrong

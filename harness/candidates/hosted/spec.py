@@ -137,7 +137,8 @@ class OpenAITuning(Candidate):
 
     def own_baseline(self) -> Candidate:
         """See ``Candidate``: the base at the same service, with the full prompt."""
-        return Prompted(model=self.remote(self.base), decoding=self.decoding)
+        model = self.remote(self.base)
+        return Prompted(model=model, decoding=self.decoding)  # type: ignore[arg-type]  # Prompted says str
 
     def rehearsed(self, base_url: str) -> OpenAITuning:
         """The same at a local twin of the service: no key, no money, no deployment."""
