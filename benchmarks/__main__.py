@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from benchmarks import decide_report, generation, leakage, training, validation
+from benchmarks import decide_report, decision_quality, generation, leakage, training, validation
 from benchmarks.results import Options, Result, keep, show, this_setting
 
 # the quick ones first
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "leakage": leakage.measure,
     "validation": validation.measure,
     "decide_report": decide_report.measure,
+    "decision_quality": decision_quality.measure,
     "generation": generation.measure,
     "training": training.measure,
 }
