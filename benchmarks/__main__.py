@@ -13,7 +13,15 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from benchmarks import api_calls, decide_report, generation, leakage, training, validation
+from benchmarks import (
+    api_calls,
+    decide_report,
+    decision_quality,
+    generation,
+    leakage,
+    training,
+    validation,
+)
 from benchmarks.results import Options, Result, keep, show, this_setting
 
 # the quick ones first
@@ -22,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "validation": validation.measure,
     "decide_report": decide_report.measure,
     "api_calls": api_calls.measure,
+    "decision_quality": decision_quality.measure,
     "generation": generation.measure,
     "training": training.measure,
 }

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 Json: TypeAlias = object  # whatever json.loads gives; narrowed where it is used
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 # --------------------------------------------------------------------------- rows and answers
@@ -111,22 +111,33 @@ class Kind(StrEnum):
 
     BINARY = "binary"  # 0 or 1
     GRADED = "graded"  # anywhere in [0, 1]
+    PREFERENCE = "preference"  # 0, 0.5 or 1: the candidate loses, ties or wins against the baseline
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The worth of one answer, in [0, 1], with its reason; ``value`` is None when it failed."""
+    """The worth of one answer, in [0, 1], with its reason; ``value`` is None when it failed.
+
+    Without a value and without a failure the answer was not judged, since the judging stopped early.
+    """
 
     value: float | None
     reason: str = ""
     failure: str | None = None
+
+    @property
+    def was_judged(self) -> bool:
+        """Whether it was tried at all."""
+        return self.value is not None or self.failure is not None
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreVector:
     """One score over the rows of one suite, in the suite's order. All tuples have one length.
 
-    ``groups`` holds each row's cluster (None: the row stands alone).
+    ``groups`` holds each row's cluster (None: the row stands alone). Of a candidate trained with several
+    seeds, ``by_seed`` holds each row's values, one a seed, and ``values`` their means. ``rows`` says which
+    part of the suite this is (``language=es``; empty: all of it).
     """
 
     subject: str
@@ -137,6 +148,8 @@ class ScoreVector:
     groups: tuple[str | None, ...]
     reasons: tuple[str, ...] = ()
     advisory: bool = False
+    by_seed: tuple[tuple[float | None, ...], ...] = ()
+    rows: str = ""
 
 
 # --------------------------------------------------------------------------- what scores mean
@@ -179,13 +192,18 @@ class Comparison:
     bound: float
     alpha: float
     outcome: Outcome
-    method: str  # "Tango", "paired t", "cluster-robust t", "Wilson", "one-sample t", "none"
+    method: str  # "Tango", "paired t and Hall", "cluster-robust t and Tango", "Wilson", ..., "none"
     reason: str  # one sentence: why this outcome
-    discordant: int | None = None  # rows that differ, for binary scores
+    discordant: int | None = None  # rows that differ, for binary scores; without ties, for preferences
     clusters: int | None = None
     failures: int = 0  # rows left out because one side has no value
     rows_needed: int | None = None  # to decide at 80% power if the observed difference is the true one
     p_one_sided: float | None = None
+    rows: str = ""  # the slice compared (``language=es``); empty: all rows
+    seed_differences: tuple[float, ...] = ()  # of a candidate trained with several seeds, one each
+    seed_sd: float | None = None  # between seeds, the rows' noise taken out
+    seed_share: float | None = None  # of the variance of the difference that is due to seeds
+    effect_size: float | None = None  # the difference over the standard deviation of one row's (d_z)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +218,7 @@ class Gate:
     test: str  # the test's id without the candidate
     candidate: str
     size: int | None
-    seed: int | None
+    seeds: tuple[int, ...]
     role: Role
     state: Literal["gated", "measured", "advisory", "missing"]
     comparison: Comparison | None = None
@@ -216,12 +234,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """GO, NO-GO or INCONCLUSIVE for one candidate at one size, with its reasons, strongest first."""
+    """GO, NO-GO or INCONCLUSIVE for one candidate at one size, with its reasons, strongest first.
+
+    ``seeds`` are those it was trained with. Of one, the verdict speaks of that checkpoint; of several, of
+    the recipe: what another training would give.
+    """
 
     candidate: str
     size: int | None
     verdict: Verdict
     reasons: tuple[str, ...]
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +418,8 @@ class Economics:
     baseline_price: Price
     candidate_price: Price
     notes: tuple[str, ...] = ()
+    value_usd_per_point_per_day: float | None = None  # a point is 1 of 100
+    training_row_usd: float | None = None  # to write and check one more row
 
 
 @dataclass(frozen=True, slots=True)

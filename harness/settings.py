@@ -11,26 +11,33 @@ from harness.errors import UsageError
 
 GatePolicy: TypeAlias = Literal["release", "regression"]
 
+MOST_LOOKS = 10  # more save little and widen the final interval
+
 # options that are named in the interface and come with later releases
-LATER = ("plan", "max-usd", "executor", "rehearse", "against", "bless")
+LATER = ("max-usd", "executor", "rehearse", "against", "bless")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What one run was asked to do. Built by :func:`parse_settings`.
 
-    ``sizes`` is empty for "all rows". ``seed`` draws the subsets and seeds the training.
+    ``final`` judges gates on the suites' final rows; ``plan`` shows what a run would do and does nothing.
+    ``judge_looks`` is the most looks at which judging may stop early (1: every row is judged).
+    ``sizes`` is empty for "all rows". Each of ``seeds`` draws subsets of its own and seeds a training.
     """
 
     candidates: tuple[str, ...]
     baseline: str | None
     sizes: tuple[int, ...]
-    seed: int
+    seeds: tuple[int, ...]
     gate: GatePolicy
     store: Path
     reports: Path
     root: Path
     alpha: float = 0.05
+    final: bool = False
+    plan: bool = False
+    judge_looks: int = 1
 
 
 def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
@@ -46,15 +53,25 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
         )
     named = raw.get("candidate") or ()
     assert isinstance(named, (list, tuple))
+    seeds = _seeds(str(raw.get("train-seeds") or "0"))
+    looks = _looks(str(raw.get("judge-looks") or "1"))
+    if looks > 1 and len(seeds) > 1:
+        raise UsageError(
+            "--judge-looks with several --train-seeds: stopping early is worked out for one seed.\n"
+            "  mend: leave --judge-looks out, so that every row is judged; or judge one seed."
+        )
     return Settings(
         candidates=tuple(str(name) for name in named),
         baseline=str(raw["baseline"]) if raw.get("baseline") else None,
         sizes=_sizes(str(raw.get("sizes") or "")),
-        seed=_one_seed(str(raw.get("train-seeds") or "0")),
+        seeds=seeds,
         gate="regression" if gate == "regression" else "release",
         store=root / str(raw.get("harness-store") or ".harness"),
         reports=root / str(raw.get("report-dir") or "reports"),
         root=root,
+        final=bool(raw.get("final")),
+        plan=bool(raw.get("plan")),
+        judge_looks=looks,
     )
 
 
@@ -72,15 +89,21 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def _one_seed(text: str) -> int:
+def _seeds(text: str) -> tuple[int, ...]:
     try:
-        seeds = [int(part) for part in text.split(",")]
+        seeds = tuple(sorted({int(part) for part in text.split(",") if part.strip()}))
     except ValueError as error:
-        raise UsageError(f"--train-seeds={text}: use a whole number, such as --train-seeds=0.") from error
-    if seeds[0] < 0:
-        raise UsageError(f"--train-seeds={text}: a seed is a whole number of 0 or more.")
-    if len(seeds) > 1:
         raise UsageError(
-            f"--train-seeds={text}: one seed a run for now; a verdict over several seeds comes later."
+            f"--train-seeds={text}: use whole numbers with commas, such as --train-seeds=0,1,2."
+        ) from error
+    if not seeds or seeds[0] < 0:
+        raise UsageError(f"--train-seeds={text}: every seed is a whole number of 0 or more.")
+    return seeds
+
+
+def _looks(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_LOOKS:
+        raise UsageError(
+            f"--judge-looks={text}: use 1 (judge every row) to {MOST_LOOKS}, such as --judge-looks=5."
         )
-    return seeds[0]
+    return int(text)

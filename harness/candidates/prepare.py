@@ -11,12 +11,17 @@ from functools import singledispatch
 from pathlib import Path
 from typing import Protocol
 
-from harness.candidates.finetune import TrainingRows, finetune, load_tuned, training_fingerprint
+from harness.candidates.finetune import (
+    TrainingRows,
+    finetune,
+    load_tuned,
+    training_fingerprint,
+)
 from harness.candidates.replay import GeneratedRows, plan_generation
 from harness.candidates.specs import Candidate, FewShot, Generated, Prompted, Tuned
 from harness.candidates.tokens import encode_rows
 from harness.data.files import read_rows
-from harness.data.fingerprints import fingerprint
+from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.data.rows import require_supervised
 from harness.data.subsets import nested_subsets
 from harness.errors import UsageError
@@ -186,16 +191,55 @@ def _tuned(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) ->
     source, plan = workshop.source(candidate), workshop.plan()
     rows = training_rows(candidate, workshop, size, seed, workshop.replay(candidate))
     made = finetune(candidate, source, rows, seed, plan, workshop.adapters, workshop.progress)
-    artifact = workshop.adapters.folder(made.fingerprint)
+    # the same rows may come from another file
+    return _shipped(candidate, workshop, made.fingerprint, replace(made, subset=rows.drawn))
+
+
+def _shipped(candidate: Tuned, workshop: Workshop, name: str, training: Training | None) -> Prepared:
+    source, plan = workshop.source(candidate), workshop.plan()
+    artifact = workshop.adapters.folder(name)
     return Prepared(
         model_name=source.name,
         model_digest=source.digest,
-        identity=fingerprint({"trained": made.fingerprint, "ship": candidate.ship}),
+        identity=fingerprint({"trained": name, "ship": candidate.ship}),
         numerics=batch_numerics(plan),
         load=lambda: load_tuned(candidate, source, artifact, plan, workshop.adapters),
         ask=asked_as_trained,
-        training=replace(made, subset=rows.drawn),  # the same rows may come from another file
+        training=training,
     )
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What ``prepare`` would give and take, without doing it.
+
+    ``prepared`` is None where it cannot be known: general rows that the base has yet to say. ``tokens`` are
+    those to train on, epochs included; 0 when nothing is left to train.
+    """
+
+    prepared: Prepared | None
+    tokens: int
+
+
+@singledispatch
+def foresee(candidate: Candidate, workshop: Workshop, size: int | None, seed: int) -> Foreseen:
+    """What ``prepare`` would give and take. Trains nothing and loads no model."""
+    return Foreseen(prepare(candidate, workshop, size, seed), 0)
+
+
+@foresee.register
+def _foresee_tuned(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) -> Foreseen:
+    source = workshop.source(candidate)
+    rows = training_rows(candidate, workshop, size, seed, workshop.known_replay(candidate))
+    generated = workshop.generated_rows(candidate)
+    name = training_fingerprint(candidate, source.digest, rows, seed, workshop.plan())
+    said = generated is None or generated.found() is not None
+    found = workshop.adapters.find(name) if said else None
+    if found is not None:
+        return Foreseen(_shipped(candidate, workshop, name, found), 0)
+    examples = encode_rows(load_tokenizer(source), (*rows.own, *rows.replay), candidate.max_tokens)
+    tokens = round(sum(len(example.input_ids) for example in examples) * candidate.epochs)
+    return Foreseen(_shipped(candidate, workshop, name, None) if said else None, tokens)
 
 
 def training_rows(
@@ -211,6 +255,12 @@ def training_rows(
     own = nested_subsets(rows, [size], seed, candidate.stratify)[size]
     dev = workshop.rows(candidate.dev) if candidate.dev else ()
     return TrainingRows(own, replay, dev, _drawn(len(rows), size, seed, candidate.stratify))
+
+
+def recipe_fingerprint(candidate: Tuned, workshop: Workshop, size: int | None) -> str:
+    """What all seeds of one recipe share: its settings, the rows to draw from, and the size."""
+    rows = rows_fingerprint(workshop.rows(candidate.train))
+    return fingerprint({"spec": candidate.described(), "rows": rows, "size": size})
 
 
 def _drawn(total: int, size: int, seed: int, stratify: str | None) -> str:

@@ -234,7 +234,7 @@ def autocast(plan: DevicePlan) -> torch.autocast:
 
 
 def measure_loss(
-    model: torch.nn.Module, examples: Sequence[Example], plan: DevicePlan, pad: int, batch_rows: int = 16
+    model: torch.nn.Module, examples: Sequence[Example], plan: DevicePlan, pad: int, batch_rows: int = 8
 ) -> Loss:
     """Loss of a model on rows. The standard error is that of a ratio of means over rows."""
     import numpy as np

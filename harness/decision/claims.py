@@ -12,6 +12,7 @@ written (or its mirror image)   role       claim
 ``a >= b``                      guard      a - b > 0
 ``a > 0.85``, ``0.85 < a``      threshold  a - 0.85 > 0
 ``a < 0.05``, ``0.05 > a``      threshold  0.05 - a > 0
+``p > 0.5`` of a preference     target     p - 0.5 > 0
 ==============================  =========  =========================
 
 A target needs ``>`` and a bound of at least 0: ``a > b - m`` tolerates a loss, so it is a guard. ``>=``
@@ -23,13 +24,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from numbers import Real
-from typing import ClassVar, TypeAlias, TypeGuard
+from typing import ClassVar, Protocol, TypeAlias, TypeGuard
 
+from harness.decision.estimates import pair
+from harness.decision.looks import LookPlan, LookState, judge_in_looks
 from harness.decision.paired import compare, summary
 from harness.errors import Undecided, UsageError
-from harness.records import Comparison, Outcome, Role, ScoreVector
+from harness.records import Comparison, Kind, Outcome, Role, ScoreVector
 
 Settle: TypeAlias = "Callable[[Claim], bool]"
+
+
+class Staged(Protocol):
+    """Scores that are judged as they are asked for, in a fixed random order of the rows."""
+
+    plan: LookPlan
+
+    def upto(self, rows: int) -> ScoreVector:
+        """The first so many rows in the order of judging, judged now where they have not been."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +90,8 @@ class Claim:
             facts.append(f"one-sided p = {it.p_one_sided:.3g}")
         if it.discordant is not None:
             facts.append(f"discordant rows: {it.discordant}")
+        if it.effect_size is not None:
+            facts.append(f"effect size d = {it.effect_size:.2f}")
         if it.clusters is not None:
             facts.append(f"groups: {it.clusters}")
         if it.rows_needed is not None:
@@ -106,12 +120,14 @@ class Scores:
         vector: the values.
         settle: what ``bool()`` of the claims asks, in place of the plain rule.
         alpha: level of each one-sided test.
+        staged: judges rows as they are needed, where judging may stop early; ``vector`` is then empty.
     """
 
     vector: ScoreVector
     settle: Settle | None = None
     alpha: float = 0.05
     shift: float = 0.0
+    staged: Staged | None = None
 
     __hash__: ClassVar[None]  # type: ignore[assignment]  # set by the __eq__ below
     __array_ufunc__: ClassVar[None] = None  # lets a numpy number on the left leave the operator to us
@@ -193,13 +209,21 @@ def _claim(larger: Scores | float, smaller: Scores | float, *, strict: bool) -> 
         return _between(larger, smaller, strict=strict)
     if isinstance(larger, Scores) and not isinstance(smaller, Scores):
         number = round(float(smaller) - larger.shift, 12)
-        found = compare(larger.vector, number, alpha=larger.alpha)
-        return Claim(found, Role.THRESHOLD, larger.vector, number, larger.settle)
+        vector = _whole(larger)
+        found = compare(vector, number, alpha=larger.alpha)
+        # a preference has been set against the baseline already: more wins than losses is an improvement
+        beats = vector.kind is Kind.PREFERENCE and strict and number >= 0.5
+        return Claim(found, Role.TARGET if beats else Role.THRESHOLD, vector, number, larger.settle)
     assert isinstance(smaller, Scores)
     assert not isinstance(larger, Scores)
     number = round(float(larger) - smaller.shift, 12)
-    found = _below(smaller.vector, number, smaller.alpha)
-    return Claim(found, Role.THRESHOLD, number, smaller.vector, smaller.settle)
+    vector = _whole(smaller)
+    found = _below(vector, number, smaller.alpha)
+    return Claim(found, Role.THRESHOLD, number, vector, smaller.settle)
+
+
+def _whole(scores: Scores) -> ScoreVector:
+    return scores.vector if scores.staged is None else scores.staged.upto(scores.staged.plan.rows)
 
 
 def _between(larger: Scores, smaller: Scores, *, strict: bool) -> Claim:
@@ -207,9 +231,31 @@ def _between(larger: Scores, smaller: Scores, *, strict: bool) -> Claim:
         raise UsageError(f"the two sides have different alpha ({larger.alpha} and {smaller.alpha}).")
     # 0.1 + 0.2 - 0.3 is not 0, and a bound of 4e-17 is 0 to everybody but a float
     bound = round(smaller.shift - larger.shift, 12) + 0.0
-    found = compare(larger.vector, smaller.vector, bound=bound, alpha=larger.alpha)
     role = Role.TARGET if strict and bound >= 0.0 else Role.GUARD
-    return Claim(found, role, larger.vector, smaller.vector, larger.settle or smaller.settle)
+    settle = larger.settle or smaller.settle
+    if larger.staged is not None and smaller.staged is not None:
+        return Claim(*_in_looks(larger.staged, smaller.staged, bound, role), settle)
+    sides = _whole(larger), _whole(smaller)
+    found = compare(*sides, bound=bound, alpha=larger.alpha)
+    return Claim(found, role, *sides, settle)
+
+
+def _in_looks(
+    larger: Staged, smaller: Staged, bound: float, role: Role
+) -> tuple[Comparison, Role, ScoreVector, ScoreVector]:
+    """Judge both sides look by look, as far as it takes."""
+    plan = larger.plan
+    for look in plan.looks:
+        sides = larger.upto(look.rows), smaller.upto(look.rows)
+        result = judge_in_looks(plan, pair(*sides), bound)
+        if result.state is not LookState.CONTINUE:
+            break
+    found = compare(*sides, bound=bound, alpha=look.level)
+    reason = f"{summary(found)}: {result.reason}."
+    comparison = replace(
+        found, alpha=plan.alpha, outcome=result.outcome, reason=reason, rows_needed=None, p_one_sided=None
+    )
+    return comparison, role, *sides
 
 
 def _below(vector: ScoreVector, number: float, alpha: float) -> Comparison:

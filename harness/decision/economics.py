@@ -110,6 +110,8 @@ def appraise(
         break_even_days=days,
         baseline_price=old,
         candidate_price=new,
+        value_usd_per_point_per_day=config.value_usd_per_point_per_day,
+        training_row_usd=config.training_row_usd,
         notes=tuple(dict.fromkeys(notes)),
     )
 

@@ -27,6 +27,8 @@ class EconomicsConfig:
 
     Self-served models are priced by the two ``served_…`` prices or by ``gpu_usd_per_hour``;
     training by the token (epochs included) or by the hour. ``prices`` come before the hosted table.
+    What one point (of 100) more is worth a day, and what one more training row costs, tell together
+    whether more rows are worth their cost.
     """
 
     requests_per_day: float
@@ -37,6 +39,8 @@ class EconomicsConfig:
     gpu_usd_per_hour: float | None = None
     training_usd_per_hour: float | None = None
     training_usd_per_mtok: float | None = None
+    value_usd_per_point_per_day: float | None = None
+    training_row_usd: float | None = None
     prices: Mapping[PriceKey, Price] = field(default_factory=dict)
     where: str = "economics.toml"
 

@@ -11,17 +11,20 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, stdtr, stdtrit
+from scipy.special import ndtr
 
-from harness.decision.tango import null_variance, tango_interval, tango_p
+from harness.decision.clusters import Clusters, clustered_limits, clustered_p, design_effect
+from harness.decision.sparse import sparse_interval, sparse_p
+from harness.decision.student import Values, error_of_mean, mean_and_residuals, t_limits, t_p
+from harness.decision.tango import null_variance
 from harness.errors import UsageError
 from harness.records import Kind, ScoreVector
 
 MIN_ROWS = 10
 MIN_CLUSTERS = 10
 NO_SPREAD = 1e-12
+_TIE = 0.5  # the value of a preference for neither
 
-Values: TypeAlias = npt.NDArray[np.float64]  # one a row; nan where the score failed
 Codes: TypeAlias = npt.NDArray[np.int64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
@@ -33,13 +36,32 @@ def points(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The two sides row by row; ``clusters`` is None where every row stands alone."""
+    """The two sides row by row, nan where the score failed; ``clusters`` is None where rows stand alone.
+
+    Where a side was trained with several seeds, its values are means over them, ``by_seed`` holds both sides
+    as tables of (rows, seeds), and ``kind`` is graded.
+    """
 
     candidate: Values
     baseline: Values
     clusters: Codes | None
     kind: Kind
     number: float | None  # the baseline, where it is a plain number
+    by_seed: tuple[Values, Values] | None = None
+
+    @property
+    def differences(self) -> Values:
+        """Candidate less baseline, row by row."""
+        return self.candidate - self.baseline
+
+    @property
+    def wins_and_losses(self) -> tuple[Mask, Mask] | None:
+        """Rows that one side alone has right, or that were preferred; None for other scores."""
+        if self.kind is Kind.PREFERENCE:
+            return self.candidate > _TIE, self.candidate < _TIE
+        if self.kind is Kind.BINARY and self.number is None:
+            return self.candidate > self.baseline, self.candidate < self.baseline
+        return None
 
     @property
     def usable(self) -> Mask:
@@ -54,7 +76,14 @@ class Rows:
     def only(self, mask: Mask) -> Rows:
         """The rows that ``mask`` holds true."""
         clusters = None if self.clusters is None else self.clusters[mask]
-        return replace(self, candidate=self.candidate[mask], baseline=self.baseline[mask], clusters=clusters)
+        tables = None if self.by_seed is None else (self.by_seed[0][mask], self.by_seed[1][mask])
+        return replace(
+            self,
+            candidate=self.candidate[mask],
+            baseline=self.baseline[mask],
+            clusters=clusters,
+            by_seed=tables,
+        )
 
     def worst_case(self) -> Rows:
         """What is missing taken against the claim; rows missing on both sides are left out."""
@@ -63,6 +92,8 @@ class Rows:
             kept,
             candidate=np.nan_to_num(kept.candidate, nan=0.0),
             baseline=np.nan_to_num(kept.baseline, nan=1.0),
+            by_seed=kept.by_seed
+            and (np.nan_to_num(kept.by_seed[0], nan=0.0), np.nan_to_num(kept.by_seed[1], nan=1.0)),
         )
 
 
@@ -72,20 +103,51 @@ def pair(candidate: ScoreVector, baseline: ScoreVector | float) -> Rows:
     clusters = _clusters(candidate.groups)
     if isinstance(baseline, ScoreVector):
         _check_same(candidate, baseline)
-        return Rows(values, _values(baseline), clusters, candidate.kind, None)
+        if candidate.kind is Kind.PREFERENCE:
+            raise UsageError(
+                f"{candidate.score} is a preference: {candidate.subject} has been set against a baseline "
+                "already. Compare it with a number: 0.5 is as many wins as losses."
+            )
+        others = _values(baseline)
+        tables = _tables(candidate, baseline, values, others)
+        return Rows(values, others, clusters, candidate.kind if tables is None else Kind.GRADED, None, tables)
     if not 0.0 <= baseline <= 1.0:
         raise UsageError(f"a threshold must lie in [0, 1], as scores do (85% is 0.85); it is {baseline}.")
-    return Rows(values, np.full(len(values), float(baseline)), clusters, candidate.kind, float(baseline))
+    others = np.full(len(values), float(baseline))
+    tables = _tables(candidate, None, values, others)
+    kind = candidate.kind if tables is None else Kind.GRADED
+    return Rows(values, others, clusters, kind, float(baseline), tables)
+
+
+def _tables(
+    candidate: ScoreVector, baseline: ScoreVector | None, values: Values, others: Values
+) -> tuple[Values, Values] | None:
+    """Both sides by row and seed; one without seeds is the same at each. None where neither has several."""
+    counts = {len(side.by_seed[0]) for side in (candidate, baseline) if side is not None and side.by_seed}
+    if not counts:
+        return None
+    if len(counts) > 1:
+        raise UsageError(
+            f"{candidate.subject} and {baseline.subject if baseline else ''} were trained with different"
+            f" numbers of seeds ({', '.join(map(str, sorted(counts)))}): give both the same --train-seeds."
+        )
+    shape = len(values), counts.pop()
+
+    def table(side: ScoreVector | None, means: Values) -> Values:
+        told = side is not None and side.by_seed
+        return np.array(told, dtype=np.float64) if told else np.broadcast_to(means[:, np.newaxis], shape)
+
+    return table(candidate, values), table(baseline, others)
 
 
 def _values(vector: ScoreVector) -> Values:
     if not len(vector.values) == len(vector.groups) == len(vector.row_ids):
         raise UsageError(f"{vector.subject}, {vector.score}: row ids, values and groups differ in length.")
     values = np.array(vector.values, dtype=np.float64)  # None becomes nan
-    if vector.kind is Kind.BINARY:
-        bad, rule = ~(np.isnan(values) | (values == 0.0) | (values == 1.0)), "a binary score is 0 or 1"
-    else:
-        bad, rule = (values < 0.0) | (values > 1.0), "a score lies in [0, 1]"
+    kind = Kind.GRADED if vector.by_seed else vector.kind  # a mean over seeds is neither right nor wrong
+    allowed, rule = _ALLOWED.get(kind, ((), "a score lies in [0, 1]"))
+    known = ~np.isnan(values)
+    bad = known & ~np.isin(values, allowed) if allowed else (values < 0.0) | (values > 1.0)
     if bad.any():
         first = int(np.argmax(bad))
         raise UsageError(
@@ -95,7 +157,15 @@ def _values(vector: ScoreVector) -> Values:
     return values
 
 
+_ALLOWED = {
+    Kind.BINARY: ((0.0, 1.0), "a binary score is 0 or 1"),
+    Kind.PREFERENCE: ((0.0, _TIE, 1.0), "a preference is 0, 0.5 or 1"),
+}
+
+
 def _clusters(groups: tuple[str | None, ...]) -> Codes | None:
+    if groups.count(None) == len(groups):
+        return None
     named = {group: code for code, group in enumerate(dict.fromkeys(groups)) if group is not None}
     # a row without a group is its own cluster: its number, above all the named ones
     codes = [named[group] if group is not None else len(groups) + at for at, group in enumerate(groups)]
@@ -148,52 +218,75 @@ def estimate_difference(rows: Rows, bound: float, alpha: float) -> Estimate | st
     n = len(rows.candidate)
     if n < MIN_ROWS:
         return f"{n} usable rows are too few for an interval: it takes at least {MIN_ROWS}"
+    if rows.clusters is not None and rows.count < MIN_CLUSTERS:
+        return f"{rows.count} groups are too few for an interval: it takes at least {MIN_CLUSTERS}"
+    if rows.wins_and_losses is not None:
+        return _of_wins_and_losses(rows, *rows.wins_and_losses, bound, alpha)
     if rows.clusters is not None:
-        if rows.count < MIN_CLUSTERS:
-            return f"{rows.count} groups are too few for an interval: it takes at least {MIN_CLUSTERS}"
-        return _t(rows, bound, alpha, "cluster-robust t")
-    if rows.kind is Kind.GRADED:
-        return _t(rows, bound, alpha, "paired t" if rows.number is None else "one-sample t")
-    if rows.number is None:
-        return _tango(rows, bound, alpha)
-    return _wilson(rows.candidate, rows.number, bound, alpha)
+        return _t(rows, bound, alpha, "cluster-robust t and Hall")
+    if rows.number is not None and rows.kind is Kind.BINARY:
+        return _wilson(rows.candidate, rows.number, bound, alpha)
+    return _t(rows, bound, alpha, "paired t and Hall" if rows.number is None else "one-sample t and Hall")
 
 
 def _t(rows: Rows, bound: float, alpha: float, method: str) -> Estimate | str:
-    differences = rows.candidate - rows.baseline
-    n = len(differences)
-    mean = float(differences.mean())
-    sums = _cluster_sums(differences - mean, rows.clusters)
-    units = len(sums)
-    variance = units / (units - 1) * float(sums @ sums) / n
-    error = sqrt(variance / n)
+    differences, n = rows.differences, len(rows.candidate)
+    if rows.clusters is None:
+        mean, residuals = mean_and_residuals(differences)
+    else:
+        sizes, sums = cluster_sums(rows.clusters, np.ones(n), differences)
+        mean, residuals = mean_and_residuals(sums, sizes)
+    error, middle = float(error_of_mean(residuals, n)), float(mean)
     if error < NO_SPREAD:
         return (
-            f"all differences are equal ({points(mean)} points, n={n})"
+            f"all differences are equal ({points(middle)} points, n={n})"
             if np.ptp(differences) < NO_SPREAD
-            else f"the groups' mean differences are all equal ({points(mean)} points, n={n})"
+            else f"the groups' mean differences are all equal ({points(middle)} points, n={n})"
         ) + ": without any spread there is no interval"
-    reach = float(stdtrit(units - 1, 1.0 - alpha)) * error
-    p = float(stdtr(units - 1, (bound - mean) / error))
-    return Estimate(method, mean, mean - reach, mean + reach, p, variance, variance)
+    low, high = t_limits(mean, residuals, n, alpha)
+    p = float(t_p(mean, residuals, n, bound))
+    return Estimate(method, middle, float(low), float(high), p, n * error**2, n * error**2)
 
 
-def _cluster_sums(residuals: Values, clusters: Codes | None) -> Values:
-    if clusters is None:
-        return residuals
+def cluster_sums(clusters: Codes, *each: Values) -> list[Values]:
+    """The sum of each over every cluster."""
     _, codes = np.unique(clusters, return_inverse=True)
-    return np.bincount(codes, weights=residuals).astype(np.float64)
+    return [np.bincount(codes, weights=one).astype(np.float64) for one in each]
 
 
-def _tango(rows: Rows, bound: float, alpha: float) -> Estimate:
-    n = len(rows.candidate)
-    gained = int(np.count_nonzero(rows.candidate > rows.baseline))
-    lost = int(np.count_nonzero(rows.candidate < rows.baseline))
-    low, high = tango_interval(gained, lost, n, alpha)
-    difference = (gained - lost) / n
-    variance = (gained + lost) / n - difference**2
-    at_bound = null_variance(gained, lost, n, bound)
-    return Estimate("Tango", difference, low, high, tango_p(gained, lost, n, bound), variance, at_bound)
+def _of_wins_and_losses(rows: Rows, won: Mask, lost: Mask, bound: float, alpha: float) -> Estimate:
+    """Tango's interval; of a preference the half, about the middle, which is its mean less the number."""
+    if rows.number is None:
+        return _tango(rows.clusters, won, lost, bound, alpha)
+    middle = _TIE - rows.number
+    share_bound = min(max(2.0 * (bound - middle), -1.0), 1.0)
+    found = _tango(rows.clusters, won, lost, share_bound, alpha)
+    return replace(
+        found,
+        difference=found.difference / 2 + middle,
+        low=found.low / 2 + middle,
+        high=found.high / 2 + middle,
+        variance=found.variance / 4,
+        variance_at_bound=found.variance_at_bound / 4,
+    )
+
+
+def _tango(clusters: Codes | None, won: Mask, lost: Mask, bound: float, alpha: float) -> Estimate:
+    n, gains, losses = len(won), int(np.count_nonzero(won)), int(np.count_nonzero(lost))
+    difference = (gains - losses) / n
+    variance = (gains + losses) / n - difference**2
+    at_bound = null_variance(gains, losses, n, bound)
+    if clusters is None:
+        low, high = sparse_interval(gains, losses, n, alpha)
+        p = sparse_p(gains, losses, n, bound)
+        return Estimate("Tango", difference, low, high, p, variance, at_bound)
+    sums = cluster_sums(clusters, won.astype(np.float64), lost.astype(np.float64), np.ones(n))
+    seen = Clusters(*sums)
+    effect = float(design_effect(seen))
+    low, high = clustered_limits(seen, alpha)
+    p = float(clustered_p(seen, bound))
+    method = "cluster-robust t and Tango"
+    return Estimate(method, difference, low, high, p, effect * variance, effect * at_bound)
 
 
 def _wilson(values: Values, number: float, bound: float, alpha: float) -> Estimate:

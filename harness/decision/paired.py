@@ -3,37 +3,50 @@
 The unit is the difference of one row. The interval read is made of two one-sided ``1 - alpha``
 limits, so that each side is a test at ``alpha``:
 
-=========  =======================================  =================================
-scores     against another vector                   against a plain number
-=========  =======================================  =================================
-binary     Tango's score interval                   Wilson's score interval
-graded     paired t                                 one-sample t
-in groups  cluster-robust t on the differences      cluster-robust t on the values
-=========  =======================================  =================================
+==========  ===================================  ===================================
+scores      against another vector               against a plain number
+==========  ===================================  ===================================
+binary      Tango's score interval, corrected    Wilson's score interval
+graded      paired t and Hall's                  one-sample t and Hall's
+preference  (is a comparison already)            Tango's, on wins and losses
+==========  ===================================  ===================================
+
+In groups: binary scores against another vector, and preferences, by the cluster-robust t and Tango's
+interval on counts over the design effect (:mod:`harness.decision.clusters`); all others by the
+cluster-robust t and Hall's. Where two methods are named, each limit is the wider of theirs.
+:mod:`harness.decision.student` says what Hall's does beside Student's, and
+:mod:`harness.decision.sparse` what is corrected in Tango's where few rows differ.
+
+A preference's difference is its mean less the number; Tango's, of the share won less the share lost, is
+twice that.
 
 Rows are grouped where at least two of them share a ``group``. The cluster-robust variance of the
 mean is ``G/(G-1) Σ (cluster sum of residuals)² / n²`` with ``G - 1`` degrees of freedom (CR1; Cameron
 and Miller 2015, Journal of Human Resources 50:317).
 
-What a t interval cannot see: losses so rare that the rows at hand hold few or none. A candidate exactly
-at its margin is then falsely shown to be within it far more often than ``alpha``, most of all where whole
-groups are lost together; docs/decision.md publishes a simulation of it and what it printed.
+What no interval here sees: losses of graded scores so rare that the rows at hand hold none; and whole
+groups lost so rarely that there is none among them, where other groups lost a row each.
+docs/decision.md publishes a simulation and what it printed.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from math import ceil, sqrt
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
 
-from harness.decision.estimates import Estimate, Rows, check_levels, estimate_difference, pair, points
-from harness.errors import UsageError
-from harness.records import Comparison, Kind, Outcome, ScoreVector
-
-POWER = 0.8
-_MOST_ROWS = 10_000_000  # more held-out rows than anybody will label
+from harness.decision.estimates import (
+    NO_SPREAD,
+    Estimate,
+    Rows,
+    check_levels,
+    pair,
+    points,
+)
+from harness.decision.power import POWER, rows_needed
+from harness.decision.seeds import SeedSpread, estimated, seed_differences, seed_spread, seeds_needed
+from harness.decision.student import Values
+from harness.records import Comparison, Outcome, ScoreVector
 
 
 def compare(
@@ -43,8 +56,8 @@ def compare(
 
     Shown when the lower limit is above the bound, refuted when the upper limit is below it, else
     inconclusive. Inconclusive with a reason and without limits: fewer than 10 usable rows or 10
-    clusters, or differences without any spread (but for ungrouped binary scores, where no discordant
-    row is an ordinary case).
+    clusters, or differences without any spread (but for wins and losses, where no discordant row is an
+    ordinary case).
 
     A row that failed on either side is left out, counted and named. Since leaving rows out could hide
     a bad candidate, a claim is then shown only if it is also shown in the worst case: 0 for each value
@@ -54,23 +67,32 @@ def compare(
     decided with 80% power (normal approximation).
 
     Raises:
-        UsageError: vectors of different rows, scores, kinds or groups; values outside [0, 1], or
-            binary ones other than 0 and 1; a bound outside (-1, 1), a number outside [0, 1], or
-            ``alpha`` outside (0, 0.5).
+        UsageError: vectors of different rows, scores, kinds or groups; a preference against a vector;
+            values outside [0, 1], or other than a binary score or a preference can have; a bound outside
+            (-1, 1), a number outside [0, 1], or ``alpha`` outside (0, 0.5).
     """
     check_levels(bound, alpha)
     rows = pair(candidate, baseline)
     usable = rows.usable
     seen = rows.only(usable)
-    failed = [row_id for row_id, ok in zip(candidate.row_ids, usable.tolist(), strict=True) if not ok]
+    failed = [candidate.row_ids[at] for at in np.flatnonzero(~usable).tolist()]
     comparison = _undecided(candidate, baseline, seen, bound, alpha, failed)
-    estimate = estimate_difference(seen, bound, alpha)
+    estimate = estimated(seen, bound, alpha)
     if isinstance(estimate, str):
         return replace(comparison, reason=_sentence(estimate, failed))
     outcome = _outcome(estimate, bound)
-    reason, needed = _because(estimate, outcome, bound, alpha, comparison.n)
+    table = seed_differences(seen)
+    spread = None if table is None else seed_spread(table, seen.clusters)
+    reason, needed = _because(estimate, outcome, bound, alpha, comparison.n, spread)
+    if spread is not None:
+        comparison = replace(
+            comparison,
+            seed_differences=spread.means,
+            seed_sd=spread.seed_sd,
+            seed_share=spread.seed_share,
+        )
     if outcome is Outcome.SHOWN and failed:
-        worst = estimate_difference(rows.worst_case(), bound, alpha)
+        worst = estimated(rows.worst_case(), bound, alpha)
         if isinstance(worst, str) or _outcome(worst, bound) is not Outcome.SHOWN:
             outcome = Outcome.INCONCLUSIVE
             reason += ", but not if the rows that failed count against the claim; mend those and run again"
@@ -97,49 +119,6 @@ def summary(comparison: Comparison) -> str:
     return f"{points(comparison.difference)} points{limits}, n={comparison.n}"
 
 
-def mde(sd: float, n: int, alpha: float = 0.05, power: float = POWER, df: float | None = None) -> float:
-    """The smallest true difference that ``n`` rows show with ``power``, by a one-sided t test.
-
-    Args:
-        sd: standard deviation of one row's difference, in score units.
-        n: rows.
-        df: degrees of freedom where they are not ``n - 1`` (clusters - 1 for grouped rows).
-    """
-    freedom = n - 1 if df is None else df
-    if n < 2 or freedom < 1:
-        raise UsageError(f"a smallest detectable effect needs at least 2 rows and 2 clusters; n={n}.")
-    return float(stdtrit(freedom, 1.0 - alpha) + stdtrit(freedom, power)) * sd / sqrt(n)
-
-
-def smallest_effect(
-    candidate: ScoreVector, baseline: ScoreVector | float, *, alpha: float = 0.05, power: float = POWER
-) -> float | None:
-    """The smallest true difference that these rows show with ``power``, at the spread they have.
-
-    For ungrouped binary scores against a vector, an effect needs at least its own size in discordant
-    rows. None where the spread cannot be estimated, or no difference below 1 could be shown.
-    """
-    rows = pair(candidate, baseline)
-    seen = rows.only(rows.usable)
-    estimate = estimate_difference(seen, 0.0, alpha)
-    if isinstance(estimate, str):
-        return None
-    n = len(seen.candidate)
-    if estimate.method != "Tango":
-        effect = mde(sqrt(estimate.variance), n, alpha, power, df=seen.count - 1)
-        return effect if effect < 1.0 else None
-    from scipy.optimize import brentq  # slow to import
-
-    discordant = estimate.variance + estimate.difference**2
-    z_alpha, z_power = -float(ndtri(alpha)), float(ndtri(power))
-
-    def surplus(effect: float) -> float:
-        share = max(discordant, effect)
-        return effect * sqrt(n) - z_alpha * sqrt(share) - z_power * sqrt(max(share - effect**2, 0.0))
-
-    return float(brentq(surplus, 1e-9, 1.0)) if surplus(1.0) > 0 else None
-
-
 def _undecided(
     candidate: ScoreVector,
     baseline: ScoreVector | float,
@@ -150,7 +129,7 @@ def _undecided(
 ) -> Comparison:
     n = len(seen.candidate)
     means = (float(seen.candidate.mean()), float(seen.baseline.mean())) if n else (None, seen.number)
-    binary_pairs = seen.kind is Kind.BINARY and seen.number is None
+    decided = seen.wins_and_losses
     return Comparison(
         score=candidate.score,
         candidate=candidate.subject,
@@ -167,10 +146,18 @@ def _undecided(
         outcome=Outcome.INCONCLUSIVE,
         method="none",
         reason="",
-        discordant=int(np.count_nonzero(seen.candidate != seen.baseline)) if binary_pairs else None,
+        discordant=None if decided is None else int(np.count_nonzero(decided[0] | decided[1])),
         clusters=None if seen.clusters is None else seen.count,
         failures=len(failed),
+        rows=candidate.rows,
+        effect_size=_effect_size(seen.differences),
     )
+
+
+def _effect_size(differences: Values) -> float | None:
+    """d_z (J. Cohen 1988, Statistical Power Analysis, ch. 2); None without two rows or any spread."""
+    spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    return float(differences.mean()) / spread if spread > NO_SPREAD else None
 
 
 def _outcome(estimate: Estimate, bound: float) -> Outcome:
@@ -180,30 +167,40 @@ def _outcome(estimate: Estimate, bound: float) -> Outcome:
 
 
 def _because(
-    estimate: Estimate, outcome: Outcome, bound: float, alpha: float, n: int
+    estimate: Estimate, outcome: Outcome, bound: float, alpha: float, n: int, spread: SeedSpread | None
 ) -> tuple[str, int | None]:
     """The reason and, for an inconclusive claim, the rows that would decide it."""
     numbers = f"{points(estimate.difference)} points [{points(estimate.low)}, {points(estimate.high)}], n={n}"
+    if spread is not None:
+        numbers += f" × {len(spread.means)} seeds ({_scatter(spread)})"
     mark = f"{points(bound)} points" if bound else "0"
     if outcome is not Outcome.INCONCLUSIVE:
         side = "above" if outcome is Outcome.SHOWN else "below"
         return f"{numbers}: {side} {mark} at one-sided {100 * (1 - alpha):g}% confidence", None
-    needed = _rows_needed(estimate, bound, alpha, n)
+    if spread is not None:
+        return f"{numbers}: the interval holds {mark}; {_more_seeds(spread, bound, alpha)}", None
+    needed = rows_needed(estimate, bound, alpha, n)
     advice = (
-        f"about {needed} rows would decide it at 80% power, were the difference as observed"
+        f"about {needed} rows would decide it at {100 * POWER:g}% power, were the difference as observed"
         if needed is not None
         else "the difference is too close to it for more rows to decide"
     )
     return f"{numbers}: the interval holds {mark}; {advice}", needed
 
 
-def _rows_needed(estimate: Estimate, bound: float, alpha: float, n: int) -> int | None:
-    gap = abs(estimate.difference - bound)
-    reach = -float(ndtri(alpha)) * sqrt(estimate.variance_at_bound)
-    reach += float(ndtri(POWER)) * sqrt(max(estimate.variance, 0.0))
-    if gap * sqrt(_MOST_ROWS) <= reach:
-        return None
-    return max(ceil((reach / gap) ** 2), n + 1)
+def _scatter(spread: SeedSpread) -> str:
+    each = ", ".join(points(mean) for mean in spread.means)
+    share = f"{100 * spread.seed_share:.0f}% of the variance"
+    return f"{each}; sd between seeds {100 * spread.seed_sd:.1f} points, {share}"
+
+
+def _more_seeds(spread: SeedSpread, bound: float, alpha: float) -> str:
+    needed = seeds_needed(spread, bound, alpha, POWER)
+    if needed is None:
+        return "more seeds would not decide it on these rows: it takes more rows"
+    return (
+        f"about {needed} seeds would decide it on these rows at {100 * POWER:g}% power, were it as observed"
+    )
 
 
 def _sentence(reason: str, failed: list[str]) -> str:

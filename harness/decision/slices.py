@@ -10,9 +10,9 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from harness.decision.paired import compare
-from harness.decision.vectors import score_vector
+from harness.decision.vectors import at_places
 from harness.errors import UnknownName
-from harness.records import Comparison, ScoreVector, SuiteInfo, Trial
+from harness.records import Comparison, ScoreVector, SuiteInfo
 
 
 class Slice(NamedTuple):
@@ -28,7 +28,7 @@ class Slice(NamedTuple):
 
 
 def by_slice(
-    suite: SuiteInfo, candidate: Trial, baseline: Trial, score: str, key: str, alpha: float = 0.05
+    suite: SuiteInfo, candidate: ScoreVector, baseline: ScoreVector, key: str, alpha: float = 0.05
 ) -> tuple[Slice, ...]:
     """The paired difference in each slice of ``key``, in the order in which the suite shows the values.
 
@@ -36,32 +36,22 @@ def by_slice(
     before believing one slice among many. Rows without the key are in no slice.
 
     Raises:
-        UnknownName: no row has ``key``, or there is no such score.
-        UsageError: a trial of another suite or of other rows.
+        UnknownName: no row has ``key``.
+        UsageError: vectors of different rows.
     """
-    sides = score_vector(suite, candidate, score), score_vector(suite, baseline, score)
+    value_of = {row.id: row.slices[key] for row in suite.rows if key in row.slices}
     places: defaultdict[str, list[int]] = defaultdict(list)
-    for at, row in enumerate(suite.rows):
-        if key in row.slices:
-            places[row.slices[key]].append(at)
+    for at, row_id in enumerate(candidate.row_ids):
+        if row_id in value_of:
+            places[value_of[row_id]].append(at)
     if not places:
         known = {name for row in suite.rows for name in row.slices}
         raise UnknownName("slice", key, known, f"Suite: {suite.name}.")
-    found = [compare(_at(sides[0], rows), _at(sides[1], rows), alpha=alpha) for rows in places.values()]
+    found = [
+        compare(at_places(candidate, rows), at_places(baseline, rows), alpha=alpha)
+        for rows in places.values()
+    ]
     return tuple(map(Slice, places, found, _adjusted(found)))
-
-
-def _at(vector: ScoreVector, places: list[int]) -> ScoreVector:
-    return ScoreVector(
-        subject=vector.subject,
-        score=vector.score,
-        kind=vector.kind,
-        row_ids=tuple(vector.row_ids[at] for at in places),
-        values=tuple(vector.values[at] for at in places),
-        groups=tuple(vector.groups[at] for at in places),
-        reasons=tuple(vector.reasons[at] for at in places),
-        advisory=vector.advisory,
-    )
 
 
 def _adjusted(found: list[Comparison]) -> list[float | None]:

@@ -109,10 +109,15 @@ class ComparisonLine:
 
 @dataclass(frozen=True, slots=True)
 class Comparisons:
-    """All comparisons, gates first. Those of one score and suite are drawn on one scale."""
+    """All comparisons, gates first. Those of one score and suite are drawn on one scale.
+
+    ``power`` says what each suite's rows can show; ``changes`` which suites changed at all.
+    """
 
     lines: tuple[ComparisonLine, ...]
     note: str
+    power: tuple[str, ...]
+    changes: Table | None
 
 
 # --------------------------------------------------------------------------- learning curve
@@ -157,6 +162,7 @@ class Curve:
     lines: tuple[CurveLine, ...]
     bands: tuple[Band, ...]
     table: Table
+    forecast: tuple[str, ...]  # what more rows would give, a sentence each
     description: str  # for those who do not see the chart
 
 

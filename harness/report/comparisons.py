@@ -7,12 +7,12 @@ from itertools import chain
 from typing import TypeAlias
 
 from harness.decision.paired import compare
-from harness.decision.vectors import score_vector
 from harness.records import Comparison, Gate, Kind, Role, RunRecord
 from harness.report import numbers
 from harness.report.blocks import ComparisonLine, Comparisons, Tone
+from harness.report.evidence import changes, power
 from harness.report.intervals import OUTCOME_TONE, plot, reach_of, sign_tone
-from harness.report.pairs import pairs, size_label
+from harness.report.pairs import pairs, seeds_label
 
 _STATE_ORDER = {"gated": 0, "missing": 1, "advisory": 2, "measured": 3, "no gate": 4}
 _InSuite: TypeAlias = tuple[str, Comparison]
@@ -32,6 +32,8 @@ def comparisons(record: RunRecord) -> Comparisons:
         note="Differences are candidate − baseline on the same rows, in points; intervals are two-sided "
         f"{level}, so each limit is a one-sided test at {numbers.percent(record.alpha, 0)}. "
         "Lines that are measured, advisory or without a gate decide nothing.",
+        power=power(record),
+        changes=changes(record),
     )
 
 
@@ -58,19 +60,16 @@ def _ungated(record: RunRecord) -> Iterator[_InSuite]:
     asserted = {(g.suite, g.candidate, g.size, g.comparison.score) for g in record.gates if g.comparison}
     for pair in pairs(record):
         lead = pair.lead
-        if pair.baseline is None:
-            continue
         for info in pair.suite.scores:
             if (pair.suite.name, lead.candidate, lead.size, info.name) in asserted:
                 continue
-            if info.name in lead.scores and info.name in pair.baseline.scores:
-                candidate = score_vector(pair.suite, lead, info.name)
-                baseline = score_vector(pair.suite, pair.baseline, info.name)
-                yield pair.suite.name, compare(candidate, baseline, alpha=record.alpha)
+            sides = pair.vectors(info.name)
+            if sides is not None:
+                yield pair.suite.name, compare(*sides, alpha=record.alpha)
 
 
 def _gate_line(gate: Gate, reach: _Reaches) -> ComparisonLine:
-    subject = size_label(gate.size, gate.seed, gate.candidate)
+    subject = seeds_label(gate.size, gate.seeds, gate.candidate)
     if gate.comparison is None:
         return _not_run(gate, subject)
     role = claim(gate.role, gate.comparison)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness.decision.gates import speaks_of
 from harness.records import Admission, Decision, RunRecord, SuiteInfo, Verdict
 from harness.report import numbers
 from harness.report.blocks import Caution, DecisionCard, Headline, Tone
@@ -52,7 +53,7 @@ def _card(decision: Decision) -> DecisionCard:
         subject=size_label(decision.size, None, decision.candidate),
         verdict=decision.verdict.value,
         tone=VERDICT_TONE[decision.verdict],
-        means=_MEANS[decision.verdict],
+        means=" ".join(filter(None, (_MEANS[decision.verdict], speaks_of(decision)))),
         reasons=decision.reasons,
     )
 

@@ -9,6 +9,7 @@ from harness.decision.vectors import score_vector
 from harness.records import CandidateInfo, Comparison, Kind, RunRecord, ScoreInfo, SuiteInfo, Trial
 from harness.report import numbers
 from harness.report.blocks import Band, Cell, Curve, CurveLine, CurvePoint, Table
+from harness.report.forecast import forecast
 from harness.report.pairs import is_advisory, is_compared, trial_label, trials_of
 
 _HEAD = (
@@ -35,12 +36,16 @@ def learning_curves(record: RunRecord) -> tuple[Curve, ...]:
 def _curve(record: RunRecord, suite: SuiteInfo, info: ScoreInfo) -> Curve:
     baselines = {c.baseline for c in record.candidates if is_compared(c)}
     lines, bands, rows = [], [], []
+    said: list[str] = []
+    plain: dict[str, float | None] = {}  # mean of what has no size: baselines come first
     for colour, candidate in enumerate(_baselines_first(record, baselines)):
         measured = list(_measured(record, suite, candidate, info.name))
         rows += [_row(trial, mean, info.kind) for trial, mean in measured]
         sized = [(trial, mean) for trial, mean in measured if trial.size is not None]
         if sized:
             lines.append(CurveLine(candidate.name, colour, tuple(_points(sized))))
+            said += forecast(record, suite, info, candidate, sized, plain.get(candidate.baseline))
+        plain[candidate.name] = next((m.candidate_mean for trial, m in measured if trial.size is None), None)
         bands += [
             _band(candidate.name, colour, mean, candidate.name in baselines)
             for trial, mean in measured
@@ -54,6 +59,7 @@ def _curve(record: RunRecord, suite: SuiteInfo, info: ScoreInfo) -> Curve:
         lines=tuple(lines),
         bands=tuple(bands),
         table=Table(f"{title}: means with {level} intervals over rows", _HEAD, tuple(rows)),
+        forecast=tuple(said),
         description=_describe(title, rows),
     )
 

@@ -133,14 +133,19 @@ def _comparisons(block: Comparisons) -> Iterator[str]:
     yield "## Gates"
     yield _table(_COMPARED, gates) if gates else "No gate was collected."
     yield plain(block.note) if rows else ""
+    yield _bullets(block.power)
     if others:
         yield _folded(f"{len(others)} comparisons that decide nothing", _table(_COMPARED, others))
+    if block.changes is not None:
+        yield _folded("What changed (exploratory)", _block(block.changes))
 
 
 def _curves(curves: tuple[Curve, ...]) -> Iterator[str]:
     if curves:
         yield "## Learning curve"
-        yield from (_block(curve.table) for curve in curves)
+    for curve in curves:
+        yield _block(curve.table)
+        yield _bullets(curve.forecast)
 
 
 def _slices(blocks: tuple[Slices, ...], note: str) -> Iterator[str]:

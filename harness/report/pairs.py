@@ -4,23 +4,47 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.records import CandidateInfo, Kind, RunRecord, ScoreInfo, SuiteInfo, Trial
+from harness.decision.vectors import common_rows, over_seeds, score_vector
+from harness.records import CandidateInfo, Kind, RunRecord, ScoreInfo, ScoreVector, SuiteInfo, Trial
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One candidate on one suite. ``trials`` are in the order of size, then seed."""
+    """One candidate on one suite. ``trials`` are in the order of size, then seed.
+
+    ``baselines`` are the baseline's trials at its largest size, one a seed.
+    """
 
     suite: SuiteInfo
     candidate: CandidateInfo
     trials: tuple[Trial, ...]
-    baseline: Trial | None
+    baselines: tuple[Trial, ...]
+
+    @property
+    def baseline(self) -> Trial | None:
+        """The baseline's trial shown row by row."""
+        return self.baselines[0] if self.baselines else None
 
     @property
     def lead(self) -> Trial:
         """The trial shown row by row: the largest size, and of its seeds the first."""
-        largest = self.trials[-1].size
-        return next(trial for trial in self.trials if trial.size == largest)
+        return self.largest[0]
+
+    @property
+    def largest(self) -> tuple[Trial, ...]:
+        """The trials at the largest size, one a seed."""
+        return _at_last_size(self.trials)
+
+    def vectors(self, score: str) -> tuple[ScoreVector, ScoreVector] | None:
+        """Candidate's and baseline's values at their largest sizes, over seeds; None where one has none."""
+        sides = self.largest, self.baselines
+        if not all(side and all(score in trial.scores for trial in side) for side in sides):
+            return None
+        return common_rows(self._over_seeds(sides[0], score), self._over_seeds(sides[1], score))
+
+    def _over_seeds(self, trials: tuple[Trial, ...], score: str) -> ScoreVector:
+        each = [score_vector(self.suite, trial, score) for trial in trials]
+        return over_seeds(each, [trial.seed or 0 for trial in trials])
 
 
 def order(trial: Trial) -> tuple[int, int]:
@@ -37,8 +61,12 @@ def pairs(record: RunRecord) -> tuple[Pair, ...]:
             if not trials or not is_compared(candidate):
                 continue
             baselines = trials_of(record, suite.name, candidate.baseline)
-            found.append(Pair(suite, candidate, trials, baselines[-1] if baselines else None))
+            found.append(Pair(suite, candidate, trials, _at_last_size(baselines)))
     return tuple(found)
+
+
+def _at_last_size(trials: tuple[Trial, ...]) -> tuple[Trial, ...]:
+    return tuple(trial for trial in trials if trial.size == trials[-1].size)
 
 
 def trials_of(record: RunRecord, suite: str, candidate: str) -> tuple[Trial, ...]:
@@ -61,6 +89,13 @@ def size_label(size: int | None, seed: int | None, name: str) -> str:
     """``name@size``, with the seed where it is not the first."""
     label = name if size is None else f"{name}@{size}"
     return f"{label} seed {seed}" if seed else label
+
+
+def seeds_label(size: int | None, seeds: tuple[int, ...], name: str) -> str:
+    """``name@size``, with the seeds where they are several or not the first."""
+    if len(seeds) < 2:
+        return size_label(size, seeds[0] if seeds else None, name)
+    return f"{size_label(size, None, name)} seeds {', '.join(map(str, seeds))}"
 
 
 def kinds(suite: SuiteInfo) -> dict[str, Kind]:

@@ -32,14 +32,12 @@ def slices(record: RunRecord) -> tuple[Slices, ...]:
 
 
 def _sliced(record: RunRecord, pair: Pair, info: ScoreInfo) -> Iterator[_Sliced]:
-    baseline = pair.baseline
-    if baseline is None or info.name not in baseline.scores or info.name not in pair.lead.scores:
+    sides = pair.vectors(info.name)
+    if sides is None:
         return
     present = {key for row in pair.suite.rows for key in row.slices}
     for key in (key for key in pair.suite.slices if key in present):
-        for value, found, adjusted in by_slice(
-            pair.suite, pair.lead, baseline, info.name, key, alpha=record.alpha
-        ):
+        for value, found, adjusted in by_slice(pair.suite, *sides, key, alpha=record.alpha):
             yield key, value, found, adjusted
 
 

@@ -20,6 +20,7 @@ from harness.models.protocol import Decoding, Model, Prompt
 from harness.models.source import resolve
 from harness.records import Admission, Answer, Score
 from harness.run.binding import BoundSuite
+from harness.run.looking import NOT_JUDGED
 from harness.scoring.check import score_all
 from harness.scoring.judge import CalibratedJudge, LikelihoodJudge, calibrate
 from harness.store.answers import AnswerStore
@@ -39,16 +40,14 @@ class Answerer:
         self._store, self._progress, self._clock = store, progress, clock
         self._loaded: tuple[str, Model] | None = None
         self._judges: dict[LikelihoodJudge, CalibratedJudge] = {}
-        self._reader = Reader(store, progress)
+        self.reader = Reader(store, progress)
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def answers(
         self, label: str, candidate: Candidate, prepared: Prepared, bound: BoundSuite
     ) -> tuple[Answer, ...]:
         """One answer a row, in the suite's order."""
-        prompts = [Prompt(row.id, prepared.ask(row, bound.prompt)) for row in bound.rows]
-        decoding = _decoding(candidate, bound)
-        context = answers_context(prepared, prompts, decoding)
+        prompts, decoding, context = _asked(candidate, prepared, bound)
         kept = self._store.answers(context)
         missing = [prompt for prompt in prompts if prompt.row_id not in kept]
         if missing:
@@ -61,6 +60,11 @@ class Answerer:
                     bar.at(len(kept), len(prompts))
             self.seconds["generation"] += self._clock() - began
         return tuple(kept[row.id] for row in bound.rows)
+
+    def count_kept(self, candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> int:
+        """How many of the suite's rows have an answer in the store."""
+        _, _, context = _asked(candidate, prepared, bound)
+        return len(self._store.answers(context))
 
     def _kept(self, context: str, answers: Iterable[Answer]) -> Iterator[Answer]:
         """Pass answers on and keep them, also where the run is cut short.
@@ -87,13 +91,17 @@ class Answerer:
             self.seconds["loading"] += self._clock() - began
         return self._loaded[1]
 
-    def scores(self, bound: BoundSuite, answers: Sequence[Answer]) -> dict[str, tuple[Score, ...]]:
-        """Every score of the suite over the answers, by name."""
+    def scores(
+        self, bound: BoundSuite, answers: Sequence[Answer], *, judge_all: bool
+    ) -> dict[str, tuple[Score, ...]]:
+        """Every score of the suite over the answers, by name; judges only where all rows are to be judged."""
         began = self._clock()
         found: dict[str, tuple[Score, ...]] = {}
         for score in bound.scores:
-            if isinstance(score, LikelihoodJudge):
-                found[score.name] = self.judge(score).score_many(bound.rows, answers, self._reader)
+            if isinstance(score, LikelihoodJudge) and not judge_all:
+                found[score.name] = (NOT_JUDGED,) * len(answers)
+            elif isinstance(score, LikelihoodJudge):
+                found[score.name] = self.judge(score).score_many(bound.rows, answers, self.reader)
             else:
                 found[score.name] = score_all(score, bound.rows, answers)
         self.seconds["scoring"] += self._clock() - began
@@ -108,7 +116,7 @@ class Answerer:
         """The judge, calibrated and tested for admission, once a run."""
         if judge not in self._judges:
             assert judge.known is not None, "bound suites hold bound judges"
-            self._judges[judge] = calibrate(judge, judge.known, self._reader)
+            self._judges[judge] = calibrate(judge, judge.known, self.reader)
         return self._judges[judge]
 
 
@@ -145,6 +153,13 @@ def _in_unicode(answer: Answer) -> Answer:
         for said in (answer.text, answer.failure)
     )
     return replace(answer, text=text or "", failure=failure)
+
+
+def _asked(candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> tuple[list[Prompt], Decoding, str]:
+    """What a suite asks a candidate, how answers are drawn, and the key under which they are kept."""
+    prompts = [Prompt(row.id, prepared.ask(row, bound.prompt)) for row in bound.rows]
+    decoding = _decoding(candidate, bound)
+    return prompts, decoding, answers_context(prepared, prompts, decoding)
 
 
 def _decoding(candidate: Candidate, bound: BoundSuite) -> Decoding:

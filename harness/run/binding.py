@@ -78,10 +78,11 @@ def _described(score: SuiteScore) -> str:
     return f"{type(score).__name__}: {kind}"
 
 
-def bind_suite(suite: Suite, file: Path, root: Path) -> BoundSuite:
-    """Read what a suite names, relative to the suite's ``file``.
+def bind_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> BoundSuite:
+    """Read what a suite names, relative to the suite's ``file``; with ``final``, its final rows.
 
     Raises:
+        UsageError: ``final`` of a suite that names no final rows.
         DataError: a file is missing, empty or broken, or a slice that no row has.
     """
     folder = file.parent
@@ -89,7 +90,7 @@ def bind_suite(suite: Suite, file: Path, root: Path) -> BoundSuite:
     def read(name: str) -> str:
         return (folder / name).read_text(encoding="utf-8")
 
-    heldout = folder / suite.heldout
+    heldout = folder / (_final_rows(suite, folder.name) if final else suite.heldout)
     rows = read_rows(heldout)
     require_no_tools(rows)
     shown = _relative(heldout, root)
@@ -108,6 +109,15 @@ def bind_suite(suite: Suite, file: Path, root: Path) -> BoundSuite:
         heldout=shown,
         folder=folder,
     )
+
+
+def _final_rows(suite: Suite, name: str) -> str:
+    if suite.final is None:
+        raise UsageError(
+            f"--final: suite {name} names no final rows.\n  mend: give it rows that nothing has been chosen"
+            f" on: Suite(heldout={suite.heldout!r}, final='final.jsonl', ...)."
+        )
+    return suite.final
 
 
 def _bound(score: SuiteScore, read: Callable[[str], str], folder: str) -> SuiteScore:

@@ -14,7 +14,7 @@ from harness.run.flow import Entry
 def expected_gate(function: Callable[..., object], suite: str, name: str, entry: Entry) -> Gate:
     """The gate that a test will be once it has spoken."""
     role = Role.TARGET if claims_improvement(function) else Role.GUARD
-    return Gate(suite, name, entry.name, entry.size, entry.seed, role, "missing")
+    return Gate(suite, name, entry.name, entry.size, entry.seeds, role, "missing")
 
 
 def claims_improvement(function: Callable[..., object]) -> bool:

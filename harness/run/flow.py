@@ -12,13 +12,14 @@ from harness.candidates.prepare import Prepared, Workshop, prepare, require_read
 from harness.candidates.specs import Candidate, FewShot, Tuned
 from harness.data.leakage import require_no_leaks
 from harness.decision.claims import Claim, Scores
-from harness.decision.vectors import score_vector
+from harness.decision.vectors import only_rows, over_seeds, score_vector
 from harness.errors import DataError, UnknownName, UsageError
 from harness.models.progress import Progress
 from harness.records import Gate, Row, Trial
 from harness.report.terminal import printable
 from harness.run.answering import Answerer
 from harness.run.binding import BoundSuite
+from harness.run.looking import Looking
 from harness.scoring.judge import LikelihoodJudge
 from harness.scoring.suite import SuiteScore
 from harness.settings import Settings
@@ -28,17 +29,22 @@ from harness.store.answers import AnswerStore
 
 @dataclass(frozen=True)
 class Entry:
-    """One candidate at one size and seed. ``size`` is None for what is not trained."""
+    """One candidate at one size, with every seed it is trained with. What is not trained has neither."""
 
     name: str
     candidate: Candidate
     size: int | None = None
-    seed: int | None = None
+    seeds: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:
         """``name`` or ``name@size``."""
         return self.name if self.size is None else f"{self.name}@{self.size}"
+
+    @property
+    def replicas(self) -> tuple[int | None, ...]:
+        """Its seeds; one None for what is not trained."""
+        return self.seeds or (None,)
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,7 +53,7 @@ class Subject:
 
     entry: Entry
     suite: str
-    _scores: Callable[[SuiteScore], Scores]
+    _scores: Callable[[SuiteScore, Mapping[str, str]], Scores]
 
     def __repr__(self) -> str:
         return f"<{self.name} on {self.suite}>"
@@ -57,9 +63,14 @@ class Subject:
         """The entry's label."""
         return self.entry.label
 
-    def scores(self, score: SuiteScore) -> Scores:
-        """One value a held-out row, ready to be compared. The candidate is trained now if it must be."""
-        return self._scores(score)
+    def scores(self, score: SuiteScore, **where: str) -> Scores:
+        """One value a held-out row, ready to be compared. The candidate is trained now if it must be.
+
+        Args:
+            score: one of the suite's.
+            where: slice fields and the value that rows must have there, such as ``language="es"``.
+        """
+        return self._scores(score, where)
 
 
 class Run:
@@ -80,9 +91,9 @@ class Run:
         self.store = AnswerStore(settings.store / "answers.sqlite")
         self.answerer = Answerer(self.store, progress)
         self.suites: dict[str, BoundSuite] = {}
-        self.trials: dict[tuple[str, str], Trial] = {}
+        self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
-        self.prepared: dict[str, Prepared] = {}
+        self.prepared: dict[tuple[str, int | None], Prepared] = {}  # by label and seed
         self.checked = False
         self._own_baselines: dict[str, Candidate] = {}
         self.training_seconds = 0.0
@@ -123,7 +134,7 @@ class Run:
         if not isinstance(candidate, Tuned):
             return (Entry(name, candidate),)
         sizes: Sequence[int] = self.settings.sizes or (len(self.workshop.rows(candidate.train)),)
-        return tuple(Entry(name, candidate, size, self.settings.seed) for size in sizes)
+        return tuple(Entry(name, candidate, size, self.settings.seeds) for size in sizes)
 
     def largest(self, name: str) -> int | None:
         """The size that is gated."""
@@ -158,7 +169,8 @@ class Run:
         for entry in entries:
             self._check_rows(entry, self.suites.values())
         for entry in entries:
-            require_ready(entry.candidate, self.workshop, entry.size, entry.seed or 0)
+            for seed in entry.replicas:
+                require_ready(entry.candidate, self.workshop, entry.size, seed or 0)
         self.checked = True
 
     def add_suite(self, bound: BoundSuite) -> None:
@@ -201,40 +213,74 @@ class Run:
     def subject(self, entry: Entry, suite: str, settle: Callable[[Claim], bool] | None) -> Subject:
         """The entry on a suite, as a test sees it."""
 
-        def scores(score: SuiteScore) -> Scores:
-            bound = self.suites[suite]
-            name = bound.score(score).name
-            trial = self.trial(entry, suite)
-            vector = score_vector(
-                bound.info({}, 0), trial, name, advisory=self._is_advisory(bound.score(score))
-            )
+        def scores(score: SuiteScore, where: Mapping[str, str]) -> Scores:
+            own = self.suites[suite].score(score)
+            info = self.suites[suite].info({}, 0)
+            trials = self.trials_of(entry, suite)
+            advisory = self._is_advisory(own)
+            staged = self._staged(entry, suite, own) if not where else None
+            if isinstance(own, LikelihoodJudge) and staged is None:
+                trials = self._judged(entry, suite, own)
+            each = [score_vector(info, trial, own.name, advisory=advisory) for trial in trials]
+            vector = only_rows(info, over_seeds(each, entry.seeds), where)
             reasons = tuple(map(printable, vector.reasons))  # they quote answers, and people read them
-            return Scores(replace(vector, subject=entry.label, reasons=reasons), settle, self.settings.alpha)
+            said = replace(vector, subject=entry.label, reasons=reasons)
+            return Scores(said, settle, self.settings.alpha, staged=staged)
 
         return Subject(entry, suite, scores)
+
+    def _staged(self, entry: Entry, suite: str, score: SuiteScore) -> Looking | None:
+        """The entry's scores by a judge, made as they are needed; None for what is judged whole."""
+        if self.settings.judge_looks == 1 or not isinstance(score, LikelihoodJudge):
+            return None
+        (seed,) = entry.replicas
+        place = entry.label, seed, suite
+        bound = self.suites[suite]
+        judge, reader = self.answerer.judge(score), self.answerer.reader
+        return Looking(
+            info=bound.info({}, 0),
+            rows=bound.rows,
+            get=lambda: self.trials[place],
+            put=lambda trial: self.trials.update({place: trial}),
+            score=score.name,
+            judge=lambda rows, answers: judge.score_many(rows, answers, reader),
+            looks=self.settings.judge_looks,
+            alpha=self.settings.alpha,
+            name=entry.label,
+            advisory=self._is_advisory(score),
+        )
+
+    def _judged(self, entry: Entry, suite: str, score: SuiteScore) -> tuple[Trial, ...]:
+        """The entry's trials with every row judged."""
+        staged = self._staged(entry, suite, score)
+        if staged is not None:
+            staged.upto(staged.plan.rows)
+        return self.trials_of(entry, suite)
 
     def _is_advisory(self, score: SuiteScore) -> bool:
         return isinstance(score, LikelihoodJudge) and not self.answerer.judge(score).admission.admitted
 
-    def trial(self, entry: Entry, suite: str) -> Trial:
-        """The entry's answers and scores on a suite.
+    def trials_of(self, entry: Entry, suite: str) -> tuple[Trial, ...]:
+        """The entry's answers and scores on a suite, one trial a seed."""
+        return tuple(self._trial(entry, seed, suite) for seed in entry.replicas)
 
-        All suites of the run are answered while the model is loaded: loading costs more than asking.
-        """
-        if (entry.label, suite) not in self.trials:
-            prepared = self._prepare(entry)
+    def _trial(self, entry: Entry, seed: int | None, suite: str) -> Trial:
+        """All suites of the run are answered while the model is loaded: loading costs more than asking."""
+        if (entry.label, seed, suite) not in self.trials:
+            prepared = self._prepare(entry, seed)
             for bound in self.suites.values():
-                if (entry.label, bound.name) not in self.trials:
-                    self.trials[entry.label, bound.name] = self._try(entry, prepared, bound)
-        return self.trials[entry.label, suite]
+                if (entry.label, seed, bound.name) not in self.trials:
+                    self.trials[entry.label, seed, bound.name] = self._try(entry, seed, prepared, bound)
+        return self.trials[entry.label, seed, suite]
 
-    def _prepare(self, entry: Entry) -> Prepared:
-        if entry.label not in self.prepared:
+    def _prepare(self, entry: Entry, seed: int | None) -> Prepared:
+        if (entry.label, seed) not in self.prepared:
             began = time.perf_counter()
             self._generate(entry)
-            self.prepared[entry.label] = prepare(entry.candidate, self.workshop, entry.size, entry.seed or 0)
+            made = prepare(entry.candidate, self.workshop, entry.size, seed or 0)
+            self.prepared[entry.label, seed] = made
             self.training_seconds += time.perf_counter() - began
-        return self.prepared[entry.label]
+        return self.prepared[entry.label, seed]
 
     def _generate(self, entry: Entry) -> None:
         """Have the base say its general rows, where it has not; what it said is compared before training."""
@@ -245,15 +291,16 @@ class Run:
             self.workshop.replay(entry.candidate)
             self._check_rows(entry, self.suites.values())
 
-    def _try(self, entry: Entry, prepared: Prepared, bound: BoundSuite) -> Trial:
-        answers = self.answerer.answers(entry.label, entry.candidate, prepared, bound)
+    def _try(self, entry: Entry, seed: int | None, prepared: Prepared, bound: BoundSuite) -> Trial:
+        label = entry.label if len(entry.seeds) < 2 else f"{entry.label} seed {seed}"
+        answers = self.answerer.answers(label, entry.candidate, prepared, bound)
         return Trial(
             candidate=entry.name,
             size=entry.size,
-            seed=entry.seed,
+            seed=seed,
             suite=bound.name,
             answers=answers,
-            scores=self.answerer.scores(bound, answers),
+            scores=self.answerer.scores(bound, answers, judge_all=self.settings.judge_looks == 1),
             seconds=sum(answer.latency_ms for answer in answers) / 1000,
             numerics=prepared.numerics,
             training=prepared.training,
@@ -268,7 +315,7 @@ class Run:
             test=test,
             candidate=entry.name,
             size=entry.size,
-            seed=entry.seed,
+            seeds=entry.seeds,
             role=claim.role,
             state="measured" if measured else "advisory" if claim.advisory else "gated",
             comparison=claim.comparison,

@@ -35,6 +35,7 @@ from harness.records import (
     Trial,
 )
 from harness.run.flow import Entry, Run
+from harness.run.safeguards import chosen_seeds, harm_gates
 from harness.scoring.judge import LikelihoodJudge
 
 SHOWN_VERSIONS = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "scipy", "pytest")
@@ -49,10 +50,16 @@ def make_record(run: Run, expected: Sequence[Gate], command: str, notes: Sequenc
         command: what the user typed.
         notes: sentences for the report.
     """
-    gates = [*run.gates, *still_missing(expected, run.gates)]
+    gates = [*run.gates, *harm_gates(run, run.gates), *still_missing(expected, run.gates)]
     claimed = {gate.candidate for gate in gates}
     decisions = tuple(
-        decide(name, run.largest(name), gates)
+        decide(
+            name,
+            run.largest(name),
+            gates,
+            seeds=run.sized(name)[-1].seeds,
+            obstacles=chosen_seeds(run, name, gates),
+        )
         for name in run.chosen()
         if name in claimed or _was_tried(run, name)
     )
@@ -126,13 +133,17 @@ def _candidate_infos(run: Run) -> tuple[CandidateInfo, ...]:
     """The candidates that were tried, then the baselines that are not among them (their own baseline)."""
     tried = [name for name in run.chosen() if _was_tried(run, name)]
     baselines = {run.baseline_of(name).name: run.baseline_of(name) for name in tried}
-    others = [entry for name, entry in baselines.items() if name not in tried and entry.label in run.prepared]
+    others = [entry for name, entry in baselines.items() if name not in tried and _is_prepared(run, entry)]
     own = [_info(run, run.sized(name)[-1], run.baseline_of(name).name) for name in tried]
     return (*own, *(_info(run, entry, entry.name) for entry in others))
 
 
+def _is_prepared(run: Run, entry: Entry) -> bool:
+    return any((entry.label, seed) in run.prepared for seed in entry.replicas)
+
+
 def _info(run: Run, entry: Entry, baseline: str) -> CandidateInfo:
-    prepared = next(p for label, p in run.prepared.items() if label.partition("@")[0] == entry.name)
+    prepared = next(p for (label, _), p in run.prepared.items() if label.partition("@")[0] == entry.name)
     return CandidateInfo(
         name=entry.name,
         kind=entry.candidate.kind,
@@ -218,7 +229,8 @@ def economics_file(run: Run) -> Path | None:
 def _task_trials(run: Run, entry: Entry) -> list[Trial]:
     """Trials on suites that have a prompt: the task itself, not what is watched beside it."""
     tasks = [b.name for b in run.suites.values() if b.prompt is not None] or list(run.suites)
-    return [run.trials[entry.label, suite] for suite in tasks if (entry.label, suite) in run.trials]
+    places = [(entry.label, seed, suite) for suite in tasks for seed in entry.replicas]
+    return [run.trials[place] for place in places if place in run.trials]
 
 
 def _usage(trials: Sequence[Trial]) -> Usage | None:

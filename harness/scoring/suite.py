@@ -23,6 +23,8 @@ class Suite:
         scores: checks and judges; their names must differ.
         slices: metadata fields to break results down by.
         group: metadata field that names a row's cluster (one customer's rows, say).
+        final: JSONL of other held-out rows, for one last test after a choice (of a seed, of a recipe) that
+            was made on ``heldout``; ``--final`` judges the gates on them.
         max_tokens: longest answer that the task needs; a candidate's own limit applies where it is lower.
     """
 
@@ -32,6 +34,7 @@ class Suite:
     slices: tuple[str, ...] = ()
     group: str = "group"
     max_tokens: int | None = None
+    final: str | None = None
 
     def __post_init__(self) -> None:
         names = [score.name for score in self.scores]

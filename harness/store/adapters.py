@@ -29,6 +29,11 @@ class AdapterStore:
         record = self.folder(fingerprint) / RECORD
         return _read(record) if record.is_file() else None
 
+    def trainings(self) -> tuple[Training, ...]:
+        """How every artifact came to be, the latest first."""
+        records = sorted(self._root.glob(f"*/{RECORD}"), key=lambda file: file.stat().st_mtime, reverse=True)
+        return tuple(_read(record) for record in records)
+
     def get_or_train(self, fingerprint: str, build: Callable[[Path], Training]) -> Training:
         """The artifact's record, training it with ``build(temporary folder)`` when it is missing."""
         from filelock import FileLock

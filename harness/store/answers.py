@@ -19,6 +19,8 @@ CREATE TABLE IF NOT EXISTS answers (
 CREATE TABLE IF NOT EXISTS judgments (key TEXT PRIMARY KEY, numbers TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS heldout_uses (
     heldout TEXT NOT NULL, decision TEXT NOT NULL, PRIMARY KEY (heldout, decision));
+CREATE TABLE IF NOT EXISTS seeds_seen (
+    heldout TEXT NOT NULL, recipe TEXT NOT NULL, seed INTEGER NOT NULL, PRIMARY KEY (heldout, recipe, seed));
 """
 
 
@@ -98,3 +100,11 @@ class AnswerStore:
             connection.execute("INSERT OR IGNORE INTO heldout_uses VALUES (?, ?)", (heldout, decision))
             query = "SELECT COUNT(*) FROM heldout_uses WHERE heldout = ?"
             return int(connection.execute(query, (heldout,)).fetchone()[0])
+
+    def see_seeds(self, heldout: str, recipe: str, seeds: Iterable[int]) -> tuple[int, ...]:
+        """Note that a held-out file judged a recipe at these seeds; every seed it has judged it at so far."""
+        seen = [(heldout, recipe, seed) for seed in seeds]
+        with self._connection() as connection:
+            connection.executemany("INSERT OR IGNORE INTO seeds_seen VALUES (?, ?, ?)", seen)
+            query = "SELECT seed FROM seeds_seen WHERE heldout = ? AND recipe = ? ORDER BY seed"
+            return tuple(int(seed) for (seed,) in connection.execute(query, (heldout, recipe)))

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from inspect import signature
 from types import FunctionType
 from typing import ClassVar
 
-from harness.candidates.prepare import Prepared, Workshop, asked_with_prompt, prepare, require_ready
+from harness.candidates.prepare import (
+    Foreseen,
+    Prepared,
+    Workshop,
+    asked_with_prompt,
+    foresee,
+    prepare,
+    require_ready,
+)
 from harness.candidates.specs import Candidate, Tuned
 from harness.data.fingerprints import fingerprint
 from harness.errors import UsageError
 from harness.models.protocol import Decoding, Prompt
-from harness.records import Answer, Json
+from harness.records import Answer, Json, Training
 
-Reply = Callable[[Prompt, "int | None"], str]
+Reply = Callable[[Prompt, "int | None"], str] | Callable[[Prompt, "int | None", int], str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scripted(Tuned):
-    """A candidate with sizes like a fine-tune, whose answers are ``reply(prompt, size)``.
+    """A candidate with sizes and seeds like a fine-tune's, whose answers are ``reply(prompt, size)``.
 
+    A ``reply`` of three arguments is given the seed, too.
     An exception that ``reply`` raises becomes the answer's failure. The cache key holds the name of
     ``reply``, the plain values that it closes over, and ``version``: change that when it answers otherwise.
+    ``training`` is how it is said to have come to be: losses, seconds, signs of overfitting.
 
         @harness.candidate
         def parrot():
@@ -35,6 +46,7 @@ class Scripted(Tuned):
     base: str = "scripted"
     reply: Reply
     version: str = "1"
+    training: Training | None = field(default=None, compare=False)
 
     def described(self) -> dict[str, Json]:
         """The fields, the reply by its name."""
@@ -65,8 +77,10 @@ class ScriptedModel:
 
     numerics = "scripted"
 
-    def __init__(self, reply: Reply, size: int | None) -> None:
-        self._reply, self._size = reply, size
+    def __init__(self, reply: Reply, size: int | None, seed: int = 0) -> None:
+        takes_seed = len(signature(reply).parameters) > 2
+        self._reply: Callable[..., str] = reply
+        self._given = (size, seed) if takes_seed else (size,)
 
     def answer(
         self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]
@@ -80,7 +94,7 @@ class ScriptedModel:
         began = time.perf_counter()
         asked = sum(len(m.content.split()) for m in prompt.messages)
         try:
-            text = self._reply(prompt, self._size)
+            text = self._reply(prompt, *self._given)
         except Exception as error:  # noqa: BLE001 - a failure is a value: it is counted and shown
             return Answer(prompt.row_id, "", asked, 0, 0.0, "failed", f"{type(error).__name__}: {error}")
         elapsed_ms = (time.perf_counter() - began) * 1000
@@ -96,6 +110,11 @@ def _scripted_ready(candidate: Scripted, workshop: Workshop, size: int | None, s
     """A script is always ready."""
 
 
+@foresee.register
+def _foresee_scripted(candidate: Scripted, workshop: Workshop, size: int | None, seed: int) -> Foreseen:
+    return Foreseen(prepare(candidate, workshop, size, seed), 0)
+
+
 @prepare.register
 def _scripted(candidate: Scripted, workshop: Workshop, size: int | None, seed: int) -> Prepared:
     identity = fingerprint({**candidate.described(), "size": size, "seed": seed})
@@ -104,6 +123,7 @@ def _scripted(candidate: Scripted, workshop: Workshop, size: int | None, seed: i
         model_digest=identity,
         identity=identity,
         numerics=ScriptedModel.numerics,
-        load=lambda: ScriptedModel(candidate.reply, size),
+        load=lambda: ScriptedModel(candidate.reply, size, seed),
         ask=asked_with_prompt,
+        training=candidate.training,
     )

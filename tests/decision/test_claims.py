@@ -158,8 +158,8 @@ def test_an_explanation_has_the_numbers_and_the_worst_rows_side_by_side() -> Non
     reasons = tuple(f"expected refund,\n got exchange {at}" for at in range(200))
     text = (Scores(replace(candidate, reasons=reasons)) > Scores(baseline)).explain(limit=2)
     assert text.splitlines()[0] == "REFUTED: intent of tuned > base"
-    assert "-12.5 points [-17.5, -8.0], n=200" in text
-    assert "Tango, one-sided p = 1, discordant rows: 35" in text
+    assert "-12.5 points [-17.5, -7.9], n=200" in text
+    assert "Tango, one-sided p = 1, discordant rows: 35, effect size d = -0.31" in text
     assert "means: 85.0% and 97.5%" in text
     assert "2 of 30 rows that count against the claim" in text
     assert "r5: tuned 0 (expected refund, got exchange 5) | base 1" in text
@@ -181,7 +181,7 @@ def test_graded_rows_are_listed_worst_first() -> None:
 
 def test_a_claim_shows_itself_in_one_line() -> None:
     a, b = sides()
-    assert repr(a >= b - 0.02) == "<SHOWN: intent of tuned >= base - 0.02: +12.5 points [+8.0, +17.5], n=200>"
+    assert repr(a >= b - 0.02) == "<SHOWN: intent of tuned >= base - 0.02: +12.5 points [+7.9, +17.5], n=200>"
     assert "\n" not in repr(a)
     assert repr(a) == "<intent of tuned: mean 0.975, n=200>"
 

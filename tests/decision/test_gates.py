@@ -28,7 +28,7 @@ def gate(
     test: str | None = None,
 ) -> Gate:
     found = None if outcome is None else compare(*binary_pair(*COUNTS[outcome], 200))
-    return Gate("support", test or f"test_{role}", candidate, size, 0, role, state, found)
+    return Gate("support", test or f"test_{role}", candidate, size, (0,), role, state, found)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_the_strongest_reason_comes_first_and_carries_numbers() -> None:
         word in reason
         for word, reason in zip(("refuted", "missing", "inconclusive", "shown"), reasons, strict=True)
     ]
-    assert "guard gate test_guard (suite support, seed 0) is refuted" in reasons[0]
+    assert "guard gate test_guard (suite support) is refuted" in reasons[0]
     assert "-12.5 points [" in reasons[0]
     assert "n=200" in reasons[0]
 

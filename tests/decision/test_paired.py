@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from harness.decision.paired import compare, mde, smallest_effect, summary
+from harness.decision.paired import compare, summary
+from harness.decision.sparse import sparse_interval, sparse_p
 from harness.decision.tango import tango_interval
 from harness.errors import UsageError
-from harness.records import Kind, Outcome
+from harness.records import Comparison, Kind, Outcome, ScoreVector
 
 SHOWN, REFUTED, OPEN = Outcome.SHOWN, Outcome.REFUTED, Outcome.INCONCLUSIVE
 
@@ -26,29 +27,51 @@ SHOWN, REFUTED, OPEN = Outcome.SHOWN, Outcome.REFUTED, Outcome.INCONCLUSIVE
 def test_binary_scores_are_compared_by_tango() -> None:
     found = compare(*binary_pair(15, 4, 200))
     assert (found.method, found.n, found.discordant, found.outcome) == ("Tango", 200, 19, SHOWN)
-    assert (found.low, found.high) == tango_interval(15, 4, 200)
+    assert (found.low, found.high) == sparse_interval(15, 4, 200)
     assert found.difference == pytest.approx(11 / 200)
 
 
-def test_graded_scores_are_compared_by_a_paired_t_test() -> None:
-    rng = np.random.default_rng(7)
-    a, b = rng.random(40), rng.random(40)
+def test_graded_scores_without_skewness_get_a_paired_t_test() -> None:
+    a = np.random.default_rng(7).random(40)
+    a, b = np.concatenate([a, a[::-1]]), np.concatenate([a[::-1], a])
     found = compare(vector(a.tolist()), vector(b.tolist(), subject="base"), bound=-0.1)
     oracle = stats.ttest_1samp(a - b, -0.1, alternative="greater")
     interval = stats.ttest_rel(a, b).confidence_interval(0.90)
-    assert found.method == "paired t"
+    assert found.method == "paired t and Hall"
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
     assert found.p_one_sided == pytest.approx(oracle.pvalue)
     assert (found.candidate_mean, found.baseline_mean) == pytest.approx((a.mean(), b.mean()))
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_grouped_rows_get_the_cluster_robust_interval_of_statsmodels(kind: Kind) -> None:
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_skewed_differences_get_halls_limit_where_it_is_the_wider(side: float) -> None:
+    differences = side * np.array([0.4, 0.3, 0.1, *[0.0] * 27])
+    found = compare(*graded_pair(differences))
+    n, skewness = 30, stats.skew(differences, bias=False)
+
+    def hall(mean: float) -> float:  # equation 3 of the paper: the t statistic without its skewness
+        t = (differences.mean() - mean) / (differences.std(ddof=1) / np.sqrt(n))
+        a = skewness / np.sqrt(n)
+        return float(t + a * t**2 / 3 + a**2 * t**3 / 27 + a / 6)
+
+    quantile = float(stats.t.ppf(0.95, n - 1))
+    student = stats.ttest_1samp(differences, 0.0).confidence_interval(0.90)
+    far, near = (found.high, student.low) if side > 0 else (found.low, student.high)
+    assert far is not None
+    assert hall(far) == pytest.approx(-side * quantile)
+    assert abs(far) > abs(float(student.high if side > 0 else student.low))
+    assert (found.low if side > 0 else found.high) == pytest.approx(near)
+
+
+def grouped_pair(kind: Kind) -> tuple[Comparison, tuple[float, float]]:
+    """A comparison of unequal groups without skewness, and the limits that statsmodels gives it."""
     rng = np.random.default_rng(8)
-    groups = np.repeat(np.arange(15), rng.integers(1, 8, 15))
-    a, b = rng.random((2, len(groups)))
+    half = np.repeat(np.arange(12), rng.integers(4, 8, 12))
+    a, b = rng.random((2, len(half)))
     if kind is Kind.BINARY:
         a, b = (a < 0.8) * 1.0, (b < 0.5) * 1.0
+    groups = np.concatenate([half, half + 12])
+    a, b = np.concatenate([a, b]), np.concatenate([b, a])
     names = [f"g{group}" for group in groups]
     found = compare(
         vector(a.tolist(), kind=kind, groups=names),
@@ -56,8 +79,34 @@ def test_grouped_rows_get_the_cluster_robust_interval_of_statsmodels(kind: Kind)
     )
     fit = sm.OLS(a - b, np.ones(len(groups))).fit(cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
     low, high = fit.conf_int(0.10)[0]
-    assert (found.method, found.clusters) == ("cluster-robust t", 15)
-    assert (found.low, found.high) == pytest.approx((low, high))
+    return found, (float(low), float(high))
+
+
+def test_graded_rows_in_groups_get_the_cluster_robust_interval_of_statsmodels() -> None:
+    found, limits = grouped_pair(Kind.GRADED)
+    assert (found.method, found.clusters) == ("cluster-robust t and Hall", 24)
+    assert (found.low, found.high) == pytest.approx(limits)
+
+
+def test_binary_rows_in_groups_get_it_too_where_tangos_is_the_narrower() -> None:
+    found, limits = grouped_pair(Kind.BINARY)
+    assert (found.method, found.clusters) == ("cluster-robust t and Tango", 24)
+    assert (found.low, found.high) == pytest.approx(limits)
+
+
+def test_groups_without_a_discordant_row_count_as_one_row_each() -> None:
+    found = compare(*binary_pair(0, 0, 400, groups=[f"g{at // 4}" for at in range(400)]), bound=-0.05)
+    assert (found.low, found.high) == pytest.approx(tango_interval(0, 0, 100))
+    assert found.outcome is SHOWN
+
+
+def test_no_lost_group_among_20_shows_nothing_about_groups_lost_whole() -> None:
+    # 2 rows of 200 gained, none lost: a t interval puts the loss at no more than 0 points
+    candidate, baseline = binary_pair(2, 0, 200, groups=[f"g{at % 20}" for at in range(200)])
+    found = compare(candidate, baseline, bound=-0.04)
+    assert found.outcome is OPEN
+    assert found.low is not None
+    assert found.low < -0.07
 
 
 def test_groups_of_one_row_each_are_no_groups() -> None:
@@ -84,8 +133,64 @@ def test_binary_scores_against_a_number_get_wilsons_interval() -> None:
 def test_graded_scores_against_a_number_get_a_one_sample_t_test() -> None:
     values = np.random.default_rng(3).random(30)
     found = compare(vector(values.tolist()), 0.2)
-    assert found.method == "one-sample t"
-    assert found.p_one_sided == pytest.approx(stats.ttest_1samp(values, 0.2, alternative="greater").pvalue)
+    assert found.method == "one-sample t and Hall"
+    student = stats.ttest_1samp(values, 0.2, alternative="greater").pvalue
+    assert found.p_one_sided is not None
+    assert student <= found.p_one_sided < 2 * student
+
+
+# --------------------------------------------------------------------------- preferences
+def preferences(wins: int, losses: int, n: int, groups: list[str] | None = None) -> ScoreVector:
+    values = [1.0] * wins + [0.0] * losses + [0.5] * (n - wins - losses)
+    return vector(values, kind=Kind.PREFERENCE, groups=groups)
+
+
+def test_preferences_are_judged_by_tango_on_wins_and_losses_in_units_of_the_score() -> None:
+    found = compare(preferences(40, 15, 200), 0.5)
+    low, high = sparse_interval(40, 15, 200)
+    assert (found.method, found.outcome, found.discordant) == ("Tango", SHOWN, 55)
+    assert (found.low, found.high) == pytest.approx((low / 2, high / 2))
+    assert (found.difference, found.candidate_mean) == pytest.approx((25 / 400, 0.5 + 25 / 400))
+    assert found.p_one_sided == pytest.approx(sparse_p(40, 15, 200))
+
+
+def test_a_preference_may_be_held_against_another_number_than_a_half() -> None:
+    found = compare(preferences(40, 15, 200), 0.45)
+    assert found.low == pytest.approx(sparse_interval(40, 15, 200)[0] / 2 + 0.05)
+    assert found.p_one_sided == pytest.approx(sparse_p(40, 15, 200, -0.1))
+    assert compare(preferences(200, 0, 200), 1.0).outcome is OPEN
+
+
+def test_preferences_in_groups_need_the_cluster_robust_t_too() -> None:
+    alone = compare(preferences(40, 15, 200), 0.5)
+    grouped = compare(preferences(40, 15, 200, groups=[f"g{at // 10}" for at in range(200)]), 0.5)
+    assert (grouped.method, grouped.clusters) == ("cluster-robust t and Tango", 20)
+    assert grouped.low is not None
+    assert alone.low is not None
+    assert grouped.low < alone.low
+
+
+def test_a_preference_against_a_vector_is_refused_with_what_to_write() -> None:
+    with pytest.raises(UsageError, match=r"Compare it with a number: 0\.5"):
+        compare(preferences(4, 1, 20), preferences(1, 4, 20))
+    with pytest.raises(UsageError, match=r"row r0: a preference is 0, 0\.5 or 1"):
+        compare(vector([0.7] * 20, kind=Kind.PREFERENCE), 0.5)
+
+
+# --------------------------------------------------------------------------- effect size
+def test_the_effect_size_is_the_mean_difference_over_the_rows_standard_deviation() -> None:
+    differences = np.random.default_rng(9).normal(0.05, 0.1, 60)
+    found = compare(*graded_pair(differences))
+    clipped = np.clip(differences, -0.5, 0.5)
+    assert found.effect_size == pytest.approx(clipped.mean() / clipped.std(ddof=1))
+    rows = np.array([1.0] * 15 + [-1.0] * 4 + [0.0] * 181)
+    assert compare(*binary_pair(15, 4, 200)).effect_size == pytest.approx(rows.mean() / rows.std(ddof=1))
+    assert compare(*binary_pair(3, 1, 9)).effect_size is not None  # no interval, but a size
+
+
+def test_differences_without_spread_have_no_effect_size() -> None:
+    assert compare(*binary_pair(0, 0, 50)).effect_size is None
+    assert compare(vector([None] * 20), 0.5).effect_size is None
 
 
 def test_a_perfect_record_cannot_be_shown_to_exceed_1_nor_an_empty_one_0() -> None:
@@ -216,35 +321,8 @@ def test_a_difference_at_the_bound_can_be_decided_by_no_number_of_rows() -> None
     assert "too close" in found.reason
 
 
-def test_no_discordant_row_of_100_needs_133_to_show_a_margin_of_2_points() -> None:
-    assert compare(*binary_pair(0, 0, 100), bound=-0.02).rows_needed == 133
-
-
-def test_the_smallest_detectable_effect_is_detected_with_80_percent_power() -> None:
-    n, sd = 30, 0.2
-    effect = mde(sd, n)
-    draws = np.random.default_rng(5).normal(effect, sd, (4000, n))
-    shown = np.asarray(stats.ttest_1samp(draws, 0.0, axis=1, alternative="greater").pvalue) < 0.05
-    assert shown.mean() == pytest.approx(0.80, abs=0.025)
-
-
-def test_the_smallest_effect_of_a_pair_uses_the_spread_that_the_pair_has() -> None:
-    candidate, baseline = graded_pair(np.random.default_rng(6).normal(0.0, 0.1, 100))
-    differences = np.array(candidate.values, dtype=float) - 0.5
-    assert smallest_effect(candidate, baseline) == pytest.approx(mde(float(differences.std(ddof=1)), 100))
-
-
-def test_binary_scores_without_discordant_rows_still_have_a_smallest_effect() -> None:
-    effect = smallest_effect(*binary_pair(0, 0, 200))
-    assert effect is not None
-    assert 0.01 < effect < 0.05
-
-
-def test_there_is_no_smallest_effect_without_spread_or_rows() -> None:
-    assert smallest_effect(*graded_pair([0.0] * 50)) is None
-    assert smallest_effect(*binary_pair(3, 2, 9)) is None
-    with pytest.raises(UsageError, match="at least 2 rows"):
-        mde(0.1, 1)
+def test_no_discordant_row_of_100_needs_about_140_to_show_a_margin_of_2_points() -> None:
+    assert compare(*binary_pair(0, 0, 100), bound=-0.02).rows_needed == pytest.approx(140, abs=10)
 
 
 # --------------------------------------------------------------------------- refusals
@@ -303,7 +381,7 @@ def test_ignoring_groups_inflates_false_claims_and_the_cluster_robust_test_does_
     assert np.mean(robust) <= 0.054 + 2 * np.sqrt(0.05 * 0.95 / 1000)
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", [Kind.BINARY, Kind.GRADED])
 def test_ten_thousand_grouped_rows_are_compared_in_under_50_ms(kind: Kind) -> None:
     rng = np.random.default_rng(13)
     values = rng.random((2, 10_000)) if kind is Kind.GRADED else (rng.random((2, 10_000)) < 0.8) * 1.0

@@ -6,24 +6,26 @@ from decision_builders import suite_of, trial_of
 from scipy.stats import false_discovery_control
 
 from harness.decision.slices import by_slice
+from harness.decision.vectors import score_vector
 from harness.errors import UnknownName
-from harness.records import Outcome, Score, SuiteInfo, Trial
+from harness.records import Outcome, Score, ScoreVector, SuiteInfo
 
 
-def trials(better: dict[str, float], languages: list[str]) -> tuple[SuiteInfo, Trial, Trial]:
+def sides(better: dict[str, float], languages: list[str]) -> tuple[SuiteInfo, ScoreVector, ScoreVector]:
     rng = np.random.default_rng(2)
     base = rng.random(len(languages)) < 0.5
     tuned = [bool(rng.random() < better.get(language, 0.5)) for language in languages]
-    return (
-        suite_of(languages),
-        trial_of("tuned", [Score(float(value)) for value in tuned]),
-        trial_of("base", [Score(float(value)) for value in base]),
+    suite = suite_of(languages)
+    trials = (
+        trial_of(name, [Score(float(v)) for v in said]) for name, said in (("tuned", tuned), ("base", base))
     )
+    candidate, baseline = (score_vector(suite, trial, "intent") for trial in trials)
+    return suite, candidate, baseline
 
 
 def test_each_slice_has_its_own_comparison_and_an_adjusted_two_sided_p() -> None:
     languages = ["en"] * 60 + ["de"] * 60 + ["fr"] * 60 + ["it"] * 4
-    found = by_slice(*trials({"en": 0.95, "de": 0.05}, languages), "intent", "language")
+    found = by_slice(*sides({"en": 0.95, "de": 0.05}, languages), "language")
     assert [one.value for one in found] == ["en", "de", "fr", "it"]
     assert [one.comparison.outcome for one in found[:2]] == [Outcome.SHOWN, Outcome.REFUTED]
     raw = [one.comparison.p_one_sided for one in found[:3]]
@@ -32,7 +34,7 @@ def test_each_slice_has_its_own_comparison_and_an_adjusted_two_sided_p() -> None
 
 
 def test_a_slice_under_ten_rows_keeps_its_n_and_means_and_stays_out_of_the_adjustment() -> None:
-    found = by_slice(*trials({}, ["en"] * 50 + ["it"] * 4), "intent", "language")
+    found = by_slice(*sides({}, ["en"] * 50 + ["it"] * 4), "language")
     value, comparison, adjusted = found[1]
     assert (value, comparison.n, comparison.outcome, adjusted) == ("it", 4, Outcome.INCONCLUSIVE, None)
     assert comparison.candidate_mean is not None
@@ -40,10 +42,10 @@ def test_a_slice_under_ten_rows_keeps_its_n_and_means_and_stays_out_of_the_adjus
 
 
 def test_rows_without_the_key_are_in_no_slice() -> None:
-    found = by_slice(*trials({}, ["en"] * 20 + [""] * 20), "intent", "language")
+    found = by_slice(*sides({}, ["en"] * 20 + [""] * 20), "language")
     assert [(one.value, one.comparison.n) for one in found] == [("en", 20)]
 
 
 def test_an_unknown_key_is_named_with_those_that_exist() -> None:
     with pytest.raises(UnknownName, match="There are: language"):
-        by_slice(*trials({}, ["en"] * 20), "intent", "langage")
+        by_slice(*sides({}, ["en"] * 20), "langage")

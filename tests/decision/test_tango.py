@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import multinomial, norm
 
-from harness.decision.tango import null_variance, tango_interval, tango_p, tango_z
+from harness.decision.tango import null_variance, tango_interval, tango_p, tango_p_each, tango_z
 from harness.errors import UsageError
 
 
@@ -158,3 +158,18 @@ def test_a_level_or_a_difference_out_of_range_is_refused() -> None:
         tango_interval(1, 1, 10, alpha=0.5)
     with pytest.raises(UsageError, match=r"\[-1, 1\]"):
         tango_z(1, 1, 10, 1.5)
+
+
+@given(st.lists(tables(), min_size=1, max_size=20), st.floats(-0.9, 0.9))
+def test_many_tables_at_once_are_judged_as_each_alone(
+    several: list[tuple[int, int, int]], bound: float
+) -> None:
+    gained, lost, n = np.array(several).T
+    together = tango_p_each(gained, lost, n, bound)
+    assert together == pytest.approx([tango_p(*table, bound) for table in several], abs=1e-12)
+
+
+def test_broken_counts_shrink_the_evidence_and_keep_the_difference() -> None:
+    whole, halved = tango_interval(15, 4, 200), tango_interval(15 / 2, 4 / 2, 200 / 2)
+    assert halved[0] < whole[0] < 11 / 200 < whole[1] < halved[1]
+    assert halved == pytest.approx(tango_interval(15 / 2, 2, 100))

@@ -115,7 +115,7 @@ def second():
 
 # --------------------------------------------------------------------------- values that cannot be
 @pytest.mark.parametrize(
-    "option", ["--plan", "--max-usd=5", "--executor=ray", "--rehearse", "--against=run", "--bless"]
+    "option", ["--max-usd=5", "--executor=ray", "--rehearse", "--against=run", "--bless"]
 )
 def test_an_option_of_a_later_version_says_so(ready: SmallProject, option: str) -> None:
     name = option.partition("=")[0]
@@ -131,8 +131,9 @@ def test_an_option_of_a_later_version_says_so(ready: SmallProject, option: str) 
         ("--sizes=,", "at least 1"),
         ("--sizes=1e2", "use whole numbers"),
         ("--gate=strict", "--gate=strict: use release (anything but GO fails) or regression"),
-        ("--train-seeds=one", "--train-seeds=one: use a whole number"),
-        ("--train-seeds=0,1", "one seed a run for now"),
+        ("--train-seeds=one", "--train-seeds=one: use whole numbers"),
+        ("--seeds=0,x", "--train-seeds=0,x: use whole numbers"),
+        ("--judge-looks=many", "--judge-looks=many: use 1"),
         ("--train-seeds=-1", "0 or more"),
     ],
 )

@@ -73,7 +73,7 @@ def test_a_refuted_gate_fails_and_explains_itself(project: SmallProject) -> None
     outcome = project.run("--candidate=bad")
     assert (outcome.status, outcome.last_line, letters(outcome)) == (1, "1 failed", "F")
     assert "REFUTED: right of bad@30 > old@30" in outcome.out
-    assert "-30.0 points [-42.9, -19.7], n=40" in outcome.out
+    assert "-30.0 points [-42.9, -18.8], n=40" in outcome.out
     assert "support-0: bad@30 0 (expected 'yes', got 'no') | old@30 1" in outcome.out
     assert "NO-GO: bad at 30 rows" in outcome.out
 
@@ -86,7 +86,7 @@ def test_better(candidate, baseline):
     project.suite(gate)
     outcome = project.run("--candidate=bad")
     assert outcome.last_line == "1 failed"
-    assert "-30.0 points [-42.9, -19.7], n=40" in outcome.out
+    assert "-30.0 points [-42.9, -18.8], n=40" in outcome.out
     assert "support-0: bad@30 0 (expected 'yes', got 'no') | old@30 1" in outcome.out
 
 
@@ -178,8 +178,9 @@ def test_only_the_largest_size_is_gated(project: SmallProject) -> None:
     outcome = project.run("--candidate=grows", "--sizes=30,2,20")
     assert (outcome.status, letters(outcome)) == (0, "mm.")
     assert outcome.last_line == "1 passed, 2 measured"
-    assert [gate.state for gate in project.record.gates] == ["measured", "measured", "gated"]
-    assert [gate.size for gate in project.record.gates] == [2, 20, 30]
+    *gates, harm = project.record.gates
+    assert [(gate.state, gate.size) for gate in gates] == [("measured", 2), ("measured", 20), ("gated", 30)]
+    assert (harm.test, harm.state) == ("support::more rows do no harm", "measured")
     assert outcome.out.count("GO: grows at") == 1  # at 2 rows the gate is refuted, and nobody minds
 
 
@@ -292,3 +293,29 @@ def test_hiring(candidate):
     project.suite(TARGET + gates)
     assert project.run("--candidate=good").last_line == "3 passed"
     assert project.run(baseline="").last_line == "2 passed, 1 deselected"
+
+
+def test_judging_in_looks_stops_on_a_clear_answer_and_says_what_it_saved(
+    judged: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads(monkeypatch, understands=True)
+    judged.suite(TARGET + ADVISORY, head=JUDGED, held=rows("support", 200))
+    outcome = judged.run("--candidate=good", "--judge-looks=5")
+    assert outcome.last_line == "2 passed"
+    (gate,) = [g for g in judged.record.gates if g.test.endswith("test_meant")]
+    assert gate.comparison is not None
+    assert gate.comparison.n == 40
+    assert "stopped after look 1 of 5 (40 of 200 rows): shown; 80% of the judge calls were saved" in (
+        gate.comparison.reason
+    )
+    trial = next(t for t in judged.record.trials if t.candidate == "good")
+    assert sum(score.was_judged for score in trial.scores["meant"]) == 40
+    page = (judged.path / "reports" / judged.record.id / "report.html").read_text(encoding="utf-8")
+    assert "80% of the judge calls were saved" in page
+
+
+def test_without_looks_every_row_is_judged(judged: SmallProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads(monkeypatch, understands=True)
+    judged.run("--candidate=good")
+    trial = next(t for t in judged.record.trials if t.candidate == "good")
+    assert all(score.was_judged for score in trial.scores["meant"])

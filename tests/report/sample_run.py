@@ -262,7 +262,7 @@ def _gate(
     mine = next(trial for trial in of_suite if trial.size == size)
     state = "measured" if size != SIZES[-1] else "advisory" if score == "summary" else "gated"
     found = compare(score_vector(suite, mine, score), score_vector(suite, base, score), bound=bound)
-    return Gate(suite.name, test, ADAPTER, size, 0, role, state, found)  # type: ignore[arg-type]
+    return Gate(suite.name, test, ADAPTER, size, (0,), role, state, found)  # type: ignore[arg-type]
 
 
 ECONOMICS = Economics(

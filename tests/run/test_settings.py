@@ -16,7 +16,7 @@ ROOT = Path("/project")
 
 def test_nothing_given_is_everything_at_its_default() -> None:
     settings = parse_settings({}, ROOT)
-    assert (settings.candidates, settings.baseline, settings.sizes, settings.seed) == ((), None, (), 0)
+    assert (settings.candidates, settings.baseline, settings.sizes, settings.seeds) == ((), None, (), (0,))
     assert (settings.gate, settings.alpha) == ("release", 0.05)
     assert (settings.store, settings.reports) == (ROOT / ".harness", ROOT / "reports")
 
@@ -44,7 +44,7 @@ def test_no_size_means_all_rows(text: str) -> None:
         {"sizes": ","},
         {"sizes": "5,x"},
         {"gate": "strict"},
-        {"train-seeds": "1,2"},
+        {"train-seeds": "1;2"},
         {"train-seeds": "-1"},
     ],
 )

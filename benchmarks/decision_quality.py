@@ -1,0 +1,45 @@
+"""How often a decision is wrong: error rates and power, by simulation and enumeration.
+
+    python -m benchmarks decision_quality   # measures, prints, keeps the results (some minutes)
+    python -m benchmarks.decision_quality   # prints what was kept as the table of docs/decision.md
+
+The generators are in ``benchmarks/quality/``; their parameters, seeds and Monte Carlo errors stand in each
+result's detail.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from benchmarks.quality import curve, gates, looks, seeds
+from benchmarks.results import RESULTS, Options, Result
+
+PARTS = (gates, seeds, looks, curve)
+PREFIX = "decision: "  # by which the results are found again
+
+
+def measure(options: Options) -> list[Result]:
+    """Gates of one run; several seeds; judging in looks; the learning curve's forecast."""
+    found = [result for part in PARTS for result in part.measure(options)]
+    return [replace(result, name=PREFIX + result.name) for result in found]
+
+
+def table() -> str:
+    """The kept results as Markdown."""
+    kept = json.loads(RESULTS.read_text(encoding="utf-8"))
+    mine = [entry for entry in kept if str(entry["name"]).startswith(PREFIX)]
+    lines = ["| what | bar | measured | |", "| --- | --: | --: | --- |"]
+    for entry in mine:
+        value = "–" if entry["value"] is None else f"{entry['value']:.4g}"
+        least = "≥" if str(entry["bar_is"]).endswith("least") else "≤"
+        bar = "–" if entry["bar"] is None else f"{least} {entry['bar']:g}"
+        met = {True: "met", False: "**missed**", None: ""}[entry["passed"]]
+        name = str(entry["name"]).removeprefix(PREFIX)
+        lines.append(f"| {name} | {bar} | {value} {entry['unit']} | {met} |")
+    dates = sorted({str(entry["date"])[:10] for entry in mine})
+    return "\n".join([*lines, "", f"Measured {', '.join(dates)}."])
+
+
+if __name__ == "__main__":
+    print(table())

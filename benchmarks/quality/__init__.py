@@ -1,0 +1,1 @@
+"""How good what the harness tells is, against a known truth."""

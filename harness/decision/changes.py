@@ -1,0 +1,116 @@
+"""Whether anything changed at all, in either direction: exploratory, never a gate.
+
+Ungrouped wins and losses are judged by the exact McNemar test (Q. McNemar 1947, Psychometrika 12:153):
+the discordant rows are as many heads and tails. All others by a sign-flip permutation test of the mean
+difference, in which a cluster's rows are flipped together. Over several suites the p-values are adjusted
+by S. Holm (1979), "A simple sequentially rejective multiple test procedure", Scand. J. Statistics 6:65.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.decision.estimates import MIN_CLUSTERS, MIN_ROWS, Rows, cluster_sums, pair
+from harness.errors import UsageError
+from harness.records import Kind, ScoreVector
+
+FLIPS = 9_999
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A two-sided test of "candidate and baseline score the same on average".
+
+    ``p`` is None where fewer than 10 rows or clusters have a value on both sides.
+    """
+
+    score: str
+    candidate: str
+    baseline: str
+    n: int
+    difference: float | None
+    p: float | None
+    method: str  # "exact McNemar", "sign flips", "none"
+
+
+class Adjusted(NamedTuple):
+    """A change and its p-value, adjusted for all that were looked at; None where it has none."""
+
+    change: Change
+    holm_p: float | None
+
+
+def anything_changed(
+    candidate: ScoreVector,
+    baseline: ScoreVector | float,
+    generator: np.random.Generator,
+    flips: int = FLIPS,
+) -> Change:
+    """Did anything change? A number as the baseline is for preferences only, and is then 0.5.
+
+    Sign flips are drawn from ``generator``, or enumerated where there are no more than ``flips`` of them.
+
+    Raises:
+        UsageError: vectors that do not belong together, or a number where it means nothing.
+    """
+    if not isinstance(baseline, ScoreVector) and (candidate.kind is not Kind.PREFERENCE or baseline != 0.5):
+        raise UsageError(
+            "what changed is asked of two candidates on the same rows, or of a preference against 0.5: "
+            f"{candidate.score} of {candidate.subject} was set against {baseline:g}."
+        )
+    rows = pair(candidate, baseline)
+    seen = rows.only(rows.usable)
+    n = len(seen.candidate)
+    p, method = _p(seen, generator, flips)
+    name = baseline.subject if isinstance(baseline, ScoreVector) else f"{baseline:g}"
+    difference = float(seen.differences.mean()) if n else None
+    return Change(candidate.score, candidate.subject, name, n, difference, p, method)
+
+
+def which_changed(changes: Sequence[Change]) -> tuple[Adjusted, ...]:
+    """Each change with its Holm-adjusted p, in the order given; those without a p are not counted."""
+    tested = sorted((change.p, at) for at, change in enumerate(changes) if change.p is not None)
+    adjusted: dict[int, float] = {}
+    reached = 0.0
+    for rank, (p, at) in enumerate(tested):
+        reached = max(reached, min(1.0, (len(tested) - rank) * p))
+        adjusted[at] = reached
+    return tuple(Adjusted(change, adjusted.get(at)) for at, change in enumerate(changes))
+
+
+def _p(seen: Rows, generator: np.random.Generator, flips: int) -> tuple[float | None, str]:
+    if len(seen.candidate) < MIN_ROWS or (seen.clusters is not None and seen.count < MIN_CLUSTERS):
+        return None, "none"
+    if seen.clusters is None and seen.wins_and_losses is not None:
+        won, lost = (int(np.count_nonzero(side)) for side in seen.wins_and_losses)
+        return _mcnemar(won, lost), "exact McNemar"
+    return _sign_flips(seen, generator, flips), "sign flips"
+
+
+def _mcnemar(won: int, lost: int) -> float:
+    from scipy.stats import binomtest  # scipy.stats takes a second to import
+
+    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+
+
+def _sign_flips(seen: Rows, generator: np.random.Generator, flips: int) -> float:
+    from scipy.stats import permutation_test  # scipy.stats takes a second to import
+
+    sums = seen.differences if seen.clusters is None else cluster_sums(seen.clusters, seen.differences)[0]
+    moved = sums[np.abs(sums) > 1e-12]  # a flip leaves the others as they are
+    if not len(moved):
+        return 1.0
+    found = permutation_test(
+        (moved,),
+        np.sum,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=flips,
+        batch=1 + 4_000_000 // len(moved),
+        rng=generator,
+    )
+    return float(found.pvalue)

@@ -1,0 +1,84 @@
+"""Tango's interval, widened where so few rows differ that their number is a small lattice.
+
+Tango's limits rest on a normal approximation. Where few rows differ and nearly all in one direction it
+is skewed and its lattice is coarse: enumerated over all truths with up to 30% discordant rows, a limit
+lies beyond the truth up to 9.7% of the time at n=50 and n=100, at a nominal 5%. So the critical value is
+
+    z + γ (z² - 1) / 6 + 0.38 |γ|
+
+with γ the skewness of the score under the hypothesis. The second term is the correction of J. J. Gart and
+J. Nam (1990), Biometrics 46:637, as of P. J. Laud (2017), Pharmaceutical Statistics 16:334; the third is
+one for continuity, which fades as gains and losses balance. 0.38 of a step is the least of 0.25, 0.30,
+0.34, 0.38, 0.42 and 0.50 after which no rate at n=50 and n=100 falls further: at most 6.3% at n=50 and
+6.0% at n=100, and 6.0% at both where up to 10% of the rows differ. The wider of this and Tango's own is
+taken. At a hypothesised difference of 0 γ is 0, so a target is judged by McNemar's score test as before;
+a guard needs about 7% more rows where no row differs, and hardly any more where many do.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr, ndtri
+
+from harness.decision.tango import null_variance, null_variance_each, tango_interval, tango_p_each
+
+TINY = 1e-200  # a variance below it is none: its third power and root are out of a float's reach
+STEP = 0.38  # of a step of the lattice
+
+
+def sparse_interval(gained: float, lost: float, n: float, alpha: float = 0.05) -> tuple[float, float]:
+    """Both one-sided ``1 - alpha`` limits of the difference (gained - lost) / n; raises as Tango's does."""
+    low, high = tango_interval(gained, lost, n, alpha)
+    z = -float(ndtri(alpha))
+    return _lower_limit(gained, lost, n, z, low), -_lower_limit(lost, gained, n, z, -high)
+
+
+def sparse_p(gained: float, lost: float, n: float, bound: float = 0.0) -> float:
+    """One-sided p of "the difference is at most ``bound``"; under alpha where the lower limit is above."""
+    return float(sparse_p_each(gained, lost, n, bound))
+
+
+def sparse_p_each(
+    gained: npt.ArrayLike, lost: npt.ArrayLike, n: npt.ArrayLike, bound: float = 0.0
+) -> npt.NDArray[np.float64]:
+    """:func:`sparse_p` of many tables at once; the counts broadcast, and are not checked."""
+    gains, losses, rows = (np.asarray(each, dtype=np.float64) for each in (gained, lost, n))
+    variance = null_variance_each(gains, losses, rows, bound)
+    some = variance > TINY
+    safe = np.where(some, variance, 1.0)
+    spread = np.sqrt(rows * safe)
+    skewness = _third_moment(safe, bound) / safe / spread
+    bend = skewness / 6
+    # the corrected z solves: statistic = z + bend (z² - 1) + STEP |skewness|
+    target = (gains - losses - rows * bound) / spread + bend - STEP * np.abs(skewness)
+    z = 2 * target / (1 + np.sqrt(np.maximum(1 + 4 * bend * target, 0.0)))
+    return np.maximum(tango_p_each(gains, losses, rows, bound), np.where(some, ndtr(-z), 0.0))
+
+
+def _lower_limit(gained: float, lost: float, n: float, z: float, tango: float) -> float:
+    def excess(difference: float) -> float:
+        variance = null_variance(gained, lost, n, difference)
+        if variance <= 0.0:
+            return gained - lost - n * difference
+        step = float(_third_moment(np.float64(variance), difference)) / variance
+        reach = z * sqrt(n * variance) + step * (z * z - 1) / 6 + STEP * abs(step)
+        return gained - lost - n * difference - reach
+
+    if excess(tango) >= 0.0:
+        return tango
+    from scipy.optimize import brentq  # slow to import
+
+    return float(brentq(excess, -1.0, tango, xtol=1e-13, rtol=1e-13))
+
+
+def _third_moment(
+    variance: npt.NDArray[np.float64] | np.float64, difference: float
+) -> npt.NDArray[np.float64] | np.float64:
+    """Of one row's difference, about its mean."""
+    discordant = variance + difference**2
+    won, gone = (discordant + difference) / 2, (discordant - difference) / 2
+    same = (1 - discordant) * difference**3
+    return won * (1 - difference) ** 3 - gone * (1 + difference) ** 3 - same

@@ -1,0 +1,86 @@
+"""Student's t interval of a mean, widened where the differences are skewed. Works on many samples at once.
+
+Each limit is the wider of two: Student's, and that of P. Hall (1992), "On the removal of skewness by
+transformation", J. R. Stat. Soc. B 54:221, whose monotone cubic takes the skewness out of the t statistic.
+
+Compared by simulation before this was chosen, as the share of samples whose lower limit lies above the
+truth, at a level of 5%: five-level scores at n=30, where a baseline is perfect on 95% of the rows and a
+candidate on 80% (skewness -2.1): t 10.7%, N. J. Johnson's (1978) t 8.7%, Hall 6.5%. But where both are
+perfect on 80% and nothing has changed: t 5.0%, Johnson 7.7%, Hall 7.2%: on the side that they shorten
+they take a chance majority of rare gains for skewness. The wider of t and Hall: 6.4% and 5.0%. It is
+never more liberal than t; the price is that the other side of a skewed sample stays as long as t's.
+
+No method sees a loss that the sample does not hold; docs/decision.md has figures.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtr, stdtrit
+
+Values: TypeAlias = npt.NDArray[np.float64]
+
+
+def mean_and_residuals(differences: Values, sizes: Values | None = None) -> tuple[Values, Values]:
+    """Means (...,) and residuals (..., units) of samples (..., units).
+
+    With ``sizes``, ``differences`` holds the sums of clusters of those numbers of rows; the mean is that
+    of the rows.
+    """
+    weights = np.ones(differences.shape[-1]) if sizes is None else sizes
+    mean = np.asarray(differences.sum(axis=-1) / weights.sum())
+    return mean, differences - mean[..., None] * weights
+
+
+def error_of_mean(residuals: Values, n: float) -> Values:
+    """Standard error of the mean over ``n`` rows: CR1 where the residuals are sums of clusters."""
+    units = residuals.shape[-1]
+    return np.asarray(np.sqrt(units / (units - 1) * (residuals**2).sum(axis=-1)) / n)
+
+
+def t_limits(mean: Values, residuals: Values, n: float, alpha: float) -> tuple[Values, Values]:
+    """Both one-sided ``1 - alpha`` limits of the mean (...,); the residuals must have some spread."""
+    units = residuals.shape[-1]
+    error, scaled = error_of_mean(residuals, n), _scaled_skewness(residuals)
+    quantile = float(stdtrit(units - 1, 1.0 - alpha))
+    above = np.maximum(quantile, _hall_inverse(quantile, scaled))
+    below = np.minimum(-quantile, _hall_inverse(-quantile, scaled))
+    return mean - above * error, mean - below * error
+
+
+def t_p(mean: Values, residuals: Values, n: float, bound: float) -> Values:
+    """One-sided p of "the mean is at most ``bound``": below alpha just where the lower limit is above it.
+
+    0 where the residuals have no spread: there another method has to decide.
+    """
+    error, scaled = error_of_mean(residuals, n), _scaled_skewness(residuals)
+    spread = error > 0.0
+    statistic = np.where(spread, (mean - bound) / np.where(spread, error, 1.0), np.inf)
+    with np.errstate(invalid="ignore"):  # inf - inf, where there is no spread
+        smaller = np.minimum(statistic, _hall(statistic, scaled))
+    return np.where(spread, stdtr(residuals.shape[-1] - 1, -smaller), 0.0)
+
+
+def _scaled_skewness(residuals: Values) -> Values:
+    """The adjusted Fisher-Pearson coefficient over the root of the number of units."""
+    units = residuals.shape[-1]
+    squares = residuals * residuals
+    second, third = squares.mean(axis=-1), (squares * residuals).mean(axis=-1)  # a power of 3 is slow
+    spread = second > 0.0
+    raw = np.where(spread, third / np.where(spread, second, 1.0) ** 1.5, 0.0)
+    return np.asarray(raw * sqrt(units - 1) / (units - 2))
+
+
+def _hall(statistic: Values, scaled: Values) -> Values:
+    return np.asarray(statistic + scaled * statistic**2 / 3 + scaled**2 * statistic**3 / 27 + scaled / 6)
+
+
+def _hall_inverse(value: float, scaled: Values) -> Values:
+    straight = np.abs(scaled) < 1e-6
+    safe = np.where(straight, 1.0, scaled)
+    bent = 3.0 / safe * (np.cbrt(1.0 + safe * (value - safe / 6.0)) - 1.0)
+    return np.where(straight, value, bent)

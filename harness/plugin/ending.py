@@ -1,0 +1,88 @@
+"""The end of a session: the record, the report, the exit status and the summary."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.plugin.items import only_shows
+from harness.plugin.state import STATE, State
+
+if TYPE_CHECKING:
+    from harness.run.flow import Run
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write the record and the report; under ``--gate=release`` anything but GO fails the run."""
+    state = session.config.stash[STATE]
+    run = state.current
+    if state.planned:
+        if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            session.exitstatus = pytest.ExitCode.OK
+        return
+    ended = exitstatus in (0, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+    if run is None or only_shows(session.config) or not (run.trials or (state.expected and ended)):
+        return
+    try:
+        failing = _conclude(state, run, session.config)
+    except (HarnessError, OSError) as error:  # what was paid for is in the store; a traceback would hide it
+        state.summary = f"the report could not be written: {error}"
+        failing = True
+    if failing and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _conclude(state: State, run: Run, config: pytest.Config) -> bool:
+    """Decide, write the report and set the summary; whether the decisions alone fail the run."""
+    from harness.report.html import write_index, write_report
+    from harness.report.terminal import summary
+    from harness.run.recording import fails, make_record, own_folder
+
+    record = make_record(run, state.expected, state.command)
+    said = []
+    if run.trials:
+        record, folder = own_folder(record, state.settings.reports)
+        page = write_report(record, folder)
+        write_index(state.settings.reports)
+        said = ["", f"report: {os.path.relpath(page, config.invocation_params.dir)}"]
+    failing = fails(state.settings.gate, record.decisions)
+    if failing:
+        said.append("exit status 1: under --gate=release anything but GO fails the run")
+    width = max(80, min(140, _columns(config)))
+    state.summary = "\n".join([summary(record, width, _colours(config)), *said])
+    return failing
+
+
+def _columns(config: pytest.Config) -> int:
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    return int(reporter._tw.fullwidth) if reporter else 100
+
+
+def _colours(config: pytest.Config) -> bool:
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    return bool(reporter and reporter.hasmarkup)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table, the decision and the report's path; or how to choose a candidate."""
+    state = config.stash[STATE]
+    for report in terminalreporter.stats.get("inconclusive", []):
+        if config.option.verbose >= 0:
+            terminalreporter.write_sep("_", f"INCONCLUSIVE {report.nodeid}")
+            why = report.longrepr if isinstance(report.longrepr, str) else report.longrepr[2]
+            terminalreporter.write_line(why)
+    if state.planned:
+        terminalreporter.write_sep("=", "plan")
+        terminalreporter.write_line(state.planned)
+    if state.summary:
+        terminalreporter.write_sep("=", "decision")
+        terminalreporter.write_line(state.summary)
+    if state.unchosen:
+        names = ", ".join(sorted(state.found)) or "none: write one under @harness.candidate in conftest.py"
+        terminalreporter.write_line(
+            f"{state.unchosen} gates wait for a candidate: choose with --candidate=NAME (there are: {names})."
+        )

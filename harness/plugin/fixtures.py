@@ -1,0 +1,51 @@
+"""The fixtures that tests ask for: ``candidate`` and ``baseline``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.errors import Undecided
+from harness.plugin.items import gate_name
+from harness.plugin.state import SPOKEN, STATE, bind
+
+if TYPE_CHECKING:
+    from harness.decision.claims import Claim
+    from harness.run.flow import Entry, Subject
+    from harness.scoring.suite import Suite
+
+
+@pytest.fixture
+def candidate(request: pytest.FixtureRequest, suite: Suite) -> Subject:
+    """The candidate under test at one size, on the module's suite."""
+    return _subject(request, suite, request.param)
+
+
+@pytest.fixture
+def baseline(request: pytest.FixtureRequest, suite: Suite, candidate: Subject) -> Subject:
+    """What the candidate is compared with, on the same rows."""
+    run = request.config.stash[STATE].run()
+    return _subject(request, suite, run.baseline_of(candidate.entry.name), candidate.entry)
+
+
+def _subject(
+    request: pytest.FixtureRequest, suite: Suite, entry: Entry, judged: Entry | None = None
+) -> Subject:
+    from harness.report.terminal import printable
+
+    state = request.config.stash[STATE]
+    name = bind(state, suite, request.path)
+    item = request.node
+
+    def settle(claim: Claim) -> bool:
+        gate = state.run().settle(judged or entry, name, gate_name(item), claim)
+        item.stash.setdefault(SPOKEN, []).append(gate)
+        if gate.state != "gated":
+            return True
+        if gate.comparison is not None and gate.comparison.outcome == "inconclusive":
+            raise Undecided(printable(claim.explain()))
+        state.explained[item.nodeid] = printable(claim.explain())
+        return claim.outcome == "shown"
+
+    return state.run().subject(entry, name, settle)

@@ -1,0 +1,102 @@
+"""Options with their ini keys, read once; and the candidates of the conftests."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import Literal
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.plugin.state import STATE, State
+from harness.settings import LATER, parse_settings
+
+OPTIONS = {
+    "candidate": ("append", "try this candidate; may repeat and be a glob"),
+    "baseline": (
+        "store",
+        "compare with this candidate (default: the candidate's own base with the suite's prompt)",
+    ),
+    "sizes": ("store", "training rows of the learning curve, such as 50,100,200,400 (default: all rows)"),
+    "train-seeds": (
+        "store",
+        "training seeds, such as 0,1,2; of several, the verdict speaks of the recipe (default: 0)",
+    ),
+    "gate": (
+        "store",
+        "release: anything but GO fails the run (default); regression: only a refuted gate does",
+    ),
+    "plan": ("store_true", "show what a run would do, and what its rows can show; do nothing"),
+    "final": ("store_true", "judge the gates on the suites' final= rows"),
+    "judge-looks": ("store", "stop judging early on a clear answer, at up to so many looks (default: 1)"),
+    "harness-store": ("store", "folder for adapters and answers (default: .harness)"),
+    "report-dir": ("store", "folder for reports (default: reports)"),
+}
+ALIASES = {"train-seeds": ("--seeds",)}
+INI_TYPES: dict[str, Literal["linelist", "string", "bool"]] = {
+    "append": "linelist",
+    "store": "string",
+    "store_true": "bool",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options and their ini keys (``--sizes`` is ``harness_sizes``)."""
+    group = parser.getgroup("harness", "fine-tuning decisions")
+    for name, (action, text) in OPTIONS.items():
+        names = (f"--{name}", *ALIASES.get(name, ()))
+        group.addoption(*names, action=action, dest=_dest(name), default=None, help=text)
+        parser.addini(_dest(name), text, type=INI_TYPES[action], default=None)
+    for name in LATER:
+        group.addoption(
+            f"--{name}", dest=_dest(name), nargs="?", const="yes", default=None, help="not there yet"
+        )
+
+
+def _dest(name: str) -> str:
+    return "harness_" + name.removeprefix("harness-").replace("-", "_")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the options once."""
+    for name in LATER:
+        if config.getoption(_dest(name)) is not None:
+            raise pytest.UsageError(f"--{name} is not in this version yet; leave it out.")
+    given = {name: config.getoption(_dest(name)) or config.getini(_dest(name)) or None for name in OPTIONS}
+    try:
+        settings = parse_settings(given, config.rootpath)
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
+    state = State(settings, "pytest " + shlex.join(map(str, config.invocation_params.args)), _terminal())
+    config.stash[STATE] = state
+    for plugin in config.pluginmanager.get_plugins():
+        _find_candidates(plugin, state)
+    if settings.candidates:
+        # --lf would leave out files and tests unseen, and their gates could then not be named as missing;
+        # without this part of it, it deselects them afterwards
+        config.pluginmanager.set_blocked("lfplugin-collwrapper")
+
+
+def _terminal() -> int | None:
+    """A copy of the real standard error, if a person watches it; pytest's capture does not reach it."""
+    return os.dup(2) if os.isatty(2) else None
+
+
+def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager) -> None:
+    """Find candidates in conftests that are met during collection."""
+    config: pytest.Config | None = getattr(manager.getplugin("pytestconfig"), "pluginmanager", None) and (
+        manager.getplugin("pytestconfig")
+    )
+    if config is not None and STATE in config.stash:
+        _find_candidates(plugin, config.stash[STATE])
+
+
+def _find_candidates(plugin: object, state: State) -> None:
+    from harness.run.discovery import candidates_in
+
+    try:
+        state.found.update(candidates_in(plugin, state.settings.root))
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error

@@ -1,0 +1,80 @@
+"""Outcomes: measured, advisory and inconclusive gates get their words, and errors one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+from harness.errors import HarnessError, Undecided
+from harness.plugin.items import entry_of, has_candidate
+from harness.plugin.state import SPOKEN, STATE
+
+WORD = "harness_outcome"
+LETTERS = {
+    "measured": ("measured", "m", "MEASURED"),
+    "advisory": ("advisory", "A", "ADVISORY"),
+    "inconclusive": ("inconclusive", "I", ("INCONCLUSIVE", {"yellow": True})),
+}
+
+
+def pytest_assertrepr_compare(
+    config: pytest.Config, op: str, left: object, right: object
+) -> list[str] | None:
+    """Explain a refuted claim: numbers, reason and the worst rows."""
+    from harness.decision.claims import Scores
+
+    if not (isinstance(left, Scores) or isinstance(right, Scores)):
+        return None
+    explained = config.stash[STATE].explained
+    return next(reversed(explained.values())).splitlines() if explained else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Give measured, advisory and inconclusive gates their words, and errors one screen."""
+    report = yield
+    if not has_candidate(item) or call.when == "teardown":
+        return report
+    state = item.config.stash[STATE]
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, Undecided):
+        _set_inconclusive(report, item, str(error), state.settings.gate)
+    elif isinstance(error, HarnessError):
+        report.longrepr = f"{_place(item, call)}{type(error).__name__}: {error}"
+    elif call.when == "call":
+        spoken = item.stash.get(SPOKEN, [])
+        entry = entry_of(item)
+        if entry is not None and entry.size != state.run().largest(entry.name):
+            if error is None or isinstance(error, AssertionError):
+                report.outcome = "passed"
+                setattr(report, WORD, "measured")
+        elif error is None and spoken and all(gate.state == "advisory" for gate in spoken):
+            setattr(report, WORD, "advisory")
+        elif report.failed and "Full output truncated" in report.longreprtext:
+            report.sections.append(("the whole explanation", state.explained.get(item.nodeid, "")))
+    return report
+
+
+def _place(item: pytest.Item, call: pytest.CallInfo[None]) -> str:
+    """``file:line: `` of the test's own line that an error came from."""
+    own = [at for at in (call.excinfo.traceback if call.excinfo else ()) if at.path == item.path]
+    return f"{item.location[0]}:{own[-1].lineno + 1}: " if own else ""
+
+
+def _set_inconclusive(report: pytest.TestReport, item: pytest.Item, why: str, policy: str) -> None:
+    setattr(report, WORD, "inconclusive")
+    if policy == "release":
+        report.outcome, report.longrepr = "failed", why
+    else:
+        report.outcome = "skipped"
+        path, line, _ = item.location
+        report.longrepr = (path, line or 0, f"Skipped: {why.splitlines()[0]}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, object] | None:
+    """Category, letter and word."""
+    return LETTERS.get(getattr(report, WORD, ""))

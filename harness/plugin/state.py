@@ -1,0 +1,62 @@
+"""What the hooks share in one session."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.candidates.specs import Candidate
+    from harness.models.progress import Progress
+    from harness.records import Gate
+    from harness.run.flow import Run
+    from harness.scoring.suite import Suite
+
+
+class State:
+    """What the hooks share in one session: settings, candidates found, and the run once there is one."""
+
+    def __init__(self, settings: Settings, command: str, terminal: int | None) -> None:
+        self.settings, self.command, self.terminal = settings, command, terminal
+        self.found: dict[str, Candidate] = {}
+        self.expected: list[Gate] = []
+        self.explained: dict[str, str] = {}  # why the last claim of a test was refuted
+        self.current: Run | None = None
+        self.summary = self.planned = ""
+        self.unchosen = 0
+        self.wrong: HarnessError | None = None
+
+    def run(self) -> Run:
+        """The run, begun when first asked for."""
+        if self.current is None:
+            from harness.run.flow import Run
+
+            self.current = Run(self.settings, self.found, self.settings.root, self._progress())
+        return self.current
+
+    def _progress(self) -> Progress:
+        from harness.models.progress import Drawn, Silent
+
+        if self.terminal is None:
+            return Silent()
+        return Drawn(os.fdopen(self.terminal, "w", encoding="utf-8"))
+
+
+STATE: pytest.StashKey[State] = pytest.StashKey()
+SPOKEN: pytest.StashKey[list[Gate]] = pytest.StashKey()
+
+
+def bind(state: State, suite: Suite, file: Path) -> str:
+    """Read the suite's files and register it with the run; its name."""
+    from harness.run.binding import bind_suite
+
+    bound = bind_suite(suite, file, state.settings.root, final=state.settings.final)
+    state.run().add_suite(bound)
+    return bound.name

@@ -1,0 +1,270 @@
+"""What a learning curve's forecast promises: when there is one, how it errs, and what more rows are worth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.quality.curve import FLAT, NEAR, POWER, simulate
+from harness.decision.curve import CurveFit, CurvePoint, fit_curve, forecast_sentence, value_of_more_rows
+from harness.errors import UsageError
+from harness.records import Kind
+
+SIZES = (50, 100, 200)
+
+
+def fitted(points: list[CurvePoint], level: float = 0.90) -> CurveFit:
+    fit = fit_curve(points, level)
+    assert isinstance(fit, CurveFit), fit
+    return fit
+
+
+def trained(*means: tuple[float, ...], sizes: tuple[int, ...] = SIZES) -> list[CurvePoint]:
+    """One tuple a size, one mean a seed."""
+    return [
+        CurvePoint(size, seed, mean, 0.03)
+        for size, of_size in zip(sizes, means, strict=True)
+        for seed, mean in enumerate(of_size)
+    ]
+
+
+def power(asymptote: float, at_50: float, exponent: float, size: int) -> float:
+    return asymptote - (asymptote - at_50) * float((size / 50) ** -exponent)
+
+
+RISING = trained((0.52, 0.55, 0.50), (0.64, 0.61, 0.65), (0.71, 0.70, 0.73))
+scores = st.floats(0.0, 1.0)
+any_points = st.tuples(*[st.lists(scores, min_size=1, max_size=3).map(tuple)] * 3).map(lambda m: trained(*m))
+few = settings(max_examples=40)
+
+
+# --------------------------------------------------------------------------- the forecast
+@pytest.mark.parametrize("exponent", [0.3, 0.5, 0.8, 1.2])
+@pytest.mark.parametrize(("asymptote", "at_50"), [(0.9, 0.5), (0.75, 0.65), (0.97, 0.3)])
+def test_a_power_law_without_noise_is_recovered_within_half_a_point(
+    asymptote: float, at_50: float, exponent: float
+) -> None:
+    means = [(power(asymptote, at_50, exponent, size),) * 3 for size in (50, 100, 200, 400)]
+    fit = fitted(trained(*means, sizes=(50, 100, 200, 400)))
+    assert fit.at(800).mean == pytest.approx(power(asymptote, at_50, exponent, 800), abs=0.005)
+
+
+def test_a_rising_curve_is_forecast_above_its_last_value_and_below_a_straight_line() -> None:
+    ahead = fitted(RISING).at(400)
+    assert 0.72 < ahead.mean < 0.713 + 0.08
+    assert 0.713 < ahead.low < ahead.mean < ahead.high
+
+
+def test_the_interval_widens_with_the_distance_with_noise_and_with_its_level() -> None:
+    fit = fitted(RISING)
+    widths = [fit.at(size).high - fit.at(size).low for size in (400, 800, 3200)]
+    assert widths == sorted(widths)
+    noisier = trained((0.47, 0.60, 0.50), (0.69, 0.56, 0.65), (0.76, 0.65, 0.73))
+    assert _width(fitted(noisier)) > 1.5 * _width(fit)
+    assert _width(fitted(RISING, level=0.5)) < 0.6 * _width(fit)
+
+
+def test_seeds_narrow_the_interval() -> None:
+    alone = trained((0.52,), (0.63,), (0.71,))
+    assert _width(fitted(RISING)) < _width(fitted(alone))
+
+
+def test_with_one_seed_a_size_the_standard_error_over_rows_stands_in_for_its_noise() -> None:
+    means = [(size, power(0.9, 0.5, 0.7, size)) for size in SIZES]
+    widths = [
+        _width(fitted([CurvePoint(size, 0, mean, error) for size, mean in means])) for error in (0.005, 0.03)
+    ]
+    assert widths[0] < widths[1]
+    unknown = [_width(fitted([CurvePoint(*m, error) for m in _named(means)])) for error in (None, 0.0)]
+    assert unknown[0] == unknown[1] > widths[0]
+
+
+def test_standard_errors_over_rows_do_not_matter_where_seeds_show_the_noise() -> None:
+    bare = [CurvePoint(point.size, None, point.mean, None) for point in RISING]
+    assert fitted(bare).at(800) == fitted(RISING).at(800)
+
+
+def test_a_score_that_does_not_improve_is_forecast_where_it_is() -> None:
+    fit = fitted(trained((0.70, 0.72, 0.71), (0.72, 0.70, 0.71), (0.70, 0.71, 0.72)))
+    assert fit.at(400).mean == pytest.approx(0.71, abs=0.01)
+    assert fit.p_gain_below(0.01, 200, 400) > 0.8
+    assert 0.0 <= fit.expected_gain(200, 400) < 0.01
+
+
+def test_a_score_that_falls_is_forecast_with_the_misfit_in_its_interval() -> None:
+    falling = fitted(trained((0.80, 0.81, 0.79), (0.70, 0.71, 0.69), (0.60, 0.61, 0.59)))
+    assert falling.expected_gain(200, 400) < 0.05
+    assert falling.at(400).low < 0.70 < falling.at(400).high
+    assert _width(falling) > 0.08
+
+
+def test_a_perfect_score_stays_one() -> None:
+    perfect = fitted(trained(*[(1.0,)] * 3)).at(800)
+    assert perfect.high <= 1.0
+    assert perfect.mean > 0.97
+
+
+@few
+@given(any_points, st.integers(1, 10_000))
+def test_a_forecast_lies_in_the_range_of_scores_and_inside_its_interval(
+    points: list[CurvePoint], size: int
+) -> None:
+    ahead = fitted(points).at(size)
+    assert 0.0 <= ahead.low <= ahead.high <= 1.0
+    assert 0.0 <= ahead.mean <= 1.0
+    assert np.isfinite([ahead.low, ahead.mean, ahead.high]).all()
+
+
+@few
+@given(any_points, scores, scores)
+def test_gains_are_never_negative_and_their_probabilities_rise_with_the_mark(
+    points: list[CurvePoint], one: float, other: float
+) -> None:
+    fit = fitted(points)
+    low, high = sorted((one, other))
+    assert fit.expected_gain(200, 400) >= -1e-12
+    assert 0.0 <= fit.p_gain_below(low, 200, 400) <= fit.p_gain_below(high, 200, 400) <= 1.0
+    assert fit.expected_gain(200, 800) >= fit.expected_gain(200, 400)
+
+
+@few
+@given(any_points)
+def test_the_order_of_the_points_does_not_matter(points: list[CurvePoint]) -> None:
+    turned = points[::-1]
+    assert fitted(turned).at(400).mean == pytest.approx(fitted(points).at(400).mean, abs=1e-9)
+
+
+@few
+@given(any_points, st.sampled_from([2, 10]))
+def test_sizes_and_target_scaled_alike_give_the_same_forecast(points: list[CurvePoint], factor: int) -> None:
+    scaled = [CurvePoint(factor * p.size, p.seed, p.mean, p.standard_error) for p in points]
+    assert fitted(scaled).at(400 * factor).mean == pytest.approx(fitted(points).at(400).mean, abs=1e-9)
+
+
+# --------------------------------------------------------------------------- refusals
+@pytest.mark.parametrize(
+    ("sizes", "told"), [((), "none"), ((50,), "50"), ((100, 50), "50, 100"), ((50, 50, 1000), "50, 1,000")]
+)
+def test_fewer_than_three_sizes_give_the_reason_and_no_forecast(sizes: tuple[int, ...], told: str) -> None:
+    reason = fit_curve([CurvePoint(size, seed, 0.5, None) for seed, size in enumerate(sizes)])
+    assert isinstance(reason, str)
+    assert reason.startswith("a forecast takes at least 3 training sizes")
+    assert reason.endswith(f": {told}")
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        (CurvePoint(50, 0, 72.0, None), "lies in \\[0, 1\\]"),
+        (CurvePoint(50, 0, float("nan"), None), "lies in \\[0, 1\\]"),
+        (CurvePoint(0, 0, 0.5, None), "at least 1 row"),
+        (CurvePoint(50, 0, 0.5, -0.1), "standard error"),
+    ],
+)
+def test_points_that_cannot_be_are_refused(point: CurvePoint, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        fit_curve([point, *RISING])
+
+
+def test_a_level_in_percent_and_a_size_of_no_rows_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"0\.9"):
+        fit_curve(RISING, level=90)
+    with pytest.raises(UsageError, match="at least 1 row"):
+        fitted(RISING).at(0)
+
+
+# --------------------------------------------------------------------------- the sentence
+def test_the_sentence_gives_the_forecast_the_level_and_the_chance_of_a_small_gain() -> None:
+    fit = fitted(RISING)
+    ahead, here = fit.at(400), fit.at(200)
+    told = forecast_sentence(fit, 200, 400, epsilon=0.05)
+    assert told.startswith(
+        f"At 400 rows: {100 * ahead.mean:.1f}% [{100 * ahead.low:.1f}, {100 * ahead.high:.1f}] "
+        f"(90% interval), against {100 * here.mean:.1f}% at 200"
+    )
+    assert told.endswith(
+        f"P(doubling gains less than 5 points) = {100 * fit.p_gain_below(0.05, 200, 400):.0f}%."
+    )
+    assert "going from 200 to 1,000 gains less than 1 point)" in forecast_sentence(fit, 200, 1000)
+    assert "%" not in forecast_sentence(fit, 200, 400, kind=Kind.GRADED).split("(")[0]
+
+
+def test_a_probability_is_never_told_as_none_or_certain() -> None:
+    fit = fitted(RISING)
+    assert forecast_sentence(fit, 200, 400, epsilon=0.5).endswith("> 99%.")
+    assert forecast_sentence(fit, 50, 400, epsilon=0.001).endswith("< 1%.")
+
+
+# --------------------------------------------------------------------------- what more rows are worth
+def test_without_an_alternative_more_rows_are_worth_the_expected_gain() -> None:
+    fit = fitted(RISING)
+    found = value_of_more_rows(fit, 200, 400, 100.0, 250.0, None)
+    assert found.points == pytest.approx(100 * fit.expected_gain(200, 400))
+    assert found.usd == pytest.approx(100 * found.points)
+    assert found.net_usd == pytest.approx(found.usd - 250.0)
+    assert "400 rows instead of 200" in found.sentence
+
+
+def test_more_rows_are_worth_nothing_beside_an_alternative_out_of_reach() -> None:
+    found = value_of_more_rows(fitted(RISING), 200, 400, 100.0, 250.0, 0.99)
+    assert found.points < 0.05
+    assert found.net_usd == pytest.approx(-250.0, abs=5.0)
+    assert "\N{MINUS SIGN}$2" in found.sentence
+
+
+def test_a_candidate_just_behind_may_be_worth_rows_even_if_it_is_expected_to_stay_behind() -> None:
+    fit = fitted(RISING)
+    other = fit.at(400).mean + 0.005
+    assert value_of_more_rows(fit, 200, 400, 1.0, 0.0, other).points > 0.2
+
+
+@few
+@given(any_points, scores)
+def test_the_value_of_rows_is_not_negative_and_not_above_the_expected_gain_of_the_candidate(
+    points: list[CurvePoint], other: float
+) -> None:
+    fit = fitted(points)
+    found = value_of_more_rows(fit, 200, 400, 1.0, 0.0, other)
+    with_none = float(np.maximum(fit.scores(200), other) @ fit.curves.weight) - max(fit.at(200).mean, other)
+    assert 0.0 <= found.points <= 100 * (fit.expected_gain(200, 400) + with_none) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "point", "rows", "other", "message"),
+    [
+        (400, 400, 1.0, 1.0, None, "more rows than 400"),
+        (200, 400, -1.0, 1.0, None, "dollars"),
+        (200, 400, 1.0, float("inf"), None, "dollars"),
+        (200, 400, 1.0, 1.0, 71.0, "best alternative"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(
+    now: int, then: int, point: float, rows: float, other: float | None, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        value_of_more_rows(fitted(RISING), now, then, point, rows, other)
+
+
+# --------------------------------------------------------------------------- measured rates
+def test_on_simulated_power_laws_the_forecast_beats_the_last_value_and_covers_what_it_says() -> None:
+    found = simulate(POWER, NEAR, 300, seed=7)
+    spread = 2 * np.sqrt(0.9 * 0.1 / 300)
+    assert found.error.mean() <= 0.015 + 2 * found.error.std() / np.sqrt(300)
+    assert found.error.mean() <= 0.6 * found.error_of_last.mean()
+    assert 0.87 - spread <= found.covered.mean() <= 0.93 + spread
+
+
+def test_on_flat_curves_the_forecast_errs_no_more_than_the_last_value() -> None:
+    found = simulate(FLAT, NEAR, 200, seed=8)
+    assert found.error.mean() <= found.error_of_last.mean()
+    assert found.covered.mean() >= 0.85
+
+
+def _width(fit: CurveFit, size: int = 400) -> float:
+    return fit.at(size).high - fit.at(size).low
+
+
+def _named(means: list[tuple[int, float]]) -> list[tuple[int, int, float]]:
+    return [(size, 0, mean) for size, mean in means]

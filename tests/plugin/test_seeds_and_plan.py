@@ -1,0 +1,156 @@
+"""Several training seeds in one verdict, gates on a slice, final rows, and the plan of a run."""
+
+from __future__ import annotations
+
+from small_project import GUARD, SUITE, TARGET, SmallProject, jsonl, row, rows
+
+SEEDED = """
+
+def luck(prompt, size, seed):
+    log(prompt.row_id)
+    number = int(prompt.row_id.rpartition("-")[2])
+    return "yes" if number % 10 < (9, 8, 9, 2)[seed] else "no"
+
+
+@harness.candidate
+def lucky():
+    return Scripted(train="train.jsonl", reply=luck, base="lucky")
+
+"""
+
+
+def test_a_verdict_over_several_seeds_speaks_of_the_recipe(project: SmallProject) -> None:
+    project.conftest(SEEDED)
+    project.suite(TARGET)
+    outcome = project.run("--candidate=lucky", "--seeds=0,1,2")
+    assert outcome.status == 0, outcome.said
+    (gate,) = [g for g in project.record.gates if g.state == "gated"]
+    assert gate.seeds == (0, 1, 2)
+    assert gate.comparison is not None
+    assert gate.comparison.method == "two-way t"
+    assert [round(d, 3) for d in gate.comparison.seed_differences] == [0.6, 0.5, 0.6]
+    (decision,) = project.record.decisions
+    assert decision.seeds == (0, 1, 2)
+    page = next((project.path / "reports").glob("*/report.html")).read_text(encoding="utf-8")
+    assert "speaks of the recipe" in page
+    assert len(project.record.trials) == 6  # three seeds of each side
+
+
+def test_one_seed_speaks_of_its_checkpoint(project: SmallProject) -> None:
+    project.conftest(SEEDED)
+    project.suite(TARGET)
+    assert project.run("--candidate=lucky").status == 0
+    page = next((project.path / "reports").glob("*/report.html")).read_text(encoding="utf-8")
+    assert "speaks of this checkpoint (seed 0)" in page
+
+
+def test_a_seed_chosen_among_several_is_not_tested_on_the_rows_that_chose_it(project: SmallProject) -> None:
+    project.conftest(SEEDED)
+    project.suite(TARGET)
+    project.run("--candidate=lucky", "--train-seeds=0,1,3")
+    outcome = project.run("--candidate=lucky", "--train-seeds=0")
+    assert outcome.status == 1
+    assert project.record.decisions[0].verdict == "INCONCLUSIVE"
+    flat = " ".join(outcome.out.split())
+    assert "a seed chosen among several cannot be tested on the rows it was chosen on" in flat
+    assert "--train-seeds=0,1,3" in flat
+
+
+def test_the_chosen_seed_can_be_tested_on_final_rows(project: SmallProject) -> None:
+    project.conftest(SEEDED)
+    head = SUITE.replace('heldout="heldout.jsonl"', 'heldout="heldout.jsonl", final="final.jsonl"')
+    project.suite(TARGET, head=head)
+    project.write("suites/support/final.jsonl", jsonl(rows("last", 40)))
+    project.run("--candidate=lucky", "--train-seeds=0,1,3")
+    outcome = project.run("--candidate=lucky", "--train-seeds=0", "--final")
+    assert outcome.status == 0, outcome.said
+    assert project.record.suites[0].heldout.endswith("final.jsonl")
+    assert project.record.decisions[0].verdict == "GO"
+
+
+def test_final_rows_that_no_suite_names_are_asked_for(project: SmallProject) -> None:
+    project.suite(TARGET)
+    project.run("--candidate=good", "--final").assert_one_screen("names no final rows", "Suite(heldout=")
+
+
+def test_a_gate_may_hold_on_a_slice(project: SmallProject) -> None:
+    held = [row(f"support-{n}", f"support {n}?", language="es" if n % 2 else "en") for n in range(80)]
+    head = SUITE.replace("scores=(right,)", 'scores=(right,), slices=("language",)')
+    on_slice = """
+def test_spanish(candidate, baseline):
+    assert candidate.scores(right, language="es") > baseline.scores(right, language="es")
+"""
+    project.suite(TARGET + on_slice, head=head, held=held)
+    outcome = project.run("--candidate=good")
+    found = {g.test.rpartition("::")[2]: g.comparison for g in project.record.gates}
+    spanish = found["test_spanish"]
+    assert outcome.status == 0, outcome.said
+    assert spanish is not None
+    assert (spanish.rows, spanish.n) == ("language=es", 40)
+    project.suite(on_slice.replace('"es"', '"fr"'), head=head, held=held)
+    project.run("--candidate=good").assert_one_screen(
+        "unknown value of language 'fr'", status=1, asked=len(project.asked)
+    )
+
+
+def test_a_plan_asks_nobody_and_says_what_is_kept(project: SmallProject) -> None:
+    project.suite(TARGET + GUARD)
+    outcome = project.run("--candidate=good", "--sizes=10,30", "--plan")
+    assert outcome.status == 0, outcome.said
+    assert project.asked == []
+    assert not (project.path / "reports").exists()
+    assert "good@30: 1 training" in outcome.out
+    assert "40 answers (0 kept)" in outcome.out
+    assert "not known before a first run" in outcome.out
+    project.run("--candidate=good", "--sizes=10,30")
+    again = project.run("--candidate=good", "--sizes=10,30", "--plan")
+    assert "40 answers (40 kept)" in again.out
+    assert "support, 40 rows, right: a change of" in again.out
+
+
+WORN = """
+from harness.records import Training
+
+def made(overfitting):
+    return Training(
+        fingerprint="f", rows=30, replay_rows=0, epochs=3, steps=9, tokens=90, supervised_tokens=30,
+        seconds=1.0, tokens_per_second=9.0, points=(), overfitting=overfitting, device="cpu",
+        numerics="none", row_ids=(), versions={},
+    )
+
+
+def falls(prompt, size):
+    number = int(prompt.row_id.rpartition("-")[2])
+    return "yes" if number % 10 < (9 if size == 10 else 6) else "no"
+
+
+@harness.candidate
+def worn():
+    return Scripted(train="train.jsonl", reply=falls, base="worn",
+                    training=made("development loss ended above its minimum"))
+
+
+@harness.candidate
+def tired():
+    return Scripted(train="train.jsonl", reply=falls, base="tired", training=made(None))
+"""
+
+
+def test_more_rows_that_do_harm_by_overfitting_are_no_go(project: SmallProject) -> None:
+    project.conftest(WORN)
+    project.suite(TARGET)
+    outcome = project.run("--candidate=worn", "--sizes=10,30")
+    harm = project.record.gates[-1]
+    assert (harm.test, harm.state) == ("support::more rows do no harm", "gated")
+    assert harm.comparison is not None
+    assert "Overfitting: development loss ended above its minimum" in harm.comparison.reason
+    assert project.record.decisions[0].verdict == "NO-GO"
+    assert outcome.status == 1
+
+
+def test_a_score_that_falls_without_overfitting_is_only_measured(project: SmallProject) -> None:
+    project.conftest(WORN)
+    project.suite(TARGET)
+    assert project.run("--candidate=tired", "--sizes=10,30").status == 0
+    assert project.record.gates[-1].state == "measured"
+    assert project.record.decisions[0].verdict == "GO"
