@@ -15,14 +15,15 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Answer, Json, Kind, Row, Score
 from harness.scoring.admission import admit
 from harness.scoring.check import no_expectation, pair_up, unanswered
-from harness.scoring.labels import Label, parse_labels, split_labels
-from harness.scoring.text import NotJson, parse_json
+from harness.scoring.judges import Scorer
+from harness.scoring.labels import Label, enough_labels, parse_labels, read_labels
+from harness.scoring.text import judged_text
 
 Statistic: TypeAlias = Literal["reference_given_reply", "pmi", "both"]
 
@@ -44,15 +45,6 @@ __all__ = [
     "fit_platt",
     "parse_labels",
 ]
-
-MIN_LABELS_OF_A_KIND = 10  # good and bad each: fewer leave five for the test half
-
-
-class Scorer(Protocol):
-    """A local model that reads."""
-
-    def logprob(self, prompts: Sequence[tuple[str, str]]) -> Sequence[float]:
-        """Mean natural log-probability a token of each continuation, given (context, continuation)."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +111,20 @@ class LikelihoodJudge:
         Raises:
             DataError: the file is missing or holds a line that is no label.
         """
-        try:
-            text = read(self.labels)
-        except (OSError, UnicodeDecodeError) as error:
-            mend = "write the labels there; the path is relative to the suite's file"
-            raise DataError(self.labels, f"the labels cannot be read: {error}", mend) from error
-        return dataclasses.replace(self, known=parse_labels(text, self.labels, self.field or "reply"))
+        return dataclasses.replace(self, known=read_labels(read, self.labels, self.field or "reply"))
+
+    def require_ready(self) -> None:
+        """Nothing stands in the way: the built-in model reads."""
+
+    def calibrated(self, scorer: Scorer) -> CalibratedJudge:
+        """See ``calibrate``.
+
+        Raises:
+            UsageError: it is not bound.
+        """
+        if self.known is None:
+            raise UsageError(f"{self.name}: its labels have not been read; bind it first.")
+        return calibrate(self, self.known, scorer)
 
     def statistics(
         self, pairs: Sequence[tuple[str, str]], scorer: Scorer, references: Sequence[str] = ()
@@ -206,7 +206,7 @@ class CalibratedJudge:
         """
         found = [self._pair(row, answer) for row, answer in pair_up(self.name, rows, answers)]
         pairs = [pair for pair in found if not isinstance(pair, Score)]
-        references = [text for row in rows if (text := _text_of(row.reference, self.judge.field)[0])]
+        references = [text for row in rows if (text := judged_text(row.reference, self.judge.field)[0])]
         statistics = iter(self.judge.statistics(pairs, scorer, references if pairs else ()))
         return tuple(pair if isinstance(pair, Score) else self._score(next(statistics)) for pair in found)
 
@@ -215,12 +215,12 @@ class CalibratedJudge:
         if failure is not None:
             return failure
         field = self.judge.field
-        reference, _ = _text_of(row.reference, field)
+        reference, _ = judged_text(row.reference, field)
         if not reference:
             return no_expectation(
                 row, "reference" if field is None else f"text under {field!r} in its reference"
             )
-        reply, problem = _text_of(answer.text, field)
+        reply, problem = judged_text(answer.text, field)
         return (reference, reply) if reply else Score(0.0, problem)
 
     def _score(self, statistic: float) -> Score:
@@ -230,36 +230,13 @@ class CalibratedJudge:
         return Score(value, f"{self.judge.statistic} {statistic:+.2f} nats a token")
 
 
-def _text_of(text: str, field: str | None) -> tuple[str, str]:
-    """The judged text, and what is wrong where it is empty."""
-    if field is None:
-        return text.strip(), "empty"
-    try:
-        value = parse_json(text)
-    except NotJson as error:
-        return "", f"no field {field!r}: {error}"
-    held = value.get(field) if isinstance(value, dict) else None
-    if held is None:
-        return "", f"no field {field!r}"
-    if not isinstance(held, str):
-        return "", f"field {field!r} is not a text"
-    return held.strip(), f"field {field!r} is empty"
-
-
 def calibrate(judge: LikelihoodJudge, labels: Sequence[Label], scorer: Scorer) -> CalibratedJudge:
     """Fits the calibration on one half of the labels and tests for admission on the other.
 
     Raises:
         DataError: fewer than 10 good or 10 bad labels, or a scorer that gave no number.
     """
-    calibration, test = split_labels(labels, judge.seed)
-    for kind, of in (("good", True), ("bad", False)):
-        count = sum(label.good == of for label in labels)
-        if count < MIN_LABELS_OF_A_KIND or len({label.good for label in test}) < 2:
-            problem = f"{count} {kind} labels, too few to calibrate a judge and to test it"
-            raise DataError(
-                judge.labels, problem, f"label at least {MIN_LABELS_OF_A_KIND} different replies of each"
-            )
+    calibration, test = enough_labels(labels, judge.labels, judge.seed)
     pairs = [(label.reference, label.reply) for label in (*calibration, *test)]
     statistics = judge.statistics(pairs, scorer)
     if not all(math.isfinite(statistic) for statistic in statistics):

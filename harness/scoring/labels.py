@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 from harness.errors import DataError
 from harness.records import Json
+
+MIN_LABELS_OF_A_KIND = 10  # good and bad each: fewer leave five for the test half
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,20 @@ class Label:
         """Where this label stands in the split: a hash of what it says, not of where it lies."""
         material = json.dumps([seed, self.message, self.reference, self.reply], ensure_ascii=False)
         return sha256(material.encode()).hexdigest()
+
+
+def read_labels(read: Callable[[str], str], path: str, reply_key: str) -> tuple[Label, ...]:
+    """The labels of the file ``path``; see ``parse_labels``.
+
+    Raises:
+        DataError: the file is missing or holds a line that is no label.
+    """
+    try:
+        text = read(path)
+    except (OSError, UnicodeDecodeError) as error:
+        mend = "write the labels there; the path is relative to the suite's file"
+        raise DataError(path, f"the labels cannot be read: {error}", mend) from error
+    return parse_labels(text, path, reply_key)
 
 
 def parse_labels(text: str, where: str, reply_key: str = "summary") -> tuple[Label, ...]:
@@ -79,3 +95,22 @@ def split_labels(labels: Sequence[Label], seed: int = 0) -> tuple[tuple[Label, .
     half = {digest: turn % 2 for turn, digest in enumerate(order)}
     calibration = tuple(label for label in labels if half[label.digest(seed)] == 0)
     return calibration, tuple(label for label in labels if half[label.digest(seed)] == 1)
+
+
+def enough_labels(
+    labels: Sequence[Label], where: str, seed: int = 0
+) -> tuple[tuple[Label, ...], tuple[Label, ...]]:
+    """The halves of ``split_labels``, large enough to calibrate a judge and to test it.
+
+    Raises:
+        DataError: fewer than 10 good or 10 bad labels.
+    """
+    calibration, test = split_labels(labels, seed)
+    for kind, of in (("good", True), ("bad", False)):
+        count = sum(label.good == of for label in labels)
+        if count < MIN_LABELS_OF_A_KIND or len({label.good for label in test}) < 2:
+            problem = f"{count} {kind} labels, too few to calibrate a judge and to test it"
+            raise DataError(
+                where, problem, f"label at least {MIN_LABELS_OF_A_KIND} different replies of each"
+            )
+    return calibration, test

@@ -120,6 +120,22 @@ def _refuse_constant(constant: str) -> Json:
     raise ValueError(f"{constant} is no JSON number")
 
 
+def judged_text(text: str, field: str | None) -> tuple[str, str]:
+    """What a judge reads, the whole text or ``field`` of its JSON, and what is wrong where it is empty."""
+    if field is None:
+        return text.strip(), "empty"
+    try:
+        value = parse_json(text)
+    except NotJson as error:
+        return "", f"no field {field!r}: {error}"
+    held = value.get(field) if isinstance(value, dict) else None
+    if held is None:
+        return "", f"no field {field!r}"
+    if not isinstance(held, str):
+        return "", f"field {field!r} is not a text"
+    return held.strip(), f"field {field!r} is empty"
+
+
 def refusal_in(text: str) -> str | None:
     """The refusal phrase near the start of the text, or None."""
     start = " ".join(text[:REFUSAL_WINDOW_CHARACTERS].replace("’", "'").casefold().split())
