@@ -195,7 +195,7 @@ def test_a_scale_of_two_is_right_or_wrong_and_others_are_graded() -> None:
     assert RUBRIC.kind is Kind.GRADED
     for wrong in ({"scale": 1}, {"scale": 101}, {"max_tokens": 0}, {"lowest": " "}, {"name": ""}):
         with pytest.raises(UsageError, match="Rubric"):
-            Rubric(Named(), "c", labels="x", **wrong)  # type: ignore[arg-type]
+            Rubric(Named(), "c", labels="x", **wrong)
 
 
 # --------------------------------------------------------------------------- admission
