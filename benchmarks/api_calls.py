@@ -144,7 +144,7 @@ def harness(address: str, rows: int) -> dict[str, float]:
         began = time.perf_counter()
         answerer = Answerer(AnswerStore(Path(folder) / "answers.sqlite"), watch)
         answers = answerer.answers("stub", Prompted(model="stub"), prepared, bound)
-        found = answerer.scores(bound, answers)
+        found = answerer.scores(bound, answers, judge_all=True)
         seconds = time.perf_counter() - began
         assert {len(values) for values in found.values()} == {rows}
     failed = sum(answer.failure is not None for answer in answers)

@@ -1,9 +1,11 @@
 """Should we ship this fine-tune? The public names, nothing else."""
 
 from harness.candidates.fixture import candidate
+from harness.candidates.hosted.spec import OpenAITuning, WandB
 from harness.candidates.specs import Candidate, FewShot, Full, Generated, LoRA, Prompted, QLoRA
 from harness.decision.claims import assert_better, assert_not_worse
 from harness.models.protocol import Decoding
+from harness.models.remote import RemoteModel
 from harness.scoring.checks import (
     Contains,
     ExactMatch,
@@ -14,6 +16,7 @@ from harness.scoring.checks import (
     Regex,
 )
 from harness.scoring.judge import LikelihoodJudge
+from harness.scoring.measures import LatencyMs, OutputTokens
 from harness.scoring.suite import Suite
 
 __all__ = [
@@ -26,14 +29,19 @@ __all__ = [
     "Full",
     "Generated",
     "JsonSchema",
+    "LatencyMs",
     "LikelihoodJudge",
     "LoRA",
     "MaxTokens",
+    "OpenAITuning",
+    "OutputTokens",
     "Prompted",
     "QLoRA",
     "Refusal",
     "Regex",
+    "RemoteModel",
     "Suite",
+    "WandB",
     "assert_better",
     "assert_not_worse",
     "candidate",

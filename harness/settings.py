@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ GatePolicy: TypeAlias = Literal["release", "regression"]
 MOST_LOOKS = 10  # more save little and widen the final interval
 
 # options that are named in the interface and come with later releases
-LATER = ("max-usd", "executor", "rehearse", "against", "bless")
+LATER = ("executor", "rehearse", "against", "bless")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Settings:
 
     ``final`` judges gates on the suites' final rows; ``plan`` shows what a run would do and does nothing.
     ``judge_looks`` is the most looks at which judging may stop early (1: every row is judged).
+    ``max_usd`` caps what hosted models may cost in this run; None: no cap.
     ``sizes`` is empty for "all rows". Each of ``seeds`` draws subsets of its own and seeds a training.
     """
 
@@ -38,6 +40,7 @@ class Settings:
     final: bool = False
     plan: bool = False
     judge_looks: int = 1
+    max_usd: float | None = None
 
 
 def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
@@ -72,6 +75,7 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
         final=bool(raw.get("final")),
         plan=bool(raw.get("plan")),
         judge_looks=looks,
+        max_usd=_max_usd(str(raw["max-usd"])) if raw.get("max-usd") else None,
     )
 
 
@@ -107,3 +111,13 @@ def _looks(text: str) -> int:
             f"--judge-looks={text}: use 1 (judge every row) to {MOST_LOOKS}, such as --judge-looks=5."
         )
     return int(text)
+
+
+def _max_usd(text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = math.nan
+    if not (math.isfinite(amount) and amount >= 0):
+        raise UsageError(f"--max-usd={text}: use an amount of US dollars, such as --max-usd=5.")
+    return amount

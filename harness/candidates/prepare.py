@@ -18,7 +18,7 @@ from harness.candidates.finetune import (
     training_fingerprint,
 )
 from harness.candidates.replay import GeneratedRows, plan_generation
-from harness.candidates.specs import Candidate, FewShot, Generated, Prompted, Tuned
+from harness.candidates.specs import Candidate, FewShot, Generated, Prompted, Tuned, Untuned
 from harness.candidates.tokens import encode_rows
 from harness.data.files import read_rows
 from harness.data.fingerprints import fingerprint, rows_fingerprint
@@ -30,18 +30,24 @@ from harness.models.device import DevicePlan, device_plan
 from harness.models.local import LocalModel, batch_numerics
 from harness.models.progress import Progress
 from harness.models.protocol import Model
+from harness.models.remote import RemoteModel
 from harness.models.source import ModelSource, resolve
-from harness.records import Message, Row, Training
+from harness.models.spending import Money, Spending
+from harness.records import Json, Message, Row, Training
 from harness.store.adapters import AdapterStore
 
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where candidates are made: the folder their paths start from, the store, and who watches."""
+    """Where candidates are made: the folder their paths start from, the store, who watches, and who pays.
+
+    ``money`` is what hosted models are paid from; None: nothing is counted.
+    """
 
     root: Path
     adapters: AdapterStore
     progress: Progress
+    money: Money | None = None
     _sources: dict[tuple[str, bool], ModelSource] = field(default_factory=dict, repr=False, compare=False)
 
     def rows(self, path: str) -> tuple[Row, ...]:
@@ -51,6 +57,14 @@ class Workshop:
     def plan(self) -> DevicePlan:
         """This machine's device and precision."""
         return device_plan()
+
+    def spending(self, model: str, *, tuned: bool = False, purpose: str = "answers") -> Spending | None:
+        """What calls of a hosted model are paid from; None where nothing is counted.
+
+        Raises:
+            UnknownName: there is a cap and no price; says what to add to which file.
+        """
+        return None if self.money is None else self.money.on(model, tuned=tuned, purpose=purpose)
 
     def source(self, candidate: Candidate) -> ModelSource:
         """The candidate's base model, fetched if need be, looked at once: its digest reads all weights."""
@@ -100,6 +114,9 @@ class FromRows(Protocol):
     def stratify(self) -> str | None:
         """The metadata field whose proportions every subset keeps."""
 
+    def described(self) -> dict[str, Json]:
+        """Its fields."""
+
 
 class Ask(Protocol):
     """How a candidate puts a row to its model."""
@@ -112,7 +129,8 @@ class Ask(Protocol):
 class Prepared:
     """A candidate at one size and seed, ready to be loaded.
 
-    ``identity`` fingerprints everything that answers but the questions and the decoding.
+    ``identity`` fingerprints everything that answers but the questions and the decoding. ``alone``: each
+    answer depends on its own question only, not on those asked with it.
     """
 
     model_name: str
@@ -122,6 +140,7 @@ class Prepared:
     load: Callable[[], Model]
     ask: Ask
     training: Training | None = None
+    alone: bool = False
 
 
 @singledispatch
@@ -133,7 +152,8 @@ def prepare(candidate: Candidate, workshop: Workshop, size: int | None, seed: in
         DataError, ModelError, TrainingError: what stands in the way.
     """
     raise UsageError(
-        f"{type(candidate).__name__} is no candidate: use Prompted, FewShot, QLoRA, LoRA or Full."
+        f"{type(candidate).__name__} is no candidate: use Prompted, FewShot, QLoRA, LoRA, Full or"
+        " OpenAITuning."
     )
 
 
@@ -174,7 +194,9 @@ def asked_as_trained(row: Row, prompt: str | None) -> tuple[Message, ...]:
     return row.prompt
 
 
-def _untuned(candidate: Candidate, workshop: Workshop, ask: Ask) -> Prepared:
+def _untuned(candidate: Untuned, workshop: Workshop, ask: Ask) -> Prepared:
+    if isinstance(candidate.model, RemoteModel):
+        return _remote(candidate.model, workshop, ask)
     source, plan = workshop.source(candidate), workshop.plan()
     return Prepared(
         model_name=source.name,
@@ -183,6 +205,19 @@ def _untuned(candidate: Candidate, workshop: Workshop, ask: Ask) -> Prepared:
         numerics=batch_numerics(plan),
         load=lambda: LocalModel.load(source, plan),
         ask=ask,
+    )
+
+
+def _remote(model: RemoteModel, workshop: Workshop, ask: Ask) -> Prepared:
+    identity = model.identity()
+    return Prepared(
+        model_name=model.model,
+        model_digest=fingerprint(identity),
+        identity=fingerprint({"remote": identity}),
+        numerics=model.numerics,
+        load=lambda: model.open(workshop.spending(model.model), workshop.progress),
+        ask=ask,
+        alone=True,
     )
 
 
@@ -214,11 +249,13 @@ class Foreseen:
     """What ``prepare`` would give and take, without doing it.
 
     ``prepared`` is None where it cannot be known: general rows that the base has yet to say. ``tokens`` are
-    those to train on, epochs included; 0 when nothing is left to train.
+    those to train on, epochs included; 0 when nothing is left to train. ``most_tokens`` is their bound where
+    a service counts them; 0 elsewhere.
     """
 
     prepared: Prepared | None
     tokens: int
+    most_tokens: int = 0
 
 
 @singledispatch
@@ -257,7 +294,7 @@ def training_rows(
     return TrainingRows(own, replay, dev, _drawn(len(rows), size, seed, candidate.stratify))
 
 
-def recipe_fingerprint(candidate: Tuned, workshop: Workshop, size: int | None) -> str:
+def recipe_fingerprint(candidate: FromRows, workshop: Workshop, size: int | None) -> str:
     """What all seeds of one recipe share: its settings, the rows to draw from, and the size."""
     rows = rows_fingerprint(workshop.rows(candidate.train))
     return fingerprint({"spec": candidate.described(), "rows": rows, "size": size})
@@ -289,3 +326,13 @@ def _tuned_ready(candidate: Tuned, workshop: Workshop, size: int | None, seed: i
     name = training_fingerprint(candidate, source.digest, rows, seed, workshop.plan())
     if workshop.adapters.find(name) is None:
         encode_rows(load_tokenizer(source), (*rows.own, *rows.replay, *rows.dev), candidate.max_tokens)
+
+
+@require_ready.register
+def _untuned_ready(candidate: Untuned, workshop: Workshop, size: int | None, seed: int) -> None:
+    """The model's key and price, where it is behind a service."""
+    if isinstance(candidate.model, RemoteModel):
+        candidate.model.require_ready()
+        workshop.spending(candidate.model.model)
+    else:
+        workshop.source(candidate)

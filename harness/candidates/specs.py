@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 
 from harness.errors import UsageError
 from harness.models.protocol import Decoding
+from harness.models.remote import RemoteModel
 from harness.records import Json
 
 MOST_GENERATED_ROWS = 100
@@ -44,22 +45,40 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prompted(Candidate):
+class Untuned(Candidate):
+    """What is asked as it is.
+
+    Args:
+        model: the built-in name, a Hugging Face id, a local folder, a GGUF file; or one behind a service.
+    """
+
+    model: str | RemoteModel
+
+    @property
+    def model_name(self) -> str:
+        """See ``Candidate``."""
+        return self.model.model if isinstance(self.model, RemoteModel) else self.model
+
+    def described(self) -> dict[str, Json]:
+        """See ``Candidate``."""
+        model = self.model.described() if isinstance(self.model, RemoteModel) else self.model
+        return {**super().described(), "model": model}
+
+    def own_baseline(self) -> Candidate:
+        """See ``Candidate``."""
+        return Prompted(model=self.model, decoding=self.decoding, trust_remote_code=self.trust_remote_code)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompted(Untuned):
     """A model with the suite's full prompt."""
 
     kind: ClassVar[str] = "prompted"
     rung: ClassVar[int] = 0
 
-    model: str
-
-    @property
-    def model_name(self) -> str:
-        """See ``Candidate``."""
-        return self.model
-
 
 @dataclass(frozen=True, kw_only=True)
-class FewShot(Candidate):
+class FewShot(Untuned):
     """A model with the suite's full prompt and ``shots`` training rows as examples before the question.
 
     The examples are the first ``shots`` of the nested order of the training rows, stratified like the
@@ -69,7 +88,6 @@ class FewShot(Candidate):
     kind: ClassVar[str] = "few-shot"
     rung: ClassVar[int] = 1
 
-    model: str
     train: str
     shots: int = 5
     stratify: str | None = None
@@ -77,11 +95,6 @@ class FewShot(Candidate):
     def __post_init__(self) -> None:
         if self.shots < 1:
             raise UsageError(f"FewShot(shots={self.shots}): use at least 1, or Prompted for none.")
-
-    @property
-    def model_name(self) -> str:
-        """See ``Candidate``."""
-        return self.model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from harness.records import Answer, Message
 
@@ -43,3 +43,12 @@ class Model(Protocol):
 
     def logprob(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Mean natural log-probability a token of each continuation after its context."""
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A model that has something to say of its work while it answers."""
+
+    @property
+    def note(self) -> str:
+        """For a progress bar."""

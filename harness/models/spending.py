@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from harness.data.hosted import hosted_counter, hosted_model
@@ -79,6 +79,8 @@ def spending_on(
     budget: Budget | None,
     prices: Mapping[PriceKey, Price] | None = None,
     where: str = "economics.toml",
+    *,
+    tuned: bool = False,
 ) -> Spending | None:
     """What calls of a model are paid from; None where nothing is to be counted.
 
@@ -89,6 +91,7 @@ def spending_on(
         budget: the run's; None: there is none.
         prices: the project's own, which come first.
         where: the file that they stand in.
+        tuned: whether a fine-tune of the model is asked, or made.
 
     Raises:
         UnknownName: there is a cap and no price; says what to add to which file.
@@ -96,11 +99,29 @@ def spending_on(
     if budget is None:
         return None
     try:
-        return Spending(model, price_of(model, model.startswith("ft:"), prices, where), budget)
+        return Spending(model, price_of(model, tuned or model.startswith("ft:"), prices, where), budget)
     except UnknownName:
         if budget.is_capped:
             raise
         return None
+
+
+@dataclass(frozen=True)
+class Money:
+    """What a run's hosted models are paid from.
+
+    Args:
+        budget: by purpose: ``"answers"``, ``"training"``, ``"judging"``.
+        prices: the project's own, which come first, and the file that they stand in.
+    """
+
+    budget: Callable[[str], Budget]
+    prices: Callable[[], tuple[Mapping[PriceKey, Price], str]] = field(default=lambda: ({}, "economics.toml"))
+
+    def on(self, model: str, *, tuned: bool = False, purpose: str = "answers") -> Spending | None:
+        """See ``spending_on``."""
+        prices, where = self.prices()
+        return spending_on(model, self.budget(purpose), prices, where, tuned=tuned)
 
 
 def prompt_bound(model: str) -> Callable[[Sequence[Message]], int]:

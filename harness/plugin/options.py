@@ -30,6 +30,7 @@ OPTIONS = {
     "plan": ("store_true", "show what a run would do, and what its rows can show; do nothing"),
     "final": ("store_true", "judge the gates on the suites' final= rows"),
     "judge-looks": ("store", "stop judging early on a clear answer, at up to so many looks (default: 1)"),
+    "max-usd": ("store", "most that hosted models may cost in this run, in US dollars (default: no cap)"),
     "harness-store": ("store", "folder for adapters and answers (default: .harness)"),
     "report-dir": ("store", "folder for reports (default: reports)"),
 }

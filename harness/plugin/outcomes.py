@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 import pytest
 
-from harness.errors import HarnessError, Undecided
+from harness.errors import BudgetReached, HarnessError, Undecided
 from harness.plugin.items import entry_of, has_candidate
 from harness.plugin.state import SPOKEN, STATE
 
@@ -41,6 +41,11 @@ def pytest_runtest_makereport(
     state = item.config.stash[STATE]
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, Undecided):
+        _set_inconclusive(report, item, str(error), state.settings.gate)
+    elif isinstance(error, BudgetReached):
+        entry = entry_of(item)
+        assert entry is not None, "the item has a candidate"
+        state.run().stopped.setdefault(entry.name, " ".join(str(error).split()))
         _set_inconclusive(report, item, str(error), state.settings.gate)
     elif isinstance(error, HarnessError):
         report.longrepr = f"{_place(item, call)}{type(error).__name__}: {error}"

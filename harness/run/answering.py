@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from harness.candidates.prepare import Prepared
@@ -16,7 +16,7 @@ from harness.models.builtin import NAME as JUDGE_MODEL
 from harness.models.device import device_plan
 from harness.models.local import LocalModel, batch_numerics
 from harness.models.progress import Progress
-from harness.models.protocol import Decoding, Model, Prompt
+from harness.models.protocol import Decoding, Model, Noting, Prompt
 from harness.models.source import resolve
 from harness.records import Admission, Answer, Score
 from harness.run.binding import BoundSuite
@@ -46,27 +46,39 @@ class Answerer:
     def answers(
         self, label: str, candidate: Candidate, prepared: Prepared, bound: BoundSuite
     ) -> tuple[Answer, ...]:
-        """One answer a row, in the suite's order."""
-        prompts, decoding, context = _asked(candidate, prepared, bound)
-        kept = self._store.answers(context)
-        missing = [prompt for prompt in prompts if prompt.row_id not in kept]
-        if missing:
+        """One answer a row, in the suite's order.
+
+        Raises:
+            BudgetReached: the next call could pass the cap; the answers that came before it are kept.
+        """
+        asked = _asked(candidate, prepared, bound)
+        kept = self._kept(asked)
+        if len(kept) < len(asked.prompts):
             model = self._model(prepared)
             began = self._clock()
             with self._progress.task(f"{label} answers {bound.name}", unit="row") as bar:
-                bar.at(len(kept), len(prompts))
-                for answer in self._kept(context, model.answer(prompts, decoding, frozenset(kept))):
+                bar.at(len(kept), len(asked.prompts))
+                coming = model.answer(asked.prompts, asked.decoding, frozenset(kept))
+                for answer in self._keeping(asked.context, coming):
                     kept[answer.row_id] = answer
-                    bar.at(len(kept), len(prompts))
+                    bar.at(len(kept), len(asked.prompts), model.note if isinstance(model, Noting) else "")
             self.seconds["generation"] += self._clock() - began
-        return tuple(kept[row.id] for row in bound.rows)
+        return tuple(
+            replace(kept[key], row_id=row.id) for key, row in zip(asked.keys, bound.rows, strict=True)
+        )
 
     def count_kept(self, candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> int:
         """How many of the suite's rows have an answer in the store."""
-        _, _, context = _asked(candidate, prepared, bound)
-        return len(self._store.answers(context))
+        asked = _asked(candidate, prepared, bound)
+        kept = self._kept(asked)
+        return sum(key in kept for key in asked.keys)
 
-    def _kept(self, context: str, answers: Iterable[Answer]) -> Iterator[Answer]:
+    def _kept(self, asked: Asked) -> dict[str, Answer]:
+        """Kept answers to what is asked, by its key; where each is kept alone, others share the context."""
+        wanted = set(asked.keys)
+        return {key: answer for key, answer in self._store.answers(asked.context).items() if key in wanted}
+
+    def _keeping(self, context: str, answers: Iterable[Answer]) -> Iterator[Answer]:
         """Pass answers on and keep them, also where the run is cut short.
 
         A failure is not kept: the next run asks again.
@@ -155,11 +167,34 @@ def _in_unicode(answer: Answer) -> Answer:
     return replace(answer, text=text or "", failure=failure)
 
 
-def _asked(candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> tuple[list[Prompt], Decoding, str]:
-    """What a suite asks a candidate, how answers are drawn, and the key under which they are kept."""
+@dataclass(frozen=True)
+class Asked:
+    """What a suite asks a candidate, how answers are drawn, and the keys under which they are kept.
+
+    ``prompts`` are named by their keys, and each stands there once; ``keys`` has one for each row.
+    """
+
+    prompts: list[Prompt]
+    keys: list[str]
+    decoding: Decoding
+    context: str
+
+
+def _asked(candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> Asked:
     prompts = [Prompt(row.id, prepared.ask(row, bound.prompt)) for row in bound.rows]
     decoding = _decoding(candidate, bound)
-    return prompts, decoding, answers_context(prepared, prompts, decoding)
+    if not prepared.alone:
+        keys = [row.id for row in bound.rows]
+        return Asked(prompts, keys, decoding, answers_context(prepared, prompts, decoding))
+    keys = [_content_key(prompt) for prompt in prompts]
+    own = dict(zip(keys, prompts, strict=True))
+    context = fingerprint({"model": prepared.identity, "decoding": decoding, "repeat": 0})
+    return Asked([replace(prompt, row_id=key) for key, prompt in own.items()], keys, decoding, context)
+
+
+def _content_key(prompt: Prompt) -> str:
+    """The name of what is asked: one changed row asks one row anew, and the same question is paid once."""
+    return fingerprint([[m.role, m.content] for m in prompt.messages])
 
 
 def _decoding(candidate: Candidate, bound: BoundSuite) -> Decoding:

@@ -8,17 +8,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import harness.candidates.hosted.prepare  # noqa: F401 - registers how hosted candidates are prepared
 from harness.candidates.prepare import Prepared, Workshop, prepare, require_ready
 from harness.candidates.specs import Candidate, FewShot, Tuned
+from harness.candidates.trained import Trained, known_replay
 from harness.data.leakage import require_no_leaks
 from harness.decision.claims import Claim, Scores
+from harness.decision.prices import PriceKey
 from harness.decision.vectors import only_rows, over_seeds, score_vector
 from harness.errors import DataError, UnknownName, UsageError
 from harness.models.progress import Progress
-from harness.records import Gate, Row, Trial
+from harness.models.spending import Money
+from harness.records import Gate, Price, Row, Trial
 from harness.report.terminal import printable
 from harness.run.answering import Answerer
 from harness.run.binding import BoundSuite
+from harness.run.costs import economics_config
+from harness.run.ledger import Ledger
 from harness.run.looking import Looking
 from harness.scoring.judge import LikelihoodJudge
 from harness.scoring.suite import SuiteScore
@@ -87,7 +93,9 @@ class Run:
         self, settings: Settings, candidates: Mapping[str, Candidate], root: Path, progress: Progress
     ) -> None:
         self.settings, self.candidates = settings, dict(candidates)
-        self.workshop = Workshop(root, AdapterStore(settings.store / "adapters"), progress)
+        self.ledger = Ledger(settings.max_usd)
+        money = Money(self.ledger.paying, self._prices)
+        self.workshop = Workshop(root, AdapterStore(settings.store / "adapters"), progress, money)
         self.store = AnswerStore(settings.store / "answers.sqlite")
         self.answerer = Answerer(self.store, progress)
         self.suites: dict[str, BoundSuite] = {}
@@ -96,8 +104,14 @@ class Run:
         self.prepared: dict[tuple[str, int | None], Prepared] = {}  # by label and seed
         self.checked = False
         self._own_baselines: dict[str, Candidate] = {}
+        self.stopped: dict[str, str] = {}  # by candidate: what kept its gates from being judged
         self.training_seconds = 0.0
         self.began = time.perf_counter()
+
+    def _prices(self) -> tuple[Mapping[PriceKey, Price], str]:
+        """The project's own prices of hosted models, and the file that they stand in."""
+        config = economics_config(self.suites.values(), self.settings.root)
+        return ({}, "economics.toml") if config is None else (config.prices, config.where)
 
     # ----------------------------------------------------------------- what is to be tried
     def entries(self) -> tuple[Entry, ...]:
@@ -131,7 +145,7 @@ class Run:
     def sized(self, name: str) -> tuple[Entry, ...]:
         """One candidate at each of its sizes."""
         candidate = self.candidates[name]
-        if not isinstance(candidate, Tuned):
+        if not isinstance(candidate, Trained):
             return (Entry(name, candidate),)
         sizes: Sequence[int] = self.settings.sizes or (len(self.workshop.rows(candidate.train)),)
         return tuple(Entry(name, candidate, size, self.settings.seeds) for size in sizes)
@@ -195,7 +209,7 @@ class Run:
 
     def _check_rows(self, entry: Entry, suites: Iterable[BoundSuite]) -> None:
         candidate = entry.candidate
-        if not isinstance(candidate, (Tuned, FewShot)):
+        if not isinstance(candidate, Trained | FewShot):
             return
         rows = self.workshop.rows(candidate.train)
         if entry.size is not None and entry.size > len(rows):
@@ -204,8 +218,8 @@ class Run:
                 f"  mend: ask for at most {len(rows)}, or add rows."
             )
         seen: list[Row] = list(rows)
-        if isinstance(candidate, Tuned):
-            seen += self.workshop.known_replay(candidate)
+        if isinstance(candidate, Trained):
+            seen += known_replay(candidate, self.workshop)
         for bound in suites:
             require_no_leaks(seen, bound.rows)
 

@@ -84,6 +84,10 @@ class Ledger:
             self._reserved += upper
         return reservation
 
+    def paying(self, purpose: str) -> Payer:
+        """The same money, for one purpose."""
+        return Payer(self, purpose)
+
     def close(self, reservation: Reservation, usd: float) -> None:
         """Bill a reservation, once.
 
@@ -100,6 +104,22 @@ class Ledger:
             spent = math.ceil(usd * PICO_USD)
             self._spent += spent
             self._by_purpose[reservation.purpose] += spent
+
+
+class Payer:
+    """One purpose's way to a ledger; see ``models.spending.Budget``."""
+
+    def __init__(self, ledger: Ledger, purpose: str) -> None:
+        self._ledger, self._purpose = ledger, purpose
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether the ledger has a cap."""
+        return self._ledger.is_capped
+
+    def reserve(self, upper_usd: float) -> Reservation:
+        """See ``Ledger.reserve``."""
+        return self._ledger.reserve(upper_usd, self._purpose)
 
 
 class Reservation:

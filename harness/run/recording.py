@@ -5,23 +5,18 @@ from __future__ import annotations
 import os
 import platform
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from harness.candidates.hosted.prepare import hosted_notes
+from harness.candidates.hosted.spec import OpenAITuning
 from harness.candidates.specs import Tuned
+from harness.candidates.trained import Trained
 from harness.data.fingerprints import fingerprint, rows_fingerprint
-from harness.decision.economics import (
-    EconomicsConfig,
-    Prices,
-    TrainingBill,
-    Usage,
-    appraise,
-    parse_economics,
-)
+from harness.decision.economics import EconomicsConfig, Prices, TrainingBill, Usage, appraise
 from harness.decision.gates import decide
 from harness.errors import UsageError
 from harness.models.device import cpu_name
@@ -34,6 +29,7 @@ from harness.records import (
     RunRecord,
     Trial,
 )
+from harness.run.costs import economics_config, hosted_price
 from harness.run.flow import Entry, Run
 from harness.run.safeguards import chosen_seeds, harm_gates
 from harness.scoring.judge import LikelihoodJudge
@@ -58,7 +54,7 @@ def make_record(run: Run, expected: Sequence[Gate], command: str, notes: Sequenc
             run.largest(name),
             gates,
             seeds=run.sized(name)[-1].seeds,
-            obstacles=chosen_seeds(run, name, gates),
+            obstacles=[*_stopped(run, name), *chosen_seeds(run, name, gates)],
         )
         for name in run.chosen()
         if name in claimed or _was_tried(run, name)
@@ -82,7 +78,7 @@ def make_record(run: Run, expected: Sequence[Gate], command: str, notes: Sequenc
         economics=economics,
         environment=environment(),
         timings_s=_timings(run),
-        notes=(*notes, *_replay_notes(run), *money_notes),
+        notes=(*notes, *_replay_notes(run), *_hosted_notes(run), *_spent(run), *money_notes),
     )
 
 
@@ -98,6 +94,35 @@ def _replay_notes(run: Run) -> list[str]:
             where = os.path.relpath(generated.file, run.settings.root)
             names.setdefault(f"{told} They are in {where}.", []).append(name)
     return [f"{', '.join(users)}: {told}" for told, users in names.items()]
+
+
+def _stopped(run: Run, name: str) -> list[str]:
+    return [run.stopped[name]] if name in run.stopped else []
+
+
+def _hosted_notes(run: Run) -> list[str]:
+    """For what was tuned at a service: jobs that failed before, and when its model stops answering."""
+    config = economics_config(run.suites.values(), run.settings.root)
+    horizon_days = EconomicsConfig(1).horizon_days if config is None else config.horizon_days
+    today = datetime.now(UTC).date()
+    notes: dict[str, None] = {}
+    for (label, seed), prepared in run.prepared.items():
+        name, _, size = label.partition("@")
+        candidate = run.candidates.get(name)
+        if isinstance(candidate, OpenAITuning) and prepared.training is not None:
+            own = hosted_notes(candidate, run.workshop, int(size), seed or 0, today, horizon_days)
+            notes.update(dict.fromkeys(own))
+    return list(notes)
+
+
+def _spent(run: Run) -> list[str]:
+    """What hosted models took of the user's money in this run."""
+    ledger = run.ledger
+    if not ledger.spent_usd and not ledger.is_capped:
+        return []
+    parts = [f"{purpose} {usd:.4f}" for purpose, usd in sorted(ledger.by_purpose.items())]
+    cap = f" of at most {ledger.max_usd:g}" if ledger.max_usd is not None else ""
+    return [f"hosted models took {ledger.spent_usd:.4f}{cap} USD in this run ({', '.join(parts) or 'none'})."]
 
 
 def run_id(now: datetime, names: Sequence[str]) -> str:
@@ -171,7 +196,7 @@ def _uses(run: Run, suite: str, gates: Sequence[Gate]) -> int:
 
 # --------------------------------------------------------------------------- money
 def _economics(run: Run) -> tuple[tuple[Economics, ...], list[str]]:
-    config = economics_config(run)
+    config = economics_config(run.suites.values(), run.settings.root)
     if config is None:
         return (), ["no economics.toml was found beside the suites: costs and break-even are not computed."]
     found: list[Economics] = []
@@ -181,29 +206,14 @@ def _economics(run: Run) -> tuple[tuple[Economics, ...], list[str]]:
         candidate, baseline = (_usage(side) for side in sides)
         if candidate is None or baseline is None:
             continue
-        bill = _bill(sides[0][0]) if isinstance(run.candidates[name], Tuned) else None
+        bill = _bill(sides[0][0]) if isinstance(run.candidates[name], Trained) else None
         labels = run.sized(name)[-1].label, run.baseline_of(name).label
         try:
-            found.append(appraise(*labels, candidate, baseline, config, bill, Prices()))
+            prices = _hosted_prices(run, name, config)
+            found.append(appraise(*labels, candidate, baseline, config, bill, prices))
         except UsageError as error:
             notes.append(f"the costs of {name} are not computed: {error}")
     return tuple(found), notes
-
-
-def economics_config(run: Run) -> EconomicsConfig | None:
-    """What the project says of its costs, or None.
-
-    Raises:
-        UsageError: the file is not TOML, or says what cannot be.
-    """
-    path = economics_file(run)
-    if path is None:
-        return None
-    where = os.path.relpath(path, run.settings.root)
-    try:
-        return parse_economics(tomllib.loads(path.read_text(encoding="utf-8")), where)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{where}: not TOML: {error}.") from error
 
 
 def require_economics(run: Run) -> None:
@@ -212,18 +222,19 @@ def require_economics(run: Run) -> None:
     Raises:
         UsageError: see ``economics_config``; or a price is missing.
     """
-    config = economics_config(run)
-    if config is not None:
-        token, hour = Usage(1.0, 1.0, 1, 1.0), TrainingBill(1.0, 1.0)
-        trained = any(isinstance(run.candidates[name], Tuned) for name in run.chosen())
-        appraise("the candidate", "the baseline", token, token, config, hour if trained else None, Prices())
+    config = economics_config(run.suites.values(), run.settings.root)
+    if config is None:
+        return
+    token, hour = Usage(1.0, 1.0, 1, 1.0), TrainingBill(1.0, 1.0)
+    for name in run.chosen():
+        bill = hour if isinstance(run.candidates[name], Trained) else None
+        prices = _hosted_prices(run, name, config)
+        appraise("the candidate", "the baseline", token, token, config, bill, prices)
 
 
-def economics_file(run: Run) -> Path | None:
-    """``economics.toml`` in the folder above the suites, or in the project's root."""
-    folders = [bound.folder.parent for bound in run.suites.values()]
-    found = [f / "economics.toml" for f in (*folders, run.settings.root) if (f / "economics.toml").is_file()]
-    return found[0] if found else None
+def _hosted_prices(run: Run, name: str, config: EconomicsConfig) -> Prices:
+    baseline = run.baseline_of(name).candidate
+    return Prices(hosted_price(run.candidates[name], config), hosted_price(baseline, config))
 
 
 def _task_trials(run: Run, entry: Entry) -> list[Trial]:

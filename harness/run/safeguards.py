@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from harness.candidates.prepare import recipe_fingerprint
-from harness.candidates.specs import Tuned
+from harness.candidates.trained import Trained
 from harness.data.fingerprints import rows_fingerprint
 from harness.decision.paired import compare
 from harness.decision.vectors import over_seeds, score_vector
@@ -25,7 +25,7 @@ def chosen_seeds(run: Run, name: str, gates: Sequence[Gate]) -> list[str]:
     """
     candidate = run.candidates[name]
     entry = run.sized(name)[-1]
-    if not isinstance(candidate, Tuned):
+    if not isinstance(candidate, Trained):
         return []
     suites = dict.fromkeys(g.suite for g in gates if g.candidate == name and g.state == "gated")
     recipe = recipe_fingerprint(candidate, run.workshop, entry.size)

@@ -114,7 +114,7 @@ def test_a_rehearsal_goes_to_the_twin_with_settings_that_it_takes() -> None:
     )
     there = nebius.rehearsed("http://127.0.0.1:9/v1")
     there.require_fit(there.provider)
-    assert (there.provider, there.api_key_env) == (TWIN, None)
+    assert (there.provider, there.api_key_env) == (TWIN, "HARNESS_REHEARSAL_KEY")
 
 
 def test_weights_and_biases_is_asked_for_where_the_service_has_it() -> None:

@@ -115,7 +115,7 @@ def second():
 
 # --------------------------------------------------------------------------- values that cannot be
 @pytest.mark.parametrize(
-    "option", ["--max-usd=5", "--executor=ray", "--rehearse", "--against=run", "--bless"]
+    "option", ["--executor=ray", "--rehearse", "--against=run", "--bless"]
 )
 def test_an_option_of_a_later_version_says_so(ready: SmallProject, option: str) -> None:
     name = option.partition("=")[0]

@@ -42,6 +42,31 @@ def training_tokens(spec: OpenAITuning, order: Order, rows: Sequence[Row]) -> To
     return TokenBill(an_epoch * spec.epochs, most_an_epoch * spec.epochs)
 
 
+def is_paid(spending: Spending, base: str, *, bounded: bool) -> bool:
+    """Whether a training can be paid by its tokens; without a cap it is not an error that it cannot.
+
+    Args:
+        spending: the price and the budget.
+        base: the model to tune.
+        bounded: whether it is known how many tokens the training takes at most.
+
+    Raises:
+        UsageError: under a cap, nothing bounds it, or it has no price.
+    """
+    price = spending.price.training_usd_per_mtok
+    if spending.budget.is_capped and not bounded:
+        raise UsageError(
+            f"tuning {base} with epochs='auto' has no bound, and there is a cap on spending.\n"
+            "  mend: say how many: epochs=3."
+        )
+    if spending.budget.is_capped and price is None:
+        raise UsageError(
+            f"there is no price for tuning {base}, and there is a cap on spending.\n"
+            f'  mend: economics.toml: [prices."{base}".tuned] with training_usd_per_mtok.'
+        )
+    return price is not None
+
+
 class Purse:
     """The money of one job: set aside when it is begun, and settled by what the service billed."""
 
@@ -56,23 +81,19 @@ class Purse:
             BudgetReached: it could pass the cap.
             UsageError: nothing bounds it, or it has no price.
         """
-        if self._spending is None:
+        if self._spending is None or not is_paid(
+            self._spending, self._base, bounded=self._bill.most is not None
+        ):
             return
-        if self._bill.most is None:
-            raise UsageError(
-                f"tuning {self._base} with epochs='auto' has no bound, and there is a cap on spending.\n"
-                "  mend: say how many: epochs=3."
-            )
         try:
-            self._reservation = self._spending.budget.reserve(self._usd(self._bill.most))
+            self._reservation = self._spending.budget.reserve(self._usd(self._most))
         except BudgetReached as reached:
             raise reached.naming(f"the tuning of {self._base}") from None
 
     def settle(self, trained_tokens: int | None) -> None:
         """The job has succeeded; where the service does not say what it billed, it billed the most."""
         if self._reservation is not None:
-            tokens = self._bill.most if trained_tokens is None else trained_tokens
-            self._reservation.settle(self._usd(float(tokens or 0)))
+            self._reservation.settle(self._usd(self._most if trained_tokens is None else trained_tokens))
             self._reservation = None
 
     def leave(self, *, is_begun: bool) -> None:
@@ -84,12 +105,11 @@ class Purse:
                 self._reservation.release()
             self._reservation = None
 
+    @property
+    def _most(self) -> float:
+        """Tokens at most; what is expected where nothing bounds them, which is so only without a cap."""
+        return self._bill.expected if self._bill.most is None else self._bill.most
+
     def _usd(self, tokens: float) -> float:
         assert self._spending is not None
-        price = self._spending.price.training_usd_per_mtok
-        if price is None:
-            raise UsageError(
-                f"there is no price for tuning {self._base}, and there is a cap on spending.\n"
-                f'  mend: economics.toml: [prices."{self._base}".tuned] with training_usd_per_mtok.'
-            )
-        return tokens * price / TOKENS_PER_MTOK
+        return tokens * (self._spending.price.training_usd_per_mtok or 0.0) / TOKENS_PER_MTOK

@@ -12,16 +12,18 @@ from harness.candidates.finetune import TrainingRows
 from harness.candidates.hosted.driver import Pacing, drive
 from harness.candidates.hosted.kept import Kept, chosen_model, read_kept
 from harness.candidates.hosted.lifetimes import ending_notes, lifetime, require_tunable
-from harness.candidates.hosted.money import Purse, training_tokens
+from harness.candidates.hosted.money import Purse, is_paid, training_tokens
 from harness.candidates.hosted.order import Order, make_order
 from harness.candidates.hosted.protocol import tune
 from harness.candidates.hosted.record import training_record
 from harness.candidates.hosted.service import OpenAIService, Service
 from harness.candidates.hosted.spec import OpenAITuning
 from harness.candidates.prepare import (
+    Foreseen,
     Prepared,
     Workshop,
     asked_as_trained,
+    foresee,
     prepare,
     require_ready,
     training_rows,
@@ -64,7 +66,20 @@ class HostedRows:
 
 @prepare.register
 def _hosted(candidate: OpenAITuning, workshop: Workshop, size: int | None, seed: int) -> Prepared:
-    return prepare_hosted(candidate, workshop, size, seed, Outside())
+    def spending(candidate: OpenAITuning, purpose: str) -> Spending | None:
+        return workshop.spending(candidate.base, tuned=True, purpose=purpose)
+
+    return prepare_hosted(candidate, workshop, size, seed, Outside(spending=spending))
+
+
+@foresee.register
+def _foresee_hosted(candidate: OpenAITuning, workshop: Workshop, size: int | None, seed: int) -> Foreseen:
+    """What the job will be billed; nothing where the store has its end."""
+    made = hosted_rows(candidate, workshop, size, seed)
+    if workshop.adapters.find(made.artifact) is not None:
+        return Foreseen(prepare(candidate, workshop, size, seed), 0)
+    bill = training_tokens(candidate, made.order, (*made.rows.own, *made.rows.replay))
+    return Foreseen(None, round(bill.expected), round(bill.most or bill.expected))
 
 
 def prepare_hosted(
@@ -93,6 +108,7 @@ def prepare_hosted(
         load=lambda: remote.open(outside.spending(candidate, "answers"), workshop.progress),
         ask=asked_as_trained,
         training=replace(training, subset=made.rows.drawn),
+        alone=True,
     )
 
 
@@ -149,8 +165,11 @@ def job_flags(candidate: OpenAITuning) -> str:
 # --------------------------------------------------------------------------- before anything is spent
 @require_ready.register
 def _hosted_ready(candidate: OpenAITuning, workshop: Workshop, size: int | None, seed: int) -> None:
-    """Settings, rows, key and known closures, without a request."""
+    """Settings, rows, key, price and known closures, without a request."""
     require_hosted_ready(candidate, workshop, size, seed, datetime.now(UTC).date())
+    spending = workshop.spending(candidate.base, tuned=True, purpose="training")
+    if spending is not None:
+        is_paid(spending, candidate.base, bounded=candidate.epochs != "auto")
 
 
 def require_hosted_ready(

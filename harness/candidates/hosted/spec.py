@@ -17,6 +17,7 @@ Auto: TypeAlias = Literal["auto"]
 
 METADATA_KEYS, METADATA_KEY_CHARACTERS, METADATA_VALUE_CHARACTERS = 15, 64, 512  # the 16th is the harness's
 MOST_EPOCHS = 50
+REHEARSAL_KEY = "HARNESS_REHEARSAL_KEY"  # set by nobody: a real key is not shown even to the twin
 RATE_BELOW = 0.01  # a learning rate is below it, a sensible multiplier is not
 
 
@@ -137,8 +138,7 @@ class OpenAITuning(Candidate):
 
     def own_baseline(self) -> Candidate:
         """See ``Candidate``: the base at the same service, with the full prompt."""
-        model = self.remote(self.base)
-        return Prompted(model=model, decoding=self.decoding)  # type: ignore[arg-type]  # Prompted says str
+        return Prompted(model=self.remote(self.base), decoding=self.decoding)
 
     def rehearsed(self, base_url: str) -> OpenAITuning:
         """The same at a local twin of the service: no key, no money, no deployment."""
@@ -147,7 +147,7 @@ class OpenAITuning(Candidate):
             self,
             base_url=base_url,
             profile=TWIN.name,
-            api_key_env=None,
+            api_key_env=REHEARSAL_KEY,
             deployment=None,
             learning_rate_multiplier=rate,
             completions=self.takes_prompt,

@@ -1,0 +1,70 @@
+"""The project's prices: its ``economics.toml``, read where the suites are, and what hosted models cost."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.candidates.hosted.spec import OpenAITuning
+from harness.candidates.specs import Candidate, Untuned
+from harness.decision.economics import EconomicsConfig, parse_economics
+from harness.decision.prices import price_of
+from harness.errors import UnknownName, UsageError
+from harness.models.remote import RemoteModel
+from harness.records import Price
+from harness.run.binding import BoundSuite
+
+
+def economics_config(suites: Iterable[BoundSuite], root: Path) -> EconomicsConfig | None:
+    """What the project says of its costs, or None.
+
+    Raises:
+        UsageError: the file is not TOML, or says what cannot be.
+    """
+    path = economics_file(suites, root)
+    if path is None:
+        return None
+    where = os.path.relpath(path, root)
+    try:
+        return parse_economics(tomllib.loads(path.read_text(encoding="utf-8")), where)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{where}: not TOML: {error}.") from error
+
+
+def economics_file(suites: Iterable[BoundSuite], root: Path) -> Path | None:
+    """``economics.toml`` in the folder above the suites, or in the project's root."""
+    folders = [bound.folder.parent for bound in suites]
+    found = [f / "economics.toml" for f in (*folders, root) if (f / "economics.toml").is_file()]
+    return found[0] if found else None
+
+
+def hosted_model(candidate: Candidate) -> tuple[RemoteModel, bool] | None:
+    """The hosted model that a candidate asks, and whether it is a fine-tune of it; None for a local one."""
+    if isinstance(candidate, OpenAITuning):
+        return candidate.remote(candidate.base), True
+    if isinstance(candidate, Untuned) and isinstance(candidate.model, RemoteModel):
+        return candidate.model, candidate.model.is_tuned
+    return None
+
+
+def hosted_price(candidate: Candidate, config: EconomicsConfig | None) -> Price | None:
+    """What a hosted candidate costs; None for what the team serves itself.
+
+    A server that is no known provider's may be the team's own, and is then priced as such.
+
+    Raises:
+        UnknownName: a provider's model without a price; says what to add to which file.
+    """
+    found = hosted_model(candidate)
+    if found is None:
+        return None
+    model, tuned = found
+    prices, where = ({}, "economics.toml") if config is None else (config.prices, config.where)
+    try:
+        return price_of(model.model, tuned, prices, where)
+    except UnknownName:
+        if model.provider.name not in ("compatible", "twin"):
+            raise
+        return None
