@@ -37,11 +37,15 @@ from harness.store.adapters import AdapterStore
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where candidates are made: the folder their paths start from, the store, and who watches."""
+    """Where candidates are made: the folder their paths start from, the store, and who watches.
+
+    With ``apart`` every training has a process of its own.
+    """
 
     root: Path
     adapters: AdapterStore
     progress: Progress
+    apart: bool = False
     _sources: dict[tuple[str, bool], ModelSource] = field(default_factory=dict, repr=False, compare=False)
 
     def rows(self, path: str) -> tuple[Row, ...]:
@@ -174,7 +178,8 @@ def _untuned(candidate: Candidate, workshop: Workshop, ask: Ask) -> Prepared:
 def _tuned(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) -> Prepared:
     source, plan = workshop.source(candidate), workshop.plan()
     rows = training_rows(candidate, workshop, size, seed, workshop.replay(candidate))
-    made = finetune(candidate, source, rows, seed, plan, workshop.adapters, workshop.progress)
+    adapters, progress = workshop.adapters, workshop.progress
+    made = finetune(candidate, source, rows, seed, plan, adapters, progress, apart=workshop.apart)
     # the same rows may come from another file
     return _shipped(candidate, workshop, made.fingerprint, replace(made, subset=rows.drawn))
 

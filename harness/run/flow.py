@@ -87,7 +87,7 @@ class Run:
         self, settings: Settings, candidates: Mapping[str, Candidate], root: Path, progress: Progress
     ) -> None:
         self.settings, self.candidates = settings, dict(candidates)
-        self.workshop = Workshop(root, AdapterStore(settings.store / "adapters"), progress)
+        self.workshop = Workshop(root, AdapterStore(settings.store / "adapters"), progress, apart=True)
         self.store = AnswerStore(settings.store / "answers.sqlite")
         self.answerer = Answerer(self.store, progress)
         self.suites: dict[str, BoundSuite] = {}
