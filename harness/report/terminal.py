@@ -93,7 +93,7 @@ def _cells(gate: Gate) -> tuple[Text, ...]:
     texts = (
         name,
         f"{found.score} where {found.rows}" if found.rows else found.score,
-        f"{_mean(found.baseline_mean)} → {_mean(found.candidate_mean)}",
+        f"{_mean(found.baseline_mean).removesuffix('%')} → {_mean(found.candidate_mean)}",
         f"{difference} {numbers.interval(found.low, found.high)}",
         str(found.n),
     )
