@@ -418,7 +418,7 @@ class Economics:
     baseline_price: Price
     candidate_price: Price
     notes: tuple[str, ...] = ()
-    value_usd_per_point_per_day: float | None = None  # a point is 1 of 100
+    value_usd_per_point_per_day: float | None = None  # of the first target; a point is 1 of 100
     training_row_usd: float | None = None  # to write and check one more row
 
 

@@ -16,7 +16,7 @@ from harness.errors import TrainingError
 from harness.models.chat import load_tokenizer
 from harness.models.device import DevicePlan
 from harness.models.local import LocalModel, load_base, make_head_input_contiguous
-from harness.models.progress import Progress
+from harness.models.progress import Bar, Progress
 from harness.models.quiet import quiet_transformers
 from harness.models.source import ModelSource, folder_digest
 from harness.records import Row, Training
@@ -78,26 +78,48 @@ def finetune(
     plan: DevicePlan,
     store: AdapterStore,
     progress: Progress,
+    *,
+    apart: bool = False,
 ) -> Training:
-    """Train, or find what was trained before. The artifact lies in ``store.folder(fingerprint)``."""
+    """Train, or find what was trained before. The artifact lies in ``store.folder(fingerprint)``.
+
+    With ``apart`` the training has a process of its own; see ``candidates/apart.py``.
+    """
     name = training_fingerprint(spec, source.digest, rows, seed, plan)
 
     def build(folder: Path) -> Training:
-        tokenizer = load_tokenizer(source)
-        examples = encode_rows(tokenizer, (*rows.own, *rows.replay), spec.max_tokens)
-        dev = encode_rows(tokenizer, rows.dev, spec.max_tokens)
         with progress.task(f"training {spec.kind} on {len(rows.own)} rows", unit="step") as bar:
-            _seed_everything(seed)
-            with quiet_transformers():
-                model = trainable_model(spec, source, plan)
-                curve = train(model, tokenizer, spec, examples, dev, plan, seed, bar)
-        with quiet_transformers():
-            model.save_pretrained(folder)
-            if isinstance(spec, Full):
-                tokenizer.save_pretrained(folder)
-        return _record(spec, rows, name, examples, curve, plan)
+            if not apart:
+                return train_into(folder, spec, source, rows, seed, plan, name, bar)
+            from harness.candidates.apart import Job, train_apart
+
+            return train_apart(Job(spec, source, rows, seed, plan, name, folder), bar)
 
     return store.get_or_train(name, build)
+
+
+def train_into(
+    folder: Path,
+    spec: Tuned,
+    source: ModelSource,
+    rows: TrainingRows,
+    seed: int,
+    plan: DevicePlan,
+    name: str,
+    bar: Bar,
+) -> Training:
+    """Train, write the artifact into ``folder``, and say how it came to be."""
+    tokenizer = load_tokenizer(source)
+    examples = encode_rows(tokenizer, (*rows.own, *rows.replay), spec.max_tokens)
+    dev = encode_rows(tokenizer, rows.dev, spec.max_tokens)
+    _seed_everything(seed)
+    with quiet_transformers():
+        model = trainable_model(spec, source, plan)
+        curve = train(model, tokenizer, spec, examples, dev, plan, seed, bar)
+        model.save_pretrained(folder)
+        if isinstance(spec, Full):
+            tokenizer.save_pretrained(folder)
+    return _record(spec, rows, name, examples, curve, plan)
 
 
 def load_tuned(

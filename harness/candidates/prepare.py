@@ -41,13 +41,15 @@ from harness.store.adapters import AdapterStore
 class Workshop:
     """Where candidates are made: the folder their paths start from, the store, who watches, and who pays.
 
-    ``money`` is what hosted models are paid from; None: nothing is counted.
+    ``money`` is what hosted models are paid from; None: nothing is counted. With ``apart`` every training has
+    a process of its own.
     """
 
     root: Path
     adapters: AdapterStore
     progress: Progress
     money: Money | None = None
+    apart: bool = False
     _sources: dict[tuple[str, bool], ModelSource] = field(default_factory=dict, repr=False, compare=False)
 
     def rows(self, path: str) -> tuple[Row, ...]:
@@ -225,7 +227,8 @@ def _remote(model: RemoteModel, workshop: Workshop, ask: Ask) -> Prepared:
 def _tuned(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) -> Prepared:
     source, plan = workshop.source(candidate), workshop.plan()
     rows = training_rows(candidate, workshop, size, seed, workshop.replay(candidate))
-    made = finetune(candidate, source, rows, seed, plan, workshop.adapters, workshop.progress)
+    adapters, progress = workshop.adapters, workshop.progress
+    made = finetune(candidate, source, rows, seed, plan, adapters, progress, apart=workshop.apart)
     # the same rows may come from another file
     return _shipped(candidate, workshop, made.fingerprint, replace(made, subset=rows.drawn))
 

@@ -29,6 +29,7 @@ from typing import ClassVar, Protocol, TypeAlias, TypeGuard
 from harness.decision.estimates import pair
 from harness.decision.looks import LookPlan, LookState, judge_in_looks
 from harness.decision.paired import compare, summary
+from harness.decision.power import can_show_of
 from harness.errors import Undecided, UsageError
 from harness.records import Comparison, Kind, Outcome, Role, ScoreVector
 
@@ -237,6 +238,9 @@ def _between(larger: Scores, smaller: Scores, *, strict: bool) -> Claim:
         return Claim(*_in_looks(larger.staged, smaller.staged, bound, role), settle)
     sides = _whole(larger), _whole(smaller)
     found = compare(*sides, bound=bound, alpha=larger.alpha)
+    if sides[0].rows and found.difference is not None:  # a slice is small: say how small a change it can show
+        told = can_show_of(*sides, alpha=larger.alpha).replace("this suite", "this slice")
+        found = replace(found, reason=f"{found.reason} {told[0].upper()}{told[1:]}.")
     return Claim(found, role, *sides, settle)
 
 

@@ -26,8 +26,9 @@ Compared by simulation before this was chosen: five looks, normal scores, three 
 spending takes 18% more at most and saves 50% (42%) of the rows. The family of I. K. Hwang, W. J. Shih and
 J. S. DeCani (1990, Statistics in Medicine 9:1439) at γ = -4, near O'Brien and Fleming's bounds: 7% more at
 most, 45% (37%) saved; at γ = 1, near Pocock's: 24% more, 50% (42%). Futile below 5% on both sides: 45% (37%)
-saved. The row lost whole, not in these figures, costs nothing at 400 rows and 2.5 points of saving at 200. The price: of losses that 200 fixed rows refute 90% of the time, looks refute 83% and leave the rest
-inconclusive; going on for a refutation only above 50% would save 50% (44%) and refute 70%.
+saved. The price: of losses that 200 fixed rows refute 90% of the time, looks refute 83% and leave the rest
+inconclusive; going on for a refutation only above 50% would save 50% (44%) and refute 70%. The row lost
+whole, not in these figures, costs nothing at 400 rows and 2.5 points of saving at 200.
 """
 
 from __future__ import annotations

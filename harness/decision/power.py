@@ -7,6 +7,7 @@ clusters lower by a point or a few.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import ceil, sqrt
 
 import numpy as np
@@ -42,8 +43,8 @@ def smallest_effect(
 ) -> float | None:
     """The smallest true difference that these rows show with ``power``, at the spread they have.
 
-    For ungrouped wins and losses, an effect needs at least its own size in discordant rows. None where
-    the spread cannot be estimated, or no difference below 1 could be shown.
+    For ungrouped wins and losses, the spread is what an effect does not explain: as many rows lost as are
+    gained beside it. None where the spread cannot be estimated, or no difference below 1 could be shown.
     """
     rows = pair(candidate, baseline)
     seen = rows.only(rows.usable)
@@ -55,8 +56,9 @@ def smallest_effect(
         effect = mde(sqrt(estimate.variance), n, alpha, power, df=_freedom(seen))
         return effect if effect < 1.0 else None
     assert seen.wins_and_losses is not None
-    discordant = float(np.mean(seen.wins_and_losses[0] | seen.wins_and_losses[1]))
-    return _of_shares(n, discordant, alpha, power, 0.5 if seen.kind is Kind.PREFERENCE else 1.0)
+    churn = 2.0 * min(float(np.mean(side)) for side in seen.wins_and_losses)
+    scale = 0.5 if seen.kind is Kind.PREFERENCE else 1.0
+    return _of_shares(n, lambda effect: min(churn + effect, 1.0), alpha, power, scale)
 
 
 def _freedom(seen: Rows) -> float:
@@ -78,7 +80,7 @@ def smallest_effect_assumed(
     _check_assumed(kind, n, discordant_or_sd, clusters)
     if clusters is None and kind is not Kind.GRADED:
         scale = 0.5 if kind is Kind.PREFERENCE else 1.0
-        return _of_shares(n, discordant_or_sd, alpha, power, scale)
+        return _of_shares(n, lambda effect: max(discordant_or_sd, effect), alpha, power, scale)
     sd, freedom = _spread(kind, n, discordant_or_sd, clusters, icc)
     effect = mde(sd, n, alpha, power, freedom)
     return effect if effect < 1.0 else None
@@ -146,13 +148,16 @@ def rows_needed(estimate: Estimate, bound: float, alpha: float, n: int) -> int |
     return max(ceil((reach / gap) ** 2), n + 1)
 
 
-def _of_shares(n: int, discordant: float, alpha: float, power: float, scale: float) -> float | None:
+def _of_shares(
+    n: int, discordant: Callable[[float], float], alpha: float, power: float, scale: float
+) -> float | None:
+    """The effect that is shown with ``power`` where it makes this share of rows discordant."""
     from scipy.optimize import brentq  # slow to import
 
     z_alpha, z_power = -float(ndtri(alpha)), float(ndtri(power))
 
     def surplus(effect: float) -> float:
-        share = max(discordant, effect)
+        share = discordant(effect)
         return effect * sqrt(n) - z_alpha * sqrt(share) - z_power * sqrt(max(share - effect**2, 0.0))
 
     return scale * float(brentq(surplus, 1e-9, 1.0)) if surplus(1.0) > 0 else None

@@ -1,8 +1,8 @@
 """Bounds of several looks that spend a level: exact for normal scores, by recursive integration.
 
 P. Armitage, C. K. McPherson and B. C. Rowe (1969), "Repeated significance tests on accumulating data",
-J. R. Stat. Soc. A 132:235. The score at a fraction t of the rows, times the root of t, is a Brownian motion at
-time t; of the paths that have stayed below every bound so far, the density is carried from look to look.
+J. R. Stat. Soc. A 132:235. The score at a fraction t of the rows, times the root of t, is a Brownian motion
+at time t; of the paths that have stayed below every bound so far, the density is carried from look to look.
 """
 
 from __future__ import annotations

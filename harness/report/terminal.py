@@ -6,12 +6,18 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from harness.records import Decision, Gate, RunRecord
+from harness.records import Decision, Gate, Role, RunRecord
 from harness.report import numbers
+from harness.report.pairs import seeds_label
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
+
+WIDE = 100  # columns from which the score has a place
 
 COLOURS = {"GO": "bold green", "NO-GO": "bold red", "INCONCLUSIVE": "bold yellow"}
 # control characters but the end of a line, those that turn the writing direction, halves of surrogate pairs
@@ -20,22 +26,55 @@ OUTCOME_COLOURS = {"shown": "green", "refuted": "red", "inconclusive": "yellow"}
 
 
 def summary(record: RunRecord, width: int, colour: bool) -> str:
-    """Gates at the largest size as a table, then every decision with its reasons, as terminal text."""
+    """Gates at the largest size, a table for each candidate, then every decision, as terminal text.
+
+    At 80 columns a line holds a gate; the score is told where there is room for it.
+    """
     from rich.console import Console
+
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False)
+    shown = [gate for gate in record.gates if gate.state != "measured"]
+    groups: dict[tuple[str, str], list[Gate]] = {}
+    for gate in shown:
+        groups.setdefault((_label(gate), _baseline(gate, shown)), []).append(gate)
+    for (label, baseline), gates in groups.items():
+        console.print(_text(f"{label} against {baseline}" if baseline else label, "bold"))
+        console.print(_table(gates, with_score=width >= WIDE))
+        if any(gate.state == "advisory" for gate in gates):
+            console.print(_text("* advisory: its judge was not admitted, so it decides nothing"))
+        console.print()
+    for decision in record.decisions:
+        _print_decision(console, decision)
+    return out.getvalue().strip("\n")
+
+
+def _table(gates: Sequence[Gate], *, with_score: bool) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("gate", "candidate", "baseline", "score", "difference (90%)", "n", "outcome"):
-        table.add_column(name, justify="right" if name == "n" else "left", overflow="fold")
-    for gate in record.gates:
-        if gate.state != "measured":
-            table.add_row(*_cells(gate))  # texts, not strings: rich reads [red] in a string as markup
-    out = io.StringIO()
-    console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False)
-    console.print(table)
-    for decision in record.decisions:
-        _print_decision(console, decision)
-    return out.getvalue().rstrip("\n")
+    head = ["gate", *(["score"] if with_score else []), "means", "difference (90%)", "n", "outcome"]
+    for name in head:
+        right = name == "n"
+        table.add_column(
+            name, justify="right" if right else "left", overflow="fold", no_wrap=name not in ("gate", "score")
+        )
+    for gate in gates:
+        cells = _cells(gate)
+        # texts, not strings: rich reads [red] in a string as markup
+        table.add_row(*(cells if with_score else (cells[0], *cells[2:])))
+    return table
+
+
+def _label(gate: Gate) -> str:
+    return seeds_label(gate.size, gate.seeds, gate.candidate)
+
+
+def _baseline(gate: Gate, gates: Sequence[Gate]) -> str:
+    """What a gate is compared with; a missing one or a threshold stands with the candidate's others."""
+    own = [gate, *(other for other in gates if _label(other) == _label(gate))]
+    named = (g.comparison.baseline for g in own if g.comparison is not None and g.role is not Role.THRESHOLD)
+    return next(named, "")
 
 
 def printable(text: str) -> str:
@@ -44,20 +83,17 @@ def printable(text: str) -> str:
 
 
 def _cells(gate: Gate) -> tuple[Text, ...]:
-    label = gate.candidate if gate.size is None else f"{gate.candidate}@{gate.size}"
-    name = gate.test.rpartition("::")[2]
+    """Gate, score, both means, difference with its interval, n, outcome."""
+    name = gate.test.rpartition("::")[2].removeprefix("test_")
     found = gate.comparison
     if found is None:
-        return (*map(_text, (name, label, "", "", "", "")), _text("missing", "yellow"))
-    outcome = _text(found.outcome, OUTCOME_COLOURS[found.outcome])
-    if gate.state == "advisory":
-        outcome = outcome.append(" (advisory)", "default")
+        return (*map(_text, (name, "", "", "", "")), _text("missing", "yellow"))
+    outcome = _text(found.outcome + ("*" if gate.state == "advisory" else ""), OUTCOME_COLOURS[found.outcome])
     difference = "none" if found.difference is None else numbers.points(found.difference)
     texts = (
         name,
-        f"{label} {_mean(found.candidate_mean)}",
-        f"{found.baseline} {_mean(found.baseline_mean)}",
-        found.score,
+        f"{found.score} where {found.rows}" if found.rows else found.score,
+        f"{_mean(found.baseline_mean).removesuffix('%')} → {_mean(found.candidate_mean)}",
         f"{difference} {numbers.interval(found.low, found.high)}",
         str(found.n),
     )
@@ -71,12 +107,12 @@ def _text(text: str, style: str = "") -> Text:
 
 
 def _mean(value: float | None) -> str:
-    return "" if value is None else numbers.percent(value)
+    return numbers.NONE if value is None else numbers.percent(value)
 
 
 def _print_decision(console: Console, decision: Decision) -> None:
     label = decision.candidate if decision.size is None else f"{decision.candidate} at {decision.size} rows"
-    console.print()
     console.print(_text(f"{decision.verdict}: {label}", COLOURS[decision.verdict]))
     for reason in decision.reasons:
         console.print(_text(f"  - {reason}"))
+    console.print()

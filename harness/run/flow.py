@@ -95,7 +95,8 @@ class Run:
         self.settings, self.candidates = settings, dict(candidates)
         self.ledger = Ledger(settings.max_usd)
         money = Money(self.ledger.paying, self._prices)
-        self.workshop = Workshop(root, AdapterStore(settings.store / "adapters"), progress, money)
+        adapters = AdapterStore(settings.store / "adapters")
+        self.workshop = Workshop(root, adapters, progress, money, apart=True)
         self.store = AnswerStore(settings.store / "answers.sqlite")
         self.answerer = Answerer(self.store, progress)
         self.suites: dict[str, BoundSuite] = {}

@@ -21,12 +21,12 @@ def suite():
     )
 
 
-def test_format(candidate, baseline):
-    assert candidate.scores(valid) > baseline.scores(valid)
-
-
 def test_intent(candidate, baseline):
     assert candidate.scores(intent) > baseline.scores(intent)
+
+
+def test_format(candidate, baseline):
+    assert candidate.scores(valid) > baseline.scores(valid)
 
 
 def test_urgency(candidate, baseline):

@@ -19,12 +19,12 @@ from harness.decision.looks import (
     LookPlan,
     LookResult,
     LookState,
-    efficacy_bounds,
     judge_in_looks,
     plan_looks,
     row_order,
 )
 from harness.decision.paired import compare
+from harness.decision.spending import efficacy_bounds
 from harness.errors import UsageError
 from harness.records import Kind, Outcome
 
@@ -38,7 +38,8 @@ def rows_of(differences: np.ndarray, groups: list[str] | None = None) -> Rows:
 def judged(plan: LookPlan, differences: np.ndarray, bound: float = 0.0) -> LookResult:
     """Look after look until one stops."""
     for look in plan.looks:
-        found = judge_in_looks(plan, rows_of(differences[: look.rows]), bound)
+        rows = Rows(differences[: look.rows], np.zeros(look.rows), None, Kind.GRADED, None)
+        found = judge_in_looks(plan, rows, bound)
         if found.state is not LookState.CONTINUE:
             return found
     raise AssertionError("the last look must stop")
@@ -51,17 +52,15 @@ def spent_by(bounds: list[float]) -> tuple[float, ...]:
     for k in range(1, 6):
         times = np.arange(1, k + 1)
         ratio = np.minimum.outer(times, times) / np.maximum.outer(times, times)
-        below = multivariate_normal(np.zeros(k), np.sqrt(ratio), seed=3, abseps=1e-7, maxpts=1_000_000)
+        below = multivariate_normal(np.zeros(k), np.sqrt(ratio), seed=3)
         spent.append(1.0 - float(below.cdf(bounds[:k])))
     return tuple(spent)
 
 
 @pytest.mark.parametrize(
     "bounds",
-    [
-        pytest.param([2.413] * 5, id="Pocock"),
-        pytest.param([2.040 * sqrt(5 / k) for k in range(1, 6)], id="OBF"),
-    ],
+    [[2.413] * 5, [2.040 * sqrt(5 / k) for k in range(1, 6)]],
+    ids=["Pocock", "O'Brien and Fleming"],
 )
 def test_bounds_of_the_textbooks_spend_their_level_and_are_found_from_what_they_spend(
     bounds: list[float],
@@ -122,7 +121,7 @@ def test_plans_that_cannot_be_are_refused(n: int, looks: int, alpha: float) -> N
 # --------------------------------------------------------------------------- the order
 def test_the_order_depends_on_ids_and_seed_alone() -> None:
     ids = [f"row-{at}" for at in range(8)]
-    assert row_order(ids, 0) == (4, 7, 3, 5, 1, 2, 0, 6)
+    assert row_order(ids, 0) == (1, 4, 3, 5, 0, 6, 7, 2)
     assert row_order(ids, 1) != row_order(ids, 0)
     assert row_order([*ids, "one more"], 0)[:8] != row_order(ids, 0)
 
@@ -147,8 +146,20 @@ def test_every_row_is_as_likely_to_come_early() -> None:
 
 
 # --------------------------------------------------------------------------- what a look says
+def test_an_early_look_shows_nothing_that_one_more_lost_row_would_undo() -> None:
+    gains = np.tile([0.25, 0.0, 0.0, 0.0, 0.0], 40)  # not one loss in sight
+    plan = plan_looks(200)
+    first = judge_in_looks(plan, rows_of(gains[:40]))
+    assert first.estimate is not None
+    assert first.estimate.low > 0.0
+    assert first.reason == (
+        "look 1 of 5 (40 of 200 rows): not decided yet, since one more row that is lost whole would undo it"
+    )
+    assert judged(plan, gains).state is LookState.SHOWN
+
+
 def test_a_clear_gain_stops_early_and_says_what_was_saved() -> None:
-    found = judged(plan_looks(400), np.random.default_rng(2).normal(0.08, 0.24, 400))
+    found = judged(plan_looks(400), np.random.default_rng(2).normal(0.05, 0.24, 400))
     assert (found.state, found.look, found.rows, found.outcome) == (LookState.SHOWN, 2, 160, Outcome.SHOWN)
     assert found.saved == pytest.approx(0.6)
     assert found.reason == (
@@ -196,7 +207,10 @@ def test_shown_and_refuted_are_just_what_the_repeated_interval_says(
     here, there = (vector(side.tolist(), kind=kind, groups=names) for side in sides)
     found = judge_in_looks(plan, pair(here, 0.5 if kind is Kind.PREFERENCE else there), bound)
     assert found.estimate is not None
-    assert (found.state is LookState.SHOWN) == (found.estimate.low > bound)
+    above = found.estimate.low > bound
+    undone = "lost whole would undo it" in found.reason
+    assert (found.state is LookState.SHOWN) == (above and not undone)
+    assert not undone or (look < 4 and found.state is LookState.CONTINUE)
     assert (found.state is LookState.REFUTED) == (found.estimate.high < bound)
     if look < 4:
         ordinary = compare(here, 0.5 if kind is Kind.PREFERENCE else there, bound=bound)
@@ -251,34 +265,55 @@ def test_simulations_of_many_samples_say_what_single_ones_do() -> None:
     many = simulate(plan, 100, shares, 40, seed=5, regardless=False)
     drawn = np.random.default_rng(5).random((40, 100))
     samples = STEPS[np.searchsorted(np.cumsum(shares[:-1]), drawn, side="right")]
-    found = [judge_in_rows(plan, sample) for sample in samples]
+    found = [judged(plan, sample) for sample in samples]
     assert many.rows == pytest.approx(np.mean([one.rows for one in found]))
     assert many.shown == pytest.approx(np.mean([one.outcome is Outcome.SHOWN for one in found]))
 
 
-def judge_in_rows(plan: LookPlan, differences: np.ndarray) -> LookResult:
-    """As :func:`judged`, for differences up to 1."""
-    for look in plan.looks:
-        some = differences[: look.rows]
-        rows = Rows(some, np.zeros(look.rows), None, Kind.GRADED, None)
-        found = judge_in_looks(plan, rows)
-        if found.state is not LookState.CONTINUE:
-            return found
-    raise AssertionError("the last look must stop")
-
-
 def test_looks_show_nothing_false_more_than_5_percent_of_the_time_even_if_futility_is_ignored() -> None:
     plan = plan_looks(200)  # the first look is at 40 rows
-    found = simulate(plan, 200, rubric_shares(0.0), 8000, seed=6, regardless=True)
-    error = sqrt(0.05 * 0.95 / 8000)
+    found = simulate(plan, 200, rubric_shares(0.0), 20_000, seed=6, regardless=True)
+    error = sqrt(0.05 * 0.95 / 20_000)
     assert found.shown <= found.shown_regardless <= 0.05 + 2 * error
-    assert found.shown_regardless > 0.05 - 4 * error  # nor is power thrown away
 
 
 def test_looks_save_half_of_the_calls_at_the_power_of_a_fixed_number_of_rows() -> None:
-    found = [
-        simulate(plan_looks(472), 400, rubric_shares(gain), 1000, 7, False) for gain in (0.0, 0.05, 0.08)
-    ]
-    null, small, large = found
-    assert small.shown >= small.shown_fixed - 0.01
-    assert [1 - one.rows / 400 for one in (null, small, large)] == pytest.approx([0.26, 0.53, 0.71], abs=0.03)
+    plan = plan_looks(472)
+    null, small, large = (
+        simulate(plan, 400, rubric_shares(gain), 4000, seed=7, regardless=False) for gain in (0.0, 0.05, 0.08)
+    )
+    assert small.shown >= small.shown_fixed - 0.005
+    saved = [1 - one.rows / 400 for one in (null, small, large)]
+    assert saved == pytest.approx([0.263, 0.530, 0.715], abs=0.015)
+
+
+def test_rare_whole_losses_that_few_rows_do_not_hold_make_no_false_claim() -> None:
+    shares = (
+        0.046,
+        0.0,
+        0.0,
+        0.0,
+        0.77,
+        0.184,
+        0.0,
+        0.0,
+        0.0,
+    )  # 4.6% lose 1, 18.4% gain 0.25: nothing gained
+    found = simulate(plan_looks(200), 200, shares, 10_000, seed=8, regardless=True)
+    assert found.shown_regardless <= 0.05 + 2 * sqrt(0.05 * 0.95 / 10_000)
+
+
+def test_binary_scores_and_groups_make_no_false_claim_more_than_5_percent_of_the_time() -> None:
+    rng = np.random.default_rng(9)
+    plan, clusters = plan_looks(200, looks=3), np.repeat(np.arange(50), 4)
+    false = np.zeros(2)
+    for _ in range(500):
+        drawn = rng.random(200)
+        right, also_right = (drawn > 0.1).astype(np.float64), (np.abs(drawn - 0.15) > 0.05).astype(np.float64)
+        binary = Rows(right, also_right, None, Kind.BINARY, None)
+        together = np.repeat(rng.normal(0, 0.12, 50), 4) + rng.normal(0, 0.2, 200)
+        grouped = Rows(together, np.zeros(200), clusters, Kind.GRADED, None)
+        for at, rows in enumerate((binary, grouped)):
+            looked = [judge_in_looks(plan, rows.only(np.arange(200) < look.rows)) for look in plan.looks]
+            false[at] += any(one.state is LookState.SHOWN for one in looked)
+    assert false.max() / 500 <= 0.05 + 2 * sqrt(0.05 * 0.95 / 500)

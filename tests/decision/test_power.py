@@ -43,6 +43,15 @@ def test_binary_scores_without_discordant_rows_still_have_a_smallest_effect() ->
     assert 0.01 < effect < 0.05
 
 
+def test_a_large_effect_does_not_pass_for_spread() -> None:
+    much, little = smallest_effect(*binary_pair(190, 0, 200)), smallest_effect(*binary_pair(0, 0, 200))
+    assert much == little  # no row was lost beside those gained
+    assert much is not None
+    mixed = smallest_effect(*binary_pair(100, 40, 200))
+    assert mixed is not None
+    assert mixed > 3 * much
+
+
 def test_there_is_no_smallest_effect_without_spread_or_rows() -> None:
     assert smallest_effect(*graded_pair([0.0] * 50)) is None
     assert smallest_effect(*binary_pair(3, 2, 9)) is None
@@ -120,4 +129,4 @@ def test_the_sentence_gives_the_rows_and_the_change_in_points() -> None:
     assert can_show(200, 0.0402) == "with 200 rows this suite can show a 4.0-point change (80% power)"
     assert can_show(9, None) == "with 9 rows this suite can show no change"
     assert can_show_of(*binary_pair(3, 2, 9)) == "with 9 rows this suite can show no change"
-    assert can_show_of(*binary_pair(6, 4, 200)).startswith("with 200 rows this suite can show a 3.9-point")
+    assert can_show_of(*binary_pair(6, 4, 200)).startswith("with 200 rows this suite can show a 5.3-point")

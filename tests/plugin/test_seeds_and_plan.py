@@ -87,6 +87,7 @@ def test_spanish(candidate, baseline):
     assert outcome.status == 0, outcome.said
     assert spanish is not None
     assert (spanish.rows, spanish.n) == ("language=es", 40)
+    assert "With 40 rows this slice can show a" in spanish.reason
     project.suite(on_slice.replace('"es"', '"fr"'), head=head, held=held)
     project.run("--candidate=good").assert_one_screen(
         "unknown value of language 'fr'", status=1, asked=len(project.asked)
