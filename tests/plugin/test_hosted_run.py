@@ -1,0 +1,97 @@
+"""A hosted fine-tune in a run: tuned and asked over HTTP, decided, kept, and paid from one budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+
+import pytest
+from small_project import TARGET, SmallProject
+
+from harness.testing.twin import CHAT, ScriptedBackend, running_twin, twin_stats
+from harness.testing.twin.backend import Question
+
+# pytester forgets what a run was the first to import; these cannot be imported twice
+for name in ("openai", "anyio", "httpx2", "starlette", "uvicorn"):
+    import_module(name)
+
+HOSTED = """
+from harness import OpenAITuning
+
+
+@harness.candidate
+def hosted():
+    return OpenAITuning(base="{base}", train="train.jsonl", epochs=1, base_url="{url}", profile="twin",
+                        api_key_env="HARNESS_TEST_KEY", decoding=harness.Decoding(max_new_tokens=8))
+"""
+KEY = "sk-planted-7f3a9c"
+
+
+def says(question: Question) -> str:
+    """What the tuned model has learnt, and its base has not."""
+    return "no" if question.weights is None else "yes"
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with running_twin(backend=ScriptedBackend(says)) as base_url:
+        yield base_url
+
+
+@pytest.fixture
+def hosted(project: SmallProject, url: str, monkeypatch: pytest.MonkeyPatch) -> SmallProject:
+    """A project whose candidate is tuned at the twin, with a key in the environment."""
+    monkeypatch.setenv("HARNESS_TEST_KEY", KEY)
+    project.conftest(HOSTED.format(base=CHAT, url=url))
+    project.suite(TARGET)
+    return project
+
+
+def test_a_hosted_fine_tune_ends_in_a_decision_and_is_not_asked_for_twice(
+    hosted: SmallProject, url: str
+) -> None:
+    outcome = hosted.run("--candidate=hosted", baseline="")
+    assert outcome.status == 0, outcome.said
+    assert hosted.record.decisions[0].verdict == "GO"
+    before = twin_stats(url)
+    again = hosted.run("--candidate=hosted", baseline="")
+    assert again.status == 0, again.said
+    after = twin_stats(url)
+    assert after == before
+
+
+def test_a_key_reaches_no_file_and_no_line_of_output(hosted: SmallProject) -> None:
+    outcome = hosted.run("--candidate=hosted", baseline="")
+    assert KEY not in outcome.said
+    for file in hosted.path.rglob("*"):
+        assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
+
+
+PRICES = """
+requests_per_day = 100
+served_input_usd_per_mtok = 1.0
+served_output_usd_per_mtok = 1.0
+
+[prices."{base}"]
+input_usd_per_mtok = 1.0
+output_usd_per_mtok = 1.0
+
+[prices."{base}".tuned]
+training_usd_per_mtok = 1.0
+input_usd_per_mtok = 1.0
+output_usd_per_mtok = 1.0
+"""
+
+
+def test_a_cap_that_is_reached_ends_inconclusive_and_a_higher_one_goes_on(
+    hosted: SmallProject, url: str
+) -> None:
+    hosted.write("suites/economics.toml", PRICES.format(base=CHAT))
+    poor = hosted.run("--candidate=hosted", "--max-usd=0.000001", baseline="")
+    assert poor.status == 1, poor.said
+    assert "--max-usd" in poor.out
+    assert "INCONCLUSIVE" in poor.out
+    rich = hosted.run("--candidate=hosted", "--max-usd=5", baseline="")
+    assert rich.status == 0, rich.said
+    jobs = twin_stats(url)["jobs"]
+    assert (len(jobs) if isinstance(jobs, (list, dict)) else jobs) == 1
