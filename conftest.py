@@ -1,7 +1,7 @@
 """This project's candidates, one fixture each."""
 
 import harness
-from harness import FewShot, LoRA, Prompted, QLoRA
+from harness import FewShot, LoRA, OpenAITuning, Prompted, QLoRA
 
 pytest_plugins = ["harness.plugin"]
 
@@ -44,3 +44,10 @@ def qlora_r16():
 @harness.candidate
 def lora_r16():
     return LoRA(base=MODEL, train=TRAIN, dev=DEV, replay=GENERAL, stratify="intent", r=16, alpha=32, epochs=2)
+
+
+@harness.candidate
+def openai_mini():
+    return OpenAITuning(
+        base="gpt-4o-mini-2024-07-18", train=TRAIN, dev=DEV, stratify="intent", epochs=3, suffix="support"
+    )

@@ -15,7 +15,7 @@ GatePolicy: TypeAlias = Literal["release", "regression"]
 MOST_LOOKS = 10  # more save little and widen the final interval
 
 # options that are named in the interface and come with later releases
-LATER = ("executor", "rehearse", "against", "bless")
+LATER = ("executor", "against", "bless")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,8 @@ class Settings:
 
     ``final`` judges gates on the suites' final rows; ``plan`` shows what a run would do and does nothing.
     ``judge_looks`` is the most looks at which judging may stop early (1: every row is judged).
-    ``max_usd`` caps what hosted models may cost in this run; None: no cap.
+    ``max_usd`` caps what hosted models may cost in this run; None: no cap. ``rehearse`` asks a local twin
+    instead of them.
     ``sizes`` is empty for "all rows". Each of ``seeds`` draws subsets of its own and seeds a training.
     """
 
@@ -41,6 +42,7 @@ class Settings:
     plan: bool = False
     judge_looks: int = 1
     max_usd: float | None = None
+    rehearse: bool = False
 
 
 def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
@@ -72,6 +74,7 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
         store=root / str(raw.get("harness-store") or ".harness"),
         reports=root / str(raw.get("report-dir") or "reports"),
         root=root,
+        rehearse=bool(raw.get("rehearse")),
         final=bool(raw.get("final")),
         plan=bool(raw.get("plan")),
         judge_looks=looks,

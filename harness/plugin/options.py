@@ -31,6 +31,7 @@ OPTIONS = {
     "final": ("store_true", "judge the gates on the suites' final= rows"),
     "judge-looks": ("store", "stop judging early on a clear answer, at up to so many looks (default: 1)"),
     "max-usd": ("store", "most that hosted models may cost in this run, in US dollars (default: no cap)"),
+    "rehearse": ("store_true", "ask a local twin of the service in place of hosted models: no key, no money"),
     "harness-store": ("store", "folder for adapters and answers (default: .harness)"),
     "report-dir": ("store", "folder for reports (default: reports)"),
 }

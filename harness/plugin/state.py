@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from harness.candidates.specs import Candidate
     from harness.models.progress import Progress
+    from harness.plugin.rehearsal import Rehearsal
     from harness.records import Gate
     from harness.run.flow import Run
     from harness.scoring.suite import Suite
@@ -29,6 +30,7 @@ class State:
         self.expected: list[Gate] = []
         self.explained: dict[str, str] = {}  # why the last claim of a test was refuted
         self.current: Run | None = None
+        self.rehearsal: Rehearsal | None = None
         self.summary = self.planned = ""
         self.unchosen = 0
         self.wrong: HarnessError | None = None
@@ -38,7 +40,13 @@ class State:
         if self.current is None:
             from harness.run.flow import Run
 
-            self.current = Run(self.settings, self.found, self.settings.root, self._progress())
+            settings, candidates = self.settings, self.found
+            if settings.rehearse:
+                from harness.plugin.rehearsal import Rehearsal
+
+                self.rehearsal = Rehearsal(candidates, settings)
+                settings, candidates = self.rehearsal.settings, self.rehearsal.candidates
+            self.current = Run(settings, candidates, settings.root, self._progress())
         return self.current
 
     def _progress(self) -> Progress:

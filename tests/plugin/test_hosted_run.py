@@ -95,3 +95,36 @@ def test_a_cap_that_is_reached_ends_inconclusive_and_a_higher_one_goes_on(
     assert rich.status == 0, rich.said
     jobs = twin_stats(url)["jobs"]
     assert (len(jobs) if isinstance(jobs, (list, dict)) else jobs) == 1
+
+
+def test_a_rehearsal_needs_no_key_and_is_stamped(
+    project: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setattr("harness.testing.twin.real.RealBackend", lambda: ScriptedBackend(says))
+    project.conftest(REAL)
+    project.suite(TARGET)
+    first = project.run("--candidate=openai-mini", "--rehearse", baseline="")
+    assert first.status == 0, first.said
+    assert "GO: openai-mini at 30 rows" in first.out
+    page = next((project.path / "reports").glob("*/report.html")).read_text(encoding="utf-8")
+    assert "REHEARSAL" in page
+    assert (project.path / ".harness" / "rehearsal").is_dir()
+    assert not (project.path / ".harness" / "answers.sqlite").exists()
+    assert project.run("--candidate=openai-mini", "--rehearse", baseline="").status == 0
+
+
+def test_a_rehearsal_without_a_hosted_candidate_says_so(project: SmallProject) -> None:
+    project.suite(TARGET)
+    project.run("--candidate=good", "--rehearse").assert_one_screen("no candidate here is hosted")
+
+
+REAL = """
+from harness import OpenAITuning
+
+
+@harness.candidate
+def openai_mini():
+    return OpenAITuning(base="gpt-4o-mini-2024-07-18", train="train.jsonl", epochs=1, suffix="support",
+                        decoding=harness.Decoding(max_new_tokens=8))
+"""

@@ -114,7 +114,7 @@ def second():
 
 
 # --------------------------------------------------------------------------- values that cannot be
-@pytest.mark.parametrize("option", ["--executor=ray", "--rehearse", "--against=run", "--bless"])
+@pytest.mark.parametrize("option", ["--executor=ray", "--against=run", "--bless"])
 def test_an_option_of_a_later_version_says_so(ready: SmallProject, option: str) -> None:
     name = option.partition("=")[0]
     ready.run("--candidate=good", option).assert_one_screen(f"{name} is not in this version yet")
