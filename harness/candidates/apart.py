@@ -1,7 +1,7 @@
-"""Training in a process of its own, which gives back its memory when it ends.
+"""Training in a process of its own.
 
-A training leaves the heap of its process in pieces: on two CPU cores the next one, and the answers after it,
-run a tenth to a quarter slower. A new interpreter costs a few seconds.
+After a training, the next one in the same process runs slower, and so do the answers; why was not found. A
+new interpreter costs a few seconds, and gives back all memory when it ends.
 
 The child is ``python -m harness.candidates.apart``. It reads one pickled job from its standard input and
 writes pickled news to what was its standard output: how far it is, and last what it made or what went wrong.
