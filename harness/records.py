@@ -342,12 +342,13 @@ class SuiteRow:
 
 @dataclass(frozen=True, slots=True)
 class ScoreInfo:
-    """A score that a suite uses. ``admission`` is set for judges."""
+    """A score that a suite uses. For judges, ``admission`` is set, and ``spec`` says how they are asked."""
 
     name: str
     kind: Kind
     description: str
     admission: Admission | None = None
+    spec: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
