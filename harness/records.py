@@ -266,7 +266,7 @@ class Admission:
     kappa: Rate
     tpr: Rate
     tnr: Rate
-    threshold: float  # calibrated probability above which a reply counts as good
+    threshold: float  # the judge's score from which a reply counts as good
     n_calibration: int
     n_test: int
     reasons: tuple[str, ...]  # which bars were missed; empty when admitted

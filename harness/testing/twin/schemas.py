@@ -23,7 +23,7 @@ ANY_OBJECT: Mapping[str, Json] = {
     "required": ["answer"],
 }
 MOST_DEPTH = 10
-MOST_TOKENS = 32  # of what a model says that does not keep to schemas: only a string of it will be shown
+MOST_TOKENS = 16  # of what a model says that does not keep to schemas: only a string of it will be shown
 
 
 def schema_of(body: Body) -> Mapping[str, Json] | None:
