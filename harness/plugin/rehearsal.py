@@ -18,8 +18,6 @@ from harness.models.profiles import TWIN
 from harness.models.remote import RemoteModel
 from harness.settings import Settings
 
-STAMP = "REHEARSAL: hosted models were a local twin of the service; nothing here speaks of the real ones."
-
 
 class Rehearsal:
     """A running twin, and the candidates as they are asked for there. ``close`` ends it.
