@@ -420,6 +420,8 @@ class Economics:
     candidate_price: Price
     notes: tuple[str, ...] = ()
     value_usd_per_point_per_day: float | None = None  # of the first target; a point is 1 of 100
+    baseline_cached_prompt_tokens: float = 0.0  # mean a request, of its prompt tokens
+    candidate_cached_prompt_tokens: float = 0.0
     training_row_usd: float | None = None  # to write and check one more row
 
 
@@ -441,4 +443,5 @@ class RunRecord:
     environment: Mapping[str, str]  # versions, machine
     timings_s: Mapping[str, float]  # training, generation, scoring, total
     notes: tuple[str, ...] = ()
+    rehearsal: bool = False  # hosted models were a local twin's
     schema: int = SCHEMA_VERSION

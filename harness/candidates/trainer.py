@@ -9,7 +9,7 @@ something of its own after the head, or several devices share the work, TRL's ow
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,17 @@ class TrainingCurve:
 
 
 @dataclass(frozen=True, slots=True)
+class StepDone:
+    """An optimiser step of ``total``: its own batch's loss and accuracy, and the point measured after it."""
+
+    number: int
+    total: int
+    train_loss: float
+    train_token_accuracy: float | None
+    point: TrainingPoint | None
+
+
+@dataclass(frozen=True, slots=True)
 class Loss:
     """Mean natural-log loss a supervised token, standard error over rows (None for one), token accuracy."""
 
@@ -56,10 +67,12 @@ def train(
     plan: DevicePlan,
     seed: int,
     bar: Bar,
+    after_step: Callable[[StepDone], None] | None = None,
 ) -> TrainingCurve:
     """Train ``model`` in place on ``examples`` and measure ``dev`` at evenly spaced steps.
 
-    Every parameter that requires a gradient is trained; the caller has chosen them.
+    Every parameter that requires a gradient is trained; the caller has chosen them. What
+    ``after_step`` raises ends the training.
     """
     import tempfile
 
@@ -80,7 +93,7 @@ def train(
             parameter.data = data  # TRL rounds QLoRA's adapters to bfloat16, where small updates are lost
         _require_all_rows(trainer, examples)
         trainer.remove_callback(PrinterCallback)  # prints a dictionary when all is done
-        observer = _observer_class()(trainer, spec, dev, plan, bar)
+        observer = _observer_class()(trainer, spec, dev, plan, bar, after_step)
         trainer.add_callback(observer)
         trainer.remove_callback(PrinterCallback)  # the bar reports
         began = time.perf_counter()
@@ -188,6 +201,9 @@ def _trainer_class(plan: DevicePlan) -> type:
             self.last_loss, self.last_accuracy = self._step[0] / self._step[2], self._step[1] / self._step[2]
             return total / (count if num_items_in_batch is None else num_items_in_batch)
 
+        def _send_telemetry(self) -> None:
+            """Nothing: TRL tells its makers of every training, and what a team trains is its own."""
+
         def _is_thin(self, model: torch.nn.Module) -> bool:
             if self._thin is None:
                 alone = self.accelerator.num_processes == 1 and self.args.n_gpu <= 1
@@ -283,9 +299,16 @@ def _observer_class() -> type:
         """Reports every step to the bar and measures the development rows at evenly spaced steps."""
 
         def __init__(
-            self, trainer: object, spec: Tuned, dev: Sequence[Example], plan: DevicePlan, bar: Bar
+            self,
+            trainer: object,
+            spec: Tuned,
+            dev: Sequence[Example],
+            plan: DevicePlan,
+            bar: Bar,
+            after_step: Callable[[StepDone], None] | None,
         ) -> None:
             self._trainer, self._spec, self._dev, self._plan, self._bar = trainer, spec, dev, plan, bar
+            self._after_step = after_step
             self.points: list[TrainingPoint] = []
             self.evaluation_seconds = 0.0
             self._losses: list[float] = []
@@ -297,14 +320,19 @@ def _observer_class() -> type:
         ) -> None:
             trainer = self._trainer
             self._losses.append(trainer.last_loss)  # type: ignore[attr-defined]  # ThinTrainer
-            if trainer.last_accuracy is not None:  # type: ignore[attr-defined]
-                self._accuracies.append(trainer.last_accuracy)  # type: ignore[attr-defined]
+            accuracy: float | None = trainer.last_accuracy  # type: ignore[attr-defined]
+            if accuracy is not None:
+                self._accuracies.append(accuracy)
             spent = time.perf_counter() - self._began - self.evaluation_seconds
             note = f"loss {self._losses[-1]:.3f}, {state.global_step / spent:.1f} steps/s"
             self._bar.at(state.global_step, state.max_steps, note)
+            loss, point = self._losses[-1], None
             if self._is_due(state.global_step, state.max_steps):
-                self.points.append(self._measure(state, kwargs["model"]))  # type: ignore[arg-type]
+                point = self._measure(state, kwargs["model"])  # type: ignore[arg-type]
+                self.points.append(point)
                 self._losses, self._accuracies = [], []
+            if self._after_step is not None:
+                self._after_step(StepDone(state.global_step, state.max_steps, loss, accuracy, point))
 
         def _is_due(self, step: int, last: int) -> bool:
             parts = max(1, self._spec.dev_evaluations)

@@ -104,11 +104,11 @@ def batch_price(price: Price) -> Price:
 
 
 def call_usd(
-    price: Price, prompt_tokens: int, completion_tokens: int, cached_prompt_tokens: int = 0
+    price: Price, prompt_tokens: float, completion_tokens: float, cached_prompt_tokens: float = 0
 ) -> float:
-    """What one call costs; ``cached_prompt_tokens`` are among the ``prompt_tokens``."""
+    """What one call costs, or several in the mean; ``cached_prompt_tokens`` are among ``prompt_tokens``."""
     cached_price = price.cached_input_usd_per_mtok
-    cached = 0 if cached_price is None else min(cached_prompt_tokens, prompt_tokens)
+    cached = 0.0 if cached_price is None else min(cached_prompt_tokens, prompt_tokens)
     read = (prompt_tokens - cached) * price.input_usd_per_mtok + cached * (cached_price or 0.0)
     return (read + completion_tokens * price.output_usd_per_mtok) / TOKENS_PER_MTOK
 

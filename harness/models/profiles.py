@@ -37,6 +37,8 @@ class Profile:
         must_deploy: a tuned model answers only under the name of a deployment that the user makes.
         lifetimes: the dated table of closures holds for it.
         poll_s: seconds between two looks at a job.
+        concurrency: calls on their way at once, where the model does not say.
+        timeout_s: longest wait for one answer, where the model does not say.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Profile:
     must_deploy: bool = False
     lifetimes: bool = False
     poll_s: float = 10.0
+    concurrency: int = 32
+    timeout_s: float = 60.0
 
 
 OPENAI = Profile(
@@ -84,7 +88,7 @@ NEBIUS = Profile(
     batch_api=True,
     structured_outputs=True,
 )
-COMPATIBLE = Profile("compatible")
+COMPATIBLE = Profile("compatible", timeout_s=300.0)  # often a small machine of one's own
 TWIN = Profile(
     "twin",
     minimum_rows=10,
@@ -95,6 +99,8 @@ TWIN = Profile(
     structured_outputs=True,
     wandb=True,
     poll_s=0.5,
+    concurrency=128,  # it answers in batches of as many, which takes its time
+    timeout_s=1_800.0,
 )
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(

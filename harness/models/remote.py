@@ -32,11 +32,12 @@ class RemoteModel:
         api_key_env: the environment variable that holds the key (None: ``OPENAI_API_KEY``, of Azure
             ``AZURE_OPENAI_API_KEY``). A server on this machine needs none.
         profile: which provider it is, where its address does not tell.
-        concurrency: calls on their way at once, at most; fewer while the service says that it is busy.
+        concurrency: calls on their way at once, at most; fewer while the service says that it is busy (None:
+            the provider's usual number).
         batch: send everything through the Batch API: half the price, an answer within a day, no latencies.
         logprobs: ask for the log-probability of each answer.
         completions: it takes one prompt, not messages (None: known for babbage-002 and davinci-002).
-        timeout_s: longest wait for one answer.
+        timeout_s: longest wait for one answer (None: the provider's usual).
         attempts: calls for one row that may end in a fault before the row counts as failed.
 
     Raises:
@@ -47,19 +48,20 @@ class RemoteModel:
     base_url: str | None = None
     api_key_env: str | None = None
     profile: str | None = None
-    concurrency: int = 32
+    concurrency: int | None = None
     batch: bool = False
     logprobs: bool = False
     completions: bool | None = None
-    timeout_s: float = 60.0
+    timeout_s: float | None = None
     attempts: int = 5
 
     def __post_init__(self) -> None:
         if not self.model:
             raise UsageError("RemoteModel needs the model's name at the service.")
         for name in ("concurrency", "attempts"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"RemoteModel({name}={getattr(self, name)}): must be at least 1.")
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise UsageError(f"RemoteModel({name}={number}): must be at least 1.")
         if self.batch and not self.provider.batch_api:
             raise UsageError(
                 f"RemoteModel(batch=True): no Batch API is known of {self.endpoint.url}"
@@ -75,7 +77,17 @@ class RemoteModel:
     @property
     def endpoint(self) -> Endpoint:
         """Where it is asked."""
-        return Endpoint(self.base_url, self.api_key_env, self.provider.speaks, self.timeout_s)
+        return Endpoint(self.base_url, self.api_key_env, self.provider.speaks, self.longest_wait_s)
+
+    @property
+    def calls_at_once(self) -> int:
+        """Calls on their way, at most."""
+        return self.provider.concurrency if self.concurrency is None else self.concurrency
+
+    @property
+    def longest_wait_s(self) -> float:
+        """For one answer."""
+        return self.provider.timeout_s if self.timeout_s is None else self.timeout_s
 
     @property
     def takes_prompt(self) -> bool:
@@ -94,8 +106,8 @@ class RemoteModel:
         """The fields, for the record."""
         return {
             **self.identity(),
-            "concurrency": self.concurrency,
-            "timeout_s": self.timeout_s,
+            "concurrency": self.calls_at_once,
+            "timeout_s": self.longest_wait_s,
             "attempts": self.attempts,
         }
 

@@ -171,7 +171,7 @@ class OpenRemoteModel:
 
     def _called(self, prompts: Sequence[Prompt], decoding: Decoding, repeat: int) -> Iterator[Answer]:
         spec = self.spec
-        policy = CallPolicy(spec.concurrency, attempts=spec.attempts, timeout_s=spec.timeout_s)
+        policy = CallPolicy(spec.calls_at_once, attempts=spec.attempts, timeout_s=spec.longest_wait_s)
         self._began = self._began or time.monotonic()
         calls = Calls(self._session, policy, tally=self.tally)
         asked = (self.asked(prompt, decoding, repeat) for prompt in prompts)
@@ -196,7 +196,7 @@ class OpenRemoteModel:
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Call[Asked, Reply]]:
-        async with self.spec.endpoint.async_client(self.spec.concurrency) as client:
+        async with self.spec.endpoint.async_client(self.spec.calls_at_once) as client:
             yield partial(self._call, client)
 
     async def _call(self, client: AsyncOpenAI, asked: Asked) -> Reply:

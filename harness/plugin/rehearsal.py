@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from harness.run.binding import BoundSuite
     from harness.scoring.suite import SuiteScore
 
-STAMP = "REHEARSAL: hosted models were a local twin of the service; nothing here speaks of the real ones."
-
 
 class Rehearsal:
     """A running twin, and candidates and suites as they are asked for there. ``close`` ends it.

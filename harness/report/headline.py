@@ -20,6 +20,7 @@ _MEANS = {
     Verdict.NO_GO: "Do not ship it: at least one gate is refuted.",
     Verdict.INCONCLUSIVE: "Not decided: the evidence shows neither.",
 }
+REHEARSAL = "REHEARSAL: hosted models were a local twin of the service; nothing here speaks of the real ones."
 _POLICY = {
     "release": "release policy: anything but GO fails the run",
     "regression": "regression policy: only a refuted gate fails the run",
@@ -32,12 +33,18 @@ def headline(record: RunRecord) -> Headline:
         title=_title(record),
         run_id=record.id,
         created=record.created,
-        stamps=record.notes,
+        stamps=stamps(record.rehearsal),
+        notes=record.notes,
         cards=tuple(_card(decision) for decision in record.decisions),
         cautions=tuple(_cautions(record)),
         policy=f"Gate {_POLICY[record.gate_policy]}. Each gate is a one-sided test at "
         f"{numbers.percent(record.alpha, 0)}; GO needs every gate to be shown.",
     )
+
+
+def stamps(rehearsal: bool) -> tuple[str, ...]:
+    """What has to be read before anything else."""
+    return (REHEARSAL,) if rehearsal else ()
 
 
 def _title(record: RunRecord) -> str:

@@ -9,7 +9,7 @@ from harness.errors import StoreError
 from harness.records import Comparison, Decision, Gate
 from harness.report import numbers
 from harness.report.blocks import IntervalPlot, Tone
-from harness.report.headline import VERDICT_TONE
+from harness.report.headline import VERDICT_TONE, stamps
 from harness.report.intervals import OUTCOME_TONE, axis, plot, reach_of
 from harness.report.pairs import size_label
 from harness.report.runjson import check_schema
@@ -24,7 +24,7 @@ class RunHead:
     command: str
     decisions: tuple[Decision, ...]
     gates: tuple[Gate, ...]
-    notes: tuple[str, ...] = ()
+    rehearsal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def _row(entry: IndexEntry, reach: float) -> IndexRow:
             for d in head.decisions
         ),
         key_numbers=tuple(_key_number(gate, found, reach) for gate, found in _decisive(head)),
-        stamps=head.notes,
+        stamps=stamps(head.rehearsal),
         problem="",
     )
 

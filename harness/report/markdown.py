@@ -97,6 +97,8 @@ def _headline(top: Headline) -> Iterator[str]:
         figures = (f"{name}: {value}" for name, value in caution.figures)
         rest = "".join(f"\n> - {plain(line)}" for line in (*caution.details, *figures))
         yield f"> ⚠️ **{plain(caution.title)}**{rest}"
+    if top.notes:
+        yield _bullets(top.notes)
     yield f"{plain(top.policy)} Run {_code(top.run_id)}, {plain(top.created)}."
 
 

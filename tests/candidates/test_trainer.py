@@ -18,6 +18,7 @@ from harness.candidates.finetune import trainable_model
 from harness.candidates.specs import Full, LoRA, Tuned
 from harness.candidates.tokens import IGNORED, Example, encode_rows
 from harness.candidates.trainer import (
+    StepDone,
     _require_all_rows,
     labelled_loss,
     measure_loss,
@@ -387,3 +388,41 @@ def test_without_development_rows_nothing_is_measured(
     curve = train(trainable(SPEC, tiny, EXACT), tokenizer, SPEC, examples, [], EXACT, 0, SilentBar())
     assert {p.dev_loss for p in curve.points} == {None}
     assert overfitting(curve.points) is None
+
+
+def test_who_watches_the_steps_hears_of_each_with_what_was_measured_after_it(
+    tiny: ModelSource, examples: list[Example], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    spec, heard = replace(SPEC, epochs=2, dev_evaluations=2), list[StepDone]()
+    model = trainable(spec, tiny, EXACT)
+    curve = train(model, tokenizer, spec, examples, examples[:3], EXACT, 0, SilentBar(), heard.append)
+    assert [done.number for done in heard] == list(range(1, curve.steps + 1))
+    assert {done.total for done in heard} == {curve.steps}
+    assert tuple(done.point for done in heard if done.point) == curve.points
+    halves = heard[: curve.steps // 2], heard[curve.steps // 2 :]
+    means = [sum(done.train_loss for done in half) / len(half) for half in halves]
+    assert means == [point.train_loss for point in curve.points]
+
+
+def test_a_watcher_may_end_the_training(
+    tiny: ModelSource, examples: list[Example], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    def refuse(done: StepDone) -> None:
+        raise KeyboardInterrupt(done.number)
+
+    with pytest.raises(KeyboardInterrupt, match="1"):
+        train(trainable(SPEC, tiny, EXACT), tokenizer, SPEC, examples, [], EXACT, 0, SilentBar(), refuse)
+
+
+def test_nobody_is_told_that_something_is_trained(
+    tiny: ModelSource,
+    examples: list[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """TRL reports every training to its makers, unless it believes to be in CI."""
+    told: list[object] = []
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr("trl.trainer.base_trainer.send_telemetry", lambda *a, **k: told.append(a))
+    train(trainable(SPEC, tiny, EXACT), tokenizer, SPEC, examples, [], EXACT, 0, SilentBar())
+    assert told == []

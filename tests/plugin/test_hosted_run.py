@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from importlib import import_module
 
@@ -109,6 +110,10 @@ def test_a_rehearsal_needs_no_key_and_is_stamped(
     assert "GO: openai-mini at 30 rows" in first.out
     page = next((project.path / "reports").glob("*/report.html")).read_text(encoding="utf-8")
     assert "REHEARSAL" in page
+    assert "REHEARSAL" in first.out
+    assert "Nothing was paid." in page
+    record = json.loads(next((project.path / "reports").glob("*/run.json")).read_text(encoding="utf-8"))
+    assert record["rehearsal"] is True
     assert (project.path / ".harness" / "rehearsal").is_dir()
     assert not (project.path / ".harness" / "answers.sqlite").exists()
     assert project.run("--candidate=openai-mini", "--rehearse", baseline="").status == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import threading
 from collections import OrderedDict
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from harness.candidates.finetune import trainable_model
 from harness.candidates.specs import QLoRA
 from harness.candidates.tokens import encode_rows
-from harness.candidates.trainer import measure_loss, train
+from harness.candidates.trainer import StepDone, train
 from harness.models.builtin import NAME
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import DevicePlan, device_plan
@@ -25,7 +24,7 @@ from harness.models.progress import Progress, Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.quiet import quiet_transformers
 from harness.models.source import ModelSource, context_tokens, resolve
-from harness.records import Answer, Row, TrainingPoint
+from harness.records import Answer, Row
 from harness.testing.twin.backend import Order, Question, Reply, Step, Token, Trained
 from harness.testing.twin.gathering import Gatherer
 from harness.testing.twin.schemas import answered_within
@@ -34,10 +33,8 @@ from harness.testing.twin.turns import Turns
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from harness.candidates.tokens import Example
-
-LEARNING_RATE = 1e-3  # what a learning_rate_multiplier of 1 means: the trainer's own default
-SAMPLE_ROWS = 4  # training rows that are measured after every step, for the events
+TARGETS = ("gate_proj", "up_proj", "down_proj")
+LEARNING_RATE = 2e-3  # what a learning_rate_multiplier of 1 means; for adapters on these layers
 KEPT_MODELS = 3  # in memory
 DEFAULT_CONTEXT_TOKENS = 8_192
 
@@ -95,23 +92,19 @@ class RealBackend:
 
     # ------------------------------------------------------------------ training
     def train(self, order: Order, folder: Path, watch: Callable[[Step], None]) -> Trained:
-        """See ``Backend``.
-
-        What ``watch`` is told of the training loss is measured after the step on the same few training rows;
-        ``Trained.steps`` has the mean over each step's own batch.
-        """
+        """See ``Backend``."""
         from transformers import set_seed
 
-        in_epoch = math.ceil(len(order.rows) / order.batch_rows)
-        steps = in_epoch * order.epochs
         spec = QLoRA(
             base=self._base,
             train="",
+            targets=TARGETS,
             epochs=order.epochs,
             learning_rate=LEARNING_RATE * order.learning_rate_multiplier,
             batch_rows=order.batch_rows,
-            dev_evaluations=steps,
+            dev_evaluations=order.epochs,
         )
+        steps: list[Step] = []
         longest = context_tokens(self._source) or DEFAULT_CONTEXT_TOKENS
         with self._turns.long(), quiet_transformers():
             tokenizer = load_tokenizer(self._source)
@@ -119,11 +112,17 @@ class RealBackend:
             dev = encode_rows(tokenizer, order.dev, longest)
             set_seed(order.seed)
             model = trainable_model(spec, self._source, self._plan)
-            sample = examples[:: math.ceil(len(examples) / SAMPLE_ROWS)]
-            bar = _Watched(self, model, tokenizer, sample, dev, in_epoch, folder, watch)
-            curve = train(model, tokenizer, spec, examples, (), self._plan, order.seed, bar)
-        done = [_own_batch(step, point) for step, point in zip(bar.steps, curve.points, strict=True)]
-        return Trained(done[-1].weights or "", tuple(done))
+
+            def after(done: StepDone) -> None:
+                if done.point is not None:
+                    model.save_pretrained(folder / _checkpoint(done))
+                steps.append(_step(done))
+                with self._turns.lend():  # questions are answered between steps
+                    watch(steps[-1])
+
+            with Silent().task("", unit="step") as bar:
+                train(model, tokenizer, spec, examples, dev, self._plan, order.seed, bar, after)
+        return Trained(steps[-1].weights or "", tuple(steps))
 
     # ------------------------------------------------------------------ answering
     def _answer(self, questions: Sequence[Question]) -> list[Reply]:
@@ -201,48 +200,13 @@ class RealBackend:
         )
 
 
-class _Watched:
-    """The trainer's bar: measures and keeps what the service shows, and lets others work between steps."""
-
-    def __init__(
-        self,
-        backend: RealBackend,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        sample: Sequence[Example],
-        dev: Sequence[Example],
-        in_epoch: int,
-        folder: Path,
-        watch: Callable[[Step], None],
-    ) -> None:
-        self._backend, self._model, self._pad = backend, model, int(tokenizer.pad_token_id)
-        self._sample, self._dev, self._in_epoch = sample, dev, in_epoch
-        self._folder, self._watch = folder, watch
-        self.steps: list[Step] = []
-
-    def at(self, done: float, total: float | None = None, note: str = "") -> None:
-        """See ``Bar``: after every step."""
-        step = self._measured(int(done), int(total or 0))
-        self.steps.append(step)
-        with self._backend._turns.lend():
-            self._watch(step)
-
-    def _measured(self, number: int, total: int) -> Step:
-        plan = self._backend._plan
-        now = measure_loss(self._model, self._sample, plan, self._pad)
-        step = Step(number, total, now.mean, now.token_accuracy)
-        if number % self._in_epoch:
-            return step
-        name = f"step-{number}"
-        self._model.save_pretrained(self._folder / name)
-        if not self._dev:
-            return replace(step, weights=name)
-        dev = measure_loss(self._model, self._dev, plan, self._pad)
-        return replace(step, weights=name, dev_loss=dev.mean, dev_accuracy=dev.token_accuracy)
+def _step(done: StepDone) -> Step:
+    step = Step(done.number, done.total, done.train_loss, done.train_token_accuracy)
+    if done.point is None:
+        return step
+    dev_loss, dev_accuracy = done.point.dev_loss, done.point.dev_token_accuracy
+    return replace(step, weights=_checkpoint(done), dev_loss=dev_loss, dev_accuracy=dev_accuracy)
 
 
-def _own_batch(step: Step, point: TrainingPoint) -> Step:
-    """The step with the loss and accuracy of the batch that it learnt from."""
-    assert step.number == point.step
-    assert point.train_loss is not None
-    return replace(step, train_loss=point.train_loss, train_accuracy=point.train_token_accuracy)
+def _checkpoint(done: StepDone) -> str:
+    return f"step-{done.number}"
