@@ -125,8 +125,10 @@ def harness(address: str, rows: int) -> dict[str, float]:
     from harness.candidates.prepare import Prepared, asked_with_prompt
     from harness.candidates.specs import Prompted
     from harness.models.remote import RemoteModel
+    from harness.models.spending import Money
     from harness.run.answering import Answerer
     from harness.run.binding import BoundSuite
+    from harness.run.ledger import Ledger
     from harness.scoring.checks import ExactMatch
     from harness.scoring.measures import LatencyMs
     from harness.scoring.suite import Suite
@@ -142,7 +144,8 @@ def harness(address: str, rows: int) -> dict[str, float]:
         prepared = Prepared("stub", "stub", "stub", model.numerics, model.open, asked_with_prompt)
         watch = Watch(rows // 5)
         began = time.perf_counter()
-        answerer = Answerer(AnswerStore(Path(folder) / "answers.sqlite"), watch)
+        money = Money(Ledger().paying)
+        answerer = Answerer(AnswerStore(Path(folder) / "answers.sqlite"), watch, money)
         answers = answerer.answers("stub", Prompted(model="stub"), prepared, bound)
         found = answerer.scores(bound, answers, judge_all=True)
         seconds = time.perf_counter() - began

@@ -266,7 +266,7 @@ class Admission:
     kappa: Rate
     tpr: Rate
     tnr: Rate
-    threshold: float  # calibrated probability above which a reply counts as good
+    threshold: float  # the judge's score from which a reply counts as good
     n_calibration: int
     n_test: int
     reasons: tuple[str, ...]  # which bars were missed; empty when admitted
@@ -342,12 +342,13 @@ class SuiteRow:
 
 @dataclass(frozen=True, slots=True)
 class ScoreInfo:
-    """A score that a suite uses. ``admission`` is set for judges."""
+    """A score that a suite uses. For judges, ``admission`` is set, and ``spec`` says how they are asked."""
 
     name: str
     kind: Kind
     description: str
     admission: Admission | None = None
+    spec: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

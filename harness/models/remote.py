@@ -138,12 +138,18 @@ class RemoteModel:
         """
         self.endpoint.require_key()
 
-    def open(self, spending: Spending | None = None, progress: Progress | None = None) -> OpenRemoteModel:
+    def open(
+        self,
+        spending: Spending | None = None,
+        progress: Progress | None = None,
+        schema: Mapping[str, Json] | None = None,
+    ) -> OpenRemoteModel:
         """The model, ready to answer.
 
         Args:
             spending: its price and the budget that calls are paid from; None: nothing is counted.
             progress: watches the wait for a batch.
+            schema: JSON schema that answers are bound to, where the service offers that for such a model.
 
         Raises:
             ModelError: there is no key.
@@ -151,4 +157,4 @@ class RemoteModel:
         from harness.models.remote_answers import OpenRemoteModel
 
         self.require_ready()
-        return OpenRemoteModel(self, spending, progress or Silent())
+        return OpenRemoteModel(self, spending, progress or Silent(), schema)

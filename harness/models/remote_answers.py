@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -14,7 +15,14 @@ from harness.errors import BudgetReached, ModelError
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote_calls import Call, CallFailed, CallPolicy, Calls, Result, Tally
-from harness.models.remote_wire import Reply, chat_body, completion_body, failure_of, read_reply
+from harness.models.remote_wire import (
+    Reply,
+    chat_body,
+    completion_body,
+    failure_of,
+    read_reply,
+    response_format,
+)
 from harness.models.spending import Spending, prompt_bound
 from harness.records import Answer, Json, Message, Row
 
@@ -47,6 +55,7 @@ class OpenRemoteModel:
     spec: RemoteModel
     spending: Spending | None
     progress: Progress
+    schema: Mapping[str, Json] | None = None
     usd: float = 0.0
     tally: Tally = field(default_factory=Tally)
     sleep: Callable[[float], None] = time.sleep  # between two looks at a batch
@@ -123,9 +132,10 @@ class OpenRemoteModel:
         """
         make = completion_body if self.spec.takes_prompt else chat_body
         body = make(self.spec.model, prompt.messages, decoding, repeat=repeat, logprobs=self.spec.logprobs)
+        body |= self._binding
         if self.spending is None:
             return Asked(prompt, body, None)
-        tokens = self._most_tokens(prompt.messages)
+        tokens = self._most_tokens((*prompt.messages, *self._binding_turns))
         most = self.spending.most(tokens, decoding.max_new_tokens, batched=self.spec.batch)
         return Asked(prompt, body, most)
 
@@ -226,6 +236,17 @@ class OpenRemoteModel:
         finally:
             reservation.settle(usd)
             self.usd += usd
+
+    @cached_property
+    def _binding(self) -> dict[str, Json]:
+        """What binds answers to the schema; empty where there is none, or the service offers nothing."""
+        offered = self.spec.provider.structured_outputs and not self.spec.takes_prompt
+        return {"response_format": response_format(self.schema)} if offered and self.schema else {}
+
+    @cached_property
+    def _binding_turns(self) -> tuple[Message, ...]:
+        """The schema as a turn of the prompt: services count it among the input tokens."""
+        return (Message("system", json.dumps(self._binding)),) if self._binding else ()
 
     @cached_property
     def _most_tokens(self) -> Callable[[Sequence[Message]], int]:

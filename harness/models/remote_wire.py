@@ -25,6 +25,7 @@ _SAME_FOR_ALL = (401, 403, 404)  # a wrong key, or a model that is not there
 _OVERLOADED = (429, 503, 529)
 _TRANSIENT = (408, 409)
 _SPENT = "insufficient_quota"  # a 429 that no waiting mends
+SCHEMA_NAME = "answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ def chat_body(
         return {**body, "max_completion_tokens": decoding.max_new_tokens}
     body |= {"max_tokens": decoding.max_new_tokens, **_drawing(decoding, repeat)}
     return {**body, "logprobs": True} if logprobs else body
+
+
+def response_format(schema: Mapping[str, Json]) -> dict[str, Json]:
+    """What binds a chat's answer to a JSON schema (structured outputs, strict)."""
+    return {"type": "json_schema", "json_schema": {"name": SCHEMA_NAME, "strict": True, "schema": schema}}
 
 
 def completion_body(

@@ -89,9 +89,11 @@ def _check(state: State, gates: list[pytest.Item]) -> None:
     from harness.run.recording import require_economics
 
     modules = {item.path: getattr(item, "module", None) for item in gates}
-    for file, module in modules.items():
-        suite = suite_of(module)
+    suites = {file: suite_of(module) for file, module in modules.items()}
+    for file, suite in suites.items():
         if suite is not None:
             bind(state, suite, file)
+    if state.rehearsal is not None and None not in suites.values():
+        state.rehearsal.require_needed()
     require_economics(state.run())
     state.run().check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.decision.gates import speaks_of
-from harness.records import Admission, Decision, RunRecord, SuiteInfo, Verdict
+from harness.records import Admission, Decision, Kind, RunRecord, SuiteInfo, Verdict
 from harness.report import numbers
 from harness.report.blocks import Caution, DecisionCard, Headline, Tone
 from harness.report.pairs import is_compared, size_label, trial_label
@@ -95,6 +95,7 @@ def admission_figures(judge: Admission) -> tuple[tuple[str, str], ...]:
         ("Cohen’s kappa", numbers.rate(judge.kappa)),
         ("true-positive rate", numbers.rate(judge.tpr)),
         ("true-negative rate", numbers.rate(judge.tnr)),
+        ("good from a score of", numbers.score(judge.threshold, Kind.GRADED)),
         ("calibrated on", numbers.plural(judge.n_calibration, "label")),
         ("tested on", numbers.plural(judge.n_test, "other label")),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
@@ -18,29 +18,34 @@ from harness.models.local import LocalModel, batch_numerics
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Model, Noting, Prompt
 from harness.models.source import resolve
+from harness.models.spending import Money
 from harness.records import Admission, Answer, Score
 from harness.run.binding import BoundSuite
+from harness.run.grading import RunOracle
+from harness.run.keeping import content_key, keeping
 from harness.run.looking import NOT_JUDGED
 from harness.scoring.check import score_all
-from harness.scoring.judge import CalibratedJudge, LikelihoodJudge, calibrate
+from harness.scoring.judges import Calibrated, Judge
 from harness.store.answers import AnswerStore
-
-FLUSH_ROWS = 16  # answers kept in one transaction
 
 
 class Answerer:
-    """Puts suites to candidates. Holds one loaded model at a time.
+    """Puts suites to candidates, and their answers to judges. Holds one loaded model at a time.
 
     ``seconds`` counts where the time of this run went (loading, generation, judging).
     """
 
     def __init__(
-        self, store: AnswerStore, progress: Progress, clock: Callable[[], float] = time.perf_counter
+        self,
+        store: AnswerStore,
+        progress: Progress,
+        money: Money,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._store, self._progress, self._clock = store, progress, clock
         self._loaded: tuple[str, Model] | None = None
-        self._judges: dict[LikelihoodJudge, CalibratedJudge] = {}
-        self.reader = Reader(store, progress)
+        self._judges: dict[str, Calibrated] = {}
+        self.oracle = RunOracle(Reader(store, progress), store, money, progress)
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def answers(
@@ -59,7 +64,7 @@ class Answerer:
             with self._progress.task(f"{label} answers {bound.name}", unit="row") as bar:
                 bar.at(len(kept), len(asked.prompts))
                 coming = model.answer(asked.prompts, asked.decoding, frozenset(kept))
-                for answer in self._keeping(asked.context, coming):
+                for answer in keeping(self._store, asked.context, coming):
                     kept[answer.row_id] = answer
                     bar.at(len(kept), len(asked.prompts), model.note if isinstance(model, Noting) else "")
             self.seconds["generation"] += self._clock() - began
@@ -78,23 +83,6 @@ class Answerer:
         wanted = set(asked.keys)
         return {key: answer for key, answer in self._store.answers(asked.context).items() if key in wanted}
 
-    def _keeping(self, context: str, answers: Iterable[Answer]) -> Iterator[Answer]:
-        """Pass answers on and keep them, also where the run is cut short.
-
-        A failure is not kept: the next run asks again.
-        """
-        fresh: list[Answer] = []
-        try:
-            for answer in map(_in_unicode, answers):
-                if answer.failure is None:
-                    fresh.append(answer)
-                if len(fresh) >= FLUSH_ROWS:
-                    self._store.keep_answers(context, fresh)
-                    fresh = []
-                yield answer
-        finally:
-            self._store.keep_answers(context, fresh)
-
     def _model(self, prepared: Prepared) -> Model:
         if self._loaded is None or self._loaded[0] != prepared.identity:
             self._loaded = None  # let the old model go before the new one takes its place
@@ -110,26 +98,31 @@ class Answerer:
         began = self._clock()
         found: dict[str, tuple[Score, ...]] = {}
         for score in bound.scores:
-            if isinstance(score, LikelihoodJudge) and not judge_all:
-                found[score.name] = (NOT_JUDGED,) * len(answers)
-            elif isinstance(score, LikelihoodJudge):
-                found[score.name] = self.judge(score).score_many(bound.rows, answers, self.reader)
-            else:
+            if not isinstance(score, Judge):
                 found[score.name] = score_all(score, bound.rows, answers)
+            elif judge_all:
+                found[score.name] = self.judge(score).score_many(bound.rows, answers, self.oracle)
+            else:
+                found[score.name] = (NOT_JUDGED,) * len(answers)
         self.seconds["scoring"] += self._clock() - began
         return found
 
-    def admission(self, judge: LikelihoodJudge) -> Admission | None:
+    def admission(self, judge: Judge) -> Admission | None:
         """Whether the judge was admitted; None where nothing has asked it in this run."""
-        calibrated = self._judges.get(judge)
+        calibrated = self._judges.get(_judge_key(judge))
         return None if calibrated is None else calibrated.admission
 
-    def judge(self, judge: LikelihoodJudge) -> CalibratedJudge:
+    def judge(self, judge: Judge) -> Calibrated:
         """The judge, calibrated and tested for admission, once a run."""
-        if judge not in self._judges:
-            assert judge.known is not None, "bound suites hold bound judges"
-            self._judges[judge] = calibrate(judge, judge.known, self.reader)
-        return self._judges[judge]
+        key = _judge_key(judge)
+        if key not in self._judges:
+            self._judges[key] = judge.calibrated(self.oracle)
+        return self._judges[key]
+
+
+def _judge_key(judge: Judge) -> str:
+    """What tells judges apart. Not equality, which leaves the labels out: two files may have one name."""
+    return fingerprint({"name": judge.name, "spec": judge.spec()})
 
 
 class Reader:
@@ -140,7 +133,7 @@ class Reader:
         self._model: LocalModel | None = None
 
     def logprob(self, prompts: Sequence[tuple[str, str]]) -> list[float]:
-        """See ``scoring.judge.Scorer``."""
+        """See ``scoring.judges.Scorer``."""
         source, plan = resolve(JUDGE_MODEL, self._progress), device_plan()
         numerics = f"{batch_numerics(plan)}; transformers {version('transformers')}, torch {version('torch')}"
         key = fingerprint(
@@ -156,15 +149,6 @@ class Reader:
             bar.at(len(prompts), len(prompts))
         self._store.keep_judgment(key, numbers)
         return numbers
-
-
-def _in_unicode(answer: Answer) -> Answer:
-    """The answer with halves of surrogate pairs, which no file can hold, as question marks."""
-    text, failure = (
-        None if said is None else said.encode("utf-8", "replace").decode("utf-8")
-        for said in (answer.text, answer.failure)
-    )
-    return replace(answer, text=text or "", failure=failure)
 
 
 @dataclass(frozen=True)
@@ -186,15 +170,10 @@ def _asked(candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> Asked
     if not prepared.alone:
         keys = [row.id for row in bound.rows]
         return Asked(prompts, keys, decoding, answers_context(prepared, prompts, decoding))
-    keys = [_content_key(prompt) for prompt in prompts]
+    keys = [content_key(prompt.messages) for prompt in prompts]
     own = dict(zip(keys, prompts, strict=True))
     context = fingerprint({"model": prepared.identity, "decoding": decoding, "repeat": 0})
     return Asked([replace(prompt, row_id=key) for key, prompt in own.items()], keys, decoding, context)
-
-
-def _content_key(prompt: Prompt) -> str:
-    """The name of what is asked: one changed row asks one row anew, and the same question is paid once."""
-    return fingerprint([[m.role, m.content] for m in prompt.messages])
 
 
 def _decoding(candidate: Candidate, bound: BoundSuite) -> Decoding:

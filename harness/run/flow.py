@@ -26,7 +26,7 @@ from harness.run.binding import BoundSuite
 from harness.run.costs import economics_config
 from harness.run.ledger import Ledger
 from harness.run.looking import Looking
-from harness.scoring.judge import LikelihoodJudge
+from harness.scoring.judges import Judge
 from harness.scoring.suite import SuiteScore
 from harness.settings import Settings
 from harness.store.adapters import AdapterStore
@@ -98,7 +98,7 @@ class Run:
         adapters = AdapterStore(settings.store / "adapters")
         self.workshop = Workshop(root, adapters, progress, money, apart=True)
         self.store = AnswerStore(settings.store / "answers.sqlite")
-        self.answerer = Answerer(self.store, progress)
+        self.answerer = Answerer(self.store, progress, money)
         self.suites: dict[str, BoundSuite] = {}
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
@@ -178,7 +178,8 @@ class Run:
         """Everything that can be known to be wrong before a model is loaded or trained.
 
         Raises:
-            HarnessError: a base that does not exist, unreadable or leaking rows, a size beyond the data.
+            HarnessError: a base that does not exist, unreadable or leaking rows, a size beyond the data, a
+                hosted model without a key, or under a cap without a price.
         """
         entries = [e for name in self.chosen() for e in (*self.sized(name), self.baseline_of(name))]
         for entry in entries:
@@ -186,6 +187,7 @@ class Run:
         for entry in entries:
             for seed in entry.replicas:
                 require_ready(entry.candidate, self.workshop, entry.size, seed or 0)
+        self._check_judges(self.suites.values())
         self.checked = True
 
     def add_suite(self, bound: BoundSuite) -> None:
@@ -206,7 +208,14 @@ class Run:
             for name in self.chosen():
                 for entry in (self.sized(name)[-1], self.baseline_of(name)):
                     self._check_rows(entry, [bound])
+            self._check_judges([bound])
         self.suites[bound.name] = bound
+
+    def _check_judges(self, suites: Iterable[BoundSuite]) -> None:
+        for bound in suites:
+            for score in bound.scores:
+                if isinstance(score, Judge):
+                    score.require_ready(self.answerer.oracle)
 
     def _check_rows(self, entry: Entry, suites: Iterable[BoundSuite]) -> None:
         candidate = entry.candidate
@@ -234,7 +243,7 @@ class Run:
             trials = self.trials_of(entry, suite)
             advisory = self._is_advisory(own)
             staged = self._staged(entry, suite, own) if not where else None
-            if isinstance(own, LikelihoodJudge) and staged is None:
+            if isinstance(own, Judge) and staged is None:
                 trials = self._judged(entry, suite, own)
             each = [score_vector(info, trial, own.name, advisory=advisory) for trial in trials]
             vector = only_rows(info, over_seeds(each, entry.seeds), where)
@@ -246,19 +255,19 @@ class Run:
 
     def _staged(self, entry: Entry, suite: str, score: SuiteScore) -> Looking | None:
         """The entry's scores by a judge, made as they are needed; None for what is judged whole."""
-        if self.settings.judge_looks == 1 or not isinstance(score, LikelihoodJudge):
+        if self.settings.judge_looks == 1 or not isinstance(score, Judge):
             return None
         (seed,) = entry.replicas
         place = entry.label, seed, suite
         bound = self.suites[suite]
-        judge, reader = self.answerer.judge(score), self.answerer.reader
+        judge, oracle = self.answerer.judge(score), self.answerer.oracle
         return Looking(
             info=bound.info({}, 0),
             rows=bound.rows,
             get=lambda: self.trials[place],
             put=lambda trial: self.trials.update({place: trial}),
             score=score.name,
-            judge=lambda rows, answers: judge.score_many(rows, answers, reader),
+            judge=lambda rows, answers: judge.score_many(rows, answers, oracle),
             looks=self.settings.judge_looks,
             alpha=self.settings.alpha,
             name=entry.label,
@@ -273,7 +282,7 @@ class Run:
         return self.trials_of(entry, suite)
 
     def _is_advisory(self, score: SuiteScore) -> bool:
-        return isinstance(score, LikelihoodJudge) and not self.answerer.judge(score).admission.admitted
+        return isinstance(score, Judge) and not self.answerer.judge(score).admission.admitted
 
     def trials_of(self, entry: Entry, suite: str) -> tuple[Trial, ...]:
         """The entry's answers and scores on a suite, one trial a seed."""

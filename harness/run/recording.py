@@ -32,7 +32,7 @@ from harness.records import (
 from harness.run.costs import economics_config, hosted_price
 from harness.run.flow import Entry, Run
 from harness.run.safeguards import chosen_seeds, harm_gates
-from harness.scoring.judge import LikelihoodJudge
+from harness.scoring.judges import Judge
 
 SHOWN_VERSIONS = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "scipy", "pytest")
 
@@ -185,7 +185,7 @@ def _info(run: Run, entry: Entry, baseline: str) -> CandidateInfo:
 
 
 def _admissions(run: Run, suite: str) -> dict[str, Admission]:
-    judges = [score for score in run.suites[suite].scores if isinstance(score, LikelihoodJudge)]
+    judges = [score for score in run.suites[suite].scores if isinstance(score, Judge)]
     found = {judge.name: run.answerer.admission(judge) for judge in judges}
     return {name: admission for name, admission in found.items() if admission is not None}
 

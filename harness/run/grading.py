@@ -1,0 +1,139 @@
+"""What the judges of a run may ask: likelihoods of the built-in model, and hosted models that grade.
+
+A hosted grader is asked once a distinct prompt, at temperature 0. What it says is kept, so that a second run
+sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from harness.data.fingerprints import fingerprint
+from harness.errors import BudgetReached, UsageError
+from harness.models.progress import Progress
+from harness.models.protocol import Decoding, Prompt
+from harness.models.remote import RemoteModel
+from harness.models.remote_answers import OpenRemoteModel
+from harness.models.spending import Money
+from harness.records import Answer, Json, Message
+from harness.run.keeping import content_key, keeping
+from harness.scoring.judges import Failure, GradingModel, Scorer
+from harness.store.answers import AnswerStore
+
+PURPOSE = "judging"
+
+
+class RunOracle:
+    """See ``scoring.judges.Oracle``.
+
+    Args:
+        reader: whose likelihoods are read.
+        store: where graders' judgments are kept.
+        money: what they are paid from.
+        progress: who watches.
+    """
+
+    def __init__(self, reader: Scorer, store: AnswerStore, money: Money, progress: Progress) -> None:
+        self._reader, self._store, self._money, self._progress = reader, store, money, progress
+        self._graders: dict[tuple[RemoteModel, str, int], HostedGrader] = {}
+
+    def logprob(self, prompts: Sequence[tuple[str, str]]) -> Sequence[float]:
+        """See ``scoring.judges.Scorer``."""
+        return self._reader.logprob(prompts)
+
+    def grader(self, model: GradingModel, schema: Mapping[str, Json], max_tokens: int) -> HostedGrader:
+        """The model, ready to be asked. Sends nothing.
+
+        Raises:
+            ModelError: there is no key.
+            UnknownName: there is a cap, and no price.
+            UsageError: it is no ``RemoteModel``.
+        """
+        if not isinstance(model, RemoteModel):
+            raise UsageError(
+                f"{type(model).__name__} cannot grade: give the judge a RemoteModel, such as"
+                " RemoteModel('gpt-4o-mini')."
+            )
+        place = model, fingerprint(schema), max_tokens
+        if place not in self._graders:
+            opened = model.open(self._money.on(model.model, purpose=PURPOSE), self._progress, schema)
+            self._graders[place] = HostedGrader(opened, max_tokens, self._store, self._progress)
+        return self._graders[place]
+
+
+@dataclass
+class HostedGrader:
+    """A hosted model that is asked for judgments; see ``scoring.judges.Grader``.
+
+    Args:
+        model: with the schema that its judgments are bound to.
+        max_tokens: longest judgment.
+        store: where judgments are kept.
+        progress: who watches.
+    """
+
+    model: OpenRemoteModel
+    max_tokens: int
+    store: AnswerStore
+    progress: Progress
+
+    @cached_property
+    def context(self) -> str:
+        """What judgments are kept under, but for their prompts.
+
+        Not ``max_tokens``: a judgment that came to its end is the same under any higher limit.
+        """
+        identity = self.model.spec.identity()
+        return fingerprint({"grader": identity, "schema": self.model.schema, "temperature": 0.0, "repeat": 0})
+
+    def ask(self, prompts: Sequence[Sequence[Message]]) -> list[str | Failure]:
+        """What it says to each prompt, in their order; a call that failed is a failure, and is not kept.
+
+        Raises:
+            BudgetReached: the next judgment could pass the cap; those that came before it are kept.
+            ModelError: the service refuses every call, or has stopped answering.
+        """
+        keys = [content_key(messages) for messages in prompts]
+        missing = {
+            key: Prompt(key, tuple(messages))
+            for key, messages in zip(keys, prompts, strict=True)
+            if key not in self._kept
+        }
+        failed: dict[str, Failure] = {}
+        for answer in self._asked(list(missing.values()), len(set(keys))):
+            if answer.failure is None:
+                self._kept[answer.row_id] = answer.text
+            else:
+                failed[answer.row_id] = Failure(answer.failure)
+        return [failed[key] if key in failed else self._kept[key] for key in keys]
+
+    @cached_property
+    def _kept(self) -> dict[str, str]:
+        """Judgments by their prompts' keys."""
+        return {key: answer.text for key, answer in self.store.answers(self.context).items()}
+
+    def _asked(self, prompts: Sequence[Prompt], total: int) -> Iterator[Answer]:
+        """Judgments as they come."""
+        if not prompts:
+            return
+        model, done = self.model, total - len(prompts)
+        coming = model.answer(prompts, Decoding(max_new_tokens=self.max_tokens), frozenset())
+        with self.progress.task(f"{model.spec.model} judges", unit="judgment") as bar:
+            bar.at(done, total)
+            try:
+                for answer in keeping(self.store, self.context, map(self._whole, coming)):
+                    done += 1
+                    bar.at(done, total, model.note)
+                    yield answer
+            except BudgetReached as reached:
+                left = f"{total - done:,} of {total:,} judgments of {model.spec.model}"
+                raise reached.naming(left) from None
+
+    def _whole(self, answer: Answer) -> Answer:
+        """The answer; where it was cut off there is no judgment, and so a failure."""
+        if answer.finish != "length":
+            return answer
+        why = f"cut off after {self.max_tokens} tokens; raise the judge's max_tokens"
+        return replace(answer, text="", finish="failed", failure=why)
