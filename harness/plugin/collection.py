@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UnknownName
 from harness.plugin.items import (
     entry_of,
     function_of,
@@ -69,29 +71,40 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if state.wrong is not None:
             raise state.wrong
         if gates and not only_shows(session.config):
-            _check(state, gates)
+            _bind(state, gates)
             if state.settings.plan:
                 _plan(state, session)
+            else:
+                _check(state)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
 
 
 def _plan(state: State, session: pytest.Session) -> None:
-    """Show what the run would do, and run nothing."""
-    from harness.run.planning import make_plan, told
+    """Show what the run would do, and run nothing; what it lacks (a key, a price) is part of the plan."""
+    from harness.report.plan import told
+    from harness.run.planning import make_plan
+    from harness.run.recording import require_economics
 
-    state.planned = "\n".join(told(make_plan(state.run())))
+    run = state.run()
+    with suppress(UnknownName):  # a model without a price: the plan names it
+        require_economics(run)
+    state.planned = told(make_plan(run))
     session.items.clear()
 
 
-def _check(state: State, gates: list[pytest.Item]) -> None:
+def _bind(state: State, gates: list[pytest.Item]) -> None:
     from harness.run.discovery import suite_of
-    from harness.run.recording import require_economics
 
     modules = {item.path: getattr(item, "module", None) for item in gates}
     for file, module in modules.items():
         suite = suite_of(module)
         if suite is not None:
             bind(state, suite, file)
+
+
+def _check(state: State) -> None:
+    from harness.run.recording import require_economics
+
     require_economics(state.run())
     state.run().check()
