@@ -18,6 +18,8 @@ from harness.plugin.items import (
 )
 from harness.plugin.state import STATE, State, bind
 
+REHEARSED = "A rehearsal asks a local twin, which bills nobody: the dollars are those of the real service."
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One item for each candidate and size."""
@@ -89,7 +91,7 @@ def _plan(state: State, session: pytest.Session) -> None:
     run = state.run()
     with suppress(UnknownName):  # a model without a price: the plan names it
         require_economics(run)
-    state.planned = told(make_plan(run))
+    state.planned = "\n\n".join([*([REHEARSED] if state.settings.rehearse else []), told(make_plan(run))])
     session.items.clear()
 
 

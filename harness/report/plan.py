@@ -50,8 +50,8 @@ def _columns(work: Sequence[Work]) -> list[Column]:
         ("tokens to\ntrain on", [_training_tokens(one) for one in work], "right"),
         ("jobs\nnew", [f"{t.new:,}" if t else "" for t in trained], "right"),
         ("jobs\nkept", [f"{t.kept:,}" if t else "" for t in trained], "right"),
-        ("answers\nto ask", [f"{c.new:,}" for c in calls], "right"),
-        ("answers\nkept", [f"{c.kept:,}" for c in calls], "right"),
+        ("calls\nnew", [f"{c.new:,}" for c in calls], "right"),
+        ("calls\nkept", [f"{c.kept:,}" for c in calls], "right"),
         ("prompt\ntokens", [_tokens(c.prompt_tokens) for c in calls], "right"),
         ("answer\n≤ each", [_tokens(c.most_answer_tokens) for c in calls], "right"),
         ("\ndollars", [_work_usd(one) for one in work], "left"),
@@ -62,15 +62,18 @@ def _training_tokens(one: Work) -> str:
     trained = one.trainings
     if trained is None or not trained.new:
         return ""
-    low = numbers.tokens(trained.tokens)
+    low = _tokens(trained.tokens)
     if trained.most_tokens is None:
         return f"{low} and up"
-    high = numbers.tokens(trained.most_tokens)
+    high = _tokens(trained.most_tokens)
     return low if low == high else f"{low}–{high}"
 
 
-def _tokens(value: int | None) -> str:
-    return "" if value is None else numbers.tokens(value)
+def _tokens(value: float | None) -> str:
+    """As ``numbers.tokens``, without a decimal from 100k on: two of them share a cell."""
+    if value is None:
+        return ""
+    return f"{value / 1e3:,.0f}k" if 99_950 <= value < 999_500 else numbers.tokens(value)
 
 
 def _work_usd(one: Work) -> str:
@@ -117,7 +120,7 @@ def _dollars(plan: Plan, width: int) -> Iterator[str]:
         return
     priced = [bill for bill in plan.bills if bill.price is not None]
     if priced:
-        dates = sorted({bill.price.date or "no date" for bill in priced if bill.price is not None})
+        dates = sorted({bill.price.date or "unknown date" for bill in priced if bill.price is not None})
         yield f"dollars: {_range(plan.usd(), ' to ')} (prices of {' and of '.join(dates)}, below)"
         each = [(purpose, plan.usd(purpose)) for purpose in PURPOSES]
         said = [f"{purpose} {_range(usd, ' to ')}" for purpose, usd in each if usd != Usd()]
@@ -155,7 +158,7 @@ def _price_columns(bills: Sequence[Bill]) -> list[Column]:
         ("read", [_usd(price.input_usd_per_mtok) for price in prices], "right"),
         ("written", [_usd(price.output_usd_per_mtok) for price in prices], "right"),
         ("trained", [_usd(price.training_usd_per_mtok) for price in prices], "right"),
-        ("date", [price.date or "none" for price in prices], "left"),
+        ("date", [price.date or "unknown" for price in prices], "left"),
         ("source", [price.source for price in prices], "left"),
     ]
 
@@ -203,20 +206,25 @@ def _wrapped(text: str, width: int) -> list[str]:
 def _table(columns: Sequence[Column], width: int) -> list[str]:
     """Lines of a table without rules; two spaces between columns where there is room, else one."""
     from rich.console import Console
-    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
+    shown = [column for column in columns if any(column[1])]
+    gap = 2 if _wide(shown, 2) <= width else 1
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    for at, (head, _, side) in enumerate(shown):
+        table.add_column(Text(head), justify=side, overflow="fold", no_wrap=0 < at < len(shown) - 1)
+    for cells in zip(*(column[1] for column in shown), strict=True):
+        table.add_row(*map(Text, cells))  # texts, not strings: rich reads [red] in a string as markup
     out = io.StringIO()
     console = Console(file=out, width=width, no_color=True, highlight=False)
-    shown = [column for column in columns if any(column[1])]
-    for gap in (2, 1):
-        table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), show_edge=False)
-        for at, (head, _, side) in enumerate(shown):
-            table.add_column(Text(head), justify=side, overflow="fold", no_wrap=0 < at < len(shown) - 1)
-        for cells in zip(*(column[1] for column in shown), strict=True):
-            table.add_row(*map(Text, cells))  # texts, not strings: rich reads [red] in a string as markup
-        if Measurement.get(console, console.options, table).maximum <= width:
-            break
     console.print(table)
     return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def _wide(columns: Sequence[Column], gap: int) -> int:
+    """Columns of the terminal that a table takes where nothing is folded."""
+    widths = [
+        max(len(line) for text in (head, *cells) for line in text.split("\n")) for head, cells, _ in columns
+    ]
+    return sum(widths) + gap * (len(widths) - 1)
