@@ -15,6 +15,8 @@ from harness.records import Price
 Purpose: TypeAlias = Literal["training", "answers", "judging"]
 PURPOSES: tuple[Purpose, ...] = ("training", "answers", "judging")
 
+USD_DIGITS = 12  # a cap counts whole picodollars, and sums of floats drift below them
+
 #: How a plan stands to its cap: nothing can pass it; it may end the run; what is expected passes it; the run
 #: is refused, because something has no bound or no price.
 Standing: TypeAlias = Literal["fits", "may be reached", "will be reached", "refused"]
@@ -179,9 +181,9 @@ class Plan:
         usd = self.usd()
         if usd.high is None or self.unpriced or self.unbounded:
             return "refused"
-        if usd.high <= self.max_usd:
+        if round(usd.high, USD_DIGITS) <= self.max_usd:
             return "fits"
-        return "may be reached" if usd.low <= self.max_usd else "will be reached"
+        return "may be reached" if round(usd.low, USD_DIGITS) <= self.max_usd else "will be reached"
 
     @property
     def local_tokens(self) -> float:

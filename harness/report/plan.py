@@ -19,11 +19,11 @@ Side: TypeAlias = Literal["left", "right"]
 Column: TypeAlias = tuple[str, Sequence[str], Side]
 
 STANDINGS: dict[Standing, str] = {
-    "fits": "is enough: even the high end stays below it.",
-    "may be reached": "may be reached; the run would then end INCONCLUSIVE, and the next go on from there.",
-    "will be reached": "will be reached before the end: even the low end is above it. The run would end"
+    "fits": " is enough: even the high end stays below it.",
+    "may be reached": " may be reached; the run would then end INCONCLUSIVE, and the next go on from there.",
+    "will be reached": " will be reached before the end: even the low end is above it. The run would end"
     " INCONCLUSIVE, and the next one go on from there.",
-    "refused": "the run would be refused, for the reasons above.",
+    "refused": ": the run would be refused, for the reasons above; what is there already is not.",
 }
 
 
@@ -32,12 +32,12 @@ def told(plan: Plan, width: int = WIDTH) -> str:
     blocks = [
         ["A plan: nothing was trained, asked, sent or paid."],
         _table(_columns(plan.work), width),
-        [line for said in (*_shared(plan.work), *_time(plan)) for line in _wrapped(said, width)],
+        [line for said in (*_footnotes(plan.work), *_time(plan)) for line in _wrapped(said, width)],
         list(_dollars(plan, width)),
         [line for problem in plan.unready for line in _unready(problem, width)],
         ["What the held-out rows can show, at 80% power and one-sided 5%:", *_shown(plan.power, width)],
     ]
-    return printable("\n\n".join("\n".join(block) for block in blocks if block))
+    return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
 # --------------------------------------------------------------------------- work
@@ -78,9 +78,18 @@ def _tokens(value: float | None) -> str:
 
 def _work_usd(one: Work) -> str:
     usd, unpriced = one.usd, [bill.purpose for bill in one.bills if bill.price is None]
-    parts = [] if usd is None else [_range(usd, "–")]
+    parts = [] if usd is None else [_short_range(usd)]
     parts += ["no price"] if unpriced else []
     return " + ".join(parts)
+
+
+def _short_range(usd: Usd) -> str:
+    """For a cell: one sign, and no more digits than a hundredth of a cent."""
+    low = "<$0.0001" if 0 < usd.low < 1e-4 else numbers.usd(usd.low)
+    if usd.high is None or usd.high < 1e-4:
+        return f"{low} and up" if usd.high is None else low
+    high = numbers.usd(usd.high)
+    return low if low == high else f"{low}–{high.removeprefix('$')}"
 
 
 def _range(usd: Usd, between: str) -> str:
@@ -90,13 +99,15 @@ def _range(usd: Usd, between: str) -> str:
     return low if low == high else f"{low}{between}{high}"
 
 
-def _shared(work: Sequence[Work]) -> Iterator[str]:
+def _footnotes(work: Sequence[Work]) -> Iterator[str]:
     jobs = sum(one.trainings.shared for one in work if one.trainings)
     answers = sum(one.calls.shared for one in work)
     parts = [numbers.plural(jobs, "job")] if jobs else []
     parts += [numbers.plural(answers, "answer")] if answers else []
     if parts:
         yield f"{' and '.join(parts)} that several lines need stand in the first of them alone."
+    if any(bill.purpose == "judging" for one in work for bill in one.bills):
+        yield "Judges are asked so often at most: judgments that are kept are not taken off here."
 
 
 def _time(plan: Plan) -> Iterator[str]:
@@ -132,7 +143,7 @@ def _dollars(plan: Plan, width: int) -> Iterator[str]:
     for bill in dict.fromkeys((b.purpose, b.model, b.is_tuned) for b in plan.unpriced):
         yield from _wrapped(_unpriced(Bill(*bill, None), plan.prices_file), width)
     if plan.standing is not None:
-        yield from _wrapped(f"--max-usd={plan.max_usd:g} {STANDINGS[plan.standing]}", width)
+        yield from _wrapped(f"--max-usd={plan.max_usd:g}{STANDINGS[plan.standing]}", width)
     if priced:
         yield ""
         yield from _table(_price_columns(priced), width)
@@ -173,7 +184,7 @@ def _usd(value: float | None) -> str:
 
 # --------------------------------------------------------------------------- the rest
 def _unready(problem: str, width: int) -> list[str]:
-    head, *rest = problem.splitlines()
+    head, *rest = problem.splitlines() or [""]
     return [
         *_wrapped(f"not ready: {head}", width),
         *(line for more in rest for line in _wrapped(more, width)),
@@ -200,7 +211,7 @@ def _effect(one: Power) -> str:
 
 def _wrapped(text: str, width: int) -> list[str]:
     indent = " " * (len(text) - len(text.lstrip()))
-    return wrap(text, width, subsequent_indent=f"{indent}  ", break_on_hyphens=False)
+    return wrap(printable(text), width, subsequent_indent=f"{indent}  ", break_on_hyphens=False)
 
 
 def _table(columns: Sequence[Column], width: int) -> list[str]:
@@ -209,7 +220,7 @@ def _table(columns: Sequence[Column], width: int) -> list[str]:
     from rich.table import Table
     from rich.text import Text
 
-    shown = [column for column in columns if any(column[1])]
+    shown = [(head, [*map(printable, cells)], side) for head, cells, side in columns if any(cells)]
     gap = 2 if _wide(shown, 2) <= width else 1
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
     for at, (head, _, side) in enumerate(shown):

@@ -30,7 +30,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class _Prompt:
+class JudgePrompt:
     """Tokens of one question to the judge: expected, and at most."""
 
     tokens: int
@@ -55,7 +55,7 @@ def judging(
     tokens = costs.tokens(payee.model, payee.model)
     known = [_of_label(rubric, case, tokens) for case in (_label_cases(rubric) if labels else ())]
     cases = [case for case in map(rubric.case_before, bound.rows) if case is not None]
-    each = [[_of_row(rubric, case, trial, tokens) for case in cases] for trial in trials]
+    each = [[of_row(rubric, case, trial, tokens) for case in cases] for trial in trials]
     asked = [*known, *(prompt for of_one in each for prompt in of_one)]
     spending = costs.spending(payee.model, payee.is_tuned)
     usd = Usd()
@@ -82,7 +82,7 @@ def _payee(rubric: Rubric) -> Payee:
     return Payee(model.model, model.model.startswith("ft:"), is_batched)
 
 
-def _usd(prompts: Sequence[_Prompt], rubric: Rubric, spending: Spending, payee: Payee) -> Usd:
+def _usd(prompts: Sequence[JudgePrompt], rubric: Rubric, spending: Spending, payee: Payee) -> Usd:
     short = len(prompts) * min(SHORT_JUDGMENT_TOKENS, rubric.max_tokens)
     low = spending.cost(sum(prompt.tokens for prompt in prompts), short, batched=payee.is_batched)
     most = (spending.most(prompt.most, rubric.max_tokens, batched=payee.is_batched) for prompt in prompts)
@@ -95,17 +95,17 @@ def _label_cases(rubric: Rubric) -> list[Case]:
     return list(dict.fromkeys(cases))
 
 
-def _of_label(rubric: Rubric, case: Case, tokens: Tokens) -> _Prompt:
+def _of_label(rubric: Rubric, case: Case, tokens: Tokens) -> JudgePrompt:
     counted, most = tokens.of_prompt(as_prompt(rubric.instructions, case))
-    return _Prompt(counted, most + _schema_tokens(rubric, tokens))
+    return JudgePrompt(counted, most + _schema_tokens(rubric, tokens))
 
 
-def _of_row(rubric: Rubric, case: Case, trial: Judged, tokens: Tokens) -> _Prompt:
-    """The reference stands for the answer that is expected; the longest answer for the bound."""
+def of_row(rubric: Rubric, case: Case, trial: Judged, tokens: Tokens) -> JudgePrompt:
+    """A row's question to the judge: with the reference as the expected answer, and with the longest."""
     counted, most = tokens.of_prompt(as_prompt(rubric.instructions, replace(case, answer="")))
     expected = min(tokens.of_text(case.reference), trial.most_answer_tokens)
     longest = trial.most_answer_tokens * (1 if tokens.is_known else BYTES_A_TOKEN)
-    return _Prompt(counted + expected, most + longest + MOST_CODE_TOKENS + _schema_tokens(rubric, tokens))
+    return JudgePrompt(counted + expected, most + longest + MOST_CODE_TOKENS + _schema_tokens(rubric, tokens))
 
 
 def _schema_tokens(rubric: Rubric, tokens: Tokens) -> int:
