@@ -68,7 +68,7 @@ def test_the_whole_is_told_with_its_parts_and_the_dates_and_sources_of_its_price
     )
     assert "training $0.30 to $0.32; answers $0.10 to $0.80; judging $0.010 to $0.080" in said
     assert line_of(said, "gpt-4o-mini  ").split()[:4] == ["gpt-4o-mini", "0.15", "0.6", "2025-12"]
-    assert "unknown price table without a date" in line_of(said, "gpt-4o-mini (tuned)")
+    assert "  unknown  price table without a date" in line_of(said, "gpt-4o-mini (tuned)")
 
 
 @pytest.mark.parametrize(
