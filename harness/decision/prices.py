@@ -83,10 +83,16 @@ def price_of(
     known = {
         name for table in (overrides or {}, HOSTED) for name, its_tuned in table if its_tuned == is_tuned
     }
-    heading = f'[prices."{base}".tuned]' if is_tuned else f'[prices."{base}"]'
+    heading = price_heading(model, tuned)
     hint = f"To add it, write into {where}: {heading} with input_usd_per_mtok and output_usd_per_mtok"
     hint += " (and training_usd_per_mtok)." if is_tuned else "."
     raise UnknownName("tuned model price" if is_tuned else "model price", base, known, hint)
+
+
+def price_heading(model: str, tuned: bool) -> str:
+    """The table of ``economics.toml`` that holds the price of a model, or of a fine-tune of it."""
+    base = model.split(":")[1] if model.startswith("ft:") else model
+    return f'[prices."{base}".tuned]' if tuned or model.startswith("ft:") else f'[prices."{base}"]'
 
 
 def batch_price(price: Price) -> Price:

@@ -72,11 +72,16 @@ class Answerer:
             replace(kept[key], row_id=row.id) for key, row in zip(asked.keys, bound.rows, strict=True)
         )
 
-    def count_kept(self, candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> int:
-        """How many of the suite's rows have an answer in the store."""
+    def left(self, candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> Left:
+        """What of a suite is still to be asked."""
         asked = _asked(candidate, prepared, bound)
         kept = self._kept(asked)
-        return sum(key in kept for key in asked.keys)
+        return Left(
+            prompts=tuple(prompt for prompt in asked.prompts if prompt.row_id not in kept),
+            kept=sum(key in kept for key in asked.keys),
+            decoding=asked.decoding,
+            context=asked.context,
+        )
 
     def _kept(self, asked: Asked) -> dict[str, Answer]:
         """Kept answers to what is asked, by its key; where each is kept alone, others share the context."""
@@ -160,6 +165,19 @@ class Asked:
 
     prompts: list[Prompt]
     keys: list[str]
+    decoding: Decoding
+    context: str
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a suite still asks a candidate: prompts named by their keys, each once, and rows already answered.
+
+    Answers to one key in one ``context`` are one answer, whoever asks.
+    """
+
+    prompts: tuple[Prompt, ...]
+    kept: int
     decoding: Decoding
     context: str
 

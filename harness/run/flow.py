@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import fnmatch
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import harness.candidates.hosted.prepare  # noqa: F401 - registers how hosted candidates are prepared
-from harness.candidates.prepare import Prepared, Workshop, prepare, require_ready
+import harness.candidates.hosted.prepare
+import harness.candidates.hosted.ready  # noqa: F401 - both register what is done with hosted candidates
+from harness.candidates.prepare import Prepared, Workshop, prepare, require_beginnable, require_ready
 from harness.candidates.specs import Candidate, FewShot, Tuned
 from harness.candidates.trained import Trained, known_replay
 from harness.data.leakage import require_no_leaks
 from harness.decision.claims import Claim, Scores
 from harness.decision.prices import PriceKey
 from harness.decision.vectors import only_rows, over_seeds, score_vector
-from harness.errors import DataError, UnknownName, UsageError
+from harness.errors import DataError, HarnessError, UnknownName, UsageError
 from harness.models.progress import Progress
 from harness.models.spending import Money
 from harness.records import Gate, Price, Row, Trial
@@ -94,7 +95,7 @@ class Run:
     ) -> None:
         self.settings, self.candidates = settings, dict(candidates)
         self.ledger = Ledger(settings.max_usd)
-        money = Money(self.ledger.paying, self._prices)
+        money = Money(self.ledger.paying, self.prices)
         adapters = AdapterStore(settings.store / "adapters")
         self.workshop = Workshop(root, adapters, progress, money, apart=True)
         self.store = AnswerStore(settings.store / "answers.sqlite")
@@ -109,7 +110,7 @@ class Run:
         self.training_seconds = 0.0
         self.began = time.perf_counter()
 
-    def _prices(self) -> tuple[Mapping[PriceKey, Price], str]:
+    def prices(self) -> tuple[Mapping[PriceKey, Price], str]:
         """The project's own prices of hosted models, and the file that they stand in."""
         config = economics_config(self.suites.values(), self.settings.root)
         return ({}, "economics.toml") if config is None else (config.prices, config.where)
@@ -177,18 +178,44 @@ class Run:
     def check(self) -> None:
         """Everything that can be known to be wrong before a model is loaded or trained.
 
+        A service is asked only for a job that could not be begun, and may be there.
+
         Raises:
             HarnessError: a base that does not exist, unreadable or leaking rows, a size beyond the data, a
                 hosted model without a key, or under a cap without a price.
         """
-        entries = [e for name in self.chosen() for e in (*self.sized(name), self.baseline_of(name))]
-        for entry in entries:
-            self._check_rows(entry, self.suites.values())
-        for entry in entries:
-            for seed in entry.replicas:
-                require_ready(entry.candidate, self.workshop, entry.size, seed or 0)
-        self._check_judges(self.suites.values())
+        self.check_rows()
+        for problem in self.unready():
+            raise problem
+        for entry, seed in self.replicas():
+            require_beginnable(entry.candidate, self.workshop, entry.size, seed)
         self.checked = True
+
+    def check_rows(self) -> None:
+        """The part of ``check`` that looks at rows alone.
+
+        Raises:
+            HarnessError: unreadable or leaking rows, a size beyond the data.
+        """
+        for entry in dict.fromkeys(entry for entry, _ in self.replicas()):
+            self._check_rows(entry, self.suites.values())
+
+    def unready(self) -> Iterator[HarnessError]:
+        """What stands in the way of each entry, as far as is known without a request; nothing is sent."""
+        for entry, seed in self.replicas():
+            try:
+                require_ready(entry.candidate, self.workshop, entry.size, seed)
+            except HarnessError as problem:
+                yield problem
+        for bound in self.suites.values():
+            yield from self._unready_judges(bound)
+
+    def replicas(self) -> Iterator[tuple[Entry, int]]:
+        """Every entry that is to be tried, the baselines among them, with each of its seeds; each once."""
+        entries = (e for name in self.chosen() for e in (*self.sized(name), self.baseline_of(name)))
+        for entry in dict.fromkeys(entries):
+            for seed in entry.replicas:
+                yield entry, seed or 0
 
     def add_suite(self, bound: BoundSuite) -> None:
         """Register a suite. One that comes late, when the test that uses it begins, is checked on its own.
@@ -208,14 +235,17 @@ class Run:
             for name in self.chosen():
                 for entry in (self.sized(name)[-1], self.baseline_of(name)):
                     self._check_rows(entry, [bound])
-            self._check_judges([bound])
+            for problem in self._unready_judges(bound):
+                raise problem
         self.suites[bound.name] = bound
 
-    def _check_judges(self, suites: Iterable[BoundSuite]) -> None:
-        for bound in suites:
-            for score in bound.scores:
-                if isinstance(score, Judge):
+    def _unready_judges(self, bound: BoundSuite) -> Iterator[HarnessError]:
+        for score in bound.scores:
+            if isinstance(score, Judge):
+                try:
                     score.require_ready(self.answerer.oracle)
+                except HarnessError as problem:
+                    yield problem
 
     def _check_rows(self, entry: Entry, suites: Iterable[BoundSuite]) -> None:
         candidate = entry.candidate

@@ -144,6 +144,11 @@ class Rubric:
         found = dict(zip(distinct, (self._read(one) for one in said), strict=True))
         return tuple(found[case] for case in cases)
 
+    def case_before(self, row: Row) -> Case | None:
+        """A row's case before it is answered; None where its reference holds nothing to judge by."""
+        reference, _ = judged_text(row.reference, self.field)
+        return Case(_conversation(row), reference, "") if reference else None
+
     def value(self, judgment: Judgment) -> float:
         """The level in [0, 1]."""
         return (judgment.level - 1) / (self.scale - 1)

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hosted_builders import BASE, NO_WAITING, TODAY, FakeService
+from hosted_builders import BASE, NO_WAITING, TODAY, FakeService, tuned
 
-from harness.candidates.hosted.prepare import Outside, prepare_hosted
+from harness.candidates.hosted.prepare import Outside, hosted_rows, prepare_hosted
+from harness.candidates.hosted.ready import require_hosted_beginnable
 from harness.candidates.hosted.requests import CreateJob, JobFailure, Refused
 from harness.candidates.hosted.spec import OpenAITuning
 from harness.candidates.prepare import Workshop
@@ -69,6 +70,60 @@ def test_a_job_that_is_found_is_not_paid_again(workshop: Workshop, tmp_path: Pat
 def test_epochs_left_to_the_service_are_refused_under_a_cap(workshop: Workshop) -> None:
     with pytest.raises(UsageError, match="epochs=3"):
         prepare_hosted(replace(SPEC, epochs="auto"), workshop, None, 0, outside(FakeService(), Ledger(1.0)))
+
+
+def beginnable(spec: OpenAITuning, workshop: Workshop, service: FakeService, ledger: Ledger) -> None:
+    require_hosted_beginnable(spec, hosted_rows(spec, workshop, None, 0), workshop, outside(service, ledger))
+
+
+AUTO = replace(SPEC, epochs="auto")
+
+
+def test_what_nothing_bounds_is_refused_under_a_cap_before_anything_is_begun(workshop: Workshop) -> None:
+    service = FakeService()
+    with pytest.raises(UsageError, match="epochs=3"):
+        beginnable(AUTO, workshop, service, Ledger(1.0))
+    assert (service.jobs, service.files) == ({}, {})
+    beginnable(AUTO, workshop, service, Ledger())
+
+
+def test_a_finished_job_in_the_store_passes_under_a_cap_whatever_its_epochs(workshop: Workshop) -> None:
+    service = FakeService()
+    prepare_hosted(AUTO, workshop, None, 0, outside(service, Ledger()))
+    service.asked.clear()
+    ledger = Ledger(max_usd=0.0)
+    beginnable(AUTO, workshop, service, ledger)
+    prepare_hosted(AUTO, workshop, None, 0, outside(service, ledger))
+    assert (service.asked, ledger.spent_usd) == ([], 0)
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_a_job_that_the_service_has_passes_under_a_cap_whatever_its_epochs(
+    workshop: Workshop, is_finished: bool
+) -> None:
+    service, order = FakeService(), hosted_rows(AUTO, workshop, None, 0).order
+    if is_finished:
+        tuned(order, service)
+    else:
+        service.reply(CreateJob(order.body("file-0", None)))
+    ledger = Ledger(max_usd=0.0)
+    beginnable(AUTO, workshop, service, ledger)
+    prepare_hosted(AUTO, workshop, None, 0, outside(service, ledger))
+    assert (len(service.jobs), ledger.spent_usd) == (1, 0)
+
+
+def test_a_job_that_failed_at_the_service_does_not_count_as_there(workshop: Workshop) -> None:
+    service = FakeService(life=("queued", "failed"), failure=JobFailure("server_error", "internal", None))
+    with pytest.raises(HostedTrainingError):
+        prepare_hosted(AUTO, workshop, None, 0, outside(service, Ledger()))
+    with pytest.raises(UsageError, match="epochs=3"):
+        beginnable(AUTO, workshop, service, Ledger(1.0))
+
+
+def test_nothing_is_asked_of_the_service_where_a_job_may_be_begun(workshop: Workshop) -> None:
+    service = FakeService()
+    beginnable(SPEC, workshop, service, Ledger(1.0))
+    assert service.asked == []
 
 
 def test_a_job_that_was_refused_costs_nothing_and_one_that_failed_may_have(workshop: Workshop) -> None:

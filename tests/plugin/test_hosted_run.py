@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import socket
 from collections.abc import Iterator
 from importlib import import_module
 
@@ -98,6 +100,73 @@ def test_a_cap_that_is_reached_ends_inconclusive_and_a_higher_one_goes_on(
     assert (len(jobs) if isinstance(jobs, (list, dict)) else jobs) == 1
 
 
+AUTO = HOSTED.replace("epochs=1", 'epochs="auto"')
+
+
+def test_a_finished_job_passes_under_a_cap_though_nothing_bounded_it(hosted: SmallProject, url: str) -> None:
+    hosted.conftest(AUTO.format(base=CHAT, url=url))
+    hosted.write("suites/economics.toml", PRICES.format(base=CHAT))
+    jobs = twin_stats(url)["jobs"]
+    hosted.run("--candidate=hosted", "--max-usd=5", baseline="").assert_one_screen("epochs=3")
+    assert twin_stats(url)["jobs"] == jobs
+    assert hosted.run("--candidate=hosted", baseline="").status == 0
+    again = hosted.run("--candidate=hosted", "--max-usd=5", baseline="")
+    assert again.status == 0, again.said
+    shutil.rmtree(hosted.path / ".harness" / "adapters")  # now only the service knows of it
+    found = hosted.run("--candidate=hosted", "--max-usd=5", baseline="")
+    assert found.status == 0, found.said
+
+
+# --------------------------------------------------------------------------- plans
+def test_a_plan_without_a_key_shows_jobs_calls_and_dollars_and_sends_nothing(
+    project: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(*_: object) -> None:
+        raise AssertionError("a plan sent something")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    project.conftest(REAL)
+    project.suite(TARGET)
+    outcome = project.run("--candidate=openai-mini", "--sizes=10,30", "--plan", "--max-usd=5", baseline="")
+    assert outcome.status == 0, outcome.said
+    for words in (
+        "openai-mini@10 ",
+        "openai-mini@30 ",
+        "prompted-gpt-4o-mini-2024-07-18 ",
+        "dollars: $0.00",
+        "prices of 2025-12 and of unknown date",
+        "training $0.00",
+        "--max-usd=5 is enough",
+        "not ready: https://api.openai.com/v1 needs a key",
+        "OPENAI_API_KEY",
+    ):
+        assert words in outcome.out, outcome.out
+    plan = outcome.out[outcome.out.index("A plan:") :].splitlines()
+    assert max(map(len, plan)) <= 100
+    assert not (project.path / "reports").exists()
+
+
+def test_a_plan_says_what_is_kept_and_what_a_cap_would_refuse(hosted: SmallProject, url: str) -> None:
+    unpriced = hosted.run("--candidate=hosted", "--plan", baseline="")
+    assert "no price for tuning" in " ".join(unpriced.out.split())
+    assert "economics.toml" in unpriced.out
+    hosted.write("suites/economics.toml", PRICES.format(base=CHAT))
+    hosted.conftest(AUTO.format(base=CHAT, url=url))
+    before = twin_stats(url)
+    refused = hosted.run("--candidate=hosted", "--plan", "--max-usd=5", baseline="")
+    assert refused.status == 0, refused.said
+    assert "write how many: epochs=3" in refused.out
+    assert "--max-usd=5: the run would be refused" in refused.out
+    assert twin_stats(url) == before
+    assert hosted.run("--candidate=hosted", baseline="").status == 0
+    kept = hosted.run("--candidate=hosted", "--plan", "--max-usd=5", baseline="")
+    assert "Nothing is left to train." in kept.out
+    assert "dollars: $0 " in kept.out
+    assert "--max-usd=5 is enough" in kept.out
+
+
+# --------------------------------------------------------------------------- rehearsals
 def test_a_rehearsal_needs_no_key_and_is_stamped(
     project: SmallProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,7 +83,7 @@ def tune(order: Order, today: date, patience_s: float) -> Steps[Tuned]:
         HostedTrainingError: what the service refused, or a job that did not end well, with its own words.
     """
     notes: list[str] = []
-    found, jobs = yield from _find_job(order)
+    found, jobs = yield from find_job(order)
     known = found
     for job in jobs:
         if not job.is_alive:
@@ -101,7 +101,7 @@ def tune(order: Order, today: date, patience_s: float) -> Steps[Tuned]:
 
 
 # --------------------------------------------------------------------------- found again
-def _find_job(order: Order) -> Steps[tuple[Job | None, tuple[Job, ...]]]:
+def find_job(order: Order) -> Steps[tuple[Job | None, tuple[Job, ...]]]:
     """The living job of this content (one that has succeeded first), and all there are.
 
     Where jobs carry no metadata, the training file is named after the job, and tells it.
@@ -159,7 +159,7 @@ def _begin(order: Order) -> Steps[Job]:
     for attempt in range(TRIES + 1):
         if attempt:
             yield from ask(Sleep(SETTLE_S))
-            found, _ = yield from _find_job(order)
+            found, _ = yield from find_job(order)
             if found is not None:
                 return found
         if attempt == TRIES:
