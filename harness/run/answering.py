@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -186,15 +186,29 @@ def _asked(candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> Asked
     if not prepared.alone:
         keys = [row.id for row in bound.rows]
         return Asked(prompts, keys, decoding, answers_context(prepared, prompts, decoding))
+    if decoding.temperature > 0:
+        prompts = _numbered(prompts)
     keys = [_content_key(prompt) for prompt in prompts]
     own = dict(zip(keys, prompts, strict=True))
-    context = fingerprint({"model": prepared.identity, "decoding": decoding, "repeat": 0})
+    context = fingerprint({"model": prepared.identity, "decoding": decoding})
     return Asked([replace(prompt, row_id=key) for key, prompt in own.items()], keys, decoding, context)
 
 
+def _numbered(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Each with the number of equal ones before it: rows with one question have draws of their own."""
+    seen: Counter[str] = Counter()
+    numbered: list[Prompt] = []
+    for prompt in prompts:
+        question = _content_key(prompt)
+        numbered.append(replace(prompt, repeat=seen[question]))
+        seen[question] += 1
+    return numbered
+
+
 def _content_key(prompt: Prompt) -> str:
-    """The name of what is asked: one changed row asks one row anew, and the same question is paid once."""
-    return fingerprint([[m.role, m.content] for m in prompt.messages])
+    """The name of what is asked: one changed row asks one row anew; the same question is paid once a repeat."""
+    turns = [[m.role, m.name, m.content] for m in prompt.messages]
+    return fingerprint({"turns": turns, "repeat": prompt.repeat})
 
 
 def _decoding(candidate: Candidate, bound: BoundSuite) -> Decoding:
