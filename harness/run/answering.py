@@ -206,7 +206,7 @@ def _numbered(prompts: Sequence[Prompt]) -> list[Prompt]:
 
 
 def _content_key(prompt: Prompt) -> str:
-    """The name of what is asked: one changed row asks one row anew; the same question is paid once a repeat."""
+    """The name of what is asked: one changed row asks one row anew; the same is paid once for each repeat."""
     turns = [[m.role, m.name, m.content] for m in prompt.messages]
     return fingerprint({"turns": turns, "repeat": prompt.repeat})
 
