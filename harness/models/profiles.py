@@ -94,7 +94,7 @@ TWIN = Profile(
     batch_api=True,
     structured_outputs=True,
     wandb=True,
-    poll_s=0.5,
+    poll_s=0.2,
 )
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
