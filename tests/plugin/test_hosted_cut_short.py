@@ -15,8 +15,6 @@ from small_project import SmallProject
 from harness.cli import main
 from harness.testing.twin import Faults, ScriptedBackend, running_twin, set_twin_faults, twin_stats
 
-POINTS = random.Random(20)  # fixed, so that a failure comes back
-
 
 def calls(url: str) -> dict[str, int]:
     found = twin_stats(url)["calls"]
@@ -64,6 +62,7 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_follow_and_cancel_it(
 
 
 def test_killed_at_any_point_a_run_ends_as_if_it_had_not_been(project: SmallProject) -> None:
+    points = random.Random(20)  # the same each time, so that a failure comes back
     with running_twin(backend=ScriptedBackend(says)) as url:
         assert tuned_at(project, url).run("--candidate=hosted").status == 0
         undisturbed, whole = project.record.decisions, sum(calls(url).values())
@@ -71,9 +70,9 @@ def test_killed_at_any_point_a_run_ends_as_if_it_had_not_been(project: SmallProj
         shutil.rmtree(project.path / ".harness")
         with running_twin(backend=ScriptedBackend(says)) as url:
             tuned_at(project, url)
-            at, after = POINTS.randrange(whole - 2), POINTS.random() < 0.5
+            at, after = points.randrange(whole - 2), points.random() < 0.5
             assert run_killed(project, at, after=after) == -signal.SIGKILL
-            again = POINTS.randrange(6)  # what was begun is found in a few requests
+            again = points.randrange(6)  # what was begun is found in a few requests
             assert run_killed(project, again, after=not after) == -signal.SIGKILL
             assert project.run("--candidate=hosted").status == 0
             assert_paid_once(url)
