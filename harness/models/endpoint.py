@@ -1,13 +1,14 @@
 """Where a hosted model is asked: an address, the name of the variable that holds its key, and clients.
 
-The key itself is read from the environment when a client is made. It stands in no field, so it reaches no
-repr, cache key, log or record.
+The key itself is read from the environment when a client is made. It stands in no field and no local
+variable of what may fail, so it reaches no repr, cache key, log, record or traceback with its locals.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -24,6 +25,7 @@ Profile: TypeAlias = Literal["openai", "azure", "compatible"]
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "no-key-needed"  # what a server on this machine is sent where it asks for none
 REDACTED = "[key]"
+_KEY = re.compile(r"[!-~]+")  # visible ASCII: what an HTTP header can hold
 KEY_VARIABLES: Mapping[Profile, str] = {
     "openai": "OPENAI_API_KEY",
     "azure": "AZURE_OPENAI_API_KEY",
@@ -88,7 +90,7 @@ class Endpoint:
         """See that a client can be made.
 
         Raises:
-            ModelError: the variable of the key is not set; it says which.
+            ModelError: the variable of the key is not set, or holds what no key does; it says which.
         """
         self._key()
 
@@ -100,7 +102,7 @@ class Endpoint:
         """
         from openai import AzureOpenAI, DefaultHttpxClient, OpenAI
 
-        key = self._key()
+        self.require_key()
         http: Client = DefaultHttpxClient(
             follow_redirects=False, trust_env=not self.is_local, timeout=self.timeout_s
         )
@@ -108,12 +110,14 @@ class Endpoint:
             return AzureOpenAI(
                 azure_endpoint=self.url,
                 api_version=self._api_version(),
-                api_key=key,
+                api_key=self._key(),
                 timeout=self.timeout_s,
                 max_retries=0,
                 http_client=http,
             )
-        return OpenAI(base_url=self.url, api_key=key, timeout=self.timeout_s, max_retries=0, http_client=http)
+        return OpenAI(
+            base_url=self.url, api_key=self._key(), timeout=self.timeout_s, max_retries=0, http_client=http
+        )
 
     def async_client(self, connections: int) -> AsyncOpenAI:
         """The official client for asyncio, with ``connections`` kept open; it retries nothing by itself.
@@ -124,7 +128,7 @@ class Endpoint:
         from httpx2 import Limits
         from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient
 
-        key = self._key()
+        self.require_key()
         http: AsyncClient = DefaultAsyncHttpxClient(
             follow_redirects=False,
             trust_env=not self.is_local,  # a proxy would be asked for 127.0.0.1
@@ -135,13 +139,13 @@ class Endpoint:
             return AsyncAzureOpenAI(
                 azure_endpoint=self.url,
                 api_version=self._api_version(),
-                api_key=key,
+                api_key=self._key(),
                 timeout=self.timeout_s,
                 max_retries=0,
                 http_client=http,
             )
         return AsyncOpenAI(
-            base_url=self.url, api_key=key, timeout=self.timeout_s, max_retries=0, http_client=http
+            base_url=self.url, api_key=self._key(), timeout=self.timeout_s, max_retries=0, http_client=http
         )
 
     def scrub(self, text: str) -> str:
@@ -153,7 +157,18 @@ class Endpoint:
     def _is_dated_azure(self) -> bool:
         return self.profile == "azure" and "/openai/v1" not in urlsplit(self.url).path
 
+    @property
+    def _is_garbled(self) -> bool:
+        key = os.environ.get(self.key_variable, "").strip()
+        return bool(key) and not _KEY.fullmatch(key)
+
     def _key(self) -> str:
+        if self._is_garbled:  # the client would refuse it, and quote it
+            raise ModelError(
+                f"the environment variable {self.key_variable} holds characters that no key has: a space, a"
+                " line end, a quotation mark or dash of a word processor.\n"
+                f"  mend: export {self.key_variable}=… again, copied from where the service shows it."
+            )
         key = os.environ.get(self.key_variable, "").strip()
         if key:
             return key

@@ -98,7 +98,7 @@ TWIN = Profile(
     batch_api=True,
     structured_outputs=True,
     wandb=True,
-    poll_s=0.5,
+    poll_s=0.2,
     concurrency=128,  # it answers in batches of as many, which takes its time
     timeout_s=1_800.0,
 )

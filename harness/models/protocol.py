@@ -21,10 +21,14 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The turns that one row puts to a model."""
+    """The turns that one row puts to a model.
+
+    ``repeat`` tells prompts of the same turns apart where each is to have a draw of its own.
+    """
 
     row_id: str
     messages: tuple[Message, ...]
+    repeat: int = 0
 
 
 class Model(Protocol):

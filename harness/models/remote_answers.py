@@ -65,7 +65,7 @@ class OpenRemoteModel:
         self.numerics = self.spec.numerics
 
     def answer(
-        self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str], *, repeat: int = 0
+        self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]
     ) -> Iterator[Answer]:
         """Answers as they come, in any order; a row that is known is not asked.
 
@@ -73,9 +73,8 @@ class OpenRemoteModel:
 
         Args:
             prompts: all prompts.
-            decoding: sent as far as the service takes it; ``seed`` grows with ``repeat``.
+            decoding: sent as far as the service takes it; ``seed`` grows with a prompt's ``repeat``.
             known: rows already answered.
-            repeat: which answer to the same question this is; it belongs in the cache key.
 
         Raises:
             BudgetReached: the next call could pass the cap; says how many answers are missing.
@@ -87,11 +86,11 @@ class OpenRemoteModel:
         if self.spec.batch:
             from harness.models.remote_batch import batched_answers
 
-            yield from batched_answers(self, missing, decoding, repeat)
+            yield from batched_answers(self, missing, decoding)
             return
         answered = 0
         try:
-            for answer in self._called(missing, decoding, repeat):
+            for answer in self._called(missing, decoding):
                 answered += answer.failure is None
                 yield answer
         except BudgetReached as reached:
@@ -124,14 +123,16 @@ class OpenRemoteModel:
         return ", ".join(part for part in parts if part)
 
     # ----------------------------------------------------------------- asking
-    def asked(self, prompt: Prompt, decoding: Decoding, repeat: int) -> Asked:
+    def asked(self, prompt: Prompt, decoding: Decoding) -> Asked:
         """The prompt in the form that the service takes.
 
         Raises:
             UsageError: under a budget, nothing bounds the answer.
         """
         make = completion_body if self.spec.takes_prompt else chat_body
-        body = make(self.spec.model, prompt.messages, decoding, repeat=repeat, logprobs=self.spec.logprobs)
+        body = make(
+            self.spec.model, prompt.messages, decoding, repeat=prompt.repeat, logprobs=self.spec.logprobs
+        )
         body |= self._binding
         if self.spending is None:
             return Asked(prompt, body, None)
@@ -139,9 +140,7 @@ class OpenRemoteModel:
         most = self.spending.most(tokens, decoding.max_new_tokens, batched=self.spec.batch)
         return Asked(prompt, body, most)
 
-    def as_answer(
-        self, prompt: Prompt, reply: Reply, repeat: int, attempts: int, latency_ms: float
-    ) -> Answer:
+    def as_answer(self, prompt: Prompt, reply: Reply, attempts: int, latency_ms: float) -> Answer:
         """A reply as an answer. Where the service counts no tokens, they are counted here."""
         return Answer(
             row_id=prompt.row_id,
@@ -153,7 +152,7 @@ class OpenRemoteModel:
             failure=reply.failure,
             cached_prompt_tokens=reply.cached_prompt_tokens,
             attempts=attempts,
-            repeat=repeat,
+            repeat=prompt.repeat,
             logprob=reply.logprob,
             batched=self.spec.batch,
         )
@@ -169,16 +168,16 @@ class OpenRemoteModel:
             batched=self.spec.batch,
         )
 
-    def _called(self, prompts: Sequence[Prompt], decoding: Decoding, repeat: int) -> Iterator[Answer]:
+    def _called(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[Answer]:
         spec = self.spec
         policy = CallPolicy(spec.calls_at_once, attempts=spec.attempts, timeout_s=spec.longest_wait_s)
         self._began = self._began or time.monotonic()
         calls = Calls(self._session, policy, tally=self.tally)
-        asked = (self.asked(prompt, decoding, repeat) for prompt in prompts)
+        asked = (self.asked(prompt, decoding) for prompt in prompts)
         for result in calls.results(asked):
-            yield self._answer(result, repeat)
+            yield self._answer(result)
 
-    def _answer(self, result: Result[Asked, Reply], repeat: int) -> Answer:
+    def _answer(self, result: Result[Asked, Reply]) -> Answer:
         prompt = result.request.prompt
         if result.reply is None:
             return Answer(
@@ -190,9 +189,9 @@ class OpenRemoteModel:
                 "failed",
                 result.failure,
                 attempts=result.attempts,
-                repeat=repeat,
+                repeat=prompt.repeat,
             )
-        return self.as_answer(prompt, result.reply, repeat, result.attempts, result.latency_ms)
+        return self.as_answer(prompt, result.reply, result.attempts, result.latency_ms)
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Call[Asked, Reply]]:

@@ -57,7 +57,7 @@ class Part:
 
 
 def batched_answers(
-    model: OpenRemoteModel, prompts: Sequence[Prompt], decoding: Decoding, repeat: int
+    model: OpenRemoteModel, prompts: Sequence[Prompt], decoding: Decoding
 ) -> Iterator[Answer]:
     """An answer a prompt; one that the batch failed on holds its failure.
 
@@ -65,11 +65,11 @@ def batched_answers(
         BudgetReached: the next batch could pass the cap; nothing of it was sent.
         ModelError: the service refused a batch or did not answer.
     """
-    parts = list(cut([model.asked(prompt, decoding, repeat) for prompt in prompts], model.spec.takes_prompt))
+    parts = list(cut([model.asked(prompt, decoding) for prompt in prompts], model.spec.takes_prompt))
     left = len(prompts)
     for part in parts:
         try:
-            yield from _Sent(model, part, repeat).answers()
+            yield from _Sent(model, part).answers()
         except BudgetReached as reached:
             raise reached.naming(f"{left:,} batched answers of {model.spec.model}") from None
         left -= len(part.asked)
@@ -100,7 +100,6 @@ class _Sent:
 
     model: OpenRemoteModel
     part: Part
-    repeat: int
 
     def answers(self) -> Iterator[Answer]:
         with closing(self.model.spec.endpoint.client()) as client:
@@ -175,8 +174,8 @@ class _Sent:
             reply = read_reply(json.dumps(body).encode(), completions=self.model.spec.takes_prompt)
         except CallFailed as failure:
             told = self.model.spec.endpoint.scrub(failure.reason)
-            return Answer(prompt.row_id, "", 0, 0, 0.0, "failed", told, repeat=self.repeat, batched=True)
-        return self.model.as_answer(prompt, reply, self.repeat, 1, 0.0)
+            return Answer(prompt.row_id, "", 0, 0, 0.0, "failed", told, repeat=prompt.repeat, batched=True)
+        return self.model.as_answer(prompt, reply, 1, 0.0)
 
     def _cost(self, answers: Sequence[Answer]) -> float:
         """What was answered is billed; what was refused or expired is not."""

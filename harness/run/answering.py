@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -188,10 +188,23 @@ def _asked(candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> Asked
     if not prepared.alone:
         keys = [row.id for row in bound.rows]
         return Asked(prompts, keys, decoding, answers_context(prepared, prompts, decoding))
-    keys = [content_key(prompt.messages) for prompt in prompts]
+    if decoding.temperature > 0:
+        prompts = _numbered(prompts)
+    keys = [content_key(prompt.messages, prompt.repeat) for prompt in prompts]
     own = dict(zip(keys, prompts, strict=True))
-    context = fingerprint({"model": prepared.identity, "decoding": decoding, "repeat": 0})
+    context = fingerprint({"model": prepared.identity, "decoding": decoding})
     return Asked([replace(prompt, row_id=key) for key, prompt in own.items()], keys, decoding, context)
+
+
+def _numbered(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Each with the number of equal ones before it: rows with one question have draws of their own."""
+    seen: Counter[str] = Counter()
+    numbered: list[Prompt] = []
+    for prompt in prompts:
+        question = content_key(prompt.messages)
+        numbered.append(replace(prompt, repeat=seen[question]))
+        seen[question] += 1
+    return numbered
 
 
 def _decoding(candidate: Candidate, bound: BoundSuite) -> Decoding:

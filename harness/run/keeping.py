@@ -30,9 +30,10 @@ def keeping(store: AnswerStore, context: str, answers: Iterable[Answer]) -> Iter
         store.keep_answers(context, fresh)
 
 
-def content_key(messages: Sequence[Message]) -> str:
-    """The name of what is asked: one changed row asks one row anew, and the same question is paid once."""
-    return fingerprint([[m.role, m.content] for m in messages])
+def content_key(messages: Sequence[Message], repeat: int = 0) -> str:
+    """The name of what is asked: one changed row asks one row anew; the same is paid once for each repeat."""
+    turns = [[m.role, m.name, m.content] for m in messages]
+    return fingerprint({"turns": turns, "repeat": repeat})
 
 
 def _in_unicode(answer: Answer) -> Answer:

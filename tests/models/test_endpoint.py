@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from traceback import walk_tb
 
 import pytest
 
@@ -76,3 +77,34 @@ def test_a_key_that_an_error_quotes_is_taken_out(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-1")
     assert Endpoint().scrub("wrong key sk-secret-1!") == "wrong key [key]!"
     assert "sk-secret-1" not in repr(Endpoint())
+
+
+@pytest.mark.parametrize("key", ["sk–7f3a9c", "sk-7f3a\n9c", "sk-7f3a 9c", "“sk-7f3a9c”"])
+def test_what_cannot_be_a_key_is_refused_before_a_client_quotes_it(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ModelError, match="OPENAI_API_KEY holds characters that no key has") as caught:
+        Endpoint(LOCAL).client()
+    assert not [found for found in locals_of(caught.value) if "7f3a" in found]
+    monkeypatch.setenv("OPENAI_API_KEY", "  sk-7f3a9c\n")
+    with Endpoint(LOCAL).client() as client:
+        assert client.api_key == "sk-7f3a9c", "white space around it is nobody's key"
+
+
+def test_a_client_that_cannot_be_made_shows_no_key_among_the_locals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-7f3a9c")
+    monkeypatch.setenv("HTTPS_PROXY", "no-such-scheme://here")
+    endpoint = Endpoint("https://api.example/v1")
+    for make in (endpoint.client, lambda: endpoint.async_client(2)):
+        with pytest.raises(ValueError, match="scheme") as caught:
+            make()
+        assert not [found for found in locals_of(caught.value) if "7f3a" in found]
+
+
+def locals_of(error: BaseException) -> list[str]:
+    """What a traceback with its locals would show of the frames below the test's own."""
+    assert error.__traceback__ is not None
+    found = [item for frame, _ in walk_tb(error.__traceback__.tb_next) for item in frame.f_locals.items()]
+    plain = (str, bytes, dict, list, tuple, BaseException)  # others may have no repr while they are made
+    return [f"{name} = {value!r}" for name, value in found if isinstance(value, plain)]

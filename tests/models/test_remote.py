@@ -90,9 +90,10 @@ def test_completion_models_are_asked_with_a_prompt(service: Service) -> None:
 def test_drawn_answers_say_how_and_each_repeat_has_its_own_seed(service: Service) -> None:
     model = RemoteModel("stub", base_url=service.base_url).open()
     decoding = Decoding(max_new_tokens=5, temperature=0.7, top_p=0.9, seed=11)
-    got = [a for k in (0, 1) for a in model.answer(prompts(1), decoding, frozenset(), repeat=k)]
-    assert [a.repeat for a in got] == [0, 1]
-    assert [body["seed"] for body in service.bodies] == [11, 12]
+    both = [replace(prompt, row_id=f"r{k}", repeat=k) for prompt in prompts(1) for k in (0, 1)]
+    got = {a.row_id: a.repeat for a in model.answer(both, decoding, frozenset())}
+    assert got == {"r0": 0, "r1": 1}
+    assert {body["seed"] for body in service.bodies} == {11, 12}
     assert {(body["temperature"], body["top_p"]) for body in service.bodies} == {(0.7, 0.9)}
 
 

@@ -9,30 +9,14 @@ from collections.abc import Iterator
 from importlib import import_module
 
 import pytest
+from hosted_project import HOSTED, KEY, says, tuned_at
 from small_project import TARGET, SmallProject
 
 from harness.testing.twin import CHAT, ScriptedBackend, running_twin, twin_stats
-from harness.testing.twin.backend import Question
 
 # pytester forgets what a run was the first to import; these cannot be imported twice
 for name in ("openai", "anyio", "httpx2", "starlette", "uvicorn"):
     import_module(name)
-
-HOSTED = """
-from harness import OpenAITuning
-
-
-@harness.candidate
-def hosted():
-    return OpenAITuning(base="{base}", train="train.jsonl", epochs=1, base_url="{url}", profile="twin",
-                        api_key_env="HARNESS_TEST_KEY", decoding=harness.Decoding(max_new_tokens=8))
-"""
-KEY = "sk-planted-7f3a9c"
-
-
-def says(question: Question) -> str:
-    """What the tuned model has learnt, and its base has not."""
-    return "no" if question.weights is None else "yes"
 
 
 @pytest.fixture
@@ -45,9 +29,7 @@ def url() -> Iterator[str]:
 def hosted(project: SmallProject, url: str, monkeypatch: pytest.MonkeyPatch) -> SmallProject:
     """A project whose candidate is tuned at the twin, with a key in the environment."""
     monkeypatch.setenv("HARNESS_TEST_KEY", KEY)
-    project.conftest(HOSTED.format(base=CHAT, url=url))
-    project.suite(TARGET)
-    return project
+    return tuned_at(project, url)
 
 
 def test_a_hosted_fine_tune_ends_in_a_decision_and_is_not_asked_for_twice(
@@ -61,13 +43,6 @@ def test_a_hosted_fine_tune_ends_in_a_decision_and_is_not_asked_for_twice(
     assert again.status == 0, again.said
     after = twin_stats(url)
     assert after == before
-
-
-def test_a_key_reaches_no_file_and_no_line_of_output(hosted: SmallProject) -> None:
-    outcome = hosted.run("--candidate=hosted", baseline="")
-    assert KEY not in outcome.said
-    for file in hosted.path.rglob("*"):
-        assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
 
 
 PRICES = """

@@ -124,7 +124,7 @@ def test_jobs_are_listed_newest_first_and_found_by_their_metadata(client: OpenAI
     assert [job.id for job in found] == [made[1].id]
     assert found.data[0].metadata == {"of": "list", "k": "1"}
     assert not client.fine_tuning.jobs.list(metadata={"of": "nothing"}).data
-    for job in made:  # one that is still under way would stall in the next test
+    for job in made:  # none is under way when another test makes jobs stall
         waited(client, job.id)
 
 
