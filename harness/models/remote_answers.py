@@ -50,6 +50,7 @@ class OpenRemoteModel:
     usd: float = 0.0
     tally: Tally = field(default_factory=Tally)
     sleep: Callable[[float], None] = time.sleep  # between two looks at a batch
+    now: Callable[[], float] = time.time  # seconds since 1970, for a batch's deadline
     _began: float | None = None
 
     def __post_init__(self) -> None:
@@ -78,7 +79,7 @@ class OpenRemoteModel:
         if self.spec.batch:
             from harness.models.remote_batch import batched_answers
 
-            yield from batched_answers(self, missing, decoding, repeat)
+            yield from batched_answers(self, prompts, known, decoding, repeat)
             return
         answered = 0
         try:
