@@ -29,8 +29,9 @@ class RemoteModel:
     Args:
         model: its name there.
         base_url: the service's address (None: ``OPENAI_BASE_URL``, else OpenAI's own).
-        api_key_env: the environment variable that holds the key (None: ``OPENAI_API_KEY``, of Azure
-            ``AZURE_OPENAI_API_KEY``). A server on this machine needs none.
+        api_key_env: the environment variable that holds the key. Without it, ``OPENAI_API_KEY`` is sent to
+            OpenAI and this machine only, and a server in a private network is asked without one; Azure and
+            Nebius have their usual variables, and any other service must have one named.
         profile: which provider it is, where its address does not tell.
         concurrency: calls on their way at once, at most; fewer while the service says that it is busy (None:
             the provider's usual number).
@@ -77,7 +78,7 @@ class RemoteModel:
     @property
     def endpoint(self) -> Endpoint:
         """Where it is asked."""
-        return Endpoint(self.base_url, self.api_key_env, self.provider.speaks, self.longest_wait_s)
+        return self.provider.endpoint(self.base_url, self.api_key_env, self.longest_wait_s)
 
     @property
     def calls_at_once(self) -> int:

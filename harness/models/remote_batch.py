@@ -185,18 +185,16 @@ class _Sent:
         over_s = self.model.now() - (batch.expires_at or batch.created_at + WINDOW_S)
         if over_s > SLACK_S:
             raise ModelError(
-                f"batch {batch.id} of {self.model.spec.model} should have ended {over_s / 3600:.1f} hours ago,"
-                f" and is {batch.status}.\n  {self._to_cancel(batch)}\n  mend: run the same command again once"
-                " it has ended; what it answered is taken, and only the rest sent again."
+                f"batch {batch.id} of {self.model.spec.model} is {batch.status}, and should have ended"
+                f" {over_s / 3600:.1f} hours ago.\n  {self._to_cancel(batch)}\n"
+                "  mend: run the same command again once it has ended: only what it did not answer is sent."
             )
 
     def _to_cancel(self, batch: Batch) -> str:
         endpoint = self.model.spec.endpoint
-        header = "api-key: " if endpoint.profile == "azure" else "Authorization: Bearer "
-        return (
-            f'to end it: curl -X POST -H "{header}${endpoint.key_variable}"'
-            f" {endpoint.url}/batches/{batch.id}/cancel"
-        )
+        header = "api-key: $" if endpoint.profile == "azure" else "Authorization: Bearer $"
+        key = f' -H "{header}{endpoint.key_variable}"' if endpoint.key_variable else ""
+        return f"to end it: curl -X POST{key} {endpoint.url}/batches/{batch.id}/cancel"
 
     # ----------------------------------------------------------------- what it gave
     def _lines(self, client: OpenAI, batch: Batch) -> dict[str, Line]:

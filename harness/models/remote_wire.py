@@ -199,9 +199,18 @@ def failure_of(error: OpenAIError, scrub: Callable[[str], str], now: Callable[[]
     if isinstance(error, APITimeoutError):
         return CallFailed("timed out", retry=True, unbilled=False)
     if isinstance(error, APIConnectionError):
-        cause = f": {scrub(str(error.__cause__))}" if error.__cause__ and str(error.__cause__) else ""
-        return CallFailed(f"no connection{cause}", retry=True, unbilled=False)
+        return CallFailed(f"no connection{_cause(error, scrub)}", retry=True, unbilled=False)
     return CallFailed(scrub(f"{type(error).__name__}: {error}"), retry=False, unbilled=False)
+
+
+def _cause(error: OpenAIError, scrub: Callable[[str], str]) -> str:
+    """What broke the connection. A protocol's error may quote headers, and so the key: its kind is enough."""
+    from httpx2 import ProtocolError
+
+    cause = error.__cause__
+    if isinstance(cause, ProtocolError):
+        return f": {type(cause).__name__}"
+    return f": {scrub(str(cause))}" if cause is not None and str(cause) else ""
 
 
 def _refused(error: APIStatusError, scrub: Callable[[str], str], now: Callable[[], float]) -> CallFailed:

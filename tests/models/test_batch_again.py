@@ -143,7 +143,9 @@ def test_a_batch_that_is_hours_over_its_window_ends_the_run_and_says_how_to_end_
 
     start = model.now()
     model.sleep, model.now = sleep, lambda: start + waited
-    with pytest.raises(ModelError, match=r"batch_0 .* is in_progress") as caught:
+    with pytest.raises(
+        ModelError, match=r"batch_0 .* is in_progress, and should have ended 1\.0 hours ago"
+    ) as caught:
         ask(model)
     assert DAY_S < waited < DAY_S + 2 * 3600
     assert "/v1/batches/batch_0/cancel" in str(caught.value)
