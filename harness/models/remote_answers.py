@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal, cast
@@ -52,6 +53,7 @@ class OpenRemoteModel:
     sleep: Callable[[float], None] = time.sleep  # between two looks at a batch
     now: Callable[[], float] = time.time  # seconds since 1970, for a batch's deadline
     _began: float | None = None
+    _late: list[Answer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.numerics = self.spec.numerics
@@ -74,6 +76,7 @@ class OpenRemoteModel:
             ModelError: the service refuses every call, or has stopped answering.
         """
         missing = [prompt for prompt in prompts if prompt.row_id not in known]
+        self._late = []
         if not missing:
             return
         if self.spec.batch:
@@ -83,12 +86,28 @@ class OpenRemoteModel:
             return
         answered = 0
         try:
-            for answer in self._called(missing, decoding, repeat):
-                answered += answer.failure is None
-                yield answer
+            with closing(self._called(missing, decoding, repeat)) as answers:
+                for answer in answers:
+                    answered += answer.failure is None
+                    yield answer
         except BudgetReached as reached:
             left = f"{len(missing) - answered:,} of {len(prompts):,} answers of {self.spec.model}"
             raise reached.naming(left) from None
+
+    def late(self) -> Sequence[Answer]:
+        """See ``models.protocol.Interruptible``."""
+        came, self._late = self._late, []
+        return came
+
+    def handed(self, answers: Sequence[Answer]) -> Iterator[Answer]:
+        """Answers that came together, one by one; those that nobody takes are late."""
+        left = deque(answers)
+        try:
+            while left:
+                yield left[0]
+                left.popleft()
+        finally:
+            self._late += left
 
     def logprob(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Not offered.
@@ -160,14 +179,20 @@ class OpenRemoteModel:
             batched=self.spec.batch,
         )
 
-    def _called(self, prompts: Sequence[Prompt], decoding: Decoding, repeat: int) -> Iterator[Answer]:
+    def _called(
+        self, prompts: Sequence[Prompt], decoding: Decoding, repeat: int
+    ) -> Generator[Answer, None, None]:
         spec = self.spec
         policy = CallPolicy(spec.calls_at_once, attempts=spec.attempts, timeout_s=spec.longest_wait_s)
         self._began = self._began or time.monotonic()
         calls = Calls(self._session, policy, tally=self.tally)
         asked = (self.asked(prompt, decoding, repeat) for prompt in prompts)
-        for result in calls.results(asked):
-            yield self._answer(result, repeat)
+        try:
+            with closing(calls.results(asked)) as results:
+                for result in results:
+                    yield self._answer(result, repeat)
+        finally:
+            self._late = [self._answer(result, repeat) for result in calls.late]
 
     def _answer(self, result: Result[Asked, Reply], repeat: int) -> Answer:
         prompt = result.request.prompt

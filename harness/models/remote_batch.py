@@ -8,7 +8,7 @@ sent for it: one that runs is waited for, what an ended one answered is taken, a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from json import dumps
@@ -63,9 +63,10 @@ def batched_answers(
     left = sum(len(part.asked) for part in parts)
     for part in parts:
         try:
-            for answer in _Sent(model, part, repeat).answers():
-                left -= answer.failure is None
-                yield answer
+            with closing(_Sent(model, part, repeat).answers()) as answers:
+                for answer in answers:
+                    left -= answer.failure is None
+                    yield answer
         except BudgetReached as reached:
             raise reached.naming(f"{left:,} batched answers of {model.spec.model}") from None
 
@@ -78,16 +79,16 @@ class _Sent:
     part: Part
     repeat: int
 
-    def answers(self) -> Iterator[Answer]:
+    def answers(self) -> Generator[Answer, None, None]:
         if not self.part.asked:
             return
         with closing(self.model.spec.endpoint.client()) as client:
             sent = self._patiently(lambda: self._sent(client))
             found = self._found(client, sent)  # paid for by an earlier run
-            yield from found
+            yield from self.model.handed(found)
             rest = self.part.lacking({answer.row_id for answer in found})
             if rest.asked:
-                yield from self._paid(client, rest, [batch.id for batch in sent])
+                yield from self.model.handed(self._paid(client, rest, [batch.id for batch in sent]))
 
     def _found(self, client: OpenAI, sent: Sequence[Batch]) -> list[Answer]:
         """What earlier batches gave. What one had failed on before this run looked is asked again."""

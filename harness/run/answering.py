@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
@@ -15,17 +16,16 @@ from harness.errors import ModelError
 from harness.models.builtin import NAME as JUDGE_MODEL
 from harness.models.device import device_plan
 from harness.models.local import LocalModel, batch_numerics
-from harness.models.progress import Progress
-from harness.models.protocol import Decoding, Model, Noting, Prompt
+from harness.models.progress import Bar, Progress
+from harness.models.protocol import Decoding, Interruptible, Model, Noting, Prompt
 from harness.models.source import resolve
 from harness.records import Admission, Answer, Score
 from harness.run.binding import BoundSuite
+from harness.run.keeping import keeping
 from harness.run.looking import NOT_JUDGED
 from harness.scoring.check import score_all
 from harness.scoring.judge import CalibratedJudge, LikelihoodJudge, calibrate
 from harness.store.answers import AnswerStore
-
-FLUSH_ROWS = 16  # answers kept in one transaction
 
 
 class Answerer:
@@ -57,15 +57,26 @@ class Answerer:
             model = self._model(prepared)
             began = self._clock()
             with self._progress.task(f"{label} answers {bound.name}", unit="row") as bar:
-                bar.at(len(kept), len(asked.prompts))
-                coming = model.answer(asked.prompts, asked.decoding, frozenset(kept))
-                for answer in self._keeping(asked.context, coming):
-                    kept[answer.row_id] = answer
-                    bar.at(len(kept), len(asked.prompts), model.note if isinstance(model, Noting) else "")
+                self._ask(model, asked, kept, bar)
             self.seconds["generation"] += self._clock() - began
         return tuple(
             replace(kept[key], row_id=row.id) for key, row in zip(asked.keys, bound.rows, strict=True)
         )
+
+    def _ask(self, model: Model, asked: Asked, kept: dict[str, Answer], bar: Bar) -> None:
+        """Have the model answer what is not kept, and keep it."""
+
+        def show() -> None:
+            note = model.note if isinstance(model, Noting) else ""
+            bar.at(len(kept), len(asked.prompts), note)
+
+        show()
+        coming = model.answer(asked.prompts, asked.decoding, frozenset(kept))
+        late = model.late if isinstance(model, Interruptible) else tuple
+        with closing(keeping(self._store, asked.context, coming, late, show)) as answers:
+            for answer in answers:
+                kept[answer.row_id] = answer
+                show()
 
     def count_kept(self, candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> int:
         """How many of the suite's rows have an answer in the store."""
@@ -77,23 +88,6 @@ class Answerer:
         """Kept answers to what is asked, by its key; where each is kept alone, others share the context."""
         wanted = set(asked.keys)
         return {key: answer for key, answer in self._store.answers(asked.context).items() if key in wanted}
-
-    def _keeping(self, context: str, answers: Iterable[Answer]) -> Iterator[Answer]:
-        """Pass answers on and keep them, also where the run is cut short.
-
-        A failure is not kept: the next run asks again.
-        """
-        fresh: list[Answer] = []
-        try:
-            for answer in map(_in_unicode, answers):
-                if answer.failure is None:
-                    fresh.append(answer)
-                if len(fresh) >= FLUSH_ROWS:
-                    self._store.keep_answers(context, fresh)
-                    fresh = []
-                yield answer
-        finally:
-            self._store.keep_answers(context, fresh)
 
     def _model(self, prepared: Prepared) -> Model:
         if self._loaded is None or self._loaded[0] != prepared.identity:
@@ -156,15 +150,6 @@ class Reader:
             bar.at(len(prompts), len(prompts))
         self._store.keep_judgment(key, numbers)
         return numbers
-
-
-def _in_unicode(answer: Answer) -> Answer:
-    """The answer with halves of surrogate pairs, which no file can hold, as question marks."""
-    text, failure = (
-        None if said is None else said.encode("utf-8", "replace").decode("utf-8")
-        for said in (answer.text, answer.failure)
-    )
-    return replace(answer, text=text or "", failure=failure)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -55,7 +56,7 @@ class World:
         self.now += seconds
         await anyio.sleep(0)
 
-    def results(self, n: int, policy: CallPolicy = DEFAULTS) -> Iterator[Result[int, str]]:
+    def results(self, n: int, policy: CallPolicy = DEFAULTS) -> Generator[Result[int, str], None, None]:
         calls = Calls(self.session, policy, lambda: self.now, self.sleep, random.Random(0))
         return calls.results(range(n))
 
@@ -88,7 +89,7 @@ def test_requests_are_taken_as_calls_become_free_and_not_before() -> None:
     results = calls.results(requests())
     for _ in range(3):
         next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert len(taken) < 40, "memory stays flat: what is not read is not asked"
 
 
@@ -278,3 +279,68 @@ def test_a_mistake_in_the_program_is_not_taken_for_a_failed_call() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         list(Calls(session, CallPolicy()).results([1]))
     assert caught.group_contains(KeyError)
+
+
+@pytest.mark.parametrize("taken", [1, 9])
+def test_whoever_leaves_has_what_was_on_its_way(taken: int) -> None:
+    begun: list[int] = []
+    ended: list[int] = []
+
+    @asynccontextmanager
+    async def session() -> AsyncIterator[Call[int, str]]:
+        async def call(request: int) -> str:
+            begun.append(request)
+            await anyio.sleep(0.05)
+            ended.append(request)
+            return "yes"
+
+        yield call
+
+    calls = Calls(session, CallPolicy(concurrency=8))
+    results = calls.results(range(1000))
+    got = {next(results).request for _ in range(taken)}
+    results.close()
+    assert got | {result.request for result in calls.late} == set(ended) == set(begun)
+    assert len(begun) < 40, "no more are taken"
+
+
+def test_leaving_waits_for_calls_and_not_for_those_who_sleep() -> None:
+    @asynccontextmanager
+    async def session() -> AsyncIterator[Call[int, str]]:
+        async def call(request: int) -> str:
+            if request % 2:
+                raise CallFailed("HTTP 500", retry=True)
+            return "yes"
+
+        yield call
+
+    calls = Calls(session, CallPolicy(concurrency=8, first_wait_s=1e4, longest_wait_s=1e4, parting_s=60))
+    results = calls.results(range(1000))
+    next(results)
+    began = time.monotonic()
+    results.close()
+    assert time.monotonic() - began < 5
+
+
+def test_a_call_that_does_not_end_is_not_waited_for_long() -> None:
+    cancelled: list[int] = []
+
+    @asynccontextmanager
+    async def session() -> AsyncIterator[Call[int, str]]:
+        async def call(request: int) -> str:
+            try:
+                await anyio.sleep(100 if request else 0)
+            except anyio.get_cancelled_exc_class():
+                cancelled.append(request)
+                raise
+            return "yes"
+
+        yield call
+
+    calls = Calls(session, CallPolicy(concurrency=3, parting_s=0.05))
+    results = calls.results(range(4))
+    assert next(results).request == 0
+    began = time.monotonic()
+    results.close()
+    assert time.monotonic() - began < 5
+    assert sorted(cancelled) == [1, 2, 3]
