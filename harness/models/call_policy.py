@@ -25,8 +25,10 @@ class CallPolicy:
         timeout_s: longest wait for one answer.
         first_wait_s: the wait before the first repetition is drawn from 0 to this; it doubles each time.
         longest_wait_s: where the doubling ends.
-        longest_retry_after_s: a service that wants a longer pause is not asked again in this run.
+        longest_retry_after_s: a service that wants a longer pause is not waited for: the run ends.
         give_up_after: rows that fail one after another, none answered between, until the run stops asking.
+        loading_s: how long a model that was just made may be unknown to the service before it is taken for
+            one that does not exist.
         parting_s: how long calls on their way are waited for when nobody wants more of them.
     """
 
@@ -38,6 +40,7 @@ class CallPolicy:
     longest_wait_s: float = 30.0
     longest_retry_after_s: float = 120.0
     give_up_after: int = 25
+    loading_s: float = 0.0
     parting_s: float = 5.0
 
 
@@ -51,6 +54,7 @@ class CallFailed(Exception):  # noqa: N818 - one call's outcome, handled here
         retry_after_s: how long it asks to be left alone.
         fatal: whether every other call would end alike (a wrong key, an unknown model).
         unbilled: the service itself refused; else it may have answered, and the bill is not known.
+        unknown_model: the service knows no such model, or does not yet.
     """
 
     def __init__(
@@ -62,9 +66,11 @@ class CallFailed(Exception):  # noqa: N818 - one call's outcome, handled here
         retry_after_s: float | None = None,
         fatal: bool = False,
         unbilled: bool = True,
+        unknown_model: bool = False,
     ) -> None:
         self.reason, self.retry, self.throttled = reason, retry, throttled
         self.retry_after_s, self.fatal, self.unbilled = retry_after_s, fatal, unbilled
+        self.unknown_model = unknown_model
         super().__init__(reason)
 
 
@@ -88,3 +94,18 @@ class Tally:
     failed: int = 0
     throttled: int = 0
     faults: int = 0
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Whether everything waits until the service wants to be asked again.
+
+    ``asked_until`` is on the clock of the calls; ``on_their_way`` are calls.
+    """
+
+    asked_until: float = float("-inf")
+    on_their_way: int = 0
+
+    def seconds(self, now: float) -> float:
+        """How long it will still be; 0 while something is on its way."""
+        return 0.0 if self.on_their_way else max(0.0, self.asked_until - now)

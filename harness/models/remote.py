@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from harness.models.remote_answers import OpenRemoteModel
     from harness.models.spending import Spending
 
+LOADING_S = 300.0  # a tuned model may be unknown for minutes after its job
+
 
 @dataclass(frozen=True)
 class RemoteModel:
@@ -139,12 +141,19 @@ class RemoteModel:
         """
         self.endpoint.require_key()
 
-    def open(self, spending: Spending | None = None, progress: Progress | None = None) -> OpenRemoteModel:
+    def open(
+        self,
+        spending: Spending | None = None,
+        progress: Progress | None = None,
+        *,
+        just_tuned: bool = False,
+    ) -> OpenRemoteModel:
         """The model, ready to answer.
 
         Args:
             spending: its price and the budget that calls are paid from; None: nothing is counted.
             progress: watches the wait for a batch.
+            just_tuned: the service may not have loaded it yet; so may it with any fine-tune (``ft:…``).
 
         Raises:
             ModelError: there is no key.
@@ -152,4 +161,5 @@ class RemoteModel:
         from harness.models.remote_answers import OpenRemoteModel
 
         self.require_ready()
-        return OpenRemoteModel(self, spending, progress or Silent())
+        loading_s = LOADING_S if just_tuned or self.is_tuned else 0.0
+        return OpenRemoteModel(self, spending, progress or Silent(), loading_s=loading_s)

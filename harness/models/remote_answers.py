@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter
 from harness.errors import BudgetReached, ModelError
+from harness.models.call_policy import Waiting
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote_calls import Call, CallFailed, CallPolicy, Calls, Result, Tally
@@ -50,6 +52,8 @@ class OpenRemoteModel:
     progress: Progress
     usd: float = 0.0
     tally: Tally = field(default_factory=Tally)
+    waiting: Waiting = field(default_factory=Waiting)
+    loading_s: float = 0.0  # how long the service may not know the model yet
     sleep: Callable[[float], None] = time.sleep  # between two looks at a batch
     now: Callable[[], float] = time.time  # seconds since 1970, for a batch's deadline
     _began: float | None = None
@@ -122,7 +126,7 @@ class OpenRemoteModel:
 
     @property
     def note(self) -> str:
-        """For a progress bar: calls a second, errors, dollars so far."""
+        """For a progress bar: calls a second, errors, dollars so far, and what is waited for."""
         tally, seconds = self.tally, time.monotonic() - (self._began or time.monotonic())
         speed = f"{tally.calls / seconds:.0f} calls/s" if seconds > 0 and tally.calls else ""
         errors = tally.faults + tally.throttled
@@ -132,6 +136,8 @@ class OpenRemoteModel:
             f"{tally.failed} failed" if tally.failed else "",
         ]
         parts.append(f"${self.usd:.4f}" if self.spending is not None else "")
+        pause_s = self.waiting.seconds(time.monotonic())
+        parts.append(f"waiting {math.ceil(pause_s)} s as the service asks" if pause_s else "")
         return ", ".join(part for part in parts if part)
 
     # ----------------------------------------------------------------- asking
@@ -183,9 +189,14 @@ class OpenRemoteModel:
         self, prompts: Sequence[Prompt], decoding: Decoding, repeat: int
     ) -> Generator[Answer, None, None]:
         spec = self.spec
-        policy = CallPolicy(spec.calls_at_once, attempts=spec.attempts, timeout_s=spec.longest_wait_s)
+        policy = CallPolicy(
+            spec.calls_at_once,
+            attempts=spec.attempts,
+            timeout_s=spec.longest_wait_s,
+            loading_s=self.loading_s,
+        )
         self._began = self._began or time.monotonic()
-        calls = Calls(self._session, policy, tally=self.tally)
+        calls = Calls(self._session, policy, tally=self.tally, waiting=self.waiting)
         asked = (self.asked(prompt, decoding, repeat) for prompt in prompts)
         try:
             with closing(calls.results(asked)) as results:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LONGEST_POLL_S = 60.0
 PATIENCE = 8  # attempts of one request to the service, minutes in all
+LONGEST_PAUSE_S = 600.0  # a service that wants to be left alone for longer is not waited for
 WINDOW_S, SLACK_S = 24 * 3600.0, 3600.0  # a batch is to end within its window; services are late by minutes
 REFUSED = "failed"  # the input file was no good: nothing was answered
 ENDED = ("completed", REFUSED, "cancelled", "expired")
@@ -235,9 +236,10 @@ class _Sent:
                 return request()
             except OpenAIError as error:
                 failure = failure_of(error, self.model.spec.endpoint.scrub, time.time)
-            if not failure.retry or attempt == PATIENCE:
+            pause_s = failure.retry_after_s or 0.0
+            if not failure.retry or attempt == PATIENCE or pause_s > LONGEST_PAUSE_S:
                 break
-            self.model.sleep((failure.retry_after_s or 0.0) + min(LONGEST_POLL_S, 2.0 ** (attempt - 1)))
+            self.model.sleep(pause_s + min(LONGEST_POLL_S, 2.0 ** (attempt - 1)))
         raise ModelError(
             f"the Batch API at {self.model.spec.endpoint.url}: {failure.reason}\n"
             "  mend: see to that, and run the same command again; a batch that was sent is found and not sent"

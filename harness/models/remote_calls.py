@@ -15,7 +15,17 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic
 
-from harness.models.call_policy import Call, CallFailed, CallPolicy, Reply, Request, Result, Session, Tally
+from harness.models.call_policy import (
+    Call,
+    CallFailed,
+    CallPolicy,
+    Reply,
+    Request,
+    Result,
+    Session,
+    Tally,
+    Waiting,
+)
 from harness.models.call_round import Round
 
 if TYPE_CHECKING:
@@ -43,6 +53,7 @@ class Calls(Generic[Request, Reply]):
     rng: random.Random = field(default_factory=random.Random)
     tally: Tally = field(default_factory=Tally)
     late: list[Result[Request, Reply]] = field(default_factory=list)
+    waiting: Waiting = field(default_factory=Waiting)
 
     def results(self, requests: Iterable[Request]) -> Generator[Result[Request, Reply], None, None]:
         """Results as they come, in any order; each request ends as a reply or as a failure.
@@ -96,7 +107,9 @@ class Calls(Generic[Request, Reply]):
         from anyio import sleep
 
         wait = self.sleep or sleep
-        return Round(requests, send, self.session, self.policy, self.clock, wait, self.rng, self.tally)
+        return Round(
+            requests, send, self.session, self.policy, self.clock, wait, self.rng, self.tally, self.waiting
+        )
 
     async def _stream(
         self,

@@ -162,3 +162,24 @@ def test_ctrl_c_leaves_a_batch_running_and_says_how_to_end_it(service: BatchServ
     model.sleep = interrupted
     with pytest.raises(BatchGoesOn, match=r"the next run finds it.*\n.*curl -X POST .*batch_0/cancel"):
         ask(model)
+
+
+def test_a_service_that_wants_a_day_s_pause_is_not_waited_for(
+    service: BatchService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from httpx2 import Request, Response
+    from openai import RateLimitError
+
+    headers = {"retry-after": "86400"}
+    busy = Response(429, headers=headers, request=Request("GET", "http://127.0.0.1:9/v1/batches"))
+
+    def turned_away(limit: int) -> None:
+        raise RateLimitError("tomorrow", response=busy, body=None)
+
+    monkeypatch.setattr(service, "_batches", turned_away)
+    waited: list[float] = []
+    model = opened()
+    model.sleep = waited.append
+    with pytest.raises(ModelError, match="tomorrow"):
+        ask(model)
+    assert waited == []

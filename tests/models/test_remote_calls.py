@@ -20,6 +20,8 @@ BROKEN = CallFailed("HTTP 500: oops", retry=True)
 WRONG = CallFailed("HTTP 400: no such parameter", retry=False)
 NO_KEY = CallFailed("HTTP 401: wrong key", retry=False, fatal=True)
 
+NO_MODEL = CallFailed("HTTP 404: no such model", retry=False, fatal=True, unknown_model=True)
+
 DEFAULTS = CallPolicy()
 
 Outcome = Callable[[int, int], "CallFailed | str"]  # (request, number of its call)
@@ -118,11 +120,58 @@ def test_a_pause_that_the_service_asks_for_is_kept() -> None:
     assert world.waits[0] >= 2.0
 
 
-def test_a_pause_longer_than_the_run_can_wait_is_a_failure() -> None:
-    long = CallFailed("HTTP 429: tomorrow", retry=True, throttled=True, retry_after_s=86_400.0)
-    world, results = ask(lambda request, _: long if request == 0 else "yes", 3)
-    assert [r.failure for r in results if r.request == 0] == [long.reason]
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(86_400.0, "24 hours"), (121.0, "2.02 minutes"), (float("inf"), "for ever")]
+)
+@pytest.mark.parametrize("answered", [0, 100])
+def test_a_pause_longer_than_a_run_waits_ends_it_and_names_the_time(
+    seconds: float, told: str, answered: int
+) -> None:
+    """Under concurrency: every worker is told so at once, and none may sleep on it."""
+    long = CallFailed("HTTP 429: later", retry=True, throttled=True, retry_after_s=seconds)
+    world, got = World(lambda request, _: long if request >= answered else "yes"), list[Result[int, str]]()
+    with pytest.raises(ModelError, match=f"{told}.*2 minutes.*HTTP 429: later") as caught:
+        got.extend(world.results(500, CallPolicy(concurrency=8)))
+    assert "answers are kept" in str(caught.value)
+    assert sum(r.failure is None for r in got) == answered
+    assert sum(world.calls.values()) <= answered + 8
     assert sum(world.waits) == 0
+
+
+def test_those_who_wait_already_are_woken_when_the_run_ends() -> None:
+    long = CallFailed("HTTP 503: later", retry=True, retry_after_s=1e6)
+
+    @asynccontextmanager
+    async def session() -> AsyncIterator[Call[int, str]]:
+        async def call(request: int) -> str:
+            await anyio.sleep(0.05 * (request == 7))
+            raise (
+                long
+                if request == 7
+                else CallFailed("HTTP 429", retry=True, throttled=True, retry_after_s=100)
+            )
+
+        yield call
+
+    began = time.monotonic()
+    with pytest.raises(ModelError, match=r"11\.6 days"):
+        list(Calls(session, CallPolicy(concurrency=8)).results(range(100)))
+    assert time.monotonic() - began < 5
+
+
+def test_a_run_that_waits_as_the_service_asks_says_for_how_long() -> None:
+    world = World(lambda _, number: BUSY if number == 1 else "yes")
+    calls = Calls(world.session, CallPolicy(concurrency=2), lambda: world.now)
+    said: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        said.append(calls.waiting.seconds(world.now))
+        await world.sleep(seconds)
+
+    calls.sleep = sleep
+    assert len(list(calls.results(range(2)))) == 2
+    assert max(said) == pytest.approx(2.0)
+    assert calls.waiting.seconds(world.now) == 0
 
 
 def test_waits_double_and_are_drawn_from_their_whole_span() -> None:
@@ -344,3 +393,25 @@ def test_a_call_that_does_not_end_is_not_waited_for_long() -> None:
     results.close()
     assert time.monotonic() - began < 5
     assert sorted(cancelled) == [1, 2, 3]
+
+
+def test_a_model_that_is_still_being_loaded_is_waited_for_by_few_calls() -> None:
+    world = World(lambda *_: NO_MODEL if world.now < 100 else "yes")
+    results = list(world.results(500, CallPolicy(concurrency=64, attempts=1, loading_s=300)))
+    assert sum(r.failure is None for r in results) == 500
+    assert sum(world.calls.values()) < 500 + 5 * 64
+
+
+def test_a_model_that_is_never_loaded_ends_the_run_after_minutes() -> None:
+    world = World(lambda *_: NO_MODEL)
+    with pytest.raises(ModelError, match="no such model"):
+        list(world.results(500, CallPolicy(concurrency=16, loading_s=300)))
+    assert 300 <= world.now < 500
+    assert sum(world.calls.values()) < 1000
+
+
+def test_a_model_that_was_not_just_made_is_not_waited_for() -> None:
+    world = World(lambda *_: NO_MODEL)
+    with pytest.raises(ModelError, match="no such model"):
+        list(world.results(500, CallPolicy(concurrency=16)))
+    assert world.now == 0
