@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from starlette.responses import Response
 from stub_service import Service, serving
 
 from harness.errors import ModelError, UsageError
-from harness.models.endpoint import Endpoint
+from harness.models.endpoint import Endpoint, Profile
 from harness.models.hosts import is_private
 from harness.models.remote import RemoteModel
 from harness.models.remote_wire import failure_of
@@ -154,11 +157,11 @@ def test_a_server_of_one_s_own_is_asked_without_a_key(url: str, monkeypatch: pyt
 @pytest.mark.usefixtures("account")
 @pytest.mark.parametrize("profile", ["openai", "compatible", "azure"])
 def test_only_openai_is_told_whose_account_pays_and_nobody_has_the_administrators_key(
-    service: Service, profile: str, monkeypatch: pytest.MonkeyPatch
+    service: Service, profile: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
     monkeypatch.setenv("K", "k-own")
-    endpoint = Endpoint(service.base_url, "K", profile)  # type: ignore[arg-type]
+    endpoint = Endpoint(service.base_url, "K", profile)
     with endpoint.client() as client:
         client.chat.completions.create(model="m", messages=[{"role": "user", "content": "q"}])
         assert client.admin_api_key is None
@@ -202,6 +205,35 @@ def test_plain_http_in_the_internet_is_refused(url: str) -> None:
 )
 def test_networks_of_one_s_own_are_told_by_their_names(host: str, private: bool) -> None:
     assert is_private(f"http://{host}:8000/v1") is private
+
+
+@pytest.mark.parametrize("profile", ["openai", "compatible", "azure"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_client_follows_a_redirect_with_the_key(
+    service: Service, profile: Profile, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The synchronous client is that of tuning jobs and batches; ``azure`` has classes of its own."""
+    from openai import APIStatusError
+
+    monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
+    monkeypatch.setenv("K", "k-own")
+    endpoint = Endpoint(service.base_url, "K", profile)
+    asked: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
+
+    async def ask_async() -> None:
+        async with endpoint.async_client(1) as client:
+            await client.chat.completions.create(**asked)
+
+    with serving(Service()) as elsewhere:
+        away = Response(status_code=status, headers={"location": f"{elsewhere.base_url}/chat/completions"})
+        service.script = lambda body, number: away
+        with endpoint.client() as client, pytest.raises(APIStatusError) as caught:
+            client.chat.completions.create(**asked)
+        assert caught.value.status_code == status
+        with pytest.raises(APIStatusError):
+            asyncio.run(ask_async())
+        assert elsewhere.headers == []
+    assert len(service.headers) == 2
 
 
 # --------------------------------------------------------------------------- what no text may hold
