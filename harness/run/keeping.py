@@ -10,7 +10,7 @@ from harness.errors import HarnessError
 from harness.records import Answer
 from harness.store.answers import AnswerStore
 
-FLUSH_ROWS = 256  # answers kept in one transaction, at most
+FLUSH_ROWS = 64  # answers kept in one transaction, at most
 FLUSH_S = 1.0  # longest time that an answer waits to be kept
 
 
