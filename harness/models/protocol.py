@@ -56,3 +56,14 @@ class Noting(Protocol):
     @property
     def note(self) -> str:
         """For a progress bar."""
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A model that has answers on their way while others are being looked at."""
+
+    def late(self) -> Sequence[Answer]:
+        """What came after the last iteration over ``answer`` was left, once; it was paid for.
+
+        It may hold answers that the iteration gave, too.
+        """

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal, cast
 
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter
 from harness.errors import BudgetReached, ModelError
+from harness.models.call_policy import Waiting
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote_calls import Call, CallFailed, CallPolicy, Calls, Result, Tally
@@ -58,8 +61,12 @@ class OpenRemoteModel:
     schema: Mapping[str, Json] | None = None
     usd: float = 0.0
     tally: Tally = field(default_factory=Tally)
+    waiting: Waiting = field(default_factory=Waiting)
+    loading_s: float = 0.0  # how long the service may not know the model yet
     sleep: Callable[[float], None] = time.sleep  # between two looks at a batch
+    now: Callable[[], float] = time.time  # seconds since 1970, for a batch's deadline
     _began: float | None = None
+    _late: list[Answer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.numerics = self.spec.numerics
@@ -81,21 +88,38 @@ class OpenRemoteModel:
             ModelError: the service refuses every call, or has stopped answering.
         """
         missing = [prompt for prompt in prompts if prompt.row_id not in known]
+        self._late = []
         if not missing:
             return
         if self.spec.batch:
             from harness.models.remote_batch import batched_answers
 
-            yield from batched_answers(self, missing, decoding)
+            yield from batched_answers(self, prompts, known, decoding)
             return
         answered = 0
         try:
-            for answer in self._called(missing, decoding):
-                answered += answer.failure is None
-                yield answer
+            with closing(self._called(missing, decoding)) as answers:
+                for answer in answers:
+                    answered += answer.failure is None
+                    yield answer
         except BudgetReached as reached:
             left = f"{len(missing) - answered:,} of {len(prompts):,} answers of {self.spec.model}"
             raise reached.naming(left) from None
+
+    def late(self) -> Sequence[Answer]:
+        """See ``models.protocol.Interruptible``."""
+        came, self._late = self._late, []
+        return came
+
+    def handed(self, answers: Sequence[Answer]) -> Iterator[Answer]:
+        """Answers that came together, one by one; those that nobody takes are late."""
+        left = deque(answers)
+        try:
+            while left:
+                yield left[0]
+                left.popleft()
+        finally:
+            self._late += left
 
     def logprob(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Not offered.
@@ -110,7 +134,7 @@ class OpenRemoteModel:
 
     @property
     def note(self) -> str:
-        """For a progress bar: calls a second, errors, dollars so far."""
+        """For a progress bar: calls a second, errors, dollars so far, and what is waited for."""
         tally, seconds = self.tally, time.monotonic() - (self._began or time.monotonic())
         speed = f"{tally.calls / seconds:.0f} calls/s" if seconds > 0 and tally.calls else ""
         errors = tally.faults + tally.throttled
@@ -120,6 +144,8 @@ class OpenRemoteModel:
             f"{tally.failed} failed" if tally.failed else "",
         ]
         parts.append(f"${self.usd:.4f}" if self.spending is not None else "")
+        pause_s = self.waiting.seconds(time.monotonic())
+        parts.append(f"waiting {math.ceil(pause_s)} s as the service asks" if pause_s else "")
         return ", ".join(part for part in parts if part)
 
     # ----------------------------------------------------------------- asking
@@ -168,14 +194,23 @@ class OpenRemoteModel:
             batched=self.spec.batch,
         )
 
-    def _called(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[Answer]:
+    def _called(self, prompts: Sequence[Prompt], decoding: Decoding) -> Generator[Answer, None, None]:
         spec = self.spec
-        policy = CallPolicy(spec.calls_at_once, attempts=spec.attempts, timeout_s=spec.longest_wait_s)
+        policy = CallPolicy(
+            spec.calls_at_once,
+            attempts=spec.attempts,
+            timeout_s=spec.longest_wait_s,
+            loading_s=self.loading_s,
+        )
         self._began = self._began or time.monotonic()
-        calls = Calls(self._session, policy, tally=self.tally)
+        calls = Calls(self._session, policy, tally=self.tally, waiting=self.waiting)
         asked = (self.asked(prompt, decoding) for prompt in prompts)
-        for result in calls.results(asked):
-            yield self._answer(result)
+        try:
+            with closing(calls.results(asked)) as results:
+                for result in results:
+                    yield self._answer(result)
+        finally:
+            self._late = [self._answer(result) for result in calls.late]
 
     def _answer(self, result: Result[Asked, Reply]) -> Answer:
         prompt = result.request.prompt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
@@ -15,8 +16,8 @@ from harness.errors import ModelError
 from harness.models.builtin import NAME as JUDGE_MODEL
 from harness.models.device import device_plan
 from harness.models.local import LocalModel, batch_numerics
-from harness.models.progress import Progress
-from harness.models.protocol import Decoding, Model, Noting, Prompt
+from harness.models.progress import Bar, Progress
+from harness.models.protocol import Decoding, Interruptible, Model, Noting, Prompt
 from harness.models.source import resolve
 from harness.models.spending import Money
 from harness.records import Admission, Answer, Score
@@ -62,15 +63,26 @@ class Answerer:
             model = self._model(prepared)
             began = self._clock()
             with self._progress.task(f"{label} answers {bound.name}", unit="row") as bar:
-                bar.at(len(kept), len(asked.prompts))
-                coming = model.answer(asked.prompts, asked.decoding, frozenset(kept))
-                for answer in keeping(self._store, asked.context, coming):
-                    kept[answer.row_id] = answer
-                    bar.at(len(kept), len(asked.prompts), model.note if isinstance(model, Noting) else "")
+                self._ask(model, asked, kept, bar)
             self.seconds["generation"] += self._clock() - began
         return tuple(
             replace(kept[key], row_id=row.id) for key, row in zip(asked.keys, bound.rows, strict=True)
         )
+
+    def _ask(self, model: Model, asked: Asked, kept: dict[str, Answer], bar: Bar) -> None:
+        """Have the model answer what is not kept, and keep it."""
+
+        def show() -> None:
+            note = model.note if isinstance(model, Noting) else ""
+            bar.at(len(kept), len(asked.prompts), note)
+
+        show()
+        coming = model.answer(asked.prompts, asked.decoding, frozenset(kept))
+        late = model.late if isinstance(model, Interruptible) else tuple
+        with closing(keeping(self._store, asked.context, coming, late, show)) as answers:
+            for answer in answers:
+                kept[answer.row_id] = answer
+                show()
 
     def left(self, candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> Left:
         """What of a suite is still to be asked."""

@@ -6,7 +6,8 @@ sends nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -96,17 +97,14 @@ class HostedGrader:
             ModelError: the service refuses every call, or has stopped answering.
         """
         keys = [content_key(messages) for messages in prompts]
-        missing = {
-            key: Prompt(key, tuple(messages))
-            for key, messages in zip(keys, prompts, strict=True)
-            if key not in self._kept
-        }
+        own = {key: Prompt(key, tuple(messages)) for key, messages in zip(keys, prompts, strict=True)}
         failed: dict[str, Failure] = {}
-        for answer in self._asked(list(missing.values()), len(set(keys))):
-            if answer.failure is None:
-                self._kept[answer.row_id] = answer.text
-            else:
-                failed[answer.row_id] = Failure(answer.failure)
+        with closing(self._asked(list(own.values()))) as answers:
+            for answer in answers:
+                if answer.failure is None:
+                    self._kept[answer.row_id] = answer.text
+                else:
+                    failed[answer.row_id] = Failure(answer.failure)
         return [failed[key] if key in failed else self._kept[key] for key in keys]
 
     @cached_property
@@ -114,22 +112,35 @@ class HostedGrader:
         """Judgments by their prompts' keys."""
         return {key: answer.text for key, answer in self.store.answers(self.context).items()}
 
-    def _asked(self, prompts: Sequence[Prompt], total: int) -> Iterator[Answer]:
-        """Judgments as they come."""
-        if not prompts:
+    def _asked(self, prompts: Sequence[Prompt]) -> Generator[Answer, None, None]:
+        """Judgments that are not kept, as they come. All prompts are named: they name a batch."""
+        known = frozenset(prompt.row_id for prompt in prompts if prompt.row_id in self._kept)
+        model, done, total = self.model, len(known), len(prompts)
+        if done == total:
             return
-        model, done = self.model, total - len(prompts)
-        coming = model.answer(prompts, Decoding(max_new_tokens=self.max_tokens), frozenset())
+        coming = model.answer(prompts, Decoding(max_new_tokens=self.max_tokens), known)
         with self.progress.task(f"{model.spec.model} judges", unit="judgment") as bar:
             bar.at(done, total)
             try:
-                for answer in keeping(self.store, self.context, map(self._whole, coming)):
-                    done += 1
-                    bar.at(done, total, model.note)
-                    yield answer
+                with closing(keeping(self.store, self.context, self._wholes(coming), self._late)) as judged:
+                    for answer in judged:
+                        done += 1
+                        bar.at(done, total, model.note)
+                        yield answer
             except BudgetReached as reached:
                 left = f"{total - done:,} of {total:,} judgments of {model.spec.model}"
                 raise reached.naming(left) from None
+
+    def _wholes(self, answers: Iterator[Answer]) -> Generator[Answer, None, None]:
+        try:
+            yield from map(self._whole, answers)
+        finally:
+            if isinstance(answers, Generator):
+                answers.close()
+
+    def _late(self) -> list[Answer]:
+        """Judgments that were on their way when the asking was left."""
+        return [self._whole(answer) for answer in self.model.late()]
 
     def _whole(self, answer: Answer) -> Answer:
         """The answer; where it was cut off there is no judgment, and so a failure."""

@@ -96,7 +96,7 @@ def prepare_hosted(
         model_digest=fingerprint({"hosted": remote.endpoint.url, "base": candidate.base}),
         identity=fingerprint(identity),
         numerics=remote.numerics,
-        load=lambda: remote.open(outside.spending(candidate, "answers"), workshop.progress),
+        load=lambda: remote.open(outside.spending(candidate, "answers"), workshop.progress, just_tuned=True),
         ask=asked_as_trained,
         training=replace(training, subset=made.rows.drawn),
         alone=True,
