@@ -35,6 +35,11 @@ def workshop(tmp_path: Path) -> Workshop:
     return Workshop(tmp_path, AdapterStore(tmp_path / "store"), Silent())
 
 
+def again(workshop: Workshop) -> Workshop:
+    """That of a later session, over the same store."""
+    return Workshop(workshop.root, workshop.adapters, Silent())
+
+
 def outside(service: FakeService, ledger: Ledger) -> Outside:
     def spending(candidate: OpenAITuning, purpose: str) -> Spending:
         return Spending(candidate.base, PRICE, ledger)
@@ -79,6 +84,6 @@ def test_a_job_that_was_refused_costs_nothing_and_one_that_failed_may_have(works
     assert (ledger.spent_usd, ledger.reserved_usd) == (0, 0)
     failing = FakeService(life=("queued", "failed"), failure=JobFailure("server_error", "internal", None))
     with pytest.raises(HostedTrainingError):
-        prepare_hosted(SPEC, workshop, None, 0, outside(failing, ledger))
+        prepare_hosted(SPEC, again(workshop), None, 0, outside(failing, ledger))
     assert ledger.spent_usd > 360 * USD_A_TOKEN / 2
     assert ledger.reserved_usd == 0

@@ -76,6 +76,11 @@ def prepared(candidate: OpenAITuning, workshop: Workshop, size: int | None = Non
     return prepare_hosted(candidate, workshop, size, seed, QUICK)
 
 
+def again(workshop: Workshop) -> Workshop:
+    """That of a later session, over the same store."""
+    return Workshop(workshop.root, workshop.adapters, Silent())
+
+
 def test_the_tuned_model_answers_what_it_was_taught(url: str, workshop: Workshop) -> None:
     made = prepared(spec(url), workshop)
     row = workshop.rows("train.jsonl")[3]
@@ -193,7 +198,9 @@ def test_a_job_that_fails_at_the_service_is_begun_anew_by_the_next_run(url: str,
     finally:
         set_twin_faults(url, Faults())
     assert caught.value.code == "server_error"
-    made = prepared(spec(url), workshop)
+    with pytest.raises(HostedTrainingError, match=str(caught.value.job)):
+        prepared(spec(url, checkpoint=2), workshop)  # another candidate of the same job and session
+    made = prepared(spec(url), again(workshop))
     notes = hosted_notes(spec(url), workshop, None, 0, TODAY, 90)
     assert made.training is not None
     assert any(str(caught.value.job) in note for note in notes)

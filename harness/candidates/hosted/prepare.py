@@ -96,7 +96,13 @@ def prepare_hosted(
     def build(folder: Path) -> Training:
         return _tuned_at_service(candidate, made, workshop, folder, outside)
 
-    training = workshop.adapters.get_or_train(made.artifact, build)
+    if made.artifact in workshop.stopped:
+        raise workshop.stopped[made.artifact].with_traceback(None)
+    try:
+        training = workshop.adapters.get_or_train(made.artifact, build)
+    except HostedTrainingError as error:
+        workshop.stopped[made.artifact] = error
+        raise
     kept = read_kept(workshop.adapters.folder(made.artifact))
     remote = candidate.remote(_answers_to(candidate, kept, size, seed))
     identity = {"trained": made.artifact, "model": chosen_model(candidate, kept), "asked": remote.identity()}
