@@ -14,6 +14,7 @@ from harness.candidates.specs import Candidate, FewShot, Tuned
 from harness.candidates.trained import Trained, known_replay
 from harness.data.leakage import require_no_leaks
 from harness.decision.claims import Claim, Scores
+from harness.decision.economics import EconomicsConfig
 from harness.decision.prices import PriceKey
 from harness.decision.vectors import only_rows, over_seeds, score_vector
 from harness.errors import DataError, HarnessError, UnknownName, UsageError
@@ -96,7 +97,7 @@ class Run:
         self.ledger = Ledger(settings.max_usd)
         money = Money(self.ledger.paying, self._prices)
         adapters = AdapterStore(settings.store / "adapters")
-        self.workshop = Workshop(root, adapters, progress, money, apart=True)
+        self.workshop = Workshop(root, adapters, progress, money, apart=True, horizon_days=self._horizon_days)
         self.store = AnswerStore(settings.store / "answers.sqlite")
         self.answerer = Answerer(self.store, progress)
         self.suites: dict[str, BoundSuite] = {}
@@ -114,6 +115,11 @@ class Run:
         """The project's own prices of hosted models, and the file that they stand in."""
         config = economics_config(self.suites.values(), self.settings.root)
         return ({}, "economics.toml") if config is None else (config.prices, config.where)
+
+    def _horizon_days(self) -> float:
+        """The time over which the project's economics add up a saving."""
+        config = economics_config(self.suites.values(), self.settings.root)
+        return (config or EconomicsConfig(1)).horizon_days
 
     # ----------------------------------------------------------------- what is to be tried
     def entries(self) -> tuple[Entry, ...]:

@@ -21,6 +21,7 @@ from harness.candidates.hosted.prepare import (
     prepare_hosted,
     require_hosted_ready,
 )
+from harness.candidates.hosted.requests import JobFailure
 from harness.candidates.hosted.service import Service
 from harness.candidates.hosted.spec import OpenAITuning
 from harness.candidates.prepare import Prepared, Workshop
@@ -256,6 +257,34 @@ def test_a_model_that_closes_within_the_horizon_is_noted(url: str, workshop: Wor
     (note,) = hosted_notes(closing, workshop, None, 0, date.today(), 90)
     assert note.startswith("WARNING")
     assert "(the service)" in note
+
+
+def test_a_model_that_closes_is_noted_though_its_job_failed(workshop: Workshop) -> None:
+    service = FakeService(
+        shutdown_date="2026-12-10",
+        life=("queued", "failed"),
+        failure=JobFailure("server_error", "internal", None),
+    )
+    there = replace(QUICK, service=lambda _: _entered(service))
+    local = spec("http://127.0.0.1:1/v1", base=BASE)
+    with pytest.raises(HostedTrainingError):
+        prepare_hosted(local, workshop, None, 0, there)
+    (note,) = hosted_notes(local, workshop, None, 0, TODAY, 30)
+    assert "2026-12-10, in 19 days: within the horizon" in note
+
+
+def test_the_horizon_of_the_economics_says_what_is_warned_of_before_the_job(workshop: Workshop) -> None:
+    said: list[str] = []
+
+    class Saying(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    far = replace(workshop, progress=Saying(), horizon_days=lambda: 90.0)
+    there = replace(QUICK, service=lambda _: _entered(FakeService(shutdown_date="2027-01-14")))
+    prepare_hosted(spec("http://127.0.0.1:1/v1", base=BASE), far, None, 0, there)
+    assert "within the horizon of 90 days" in said[0]
+    assert "has begun" in said[1]
 
 
 # --------------------------------------------------------------------------- secrets

@@ -10,9 +10,11 @@ from datetime import date, timedelta
 from functools import cache
 from importlib.resources import files
 
+from harness.decision.economics import EconomicsConfig
 from harness.errors import HostedTrainingError
 from harness.models.profiles import Profile
 
+DEFAULT_HORIZON_DAYS = EconomicsConfig(1).horizon_days
 _SNAPSHOT = re.compile(r"-\d{4}(-\d{2}-\d{2})?$")
 
 
