@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from importlib import import_module
 
-import pytest
 from small_project import GUARD, TARGET, SmallProject
 
 from harness.records import Decision
-from harness.testing.twin import CHAT, Faults, ScriptedBackend, running_twin, set_twin_faults, twin_stats
+from harness.testing.twin import (
+    CHAT,
+    CLOSING,
+    Faults,
+    ScriptedBackend,
+    running_twin,
+    set_twin_faults,
+    twin_stats,
+)
 
 # pytester forgets what a run was the first to import; these cannot be imported twice
 for name in ("openai", "anyio", "httpx2", "starlette", "uvicorn"):
@@ -79,6 +87,28 @@ def test_a_job_that_somebody_cancels_is_not_begun_again_in_that_session(project:
         assert twin_stats(url)["jobs"] == 1
     assert any("was cancelled" in why for why in decision(project).reasons)
     assert "was cancelled" in outcome.out
+
+
+def test_when_the_model_ends_reaches_the_report_of_a_job_that_failed(project: SmallProject) -> None:
+    with running_twin(backend=ScriptedBackend(), faults=Faults(job_fails_at_step=1)) as url:
+        project.conftest(HOSTED.format(base=CLOSING, url=url))
+        project.suite(TARGET)
+        outcome = project.run("--candidate=hosted")
+    assert outcome.status == 1, outcome.said
+    assert any(f"{CLOSING} and every fine-tune on it stop answering" in note for note in project.record.notes)
+
+
+def test_a_log_names_the_job_once_when_it_is_begun_and_once_when_it_is_found(project: SmallProject) -> None:
+    with running_twin(backend=ScriptedBackend()) as url:
+        of_two_suites(project, url)
+        begun = project.run("--candidate=hosted").result.stderr.str()
+        shutil.rmtree(project.path / ".harness")
+        found = project.run("--candidate=hosted").result.stderr.str()
+    assert begun.count("ftjob-") == 1
+    assert "harness: tuning job ftjob-" in begun
+    assert "has begun" in begun
+    assert found.count("ftjob-") == 1
+    assert "is found: it has succeeded" in found
 
 
 def test_an_error_at_a_smaller_size_says_nothing_of_the_decision(project: SmallProject) -> None:
