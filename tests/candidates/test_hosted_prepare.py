@@ -167,6 +167,22 @@ def test_a_service_without_metadata_is_found_again_too(url: str, workshop: Works
     assert twin_stats(url)["jobs"] == jobs
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_server_on_this_machine_is_never_asked_through_a_proxy(
+    url: str, workshop: Workshop, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+        monkeypatch.setenv(name.lower(), "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    made = prepared(spec(url.replace("127.0.0.1", host)), workshop)
+    row = workshop.rows("train.jsonl")[3]
+    prompts = [Prompt(row.id, made.ask(row, None))]
+    (answer,) = made.load().answer(prompts, Decoding(), frozenset())
+    assert answer.text == row.reference
+
+
 # --------------------------------------------------------------------------- what stands in the way
 def test_a_file_that_the_service_refuses_names_the_users_line(
     url: str, root: Path, workshop: Workshop
