@@ -20,6 +20,8 @@ from hosted_builders import (
     order_of,
     tuned,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.candidates.hosted.driver import drive
 from harness.candidates.hosted.memory import Memory
@@ -75,6 +77,26 @@ def test_a_machine_that_was_killed_remembers_what_it_began(unkind: str, after_jo
     tuned(order, service, machine=machine)
     assert len(service.jobs) == 1
     assert set(service.uploads().values()) == {1}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    points=st.lists(st.tuples(st.integers(0, 25), st.booleans()), min_size=1, max_size=3),
+    unkind=st.sampled_from(LISTED),
+    remembers=st.booleans(),
+)
+def test_killed_anywhere_an_unkind_service_has_one_job(
+    points: list[tuple[int, bool]], unkind: str, remembers: bool
+) -> None:
+    service, order, machine = UNKIND[unkind](), order_of(profile=COMPATIBLE), Machine()
+    for at, after in points:
+        here = machine if remembers else Machine()
+        steps = tune(order, TODAY, HOUR_S, here.known)
+        killing = Killing(service.reply, at, after=after)
+        with suppress(Killed):
+            drive(steps, killing, SilentBar(), NO_WAITING, "", here.beside)
+    assert tuned(order, service, machine=machine).job.tuned_model
+    assert len(service.jobs) == 1
 
 
 @pytest.mark.parametrize("unkind", LISTED)

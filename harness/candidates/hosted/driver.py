@@ -111,7 +111,7 @@ def drive(
     except Unsure as error:
         raise HostedTrainingError(
             "the service cannot be reached, or does not answer as it should.",
-            _unreached(driven.job, flags),
+            driven.unreached(flags),
             message=str(error),
             job=driven.job,
         ) from None
@@ -223,19 +223,21 @@ class _Driven:
             return f"a tuning job may have begun; the next run finds it. See `harness jobs list{after}`."
         return None
 
+    def unreached(self, flags: str) -> str:
+        """What to do where the service cannot be reached any more."""
+        after = f" {flags}" if flags else ""
+        if self.job is not None:
+            look = f"`harness jobs follow {self.job}{after}`"
+            return f"the job {self.job} goes on there: run again later, or {look}."
+        begun = f" A tuning job may have begun: see `harness jobs list{after}`." if self._is_beginning else ""
+        return "check the address (base_url) and the network, then run again: what was done is found." + begun
+
 
 def _given_up(request: AnyRequest, busy: Busy) -> Refused | Unsure:
     """A service that stays busy has done nothing: of what costs money that is worth knowing."""
     if isinstance(request, CreateJob | UploadFile):
         return Refused(BUSY, busy.code, str(busy), busy.param)
     return Unsure(str(busy))
-
-
-def _unreached(job: str | None, flags: str) -> str:
-    if job is None:
-        return "check the address (base_url) and the network, then run again: what was done is found."
-    after = f" {flags}" if flags else ""
-    return f"the job {job} goes on there: run again later, or `harness jobs follow {job}{after}`."
 
 
 def _mend(no: Refused) -> str:

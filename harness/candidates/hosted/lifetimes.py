@@ -110,7 +110,7 @@ def ending_notes(found: Lifetime, today: date, horizon_days: float) -> tuple[str
         elif found.shutdown <= today + timedelta(days=horizon_days):
             notes.append(
                 f"WARNING: {ends}, in {days} days: within the horizon of {horizon_days:g} days"
-                f" ({found.said_by}). What was paid for the tuning must come back before then."
+                f" ({found.said_by}). What the tuning costs must come back before then."
             )
         else:
             notes.append(f"{ends}, in {days} days ({found.said_by}).")
