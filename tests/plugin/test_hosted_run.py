@@ -14,7 +14,7 @@ from harness.testing.twin import CHAT, ScriptedBackend, running_twin, twin_stats
 from harness.testing.twin.backend import Question
 
 # pytester forgets what a run was the first to import; these cannot be imported twice
-for name in ("openai", "anyio", "httpx2", "starlette", "uvicorn", "harness.testing.twin.real"):
+for name in ("openai", "anyio", "httpcore2", "httpx2", "starlette", "uvicorn", "harness.testing.twin.real"):
     import_module(name)
 
 HOSTED = """

@@ -21,7 +21,7 @@ from harness.testing.twin import (
 )
 
 # pytester forgets what a run was the first to import; these cannot be imported twice
-for name in ("openai", "anyio", "httpx2", "starlette", "uvicorn"):
+for name in ("openai", "anyio", "httpcore2", "httpx2", "starlette", "uvicorn"):
     import_module(name)
 
 HOSTED = """
