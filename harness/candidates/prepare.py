@@ -24,7 +24,8 @@ from harness.data.files import read_rows
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.data.rows import require_supervised
 from harness.data.subsets import nested_subsets
-from harness.errors import UsageError
+from harness.decision.economics import EconomicsConfig
+from harness.errors import HarnessError, UsageError
 from harness.models.chat import load_tokenizer
 from harness.models.device import DevicePlan, device_plan
 from harness.models.local import LocalModel, batch_numerics
@@ -42,7 +43,9 @@ class Workshop:
     """Where candidates are made: the folder their paths start from, the store, who watches, and who pays.
 
     ``money`` is what hosted models are paid from; None: nothing is counted. With ``apart`` every training has
-    a process of its own.
+    a process of its own. ``horizon_days`` is the time over which the project's economics add up a saving.
+    ``stopped`` holds, by artifact, why a hosted job of this session made nothing: what failed, or was
+    cancelled by somebody, is not begun again before the next session.
     """
 
     root: Path
@@ -50,6 +53,8 @@ class Workshop:
     progress: Progress
     money: Money | None = None
     apart: bool = False
+    horizon_days: Callable[[], float] = lambda: EconomicsConfig(1).horizon_days
+    stopped: dict[str, HarnessError] = field(default_factory=dict, repr=False, compare=False)
     _sources: dict[tuple[str, bool], ModelSource] = field(default_factory=dict, repr=False, compare=False)
 
     def rows(self, path: str) -> tuple[Row, ...]:

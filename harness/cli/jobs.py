@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from harness.candidates.hosted.driver import Pacing
-    from harness.candidates.hosted.protocol import Steps
-    from harness.candidates.hosted.requests import Job
+    from harness.candidates.hosted.requests import Job, Steps
     from harness.candidates.hosted.service import OpenAIService
 
 T = TypeVar("T")

@@ -14,6 +14,8 @@ from typing import TypeAlias
 from harness.errors import UnknownName, UsageError
 from harness.records import Answer, Price
 
+_SNAPSHOT = re.compile(r"-\d{4}(-\d{2}-\d{2})?$")  # gpt-4o-mini-2024-07-18, gpt-3.5-turbo-0125
+
 #: (model, tuned): the base model, or a fine-tune of it.
 PriceKey: TypeAlias = tuple[str, bool]
 
@@ -62,8 +64,8 @@ def price_of(
 ) -> Price:
     """The price of a hosted model or of a fine-tune of it; ``training_usd_per_mtok`` is a token and epoch.
 
-    A dated snapshot (``gpt-4o-mini-2024-07-18``) costs what its family costs, and a fine-tuned
-    model's id (``ft:gpt-4o-mini-2024-07-18:team::id``) is looked up as a fine-tune of its base.
+    A dated snapshot (``gpt-4o-mini-2024-07-18``, ``gpt-3.5-turbo-0125``) costs what its family costs, and a
+    fine-tuned model's id (``ft:gpt-4o-mini-2024-07-18:team::id``) is looked up as a fine-tune of its base.
 
     Args:
         model: name of the base.
@@ -77,7 +79,7 @@ def price_of(
     is_tuned = tuned or model.startswith("ft:")
     base = model.split(":")[1] if model.startswith("ft:") else model
     for table in (overrides or {}, HOSTED):
-        for name in (model, base, re.sub(r"-\d{4}-\d{2}-\d{2}$", "", base)):
+        for name in (model, base, _SNAPSHOT.sub("", base)):
             if (name, is_tuned) in table:
                 return table[name, is_tuned]
     known = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
@@ -24,6 +24,9 @@ class Progress(Protocol):
     def task(self, name: str, unit: str) -> AbstractContextManager[Bar]:
         """Announce a task; the returned context manager gives its bar."""
 
+    def say(self, text: str) -> None:
+        """Tell something that must stay to be read, such as the id of a job that costs money."""
+
 
 class SilentBar:
     """Swallows reports."""
@@ -40,12 +43,34 @@ class Silent:
         """Announce a task to nobody."""
         yield SilentBar()
 
+    def say(self, text: str) -> None:
+        """Tell nobody."""
+
+
+class Printed(Silent):
+    """For logs: nothing is drawn, and what must stay is printed, a line each."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._write(f"harness: {text}\n")
+
 
 class Drawn:
     """Bars on a terminal, drawn by rich: done, speed, time left and the task's note."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
+        self._bars: RichProgress | None = None
+
+    def say(self, text: str) -> None:
+        """Print a line, above the bar where one is drawn."""
+        from rich.console import Console
+
+        console = Console(file=self._file) if self._bars is None else self._bars.console
+        console.print(text, markup=False, highlight=False)
 
     @contextmanager
     def task(self, name: str, unit: str) -> Iterator[Bar]:
@@ -71,7 +96,11 @@ class Drawn:
             TextColumn("{task.fields[note]}"),
         )
         with Bars(*columns, console=Console(file=self._file), refresh_per_second=4) as bars:
-            yield _DrawnBar(bars, bars.add_task(name, total=None, note="", size=""))
+            self._bars = bars
+            try:
+                yield _DrawnBar(bars, bars.add_task(name, total=None, note="", size=""))
+            finally:
+                self._bars = None
 
 
 class _DrawnBar:

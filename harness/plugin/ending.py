@@ -44,7 +44,7 @@ def _conclude(state: State, run: Run, config: pytest.Config) -> bool:
 
     record = make_record(run, state.expected, state.command, rehearsal=state.rehearsal is not None)
     said = []
-    if run.trials:
+    if run.trials or run.failed:  # a failed training was paid for, too
         record, folder = own_folder(record, state.settings.reports)
         page = write_report(record, folder)
         write_index(state.settings.reports)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Literal
 
 import pytest
@@ -71,7 +74,8 @@ def pytest_configure(config: pytest.Config) -> None:
         settings = parse_settings(given, config.rootpath)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
-    state = State(settings, "pytest " + shlex.join(map(str, config.invocation_params.args)), _terminal())
+    command = "pytest " + shlex.join(map(str, config.invocation_params.args))
+    state = State(settings, command, _terminal(), _log_of(config))
     config.stash[STATE] = state
     for plugin in config.pluginmanager.get_plugins():
         _find_candidates(plugin, state)
@@ -84,6 +88,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def _terminal() -> int | None:
     """A copy of the real standard error, if a person watches it; pytest's capture does not reach it."""
     return os.dup(2) if os.isatty(2) else None
+
+
+def _log_of(config: pytest.Config) -> Callable[[str], None]:
+    """Writes to standard error past pytest's capture, which would show it only where a test fails."""
+
+    def write(text: str) -> None:
+        capture = config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    return write
 
 
 def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager) -> None:

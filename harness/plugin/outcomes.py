@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import BudgetReached, HarnessError, Undecided
 from harness.plugin.items import entry_of, has_candidate
-from harness.plugin.state import SPOKEN, STATE
+from harness.plugin.state import SPOKEN, STATE, State
 
 WORD = "harness_outcome"
 LETTERS = {
@@ -43,11 +43,10 @@ def pytest_runtest_makereport(
     if isinstance(error, Undecided):
         _set_inconclusive(report, item, str(error), state.settings.gate)
     elif isinstance(error, BudgetReached):
-        entry = entry_of(item)
-        assert entry is not None, "the item has a candidate"
-        state.run().stopped.setdefault(entry.name, " ".join(str(error).split()))
+        _note_stopped(item, state, error)
         _set_inconclusive(report, item, str(error), state.settings.gate)
     elif isinstance(error, HarnessError):
+        _note_stopped(item, state, error)
         report.longrepr = f"{_place(item, call)}{type(error).__name__}: {error}"
     elif call.when == "call":
         spoken = item.stash.get(SPOKEN, [])
@@ -61,6 +60,13 @@ def pytest_runtest_makereport(
         elif report.failed and "Full output truncated" in report.longreprtext:
             report.sections.append(("the whole explanation", state.explained.get(item.nodeid, "")))
     return report
+
+
+def _note_stopped(item: pytest.Item, state: State, error: HarnessError) -> None:
+    """The decision says why its gates were not judged; a smaller size decides nothing."""
+    entry, run = entry_of(item), state.current
+    if entry is not None and run is not None and entry.size == run.largest(entry.name):
+        run.stopped.setdefault(entry.name, " ".join(str(error).split()))
 
 
 def _place(item: pytest.Item, call: pytest.CallInfo[None]) -> str:

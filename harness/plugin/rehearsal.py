@@ -6,6 +6,7 @@ answers with the built-in model. What it keeps lies under ``rehearsal`` in the s
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -104,9 +105,24 @@ def _there(model: RemoteModel, url: str) -> RemoteModel:
 
 
 def _kept_port(folder: Path) -> int:
-    """The port of the last rehearsal: addresses are part of what answers are kept under."""
+    """The port of the last rehearsal: addresses are part of what answers are kept under.
+
+    0, for a free one, where there is none or something else has taken it since.
+    """
     file = folder / "port"
-    return int(file.read_text(encoding="utf-8")) if file.is_file() else 0
+    text = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+    port = int(text) if text.isdecimal() else 0
+    return port if _is_free(port) else 0
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the twin does
+        try:
+            tried.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            return False
+    return True
 
 
 def _keep_port(folder: Path, url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 class State:
     """What the hooks share in one session: settings, candidates found, and the run once there is one."""
 
-    def __init__(self, settings: Settings, command: str, terminal: int | None) -> None:
-        self.settings, self.command, self.terminal = settings, command, terminal
+    def __init__(
+        self, settings: Settings, command: str, terminal: int | None, log: Callable[[str], None]
+    ) -> None:
+        self.settings, self.command, self.terminal, self.log = settings, command, terminal, log
         self.found: dict[str, Candidate] = {}
         self.expected: list[Gate] = []
         self.explained: dict[str, str] = {}  # why the last claim of a test was refuted
@@ -50,10 +53,10 @@ class State:
         return self.current
 
     def _progress(self) -> Progress:
-        from harness.models.progress import Drawn, Silent
+        from harness.models.progress import Drawn, Printed
 
         if self.terminal is None:
-            return Silent()
+            return Printed(self.log)
         return Drawn(os.fdopen(self.terminal, "w", encoding="utf-8"))
 
 

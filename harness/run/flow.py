@@ -15,6 +15,7 @@ from harness.candidates.specs import Candidate, FewShot, Tuned
 from harness.candidates.trained import Trained, known_replay
 from harness.data.leakage import require_no_leaks
 from harness.decision.claims import Claim, Scores
+from harness.decision.economics import EconomicsConfig
 from harness.decision.prices import PriceKey
 from harness.decision.vectors import only_rows, over_seeds, score_vector
 from harness.errors import DataError, HarnessError, UnknownName, UsageError
@@ -97,13 +98,14 @@ class Run:
         self.ledger = Ledger(settings.max_usd)
         money = Money(self.ledger.paying, self.prices)
         adapters = AdapterStore(settings.store / "adapters")
-        self.workshop = Workshop(root, adapters, progress, money, apart=True)
+        self.workshop = Workshop(root, adapters, progress, money, apart=True, horizon_days=self._horizon_days)
         self.store = AnswerStore(settings.store / "answers.sqlite")
         self.answerer = Answerer(self.store, progress, money)
         self.suites: dict[str, BoundSuite] = {}
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
         self.prepared: dict[tuple[str, int | None], Prepared] = {}  # by label and seed
+        self.failed: dict[tuple[str, int | None], HarnessError] = {}  # what could not be prepared
         self.checked = False
         self._own_baselines: dict[str, Candidate] = {}
         self.stopped: dict[str, str] = {}  # by candidate: what kept its gates from being judged
@@ -114,6 +116,11 @@ class Run:
         """The project's own prices of hosted models, and the file that they stand in."""
         config = economics_config(self.suites.values(), self.settings.root)
         return ({}, "economics.toml") if config is None else (config.prices, config.where)
+
+    def _horizon_days(self) -> float:
+        """The time over which the project's economics add up a saving."""
+        config = economics_config(self.suites.values(), self.settings.root)
+        return (config or EconomicsConfig(1)).horizon_days
 
     # ----------------------------------------------------------------- what is to be tried
     def entries(self) -> tuple[Entry, ...]:
@@ -328,13 +335,21 @@ class Run:
         return self.trials[entry.label, seed, suite]
 
     def _prepare(self, entry: Entry, seed: int | None) -> Prepared:
-        if (entry.label, seed) not in self.prepared:
+        """Made once, or failed once: what failed is not begun, and paid, again for every gate of a run."""
+        place = entry.label, seed
+        if place in self.failed:
+            raise self.failed[place].with_traceback(None)
+        if place not in self.prepared:
             began = time.perf_counter()
-            self._generate(entry)
-            made = prepare(entry.candidate, self.workshop, entry.size, seed or 0)
-            self.prepared[entry.label, seed] = made
-            self.training_seconds += time.perf_counter() - began
-        return self.prepared[entry.label, seed]
+            try:
+                self._generate(entry)
+                self.prepared[place] = prepare(entry.candidate, self.workshop, entry.size, seed or 0)
+            except HarnessError as error:
+                self.failed[place] = error
+                raise
+            finally:
+                self.training_seconds += time.perf_counter() - began
+        return self.prepared[place]
 
     def _generate(self, entry: Entry) -> None:
         """Have the base say its general rows, where it has not; what it said is compared before training."""

@@ -18,7 +18,7 @@ from harness.candidates.trained import Trained
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.decision.economics import EconomicsConfig, Prices, TrainingBill, Usage, appraise
 from harness.decision.gates import decide
-from harness.errors import UsageError
+from harness.errors import HostedTrainingError, UsageError
 from harness.models.device import cpu_name
 from harness.records import (
     Admission,
@@ -103,14 +103,13 @@ def _stopped(run: Run, name: str) -> list[str]:
 
 def _hosted_notes(run: Run) -> list[str]:
     """For what was tuned at a service: jobs that failed before, and when its model stops answering."""
-    config = economics_config(run.suites.values(), run.settings.root)
-    horizon_days = EconomicsConfig(1).horizon_days if config is None else config.horizon_days
-    today = datetime.now(UTC).date()
+    today, horizon_days = datetime.now(UTC).date(), run.workshop.horizon_days()
     notes: dict[str, None] = {}
-    for (label, seed), prepared in run.prepared.items():
+    failed = [place for place, error in run.failed.items() if isinstance(error, HostedTrainingError)]
+    for label, seed in (*run.prepared, *failed):
         name, _, size = label.partition("@")
         candidate = run.candidates.get(name)
-        if isinstance(candidate, OpenAITuning) and prepared.training is not None:
+        if isinstance(candidate, OpenAITuning):
             own = hosted_notes(candidate, run.workshop, int(size), seed or 0, today, horizon_days)
             notes.update(dict.fromkeys(own))
     return list(notes)

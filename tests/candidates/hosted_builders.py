@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 
-from harness.candidates.hosted.driver import Pacing, drive
+from harness.candidates.hosted.driver import Beside, Pacing, drive
+from harness.candidates.hosted.finding import NOTHING
 from harness.candidates.hosted.order import Order, make_order
 from harness.candidates.hosted.protocol import Tuned, tune
 from harness.candidates.hosted.requests import (
     AnyRequest,
+    CancelJob,
     Checkpoint,
     CreateJob,
     Event,
@@ -27,6 +29,7 @@ from harness.candidates.hosted.requests import (
     ListJobs,
     Offering,
     Refused,
+    Remembered,
     RemoteFile,
     UploadFile,
 )
@@ -65,7 +68,11 @@ def order_of(
 
 @dataclass
 class FakeService:
-    """Files and jobs in memory. A job moves through ``life``, one state a look at it."""
+    """Files and jobs in memory. A job moves through ``life``, one state a look at it.
+
+    How unkind its listings are: files without their size or name, jobs that name their file by an address or
+    have lost their suffix, and jobs that are not ``listed`` before so many listings have been asked for.
+    """
 
     life: tuple[str, ...] = ("validating_files", "queued", "running", "running", "succeeded")
     failure: JobFailure | None = None
@@ -73,6 +80,11 @@ class FakeService:
     file_status: tuple[str, ...] = ("processed",)
     file_problem: str = ""
     shutdown_date: str | None = None
+    lists_bytes: bool = True
+    lists_names: bool = True
+    keeps_suffix: bool = True
+    names_files_by: str = ""
+    lag: int = 0
     results: bytes = RESULTS
     files: dict[str, RemoteFile] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -80,6 +92,8 @@ class FakeService:
     asked: list[AnyRequest] = field(default_factory=list)
     refuses: Mapping[type[AnyRequest], Refused] = field(default_factory=dict)
     looks: Counter[str] = field(default_factory=Counter)
+    listings: int = 0  # of jobs, asked for
+    born: Counter[str] = field(default_factory=Counter)  # by job: the listings before it
 
     def reply(self, request: AnyRequest) -> object:
         self.asked.append(request)
@@ -89,7 +103,7 @@ class FakeService:
             case GetModel(model):
                 return Offering(model, self.shutdown_date)
             case ListFiles():
-                return tuple(self.files.values())
+                return tuple(map(self._as_listed, self.files.values()))
             case UploadFile(name, content):
                 return self._upload(name, content)
             case GetFile(id):
@@ -101,9 +115,16 @@ class FakeService:
     def _reply_about_jobs(self, request: AnyRequest) -> object:
         match request:
             case ListJobs(metadata):
+                self.listings += 1
                 return tuple(
-                    job for job in self.jobs.values() if metadata.items() <= dict(job.metadata).items()
+                    replace(job, training_file=self.names_files_by + job.training_file)
+                    for job in self.jobs.values()
+                    if metadata.items() <= dict(job.metadata).items()
+                    and self.listings - self.born[job.id] > self.lag
                 )
+            case CancelJob(id):
+                self.jobs[id] = replace(self._known(id), status="cancelled")
+                return self.jobs[id]
             case CreateJob(body):
                 return self._create(body)
             case GetJob(id):
@@ -125,9 +146,20 @@ class FakeService:
         id = f"file-{len(self.files)}"
         self.contents[id] = content
         self.files[id] = RemoteFile(id, name, len(content), "fine-tune", self.file_status[0], created=1)
-        return self._file(id)
+        return self._as_listed(self._file(id))
+
+    def _as_listed(self, file: RemoteFile) -> RemoteFile:
+        name = file.name if self.lists_names else f"{file.id}.jsonl"
+        return replace(file, name=name, bytes=file.bytes if self.lists_bytes else 0)
+
+    def _known(self, id: str) -> Job:
+        if id not in self.jobs:
+            raise Refused(404, "not_found", f"no job {id}", None)
+        return self.jobs[id]
 
     def _file(self, id: str) -> RemoteFile:
+        if id not in self.files:
+            raise Refused(404, "not_found", f"no file {id}", None)
         status = self.file_status[min(self.looks[id], len(self.file_status) - 1)]
         self.looks[id] += 1
         self.files[id] = replace(self.files[id], status=status, problem=self.file_problem)
@@ -144,12 +176,14 @@ class FakeService:
             validation_file=None if validation is None else str(validation),
             metadata=metadata if isinstance(metadata, Mapping) else {},
             seed=seed if isinstance(seed, int) else None,
+            suffix=str(body["suffix"]) if self.keeps_suffix and "suffix" in body else None,
             created=100 + len(self.jobs),
         )
-        self.jobs[job.id] = job
+        self.jobs[job.id], self.born[job.id] = job, self.listings
         return job
 
     def _moved(self, id: str) -> Job:
+        self._known(id)
         self.looks[id] += 1
         status = self.life[min(self.looks[id], len(self.life) - 1)]
         if self.jobs[id].has_ended:
@@ -183,8 +217,26 @@ def tuned(
     patience_s: float = HOUR_S,
     today: date = TODAY,
     pacing: Pacing = NO_WAITING,
+    machine: Machine | None = None,
 ) -> Tuned:
-    return drive(tune(order, today, patience_s), service, bar or SilentBar(), pacing)
+    machine = machine or Machine()
+    steps = tune(order, today, patience_s, machine.known)
+    return drive(steps, service, bar or SilentBar(), pacing, beside=machine.beside)
+
+
+@dataclass
+class Machine:
+    """What one machine remembers of a job, and what was said there."""
+
+    known: Remembered = NOTHING
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def beside(self) -> Beside:
+        return Beside(remember=self._remember, say=self.said.append)
+
+    def _remember(self, known: Remembered) -> None:
+        self.known = known
 
 
 class Killed(BaseException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,17 @@ from hosted_builders import BASE, NO_WAITING, TODAY, FakeService, tuned
 
 from harness.candidates.hosted.prepare import Outside, hosted_rows, prepare_hosted
 from harness.candidates.hosted.ready import require_hosted_beginnable
-from harness.candidates.hosted.requests import CreateJob, JobFailure, Refused
+from harness.candidates.hosted.requests import (
+    AnyRequest,
+    CreateJob,
+    GetJob,
+    Job,
+    JobFailure,
+    Refused,
+    Unsure,
+    UploadFile,
+)
+from harness.candidates.hosted.service import Busy, Service
 from harness.candidates.hosted.spec import OpenAITuning
 from harness.candidates.prepare import Workshop
 from harness.decision.prices import price_of
@@ -36,7 +47,12 @@ def workshop(tmp_path: Path) -> Workshop:
     return Workshop(tmp_path, AdapterStore(tmp_path / "store"), Silent())
 
 
-def outside(service: FakeService, ledger: Ledger) -> Outside:
+def again(workshop: Workshop) -> Workshop:
+    """That of a later session, over the same store."""
+    return Workshop(workshop.root, workshop.adapters, Silent())
+
+
+def outside(service: Service, ledger: Ledger) -> Outside:
     def spending(candidate: OpenAITuning, purpose: str) -> Spending:
         return Spending(candidate.base, PRICE, ledger)
 
@@ -65,6 +81,116 @@ def test_a_job_that_is_found_is_not_paid_again(workshop: Workshop, tmp_path: Pat
     ledger = Ledger(max_usd=0.0)
     prepare_hosted(SPEC, clone, None, 0, outside(service, ledger))
     assert ledger.spent_usd == 0
+
+
+def under_way(workshop: Workshop, spec: OpenAITuning = SPEC, **said: object) -> FakeService:
+    """A service with the job of another machine, which has not ended."""
+    service = FakeService(life=("queued", "running", "succeeded"))
+    order = hosted_rows(spec, workshop, None, 0).order
+    job = service.reply(CreateJob(order.body("file-0", None)))
+    assert isinstance(job, Job)
+    service.jobs[job.id] = replace(job, status="running", **said)  # type: ignore[arg-type]
+    return service
+
+
+def test_a_job_under_way_that_is_found_falls_due_in_this_run(workshop: Workshop) -> None:
+    ledger = Ledger(max_usd=1.0)
+    prepare_hosted(SPEC, workshop, None, 0, outside(under_way(workshop), ledger))
+    assert ledger.spent_usd == pytest.approx(360 * USD_A_TOKEN)
+    assert ledger.reserved_usd == 0
+
+
+def test_a_job_under_way_that_would_pass_the_cap_is_named_and_left_alone(workshop: Workshop) -> None:
+    service, ledger = under_way(workshop), Ledger(max_usd=0.0)
+    with pytest.raises(BudgetReached, match="job ftjob-0 goes on at the service"):
+        prepare_hosted(SPEC, workshop, None, 0, outside(service, ledger))
+    assert (len(service.jobs), service.jobs["ftjob-0"].status, ledger.spent_usd) == (1, "running", 0)
+
+
+def test_a_job_under_way_is_bounded_by_the_epochs_that_it_says(workshop: Workshop) -> None:
+    auto, ledger = replace(SPEC, epochs="auto"), Ledger(max_usd=1.0)
+    with pytest.raises(UsageError, match=r"ftjob-0 .* is under way, begun with epochs='auto'"):
+        prepare_hosted(auto, workshop, None, 0, outside(under_way(workshop, auto), ledger))
+    said = under_way(workshop, auto, hyperparameters={"n_epochs": 4})
+    prepare_hosted(auto, again(workshop), None, 0, outside(said, ledger))
+    assert ledger.spent_usd == pytest.approx(360 * USD_A_TOKEN)
+
+
+def test_a_creation_whose_answer_was_lost_counts_as_spent(workshop: Workshop) -> None:
+    service, ledger = FakeService(), Ledger(max_usd=1.0)
+
+    def reply(request: AnyRequest) -> object:
+        if service.jobs:
+            raise Busy("no network")
+        reply = service.reply(request)
+        if isinstance(request, CreateJob):
+            raise Unsure("the connection broke")
+        return reply
+
+    with pytest.raises(HostedTrainingError, match="A tuning job may have begun"):
+        prepare_hosted(SPEC, workshop, None, 0, outside(_Service(reply), ledger))
+    assert len(service.jobs) == 1
+    assert ledger.spent_usd > 360 * USD_A_TOKEN / 2
+    assert ledger.reserved_usd == 0
+
+
+def test_a_refusal_after_a_creation_without_an_answer_does_not_free_its_money(workshop: Workshop) -> None:
+    service, ledger = FakeService(lag=10**6), Ledger(max_usd=1.0)
+
+    def reply(request: AnyRequest) -> object:
+        if isinstance(request, CreateJob):
+            if service.jobs:
+                raise Refused(400, "no", "no", "model")
+            service.reply(request)
+            raise Unsure("timed out")
+        return service.reply(request)
+
+    with pytest.raises(HostedTrainingError):
+        prepare_hosted(SPEC, workshop, None, 0, outside(_Service(reply), ledger))
+    assert ledger.spent_usd > 0
+
+
+def test_a_job_that_is_lost_from_sight_counts_as_spent(workshop: Workshop) -> None:
+    service, ledger = FakeService(), Ledger(max_usd=1.0)
+
+    def reply(request: AnyRequest) -> object:
+        if isinstance(request, GetJob):
+            raise Busy("no network")
+        return service.reply(request)
+
+    with pytest.raises(HostedTrainingError, match="ftjob-0 goes on there"):
+        prepare_hosted(SPEC, workshop, None, 0, outside(_Service(reply), ledger))
+    assert ledger.spent_usd > 360 * USD_A_TOKEN / 2
+
+
+@pytest.mark.parametrize("kind", [CreateJob, UploadFile])
+def test_a_service_that_stays_busy_has_begun_nothing_and_its_words_are_told(
+    workshop: Workshop, kind: type[AnyRequest]
+) -> None:
+    calls: list[AnyRequest] = []
+    service, ledger = FakeService(), Ledger(max_usd=1.0)
+
+    def reply(request: AnyRequest) -> object:
+        if isinstance(request, kind):
+            calls.append(request)
+            raise Busy("at most 3 active jobs", None, "rate_limit_exceeded", "model")
+        return service.reply(request)
+
+    with pytest.raises(HostedTrainingError, match="nothing was begun") as caught:
+        prepare_hosted(SPEC, workshop, None, 0, outside(_Service(reply), ledger))
+    told = caught.value
+    assert (told.code, told.param, told.message) == (
+        "rate_limit_exceeded",
+        "model",
+        "at most 3 active jobs",
+    )
+    assert len(calls) == NO_WAITING.tries
+    assert (ledger.spent_usd, ledger.reserved_usd) == (0, 0)
+
+
+class _Service:
+    def __init__(self, reply: Callable[[AnyRequest], object]) -> None:
+        self.reply = reply
 
 
 def test_epochs_left_to_the_service_are_refused_under_a_cap(workshop: Workshop) -> None:
@@ -134,6 +260,6 @@ def test_a_job_that_was_refused_costs_nothing_and_one_that_failed_may_have(works
     assert (ledger.spent_usd, ledger.reserved_usd) == (0, 0)
     failing = FakeService(life=("queued", "failed"), failure=JobFailure("server_error", "internal", None))
     with pytest.raises(HostedTrainingError):
-        prepare_hosted(SPEC, workshop, None, 0, outside(failing, ledger))
+        prepare_hosted(SPEC, again(workshop), None, 0, outside(failing, ledger))
     assert ledger.spent_usd > 360 * USD_A_TOKEN / 2
     assert ledger.reserved_usd == 0

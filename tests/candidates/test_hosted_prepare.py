@@ -22,6 +22,7 @@ from harness.candidates.hosted.prepare import (
     prepare_hosted,
 )
 from harness.candidates.hosted.ready import require_hosted_beginnable, require_hosted_ready
+from harness.candidates.hosted.requests import JobFailure
 from harness.candidates.hosted.service import Service
 from harness.candidates.hosted.spec import OpenAITuning
 from harness.candidates.prepare import Prepared, Workshop
@@ -75,6 +76,11 @@ def spec(url: str, **changes: object) -> OpenAITuning:
 
 def prepared(candidate: OpenAITuning, workshop: Workshop, size: int | None = None, seed: int = 0) -> Prepared:
     return prepare_hosted(candidate, workshop, size, seed, QUICK)
+
+
+def again(workshop: Workshop) -> Workshop:
+    """That of a later session, over the same store."""
+    return Workshop(workshop.root, workshop.adapters, Silent())
 
 
 def test_the_tuned_model_answers_what_it_was_taught(url: str, workshop: Workshop) -> None:
@@ -162,6 +168,22 @@ def test_a_service_without_metadata_is_found_again_too(url: str, workshop: Works
     assert twin_stats(url)["jobs"] == jobs
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_server_on_this_machine_is_never_asked_through_a_proxy(
+    url: str, workshop: Workshop, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+        monkeypatch.setenv(name.lower(), "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    made = prepared(spec(url.replace("127.0.0.1", host)), workshop)
+    row = workshop.rows("train.jsonl")[3]
+    prompts = [Prompt(row.id, made.ask(row, None))]
+    (answer,) = made.load().answer(prompts, Decoding(), frozenset())
+    assert answer.text == row.reference
+
+
 # --------------------------------------------------------------------------- what stands in the way
 def test_a_file_that_the_service_refuses_names_the_users_line(
     url: str, root: Path, workshop: Workshop
@@ -194,7 +216,9 @@ def test_a_job_that_fails_at_the_service_is_begun_anew_by_the_next_run(url: str,
     finally:
         set_twin_faults(url, Faults())
     assert caught.value.code == "server_error"
-    made = prepared(spec(url), workshop)
+    with pytest.raises(HostedTrainingError, match=str(caught.value.job)):
+        prepared(spec(url, checkpoint=2), workshop)  # another candidate of the same job and session
+    made = prepared(spec(url), again(workshop))
     notes = hosted_notes(spec(url), workshop, None, 0, TODAY, 90)
     assert made.training is not None
     assert any(str(caught.value.job) in note for note in notes)
@@ -271,6 +295,34 @@ def test_a_model_that_closes_within_the_horizon_is_noted(url: str, workshop: Wor
     (note,) = hosted_notes(closing, workshop, None, 0, date.today(), 90)
     assert note.startswith("WARNING")
     assert "(the service)" in note
+
+
+def test_a_model_that_closes_is_noted_though_its_job_failed(workshop: Workshop) -> None:
+    service = FakeService(
+        shutdown_date="2026-12-10",
+        life=("queued", "failed"),
+        failure=JobFailure("server_error", "internal", None),
+    )
+    there = replace(QUICK, service=lambda _: _entered(service))
+    local = spec("http://127.0.0.1:1/v1", base=BASE)
+    with pytest.raises(HostedTrainingError):
+        prepare_hosted(local, workshop, None, 0, there)
+    (note,) = hosted_notes(local, workshop, None, 0, TODAY, 30)
+    assert "2026-12-10, in 19 days: within the horizon" in note
+
+
+def test_the_horizon_of_the_economics_says_what_is_warned_of_before_the_job(workshop: Workshop) -> None:
+    said: list[str] = []
+
+    class Saying(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    far = replace(workshop, progress=Saying(), horizon_days=lambda: 90.0)
+    there = replace(QUICK, service=lambda _: _entered(FakeService(shutdown_date="2027-01-14")))
+    prepare_hosted(spec("http://127.0.0.1:1/v1", base=BASE), far, None, 0, there)
+    assert "within the horizon of 90 days" in said[0]
+    assert "has begun" in said[1]
 
 
 # --------------------------------------------------------------------------- secrets

@@ -14,6 +14,7 @@ from hosted_builders import (
     SPEC,
     TODAY,
     FakeService,
+    Machine,
     order_of,
     rows,
     tuned,
@@ -32,8 +33,10 @@ from harness.candidates.hosted.requests import (
     ListEvents,
     ListFiles,
     ListJobs,
+    Note,
     Offering,
     Refused,
+    Remember,
     RemoteFile,
     SetMoneyAside,
     Unsure,
@@ -140,6 +143,7 @@ def test_the_request_is_what_the_provider_takes() -> None:
         "model": BASE,
         "training_file": "f",
         "seed": 0,
+        "suffix": order_of(replace(SPEC, epochs="auto"), profile=COMPATIBLE).fingerprint[:12],
     }
     assert order_of(profile=COMPATIBLE).body("f", None)["hyperparameters"] == {"n_epochs": 3}
 
@@ -309,6 +313,62 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_end_it() -> None:
     assert f"harness jobs cancel ftjob-0 {flags}" in str(caught.value)
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["a new job", "a job that is found"])
+def test_ctrl_c_just_after_a_job_is_known_names_it(begun: bool) -> None:
+    service = FakeService(life=("running",))
+    if begun:
+        with pytest.raises(JobGoesOn):
+            drive(tune(order_of(), TODAY, HOUR_S), service, SilentBar(), Pacing(sleep=_ctrl_c))
+
+    def reply(request: AnyRequest) -> object:
+        if isinstance(request, ListEvents | GetModel) and service.jobs:
+            raise KeyboardInterrupt
+        return service.reply(request)
+
+    with pytest.raises(JobGoesOn, match="harness jobs cancel ftjob-0"):
+        drive(tune(order_of(), TODAY, HOUR_S), _Service(reply), SilentBar(), NO_WAITING)
+
+
+def test_ctrl_c_after_a_finished_job_was_found_leaves_nothing_that_costs() -> None:
+    service = FakeService()
+    tuned(order_of(), service)
+
+    def reply(request: AnyRequest) -> object:
+        if isinstance(request, GetModel):
+            raise KeyboardInterrupt
+        return service.reply(request)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        drive(tune(order_of(), TODAY, HOUR_S), _Service(reply), SilentBar(), NO_WAITING)
+    assert not isinstance(caught.value, JobGoesOn)
+
+
+def test_a_job_is_told_of_once_when_it_is_begun_or_found() -> None:
+    service, first, second = FakeService(), Machine(), Machine()
+    tuned(order_of(), service, machine=first)
+    tuned(order_of(), service, machine=second)
+    assert [text for text in first.said if "ftjob-0" in text] == [f"tuning job ftjob-0 of {BASE} has begun."]
+    (found,) = (text for text in second.said if "ftjob-0" in text)
+    assert "is found" in found
+
+
+def test_a_job_that_failed_before_is_not_the_one_that_an_error_names() -> None:
+    service = FakeService(life=("queued", "failed"), failure=JobFailure("server_error", "internal", None))
+    with pytest.raises(HostedTrainingError):
+        tuned(order_of(), service)
+    service.refuses = {CreateJob: Refused(400, "no", "no", "model")}
+    with pytest.raises(HostedTrainingError) as caught:
+        tuned(order_of(), service)
+    assert caught.value.job is None
+
+
+def test_a_file_that_is_never_checked_is_an_error_and_no_job_is_begun() -> None:
+    service = FakeService(file_status=("pending",))
+    with pytest.raises(HostedTrainingError, match="has not checked the training file file-0 after 60"):
+        tuned(order_of(), service)
+    assert not service.jobs
+
+
 def test_the_bar_counts_trained_steps_and_notes_the_loss() -> None:
     shown: list[tuple[float, float | None, str]] = []
 
@@ -339,6 +399,25 @@ def test_the_services_own_shutdown_date_is_checked_and_kept() -> None:
     assert tuned(order_of(), service).ends == "2026-12-24"
     with pytest.raises(HostedTrainingError, match="was shut down on 2026-12-24"):
         tuned(order_of(n=14), service, today=date(2026, 12, 24))
+
+
+def test_when_a_model_ends_is_told_before_money_is_set_aside_and_warned_of_within_the_horizon() -> None:
+    def told(ends: str) -> list[str]:
+        steps = tune(order_of(), TODAY, HOUR_S)
+        service, said = FakeService(shutdown_date=ends), list[str]()
+        request = next(steps)
+        while not isinstance(request, SetMoneyAside):
+            if isinstance(request, Note):
+                said.append(request.text)
+            quiet = isinstance(request, Note | Remember)
+            request = steps.send(None if quiet else service.reply(request))
+        return said
+
+    (soon,), (later,) = told("2026-12-10"), told("2027-01-14")
+    assert soon.startswith("WARNING")
+    assert "2026-12-10, in 19 days: within the horizon of 30 days" in soon
+    assert "2027-01-14, in 54 days (the service)" in later
+    assert "WARNING" not in later
 
 
 def _ctrl_c(seconds: float) -> None:

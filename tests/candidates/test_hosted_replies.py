@@ -8,8 +8,9 @@ import pytest
 from openai import BaseModel
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 
-from harness.candidates.hosted.replies import Garbled, Page, Reader, retry_after_s, said_no
+from harness.candidates.hosted.replies import MOST_PAGES, Garbled, Page, Reader, retry_after_s, said_no
 from harness.candidates.hosted.requests import JobFailure
+from harness.errors import HostedTrainingError
 
 READ = Reader(lambda text: text.replace("secret", "[key]"))
 
@@ -30,6 +31,14 @@ class Pages:
 
 def event(number: int) -> FineTuningJobEvent:
     return FineTuningJobEvent.construct(id=f"e{number}", created_at=number, message=f"Step {number}/9: x")
+
+
+def test_a_listing_that_is_too_long_is_an_error_and_not_a_missing_job() -> None:
+    pages = [[event(number)] for number in range(MOST_PAGES + 1)]
+    assert len(READ.all(Pages(*pages[:-1]), lambda item: item)) == MOST_PAGES
+    with pytest.raises(HostedTrainingError, match="more than 100 pages"):
+        READ.all(Pages(*pages), lambda item: item)
+    assert len(READ.events(Pages(*pages), None)) == MOST_PAGES  # these are a comfort only
 
 
 def test_a_job_with_hardly_any_field_is_read() -> None:

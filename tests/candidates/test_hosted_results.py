@@ -125,3 +125,19 @@ def test_the_best_checkpoint_has_the_lowest_validation_loss_and_is_the_earlier_o
     assert best is not None
     assert best.step == 1
     assert best_checkpoint([at(1, train_loss=0.1), at(2, full_valid_loss=None)]) is None
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_decimal_commas_are_read_where_no_comma_separates_the_columns(delimiter: str) -> None:
+    lines = ["step;train_loss;valid_loss", "1;1,5;2", "2;0,9;1,2e-1", "3;,5;1.25"]
+    content = "\n".join(lines).replace(";", delimiter).encode()
+    assert [(m.train_loss, m.batch_loss) for m in parse_results(content)] == [
+        (1.5, 2.0),
+        (0.9, 0.12),
+        (0.5, 1.25),
+    ]
+
+
+def test_a_quoted_comma_between_commas_may_be_either_and_is_left_out() -> None:
+    (first,) = parse_results(b'step,train_loss,valid_loss\n1,"1,500",2\n')
+    assert (first.train_loss, first.batch_loss) == (None, 2.0)

@@ -97,6 +97,37 @@ def test_its_own_baseline_is_the_base_at_the_same_service() -> None:
     assert (remote.model, remote.base_url, remote.api_key_env) == (BASE, "http://127.0.0.1:8000/v1", "MINE")
 
 
+AZURE_SPEC = OpenAITuning(
+    base="gpt-4.1-mini", train="t.jsonl", base_url="https://x.openai.azure.com/openai/v1"
+)
+
+
+def test_a_baseline_that_must_be_deployed_is_asked_for_by_its_deployment() -> None:
+    with pytest.raises(UsageError, match=r"give base_deployment='ITS NAME'; or name another baseline"):
+        AZURE_SPEC.own_baseline()
+    own = replace(AZURE_SPEC, base_deployment="mini").own_baseline()
+    assert own.model_name == "mini"
+    with pytest.raises(UsageError, match="no base_deployment there"):
+        replace(SPEC, base_deployment="mini").require_fit(OPENAI)
+    there = replace(AZURE_SPEC, base_deployment="mini").rehearsed("http://127.0.0.1:9/v1")
+    assert there.own_baseline().model_name == "gpt-4.1-mini"
+
+
+def test_how_answers_are_asked_for_is_passed_on_and_no_part_of_the_job() -> None:
+    spec = replace(SPEC, concurrency=3, batch=True)
+    baseline = spec.own_baseline()
+    assert isinstance(baseline, Prompted)
+    for remote in (spec.remote("ft:x"), baseline.model):
+        assert isinstance(remote, RemoteModel)
+        assert (remote.calls_at_once, remote.batch) == (3, True)
+
+    def name(spec: OpenAITuning) -> str:
+        return make_order(spec, rows(10), (), 0, OPENAI).fingerprint
+
+    assert name(spec) == name(SPEC)
+    assert replace(SPEC, concurrency=3).described() == SPEC.described()
+
+
 def test_it_is_hashed_and_told_in_full() -> None:
     spec = replace(SPEC, metadata={"team": "a"}, wandb=WandB(project="p", tags=("x",)))
     assert hash(spec) == hash(replace(spec))

@@ -69,6 +69,13 @@ def test_a_missing_price_names_the_model_and_the_file_to_edit() -> None:
         price_of("gpt-9", tuned=False, where="suites/economics.toml")
 
 
+@pytest.mark.parametrize("tuned", [True, False])
+def test_a_snapshot_of_month_and_day_costs_what_its_family_costs(tuned: bool) -> None:
+    assert price_of("gpt-3.5-turbo-0125", tuned) == price_of("gpt-3.5-turbo", tuned)
+    with pytest.raises(UnknownName):
+        price_of("gpt-3.5-turbo-16", tuned)
+
+
 def test_a_project_may_price_cached_input_itself() -> None:
     table = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 2.0, "cached_input_usd_per_mtok": 0.25}
     config = parse_economics({"requests_per_day": 1, "prices": {"mine": table}}, "economics.toml")

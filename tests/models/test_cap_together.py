@@ -108,12 +108,13 @@ def tune(ledger: Ledger, rng: random.Random, provider: Provider) -> None:
     purse = Purse(Spending(MODEL, TUNED, ledger.paying("training")), bill, MODEL)
     with suppress(BudgetReached):
         purse.open()
+        purse.sent()
         trained = rng.randint(0, int(bill.most or 0))
         provider.billed_usd += trained * (TUNED.training_usd_per_mtok or 0) / 1e6
         if rng.random() < 0.7:
             purse.settle(rng.choice([trained, None]))
         else:
-            purse.leave(is_begun=True)
+            purse.leave()
 
 
 @pytest.mark.parametrize("seed", range(200))

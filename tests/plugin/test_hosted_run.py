@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from small_project import TARGET, SmallProject
 from harness.testing.twin import CHAT, ScriptedBackend, running_twin, twin_stats
 
 # pytester forgets what a run was the first to import; these cannot be imported twice
-for name in ("openai", "anyio", "httpx2", "starlette", "uvicorn"):
+for name in ("openai", "anyio", "httpcore2", "httpx2", "starlette", "uvicorn", "harness.testing.twin.real"):
     import_module(name)
 
 
@@ -43,6 +44,37 @@ def test_a_hosted_fine_tune_ends_in_a_decision_and_is_not_asked_for_twice(
     assert again.status == 0, again.said
     after = twin_stats(url)
     assert after == before
+
+
+def test_the_curves_of_the_job_stand_in_the_report(hosted: SmallProject, url: str) -> None:
+    conftest = hosted.path / "conftest.py"
+    text = conftest.read_text(encoding="utf-8")
+    conftest.write_text(text.replace("epochs=1", "epochs=2"), encoding="utf-8")
+    assert hosted.run("--candidate=hosted", baseline="").status == 0
+    (trained,) = [t.training for t in hosted.record.trials if t.training is not None]
+    assert len([p for p in trained.points if p.train_loss is not None]) > 1
+    assert len([p for p in trained.points if p.dev_loss is not None]) > 1
+    page = next((hosted.path / "reports").glob("*/report.html")).read_text(encoding="utf-8")
+    section = page.split('<section id="training"')[1].split("</section>")[0]
+    loss, accuracy = section.split("<figure>")[1:]
+    for chart in (loss, accuracy):
+        assert "<svg" in chart
+        assert len(re.findall(r"<(?:path|polyline)\b", chart)) >= 2  # training and development rows
+    assert "Training of hosted: loss and token accuracy over epochs" in section
+
+
+def test_a_rehearsal_whose_port_is_taken_takes_another_from_then_on(
+    project: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.testing.twin.real.RealBackend", lambda: ScriptedBackend(says))
+    project.conftest(REAL)
+    project.suite(TARGET)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        file = project.write(".harness/rehearsal/twin/port", str(taken.getsockname()[1]))
+        for _ in range(2):
+            outcome = project.run("--candidate=openai-mini", "--rehearse", baseline="")
+            assert outcome.status == 0, outcome.said
+            assert file.read_text(encoding="utf-8") != str(taken.getsockname()[1])
 
 
 PRICES = """

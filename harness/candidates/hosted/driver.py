@@ -8,17 +8,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from harness.candidates.hosted.protocol import Steps
+from harness.candidates.hosted.failures import BUSY
+from harness.candidates.hosted.money import Purse
 from harness.candidates.hosted.requests import (
     AnyRequest,
     CreateJob,
     Job,
     Note,
     Refused,
+    Remember,
+    Remembered,
     SetMoneyAside,
     Show,
     Sleep,
+    Steps,
     Unsure,
+    UploadFile,
 )
 from harness.candidates.hosted.service import Busy, Service
 from harness.errors import HostedTrainingError
@@ -53,13 +58,28 @@ class JobGoesOn(KeyboardInterrupt):
     """Ctrl-C while a job is under way at a service. It goes on there, and the next run finds it."""
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside a job while it is driven.
+
+    Args:
+        purse: what it is paid from; None: nothing is counted.
+        remember: keeps what is known of it on this machine.
+        say: prints a line that stays, where a bar would be drawn over.
+    """
+
+    purse: Purse | None = None
+    remember: Callable[[Remembered], None] = lambda known: None
+    say: Callable[[str], None] = lambda text: None
+
+
 def drive(
     steps: Steps[T],
     service: Service,
     bar: Bar,
     pacing: Pacing,
     flags: str = "",
-    set_money_aside: Callable[[], None] = lambda: None,
+    beside: Beside | None = None,
 ) -> T:
     """Run the protocol to its end.
 
@@ -70,13 +90,13 @@ def drive(
         pacing: the clock.
         flags: what must follow ``harness jobs …`` for it to speak to the same service, such as
             ``--base-url=…``; for messages.
-        set_money_aside: called before a job is begun; what it raises ends it all.
+        beside: who pays, remembers and tells; None: nobody. What they raise ends it all.
 
     Raises:
         HostedTrainingError: what the service refused, or that it cannot be reached.
         JobGoesOn: Ctrl-C.
     """
-    driven = _Driven(service, bar, pacing, set_money_aside)
+    driven = _Driven(service, bar, pacing, beside or Beside())
     try:
         return _run(steps, driven)
     except Refused as no:
@@ -91,7 +111,7 @@ def drive(
     except Unsure as error:
         raise HostedTrainingError(
             "the service cannot be reached, or does not answer as it should.",
-            _unreached(driven.job, flags),
+            driven.unreached(flags),
             message=str(error),
             job=driven.job,
         ) from None
@@ -120,11 +140,8 @@ def _run(steps: Steps[T], driven: _Driven) -> T:
 class _Driven:
     """One protocol under way, and the job that it is about."""
 
-    def __init__(
-        self, service: Service, bar: Bar, pacing: Pacing, set_money_aside: Callable[[], None]
-    ) -> None:
-        self._service, self._bar, self._pacing = service, bar, pacing
-        self._set_money_aside = set_money_aside
+    def __init__(self, service: Service, bar: Bar, pacing: Pacing, beside: Beside) -> None:
+        self._service, self._bar, self._pacing, self._beside = service, bar, pacing, beside
         self.job: str | None = None
         self._ended = False
         self._is_beginning = False
@@ -142,18 +159,44 @@ class _Driven:
             case Show(done, total, note):
                 self._bar.at(done, total, note)
                 return None
-            case SetMoneyAside():
-                self._set_money_aside()
+            case SetMoneyAside(found):
+                if self._beside.purse is not None:
+                    self._beside.purse.open(found)
+                return None
+            case Remember(known):
+                self._beside.remember(known)
                 return None
             case Note(text, job):
+                if job is not None:
+                    self._is_about(job)
+                self._beside.say(text)
                 self._bar.at(0, None, text)
-                self.job = job or self.job
                 return None
-        self._is_beginning = isinstance(request, CreateJob)
+            case CreateJob():
+                return self._created(request)
         reply = self._patiently(request)
-        self._is_beginning = False
+        if isinstance(reply, Job) and reply.id == self.job:
+            self._is_about(reply)
+        return reply
+
+    def _is_about(self, job: Job) -> None:
+        self.job, self._ended = job.id, job.has_ended
+
+    def _created(self, request: CreateJob) -> object:
+        """Begin a job. From here on it may be billed, and an interruption may leave it behind."""
+        purse = self._beside.purse
+        self._is_beginning = True
+        if purse is not None:
+            purse.sent()
+        try:
+            reply = self._patiently(request)
+        except Refused:
+            self._is_beginning = False
+            if purse is not None:
+                purse.refused()
+            raise
         if isinstance(reply, Job):
-            self.job, self._ended = reply.id, reply.has_ended
+            self._is_about(reply)
         return reply
 
     def _patiently(self, request: AnyRequest) -> object:
@@ -162,7 +205,7 @@ class _Driven:
                 return self._service.reply(request)
             except Busy as busy:
                 if attempt == self._pacing.tries - 1:
-                    raise Unsure(str(busy)) from None
+                    raise _given_up(request, busy) from None
                 wait_s = self._pacing.wait_s(attempt, busy.retry_after_s)
             self._pacing.sleep(wait_s)
         raise AssertionError("no try was made")
@@ -180,12 +223,21 @@ class _Driven:
             return f"a tuning job may have begun; the next run finds it. See `harness jobs list{after}`."
         return None
 
+    def unreached(self, flags: str) -> str:
+        """What to do where the service cannot be reached any more."""
+        after = f" {flags}" if flags else ""
+        if self.job is not None:
+            look = f"`harness jobs follow {self.job}{after}`"
+            return f"the job {self.job} goes on there: run again later, or {look}."
+        begun = f" A tuning job may have begun: see `harness jobs list{after}`." if self._is_beginning else ""
+        return "check the address (base_url) and the network, then run again: what was done is found." + begun
 
-def _unreached(job: str | None, flags: str) -> str:
-    if job is None:
-        return "check the address (base_url) and the network, then run again: what was done is found."
-    after = f" {flags}" if flags else ""
-    return f"the job {job} goes on there: run again later, or `harness jobs follow {job}{after}`."
+
+def _given_up(request: AnyRequest, busy: Busy) -> Refused | Unsure:
+    """A service that stays busy has done nothing: of what costs money that is worth knowing."""
+    if isinstance(request, CreateJob | UploadFile):
+        return Refused(BUSY, busy.code, str(busy), busy.param)
+    return Unsure(str(busy))
 
 
 def _mend(no: Refused) -> str:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 
 from harness.candidates.hosted.order import Order, Upload
-from harness.candidates.hosted.requests import Job, JobFailure, Refused
+from harness.candidates.hosted.requests import Job, JobFailure, Refused, RemoteFile
 from harness.errors import HostedTrainingError
 
 PLACES_SHOWN = 5
+BUSY = 429  # HTTP: too many requests
+SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})  # a 429 that no waiting mends
 _INPUT_CODES = (
     "invalid",
     "unsupported",
@@ -98,6 +100,17 @@ def file_rejected(order: Order, sent: Upload, problem: str) -> HostedTrainingErr
     )
 
 
+def file_not_ready(order: Order, sent: Upload, file: RemoteFile, waited_s: float) -> HostedTrainingError:
+    """A file that the service has not finished checking."""
+    param = _param(order, sent)
+    return HostedTrainingError(
+        f"the service has not checked the {param.replace('_', ' ')} {file.id} after {waited_s / 60:.0f}"
+        f" minutes: it is {file.status}.",
+        "run again later: the file is found there. No job was begun.",
+        param=param,
+    )
+
+
 def upload_refused(order: Order, sent: Upload, no: Refused) -> HostedTrainingError:
     """A file that the service did not take."""
     param = _param(order, sent)
@@ -157,8 +170,13 @@ def _mend_of_status(no: Refused) -> str | None:
         return "check that the key belongs to this service and has not been withdrawn."
     if no.status == 403:
         return "the key's project may not tune models: ask whoever administers it, or use another project."
-    if no.status == 429 or no.code == "insufficient_quota":
+    if no.code in SPENT:
         return "the account's quota or budget is used up: raise it with the provider, then run again."
+    if no.status == BUSY:
+        return (
+            "nothing was begun. The service takes no more at the moment: wait until other jobs have ended"
+            " (`harness jobs`), then run again; what was sent is used."
+        )
     return None
 
 

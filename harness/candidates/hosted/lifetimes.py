@@ -10,9 +10,11 @@ from datetime import date, timedelta
 from functools import cache
 from importlib.resources import files
 
+from harness.decision.economics import EconomicsConfig
 from harness.errors import HostedTrainingError
 from harness.models.profiles import Profile
 
+DEFAULT_HORIZON_DAYS = EconomicsConfig(1).horizon_days
 _SNAPSHOT = re.compile(r"-\d{4}(-\d{2}-\d{2})?$")
 
 
@@ -119,7 +121,7 @@ def ending_notes(found: Lifetime, today: date, horizon_days: float) -> tuple[str
         elif found.shutdown <= today + timedelta(days=horizon_days):
             notes.append(
                 f"WARNING: {ends}, in {days} days: within the horizon of {horizon_days:g} days"
-                f" ({found.said_by}). What was paid for the tuning must come back before then."
+                f" ({found.said_by}). What the tuning costs must come back before then."
             )
         else:
             notes.append(f"{ends}, in {days} days ({found.said_by}).")

@@ -16,6 +16,7 @@ from harness.records import Json, Row
 RECIPE = 1
 FINGERPRINT_KEY = "harness_fingerprint"
 NAME_DIGITS = 32  # of the SHA-256 in a file's name
+MARK_DIGITS = 12  # of the fingerprint in a suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,19 @@ class Order:
     fingerprint: str
     profile: Profile
 
-    def body(self, training_file: str, validation_file: str | None) -> dict[str, Json]:
-        """The request that begins the job, for files that are at the service."""
+    @property
+    def mark(self) -> str | None:
+        """What the suffix ends in where jobs carry no metadata, to find the job by; None: no room for it."""
+        if self.profile.metadata:
+            return None
+        mark = self.fingerprint[:MARK_DIGITS]
+        fits = len(f"{self.suffix}-{mark}" if self.suffix else mark) <= self.profile.suffix_characters
+        return mark if fits else None
+
+    def body(
+        self, training_file: str, validation_file: str | None, *, marked: bool = True
+    ) -> dict[str, Json]:
+        """The request that begins the job, for files that are at the service; ``marked`` as ``mark`` says."""
         profile = self.profile
         body: dict[str, Json] = {"model": self.base, "training_file": training_file}
         if validation_file is not None:
@@ -60,8 +72,9 @@ class Order:
             body["hyperparameters"] = dict(self.hyperparameters)
         if profile.seed:
             body["seed"] = self.seed
-        if self.suffix:
-            body["suffix"] = self.suffix
+        suffix = "-".join(part for part in (self.suffix, self.mark if marked else None) if part)
+        if suffix:
+            body["suffix"] = suffix
         if profile.metadata:
             body["metadata"] = {**self.metadata, FINGERPRINT_KEY: self.fingerprint}
         if self.wandb is not None and profile.wandb:

@@ -9,9 +9,10 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from harness.candidates.finetune import TrainingRows
-from harness.candidates.hosted.driver import Pacing, drive
+from harness.candidates.hosted.driver import Beside, Pacing, drive
 from harness.candidates.hosted.kept import Kept, chosen_model, read_kept
 from harness.candidates.hosted.lifetimes import ending_notes, lifetime
+from harness.candidates.hosted.memory import Memory
 from harness.candidates.hosted.money import Purse, training_tokens
 from harness.candidates.hosted.order import Order, make_order
 from harness.candidates.hosted.protocol import tune
@@ -87,7 +88,13 @@ def prepare_hosted(
     def build(folder: Path) -> Training:
         return _tuned_at_service(candidate, made, workshop, folder, outside)
 
-    training = workshop.adapters.get_or_train(made.artifact, build)
+    if made.artifact in workshop.stopped:
+        raise workshop.stopped[made.artifact].with_traceback(None)
+    try:
+        training = workshop.adapters.get_or_train(made.artifact, build)
+    except HostedTrainingError as error:
+        workshop.stopped[made.artifact] = error
+        raise
     kept = read_kept(workshop.adapters.folder(made.artifact))
     remote = candidate.remote(answers_to(candidate, kept, size, seed))
     identity = {"trained": made.artifact, "model": chosen_model(candidate, kept), "asked": remote.identity()}
@@ -127,7 +134,8 @@ def hosted_notes(
     today: date,
     horizon_days: float,
 ) -> tuple[str, ...]:
-    """Sentences for the report: earlier jobs that failed, and when the model stops answering.
+    """Sentences for the report: earlier jobs that failed, and when the model stops answering; also of a job
+    that has not ended well.
 
     Args:
         candidate: what was tuned, or will be.
@@ -138,9 +146,10 @@ def hosted_notes(
     """
     made = hosted_rows(candidate, workshop, size, seed)
     done = workshop.adapters.find(made.artifact) is not None
-    kept = read_kept(workshop.adapters.folder(made.artifact)) if done else None
-    found = lifetime(candidate.base, candidate.provider, kept.ends if kept else None)
-    return (*(kept.notes if kept else ()), *ending_notes(found, today, horizon_days))
+    folder = workshop.adapters.folder(made.artifact)
+    kept = read_kept(folder) if done else Memory(folder).read()
+    found = lifetime(candidate.base, candidate.provider, kept.ends)
+    return (*kept.notes, *ending_notes(found, today, horizon_days))
 
 
 def job_flags(candidate: OpenAITuning) -> str:
@@ -158,16 +167,19 @@ def _tuned_at_service(
     candidate: OpenAITuning, made: HostedRows, workshop: Workshop, folder: Path, outside: Outside
 ) -> Training:
     endpoint = candidate.remote(candidate.base).endpoint
-    steps = tune(made.order, outside.today(), candidate.patience_hours * 3600)
+    memory = Memory(workshop.adapters.folder(made.artifact))
+    patience_s = candidate.patience_hours * 3600
+    steps = tune(made.order, outside.today(), patience_s, memory.read(), workshop.horizon_days())
     rows = len(made.rows.own)
     name = f"tuning {candidate.base} on {rows} rows at the service"
     bill = training_tokens(candidate, made.order, (*made.rows.own, *made.rows.replay))
     purse = Purse(outside.spending(candidate, "training"), bill, candidate.base)
+    beside = Beside(purse, memory.write, workshop.progress.say)
     with outside.service(endpoint) as service, workshop.progress.task(name, unit="step") as bar:
         try:
-            tuned = drive(steps, service, bar, outside.pacing, job_flags(candidate), purse.open)
-        except BaseException as error:
-            purse.leave(is_begun=not isinstance(error, HostedTrainingError) or error.job is not None)
+            tuned = drive(steps, service, bar, outside.pacing, job_flags(candidate), beside)
+        except BaseException:
+            purse.leave()
             raise
     purse.settle(tuned.job.trained_tokens)
     Kept.of(tuned, endpoint.url).write(folder)

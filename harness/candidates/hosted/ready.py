@@ -7,8 +7,10 @@ from datetime import UTC, date, datetime
 
 from harness.candidates.foresee import Foreseen, ForeseenTraining, foresee
 from harness.candidates.hosted.driver import drive
+from harness.candidates.hosted.finding import find_job
 from harness.candidates.hosted.kept import read_kept
 from harness.candidates.hosted.lifetimes import lifetime, require_tunable
+from harness.candidates.hosted.memory import Memory
 from harness.candidates.hosted.money import is_paid, training_tokens
 from harness.candidates.hosted.prepare import (
     HostedRows,
@@ -18,7 +20,6 @@ from harness.candidates.hosted.prepare import (
     hosted_rows,
     outside_of,
 )
-from harness.candidates.hosted.protocol import find_job
 from harness.candidates.hosted.spec import OpenAITuning
 from harness.candidates.prepare import (
     Prepared,
@@ -111,7 +112,8 @@ def require_hosted_beginnable(
     try:
         _require_new_job(candidate, outside)
     except (HostedTrainingError, UsageError):
-        if not _is_at_service(candidate, made, outside):
+        memory = Memory(workshop.adapters.folder(made.artifact))
+        if not _is_at_service(candidate, made, memory, outside):
             raise
 
 
@@ -122,9 +124,9 @@ def _require_new_job(candidate: OpenAITuning, outside: Outside) -> None:
         is_paid(spending, candidate.base, bounded=candidate.epochs != "auto")
 
 
-def _is_at_service(candidate: OpenAITuning, made: HostedRows, outside: Outside) -> bool:
+def _is_at_service(candidate: OpenAITuning, made: HostedRows, memory: Memory, outside: Outside) -> bool:
     with outside.service(candidate.remote(candidate.base).endpoint) as service:
-        found, _ = drive(find_job(made.order), service, SilentBar(), outside.pacing)
+        found, _ = drive(find_job(made.order, memory.read()), service, SilentBar(), outside.pacing)
     return found is not None
 
 

@@ -17,6 +17,7 @@ from harness.candidates.hosted.requests import (
     Offering,
     RemoteFile,
 )
+from harness.errors import HostedTrainingError
 from harness.records import Json
 
 T = TypeVar("T")
@@ -48,13 +49,17 @@ class Reader:
         self._clean = clean
 
     def all(self, page: Page, read: Callable[[object], T]) -> tuple[T, ...]:
-        """Every item of all pages."""
-        return tuple(read(item) for item in _items(page))
+        """Every item of all pages.
+
+        Raises:
+            HostedTrainingError: more pages than are read; what was not seen is not known to be missing.
+        """
+        return tuple(read(item) for item in _items(page, whole=True))
 
     def events(self, page: Page, known: str | None) -> tuple[Event, ...]:
         """Oldest first. Services list the newest first; pages are read until one that is known."""
         found: list[Event] = []
-        for item in _items(page):
+        for item in _items(page, whole=False):
             event = self._event(item)
             if event.id == known:
                 break
@@ -150,8 +155,12 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def _items(page: Page) -> Iterator[object]:
-    """The items of all pages; a service that gives the same page again and again is believed once."""
+def _items(page: Page, *, whole: bool) -> Iterator[object]:
+    """The items of all pages; a service that gives the same page again and again is believed once.
+
+    Raises:
+        HostedTrainingError: ``whole``, and there are too many.
+    """
     seen: set[str] = set()
     for _ in range(MOST_PAGES):
         data = getattr(page, "data", None)
@@ -165,6 +174,12 @@ def _items(page: Page) -> Iterator[object]:
         if not page.has_next_page():
             return
         page = page.get_next_page()
+    if whole:
+        raise HostedTrainingError(
+            f"the service lists more than {MOST_PAGES} pages ({len(seen):,} files or jobs): whether what is"
+            " looked for stands on a later one is not known.",
+            "delete old files there, or use another of the provider's projects; then run again.",
+        )
 
 
 def _fields(item: object) -> Mapping[str, Json]:

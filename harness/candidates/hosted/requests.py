@@ -12,6 +12,7 @@ from typing import Generic, TypeAlias, TypeVar, cast
 
 from harness.records import Json
 
+T = TypeVar("T")
 Reply = TypeVar("Reply")
 Reply_co = TypeVar("Reply_co", covariant=True)
 
@@ -106,6 +107,23 @@ class Offering:
     shutdown_date: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What this machine knows of a job that it has begun, so that it needs no listing to find it again.
+
+    Args:
+        files: ids at the service, by the name under which each file was sent.
+        job: its id.
+        ends: the first shutdown date that the service gave for the base, in ISO 8601.
+        notes: sentences for the report.
+    """
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    job: str | None = None
+    ends: str | None = None
+    notes: tuple[str, ...] = ()
+
+
 class Refused(Exception):  # noqa: N818 - an answer, not a defect
     """The service said no, and would again."""
 
@@ -126,6 +144,7 @@ class Request(Generic[Reply_co]):
 
 
 AnyRequest: TypeAlias = Request[object]
+Steps: TypeAlias = Generator[AnyRequest, object, T]
 
 
 @dataclass(frozen=True)
@@ -171,7 +190,9 @@ class ListJobs(Request[tuple[Job, ...]]):
 
 @dataclass(frozen=True)
 class SetMoneyAside(Request[None]):
-    """A job is about to be begun: see that it can be paid."""
+    """A job is about to be begun, or was found: see that what it will be billed can be paid."""
+
+    found: Job | None = None
 
 
 @dataclass(frozen=True)
@@ -235,10 +256,17 @@ class Show(Request[None]):
 
 @dataclass(frozen=True)
 class Note(Request[None]):
-    """Tell people what they should know of this job; ``job`` is its id once there is one."""
+    """Tell people what they should know; ``job`` is the one that is begun or followed from here on."""
 
     text: str
-    job: str | None = None
+    job: Job | None = None
+
+
+@dataclass(frozen=True)
+class Remember(Request[None]):
+    """Keep what is known of the job on this machine, in place of what was kept before."""
+
+    known: Remembered
 
 
 def ask(request: Request[Reply]) -> Generator[AnyRequest, object, Reply]:

@@ -43,6 +43,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 _SAID = re.compile(r"\bstep\s+(\d+)\s*(?:/|of)\s*(\d+)(.*)", re.IGNORECASE | re.DOTALL)
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*")
 _NUMBER = r"\s*[=:]\s*([-+0-9.eE]+)"
 _LOSSES = {
     "full_loss": re.compile(r"full validation loss" + _NUMBER, re.IGNORECASE),
@@ -82,9 +83,18 @@ def parse_results(content: bytes) -> tuple[Metrics, ...]:
     found: list[Metrics] = []
     with suppress(csv.Error):  # what stands before a broken line is kept
         for row in rows:
-            item = metrics_of({_plain(name): cell for name, cell in row.items() if name is not None})
+            cells = {_plain(name): cell for name, cell in row.items() if name is not None}
+            item = metrics_of(cells if delimiter == "," else _with_points(cells))
             found += [item] if item else []
     return merged(found)
+
+
+def _with_points(cells: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Decimal commas as points: where no comma separates the columns, one in a number is its decimal mark."""
+    return {
+        name: cell.replace(",", ".") if isinstance(cell, str) and _DECIMAL_COMMA.fullmatch(cell) else cell
+        for name, cell in cells.items()
+    }
 
 
 def metrics_of(values: Mapping[str, Json]) -> Metrics | None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from harness.candidates.hosted.failures import SPENT
 from harness.candidates.hosted.replies import Garbled, Reader, retry_after_s, said_no
 from harness.candidates.hosted.requests import (
     AnyRequest,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PAGE = 100
-SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})  # a 429 that no waiting mends
 MESSAGE_CHARACTERS = 1_000
 _KEYLIKE = re.compile(r"\b(sk|key|pat)-[\w*.\-]{6,}")
 
@@ -39,8 +39,14 @@ _KEYLIKE = re.compile(r"\b(sk|key|pat)-[\w*.\-]{6,}")
 class Busy(Exception):  # noqa: N818 - an answer, not a defect
     """Nothing was done; later it may be. ``retry_after_s`` is what the service asks for."""
 
-    def __init__(self, problem: str, retry_after_s: float | None = None) -> None:
-        self.retry_after_s = retry_after_s
+    def __init__(
+        self,
+        problem: str,
+        retry_after_s: float | None = None,
+        code: str | None = None,
+        param: str | None = None,
+    ) -> None:
+        self.retry_after_s, self.code, self.param = retry_after_s, code, param
         super().__init__(problem)
 
 
@@ -95,7 +101,7 @@ class OpenAIService:
     def _no(self, error: APIStatusError, changes: bool) -> Exception:
         code, message, param = said_no(error.body)
         text = self._clean(message or str(error))
-        busy = Busy(text, retry_after_s(error.response.headers))
+        busy = Busy(text, retry_after_s(error.response.headers), code, param)
         if error.status_code in (425, 429) and code not in SPENT:
             return busy
         if error.status_code in (408, 409) or error.status_code >= 500:

@@ -62,6 +62,9 @@ class OpenAITuning(Candidate):
         profile: ``openai``, ``azure``, ``nebius``, ``compatible`` or ``twin``. None: by the address.
         deployment: the name that the tuned model answers to, where it must be deployed first (Azure);
             ``{size}`` and ``{seed}`` in it stand for the training's.
+        base_deployment: the name that the base answers to there, for the baseline.
+        concurrency, batch: how its answers and its baseline's are asked for; see ``RemoteModel``. They are no
+            part of the job.
         patience_hours: longest time without any news of the job. The job goes on, and the next run finds it.
     """
 
@@ -85,6 +88,9 @@ class OpenAITuning(Candidate):
     api_key_env: str | None = None
     profile: str | None = None
     deployment: str | None = None
+    base_deployment: str | None = None
+    concurrency: int | None = None
+    batch: bool = False
     patience_hours: float = 6.0
 
     def __post_init__(self) -> None:
@@ -133,11 +139,36 @@ class OpenAITuning(Candidate):
     def remote(self, model: str) -> RemoteModel:
         """A model of the same service: the base, or what was made of it."""
         completions = self.completions if model == self.base else self.takes_prompt
-        return RemoteModel(model, self.base_url, self.api_key_env, self.profile, completions=completions)
+        return RemoteModel(
+            model,
+            self.base_url,
+            self.api_key_env,
+            self.profile,
+            concurrency=self.concurrency,
+            batch=self.batch,
+            completions=completions,
+        )
 
     def own_baseline(self) -> Candidate:
-        """See ``Candidate``: the base at the same service, with the full prompt."""
-        return Prompted(model=self.remote(self.base), decoding=self.decoding)
+        """See ``Candidate``: the base at the same service, with the full prompt.
+
+        Raises:
+            UsageError: the base must be deployed there, and its deployment is not named.
+        """
+        if self.provider.must_deploy and self.base_deployment is None:
+            raise UsageError(
+                f"OpenAITuning at a {self.provider.name!r} service: the baseline is {self.base} with the full"
+                " prompt, and a model answers there only under the name of its deployment.\n"
+                f"  mend: deploy {self.base} there and give base_deployment='ITS NAME'; or name another"
+                " baseline: --baseline=NAME."
+            )
+        return Prompted(model=self.remote(self.base_deployment or self.base), decoding=self.decoding)
+
+    def described(self) -> dict[str, Json]:
+        """See ``Candidate``; how many answers are asked for at once shapes nothing."""
+        fields = super().described()
+        del fields["concurrency"]
+        return fields
 
     def rehearsed(self, base_url: str) -> OpenAITuning:
         """The same at a local twin of the service: no key, no money, no deployment."""
@@ -148,6 +179,7 @@ class OpenAITuning(Candidate):
             profile=TWIN.name,
             api_key_env=REHEARSAL_KEY,
             deployment=None,
+            base_deployment=None,
             learning_rate_multiplier=rate,
             completions=self.takes_prompt,
         )
@@ -169,6 +201,7 @@ class OpenAITuning(Candidate):
             ("metadata", self.metadata, profile.metadata),
             ("wandb", self.wandb, profile.wandb),
             ("checkpoint", self.checkpoint != "last", profile.checkpoints),
+            ("base_deployment", self.base_deployment, profile.must_deploy),
         ):
             if value and not can:
                 raise UsageError(f"{who}: there is no {name} there.\n  mend: leave {name}= out.")
