@@ -1,4 +1,4 @@
-"""What a run is to try: the candidates asked for, at their sizes and seeds, and what each is compared with."""
+"""What a run is to try: candidates at their sizes and seeds, and what each is compared with."""
 
 from __future__ import annotations
 
