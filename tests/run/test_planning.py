@@ -102,7 +102,9 @@ def test_each_size_and_seed_is_a_job_of_its_own(project: Project) -> None:
 
 
 def test_a_deployment_is_bounded_by_bytes_for_its_name_says_no_encoding(project: Project) -> None:
-    azure = replace(HOSTED, profile="azure", api_key_env="NO_SUCH_KEY", deployment="mine-{size}")
+    azure = replace(
+        HOSTED, profile="azure", api_key_env="NO_SUCH_KEY", deployment="mine-{size}", base_deployment="base"
+    )
     project.candidates = {"hosted": azure}
     answers = by_label(make_plan(project.run()))["hosted@12"].bills[1]
     bytes_at_most = len("support 3?") + 16 + 64
