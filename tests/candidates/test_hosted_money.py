@@ -223,15 +223,11 @@ def test_a_finished_job_in_the_store_passes_under_a_cap_whatever_its_epochs(work
     assert (service.asked, ledger.spent_usd) == ([], 0)
 
 
-@pytest.mark.parametrize("is_finished", [True, False])
-def test_a_job_that_the_service_has_passes_under_a_cap_whatever_its_epochs(
-    workshop: Workshop, is_finished: bool
+def test_a_job_that_has_ended_at_the_service_passes_under_a_cap_whatever_its_epochs(
+    workshop: Workshop,
 ) -> None:
     service, order = FakeService(), hosted_rows(AUTO, workshop, None, 0).order
-    if is_finished:
-        tuned(order, service)
-    else:
-        service.reply(CreateJob(order.body("file-0", None)))
+    tuned(order, service)
     ledger = Ledger(max_usd=0.0)
     beginnable(AUTO, workshop, service, ledger)
     prepare_hosted(AUTO, workshop, None, 0, outside(service, ledger))
