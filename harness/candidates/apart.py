@@ -15,27 +15,36 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import PIPE
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from harness.candidates.finetune import TrainingRows, train_into
 from harness.candidates.specs import Tuned
+from harness.candidates.trainer import AfterStep, StepDone
 from harness.errors import HarnessError, TrainingError
 from harness.models.device import DevicePlan
 from harness.models.progress import Bar
 from harness.models.source import ModelSource
 from harness.records import Training
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 LAST_LINES = 12  # of what a process said before it died
+HEARD = b"."
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training: everything that shapes it, and the folder that takes the artifact."""
+    """One training: everything that shapes it, and the folder that takes the artifact.
+
+    With ``stepwise`` the child waits after every step until it has been heard of, and keeps a checkpoint
+    wherever it measured the development rows.
+    """
 
     spec: Tuned
     source: ModelSource
@@ -44,6 +53,7 @@ class Job:
     plan: DevicePlan
     name: str
     folder: Path
+    stepwise: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,12 +72,23 @@ class Broken:
     text: str
 
 
-def train_apart(job: Job, bar: Bar) -> Training:
+def checkpoint_name(done: StepDone) -> str:
+    """The folder, below the job's, of what was kept after a step."""
+    return f"step-{done.number}"
+
+
+def train_apart(job: Job, bar: Bar, after_step: Callable[[StepDone], None] | None = None) -> Training:
     """Train in a child process.
+
+    Args:
+        job: what to train.
+        bar: who watches.
+        after_step: called after every step, before the next begins. What it raises ends the training.
 
     Raises:
         TrainingError: the training failed, or its process died.
     """
+    job = replace(job, stepwise=after_step is not None)
     # the child finds the package where this process found it
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-m", __name__]
@@ -76,7 +97,7 @@ def train_apart(job: Job, bar: Bar) -> Training:
         subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=said, env=environment) as child,
     ):
         try:
-            made = _followed(child, job, bar)
+            made = _followed(child, job, bar, after_step)
         except BaseException:  # Ctrl-C above all: nothing goes on unseen
             child.terminate()
             raise
@@ -87,13 +108,15 @@ def train_apart(job: Job, bar: Bar) -> Training:
         return made
 
 
-def _followed(child: subprocess.Popen[bytes], job: Job, bar: Bar) -> Training | None:
+def _followed(
+    child: subprocess.Popen[bytes], job: Job, bar: Bar, after_step: Callable[[StepDone], None] | None
+) -> Training | None:
     """What it made; None where it ended without a word."""
     assert child.stdin is not None
     assert child.stdout is not None
     with suppress(BrokenPipeError):  # it died before it had read its job; its exit status tells
         pickle.dump(job, child.stdin)
-        child.stdin.close()
+        child.stdin.flush()
     for item in _items(child.stdout):
         if isinstance(item, Training):
             return item
@@ -101,6 +124,11 @@ def _followed(child: subprocess.Popen[bytes], job: Job, bar: Bar) -> Training | 
             raise TrainingError(item.text)
         if isinstance(item, News):
             bar.at(item.done, item.total, item.note)
+        if isinstance(item, StepDone) and after_step is not None:
+            after_step(item)
+            with suppress(BrokenPipeError):
+                child.stdin.write(HEARD)
+                child.stdin.flush()
     return None
 
 
@@ -136,14 +164,27 @@ def _send(stream: IO[bytes], item: object) -> None:
     stream.flush()
 
 
+def _stepwise(job: Job, stream: IO[bytes]) -> AfterStep:
+    def after(done: StepDone, model: PreTrainedModel) -> None:
+        if done.point is not None:
+            model.save_pretrained(job.folder / checkpoint_name(done))
+        _send(stream, done)
+        if sys.stdin.buffer.read(1) != HEARD:
+            raise SystemExit("nobody waits for this training any more")
+
+    return after
+
+
 def main() -> None:
     """The child: one job, its news, its result."""
     stream = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print does not get among the news
     job = cast("Job", pickle.load(sys.stdin.buffer))
     try:
+        after = _stepwise(job, stream) if job.stepwise else None
+        bar = _Told(stream)
         made = train_into(
-            job.folder, job.spec, job.source, job.rows, job.seed, job.plan, job.name, _Told(stream)
+            job.folder, job.spec, job.source, job.rows, job.seed, job.plan, job.name, bar, after
         )
     except HarnessError as error:
         _send(stream, Broken(str(error)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.candidates.specs import Full, LoRA, Tuned
 from harness.candidates.tokens import Example, encode_rows
-from harness.candidates.trainer import TrainingCurve, overfitting, train
+from harness.candidates.trainer import AfterStep, TrainingCurve, overfitting, train
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.errors import TrainingError
 from harness.models.chat import load_tokenizer
@@ -107,6 +107,7 @@ def train_into(
     plan: DevicePlan,
     name: str,
     bar: Bar,
+    after_step: AfterStep | None = None,
 ) -> Training:
     """Train, write the artifact into ``folder``, and say how it came to be."""
     tokenizer = load_tokenizer(source)
@@ -115,7 +116,7 @@ def train_into(
     _seed_everything(seed)
     with quiet_transformers():
         model = trainable_model(spec, source, plan)
-        curve = train(model, tokenizer, spec, examples, dev, plan, seed, bar)
+        curve = train(model, tokenizer, spec, examples, dev, plan, seed, bar, after_step)
         model.save_pretrained(folder)
         if isinstance(spec, Full):
             tokenizer.save_pretrained(folder)

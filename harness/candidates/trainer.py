@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from harness.candidates.batches import PART_TOKENS, length_sampler, parts
 from harness.candidates.tokens import IGNORED, Example
@@ -48,6 +48,10 @@ class StepDone:
     point: TrainingPoint | None
 
 
+#: Told of a step, with the model as it is after it.
+AfterStep: TypeAlias = "Callable[[StepDone, PreTrainedModel], None]"
+
+
 @dataclass(frozen=True, slots=True)
 class Loss:
     """Mean natural-log loss a supervised token, standard error over rows (None for one), token accuracy."""
@@ -67,7 +71,7 @@ def train(
     plan: DevicePlan,
     seed: int,
     bar: Bar,
-    after_step: Callable[[StepDone], None] | None = None,
+    after_step: AfterStep | None = None,
 ) -> TrainingCurve:
     """Train ``model`` in place on ``examples`` and measure ``dev`` at evenly spaced steps.
 
@@ -305,7 +309,7 @@ def _observer_class() -> type:
             dev: Sequence[Example],
             plan: DevicePlan,
             bar: Bar,
-            after_step: Callable[[StepDone], None] | None,
+            after_step: AfterStep | None,
         ) -> None:
             self._trainer, self._spec, self._dev, self._plan, self._bar = trainer, spec, dev, plan, bar
             self._after_step = after_step
@@ -332,7 +336,8 @@ def _observer_class() -> type:
                 self.points.append(point)
                 self._losses, self._accuracies = [], []
             if self._after_step is not None:
-                self._after_step(StepDone(state.global_step, state.max_steps, loss, accuracy, point))
+                done = StepDone(state.global_step, state.max_steps, loss, accuracy, point)
+                self._after_step(done, kwargs["model"])  # type: ignore[arg-type]
 
         def _is_due(self, step: int, last: int) -> bool:
             parts = max(1, self._spec.dev_evaluations)

@@ -10,9 +10,10 @@ import pytest
 from tiny_llama import BF16, rows
 
 from harness.candidates import apart
-from harness.candidates.apart import Job, train_apart
+from harness.candidates.apart import Job, checkpoint_name, train_apart
 from harness.candidates.finetune import TrainingRows, train_into
 from harness.candidates.specs import QLoRA
+from harness.candidates.trainer import StepDone
 from harness.errors import TrainingError
 from harness.models.progress import SilentBar
 from harness.models.source import ModelSource
@@ -36,12 +37,30 @@ def job(source: ModelSource, folder: Path) -> Job:
 
 def test_a_training_apart_makes_what_one_at_home_makes(tiny: ModelSource, tmp_path: Path) -> None:
     bar, here, there = Heard(), tmp_path / "here", tmp_path / "there"
-    made = train_apart(job(tiny, there), bar)
+    steps: list[StepDone] = []
+    made = train_apart(job(tiny, there), bar, steps.append)
     same = train_into(here, SPEC, tiny, TrainingRows(own=rows(8)), 0, BF16, "name", SilentBar())
     assert replace(made, seconds=0, tokens_per_second=0) == replace(same, seconds=0, tokens_per_second=0)
     adapters = [folder / "adapter_model.safetensors" for folder in (here, there)]
     assert adapters[0].read_bytes() == adapters[1].read_bytes()
     assert bar.news == [(1, 2), (2, 2)]
+    assert [(done.number, done.total) for done in steps] == [(1, 2), (2, 2)]
+    assert tuple(done.point for done in steps if done.point) == same.points
+    kept = {done.number: (there / checkpoint_name(done) / adapters[0].name).is_file() for done in steps}
+    assert kept == {done.number: done.point is not None for done in steps}
+
+
+def test_who_hears_of_the_steps_may_end_the_training(tiny: ModelSource, tmp_path: Path) -> None:
+    heard: list[int] = []
+
+    def cancel(done: StepDone) -> None:
+        heard.append(done.number)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_apart(job(tiny, tmp_path / "out"), SilentBar(), cancel)
+    assert heard == [1]
+    assert not (tmp_path / "out" / "adapter_model.safetensors").exists()
 
 
 RAISES = """

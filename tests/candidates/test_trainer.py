@@ -395,7 +395,12 @@ def test_who_watches_the_steps_hears_of_each_with_what_was_measured_after_it(
 ) -> None:
     spec, heard = replace(SPEC, epochs=2, dev_evaluations=2), list[StepDone]()
     model = trainable(spec, tiny, EXACT)
-    curve = train(model, tokenizer, spec, examples, examples[:3], EXACT, 0, SilentBar(), heard.append)
+
+    def hear(done: StepDone, trained: PreTrainedModel) -> None:
+        assert trained is model
+        heard.append(done)
+
+    curve = train(model, tokenizer, spec, examples, examples[:3], EXACT, 0, SilentBar(), hear)
     assert [done.number for done in heard] == list(range(1, curve.steps + 1))
     assert {done.total for done in heard} == {curve.steps}
     assert tuple(done.point for done in heard if done.point) == curve.points
@@ -407,7 +412,7 @@ def test_who_watches_the_steps_hears_of_each_with_what_was_measured_after_it(
 def test_a_watcher_may_end_the_training(
     tiny: ModelSource, examples: list[Example], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    def refuse(done: StepDone) -> None:
+    def refuse(done: StepDone, trained: PreTrainedModel) -> None:
         raise KeyboardInterrupt(done.number)
 
     with pytest.raises(KeyboardInterrupt, match="1"):

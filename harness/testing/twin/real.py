@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.candidates.finetune import trainable_model
+from harness.candidates.apart import Job, checkpoint_name, train_apart
+from harness.candidates.finetune import TrainingRows
 from harness.candidates.specs import QLoRA
-from harness.candidates.tokens import encode_rows
-from harness.candidates.trainer import StepDone, train
+from harness.candidates.trainer import StepDone
 from harness.models.builtin import NAME
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import DevicePlan, device_plan
@@ -22,7 +22,6 @@ from harness.models.heads import has_plain_head, logits_at
 from harness.models.local import LocalModel, load_base, make_head_input_contiguous, with_adapter
 from harness.models.progress import Progress, Silent
 from harness.models.protocol import Decoding, Prompt
-from harness.models.quiet import quiet_transformers
 from harness.models.source import ModelSource, context_tokens, resolve
 from harness.records import Answer, Row
 from harness.testing.twin.backend import Order, Question, Reply, Step, Token, Trained
@@ -92,9 +91,7 @@ class RealBackend:
 
     # ------------------------------------------------------------------ training
     def train(self, order: Order, folder: Path, watch: Callable[[Step], None]) -> Trained:
-        """See ``Backend``."""
-        from transformers import set_seed
-
+        """See ``Backend``. The training has a process of its own; see ``candidates/apart.py``."""
         spec = QLoRA(
             base=self._base,
             train="",
@@ -102,26 +99,21 @@ class RealBackend:
             epochs=order.epochs,
             learning_rate=LEARNING_RATE * order.learning_rate_multiplier,
             batch_rows=order.batch_rows,
+            max_tokens=context_tokens(self._source) or DEFAULT_CONTEXT_TOKENS,
             dev_evaluations=order.epochs,
         )
+        rows = TrainingRows(order.rows, dev=order.dev)
+        job = Job(spec, self._source, rows, order.seed, self._plan, order.job_id, folder)
         steps: list[Step] = []
-        longest = context_tokens(self._source) or DEFAULT_CONTEXT_TOKENS
-        with self._turns.long(), quiet_transformers():
-            tokenizer = load_tokenizer(self._source)
-            examples = encode_rows(tokenizer, order.rows, longest)
-            dev = encode_rows(tokenizer, order.dev, longest)
-            set_seed(order.seed)
-            model = trainable_model(spec, self._source, self._plan)
 
-            def after(done: StepDone) -> None:
-                if done.point is not None:
-                    model.save_pretrained(folder / _checkpoint(done))
-                steps.append(_step(done))
-                with self._turns.lend():  # questions are answered between steps
-                    watch(steps[-1])
+        def after(done: StepDone) -> None:
+            steps.append(_step(done))
+            with self._turns.lend():  # questions are answered between steps
+                watch(steps[-1])
 
-            with Silent().task("", unit="step") as bar:
-                train(model, tokenizer, spec, examples, dev, self._plan, order.seed, bar, after)
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._turns.long(), Silent().task("", unit="step") as bar:
+            train_apart(job, bar, after)
         return Trained(steps[-1].weights or "", tuple(steps))
 
     # ------------------------------------------------------------------ answering
@@ -205,8 +197,4 @@ def _step(done: StepDone) -> Step:
     if done.point is None:
         return step
     dev_loss, dev_accuracy = done.point.dev_loss, done.point.dev_token_accuracy
-    return replace(step, weights=_checkpoint(done), dev_loss=dev_loss, dev_accuracy=dev_accuracy)
-
-
-def _checkpoint(done: StepDone) -> str:
-    return f"step-{done.number}"
+    return replace(step, weights=checkpoint_name(done), dev_loss=dev_loss, dev_accuracy=dev_accuracy)
