@@ -122,28 +122,33 @@ def harness(address: str, rows: int) -> dict[str, float]:
     """The way of a run: answered, stored in SQLite as they come, and scored."""
     import openai  # noqa: F401 - imported before time is taken, on both sides
 
-    from harness.candidates.prepare import Prepared, asked_with_prompt
+    from harness.candidates.prepare import Workshop, prepare
     from harness.candidates.specs import Prompted
     from harness.models.remote import RemoteModel
+    from harness.models.spending import Money
     from harness.run.answering import Answerer
     from harness.run.binding import BoundSuite
+    from harness.run.ledger import Ledger
     from harness.scoring.checks import ExactMatch
     from harness.scoring.measures import LatencyMs
     from harness.scoring.suite import Suite
+    from harness.store.adapters import AdapterStore
     from harness.store.answers import AnswerStore
 
     scores = (ExactMatch(), LatencyMs(at_most=1000))
     turns = [(Message("user", question(k)), Message("assistant", REFERENCE)) for k in range(rows)]
     asked = tuple(Row(f"r{k}", messages) for k, messages in enumerate(turns))
     suite = Suite(heldout="h.jsonl", scores=scores, max_tokens=64)
-    model = RemoteModel("stub", base_url=address, concurrency=AT_ONCE)
+    candidate = Prompted(model=RemoteModel("stub", base_url=address, concurrency=AT_ONCE))
     with tempfile.TemporaryDirectory() as folder:
         bound = BoundSuite("stub", suite, asked, None, scores, "h.jsonl", Path(folder))
-        prepared = Prepared("stub", "stub", "stub", model.numerics, model.open, asked_with_prompt)
         watch = Watch(rows // 5)
+        workshop = Workshop(Path(folder), AdapterStore(Path(folder)), watch)
+        prepared = prepare(candidate, workshop, None, 0)
         began = time.perf_counter()
-        answerer = Answerer(AnswerStore(Path(folder) / "answers.sqlite"), watch)
-        answers = answerer.answers("stub", Prompted(model="stub"), prepared, bound)
+        money = Money(Ledger().paying)
+        answerer = Answerer(AnswerStore(Path(folder) / "answers.sqlite"), watch, money)
+        answers = answerer.answers("stub", candidate, prepared, bound)
         found = answerer.scores(bound, answers, judge_all=True)
         seconds = time.perf_counter() - began
         assert {len(values) for values in found.values()} == {rows}

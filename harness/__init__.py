@@ -17,6 +17,7 @@ from harness.scoring.checks import (
 )
 from harness.scoring.judge import LikelihoodJudge
 from harness.scoring.measures import LatencyMs, OutputTokens
+from harness.scoring.rubric import Rubric
 from harness.scoring.suite import Suite
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Refusal",
     "Regex",
     "RemoteModel",
+    "Rubric",
     "Suite",
     "WandB",
     "assert_better",

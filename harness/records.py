@@ -266,7 +266,7 @@ class Admission:
     kappa: Rate
     tpr: Rate
     tnr: Rate
-    threshold: float  # calibrated probability above which a reply counts as good
+    threshold: float  # the judge's score from which a reply counts as good
     n_calibration: int
     n_test: int
     reasons: tuple[str, ...]  # which bars were missed; empty when admitted
@@ -342,12 +342,13 @@ class SuiteRow:
 
 @dataclass(frozen=True, slots=True)
 class ScoreInfo:
-    """A score that a suite uses. ``admission`` is set for judges."""
+    """A score that a suite uses. For judges, ``admission`` is set, and ``spec`` says how they are asked."""
 
     name: str
     kind: Kind
     description: str
     admission: Admission | None = None
+    spec: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,6 +420,8 @@ class Economics:
     candidate_price: Price
     notes: tuple[str, ...] = ()
     value_usd_per_point_per_day: float | None = None  # of the first target; a point is 1 of 100
+    baseline_cached_prompt_tokens: float = 0.0  # mean a request, of its prompt tokens
+    candidate_cached_prompt_tokens: float = 0.0
     training_row_usd: float | None = None  # to write and check one more row
 
 
@@ -440,4 +443,5 @@ class RunRecord:
     environment: Mapping[str, str]  # versions, machine
     timings_s: Mapping[str, float]  # training, generation, scoring, total
     notes: tuple[str, ...] = ()
+    rehearsal: bool = False  # hosted models were a local twin's
     schema: int = SCHEMA_VERSION

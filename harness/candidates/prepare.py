@@ -235,10 +235,11 @@ def _tuned(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) ->
     adapters, progress = workshop.adapters, workshop.progress
     made = finetune(candidate, source, rows, seed, plan, adapters, progress, apart=workshop.apart)
     # the same rows may come from another file
-    return _shipped(candidate, workshop, made.fingerprint, replace(made, subset=rows.drawn))
+    return shipped(candidate, workshop, made.fingerprint, replace(made, subset=rows.drawn))
 
 
-def _shipped(candidate: Tuned, workshop: Workshop, name: str, training: Training | None) -> Prepared:
+def shipped(candidate: Tuned, workshop: Workshop, name: str, training: Training | None) -> Prepared:
+    """The fine-tune whose artifact has that name in the store, or will have it."""
     source, plan = workshop.source(candidate), workshop.plan()
     artifact = workshop.adapters.folder(name)
     return Prepared(
@@ -250,41 +251,6 @@ def _shipped(candidate: Tuned, workshop: Workshop, name: str, training: Training
         ask=asked_as_trained,
         training=training,
     )
-
-
-@dataclass(frozen=True)
-class Foreseen:
-    """What ``prepare`` would give and take, without doing it.
-
-    ``prepared`` is None where it cannot be known: general rows that the base has yet to say. ``tokens`` are
-    those to train on, epochs included; 0 when nothing is left to train. ``most_tokens`` is their bound where
-    a service counts them; 0 elsewhere.
-    """
-
-    prepared: Prepared | None
-    tokens: int
-    most_tokens: int = 0
-
-
-@singledispatch
-def foresee(candidate: Candidate, workshop: Workshop, size: int | None, seed: int) -> Foreseen:
-    """What ``prepare`` would give and take. Trains nothing and loads no model."""
-    return Foreseen(prepare(candidate, workshop, size, seed), 0)
-
-
-@foresee.register
-def _foresee_tuned(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) -> Foreseen:
-    source = workshop.source(candidate)
-    rows = training_rows(candidate, workshop, size, seed, workshop.known_replay(candidate))
-    generated = workshop.generated_rows(candidate)
-    name = training_fingerprint(candidate, source.digest, rows, seed, workshop.plan())
-    said = generated is None or generated.found() is not None
-    found = workshop.adapters.find(name) if said else None
-    if found is not None:
-        return Foreseen(_shipped(candidate, workshop, name, found), 0)
-    examples = encode_rows(load_tokenizer(source), (*rows.own, *rows.replay), candidate.max_tokens)
-    tokens = round(sum(len(example.input_ids) for example in examples) * candidate.epochs)
-    return Foreseen(_shipped(candidate, workshop, name, None) if said else None, tokens)
 
 
 def training_rows(
@@ -344,3 +310,14 @@ def _untuned_ready(candidate: Untuned, workshop: Workshop, size: int | None, see
         workshop.spending(candidate.model.model)
     else:
         workshop.source(candidate)
+
+
+@singledispatch
+def require_beginnable(candidate: Candidate, workshop: Workshop, size: int | None, seed: int) -> None:
+    """See that a service would begin what is not made yet, and that it can be paid.
+
+    A service is asked only where it would be refused: what exists there already need not be begun.
+
+    Raises:
+        HostedTrainingError, UsageError: it cannot be begun, and is not there.
+    """

@@ -58,7 +58,7 @@ def jobs(given: argparse.Namespace) -> int:
 
     base_url, key = getattr(given, "base_url", None), getattr(given, "api_key_env", None)
     profile = profile_of(getattr(given, "profile", None), Endpoint(base_url).url)
-    with OpenAIService(Endpoint(base_url, key, profile.speaks)) as service:
+    with OpenAIService(profile.endpoint(base_url, key)) as service:
         asked = _Asked(service, Pacing(), profile.poll_s, getattr(given, "json", False))
         if given.action == "follow":
             try:

@@ -59,14 +59,20 @@ def hosted_counter(encoding: str) -> Callable[[Sequence[Row]], list[int]]:
     The encodings are tiktoken's, from a package that carries them: tiktoken itself fetches them first. Tool
     definitions are counted as their JSON text, which is near to what is billed but not documented.
     """
+    count = text_counter(encoding)
+
+    def count_rows(rows: Sequence[Row]) -> list[int]:
+        return [_row_tokens(row, count) for row in rows]
+
+    return count_rows
+
+
+def text_counter(encoding: str) -> Callable[[str], int]:
+    """Counts the tokens of a text alone, without a message around it."""
     import bpe_openai
 
     encode = bpe_openai.get_encoding(encoding).encode_ordinary
-
-    def count_rows(rows: Sequence[Row]) -> list[int]:
-        return [_row_tokens(row, lambda text: len(encode(text))) for row in rows]
-
-    return count_rows
+    return lambda text: len(encode(text))
 
 
 def service_epochs(rows: int) -> int:

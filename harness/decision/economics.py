@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from harness.decision.economics_config import EconomicsConfig, parse_economics
-from harness.decision.prices import batch_price, price_of
+from harness.decision.prices import batch_price, call_usd, price_of
 from harness.errors import UsageError
 from harness.records import Economics, Price
 
@@ -36,13 +36,15 @@ class Usage:
     """Tokens a request, as measured: means over ``n`` requests.
 
     ``tokens_per_second`` counts prompt and completion tokens of the whole measurement over its
-    wall time; it is needed only where serving is priced by the GPU hour.
+    wall time; it is needed only where serving is priced by the GPU hour. ``cached_prompt_tokens`` are those
+    among the prompt tokens that the service had read before and bills as such.
     """
 
     prompt_tokens: float
     completion_tokens: float
     n: int
     tokens_per_second: float | None = None
+    cached_prompt_tokens: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ def appraise(
         baseline_completion_tokens=usage_baseline.completion_tokens,
         candidate_prompt_tokens=usage_candidate.prompt_tokens,
         candidate_completion_tokens=usage_candidate.completion_tokens,
+        baseline_cached_prompt_tokens=usage_baseline.cached_prompt_tokens,
+        candidate_cached_prompt_tokens=usage_candidate.cached_prompt_tokens,
         n_requests_measured=min(usage_candidate.n, usage_baseline.n),
         training_usd=training_usd,
         baseline_usd_per_day=old_usd,
@@ -117,9 +121,8 @@ def appraise(
 
 
 def usd_per_request(usage: Usage, price: Price) -> float:
-    """The mean cost of one request."""
-    prompt = usage.prompt_tokens * price.input_usd_per_mtok
-    return (prompt + usage.completion_tokens * price.output_usd_per_mtok) / TOKENS_PER_MTOK
+    """The mean cost of one request, as production asks: one by one, also where this run asked in batches."""
+    return call_usd(price, usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens)
 
 
 def break_even_days(training_usd: float, saving_usd_per_day: float) -> float | None:

@@ -85,10 +85,16 @@ def price_of(
     known = {
         name for table in (overrides or {}, HOSTED) for name, its_tuned in table if its_tuned == is_tuned
     }
-    heading = f'[prices."{base}".tuned]' if is_tuned else f'[prices."{base}"]'
+    heading = price_heading(model, tuned)
     hint = f"To add it, write into {where}: {heading} with input_usd_per_mtok and output_usd_per_mtok"
     hint += " (and training_usd_per_mtok)." if is_tuned else "."
     raise UnknownName("tuned model price" if is_tuned else "model price", base, known, hint)
+
+
+def price_heading(model: str, tuned: bool) -> str:
+    """The table of ``economics.toml`` that holds the price of a model, or of a fine-tune of it."""
+    base = model.split(":")[1] if model.startswith("ft:") else model
+    return f'[prices."{base}".tuned]' if tuned or model.startswith("ft:") else f'[prices."{base}"]'
 
 
 def batch_price(price: Price) -> Price:
@@ -106,11 +112,11 @@ def batch_price(price: Price) -> Price:
 
 
 def call_usd(
-    price: Price, prompt_tokens: int, completion_tokens: int, cached_prompt_tokens: int = 0
+    price: Price, prompt_tokens: float, completion_tokens: float, cached_prompt_tokens: float = 0
 ) -> float:
-    """What one call costs; ``cached_prompt_tokens`` are among the ``prompt_tokens``."""
+    """What one call costs, or several in the mean; ``cached_prompt_tokens`` are among ``prompt_tokens``."""
     cached_price = price.cached_input_usd_per_mtok
-    cached = 0 if cached_price is None else min(cached_prompt_tokens, prompt_tokens)
+    cached = 0.0 if cached_price is None else min(cached_prompt_tokens, prompt_tokens)
     read = (prompt_tokens - cached) * price.input_usd_per_mtok + cached * (cached_price or 0.0)
     return (read + completion_tokens * price.output_usd_per_mtok) / TOKENS_PER_MTOK
 

@@ -1,33 +1,42 @@
 """Where a hosted model is asked: an address, the name of the variable that holds its key, and clients.
 
-The key itself is read from the environment when a client is made. It stands in no field, so it reaches no
-repr, cache key, log or record.
+The key itself is read from the environment when a client is made. It stands in no field and no local
+variable of what may fail, so it reaches no repr, cache key, log, record or traceback with its locals. A key
+is sent only where it belongs: ``OPENAI_API_KEY`` to OpenAI's own hosts, to this machine, and to the address
+that stands in ``OPENAI_BASE_URL`` beside it.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from urllib.parse import quote, urlsplit
 
 from harness.errors import ModelError, UsageError
+from harness.models.hosts import host_of, is_loopback, is_openai, is_private, require_address
 
 if TYPE_CHECKING:
     from httpx2 import AsyncClient, Client
     from openai import AsyncOpenAI, OpenAI
 
 Profile: TypeAlias = Literal["openai", "azure", "compatible"]
+Opened = TypeVar("Opened", "OpenAI", "AsyncOpenAI")
 
 OPENAI_URL = "https://api.openai.com/v1"
-NO_KEY = "no-key-needed"  # what a server on this machine is sent where it asks for none
+OPENAI_KEY = "OPENAI_API_KEY"
+NO_KEY = "no-key-needed"  # what a server of one's own is sent where it asks for none
 REDACTED = "[key]"
-KEY_VARIABLES: Mapping[Profile, str] = {
-    "openai": "OPENAI_API_KEY",
+_KEY = re.compile(r"[!-~]+")  # visible ASCII: what an HTTP header can hold
+SHORTEST_SECRET = 4  # characters; a shorter text is part of too many words to be taken out of them
+# their usual variables; of OpenAI's see _openai_key
+KEY_VARIABLES: Mapping[Profile, str | None] = {
+    "openai": None,
     "azure": "AZURE_OPENAI_API_KEY",
-    "compatible": "OPENAI_API_KEY",
+    "compatible": None,
 }
 
 
@@ -38,14 +47,16 @@ class Endpoint:
     Args:
         base_url: its address, such as ``http://127.0.0.1:8000/v1``; of Azure the resource's. None: what
             ``OPENAI_BASE_URL`` says, else OpenAI's own.
-        api_key_env: the environment variable that holds the key (None: the profile's usual one). A server on
-            this machine is asked without one where the variable is not set.
+        api_key_env: the environment variable that holds the key. None: of Azure its usual one, and
+            ``OPENAI_API_KEY`` for OpenAI's own hosts, for this machine, and where ``OPENAI_BASE_URL`` gives
+            the address. A server of one's own (this machine, a private network) is asked without a key where
+            there is none; any other must have its variable named.
         profile: ``"openai"``, ``"azure"``, or ``"compatible"`` for anything else that speaks the same.
         timeout_s: longest wait for one answer.
         api_version: Azure's dated interface (None: ``OPENAI_API_VERSION``); not for its ``/openai/v1``.
 
     Raises:
-        UsageError: an address that is none, or that carries a secret.
+        UsageError: an address that is none, that carries a secret, or that is plain http in the internet.
     """
 
     base_url: str | None = None
@@ -60,35 +71,29 @@ class Endpoint:
         if not self.timeout_s > 0:
             raise UsageError(f"timeout_s={self.timeout_s}: must be above 0.")
         if self.base_url is not None:
-            _require_plain(self.base_url)
+            require_address(self.base_url)
 
     @property
     def url(self) -> str:
         """The address that requests go to, and the only one: redirects are not followed."""
         given = self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
-        return _require_plain(given).rstrip("/")
+        return require_address(given).rstrip("/")
 
     @property
-    def key_variable(self) -> str:
-        """The environment variable that holds the key."""
-        return self.api_key_env or KEY_VARIABLES[self.profile]
+    def key_variable(self) -> str | None:
+        """The environment variable that holds the key; None where no key belongs to this address."""
+        return self.api_key_env or KEY_VARIABLES[self.profile] or self._openai_key
 
     @property
     def is_local(self) -> bool:
         """Whether the server runs on this machine."""
-        host = urlsplit(self.url).hostname or ""
-        if host == "localhost" or host.endswith(".localhost"):
-            return True
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.url)
 
     def require_key(self) -> None:
         """See that a client can be made.
 
         Raises:
-            ModelError: the variable of the key is not set; it says which.
+            ModelError: there is no key, or none that could be one; says what to write.
         """
         self._key()
 
@@ -100,20 +105,29 @@ class Endpoint:
         """
         from openai import AzureOpenAI, DefaultHttpxClient, OpenAI
 
-        key = self._key()
+        self.require_key()
         http: Client = DefaultHttpxClient(
             follow_redirects=False, trust_env=not self.is_local, timeout=self.timeout_s
         )
         if self._is_dated_azure:
-            return AzureOpenAI(
+            azure = AzureOpenAI(
                 azure_endpoint=self.url,
                 api_version=self._api_version(),
-                api_key=key,
+                api_key=self._key(),
                 timeout=self.timeout_s,
                 max_retries=0,
                 http_client=http,
             )
-        return OpenAI(base_url=self.url, api_key=key, timeout=self.timeout_s, max_retries=0, http_client=http)
+            return self._alone(azure)
+        return self._alone(
+            OpenAI(
+                base_url=self.url,
+                api_key=self._key(),
+                timeout=self.timeout_s,
+                max_retries=0,
+                http_client=http,
+            )
+        )
 
     def async_client(self, connections: int) -> AsyncOpenAI:
         """The official client for asyncio, with ``connections`` kept open; it retries nothing by itself.
@@ -124,7 +138,7 @@ class Endpoint:
         from httpx2 import Limits
         from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient
 
-        key = self._key()
+        self.require_key()
         http: AsyncClient = DefaultAsyncHttpxClient(
             follow_redirects=False,
             trust_env=not self.is_local,  # a proxy would be asked for 127.0.0.1
@@ -132,38 +146,90 @@ class Endpoint:
             limits=Limits(max_connections=connections, max_keepalive_connections=connections),
         )
         if self._is_dated_azure:
-            return AsyncAzureOpenAI(
+            azure = AsyncAzureOpenAI(
                 azure_endpoint=self.url,
                 api_version=self._api_version(),
-                api_key=key,
+                api_key=self._key(),
                 timeout=self.timeout_s,
                 max_retries=0,
                 http_client=http,
             )
-        return AsyncOpenAI(
-            base_url=self.url, api_key=key, timeout=self.timeout_s, max_retries=0, http_client=http
+            return self._alone(azure)
+        return self._alone(
+            AsyncOpenAI(
+                base_url=self.url,
+                api_key=self._key(),
+                timeout=self.timeout_s,
+                max_retries=0,
+                http_client=http,
+            )
         )
 
     def scrub(self, text: str) -> str:
-        """``text`` without the key: some services quote it in their errors."""
-        key = os.environ.get(self.key_variable, "").strip()
-        return text.replace(key, REDACTED) if len(key) >= 4 else text
+        """``text`` without the key, as it is, escaped or quoted: some services repeat it in their errors."""
+        key = os.environ.get(self.key_variable or "", "").strip()
+        written = {form for part in (key, *key.split()) for form in _forms(part)}
+        for form in sorted(written, key=len, reverse=True):
+            text = text.replace(form, REDACTED)
+        return text
+
+    @property
+    def _openai_key(self) -> str | None:
+        """``OPENAI_API_KEY`` where it belongs; ``OPENAI_BASE_URL`` is its pair in the SDK, too."""
+        paired = self.base_url is None
+        return OPENAI_KEY if paired or is_openai(self.url) or self.is_local else None
 
     @property
     def _is_dated_azure(self) -> bool:
         return self.profile == "azure" and "/openai/v1" not in urlsplit(self.url).path
 
+    @property
+    def _is_garbled(self) -> bool:
+        key = os.environ.get(self.key_variable or "", "").strip()
+        return bool(key) and not _KEY.fullmatch(key)
+
     def _key(self) -> str:
-        key = os.environ.get(self.key_variable, "").strip()
+        variable = self.key_variable
+        if self._is_garbled:  # the client would refuse it, and quote it
+            raise ModelError(
+                f"the environment variable {variable} holds characters that no key has: a space, a line"
+                " end, a quotation mark or dash of a word processor.\n"
+                f"  mend: export {variable}=… again, copied from where the service shows it, in one line."
+            )
+        key = os.environ.get(variable or "", "").strip()
         if key:
             return key
-        if self.is_local:
+        if self.is_local or (self.api_key_env is None and is_private(self.url)):
             return NO_KEY
+        if variable is None:
+            raise ModelError(self._whose_key())
         raise ModelError(
-            f"{self.url} needs a key, and the environment variable {self.key_variable} is not set.\n"
-            f"  mend: export {self.key_variable}=… in the shell that runs pytest; or name another variable by"
+            f"{self.url} needs a key, and the environment variable {variable} is not set.\n"
+            f"  mend: export {variable}=… in the shell that runs pytest; or name another variable by"
             " api_key_env."
         )
+
+    def _whose_key(self) -> str:
+        """What to write where an address has no key of its own."""
+        labels = [label for label in host_of(self.url).split(".") if label[:1].isalpha()]
+        owner = labels[-2] if len(labels) > 1 else "server"
+        name = owner.upper().replace("-", "_") + "_API_KEY"
+        return (
+            f"{self.url} needs a key, and api_key_env does not name its variable. {OPENAI_KEY} is sent to"
+            " OpenAI's own hosts and to this machine only.\n"
+            f'  mend: write api_key_env="{name}" beside base_url (harness jobs: --api-key-env={name}),'
+            f" and export {name}=…"
+        )
+
+    def _alone(self, client: Opened) -> Opened:
+        """The client, which tells nobody but OpenAI whose account pays, and nobody the administrator's key.
+
+        It reads ``OPENAI_ORG_ID``, ``OPENAI_PROJECT_ID`` and ``OPENAI_ADMIN_KEY`` whatever its address is.
+        """
+        client.admin_api_key = None
+        if self.profile != "openai":
+            client.organization = client.project = None
+        return client
 
     def _api_version(self) -> str:
         version = self.api_version or os.environ.get("OPENAI_API_VERSION")
@@ -176,18 +242,9 @@ class Endpoint:
         return version
 
 
-def _require_plain(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UsageError("base_url is no address: write one such as 'http://127.0.0.1:8000/v1'.")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        # not quoted: what is wrong with it may be that it holds a key
-        raise UsageError(
-            f"base_url of {parts.hostname}: it may hold no user, password, query or fragment, for it is"
-            " recorded.\n  mend: put the key into the environment variable that api_key_env names."
-        )
-    return url
+def _forms(secret: str) -> set[str]:
+    """A secret as errors and logs write it."""
+    if len(secret) < SHORTEST_SECRET:
+        return set()
+    escaped = {repr(secret)[1:-1], json.dumps(secret)[1:-1], ascii(secret)[1:-1]}
+    return {secret, *escaped, quote(secret), quote(secret, safe="")}

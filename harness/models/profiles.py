@@ -23,6 +23,7 @@ class Profile:
     Args:
         name: what ``profile=`` calls it.
         speaks: which of the official clients talks to it.
+        key_variable: the environment variable that usually holds its key (None: see ``Endpoint``).
         learning_rate: what it takes ``learning_rate_multiplier`` for: a factor of its own choice, or the
             learning rate itself.
         minimum_rows: training rows below which it refuses a file.
@@ -43,6 +44,7 @@ class Profile:
 
     name: str
     speaks: endpoint.Profile = "compatible"
+    key_variable: str | None = None
     learning_rate: Literal["multiplier", "absolute"] = "multiplier"
     minimum_rows: int = 1
     suffix_characters: int = 40
@@ -58,6 +60,13 @@ class Profile:
     poll_s: float = 10.0
     concurrency: int = 32
     timeout_s: float = 60.0
+
+    def endpoint(
+        self, base_url: str | None, api_key_env: str | None, timeout_s: float | None = None
+    ) -> endpoint.Endpoint:
+        """Where it is asked, with the key of the named variable, else of its usual one."""
+        variable, longest_s = api_key_env or self.key_variable, timeout_s or self.timeout_s
+        return endpoint.Endpoint(base_url, variable, self.speaks, longest_s)
 
 
 OPENAI = Profile(
@@ -83,6 +92,7 @@ AZURE = Profile(
 )
 NEBIUS = Profile(
     "nebius",
+    key_variable="NEBIUS_API_KEY",
     learning_rate="absolute",
     suffix_characters=64,
     batch_api=True,
@@ -98,7 +108,7 @@ TWIN = Profile(
     batch_api=True,
     structured_outputs=True,
     wandb=True,
-    poll_s=0.5,
+    poll_s=0.2,
     concurrency=128,  # it answers in batches of as many, which takes its time
     timeout_s=1_800.0,
 )

@@ -21,10 +21,14 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The turns that one row puts to a model."""
+    """The turns that one row puts to a model.
+
+    ``repeat`` tells prompts of the same turns apart where each is to have a draw of its own.
+    """
 
     row_id: str
     messages: tuple[Message, ...]
+    repeat: int = 0
 
 
 class Model(Protocol):
@@ -52,3 +56,14 @@ class Noting(Protocol):
     @property
     def note(self) -> str:
         """For a progress bar."""
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A model that has answers on their way while others are being looked at."""
+
+    def late(self) -> Sequence[Answer]:
+        """What came after the last iteration over ``answer`` was left, once; it was paid for.
+
+        It may hold answers that the iteration gave, too.
+        """

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from harness.models.remote_answers import OpenRemoteModel
     from harness.models.spending import Spending
 
+LOADING_S = 300.0  # a tuned model may be unknown for minutes after its job
+
 
 @dataclass(frozen=True)
 class RemoteModel:
@@ -29,8 +31,9 @@ class RemoteModel:
     Args:
         model: its name there.
         base_url: the service's address (None: ``OPENAI_BASE_URL``, else OpenAI's own).
-        api_key_env: the environment variable that holds the key (None: ``OPENAI_API_KEY``, of Azure
-            ``AZURE_OPENAI_API_KEY``). A server on this machine needs none.
+        api_key_env: the environment variable that holds the key. Without it, ``OPENAI_API_KEY`` is sent to
+            OpenAI and this machine only, and a server in a private network is asked without one; Azure and
+            Nebius have their usual variables, and any other service must have one named.
         profile: which provider it is, where its address does not tell.
         concurrency: calls on their way at once, at most; fewer while the service says that it is busy (None:
             the provider's usual number).
@@ -77,7 +80,7 @@ class RemoteModel:
     @property
     def endpoint(self) -> Endpoint:
         """Where it is asked."""
-        return Endpoint(self.base_url, self.api_key_env, self.provider.speaks, self.longest_wait_s)
+        return self.provider.endpoint(self.base_url, self.api_key_env, self.longest_wait_s)
 
     @property
     def calls_at_once(self) -> int:
@@ -138,12 +141,21 @@ class RemoteModel:
         """
         self.endpoint.require_key()
 
-    def open(self, spending: Spending | None = None, progress: Progress | None = None) -> OpenRemoteModel:
+    def open(
+        self,
+        spending: Spending | None = None,
+        progress: Progress | None = None,
+        schema: Mapping[str, Json] | None = None,
+        *,
+        just_tuned: bool = False,
+    ) -> OpenRemoteModel:
         """The model, ready to answer.
 
         Args:
             spending: its price and the budget that calls are paid from; None: nothing is counted.
             progress: watches the wait for a batch.
+            schema: JSON schema that answers are bound to, where the service offers that for such a model.
+            just_tuned: the service may not have loaded it yet; so may it with any fine-tune (``ft:…``).
 
         Raises:
             ModelError: there is no key.
@@ -151,4 +163,5 @@ class RemoteModel:
         from harness.models.remote_answers import OpenRemoteModel
 
         self.require_ready()
-        return OpenRemoteModel(self, spending, progress or Silent())
+        loading_s = LOADING_S if just_tuned or self.is_tuned else 0.0
+        return OpenRemoteModel(self, spending, progress or Silent(), schema, loading_s=loading_s)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal, cast
 
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter
 from harness.errors import BudgetReached, ModelError
+from harness.models.call_policy import Waiting
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote_calls import Call, CallFailed, CallPolicy, Calls, Result, Tally
-from harness.models.remote_wire import Reply, chat_body, completion_body, failure_of, read_reply
+from harness.models.remote_wire import (
+    Reply,
+    chat_body,
+    completion_body,
+    failure_of,
+    read_reply,
+    response_format,
+)
 from harness.models.spending import Spending, prompt_bound
 from harness.records import Answer, Json, Message, Row
 
@@ -47,16 +58,21 @@ class OpenRemoteModel:
     spec: RemoteModel
     spending: Spending | None
     progress: Progress
+    schema: Mapping[str, Json] | None = None
     usd: float = 0.0
     tally: Tally = field(default_factory=Tally)
+    waiting: Waiting = field(default_factory=Waiting)
+    loading_s: float = 0.0  # how long the service may not know the model yet
     sleep: Callable[[float], None] = time.sleep  # between two looks at a batch
+    now: Callable[[], float] = time.time  # seconds since 1970, for a batch's deadline
     _began: float | None = None
+    _late: list[Answer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.numerics = self.spec.numerics
 
     def answer(
-        self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str], *, repeat: int = 0
+        self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]
     ) -> Iterator[Answer]:
         """Answers as they come, in any order; a row that is known is not asked.
 
@@ -64,30 +80,46 @@ class OpenRemoteModel:
 
         Args:
             prompts: all prompts.
-            decoding: sent as far as the service takes it; ``seed`` grows with ``repeat``.
+            decoding: sent as far as the service takes it; ``seed`` grows with a prompt's ``repeat``.
             known: rows already answered.
-            repeat: which answer to the same question this is; it belongs in the cache key.
 
         Raises:
             BudgetReached: the next call could pass the cap; says how many answers are missing.
             ModelError: the service refuses every call, or has stopped answering.
         """
         missing = [prompt for prompt in prompts if prompt.row_id not in known]
+        self._late = []
         if not missing:
             return
         if self.spec.batch:
             from harness.models.remote_batch import batched_answers
 
-            yield from batched_answers(self, missing, decoding, repeat)
+            yield from batched_answers(self, prompts, known, decoding)
             return
         answered = 0
         try:
-            for answer in self._called(missing, decoding, repeat):
-                answered += answer.failure is None
-                yield answer
+            with closing(self._called(missing, decoding)) as answers:
+                for answer in answers:
+                    answered += answer.failure is None
+                    yield answer
         except BudgetReached as reached:
             left = f"{len(missing) - answered:,} of {len(prompts):,} answers of {self.spec.model}"
             raise reached.naming(left) from None
+
+    def late(self) -> Sequence[Answer]:
+        """See ``models.protocol.Interruptible``."""
+        came, self._late = self._late, []
+        return came
+
+    def handed(self, answers: Sequence[Answer]) -> Iterator[Answer]:
+        """Answers that came together, one by one; those that nobody takes are late."""
+        left = deque(answers)
+        try:
+            while left:
+                yield left[0]
+                left.popleft()
+        finally:
+            self._late += left
 
     def logprob(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Not offered.
@@ -102,7 +134,7 @@ class OpenRemoteModel:
 
     @property
     def note(self) -> str:
-        """For a progress bar: calls a second, errors, dollars so far."""
+        """For a progress bar: calls a second, errors, dollars so far, and what is waited for."""
         tally, seconds = self.tally, time.monotonic() - (self._began or time.monotonic())
         speed = f"{tally.calls / seconds:.0f} calls/s" if seconds > 0 and tally.calls else ""
         errors = tally.faults + tally.throttled
@@ -112,26 +144,29 @@ class OpenRemoteModel:
             f"{tally.failed} failed" if tally.failed else "",
         ]
         parts.append(f"${self.usd:.4f}" if self.spending is not None else "")
+        pause_s = self.waiting.seconds(time.monotonic())
+        parts.append(f"waiting {math.ceil(pause_s)} s as the service asks" if pause_s else "")
         return ", ".join(part for part in parts if part)
 
     # ----------------------------------------------------------------- asking
-    def asked(self, prompt: Prompt, decoding: Decoding, repeat: int) -> Asked:
+    def asked(self, prompt: Prompt, decoding: Decoding) -> Asked:
         """The prompt in the form that the service takes.
 
         Raises:
             UsageError: under a budget, nothing bounds the answer.
         """
         make = completion_body if self.spec.takes_prompt else chat_body
-        body = make(self.spec.model, prompt.messages, decoding, repeat=repeat, logprobs=self.spec.logprobs)
+        body = make(
+            self.spec.model, prompt.messages, decoding, repeat=prompt.repeat, logprobs=self.spec.logprobs
+        )
+        body |= self._binding
         if self.spending is None:
             return Asked(prompt, body, None)
-        tokens = self._most_tokens(prompt.messages)
+        tokens = self._most_tokens((*prompt.messages, *self._binding_turns))
         most = self.spending.most(tokens, decoding.max_new_tokens, batched=self.spec.batch)
         return Asked(prompt, body, most)
 
-    def as_answer(
-        self, prompt: Prompt, reply: Reply, repeat: int, attempts: int, latency_ms: float
-    ) -> Answer:
+    def as_answer(self, prompt: Prompt, reply: Reply, attempts: int, latency_ms: float) -> Answer:
         """A reply as an answer. Where the service counts no tokens, they are counted here."""
         return Answer(
             row_id=prompt.row_id,
@@ -143,7 +178,7 @@ class OpenRemoteModel:
             failure=reply.failure,
             cached_prompt_tokens=reply.cached_prompt_tokens,
             attempts=attempts,
-            repeat=repeat,
+            repeat=prompt.repeat,
             logprob=reply.logprob,
             batched=self.spec.batch,
         )
@@ -159,16 +194,25 @@ class OpenRemoteModel:
             batched=self.spec.batch,
         )
 
-    def _called(self, prompts: Sequence[Prompt], decoding: Decoding, repeat: int) -> Iterator[Answer]:
+    def _called(self, prompts: Sequence[Prompt], decoding: Decoding) -> Generator[Answer, None, None]:
         spec = self.spec
-        policy = CallPolicy(spec.calls_at_once, attempts=spec.attempts, timeout_s=spec.longest_wait_s)
+        policy = CallPolicy(
+            spec.calls_at_once,
+            attempts=spec.attempts,
+            timeout_s=spec.longest_wait_s,
+            loading_s=self.loading_s,
+        )
         self._began = self._began or time.monotonic()
-        calls = Calls(self._session, policy, tally=self.tally)
-        asked = (self.asked(prompt, decoding, repeat) for prompt in prompts)
-        for result in calls.results(asked):
-            yield self._answer(result, repeat)
+        calls = Calls(self._session, policy, tally=self.tally, waiting=self.waiting)
+        asked = (self.asked(prompt, decoding) for prompt in prompts)
+        try:
+            with closing(calls.results(asked)) as results:
+                for result in results:
+                    yield self._answer(result)
+        finally:
+            self._late = [self._answer(result) for result in calls.late]
 
-    def _answer(self, result: Result[Asked, Reply], repeat: int) -> Answer:
+    def _answer(self, result: Result[Asked, Reply]) -> Answer:
         prompt = result.request.prompt
         if result.reply is None:
             return Answer(
@@ -180,9 +224,9 @@ class OpenRemoteModel:
                 "failed",
                 result.failure,
                 attempts=result.attempts,
-                repeat=repeat,
+                repeat=prompt.repeat,
             )
-        return self.as_answer(prompt, result.reply, repeat, result.attempts, result.latency_ms)
+        return self.as_answer(prompt, result.reply, result.attempts, result.latency_ms)
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Call[Asked, Reply]]:
@@ -226,6 +270,17 @@ class OpenRemoteModel:
         finally:
             reservation.settle(usd)
             self.usd += usd
+
+    @cached_property
+    def _binding(self) -> dict[str, Json]:
+        """What binds answers to the schema; empty where there is none, or the service offers nothing."""
+        offered = self.spec.provider.structured_outputs and not self.spec.takes_prompt
+        return {"response_format": response_format(self.schema)} if offered and self.schema else {}
+
+    @cached_property
+    def _binding_turns(self) -> tuple[Message, ...]:
+        """The schema as a turn of the prompt: services count it among the input tokens."""
+        return (Message("system", json.dumps(self._binding)),) if self._binding else ()
 
     @cached_property
     def _most_tokens(self) -> Callable[[Sequence[Message]], int]:

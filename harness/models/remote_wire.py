@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from harness.models.protocol import Decoding
 from harness.models.remote_calls import CallFailed
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 # They think before they answer, take max_completion_tokens in place of max_tokens, and no temperature
 _REASONING = re.compile(r"(ft:)?(o\d|gpt-5)")
 _SAME_FOR_ALL = (401, 403, 404)  # a wrong key, or a model that is not there
+_NAMES_A_MODEL = re.compile("model|deployment", re.IGNORECASE)  # and not a path that is not there
 _OVERLOADED = (429, 503, 529)
 _TRANSIENT = (408, 409)
 _SPENT = "insufficient_quota"  # a 429 that no waiting mends
+SCHEMA_NAME = "answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,11 @@ def chat_body(
         return {**body, "max_completion_tokens": decoding.max_new_tokens}
     body |= {"max_tokens": decoding.max_new_tokens, **_drawing(decoding, repeat)}
     return {**body, "logprobs": True} if logprobs else body
+
+
+def response_format(schema: Mapping[str, Json]) -> dict[str, Json]:
+    """What binds a chat's answer to a JSON schema (structured outputs, strict)."""
+    return {"type": "json_schema", "json_schema": {"name": SCHEMA_NAME, "strict": True, "schema": schema}}
 
 
 def completion_body(
@@ -79,14 +86,27 @@ def _drawing(decoding: Decoding, repeat: int) -> dict[str, Json]:
 
 
 # --------------------------------------------------------------------------- receiving
+def _else_none(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
+Told = TypeVar("Told")
+# an answer is not asked, and paid, again because its bill is not all there
+OrNone: TypeAlias = Annotated[Told | None, WrapValidator(_else_none)]
+Tokens: TypeAlias = OrNone[Annotated[int, Field(ge=0)]]
+
+
 class _Details(BaseModel):
-    cached_tokens: int | None = None
+    cached_tokens: Tokens = None
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int = Field(ge=0)
-    completion_tokens: int = Field(default=0, ge=0)
-    prompt_tokens_details: _Details | None = None
+    prompt_tokens: Tokens = None
+    completion_tokens: Tokens = None
+    prompt_tokens_details: OrNone[_Details] = None
 
 
 class _Token(BaseModel):
@@ -110,7 +130,7 @@ class _ChatChoice(BaseModel):
 
 class _ChatBody(BaseModel):
     choices: list[_ChatChoice] = Field(min_length=1)
-    usage: _Usage | None = None
+    usage: OrNone[_Usage] = None
 
 
 class _TextLogprobs(BaseModel):
@@ -125,7 +145,7 @@ class _TextChoice(BaseModel):
 
 class _TextBody(BaseModel):
     choices: list[_TextChoice] = Field(min_length=1)
-    usage: _Usage | None = None
+    usage: OrNone[_Usage] = None
 
 
 def read_reply(content: bytes, *, completions: bool) -> Reply:
@@ -199,9 +219,18 @@ def failure_of(error: OpenAIError, scrub: Callable[[str], str], now: Callable[[]
     if isinstance(error, APITimeoutError):
         return CallFailed("timed out", retry=True, unbilled=False)
     if isinstance(error, APIConnectionError):
-        cause = f": {scrub(str(error.__cause__))}" if error.__cause__ and str(error.__cause__) else ""
-        return CallFailed(f"no connection{cause}", retry=True, unbilled=False)
+        return CallFailed(f"no connection{_cause(error, scrub)}", retry=True, unbilled=False)
     return CallFailed(scrub(f"{type(error).__name__}: {error}"), retry=False, unbilled=False)
+
+
+def _cause(error: OpenAIError, scrub: Callable[[str], str]) -> str:
+    """What broke the connection. A protocol's error may quote headers, and so the key: its kind is enough."""
+    from httpx2 import ProtocolError
+
+    cause = error.__cause__
+    if isinstance(cause, ProtocolError):
+        return f": {type(cause).__name__}"
+    return f": {scrub(str(cause))}" if cause is not None and str(cause) else ""
 
 
 def _refused(error: APIStatusError, scrub: Callable[[str], str], now: Callable[[], float]) -> CallFailed:
@@ -219,6 +248,7 @@ def _refused(error: APIStatusError, scrub: Callable[[str], str], now: Callable[[
         retry_after_s=after_s,
         fatal=spent or status in _SAME_FOR_ALL,
         unbilled=status < 500 or throttled,
+        unknown_model=status == 404 and _NAMES_A_MODEL.search(_said(error)) is not None,
     )
 
 

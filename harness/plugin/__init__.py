@@ -5,5 +5,5 @@ imported until a candidate is asked for.
 """
 
 pytest_plugins = [
-    f"{__name__}.{part}" for part in ("options", "collection", "fixtures", "outcomes", "ending")
+    f"{__name__}.{part}" for part in ("options", "collection", "fixtures", "outcomes", "stopping", "ending")
 ]

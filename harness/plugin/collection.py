@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UnknownName
 from harness.plugin.items import (
     entry_of,
     function_of,
@@ -15,6 +17,8 @@ from harness.plugin.items import (
     suite_name,
 )
 from harness.plugin.state import STATE, State, bind
+
+REHEARSED = "A rehearsal asks a local twin, which bills nobody: the dollars are those of the real service."
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -69,29 +73,42 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if state.wrong is not None:
             raise state.wrong
         if gates and not only_shows(session.config):
-            _check(state, gates)
+            _bind(state, gates)
             if state.settings.plan:
                 _plan(state, session)
+            else:
+                _check(state)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
 
 
 def _plan(state: State, session: pytest.Session) -> None:
-    """Show what the run would do, and run nothing."""
-    from harness.run.planning import make_plan, told
+    """Show what the run would do, and run nothing; what it lacks (a key, a price) is part of the plan."""
+    from harness.report.plan import told
+    from harness.run.planning import make_plan
+    from harness.run.recording import require_economics
 
-    state.planned = "\n".join(told(make_plan(state.run())))
+    run = state.run()
+    with suppress(UnknownName):  # a model without a price: the plan names it
+        require_economics(run)
+    state.planned = "\n\n".join([*([REHEARSED] if state.settings.rehearse else []), told(make_plan(run))])
     session.items.clear()
 
 
-def _check(state: State, gates: list[pytest.Item]) -> None:
+def _bind(state: State, gates: list[pytest.Item]) -> None:
     from harness.run.discovery import suite_of
-    from harness.run.recording import require_economics
 
     modules = {item.path: getattr(item, "module", None) for item in gates}
-    for file, module in modules.items():
-        suite = suite_of(module)
+    suites = {file: suite_of(module) for file, module in modules.items()}
+    for file, suite in suites.items():
         if suite is not None:
             bind(state, suite, file)
+    if state.rehearsal is not None and None not in suites.values():
+        state.rehearsal.require_needed()
+
+
+def _check(state: State) -> None:
+    from harness.run.recording import require_economics
+
     require_economics(state.run())
     state.run().check()

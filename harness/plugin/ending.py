@@ -42,7 +42,7 @@ def _conclude(state: State, run: Run, config: pytest.Config) -> bool:
     from harness.report.terminal import summary
     from harness.run.recording import fails, make_record, own_folder
 
-    record = make_record(run, state.expected, state.command, _stamps(state))
+    record = make_record(run, state.expected, state.command, rehearsal=state.rehearsal is not None)
     said = []
     if run.trials or run.failed:  # a failed training was paid for, too
         record, folder = own_folder(record, state.settings.reports)
@@ -55,14 +55,6 @@ def _conclude(state: State, run: Run, config: pytest.Config) -> bool:
     width = max(80, min(140, _columns(config)))
     state.summary = "\n".join([summary(record, width, _colours(config)), *said])
     return failing
-
-
-def _stamps(state: State) -> list[str]:
-    if state.rehearsal is None:
-        return []
-    from harness.plugin.rehearsal import STAMP
-
-    return [STAMP]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -1,7 +1,7 @@
 """A rehearsal: the run's own suites over the whole hosted path, at a twin of the service on this machine.
 
-No key, no money: hosted candidates and models are asked for at the twin, which really trains and answers
-with the built-in model. What it keeps lies under ``rehearsal`` in the store, apart from real runs.
+No key, no money: hosted candidates, models and judges are asked for at the twin, which really trains and
+answers with the built-in model. What it keeps lies under ``rehearsal`` in the store, apart from real runs.
 """
 
 from __future__ import annotations
@@ -11,41 +11,63 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.candidates.hosted.spec import REHEARSAL_KEY, OpenAITuning
 from harness.candidates.specs import Candidate, FewShot, Prompted
 from harness.errors import UsageError
 from harness.models.profiles import TWIN
 from harness.models.remote import RemoteModel
+from harness.scoring.rubric import Rubric
 from harness.settings import Settings
 
-STAMP = "REHEARSAL: hosted models were a local twin of the service; nothing here speaks of the real ones."
+if TYPE_CHECKING:
+    from harness.run.binding import BoundSuite
+    from harness.scoring.suite import SuiteScore
 
 
 class Rehearsal:
-    """A running twin, and the candidates as they are asked for there. ``close`` ends it.
+    """A running twin, and candidates and suites as they are asked for there. ``close`` ends it.
 
     Raises:
-        UsageError: no candidate is hosted, or the packages of the extra ``twin`` are missing.
+        UsageError: the packages of the extra ``twin`` are missing.
     """
 
     def __init__(self, candidates: Mapping[str, Candidate], settings: Settings) -> None:
         from harness.testing.twin import running_twin
 
         bases = sorted({base for candidate in candidates.values() if (base := _hosted_model(candidate))})
-        if not bases:
-            raise UsageError(
-                "--rehearse: no candidate here is hosted, so there is nothing to rehearse.\n"
-                "  mend: leave it out, or write a candidate with OpenAITuning(...) or RemoteModel(...)."
-            )
         self.settings = replace(settings, store=settings.store / "rehearsal")
         folder = self.settings.store / "twin"
         self._stack = ExitStack()
-        url = self._stack.enter_context(
+        self._url = self._stack.enter_context(
             running_twin(state=folder, port=_kept_port(folder), stands_in_for=bases)
         )
-        _keep_port(folder, url)
-        self.candidates = {name: _rehearsed(candidate, url) for name, candidate in candidates.items()}
+        self._is_needed = bool(bases)
+        _keep_port(folder, self._url)
+        self.candidates = {name: _rehearsed(candidate, self._url) for name, candidate in candidates.items()}
+
+    def suite(self, bound: BoundSuite) -> BoundSuite:
+        """The suite with its hosted judges at the twin, which then stands in for their models, too."""
+        from harness.testing.twin import stand_in
+
+        models = sorted({model.model for score in bound.scores if (model := _grader(score)) is not None})
+        if models:
+            stand_in(self._url, models)
+            self._is_needed = True
+        return replace(bound, scores=tuple(_rehearsed_score(score, self._url) for score in bound.scores))
+
+    def require_needed(self) -> None:
+        """See that something is hosted, once every suite is known.
+
+        Raises:
+            UsageError: neither a candidate nor a judge is.
+        """
+        if not self._is_needed:
+            raise UsageError(
+                "--rehearse: no candidate here is hosted, and no judge, so there is nothing to rehearse.\n"
+                "  mend: leave it out, or write a candidate with OpenAITuning(...) or RemoteModel(...)."
+            )
 
     def close(self) -> None:
         """Stop the twin; its jobs and files stay for the next rehearsal."""
@@ -63,9 +85,23 @@ def _rehearsed(candidate: Candidate, url: str) -> Candidate:
     if isinstance(candidate, OpenAITuning):
         return candidate.rehearsed(url)
     if isinstance(candidate, Prompted | FewShot) and isinstance(candidate.model, RemoteModel):
-        there = replace(candidate.model, base_url=url, profile=TWIN.name, api_key_env=REHEARSAL_KEY)
-        return replace(candidate, model=there)
+        return replace(candidate, model=_there(candidate.model, url))
     return candidate
+
+
+def _grader(score: SuiteScore) -> RemoteModel | None:
+    model = score.model if isinstance(score, Rubric) else None
+    return model if isinstance(model, RemoteModel) else None
+
+
+def _rehearsed_score(score: SuiteScore, url: str) -> SuiteScore:
+    if isinstance(score, Rubric) and isinstance(score.model, RemoteModel):
+        return replace(score, model=_there(score.model, url))
+    return score
+
+
+def _there(model: RemoteModel, url: str) -> RemoteModel:
+    return replace(model, base_url=url, profile=TWIN.name, api_key_env=REHEARSAL_KEY)
 
 
 def _kept_port(folder: Path) -> int:

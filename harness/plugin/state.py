@@ -68,6 +68,9 @@ def bind(state: State, suite: Suite, file: Path) -> str:
     """Read the suite's files and register it with the run; its name."""
     from harness.run.binding import bind_suite
 
+    run = state.run()
     bound = bind_suite(suite, file, state.settings.root, final=state.settings.final)
-    state.run().add_suite(bound)
+    if state.rehearsal is not None:
+        bound = state.rehearsal.suite(bound)
+    run.add_suite(bound)
     return bound.name

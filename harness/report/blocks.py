@@ -58,7 +58,8 @@ class Headline:
     title: str
     run_id: str
     created: str
-    stamps: tuple[str, ...]  # the run's notes, such as REHEARSAL
+    stamps: tuple[str, ...]  # such as REHEARSAL
+    notes: tuple[str, ...]  # the run's
     cards: tuple[DecisionCard, ...]
     cautions: tuple[Caution, ...]
     policy: str

@@ -38,6 +38,7 @@ def _table(money: Economics) -> Table:
             numbers.tokens(money.baseline_prompt_tokens),
             numbers.tokens(money.candidate_prompt_tokens),
         ),
+        *_cached(money),
         (
             "completion tokens a request (mean)",
             numbers.tokens(money.baseline_completion_tokens),
@@ -67,10 +68,18 @@ def _table(money: Economics) -> Table:
     )
 
 
+def _cached(money: Economics) -> list[tuple[str, str, str]]:
+    baseline, candidate = money.baseline_cached_prompt_tokens, money.candidate_cached_prompt_tokens
+    if not baseline and not candidate:
+        return []
+    return [("of these cached, at their own price", numbers.tokens(baseline), numbers.tokens(candidate))]
+
+
 def _prices(money: Economics) -> Table:
     head = (
         Cell("price of"),
         Cell("input", numeric=True),
+        Cell("cached", numeric=True),
         Cell("output", numeric=True),
         Cell("training", numeric=True),
         Cell("source"),
@@ -88,6 +97,7 @@ def _price(name: str, price: Price) -> tuple[Cell, ...]:
     return (
         Cell(f"{name} ({price.model})"),
         Cell(numbers.usd(price.input_usd_per_mtok), numeric=True),
+        Cell(numbers.usd(price.cached_input_usd_per_mtok), numeric=True),
         Cell(numbers.usd(price.output_usd_per_mtok), numeric=True),
         Cell(numbers.usd(price.training_usd_per_mtok), numeric=True),
         Cell(price.source),

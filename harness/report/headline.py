@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.decision.gates import speaks_of
-from harness.records import Admission, Decision, RunRecord, SuiteInfo, Verdict
+from harness.records import Admission, Decision, Kind, RunRecord, SuiteInfo, Verdict
 from harness.report import numbers
 from harness.report.blocks import Caution, DecisionCard, Headline, Tone
 from harness.report.pairs import is_compared, size_label, trial_label
@@ -20,6 +20,7 @@ _MEANS = {
     Verdict.NO_GO: "Do not ship it: at least one gate is refuted.",
     Verdict.INCONCLUSIVE: "Not decided: the evidence shows neither.",
 }
+REHEARSAL = "REHEARSAL: hosted models were a local twin of the service; nothing here speaks of the real ones."
 _POLICY = {
     "release": "release policy: anything but GO fails the run",
     "regression": "regression policy: only a refuted gate fails the run",
@@ -32,12 +33,18 @@ def headline(record: RunRecord) -> Headline:
         title=_title(record),
         run_id=record.id,
         created=record.created,
-        stamps=record.notes,
+        stamps=stamps(record.rehearsal),
+        notes=record.notes,
         cards=tuple(_card(decision) for decision in record.decisions),
         cautions=tuple(_cautions(record)),
         policy=f"Gate {_POLICY[record.gate_policy]}. Each gate is a one-sided test at "
         f"{numbers.percent(record.alpha, 0)}; GO needs every gate to be shown.",
     )
+
+
+def stamps(rehearsal: bool) -> tuple[str, ...]:
+    """What has to be read before anything else."""
+    return (REHEARSAL,) if rehearsal else ()
 
 
 def _title(record: RunRecord) -> str:
@@ -88,6 +95,7 @@ def admission_figures(judge: Admission) -> tuple[tuple[str, str], ...]:
         ("Cohen’s kappa", numbers.rate(judge.kappa)),
         ("true-positive rate", numbers.rate(judge.tpr)),
         ("true-negative rate", numbers.rate(judge.tnr)),
+        ("good from a score of", numbers.score(judge.threshold, Kind.GRADED)),
         ("calibrated on", numbers.plural(judge.n_calibration, "label")),
         ("tested on", numbers.plural(judge.n_test, "other label")),
     )

@@ -8,6 +8,7 @@ charts.
 from __future__ import annotations
 
 from base64 import b64encode
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -85,6 +86,7 @@ def _html_of(view: ReportView) -> str:
     return template.render(view=view, style=_text("report.css"), script=script, script_sha256=digest)
 
 
+@cache  # it keeps the compiled templates
 def _environment() -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 

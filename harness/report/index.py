@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 from harness.errors import StoreError
 from harness.records import Comparison, Decision, Gate
 from harness.report import numbers
 from harness.report.blocks import IntervalPlot, Tone
-from harness.report.headline import VERDICT_TONE
+from harness.report.headline import VERDICT_TONE, stamps
 from harness.report.intervals import OUTCOME_TONE, axis, plot, reach_of
 from harness.report.pairs import size_label
 from harness.report.runjson import check_schema
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,7 @@ class RunHead:
     command: str
     decisions: tuple[Decision, ...]
     gates: tuple[Gate, ...]
-    notes: tuple[str, ...] = ()
+    rehearsal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +81,22 @@ def read_entry(text: str, where: str, folder: str) -> IndexEntry:
     Raises:
         StoreError: the text is not a run record of this schema version.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     plain = check_schema(text, where)
     try:
-        return IndexEntry(folder, TypeAdapter(RunHead).validate_python(plain))
+        return IndexEntry(folder, _adapter().validate_python(plain))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise StoreError(f"{where}: does not fit a run record at {place}: {first['msg']}.") from error
+
+
+@cache  # building it takes 10 ms
+def _adapter() -> TypeAdapter[RunHead]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(RunHead)
 
 
 def unreadable(folder: str, problem: str) -> IndexEntry:
@@ -121,7 +133,7 @@ def _row(entry: IndexEntry, reach: float) -> IndexRow:
             for d in head.decisions
         ),
         key_numbers=tuple(_key_number(gate, found, reach) for gate, found in _decisive(head)),
-        stamps=head.notes,
+        stamps=stamps(head.rehearsal),
         problem="",
     )
 

@@ -19,6 +19,7 @@ from harness.report.blocks import (
     Curve,
     Headline,
     ReportView,
+    ScoreChip,
     Slices,
     Table,
 )
@@ -96,6 +97,8 @@ def _headline(top: Headline) -> Iterator[str]:
         figures = (f"{name}: {value}" for name, value in caution.figures)
         rest = "".join(f"\n> - {plain(line)}" for line in (*caution.details, *figures))
         yield f"> ⚠️ **{plain(caution.title)}**{rest}"
+    if top.notes:
+        yield _bullets(top.notes)
     yield f"{plain(top.policy)} Run {_code(top.run_id)}, {plain(top.created)}."
 
 
@@ -197,10 +200,14 @@ def _answer(row: AnswerRow) -> str:
     for cell in (
         cell for place, cell in enumerate(row.cells) if cell.is_baseline or place == len(row.cells) - 1
     ):
-        scores = ", ".join(f"{chip.name} {chip.value}" for chip in cell.chips)
+        scores = "; ".join(map(_chip, cell.chips))
         said = cell.failure or _cut(cell.answer.head)
         lines.append(f"- {plain(cell.label)}: {plain(said)} ({plain(scores)})")
     return "\n".join(lines)
+
+
+def _chip(chip: ScoreChip) -> str:
+    return f"{chip.name} {chip.value}" + (f": {_cut(chip.reason)}" if chip.reason else "")
 
 
 def _training(view: ReportView) -> Iterator[str]:

@@ -9,13 +9,17 @@ from harness.report import numbers
 from harness.report.blocks import Cell, RunBlock, Table
 from harness.report.headline import admission_figures
 
+JUDGES_NOTE = "Scores are out of 100. What a judge is told, word for word, stands in run.json (its spec)."
+
 
 def provenance(record: RunRecord) -> RunBlock:
     """Enough to run it again, and to see what did not go as it should."""
     tables = [_candidates(record), _suites(record), _trials(record), _timings(record), _environment(record)]
     judges = tuple(_judges(record))
     if judges:
-        tables.insert(2, Table("Judges", _heads("judge", "admitted", "measured"), judges))
+        tables.insert(
+            2, Table("Judges", _heads("judge", "asks", "admitted", "measured"), judges, JUDGES_NOTE)
+        )
     return RunBlock(record.command, tuple(table for table in tables if table.rows))
 
 
@@ -70,9 +74,18 @@ def _judges(record: RunRecord) -> Iterator[tuple[Cell, ...]]:
                 admitted = "yes" if info.admission.admitted else "no"
                 yield (
                     Cell(f"{suite.name} / {info.name}: {info.admission.judge}"),
+                    Cell(_grader(info.spec)),
                     Cell(admitted),
                     Cell(figures),
                 )
+
+
+def _grader(spec: Mapping[str, object]) -> str:
+    """The hosted model that a judge asks, and on which scale it answers."""
+    model = spec.get("model")
+    if not isinstance(model, Mapping):
+        return "the built-in model"
+    return f"{model.get('model')} at {model.get('base_url')}, levels 1 to {spec.get('scale')}"
 
 
 def _trials(record: RunRecord) -> Table:

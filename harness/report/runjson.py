@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, cast
 
@@ -66,6 +67,7 @@ def check_schema(text: str, where: str) -> dict[str, object]:
     return cast("dict[str, object]", plain)
 
 
+@cache  # building it takes 50 ms
 def _adapter() -> TypeAdapter[RunRecord]:
     from pydantic import TypeAdapter
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.records import Decision, Gate, Role, RunRecord
 from harness.report import numbers
+from harness.report.headline import stamps
 from harness.report.pairs import seeds_label
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
 
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False)
+    for stamp in stamps(record.rehearsal):
+        console.print(_text(stamp, "bold yellow"))
+        console.print()
     shown = [gate for gate in record.gates if gate.state != "measured"]
     groups: dict[tuple[str, str], list[Gate]] = {}
     for gate in shown:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
@@ -15,32 +16,37 @@ from harness.errors import ModelError
 from harness.models.builtin import NAME as JUDGE_MODEL
 from harness.models.device import device_plan
 from harness.models.local import LocalModel, batch_numerics
-from harness.models.progress import Progress
-from harness.models.protocol import Decoding, Model, Noting, Prompt
+from harness.models.progress import Bar, Progress
+from harness.models.protocol import Decoding, Interruptible, Model, Noting, Prompt
 from harness.models.source import resolve
+from harness.models.spending import Money
 from harness.records import Admission, Answer, Score
 from harness.run.binding import BoundSuite
+from harness.run.grading import RunOracle
+from harness.run.keeping import content_key, keeping
 from harness.run.looking import NOT_JUDGED
 from harness.scoring.check import score_all
-from harness.scoring.judge import CalibratedJudge, LikelihoodJudge, calibrate
+from harness.scoring.judges import Calibrated, Judge
 from harness.store.answers import AnswerStore
-
-FLUSH_ROWS = 16  # answers kept in one transaction
 
 
 class Answerer:
-    """Puts suites to candidates. Holds one loaded model at a time.
+    """Puts suites to candidates, and their answers to judges. Holds one loaded model at a time.
 
     ``seconds`` counts where the time of this run went (loading, generation, judging).
     """
 
     def __init__(
-        self, store: AnswerStore, progress: Progress, clock: Callable[[], float] = time.perf_counter
+        self,
+        store: AnswerStore,
+        progress: Progress,
+        money: Money,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._store, self._progress, self._clock = store, progress, clock
         self._loaded: tuple[str, Model] | None = None
-        self._judges: dict[LikelihoodJudge, CalibratedJudge] = {}
-        self.reader = Reader(store, progress)
+        self._judges: dict[str, Calibrated] = {}
+        self.oracle = RunOracle(Reader(store, progress), store, money, progress)
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def answers(
@@ -57,43 +63,42 @@ class Answerer:
             model = self._model(prepared)
             began = self._clock()
             with self._progress.task(f"{label} answers {bound.name}", unit="row") as bar:
-                bar.at(len(kept), len(asked.prompts))
-                coming = model.answer(asked.prompts, asked.decoding, frozenset(kept))
-                for answer in self._keeping(asked.context, coming):
-                    kept[answer.row_id] = answer
-                    bar.at(len(kept), len(asked.prompts), model.note if isinstance(model, Noting) else "")
+                self._ask(model, asked, kept, bar)
             self.seconds["generation"] += self._clock() - began
         return tuple(
             replace(kept[key], row_id=row.id) for key, row in zip(asked.keys, bound.rows, strict=True)
         )
 
-    def count_kept(self, candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> int:
-        """How many of the suite's rows have an answer in the store."""
+    def _ask(self, model: Model, asked: Asked, kept: dict[str, Answer], bar: Bar) -> None:
+        """Have the model answer what is not kept, and keep it."""
+
+        def show() -> None:
+            note = model.note if isinstance(model, Noting) else ""
+            bar.at(len(kept), len(asked.prompts), note)
+
+        show()
+        coming = model.answer(asked.prompts, asked.decoding, frozenset(kept))
+        late = model.late if isinstance(model, Interruptible) else tuple
+        with closing(keeping(self._store, asked.context, coming, late, show)) as answers:
+            for answer in answers:
+                kept[answer.row_id] = answer
+                show()
+
+    def left(self, candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> Left:
+        """What of a suite is still to be asked."""
         asked = _asked(candidate, prepared, bound)
         kept = self._kept(asked)
-        return sum(key in kept for key in asked.keys)
+        return Left(
+            prompts=tuple(prompt for prompt in asked.prompts if prompt.row_id not in kept),
+            kept=sum(key in kept for key in asked.keys),
+            decoding=asked.decoding,
+            context=asked.context,
+        )
 
     def _kept(self, asked: Asked) -> dict[str, Answer]:
         """Kept answers to what is asked, by its key; where each is kept alone, others share the context."""
         wanted = set(asked.keys)
         return {key: answer for key, answer in self._store.answers(asked.context).items() if key in wanted}
-
-    def _keeping(self, context: str, answers: Iterable[Answer]) -> Iterator[Answer]:
-        """Pass answers on and keep them, also where the run is cut short.
-
-        A failure is not kept: the next run asks again.
-        """
-        fresh: list[Answer] = []
-        try:
-            for answer in map(_in_unicode, answers):
-                if answer.failure is None:
-                    fresh.append(answer)
-                if len(fresh) >= FLUSH_ROWS:
-                    self._store.keep_answers(context, fresh)
-                    fresh = []
-                yield answer
-        finally:
-            self._store.keep_answers(context, fresh)
 
     def _model(self, prepared: Prepared) -> Model:
         if self._loaded is None or self._loaded[0] != prepared.identity:
@@ -110,26 +115,31 @@ class Answerer:
         began = self._clock()
         found: dict[str, tuple[Score, ...]] = {}
         for score in bound.scores:
-            if isinstance(score, LikelihoodJudge) and not judge_all:
-                found[score.name] = (NOT_JUDGED,) * len(answers)
-            elif isinstance(score, LikelihoodJudge):
-                found[score.name] = self.judge(score).score_many(bound.rows, answers, self.reader)
-            else:
+            if not isinstance(score, Judge):
                 found[score.name] = score_all(score, bound.rows, answers)
+            elif judge_all:
+                found[score.name] = self.judge(score).score_many(bound.rows, answers, self.oracle)
+            else:
+                found[score.name] = (NOT_JUDGED,) * len(answers)
         self.seconds["scoring"] += self._clock() - began
         return found
 
-    def admission(self, judge: LikelihoodJudge) -> Admission | None:
+    def admission(self, judge: Judge) -> Admission | None:
         """Whether the judge was admitted; None where nothing has asked it in this run."""
-        calibrated = self._judges.get(judge)
+        calibrated = self._judges.get(_judge_key(judge))
         return None if calibrated is None else calibrated.admission
 
-    def judge(self, judge: LikelihoodJudge) -> CalibratedJudge:
+    def judge(self, judge: Judge) -> Calibrated:
         """The judge, calibrated and tested for admission, once a run."""
-        if judge not in self._judges:
-            assert judge.known is not None, "bound suites hold bound judges"
-            self._judges[judge] = calibrate(judge, judge.known, self.reader)
-        return self._judges[judge]
+        key = _judge_key(judge)
+        if key not in self._judges:
+            self._judges[key] = judge.calibrated(self.oracle)
+        return self._judges[key]
+
+
+def _judge_key(judge: Judge) -> str:
+    """What tells judges apart. Not equality, which leaves the labels out: two files may have one name."""
+    return fingerprint({"name": judge.name, "spec": judge.spec()})
 
 
 class Reader:
@@ -140,7 +150,7 @@ class Reader:
         self._model: LocalModel | None = None
 
     def logprob(self, prompts: Sequence[tuple[str, str]]) -> list[float]:
-        """See ``scoring.judge.Scorer``."""
+        """See ``scoring.judges.Scorer``."""
         source, plan = resolve(JUDGE_MODEL, self._progress), device_plan()
         numerics = f"{batch_numerics(plan)}; transformers {version('transformers')}, torch {version('torch')}"
         key = fingerprint(
@@ -158,15 +168,6 @@ class Reader:
         return numbers
 
 
-def _in_unicode(answer: Answer) -> Answer:
-    """The answer with halves of surrogate pairs, which no file can hold, as question marks."""
-    text, failure = (
-        None if said is None else said.encode("utf-8", "replace").decode("utf-8")
-        for said in (answer.text, answer.failure)
-    )
-    return replace(answer, text=text or "", failure=failure)
-
-
 @dataclass(frozen=True)
 class Asked:
     """What a suite asks a candidate, how answers are drawn, and the keys under which they are kept.
@@ -180,21 +181,42 @@ class Asked:
     context: str
 
 
+@dataclass(frozen=True)
+class Left:
+    """What a suite still asks a candidate: prompts named by their keys, each once, and rows already answered.
+
+    Answers to one key in one ``context`` are one answer, whoever asks.
+    """
+
+    prompts: tuple[Prompt, ...]
+    kept: int
+    decoding: Decoding
+    context: str
+
+
 def _asked(candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> Asked:
     prompts = [Prompt(row.id, prepared.ask(row, bound.prompt)) for row in bound.rows]
     decoding = _decoding(candidate, bound)
     if not prepared.alone:
         keys = [row.id for row in bound.rows]
         return Asked(prompts, keys, decoding, answers_context(prepared, prompts, decoding))
-    keys = [_content_key(prompt) for prompt in prompts]
+    if decoding.temperature > 0:
+        prompts = _numbered(prompts)
+    keys = [content_key(prompt.messages, prompt.repeat) for prompt in prompts]
     own = dict(zip(keys, prompts, strict=True))
-    context = fingerprint({"model": prepared.identity, "decoding": decoding, "repeat": 0})
+    context = fingerprint({"model": prepared.identity, "decoding": decoding})
     return Asked([replace(prompt, row_id=key) for key, prompt in own.items()], keys, decoding, context)
 
 
-def _content_key(prompt: Prompt) -> str:
-    """The name of what is asked: one changed row asks one row anew, and the same question is paid once."""
-    return fingerprint([[m.role, m.content] for m in prompt.messages])
+def _numbered(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Each with the number of equal ones before it: rows with one question have draws of their own."""
+    seen: Counter[str] = Counter()
+    numbered: list[Prompt] = []
+    for prompt in prompts:
+        question = content_key(prompt.messages)
+        numbered.append(replace(prompt, repeat=seen[question]))
+        seen[question] += 1
+    return numbered
 
 
 def _decoding(candidate: Candidate, bound: BoundSuite) -> Decoding:

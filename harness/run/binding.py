@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data.files import read_rows
-from harness.data.fingerprints import bytes_digest, rows_fingerprint
+from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
 from harness.data.rows import require_no_tools
 from harness.errors import DataError, UsageError
-from harness.records import Admission, Kind, Row, ScoreInfo, SuiteInfo, SuiteRow
+from harness.records import Admission, Json, Kind, Row, ScoreInfo, SuiteInfo, SuiteRow
+from harness.scoring.judges import Judge
 from harness.scoring.suite import Suite, SuiteScore
 
 
 @dataclass(frozen=True)
 class BoundSuite:
-    """A suite with its rows, prompt and checks read. ``name`` is its folder's (or its file's)."""
+    """A suite with its rows, prompt and checks read. ``name`` is its folder's (or its file's).
+
+    ``scores`` are those of ``suite`` in their order, bound.
+    """
 
     name: str
     suite: Suite
@@ -45,7 +49,8 @@ class BoundSuite:
         Raises:
             UsageError: the suite does not list it.
         """
-        found = next((bound for bound in self.scores if bound == wanted), None)
+        both = zip(self.suite.scores, self.scores, strict=True)
+        found = next((bound for written, bound in both if wanted in (written, bound)), None)
         if found is None:
             listed = ", ".join(repr(score.name) for score in self.scores)
             raise UsageError(
@@ -61,7 +66,8 @@ class BoundSuite:
             heldout_digest=rows_fingerprint(self.rows),
             rows=tuple(self._shown(row) for row in self.rows),
             scores=tuple(
-                ScoreInfo(s.name, Kind(s.kind), _described(s), admissions.get(s.name)) for s in self.scores
+                ScoreInfo(s.name, Kind(s.kind), _described(s), admissions.get(s.name), _asked(s))
+                for s in self.scores
             ),
             slices=self.suite.slices,
             prompt_digest=None if self.prompt is None else bytes_digest(self.prompt.encode()),
@@ -76,6 +82,14 @@ class BoundSuite:
 def _described(score: SuiteScore) -> str:
     kind = (score.__doc__ or "").strip().splitlines()[0] if score.__doc__ else ""
     return f"{type(score).__name__}: {kind}"
+
+
+def _asked(score: SuiteScore) -> Mapping[str, Json]:
+    """How a judge is asked; its labels, which are many, by one fingerprint."""
+    if not isinstance(score, Judge):
+        return {}
+    spec = score.spec()
+    return {**spec, "labels": fingerprint(spec.get("labels"))}
 
 
 def bind_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> BoundSuite:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import harness.candidates.hosted.prepare  # noqa: F401 - registers how hosted candidates are prepared
-from harness.candidates.prepare import Prepared, Workshop, prepare, require_ready
+import harness.candidates.hosted.prepare
+import harness.candidates.hosted.ready  # noqa: F401 - both register what is done with hosted candidates
+from harness.candidates.prepare import Prepared, Workshop, prepare, require_beginnable, require_ready
 from harness.candidates.specs import Candidate, FewShot, Tuned
 from harness.candidates.trained import Trained, known_replay
 from harness.data.leakage import require_no_leaks
@@ -27,7 +28,7 @@ from harness.run.binding import BoundSuite
 from harness.run.costs import economics_config
 from harness.run.ledger import Ledger
 from harness.run.looking import Looking
-from harness.scoring.judge import LikelihoodJudge
+from harness.scoring.judges import Judge
 from harness.scoring.suite import SuiteScore
 from harness.settings import Settings
 from harness.store.adapters import AdapterStore
@@ -95,11 +96,11 @@ class Run:
     ) -> None:
         self.settings, self.candidates = settings, dict(candidates)
         self.ledger = Ledger(settings.max_usd)
-        money = Money(self.ledger.paying, self._prices)
+        money = Money(self.ledger.paying, self.prices)
         adapters = AdapterStore(settings.store / "adapters")
         self.workshop = Workshop(root, adapters, progress, money, apart=True, horizon_days=self._horizon_days)
         self.store = AnswerStore(settings.store / "answers.sqlite")
-        self.answerer = Answerer(self.store, progress)
+        self.answerer = Answerer(self.store, progress, money)
         self.suites: dict[str, BoundSuite] = {}
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
@@ -111,7 +112,7 @@ class Run:
         self.training_seconds = 0.0
         self.began = time.perf_counter()
 
-    def _prices(self) -> tuple[Mapping[PriceKey, Price], str]:
+    def prices(self) -> tuple[Mapping[PriceKey, Price], str]:
         """The project's own prices of hosted models, and the file that they stand in."""
         config = economics_config(self.suites.values(), self.settings.root)
         return ({}, "economics.toml") if config is None else (config.prices, config.where)
@@ -184,16 +185,44 @@ class Run:
     def check(self) -> None:
         """Everything that can be known to be wrong before a model is loaded or trained.
 
+        A service is asked only for a job that could not be begun, and may be there.
+
         Raises:
-            HarnessError: a base that does not exist, unreadable or leaking rows, a size beyond the data.
+            HarnessError: a base that does not exist, unreadable or leaking rows, a size beyond the data, a
+                hosted model without a key, or under a cap without a price.
         """
-        entries = [e for name in self.chosen() for e in (*self.sized(name), self.baseline_of(name))]
-        for entry in entries:
-            self._check_rows(entry, self.suites.values())
-        for entry in entries:
-            for seed in entry.replicas:
-                require_ready(entry.candidate, self.workshop, entry.size, seed or 0)
+        self.check_rows()
+        for problem in self.unready():
+            raise problem
+        for entry, seed in self.replicas():
+            require_beginnable(entry.candidate, self.workshop, entry.size, seed)
         self.checked = True
+
+    def check_rows(self) -> None:
+        """The part of ``check`` that looks at rows alone.
+
+        Raises:
+            HarnessError: unreadable or leaking rows, a size beyond the data.
+        """
+        for entry in dict.fromkeys(entry for entry, _ in self.replicas()):
+            self._check_rows(entry, self.suites.values())
+
+    def unready(self) -> Iterator[HarnessError]:
+        """What stands in the way of each entry, as far as is known without a request; nothing is sent."""
+        for entry, seed in self.replicas():
+            try:
+                require_ready(entry.candidate, self.workshop, entry.size, seed)
+            except HarnessError as problem:
+                yield problem
+        for bound in self.suites.values():
+            yield from self._unready_judges(bound)
+
+    def replicas(self) -> Iterator[tuple[Entry, int]]:
+        """Every entry that is to be tried, the baselines among them, with each of its seeds; each once."""
+        entries = (e for name in self.chosen() for e in (*self.sized(name), self.baseline_of(name)))
+        for entry in dict.fromkeys(entries):
+            for seed in entry.replicas:
+                yield entry, seed or 0
 
     def add_suite(self, bound: BoundSuite) -> None:
         """Register a suite. One that comes late, when the test that uses it begins, is checked on its own.
@@ -213,7 +242,17 @@ class Run:
             for name in self.chosen():
                 for entry in (self.sized(name)[-1], self.baseline_of(name)):
                     self._check_rows(entry, [bound])
+            for problem in self._unready_judges(bound):
+                raise problem
         self.suites[bound.name] = bound
+
+    def _unready_judges(self, bound: BoundSuite) -> Iterator[HarnessError]:
+        for score in bound.scores:
+            if isinstance(score, Judge):
+                try:
+                    score.require_ready(self.answerer.oracle)
+                except HarnessError as problem:
+                    yield problem
 
     def _check_rows(self, entry: Entry, suites: Iterable[BoundSuite]) -> None:
         candidate = entry.candidate
@@ -241,7 +280,7 @@ class Run:
             trials = self.trials_of(entry, suite)
             advisory = self._is_advisory(own)
             staged = self._staged(entry, suite, own) if not where else None
-            if isinstance(own, LikelihoodJudge) and staged is None:
+            if isinstance(own, Judge) and staged is None:
                 trials = self._judged(entry, suite, own)
             each = [score_vector(info, trial, own.name, advisory=advisory) for trial in trials]
             vector = only_rows(info, over_seeds(each, entry.seeds), where)
@@ -253,19 +292,19 @@ class Run:
 
     def _staged(self, entry: Entry, suite: str, score: SuiteScore) -> Looking | None:
         """The entry's scores by a judge, made as they are needed; None for what is judged whole."""
-        if self.settings.judge_looks == 1 or not isinstance(score, LikelihoodJudge):
+        if self.settings.judge_looks == 1 or not isinstance(score, Judge):
             return None
         (seed,) = entry.replicas
         place = entry.label, seed, suite
         bound = self.suites[suite]
-        judge, reader = self.answerer.judge(score), self.answerer.reader
+        judge, oracle = self.answerer.judge(score), self.answerer.oracle
         return Looking(
             info=bound.info({}, 0),
             rows=bound.rows,
             get=lambda: self.trials[place],
             put=lambda trial: self.trials.update({place: trial}),
             score=score.name,
-            judge=lambda rows, answers: judge.score_many(rows, answers, reader),
+            judge=lambda rows, answers: judge.score_many(rows, answers, oracle),
             looks=self.settings.judge_looks,
             alpha=self.settings.alpha,
             name=entry.label,
@@ -280,7 +319,7 @@ class Run:
         return self.trials_of(entry, suite)
 
     def _is_advisory(self, score: SuiteScore) -> bool:
-        return isinstance(score, LikelihoodJudge) and not self.answerer.judge(score).admission.admitted
+        return isinstance(score, Judge) and not self.answerer.judge(score).admission.admitted
 
     def trials_of(self, entry: Entry, suite: str) -> tuple[Trial, ...]:
         """The entry's answers and scores on a suite, one trial a seed."""

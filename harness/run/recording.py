@@ -32,19 +32,19 @@ from harness.records import (
 from harness.run.costs import economics_config, hosted_price
 from harness.run.flow import Entry, Run
 from harness.run.safeguards import chosen_seeds, harm_gates
-from harness.scoring.judge import LikelihoodJudge
+from harness.scoring.judges import Judge
 
 SHOWN_VERSIONS = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "scipy", "pytest")
 
 
-def make_record(run: Run, expected: Sequence[Gate], command: str, notes: Sequence[str] = ()) -> RunRecord:
+def make_record(run: Run, expected: Sequence[Gate], command: str, *, rehearsal: bool = False) -> RunRecord:
     """The run as it is kept.
 
     Args:
         run: what was tried and claimed.
         expected: gates that were collected (state ``missing``); those that never spoke stay missing.
         command: what the user typed.
-        notes: sentences for the report.
+        rehearsal: whether hosted models were a local twin's.
     """
     gates = [*run.gates, *harm_gates(run, run.gates), *still_missing(expected, run.gates)]
     claimed = {gate.candidate for gate in gates}
@@ -78,7 +78,8 @@ def make_record(run: Run, expected: Sequence[Gate], command: str, notes: Sequenc
         economics=economics,
         environment=environment(),
         timings_s=_timings(run),
-        notes=(*notes, *_replay_notes(run), *_hosted_notes(run), *_spent(run), *money_notes),
+        notes=(*_replay_notes(run), *_hosted_notes(run), *_spent(run, rehearsal), *money_notes),
+        rehearsal=rehearsal,
     )
 
 
@@ -114,14 +115,17 @@ def _hosted_notes(run: Run) -> list[str]:
     return list(notes)
 
 
-def _spent(run: Run) -> list[str]:
-    """What hosted models took of the user's money in this run."""
+def _spent(run: Run, rehearsal: bool) -> list[str]:
+    """What hosted models took of the user's money in this run, or would have taken."""
     ledger = run.ledger
     if not ledger.spent_usd and not ledger.is_capped:
         return []
-    parts = [f"{purpose} {usd:.4f}" for purpose, usd in sorted(ledger.by_purpose.items())]
+    parts = ", ".join(f"{purpose} {usd:.4f}" for purpose, usd in sorted(ledger.by_purpose.items()))
     cap = f" of at most {ledger.max_usd:g}" if ledger.max_usd is not None else ""
-    return [f"hosted models took {ledger.spent_usd:.4f}{cap} USD in this run ({', '.join(parts) or 'none'})."]
+    spent = f"{ledger.spent_usd:.4f}{cap} USD ({parts or 'none'})"
+    if rehearsal:
+        return [f"Nothing was paid. By the twin's counts of tokens the service would have taken {spent}."]
+    return [f"Hosted models took {spent} in this run."]
 
 
 def run_id(now: datetime, names: Sequence[str]) -> str:
@@ -180,7 +184,7 @@ def _info(run: Run, entry: Entry, baseline: str) -> CandidateInfo:
 
 
 def _admissions(run: Run, suite: str) -> dict[str, Admission]:
-    judges = [score for score in run.suites[suite].scores if isinstance(score, LikelihoodJudge)]
+    judges = [score for score in run.suites[suite].scores if isinstance(score, Judge)]
     found = {judge.name: run.answerer.admission(judge) for judge in judges}
     return {name: admission for name, admission in found.items() if admission is not None}
 
@@ -254,6 +258,7 @@ def _usage(trials: Sequence[Trial]) -> Usage | None:
         prompt_tokens=prompt / len(answers),
         completion_tokens=completion / len(answers),
         n=len(answers),
+        cached_prompt_tokens=sum(a.cached_prompt_tokens for a in answers) / len(answers),
         tokens_per_second=(prompt + completion) / seconds if seconds else None,
     )
 

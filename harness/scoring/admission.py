@@ -21,7 +21,7 @@ def admit(
         judge: its name.
         truth: what people said of each reply; True is good.
         said: what the judge said of the same replies.
-        threshold: the calibrated probability above which it said good.
+        threshold: the score from which it said good.
         n_calibration: how many other labels it was calibrated on.
 
     Raises:

@@ -21,7 +21,7 @@ from harness.errors import DataError, UsageError
 from harness.records import Admission, Answer, Json, Kind, Row, Score
 from harness.scoring.admission import admit
 from harness.scoring.check import no_expectation, pair_up, unanswered
-from harness.scoring.judges import Scorer
+from harness.scoring.judges import Oracle, Scorer
 from harness.scoring.labels import Label, enough_labels, parse_labels, read_labels
 from harness.scoring.text import judged_text
 
@@ -113,7 +113,7 @@ class LikelihoodJudge:
         """
         return dataclasses.replace(self, known=read_labels(read, self.labels, self.field or "reply"))
 
-    def require_ready(self) -> None:
+    def require_ready(self, oracle: Oracle) -> None:
         """Nothing stands in the way: the built-in model reads."""
 
     def calibrated(self, scorer: Scorer) -> CalibratedJudge:

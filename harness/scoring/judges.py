@@ -30,6 +30,7 @@ class Grader(Protocol):
         """What it says to each prompt, in their order."""
 
 
+@runtime_checkable
 class GradingModel(Protocol):
     """A model behind an endpoint, as users write it: frozen and hashable. ``RemoteModel`` is one."""
 
@@ -48,12 +49,15 @@ class Oracle(Scorer, Protocol):
     """Everything that a judge may ask."""
 
     def grader(self, model: GradingModel, schema: Mapping[str, Json], max_tokens: int) -> Grader:
-        """``model``, ready to be asked.
+        """``model``, ready to be asked; nothing is sent yet.
 
         Args:
             model: which.
             schema: JSON schema that its answers are bound to, where its service offers that.
             max_tokens: longest answer.
+
+        Raises:
+            HarnessError: it cannot be asked or paid for: there is no key, or under a cap no price.
         """
 
 
@@ -87,13 +91,13 @@ class Judge(Protocol):
         """How its values are distributed."""
 
     def spec(self) -> Mapping[str, Json]:
-        """Everything that shapes the score, as JSON."""
+        """Everything that shapes the score, as JSON; under ``labels``, once they were read, their content."""
 
     def bind(self, read: Callable[[str], str]) -> Judge:
         """Itself with its labels read; ``read`` takes a path relative to the suite's file."""
 
-    def require_ready(self) -> None:
-        """See that it can be asked; loads and sends nothing."""
+    def require_ready(self, oracle: Oracle) -> None:
+        """See that it can be asked and paid for; loads and sends nothing."""
 
     def calibrated(self, oracle: Oracle) -> Calibrated:
         """Itself, calibrated on one half of its labels and tested on the other."""

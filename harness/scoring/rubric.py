@@ -67,6 +67,8 @@ class Rubric:
     known: tuple[Label, ...] | None = dataclasses.field(default=None, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, GradingModel):
+            raise UsageError(f"Rubric(model={self.model!r}): write RemoteModel(...), with the name in it.")
         if not 2 <= self.scale <= MOST_SCALE:
             raise UsageError(f"Rubric(scale={self.scale}): levels run from 1 to between 2 and {MOST_SCALE}.")
         if self.max_tokens < 1:
@@ -110,13 +112,13 @@ class Rubric:
         """
         return dataclasses.replace(self, known=read_labels(read, self.labels, self.field or "reply"))
 
-    def require_ready(self) -> None:
-        """See that the model can be asked; sends nothing.
+    def require_ready(self, oracle: Oracle) -> None:
+        """See that the model can be asked and paid for; sends nothing.
 
         Raises:
-            ModelError: there is no key.
+            HarnessError: there is no key, or under a cap no price.
         """
-        self.model.require_ready()
+        self.grader(oracle)
 
     def calibrated(self, oracle: Oracle) -> CalibratedRubric:
         """See ``calibrate_rubric``.
@@ -141,6 +143,11 @@ class Rubric:
         said = grader.ask([as_prompt(told, case) for case in distinct])
         found = dict(zip(distinct, (self._read(one) for one in said), strict=True))
         return tuple(found[case] for case in cases)
+
+    def case_before(self, row: Row) -> Case | None:
+        """A row's case before it is answered; None where its reference holds nothing to judge by."""
+        reference, _ = judged_text(row.reference, self.field)
+        return Case(_conversation(row), reference, "") if reference else None
 
     def value(self, judgment: Judgment) -> float:
         """The level in [0, 1]."""

@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 from harness.errors import UsageError
 from harness.scoring.check import Check
-from harness.scoring.judge import LikelihoodJudge
+from harness.scoring.judges import Judge
 
-SuiteScore: TypeAlias = "Check | LikelihoodJudge"
+SuiteScore: TypeAlias = Check | Judge
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.errors import StoreError
 from harness.records import Answer
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -56,11 +61,11 @@ class AnswerStore:
 
     def answers(self, context: str) -> dict[str, Answer]:
         """Every answer kept under ``context``, by row id."""
-        from pydantic import TypeAdapter, ValidationError
+        from pydantic import ValidationError
 
         with self._connection() as connection:
             kept = connection.execute("SELECT answer FROM answers WHERE context = ?", (context,)).fetchall()
-        read = TypeAdapter(Answer).validate_json
+        read = _adapter().validate_json
         try:
             return {answer.row_id: answer for answer in (read(text) for (text,) in kept)}
         except ValidationError as error:
@@ -68,9 +73,7 @@ class AnswerStore:
 
     def keep_answers(self, context: str, answers: Iterable[Answer]) -> None:
         """Keep answers under ``context``: what asked for them, fingerprinted."""
-        from pydantic import TypeAdapter
-
-        write = TypeAdapter(Answer).dump_json
+        write = _adapter().dump_json
         with self._connection() as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
@@ -108,3 +111,10 @@ class AnswerStore:
             connection.executemany("INSERT OR IGNORE INTO seeds_seen VALUES (?, ?, ?)", seen)
             query = "SELECT seed FROM seeds_seen WHERE heldout = ? AND recipe = ? ORDER BY seed"
             return tuple(int(seed) for (seed,) in connection.execute(query, (heldout, recipe)))
+
+
+@cache  # building it takes 10 ms
+def _adapter() -> TypeAdapter[Answer]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Answer)

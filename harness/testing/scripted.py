@@ -9,12 +9,11 @@ from inspect import signature
 from types import FunctionType
 from typing import ClassVar
 
+from harness.candidates.foresee import Foreseen, ForeseenTraining, foresee
 from harness.candidates.prepare import (
-    Foreseen,
     Prepared,
     Workshop,
     asked_with_prompt,
-    foresee,
     prepare,
     require_ready,
 )
@@ -112,7 +111,10 @@ def _scripted_ready(candidate: Scripted, workshop: Workshop, size: int | None, s
 
 @foresee.register
 def _foresee_scripted(candidate: Scripted, workshop: Workshop, size: int | None, seed: int) -> Foreseen:
-    return Foreseen(prepare(candidate, workshop, size, seed), 0)
+    """There is nothing to train."""
+    prepared = prepare(candidate, workshop, size, seed)
+    rows = len(workshop.rows(candidate.train)) if size is None else size
+    return Foreseen(prepared, ForeseenTraining(prepared.identity, rows, is_kept=True))
 
 
 @prepare.register

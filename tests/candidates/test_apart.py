@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,17 +44,52 @@ def test_a_training_apart_makes_what_one_at_home_makes(tiny: ModelSource, tmp_pa
     assert bar.news == [(1, 2), (2, 2)]
 
 
-def test_what_goes_wrong_there_is_said_here(tiny: ModelSource, tmp_path: Path) -> None:
-    wrong = replace(job(tiny, tmp_path / "out"), spec=replace(SPEC, targets=("no_such_layer",)))
-    with pytest.raises(TrainingError, match="has no linear layer named no_such_layer"):
-        train_apart(wrong, SilentBar())
+RAISES = """
+from harness.candidates import apart
+from harness.errors import TrainingError
+
+
+def train_into(*job):
+    raise {error}
+
+
+apart.train_into = train_into
+apart.main()
+"""
+
+
+@pytest.fixture
+def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Takes the program that the child is to run in place of its own."""
+
+    def runs(program: str) -> None:
+        (tmp_path / "program_of_child.py").write_text(program, encoding="utf-8")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.setattr(apart, "__name__", "program_of_child")
+
+    return runs
+
+
+def test_what_goes_wrong_there_is_said_here(
+    tiny: ModelSource, tmp_path: Path, child: Callable[[str], None]
+) -> None:
+    child(RAISES.format(error='TrainingError("the loss is not finite")'))
+    with pytest.raises(TrainingError) as caught:
+        train_apart(job(tiny, tmp_path / "out"), SilentBar())
+    assert str(caught.value) == "the loss is not finite"
+
+
+def test_what_nobody_expected_there_is_said_with_its_traceback(
+    tiny: ModelSource, tmp_path: Path, child: Callable[[str], None]
+) -> None:
+    child(RAISES.format(error='ZeroDivisionError("odd")'))
+    with pytest.raises(TrainingError, match=r"(?s)Traceback.*train_into.*ZeroDivisionError: odd"):
+        train_apart(job(tiny, tmp_path / "out"), SilentBar())
 
 
 def test_a_process_that_dies_leaves_its_last_words(
-    tiny: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: ModelSource, tmp_path: Path, child: Callable[[str], None]
 ) -> None:
-    (tmp_path / "broken.py").write_text("raise SystemExit('killed by a test')", encoding="utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(apart, "__name__", "broken")
+    child("raise SystemExit('killed by a test')")
     with pytest.raises(TrainingError, match=r"(?s)died \(status 1\).*killed by a test.*mend: "):
         train_apart(job(tiny, tmp_path / "out"), SilentBar())

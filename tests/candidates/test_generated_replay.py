@@ -400,7 +400,7 @@ def test_the_report_says_how_many_rows_were_generated_and_where_they_are(
 ) -> None:
     held = (row("Where are the seven dwarfs tonight?", "At home.", id="h1", where="heldout.jsonl:1"),)
     run, entry = run_against(held, project, tmp_path)
-    training = prepare(entry.candidate, run.workshop, 2, 0).training
+    training = prepare(entry.candidate, replace(run.workshop, apart=False), 2, 0).training
     run.trials["tuned@2", 0, "held"] = Trial("tuned", 2, 0, "held", (), {}, 0.0, "", training)
     run.prepared["tuned@2", 0] = prepare(entry.candidate, run.workshop, 2, 0)
     (note,) = [n for n in make_record(run, (), "pytest").notes if "general rows" in n]

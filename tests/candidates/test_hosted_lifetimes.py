@@ -35,13 +35,27 @@ def test_the_announced_closures_cover_snapshots_and_fine_tunes(model: str) -> No
     assert lifetime(model, OPENAI, None).shutdown == CLOSES
 
 
-@pytest.mark.parametrize("model", ["gpt-4o-mini-transcribe", "gpt-5", "babbage-002"])
+@pytest.mark.parametrize("model", ["gpt-4o-mini-transcribe", "gpt-5", "babbage-003", "ft:curie-002:o::x"])
 def test_no_other_model_is_taken_for_one_of_them(model: str) -> None:
     assert lifetime(model, OPENAI, None).shutdown is None
 
 
 def test_a_snapshot_with_a_date_of_its_own_has_that_one() -> None:
     assert lifetime("gpt-4o-2024-05-13", OPENAI, None).shutdown == date(2026, 10, 23)
+
+
+@pytest.mark.parametrize("base", ["babbage-002", "davinci-002", "gpt-3.5-turbo-1106"])
+def test_what_was_tuned_may_answer_for_longer_than_its_base(base: str) -> None:
+    assert lifetime(base, OPENAI, None).shutdown == date(2026, 9, 28)
+    assert lifetime(f"ft:{base}:o::x", OPENAI, None).shutdown == date(2026, 10, 23)
+
+
+@pytest.mark.parametrize("base", ["babbage-002", "davinci-002"])
+def test_completion_models_were_closed_to_tuning_before_the_others(base: str) -> None:
+    with pytest.raises(HostedTrainingError, match=r"no new tuning job can begin .* since 2024-10-28"):
+        require_tunable(lifetime(base, OPENAI, None), date(2026, 9, 27))
+    with pytest.raises(HostedTrainingError, match="was shut down on 2026-09-28"):
+        require_tunable(lifetime(base, OPENAI, None), date(2026, 9, 28))
 
 
 @pytest.mark.parametrize("profile", [AZURE, NEBIUS, COMPATIBLE, TWIN], ids=lambda p: p.name)

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hosted_builders import BASE, NO_WAITING, TODAY, FakeService
+from hosted_builders import BASE, NO_WAITING, TODAY, FakeService, tuned
 
 from harness.candidates.hosted.prepare import Outside, hosted_rows, prepare_hosted
+from harness.candidates.hosted.ready import require_hosted_beginnable
 from harness.candidates.hosted.requests import (
     AnyRequest,
     CreateJob,
@@ -84,7 +85,7 @@ def test_a_job_that_is_found_is_not_paid_again(workshop: Workshop, tmp_path: Pat
 
 def under_way(workshop: Workshop, spec: OpenAITuning = SPEC, **said: object) -> FakeService:
     """A service with the job of another machine, which has not ended."""
-    service = FakeService(life=("queued", "running", "succeeded"))
+    service = FakeService(life=(*["running"] * 5, "succeeded"))
     order = hosted_rows(spec, workshop, None, 0).order
     job = service.reply(CreateJob(order.body("file-0", None)))
     assert isinstance(job, Job)
@@ -111,6 +112,7 @@ def test_a_job_under_way_is_bounded_by_the_epochs_that_it_says(workshop: Worksho
     with pytest.raises(UsageError, match=r"ftjob-0 .* is under way, begun with epochs='auto'"):
         prepare_hosted(auto, workshop, None, 0, outside(under_way(workshop, auto), ledger))
     said = under_way(workshop, auto, hyperparameters={"n_epochs": 4})
+    beginnable(auto, workshop, said, ledger)
     prepare_hosted(auto, again(workshop), None, 0, outside(said, ledger))
     assert ledger.spent_usd == pytest.approx(360 * USD_A_TOKEN)
 
@@ -195,6 +197,56 @@ class _Service:
 def test_epochs_left_to_the_service_are_refused_under_a_cap(workshop: Workshop) -> None:
     with pytest.raises(UsageError, match="epochs=3"):
         prepare_hosted(replace(SPEC, epochs="auto"), workshop, None, 0, outside(FakeService(), Ledger(1.0)))
+
+
+def beginnable(spec: OpenAITuning, workshop: Workshop, service: FakeService, ledger: Ledger) -> None:
+    require_hosted_beginnable(spec, hosted_rows(spec, workshop, None, 0), workshop, outside(service, ledger))
+
+
+AUTO = replace(SPEC, epochs="auto")
+
+
+def test_what_nothing_bounds_is_refused_under_a_cap_before_anything_is_begun(workshop: Workshop) -> None:
+    service = FakeService()
+    with pytest.raises(UsageError, match="epochs=3"):
+        beginnable(AUTO, workshop, service, Ledger(1.0))
+    assert (service.jobs, service.files) == ({}, {})
+    beginnable(AUTO, workshop, service, Ledger())
+
+
+def test_a_finished_job_in_the_store_passes_under_a_cap_whatever_its_epochs(workshop: Workshop) -> None:
+    service = FakeService()
+    prepare_hosted(AUTO, workshop, None, 0, outside(service, Ledger()))
+    service.asked.clear()
+    ledger = Ledger(max_usd=0.0)
+    beginnable(AUTO, workshop, service, ledger)
+    prepare_hosted(AUTO, workshop, None, 0, outside(service, ledger))
+    assert (service.asked, ledger.spent_usd) == ([], 0)
+
+
+def test_a_finished_job_that_the_service_has_passes_under_a_cap_whatever_its_epochs(
+    workshop: Workshop,
+) -> None:
+    service = FakeService()
+    tuned(hosted_rows(AUTO, workshop, None, 0).order, service)
+    ledger = Ledger(max_usd=0.0)
+    beginnable(AUTO, workshop, service, ledger)
+    prepare_hosted(AUTO, workshop, None, 0, outside(service, ledger))
+    assert (len(service.jobs), ledger.spent_usd) == (1, 0)
+
+
+def test_a_job_that_failed_at_the_service_does_not_count_as_there(workshop: Workshop) -> None:
+    service = FakeService(life=("queued", "failed"), failure=JobFailure("server_error", "internal", None))
+    with pytest.raises(HostedTrainingError):
+        prepare_hosted(AUTO, workshop, None, 0, outside(service, Ledger()))
+    with pytest.raises(UsageError, match="epochs=3"):
+        beginnable(AUTO, workshop, service, Ledger(1.0))
+
+
+def test_nothing_is_asked_of_the_service_where_a_job_may_be_begun(workshop: Workshop) -> None:
+    service = FakeService()
+    beginnable(SPEC, workshop, service, Ledger(1.0))
+    assert service.asked == []
 
 
 def test_a_job_that_was_refused_costs_nothing_and_one_that_failed_may_have(workshop: Workshop) -> None:

@@ -12,15 +12,16 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from hosted_builders import BASE, NO_WAITING, FakeService
+from hosted_builders import BASE, NO_WAITING, FakeService, tuned
 
 from harness.candidates.hosted.driver import Pacing
 from harness.candidates.hosted.prepare import (
     Outside,
     hosted_notes,
+    hosted_rows,
     prepare_hosted,
-    require_hosted_ready,
 )
+from harness.candidates.hosted.ready import require_hosted_beginnable, require_hosted_ready
 from harness.candidates.hosted.requests import JobFailure
 from harness.candidates.hosted.service import Service
 from harness.candidates.hosted.spec import OpenAITuning
@@ -238,7 +239,7 @@ def test_a_tuned_model_that_must_be_deployed_says_so_and_is_not_tuned_again(work
 
 def test_too_few_rows_are_refused_before_anything_is_sent(url: str, workshop: Workshop) -> None:
     with pytest.raises(DataError, match="5 training rows; this service takes no fewer than 10"):
-        require_hosted_ready(spec(url), workshop, 5, 0, TODAY)
+        require_hosted_ready(spec(url), workshop, 5, 0)
 
 
 def test_a_missing_key_is_told_before_anything_is_sent(
@@ -247,11 +248,9 @@ def test_a_missing_key_is_told_before_anything_is_sent(
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     openai = spec("https://api.openai.com/v1", profile=None, base=BASE)
     with pytest.raises(ModelError, match="OPENAI_API_KEY"):
-        require_hosted_ready(openai, workshop, None, 0, TODAY)
+        require_hosted_ready(openai, workshop, None, 0)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    require_hosted_ready(openai, workshop, None, 0, TODAY)
-    with pytest.raises(HostedTrainingError, match="2027-01-06"):
-        require_hosted_ready(openai, workshop, None, 0, date(2027, 1, 7))
+    require_hosted_ready(openai, workshop, None, 0)
 
 
 def test_a_row_beyond_the_models_context_is_named(
@@ -261,9 +260,32 @@ def test_a_row_beyond_the_models_context_is_named(
     with (root / "train.jsonl").open("a", encoding="utf-8") as file:
         file.write("\n" + _line("word " * 20_000, "answer"))
     with pytest.raises(DataError, match=r"train.jsonl:17: .* more than the 16,385"):
-        require_hosted_ready(
-            spec("http://127.0.0.1:1/v1", base="gpt-3.5-turbo"), workshop, None, 0, date(2026, 1, 1)
-        )
+        require_hosted_ready(spec("http://127.0.0.1:1/v1", base="gpt-3.5-turbo"), workshop, None, 0)
+
+
+def test_rows_are_checked_even_where_there_is_no_key(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    openai = spec("https://api.openai.com/v1", profile=None, base=BASE)
+    with pytest.raises(DataError, match="5 training rows"):
+        require_hosted_ready(openai, workshop, 5, 0)
+
+
+def test_a_model_that_can_no_longer_be_tuned_is_told_before_a_job(workshop: Workshop) -> None:
+    openai = spec("https://api.openai.com/v1", profile=None, base=BASE)
+    late = Outside(lambda _: _entered(FakeService()), lambda: date(2027, 1, 7), NO_WAITING)
+    with pytest.raises(HostedTrainingError, match="2027-01-06"):
+        require_hosted_beginnable(openai, hosted_rows(openai, workshop, None, 0), workshop, late)
+
+
+def test_a_job_that_was_begun_in_time_is_used_after_its_model_has_closed(workshop: Workshop) -> None:
+    openai = spec("https://api.openai.com/v1", profile=None, base=BASE)
+    service = FakeService()
+    order = hosted_rows(openai, workshop, None, 0)
+    tuned(order.order, service)
+    late = Outside(lambda _: _entered(service), lambda: date(2027, 1, 7), NO_WAITING)
+    require_hosted_beginnable(openai, order, workshop, late)
 
 
 def test_a_model_that_closes_within_the_horizon_is_noted(url: str, workshop: Workshop) -> None:

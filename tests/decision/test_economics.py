@@ -256,3 +256,21 @@ def test_a_mistake_in_the_configuration_is_named_with_key_and_file(text: str, sa
     with pytest.raises(UsageError, match=says) as raised:
         parse_economics(tomllib.loads(text), "team/economics.toml")
     assert str(raised.value).startswith("team/economics.toml")
+
+
+def test_prompts_that_the_service_had_read_before_are_priced_as_such() -> None:
+    """A long prompt that every request shares is the case in which a fine-tune saves least."""
+    fresh, cached = Usage(1000, 0, 9), Usage(1000, 0, 9, cached_prompt_tokens=800)
+    prices = Prices(candidate=BASE, baseline=BASE)
+    result = appraise("a", "b", fresh, cached, THOUSAND_A_DAY, None, prices)
+    assert result.candidate_usd_per_day == pytest.approx(0.15)
+    assert result.baseline_usd_per_day == pytest.approx(0.2 * 0.15 + 0.8 * 0.075)
+    assert result.saving_usd_per_day < 0 == result.candidate_cached_prompt_tokens
+    assert result.baseline_cached_prompt_tokens == 800
+
+
+def test_where_no_cheaper_price_is_known_cached_tokens_cost_what_others_do() -> None:
+    price = price_of("gpt-3.5-turbo", tuned=False)
+    usages = Usage(1000, 10, 9, cached_prompt_tokens=1000), Usage(1000, 10, 9)
+    result = appraise("a", "b", *usages, THOUSAND_A_DAY, None, Prices(price, price))
+    assert result.saving_usd_per_day == 0

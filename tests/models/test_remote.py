@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given, settings
@@ -90,9 +91,10 @@ def test_completion_models_are_asked_with_a_prompt(service: Service) -> None:
 def test_drawn_answers_say_how_and_each_repeat_has_its_own_seed(service: Service) -> None:
     model = RemoteModel("stub", base_url=service.base_url).open()
     decoding = Decoding(max_new_tokens=5, temperature=0.7, top_p=0.9, seed=11)
-    got = [a for k in (0, 1) for a in model.answer(prompts(1), decoding, frozenset(), repeat=k)]
-    assert [a.repeat for a in got] == [0, 1]
-    assert [body["seed"] for body in service.bodies] == [11, 12]
+    both = [replace(prompt, row_id=f"r{k}", repeat=k) for prompt in prompts(1) for k in (0, 1)]
+    got = {a.row_id: a.repeat for a in model.answer(both, decoding, frozenset())}
+    assert got == {"r0": 0, "r1": 1}
+    assert {body["seed"] for body in service.bodies} == {11, 12}
     assert {(body["temperature"], body["top_p"]) for body in service.bodies} == {(0.7, 0.9)}
 
 
@@ -192,6 +194,44 @@ def test_what_every_call_would_meet_ends_the_run(service: Service, fault: Respon
     with pytest.raises(ModelError, match=told):
         answers(service, prompts(500), concurrency=4)
     assert len(service.bodies) <= 4
+
+
+def test_a_fine_tune_that_the_service_does_not_know_yet_is_asked_again(service: Service) -> None:
+    unknown = error(404, "The model does not exist", code="model_not_found")
+    service.script = sometimes({1: unknown, 2: unknown})
+    (answer,) = answers(service, prompts(1), RemoteModel("ft:gpt-4o-mini:me::1", attempts=1)).values()
+    assert (answer.text, answer.attempts) == ("re: question 0", 3)
+    service.script = lambda body, number: error(404, "Not Found")
+    with pytest.raises(ModelError, match="Not Found"):  # a wrong address is no model that is being loaded
+        answers(service, prompts(1), RemoteModel("ft:gpt-4o-mini:me::1"))
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"total_tokens": 5},
+        {"prompt_tokens": None, "completion_tokens": None, "total_tokens": None},
+        {"prompt_tokens": 10, "completion_tokens": None, "prompt_tokens_details": None},
+        {"prompt_tokens": 10, "prompt_tokens_details": {"cached_tokens": None}},
+        {"prompt_tokens": -1, "completion_tokens": "many", "prompt_tokens_details": [1]},
+        {},
+        [],
+        "free",
+        None,
+    ],
+)
+def test_an_answer_with_half_a_bill_is_an_answer_and_counts_at_its_most(
+    service: Service, usage: object
+) -> None:
+    service.reply = lambda body: {**said("ok"), "usage": usage}
+    ledger, asked_of = Ledger(), prompts(1)
+    model = RemoteModel("gpt-4o-mini", base_url=service.base_url).open(spending(ledger))
+    (answer,) = model.answer(asked_of, DECODING, frozenset())
+    assert (answer.text, len(service.bodies)) == ("ok", 1)
+    assert answer.prompt_tokens > 0
+    assert answer.completion_tokens > 0
+    most = prompt_bound("gpt-4o-mini")(asked_of[0].messages) * 0.15e-6 + 20 * 0.60e-6
+    assert ledger.spent_usd == pytest.approx(most)
 
 
 def test_a_redirect_is_not_followed(service: Service) -> None:
@@ -352,6 +392,19 @@ def test_the_bar_is_told_speed_errors_and_dollars(service: Service) -> None:
     assert "calls/s" in model.note
     assert "3 errors" in model.note
     assert "$0.00" in model.note
+
+
+def test_the_bar_is_told_how_long_the_service_wants_to_be_left_alone(service: Service) -> None:
+    service.script = sometimes({1: error(429, headers={"retry-after": "1"})})
+    model = RemoteModel("stub", base_url=service.base_url).open()
+    thread = Thread(target=lambda: list(model.answer(prompts(3), DECODING, frozenset())))
+    thread.start()
+    notes = []
+    while thread.is_alive():
+        notes.append(model.note)
+        thread.join(0.05)
+    assert any("waiting 1 s as the service asks" in note for note in notes)
+    assert "waiting" not in model.note
 
 
 def test_without_a_price_a_run_with_a_cap_is_refused_and_one_without_is_not() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -18,6 +19,8 @@ BUSY = CallFailed("HTTP 429: slow down", retry=True, throttled=True, retry_after
 BROKEN = CallFailed("HTTP 500: oops", retry=True)
 WRONG = CallFailed("HTTP 400: no such parameter", retry=False)
 NO_KEY = CallFailed("HTTP 401: wrong key", retry=False, fatal=True)
+
+NO_MODEL = CallFailed("HTTP 404: no such model", retry=False, fatal=True, unknown_model=True)
 
 DEFAULTS = CallPolicy()
 
@@ -55,7 +58,7 @@ class World:
         self.now += seconds
         await anyio.sleep(0)
 
-    def results(self, n: int, policy: CallPolicy = DEFAULTS) -> Iterator[Result[int, str]]:
+    def results(self, n: int, policy: CallPolicy = DEFAULTS) -> Generator[Result[int, str], None, None]:
         calls = Calls(self.session, policy, lambda: self.now, self.sleep, random.Random(0))
         return calls.results(range(n))
 
@@ -88,7 +91,7 @@ def test_requests_are_taken_as_calls_become_free_and_not_before() -> None:
     results = calls.results(requests())
     for _ in range(3):
         next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert len(taken) < 40, "memory stays flat: what is not read is not asked"
 
 
@@ -117,11 +120,58 @@ def test_a_pause_that_the_service_asks_for_is_kept() -> None:
     assert world.waits[0] >= 2.0
 
 
-def test_a_pause_longer_than_the_run_can_wait_is_a_failure() -> None:
-    long = CallFailed("HTTP 429: tomorrow", retry=True, throttled=True, retry_after_s=86_400.0)
-    world, results = ask(lambda request, _: long if request == 0 else "yes", 3)
-    assert [r.failure for r in results if r.request == 0] == [long.reason]
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(86_400.0, "24 hours"), (121.0, "2.02 minutes"), (float("inf"), "for ever")]
+)
+@pytest.mark.parametrize("answered", [0, 100])
+def test_a_pause_longer_than_a_run_waits_ends_it_and_names_the_time(
+    seconds: float, told: str, answered: int
+) -> None:
+    """Under concurrency: every worker is told so at once, and none may sleep on it."""
+    long = CallFailed("HTTP 429: later", retry=True, throttled=True, retry_after_s=seconds)
+    world, got = World(lambda request, _: long if request >= answered else "yes"), list[Result[int, str]]()
+    with pytest.raises(ModelError, match=f"{told}.*2 minutes.*HTTP 429: later") as caught:
+        got.extend(world.results(500, CallPolicy(concurrency=8)))
+    assert "answers are kept" in str(caught.value)
+    assert sum(r.failure is None for r in got) == answered
+    assert sum(world.calls.values()) <= answered + 8
     assert sum(world.waits) == 0
+
+
+def test_those_who_wait_already_are_woken_when_the_run_ends() -> None:
+    long = CallFailed("HTTP 503: later", retry=True, retry_after_s=1e6)
+
+    @asynccontextmanager
+    async def session() -> AsyncIterator[Call[int, str]]:
+        async def call(request: int) -> str:
+            await anyio.sleep(0.05 * (request == 7))
+            raise (
+                long
+                if request == 7
+                else CallFailed("HTTP 429", retry=True, throttled=True, retry_after_s=100)
+            )
+
+        yield call
+
+    began = time.monotonic()
+    with pytest.raises(ModelError, match=r"11\.6 days"):
+        list(Calls(session, CallPolicy(concurrency=8)).results(range(100)))
+    assert time.monotonic() - began < 5
+
+
+def test_a_run_that_waits_as_the_service_asks_says_for_how_long() -> None:
+    world = World(lambda _, number: BUSY if number == 1 else "yes")
+    calls = Calls(world.session, CallPolicy(concurrency=2), lambda: world.now)
+    said: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        said.append(calls.waiting.seconds(world.now))
+        await world.sleep(seconds)
+
+    calls.sleep = sleep
+    assert len(list(calls.results(range(2)))) == 2
+    assert max(said) == pytest.approx(2.0)
+    assert calls.waiting.seconds(world.now) == 0
 
 
 def test_waits_double_and_are_drawn_from_their_whole_span() -> None:
@@ -278,3 +328,90 @@ def test_a_mistake_in_the_program_is_not_taken_for_a_failed_call() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         list(Calls(session, CallPolicy()).results([1]))
     assert caught.group_contains(KeyError)
+
+
+@pytest.mark.parametrize("taken", [1, 9])
+def test_whoever_leaves_has_what_was_on_its_way(taken: int) -> None:
+    begun: list[int] = []
+    ended: list[int] = []
+
+    @asynccontextmanager
+    async def session() -> AsyncIterator[Call[int, str]]:
+        async def call(request: int) -> str:
+            begun.append(request)
+            await anyio.sleep(0.05)
+            ended.append(request)
+            return "yes"
+
+        yield call
+
+    calls = Calls(session, CallPolicy(concurrency=8))
+    results = calls.results(range(1000))
+    got = {next(results).request for _ in range(taken)}
+    results.close()
+    assert got | {result.request for result in calls.late} == set(ended) == set(begun)
+    assert len(begun) < 40, "no more are taken"
+
+
+def test_leaving_waits_for_calls_and_not_for_those_who_sleep() -> None:
+    @asynccontextmanager
+    async def session() -> AsyncIterator[Call[int, str]]:
+        async def call(request: int) -> str:
+            if request % 2:
+                raise CallFailed("HTTP 500", retry=True)
+            return "yes"
+
+        yield call
+
+    calls = Calls(session, CallPolicy(concurrency=8, first_wait_s=1e4, longest_wait_s=1e4, parting_s=60))
+    results = calls.results(range(1000))
+    next(results)
+    began = time.monotonic()
+    results.close()
+    assert time.monotonic() - began < 5
+
+
+def test_a_call_that_does_not_end_is_not_waited_for_long() -> None:
+    cancelled: list[int] = []
+
+    @asynccontextmanager
+    async def session() -> AsyncIterator[Call[int, str]]:
+        async def call(request: int) -> str:
+            try:
+                await anyio.sleep(100 if request else 0)
+            except anyio.get_cancelled_exc_class():
+                cancelled.append(request)
+                raise
+            return "yes"
+
+        yield call
+
+    calls = Calls(session, CallPolicy(concurrency=3, parting_s=0.05))
+    results = calls.results(range(4))
+    assert next(results).request == 0
+    began = time.monotonic()
+    results.close()
+    assert time.monotonic() - began < 5
+    assert sorted(cancelled) == [1, 2, 3]
+
+
+def test_a_model_that_is_still_being_loaded_is_waited_for_by_few_calls() -> None:
+    world = World(lambda *_: NO_MODEL if world.now < 100 else "yes")
+    results = list(world.results(500, CallPolicy(concurrency=64, attempts=1, loading_s=300)))
+    assert sum(r.failure is None for r in results) == 500
+    assert sum(world.calls.values()) < 500 + 5 * 64
+
+
+def test_a_model_that_is_never_loaded_ends_the_run_after_minutes() -> None:
+    world = World(lambda *_: NO_MODEL)
+    with pytest.raises(ModelError, match="no such model"):
+        list(world.results(500, CallPolicy(concurrency=16, loading_s=300)))
+    assert 300 <= world.now < 500
+    assert sum(world.calls.values()) < 1000
+
+
+def test_a_model_that_was_not_just_made_is_not_waited_for() -> None:
+    world = World(lambda *_: NO_MODEL)
+    with pytest.raises(ModelError, match="no such model"):
+        list(world.results(500, CallPolicy(concurrency=16)))
+    assert world.now == 0

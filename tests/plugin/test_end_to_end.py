@@ -39,7 +39,7 @@ intent = FieldMatch("intent")
 @pytest.fixture(scope="module")
 def suite():
     return Suite(
-        heldout="heldout.jsonl", prompt="prompt.md", scores=(valid, intent), slices=("intent",), max_tokens=24
+        heldout="heldout.jsonl", prompt="prompt.md", scores=(valid, intent), slices=("intent",), max_tokens=8
     )
 
 
@@ -54,7 +54,7 @@ RUN = """
 import sys
 import pytest
 
-status = pytest.main(["suites", "--candidate=qlora-r8", "--sizes=8,16", *sys.argv[1:]])
+status = pytest.main(["suites", "--candidate=qlora-r8", "--sizes=4,8", *sys.argv[1:]])
 print("torch was loaded:", "torch" in sys.modules)
 sys.exit(status)
 """
@@ -87,20 +87,20 @@ def test_train_decide_report_and_do_nothing_twice(
     monkeypatch.setenv("HARNESS_CACHE", os.fspath(users_cache))
     project.write("conftest.py", CONFTEST)
     folder = project.write("suites/support/test_support.py", SUITE).parent
-    cut("train.jsonl", 16, folder)
-    cut("heldout.jsonl", 12, folder)
+    cut("train.jsonl", 8, folder)
+    cut("heldout.jsonl", 6, folder)
     for name in ("prompt.md", "ticket.schema.json"):
         cut(name, 1_000, folder)
 
     status, said, _ = run(project)
-    assert status in (0, 1), said  # 12 rows decide little: what counts is that there is a decision
+    assert status in (0, 1), said  # 6 rows decide little: what counts is that there is a decision
     assert "torch was loaded: True" in said
-    assert any(f"{verdict}: qlora-r8 at 16 rows" in said for verdict in ("GO", "NO-GO", "INCONCLUSIVE"))
+    assert any(f"{verdict}: qlora-r8 at 8 rows" in said for verdict in ("GO", "NO-GO", "INCONCLUSIVE"))
     first = project.record
     assert [(t.label, len(t.answers)) for t in first.trials] == [
-        ("qlora-r8@8", 12), ("prompted-smollm2-135m", 12), ("qlora-r8@16", 12)
+        ("qlora-r8@4", 6), ("prompted-smollm2-135m", 6), ("qlora-r8@8", 6)
     ]  # fmt: skip
-    assert [t.training.rows for t in first.trials if t.training] == [8, 16]
+    assert [t.training.rows for t in first.trials if t.training] == [4, 8]
     page = project.path / "reports" / first.id / "report.html"
     assert "qlora-r8" in page.read_text(encoding="utf-8")
 

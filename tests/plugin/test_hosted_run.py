@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from importlib import import_module
 
 import pytest
-from small_project import TARGET, SmallProject, jsonl, row
+from hosted_project import HOSTED, KEY, says, tuned_at
+from small_project import TARGET, SmallProject
 
 from harness.testing.twin import CHAT, ScriptedBackend, running_twin, twin_stats
-from harness.testing.twin.backend import Question
 
 # pytester forgets what a run was the first to import; these cannot be imported twice
 for name in ("openai", "anyio", "httpcore2", "httpx2", "starlette", "uvicorn", "harness.testing.twin.real"):
     import_module(name)
-
-HOSTED = """
-from harness import OpenAITuning
-
-
-@harness.candidate
-def hosted():
-    return OpenAITuning(base="{base}", train="train.jsonl", epochs=1, base_url="{url}", profile="twin",
-                        api_key_env="HARNESS_TEST_KEY", decoding=harness.Decoding(max_new_tokens=8))
-"""
-KEY = "sk-planted-7f3a9c"
-
-
-def says(question: Question) -> str:
-    """What the tuned model has learnt, and its base has not."""
-    return "no" if question.weights is None else "yes"
 
 
 @pytest.fixture
@@ -44,9 +30,7 @@ def url() -> Iterator[str]:
 def hosted(project: SmallProject, url: str, monkeypatch: pytest.MonkeyPatch) -> SmallProject:
     """A project whose candidate is tuned at the twin, with a key in the environment."""
     monkeypatch.setenv("HARNESS_TEST_KEY", KEY)
-    project.conftest(HOSTED.format(base=CHAT, url=url))
-    project.suite(TARGET)
-    return project
+    return tuned_at(project, url)
 
 
 def test_a_hosted_fine_tune_ends_in_a_decision_and_is_not_asked_for_twice(
@@ -62,12 +46,10 @@ def test_a_hosted_fine_tune_ends_in_a_decision_and_is_not_asked_for_twice(
     assert after == before
 
 
-def test_the_curves_of_the_job_stand_in_the_report(hosted: SmallProject, url: str) -> None:
-    dev = [row(f"dev-{k}", f"dev {k}?") for k in range(4)]
-    hosted.write("dev.jsonl", jsonl(dev))
+def test_the_curves_of_the_job_stand_in_the_report(hosted: SmallProject) -> None:
     conftest = hosted.path / "conftest.py"
     text = conftest.read_text(encoding="utf-8")
-    conftest.write_text(text.replace("epochs=1", 'epochs=2, dev="dev.jsonl"'), encoding="utf-8")
+    conftest.write_text(text.replace("epochs=1", "epochs=2"), encoding="utf-8")
     assert hosted.run("--candidate=hosted", baseline="").status == 0
     (trained,) = [t.training for t in hosted.record.trials if t.training is not None]
     assert len([p for p in trained.points if p.train_loss is not None]) > 1
@@ -93,13 +75,6 @@ def test_a_rehearsal_whose_port_is_taken_takes_another_from_then_on(
             outcome = project.run("--candidate=openai-mini", "--rehearse", baseline="")
             assert outcome.status == 0, outcome.said
             assert file.read_text(encoding="utf-8") != str(taken.getsockname()[1])
-
-
-def test_a_key_reaches_no_file_and_no_line_of_output(hosted: SmallProject) -> None:
-    outcome = hosted.run("--candidate=hosted", baseline="")
-    assert KEY not in outcome.said
-    for file in hosted.path.rglob("*"):
-        assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
 
 
 PRICES = """
@@ -132,6 +107,73 @@ def test_a_cap_that_is_reached_ends_inconclusive_and_a_higher_one_goes_on(
     assert (len(jobs) if isinstance(jobs, (list, dict)) else jobs) == 1
 
 
+AUTO = HOSTED.replace("epochs=1", 'epochs="auto"')
+
+
+def test_a_finished_job_passes_under_a_cap_though_nothing_bounded_it(hosted: SmallProject, url: str) -> None:
+    hosted.conftest(AUTO.format(base=CHAT, url=url))
+    hosted.write("suites/economics.toml", PRICES.format(base=CHAT))
+    jobs = twin_stats(url)["jobs"]
+    hosted.run("--candidate=hosted", "--max-usd=5", baseline="").assert_one_screen("epochs=3")
+    assert twin_stats(url)["jobs"] == jobs
+    assert hosted.run("--candidate=hosted", baseline="").status == 0
+    again = hosted.run("--candidate=hosted", "--max-usd=5", baseline="")
+    assert again.status == 0, again.said
+    shutil.rmtree(hosted.path / ".harness" / "adapters")  # now only the service knows of it
+    found = hosted.run("--candidate=hosted", "--max-usd=5", baseline="")
+    assert found.status == 0, found.said
+
+
+# --------------------------------------------------------------------------- plans
+def test_a_plan_without_a_key_shows_jobs_calls_and_dollars_and_sends_nothing(
+    project: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(*_: object) -> None:
+        raise AssertionError("a plan sent something")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    project.conftest(REAL)
+    project.suite(TARGET)
+    outcome = project.run("--candidate=openai-mini", "--sizes=10,30", "--plan", "--max-usd=5", baseline="")
+    assert outcome.status == 0, outcome.said
+    for words in (
+        "openai-mini@10 ",
+        "openai-mini@30 ",
+        "prompted-gpt-4o-mini-2024-07-18 ",
+        "dollars: $0.00",
+        "prices of 2025-12 and of unknown date",
+        "training $0.00",
+        "--max-usd=5 is enough",
+        "not ready: https://api.openai.com/v1 needs a key",
+        "OPENAI_API_KEY",
+    ):
+        assert words in outcome.out, outcome.out
+    plan = outcome.out[outcome.out.index("A plan:") :].splitlines()
+    assert max(map(len, plan)) <= 100
+    assert not (project.path / "reports").exists()
+
+
+def test_a_plan_says_what_is_kept_and_what_a_cap_would_refuse(hosted: SmallProject, url: str) -> None:
+    unpriced = hosted.run("--candidate=hosted", "--plan", baseline="")
+    assert "no price for tuning" in " ".join(unpriced.out.split())
+    assert "economics.toml" in unpriced.out
+    hosted.write("suites/economics.toml", PRICES.format(base=CHAT))
+    hosted.conftest(AUTO.format(base=CHAT, url=url))
+    before = twin_stats(url)
+    refused = hosted.run("--candidate=hosted", "--plan", "--max-usd=5", baseline="")
+    assert refused.status == 0, refused.said
+    assert "write how many: epochs=3" in refused.out
+    assert "--max-usd=5: the run would be refused" in refused.out
+    assert twin_stats(url) == before
+    assert hosted.run("--candidate=hosted", baseline="").status == 0
+    kept = hosted.run("--candidate=hosted", "--plan", "--max-usd=5", baseline="")
+    assert "Nothing is left to train." in kept.out
+    assert "dollars: $0 " in kept.out
+    assert "--max-usd=5 is enough" in kept.out
+
+
+# --------------------------------------------------------------------------- rehearsals
 def test_a_rehearsal_needs_no_key_and_is_stamped(
     project: SmallProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +186,10 @@ def test_a_rehearsal_needs_no_key_and_is_stamped(
     assert "GO: openai-mini at 30 rows" in first.out
     page = next((project.path / "reports").glob("*/report.html")).read_text(encoding="utf-8")
     assert "REHEARSAL" in page
+    assert "REHEARSAL" in first.out
+    assert "Nothing was paid." in page
+    record = json.loads(next((project.path / "reports").glob("*/run.json")).read_text(encoding="utf-8"))
+    assert record["rehearsal"] is True
     assert (project.path / ".harness" / "rehearsal").is_dir()
     assert not (project.path / ".harness" / "answers.sqlite").exists()
     assert project.run("--candidate=openai-mini", "--rehearse", baseline="").status == 0

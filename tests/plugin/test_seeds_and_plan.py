@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from small_project import GUARD, SUITE, TARGET, SmallProject, jsonl, row, rows
+from small_project import GUARD, SUITE, TARGET, Outcome, SmallProject, jsonl, row, rows
 
 SEEDED = """
 
@@ -100,13 +100,19 @@ def test_a_plan_asks_nobody_and_says_what_is_kept(project: SmallProject) -> None
     assert outcome.status == 0, outcome.said
     assert project.asked == []
     assert not (project.path / "reports").exists()
-    assert "good@30: 1 training" in outcome.out
-    assert "40 answers (0 kept)" in outcome.out
+    assert row_of(outcome, "good@30") == ["30", "0", "1", "40", "0"]  # rows, jobs and calls, new and kept
     assert "not known before a first run" in outcome.out
+    assert "dollars" not in outcome.out  # nobody bills a script
     project.run("--candidate=good", "--sizes=10,30")
     again = project.run("--candidate=good", "--sizes=10,30", "--plan")
-    assert "40 answers (40 kept)" in again.out
-    assert "support, 40 rows, right: a change of" in again.out
+    assert row_of(again, "good@30") == ["30", "0", "1", "0", "40"]
+    assert " points, by the spread of run " in again.out
+
+
+def row_of(outcome: Outcome, label: str) -> list[str]:
+    """The cells of one line of the plan, after its label."""
+    (found,) = [line.split() for line in outcome.out.splitlines() if line.startswith(f"{label} ")]
+    return found[1:]
 
 
 WORN = """

@@ -166,7 +166,7 @@ def test_huge_answers_of_pure_markup_stay_below_five_megabytes() -> None:
 
 def test_the_index_lists_runs_newest_first_and_those_it_cannot_read(tmp_path: Path) -> None:
     run = sample_run(n_rows=20)
-    older = replace(run, id="older", created="2026-01-01T00:00:00Z", notes=("REHEARSAL",))
+    older = replace(run, id="older", created="2026-01-01T00:00:00Z", rehearsal=True)
     older = replace(older, decisions=(replace(run.decisions[0], verdict=Verdict.GO),))
     write_report(run, tmp_path / "newer")
     write_report(older, tmp_path / "older")

@@ -196,6 +196,8 @@ def test_a_scale_of_two_is_right_or_wrong_and_others_are_graded() -> None:
     for wrong in ({"scale": 1}, {"scale": 101}, {"max_tokens": 0}, {"lowest": " "}, {"name": ""}):
         with pytest.raises(UsageError, match="Rubric"):
             Rubric(Named(), "c", labels="x", **wrong)
+    with pytest.raises(UsageError, match=r"write RemoteModel"):
+        Rubric("gpt-4o-mini", "c", labels="x")  # type: ignore[arg-type]
 
 
 # --------------------------------------------------------------------------- admission

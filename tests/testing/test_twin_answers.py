@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import openai
 import pytest
@@ -11,7 +12,7 @@ from twin_client import upload, waited_batch
 
 from harness.testing.twin import ALIAS, CHAT, Question, Reply, ScriptedBackend, Token, running_twin
 from harness.testing.twin.completions import stopped
-from harness.testing.twin.schemas import filled
+from harness.testing.twin.schemas import MOST_TOKENS, answered_within, filled, within
 
 HELLO: list[dict[str, str]] = [{"role": "user", "content": "one two three four"}]
 
@@ -94,6 +95,37 @@ def test_a_schema_is_kept_to(client: OpenAI) -> None:
 def test_other_texts_choose_otherwise_within_a_schema() -> None:
     schema = {"type": "integer", "minimum": 0, "maximum": 4}
     assert {json.loads(filled(schema, str(k))) for k in range(60)} == {0, 1, 2, 3, 4}
+
+
+JUDGMENT = {
+    "type": "object",
+    "properties": {"reason": {"type": "string"}, "score": {"type": "integer", "enum": [1, 2, 3]}},
+    "required": ["reason", "score"],
+    "additionalProperties": False,
+}
+
+
+def test_what_satisfies_the_schema_is_passed_on_as_it_was_said() -> None:
+    said = '{"reason": "so it is", "score": 3}'
+    assert within(JUDGMENT, said) == said
+    for other in ("3", '{"reason": "no", "score": 4}', "", "[" * 50_000):
+        found = json.loads(within(JUDGMENT, other))
+        assert found["reason"]
+        assert found["score"] in (1, 2, 3)
+
+
+def test_a_model_that_keeps_to_no_schema_is_asked_for_little_and_its_words_become_the_strings() -> None:
+    asked: list[Question] = []
+
+    def ask(question: Question) -> Reply:
+        asked.append(question)
+        return Reply("The answer is", 9, 3, "length")
+
+    plain = Question(ALIAS, None, (), max_tokens=400)
+    assert answered_within(plain, ask).text == "The answer is"
+    bound = answered_within(replace(plain, schema=JUDGMENT), ask)
+    assert [question.max_tokens for question in asked] == [400, MOST_TOKENS]
+    assert (json.loads(bound.text)["reason"], bound.finish) == ("The answer is", "stop")
 
 
 def test_a_script_decides_what_is_said_and_what_it_costs() -> None:

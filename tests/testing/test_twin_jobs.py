@@ -124,6 +124,8 @@ def test_jobs_are_listed_newest_first_and_found_by_their_metadata(client: OpenAI
     assert [job.id for job in found] == [made[1].id]
     assert found.data[0].metadata == {"of": "list", "k": "1"}
     assert not client.fine_tuning.jobs.list(metadata={"of": "nothing"}).data
+    for job in made:  # none is under way when another test makes jobs stall
+        waited(client, job.id)
 
 
 def test_a_running_job_can_be_cancelled_and_stays_so(client: OpenAI, base_url: str, stalled: str) -> None:

@@ -164,6 +164,14 @@ REFUSED: dict[str, tuple[Call, int, str | None, str | None]] = {
         "invalid_json_schema",
         "response_format",
     ),
+    "no schema": (
+        chat(
+            response_format={"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "text"}}}
+        ),
+        400,
+        "invalid_json_schema",
+        "response_format",
+    ),
     "unknown model": (chat(model="gpt-9"), 404, "model_not_found", "model"),
     "retired model": (chat(model=RETIRED), 404, "model_not_found", "model"),
     "completion model in a chat": (chat(model=COMPLETIONS), 404, None, "model"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cache
 from importlib.resources import files
@@ -20,12 +20,16 @@ _SNAPSHOT = re.compile(r"-\d{4}(-\d{2}-\d{2})?$")
 
 @dataclass(frozen=True, slots=True)
 class Closures:
-    """Announced ends. ``shutdowns`` has the day from which a model no longer answers."""
+    """Announced ends. ``shutdowns`` has the day from which a model no longer answers.
+
+    ``no_new_jobs_from`` holds for every model; ``closed_to_tuning`` has those that were closed before it.
+    """
 
     known_on: date
     source: str
     no_new_jobs_from: date | None
     shutdowns: Mapping[str, date]
+    closed_to_tuning: Mapping[str, date] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +50,15 @@ def known_closures() -> Closures:
     """The table that comes with this package."""
     text = (files("harness.candidates.hosted") / "lifetimes.toml").read_text(encoding="utf-8")
     document = tomllib.loads(text)
-    shutdowns = {name: entry["shutdown"] for entry in document["closure"] for name in entry["models"]}
+    listed = [(name, entry) for entry in document["closure"] for name in entry["models"]]
     return Closures(
-        document["known_on"], document["source"], document["tuning"]["no_new_jobs_from"], shutdowns
+        known_on=document["known_on"],
+        source=document["source"],
+        no_new_jobs_from=document["tuning"]["no_new_jobs_from"],
+        shutdowns={name: entry["shutdown"] for name, entry in listed},
+        closed_to_tuning={
+            name: entry["no_new_jobs_from"] for name, entry in listed if "no_new_jobs_from" in entry
+        },
     )
 
 
@@ -65,12 +75,13 @@ def lifetime(
     """
     table = (closures or known_closures()) if profile.lifetimes else None
     base = model.split(":")[1] if model.startswith("ft:") else model
-    listed = _listed(base, table) if table else None
+    tuned = _listed(f"ft:{base}", table) if table and model != base else None
+    listed = tuned or (_listed(base, table) if table else None)
     said = _date(service_says)
     by_table = f"{table.source}, as read on {table.known_on}" if table else ""
     return Lifetime(
         model=model,
-        no_new_jobs_from=table.no_new_jobs_from if table else None,
+        no_new_jobs_from=table.closed_to_tuning.get(base, table.no_new_jobs_from) if table else None,
         shutdown=said or listed,
         said_by="the service" if said else by_table,
     )
@@ -85,7 +96,7 @@ def require_tunable(found: Lifetime, today: date) -> None:
     elsewhere = "tune a model with open weights (QLoRA), or one at another service (base_url='…')."
     if found.shutdown is not None and found.shutdown <= today:
         raise HostedTrainingError(
-            f"{found.model} was shut down on {found.shutdown} ({found.said_by}), and its fine-tunes with it.",
+            f"{found.model} was shut down on {found.shutdown} ({found.said_by}): it can be tuned no more.",
             elsewhere,
         )
     if found.no_new_jobs_from is not None and found.no_new_jobs_from <= today:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -11,31 +11,26 @@ from pathlib import Path
 from harness.candidates.finetune import TrainingRows
 from harness.candidates.hosted.driver import Beside, Pacing, drive
 from harness.candidates.hosted.kept import Kept, chosen_model, read_kept
-from harness.candidates.hosted.lifetimes import ending_notes, lifetime, require_tunable
+from harness.candidates.hosted.lifetimes import ending_notes, lifetime
 from harness.candidates.hosted.memory import Memory
-from harness.candidates.hosted.money import Purse, is_paid, training_tokens
+from harness.candidates.hosted.money import Purse, training_tokens
 from harness.candidates.hosted.order import Order, make_order
 from harness.candidates.hosted.protocol import tune
 from harness.candidates.hosted.record import training_record
 from harness.candidates.hosted.service import OpenAIService, Service
 from harness.candidates.hosted.spec import OpenAITuning
 from harness.candidates.prepare import (
-    Foreseen,
     Prepared,
     Workshop,
     asked_as_trained,
-    foresee,
     prepare,
-    require_ready,
     training_rows,
 )
 from harness.data.fingerprints import fingerprint
-from harness.data.hosted import hosted_counter, hosted_model
-from harness.data.rows import require_supervised
-from harness.errors import DataError, HostedTrainingError, UsageError
+from harness.errors import HostedTrainingError, UsageError
 from harness.models.endpoint import Endpoint
 from harness.models.spending import Spending
-from harness.records import Row, Training
+from harness.records import Training
 
 
 @dataclass(frozen=True)
@@ -67,20 +62,16 @@ class HostedRows:
 
 @prepare.register
 def _hosted(candidate: OpenAITuning, workshop: Workshop, size: int | None, seed: int) -> Prepared:
+    return prepare_hosted(candidate, workshop, size, seed, outside_of(workshop))
+
+
+def outside_of(workshop: Workshop) -> Outside:
+    """The world as it is, paid from the workshop's money."""
+
     def spending(candidate: OpenAITuning, purpose: str) -> Spending | None:
         return workshop.spending(candidate.base, tuned=True, purpose=purpose)
 
-    return prepare_hosted(candidate, workshop, size, seed, Outside(spending=spending))
-
-
-@foresee.register
-def _foresee_hosted(candidate: OpenAITuning, workshop: Workshop, size: int | None, seed: int) -> Foreseen:
-    """What the job will be billed; nothing where the store has its end."""
-    made = hosted_rows(candidate, workshop, size, seed)
-    if workshop.adapters.find(made.artifact) is not None:
-        return Foreseen(prepare(candidate, workshop, size, seed), 0)
-    bill = training_tokens(candidate, made.order, (*made.rows.own, *made.rows.replay))
-    return Foreseen(None, round(bill.expected), round(bill.most or bill.expected))
+    return Outside(spending=spending)
 
 
 def prepare_hosted(
@@ -105,14 +96,14 @@ def prepare_hosted(
         workshop.stopped[made.artifact] = error
         raise
     kept = read_kept(workshop.adapters.folder(made.artifact))
-    remote = candidate.remote(_answers_to(candidate, kept, size, seed))
+    remote = candidate.remote(answers_to(candidate, kept, size, seed))
     identity = {"trained": made.artifact, "model": chosen_model(candidate, kept), "asked": remote.identity()}
     return Prepared(
         model_name=candidate.base,
         model_digest=fingerprint({"hosted": remote.endpoint.url, "base": candidate.base}),
         identity=fingerprint(identity),
         numerics=remote.numerics,
-        load=lambda: remote.open(outside.spending(candidate, "answers"), workshop.progress),
+        load=lambda: remote.open(outside.spending(candidate, "answers"), workshop.progress, just_tuned=True),
         ask=asked_as_trained,
         training=replace(training, subset=made.rows.drawn),
         alone=True,
@@ -171,57 +162,6 @@ def job_flags(candidate: OpenAITuning) -> str:
     return " ".join(f"{flag}={value}" for flag, value in said if value)
 
 
-# --------------------------------------------------------------------------- before anything is spent
-@require_ready.register
-def _hosted_ready(candidate: OpenAITuning, workshop: Workshop, size: int | None, seed: int) -> None:
-    """Settings, rows, key, price and known closures, without a request."""
-    require_hosted_ready(candidate, workshop, size, seed, datetime.now(UTC).date())
-    spending = workshop.spending(candidate.base, tuned=True, purpose="training")
-    if spending is not None:
-        is_paid(spending, candidate.base, bounded=candidate.epochs != "auto")
-
-
-def require_hosted_ready(
-    candidate: OpenAITuning, workshop: Workshop, size: int | None, seed: int, today: date
-) -> None:
-    """See that a job could begin, as far as that is known without asking; what is in the store is ready.
-
-    Raises:
-        DataError: rows that the service would refuse.
-        UsageError: settings that do not fit the provider.
-        HostedTrainingError: the model can no longer be tuned.
-        ModelError: there is no key.
-    """
-    made = hosted_rows(candidate, workshop, size, seed)
-    candidate.remote(candidate.base).require_ready()
-    if workshop.adapters.find(made.artifact) is not None:
-        return
-    require_tunable(lifetime(candidate.base, candidate.provider, None), today)
-    rows = made.rows
-    require_supervised(rows.own)
-    least = candidate.provider.minimum_rows
-    if len(rows.own) + len(rows.replay) < least:
-        raise DataError(
-            candidate.train,
-            f"{len(rows.own)} training rows; this service takes no fewer than {least}",
-            f"ask for larger sizes (--sizes={least} or more), or add rows",
-        )
-    _require_lengths((*rows.own, *rows.replay, *rows.dev), candidate.base)
-
-
-def _require_lengths(rows: Sequence[Row], base: str) -> None:
-    known = hosted_model(base)
-    if known is None:
-        return
-    for row, tokens in zip(rows, hosted_counter(known.encoding)(rows), strict=True):
-        if tokens > known.training_context_tokens:
-            raise DataError(
-                row.where or row.id,
-                f"{tokens:,} tokens, more than the {known.training_context_tokens:,} that {base} trains on",
-                "shorten the row or split the conversation",
-            )
-
-
 # --------------------------------------------------------------------------- tuned
 def _tuned_at_service(
     candidate: OpenAITuning, made: HostedRows, workshop: Workshop, folder: Path, outside: Outside
@@ -246,22 +186,35 @@ def _tuned_at_service(
     return training_record(candidate, made.rows, made.artifact, tuned, endpoint.url)
 
 
-def _answers_to(candidate: OpenAITuning, kept: Kept, size: int | None, seed: int) -> str:
+def answers_to(candidate: OpenAITuning, kept: Kept, size: int | None, seed: int) -> str:
     """The name under which the tuned model is asked.
 
     Raises:
         HostedTrainingError: it must be deployed first.
+        UsageError: the deployment's name cannot be made.
     """
     model = chosen_model(candidate, kept)
     if not candidate.provider.must_deploy:
         return model
-    if candidate.deployment is None:
+    name = deployment_name(candidate, size, seed)
+    if name is None:
         raise HostedTrainingError(
             f"the job {kept.job} made {model}; at this service it must be deployed before it answers.",
             f"deploy {model} there, give the candidate deployment='ITS NAME', and run again: nothing is tuned"
             " twice. With several sizes, name the deployments alike: 'support-{size}'.",
             job=kept.job,
         )
+    return name
+
+
+def deployment_name(candidate: OpenAITuning, size: int | None, seed: int) -> str | None:
+    """The name that the user gives the deployment of one training; None where there is none.
+
+    Raises:
+        UsageError: something else than size and seed is to stand in it.
+    """
+    if candidate.deployment is None:
+        return None
     size_or_all = "all" if size is None else str(size)
     try:
         return candidate.deployment.format(size=size_or_all, seed=seed)

@@ -58,8 +58,7 @@ class OpenAITuning(Candidate):
         completions: it takes prompts and completions, not messages (None: known for babbage-002 and
             davinci-002).
         base_url: the service's address. None: what ``OPENAI_BASE_URL`` says, else OpenAI's own.
-        api_key_env: the environment variable that holds the key (None: ``OPENAI_API_KEY``, of Azure
-            ``AZURE_OPENAI_API_KEY``). A server on this machine needs none.
+        api_key_env: the environment variable that holds the key; see ``RemoteModel``.
         profile: ``openai``, ``azure``, ``nebius``, ``compatible`` or ``twin``. None: by the address.
         deployment: the name that the tuned model answers to, where it must be deployed first (Azure);
             ``{size}`` and ``{seed}`` in it stand for the training's.

@@ -20,7 +20,7 @@ from harness.testing.twin.catalogue import (
 )
 from harness.testing.twin.faults import Faults
 from harness.testing.twin.scripted import ScriptedBackend
-from harness.testing.twin.serving import running_twin, set_twin_faults, twin_stats
+from harness.testing.twin.serving import running_twin, set_twin_faults, stand_in, twin_stats
 
 __all__ = [
     "ALIAS",
@@ -41,5 +41,6 @@ __all__ = [
     "TwinModel",
     "running_twin",
     "set_twin_faults",
+    "stand_in",
     "twin_stats",
 ]

@@ -17,11 +17,11 @@ from starlette.routing import Route
 
 from harness.errors import UsageError
 from harness.records import Json
-from harness.testing.twin.catalogue import CREATED, TwinModel
+from harness.testing.twin.catalogue import CREATED, TwinModel, stand_ins
 from harness.testing.twin.faults import FaultyDoor, parse_faults
 from harness.testing.twin.job_requests import job_of
 from harness.testing.twin.pages import page
-from harness.testing.twin.parameters import Body
+from harness.testing.twin.parameters import Body, array
 from harness.testing.twin.records import Batch, Checkpoint, Event, Job, StoredFile, TunedModel
 from harness.testing.twin.refusals import (
     Refusal,
@@ -76,6 +76,7 @@ def faulty_app(service: Service) -> ASGIApp:
             Route("/twin/stats", endpoints.stats, methods=get),
             Route("/twin/faults", endpoints.faults, methods=get),
             Route("/twin/faults", endpoints.set_faults, methods=["PUT"]),
+            Route("/twin/stand-ins", endpoints.stand_in, methods=["PUT"]),
         ],
         exception_handlers={Refusal: _refused, HTTPException: _no_path, Exception: _broken},
     )
@@ -249,6 +250,11 @@ class _Endpoints:
         except UsageError as error:
             raise Refusal(400, str(error)) from error
         return await self.faults(request)
+
+    async def stand_in(self, request: Request) -> Response:
+        names = [str(name) for name in array(await _body(request), "models")]
+        self._service.catalogue.add(stand_ins(names))
+        return JSONResponse({"models": names})
 
 
 def _id(request: Request) -> str:

@@ -50,7 +50,10 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a model is asked. ``weights`` is the folder of a tuned model's; None: the base itself answers."""
+    """What a model is asked. ``weights`` is the folder of a tuned model's; None: the base itself answers.
+
+    ``schema``: the JSON schema that a reply has to satisfy; see ``schemas.within``.
+    """
 
     model: str
     weights: Path | None

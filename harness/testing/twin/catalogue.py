@@ -66,6 +66,10 @@ class Catalogue:
         self._models = {model.name: model for model in models}
         self._today = today
 
+    def add(self, models: Iterable[TwinModel]) -> None:
+        """Offer these, too; a name that is there stays as it is."""
+        self._models = {**{model.name: model for model in models}, **self._models}
+
     def listed(self) -> tuple[TwinModel, ...]:
         """Those that are not retired; an alias lives as long as its snapshot."""
         dated = (

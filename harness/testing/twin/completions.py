@@ -32,7 +32,7 @@ from harness.testing.twin.parameters import (
 )
 from harness.testing.twin.records import TunedModel
 from harness.testing.twin.refusals import Refusal, wrong_type
-from harness.testing.twin.schemas import filled, schema_of
+from harness.testing.twin.schemas import schema_of
 from harness.testing.twin.store import Store, new_id
 
 
@@ -93,10 +93,9 @@ class Completions:
         schema = schema_of(body)
         most = max_tokens_of(body, model, ("max_completion_tokens", "max_tokens"))
         question = self._question(body, model, tuned, messages, most)
-        question = replace(question, top_logprobs=(top or 0) if boolean(body, "logprobs") else None)
+        wanted = (top or 0) if boolean(body, "logprobs") else None
+        question = replace(question, top_logprobs=wanted, schema=schema)
         reply = stopped(self._backend.reply(question), stops_of(body))
-        if schema is not None:
-            reply = replace(reply, text=filled(schema, reply.text), finish="stop", tokens=None)
         return self._shown("chatcmpl-", "chat.completion", model, reply, _chat_choice(reply))
 
     def completion(self, body: Body) -> dict[str, Json]:

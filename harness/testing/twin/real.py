@@ -27,6 +27,7 @@ from harness.models.source import ModelSource, context_tokens, resolve
 from harness.records import Answer, Row
 from harness.testing.twin.backend import Order, Question, Reply, Step, Token, Trained
 from harness.testing.twin.gathering import Gatherer
+from harness.testing.twin.schemas import answered_within
 from harness.testing.twin.turns import Turns
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class RealBackend:
 
     def reply(self, question: Question) -> Reply:
         """See ``Backend``."""
-        return self._gatherer.ask(question)
+        return answered_within(question, self._gatherer.ask)
 
     def close(self) -> None:
         """End the answering thread and let go of the models."""

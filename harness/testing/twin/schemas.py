@@ -1,16 +1,18 @@
-"""Structured output, rehearsed: JSON that satisfies the schema, drawn from the text that the model said.
+"""Structured output, rehearsed: what a model says, made to satisfy the schema where it does not.
 
-A real service lets the model choose within the schema. Here strings are what the model said and every choice
-follows from its hash: the shape is right, the judgment is none.
+A real service lets the model choose within the schema. The twin's model is too small to keep to one, so here
+strings are what it said and every choice follows from a hash of that: the shape is right, the judgment none.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from harness.records import Json
+from harness.testing.twin.backend import Question, Reply
 from harness.testing.twin.parameters import Body, mapping, one_of, require_known, required_text
 from harness.testing.twin.refusals import Refusal, missing_parameter
 
@@ -21,6 +23,7 @@ ANY_OBJECT: Mapping[str, Json] = {
     "required": ["answer"],
 }
 MOST_DEPTH = 10
+MOST_TOKENS = 16  # of what a model says that does not keep to schemas: only a string of it will be shown
 
 
 def schema_of(body: Body) -> Mapping[str, Json] | None:
@@ -44,15 +47,45 @@ def schema_of(body: Body) -> Mapping[str, Json] | None:
     require_known(wrapped, ("name", "description", "schema", "strict"), "response_format.json_schema.")
     name = required_text(wrapped, "name")
     schema = mapping(wrapped, "schema") or {}
+    _require_schema(schema, name)
     if wrapped.get("strict"):
         _require_closed(schema, name, ())
     return schema
 
 
+def answered_within(question: Question, ask: Callable[[Question], Reply]) -> Reply:
+    """The reply of a model that does not keep to schemas by itself, kept to the question's."""
+    if question.schema is None:
+        return ask(question)
+    reply = ask(replace(question, max_tokens=min(question.max_tokens, MOST_TOKENS)))
+    return replace(reply, text=within(question.schema, reply.text), finish="stop", tokens=None)
+
+
+def within(schema: Mapping[str, Json], said: str) -> str:
+    """What was said, where it satisfies the schema; else JSON that does."""
+    from jsonschema import Draft202012Validator
+
+    try:
+        satisfied = Draft202012Validator(schema).is_valid(json.loads(said))
+    except (ValueError, RecursionError):
+        satisfied = False
+    return said if satisfied else filled(schema, said)
+
+
 def filled(schema: Mapping[str, Json], said: str) -> str:
     """JSON of the schema's shape."""
     chance = int.from_bytes(hashlib.sha256(said.encode()).digest()[:8], "big")
-    return json.dumps(_value(schema, said, chance, 0), ensure_ascii=False)
+    return json.dumps(_value(schema, said.strip() or "(nothing was said)", chance, 0), ensure_ascii=False)
+
+
+def _require_schema(schema: Mapping[str, Json], name: str) -> None:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise _invalid(name, tuple(map(str, error.path)), error.message) from error
 
 
 def _require_closed(schema: Mapping[str, Json], name: str, at: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.records import Row
 from harness.testing.twin.backend import Order, Question, Reply, Step, Token, Trained
+from harness.testing.twin.schemas import within
 
 LEARNT = "learnt.json"
 Script = Callable[[Question], "str | Reply"]
@@ -23,7 +24,8 @@ def echo(question: Question) -> str:
 class ScriptedBackend:
     """Trains by heart and answers by script; a token is a word.
 
-    A tuned model gives the trained reply to a question that it was trained on, and ``script`` otherwise.
+    A tuned model gives the trained reply to a question that it was trained on, and ``script`` otherwise. What
+    does not satisfy a question's schema is made to (see ``schemas.within``), but for a whole ``Reply``.
 
     Args:
         script: what a model answers, as text or as a whole ``Reply``.
@@ -53,7 +55,7 @@ class ScriptedBackend:
         said = self._learnt(question) or self._script(question)
         if isinstance(said, Reply):
             return said
-        words = said.split(" ")
+        words = (said if question.schema is None else within(question.schema, said)).split(" ")
         kept = words[: question.max_tokens]
         tokens = tuple(
             Token(word if k == 0 else f" {word}", -0.1, ((word, -0.1),)[: question.top_logprobs or 0])

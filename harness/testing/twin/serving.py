@@ -177,6 +177,11 @@ def set_twin_faults(base_url: str, faults: Faults) -> None:
     _asked(base_url, "faults", asdict(faults))
 
 
+def stand_in(base_url: str, names: Sequence[str]) -> None:
+    """Have a running twin offer models under these names, too; one that it has stays as it is."""
+    _asked(base_url, "stand-ins", {"models": list(names)})
+
+
 def _asked(base_url: str, path: str, body: dict[str, Json] | None) -> dict[str, Json]:
     url = f"{base_url.removesuffix('/v1')}/twin/{path}"
     data = None if body is None else json.dumps(body).encode()

@@ -1,0 +1,87 @@
+"""What preparing a candidate would take, counted without doing it: nothing is trained, loaded or sent.
+
+``foresee`` dispatches on the candidate's type, as ``prepare`` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import singledispatch
+
+from harness.candidates.finetune import training_fingerprint
+from harness.candidates.prepare import Prepared, Workshop, prepare, shipped, training_rows
+from harness.candidates.specs import Candidate, Tuned, Untuned
+from harness.candidates.tokens import encode_rows
+from harness.models.chat import load_tokenizer
+from harness.models.remote import RemoteModel
+
+
+@dataclass(frozen=True, slots=True)
+class ForeseenTraining:
+    """One training, here or at a service.
+
+    Args:
+        artifact: its name in the store; two trainings of one name are one.
+        rows: those trained on, general rows included.
+        is_kept: the store has its end, and nothing is left to do.
+        tokens: those to train on, epochs included, as far as can be told before; 0 where it is kept.
+        most_tokens: their bound; None where nothing bounds them.
+        problem: why a service would not begin it today, as far as is known without asking.
+    """
+
+    artifact: str
+    rows: int
+    is_kept: bool
+    tokens: float = 0.0
+    most_tokens: float | None = 0.0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What ``prepare`` would give and take.
+
+    Args:
+        prepared: the candidate. One whose identity is not known yet (general rows that the base has yet to
+            say, a model that a service has yet to make) has one that no answer is kept under.
+        training: None for what is not trained.
+        remote: the hosted model that answers, by the name that it is asked by; None for a local one.
+    """
+
+    prepared: Prepared
+    training: ForeseenTraining | None = None
+    remote: RemoteModel | None = None
+
+
+@singledispatch
+def foresee(candidate: Candidate, workshop: Workshop, size: int | None, seed: int) -> Foreseen:
+    """What ``prepare`` would give and take.
+
+    Raises:
+        DataError, ModelError, UsageError: as ``prepare`` would.
+    """
+    return Foreseen(prepare(candidate, workshop, size, seed))
+
+
+@foresee.register
+def _untuned(candidate: Untuned, workshop: Workshop, size: int | None, seed: int) -> Foreseen:
+    remote = candidate.model if isinstance(candidate.model, RemoteModel) else None
+    return Foreseen(prepare(candidate, workshop, size, seed), remote=remote)
+
+
+@foresee.register
+def _tuned(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) -> Foreseen:
+    source = workshop.source(candidate)
+    rows = training_rows(candidate, workshop, size, seed, workshop.known_replay(candidate))
+    generated = workshop.generated_rows(candidate)
+    is_said = generated is None or generated.found() is not None
+    # rows that are yet to be said are empty here: nothing is kept under the name that they make
+    name = training_fingerprint(candidate, source.digest, rows, seed, workshop.plan())
+    found = workshop.adapters.find(name) if is_said else None
+    prepared = shipped(candidate, workshop, name, found)
+    n = len(rows.own) + len(rows.replay)
+    if found is not None:
+        return Foreseen(prepared, ForeseenTraining(name, n, is_kept=True))
+    examples = encode_rows(load_tokenizer(source), (*rows.own, *rows.replay), candidate.max_tokens)
+    tokens = sum(len(example.input_ids) for example in examples) * candidate.epochs
+    return Foreseen(prepared, ForeseenTraining(name, n, is_kept=False, tokens=tokens, most_tokens=tokens))

@@ -1,0 +1,199 @@
+"""What a run would take, counted before it: rows, tokens, jobs, calls, and dollars as a range.
+
+The low end is what is expected at least. The high end is what a cap would set aside, call by call, so a run
+that is capped there is never stopped. Calls repeated after a fault whose bill is not known come on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from harness.records import Price
+
+Purpose: TypeAlias = Literal["training", "answers", "judging"]
+PURPOSES: tuple[Purpose, ...] = ("training", "answers", "judging")
+
+USD_DIGITS = 12  # a cap counts whole picodollars, and sums of floats drift below them
+
+#: How a plan stands to its cap: nothing can pass it; it may end the run; what is expected passes it; the run
+#: is refused, because something has no bound or no price.
+Standing: TypeAlias = Literal["fits", "may be reached", "will be reached", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usd:
+    """A range of US dollars. ``high`` is None where nothing bounds it."""
+
+    low: float = 0.0
+    high: float | None = 0.0
+
+    def __add__(self, other: Usd) -> Usd:
+        high = None if self.high is None or other.high is None else self.high + other.high
+        return Usd(self.low + other.low, high)
+
+
+def total(ranges: Iterable[Usd]) -> Usd:
+    """Their sum; nothing costs nothing."""
+    return sum(ranges, start=Usd())
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What one model is to cost for one purpose.
+
+    Args:
+        purpose: what for.
+        model: by which name it is priced.
+        is_tuned: priced as a fine-tune of it.
+        price: dollars a million tokens; None where there is none, and then ``usd`` counts nothing.
+        usd: the range.
+        unbounded: the setting that leaves ``usd.high`` open, and what to write instead.
+    """
+
+    purpose: Purpose
+    model: str
+    is_tuned: bool
+    price: Price | None
+    usd: Usd = Usd()
+    unbounded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trainings:
+    """The trainings of one candidate at one size, one a seed.
+
+    Args:
+        rows: trained on, general ones included.
+        new: still to be done.
+        kept: done, in the store.
+        shared: an earlier line of the plan does them.
+        tokens: left to train on, epochs included.
+        most_tokens: the most that a service may count of them; None where nothing bounds it.
+    """
+
+    rows: int
+    new: int
+    kept: int
+    shared: int
+    tokens: float
+    most_tokens: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Questions to one model.
+
+    Args:
+        new: still to be asked.
+        kept: rows whose answer is in the store.
+        shared: questions that an earlier line of the plan asks already.
+        prompt_tokens: of the new ones; None for a local model, whose tokens nobody bills.
+        most_answer_tokens: the longest answer.
+    """
+
+    new: int
+    kept: int
+    shared: int = 0
+    prompt_tokens: int | None = None
+    most_answer_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One line of a plan: a candidate at one size, or a judge. ``trainings`` is None for what is not trained.
+
+    ``is_hosted``: it is behind a service, which bills its tokens.
+    """
+
+    label: str
+    is_hosted: bool
+    trainings: Trainings | None
+    calls: Calls
+    bills: tuple[Bill, ...] = ()
+
+    @property
+    def usd(self) -> Usd | None:
+        """What it is to cost; None where nobody bills it, or no price is known of any of it."""
+        priced = [bill.usd for bill in self.bills if bill.price is not None]
+        return total(priced) if priced else None
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """The smallest true change that a suite's rows show with 80% power, for one score.
+
+    ``effect`` is None where no earlier run tells how the differences spread; ``earlier`` names the run.
+    """
+
+    suite: str
+    score: str
+    rows: int
+    effect: float | None
+    earlier: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do.
+
+    Args:
+        work: candidates, then judges.
+        power: what the held-out rows can show.
+        training_tokens_per_second: this machine's latest pace; None where it has none, or trains nothing.
+        max_usd: the cap that was given.
+        prices_file: where the project's own prices stand, or would.
+        unready: what would stop the run, such as a missing key.
+    """
+
+    work: tuple[Work, ...]
+    power: tuple[Power, ...]
+    training_tokens_per_second: float | None = None
+    max_usd: float | None = None
+    prices_file: str = "economics.toml"
+    unready: tuple[str, ...] = ()
+
+    @property
+    def bills(self) -> tuple[Bill, ...]:
+        """All that is billed."""
+        return tuple(bill for one in self.work for bill in one.bills)
+
+    def usd(self, purpose: Purpose | None = None) -> Usd:
+        """What has a price, for one purpose or for all."""
+        return total(b.usd for b in self.bills if purpose in (None, b.purpose) and b.price is not None)
+
+    @property
+    def unpriced(self) -> tuple[Bill, ...]:
+        """What would be billed at a price that is not known."""
+        return tuple(bill for bill in self.bills if bill.price is None)
+
+    @property
+    def unbounded(self) -> tuple[str, ...]:
+        """Why the high end is open; each reason once."""
+        return tuple(dict.fromkeys(bill.unbounded for bill in self.bills if bill.unbounded))
+
+    @property
+    def standing(self) -> Standing | None:
+        """How it stands to the cap; None where there is none."""
+        if self.max_usd is None:
+            return None
+        usd = self.usd()
+        if usd.high is None or self.unpriced or self.unbounded:
+            return "refused"
+        if round(usd.high, USD_DIGITS) <= self.max_usd:
+            return "fits"
+        return "may be reached" if round(usd.low, USD_DIGITS) <= self.max_usd else "will be reached"
+
+    @property
+    def local_tokens(self) -> float:
+        """Tokens that this machine trains on."""
+        return sum(w.trainings.tokens for w in self.work if w.trainings is not None and not w.is_hosted)
+
+    @property
+    def training_seconds(self) -> float | None:
+        """How long this machine's missing trainings would take at its latest pace."""
+        if not self.local_tokens:
+            return 0.0
+        pace = self.training_tokens_per_second
+        return None if pace is None else self.local_tokens / pace

@@ -1,0 +1,141 @@
+"""Tokens and dollars of what is yet to be done: counted with the model's encoding, bounded as a cap would."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from harness.candidates.foresee import ForeseenTraining
+from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, text_counter
+from harness.decision.plan import Bill, Purpose, Usd
+from harness.decision.prices import TOKENS_PER_MTOK, PriceKey, batch_price, price_of
+from harness.errors import UnknownName
+from harness.models.protocol import Prompt
+from harness.models.spending import Spending, prompt_bound
+from harness.records import Message, Price, Row
+from harness.run.ledger import Ledger
+
+
+class Tokens:
+    """Counts tokens as one model does; of an unknown model with the newest encoding.
+
+    Args:
+        model: whose encoding counts what is expected.
+        asked_as: the name that it is asked by, which decides on what a cap sets aside.
+    """
+
+    def __init__(self, model: str, asked_as: str) -> None:
+        known = hosted_model(model)
+        self.is_known = hosted_model(asked_as) is not None
+        encoding = known.encoding if known else DEFAULT_ENCODING
+        self._count, self._bound = hosted_counter(encoding), prompt_bound(asked_as)
+        self.of_text = text_counter(encoding)
+        self._seen: dict[tuple[Message, ...], tuple[int, int]] = {}
+
+    def of_prompt(self, messages: tuple[Message, ...]) -> tuple[int, int]:
+        """What a prompt has, and the most that is set aside for it."""
+        if messages not in self._seen:
+            (counted,) = self._count([Row("", messages)])
+            self._seen[messages] = counted, self._bound(messages)
+        return self._seen[messages]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Calls of one model for one suite.
+
+    Args:
+        asked_as: the name that it is asked by.
+        prompts: those to be sent.
+        references: the suite's, whose mean length stands for that of a short answer.
+        most_answer_tokens: the longest answer.
+    """
+
+    asked_as: str
+    prompts: Sequence[Prompt]
+    references: Sequence[str]
+    most_answer_tokens: int
+
+
+@dataclass(frozen=True)
+class Payee:
+    """A hosted model that is paid: the name under which it is priced, and whether by the batch."""
+
+    model: str
+    is_tuned: bool
+    is_batched: bool
+
+
+@dataclass
+class Costs:
+    """Dollars at the project's prices, before its calls are made.
+
+    Args:
+        prices: the project's own, which come first.
+        prices_file: where they stand.
+    """
+
+    prices: Mapping[PriceKey, Price]
+    prices_file: str
+    _tokens: dict[tuple[str, str], Tokens] = field(default_factory=dict)
+
+    def tokens(self, model: str, asked_as: str) -> Tokens:
+        """The counter of a model."""
+        if (model, asked_as) not in self._tokens:
+            self._tokens[model, asked_as] = Tokens(model, asked_as)
+        return self._tokens[model, asked_as]
+
+    def spending(self, model: str, is_tuned: bool) -> Spending | None:
+        """What calls of a model are paid by; None where it has no price. Nothing is ever set aside here."""
+        try:
+            price = price_of(model, is_tuned, self.prices, self.prices_file)
+        except UnknownName:
+            return None
+        return Spending(model, price, self._nobody)
+
+    @cached_property
+    def _nobody(self) -> Ledger:
+        return Ledger()
+
+    def training(self, base: str, trainings: Sequence[ForeseenTraining], unbounded: str) -> Bill:
+        """The bill of jobs that are yet to begin; ``unbounded`` says why where nothing bounds them."""
+        spending = self.spending(base, True)
+        usd_per_mtok = spending.price.training_usd_per_mtok if spending else None
+        is_open = any(one.most_tokens is None for one in trainings)
+        why = unbounded if is_open else ""
+        if spending is None or usd_per_mtok is None:
+            return Bill("training", base, True, None, unbounded=why)
+        low = sum(one.tokens for one in trainings) * usd_per_mtok / TOKENS_PER_MTOK
+        high = sum(one.most_tokens or 0.0 for one in trainings) * usd_per_mtok / TOKENS_PER_MTOK
+        return Bill("training", base, True, spending.price, Usd(low, None if is_open else high), why)
+
+    def answers(self, payee: Payee, asking: Sequence[Asking]) -> tuple[Bill, int]:
+        """The bill of answers, and the tokens of their prompts."""
+        spending = self.spending(payee.model, payee.is_tuned)
+        read, usd = 0, Usd()
+        for one in asking:
+            tokens = self.tokens(payee.model, one.asked_as)
+            counted = [tokens.of_prompt(prompt.messages) for prompt in one.prompts]
+            prompt_tokens = sum(n for n, _ in counted)
+            read += prompt_tokens
+            if spending is None:
+                continue
+            written = int(len(counted) * _short_answer(one, tokens))
+            low = spending.cost(prompt_tokens, written, batched=payee.is_batched)
+            most = (spending.most(n, one.most_answer_tokens, batched=payee.is_batched) for _, n in counted)
+            usd += Usd(low, sum(most))
+        return self.bill("answers", payee, spending, usd), read
+
+    def bill(self, purpose: Purpose, payee: Payee, spending: Spending | None, usd: Usd) -> Bill:
+        """The bill of calls; through the Batch API at its price."""
+        if spending is None:
+            return Bill(purpose, payee.model, payee.is_tuned, None)
+        price = batch_price(spending.price) if payee.is_batched else spending.price
+        return Bill(purpose, payee.model, payee.is_tuned, price, usd)
+
+
+def _short_answer(asking: Asking, tokens: Tokens) -> float:
+    """Tokens of an answer as long as the references are in the mean."""
+    lengths = [tokens.of_text(reference) for reference in asking.references]
+    return min(sum(lengths) / len(lengths), asking.most_answer_tokens)

@@ -1,0 +1,55 @@
+"""What the rows of a run's suites can show, by the spread that earlier runs saw on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.decision.plan import Power
+from harness.decision.power import smallest_effect
+from harness.decision.vectors import score_vector
+from harness.errors import StoreError
+from harness.records import RunRecord, Trial
+from harness.report.runjson import load_run
+from harness.run.flow import Run
+
+
+def powers(run: Run) -> Iterator[Power]:
+    """One for each score of each suite."""
+    records = list(_earlier_runs(run.settings.reports))
+    for bound in run.suites.values():
+        info = bound.info({}, 0)
+        known = [(r, s) for r in records for s in r.suites if s.heldout_digest == info.heldout_digest]
+        for score in info.scores:
+            seen = ((_effect(run, record, suite.name, score.name), record.id) for record, suite in known)
+            effect, earlier = next(((e, name) for e, name in seen if e is not None), (None, ""))
+            yield Power(bound.name, score.name, len(bound.rows), effect, earlier)
+
+
+def _effect(run: Run, record: RunRecord, suite: str, score: str) -> float | None:
+    """The smallest effect at the spread that a run of the same candidates saw on the same rows."""
+    info = next(s for s in record.suites if s.name == suite)
+    for name in run.chosen():
+        candidate = next((c for c in record.candidates if c.name == name), None)
+        if candidate is None:
+            continue
+        sides = [_last_trial(record, suite, who, score) for who in (name, candidate.baseline)]
+        if sides[0] is None or sides[1] is None:
+            continue
+        vectors = [score_vector(info, trial, score) for trial in sides if trial is not None]
+        return smallest_effect(vectors[0], vectors[1], alpha=run.settings.alpha)
+    return None
+
+
+def _last_trial(record: RunRecord, suite: str, candidate: str, score: str) -> Trial | None:
+    mine = [t for t in record.trials if (t.suite, t.candidate) == (suite, candidate) and score in t.scores]
+    return max(mine, key=lambda t: t.size or 0, default=None)
+
+
+def _earlier_runs(reports: Path) -> Iterator[RunRecord]:
+    """Run records under the report folder, the latest first; what cannot be read tells nothing here."""
+    for file in sorted(reports.glob("*/run.json"), reverse=True):
+        try:
+            yield load_run(file.read_text(encoding="utf-8"), str(file))
+        except (StoreError, OSError):
+            continue

@@ -1,0 +1,151 @@
+"""A plan as people read it: nothing wider than the terminal, no zero for what is not known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.decision.plan import Bill, Calls, Plan, Power, Trainings, Usd, Work
+from harness.records import Price
+from harness.report.plan import told
+
+BASE = Price("gpt-4o-mini", 0.15, 0.6, None, "OpenAI, base prices of December 2025", "2025-12")
+TUNED = Price("gpt-4o-mini (tuned)", 0.3, 1.2, 3.0, "price table without a date", None)
+TRAINING = Bill("training", "gpt-4o-mini", True, TUNED, Usd(0.30, 0.32))
+ANSWERS = Bill("answers", "gpt-4o-mini", True, TUNED, Usd(0.08, 0.70))
+ASKED = Bill("answers", "gpt-4o-mini", False, BASE, Usd(0.02, 0.10))
+JUDGING = Bill("judging", "gpt-4o-mini", False, BASE, Usd(0.01, 0.08))
+PLAN = Plan(
+    work=(
+        Work("prompted-gpt-4o-mini-2024-07-18", True, None, Calls(160, 0, 0, 92_300, 80), (ASKED,)),
+        Work(
+            "openai-mini@400",
+            True,
+            Trainings(400, 1, 0, 0, 112_600, 124_500),
+            Calls(150, 10, 0, 15_700, 80),
+            (TRAINING, ANSWERS),
+        ),
+        Work("judge support/clear", True, None, Calls(360, 0, 0, 120_000, 400), (JUDGING,)),
+        Work("qlora-r16@400", False, Trainings(490, 1, 0, 0, 136_200, 136_200), Calls(160, 0)),
+    ),
+    power=(Power("support", "intent", 200, None, ""), Power("support", "valid", 200, 0.031, "20261121-q")),
+    training_tokens_per_second=1000.0,
+)
+
+
+def line_of(said: str, start: str) -> str:
+    (found,) = [line for line in said.splitlines() if line.startswith(start)]
+    return found
+
+
+def test_each_line_of_work_stands_in_one_line_of_the_table() -> None:
+    said = told(PLAN)
+    assert line_of(said, "openai-mini@400").split() == (
+        ["openai-mini@400", "400", "113k–124k", "1", "0", "150", "10", "15.7k", "80", "$0.38–1.02"]
+    )
+    assert line_of(said, "prompted").split() == (
+        ["prompted-gpt-4o-mini-2024-07-18", "160", "0", "92.3k", "80", "$0.020–0.10"]
+    )
+    assert line_of(said, "judge").split() == [
+        "judge",
+        "support/clear",
+        "360",
+        "0",
+        "120k",
+        "400",
+        "$0.010–0.080",
+    ]
+    assert line_of(said, "qlora").split() == ["qlora-r16@400", "490", "136k", "1", "0", "160", "0"]
+
+
+def test_the_whole_is_told_with_its_parts_and_the_dates_and_sources_of_its_prices() -> None:
+    said = told(PLAN)
+    assert line_of(said, "dollars:") == (
+        "dollars: $0.41 to $1.20 (prices of 2025-12 and of unknown date, below)"
+    )
+    assert "training $0.30 to $0.32; answers $0.10 to $0.80; judging $0.010 to $0.080" in said
+    assert line_of(said, "gpt-4o-mini  ").split()[:4] == ["gpt-4o-mini", "0.15", "0.6", "2025-12"]
+    assert "  unknown  price table without a date" in line_of(said, "gpt-4o-mini (tuned)")
+
+
+@pytest.mark.parametrize(
+    ("max_usd", "says"),
+    [
+        (1.2, "--max-usd=1.2 is enough"),
+        (1.0, "--max-usd=1 may be reached"),
+        (0.3, "--max-usd=0.3 will be reached before the end"),
+    ],
+)
+def test_a_cap_is_told_beside_what_it_must_hold(max_usd: float, says: str) -> None:
+    assert says in told(replace(PLAN, max_usd=max_usd))
+
+
+def test_what_has_no_price_is_named_with_the_file_and_the_table_to_add() -> None:
+    bill = Bill("training", "gpt-9", True, None)
+    plan = Plan((Work("new@50", True, None, Calls(40, 0, 0, 500, 8), (bill,)),), (), max_usd=5.0)
+    flat = " ".join(told(replace(plan, prices_file="suites/economics.toml")).split())
+    assert "no price for tuning gpt-9: not in these dollars" in flat
+    assert 'suites/economics.toml: [prices."gpt-9".tuned] with' in flat
+    assert "training_usd_per_mtok" in flat
+    assert "--max-usd=5: the run would be refused" in flat
+    assert line_of(told(plan), "new@50").endswith("no price")
+    assert "$0" not in flat
+
+
+def test_an_open_end_says_which_setting_closes_it() -> None:
+    reason = 'hosted has epochs="auto"; write how many: epochs=3'
+    bill = replace(TRAINING, usd=Usd(0.3, None), unbounded=reason)
+    said = told(Plan((Work("hosted@50", True, None, Calls(0, 0), (bill,)),), ()))
+    assert line_of(said, "dollars:").startswith("dollars: $0.30 and up")
+    assert f"nothing bounds it: {reason}" in said
+
+
+def test_a_plan_of_local_candidates_says_nothing_of_dollars() -> None:
+    said = told(replace(PLAN, work=PLAN.work[-1:]))
+    assert "$" not in said
+    assert "dollars" not in said
+    assert "about 2 min at 1,000 tokens/s" in said
+
+
+def test_hosted_jobs_are_not_timed_at_this_machines_pace() -> None:
+    assert " min at " not in told(replace(PLAN, work=PLAN.work[:3]))
+
+
+def test_what_the_rows_can_show_is_told_for_each_score() -> None:
+    said = told(PLAN)
+    assert "200  intent  not known before a first run" in said
+    assert "200  valid   3.1 points, by the spread of run 20261121-q" in said
+
+
+amounts = st.floats(0, 1e7)
+bills = st.builds(
+    Bill,
+    purpose=st.sampled_from(["training", "answers", "judging"]),
+    model=st.text(min_size=1, max_size=60),
+    is_tuned=st.booleans(),
+    price=st.sampled_from([None, BASE, TUNED]),
+    usd=st.builds(Usd, amounts, st.one_of(st.none(), amounts)),
+    unbounded=st.text(max_size=200),
+)
+works = st.builds(
+    Work,
+    label=st.text(min_size=1, max_size=60),
+    is_hosted=st.booleans(),
+    trainings=st.one_of(
+        st.none(), st.builds(Trainings, *[st.integers(0, 10**6)] * 4, amounts, st.one_of(st.none(), amounts))
+    ),
+    calls=st.builds(Calls, *[st.integers(0, 10**6)] * 3, st.integers(0, 10**9), st.integers(0, 10**5)),
+    bills=st.lists(bills, max_size=2).map(tuple),
+)
+
+
+@given(st.lists(works, max_size=4), st.text(max_size=300), st.one_of(st.none(), amounts))
+def test_nothing_is_wider_than_the_terminal_or_steers_it(
+    work: list[Work], problem: str, max_usd: float | None
+) -> None:
+    said = told(Plan(tuple(work), (), max_usd=max_usd, unready=(problem,)))
+    assert max(map(len, said.split("\n"))) <= 100
+    assert "\x1b" not in said
