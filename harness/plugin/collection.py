@@ -30,7 +30,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("candidate", [None], indirect=True, ids=["not-chosen"])
         return
     try:
-        entries = state.run().entries()
+        entries = state.run().lineup.entries()
     except HarnessError as error:  # raised once, when all is collected, and not once a file
         state.wrong = error
         metafunc.parametrize("candidate", [], indirect=True)
@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     run = state.run()
     with_entry = [(item, entry) for item in gates if (entry := entry_of(item)) is not None]
-    gated = [(i, e) for i, e in with_entry if e.size == run.largest(e.name)]
+    gated = [(i, e) for i, e in with_entry if e.size == run.lineup.largest(e.name)]
     state.expected = [expected_gate(function_of(i), suite_name(i), gate_name(i), e) for i, e in gated]
     try:
         require_target([function_of(i) for i, _ in gated], state.expected)

@@ -12,7 +12,8 @@ from harness.plugin.state import SPOKEN, STATE, bind
 
 if TYPE_CHECKING:
     from harness.decision.claims import Claim
-    from harness.run.flow import Entry, Subject
+    from harness.run.flow import Subject
+    from harness.run.lineup import Entry
     from harness.scoring.suite import Suite
 
 
@@ -26,7 +27,7 @@ def candidate(request: pytest.FixtureRequest, suite: Suite) -> Subject:
 def baseline(request: pytest.FixtureRequest, suite: Suite, candidate: Subject) -> Subject:
     """What the candidate is compared with, on the same rows."""
     run = request.config.stash[STATE].run()
-    return _subject(request, suite, run.baseline_of(candidate.entry.name), candidate.entry)
+    return _subject(request, suite, run.lineup.baseline_of(candidate.entry.name), candidate.entry)
 
 
 def _subject(

@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from _pytest.python import CallSpec2
 
-    from harness.run.flow import Entry
+    from harness.run.lineup import Entry
 
 
 def has_candidate(item: pytest.Item) -> bool:

@@ -51,7 +51,7 @@ def pytest_runtest_makereport(
     elif call.when == "call":
         spoken = item.stash.get(SPOKEN, [])
         entry = entry_of(item)
-        if entry is not None and entry.size != state.run().largest(entry.name):
+        if entry is not None and entry.size != state.run().lineup.largest(entry.name):
             if error is None or isinstance(error, AssertionError):
                 report.outcome = "passed"
                 setattr(report, WORD, "measured")
@@ -65,7 +65,7 @@ def pytest_runtest_makereport(
 def _note_stopped(item: pytest.Item, state: State, error: HarnessError) -> None:
     """The decision says why its gates were not judged; a smaller size decides nothing."""
     entry, run = entry_of(item), state.current
-    if entry is not None and run is not None and entry.size == run.largest(entry.name):
+    if entry is not None and run is not None and entry.size == run.lineup.largest(entry.name):
         run.stopped.setdefault(entry.name, " ".join(str(error).split()))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from harness.errors import UsageError
 from harness.records import Gate, Role
-from harness.run.flow import Entry
+from harness.run.lineup import Entry
 
 
 def expected_gate(function: Callable[..., object], suite: str, name: str, entry: Entry) -> Gate:

@@ -29,7 +29,7 @@ def powers(run: Run) -> Iterator[Power]:
 def _effect(run: Run, record: RunRecord, suite: str, score: str) -> float | None:
     """The smallest effect at the spread that a run of the same candidates saw on the same rows."""
     info = next(s for s in record.suites if s.name == suite)
-    for name in run.chosen():
+    for name in run.lineup.chosen():
         candidate = next((c for c in record.candidates if c.name == name), None)
         if candidate is None:
             continue

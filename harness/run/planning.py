@@ -12,7 +12,8 @@ from harness.errors import ModelError, TrainingError, UnknownName
 from harness.run.answering import Left
 from harness.run.binding import BoundSuite
 from harness.run.costs import hosted_model
-from harness.run.flow import Entry, Run
+from harness.run.flow import Run
+from harness.run.lineup import Entry
 from harness.run.plan_costs import Asking, Costs, Payee
 from harness.run.plan_judging import Judged, judging, rubrics
 from harness.run.plan_power import powers
@@ -28,7 +29,9 @@ def make_plan(run: Run) -> Plan:
     run.check_rows()
     unready = dict.fromkeys(_unready(run))
     counting = _Counting(run)
-    entries = dict.fromkeys(e for name in run.chosen() for e in (run.baseline_of(name), *run.sized(name)))
+    entries = dict.fromkeys(
+        e for name in run.lineup.chosen() for e in (run.lineup.baseline_of(name), *run.lineup.sized(name))
+    )
     work = [counting.entry(entry) for entry in entries]
     work += counting.judges()
     plan = Plan(

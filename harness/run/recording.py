@@ -30,7 +30,8 @@ from harness.records import (
     Trial,
 )
 from harness.run.costs import economics_config, hosted_price
-from harness.run.flow import Entry, Run
+from harness.run.flow import Run
+from harness.run.lineup import Entry
 from harness.run.safeguards import chosen_seeds, harm_gates
 from harness.scoring.judges import Judge
 
@@ -51,18 +52,18 @@ def make_record(run: Run, expected: Sequence[Gate], command: str, *, rehearsal: 
     decisions = tuple(
         decide(
             name,
-            run.largest(name),
+            run.lineup.largest(name),
             gates,
-            seeds=run.sized(name)[-1].seeds,
+            seeds=run.lineup.sized(name)[-1].seeds,
             obstacles=[*_stopped(run, name), *chosen_seeds(run, name, gates)],
         )
-        for name in run.chosen()
+        for name in run.lineup.chosen()
         if name in claimed or _was_tried(run, name)
     )
     economics, money_notes = _economics(run)
     now = datetime.now(UTC)
     return RunRecord(
-        id=run_id(now, run.chosen()),
+        id=run_id(now, run.lineup.chosen()),
         created=now.isoformat(timespec="seconds"),
         command=command,
         gate_policy=run.settings.gate,
@@ -88,7 +89,7 @@ def _replay_notes(run: Run) -> list[str]:
     trained = dict.fromkeys(t.candidate for t in run.trials.values() if t.training is not None)
     names: dict[str, list[str]] = {}
     for name in trained:
-        candidate = run.candidates[name]
+        candidate = run.lineup.candidates[name]
         generated = run.workshop.generated_rows(candidate) if isinstance(candidate, Tuned) else None
         told = generated.told() if generated is not None else None
         if generated is not None and told is not None:
@@ -108,7 +109,7 @@ def _hosted_notes(run: Run) -> list[str]:
     failed = [place for place, error in run.failed.items() if isinstance(error, HostedTrainingError)]
     for label, seed in (*run.prepared, *failed):
         name, _, size = label.partition("@")
-        candidate = run.candidates.get(name)
+        candidate = run.lineup.candidates.get(name)
         if isinstance(candidate, OpenAITuning):
             own = hosted_notes(candidate, run.workshop, int(size), seed or 0, today, horizon_days)
             notes.update(dict.fromkeys(own))
@@ -159,10 +160,10 @@ def _was_tried(run: Run, name: str) -> bool:
 
 def _candidate_infos(run: Run) -> tuple[CandidateInfo, ...]:
     """The candidates that were tried, then the baselines that are not among them (their own baseline)."""
-    tried = [name for name in run.chosen() if _was_tried(run, name)]
-    baselines = {run.baseline_of(name).name: run.baseline_of(name) for name in tried}
+    tried = [name for name in run.lineup.chosen() if _was_tried(run, name)]
+    baselines = {run.lineup.baseline_of(name).name: run.lineup.baseline_of(name) for name in tried}
     others = [entry for name, entry in baselines.items() if name not in tried and _is_prepared(run, entry)]
-    own = [_info(run, run.sized(name)[-1], run.baseline_of(name).name) for name in tried]
+    own = [_info(run, run.lineup.sized(name)[-1], run.lineup.baseline_of(name).name) for name in tried]
     return (*own, *(_info(run, entry, entry.name) for entry in others))
 
 
@@ -204,13 +205,13 @@ def _economics(run: Run) -> tuple[tuple[Economics, ...], list[str]]:
         return (), ["no economics.toml was found beside the suites: costs and break-even are not computed."]
     found: list[Economics] = []
     notes: list[str] = []
-    for name in run.chosen():
-        sides = _task_trials(run, run.sized(name)[-1]), _task_trials(run, run.baseline_of(name))
+    for name in run.lineup.chosen():
+        sides = _task_trials(run, run.lineup.sized(name)[-1]), _task_trials(run, run.lineup.baseline_of(name))
         candidate, baseline = (_usage(side) for side in sides)
         if candidate is None or baseline is None:
             continue
-        bill = _bill(sides[0][0]) if isinstance(run.candidates[name], Trained) else None
-        labels = run.sized(name)[-1].label, run.baseline_of(name).label
+        bill = _bill(sides[0][0]) if isinstance(run.lineup.candidates[name], Trained) else None
+        labels = run.lineup.sized(name)[-1].label, run.lineup.baseline_of(name).label
         try:
             prices = _hosted_prices(run, name, config)
             found.append(appraise(*labels, candidate, baseline, config, bill, prices))
@@ -229,15 +230,15 @@ def require_economics(run: Run) -> None:
     if config is None:
         return
     token, hour = Usage(1.0, 1.0, 1, 1.0), TrainingBill(1.0, 1.0)
-    for name in run.chosen():
-        bill = hour if isinstance(run.candidates[name], Trained) else None
+    for name in run.lineup.chosen():
+        bill = hour if isinstance(run.lineup.candidates[name], Trained) else None
         prices = _hosted_prices(run, name, config)
         appraise("the candidate", "the baseline", token, token, config, bill, prices)
 
 
 def _hosted_prices(run: Run, name: str, config: EconomicsConfig) -> Prices:
-    baseline = run.baseline_of(name).candidate
-    return Prices(hosted_price(run.candidates[name], config), hosted_price(baseline, config))
+    baseline = run.lineup.baseline_of(name).candidate
+    return Prices(hosted_price(run.lineup.candidates[name], config), hosted_price(baseline, config))
 
 
 def _task_trials(run: Run, entry: Entry) -> list[Trial]:

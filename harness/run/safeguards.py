@@ -12,7 +12,8 @@ from harness.data.fingerprints import rows_fingerprint
 from harness.decision.paired import compare
 from harness.decision.vectors import over_seeds, score_vector
 from harness.records import Gate, Outcome, Role, ScoreVector, Trial
-from harness.run.flow import Entry, Run
+from harness.run.flow import Run
+from harness.run.lineup import Entry
 
 MORE_ROWS = "more rows do no harm"
 
@@ -23,8 +24,8 @@ def chosen_seeds(run: Run, name: str, gates: Sequence[Gate]) -> list[str]:
     The best of three seeds looks better on the rows that it was chosen on than it is. So a verdict takes
     every seed of the recipe that these rows have judged, or rows that have judged none.
     """
-    candidate = run.candidates[name]
-    entry = run.sized(name)[-1]
+    candidate = run.lineup.candidates[name]
+    entry = run.lineup.sized(name)[-1]
     if not isinstance(candidate, Trained):
         return []
     suites = dict.fromkeys(g.suite for g in gates if g.candidate == name and g.state == "gated")
@@ -55,7 +56,7 @@ def harm_gates(run: Run, gates: Sequence[Gate]) -> list[Gate]:
     found: list[Gate] = []
     for gate in gates:
         target = gate.role is Role.TARGET and gate.state in ("gated", "advisory")
-        sizes = run.sized(gate.candidate)
+        sizes = run.lineup.sized(gate.candidate)
         if not target or gate.comparison is None or gate.comparison.rows or len(sizes) < 2:
             continue
         made = _harm_gate(run, gate, sizes[-1], sizes[-2], gate.comparison.score)

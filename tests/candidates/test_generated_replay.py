@@ -29,7 +29,8 @@ from harness.models.source import ModelSource, folder_digest
 from harness.records import Answer, Row, Trial
 from harness.run.binding import BoundSuite
 from harness.run.discovery import candidates_in
-from harness.run.flow import Entry, Run
+from harness.run.flow import Run
+from harness.run.lineup import Entry
 from harness.run.recording import make_record
 from harness.scoring.checks import ExactMatch
 from harness.scoring.suite import Suite
@@ -365,7 +366,7 @@ def run_against(
     run = Run(settings, {"tuned": spec}, workshop.root, Silent())
     suite = Suite(heldout="heldout.jsonl", scores=(ExactMatch(),))
     run.add_suite(BoundSuite("held", suite, heldout, None, suite.scores, "heldout.jsonl", tmp_path))
-    return run, run.sized("tuned")[0]
+    return run, run.lineup.sized("tuned")[0]
 
 
 def test_a_prompt_that_stands_in_the_heldout_rows_is_refused_before_any_model_is_loaded(

@@ -224,11 +224,11 @@ def test_a_finished_job_in_the_store_passes_under_a_cap_whatever_its_epochs(work
     assert (service.asked, ledger.spent_usd) == ([], 0)
 
 
-def test_a_finished_job_that_the_service_has_passes_under_a_cap_whatever_its_epochs(
+def test_a_job_that_has_ended_at_the_service_passes_under_a_cap_whatever_its_epochs(
     workshop: Workshop,
 ) -> None:
-    service = FakeService()
-    tuned(hosted_rows(AUTO, workshop, None, 0).order, service)
+    service, order = FakeService(), hosted_rows(AUTO, workshop, None, 0).order
+    tuned(order, service)
     ledger = Ledger(max_usd=0.0)
     beginnable(AUTO, workshop, service, ledger)
     prepare_hosted(AUTO, workshop, None, 0, outside(service, ledger))

@@ -245,9 +245,9 @@ def test_what_cannot_be_a_key_is_refused_without_being_shown_or_sent(
     key: str, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("K", key)
-    with pytest.raises(ModelError, match="variable K holds no key") as caught:
+    with pytest.raises(ModelError, match="variable K holds characters that no key has") as caught:
         RemoteModel("m", base_url=service.base_url, api_key_env="K").open()
-    with pytest.raises(ModelError, match="variable K holds no key"):
+    with pytest.raises(ModelError, match="variable K holds characters that no key has"):
         Endpoint(service.base_url, "K").client()
     assert "PL" not in str(caught.value)
     assert service.headers == []
@@ -307,7 +307,7 @@ def test_what_cannot_be_a_key_is_refused_before_a_client_quotes_it(
 def test_a_client_that_cannot_be_made_shows_no_key_among_the_locals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-7f3a9c")
     monkeypatch.setenv("HTTPS_PROXY", "no-such-scheme://here")
-    endpoint = Endpoint("https://api.example/v1")
+    endpoint = Endpoint("https://api.openai.com/v1")
     for make in (endpoint.client, lambda: endpoint.async_client(2)):
         with pytest.raises(ValueError, match="scheme") as caught:
             make()

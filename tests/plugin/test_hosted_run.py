@@ -46,7 +46,7 @@ def test_a_hosted_fine_tune_ends_in_a_decision_and_is_not_asked_for_twice(
     assert after == before
 
 
-def test_the_curves_of_the_job_stand_in_the_report(hosted: SmallProject) -> None:
+def test_the_curves_of_the_job_stand_in_the_report(hosted: SmallProject, url: str) -> None:
     conftest = hosted.path / "conftest.py"
     text = conftest.read_text(encoding="utf-8")
     conftest.write_text(text.replace("epochs=1", "epochs=2"), encoding="utf-8")

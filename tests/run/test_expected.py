@@ -11,7 +11,7 @@ from harness import Prompted, assert_better, assert_not_worse
 from harness.errors import UsageError
 from harness.records import Role
 from harness.run.expected import claims_improvement, expected_gate, require_target
-from harness.run.flow import Entry
+from harness.run.lineup import Entry
 
 ENTRY = Entry("prompted", Prompted(model="smollm2-135m"))
 BAR = 0.5

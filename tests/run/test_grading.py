@@ -157,6 +157,9 @@ class Interrupting:
         assert (name, unit) == ("gpt-4o-mini judges", "judgment")
         yield self
 
+    def say(self, text: str) -> None:
+        """Nothing is said."""
+
     def at(self, done: float, total: float | None = None, note: str = "") -> None:
         self.notes.append(note)
         if done >= self.after:

@@ -112,7 +112,8 @@ def require_hosted_beginnable(
     try:
         _require_new_job(candidate, outside)
     except (HostedTrainingError, UsageError):
-        if not _is_at_service(candidate, made, workshop, outside):
+        memory = Memory(workshop.adapters.folder(made.artifact))
+        if not _is_at_service(candidate, made, memory, outside):
             raise
 
 
@@ -123,10 +124,9 @@ def _require_new_job(candidate: OpenAITuning, outside: Outside) -> None:
         is_paid(spending, candidate.base, bounded=candidate.epochs != "auto")
 
 
-def _is_at_service(candidate: OpenAITuning, made: HostedRows, workshop: Workshop, outside: Outside) -> bool:
-    known = Memory(workshop.adapters.folder(made.artifact)).read()
+def _is_at_service(candidate: OpenAITuning, made: HostedRows, memory: Memory, outside: Outside) -> bool:
     with outside.service(candidate.remote(candidate.base).endpoint) as service:
-        found, _ = drive(find_job(made.order, known), service, SilentBar(), outside.pacing)
+        found, _ = drive(find_job(made.order, memory.read()), service, SilentBar(), outside.pacing)
     return found is not None
 
 
