@@ -85,7 +85,7 @@ def test_a_job_that_is_found_is_not_paid_again(workshop: Workshop, tmp_path: Pat
 
 def under_way(workshop: Workshop, spec: OpenAITuning = SPEC, **said: object) -> FakeService:
     """A service with the job of another machine, which has not ended."""
-    service = FakeService(life=("queued", "running", "succeeded"))
+    service = FakeService(life=(*["running"] * 5, "succeeded"))
     order = hosted_rows(spec, workshop, None, 0).order
     job = service.reply(CreateJob(order.body("file-0", None)))
     assert isinstance(job, Job)
@@ -112,6 +112,7 @@ def test_a_job_under_way_is_bounded_by_the_epochs_that_it_says(workshop: Worksho
     with pytest.raises(UsageError, match=r"ftjob-0 .* is under way, begun with epochs='auto'"):
         prepare_hosted(auto, workshop, None, 0, outside(under_way(workshop, auto), ledger))
     said = under_way(workshop, auto, hyperparameters={"n_epochs": 4})
+    beginnable(auto, workshop, said, ledger)
     prepare_hosted(auto, again(workshop), None, 0, outside(said, ledger))
     assert ledger.spent_usd == pytest.approx(360 * USD_A_TOKEN)
 
