@@ -109,7 +109,7 @@ TWIN = Profile(
     structured_outputs=True,
     wandb=True,
     poll_s=0.2,
-    concurrency=128,  # it answers in batches of as many, which takes its time
+    concurrency=256,  # it answers what comes together in batches, which take their time
     timeout_s=1_800.0,
 )
 

@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 from harness.testing.twin.backend import Question, Reply
 
-LINGER_S = 0.05  # how long a batch waits for the next question
-MOST_AT_ONCE = 128  # a local model's own largest batch
+LINGER_S = 0.25  # how long a batch waits for the next question: a small first batch costs seconds
+MOST_AT_ONCE = 256
 Waiting: TypeAlias = tuple[Question, "Future[Reply]"]
 
 
