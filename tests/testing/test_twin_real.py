@@ -40,7 +40,7 @@ class Recorded:
 
 def test_greedy_questions_that_wait_are_answered_together_and_drawn_ones_alone() -> None:
     recorded = Recorded()
-    gatherer = Gatherer(recorded)
+    gatherer = Gatherer(recorded, linger_s=0.02)
     asked = [question("first"), *(question(f"q{k}") for k in range(5)), question("long", max_tokens=9)]
     asked += [question(f"drawn{k}", temperature=1.0) for k in range(2)]
     with ThreadPoolExecutor(len(asked)) as pool:

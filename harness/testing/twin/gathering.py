@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from harness.testing.twin.backend import Question, Reply
 
-LINGER_S = 0.25  # how long a batch waits for the next question: a small first batch costs seconds
+LINGER_S = 0.25  # a small first batch costs seconds
 MOST_AT_ONCE = 256
 Waiting: TypeAlias = tuple[Question, "Future[Reply]"]
 
@@ -20,10 +20,13 @@ class Gatherer:
 
     Args:
         answer: gives the replies in the order of the questions.
+        linger_s: how long a batch waits for the next question.
     """
 
-    def __init__(self, answer: Callable[[Sequence[Question]], list[Reply]]) -> None:
-        self._answer = answer
+    def __init__(
+        self, answer: Callable[[Sequence[Question]], list[Reply]], linger_s: float = LINGER_S
+    ) -> None:
+        self._answer, self._linger_s = answer, linger_s
         self._waiting: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._left: list[Waiting] = []  # taken from the queue, for a later batch
         self._guard = threading.Lock()
@@ -75,7 +78,7 @@ class Gatherer:
         ended = ending
         while not ended and len(self._left) < MOST_AT_ONCE:
             try:
-                following = self._waiting.get(timeout=LINGER_S)
+                following = self._waiting.get(timeout=self._linger_s)
             except queue.Empty:
                 break
             if following is None:
