@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from threading import Thread
 
 import pytest
@@ -14,6 +15,10 @@ from small_project import TARGET, SmallProject
 from stub_service import Body, Service, said, serving
 
 from harness.plugin.stopping import sigterm_as_ctrl_c
+
+# pytester forgets what a run was the first to import; these cannot be imported twice
+for name in ("openai", "anyio", "httpcore2", "httpx2", "starlette", "uvicorn"):
+    import_module(name)
 
 HOSTED = """
 from harness.models.remote import RemoteModel
