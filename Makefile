@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
 READY := $(VENV)/.ready
 
 .PHONY: help setup demo test check bench clean
@@ -26,8 +27,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/python -m pytest suites/ --candidate=qlora-r16 -p no:hypothesispytest || test $$? -eq 1
 
+# a worker needs about 3 GB; each computes on one core
 test: $(READY)
-	$(BIN)/python -m pytest -p randomly
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p randomly --numprocesses=$(WORKERS) --dist=worksteal
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -20,3 +20,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelSource:
 @pytest.fixture(scope="session")
 def adapter(tiny: ModelSource, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_adapter(tiny, tmp_path_factory.mktemp("tiny-adapter"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first: the last to begin keeps every other worker waiting."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
