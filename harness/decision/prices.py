@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from harness.errors import UnknownName, UsageError
-from harness.records import Answer, Price
+from harness.records import Price
 
 _SNAPSHOT = re.compile(r"-\d{4}(-\d{2}-\d{2})?$")  # gpt-4o-mini-2024-07-18, gpt-3.5-turbo-0125
 
@@ -119,12 +119,6 @@ def call_usd(
     cached = 0.0 if cached_price is None else min(cached_prompt_tokens, prompt_tokens)
     read = (prompt_tokens - cached) * price.input_usd_per_mtok + cached * (cached_price or 0.0)
     return (read + completion_tokens * price.output_usd_per_mtok) / TOKENS_PER_MTOK
-
-
-def answer_usd(answer: Answer, price: Price) -> float:
-    """What an answer cost, by its own token counts: a batched one at half, cached input at its price."""
-    paid = batch_price(price) if answer.batched else price
-    return call_usd(paid, answer.prompt_tokens, answer.completion_tokens, answer.cached_prompt_tokens)
 
 
 def most_usd(price: Price, prompt_tokens: int, max_tokens: int | None, what: str) -> float:

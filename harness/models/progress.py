@@ -55,7 +55,7 @@ class Printed(Silent):
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self._write(f"harness: {text}\n")
+        self._write(f"\nharness: {text}\n")  # pytest may be in the middle of a line
 
 
 class Drawn:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import pytest
 
 from harness.errors import BudgetReached, HarnessError, Undecided
 from harness.plugin.items import entry_of, has_candidate
 from harness.plugin.state import SPOKEN, STATE, State
+from harness.records import Gate, Outcome
 
 WORD = "harness_outcome"
 LETTERS = {
@@ -43,10 +44,10 @@ def pytest_runtest_makereport(
     if isinstance(error, Undecided):
         _set_inconclusive(report, item, str(error), state.settings.gate)
     elif isinstance(error, BudgetReached):
-        _note_stopped(item, state, error)
+        _note_stopped(item, state, str(error))
         _set_inconclusive(report, item, str(error), state.settings.gate)
     elif isinstance(error, HarnessError):
-        _note_stopped(item, state, error)
+        _note_stopped(item, state, str(error))
         report.longrepr = f"{_place(item, call)}{type(error).__name__}: {error}"
     elif call.when == "call":
         spoken = item.stash.get(SPOKEN, [])
@@ -59,14 +60,25 @@ def pytest_runtest_makereport(
             setattr(report, WORD, "advisory")
         elif report.failed and "Full output truncated" in report.longreprtext:
             report.sections.append(("the whole explanation", state.explained.get(item.nodeid, "")))
+        _note_failed(item, state, error, spoken)
     return report
 
 
-def _note_stopped(item: pytest.Item, state: State, error: HarnessError) -> None:
-    """The decision says why its gates were not judged; a smaller size decides nothing."""
+def _note_failed(
+    item: pytest.Item, state: State, error: BaseException | None, spoken: Sequence[Gate]
+) -> None:
+    """A test that fails although its gates are shown has said something else, and that is no GO."""
+    shown = [gate.comparison is not None and gate.comparison.outcome is Outcome.SHOWN for gate in spoken]
+    if error is not None and shown and all(shown):
+        why = f"{item.name} failed though what it claims is shown: {type(error).__name__}"
+        _note_stopped(item, state, why)
+
+
+def _note_stopped(item: pytest.Item, state: State, why: str) -> None:
+    """The decision says what stood in the way of its gates; a smaller size decides nothing."""
     entry, run = entry_of(item), state.current
     if entry is not None and run is not None and entry.size == run.lineup.largest(entry.name):
-        run.stopped.setdefault(entry.name, " ".join(str(error).split()))
+        run.stopped.setdefault(entry.name, " ".join(why.split()))
 
 
 def _place(item: pytest.Item, call: pytest.CallInfo[None]) -> str:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.decision.economics_config import parse_economics
-from harness.decision.prices import answer_usd, batch_price, call_usd, most_usd, price_of
+from harness.decision.prices import batch_price, call_usd, most_usd, price_of
 from harness.errors import UnknownName, UsageError
-from harness.records import Answer, Price
+from harness.records import Price
 
 MINI = price_of("gpt-4o-mini-2024-07-18", tuned=False)
 counts = st.integers(0, 10**6)
@@ -35,13 +35,13 @@ def test_cached_input_has_its_published_price(model: str, tuned: bool, cached: f
 
 
 def test_an_answer_costs_its_tokens_cached_ones_at_their_price() -> None:
-    answer = Answer("r", "a", 1_000_000, 100_000, 1.0, cached_prompt_tokens=400_000)
-    assert answer_usd(answer, MINI) == pytest.approx(0.6 * 0.15 + 0.4 * 0.075 + 0.1 * 0.60)
+    cost = call_usd(MINI, 1_000_000, 100_000, cached_prompt_tokens=400_000)
+    assert cost == pytest.approx(0.6 * 0.15 + 0.4 * 0.075 + 0.1 * 0.60)
 
 
 def test_a_batched_answer_costs_half_and_its_cached_input_what_other_input_does() -> None:
-    answer = Answer("r", "a", 1_000_000, 100_000, 0.0, cached_prompt_tokens=400_000, batched=True)
-    assert answer_usd(answer, MINI) == pytest.approx((0.15 + 0.1 * 0.60) / 2)
+    cost = call_usd(batch_price(MINI), 1_000_000, 100_000, cached_prompt_tokens=400_000)
+    assert cost == pytest.approx((0.15 + 0.1 * 0.60) / 2)
     assert batch_price(MINI).cached_input_usd_per_mtok is None
 
 

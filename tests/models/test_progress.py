@@ -27,7 +27,7 @@ def test_a_log_gets_a_line_and_nothing_of_the_bar() -> None:
     with printed.task("tuning", unit="step") as bar:
         bar.at(1, 2, "loss")
         printed.say(SAID)
-    assert lines == [f"harness: {SAID}\n"]
+    assert lines == [f"\nharness: {SAID}\n"]
 
 
 def test_a_program_hears_nothing() -> None:

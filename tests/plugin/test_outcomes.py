@@ -261,6 +261,16 @@ def test_better(candidate, baseline):
     assert project.run("--candidate=good").last_line == "1 passed"
 
 
+def test_a_test_that_fails_for_another_reason_keeps_its_candidate_from_a_go(project: SmallProject) -> None:
+    odd = "    raise ZeroDivisionError\n"
+    project.suite(TARGET + odd)
+    outcome = project.run("--candidate=good", "--gate=regression")
+    assert outcome.status == 1
+    assert "INCONCLUSIVE: good at 30 rows" in outcome.out
+    assert "failed though what it claims is shown: ZeroDivisionError" in " ".join(outcome.out.split())
+    assert project.record.gates[0].comparison is not None
+
+
 def test_comparing_vectors_of_two_suites_is_refused(project: SmallProject) -> None:
     gates = """
 KEPT = []
