@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -69,8 +70,15 @@ class Drawn:
         """Print a line, above the bar where one is drawn."""
         from rich.console import Console
 
-        console = Console(file=self._file) if self._bars is None else self._bars.console
+        console = Console(file=self._file, width=self._width()) if self._bars is None else self._bars.console
         console.print(text, markup=False, highlight=False)
+
+    def _width(self) -> int | None:
+        """Of this terminal; rich would ask the process's own streams, which pytest has taken."""
+        try:
+            return os.get_terminal_size(self._file.fileno()).columns or None
+        except (OSError, ValueError):
+            return None
 
     @contextmanager
     def task(self, name: str, unit: str) -> Iterator[Bar]:
@@ -84,18 +92,30 @@ class Drawn:
             TimeRemainingColumn,
         )
         from rich.progress import Progress as Bars
+        from rich.table import Column
 
-        counts = TextColumn("{task.fields[size]}") if unit == "B" else MofNCompleteColumn()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            counts,
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+        def whole() -> Column:
+            return Column(no_wrap=True)
+
+        def shrinking(ratio: int) -> Column:  # in a narrow terminal these give way to the numbers
+            return Column(ratio=ratio, no_wrap=True, overflow="ellipsis")
+
+        counts = (
+            TextColumn("{task.fields[size]}", table_column=whole())
+            if unit == "B"
+            else MofNCompleteColumn(table_column=whole())
         )
-        with Bars(*columns, console=Console(file=self._file), refresh_per_second=4) as bars:
+        columns = (
+            TextColumn("{task.description}", table_column=shrinking(4)),
+            BarColumn(bar_width=None, table_column=shrinking(1)),
+            counts,
+            TimeElapsedColumn(table_column=whole()),
+            TextColumn("left", table_column=whole()),
+            TimeRemainingColumn(table_column=whole()),
+            TextColumn("{task.fields[note]}", table_column=shrinking(4)),
+        )
+        console = Console(file=self._file, width=self._width())
+        with Bars(*columns, console=console, refresh_per_second=4, expand=True) as bars:
             self._bars = bars
             try:
                 yield _DrawnBar(bars, bars.add_task(name, total=None, note="", size=""))
