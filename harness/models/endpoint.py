@@ -224,11 +224,14 @@ class Endpoint:
     def _alone(self, client: Opened) -> Opened:
         """The client, which tells nobody but OpenAI whose account pays, and nobody the administrator's key.
 
-        It reads ``OPENAI_ORG_ID``, ``OPENAI_PROJECT_ID`` and ``OPENAI_ADMIN_KEY`` whatever its address is.
+        It reads ``OPENAI_ORG_ID``, ``OPENAI_PROJECT_ID``, ``OPENAI_CUSTOM_HEADERS`` and ``OPENAI_ADMIN_KEY``
+        whatever its address is. The headers are for the address beside them, ``OPENAI_BASE_URL``, and OpenAI.
         """
         client.admin_api_key = None
         if self.profile != "openai":
             client.organization = client.project = None
+            if self.base_url is not None:
+                client._custom_headers = {}
         return client
 
     def _api_version(self) -> str:

@@ -91,6 +91,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> None:
         ("OPENAI_ORG_ID", "org-mine"),
         ("OPENAI_PROJECT_ID", "proj-mine"),
         ("OPENAI_ADMIN_KEY", "sk-admin-mine"),
+        ("OPENAI_CUSTOM_HEADERS", "X-Gateway: pass-mine"),
     ):
         monkeypatch.setenv(name, value)
 
@@ -170,6 +171,8 @@ def test_only_openai_is_told_whose_account_pays_and_nobody_has_the_administrator
     told = {sent.get("openai-organization"), sent.get("openai-project")}
     assert told == ({"org-mine", "proj-mine"} if profile == "openai" else {None})
     assert "sk-admin-mine" not in repr(sent)
+    assert sent.get("x-gateway") == ("pass-mine" if profile == "openai" else None)
+    assert "k-own" in repr(sent)
 
 
 @pytest.mark.parametrize(
