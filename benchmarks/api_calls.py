@@ -122,13 +122,13 @@ def harness(address: str, rows: int) -> dict[str, float]:
     """The way of a run: answered, stored in SQLite as they come, and scored."""
     import openai  # noqa: F401 - imported before time is taken, on both sides
 
-    from harness.candidates.prepare import Workshop, prepare
+    from harness.candidates.prepare import Lab, prepare
     from harness.candidates.specs import Prompted
+    from harness.models.pricing import Money
     from harness.models.remote import RemoteModel
-    from harness.models.spending import Money
     from harness.run.answering import Answerer
-    from harness.run.binding import BoundSuite
     from harness.run.ledger import Ledger
+    from harness.run.suite_loading import LoadedSuite
     from harness.scoring.checks import ExactMatch
     from harness.scoring.measures import LatencyMs
     from harness.scoring.suite import Suite
@@ -141,10 +141,10 @@ def harness(address: str, rows: int) -> dict[str, float]:
     suite = Suite(heldout="h.jsonl", scores=scores, max_tokens=64)
     candidate = Prompted(model=RemoteModel("stub", base_url=address, concurrency=AT_ONCE))
     with tempfile.TemporaryDirectory() as folder:
-        bound = BoundSuite("stub", suite, asked, None, scores, "h.jsonl", Path(folder))
+        bound = LoadedSuite("stub", suite, asked, None, scores, "h.jsonl", Path(folder))
         watch = Watch(rows // 5)
-        workshop = Workshop(Path(folder), AdapterStore(Path(folder)), watch)
-        prepared = prepare(candidate, workshop, None, 0)
+        lab = Lab(Path(folder), AdapterStore(Path(folder)), watch)
+        prepared = prepare(candidate, lab, None, 0)
         began = time.perf_counter()
         money = Money(Ledger().paying)
         answerer = Answerer(AnswerStore(Path(folder) / "answers.sqlite"), watch, money)

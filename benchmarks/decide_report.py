@@ -170,5 +170,5 @@ def _trial(suite: SuiteInfo, name: str, rate: float) -> Trial:
             "summary": tuple(Score(rate * chance.random(), "likelihood") for _ in suite.rows),
         },
         seconds=1.0,
-        numerics="bfloat16",
+        numeric_config="bfloat16",
     )

@@ -112,9 +112,9 @@ def find_artifact(adapters: Path) -> Artifact:
             found.append((training["rows"], record.stat().st_mtime, record.parent, training["numerics"]))
     if not found:
         return Artifact("untuned base", None, False, 0, BASE_TOKENS)
-    rows, _, folder, numerics = max(found)
+    rows, _, folder, numeric_config = max(found)
     name = f"adapter {folder.name[:8]}, trained on {rows} rows"
-    return Artifact(name, folder, numerics.startswith("nf4"), _weights(folder), TUNED_TOKENS)
+    return Artifact(name, folder, numeric_config.startswith("nf4"), _weights(folder), TUNED_TOKENS)
 
 
 def _weights(adapter: Path) -> int:

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.candidates.finetune import trainable_model
 from harness.candidates.fixture import MARK
 from harness.candidates.specs import QLoRA
-from harness.candidates.tokens import Example
-from harness.candidates.trainer import TrainingCurve, train
 from harness.models.chat import load_tokenizer
 from harness.models.device import DevicePlan
 from harness.models.quiet import quiet_transformers
 from harness.models.source import ModelSource
 from harness.records import Row
+from harness.training.local.recipe import trainable_model
+from harness.training.local.tokens import Example
+from harness.training.local.trainer import TrainingCurve, train
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,6 @@ import ast
 import time
 from pathlib import Path
 
-from harness.candidates.finetune import TrainingRows, finetune, load_tuned
 from harness.candidates.specs import QLoRA
 from harness.data.files import read_rows
 from harness.data.subsets import nested_subsets
@@ -25,6 +24,7 @@ from harness.models.source import resolve
 from harness.records import Row, Score
 from harness.scoring.checks import Contains, FieldMatch, JsonSchema, score_all
 from harness.store.adapters import AdapterStore
+from harness.training.local.recipe import TrainingRows, finetune, load_tuned
 
 SUITES = Path(__file__).parent.parent / "suites"
 

@@ -1,8 +1,7 @@
 """Should we ship this fine-tune? The public names, nothing else."""
 
 from harness.candidates.fixture import candidate
-from harness.candidates.hosted.spec import OpenAITuning, WandB
-from harness.candidates.specs import Candidate, FewShot, Full, Generated, LoRA, Prompted, QLoRA
+from harness.candidates.specs import Candidate, FewShot, Full, LoRA, Prompted, QLoRA, SelfGenerated
 from harness.decision.claims import assert_better, assert_not_worse
 from harness.models.protocol import Decoding
 from harness.models.remote import RemoteModel
@@ -19,6 +18,7 @@ from harness.scoring.judge import LikelihoodJudge
 from harness.scoring.measures import LatencyMs, OutputTokens
 from harness.scoring.rubric import Rubric
 from harness.scoring.suite import Suite
+from harness.training.hosted.spec import OpenAITuning, WandB
 
 __all__ = [
     "Candidate",
@@ -28,7 +28,6 @@ __all__ = [
     "FewShot",
     "FieldMatch",
     "Full",
-    "Generated",
     "JsonSchema",
     "LatencyMs",
     "LikelihoodJudge",
@@ -42,6 +41,7 @@ __all__ = [
     "Regex",
     "RemoteModel",
     "Rubric",
+    "SelfGenerated",
     "Suite",
     "WandB",
     "assert_better",

@@ -3,7 +3,7 @@
 HarnessError                 anything this package raises on purpose
 ├── UsageError               a wrong option, setting or call; nothing was run
 │   └── UnknownName          a candidate, model or score that does not exist; lists those that do
-├── DataError                rows that cannot be used; names file, line and mend
+├── DataError                rows that cannot be used; names file, line and hint
 │   └── LeakError            training rows that also stand in a held-out file
 ├── ModelError               a model that cannot be fetched, read or loaded
 ├── TrainingError            training that cannot start or did not finish
@@ -49,12 +49,12 @@ class DataError(HarnessError):
     Args:
         where: ``file`` or ``file:line``.
         problem: what is wrong, in one sentence.
-        mend: what to do about it.
+        hint: what to do about it.
     """
 
-    def __init__(self, where: str, problem: str, mend: str) -> None:
-        self.where, self.problem, self.mend = where, problem, mend
-        super().__init__(f"{where}: {problem}\n  mend: {mend}")
+    def __init__(self, where: str, problem: str, hint: str) -> None:
+        self.where, self.problem, self.hint = where, problem, hint
+        super().__init__(f"{where}: {problem}\n  hint: {hint}")
 
 
 class LeakError(DataError):
@@ -74,7 +74,7 @@ class HostedTrainingError(TrainingError):
 
     Args:
         problem: what is wrong, in one sentence.
-        mend: what to do about it.
+        hint: what to do about it.
         code, message, param: the service's own words; None where it said nothing.
         where: ``file:line`` of the row that the message names, one each.
         job: the job's id, where there is one.
@@ -83,7 +83,7 @@ class HostedTrainingError(TrainingError):
     def __init__(
         self,
         problem: str,
-        mend: str,
+        hint: str,
         *,
         code: str | None = None,
         message: str | None = None,
@@ -91,7 +91,7 @@ class HostedTrainingError(TrainingError):
         where: tuple[str, ...] = (),
         job: str | None = None,
     ) -> None:
-        self.problem, self.mend, self.where, self.job = problem, mend, where, job
+        self.problem, self.hint, self.where, self.job = problem, hint, where, job
         self.code, self.message, self.param = code, message, param
         said = [f"{name} {value}" for name, value in (("code", code), ("param", param)) if value]
         lines = [problem]
@@ -100,7 +100,7 @@ class HostedTrainingError(TrainingError):
         elif said:
             lines.append(f"  the service: {', '.join(said)}")
         lines += [f"  at: {place}" for place in where]
-        super().__init__("\n".join([*lines, f"  mend: {mend}"]))
+        super().__init__("\n".join([*lines, f"  hint: {hint}"]))
 
 
 class BudgetReached(HarnessError):  # noqa: N818 - not a fault: the cap did its work
@@ -124,7 +124,7 @@ class BudgetReached(HarnessError):  # noqa: N818 - not a fault: the cap did its 
             f"--max-usd={max_usd:g} is reached: {_usd(spent_usd)} is spent{on_their_way}, and the next step"
             f" may cost {_usd(next_usd)}.\n"
             + (f"  missing: {missing}\n" if missing else "")
-            + "  mend: run the same command again with a higher --max-usd; what was paid for is kept and not"
+            + "  hint: run the same command again with a higher --max-usd; what was paid for is kept and not"
             " paid for again."
         )
 

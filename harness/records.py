@@ -302,7 +302,7 @@ class Training:
     points: tuple[TrainingPoint, ...]
     overfitting: str | None  # a sentence, when development loss ended above its minimum
     device: str
-    numerics: str
+    numeric_config: str
     row_ids: tuple[str, ...]
     versions: Mapping[str, str]
     row_digest: str = ""
@@ -320,7 +320,7 @@ class Trial:
     answers: tuple[Answer, ...]
     scores: Mapping[str, tuple[Score, ...]]
     seconds: float
-    numerics: str
+    numeric_config: str
     training: Training | None = None
 
     @property
@@ -371,7 +371,7 @@ class CandidateInfo:
 
     name: str
     kind: str  # "prompted", "few-shot", "qlora", ...
-    rung: int
+    cost_rank: int
     spec: Mapping[str, Json]
     model: str
     model_digest: str

@@ -23,7 +23,7 @@ class Settings:
     """What one run was asked to do. Built by :func:`parse_settings`.
 
     ``final`` judges gates on the suites' final rows; ``plan`` shows what a run would do and does nothing.
-    ``judge_looks`` is the most looks at which judging may stop early (1: every row is judged).
+    ``max_interim_looks`` is the most looks at which judging may stop early (1: every row is judged).
     ``max_usd`` caps what hosted models may cost in this run; None: no cap. ``rehearse`` asks a local twin
     instead of them.
     ``sizes`` is empty for "all rows". Each of ``seeds`` draws subsets of its own and seeds a training.
@@ -40,7 +40,7 @@ class Settings:
     alpha: float = 0.05
     final: bool = False
     plan: bool = False
-    judge_looks: int = 1
+    max_interim_looks: int = 1
     max_usd: float | None = None
     rehearse: bool = False
 
@@ -63,7 +63,7 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
     if looks > 1 and len(seeds) > 1:
         raise UsageError(
             "--judge-looks with several --train-seeds: stopping early is worked out for one seed.\n"
-            "  mend: leave --judge-looks out, so that every row is judged; or judge one seed."
+            "  hint: leave --judge-looks out, so that every row is judged; or judge one seed."
         )
     return Settings(
         candidates=tuple(str(name) for name in named),
@@ -77,7 +77,7 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
         rehearse=bool(raw.get("rehearse")),
         final=bool(raw.get("final")),
         plan=bool(raw.get("plan")),
-        judge_looks=looks,
+        max_interim_looks=looks,
         max_usd=_max_usd(str(raw["max-usd"])) if raw.get("max-usd") else None,
     )
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks.results import Options, Result
 from harness.decision.estimates import Mask
-from harness.decision.looks import LookPlan, crossed, plan_looks
+from harness.decision.group_sequential import LookPlan, crossed, plan_looks
 from harness.decision.student import Values, mean_and_residuals, t_limits, t_p
 
 SIMULATIONS, SMOKE_SIMULATIONS, SEED = 20_000, 200, 1

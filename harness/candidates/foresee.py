@@ -8,16 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import singledispatch
 
-from harness.candidates.finetune import training_fingerprint
-from harness.candidates.prepare import Prepared, Workshop, prepare, shipped, training_rows
+from harness.candidates.prepare import Lab, Prepared, prepare, shipped, training_rows
 from harness.candidates.specs import Candidate, Tuned, Untuned
-from harness.candidates.tokens import encode_rows
 from harness.models.chat import load_tokenizer
 from harness.models.remote import RemoteModel
+from harness.training.local.recipe import training_fingerprint
+from harness.training.local.tokens import encode_rows
 
 
 @dataclass(frozen=True, slots=True)
-class ForeseenTraining:
+class TrainingEstimate:
     """One training, here or at a service.
 
     Args:
@@ -38,7 +38,7 @@ class ForeseenTraining:
 
 
 @dataclass(frozen=True)
-class Foreseen:
+class CostEstimate:
     """What ``prepare`` would give and take.
 
     Args:
@@ -49,39 +49,39 @@ class Foreseen:
     """
 
     prepared: Prepared
-    training: ForeseenTraining | None = None
+    training: TrainingEstimate | None = None
     remote: RemoteModel | None = None
 
 
 @singledispatch
-def foresee(candidate: Candidate, workshop: Workshop, size: int | None, seed: int) -> Foreseen:
+def foresee(candidate: Candidate, lab: Lab, size: int | None, seed: int) -> CostEstimate:
     """What ``prepare`` would give and take.
 
     Raises:
         DataError, ModelError, UsageError: as ``prepare`` would.
     """
-    return Foreseen(prepare(candidate, workshop, size, seed))
+    return CostEstimate(prepare(candidate, lab, size, seed))
 
 
 @foresee.register
-def _untuned(candidate: Untuned, workshop: Workshop, size: int | None, seed: int) -> Foreseen:
+def _untuned(candidate: Untuned, lab: Lab, size: int | None, seed: int) -> CostEstimate:
     remote = candidate.model if isinstance(candidate.model, RemoteModel) else None
-    return Foreseen(prepare(candidate, workshop, size, seed), remote=remote)
+    return CostEstimate(prepare(candidate, lab, size, seed), remote=remote)
 
 
 @foresee.register
-def _tuned(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) -> Foreseen:
-    source = workshop.source(candidate)
-    rows = training_rows(candidate, workshop, size, seed, workshop.known_replay(candidate))
-    generated = workshop.generated_rows(candidate)
+def _tuned(candidate: Tuned, lab: Lab, size: int | None, seed: int) -> CostEstimate:
+    source = lab.source(candidate)
+    rows = training_rows(candidate, lab, size, seed, lab.known_replay(candidate))
+    generated = lab.generated_rows(candidate)
     is_said = generated is None or generated.found() is not None
     # rows that are yet to be said are empty here: nothing is kept under the name that they make
-    name = training_fingerprint(candidate, source.digest, rows, seed, workshop.plan())
-    found = workshop.adapters.find(name) if is_said else None
-    prepared = shipped(candidate, workshop, name, found)
+    name = training_fingerprint(candidate, source.digest, rows, seed, lab.plan())
+    found = lab.adapters.find(name) if is_said else None
+    prepared = shipped(candidate, lab, name, found)
     n = len(rows.own) + len(rows.replay)
     if found is not None:
-        return Foreseen(prepared, ForeseenTraining(name, n, is_kept=True))
+        return CostEstimate(prepared, TrainingEstimate(name, n, is_kept=True))
     examples = encode_rows(load_tokenizer(source), (*rows.own, *rows.replay), candidate.max_tokens)
     tokens = sum(len(example.input_ids) for example in examples) * candidate.epochs
-    return Foreseen(prepared, ForeseenTraining(name, n, is_kept=False, tokens=tokens, most_tokens=tokens))
+    return CostEstimate(prepared, TrainingEstimate(name, n, is_kept=False, tokens=tokens, most_tokens=tokens))

@@ -11,15 +11,7 @@ from functools import singledispatch
 from pathlib import Path
 from typing import Protocol
 
-from harness.candidates.finetune import (
-    TrainingRows,
-    finetune,
-    load_tuned,
-    training_fingerprint,
-)
-from harness.candidates.replay import GeneratedRows, plan_generation
-from harness.candidates.specs import Candidate, FewShot, Generated, Prompted, Tuned, Untuned
-from harness.candidates.tokens import encode_rows
+from harness.candidates.specs import Candidate, FewShot, Prompted, SelfGenerated, Tuned, Untuned
 from harness.data.files import read_rows
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.data.rows import require_supervised
@@ -28,18 +20,26 @@ from harness.decision.economics import EconomicsConfig
 from harness.errors import HarnessError, UsageError
 from harness.models.chat import load_tokenizer
 from harness.models.device import DevicePlan, device_plan
-from harness.models.local import LocalModel, batch_numerics
+from harness.models.local import LocalModel, batch_numeric_config
+from harness.models.pricing import Money, Spending
 from harness.models.progress import Progress
 from harness.models.protocol import Model
 from harness.models.remote import RemoteModel
 from harness.models.source import ModelSource, resolve
-from harness.models.spending import Money, Spending
 from harness.records import Json, Message, Row, Training
 from harness.store.adapters import AdapterStore
+from harness.training.local.recipe import (
+    TrainingRows,
+    finetune,
+    load_tuned,
+    training_fingerprint,
+)
+from harness.training.local.self_generated import GeneratedRows, plan_generation
+from harness.training.local.tokens import encode_rows
 
 
 @dataclass(frozen=True)
-class Workshop:
+class Lab:
     """Where candidates are made: the folder their paths start from, the store, who watches, and who pays.
 
     ``money`` is what hosted models are paid from; None: nothing is counted. With ``apart`` every training has
@@ -97,7 +97,7 @@ class Workshop:
 
     def generated_rows(self, candidate: Tuned) -> GeneratedRows | None:
         """The general rows that the candidate's base is to say; None where it takes them from a file."""
-        if not isinstance(candidate.replay, Generated):
+        if not isinstance(candidate.replay, SelfGenerated):
             return None
         source, plan = self.source(candidate), self.plan()
         return plan_generation(candidate.replay, self.root, source, candidate.nf4, plan, self.adapters)
@@ -143,7 +143,7 @@ class Prepared:
     model_name: str
     model_digest: str
     identity: str
-    numerics: str
+    numeric_config: str
     load: Callable[[], Model]
     ask: Ask
     training: Training | None = None
@@ -151,7 +151,7 @@ class Prepared:
 
 
 @singledispatch
-def prepare(candidate: Candidate, workshop: Workshop, size: int | None, seed: int) -> Prepared:
+def prepare(candidate: Candidate, lab: Lab, size: int | None, seed: int) -> Prepared:
     """The candidate, trained on ``size`` rows (None: all of them) if it is a fine-tune.
 
     Raises:
@@ -165,13 +165,13 @@ def prepare(candidate: Candidate, workshop: Workshop, size: int | None, seed: in
 
 
 @prepare.register
-def _prompted(candidate: Prompted, workshop: Workshop, size: int | None, seed: int) -> Prepared:
-    return _untuned(candidate, workshop, asked_with_prompt)
+def _prompted(candidate: Prompted, lab: Lab, size: int | None, seed: int) -> Prepared:
+    return _untuned(candidate, lab, asked_with_prompt)
 
 
 @prepare.register
-def _few_shot(candidate: FewShot, workshop: Workshop, size: int | None, seed: int) -> Prepared:
-    examples = shots(candidate, workshop)
+def _few_shot(candidate: FewShot, lab: Lab, size: int | None, seed: int) -> Prepared:
+    examples = shots(candidate, lab)
 
     def ask(row: Row, prompt: str | None) -> tuple[Message, ...]:
         turns = asked_with_prompt(row, prompt)
@@ -180,12 +180,12 @@ def _few_shot(candidate: FewShot, workshop: Workshop, size: int | None, seed: in
         shown = [m for example in examples for m in example.messages if m.role in ("user", "assistant")]
         return (turns[0], *shown, *turns[1:])
 
-    return _untuned(candidate, workshop, ask)
+    return _untuned(candidate, lab, ask)
 
 
-def shots(candidate: FewShot, workshop: Workshop) -> tuple[Row, ...]:
+def shots(candidate: FewShot, lab: Lab) -> tuple[Row, ...]:
     """The training rows that a few-shot candidate shows, in order."""
-    rows = workshop.rows(candidate.train)
+    rows = lab.rows(candidate.train)
     return nested_subsets(rows, [candidate.shots], 0, candidate.stratify)[candidate.shots]
 
 
@@ -201,76 +201,76 @@ def asked_as_trained(row: Row, prompt: str | None) -> tuple[Message, ...]:
     return row.prompt
 
 
-def _untuned(candidate: Untuned, workshop: Workshop, ask: Ask) -> Prepared:
+def _untuned(candidate: Untuned, lab: Lab, ask: Ask) -> Prepared:
     if isinstance(candidate.model, RemoteModel):
-        return _remote(candidate.model, workshop, ask)
-    source, plan = workshop.source(candidate), workshop.plan()
+        return _remote(candidate.model, lab, ask)
+    source, plan = lab.source(candidate), lab.plan()
     return Prepared(
         model_name=source.name,
         model_digest=source.digest,
         identity=fingerprint({"base": source.digest}),
-        numerics=batch_numerics(plan),
+        numeric_config=batch_numeric_config(plan),
         load=lambda: LocalModel.load(source, plan),
         ask=ask,
     )
 
 
-def _remote(model: RemoteModel, workshop: Workshop, ask: Ask) -> Prepared:
+def _remote(model: RemoteModel, lab: Lab, ask: Ask) -> Prepared:
     identity = model.identity()
     return Prepared(
         model_name=model.model,
         model_digest=fingerprint(identity),
         identity=fingerprint({"remote": identity}),
-        numerics=model.numerics,
-        load=lambda: model.open(workshop.spending(model.model), workshop.progress),
+        numeric_config=model.numeric_config,
+        load=lambda: model.open(lab.spending(model.model), lab.progress),
         ask=ask,
         alone=True,
     )
 
 
 @prepare.register
-def _tuned(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) -> Prepared:
-    source, plan = workshop.source(candidate), workshop.plan()
-    rows = training_rows(candidate, workshop, size, seed, workshop.replay(candidate))
-    adapters, progress = workshop.adapters, workshop.progress
-    made = finetune(candidate, source, rows, seed, plan, adapters, progress, apart=workshop.apart)
+def _tuned(candidate: Tuned, lab: Lab, size: int | None, seed: int) -> Prepared:
+    source, plan = lab.source(candidate), lab.plan()
+    rows = training_rows(candidate, lab, size, seed, lab.replay(candidate))
+    adapters, progress = lab.adapters, lab.progress
+    made = finetune(candidate, source, rows, seed, plan, adapters, progress, apart=lab.apart)
     # the same rows may come from another file
-    return shipped(candidate, workshop, made.fingerprint, replace(made, subset=rows.drawn))
+    return shipped(candidate, lab, made.fingerprint, replace(made, subset=rows.drawn))
 
 
-def shipped(candidate: Tuned, workshop: Workshop, name: str, training: Training | None) -> Prepared:
+def shipped(candidate: Tuned, lab: Lab, name: str, training: Training | None) -> Prepared:
     """The fine-tune whose artifact has that name in the store, or will have it."""
-    source, plan = workshop.source(candidate), workshop.plan()
-    artifact = workshop.adapters.folder(name)
+    source, plan = lab.source(candidate), lab.plan()
+    artifact = lab.adapters.folder(name)
     return Prepared(
         model_name=source.name,
         model_digest=source.digest,
         identity=fingerprint({"trained": name, "ship": candidate.ship}),
-        numerics=batch_numerics(plan),
-        load=lambda: load_tuned(candidate, source, artifact, plan, workshop.adapters),
+        numeric_config=batch_numeric_config(plan),
+        load=lambda: load_tuned(candidate, source, artifact, plan, lab.adapters),
         ask=asked_as_trained,
         training=training,
     )
 
 
 def training_rows(
-    candidate: FromRows, workshop: Workshop, size: int | None, seed: int, replay: tuple[Row, ...]
+    candidate: FromRows, lab: Lab, size: int | None, seed: int, replay: tuple[Row, ...]
 ) -> TrainingRows:
     """The rows of one training: a nested, stratified subset, general rows, development rows.
 
     Raises:
         UsageError: ``size`` is larger than the data.
     """
-    rows = workshop.rows(candidate.train)
+    rows = lab.rows(candidate.train)
     size = len(rows) if size is None else size
     own = nested_subsets(rows, [size], seed, candidate.stratify)[size]
-    dev = workshop.rows(candidate.dev) if candidate.dev else ()
+    dev = lab.rows(candidate.dev) if candidate.dev else ()
     return TrainingRows(own, replay, dev, _drawn(len(rows), size, seed, candidate.stratify))
 
 
-def recipe_fingerprint(candidate: FromRows, workshop: Workshop, size: int | None) -> str:
+def recipe_fingerprint(candidate: FromRows, lab: Lab, size: int | None) -> str:
     """What all seeds of one recipe share: its settings, the rows to draw from, and the size."""
-    rows = rows_fingerprint(workshop.rows(candidate.train))
+    rows = rows_fingerprint(lab.rows(candidate.train))
     return fingerprint({"spec": candidate.described(), "rows": rows, "size": size})
 
 
@@ -282,38 +282,38 @@ def _drawn(total: int, size: int, seed: int, stratify: str | None) -> str:
 
 
 @singledispatch
-def require_ready(candidate: Candidate, workshop: Workshop, size: int | None, seed: int) -> None:
+def require_ready(candidate: Candidate, lab: Lab, size: int | None, seed: int) -> None:
     """Whatever can be known to be wrong before anything is trained or asked; fetches the base if need be.
 
     Raises:
         DataError, ModelError, UsageError: as ``prepare`` would, but before it.
     """
-    workshop.source(candidate)
+    lab.source(candidate)
 
 
 @require_ready.register
-def _tuned_ready(candidate: Tuned, workshop: Workshop, size: int | None, seed: int) -> None:
+def _tuned_ready(candidate: Tuned, lab: Lab, size: int | None, seed: int) -> None:
     """Tokenise every row of a training that is not in the store: a bad row is found before any costs."""
-    source = workshop.source(candidate)
-    rows = training_rows(candidate, workshop, size, seed, workshop.known_replay(candidate))
+    source = lab.source(candidate)
+    rows = training_rows(candidate, lab, size, seed, lab.known_replay(candidate))
     require_supervised(rows.own)
-    name = training_fingerprint(candidate, source.digest, rows, seed, workshop.plan())
-    if workshop.adapters.find(name) is None:
+    name = training_fingerprint(candidate, source.digest, rows, seed, lab.plan())
+    if lab.adapters.find(name) is None:
         encode_rows(load_tokenizer(source), (*rows.own, *rows.replay, *rows.dev), candidate.max_tokens)
 
 
 @require_ready.register
-def _untuned_ready(candidate: Untuned, workshop: Workshop, size: int | None, seed: int) -> None:
+def _untuned_ready(candidate: Untuned, lab: Lab, size: int | None, seed: int) -> None:
     """The model's key and price, where it is behind a service."""
     if isinstance(candidate.model, RemoteModel):
         candidate.model.require_ready()
-        workshop.spending(candidate.model.model)
+        lab.spending(candidate.model.model)
     else:
-        workshop.source(candidate)
+        lab.source(candidate)
 
 
 @singledispatch
-def require_beginnable(candidate: Candidate, workshop: Workshop, size: int | None, seed: int) -> None:
+def require_beginnable(candidate: Candidate, lab: Lab, size: int | None, seed: int) -> None:
     """See that a service would begin what is not made yet, and that it can be paid.
 
     A service is asked only where it would be refused: what exists there already need not be begun.

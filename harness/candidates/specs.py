@@ -23,7 +23,7 @@ class Candidate:
     """One way to do the job."""
 
     kind: ClassVar[str] = ""
-    rung: ClassVar[int] = 0  # the order of cost: prompt 0, few-shot 1, ..., fine-tune 4
+    cost_rank: ClassVar[int] = 0  # the order of cost: prompt 0, few-shot 1, ..., fine-tune 4
 
     decoding: Decoding = field(default_factory=Decoding)
     trust_remote_code: bool = False
@@ -74,7 +74,7 @@ class Prompted(Untuned):
     """A model with the suite's full prompt."""
 
     kind: ClassVar[str] = "prompted"
-    rung: ClassVar[int] = 0
+    cost_rank: ClassVar[int] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class FewShot(Untuned):
     """
 
     kind: ClassVar[str] = "few-shot"
-    rung: ClassVar[int] = 1
+    cost_rank: ClassVar[int] = 1
 
     train: str
     shots: int = 5
@@ -98,8 +98,8 @@ class FewShot(Untuned):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generated:
-    """General rows that the base itself says, as a fine-tune's ``replay``; see ``candidates/replay.py``.
+class SelfGenerated:
+    """General rows that the base itself says, as a fine-tune's ``replay``.
 
     Args:
         rows: how many, 1 to 100; 50 to 100 are advised. They are added whole to every size.
@@ -115,12 +115,12 @@ class Generated:
     def __post_init__(self) -> None:
         if not 1 <= self.rows <= MOST_GENERATED_ROWS:
             raise UsageError(
-                f"Generated(rows={self.rows}): use 1 to {MOST_GENERATED_ROWS}; 50 to 100 are advised."
+                f"SelfGenerated(rows={self.rows}): use 1 to {MOST_GENERATED_ROWS}; 50 to 100 are advised."
                 " They are added whole to every size; more would outweigh the task's own at small sizes.\n"
-                "  mend: for more, name a file of general rows: replay='general.jsonl'."
+                "  hint: for more, name a file of general rows: replay='general.jsonl'."
             )
         if self.max_new_tokens < 1:
-            raise UsageError(f"Generated(max_new_tokens={self.max_new_tokens}): must be above 0.")
+            raise UsageError(f"SelfGenerated(max_new_tokens={self.max_new_tokens}): must be above 0.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ class Tuned(Candidate):
         base: the model to tune: the built-in name, a Hugging Face id, a local folder or a GGUF file.
         train: training rows (chat JSONL or prompt/completion).
         dev: development rows, for the loss curves and the overfitting flag; never trained on.
-        replay: general rows mixed in against forgetting, a file's or ``Generated()`` by the base itself;
+        replay: general rows mixed in against forgetting, a file's or ``SelfGenerated()`` by the base itself;
             added to every size, not counted in it.
         stratify: metadata field whose proportions every subset keeps.
         learning_rate: peak, reached after ``warmup`` (share of all steps), then a cosine to zero.
@@ -141,12 +141,12 @@ class Tuned(Candidate):
         ship: the artifact that is evaluated and shipped.
     """
 
-    rung: ClassVar[int] = 4
+    cost_rank: ClassVar[int] = 4
 
     base: str
     train: str
     dev: str | None = None
-    replay: str | Generated | None = None
+    replay: str | SelfGenerated | None = None
     stratify: str | None = None
     epochs: float = 3
     learning_rate: float = 1e-3

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from harness.candidates.hosted.spec import OpenAITuning
-from harness.candidates.prepare import Workshop
+from harness.candidates.prepare import Lab
 from harness.candidates.specs import Tuned
 from harness.records import Row
+from harness.training.hosted.spec import OpenAITuning
 
 Trained: TypeAlias = Tuned | OpenAITuning
 
 
-def known_replay(candidate: Trained, workshop: Workshop) -> tuple[Row, ...]:
+def known_replay(candidate: Trained, lab: Lab) -> tuple[Row, ...]:
     """The candidate's general rows, as far as they are known before anything is trained."""
     if isinstance(candidate, Tuned):
-        return workshop.known_replay(candidate)
-    return workshop.rows(candidate.replay) if candidate.replay else ()
+        return lab.known_replay(candidate)
+    return lab.rows(candidate.replay) if candidate.replay else ()

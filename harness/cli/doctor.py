@@ -50,7 +50,7 @@ def examine() -> list[Examined]:
         except PackageNotFoundError:
             findings.append(Examined(package, False, "not installed: run `make setup`"))
     plan = device_plan()
-    findings.append(Examined("device", None, f"{plan.numerics}; {cpu_name()}"))
+    findings.append(Examined("device", None, f"{plan.numeric_config}; {cpu_name()}"))
     free_gb = shutil.disk_usage(cache_folder()).free / 1e9
     findings.append(
         Examined("disk", free_gb > 2, f"{free_gb:.0f} GB free at {cache_folder()} (2 GB are needed)")

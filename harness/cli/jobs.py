@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from harness.candidates.hosted.driver import Pacing
-    from harness.candidates.hosted.requests import Job, Steps
-    from harness.candidates.hosted.service import OpenAIService
+    from harness.training.hosted.driver import Pacing
+    from harness.training.hosted.requests import Job, Steps
+    from harness.training.hosted.service import OpenAIService
 
 T = TypeVar("T")
 INTERRUPTED = 130  # what shells give for Ctrl-C
@@ -51,10 +51,10 @@ def jobs(given: argparse.Namespace) -> int:
         HostedTrainingError: the service refused, or cannot be reached.
         ModelError: there is no key.
     """
-    from harness.candidates.hosted.driver import Pacing
-    from harness.candidates.hosted.service import OpenAIService
     from harness.models.endpoint import Endpoint
     from harness.models.profiles import profile_of
+    from harness.training.hosted.driver import Pacing
+    from harness.training.hosted.service import OpenAIService
 
     base_url, key = getattr(given, "base_url", None), getattr(given, "api_key_env", None)
     profile = profile_of(getattr(given, "profile", None), Endpoint(base_url).url)
@@ -80,7 +80,7 @@ class _Asked:
 
 
 def _list(asked: _Asked) -> int:
-    from harness.candidates.hosted.requests import ListJobs, ask
+    from harness.training.hosted.requests import ListJobs, ask
 
     found = sorted(_driven(ask(ListJobs()), asked), key=lambda job: job.created, reverse=True)
     if asked.as_json:
@@ -95,7 +95,7 @@ def _list(asked: _Asked) -> int:
 
 def _follow(asked: _Asked, id: str) -> int:
     """Print events as they come, then checkpoints and how the job ended."""
-    from harness.candidates.hosted.requests import (
+    from harness.training.hosted.requests import (
         PAUSED,
         SUCCEEDED,
         GetJob,
@@ -129,7 +129,7 @@ def _follow(asked: _Asked, id: str) -> int:
 
 
 def _change(asked: _Asked, action: str, id: str) -> int:
-    from harness.candidates.hosted.requests import CancelJob, ResumeJob, ask
+    from harness.training.hosted.requests import CancelJob, ResumeJob, ask
 
     change = CancelJob(id) if action == "cancel" else ResumeJob(id)
     job = _driven(ask(change), asked)
@@ -138,8 +138,8 @@ def _change(asked: _Asked, action: str, id: str) -> int:
 
 
 def _driven(steps: Steps[T], asked: _Asked) -> T:
-    from harness.candidates.hosted.driver import drive
     from harness.models.progress import SilentBar
+    from harness.training.hosted.driver import drive
 
     return drive(steps, asked.service, SilentBar(), asked.pacing)
 

@@ -15,7 +15,7 @@ COLUMNS_HELP = "which columns hold what: user=COL,assistant=COL | prompt=COL,com
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point. 0: done; 1: something is wrong; 2: usage."""
+    """Arm point. 0: done; 1: something is wrong; 2: usage."""
     given = _parser().parse_args(arguments)
     try:
         return _answer(given)

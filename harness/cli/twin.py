@@ -47,10 +47,10 @@ def add_twin(parser: argparse.ArgumentParser) -> None:
 def twin(asked: TwinAsked) -> int:
     """``harness twin``. 0: stopped by Ctrl-C or a termination signal."""
     from harness.models.progress import Drawn, Silent
-    from harness.testing.twin import ScriptedBackend, running_twin
-    from harness.testing.twin.faults import parse_faults
-    from harness.testing.twin.real import RealBackend
-    from harness.testing.twin.serving import require_installed
+    from harness.testing.fake_openai import ScriptedBackend, running_twin
+    from harness.testing.fake_openai.faults import parse_faults
+    from harness.testing.fake_openai.real import RealBackend
+    from harness.testing.fake_openai.serving import require_installed
 
     require_installed()
     faults = parse_faults(_pairs(asked.fail))
@@ -90,7 +90,7 @@ def _pairs(given: Sequence[str]) -> dict[str, str]:
 
 
 def _greeting(base_url: str, asked: TwinAsked) -> str:
-    from harness.testing.twin.catalogue import CHAT
+    from harness.testing.fake_openai.catalogue import CHAT
 
     behind = "scripted answers, no model" if asked.scripted else "the built-in model, really trained"
     kept = f"kept in {asked.state}" if asked.state else "forgotten at the end (keep it with --state DIR)"

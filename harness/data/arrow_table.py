@@ -88,11 +88,11 @@ def _unreadable(where: str, error: Exception) -> DataError | UsageError:
     if where.lower().endswith(".parquet"):
         return DataError(where, f"cannot be read as Parquet: {reason}", "write the file anew")
     if type(error).__name__ == "DatasetNotFoundError":
-        mend = "check the name; for a private or gated one, log in first (hf auth login)"
-        return DataError(where, "there is no such dataset on the Hugging Face hub that you may read", mend)
+        hint = "check the name; for a private or gated one, log in first (hf auth login)"
+        return DataError(where, "there is no such dataset on the Hugging Face hub that you may read", hint)
     if isinstance(error, ValueError):
         more = " ".join(str(error).split())
-        return UsageError(f"{where} cannot be read so: {more}\n  mend: name a split and config that it has")
+        return UsageError(f"{where} cannot be read so: {more}\n  hint: name a split and config that it has")
     return DataError(
         where,
         f"cannot be had from the Hugging Face hub, and is not in the local cache: {reason}",

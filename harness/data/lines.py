@@ -19,11 +19,11 @@ AS_UTF8 = "save the file as UTF-8 without BOM"
 
 
 class Unusable(Exception):  # noqa: N818 - caught where the line gets its number
-    """What is wrong with the line being read: a code of ``findings.CODES``, the problem and the mend."""
+    """What is wrong with the line being read: a code of ``findings.CODES``, the problem and the hint."""
 
-    def __init__(self, code: str, problem: str, mend: str) -> None:
+    def __init__(self, code: str, problem: str, hint: str) -> None:
         super().__init__(problem)
-        self.code, self.problem, self.mend = code, problem, mend
+        self.code, self.problem, self.hint = code, problem, hint
 
 
 class WholeFileUnusable(Unusable):

@@ -50,10 +50,10 @@ class _Scan:
             try:
                 yield from self._row(parse_object(decode(line, number)), number)
             except WholeFileUnusable as error:
-                yield Finding(error.code, number, error.problem, error.mend)
+                yield Finding(error.code, number, error.problem, error.hint)
                 return
             except Unusable as error:
-                yield Finding(error.code, number, error.problem, error.mend)
+                yield Finding(error.code, number, error.problem, error.hint)
         yield from self._end()
 
     def over_objects(self, objects: Iterable[tuple[int, dict[str, Json]]]) -> Iterator[Row | Finding]:
@@ -62,7 +62,7 @@ class _Scan:
             try:
                 yield from self._row(value, number)
             except Unusable as error:
-                yield Finding(error.code, number, error.problem, error.mend)
+                yield Finding(error.code, number, error.problem, error.hint)
         yield from self._end()
 
     def _row(self, value: dict[str, Json], number: int) -> Iterator[Row | Finding]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.data.by_class import ByClass
-from harness.data.by_time import ByTime, instants_of
-from harness.data.units import Units, near_duplicates
+from harness.data.split_groups import Units, near_duplicates
+from harness.data.split_stratified import ByClass
+from harness.data.split_temporal import ByTime, instants_of
 from harness.errors import UnknownName, UsageError
 from harness.records import Row
 

@@ -136,7 +136,7 @@ def _as_completion(row: Row) -> Finding | None:
     try:
         to_prompt_completion(row)
     except DataError as error:
-        return Finding("wrong-format", line_of(row), error.problem, error.mend)
+        return Finding("wrong-format", line_of(row), error.problem, error.hint)
     return None
 
 

@@ -27,7 +27,7 @@ from numbers import Real
 from typing import ClassVar, Protocol, TypeAlias, TypeGuard
 
 from harness.decision.estimates import pair
-from harness.decision.looks import LookPlan, LookState, judge_in_looks
+from harness.decision.group_sequential import LookPlan, LookState, judge_in_looks
 from harness.decision.paired import compare, summary
 from harness.decision.power import can_show_of
 from harness.errors import Undecided, UsageError

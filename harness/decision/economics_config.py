@@ -72,8 +72,8 @@ def _refuse_unknown(table: Mapping[str, Json], known: list[str], where: str) -> 
     for key in table:
         if key not in known:
             close = get_close_matches(key, known, n=1)
-            mend = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
-            raise UsageError(f"{where}: unknown key {key!r}; {mend}")
+            hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
+            raise UsageError(f"{where}: unknown key {key!r}; {hint}")
 
 
 def _refuse_two_prices(numbers: Mapping[str, float], where: str) -> None:

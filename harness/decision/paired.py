@@ -95,7 +95,7 @@ def compare(
         worst = estimated(rows.worst_case(), bound, alpha)
         if isinstance(worst, str) or _outcome(worst, bound) is not Outcome.SHOWN:
             outcome = Outcome.INCONCLUSIVE
-            reason += ", but not if the rows that failed count against the claim; mend those and run again"
+            reason += ", but not if the rows that failed count against the claim; hint those and run again"
     return replace(
         comparison,
         difference=estimate.difference,

@@ -136,7 +136,7 @@ def most_usd(price: Price, prompt_tokens: int, max_tokens: int | None, what: str
     if max_tokens is None:
         raise UsageError(
             f"{what}: nothing bounds how much it writes, so --max-usd cannot hold.\n"
-            "  mend: add max_tokens to the suite, or decoding=Decoding(max_new_tokens=…) to the candidate."
+            "  hint: add max_tokens to the suite, or decoding=Decoding(max_new_tokens=…) to the candidate."
         )
     dearest = max(price.input_usd_per_mtok, price.cached_input_usd_per_mtok or 0.0)
     return call_usd(dataclasses.replace(price, input_usd_per_mtok=dearest), prompt_tokens, max_tokens)

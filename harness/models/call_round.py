@@ -168,7 +168,7 @@ class Round(Generic[Request, Reply]):
         return ModelError(
             f"the service wants to be left alone for {told_s(seconds)}, longer than the"
             f" {told_s(self.policy.longest_retry_after_s)} that a run waits: {failure.reason}\n"
-            f"  {self.tally.answered:,} answers are kept. mend: run the same command again after that time."
+            f"  {self.tally.answered:,} answers are kept. hint: run the same command again after that time."
         )
 
     def _may_be_loading(self, failure: CallFailed) -> bool:
@@ -201,7 +201,7 @@ class Round(Generic[Request, Reply]):
             self.halt(
                 ModelError(
                     f"{self.failed_in_a_row + 1} rows in a row were not answered; the last:"
-                    f" {failure.reason}\n  {answered:,} answers are kept. mend: see to that, and run the same"
+                    f" {failure.reason}\n  {answered:,} answers are kept. hint: see to that, and run the same"
                     " command again."
                 )
             )

@@ -27,7 +27,7 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     if not tokenizer.chat_template:
         raise ModelError(
             f"{source.name}: its tokenizer has no chat template, so messages cannot be rendered rightly.\n"
-            f"  mend: use an instruction-tuned base, or save a template with tokenizer.chat_template = ..."
+            f"  hint: use an instruction-tuned base, or save a template with tokenizer.chat_template = ..."
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -34,7 +34,7 @@ class DevicePlan:
     inference_attention: str
 
     @property
-    def numerics(self) -> str:
+    def numeric_config(self) -> str:
         """The part of a cache key that says how numbers were computed."""
         return f"{self.dtype} on {self.device}, {self.inference_attention} attention"
 

@@ -194,7 +194,7 @@ class Endpoint:
             raise ModelError(
                 f"the environment variable {variable} holds characters that no key has: a space, a line"
                 " end, a quotation mark or dash of a word processor.\n"
-                f"  mend: export {variable}=… again, copied from where the service shows it, in one line."
+                f"  hint: export {variable}=… again, copied from where the service shows it, in one line."
             )
         key = os.environ.get(variable or "", "").strip()
         if key:
@@ -205,7 +205,7 @@ class Endpoint:
             raise ModelError(self._whose_key())
         raise ModelError(
             f"{self.url} needs a key, and the environment variable {variable} is not set.\n"
-            f"  mend: export {variable}=… in the shell that runs pytest; or name another variable by"
+            f"  hint: export {variable}=… in the shell that runs pytest; or name another variable by"
             " api_key_env."
         )
 
@@ -217,7 +217,7 @@ class Endpoint:
         return (
             f"{self.url} needs a key, and api_key_env does not name its variable. {OPENAI_KEY} is sent to"
             " OpenAI's own hosts and to this machine only.\n"
-            f'  mend: write api_key_env="{name}" beside base_url (harness jobs: --api-key-env={name}),'
+            f'  hint: write api_key_env="{name}" beside base_url (harness jobs: --api-key-env={name}),'
             f" and export {name}=…"
         )
 
@@ -239,7 +239,7 @@ class Endpoint:
         if not version:
             raise ModelError(
                 f"{self.url}: Azure's interface has dated versions, and none is named.\n"
-                "  mend: api_version='2024-10-21', or export OPENAI_API_VERSION; or use the address that ends"
+                "  hint: api_version='2024-10-21', or export OPENAI_API_VERSION; or use the address that ends"
                 " in /openai/v1, which has none."
             )
         return version

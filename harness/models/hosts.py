@@ -63,12 +63,12 @@ def require_address(url: str) -> str:
         # not quoted: what is wrong with it may be that it holds a key
         raise UsageError(
             f"base_url of {parts.hostname}: it may hold no user, password, query or fragment, for it is"
-            " recorded.\n  mend: put the key into the environment variable that api_key_env names."
+            " recorded.\n  hint: put the key into the environment variable that api_key_env names."
         )
     if parts.scheme == "http" and not is_private(url):
         raise UsageError(
             f"base_url {url}: http:// is not encrypted, and would show key, prompts and answers to everybody"
-            " on the way.\n  mend: write https://. Plain http is for this machine and private networks (10.*,"
+            " on the way.\n  hint: write https://. Plain http is for this machine and private networks (10.*,"
             " 172.16-31.*, 192.168.*, *.local, *.internal, names without a dot)."
         )
     return url

@@ -123,7 +123,7 @@ class LocalModel:
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, plan: DevicePlan) -> None:
         self._model, self._tokenizer, self._plan = model, tokenizer, plan
-        self.numerics = batch_numerics(plan)
+        self.numeric_config = batch_numeric_config(plan)
 
     @classmethod
     def load(
@@ -249,10 +249,10 @@ class LocalModel:
         return [float(part.mean()) for part in chosen.split(lengths)]
 
 
-def batch_numerics(plan: DevicePlan) -> str:
+def batch_numeric_config(plan: DevicePlan) -> str:
     """What answers depend on besides model, prompts and decoding; part of their cache key."""
     return (
-        f"{plan.numerics}, batches of {MAX_BATCH_ROWS} rows and {MAX_BATCH_TOKENS} tokens by length"
+        f"{plan.numeric_config}, batches of {MAX_BATCH_ROWS} rows and {MAX_BATCH_TOKENS} tokens by length"
         f" within {MAX_STRETCH}, cut below {KEEP_SHARE:.0%} of rows, shared beginnings"
         f" from {MIN_PREFIX_TOKENS} tokens read once"
     )

@@ -32,9 +32,9 @@ class Prompt:
 
 
 class Model(Protocol):
-    """A model that is loaded and ready. ``numerics`` says how its numbers are computed."""
+    """A model that is loaded and ready. ``numeric_config`` says how its numbers are computed."""
 
-    numerics: str
+    numeric_config: str
 
     def answer(
         self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]

@@ -18,8 +18,8 @@ from harness.models.progress import Progress, Silent
 from harness.records import Json
 
 if TYPE_CHECKING:
+    from harness.models.pricing import Spending
     from harness.models.remote_answers import OpenRemoteModel
-    from harness.models.spending import Spending
 
 LOADING_S = 300.0  # a tuned model may be unknown for minutes after its job
 
@@ -68,7 +68,7 @@ class RemoteModel:
         if self.batch and not self.provider.batch_api:
             raise UsageError(
                 f"RemoteModel(batch=True): no Batch API is known of {self.endpoint.url}"
-                f" (profile {self.provider.name}).\n  mend: leave batch out, or name the profile of one that"
+                f" (profile {self.provider.name}).\n  hint: leave batch out, or name the profile of one that"
                 " has it."
             )
 
@@ -129,7 +129,7 @@ class RemoteModel:
         }
 
     @property
-    def numerics(self) -> str:
+    def numeric_config(self) -> str:
         """What a record can say of how its numbers are computed."""
         return f"the service's own, at {self.endpoint.url}"
 

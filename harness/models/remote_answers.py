@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter
 from harness.errors import BudgetReached, ModelError
 from harness.models.call_policy import Waiting
+from harness.models.pricing import Spending, prompt_bound
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote_calls import Call, CallFailed, CallPolicy, Calls, Result, Tally
@@ -26,7 +27,6 @@ from harness.models.remote_wire import (
     read_reply,
     response_format,
 )
-from harness.models.spending import Spending, prompt_bound
 from harness.records import Answer, Json, Message, Row
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class OpenRemoteModel:
     _late: list[Answer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.numerics = self.spec.numerics
+        self.numeric_config = self.spec.numeric_config
 
     def answer(
         self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]
@@ -129,7 +129,7 @@ class OpenRemoteModel:
         """
         raise ModelError(
             f"{self.spec.model} at {self.spec.endpoint.url}: an endpoint gives no likelihood of a given text."
-            "\n  mend: let a local model judge."
+            "\n  hint: let a local model judge."
         )
 
     @property

@@ -187,7 +187,7 @@ class _Sent:
             raise ModelError(
                 f"batch {batch.id} of {self.model.spec.model} is {batch.status}, and should have ended"
                 f" {over_s / 3600:.1f} hours ago.\n  {self._to_cancel(batch)}\n"
-                "  mend: run the same command again once it has ended: only what it did not answer is sent."
+                "  hint: run the same command again once it has ended: only what it did not answer is sent."
             )
 
     def _to_cancel(self, batch: Batch) -> str:
@@ -238,7 +238,7 @@ class _Sent:
             self.model.sleep(pause_s + min(LONGEST_POLL_S, 2.0 ** (attempt - 1)))
         raise ModelError(
             f"the Batch API at {self.model.spec.endpoint.url}: {failure.reason}\n"
-            "  mend: see to that, and run the same command again; a batch that was sent is found and not sent"
+            "  hint: see to that, and run the same command again; a batch that was sent is found and not sent"
             " again."
         )
 

@@ -94,7 +94,7 @@ def _from_hub(name: str, progress: Progress) -> Path:
     except GatedRepoError as error:
         raise ModelError(
             f"{name} is given only to those who accepted its terms.\n"
-            f"  mend: accept them on https://huggingface.co/{repository}, then run `hf auth login`."
+            f"  hint: accept them on https://huggingface.co/{repository}, then run `hf auth login`."
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         hint = "The hub knows no model or revision of that name."
@@ -102,7 +102,7 @@ def _from_hub(name: str, progress: Progress) -> Path:
     except (HTTPError, OSError) as error:
         raise ModelError(
             f"{name} is not in the Hugging Face cache and the hub did not answer ({type(error).__name__}).\n"
-            f"  mend: connect and try again, give a local folder or .gguf file, or use the built-in"
+            f"  hint: connect and try again, give a local folder or .gguf file, or use the built-in"
             f" {builtin.NAME!r}."
         ) from error
 
@@ -115,7 +115,7 @@ def _require_safetensors(folder: Path, name: str) -> None:
     if not any(folder.glob("*.safetensors")):
         raise ModelError(
             f"{name}: {folder} has no .safetensors file. Pickled weights can run code when opened and are not"
-            f" read.\n  mend: convert once with `model.save_pretrained(folder)` in an environment you trust."
+            f" read.\n  hint: convert once with `model.save_pretrained(folder)` in an environment you trust."
         )
 
 

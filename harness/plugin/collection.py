@@ -30,7 +30,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("candidate", [None], indirect=True, ids=["not-chosen"])
         return
     try:
-        entries = state.run().lineup.entries()
+        entries = state.run().selection.entries()
     except HarnessError as error:  # raised once, when all is collected, and not once a file
         state.wrong = error
         metafunc.parametrize("candidate", [], indirect=True)
@@ -50,11 +50,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=gates)
         items[:] = [item for item in items if not has_candidate(item)]
         return
-    from harness.run.expected import expected_gate, require_target
+    from harness.run.claim_detection import expected_gate, require_target
 
     run = state.run()
     with_entry = [(item, entry) for item in gates if (entry := entry_of(item)) is not None]
-    gated = [(i, e) for i, e in with_entry if e.size == run.lineup.largest(e.name)]
+    gated = [(i, e) for i, e in with_entry if e.size == run.selection.largest(e.name)]
     state.expected = [expected_gate(function_of(i), suite_name(i), gate_name(i), e) for i, e in gated]
     try:
         require_target([function_of(i) for i, _ in gated], state.expected)

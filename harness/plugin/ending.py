@@ -12,7 +12,7 @@ from harness.plugin.items import only_shows
 from harness.plugin.state import STATE, State
 
 if TYPE_CHECKING:
-    from harness.run.flow import Run
+    from harness.run.session import Run
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -12,8 +12,8 @@ from harness.plugin.state import SPOKEN, STATE, bind
 
 if TYPE_CHECKING:
     from harness.decision.claims import Claim
-    from harness.run.flow import Subject
-    from harness.run.lineup import Entry
+    from harness.run.selection import Arm
+    from harness.run.session import Subject
     from harness.scoring.suite import Suite
 
 
@@ -27,12 +27,10 @@ def candidate(request: pytest.FixtureRequest, suite: Suite) -> Subject:
 def baseline(request: pytest.FixtureRequest, suite: Suite, candidate: Subject) -> Subject:
     """What the candidate is compared with, on the same rows."""
     run = request.config.stash[STATE].run()
-    return _subject(request, suite, run.lineup.baseline_of(candidate.entry.name), candidate.entry)
+    return _subject(request, suite, run.selection.baseline_of(candidate.entry.name), candidate.entry)
 
 
-def _subject(
-    request: pytest.FixtureRequest, suite: Suite, entry: Entry, judged: Entry | None = None
-) -> Subject:
+def _subject(request: pytest.FixtureRequest, suite: Suite, entry: Arm, judged: Arm | None = None) -> Subject:
     from harness.report.terminal import printable
 
     state = request.config.stash[STATE]

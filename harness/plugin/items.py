@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from _pytest.python import CallSpec2
 
-    from harness.run.lineup import Entry
+    from harness.run.selection import Arm
 
 
 def has_candidate(item: pytest.Item) -> bool:
@@ -26,11 +26,11 @@ def names_its_own(item: pytest.Item) -> bool:
     return any("candidate" in re.findall(r"\w+", str(mark.args[:1] or mark.kwargs)) for mark in marks)
 
 
-def entry_of(item: pytest.Item) -> Entry | None:
+def entry_of(item: pytest.Item) -> Arm | None:
     """The candidate and size that the item tests."""
     callspec = callspec_of(item)
     entry = callspec.params.get("candidate") if callspec else None
-    return cast("Entry | None", entry)
+    return cast("Arm | None", entry)
 
 
 def function_of(item: pytest.Item) -> Callable[..., object]:

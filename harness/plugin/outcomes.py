@@ -52,7 +52,7 @@ def pytest_runtest_makereport(
     elif call.when == "call":
         spoken = item.stash.get(SPOKEN, [])
         entry = entry_of(item)
-        if entry is not None and entry.size != state.run().lineup.largest(entry.name):
+        if entry is not None and entry.size != state.run().selection.largest(entry.name):
             if error is None or isinstance(error, AssertionError):
                 report.outcome = "passed"
                 setattr(report, WORD, "measured")
@@ -77,7 +77,7 @@ def _note_failed(
 def _note_stopped(item: pytest.Item, state: State, why: str) -> None:
     """The decision says what stood in the way of its gates; a smaller size decides nothing."""
     entry, run = entry_of(item), state.current
-    if entry is not None and run is not None and entry.size == run.lineup.largest(entry.name):
+    if entry is not None and run is not None and entry.size == run.selection.largest(entry.name):
         run.stopped.setdefault(entry.name, " ".join(why.split()))
 
 

@@ -13,16 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.candidates.hosted.spec import REHEARSAL_KEY, OpenAITuning
 from harness.candidates.specs import Candidate, FewShot, Prompted
 from harness.errors import UsageError
 from harness.models.profiles import TWIN
 from harness.models.remote import RemoteModel
 from harness.scoring.rubric import Rubric
 from harness.settings import Settings
+from harness.training.hosted.spec import REHEARSAL_KEY, OpenAITuning
 
 if TYPE_CHECKING:
-    from harness.run.binding import BoundSuite
+    from harness.run.suite_loading import LoadedSuite
     from harness.scoring.suite import SuiteScore
 
 
@@ -34,7 +34,7 @@ class Rehearsal:
     """
 
     def __init__(self, candidates: Mapping[str, Candidate], settings: Settings) -> None:
-        from harness.testing.twin import running_twin
+        from harness.testing.fake_openai import running_twin
 
         bases = sorted({base for candidate in candidates.values() if (base := _hosted_model(candidate))})
         self.settings = replace(settings, store=settings.store / "rehearsal")
@@ -47,9 +47,9 @@ class Rehearsal:
         _keep_port(folder, self._url)
         self.candidates = {name: _rehearsed(candidate, self._url) for name, candidate in candidates.items()}
 
-    def suite(self, bound: BoundSuite) -> BoundSuite:
+    def suite(self, bound: LoadedSuite) -> LoadedSuite:
         """The suite with its hosted judges at the twin, which then stands in for their models, too."""
-        from harness.testing.twin import stand_in
+        from harness.testing.fake_openai import stand_in
 
         models = sorted({model.model for score in bound.scores if (model := _grader(score)) is not None})
         if models:
@@ -66,7 +66,7 @@ class Rehearsal:
         if not self._is_needed:
             raise UsageError(
                 "--rehearse: no candidate here is hosted, and no judge, so there is nothing to rehearse.\n"
-                "  mend: leave it out, or write a candidate with OpenAITuning(...) or RemoteModel(...)."
+                "  hint: leave it out, or write a candidate with OpenAITuning(...) or RemoteModel(...)."
             )
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.models.progress import Progress
     from harness.plugin.rehearsal import Rehearsal
     from harness.records import Gate
-    from harness.run.flow import Run
+    from harness.run.session import Run
     from harness.scoring.suite import Suite
 
 
@@ -41,7 +41,7 @@ class State:
     def run(self) -> Run:
         """The run, begun when first asked for."""
         if self.current is None:
-            from harness.run.flow import Run
+            from harness.run.session import Run
 
             settings, candidates = self.settings, self.found
             if settings.rehearse:
@@ -66,10 +66,10 @@ SPOKEN: pytest.StashKey[list[Gate]] = pytest.StashKey()
 
 def bind(state: State, suite: Suite, file: Path) -> str:
     """Read the suite's files and register it with the run; its name."""
-    from harness.run.binding import bind_suite
+    from harness.run.suite_loading import load_suite
 
     run = state.run()
-    bound = bind_suite(suite, file, state.settings.root, final=state.settings.final)
+    bound = load_suite(suite, file, state.settings.root, final=state.settings.final)
     if state.rehearsal is not None:
         bound = state.rehearsal.suite(bound)
     run.add_suite(bound)

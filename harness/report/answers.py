@@ -9,8 +9,8 @@ from markupsafe import escape
 
 from harness.records import Answer, Kind, RunRecord, Score, SuiteRow, Trial
 from harness.report import numbers
-from harness.report.blocks import AnswerCell, AnswerRow, Answers, Folded, ScoreChip, Tone
-from harness.report.pairs import Pair, is_advisory, kinds, pairs, size_label, trial_label
+from harness.report.trial_pairs import Pair, is_advisory, kinds, pairs, size_label, trial_label
+from harness.report.view_models import AnswerCell, AnswerRow, Answers, Folded, ScoreChip, Tone
 
 MOST_ROWS = 300  # of one suite and candidate: the most informative ones
 MOST_BYTES = 3_600_000  # of the whole page

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from harness.report.blocks import Band, Curve, CurveLine, CurvePoint, LossLine, TrainingCurves
+from harness.report.view_models import Band, Curve, CurveLine, CurvePoint, LossLine, TrainingCurves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

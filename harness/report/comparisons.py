@@ -9,10 +9,10 @@ from typing import TypeAlias
 from harness.decision.paired import compare
 from harness.records import Comparison, Gate, Kind, Role, RunRecord
 from harness.report import numbers
-from harness.report.blocks import ComparisonLine, Comparisons, Tone
 from harness.report.evidence import changes, power
 from harness.report.intervals import OUTCOME_TONE, plot, reach_of, sign_tone
-from harness.report.pairs import pairs, seeds_label
+from harness.report.trial_pairs import pairs, seeds_label
+from harness.report.view_models import ComparisonLine, Comparisons, Tone
 
 _STATE_ORDER = {"gated": 0, "missing": 1, "advisory": 2, "measured": 3, "no gate": 4}
 _InSuite: TypeAlias = tuple[str, Comparison]

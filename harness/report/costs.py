@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.records import Economics, Price, RunRecord
 from harness.report import numbers
-from harness.report.blocks import Cell, CostBlock, Table
+from harness.report.view_models import Cell, CostBlock, Table
 
 
 def costs(record: RunRecord) -> tuple[CostBlock, ...]:

@@ -10,8 +10,8 @@ from harness.decision.changes import Adjusted, anything_changed, which_changed
 from harness.decision.power import can_show_of
 from harness.records import RunRecord, ScoreVector
 from harness.report import numbers
-from harness.report.blocks import Cell, Table
-from harness.report.pairs import pairs
+from harness.report.trial_pairs import pairs
+from harness.report.view_models import Cell, Table
 
 _FLIPS_SEED = 0  # the permutations are the same each time that the page is built
 _HEAD = (

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from harness.decision.gates import speaks_of
 from harness.records import Admission, Decision, Kind, RunRecord, SuiteInfo, Verdict
 from harness.report import numbers
-from harness.report.blocks import Caution, DecisionCard, Headline, Tone
-from harness.report.pairs import is_compared, size_label, trial_label
+from harness.report.trial_pairs import is_compared, size_label, trial_label
+from harness.report.view_models import Caution, DecisionCard, Headline, Tone
 
 VERDICT_TONE: dict[Verdict, Tone] = {
     Verdict.GO: "good",

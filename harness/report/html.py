@@ -20,11 +20,11 @@ from markupsafe import Markup
 from harness.errors import StoreError
 from harness.records import RunRecord
 from harness.report import charts
-from harness.report.blocks import ReportView
 from harness.report.index import IndexEntry, index_view, read_entry, unreadable
 from harness.report.markdown import markdown_of
 from harness.report.runjson import dump_run
 from harness.report.view import build_view
+from harness.report.view_models import ReportView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

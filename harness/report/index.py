@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from harness.errors import StoreError
 from harness.records import Comparison, Decision, Gate
 from harness.report import numbers
-from harness.report.blocks import IntervalPlot, Tone
 from harness.report.headline import VERDICT_TONE, stamps
 from harness.report.intervals import OUTCOME_TONE, axis, plot, reach_of
-from harness.report.pairs import size_label
 from harness.report.runjson import check_schema
+from harness.report.trial_pairs import size_label
+from harness.report.view_models import IntervalPlot, Tone
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

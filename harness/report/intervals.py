@@ -7,7 +7,7 @@ from math import isfinite
 
 from harness.records import Comparison, Outcome
 from harness.report import numbers
-from harness.report.blocks import IntervalPlot, Tone
+from harness.report.view_models import IntervalPlot, Tone
 
 OUTCOME_TONE: dict[Outcome, Tone] = {
     Outcome.SHOWN: "good",

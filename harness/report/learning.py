@@ -8,9 +8,9 @@ from harness.decision.paired import compare
 from harness.decision.vectors import score_vector
 from harness.records import CandidateInfo, Comparison, Kind, RunRecord, ScoreInfo, SuiteInfo, Trial
 from harness.report import numbers
-from harness.report.blocks import Band, Cell, Curve, CurveLine, CurvePoint, Table
 from harness.report.forecast import forecast
-from harness.report.pairs import is_advisory, is_compared, trial_label, trials_of
+from harness.report.trial_pairs import is_advisory, is_compared, trial_label, trials_of
+from harness.report.view_models import Band, Cell, Curve, CurveLine, CurvePoint, Table
 
 _HEAD = (
     Cell("trial"),

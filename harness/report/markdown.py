@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from harness.records import RunRecord
-from harness.report.blocks import (
+from harness.report.view import build_view
+from harness.report.view_models import (
     AnswerRow,
     Answers,
     Cell,
@@ -23,7 +24,6 @@ from harness.report.blocks import (
     Slices,
     Table,
 )
-from harness.report.view import build_view
 
 _MOST_SLICES, _MOST_ANSWERS, _LONGEST = 10, 5, 280
 _SYMBOL = {"good": "✅", "bad": "❌", "unsure": "⚠️", "plain": ""}

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from harness.records import RunRecord, Trial
 from harness.report import numbers
-from harness.report.blocks import Cell, RunBlock, Table
 from harness.report.headline import admission_figures
+from harness.report.view_models import Cell, RunBlock, Table
 
 JUDGES_NOTE = "Scores are out of 100. What a judge is told, word for word, stands in run.json (its spec)."
 
@@ -32,7 +32,7 @@ def _candidates(record: RunRecord) -> Table:
         (
             Cell(c.name),
             Cell(c.kind),
-            Cell(str(c.rung), numeric=True),
+            Cell(str(c.cost_rank), numeric=True),
             Cell(c.model),
             Cell(c.model_digest),
             Cell(c.baseline or numbers.NONE),
@@ -40,7 +40,7 @@ def _candidates(record: RunRecord) -> Table:
         )
         for c in record.candidates
     )
-    head = _heads("candidate", "kind", "rung#", "model", "model digest", "compared with", "settings")
+    head = _heads("candidate", "kind", "cost_rank#", "model", "model digest", "compared with", "settings")
     return Table("Candidates", head, rows)
 
 
@@ -131,7 +131,7 @@ def _trial(trial: Trial) -> tuple[Cell, ...]:
         Cell(trial.label),
         Cell(trial.suite),
         *(Cell(text, numeric=True) for text in figures),
-        Cell(trial.numerics),
+        Cell(trial.numeric_config),
         Cell(digest or numbers.NONE),
     )
 

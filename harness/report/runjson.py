@@ -53,15 +53,15 @@ def check_schema(text: str, where: str) -> dict[str, object]:
     except ValueError as error:
         raise StoreError(
             f"{where}: this is not JSON ({error}).\n"
-            "  mend: restore the file from version control, or run the suites again."
+            "  hint: restore the file from version control, or run the suites again."
         ) from error
     if not isinstance(plain, dict):
-        raise StoreError(f"{where}: a run record is a JSON object.\n  mend: pass a run.json.")
+        raise StoreError(f"{where}: a run record is a JSON object.\n  hint: pass a run.json.")
     version = plain.get("schema")
     if version != SCHEMA_VERSION:
         raise StoreError(
             f"{where}: run record schema {version!r}; this version of the harness reads "
-            f"{SCHEMA_VERSION}.\n  mend: read it with the version that wrote it "
+            f"{SCHEMA_VERSION}.\n  hint: read it with the version that wrote it "
             "(see `environment` in the file), or run the suites again."
         )
     return cast("dict[str, object]", plain)
@@ -85,7 +85,7 @@ def _validated(plain: dict[str, object], where: str) -> RunRecord:
         raise StoreError(
             f"{where}: does not fit the run record at {place}: {first['msg']} "
             f"({error.error_count()} such places).\n"
-            "  mend: restore the file from version control, or run the suites again."
+            "  hint: restore the file from version control, or run the suites again."
         ) from error
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.records import Decision, Gate, Role, RunRecord
 from harness.report import numbers
 from harness.report.headline import stamps
-from harness.report.pairs import seeds_label
+from harness.report.trial_pairs import seeds_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ from math import isfinite
 
 from harness.records import RunRecord, Training, TrainingPoint, Trial
 from harness.report import numbers
-from harness.report.blocks import Cell, LossLine, Table, TrainingBlock, TrainingCurves
-from harness.report.pairs import order, trial_label
+from harness.report.trial_pairs import order, trial_label
+from harness.report.view_models import Cell, LossLine, Table, TrainingBlock, TrainingCurves
 
 _HEAD = (
     Cell("adapter"),
@@ -108,6 +108,6 @@ def _row(trial: Trial, training: Training) -> tuple[Cell, ...]:
     return (
         Cell(trial_label(trial)),
         *(Cell(text, numeric=True) for text in figures),
-        Cell(f"{training.numerics}, {training.device}"),
+        Cell(f"{training.numeric_config}, {training.device}"),
         Cell(training.subset),
     )

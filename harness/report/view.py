@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from harness.records import RunRecord
 from harness.report.answers import answers
-from harness.report.blocks import ReportView
 from harness.report.comparisons import comparisons
 from harness.report.costs import costs
 from harness.report.headline import headline
 from harness.report.learning import learning_curves
 from harness.report.provenance import provenance
-from harness.report.slicing import NOTE, slices
+from harness.report.slice_tables import NOTE, slices
 from harness.report.trainings import trainings
+from harness.report.view_models import ReportView
 
 
 def build_view(record: RunRecord) -> ReportView:

@@ -15,16 +15,16 @@ from harness.data.fingerprints import fingerprint
 from harness.errors import ModelError
 from harness.models.builtin import NAME as JUDGE_MODEL
 from harness.models.device import device_plan
-from harness.models.local import LocalModel, batch_numerics
+from harness.models.local import LocalModel, batch_numeric_config
+from harness.models.pricing import Money
 from harness.models.progress import Bar, Progress
 from harness.models.protocol import Decoding, Interruptible, Model, Noting, Prompt
 from harness.models.source import resolve
-from harness.models.spending import Money
 from harness.records import Admission, Answer, Score
-from harness.run.binding import BoundSuite
-from harness.run.grading import RunOracle
-from harness.run.keeping import content_key, keeping
-from harness.run.looking import NOT_JUDGED
+from harness.run.answer_writer import content_key, keeping
+from harness.run.interim_analysis import NOT_JUDGED
+from harness.run.judge_backends import JudgeBackends
+from harness.run.suite_loading import LoadedSuite
 from harness.scoring.check import score_all
 from harness.scoring.judges import Calibrated, Judge
 from harness.store.answers import AnswerStore
@@ -46,11 +46,11 @@ class Answerer:
         self._store, self._progress, self._clock = store, progress, clock
         self._loaded: tuple[str, Model] | None = None
         self._judges: dict[str, Calibrated] = {}
-        self.oracle = RunOracle(Reader(store, progress), store, money, progress)
+        self.oracle = JudgeBackends(Reader(store, progress), store, money, progress)
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def answers(
-        self, label: str, candidate: Candidate, prepared: Prepared, bound: BoundSuite
+        self, label: str, candidate: Candidate, prepared: Prepared, bound: LoadedSuite
     ) -> tuple[Answer, ...]:
         """One answer a row, in the suite's order.
 
@@ -84,7 +84,7 @@ class Answerer:
                 kept[answer.row_id] = answer
                 show()
 
-    def left(self, candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> Left:
+    def left(self, candidate: Candidate, prepared: Prepared, bound: LoadedSuite) -> Left:
         """What of a suite is still to be asked."""
         asked = _asked(candidate, prepared, bound)
         kept = self._kept(asked)
@@ -109,7 +109,7 @@ class Answerer:
         return self._loaded[1]
 
     def scores(
-        self, bound: BoundSuite, answers: Sequence[Answer], *, judge_all: bool
+        self, bound: LoadedSuite, answers: Sequence[Answer], *, judge_all: bool
     ) -> dict[str, tuple[Score, ...]]:
         """Every score of the suite over the answers, by name; judges only where all rows are to be judged."""
         began = self._clock()
@@ -152,9 +152,11 @@ class Reader:
     def logprob(self, prompts: Sequence[tuple[str, str]]) -> list[float]:
         """See ``scoring.judges.Scorer``."""
         source, plan = resolve(JUDGE_MODEL, self._progress), device_plan()
-        numerics = f"{batch_numerics(plan)}; transformers {version('transformers')}, torch {version('torch')}"
+        numeric_config = (
+            f"{batch_numeric_config(plan)}; transformers {version('transformers')}, torch {version('torch')}"
+        )
         key = fingerprint(
-            {"model": source.digest, "numerics": numerics, "prompts": [list(p) for p in prompts]}
+            {"model": source.digest, "numerics": numeric_config, "prompts": [list(p) for p in prompts]}
         )
         kept = self._store.judgment(key)
         if kept is not None and len(kept) == len(prompts):
@@ -194,7 +196,7 @@ class Left:
     context: str
 
 
-def _asked(candidate: Candidate, prepared: Prepared, bound: BoundSuite) -> Asked:
+def _asked(candidate: Candidate, prepared: Prepared, bound: LoadedSuite) -> Asked:
     prompts = [Prompt(row.id, prepared.ask(row, bound.prompt)) for row in bound.rows]
     decoding = _decoding(candidate, bound)
     if not prepared.alone:
@@ -219,14 +221,14 @@ def _numbered(prompts: Sequence[Prompt]) -> list[Prompt]:
     return numbered
 
 
-def _decoding(candidate: Candidate, bound: BoundSuite) -> Decoding:
+def _decoding(candidate: Candidate, bound: LoadedSuite) -> Decoding:
     limit = bound.suite.max_tokens
     own = candidate.decoding
     return own if limit is None else replace(own, max_new_tokens=min(limit, own.max_new_tokens))
 
 
 def answers_context(prepared: Prepared, prompts: Sequence[Prompt], decoding: Decoding) -> str:
-    """The key under which answers are kept: model, decoding, numerics, library versions and all prompts.
+    """The key under which answers are kept: model, decoding, numbers, library versions and all prompts.
 
     All prompts, not each one's own: which rows share a batch shapes greedy answers in bfloat16.
     """
@@ -237,7 +239,7 @@ def answers_context(prepared: Prepared, prompts: Sequence[Prompt], decoding: Dec
         {
             "model": prepared.identity,
             "decoding": decoding,
-            "numerics": prepared.numerics,
+            "numerics": prepared.numeric_config,
             "versions": {name: version(name) for name in ("torch", "transformers")},
             "prompts": [[p.row_id, [[m.role, m.content] for m in p.messages]] for p in prompts],
         }

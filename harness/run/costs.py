@@ -7,17 +7,17 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.candidates.hosted.spec import OpenAITuning
 from harness.candidates.specs import Candidate, Untuned
 from harness.decision.economics import EconomicsConfig, parse_economics
 from harness.decision.prices import price_of
 from harness.errors import UnknownName, UsageError
 from harness.models.remote import RemoteModel
 from harness.records import Price
-from harness.run.binding import BoundSuite
+from harness.run.suite_loading import LoadedSuite
+from harness.training.hosted.spec import OpenAITuning
 
 
-def economics_config(suites: Iterable[BoundSuite], root: Path) -> EconomicsConfig | None:
+def economics_config(suites: Iterable[LoadedSuite], root: Path) -> EconomicsConfig | None:
     """What the project says of its costs, or None.
 
     Raises:
@@ -33,7 +33,7 @@ def economics_config(suites: Iterable[BoundSuite], root: Path) -> EconomicsConfi
         raise UsageError(f"{where}: not TOML: {error}.") from error
 
 
-def economics_file(suites: Iterable[BoundSuite], root: Path) -> Path | None:
+def economics_file(suites: Iterable[LoadedSuite], root: Path) -> Path | None:
     """``economics.toml`` in the folder above the suites, or in the project's root."""
     folders = [bound.folder.parent for bound in suites]
     found = [f / "economics.toml" for f in (*folders, root) if (f / "economics.toml").is_file()]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.candidates.fixture import MARK
-from harness.candidates.specs import Candidate, Generated
+from harness.candidates.specs import Candidate, SelfGenerated
 from harness.errors import UsageError
 from harness.scoring.suite import Suite
 
@@ -34,7 +34,7 @@ def candidates_in(conftest: object, root: Path) -> dict[str, Candidate]:
             if not isinstance(spec, Candidate):
                 raise UsageError(
                     f"{_place(function)}: {name} gives {type(spec).__name__}, which is no candidate.\n"
-                    "  mend: return Prompted(...), FewShot(...), QLoRA(...) or another one."
+                    "  hint: return Prompted(...), FewShot(...), QLoRA(...) or another one."
                 )
             found[name.replace("_", "-")] = _from_root(spec, Path(file).parent, root)
     return found
@@ -49,7 +49,7 @@ def _from_root(spec: Candidate, folder: Path, root: Path) -> Candidate:
         and (name in PATHS or (name in PATHS_OR_NAMES and (folder / value).exists()))
     }
     replay = here.get("replay")
-    if isinstance(replay, Generated) and replay.prompts is not None:
+    if isinstance(replay, SelfGenerated) and replay.prompts is not None:
         paths["replay"] = dataclasses.replace(replay, prompts=os.path.relpath(folder / replay.prompts, root))
     changed: Candidate = dataclasses.replace(spec, **paths)  # type: ignore[arg-type]  # only names of paths
     return changed
@@ -73,7 +73,7 @@ def suite_of(module: object) -> Suite | None:
     if not isinstance(suite, Suite):
         raise UsageError(
             f"{_place(function)}: the suite fixture gives {type(suite).__name__}.\n"
-            "  mend: return Suite(heldout=..., scores=...)."
+            "  hint: return Suite(heldout=..., scores=...)."
         )
     return suite
 

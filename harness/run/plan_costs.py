@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from harness.candidates.foresee import ForeseenTraining
+from harness.candidates.foresee import TrainingEstimate
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, text_counter
 from harness.decision.plan import Bill, Purpose, Usd
 from harness.decision.prices import TOKENS_PER_MTOK, PriceKey, batch_price, price_of
 from harness.errors import UnknownName
+from harness.models.pricing import Spending, prompt_bound
 from harness.models.protocol import Prompt
-from harness.models.spending import Spending, prompt_bound
 from harness.records import Message, Price, Row
 from harness.run.ledger import Ledger
 
@@ -98,7 +98,7 @@ class Costs:
     def _nobody(self) -> Ledger:
         return Ledger()
 
-    def training(self, base: str, trainings: Sequence[ForeseenTraining], unbounded: str) -> Bill:
+    def training(self, base: str, trainings: Sequence[TrainingEstimate], unbounded: str) -> Bill:
         """The bill of jobs that are yet to begin; ``unbounded`` says why where nothing bounds them."""
         spending = self.spending(base, True)
         usd_per_mtok = spending.price.training_usd_per_mtok if spending else None

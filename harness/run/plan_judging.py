@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from json import dumps
 
 from harness.decision.plan import Calls, Usd, Work
+from harness.models.pricing import Spending
 from harness.models.remote import RemoteModel
-from harness.models.spending import Spending
-from harness.run.binding import BoundSuite
 from harness.run.plan_costs import Costs, Payee, Tokens
+from harness.run.suite_loading import LoadedSuite
 from harness.scoring.rubric import Rubric
 from harness.scoring.rubric_prompt import CODE_CHARACTERS, Case, as_prompt, reply_schema
 
@@ -37,14 +37,14 @@ class JudgePrompt:
     most: int
 
 
-def rubrics(bound: BoundSuite) -> tuple[Rubric, ...]:
+def rubrics(bound: LoadedSuite) -> tuple[Rubric, ...]:
     """The suite's rubrics."""
     scores: Sequence[object] = bound.scores
     return tuple(score for score in scores if isinstance(score, Rubric))
 
 
 def judging(
-    rubric: Rubric, bound: BoundSuite, trials: Sequence[Judged], costs: Costs, *, labels: bool
+    rubric: Rubric, bound: LoadedSuite, trials: Sequence[Judged], costs: Costs, *, labels: bool
 ) -> Work:
     """What one rubric asks on one suite, at most: its labels once a run, and every row of every trial.
 

@@ -11,7 +11,7 @@ from harness.decision.vectors import score_vector
 from harness.errors import StoreError
 from harness.records import RunRecord, Trial
 from harness.report.runjson import load_run
-from harness.run.flow import Run
+from harness.run.session import Run
 
 
 def powers(run: Run) -> Iterator[Power]:
@@ -29,7 +29,7 @@ def powers(run: Run) -> Iterator[Power]:
 def _effect(run: Run, record: RunRecord, suite: str, score: str) -> float | None:
     """The smallest effect at the spread that a run of the same candidates saw on the same rows."""
     info = next(s for s in record.suites if s.name == suite)
-    for name in run.lineup.chosen():
+    for name in run.selection.chosen():
         candidate = next((c for c in record.candidates if c.name == name), None)
         if candidate is None:
             continue

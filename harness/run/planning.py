@@ -6,17 +6,17 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from harness.candidates.foresee import Foreseen, ForeseenTraining, foresee
+from harness.candidates.foresee import CostEstimate, TrainingEstimate, foresee
 from harness.decision.plan import Bill, Calls, Plan, Trainings, Work
 from harness.errors import ModelError, TrainingError, UnknownName
 from harness.run.answering import Left
-from harness.run.binding import BoundSuite
 from harness.run.costs import hosted_model
-from harness.run.flow import Run
-from harness.run.lineup import Entry
 from harness.run.plan_costs import Asking, Costs, Payee
 from harness.run.plan_judging import Judged, judging, rubrics
 from harness.run.plan_power import powers
+from harness.run.selection import Arm
+from harness.run.session import Run
+from harness.run.suite_loading import LoadedSuite
 from harness.scoring.rubric import Rubric
 
 
@@ -30,7 +30,9 @@ def make_plan(run: Run) -> Plan:
     unready = dict.fromkeys(_unready(run))
     counting = _Counting(run)
     entries = dict.fromkeys(
-        e for name in run.lineup.chosen() for e in (run.lineup.baseline_of(name), *run.lineup.sized(name))
+        e
+        for name in run.selection.chosen()
+        for e in (run.selection.baseline_of(name), *run.selection.sized(name))
     )
     work = [counting.entry(entry) for entry in entries]
     work += counting.judges()
@@ -59,8 +61,8 @@ def _unready(run: Run) -> Iterator[str]:
 
 def _pace(run: Run) -> float | None:
     """Tokens a second of this machine's latest training."""
-    device = run.workshop.plan().device
-    return next((t.tokens_per_second for t in run.workshop.adapters.trainings() if t.device == device), None)
+    device = run.lab.plan().device
+    return next((t.tokens_per_second for t in run.lab.adapters.trainings() if t.device == device), None)
 
 
 class _Counting:
@@ -74,10 +76,10 @@ class _Counting:
         self._asked: set[tuple[str, str]] = set()  # contexts and keys of answers
         self._judged: defaultdict[str, list[Judged]] = defaultdict(list)  # by suite
 
-    def entry(self, entry: Entry) -> Work:
+    def entry(self, entry: Arm) -> Work:
         """What one candidate takes at one size, with all its seeds."""
         run = self._run
-        foreseen = [foresee(entry.candidate, run.workshop, entry.size, seed or 0) for seed in entry.replicas]
+        foreseen = [foresee(entry.candidate, run.lab, entry.size, seed or 0) for seed in entry.replicas]
         new = self._new([f.training for f in foreseen if f.training is not None])
         calls, bills = self._calls(entry, foreseen)
         if new and foreseen[0].remote is not None:
@@ -87,9 +89,9 @@ class _Counting:
         trainings = _trainings(foreseen, new) if entry.seeds else None
         return Work(entry.label, foreseen[0].remote is not None, trainings, calls, bills)
 
-    def _new(self, trainings: list[ForeseenTraining]) -> list[ForeseenTraining]:
+    def _new(self, trainings: list[TrainingEstimate]) -> list[TrainingEstimate]:
         """Those that are neither kept nor counted before."""
-        found: list[ForeseenTraining] = []
+        found: list[TrainingEstimate] = []
         for one in trainings:
             if not one.is_kept and one.artifact not in self._made:
                 self._made.add(one.artifact)
@@ -97,7 +99,7 @@ class _Counting:
                 self.problems += [one.problem] if one.problem else []
         return found
 
-    def _calls(self, entry: Entry, foreseen: list[Foreseen]) -> tuple[Calls, tuple[Bill, ...]]:
+    def _calls(self, entry: Arm, foreseen: list[CostEstimate]) -> tuple[Calls, tuple[Bill, ...]]:
         asking: list[Asking] = []
         kept = shared = longest = 0
         for bound in self._run.suites.values():
@@ -133,13 +135,13 @@ class _Counting:
             yield judging(rubric, bound, trials, self.costs, labels=rubric not in calibrated)
             calibrated.add(rubric)
 
-    def _rubrics(self) -> Iterator[tuple[BoundSuite, Rubric]]:
+    def _rubrics(self) -> Iterator[tuple[LoadedSuite, Rubric]]:
         for bound in self._run.suites.values():
             for rubric in rubrics(bound):
                 yield bound, rubric
 
 
-def _trainings(foreseen: list[Foreseen], new: list[ForeseenTraining]) -> Trainings:
+def _trainings(foreseen: list[CostEstimate], new: list[TrainingEstimate]) -> Trainings:
     mine = [one.training for one in foreseen if one.training is not None]
     kept = sum(one.is_kept for one in mine)
     bounds = [one.most_tokens for one in new]

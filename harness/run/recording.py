@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from harness.candidates.hosted.prepare import hosted_notes
-from harness.candidates.hosted.spec import OpenAITuning
 from harness.candidates.specs import Tuned
 from harness.candidates.trained import Trained
 from harness.data.fingerprints import fingerprint, rows_fingerprint
@@ -30,10 +28,12 @@ from harness.records import (
     Trial,
 )
 from harness.run.costs import economics_config, hosted_price
-from harness.run.flow import Run
-from harness.run.lineup import Entry
 from harness.run.safeguards import chosen_seeds, harm_gates
+from harness.run.selection import Arm
+from harness.run.session import Run
 from harness.scoring.judges import Judge
+from harness.training.hosted.prepare import hosted_notes
+from harness.training.hosted.spec import OpenAITuning
 
 SHOWN_VERSIONS = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "scipy", "pytest")
 
@@ -52,18 +52,18 @@ def make_record(run: Run, expected: Sequence[Gate], command: str, *, rehearsal: 
     decisions = tuple(
         decide(
             name,
-            run.lineup.largest(name),
+            run.selection.largest(name),
             gates,
-            seeds=run.lineup.sized(name)[-1].seeds,
+            seeds=run.selection.sized(name)[-1].seeds,
             obstacles=[*_stopped(run, name), *chosen_seeds(run, name, gates)],
         )
-        for name in run.lineup.chosen()
+        for name in run.selection.chosen()
         if name in claimed or _was_tried(run, name)
     )
     economics, money_notes = _economics(run)
     now = datetime.now(UTC)
     return RunRecord(
-        id=run_id(now, run.lineup.chosen()),
+        id=run_id(now, run.selection.chosen()),
         created=now.isoformat(timespec="seconds"),
         command=command,
         gate_policy=run.settings.gate,
@@ -89,8 +89,8 @@ def _replay_notes(run: Run) -> list[str]:
     trained = dict.fromkeys(t.candidate for t in run.trials.values() if t.training is not None)
     names: dict[str, list[str]] = {}
     for name in trained:
-        candidate = run.lineup.candidates[name]
-        generated = run.workshop.generated_rows(candidate) if isinstance(candidate, Tuned) else None
+        candidate = run.selection.candidates[name]
+        generated = run.lab.generated_rows(candidate) if isinstance(candidate, Tuned) else None
         told = generated.told() if generated is not None else None
         if generated is not None and told is not None:
             where = os.path.relpath(generated.file, run.settings.root)
@@ -104,14 +104,14 @@ def _stopped(run: Run, name: str) -> list[str]:
 
 def _hosted_notes(run: Run) -> list[str]:
     """For what was tuned at a service: jobs that failed before, and when its model stops answering."""
-    today, horizon_days = datetime.now(UTC).date(), run.workshop.horizon_days()
+    today, horizon_days = datetime.now(UTC).date(), run.lab.horizon_days()
     notes: dict[str, None] = {}
     failed = [place for place, error in run.failed.items() if isinstance(error, HostedTrainingError)]
     for label, seed in (*run.prepared, *failed):
         name, _, size = label.partition("@")
-        candidate = run.lineup.candidates.get(name)
+        candidate = run.selection.candidates.get(name)
         if isinstance(candidate, OpenAITuning):
-            own = hosted_notes(candidate, run.workshop, int(size), seed or 0, today, horizon_days)
+            own = hosted_notes(candidate, run.lab, int(size), seed or 0, today, horizon_days)
             notes.update(dict.fromkeys(own))
     return list(notes)
 
@@ -160,23 +160,23 @@ def _was_tried(run: Run, name: str) -> bool:
 
 def _candidate_infos(run: Run) -> tuple[CandidateInfo, ...]:
     """The candidates that were tried, then the baselines that are not among them (their own baseline)."""
-    tried = [name for name in run.lineup.chosen() if _was_tried(run, name)]
-    baselines = {run.lineup.baseline_of(name).name: run.lineup.baseline_of(name) for name in tried}
+    tried = [name for name in run.selection.chosen() if _was_tried(run, name)]
+    baselines = {run.selection.baseline_of(name).name: run.selection.baseline_of(name) for name in tried}
     others = [entry for name, entry in baselines.items() if name not in tried and _is_prepared(run, entry)]
-    own = [_info(run, run.lineup.sized(name)[-1], run.lineup.baseline_of(name).name) for name in tried]
+    own = [_info(run, run.selection.sized(name)[-1], run.selection.baseline_of(name).name) for name in tried]
     return (*own, *(_info(run, entry, entry.name) for entry in others))
 
 
-def _is_prepared(run: Run, entry: Entry) -> bool:
+def _is_prepared(run: Run, entry: Arm) -> bool:
     return any((entry.label, seed) in run.prepared for seed in entry.replicas)
 
 
-def _info(run: Run, entry: Entry, baseline: str) -> CandidateInfo:
+def _info(run: Run, entry: Arm, baseline: str) -> CandidateInfo:
     prepared = next(p for (label, _), p in run.prepared.items() if label.partition("@")[0] == entry.name)
     return CandidateInfo(
         name=entry.name,
         kind=entry.candidate.kind,
-        rung=entry.candidate.rung,
+        cost_rank=entry.candidate.cost_rank,
         spec=entry.candidate.described(),
         model=prepared.model_name,
         model_digest=prepared.model_digest,
@@ -205,13 +205,16 @@ def _economics(run: Run) -> tuple[tuple[Economics, ...], list[str]]:
         return (), ["no economics.toml was found beside the suites: costs and break-even are not computed."]
     found: list[Economics] = []
     notes: list[str] = []
-    for name in run.lineup.chosen():
-        sides = _task_trials(run, run.lineup.sized(name)[-1]), _task_trials(run, run.lineup.baseline_of(name))
+    for name in run.selection.chosen():
+        sides = (
+            _task_trials(run, run.selection.sized(name)[-1]),
+            _task_trials(run, run.selection.baseline_of(name)),
+        )
         candidate, baseline = (_usage(side) for side in sides)
         if candidate is None or baseline is None:
             continue
-        bill = _bill(sides[0][0]) if isinstance(run.lineup.candidates[name], Trained) else None
-        labels = run.lineup.sized(name)[-1].label, run.lineup.baseline_of(name).label
+        bill = _bill(sides[0][0]) if isinstance(run.selection.candidates[name], Trained) else None
+        labels = run.selection.sized(name)[-1].label, run.selection.baseline_of(name).label
         try:
             prices = _hosted_prices(run, name, config)
             found.append(appraise(*labels, candidate, baseline, config, bill, prices))
@@ -230,18 +233,18 @@ def require_economics(run: Run) -> None:
     if config is None:
         return
     token, hour = Usage(1.0, 1.0, 1, 1.0), TrainingBill(1.0, 1.0)
-    for name in run.lineup.chosen():
-        bill = hour if isinstance(run.lineup.candidates[name], Trained) else None
+    for name in run.selection.chosen():
+        bill = hour if isinstance(run.selection.candidates[name], Trained) else None
         prices = _hosted_prices(run, name, config)
         appraise("the candidate", "the baseline", token, token, config, bill, prices)
 
 
 def _hosted_prices(run: Run, name: str, config: EconomicsConfig) -> Prices:
-    baseline = run.lineup.baseline_of(name).candidate
-    return Prices(hosted_price(run.lineup.candidates[name], config), hosted_price(baseline, config))
+    baseline = run.selection.baseline_of(name).candidate
+    return Prices(hosted_price(run.selection.candidates[name], config), hosted_price(baseline, config))
 
 
-def _task_trials(run: Run, entry: Entry) -> list[Trial]:
+def _task_trials(run: Run, entry: Arm) -> list[Trial]:
     """Trials on suites that have a prompt: the task itself, not what is watched beside it."""
     tasks = [b.name for b in run.suites.values() if b.prompt is not None] or list(run.suites)
     places = [(entry.label, seed, suite) for suite in tasks for seed in entry.replicas]

@@ -12,8 +12,8 @@ from harness.data.fingerprints import rows_fingerprint
 from harness.decision.paired import compare
 from harness.decision.vectors import over_seeds, score_vector
 from harness.records import Gate, Outcome, Role, ScoreVector, Trial
-from harness.run.flow import Run
-from harness.run.lineup import Entry
+from harness.run.selection import Arm
+from harness.run.session import Run
 
 MORE_ROWS = "more rows do no harm"
 
@@ -24,12 +24,12 @@ def chosen_seeds(run: Run, name: str, gates: Sequence[Gate]) -> list[str]:
     The best of three seeds looks better on the rows that it was chosen on than it is. So a verdict takes
     every seed of the recipe that these rows have judged, or rows that have judged none.
     """
-    candidate = run.lineup.candidates[name]
-    entry = run.lineup.sized(name)[-1]
+    candidate = run.selection.candidates[name]
+    entry = run.selection.sized(name)[-1]
     if not isinstance(candidate, Trained):
         return []
     suites = dict.fromkeys(g.suite for g in gates if g.candidate == name and g.state == "gated")
-    recipe = recipe_fingerprint(candidate, run.workshop, entry.size)
+    recipe = recipe_fingerprint(candidate, run.lab, entry.size)
     found = []
     for suite in suites:
         bound = run.suites[suite]
@@ -56,7 +56,7 @@ def harm_gates(run: Run, gates: Sequence[Gate]) -> list[Gate]:
     found: list[Gate] = []
     for gate in gates:
         target = gate.role is Role.TARGET and gate.state in ("gated", "advisory")
-        sizes = run.lineup.sized(gate.candidate)
+        sizes = run.selection.sized(gate.candidate)
         if not target or gate.comparison is None or gate.comparison.rows or len(sizes) < 2:
             continue
         made = _harm_gate(run, gate, sizes[-1], sizes[-2], gate.comparison.score)
@@ -65,7 +65,7 @@ def harm_gates(run: Run, gates: Sequence[Gate]) -> list[Gate]:
     return found
 
 
-def _harm_gate(run: Run, gate: Gate, last: Entry, before: Entry, score: str) -> Gate | None:
+def _harm_gate(run: Run, gate: Gate, last: Arm, before: Arm, score: str) -> Gate | None:
     now, then = _trials(run, last, gate.suite), _trials(run, before, gate.suite)
     if not now or not then:
         return None
@@ -79,12 +79,12 @@ def _harm_gate(run: Run, gate: Gate, last: Entry, before: Entry, score: str) -> 
     return replace(gate, test=f"{gate.suite}::{MORE_ROWS}", role=Role.GUARD, state=state, comparison=found)
 
 
-def _trials(run: Run, entry: Entry, suite: str) -> list[Trial]:
+def _trials(run: Run, entry: Arm, suite: str) -> list[Trial]:
     places = [(entry.label, seed, suite) for seed in entry.replicas]
     return [run.trials[place] for place in places] if all(place in run.trials for place in places) else []
 
 
-def _vector(run: Run, suite: str, trials: Sequence[Trial], entry: Entry, score: str) -> ScoreVector:
+def _vector(run: Run, suite: str, trials: Sequence[Trial], entry: Arm, score: str) -> ScoreVector:
     info = run.suites[suite].info({}, 0)
     each = [score_vector(info, trial, score) for trial in trials]
     return replace(over_seeds(each, entry.seeds), subject=entry.label)

@@ -79,7 +79,7 @@ class JsonSchema(NamedCheck):
             Draft202012Validator.check_schema(content)
         except SchemaError as error:
             problem = f"not a JSON Schema: {error.json_path}: {short(error.message)}"
-            raise DataError(where, problem, "mend the schema (draft 2020-12)") from error
+            raise DataError(where, problem, "hint the schema (draft 2020-12)") from error
         return dataclasses.replace(self, document=content)
 
     def _content(self) -> Json:
@@ -112,12 +112,12 @@ def _read_json(path: str, read: Callable[[str], str]) -> Json:
     try:
         text = read(path)
     except (OSError, UnicodeDecodeError) as error:
-        mend = "write the schema there; its path is relative to the suite's file"
-        raise DataError(path, f"the schema cannot be read: {error}", mend) from error
+        hint = "write the schema there; its path is relative to the suite's file"
+        raise DataError(path, f"the schema cannot be read: {error}", hint) from error
     try:
         content: Json = json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}", f"not JSON: {error.msg}", "mend the schema file") from error
+        raise DataError(f"{path}:{error.lineno}", f"not JSON: {error.msg}", "hint the schema file") from error
     return content
 
 

@@ -39,8 +39,8 @@ def read_labels(read: Callable[[str], str], path: str, reply_key: str) -> tuple[
     try:
         text = read(path)
     except (OSError, UnicodeDecodeError) as error:
-        mend = "write the labels there; the path is relative to the suite's file"
-        raise DataError(path, f"the labels cannot be read: {error}", mend) from error
+        hint = "write the labels there; the path is relative to the suite's file"
+        raise DataError(path, f"the labels cannot be read: {error}", hint) from error
     return parse_labels(text, path, reply_key)
 
 

@@ -38,7 +38,7 @@ class AnswerStore:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
-                f"{path.parent} cannot be made ({error.strerror}).\n  mend: name another by --harness-store."
+                f"{path.parent} cannot be made ({error.strerror}).\n  hint: name another by --harness-store."
             ) from error
         with self._connection() as connection:
             connection.executescript(SCHEMA)
@@ -54,10 +54,10 @@ class AnswerStore:
             raise self._unusable(str(error)) from error
 
     def _unusable(self, problem: str) -> StoreError:
-        mend = "move it away; answers are generated again."
+        hint = "move it away; answers are generated again."
         if "locked" in problem:
-            mend = "let the other run end, or give this one its own folder by --harness-store."
-        return StoreError(f"{self._path} cannot be used ({problem}).\n  mend: {mend}")
+            hint = "let the other run end, or give this one its own folder by --harness-store."
+        return StoreError(f"{self._path} cannot be used ({problem}).\n  hint: {hint}")
 
     def answers(self, context: str) -> dict[str, Answer]:
         """Every answer kept under ``context``, by row id."""

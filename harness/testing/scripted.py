@@ -9,10 +9,10 @@ from inspect import signature
 from types import FunctionType
 from typing import ClassVar
 
-from harness.candidates.foresee import Foreseen, ForeseenTraining, foresee
+from harness.candidates.foresee import CostEstimate, TrainingEstimate, foresee
 from harness.candidates.prepare import (
+    Lab,
     Prepared,
-    Workshop,
     asked_with_prompt,
     prepare,
     require_ready,
@@ -74,7 +74,7 @@ def _told_apart(value: object) -> Json:
 class ScriptedModel:
     """The model behind :class:`Scripted`: one token a word, no time at all."""
 
-    numerics = "scripted"
+    numeric_config = "scripted"
 
     def __init__(self, reply: Reply, size: int | None, seed: int = 0) -> None:
         takes_seed = len(signature(reply).parameters) > 2
@@ -105,26 +105,26 @@ class ScriptedModel:
 
 
 @require_ready.register
-def _scripted_ready(candidate: Scripted, workshop: Workshop, size: int | None, seed: int) -> None:
+def _scripted_ready(candidate: Scripted, lab: Lab, size: int | None, seed: int) -> None:
     """A script is always ready."""
 
 
 @foresee.register
-def _foresee_scripted(candidate: Scripted, workshop: Workshop, size: int | None, seed: int) -> Foreseen:
+def _foresee_scripted(candidate: Scripted, lab: Lab, size: int | None, seed: int) -> CostEstimate:
     """There is nothing to train."""
-    prepared = prepare(candidate, workshop, size, seed)
-    rows = len(workshop.rows(candidate.train)) if size is None else size
-    return Foreseen(prepared, ForeseenTraining(prepared.identity, rows, is_kept=True))
+    prepared = prepare(candidate, lab, size, seed)
+    rows = len(lab.rows(candidate.train)) if size is None else size
+    return CostEstimate(prepared, TrainingEstimate(prepared.identity, rows, is_kept=True))
 
 
 @prepare.register
-def _scripted(candidate: Scripted, workshop: Workshop, size: int | None, seed: int) -> Prepared:
+def _scripted(candidate: Scripted, lab: Lab, size: int | None, seed: int) -> Prepared:
     identity = fingerprint({**candidate.described(), "size": size, "seed": seed})
     return Prepared(
         model_name=candidate.base,
         model_digest=identity,
         identity=identity,
-        numerics=ScriptedModel.numerics,
+        numeric_config=ScriptedModel.numeric_config,
         load=lambda: ScriptedModel(candidate.reply, size, seed),
         ask=asked_with_prompt,
         training=candidate.training,

@@ -10,7 +10,7 @@ import pytest
 from openai import OpenAI
 
 from harness.cli import main
-from harness.testing.twin import CHAT, Faults, ScriptedBackend, running_twin
+from harness.testing.fake_openai import CHAT, Faults, ScriptedBackend, running_twin
 
 ROW = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
 
@@ -85,7 +85,7 @@ def test_a_job_that_is_not_there_is_an_error_in_the_services_words(
     assert main(["jobs", "cancel", "ftjob-none", "--base-url", url]) == 1
     said = capsys.readouterr().err
     assert "ftjob-none" in said
-    assert "mend:" in said
+    assert "hint:" in said
 
 
 def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -238,7 +238,7 @@ def test_leaks_are_named_by_file_and_line_five_and_the_rest_counted() -> None:
         (str(n), str(n + 20)) for n in range(1, 6)
     ]
     assert "and 3 more" in shown
-    assert "mend: take these rows out of the training file" in shown
+    assert "hint: take these rows out of the training file" in shown
 
 
 def test_rows_that_share_nothing_pass() -> None:

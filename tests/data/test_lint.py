@@ -466,6 +466,6 @@ def test_errors_of_other_checks_come_before_warnings() -> None:
 
 @given(st.lists(st.sampled_from(sorted(CODES)), max_size=40))
 def test_any_findings_give_at_most_five_sentences(codes: list[str]) -> None:
-    sentences = first_to_fix([Finding(code, at, "what is wrong", "mend it") for at, code in enumerate(codes)])
+    sentences = first_to_fix([Finding(code, at, "what is wrong", "hint it") for at, code in enumerate(codes)])
     assert len(sentences) == min(5, len(set(codes)))
     assert all(sentence.endswith(".") for sentence in sentences)

@@ -105,5 +105,5 @@ def test_damaged_bytes_give_rows_or_an_error_that_names_a_line(
         read_rows(scratch)
     except DataError as error:
         refusal = str(error)
-    assert not refusal or re.match(re.escape(str(scratch)) + r":\d+: .+\n  mend: .", refusal, re.S)
+    assert not refusal or re.match(re.escape(str(scratch)) + r":\d+: .+\n  hint: .", refusal, re.S)
     assert refusal.count("\n") < 20

@@ -55,7 +55,7 @@ def test_an_integer_id_is_read_as_text() -> None:
 def test_two_rows_with_one_id_are_named_with_both_lines() -> None:
     with pytest.raises(DataError, match=r"^f:3: the id 'a' is also that of line 1") as caught:
         parse_rows([line(USER, ASSISTANT, id="a"), GOOD, line(USER, ASSISTANT, id="a")], "f")
-    assert "mend: give every row an id of its own" in str(caught.value)
+    assert "hint: give every row an id of its own" in str(caught.value)
 
 
 def test_a_given_id_that_equals_a_made_one_is_a_repeat() -> None:
@@ -125,7 +125,7 @@ def test_a_line_that_cannot_be_used_is_named_with_its_reason_and_mend(text: str,
     shown = str(caught.value)
     assert caught.value.where == "data/train.jsonl:3"
     assert shown.startswith("data/train.jsonl:3: ")
-    assert "\n  mend: " in shown
+    assert "\n  hint: " in shown
     assert len(shown) < 400
 
 

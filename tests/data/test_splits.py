@@ -290,7 +290,7 @@ def test_rows_without_a_date_that_can_be_read_are_named_ten_and_the_rest_counted
     assert "all.jsonl:10" in shown
     assert "all.jsonl:11" not in shown
     assert "and 2 more" in shown
-    assert "mend: write an ISO 8601 date" in shown
+    assert "hint: write an ISO 8601 date" in shown
 
 
 def test_rows_that_are_all_of_one_day_cannot_be_split_by_time() -> None:

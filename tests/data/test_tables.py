@@ -342,7 +342,7 @@ def test_a_hub_dataset_is_read_from_the_cache_and_one_that_is_not_there_is_one_e
     run = subprocess.run(
         [sys.executable, "-c", OFFLINE], env=environment, capture_output=True, text=True, check=True
     )
-    missing, split, config, found = run.stdout.replace("\n  mend", " mend").splitlines()
+    missing, split, config, found = run.stdout.replace("\n  hint", " hint").splitlines()
     assert missing.startswith(
         "DataError owner/missing: cannot be had from the Hugging Face hub, and is not in"
     )

@@ -77,5 +77,5 @@ def trial_of(name: str, scores: Sequence[Score], row_ids: Sequence[str] | None =
         answers=tuple(Answer(row_id, "text", 10, 5, 1.0) for row_id in ids),
         scores={"intent": tuple(scores)},
         seconds=1.0,
-        numerics="float32",
+        numeric_config="float32",
     )

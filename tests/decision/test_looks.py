@@ -14,8 +14,9 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import multivariate_normal
 
 from benchmarks.quality.looks import STEPS, rubric_shares, simulate
+from harness.decision.alpha_spending import efficacy_bounds
 from harness.decision.estimates import Rows, pair
-from harness.decision.looks import (
+from harness.decision.group_sequential import (
     LookPlan,
     LookResult,
     LookState,
@@ -24,7 +25,6 @@ from harness.decision.looks import (
     row_order,
 )
 from harness.decision.paired import compare
-from harness.decision.spending import efficacy_bounds
 from harness.errors import UsageError
 from harness.records import Kind, Outcome
 

@@ -11,12 +11,12 @@ from harness.decision.prices import price_of
 from harness.errors import ModelError
 from harness.models.batch_parts import cut
 from harness.models.endpoint import Endpoint
+from harness.models.pricing import Spending
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.models.remote_answers import OpenRemoteModel
 from harness.models.remote_batch import BatchGoesOn
-from harness.models.spending import Spending
 from harness.records import Answer, Message
 from harness.run.ledger import Ledger
 

@@ -14,18 +14,18 @@ import pytest
 from anyio.lowlevel import checkpoint
 from batch_service import BatchService, Body, answered
 
-from harness.candidates.hosted.money import Purse, TokenBill
 from harness.decision.prices import price_of
 from harness.errors import BudgetReached, ModelError
 from harness.models.endpoint import Endpoint
+from harness.models.pricing import Spending, prompt_bound
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.models.remote_answers import OpenRemoteModel
 from harness.models.remote_calls import CallFailed
-from harness.models.spending import Spending, prompt_bound
 from harness.records import Message
 from harness.run.ledger import Ledger, Reservation
+from harness.training.hosted.money import Purse, TokenBill
 
 MODEL, MOST_TOKENS = "gpt-4o-mini", 20
 PRICE, TUNED = price_of(MODEL, tuned=False), price_of(MODEL, tuned=True)

@@ -10,7 +10,7 @@ from tiny_llama import BF16, EXACT
 
 from harness.models import device
 from harness.models.device import DevicePlan, device_plan
-from harness.models.local import batch_numerics
+from harness.models.local import batch_numeric_config
 
 
 @pytest.fixture
@@ -60,13 +60,13 @@ def test_a_memory_of_another_versions_fields_is_asked_again(asked: list[DevicePl
     ids=["precision", "device", "attention"],
 )
 def test_what_shapes_greedy_answers_is_in_the_numerics(other: DevicePlan) -> None:
-    assert batch_numerics(other) != batch_numerics(BF16)
+    assert batch_numeric_config(other) != batch_numeric_config(BF16)
 
 
 def test_how_batches_are_cut_is_in_the_numerics(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = batch_numerics(BF16)
+    before = batch_numeric_config(BF16)
     monkeypatch.setattr("harness.models.local.MAX_BATCH_ROWS", 64)
-    assert batch_numerics(BF16) != before
+    assert batch_numeric_config(BF16) != before
 
 
 def test_a_cpu_never_works_in_float16() -> None:

@@ -19,9 +19,9 @@ from harness.data.fingerprints import fingerprint
 from harness.data.hosted import hosted_counter, hosted_model
 from harness.decision.prices import price_of
 from harness.errors import BudgetReached, ModelError, UnknownName, UsageError
+from harness.models.pricing import Spending, prompt_bound, spending_on
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
-from harness.models.spending import Spending, prompt_bound, spending_on
 from harness.records import Answer, Message, Row
 from harness.run.ledger import Ledger
 from harness.store.answers import AnswerStore
@@ -345,7 +345,7 @@ def test_the_spec_is_hashable_told_apart_by_what_shapes_answers_and_holds_no_key
         RemoteModel("m", batch=True),
     ]
     assert len({fingerprint(spec.identity()) for spec in (plain, *others)}) == 4
-    assert KEY not in repr(plain) + repr(plain.described()) + repr(plain.endpoint) + plain.numerics
+    assert KEY not in repr(plain) + repr(plain.described()) + repr(plain.endpoint) + plain.numeric_config
 
 
 @pytest.mark.parametrize(

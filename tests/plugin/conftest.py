@@ -14,7 +14,7 @@ for name in (
     "harness.run.discovery",
     "harness.run.recording",
     "harness.testing",
-    "harness.testing.twin.real",
+    "harness.testing.fake_openai.real",
     "jinja2",
     "jsonschema",
     "matplotlib.backends.backend_svg",

@@ -17,8 +17,8 @@ import pytest
 from openai import OpenAI
 from small_project import TARGET, SmallProject, jsonl, row
 
-from harness.testing.twin import CHAT, twin_stats
-from harness.testing.twin.backend import Question
+from harness.testing.fake_openai import CHAT, twin_stats
+from harness.testing.fake_openai.backend import Question
 
 HOSTED = """
 from harness import OpenAITuning

@@ -1,4 +1,4 @@
-"""Bad input: one screen that names the place and the mend, before anything is trained or asked."""
+"""Bad input: one screen that names the place and the hint, before anything is trained or asked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_missing_heldout_file_is_named_with_those_that_are_there(ready: SmallP
     held = ready.path / "suites/support/heldout.jsonl"
     held.rename(held.with_name("held_out.jsonl"))
     ready.run("--candidate=good").assert_one_screen(
-        "suites/support/heldout.jsonl: there is no such file", "held_out.jsonl", "mend:"
+        "suites/support/heldout.jsonl: there is no such file", "held_out.jsonl", "hint:"
     )
 
 
@@ -36,7 +36,7 @@ def test_a_missing_heldout_file_is_named_with_those_that_are_there(ready: SmallP
 def test_a_bad_heldout_row_is_named_with_its_line(ready: SmallProject, line: str, says: str) -> None:
     held = ready.path / "suites/support/heldout.jsonl"
     held.write_text(held.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
-    ready.run("--candidate=good").assert_one_screen("suites/support/heldout.jsonl:41: ", says, "mend:")
+    ready.run("--candidate=good").assert_one_screen("suites/support/heldout.jsonl:41: ", says, "hint:")
 
 
 def test_hundreds_of_bad_rows_still_fit_one_screen(ready: SmallProject) -> None:
@@ -48,25 +48,25 @@ def test_hundreds_of_bad_rows_still_fit_one_screen(ready: SmallProject) -> None:
 
 def test_an_empty_heldout_set_is_refused(ready: SmallProject) -> None:
     ready.write("suites/support/heldout.jsonl", "\n")
-    ready.run("--candidate=good").assert_one_screen("heldout.jsonl", "the file has no rows", "mend:")
+    ready.run("--candidate=good").assert_one_screen("heldout.jsonl", "the file has no rows", "hint:")
 
 
 def test_a_missing_training_file_is_named(ready: SmallProject) -> None:
     (ready.path / "train.jsonl").unlink()
-    ready.run("--candidate=good").assert_one_screen("train.jsonl: there is no such file", "mend:")
+    ready.run("--candidate=good").assert_one_screen("train.jsonl: there is no such file", "hint:")
     ready.run("--candidate=good", "--sizes=10").assert_one_screen("train.jsonl: there is no such file")
 
 
 def test_a_bad_training_row_is_named_with_its_line(ready: SmallProject) -> None:
     ready.write("train.jsonl", jsonl(rows("train", 3)) + "{}\n")
-    ready.run("--candidate=good", "--sizes=2").assert_one_screen("train.jsonl:4: ", "no 'messages'", "mend:")
+    ready.run("--candidate=good", "--sizes=2").assert_one_screen("train.jsonl:4: ", "no 'messages'", "hint:")
 
 
 def test_training_rows_in_the_heldout_set_are_refused_with_both_places(ready: SmallProject) -> None:
     ready.write("train.jsonl", jsonl([*rows("train", 9), row("leak", LONG)]))
     ready.write("suites/support/heldout.jsonl", jsonl([*rows("support", 20), row("held", LONG)]))
     ready.run("--candidate=good").assert_one_screen(
-        "train.jsonl:10", "heldout.jsonl:21", "the same user text", "mend: take these rows out"
+        "train.jsonl:10", "heldout.jsonl:21", "the same user text", "hint: take these rows out"
     )
 
 
@@ -95,17 +95,17 @@ def test_a_suite_that_only_pytest_can_build_is_checked_before_it_is_asked(ready:
 def test_a_slice_that_no_row_has_is_named(ready: SmallProject) -> None:
     ready.suite(head=SUITE.replace("scores=(right,)", 'scores=(right,), slices=("langauge",)'))
     ready.run("--candidate=good").assert_one_screen(
-        "suites/support/heldout.jsonl", "no row has the slice field 'langauge'", "mend:"
+        "suites/support/heldout.jsonl", "no row has the slice field 'langauge'", "hint:"
     )
 
 
 def test_a_missing_prompt_is_named(ready: SmallProject) -> None:
     ready.suite(head=SUITE.replace("scores=(right,)", 'scores=(right,), prompt="prompt.md"'))
-    ready.run("--candidate=good").assert_one_screen("suites/support/prompt.md", "is missing", "mend:")
+    ready.run("--candidate=good").assert_one_screen("suites/support/prompt.md", "is missing", "hint:")
     ready.write("suites/support/prompt.md", "  \n")
-    ready.run("--candidate=good").assert_one_screen("suites/support/prompt.md", "is empty", "mend:")
+    ready.run("--candidate=good").assert_one_screen("suites/support/prompt.md", "is empty", "hint:")
     (ready.path / "suites/support/prompt.md").write_bytes(b"Reply\nin na\xefve JSON")
-    ready.run("--candidate=good").assert_one_screen("suites/support/prompt.md:2", "is not UTF-8", "mend:")
+    ready.run("--candidate=good").assert_one_screen("suites/support/prompt.md:2", "is not UTF-8", "hint:")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_broken_schema_is_named(ready: SmallProject, text: str | None, says: s
     ready.suite(head=SUITE.replace("scores=(right,)", 'scores=(right, JsonSchema("ticket.json"))'))
     if text is not None:
         ready.write("suites/support/ticket.json", text)
-    ready.run("--candidate=good").assert_one_screen(says, "mend:")
+    ready.run("--candidate=good").assert_one_screen(says, "hint:")
 
 
 def test_two_suites_of_one_folder_name_are_refused(project: SmallProject) -> None:
@@ -131,7 +131,7 @@ def test_two_suites_of_one_folder_name_are_refused(project: SmallProject) -> Non
         project.write(f"{part}/support/heldout.jsonl", jsonl(rows(part, 40)))
     outcome = project.run("--candidate=good", "a", "b")
     outcome.assert_one_screen(
-        "b/support/heldout.jsonl", "two suites are named 'support'", "a/support", "mend:"
+        "b/support/heldout.jsonl", "two suites are named 'support'", "a/support", "hint:"
     )
 
 
@@ -139,7 +139,7 @@ def test_two_different_suites_in_one_folder_are_refused(ready: SmallProject) -> 
     """They would share answers and scores: the second would read the first one's."""
     other = SUITE.replace('ExactMatch(name="right")', 'Contains("id", name="other")') + TARGET
     ready.write("suites/support/test_other.py", other)
-    ready.run("--candidate=good").assert_one_screen("two suites are named 'support'", "mend:")
+    ready.run("--candidate=good").assert_one_screen("two suites are named 'support'", "hint:")
 
 
 def test_two_files_may_share_one_suite(ready: SmallProject) -> None:
@@ -165,7 +165,7 @@ def test_a_suite_that_cannot_be_is_named_with_its_line(ready: SmallProject, body
 def test_gates_without_a_target_are_refused(project: SmallProject) -> None:
     project.suite(GUARD)
     project.run("--candidate=good").assert_one_screen(
-        "suites/support/test_support.py:14", "the 1 collected gates hold no target", "mend: add one"
+        "suites/support/test_support.py:14", "the 1 collected gates hold no target", "hint: add one"
     )
 
 
@@ -227,13 +227,13 @@ def test_economics_that_would_not_come_out_are_refused(ready: SmallProject, text
 def test_a_damaged_store_is_named_with_the_mend(ready: SmallProject) -> None:
     ready.write(".harness/answers.sqlite", "this is no database, and long enough to be read as one" * 40)
     ready.run("--candidate=good").assert_one_screen(
-        ".harness/answers.sqlite cannot be used", "mend: move it away; answers are generated again"
+        ".harness/answers.sqlite cannot be used", "hint: move it away; answers are generated again"
     )
 
 
 def test_a_store_that_cannot_be_made_is_named(ready: SmallProject) -> None:
     ready.write("taken", "a file")
-    ready.run("--candidate=good", "--harness-store=taken").assert_one_screen("taken cannot be made", "mend:")
+    ready.run("--candidate=good", "--harness-store=taken").assert_one_screen("taken cannot be made", "hint:")
 
 
 def test_a_report_that_cannot_be_written_fails_the_run_and_says_so(ready: SmallProject) -> None:

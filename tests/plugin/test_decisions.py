@@ -117,7 +117,7 @@ def test_bar(candidate):
     assert candidate.scores(right) > 0.5
 """
     project.suite(bar)
-    project.run("--candidate=good").assert_one_screen("test_support.py:14", "hold no target", "mend:")
+    project.run("--candidate=good").assert_one_screen("test_support.py:14", "hold no target", "hint:")
     project.suite(bar.replace("0.5", "BAR").replace("\ndef", "\nBAR = 0.5\n\n\ndef"))
     outcome = project.run("--candidate=good")
     assert outcome.last_line == "1 passed"

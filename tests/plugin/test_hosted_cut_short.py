@@ -13,7 +13,7 @@ from openai import OpenAI
 from small_project import SmallProject
 
 from harness.cli import main
-from harness.testing.twin import Faults, ScriptedBackend, running_twin, set_twin_faults, twin_stats
+from harness.testing.fake_openai import Faults, ScriptedBackend, running_twin, set_twin_faults, twin_stats
 
 
 def calls(url: str) -> dict[str, int]:

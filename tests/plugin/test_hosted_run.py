@@ -13,10 +13,18 @@ import pytest
 from hosted_project import HOSTED, KEY, says, tuned_at
 from small_project import TARGET, SmallProject
 
-from harness.testing.twin import CHAT, ScriptedBackend, running_twin, twin_stats
+from harness.testing.fake_openai import CHAT, ScriptedBackend, running_twin, twin_stats
 
 # pytester forgets what a run was the first to import; these cannot be imported twice
-for name in ("openai", "anyio", "httpcore2", "httpx2", "starlette", "uvicorn", "harness.testing.twin.real"):
+for name in (
+    "openai",
+    "anyio",
+    "httpcore2",
+    "httpx2",
+    "starlette",
+    "uvicorn",
+    "harness.testing.fake_openai.real",
+):
     import_module(name)
 
 
@@ -66,7 +74,7 @@ def test_the_curves_of_the_job_stand_in_the_report(hosted: SmallProject, url: st
 def test_a_rehearsal_whose_port_is_taken_takes_another_from_then_on(
     project: SmallProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.testing.twin.real.RealBackend", lambda: ScriptedBackend(says))
+    monkeypatch.setattr("harness.testing.fake_openai.real.RealBackend", lambda: ScriptedBackend(says))
     project.conftest(REAL)
     project.suite(TARGET)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -178,7 +186,7 @@ def test_a_rehearsal_needs_no_key_and_is_stamped(
     project: SmallProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr("harness.testing.twin.real.RealBackend", lambda: ScriptedBackend(says))
+    monkeypatch.setattr("harness.testing.fake_openai.real.RealBackend", lambda: ScriptedBackend(says))
     project.conftest(REAL)
     project.suite(TARGET)
     first = project.run("--candidate=openai-mini", "--rehearse", baseline="")

@@ -11,13 +11,13 @@ from openai import OpenAI
 from plain_server import Plain, answering
 from small_project import TARGET, Outcome, SmallProject
 
-from harness.candidates.hosted.order import FINGERPRINT_KEY
 from harness.cli import main
 from harness.errors import ModelError
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.records import Message
-from harness.testing.twin import ScriptedBackend, running_twin
+from harness.testing.fake_openai import ScriptedBackend, running_twin
+from harness.training.hosted.order import FINGERPRINT_KEY
 
 LOUD = ("-vv", "--showlocals", "--full-trace", "--tb=long", "-rA", "--log-level=DEBUG")
 FAILS = """

@@ -10,7 +10,7 @@ from importlib import import_module
 from small_project import GUARD, TARGET, SmallProject
 
 from harness.records import Decision
-from harness.testing.twin import (
+from harness.testing.fake_openai import (
     CHAT,
     CLOSING,
     Faults,

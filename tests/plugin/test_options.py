@@ -141,7 +141,7 @@ def test_a_value_that_cannot_be_is_refused(ready: SmallProject, option: str, say
 
 def test_a_size_beyond_the_data_is_refused(ready: SmallProject) -> None:
     ready.run("--candidate=good", "--sizes=10,31").assert_one_screen(
-        "31 rows asked for, and train.jsonl has 30", "mend: ask for at most 30"
+        "31 rows asked for, and train.jsonl has 30", "hint: ask for at most 30"
     )
 
 

@@ -193,7 +193,7 @@ def test_report_refuses_what_is_no_run(project: SmallProject, capsys: pytest.Cap
     assert "does not exist" in capsys.readouterr().err
     assert main(["report", str(project.write("run.json", "{}"))]) == 1
     said = capsys.readouterr().err
-    assert "mend:" in said
+    assert "hint:" in said
     assert "Traceback" not in said
     (project.path / "run.json").write_bytes(b"\xff\xfe")
     assert main(["report", str(project.path / "run.json")]) == 2

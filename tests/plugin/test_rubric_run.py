@@ -13,8 +13,15 @@ from small_project import SUITE, TARGET, SmallProject, jsonl, rows
 
 from harness.models.remote import RemoteModel
 from harness.scoring.rubric import Rubric
-from harness.testing.twin import CHAT, Faults, ScriptedBackend, running_twin, set_twin_faults, twin_stats
-from harness.testing.twin.backend import Question, Reply
+from harness.testing.fake_openai import (
+    CHAT,
+    Faults,
+    ScriptedBackend,
+    running_twin,
+    set_twin_faults,
+    twin_stats,
+)
+from harness.testing.fake_openai.backend import Question, Reply
 
 # pytester forgets what a run was the first to import; these cannot be imported twice
 for name in ("openai", "anyio", "httpx2", "httpcore2", "starlette", "uvicorn"):
@@ -285,7 +292,7 @@ def test_a_rehearsal_asks_judges_at_the_twin_and_nobody_else(
     project: SmallProject, grader: Grader, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rehearsed = Grader()
-    monkeypatch.setattr("harness.testing.twin.real.RealBackend", lambda: ScriptedBackend(rehearsed))
+    monkeypatch.setattr("harness.testing.fake_openai.real.RealBackend", lambda: ScriptedBackend(rehearsed))
     monkeypatch.setenv("OPENAI_BASE_URL", url)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     judge(project, '"gpt-4o-mini"')

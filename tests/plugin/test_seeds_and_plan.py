@@ -122,7 +122,7 @@ def made(overfitting):
     return Training(
         fingerprint="f", rows=30, replay_rows=0, epochs=3, steps=9, tokens=90, supervised_tokens=30,
         seconds=1.0, tokens_per_second=9.0, points=(), overfitting=overfitting, device="cpu",
-        numerics="none", row_ids=(), versions={},
+        numeric_config="none", row_ids=(), versions={},
     )
 
 

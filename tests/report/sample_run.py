@@ -155,7 +155,7 @@ def _trial(suite: SuiteInfo, name: str, size: int | None, seed: int) -> Trial:
         answers=tuple(one[0] for one in made),
         scores=scores,
         seconds=18.2,
-        numerics="nf4, bf16 compute" if size else "bf16",
+        numeric_config="nf4, bf16 compute" if size else "bf16",
         training=None if size is None else training(size),
     )
 
@@ -227,7 +227,7 @@ def training(size: int) -> Training:
         points=points,
         overfitting="development loss ended 0.09 above its minimum at epoch 2.25." if rise else None,
         device="cpu",
-        numerics="nf4, bf16 compute",
+        numeric_config="nf4, bf16 compute",
         row_ids=tuple(f"t-{place}" for place in range(size)),
         versions={"torch": "2.9.1", "peft": "0.18.0"},
         row_digest=f"sha256:train{size}",
@@ -316,4 +316,4 @@ def _hostile_trial(trial: Trial, text: str) -> Trial:
     scores = {
         name: tuple(replace(score, reason=text) for score in scored) for name, scored in trial.scores.items()
     }
-    return replace(trial, answers=answers, scores=scores, numerics=text)
+    return replace(trial, answers=answers, scores=scores, numeric_config=text)

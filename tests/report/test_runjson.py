@@ -25,7 +25,7 @@ def test_the_order_of_keys_does_not_depend_on_how_the_record_was_built() -> None
 
 def test_another_schema_version_is_refused_with_what_to_do() -> None:
     text = json.dumps({**json.loads(dump_run(sample_run(n_rows=20))), "schema": 99})
-    with pytest.raises(StoreError, match=r"old/run\.json: run record schema 99(.|\n)*mend: "):
+    with pytest.raises(StoreError, match=r"old/run\.json: run record schema 99(.|\n)*hint: "):
         load_run(text, "old/run.json")
 
 

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.candidates.hosted.spec import OpenAITuning
 from harness.candidates.specs import Candidate
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding
-from harness.run.binding import bind_suite
-from harness.run.flow import Run
+from harness.run.session import Run
+from harness.run.suite_loading import load_suite
 from harness.scoring.checks import ExactMatch
 from harness.scoring.suite import Suite
 from harness.settings import Settings
+from harness.training.hosted.spec import OpenAITuning
 
 NOWHERE = "http://127.0.0.1:1/v1"  # on this machine no key is asked for, and nobody answers
 MODEL = "gpt-4o-mini"
@@ -90,5 +90,5 @@ class Project:
                     scores=(ExactMatch(name="right"),),
                     prompt="prompt.md" if prompt is not None else None,
                 )
-                made.add_suite(bind_suite(suite, folder / "test_it.py", self.root))
+                made.add_suite(load_suite(suite, folder / "test_it.py", self.root))
         return made

@@ -10,10 +10,10 @@ import pytest
 from harness import Prompted, assert_better, assert_not_worse
 from harness.errors import UsageError
 from harness.records import Role
-from harness.run.expected import claims_improvement, expected_gate, require_target
-from harness.run.lineup import Entry
+from harness.run.claim_detection import claims_improvement, expected_gate, require_target
+from harness.run.selection import Arm
 
-ENTRY = Entry("prompted", Prompted(model="smollm2-135m"))
+ENTRY = Arm("prompted", Prompted(model="smollm2-135m"))
 BAR = 0.5
 
 # the values never matter: only the source is read

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import UnknownName
-from harness.run.lineup import choose
+from harness.run.selection import choose
 
 NAMES = ("few-shot-5", "qlora-r16", "qlora-r8", "prompted")
 

@@ -12,12 +12,12 @@ import pytest
 from stub_service import DROP, Service, asked, error, said, serving
 
 from harness.errors import BudgetReached, ModelError, UnknownName, UsageError
+from harness.models.pricing import Money
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
-from harness.models.spending import Money
 from harness.records import Json, Message
-from harness.run.grading import RunOracle
+from harness.run.judge_backends import JudgeBackends
 from harness.run.ledger import Ledger
 from harness.scoring.judges import Failure
 from harness.store.answers import AnswerStore
@@ -36,10 +36,10 @@ class Reads:
         return [-1.0 for _ in prompts]
 
 
-def oracle(folder: Path, max_usd: float | None = None) -> tuple[RunOracle, Ledger]:
+def oracle(folder: Path, max_usd: float | None = None) -> tuple[JudgeBackends, Ledger]:
     """The oracle of a new run over what earlier ones have kept in ``folder``."""
     ledger = Ledger(max_usd)
-    return RunOracle(Reads(), AnswerStore(folder / "kept.sqlite"), Money(ledger.paying), Silent()), ledger
+    return JudgeBackends(Reads(), AnswerStore(folder / "kept.sqlite"), Money(ledger.paying), Silent()), ledger
 
 
 def model(service: Service, name: str = "gpt-4o-mini", **given: object) -> RemoteModel:

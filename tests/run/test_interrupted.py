@@ -19,7 +19,7 @@ from stub_service import Body, Service, said, serving
 
 from harness.errors import StoreError
 from harness.records import Answer
-from harness.run.keeping import keeping
+from harness.run.answer_writer import keeping
 from harness.store.answers import AnswerStore
 
 CONTEXT, AT_ONCE = "context", 16
@@ -31,7 +31,7 @@ from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.plugin.stopping import sigterm_as_ctrl_c
 from harness.records import Message
-from harness.run.keeping import keeping
+from harness.run.answer_writer import keeping
 from harness.store.answers import AnswerStore
 
 url, store = sys.argv[1:]
@@ -156,7 +156,7 @@ def test_a_store_that_cannot_be_written_ends_the_run_within_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = AnswerStore(tmp_path / "a.sqlite")
-    monkeypatch.setattr("harness.run.keeping.FLUSH_S", 0.01)
+    monkeypatch.setattr("harness.run.answer_writer.FLUSH_S", 0.01)
 
     def full(context: str, answers: object) -> None:
         raise StoreError("the disk is full")

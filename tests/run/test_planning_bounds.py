@@ -12,15 +12,15 @@ from planned_project import HOSTED, Project
 
 from harness.candidates.specs import Prompted
 from harness.decision.plan import Usd, total
+from harness.models.pricing import Spending
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
-from harness.models.spending import Spending
 from harness.records import Message, Price
 from harness.run.ledger import Ledger
 from harness.run.plan_costs import Asking, Costs, Payee
 from harness.run.planning import make_plan
-from harness.testing.twin import CHAT, ScriptedBackend, running_twin, twin_stats
-from harness.testing.twin.backend import Question
+from harness.testing.fake_openai import CHAT, ScriptedBackend, running_twin, twin_stats
+from harness.testing.fake_openai.backend import Question
 
 usd = st.floats(0, 100)
 ranges = st.builds(
@@ -120,7 +120,7 @@ def test_a_run_spends_no_more_than_its_plan_and_leaves_nothing_to_pay(tmp_path: 
         assert plan.usd().high is not None
         run = project.run(plan.usd().high + 1e-9, sizes=(10, 12), seeds=(0, 1))  # type: ignore[operator]
         run.check()
-        for entry, _ in run.lineup.replicas():
+        for entry, _ in run.selection.replicas():
             for trial in run.trials_of(entry, "support"):
                 assert all(answer.failure is None for answer in trial.answers)
         for purpose in ("training", "answers"):

@@ -13,12 +13,12 @@ from planned_project import HOSTED, MODEL, NOWHERE, Project
 
 from harness.data.hosted import text_counter
 from harness.decision.plan import Usd, Work
+from harness.models.pricing import prompt_bound
 from harness.models.remote import RemoteModel
-from harness.models.spending import prompt_bound
-from harness.run.flow import Run
 from harness.run.plan_costs import Costs, Tokens
 from harness.run.plan_judging import Judged, judging, of_row
 from harness.run.planning import make_plan
+from harness.run.session import Run
 from harness.scoring.labels import Label
 from harness.scoring.rubric import Rubric
 from harness.scoring.rubric_prompt import Case, as_prompt

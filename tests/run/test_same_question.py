@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 from stub_service import Service, said, serving
 
-from harness.candidates.prepare import Workshop, prepare
+from harness.candidates.prepare import Lab, prepare
 from harness.candidates.specs import Prompted
+from harness.models.pricing import Money
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding
 from harness.models.remote import RemoteModel
-from harness.models.spending import Money
 from harness.records import Answer, Message, Row
 from harness.run.answering import Answerer
-from harness.run.binding import BoundSuite
 from harness.run.ledger import Ledger
+from harness.run.suite_loading import LoadedSuite
 from harness.scoring.checks import ExactMatch
 from harness.scoring.suite import Suite
 from harness.store.adapters import AdapterStore
 from harness.store.answers import AnswerStore
-from harness.testing.twin import CHAT, ScriptedBackend, running_twin, twin_stats
+from harness.testing.fake_openai import CHAT, ScriptedBackend, running_twin, twin_stats
 
 ASKED = ("Heads or tails?", "Your name?", "Heads or tails?", "Heads or tails?")
 DRAWN = Decoding(max_new_tokens=8, temperature=0.7, seed=5)
@@ -42,11 +42,11 @@ def answers(
         Row(f"r{k}", (Message("user", text), Message("assistant", "heads"))) for k, text in enumerate(asked)
     )
     scores = (ExactMatch(),)
-    suite = BoundSuite(
+    suite = LoadedSuite(
         "coin", Suite(heldout="h.jsonl", scores=scores, max_tokens=8), rows, None, scores, "h.jsonl", folder
     )
     candidate = Prompted(model=model, decoding=decoding)
-    prepared = prepare(candidate, Workshop(folder, AdapterStore(folder), Silent()), None, 0)
+    prepared = prepare(candidate, Lab(folder, AdapterStore(folder), Silent()), None, 0)
     answerer = Answerer(AnswerStore(folder / "answers.sqlite"), Silent(), Money(Ledger().paying))
     found = list(answerer.answers("coin", candidate, prepared, suite))
     assert [answer.row_id for answer in found] == [row.id for row in rows]

@@ -74,7 +74,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_named_with_the_mend(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     path.write_bytes(b"not a database " * 100)
-    with pytest.raises(StoreError, match=r"answers\.sqlite cannot be used .*\n  mend: move it away"):
+    with pytest.raises(StoreError, match=r"answers\.sqlite cannot be used .*\n  hint: move it away"):
         AnswerStore(path)
 
 
@@ -83,7 +83,7 @@ def test_an_answer_of_another_shape_is_named_with_the_mend(store: AnswerStore, t
     with connection:
         connection.execute("""INSERT INTO answers VALUES ('context', 'a', '{"row": 1}')""")
     connection.close()
-    with pytest.raises(StoreError, match=r"an answer in it: .*\n  mend: move it away"):
+    with pytest.raises(StoreError, match=r"an answer in it: .*\n  hint: move it away"):
         store.answers("context")
 
 
@@ -92,11 +92,11 @@ def test_a_locked_store_says_to_wait(store: AnswerStore, monkeypatch: pytest.Mon
         raise sqlite3.OperationalError("database is locked")
 
     monkeypatch.setattr(sqlite3, "connect", locked)
-    with pytest.raises(StoreError, match="mend: let the other run end"):
+    with pytest.raises(StoreError, match="hint: let the other run end"):
         store.judgment("key")
 
 
 def test_a_folder_that_cannot_be_made_is_named_with_the_mend(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(StoreError, match=r"file cannot be made .*\n  mend: name another by --harness-store"):
+    with pytest.raises(StoreError, match=r"file cannot be made .*\n  hint: name another by --harness-store"):
         AnswerStore(tmp_path / "file" / "answers.sqlite")

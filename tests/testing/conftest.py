@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from openai import OpenAI
 
-from harness.testing.twin import Faults, ScriptedBackend, running_twin, set_twin_faults
+from harness.testing.fake_openai import Faults, ScriptedBackend, running_twin, set_twin_faults
 
 
 @pytest.fixture(scope="module")

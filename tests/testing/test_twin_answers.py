@@ -10,9 +10,9 @@ import pytest
 from openai import OpenAI
 from twin_client import upload, waited_batch
 
-from harness.testing.twin import ALIAS, CHAT, Question, Reply, ScriptedBackend, Token, running_twin
-from harness.testing.twin.completions import stopped
-from harness.testing.twin.schemas import MOST_TOKENS, answered_within, filled, within
+from harness.testing.fake_openai import ALIAS, CHAT, Question, Reply, ScriptedBackend, Token, running_twin
+from harness.testing.fake_openai.completions import stopped
+from harness.testing.fake_openai.schemas import MOST_TOKENS, answered_within, filled, within
 
 HELLO: list[dict[str, str]] = [{"role": "user", "content": "one two three four"}]
 

@@ -13,8 +13,8 @@ from openai import OpenAI
 from twin_client import asked, new_job
 
 from harness.errors import UsageError
-from harness.testing.twin import CHAT, Faults, set_twin_faults, twin_stats
-from harness.testing.twin.faults import parse_faults
+from harness.testing.fake_openai import CHAT, Faults, set_twin_faults, twin_stats
+from harness.testing.fake_openai.faults import parse_faults
 
 
 @pytest.fixture(autouse=True)

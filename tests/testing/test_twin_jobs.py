@@ -11,7 +11,7 @@ import pytest
 from openai import OpenAI
 from twin_client import asked, chat_row, lines, new_job, upload, waited
 
-from harness.testing.twin import (
+from harness.testing.fake_openai import (
     ALIAS,
     CHAT,
     CLOSED_TO_TUNING,

@@ -14,9 +14,9 @@ from openai import OpenAI
 from twin_client import lines, upload
 
 from harness.records import Message
-from harness.testing.twin import CHAT, Question, Reply, running_twin
-from harness.testing.twin.gathering import Gatherer
-from harness.testing.twin.turns import Turns
+from harness.testing.fake_openai import CHAT, Question, Reply, running_twin
+from harness.testing.fake_openai.gathering import Gatherer
+from harness.testing.fake_openai.turns import Turns
 
 
 def question(text: str, temperature: float = 0.0, max_tokens: int = 5) -> Question:

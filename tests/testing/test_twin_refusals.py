@@ -12,7 +12,7 @@ import pytest
 from openai import OpenAI
 from twin_client import chat_row, lines, upload, waited
 
-from harness.testing.twin import CHAT, COMPLETIONS, RETIRED
+from harness.testing.fake_openai import CHAT, COMPLETIONS, RETIRED
 
 GOOD = [chat_row(k) for k in range(12)]
 USER, REPLY = {"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}

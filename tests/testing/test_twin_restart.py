@@ -15,7 +15,7 @@ from twin_client import asked, new_job, waited
 
 from harness.cli.main import main
 from harness.errors import UsageError
-from harness.testing.twin import Faults, ScriptedBackend, running_twin, twin_stats
+from harness.testing.fake_openai import Faults, ScriptedBackend, running_twin, twin_stats
 
 ROOT = Path(__file__).parents[2]
 

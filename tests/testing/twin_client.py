@@ -11,7 +11,7 @@ from openai import OpenAI
 from openai.types import Batch, FileObject
 from openai.types.fine_tuning import FineTuningJob
 
-from harness.testing.twin import CHAT
+from harness.testing.fake_openai import CHAT
 
 T = TypeVar("T", FineTuningJob, Batch)
 ENDED = ("succeeded", "failed", "cancelled")

@@ -1,0 +1,307 @@
+"""Judging in looks: an expensive judge scores the held-out rows in parts, and stops once they are clear.
+
+Rows are judged in a seeded random order (:func:`row_order`), both sides of each, up to the first look of
+:func:`plan_looks`; :func:`judge_in_looks` says whether to go on to the next.
+
+- Each look compares the rows so far as all rows are (:func:`harness.decision.estimates.estimate_difference`:
+  t, Tango's interval, clusters), at a one-sided level of its own. So that the chance of ever showing what
+  is not so stays at ``alpha``, the levels spend it over the looks (K. K. G. Lan and D. L. DeMets 1983,
+  Biometrika 70:659), in proportion to the rows (K. Kim and D. L. DeMets 1987, Biometrika 74:149, ρ = 1).
+  "Refuted" has the same levels on the other side.
+- The levels are exact for normal scores (:mod:`harness.decision.alpha_spending`), and are read as p-values of
+  the small sample's own test (C. Jennison and B. W. Turnbull 2000, Group Sequential Methods).
+- A few rows may hold no loss where a loss is rare but large, and a t interval sees none that is not there. So
+  an early look shows a claim on graded scores only if it would still be shown, at ``alpha``, with one row (or
+  mean group) more that is lost whole. Where 4.6% of the rows lose 1 and 18.4% gain 0.25, looks at 40 to 200
+  rows would else show a gain in 14% of the files instead of 4%; 200 fixed rows do in 5%.
+- The interval of a look is the repeated confidence interval (C. Jennison and B. W. Turnbull 1989, J. R.
+  Stat. Soc. B 51:305): all looks' limits hold together, whatever the reason for stopping. The difference
+  itself, after an early stop, lies on average a little further from the bound than the truth does.
+- A look is futile when, at what was seen, all rows would show the claim with a predictive power (D. J.
+  Spiegelhalter, L. S. Freedman and P. R. Blackburn 1986, Controlled Clinical Trials 7:8; flat prior) below
+  5%, and refute it with one below 30%. The levels do not count on it: one may go on regardless.
+
+Compared by simulation before this was chosen: five looks, normal scores, three nulls to four gains of which
+400 fixed rows show 99.9% (200 rows: 97.2%), and as many more rows at most as keep that power. Proportional
+spending takes 18% more at most and saves 50% (42%) of the rows. The family of I. K. Hwang, W. J. Shih and
+J. S. DeCani (1990, Statistics in Medicine 9:1439) at γ = -4, near O'Brien and Fleming's bounds: 7% more at
+most, 45% (37%) saved; at γ = 1, near Pocock's: 24% more, 50% (42%). Futile below 5% on both sides: 45% (37%)
+saved. The price: of losses that 200 fixed rows refute 90% of the time, looks refute 83% and leave the rest
+inconclusive; going on for a refutation only above 50% would save 50% (44%) and refute 70%. The row lost
+whole, not in these figures, costs nothing at 400 rows and 2.5 points of saving at 200.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from hashlib import sha256
+from math import ceil, sqrt
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr, ndtri
+
+from harness.decision.alpha_spending import efficacy_bounds
+from harness.decision.estimates import MIN_ROWS, Estimate, Mask, Rows, check_levels
+from harness.decision.seeds import estimated
+from harness.decision.student import Values
+from harness.errors import UsageError
+from harness.records import Outcome
+
+SHOWING, REFUTING = 0.05, 0.3  # predictive power below which it is futile to go on for that
+MAX_LOOKS = 20
+
+
+class LookState(StrEnum):
+    """What a look says; all but ``continue`` stop the judging."""
+
+    CONTINUE = "continue"
+    SHOWN = "shown"
+    REFUTED = "refuted"
+    FUTILE = "futile"  # inconclusive before the last look
+    INCONCLUSIVE = "inconclusive"  # at the last look
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """When ``rows`` are judged: each side is tested at one-sided ``level``.
+
+    It is futile to go on where no side is decided and the test's p, as a normal score, lies above
+    ``futile_above`` and below ``futile_below``; that may be nowhere.
+    """
+
+    rows: int
+    level: float
+    futile_above: float
+    futile_below: float
+
+
+@dataclass(frozen=True, slots=True)
+class LookPlan:
+    """The looks, first to last; ``alpha`` is the level of each side over all of them."""
+
+    looks: tuple[Look, ...]
+    alpha: float
+
+    @property
+    def rows(self) -> int:
+        """Rows judged if no look stops before."""
+        return self.looks[-1].rows
+
+
+@dataclass(frozen=True, slots=True)
+class LookResult:
+    """What the rows so far say.
+
+    ``estimate`` holds the difference with the repeated confidence limits of this look, and the p of this
+    look alone, to be read against the look's ``level``; None where the rows give no interval.
+    ``failures`` are rows left out, since a side has no value.
+    """
+
+    state: LookState
+    look: int  # 1 is the first
+    rows: int
+    saved: float  # share of the planned judge calls that need not be made
+    estimate: Estimate | None
+    failures: int
+    reason: str
+
+    @property
+    def outcome(self) -> Outcome:
+        """As of a claim; inconclusive while the judging goes on."""
+        known = {LookState.SHOWN: Outcome.SHOWN, LookState.REFUTED: Outcome.REFUTED}
+        return known.get(self.state, Outcome.INCONCLUSIVE)
+
+
+# --------------------------------------------------------------------------- the order
+def row_order(
+    row_ids: Sequence[str], seed: int, groups: Sequence[str | None] | None = None
+) -> tuple[int, ...]:
+    """Places of the rows in the order in which they are judged: random, and the same on every machine.
+
+    It depends on the ids of the file's rows and on ``seed`` alone. The rows of a group stay together.
+    """
+    names = groups if groups is not None else [None] * len(row_ids)
+    if len(names) != len(row_ids):
+        raise UsageError(f"{len(row_ids)} rows have {len(names)} groups: give one a row, None for none.")
+    file = sha256("\0".join(row_ids).encode()).hexdigest()
+
+    def key(at: int) -> tuple[bytes, int]:
+        unit = f"row {row_ids[at]}" if names[at] is None else f"group {names[at]}"
+        return sha256(f"{seed}\0{file}\0{unit}".encode()).digest(), at
+
+    return tuple(sorted(range(len(row_ids)), key=key))
+
+
+# --------------------------------------------------------------------------- the plan
+def plan_looks(
+    n: int, looks: int = 5, alpha: float = 0.05, groups: Sequence[str | None] | None = None
+) -> LookPlan:
+    """Up to ``looks`` looks at equal distances, the last at all ``n`` rows.
+
+    A look that would come before 10 rows, or less than 10 rows or 1% of them after another, is left out.
+
+    Args:
+        n: held-out rows.
+        looks: 1 to 20; one is the ordinary test.
+        alpha: the chance to show (or, on the other side, to refute) a claim at its bound, over all looks.
+        groups: of the rows in the order of judging; a look then waits for the end of a group.
+
+    Raises:
+        UsageError: numbers that cannot be, or rows of a group apart from each other.
+    """
+    check_levels(0.0, alpha)
+    if n < 1 or not 1 <= looks <= MAX_LOOKS:
+        raise UsageError(f"judging takes 1 row or more and 1 to {MAX_LOOKS} looks; {n=}, looks={looks}.")
+    sizes = _sizes(n, looks, _group_ends(n, groups))
+    fractions = tuple(size / n for size in sizes)
+    bounds = efficacy_bounds(fractions, tuple(alpha * fraction for fraction in fractions))
+
+    def look(size: int, fraction: float, bound: float) -> Look:
+        above = -_score_of_power(REFUTING, fraction, bounds[-1])
+        return Look(size, float(ndtr(-bound)), above, _score_of_power(SHOWING, fraction, bounds[-1]))
+
+    return LookPlan(tuple(map(look, sizes, fractions, bounds)), alpha)
+
+
+def _group_ends(n: int, groups: Sequence[str | None] | None) -> npt.NDArray[np.int64]:
+    """Row counts after which no group is cut."""
+    if groups is None:
+        return np.arange(1, n + 1)
+    if len(groups) != n:
+        raise UsageError(f"{n} rows have {len(groups)} groups: give one a row, None for none.")
+    ends = [at + 1 for at in range(n) if at + 1 == n or groups[at] is None or groups[at] != groups[at + 1]]
+    named = [groups[end - 1] for end in ends if groups[end - 1] is not None]
+    if len(set(named)) < len(named):
+        raise UsageError("the rows of a group must be judged together: order them by row_order(..., groups).")
+    return np.array(ends, dtype=np.int64)
+
+
+def _sizes(n: int, looks: int, ends: npt.NDArray[np.int64]) -> list[int]:
+    least = max(MIN_ROWS, ceil(n / 100))
+    sizes: list[int] = []
+    for k in range(1, looks):
+        size = int(ends[np.searchsorted(ends, ceil(n * k / looks))])
+        before = sizes[-1] if sizes else 0
+        if size - before >= least and n - size >= least:
+            sizes.append(size)
+    return [*sizes, n]
+
+
+def _score_of_power(power: float, fraction: float, last_bound: float) -> float:
+    """The score, at this fraction of the rows, that predicts ``last_bound`` crossed with this power."""
+    return last_bound * sqrt(fraction) + sqrt(1.0 - fraction) * float(ndtri(power))
+
+
+# --------------------------------------------------------------------------- a look
+def judge_in_looks(plan: LookPlan, rows: Rows, bound: float = 0.0) -> LookResult:
+    """Judge the claim "candidate - baseline > ``bound``" on the rows so far.
+
+    Rows that failed are left out; a claim is shown only if it is also shown when they count against it, and,
+    before the last look, only if one more loss would not undo it (graded scores; see the module).
+
+    Args:
+        plan: of the looks.
+        rows: of :func:`harness.decision.estimates.pair`, in the order of judging, as many as at a look.
+        bound: in score units.
+
+    Raises:
+        UsageError: a number of rows at which there is no look, a bound outside (-1, 1), or several
+            training seeds in more than one look.
+    """
+    check_levels(bound, plan.alpha)
+    if rows.by_seed is not None and len(plan.looks) > 1:
+        # rows tell nothing of the scatter of seeds, and few seeds do not keep levels as low as those of looks
+        raise UsageError("several training seeds are judged on all rows at once: ask for one look.")
+    n = len(rows.candidate)
+    at = next((k for k, look in enumerate(plan.looks) if look.rows == n), None)
+    if at is None:
+        sizes = ", ".join(str(look.rows) for look in plan.looks)
+        raise UsageError(f"{n} rows are judged, but the looks are at {sizes}: judge up to one of these.")
+    usable = rows.usable
+    estimate = estimated(rows.only(usable), bound, plan.looks[at].level)
+    state, why = _state(plan, at, rows, estimate, bound)
+    return LookResult(
+        state=state,
+        look=at + 1,
+        rows=n,
+        saved=0.0 if state is LookState.CONTINUE else 1.0 - n / plan.rows,
+        estimate=None if isinstance(estimate, str) else estimate,
+        failures=n - int(np.count_nonzero(usable)),
+        reason=_sentence(plan, at, state, why),
+    )
+
+
+def crossed(
+    look: Look, low: Values | float, high: Values | float, p: Values | float, bound: float
+) -> tuple[Mask, Mask, Mask]:
+    """Shown, refuted, futile: of one sample or of many, by the limits and p at the look's level."""
+    shown, refuted = np.asarray(low) > bound, np.asarray(high) < bound
+    score = -ndtri(np.asarray(p, dtype=np.float64))
+    futile = ~(shown | refuted) & (score > look.futile_above) & (score < look.futile_below)
+    return shown, refuted, futile
+
+
+def _state(
+    plan: LookPlan, at: int, rows: Rows, estimate: Estimate | str, bound: float
+) -> tuple[LookState, str]:
+    look, last = plan.looks[at], at + 1 == len(plan.looks)
+    undecided = LookState.INCONCLUSIVE if last else LookState.CONTINUE
+    if isinstance(estimate, str):
+        return undecided, estimate
+    shown, refuted, futile = crossed(look, estimate.low, estimate.high, estimate.p, bound)
+    doubt = _doubt(plan, at, rows, bound) if shown else ""
+    if doubt:
+        return undecided, doubt
+    if shown or refuted:
+        return (LookState.SHOWN if shown else LookState.REFUTED), ""
+    if futile and not last:
+        chances = f"less than {100 * SHOWING:g}% (to show it) and {100 * REFUTING:g}% (to refute it)"
+        return LookState.FUTILE, f"the chances of going on are {chances}"
+    return undecided, ""
+
+
+def _doubt(plan: LookPlan, at: int, rows: Rows, bound: float) -> str:
+    """Why a claim that the look's interval shows is not shown yet; empty: it is."""
+    usable = rows.usable
+    if not usable.all() and not _holds(rows.worst_case(), bound, plan.looks[at].level):
+        return "it is shown only if the rows that failed do not count against it"
+    early = at + 1 < len(plan.looks)
+    if (
+        early
+        and rows.wins_and_losses is None
+        and not _holds(_with_a_loss(rows.only(usable)), bound, plan.alpha)
+    ):
+        return "one more row that is lost whole would undo it"
+    return ""
+
+
+def _holds(rows: Rows, bound: float, level: float) -> bool:
+    estimate = estimated(rows, bound, level)
+    return not isinstance(estimate, str) and estimate.low > bound
+
+
+def _with_a_loss(rows: Rows) -> Rows:
+    """One row more, or one group of the mean size, where the candidate has 0 and the baseline 1."""
+    size = round(len(rows.candidate) / rows.count)
+    clusters = rows.clusters
+    return replace(
+        rows,
+        candidate=np.append(rows.candidate, np.zeros(size)),
+        baseline=np.append(rows.baseline, np.full(size, 1.0 if rows.number is None else rows.number)),
+        clusters=None if clusters is None else np.append(clusters, np.full(size, clusters.max() + 1)),
+    )
+
+
+def _sentence(plan: LookPlan, at: int, state: LookState, why: str) -> str:
+    n, looks, cause = plan.looks[at].rows, len(plan.looks), f", since {why}" if why else ""
+    where = f"look {at + 1} of {looks} ({n} of {plan.rows} rows)"
+    if state is LookState.CONTINUE:
+        return f"{where}: not decided yet{cause}"
+    said = "inconclusive" if state is LookState.FUTILE else str(state)
+    if at + 1 == looks:
+        return f"went on to {where}: {said}{cause}"
+    saved = 100 * (1.0 - n / plan.rows)
+    return f"stopped after {where}: {said}{cause}; {saved:.0f}% of the judge calls were saved"

@@ -1,0 +1,167 @@
+"""Suites read from disk and checked whole, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.data.files import read_rows
+from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
+from harness.data.rows import require_no_tools
+from harness.errors import DataError, UsageError
+from harness.records import Admission, Json, Kind, Row, ScoreInfo, SuiteInfo, SuiteRow
+from harness.scoring.judges import Judge
+from harness.scoring.suite import Suite, SuiteScore
+
+
+@dataclass(frozen=True)
+class LoadedSuite:
+    """A suite with its rows, prompt and checks read. ``name`` is its folder's (or its file's).
+
+    ``scores`` are those of ``suite`` in their order, bound.
+    """
+
+    name: str
+    suite: Suite
+    rows: tuple[Row, ...]
+    prompt: str | None
+    scores: tuple[SuiteScore, ...]
+    heldout: str  # path as people see it
+    folder: Path
+
+    @property
+    def groups(self) -> dict[str, str | None]:
+        """Each row's cluster, by row id."""
+        return {row.id: row.text(self.suite.group) for row in self.rows}
+
+    def is_same(self, other: LoadedSuite) -> bool:
+        """Whether both ask the same and score it in the same way."""
+        return self._content() == other._content()
+
+    def _content(self) -> tuple[object, ...]:
+        scores = [(score.name, score.spec()) for score in self.scores]
+        return self.rows, self.prompt, scores, self.suite.slices, self.suite.group, self.suite.max_tokens
+
+    def score(self, wanted: SuiteScore) -> SuiteScore:
+        """The bound form of a score that a test names.
+
+        Raises:
+            UsageError: the suite does not list it.
+        """
+        both = zip(self.suite.scores, self.scores, strict=True)
+        found = next((bound for written, bound in both if wanted in (written, bound)), None)
+        if found is None:
+            listed = ", ".join(repr(score.name) for score in self.scores)
+            raise UsageError(
+                f"suite {self.name}: {wanted.name!r} is not among its scores ({listed}); add it there."
+            )
+        return found
+
+    def info(self, admissions: Mapping[str, Admission], uses: int) -> SuiteInfo:
+        """The suite as the record keeps it."""
+        return SuiteInfo(
+            name=self.name,
+            heldout=self.heldout,
+            heldout_digest=rows_fingerprint(self.rows),
+            rows=tuple(self._shown(row) for row in self.rows),
+            scores=tuple(
+                ScoreInfo(s.name, Kind(s.kind), _described(s), admissions.get(s.name), _asked(s))
+                for s in self.scores
+            ),
+            slices=self.suite.slices,
+            prompt_digest=None if self.prompt is None else bytes_digest(self.prompt.encode()),
+            uses=uses,
+        )
+
+    def _shown(self, row: Row) -> SuiteRow:
+        slices = {key: value for key in self.suite.slices if (value := row.text(key)) is not None}
+        return SuiteRow(row.id, row.question, row.reference, slices, row.text(self.suite.group))
+
+
+def _described(score: SuiteScore) -> str:
+    kind = (score.__doc__ or "").strip().splitlines()[0] if score.__doc__ else ""
+    return f"{type(score).__name__}: {kind}"
+
+
+def _asked(score: SuiteScore) -> Mapping[str, Json]:
+    """How a judge is asked; its labels, which are many, by one fingerprint."""
+    if not isinstance(score, Judge):
+        return {}
+    spec = score.spec()
+    return {**spec, "labels": fingerprint(spec.get("labels"))}
+
+
+def load_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> LoadedSuite:
+    """Read what a suite names, relative to the suite's ``file``; with ``final``, its final rows.
+
+    Raises:
+        UsageError: ``final`` of a suite that names no final rows.
+        DataError: a file is missing, empty or broken, or a slice that no row has.
+    """
+    folder = file.parent
+
+    def read(name: str) -> str:
+        return (folder / name).read_text(encoding="utf-8")
+
+    heldout = folder / (_final_rows(suite, folder.name) if final else suite.heldout)
+    rows = read_rows(heldout)
+    require_no_tools(rows)
+    shown = _relative(heldout, root)
+    for key in suite.slices:
+        if not any(key in row.metadata for row in rows):
+            raise DataError(
+                shown, f"no row has the slice field {key!r}.", f"add {key!r} to the rows or drop the slice"
+            )
+    prompt = _prompt(suite, folder, root)
+    return LoadedSuite(
+        name=folder.name,
+        suite=suite,
+        rows=rows,
+        prompt=prompt,
+        scores=tuple(_bound(score, read, _relative(folder, root)) for score in suite.scores),
+        heldout=shown,
+        folder=folder,
+    )
+
+
+def _final_rows(suite: Suite, name: str) -> str:
+    if suite.final is None:
+        raise UsageError(
+            f"--final: suite {name} names no final rows.\n  hint: give it rows that nothing has been chosen"
+            f" on: Suite(heldout={suite.heldout!r}, final='final.jsonl', ...)."
+        )
+    return suite.final
+
+
+def _bound(score: SuiteScore, read: Callable[[str], str], folder: str) -> SuiteScore:
+    """The score with its files read; what is wrong with them is said of ``folder/file:line``."""
+    try:
+        return score.bind(read)
+    except DataError as error:
+        raise DataError(f"{folder}/{error.where}", error.problem, error.hint) from error
+
+
+def _prompt(suite: Suite, folder: Path, root: Path) -> str | None:
+    if suite.prompt is None:
+        return None
+    path = folder / suite.prompt
+    if not path.is_file():
+        where = _relative(path, root)
+        raise DataError(where, "the suite's prompt file is missing.", "write the full instructions there")
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        where = f"{_relative(path, root)}:{line}"
+        raise DataError(where, "the suite's prompt is not UTF-8.", "save it as UTF-8") from error
+    if not text:
+        raise DataError(
+            _relative(path, root), "the suite's prompt is empty.", "write the full instructions there"
+        )
+    return text
+
+
+def _relative(path: Path, root: Path) -> str:
+    resolved = path.resolve()
+    return str(resolved.relative_to(root)) if resolved.is_relative_to(root) else str(path)

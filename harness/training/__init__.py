@@ -1,0 +1,1 @@
+"""Training: what makes a model from rows. It knows no candidate."""

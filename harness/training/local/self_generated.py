@@ -1,0 +1,283 @@
+"""General rows against forgetting that the base model says itself.
+
+Before it is trained, the base answers neutral prompts, greedily; it is then trained on these answers beside
+its own rows, so that what it would have said anyway is held in place. Rows written by others would draw it
+towards their own way of saying things. After J. Huang et al., "Mitigating Catastrophic Forgetting in Large
+Language Models with Self-Synthesized Rehearsal" (ACL 2024), where the model writes the prompts too.
+
+What was said once is kept with the adapters and shared by all sizes and seeds. The rows are ordinary chat
+rows in a file, and a training is named by their content: it does not matter who wrote the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from harness.candidates.specs import SelfGenerated
+from harness.data.convert import to_json
+from harness.data.files import read_rows
+from harness.data.fingerprints import fingerprint, rows_fingerprint
+from harness.errors import DataError, StoreError, TrainingError
+from harness.models.cache import build_once, is_whole
+from harness.models.device import DevicePlan
+from harness.models.local import LocalModel, batch_numeric_config
+from harness.models.progress import Bar, Progress
+from harness.models.protocol import Decoding, Model, Prompt
+from harness.models.source import ModelSource
+from harness.records import Answer, Message, Row
+from harness.store.adapters import AdapterStore
+
+NEUTRAL_PROMPTS = Path(__file__).with_name("neutral_prompts.txt")
+ROWS, RECORD = "rows.jsonl", "generation.json"
+RECIPE = 1  # raised when a change here makes the same prompts give other rows
+LEAST_ROUND = 16  # prompts asked together at least, or the last few rows would take a round each
+
+LeftOut: TypeAlias = Literal["cut_off", "empty", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """How general rows came to be: ``kept`` of ``wanted``, and how many replies were left out, and why."""
+
+    base: str
+    wanted: int
+    kept: int
+    cut_off: int  # had not ended after max_new_tokens
+    empty: int
+    failed: int
+    max_new_tokens: int
+    numeric_config: str
+    versions: Mapping[str, str]
+
+    @property
+    def left_out(self) -> str:
+        """The replies that were not taken, counted by their reasons."""
+        reasons = (
+            (self.cut_off, f"not ended within {self.max_new_tokens} tokens"),
+            (self.empty, "empty"),
+            (self.failed, "failed"),
+        )
+        said = ", ".join(f"{count} {reason}" for count, reason in reasons if count)
+        total = self.cut_off + self.empty + self.failed
+        return f"{total} of {total + self.kept} replies were left out ({said})" if total else "none left out"
+
+
+@dataclass(frozen=True)
+class GeneratedRows:
+    """The general rows that one base is to say, and where they are kept.
+
+    ``prompts`` are rows with an empty last reply, in the order in which they are asked.
+    """
+
+    spec: SelfGenerated
+    source: ModelSource
+    nf4: bool
+    plan: DevicePlan
+    prompts: tuple[Row, ...]
+    store: AdapterStore
+
+    @property
+    def folder(self) -> Path:
+        """Beside the adapters, named by everything that shapes the replies."""
+        key = fingerprint(
+            {
+                "recipe": RECIPE,
+                "base": self.source.digest,
+                "nf4": self.nf4,
+                "numerics": batch_numeric_config(self.plan),
+                "prompts": rows_fingerprint(self.prompts),
+                "rows": self.spec.rows,
+                "max_new_tokens": self.spec.max_new_tokens,
+                "versions": self._versions(),
+            }
+        )
+        adapter = self.store.folder(key)
+        return adapter.with_name(f"replay-{adapter.name}")
+
+    @property
+    def file(self) -> Path:
+        """The rows, as chat JSONL."""
+        return self.folder / ROWS
+
+    def found(self) -> tuple[Row, ...] | None:
+        """The rows where they are in the store, None where the base has not been asked. Needs no model.
+
+        Raises:
+            TrainingError: the base was asked, and finished too few replies.
+            StoreError: the record cannot be read.
+        """
+        if not is_whole(self.folder):
+            return None
+        self._require_enough()
+        return read_rows(self.file)
+
+    def get(self, progress: Progress) -> tuple[Row, ...]:
+        """The rows, said now by the base if they are not in the store. Safe with several processes.
+
+        Raises:
+            TrainingError, StoreError: see ``found``.
+        """
+        folder = build_once(self.folder, lambda into: self._generate(into, progress))
+        self._require_enough()
+        return read_rows(folder / ROWS)
+
+    def told(self) -> str | None:
+        """One sentence about rows that are in the store, for people; None where there are none."""
+        if not is_whole(self.folder):
+            return None
+        made = _read_record(self.folder / RECORD)
+        number = f"{made.kept}" if made.kept == made.wanted else f"only {made.kept} of {made.wanted}"
+        return f"{number} general rows were generated by the base itself; {made.left_out}."
+
+    def _versions(self) -> dict[str, str]:
+        shaping = ("torch", "transformers", *(("bitsandbytes",) if self.nf4 else ()))
+        return {name: version(name) for name in shaping}
+
+    def _require_enough(self) -> None:
+        made = _read_record(self.folder / RECORD)
+        if 2 * made.kept < made.wanted:
+            raise TrainingError(
+                f"{made.base} gave only {made.kept} of the {made.wanted} general rows asked for:"
+                f" {made.left_out}.\n"
+                "  hint: raise SelfGenerated(max_new_tokens=...), name prompts that short replies answer by"
+                " SelfGenerated(prompts='prompts.txt'), or name a file of rows: replay='general.jsonl'."
+            )
+
+    def _generate(self, into: Path, progress: Progress) -> None:
+        from pydantic import TypeAdapter
+
+        wanted = self.spec.rows
+        with progress.task(f"generating {wanted} general replies", unit="reply") as bar:
+            bar.at(0, wanted)
+            model = LocalModel.load(self.source, self.plan, nf4=self.nf4)
+            rows, left_out = _say(model, self.prompts, wanted, self.spec.max_new_tokens, bar)
+        lines = [
+            json.dumps({"id": row.id, **to_json(row, metadata=False)}, ensure_ascii=False) + "\n"
+            for row in rows
+        ]
+        (into / ROWS).write_text("".join(lines), encoding="utf-8", newline="\n")
+        made = Generation(
+            base=self.source.name,
+            wanted=wanted,
+            kept=len(rows),
+            cut_off=left_out["cut_off"],
+            empty=left_out["empty"],
+            failed=left_out["failed"],
+            max_new_tokens=self.spec.max_new_tokens,
+            numeric_config=f"{'nf4 base; ' if self.nf4 else ''}{model.numeric_config}",
+            versions=self._versions(),
+        )
+        (into / RECORD).write_bytes(TypeAdapter(Generation).dump_json(made, indent=1))
+
+
+def plan_generation(
+    spec: SelfGenerated, root: Path, source: ModelSource, nf4: bool, plan: DevicePlan, store: AdapterStore
+) -> GeneratedRows:
+    """The generation that ``spec`` means for a base. ``root`` is the folder that its paths start from.
+
+    ``nf4``: the base answers as it is trained, quantised.
+
+    Raises:
+        DataError: the file of prompts cannot be read, or has fewer prompts than rows are asked for.
+    """
+    file = NEUTRAL_PROMPTS if spec.prompts is None else root / spec.prompts
+    prompts = _prompt_rows(file) if file.suffix == ".jsonl" else _prompt_lines(file)
+    if len(prompts) < spec.rows:
+        raise DataError(
+            str(file),
+            f"{len(prompts)} different prompts, and SelfGenerated(rows={spec.rows}) asks for more rows.",
+            "add prompts (more than rows: replies that do not end are left out), or ask for fewer rows",
+        )
+    return GeneratedRows(spec, source, nf4, plan, prompts, store)
+
+
+# --------------------------------------------------------------------------- prompts
+def _prompt_lines(file: Path) -> tuple[Row, ...]:
+    """One prompt a line; blank lines and repeats are passed over."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            str(file), f"cannot be read: {error.strerror}", "check the path in SelfGenerated(prompts=...)"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(str(file), f"not UTF-8 (at byte {error.start + 1})", "save it as UTF-8") from error
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            lines.setdefault(line.strip(), number)
+    return tuple(
+        Row(f"general-{number}", (Message("user", line), Message("assistant", "")), where=f"{file}:{number}")
+        for line, number in lines.items()
+    )
+
+
+def _prompt_rows(file: Path) -> tuple[Row, ...]:
+    """Chat rows without their last replies; of earlier ones, which the base did not say, none is learnt."""
+    found: dict[str, Row] = {}
+    for row in read_rows(file):
+        turns = tuple(replace(m, weight=0) if m.role == "assistant" else m for m in row.prompt)
+        asked = replace(row, messages=(*turns, Message("assistant", "")), metadata={})
+        found.setdefault(rows_fingerprint([asked]), asked)
+    return tuple(found.values())
+
+
+# --------------------------------------------------------------------------- replies
+def _say(
+    model: Model, prompts: Sequence[Row], wanted: int, max_new_tokens: int, bar: Bar
+) -> tuple[list[Row], Counter[LeftOut]]:
+    """Rows with the model's replies: the first ``wanted`` prompts, in order, whose replies came to an end.
+
+    A reply that was cut off would teach to stop anywhere, or never; its prompt gives way to the next one.
+    """
+    decoding = Decoding(max_new_tokens=max_new_tokens)
+    kept: list[Row] = []
+    left_out: Counter[LeftOut] = Counter()
+    asked = 0
+    while asked < len(prompts) and len(kept) < wanted:
+        batch = prompts[asked : asked + max(wanted - len(kept), LEAST_ROUND)]
+        asked += len(batch)
+        answers = {a.row_id: a for a in model.answer(_asked(batch), decoding, frozenset())}
+        for row in batch:
+            if len(kept) == wanted:
+                break
+            reason = _reason_to_leave_out(answers[row.id])
+            if reason is None:
+                kept.append(_with_reply(row, answers[row.id].text))
+            else:
+                left_out[reason] += 1
+        bar.at(len(kept), wanted, f"{left_out.total()} left out")
+    return kept, left_out
+
+
+def _asked(rows: Sequence[Row]) -> list[Prompt]:
+    return [Prompt(row.id, row.prompt) for row in rows]
+
+
+def _reason_to_leave_out(answer: Answer) -> LeftOut | None:
+    if answer.failure is not None or answer.finish == "failed":
+        return "failed"
+    if answer.finish == "length":
+        return "cut_off"
+    return None if answer.text.strip() else "empty"
+
+
+def _with_reply(row: Row, text: str) -> Row:
+    return replace(row, messages=(*row.prompt, Message("assistant", text)))
+
+
+def _read_record(record: Path) -> Generation:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(Generation).validate_json(record.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise StoreError(
+            f"{record} cannot be read: delete {record.parent} and the rows are generated again."
+        ) from error

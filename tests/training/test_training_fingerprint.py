@@ -1,0 +1,153 @@
+"""The name of a training follows from its content: every byte that shapes it, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
+
+import pytest
+from tiny_llama import BF16, EXACT, rows
+
+from harness.candidates.specs import LoRA, QLoRA, Tuned
+from harness.models.device import DevicePlan
+from harness.models.protocol import Decoding
+from harness.training.local import recipe as room
+from harness.training.local.recipe import TrainingRows, training_fingerprint
+
+LORA = LoRA(base="tiny", train="train.jsonl", r=4, alpha=8, epochs=2, batch_rows=4, learning_rate=2e-2)
+ROWS = TrainingRows(own=rows(8))
+DIGEST = "d" * 64
+
+
+def print_of(
+    spec: Tuned = LORA,
+    digest: str = DIGEST,
+    data: TrainingRows = ROWS,
+    seed: int = 0,
+    plan: DevicePlan = BF16,
+) -> str:
+    return training_fingerprint(spec, digest, data, seed, plan)
+
+
+def changed_message() -> Iterator[TrainingRows]:
+    first, *rest = ROWS.own
+    user, assistant = first.messages
+    for messages in (
+        (replace(user, content=user.content + " "), assistant),
+        (user, replace(assistant, content=assistant.content.lower())),
+        (user, replace(assistant, weight=0)),
+        (replace(user, role="system"), assistant),
+    ):
+        yield replace(ROWS, own=(replace(first, messages=messages), *rest))
+
+
+@pytest.mark.parametrize("data", list(changed_message()), ids=["a space", "a capital", "a weight", "a role"])
+def test_any_change_of_a_row_is_another_training(data: TrainingRows) -> None:
+    assert print_of(data=data) != print_of()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        TrainingRows(own=ROWS.own[::-1]),
+        TrainingRows(own=ROWS.own[1:]),
+        TrainingRows(own=ROWS.own[1:], replay=ROWS.own[:1]),
+        TrainingRows(own=ROWS.own, dev=ROWS.own[:1]),
+        TrainingRows(own=ROWS.own, replay=ROWS.own[:1]),
+    ],
+    ids=["order", "one fewer", "one moved to replay", "development rows", "replay rows"],
+)
+def test_other_rows_are_another_training(data: TrainingRows) -> None:
+    assert print_of(data=data) != print_of()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        QLoRA(**{f.name: getattr(LORA, f.name) for f in dataclasses.fields(LORA)}),
+        replace(LORA, r=8),
+        replace(LORA, alpha=16),
+        replace(LORA, dropout=0.1),
+        replace(LORA, targets=("q_proj",)),
+        replace(LORA, top_layers=1),
+        replace(LORA, epochs=3),
+        replace(LORA, learning_rate=1e-3),
+        replace(LORA, warmup=0.2),
+        replace(LORA, weight_decay=0.1),
+        replace(LORA, batch_rows=8),
+        replace(LORA, max_tokens=100),
+        replace(LORA, dev_evaluations=5),
+    ],
+    ids=lambda spec: next(
+        (f.name for f in dataclasses.fields(spec) if getattr(spec, f.name) != getattr(LORA, f.name)),
+        spec.kind,
+    ),
+)
+def test_another_recipe_is_another_training(spec: Tuned) -> None:
+    assert print_of(spec) != print_of()
+
+
+def test_seed_base_and_numerics_are_in_the_fingerprint() -> None:
+    others = {
+        print_of(seed=1),
+        print_of(digest="e" * 64),
+        print_of(plan=EXACT),
+        print_of(plan=replace(BF16, device="cuda")),
+        print_of(plan=replace(BF16, training_attention="sdpa")),
+    }
+    assert len(others - {print_of()}) == 5
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate"])
+def test_a_new_version_of_what_trains_is_another_training(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = print_of()
+    monkeypatch.setattr(room, "version", lambda name: "99" if name == package else version(name))
+    assert print_of() != before
+
+
+def test_where_things_lie_and_how_answers_are_drawn_is_not_in_it() -> None:
+    same = [
+        print_of(
+            replace(LORA, train="elsewhere/rows.jsonl", dev="d.jsonl", replay="r.jsonl", base="other name")
+        ),
+        print_of(replace(LORA, decoding=Decoding(temperature=0.7, seed=3))),
+        print_of(replace(LORA, ship="merged")),
+        print_of(plan=replace(BF16, inference_attention="sdpa")),
+        print_of(
+            data=TrainingRows(
+                own=tuple(
+                    replace(r, id=f"x{k}", where=f"elsewhere:{k}", metadata={"b": 1, "a": 2})
+                    for k, r in enumerate(ROWS.own)
+                )
+            )
+        ),
+    ]
+    assert set(same) == {print_of()}
+
+
+def test_the_order_of_fields_is_not_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, described = print_of(), LORA.described()
+    monkeypatch.setattr(LoRA, "described", lambda self: dict(reversed(described.items())))
+    assert print_of() == before
+
+
+def test_a_fingerprint_needs_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys\n"
+        "from harness.training.local.recipe import TrainingRows, training_fingerprint\n"
+        "from harness.candidates.specs import QLoRA\n"
+        "from harness.models.device import DevicePlan\n"
+        "from harness.records import Message, Row\n"
+        "row = Row('a', (Message('user', 'q'), Message('assistant', 'a')))\n"
+        "plan = DevicePlan('cpu', 'bfloat16', 'eager', 'grouped_eager')\n"
+        "training_fingerprint(QLoRA(base='b', train='t'), 'd', TrainingRows((row,)), 0, plan)\n"
+        "assert not {'torch', 'transformers', 'trl', 'peft'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
