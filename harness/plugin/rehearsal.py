@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 
 from harness.candidates.specs import Candidate, FewShot, Prompted
 from harness.errors import UsageError
-from harness.models.profiles import TWIN
 from harness.models.remote import RemoteModel
 from harness.scoring.rubric import Rubric
 from harness.settings import Settings
-from harness.training.hosted.spec import REHEARSAL_KEY, OpenAITuning
+from harness.training.hosted.spec import OpenAITuning
 
 if TYPE_CHECKING:
     from harness.run.suite_loading import LoadedSuite
@@ -85,7 +84,7 @@ def _rehearsed(candidate: Candidate, url: str) -> Candidate:
     if isinstance(candidate, OpenAITuning):
         return candidate.rehearsed(url)
     if isinstance(candidate, Prompted | FewShot) and isinstance(candidate.model, RemoteModel):
-        return replace(candidate, model=_there(candidate.model, url))
+        return replace(candidate, model=candidate.model.redirected(url))
     return candidate
 
 
@@ -96,12 +95,8 @@ def _grader(score: SuiteScore) -> RemoteModel | None:
 
 def _rehearsed_score(score: SuiteScore, url: str) -> SuiteScore:
     if isinstance(score, Rubric) and isinstance(score.model, RemoteModel):
-        return replace(score, model=_there(score.model, url))
+        return replace(score, model=score.model.redirected(url))
     return score
-
-
-def _there(model: RemoteModel, url: str) -> RemoteModel:
-    return replace(model, base_url=url, profile=TWIN.name, api_key_env=REHEARSAL_KEY)
 
 
 def _kept_port(folder: Path) -> int:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from harness.candidates.specs import Candidate, Prompted
 from harness.errors import UsageError
-from harness.models.profiles import TWIN, Profile
+from harness.models.profiles import REHEARSAL_KEY, TWIN, Profile
 from harness.models.remote import RemoteModel
 from harness.records import Json
 
@@ -17,7 +17,6 @@ Auto: TypeAlias = Literal["auto"]
 
 METADATA_KEYS, METADATA_KEY_CHARACTERS, METADATA_VALUE_CHARACTERS = 15, 64, 512  # the 16th is the harness's
 MOST_EPOCHS = 50
-REHEARSAL_KEY = "HARNESS_REHEARSAL_KEY"  # set by nobody: a real key is not shown even to the twin
 RATE_BELOW = 0.01  # a learning rate is below it, a sensible multiplier is not
 
 
