@@ -1,6 +1,7 @@
 """Should we ship this fine-tune? The public names, nothing else."""
 
 from harness.candidates.fixture import candidate
+from harness.candidates.hosted_tuning import HostedTuning, OpenAITuning, WandB
 from harness.candidates.specs import Candidate, FewShot, Full, LoRA, Prompted, QLoRA, SelfGenerated
 from harness.decision.claims import assert_better, assert_not_worse
 from harness.models.protocol import Decoding
@@ -18,7 +19,6 @@ from harness.scoring.judge import LikelihoodJudge
 from harness.scoring.measures import LatencyMs, OutputTokens
 from harness.scoring.rubric import Rubric
 from harness.scoring.suite import Suite
-from harness.training.hosted.spec import OpenAITuning, WandB
 
 __all__ = [
     "Candidate",
@@ -28,6 +28,7 @@ __all__ = [
     "FewShot",
     "FieldMatch",
     "Full",
+    "HostedTuning",
     "JsonSchema",
     "LatencyMs",
     "LikelihoodJudge",
