@@ -60,7 +60,11 @@ class Lab:
 
     def shown(self, path: str) -> str:
         """A candidate's path as people see it: relative to the project's root."""
-        return os.path.relpath(self.root / path, self.project or self.root)
+        return self.relative(self.root / path)
+
+    def relative(self, file: Path) -> str:
+        """A file's path as people see it."""
+        return os.path.relpath(file, self.project or self.root)
 
     def rows(self, path: str) -> tuple[Row, ...]:
         """Rows of a file that a candidate names.

@@ -11,7 +11,7 @@ from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprin
 from harness.data.rows import require_no_tools
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Json, Kind, Row, ScoreInfo, SuiteInfo, SuiteRow
-from harness.scoring.judges import Judge
+from harness.scoring.judges import Judge, require_complete
 from harness.scoring.suite import Suite, SuiteScore
 
 
@@ -34,6 +34,11 @@ class LoadedSuite:
     def groups(self) -> dict[str, str | None]:
         """Each row's cluster, by row id."""
         return {row.id: row.text(self.suite.group) for row in self.rows}
+
+    @property
+    def judges(self) -> tuple[Judge, ...]:
+        """The scores that a model gives."""
+        return tuple(score for score in self.scores if isinstance(score, Judge))
 
     def is_same(self, other: LoadedSuite) -> bool:
         """Whether both ask the same and score it in the same way."""
@@ -114,6 +119,8 @@ def load_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> 
                 shown, f"no row has the slice field {key!r}.", f"add {key!r} to the rows or drop the slice"
             )
     prompt = _prompt(suite, folder, root)
+    for score in suite.scores:
+        require_complete(score, folder.name)
     return LoadedSuite(
         name=folder.name,
         suite=suite,
