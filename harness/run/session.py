@@ -14,7 +14,7 @@ from harness.candidates.specs import Candidate, Tuned
 from harness.decision.claims import Claim, Scores
 from harness.decision.economics import EconomicsConfig
 from harness.decision.prices import PriceKey
-from harness.decision.vectors import only_rows, over_seeds, score_vector
+from harness.decision.vectors import only_rows, over_seeds
 from harness.errors import DataError, HarnessError
 from harness.models.pricing import Money
 from harness.models.progress import Progress
@@ -158,18 +158,18 @@ class Run:
         """The entry on a suite, as a test sees it."""
 
         def scores(score: SuiteScore, where: Mapping[str, str]) -> Scores:
-            own = self.suites[suite].score(score)
-            info = self.suites[suite].info({}, 0)
+            bound = self.suites[suite]
+            own = bound.score(score)
             trials = self.trials_of(entry, suite)
             advisory = self._is_advisory(own)
             staged = self._staged(entry, suite, own) if not where else None
             if isinstance(own, Judge) and staged is None:
                 trials = self._judged(entry, suite, own)
-            each = [score_vector(info, trial, own.name, advisory=advisory) for trial in trials]
-            vector = only_rows(info, over_seeds(each, entry.seeds), where)
+            each = [bound.vector(trial, own.name, advisory=advisory) for trial in trials]
+            vector = only_rows(bound.units, over_seeds(each, entry.seeds), where)
             reasons = tuple(map(printable, vector.reasons))  # they quote answers, and people read them
             said = replace(vector, subject=entry.label, reasons=reasons)
-            return Scores(said, settle, self.settings.alpha, staged=staged)
+            return Scores(said, settle, self.settings.alpha, interim=staged)
 
         return Subject(entry, suite, scores)
 
@@ -179,11 +179,9 @@ class Run:
             return None
         (seed,) = entry.replicas
         place = entry.label, seed, suite
-        bound = self.suites[suite]
         judge, oracle = self.answerer.judge(score), self.answerer.oracle
         return InterimAnalysis(
-            info=bound.info({}, 0),
-            rows=bound.rows,
+            suite=self.suites[suite],
             get=lambda: self.trials[place],
             put=lambda trial: self.trials.update({place: trial}),
             score=score.name,
@@ -198,7 +196,7 @@ class Run:
         """The entry's trials with every row judged."""
         staged = self._staged(entry, suite, score)
         if staged is not None:
-            staged.upto(staged.plan.rows)
+            staged.upto(staged.design.rows)
         return self.trials_of(entry, suite)
 
     def _is_advisory(self, score: SuiteScore) -> bool:
