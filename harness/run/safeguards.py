@@ -10,7 +10,7 @@ from harness.candidates.prepare import recipe_fingerprint
 from harness.candidates.trained import Trained
 from harness.data.fingerprints import rows_fingerprint
 from harness.decision.paired import compare
-from harness.decision.vectors import over_seeds, score_vector
+from harness.decision.vectors import over_seeds
 from harness.records import Gate, Outcome, Role, ScoreVector, Trial
 from harness.run.selection import Arm
 from harness.run.session import Run
@@ -85,6 +85,5 @@ def _trials(run: Run, entry: Arm, suite: str) -> list[Trial]:
 
 
 def _vector(run: Run, suite: str, trials: Sequence[Trial], entry: Arm, score: str) -> ScoreVector:
-    info = run.suites[suite].info({}, 0)
-    each = [score_vector(info, trial, score) for trial in trials]
+    each = [run.suites[suite].vector(trial, score) for trial in trials]
     return replace(over_seeds(each, entry.seeds), subject=entry.label)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from harness.data.files import read_rows
 from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
 from harness.data.rows import require_no_tools
+from harness.decision.vectors import Units, score_vector
 from harness.errors import DataError, UsageError
-from harness.records import Admission, Json, Kind, Row, ScoreInfo, SuiteInfo, SuiteRow
+from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
 from harness.scoring.judges import Judge, require_complete
 from harness.scoring.suite import Suite, SuiteScore
 
@@ -30,10 +32,28 @@ class LoadedSuite:
     heldout: str  # path as people see it
     folder: Path
 
-    @property
-    def groups(self) -> dict[str, str | None]:
-        """Each row's cluster, by row id."""
-        return {row.id: row.text(self.suite.group) for row in self.rows}
+    @cached_property
+    def units(self) -> Units:
+        """The held-out rows as comparisons see them."""
+        return Units(
+            self.name,
+            tuple(row.id for row in self.rows),
+            tuple(row.text(self.suite.group) for row in self.rows),
+            tuple(self._slices(row) for row in self.rows),
+        )
+
+    def vector(self, trial: Trial, score: str, *, advisory: bool = False) -> ScoreVector:
+        """One score of a trial of this suite, row by row; ``advisory``: by a judge that was not admitted."""
+        (kind,) = (known.kind for known in self.scores if known.name == score)
+        return score_vector(
+            self.units,
+            [answer.row_id for answer in trial.answers],
+            trial.scores[score],
+            subject=trial.label,
+            score=score,
+            kind=Kind(kind),
+            advisory=advisory,
+        )
 
     @property
     def judges(self) -> tuple[Judge, ...]:
@@ -80,8 +100,11 @@ class LoadedSuite:
         )
 
     def _shown(self, row: Row) -> SuiteRow:
-        slices = {key: value for key in self.suite.slices if (value := row.text(key)) is not None}
+        slices = self._slices(row)
         return SuiteRow(row.id, row.question, row.reference, slices, row.text(self.suite.group))
+
+    def _slices(self, row: Row) -> dict[str, str]:
+        return {key: value for key in self.suite.slices if (value := row.text(key)) is not None}
 
 
 def _described(score: SuiteScore) -> str:
