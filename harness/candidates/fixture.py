@@ -30,9 +30,9 @@ def candidate(
 ) -> Callable[..., Any]:
     """Make ``function`` a candidate: a session fixture of pytest, under its name.
 
-    It answers to the function's name with hyphens: ``qlora_r16`` is ``--candidate=qlora-r16``. As any fixture it
-    serves the folder of its conftest, overrides one of the same name further out, and may ask for other fixtures
-    of session scope. It is called while tests are collected.
+    It answers to the function's name with hyphens: ``qlora_r16`` is ``--candidate=qlora-r16``. As any fixture
+    it serves the folder of its conftest, overrides one of the same name further out, and may ask for other
+    fixtures of session scope. It is called while tests are collected.
 
         @harness.candidate(params={"r8": 8, "r16": 16})
         def qlora(request):

@@ -87,9 +87,7 @@ class LocalTuning(BaseCandidate):
 
     def own_baseline(self) -> Prompted:
         """See ``Candidate``."""
-        return Prompted(
-            model=self.base, decoding=self.decoding, trust_remote_code=self.trust_remote_code
-        )
+        return Prompted(model=self.base, decoding=self.decoding, trust_remote_code=self.trust_remote_code)
 
     def redirected(self, url: str) -> LocalTuning:
         """See ``Candidate``: nothing is hosted."""
@@ -133,9 +131,7 @@ class LocalTuning(BaseCandidate):
         """The general rows that the base is to write; None where they are a file's."""
         if not isinstance(self.replay, SelfGenerated):
             return None
-        return plan_generation(
-            self.replay, lab.root, self._source(lab), self.nf4, lab.plan(), lab.adapters
-        )
+        return plan_generation(self.replay, lab.root, self._source(lab), self.nf4, lab.plan(), lab.adapters)
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
         """See ``Candidate``: how many general rows the base wrote, and where they are."""
@@ -178,9 +174,7 @@ class LocalTuning(BaseCandidate):
 
         def train(folder: Path) -> Training:
             with lab.progress.task(f"training {self.kind} on {len(rows.own)} rows", unit="step") as bar:
-                job = LocalTraining(
-                    self.recipe(), source, rows, variant.seed or 0, lab.plan(), name, folder
-                )
+                job = LocalTraining(self.recipe(), source, rows, variant.seed or 0, lab.plan(), name, folder)
                 return lab.executor.run(job, bar)
 
         made = lab.adapters.get_or_train(name, train)

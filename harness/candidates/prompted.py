@@ -59,7 +59,9 @@ class Prompted(BaseCandidate):
 
     def redirected(self, url: str) -> Prompted:
         """See ``Candidate``."""
-        return replace(self, model=self.model.redirected(url)) if isinstance(self.model, RemoteModel) else self
+        return (
+            replace(self, model=self.model.redirected(url)) if isinstance(self.model, RemoteModel) else self
+        )
 
     def asker(self, lab: Lab) -> Ask:
         """How a row becomes a prompt. A kind that only asks otherwise overrides this alone."""

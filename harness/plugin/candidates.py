@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import FunctionType, SimpleNamespace
+from types import CodeType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,8 +25,9 @@ FixtureDef = pytest.FixtureDef[object]
 class CandidateFixtures:
     """The candidates that a session's conftests, plugins and test modules define.
 
-    Collection needs candidates before a test runs: their sizes make the items, and their rows are checked before
-    anything is trained. So their fixtures are set up while tests are collected, and stay until the session ends.
+    Collection needs candidates before a test runs: their sizes make the items, and their rows are checked
+    before anything is trained. So their fixtures are set up while tests are collected, and stay until the
+    session ends.
     """
 
     def __init__(self, root: Path) -> None:
@@ -41,16 +43,22 @@ class CandidateFixtures:
 
     def known(self, session: pytest.Session) -> list[str]:
         """Names of all candidates, wherever they are visible."""
-        return sorted({shown for name in self._names for shown, _ in self._spelled(name, _all(session, name))})
+        return sorted(
+            {shown for name in self._names for shown, _ in self._spelled(name, _all(session, name))}
+        )
 
     def listed(self, session: pytest.Session) -> Iterator[str]:
         """A line for each definition: name, file and line, the folder that it serves, its first sentence."""
         for name in sorted(self._names):
             for definition in _all(session, name):
-                shown = ", ".join(dict.fromkeys(s for s, d in self._spelled(name, [definition]) if d is definition))
+                shown = ", ".join(
+                    dict.fromkeys(s for s, d in self._spelled(name, [definition]) if d is definition)
+                )
                 served = definition.baseid or "the whole project"
                 doc = (definition.func.__doc__ or "").strip().partition("\n")[0]
-                yield f"{shown} -- {_where(definition, self._root)}, for {served}" + (f"\n    {doc}" if doc else "")
+                yield f"{shown} -- {_where(definition, self._root)}, for {served}" + (
+                    f"\n    {doc}" if doc else ""
+                )
 
     def visible(self, node: Node, patterns: Iterable[str]) -> dict[str, Definition]:
         """The candidates that a test sees and that some pattern matches, by name.
@@ -114,7 +122,9 @@ def _value(definition: FixtureDef, number: int, node: Node, where: str) -> objec
     if definition.params:
         # what pytest's own parametrisation leaves on an item
         probe.callspec = SimpleNamespace(  # type: ignore[assignment]
-            params={name: definition.params[number]}, indices={name: number}, _arg2scope={name: definition._scope}
+            params={name: definition.params[number]},
+            indices={name: number},
+            _arg2scope={name: definition._scope},
         )
     try:
         state.setup(probe)
@@ -135,7 +145,9 @@ def _failed(error: BaseException, name: str, where: str) -> UsageError:
     said = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
     hint = ""
     if "ScopeMismatch" in said:
-        hint = "\n  hint: a candidate lives as long as the session, and so must every fixture that it asks for."
+        hint = (
+            "\n  hint: a candidate lives as long as the session, and so must every fixture that it asks for."
+        )
     if isinstance(error, pytest.FixtureLookupError):
         said = f"there is no fixture {error.argname!r} for it to ask for."
     return UsageError(f"{where}: in {name}: {said.strip()}{hint}")
@@ -151,9 +163,10 @@ def _all(session: pytest.Session, name: str) -> list[FixtureDef]:
     return sorted(dict.fromkeys(found), key=lambda definition: (len(definition.baseid), definition.baseid))
 
 
-def _code(definition: FixtureDef) -> Any:
-    function = definition.func
-    return function.__code__ if isinstance(function, FunctionType) else function.__func__.__code__  # type: ignore[attr-defined]
+def _code(definition: FixtureDef) -> CodeType:
+    function: Any = inspect.unwrap(definition.func)
+    code: CodeType = getattr(function, "__func__", function).__code__  # a class's fixture is a bound method
+    return code
 
 
 def _where(definition: FixtureDef, root: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from harness.errors import UsageError
 from harness.scoring.suite import Suite
 
+
 def suite_of(module: object) -> Suite | None:
     """The suite that a test module's ``suite`` fixture gives; None where only pytest can tell.
 

@@ -17,7 +17,6 @@ from harness.records import Message, Price, Row
 from harness.run.ledger import Ledger
 from harness.scoring.judges import JudgeEstimate
 
-
 BYTES_A_TOKEN = 8  # of an answer, where prompts are bounded by bytes; ordinary text has about 4
 
 
@@ -144,7 +143,9 @@ class Costs:
             usd += Usd(low, sum(most))
         return self.bill("answers", payee, spending, usd), read
 
-    def judgments(self, judge: JudgeEstimate, trials: Sequence[Judged], *, labels: bool) -> tuple[Bill, Calls]:
+    def judgments(
+        self, judge: JudgeEstimate, trials: Sequence[Judged], *, labels: bool
+    ) -> tuple[Bill, Calls]:
         """The bill of one judge on one suite: its labels once a run, and every row of every trial.
 
         Judgments that the store has are not known here, so the high end counts them all. The low end counts
@@ -175,7 +176,9 @@ class Costs:
                 high = sum(spending.most(most, judge.max_tokens, batched=batched) for _, most in prompts)
                 usd += Usd(share * low, high)
         every = [*known, *(prompt for prompts in each for prompt in prompts)]
-        calls = Calls(len(every), 0, prompt_tokens=sum(n for n, _ in every), most_answer_tokens=judge.max_tokens)
+        calls = Calls(
+            len(every), 0, prompt_tokens=sum(n for n, _ in every), most_answer_tokens=judge.max_tokens
+        )
         return self.bill("judging", payee, spending, usd), calls
 
     def bill(self, purpose: Purpose, payee: Payee, spending: Spending | None, usd: Usd) -> Bill:

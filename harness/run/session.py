@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 from harness.candidates.base import Candidate, Prepared, Variant
 from harness.candidates.lab import Lab
+from harness.data.fingerprints import fingerprint
+from harness.data.leakage import require_no_leaks
 from harness.decision.claims import Claim, Scores
 from harness.decision.economics import EconomicsConfig
 from harness.decision.prices import PriceKey
@@ -174,15 +176,14 @@ class Session:
 
     def _require_unseen(self, rows: Iterable[Row]) -> None:
         """Compare rows that were made during the run with every held-out file; see ``Lab``."""
-        from harness.data.leakage import require_no_leaks
-
         seen = list(rows)
         for suite in self.suites.values():
             require_no_leaks(seen, suite.rows)
 
     # ----------------------------------------------------------------- training
     def need(self, arms: Iterable[Arm]) -> None:
-        """Name the arms that the collected tests compare, so that all are trained before the first is asked."""
+        """Name the arms that the collected tests compare, so that all are trained before the first is
+        asked."""
         self._needed = tuple(dict.fromkeys(arms))
 
     def train(self) -> None:
@@ -214,6 +215,20 @@ class Session:
             self.prepared[variant] = variant.candidate.prepare(self.lab_of(arm), variant)
         except HarnessError as error:
             self.failed[variant] = error
+
+    def recipe_of(self, arm: Arm) -> str:
+        """What the seeds of one trained recipe share: settings, rows to draw from, and the size, by content.
+
+        Neither the candidate's name nor that of any file counts: the same rows under another name are the
+        same recipe.
+        """
+        lab, prepared = self.lab_of(arm), next(p for v, p in self.prepared.items() if v in arm.variants)
+        settings = prepared.recipe
+        if settings is None:
+            settings = {name: lab.by_content(v) for name, v in arm.candidate.described().items()}
+        data = arm.candidate.data(lab)
+        rows = None if data is None else data.fingerprint
+        return fingerprint({"kind": arm.candidate.kind, "settings": settings, "rows": rows, "size": arm.size})
 
     # ----------------------------------------------------------------- trying
     def subject(self, arm: Arm, suite: str, settle: Callable[[Claim], bool] | None) -> Subject:

@@ -31,10 +31,10 @@ Reply = Callable[[Prompt, "int | None"], str] | Callable[[Prompt, "int | None", 
 class Scripted:
     """A candidate with sizes and seeds like a fine-tune's, whose answers are ``reply(prompt, size)``.
 
-    It is no subclass of the real kinds: it meets the harness as any class of a project's own would. A ``reply``
-    of three arguments is given the seed, too. An exception that ``reply`` raises becomes the answer's failure.
-    The cache key holds the name of ``reply``, the plain values that it closes over, and ``version``: change that
-    when it answers otherwise.
+    It is no subclass of the real kinds: it meets the harness as any class of a project's own would. A
+    ``reply`` of three arguments is given the seed, too. An exception that ``reply`` raises becomes the
+    answer's failure. The cache key holds the name of ``reply``, the plain values that it closes over, and
+    ``version``: change that when it answers otherwise.
 
         @harness.candidate
         def parrot():
