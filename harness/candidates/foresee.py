@@ -76,7 +76,7 @@ def _tuned(candidate: Tuned, lab: Lab, size: int | None, seed: int) -> CostEstim
     generated = lab.generated_rows(candidate)
     is_said = generated is None or generated.found() is not None
     # rows that are yet to be said are empty here: nothing is kept under the name that they make
-    name = training_fingerprint(candidate, source.digest, rows, seed, lab.plan())
+    name = training_fingerprint(candidate.recipe(), source.digest, rows, seed, lab.plan())
     found = lab.adapters.find(name) if is_said else None
     prepared = shipped(candidate, lab, name, found)
     n = len(rows.own) + len(rows.replay)

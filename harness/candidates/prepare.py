@@ -28,14 +28,11 @@ from harness.models.remote import RemoteModel
 from harness.models.source import ModelSource, resolve
 from harness.records import Json, Message, Row, Training
 from harness.store.adapters import AdapterStore
-from harness.training.local.recipe import (
-    TrainingRows,
-    finetune,
-    load_tuned,
-    training_fingerprint,
-)
+from harness.training.executor import InlineExecutor, SubprocessExecutor
+from harness.training.local.recipe import LocalTraining, load_trained, training_fingerprint
 from harness.training.local.self_generated import GeneratedRows, plan_generation
 from harness.training.local.tokens import encode_rows
+from harness.training.rows import TrainingRows
 
 
 @dataclass(frozen=True)
@@ -232,8 +229,16 @@ def _remote(model: RemoteModel, lab: Lab, ask: Ask) -> Prepared:
 def _tuned(candidate: Tuned, lab: Lab, size: int | None, seed: int) -> Prepared:
     source, plan = lab.source(candidate), lab.plan()
     rows = training_rows(candidate, lab, size, seed, lab.replay(candidate))
-    adapters, progress = lab.adapters, lab.progress
-    made = finetune(candidate, source, rows, seed, plan, adapters, progress, apart=lab.apart)
+    recipe = candidate.recipe()
+    name = training_fingerprint(recipe, source.digest, rows, seed, plan)
+
+    def build(folder: Path) -> Training:
+        job = LocalTraining(recipe, source, rows, seed, plan, name, folder)
+        executor = SubprocessExecutor() if lab.apart else InlineExecutor()
+        with lab.progress.task(f"training {candidate.kind} on {len(rows.own)} rows", unit="step") as bar:
+            return executor.run(job, bar)
+
+    made = lab.adapters.get_or_train(name, build)
     # the same rows may come from another file
     return shipped(candidate, lab, made.fingerprint, replace(made, subset=rows.drawn))
 
@@ -247,7 +252,7 @@ def shipped(candidate: Tuned, lab: Lab, name: str, training: Training | None) ->
         model_digest=source.digest,
         identity=fingerprint({"trained": name, "ship": candidate.ship}),
         numeric_config=batch_numeric_config(plan),
-        load=lambda: load_tuned(candidate, source, artifact, plan, lab.adapters),
+        load=lambda: load_trained(candidate.recipe(), candidate.ship, source, artifact, plan, lab.adapters),
         ask=asked_as_trained,
         training=training,
     )
@@ -297,7 +302,7 @@ def _tuned_ready(candidate: Tuned, lab: Lab, size: int | None, seed: int) -> Non
     source = lab.source(candidate)
     rows = training_rows(candidate, lab, size, seed, lab.known_replay(candidate))
     require_supervised(rows.own)
-    name = training_fingerprint(candidate, source.digest, rows, seed, lab.plan())
+    name = training_fingerprint(candidate.recipe(), source.digest, rows, seed, lab.plan())
     if lab.adapters.find(name) is None:
         encode_rows(load_tokenizer(source), (*rows.own, *rows.replay, *rows.dev), candidate.max_tokens)
 

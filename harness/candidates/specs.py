@@ -13,8 +13,11 @@ from harness.errors import UsageError
 from harness.models.protocol import Decoding
 from harness.models.remote import RemoteModel
 from harness.records import Json
+from harness.training.local.recipe import AdapterShape, Recipe
+from harness.training.local.self_generated import SelfGenerated as SelfGenerated
 
-MOST_GENERATED_ROWS = 100
+# fields that change what is asked of a trained model, not what is trained
+NOT_SHAPING = ("decoding", "train", "dev", "replay", "base", "trust_remote_code", "ship")
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -98,32 +101,6 @@ class FewShot(Untuned):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfGenerated:
-    """General rows that the base itself says, as a fine-tune's ``replay``.
-
-    Args:
-        rows: how many, 1 to 100; 50 to 100 are advised. They are added whole to every size.
-        max_new_tokens: longest reply. One that does not end within it is left out, not cut.
-        prompts: what the base is asked, instead of the 100 neutral prompts of this package: a text file
-            with one prompt a line, or chat rows (``.jsonl``) whose last replies are not used.
-    """
-
-    rows: int = 60
-    max_new_tokens: int = 96
-    prompts: str | None = None
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.rows <= MOST_GENERATED_ROWS:
-            raise UsageError(
-                f"SelfGenerated(rows={self.rows}): use 1 to {MOST_GENERATED_ROWS}; 50 to 100 are advised."
-                " They are added whole to every size; more would outweigh the task's own at small sizes.\n"
-                "  hint: for more, name a file of general rows: replay='general.jsonl'."
-            )
-        if self.max_new_tokens < 1:
-            raise UsageError(f"SelfGenerated(max_new_tokens={self.max_new_tokens}): must be above 0.")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Tuned(Candidate):
     """What all fine-tunes share.
 
@@ -174,6 +151,27 @@ class Tuned(Candidate):
         """Whether the base is quantised to 4-bit NormalFloat."""
         return False
 
+    @property
+    def adapter(self) -> AdapterShape | None:
+        """The adapters that are trained; None: all weights are."""
+        return None
+
+    def recipe(self) -> Recipe:
+        """How it is trained, without names and paths."""
+        return Recipe(
+            kind=self.kind,
+            shape={name: value for name, value in self.described().items() if name not in NOT_SHAPING},
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            warmup=self.warmup,
+            weight_decay=self.weight_decay,
+            batch_rows=self.batch_rows,
+            max_tokens=self.max_tokens,
+            dev_evaluations=self.dev_evaluations,
+            nf4=self.nf4,
+            adapter=self.adapter,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoRA(Tuned):
@@ -195,6 +193,11 @@ class LoRA(Tuned):
     dropout: float = 0.0
     targets: tuple[str, ...] = ALL_LINEAR
     top_layers: int | None = None
+
+    @property
+    def adapter(self) -> AdapterShape:
+        """See ``Tuned``."""
+        return AdapterShape(self.r, self.alpha, self.dropout, self.targets, self.top_layers)
 
 
 @dataclass(frozen=True, kw_only=True)
