@@ -37,7 +37,7 @@ def shrinking_greedy(
     """
     import torch
 
-    pad = int(cast("torch.Tensor", generation_config._pad_token_tensor))
+    pad = cast("int", generation_config.pad_token_id)  # the caller gives one
     prefill: Callable[..., CausalLMOutputWithPast] = getattr(model, "_prefill")  # noqa: B009 - untyped there
     advance: Callable[..., dict[str, object]] = getattr(model, "_update_model_kwargs_for_generation")  # noqa: B009
     inputs_of: Callable[..., dict[str, object]] = getattr(model, "prepare_inputs_for_generation")  # noqa: B009
