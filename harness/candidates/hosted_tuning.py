@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
@@ -290,21 +289,14 @@ class BaseHostedTuning(BaseCandidate):
             recipe=self._recipe(),
         )
 
-    def notes(self, lab: Lab, variant: Variant, today: date, horizon_days: float) -> tuple[str, ...]:
-        """Sentences for the report: earlier jobs that failed, and when the model stops answering.
-
-        Args:
-            lab: its store has what the service said of the model's end.
-            variant: one that was tuned, or whose job did not end well.
-            today: the day.
-            horizon_days: the time over which the project's economics add up a saving.
-        """
+    def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
+        """See ``Candidate``: earlier jobs that failed, and when the model stops answering."""
         job = self._job(lab, variant)
         folder = lab.adapters.folder(job.artifact)
         is_made = lab.adapters.find(job.artifact) is not None
         known = JobRecord.read(folder) if is_made else read_state(folder)
         found = lifetime(self.base, known.ends, in_table=self.service().capabilities.lifetimes)
-        return (*known.notes, *ending_notes(found, today, horizon_days))
+        return (*known.notes, *ending_notes(found, lab.today(), lab.horizon_days()))
 
     # ----------------------------------------------------------------------- steps
     def _job(self, lab: Lab, variant: Variant) -> HostedJob:
