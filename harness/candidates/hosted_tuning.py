@@ -598,7 +598,7 @@ class HostedTuning(BaseHostedTuning):
         }
 
     def redirected(self, url: str) -> HostedTuning:
-        """See ``Candidate``. A stand-in takes no absolute learning rate and no settings of the service's own."""
+        """See ``Candidate``. A stand-in takes neither an absolute rate nor the service's own settings."""
         return replace(
             self,
             provider=self.provider.redirected(url),
