@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.data.files import read_rows
 from harness.decision.economics import EconomicsConfig
+from harness.decision.plan import Purpose
 from harness.errors import HarnessError
 from harness.models.device import DevicePlan, device_plan
 from harness.models.pricing import Money, Spending
@@ -91,7 +92,7 @@ class Lab:
         """This machine's device and precision."""
         return device_plan()
 
-    def spending(self, model: str, *, tuned: bool = False, purpose: str = "answers") -> Spending | None:
+    def spending(self, model: str, *, tuned: bool = False, purpose: Purpose = "answers") -> Spending | None:
         """The price and the budget of calls of a hosted model; None where nothing is counted.
 
         Raises:

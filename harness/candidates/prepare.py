@@ -17,6 +17,7 @@ from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.data.rows import require_supervised
 from harness.data.subsets import nested_subsets
 from harness.decision.economics import EconomicsConfig
+from harness.decision.plan import Purpose
 from harness.errors import HarnessError, UsageError
 from harness.models.chat import load_tokenizer
 from harness.models.device import DevicePlan, device_plan
@@ -65,7 +66,7 @@ class Lab:
         """This machine's device and precision."""
         return device_plan()
 
-    def spending(self, model: str, *, tuned: bool = False, purpose: str = "answers") -> Spending | None:
+    def spending(self, model: str, *, tuned: bool = False, purpose: Purpose = "answers") -> Spending | None:
         """What calls of a hosted model are paid from; None where nothing is counted.
 
         Raises:

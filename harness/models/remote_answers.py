@@ -259,7 +259,7 @@ class OpenRemoteModel:
         if self.spending is None or asked.most_usd is None:
             yield bill
             return
-        reservation = self.spending.budget.reserve(asked.most_usd)
+        reservation = self.spending.reserve(asked.most_usd)
         usd = asked.most_usd
         try:
             yield bill

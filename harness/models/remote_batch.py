@@ -105,7 +105,7 @@ class _Sent:
     def _paid(self, client: OpenAI, rest: Part, earlier: Sequence[str]) -> list[Answer]:
         """The answers of a new batch, whose money is set aside before it is sent."""
         most = sum(one.most_usd or 0.0 for one in rest.asked)
-        reservation = self.model.spending.budget.reserve(most) if self.model.spending else None
+        reservation = self.model.spending.reserve(most) if self.model.spending else None
         usd = most  # a batch whose bill is not known counts at the most that it may cost
         try:
             batch = self._wait(client, self._patiently(lambda: self._create(client, rest, earlier)))

@@ -11,6 +11,7 @@ from harness.decision.prices import price_of
 from harness.errors import ModelError
 from harness.models.batch_parts import cut
 from harness.models.endpoint import Endpoint
+from harness.models.ledger import Ledger
 from harness.models.pricing import Spending
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
@@ -18,7 +19,6 @@ from harness.models.remote import RemoteModel
 from harness.models.remote_answers import OpenRemoteModel
 from harness.models.remote_batch import BatchGoesOn
 from harness.records import Answer, Message
-from harness.run.ledger import Ledger
 
 PROMPTS = [Prompt(f"r{k}", (Message("user", f"question {k}"),)) for k in range(100)]
 DAY_S = 24 * 3600.0

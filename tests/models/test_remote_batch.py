@@ -11,13 +11,13 @@ import pytest
 from harness.decision.prices import price_of
 from harness.errors import BudgetReached, ModelError
 from harness.models.batch_parts import cut
+from harness.models.ledger import Ledger
 from harness.models.pricing import Spending
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.models.remote_answers import Asked, OpenRemoteModel
 from harness.records import Answer, Message
-from harness.run.ledger import Ledger
 from harness.testing.fake_openai import (
     ALIAS,
     Faults,

@@ -12,11 +12,11 @@ from planned_project import HOSTED, Project
 
 from harness.candidates.specs import Prompted
 from harness.decision.plan import Usd, total
+from harness.models.ledger import Ledger
 from harness.models.pricing import Spending
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.records import Message, Price
-from harness.run.ledger import Ledger
 from harness.run.plan_costs import Asking, Costs, Payee
 from harness.run.planning import make_plan
 from harness.testing.fake_openai import CHAT, ScriptedBackend, running_twin, twin_stats

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.data.hosted import hosted_counter, hosted_model, service_epochs
-from harness.errors import BudgetReached, UsageError
-from harness.models.pricing import MARGIN_SHARE, MARGIN_TOKENS, Reservation, Spending
+from harness.errors import UsageError
+from harness.models.ledger import Reservation
+from harness.models.pricing import MARGIN_SHARE, MARGIN_TOKENS, Spending
 from harness.records import Row
 from harness.training.hosted.order import Order
 from harness.training.hosted.requests import Job
@@ -60,12 +61,12 @@ def is_paid(spending: Spending, base: str, *, bounded: bool) -> bool:
         UsageError: under a cap, nothing bounds it, or it has no price.
     """
     price = spending.price.training_usd_per_mtok
-    if spending.budget.is_capped and not bounded:
+    if spending.is_capped and not bounded:
         raise UsageError(
             f"tuning {base} with epochs='auto' has no bound, and there is a cap on spending.\n"
             "  hint: say how many: epochs=3."
         )
-    if spending.budget.is_capped and price is None:
+    if spending.is_capped and price is None:
         raise UsageError(
             f"there is no price for tuning {base}, and there is a cap on spending.\n"
             f'  hint: economics.toml: [prices."{base}".tuned] with training_usd_per_mtok.'
@@ -114,7 +115,7 @@ class Purse:
             self._reserve(self._spending, bill, found)
 
     def _reserve(self, spending: Spending, bill: TokenBill, found: Job | None) -> None:
-        if found is not None and spending.budget.is_capped and bill.most is None:
+        if found is not None and spending.is_capped and bill.most is None:
             raise UsageError(
                 f"the tuning job {found.id} of {self._base} is under way, begun with epochs='auto': nothing"
                 " bounds its bill, and there is a cap on spending.\n"
@@ -126,10 +127,7 @@ class Purse:
         what = f"the tuning of {self._base}"
         if found is not None:
             what += f" (job {found.id} goes on at the service and is billed there)"
-        try:
-            self._reservation = spending.budget.reserve(self._usd(self._most))
-        except BudgetReached as reached:
-            raise reached.naming(what) from None
+        self._reservation = spending.reserve(self._usd(self._most), missing=what)
 
     def sent(self) -> None:
         """A creation goes out: whatever becomes of its answer, the job may have begun."""
@@ -144,7 +142,8 @@ class Purse:
     def settle(self, trained_tokens: int | None) -> None:
         """The job has succeeded; where the service does not say what it billed, it billed the most."""
         if self._reservation is not None:
-            self._reservation.settle(self._usd(self._most if trained_tokens is None else trained_tokens))
+            usd = self._usd(self._most if trained_tokens is None else trained_tokens)
+            self._reservation.settle(usd, prompt_tokens=trained_tokens, completion_tokens=0)
             self._reservation = None
 
     def leave(self) -> None:

@@ -16,6 +16,7 @@ from harness.candidates.prepare import (
     training_rows,
 )
 from harness.data.fingerprints import fingerprint
+from harness.decision.plan import Purpose
 from harness.errors import HostedTrainingError, UsageError
 from harness.models.endpoint import Endpoint
 from harness.models.pricing import Spending
@@ -48,7 +49,9 @@ class Outside:
     service: Callable[[Endpoint], AbstractContextManager[Service]] = OpenAIService
     today: Callable[[], date] = field(default=lambda: datetime.now(UTC).date())
     pacing: Pacing = field(default_factory=Pacing)
-    spending: Callable[[OpenAITuning, str], Spending | None] = field(default=lambda candidate, purpose: None)
+    spending: Callable[[OpenAITuning, Purpose], Spending | None] = field(
+        default=lambda candidate, purpose: None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def _hosted(candidate: OpenAITuning, lab: Lab, size: int | None, seed: int) -> P
 def outside_of(lab: Lab) -> Outside:
     """The world as it is, paid from the lab's money."""
 
-    def spending(candidate: OpenAITuning, purpose: str) -> Spending | None:
+    def spending(candidate: OpenAITuning, purpose: Purpose) -> Spending | None:
         return lab.spending(candidate.base, tuned=True, purpose=purpose)
 
     return Outside(spending=spending)
