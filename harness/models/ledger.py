@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from threading import Lock
 from types import TracebackType
 from typing import NamedTuple
@@ -25,14 +24,33 @@ class Account(NamedTuple):
     is_tuned: bool = False
 
 
-@dataclass(slots=True)
-class _Total:
-    """Bills of one account. Token counts are None as soon as one bill came without them."""
+class Charge(NamedTuple):
+    """What was billed for one call or several. Token counts are None where a bill came without them."""
 
-    pico_usd: int = 0
-    calls: int = 0
-    prompt_tokens: int | None = 0
-    completion_tokens: int | None = 0
+    usd: float
+    calls: int = 1
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+UNBILLED = Charge(0.0, calls=0, prompt_tokens=0, completion_tokens=0)
+
+
+def total_charge(charges: Iterable[Charge]) -> Charge:
+    """Their sum. One bill without token counts leaves their sums unknown."""
+    total = UNBILLED
+    for charge in charges:
+        total = Charge(
+            total.usd + charge.usd,
+            total.calls + charge.calls,
+            _sum(total.prompt_tokens, charge.prompt_tokens),
+            _sum(total.completion_tokens, charge.completion_tokens),
+        )
+    return total
+
+
+def _sum(first: int | None, second: int | None) -> int | None:
+    return None if first is None or second is None else first + second
 
 
 class Ledger:
@@ -52,7 +70,7 @@ class Ledger:
         self._spent = 0
         self._open: dict[Reservation, int] = {}
         self._reserved = 0
-        self._totals: defaultdict[Account, _Total] = defaultdict(_Total)
+        self._charges: dict[Account, Charge] = {}
 
     @property
     def is_capped(self) -> bool:
@@ -83,17 +101,14 @@ class Ledger:
         """What was billed, a line for each account; ordered by purpose and model."""
         with self._lock:
             return tuple(
-                SpendingLine(
-                    purpose=account.purpose,
-                    model=account.model,
-                    is_tuned=account.is_tuned,
-                    usd=total.pico_usd / PICO_USD,
-                    calls=total.calls,
-                    prompt_tokens=total.prompt_tokens,
-                    completion_tokens=total.completion_tokens,
-                )
-                for account, total in sorted(self._totals.items())
+                SpendingLine(**account._asdict(), **charge._asdict())
+                for account, charge in sorted(self._charges.items())
             )
+
+    def spent_on(self, account: Account) -> float:
+        """Dollars billed to an account so far."""
+        with self._lock:
+            return self._charges.get(account, UNBILLED).usd
 
     def reserve(
         self,
@@ -130,39 +145,26 @@ class Ledger:
             self._reserved += upper
         return reservation
 
-    def close(
-        self,
-        reservation: Reservation,
-        usd: float,
-        calls: int,
-        prompt_tokens: int | None,
-        completion_tokens: int | None,
-    ) -> None:
+    def close(self, reservation: Reservation, charge: Charge) -> None:
         """Bill a reservation, once; see ``Reservation.settle``.
 
         Raises:
             ValueError: no amount of money, or it was closed before.
         """
-        if not (math.isfinite(usd) and usd >= 0):
-            raise ValueError(f"a bill of {usd} USD for {reservation.account.purpose} is no amount of money")
+        if not (math.isfinite(charge.usd) and charge.usd >= 0):
+            purpose = reservation.account.purpose
+            raise ValueError(f"a bill of {charge.usd} USD for {purpose} is no amount of money")
         with self._lock:
             upper = self._open.pop(reservation, None)
             if upper is None:
                 raise ValueError("this money was settled or released before: each reservation is closed once")
             self._reserved -= upper
-            if not (usd or calls):
-                return  # released
-            spent = math.ceil(usd * PICO_USD)
+            spent = math.ceil(charge.usd * PICO_USD)
             self._spent += spent
-            total = self._totals[reservation.account]
-            total.pico_usd += spent
-            total.calls += calls
-            total.prompt_tokens = _sum(total.prompt_tokens, prompt_tokens)
-            total.completion_tokens = _sum(total.completion_tokens, completion_tokens)
-
-
-def _sum(total: int | None, tokens: int | None) -> int | None:
-    return None if total is None or tokens is None else total + tokens
+            if charge != UNBILLED:
+                before = self._charges.get(reservation.account, UNBILLED)
+                rounded = charge._replace(usd=spent / PICO_USD)
+                self._charges[reservation.account] = total_charge([before, rounded])
 
 
 class Reservation:
@@ -178,7 +180,6 @@ class Reservation:
     def settle(
         self,
         usd: float,
-        *,
         calls: int = 1,
         prompt_tokens: int | None = None,
         completion_tokens: int | None = None,
@@ -194,7 +195,7 @@ class Reservation:
         Raises:
             ValueError: no amount of money, or closed before.
         """
-        self._ledger.close(self, usd, calls, prompt_tokens, completion_tokens)
+        self._ledger.close(self, Charge(usd, calls, prompt_tokens, completion_tokens))
         self._is_open = False
 
     def release(self) -> None:
@@ -203,7 +204,7 @@ class Reservation:
         Raises:
             ValueError: closed before.
         """
-        self.settle(0.0, calls=0)
+        self.settle(*UNBILLED)
 
     def __enter__(self) -> Reservation:
         return self

@@ -10,7 +10,7 @@ from harness.data.hosted import hosted_counter, hosted_model
 from harness.decision.plan import Purpose
 from harness.decision.prices import PriceKey, batch_price, call_usd, most_usd, price_of
 from harness.errors import UnknownName
-from harness.models.ledger import Ledger, Reservation
+from harness.models.ledger import Account, Ledger, Reservation
 from harness.records import Message, Price, Row
 
 # A service may count what is not in the messages: a template's own system text, special tokens
@@ -54,6 +54,11 @@ class Spending:
         return self.ledger.reserve(
             upper_usd, self.purpose, self.model, is_tuned=self.is_tuned, missing=missing
         )
+
+    @property
+    def spent_usd(self) -> float:
+        """What has been billed for such calls in this run."""
+        return self.ledger.spent_on(Account(self.purpose, self.model, self.is_tuned))
 
     def most(self, prompt_tokens: int, max_tokens: int | None, *, batched: bool = False) -> float:
         """The most that one call can cost.

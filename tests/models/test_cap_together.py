@@ -17,14 +17,14 @@ from batch_service import BatchService, Body, answered
 from harness.decision.plan import Purpose
 from harness.decision.prices import price_of
 from harness.errors import BudgetReached, ModelError
+from harness.models.call_scheduler import CallFailed
 from harness.models.endpoint import Endpoint
 from harness.models.ledger import Ledger, Reservation
 from harness.models.pricing import Spending, prompt_bound
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
-from harness.models.remote import RemoteModel
-from harness.models.remote_answers import OpenRemoteModel
-from harness.models.remote_calls import CallFailed
+from harness.models.remote import OpenRemoteModel, RemoteModel
+from harness.models.retry import CallVerdict
 from harness.records import Message
 from harness.training.hosted.money import Purse, TokenBill
 
@@ -74,10 +74,10 @@ class Provider:
         await checkpoint()
         way = self.rng.random()
         if way < 0.1:
-            raise CallFailed("HTTP 429", retry=True, throttled=True, retry_after_s=0.001)
+            raise CallFailed("HTTP 429", CallVerdict(True, throttled=True, retry_after_s=0.001))
         body = answered("yes", *self.tokens(batched=False))
         if way < 0.2:
-            raise CallFailed("no connection", retry=True, unbilled=False)
+            raise CallFailed("no connection", CallVerdict(True), unbilled=False)
         if way < 0.3:
             del body["usage"]
         return SimpleNamespace(content=json.dumps(body).encode())

@@ -34,7 +34,7 @@ def test_an_account_without_money_is_asked_once_and_ends_the_run(status: int, co
     verdict = verdict_of(error)
     assert (verdict.retry, verdict.spent, verdict.throttled) == (False, True, False)
     failure = failure_of(error, str, time.time)
-    assert (failure.retry, failure.fatal, failure.throttled) == (False, True, False)
+    assert (failure.verdict, failure.fatal) == (verdict, True)
 
 
 @pytest.mark.parametrize(

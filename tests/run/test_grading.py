@@ -206,7 +206,7 @@ def test_the_schema_counts_in_what_a_call_may_cost(service: Service, tmp_path: P
     opened = [
         model(service).open(Money(Ledger()).on("gpt-4o-mini"), schema=schema) for schema in (None, SCHEMA)
     ]
-    plain, bound = (one.asked(Prompt("r", ABC[0]), Decoding()).most_usd for one in opened)
+    plain, bound = (one.wire.request(Prompt("r", ABC[0]), Decoding()).most_usd for one in opened)
     assert plain is not None
     assert bound is not None
     assert (bound - plain) / 0.15e-6 > len(json.dumps(SCHEMA)) / 8
