@@ -6,7 +6,7 @@ the methods whose default is harmless. ``data`` has no default: a kind that trai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
@@ -190,6 +190,9 @@ class Candidate(Protocol):
             DataError, ModelError, TrainingError: it cannot be made.
         """
 
+    def notes(self, lab: Lab, variant: Variant) -> Sequence[str]:
+        """Sentences for the report on a variant that was prepared, or failed to be."""
+
 
 MEMBERS = tuple(name for name in vars(Candidate) if not name.startswith("_"))
 
@@ -232,6 +235,10 @@ class BaseCandidate:
     def endpoint(self) -> PricedModel | None:
         """See ``Candidate``. A kind that asks a service overrides it, and ``redirected`` with it."""
         return None
+
+    def notes(self, lab: Lab, variant: Variant) -> Sequence[str]:
+        """See ``Candidate``."""
+        return ()
 
 
 def asked_with_prompt(row: Row, prompt: str | None) -> tuple[Message, ...]:

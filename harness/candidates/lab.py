@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from harness.data.files import read_rows
+from harness.data.files import file_digest, read_rows
+from harness.data.fingerprints import fingerprint, row_fingerprint
 from harness.decision.economics import EconomicsConfig
 from harness.decision.plan import Purpose
-from harness.errors import HarnessError
+from harness.errors import DataError, HarnessError
 from harness.models.device import DevicePlan, device_plan
 from harness.models.pricing import Money, Spending
 from harness.models.progress import Progress
-from harness.models.source import ModelSource, resolve
-from harness.records import Row
+from harness.models.source import ModelSource, folder_digest, resolve
+from harness.records import Json, Row
 from harness.store.adapters import AdapterStore
 from harness.training.executor import Executor, SubprocessExecutor
 
@@ -61,7 +62,11 @@ class Lab:
 
     def shown(self, path: str) -> str:
         """A candidate's path as people see it: relative to the project's root."""
-        return os.path.relpath(self.root / path, self.project or self.root)
+        return self.relative(self.root / path)
+
+    def relative(self, file: Path) -> str:
+        """A file's path as people see it."""
+        return os.path.relpath(file, self.project or self.root)
 
     def rows(self, path: str) -> tuple[Row, ...]:
         """Rows of a file that a candidate names.
@@ -87,6 +92,25 @@ class Lab:
         if key not in self._sources:
             self._sources[key] = resolve(name, self.progress, trust_remote_code)
         return self._sources[key]
+
+    def by_content(self, value: Json) -> Json:
+        """A field of a candidate by its content: the name of a file or folder is replaced by a digest of it.
+
+        Files of rows count by their rows, in any order; other files by their bytes; folders by the model in
+        them.
+        """
+        if isinstance(value, Mapping):
+            return {name: self.by_content(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.by_content(item) for item in value]
+        if not isinstance(value, str) or not value or not (self.root / value).exists():
+            return value
+        if (self.root / value).is_dir():
+            return folder_digest(self.root / value)
+        try:
+            return fingerprint(sorted(map(row_fingerprint, self.rows(value))))
+        except DataError:
+            return file_digest(self.root / value)
 
     def plan(self) -> DevicePlan:
         """This machine's device and precision."""

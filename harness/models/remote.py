@@ -92,6 +92,11 @@ class RemoteModel:
         return self.provider.endpoint(self.base_url, self.api_key_env, self.longest_wait_s)
 
     @property
+    def url(self) -> str:
+        """The address that it is asked at."""
+        return self.endpoint.url
+
+    @property
     def calls_at_once(self) -> int:
         """Calls on their way, at most."""
         return self.provider.concurrency if self.concurrency is None else self.concurrency

@@ -54,8 +54,8 @@ class InlineExecutor:
 class SubprocessExecutor:
     """Runs each job in a new interpreter.
 
-    After a training, the next one in the same process runs slower, and so do the answers (424 to 307 tokens/s
-    over four sizes on two cores). A new interpreter costs a few seconds and gives its memory back when it ends.
+    After a training, the next one in the same process runs slower (from 424 to 307 tokens/s over four sizes
+    on two cores), and so do the answers. A new interpreter costs a few seconds and gives its memory back.
     """
 
     slots = 1
