@@ -125,7 +125,8 @@ def _row(entry: IndexEntry, reach: float) -> IndexRow:
         key_numbers=tuple(
             KeyNumber(
                 name=f"{gate.suite} / {found.score}",
-                text=f"{numbers.points(found.difference)} {numbers.interval(found.low, found.high)}, n = {found.n:,}",
+                text=f"{numbers.points(found.difference)} {numbers.interval(found.low, found.high)}, "
+                f"n = {found.n:,}",
                 outcome=found.outcome.value,
                 tone=OUTCOME_TONE[found.outcome],
                 plot=plot(found, reach, OUTCOME_TONE[found.outcome]),
