@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.atomic import write_atomically
 from harness.models import fast
-from harness.models.cache import cache_folder, write_atomically
+from harness.models.cache import cache_folder
 from harness.models.fast import ALL_OFF, ALL_ON, FastPaths, warn_of
 
 if TYPE_CHECKING:
