@@ -179,9 +179,9 @@ def two_way(differences: Values2d, clusters: Codes | None, bound: float, alpha: 
             f"{n_seeds} seeds): without any spread there is no interval"
         )
     reach = float(parts.reach(alpha)[0])
-    p = float(stdtr(parts.freedom[0], (bound - mean) / error))
+    p_value = float(stdtr(parts.freedom[0], (bound - mean) / error))
     variance = n * error**2
-    return Estimate(METHOD, mean, mean - reach, mean + reach, p, variance, variance)
+    return Estimate(METHOD, mean, mean - reach, mean + reach, p_value, variance, variance)
 
 
 def estimated(rows: Rows, bound: float, alpha: float) -> Estimate | str:
