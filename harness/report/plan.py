@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from typing import Literal, TypeAlias
 
-from harness.decision.plan import PURPOSES, Bill, Plan, Power, Standing, Usd, Work
+from harness.decision.plan import PURPOSES, CostLine, Plan, Power, Standing, Usd, Work
 from harness.decision.prices import price_heading
 from harness.records import Price
 from harness.report import numbers
@@ -141,7 +141,7 @@ def _dollars(plan: Plan, width: int) -> Iterator[str]:
     for reason in plan.unbounded:
         yield from _wrapped(f"nothing bounds it: {reason}", width)
     for bill in dict.fromkeys((b.purpose, b.model, b.is_tuned) for b in plan.unpriced):
-        yield from _wrapped(_unpriced(Bill(*bill, None), plan.prices_file), width)
+        yield from _wrapped(_unpriced(CostLine(*bill, None), plan.prices_file), width)
     if plan.standing is not None:
         yield from _wrapped(f"--max-usd={plan.max_usd:g}{STANDINGS[plan.standing]}", width)
     if priced:
@@ -149,7 +149,7 @@ def _dollars(plan: Plan, width: int) -> Iterator[str]:
         yield from _table(_price_columns(priced), width)
 
 
-def _unpriced(bill: Bill, file: str) -> str:
+def _unpriced(bill: CostLine, file: str) -> str:
     keys = ["input_usd_per_mtok", "output_usd_per_mtok"]
     if bill.purpose == "training":
         keys.append("training_usd_per_mtok")
@@ -161,7 +161,7 @@ def _unpriced(bill: Bill, file: str) -> str:
     )
 
 
-def _price_columns(bills: Sequence[Bill]) -> list[Column]:
+def _price_columns(bills: Sequence[CostLine]) -> list[Column]:
     found = dict.fromkeys(bill.price for bill in bills if bill.price is not None)
     prices = sorted(found, key=lambda price: price.model)
     return [

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from harness.candidates.foresee import TrainingEstimate
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, text_counter
-from harness.decision.plan import Bill, Purpose, Usd
+from harness.decision.plan import CostLine, Purpose, Usd
 from harness.decision.prices import TOKENS_PER_MTOK, PriceKey, batch_price, price_of
 from harness.errors import UnknownName
 from harness.models.pricing import Spending, prompt_bound
@@ -98,19 +98,19 @@ class Costs:
     def _nobody(self) -> Ledger:
         return Ledger()
 
-    def training(self, base: str, trainings: Sequence[TrainingEstimate], unbounded: str) -> Bill:
+    def training(self, base: str, trainings: Sequence[TrainingEstimate], unbounded: str) -> CostLine:
         """The bill of jobs that are yet to begin; ``unbounded`` says why where nothing bounds them."""
         spending = self.spending(base, True)
         usd_per_mtok = spending.price.training_usd_per_mtok if spending else None
         is_open = any(one.most_tokens is None for one in trainings)
         why = unbounded if is_open else ""
         if spending is None or usd_per_mtok is None:
-            return Bill("training", base, True, None, unbounded=why)
+            return CostLine("training", base, True, None, unbounded=why)
         low = sum(one.tokens for one in trainings) * usd_per_mtok / TOKENS_PER_MTOK
         high = sum(one.most_tokens or 0.0 for one in trainings) * usd_per_mtok / TOKENS_PER_MTOK
-        return Bill("training", base, True, spending.price, Usd(low, None if is_open else high), why)
+        return CostLine("training", base, True, spending.price, Usd(low, None if is_open else high), why)
 
-    def answers(self, payee: Payee, asking: Sequence[Asking]) -> tuple[Bill, int]:
+    def answers(self, payee: Payee, asking: Sequence[Asking]) -> tuple[CostLine, int]:
         """The bill of answers, and the tokens of their prompts."""
         spending = self.spending(payee.model, payee.is_tuned)
         read, usd = 0, Usd()
@@ -127,12 +127,12 @@ class Costs:
             usd += Usd(low, sum(most))
         return self.bill("answers", payee, spending, usd), read
 
-    def bill(self, purpose: Purpose, payee: Payee, spending: Spending | None, usd: Usd) -> Bill:
+    def bill(self, purpose: Purpose, payee: Payee, spending: Spending | None, usd: Usd) -> CostLine:
         """The bill of calls; through the Batch API at its price."""
         if spending is None:
-            return Bill(purpose, payee.model, payee.is_tuned, None)
+            return CostLine(purpose, payee.model, payee.is_tuned, None)
         price = batch_price(spending.price) if payee.is_batched else spending.price
-        return Bill(purpose, payee.model, payee.is_tuned, price, usd)
+        return CostLine(purpose, payee.model, payee.is_tuned, price, usd)
 
 
 def _short_answer(asking: Asking, tokens: Tokens) -> float:

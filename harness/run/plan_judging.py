@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from json import dumps
 
-from harness.decision.plan import Calls, Usd, Work
+from harness.decision.plan import CallCount, Usd, Work
 from harness.models.pricing import Spending
 from harness.models.remote import RemoteModel
 from harness.run.plan_costs import Costs, Payee, Tokens
@@ -66,7 +66,7 @@ def judging(
         ]
         parts.append((float(any(fresh)), _usd(known, rubric, spending, payee)))
         usd = Usd(sum(share * part.low for share, part in parts), sum(part.high or 0.0 for _, part in parts))
-    calls = Calls(
+    calls = CallCount(
         new=len(asked),
         kept=0,
         prompt_tokens=sum(prompt.tokens for prompt in asked),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from harness.candidates.foresee import CostEstimate, TrainingEstimate, foresee
-from harness.decision.plan import Bill, Calls, Plan, Trainings, Work
+from harness.decision.plan import CallCount, CostLine, Plan, Trainings, Work
 from harness.errors import ModelError, TrainingError, UnknownName
 from harness.run.answering import Left
 from harness.run.costs import hosted_model
@@ -99,7 +99,7 @@ class _Counting:
                 self.problems += [one.problem] if one.problem else []
         return found
 
-    def _calls(self, entry: Arm, foreseen: list[CostEstimate]) -> tuple[Calls, tuple[Bill, ...]]:
+    def _calls(self, entry: Arm, foreseen: list[CostEstimate]) -> tuple[CallCount, tuple[CostLine, ...]]:
         asking: list[Asking] = []
         kept = shared = longest = 0
         for bound in self._run.suites.values():
@@ -115,10 +115,10 @@ class _Counting:
         new = sum(len(one.prompts) for one in asking)
         hosted = hosted_model(entry.candidate)
         if hosted is None:
-            return Calls(new, kept, shared), ()
+            return CallCount(new, kept, shared), ()
         model, is_tuned = hosted
         bill, tokens = self.costs.answers(Payee(model.model, is_tuned, model.batch), asking)
-        return Calls(new, kept, shared, tokens, longest), (bill,)
+        return CallCount(new, kept, shared, tokens, longest), (bill,)
 
     def _fresh(self, left: Left) -> Left:
         """What no earlier line asks, from now on asked by this one."""

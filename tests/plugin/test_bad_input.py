@@ -211,10 +211,10 @@ def test_a_candidate_that_cannot_be_is_named_with_its_line(ready: SmallProject, 
             "requests_a_day = 5",
             "suites/economics.toml: unknown key 'requests_a_day'; did you mean requests_per_day?",
         ),
-        ("requests_per_day = 5", "suites/economics.toml: nothing says what serving the candidate costs"),
+        ("requests_per_day = 5", "suites/economics.toml: no price of serving the candidate"),
         (
             "requests_per_day = 5\nserved_input_usd_per_mtok = 1\nserved_output_usd_per_mtok = 1",
-            "nothing says what training the candidate cost",
+            "no price of training the candidate",
         ),
     ],
 )
