@@ -12,10 +12,10 @@ from harness.decision.vectors import recorded_vector
 from harness.errors import StoreError
 from harness.records import RunRecord, Trial
 from harness.report.runjson import load_run
-from harness.run.session import Run
+from harness.run.session import Session
 
 
-def powers(run: Run) -> Iterator[Power]:
+def powers(run: Session) -> Iterator[Power]:
     """One for each score of each suite."""
     records = list(_earlier_runs(run.settings.reports))
     for bound in run.suites.values():
@@ -27,7 +27,7 @@ def powers(run: Run) -> Iterator[Power]:
             yield Power(bound.name, score.name, len(bound.rows), effect, earlier)
 
 
-def _effect(run: Run, record: RunRecord, suite: str, score: str) -> float | None:
+def _effect(run: Session, record: RunRecord, suite: str, score: str) -> float | None:
     """The smallest effect at the spread that a run of the same candidates saw on the same rows."""
     info = next(s for s in record.suites if s.name == suite)
     for name in run.selection.chosen():

@@ -13,7 +13,7 @@ from harness.data.rows import require_no_tools
 from harness.decision.vectors import SuiteUnits, score_vector
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
-from harness.scoring.judges import Judge
+from harness.scoring.judges import Judge, require_complete
 from harness.scoring.suite import Suite, SuiteScore
 
 
@@ -54,6 +54,11 @@ class LoadedSuite:
             kind=Kind(kind),
             advisory=advisory,
         )
+
+    @property
+    def judges(self) -> tuple[Judge, ...]:
+        """The scores that a model gives."""
+        return tuple(score for score in self.scores if isinstance(score, Judge))
 
     def is_same(self, other: LoadedSuite) -> bool:
         """Whether both ask the same and score it in the same way."""
@@ -137,6 +142,8 @@ def load_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> 
                 shown, f"no row has the slice field {key!r}.", f"add {key!r} to the rows or drop the slice"
             )
     prompt = _prompt(suite, folder, root)
+    for score in suite.scores:
+        require_complete(score, folder.name)
     return LoadedSuite(
         name=folder.name,
         suite=suite,
