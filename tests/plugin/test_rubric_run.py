@@ -21,7 +21,7 @@ from harness.testing.fake_openai import (
     set_twin_faults,
     twin_stats,
 )
-from harness.testing.fake_openai.backend import Question, FakeReply
+from harness.testing.fake_openai.backend import FakeReply, Question
 
 # pytester forgets what a run was the first to import; these cannot be imported twice
 for name in ("openai", "anyio", "httpx2", "httpcore2", "starlette", "uvicorn"):

@@ -194,7 +194,7 @@ def test_a_batch_is_answered_in_files(client: OpenAI) -> None:
     [
         (b"{", "invalid_json_line"),
         (as_lines([{**request(1), "custom_id": "row-0"}]), "duplicate_custom_id"),
-        (as_lines([{**request(1), "method": "GET"}]), "invalid_method"),
+        (as_lines([{**request(1), "method": "GET"}]), "invalid_value"),
         (as_lines([{**request(1), "url": "/v1/completions"}]), "mismatched_endpoint"),
         (b'{"custom_id": "x"}', "missing_required_parameter"),
     ],

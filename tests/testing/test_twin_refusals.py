@@ -213,7 +213,7 @@ REFUSED: dict[str, tuple[Call, int, str | None, str | None]] = {
         job(integrations=[{"type": "wandb", "wandb": {}}]),
         400,
         "missing_required_parameter",
-        "integrations.wandb.project",
+        "integrations[0].wandb.project",
     ),
     "missing training file": (job(training_file="file-none"), 400, None, "training_file"),
     "unknown job": (

@@ -24,7 +24,7 @@ from harness.testing.fake_openai.catalogue import (
     COMPLETIONS,
     RETIRED,
 )
-from harness.testing.fake_openai.faults import Faults
+from harness.testing.fake_openai.faults import Faults, parse_faults
 from harness.testing.fake_openai.scripted_backend import ScriptedBackend
 from harness.testing.fake_openai.serving import (
     add_aliases,
@@ -51,6 +51,7 @@ __all__ = [
     "Token",
     "TuningTask",
     "add_aliases",
+    "parse_faults",
     "running_fake_openai",
     "running_twin",
     "set_twin_faults",

@@ -95,7 +95,7 @@ class FakeOpenAI:
         self._catalogue = Catalogue(aliases)
         self._completions = Completions(self._store, backend, self._catalogue, weights)
         refuse = {Exception: _refuse, HTTPException: _refuse, HTTPRefusal: _refuse}
-        routes = [self._route(*name.split(), handler) for name, handler in self._handlers().items()]
+        routes = [self._route(name, handler) for name, handler in self._handlers().items()]
         app = Starlette(routes=routes, exception_handlers=refuse)
         self.app = FaultInjector(app, faults, self._store.count)
         self._jobs = TuningJobs(self._store, backend, self._catalogue, weights, lambda: self.app.faults)
@@ -142,10 +142,12 @@ class FakeOpenAI:
             "PUT /twin/aliases": self._add_aliases,
         }
 
-    def _route(self, method: str, path: str, handler: Handler) -> Route:
+    def _route(self, name: str, handler: Handler) -> Route:
+        method, path = name.split()
+
         async def endpoint(request: Request) -> Response:
             if path.startswith("/v1/"):
-                self._store.count(f"{method} {path.replace(':path', '')}")
+                self._store.count(name.replace(":path", ""))
                 self._check_key(request.headers)
             answer = await to_thread.run_sync(handler, await _call(request), limiter=self._limiter)
             if isinstance(answer, BaseModel):
@@ -169,7 +171,7 @@ class FakeOpenAI:
             raise HTTPRefusal(401, message, None, "invalid_api_key")
 
     def _page(self, call: Call, kind: type[R], most: int = 100) -> dict[str, Json]:
-        """The part of a list, newest first, that the query selects: ``after``, ``limit``, and what is wanted."""
+        """The part of a list, newest first, that the query selects."""
         if call.id:
             self._store.get(FakeJob, call.id)
         query, limit = call.query, call.query.get("limit", str(most))

@@ -19,9 +19,9 @@ CLOSES_WITHIN_DAYS = 30
 
 @dataclass(frozen=True, slots=True)
 class FakeModel:
-    """A model. From the day ``shutdown`` on it neither answers nor is tuned; ``completions``: it takes prompts.
+    """A model; from the day ``shutdown`` on it neither answers nor is tuned.
 
-    ``context_tokens`` bounds a prompt and its reply together, and a training row.
+    ``completions``: it takes prompts. ``context_tokens`` bounds prompt and reply together, and training rows.
     """
 
     name: str

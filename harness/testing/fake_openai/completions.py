@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from openai.types import Completion
 from openai.types.chat import ChatCompletion
+from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming as ChatParams
+from openai.types.completion_create_params import CompletionCreateParamsNonStreaming as CompletionParams
 
 from harness.records import Json, Message, Row
 from harness.testing.fake_openai.backend import Backend, FakeReply, Question
 from harness.testing.fake_openai.catalogue import Catalogue, FakeModel
 from harness.testing.fake_openai.refusals import (
-    ChatParams,
-    CompletionParams,
     HTTPRefusal,
     checked,
     unsupported,
@@ -92,8 +92,8 @@ class Completions:
                 for token in reply.tokens
             ]
             logprobs = {"content": content, "refusal": None}
-        message: Json = {"role": "assistant", "content": reply.text, "refusal": None, "annotations": []}
-        choice = {"index": 0, "message": message, "finish_reason": reply.finish, "logprobs": logprobs}
+        said: Json = {"role": "assistant", "content": reply.text, "refusal": None, "annotations": []}
+        choice = {"index": 0, "message": said, "finish_reason": reply.finish, "logprobs": logprobs}
         shown = self._shown("chatcmpl-", "chat.completion", params, reply)
         return ChatCompletion.model_validate({**shown, "choices": [choice]})
 
@@ -143,8 +143,8 @@ class Completions:
         prompt_tokens = self._backend.count(Row("question", messages))
         if prompt_tokens + max_tokens > model.context_tokens:
             message = (
-                f"This model's maximum context length is {model.context_tokens} tokens. However, your messages"
-                f" have {prompt_tokens} tokens and {max_tokens} are requested for the completion."
+                f"This model's maximum context length is {model.context_tokens} tokens. However, the messages"
+                f" have {prompt_tokens} tokens, and {max_tokens} are requested for the completion."
             )
             raise HTTPRefusal(400, message, "messages", "context_length_exceeded")
         temperature, top_p = params.get("temperature"), params.get("top_p")
@@ -178,7 +178,7 @@ class Completions:
         }
 
 
-def stopped(reply: FakeReply, stop: str | Sequence[str] | None) -> FakeReply:
+def stopped(reply: FakeReply, stop: str | Iterable[str] | None) -> FakeReply:
     """The reply up to the first stop sequence. Tokens generated after it are not billed."""
     sequences = [stop] if isinstance(stop, str) else stop or ()
     ends = [reply.text.find(sequence) for sequence in sequences if sequence in reply.text]

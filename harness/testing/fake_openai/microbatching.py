@@ -1,4 +1,4 @@
-"""How many requests share one model: alike ones are answered together, and between the steps of a training."""
+"""Requests that share one model: similar ones are answered together, and between the steps of a training."""
 
 from __future__ import annotations
 

@@ -43,8 +43,8 @@ class _Loaded:
 class RealBackend:
     """Real training and real answers. Greedy questions that come together are answered in one batch.
 
-    A job's adapters are trained on the nf4 base and answer on it, as local QLoRA candidates do. Questions that
-    come while a job trains are answered between its steps.
+    A job's adapters are trained on the nf4 base and answer on it, as local QLoRA candidates do. While a job
+    trains, questions are answered between its steps.
 
     Args:
         base: the model behind every name that the service offers, as candidates name models.

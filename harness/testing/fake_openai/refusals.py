@@ -1,7 +1,7 @@
 """Refused requests, and the check of request bodies against the official SDK's own parameter types.
 
-The SDK describes an endpoint's body as a ``TypedDict``. Pydantic turns it into a JSON Schema; closing its objects
-to unknown keys, and adding the limits that types cannot express, gives the service's own check.
+The SDK describes an endpoint's body as a ``TypedDict``. Pydantic turns it into a JSON Schema; closing its
+objects to unknown keys, and adding the limits that types cannot express, gives the service's own check.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
@@ -114,7 +114,7 @@ def checked(kind: type[T], body: Json) -> T:
     Raises:
         HTTPRefusal: a parameter is unknown, missing, of another type or out of range; ``param`` names it.
     """
-    error = next(_validator(kind).iter_errors(body), None)
+    error = next(_validator(kind).iter_errors(body), None)  # type: ignore[arg-type]  # types are hashable
     if error is not None:
         raise _refusal(error)
     return cast("T", body)
@@ -146,16 +146,17 @@ def _refusal(error: ValidationError) -> HTTPRefusal:
         branches = [list(found) for _, found in groupby(error.context, lambda e: e.schema_path[0])]
         error = min(branches, key=lambda found: (any(e.validator == "const" for e in found), len(found)))[0]
     problem, param = str(error.validator), error.json_path.removeprefix("$").removeprefix(".")
+    given, schema = cast("dict[str, Json]", error.instance), cast("dict[str, Any]", error.schema)
     code, message = (
         CODES.get(problem, "invalid_value"),
         f"Invalid '{param}': {error.message[:LONGEST_ERROR]}.",
     )
     if problem == "additionalProperties":
-        name = next(key for key in error.instance if key not in error.schema["properties"])
+        name = next(key for key in given if key not in schema["properties"])
         param = f"{param}.{name}".removeprefix(".")
         message = f"Unknown parameter: '{param}'."
     elif problem == "required":
-        name = next(key for key in error.schema["required"] if key not in error.instance)
+        name = next(key for key in schema["required"] if key not in given)
         param = f"{param}.{name}".removeprefix(".")
         message = f"Missing required parameter: '{param}'."
     elif problem in ("minimum", "maximum"):

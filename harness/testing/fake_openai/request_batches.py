@@ -11,11 +11,11 @@ from typing import Literal
 from openai import BaseModel
 from openai.types import Batch, BatchError, BatchRequestCounts
 from openai.types.batch import Errors
+from openai.types.batch_create_params import BatchCreateParams
 from typing_extensions import TypedDict
 
 from harness.records import Json
 from harness.testing.fake_openai.refusals import (
-    BatchCreateParams,
     HTTPRefusal,
     checked,
     server_error,

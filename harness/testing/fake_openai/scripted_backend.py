@@ -95,7 +95,8 @@ class ScriptedBackend:
 
     def _examples(self, weights: Path) -> Examples:
         if weights not in self._learnt:
-            self._learnt[weights] = json.loads((weights / LEARNT).read_text(encoding="utf-8"))
+            file = weights / LEARNT  # absent if the real backend trained this model
+            self._learnt[weights] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         return self._learnt[weights]
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import RLock
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from openai import BaseModel
 from openai.types import Batch, FileObject
@@ -40,7 +40,7 @@ class FakeJob(FineTuningJob):
 
 
 class TunedModel(BaseModel):
-    """A tuned model or a checkpoint: which weights, below the folder of all weights, answer under its name."""
+    """A tuned model or a checkpoint. ``weights``: its folder, below that of all weights."""
 
     id: str
     created_at: int
@@ -48,8 +48,7 @@ class TunedModel(BaseModel):
     weights: str
 
 
-Record: TypeAlias = FileObject | FakeJob | FineTuningJobEvent | FineTuningJobCheckpoint | TunedModel | Batch
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", FileObject, FakeJob, FineTuningJobEvent, FineTuningJobCheckpoint, TunedModel, Batch)
 # param and code of the refusal when there is no such record
 NOT_FOUND: Mapping[type, tuple[str, str | None]] = {
     FileObject: ("id", None),
@@ -121,7 +120,7 @@ class FakeStore:
         with self._lock:
             return self.put(change(self.get(kind, name)))
 
-    def delete(self, kind: type[Record], name: str) -> None:
+    def delete(self, kind: type[R], name: str) -> None:
         """Delete a record, and the content of that id."""
         self._sql("DELETE FROM records WHERE kind = ? AND id = ?", kind.__name__, name)
         self._sql("DELETE FROM contents WHERE id = ?", name)
@@ -156,7 +155,7 @@ class FakeStore:
             raise HTTPRefusal(400, f"Invalid file format for purpose '{purpose}'. Must be .jsonl", "file")
         self.count("uploads")
         self.count(f"upload {hashlib.sha256(content).hexdigest()}")
-        return self.add_file(filename, purpose, content)
+        return self.add_file(filename, cast("Purpose", purpose), content)
 
     def add_file(self, filename: str, purpose: Purpose, content: bytes) -> FileObject:
         """Store a file."""

@@ -96,6 +96,8 @@ def _row(line: bytes, number: int, completions: bool) -> Row:
         prompt, completion = (_text(value, key, where) for key in ("prompt", "completion"))
         return Row(f"row-{number}", (Message("user", prompt), Message("assistant", completion)))
     given_messages = value.get("messages")
+    if "messages" not in value:
+        raise _BadRow(f"{where} is missing key 'messages'.")
     if not isinstance(given_messages, list) or not given_messages:
         raise _BadRow(f"{where}: 'messages' must be a non-empty array.")
     messages = []

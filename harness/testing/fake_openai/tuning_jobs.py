@@ -7,13 +7,14 @@ import io
 import secrets
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 from openai.types.fine_tuning import FineTuningJobEvent
 from openai.types.fine_tuning.fine_tuning_job import Error, Hyperparameters, Method
+from openai.types.fine_tuning.job_create_params import JobCreateParams
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 from openai.types.fine_tuning.jobs.fine_tuning_job_checkpoint import Metrics
 
@@ -22,7 +23,7 @@ from harness.records import Json, Row
 from harness.testing.fake_openai.backend import Backend, Step, TuningTask
 from harness.testing.fake_openai.catalogue import Catalogue
 from harness.testing.fake_openai.faults import Faults
-from harness.testing.fake_openai.refusals import HTTPRefusal, JobCreateParams, checked, unsupported
+from harness.testing.fake_openai.refusals import HTTPRefusal, checked, unsupported
 from harness.testing.fake_openai.store import FakeJob, FakeStore, JobStatus, TunedModel, new_id, now
 from harness.testing.fake_openai.training_rows import BadFile, training_rows
 
@@ -94,11 +95,11 @@ class TuningJobs:
         validation_file = params.get("validation_file")
         if validation_file is not None:
             self._store.require_file(validation_file, "fine-tune", "validation_file")
-        method = params.get("method", {"type": "supervised"})
-        if method["type"] != "supervised":
+        method, given = params.get("method"), params.get("hyperparameters", {})  # the latter are deprecated
+        if method is not None and method["type"] != "supervised":
             raise unsupported("method.type")
-        # the hyperparameters of the method, or the deprecated ones beside it
-        given = method.get("supervised", {}).get("hyperparameters") or params.get("hyperparameters", {})
+        if method is not None and "supervised" in method:
+            given = method["supervised"].get("hyperparameters", given)
         auto = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}
         seed = params.get("seed")
         job = FakeJob.model_validate(
@@ -320,7 +321,7 @@ class TuningJobs:
         self._store.put(event, job_id)
 
 
-def _hyperparameters(given: dict[str, object]) -> dict[str, object]:
+def _hyperparameters(given: Mapping[str, object]) -> dict[str, object]:
     """The two places where a job shows them."""
     return {
         "hyperparameters": Hyperparameters.model_validate(given),
