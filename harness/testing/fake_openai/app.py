@@ -69,13 +69,7 @@ Handler: TypeAlias = Callable[[Call], "BaseModel | Response | dict[str, Json]"]
 class FakeOpenAI:
     """The service's state, and the threads that work on it until ``close``. ``app`` is its ASGI app.
 
-    Args:
-        folder: where weights are stored.
-        backend: the models.
-        persistent: whether everything else is stored in ``folder`` too, for the next start.
-        aliases: further names of the chat model.
-        faults: the first faults.
-        api_key: the only accepted key; None: any.
+    ``folder`` stores weights and, if ``persistent``, everything else too, for the next start.
     """
 
     def __init__(
@@ -114,7 +108,7 @@ class FakeOpenAI:
         store, job, batch = self._store, "/v1/fine_tuning/jobs", "/v1/batches"
         return {
             "POST /v1/files": lambda call: store.upload(call.filename, call.purpose, call.upload),
-            "GET /v1/files": lambda call: self._page(call, FileObject, most=10_000),
+            "GET /v1/files": lambda call: self._page(call, FileObject, 10_000, 10_000),
             "GET /v1/files/{id}": lambda call: store.get(FileObject, call.id),
             "GET /v1/files/{id}/content": lambda call: Response(store.content(call.id)),
             "DELETE /v1/files/{id}": self._delete_file,
@@ -125,7 +119,7 @@ class FakeOpenAI:
             f"POST {job}/{{id}}/pause": lambda call: self._jobs.move(call.id, "paused"),
             f"POST {job}/{{id}}/resume": lambda call: self._jobs.move(call.id, "queued"),
             f"GET {job}/{{id}}/events": lambda call: self._page(call, FineTuningJobEvent),
-            f"GET {job}/{{id}}/checkpoints": lambda call: self._page(call, FineTuningJobCheckpoint),
+            f"GET {job}/{{id}}/checkpoints": lambda call: self._page(call, FineTuningJobCheckpoint, 10),
             "POST /v1/chat/completions": lambda call: self._completions.chat(call.body()),
             "POST /v1/completions": lambda call: self._completions.complete(call.body()),
             "GET /v1/models": self._models,
@@ -170,11 +164,11 @@ class FakeOpenAI:
             )
             raise HTTPRefusal(401, message, None, "invalid_api_key")
 
-    def _page(self, call: Call, kind: type[R], most: int = 100) -> dict[str, Json]:
+    def _page(self, call: Call, kind: type[R], default: int = 20, most: int = 100) -> dict[str, Json]:
         """The part of a list, newest first, that the query selects."""
         if call.id:
             self._store.get(FakeJob, call.id)
-        query, limit = call.query, call.query.get("limit", str(most))
+        query, limit = call.query, call.query.get("limit", str(default))
         if not limit.isdecimal() or int(limit) < 1:
             message = f"Invalid 'limit': expected an integer >= 1, but got {limit} instead."
             raise HTTPRefusal(400, message, "limit", "integer_below_min_value")
@@ -183,6 +177,8 @@ class FakeOpenAI:
             found.reverse()
         if "purpose" in query:
             found = [item for item in found if item["purpose"] == query["purpose"]]
+        if query.get("metadata") == "null":
+            found = [item for item in found if not item["metadata"]]
         wanted = {key[9:-1]: value for key, value in query.items() if key.startswith("metadata[")}
         if wanted:
             found = [item for item in found if wanted.items() <= (item["metadata"] or {}).items()]

@@ -17,6 +17,7 @@ from harness.testing.fake_openai.catalogue import Catalogue, FakeModel
 from harness.testing.fake_openai.refusals import (
     HTTPRefusal,
     checked,
+    text_of,
     unsupported,
 )
 from harness.testing.fake_openai.store import FakeStore, TunedModel, new_id, now
@@ -30,14 +31,7 @@ UNSUPPORTED = (
 
 
 class Completions:
-    """Answers requests with the model that they name.
-
-    Args:
-        store: where tuned models are found.
-        backend: what answers.
-        catalogue: the models that are not tuned.
-        weights: the folder of tuned weights.
-    """
+    """Answers requests with the model that they name; ``weights`` is the folder of tuned weights."""
 
     def __init__(self, store: FakeStore, backend: Backend, catalogue: Catalogue, weights: Path) -> None:
         self._store, self._backend, self._catalogue, self._weights = store, backend, catalogue, weights
@@ -75,7 +69,7 @@ class Completions:
         elif form is not None and form["type"] == "json_object":
             schema = ANY_OBJECT
         messages = tuple(
-            Message(message["role"], _text(message.get("content"), f"messages[{k}].content"))
+            Message(message["role"], text_of(message.get("content"), f"messages[{k}].content"))
             for k, message in enumerate(params["messages"])
         )
         question = self._question(params, messages, limits[0] if limits else "max_completion_tokens")
@@ -195,16 +189,6 @@ def stopped(reply: FakeReply, stop: str | Iterable[str] | None) -> FakeReply:
         tokens.append(token)
         length += len(token.text)
     return replace(reply, text=text, completion_tokens=len(tokens), finish="stop", tokens=tuple(tokens))
-
-
-def _text(content: object, at: str) -> str:
-    """A message's content as one text; parts that are no text are refused."""
-    if not isinstance(content, list):
-        return str(content or "")
-    for k, part in enumerate(content):
-        if part["type"] != "text":
-            raise HTTPRefusal(400, "Only text is supported by this model.", f"{at}[{k}]")
-    return "".join(part["text"] for part in content)
 
 
 def _token(text: str, logprob: float) -> dict[str, Json]:

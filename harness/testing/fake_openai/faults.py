@@ -82,13 +82,7 @@ def parse_faults(given: Mapping[str, str]) -> Faults:
 
 
 class FaultInjector:
-    """ASGI middleware: lets requests through, late, or not at all. ``faults`` may be replaced at any time.
-
-    Args:
-        app: the service.
-        faults: the first faults.
-        count: called with "fault NAME" whenever one hits a request.
-    """
+    """ASGI middleware: lets requests through, late, or not at all. ``faults`` may be replaced at any time."""
 
     def __init__(self, app: ASGIApp, faults: Faults, count: Callable[[str], int]) -> None:
         self._app, self._count = app, count

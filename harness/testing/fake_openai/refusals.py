@@ -162,3 +162,17 @@ def _refusal(error: ValidationError) -> HTTPRefusal:
     elif problem in ("minimum", "maximum"):
         code = f"{'integer' if isinstance(error.validator_value, int) else 'decimal'}_{code}"
     return HTTPRefusal(400, message, param, code)
+
+
+def text_of(content: object, at: str) -> str:
+    """A message's content, a string or a list of parts, as one text.
+
+    Raises:
+        HTTPRefusal: a part is no text.
+    """
+    if not isinstance(content, list):
+        return str(content or "")
+    for k, part in enumerate(content):
+        if part["type"] != "text":
+            raise HTTPRefusal(400, "Only text is supported by this model.", f"{at}[{k}]")
+    return "".join(part["text"] for part in content)

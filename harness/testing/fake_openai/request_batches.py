@@ -39,12 +39,7 @@ class BatchLine(TypedDict):
 
 
 class RequestBatches:
-    """All batches, and the threads that work on them.
-
-    Args:
-        store: where batches are recorded, and their files.
-        endpoints: what answers a request, by its URL.
-    """
+    """All batches, and the threads that work on them; ``endpoints`` answer requests, by their URLs."""
 
     def __init__(self, store: FakeStore, endpoints: Mapping[str, Callable[[Json], BaseModel]]) -> None:
         self._store, self._endpoints = store, endpoints
@@ -117,47 +112,37 @@ class RequestBatches:
         counts = BatchRequestCounts(total=len(requests), completed=0, failed=0)
         self._move(batch_id, "in_progress", request_counts=counts)
 
-        def answer(request: BatchLine) -> tuple[int, Json] | None:
-            """Status and body; None if the batch was stopped before this request."""
+        def answer(request: BatchLine) -> tuple[str, Json] | None:
+            """The kind of file that takes the answer, and its line; None if the batch was stopped before it."""
             if self._stopping.is_set() or self._store.get(Batch, batch_id).status == "cancelling":
                 return None
             self._store.count("batch requests")
+            status = 200
             try:
-                return 200, self._endpoints[batch.endpoint](request["body"]).model_dump(mode="json")
+                body = self._endpoints[batch.endpoint](request["body"]).model_dump(mode="json")
             except HTTPRefusal as refusal:
-                return refusal.status, refusal.body()
+                status, body = refusal.status, refusal.body()
             except Exception:  # noqa: BLE001 - counted as failed, as the service counts it
-                return 500, server_error().body()
+                status, body = 500, server_error().body()
+            response: Json = {"status_code": status, "request_id": new_id("req_"), "body": body}
+            name = {"id": new_id("batch_req_"), "custom_id": request["custom_id"]}
+            return "output" if status == 200 else "error", {**name, "response": response, "error": None}
 
-        answers = list(self._answering.map(answer, requests))
+        answers = [found for found in self._answering.map(answer, requests) if found is not None]
         if self._stopping.is_set():
             return
-        lines: dict[str, list[str]] = {"output": [], "error": []}
-        for request, answered in zip(requests, answers, strict=True):
-            if answered is None:
-                continue
-            status, body = answered
-            response: Json = {"status_code": status, "request_id": new_id("req_"), "body": body}
-            line: Json = {
-                "id": new_id("batch_req_"),
-                "custom_id": request["custom_id"],
-                "response": response,
-                "error": None,
-            }
-            lines["output" if status == 200 else "error"].append(json.dumps(line, ensure_ascii=False) + "\n")
-        files = {
-            f"{kind}_file_id": self._store.add_file(
-                f"{batch_id}_{kind}.jsonl", "batch_output", "".join(found).encode()
-            ).id
-            for kind, found in lines.items()
-            if found
-        }
+        files: dict[str, object] = {}
+        for kind in ("output", "error"):
+            lines = [json.dumps(line, ensure_ascii=False) + "\n" for of, line in answers if of == kind]
+            if lines:
+                file = self._store.add_file(f"{kind}.jsonl", "batch_output", "".join(lines).encode())
+                files[f"{kind}_file_id"] = file.id
         if self._store.get(Batch, batch_id).status != "cancelling":
             self._move(batch_id, "finalizing")
-        done = "cancelled" if self._store.get(Batch, batch_id).status == "cancelling" else "completed"
-        completed, failed = len(lines["output"]), len(lines["error"])
-        counts = BatchRequestCounts(total=len(requests), completed=completed, failed=failed)
-        self._move(batch_id, done, request_counts=counts, **files)
+        completed = [kind for kind, _ in answers].count("output")
+        counts = BatchRequestCounts(total=len(requests), completed=completed, failed=len(answers) - completed)
+        status = "cancelled" if self._store.get(Batch, batch_id).status == "cancelling" else "completed"
+        self._move(batch_id, status, request_counts=counts, **files)
 
 
 def _read(content: bytes, endpoint: str) -> tuple[list[BatchLine], list[BatchError]]:

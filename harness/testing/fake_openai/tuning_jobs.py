@@ -48,12 +48,7 @@ class _Interrupted(Exception):  # noqa: N818 - ends a training without an error
 class TuningJobs:
     """All jobs, and the two threads that work on them: one validates files, one trains.
 
-    Args:
-        store: where jobs are recorded, and their files.
-        backend: what trains.
-        catalogue: the models.
-        weights: the folder of checkpoints, one folder a job.
-        faults: gives the faults that are on now.
+    ``weights`` is the folder of checkpoints, one folder a job; ``faults`` gives the faults that are on now.
     """
 
     def __init__(
