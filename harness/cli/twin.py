@@ -47,7 +47,7 @@ def twin(port: int, state: Path | None, scripted: bool, aliases: Sequence[str], 
             raise UsageError(f"--fail {text}: write FAULT=VALUE, such as --fail rate_limited=0.05.")
         faults[name.strip().replace("-", "_")] = value.strip()
     progress = Drawn(sys.stderr) if sys.stderr.isatty() else Silent()
-    backend = ScriptedBackend() if scripted else RealBackend(progress=progress)
+    backend = ScriptedBackend(script=None) if scripted else RealBackend(progress=progress)
     stopped = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:

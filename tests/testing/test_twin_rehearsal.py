@@ -68,4 +68,4 @@ def test_a_job_of_a_thousand_rows_goes_through_its_whole_life_in_seconds() -> No
 
 def test_a_model_that_the_real_backend_trained_has_no_examples(tmp_path: Path) -> None:
     question = Question(CHAT, tmp_path / "adapter", (Message("user", "Where is it?"),), max_tokens=9)
-    assert ScriptedBackend().reply(question).text == "Where is it?"
+    assert ScriptedBackend(script=None).reply(question).text == "Where is it?"

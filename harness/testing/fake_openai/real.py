@@ -86,7 +86,7 @@ class RealBackend:
 
     def train(self, task: TuningTask, folder: Path, watch: Callable[[Step], None]) -> None:
         """See ``Backend``. The training has a process of its own."""
-        from harness.candidates.specs import QLoRA
+        from harness.candidates.lora import QLoRA
         from harness.training.local.recipe import TrainingRows
         from harness.training.local.subprocess_training import Job, checkpoint_name, train_apart
         from harness.training.local.trainer import StepDone

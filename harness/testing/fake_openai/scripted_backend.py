@@ -21,6 +21,11 @@ Script: TypeAlias = Callable[[Question], "str | FakeReply"]
 Examples: TypeAlias = Mapping[str, str]  # a reply by its question
 
 
+def echo(question: Question) -> str:
+    """The question, as if it were the answer."""
+    return question.last
+
+
 class ScriptedBackend:
     """Learns training rows by heart and answers by script; a token is a word.
 
@@ -36,7 +41,7 @@ class ScriptedBackend:
         reply_s: how long a reply takes.
     """
 
-    def __init__(self, script: Script | None = None, step_s: float = 0.0, reply_s: float = 0.0) -> None:
+    def __init__(self, script: Script | None = echo, step_s: float = 0.0, reply_s: float = 0.0) -> None:
         self._script, self._step_s, self._reply_s = script, step_s, reply_s
         self._learnt: dict[Path, Examples] = {}
 

@@ -109,7 +109,7 @@ def _backend(train: bool) -> Backend:
         return RealBackend()
     from harness.testing.fake_openai.scripted_backend import ScriptedBackend
 
-    return ScriptedBackend()
+    return ScriptedBackend(script=None)
 
 
 def require_installed() -> None:
