@@ -16,25 +16,19 @@ import pytest
 from tiny_llama import BF16, EXACT, row
 
 import harness
-from harness import LoRA, QLoRA, SelfGenerated
-from harness.candidates.prepare import Lab, prepare, require_ready
+from harness import QLoRA, SelfGenerated
+from harness.candidates.base import Variant
+from harness.candidates.lab import Lab
 from harness.data.files import read_rows
-from harness.data.leakage import find_leaks
+from harness.data.leakage import find_leaks, require_no_leaks
 from harness.errors import DataError, LeakError, StoreError, TrainingError, UsageError
 from harness.models.local import LocalModel
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource, folder_digest
-from harness.records import Answer, Row, Trial
-from harness.run.discovery import candidates_in
-from harness.run.recording import make_record
-from harness.run.selection import Arm
-from harness.run.session import Run
-from harness.run.suite_loading import LoadedSuite
-from harness.scoring.checks import ExactMatch
-from harness.scoring.suite import Suite
-from harness.settings import Settings
+from harness.records import Answer, Row, Training
 from harness.store.adapters import AdapterStore
+from harness.training.executor import InlineExecutor
 from harness.training.local.self_generated import NEUTRAL_PROMPTS, GeneratedRows, plan_generation
 
 PROJECT = Path(__file__).parents[2]
@@ -156,16 +150,15 @@ def test_prompts_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         generation(tmp_path, SelfGenerated(prompts="latin.txt"))
 
 
-def test_a_path_to_prompts_starts_from_the_conftest_that_names_it(tmp_path: Path) -> None:
-    folder = tmp_path / "deeper"
-    folder.mkdir()
-    conftest = type(sys)("conftest")
-    conftest.__file__ = str(folder / "conftest.py")
-    spec = LoRA(base="b", train="t.jsonl", replay=SelfGenerated(prompts="own.txt"))
-    conftest.tuned = harness.candidate(lambda: spec)  # type: ignore[attr-defined]
-    found = candidates_in(conftest, tmp_path)["tuned"]
-    assert isinstance(found, LoRA)
-    assert found.replay == SelfGenerated(prompts="deeper/own.txt")
+def test_a_path_to_prompts_starts_from_the_folder_of_the_candidate(
+    project: tuple[Lab, QLoRA], tmp_path: Path
+) -> None:
+    lab, spec = project
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "prompts.txt").rename(tmp_path / "deeper" / "prompts.txt")
+    generated = spec.generated_rows(lab.at(tmp_path / "deeper"))
+    assert generated is not None
+    assert generated.prompts[0].where == f"{tmp_path / 'deeper' / 'prompts.txt'}:1"
 
 
 # --------------------------------------------------------------------------- which replies become rows
@@ -324,7 +317,12 @@ def project(talker: ModelSource, tmp_path: Path) -> tuple[Lab, QLoRA]:
         r=2,
         epochs=1,
     )
-    return Lab(tmp_path, AdapterStore(tmp_path / "store"), Silent()), spec
+    return Lab(tmp_path, AdapterStore(tmp_path / "store"), Silent(), executor=InlineExecutor()), spec
+
+
+def trained(project: tuple[Lab, QLoRA], size: int, seed: int) -> Training | None:
+    lab, spec = project
+    return spec.prepare(lab, Variant("tuned", spec, size, seed)).training
 
 
 def test_all_sizes_and_seeds_train_on_one_generation_by_the_base_as_it_is_trained(
@@ -338,20 +336,20 @@ def test_all_sizes_and_seeds_train_on_one_generation_by_the_base_as_it_is_traine
         return load(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(LocalModel, "load", counting)
-    require_ready(spec, lab, 4, 0)
+    spec.preflight(lab, Variant("tuned", spec, 4, 0))
     assert loaded == []  # to be ready costs no model
-    made = [prepare(spec, lab, size, seed).training for size, seed in ((2, 0), (4, 0), (2, 1))]
+    made = [trained(project, size, seed) for size, seed in ((2, 0), (4, 0), (2, 1))]
     assert [(t.rows, t.replay_rows) for t in made if t] == [(2, 5), (4, 5), (2, 5)]
     assert loaded == [{"nf4": True}]  # and no adapter
-    assert prepare(spec, lab, 4, 0).training == made[1]
+    assert trained(project, 4, 0) == made[1]
 
-    generated = lab.generated_rows(spec)
+    generated = spec.generated_rows(lab)
     assert generated is not None
     decoding = Decoding(max_new_tokens=20)
     asked = [Prompt(r.id, r.prompt) for r in generated.prompts]
     model = load(talker, lab.plan(), nf4=True)
     own = {a.row_id: a for a in model.answer(asked, decoding, frozenset())}
-    rows = lab.replay(spec)
+    rows = spec.data(lab).general
     assert [own[r.id].text for r in rows] == [r.reference for r in rows]
     assert {own[r.id].finish for r in rows} == {"stop"}
     assert [r.id for r in rows] != [p.id for p in generated.prompts[:5]]  # some were left out
@@ -361,31 +359,22 @@ def test_the_generated_file_taken_over_as_a_file_is_the_same_training(
     project: tuple[Lab, QLoRA], tmp_path: Path
 ) -> None:
     lab, spec = project
-    made = prepare(spec, lab, 2, 0).training
-    generated = lab.generated_rows(spec)
+    made = trained(project, 2, 0)
+    generated = spec.generated_rows(lab)
     assert generated is not None
     shutil.copy(generated.file, tmp_path / "general.jsonl")
     taken_over = replace(spec, replay="general.jsonl")
-    assert prepare(taken_over, lab, 2, 0).training == made
+    assert trained((lab, taken_over), 2, 0) == made
 
 
 # --------------------------------------------------------------------------- leaks and the report
-def run_against(heldout: tuple[Row, ...], project: tuple[Lab, QLoRA], tmp_path: Path) -> tuple[Run, Arm]:
-    lab, spec = project
-    settings = Settings(("tuned",), None, (2,), (0,), "release", tmp_path / ".harness", tmp_path, tmp_path)
-    run = Run(settings, {"tuned": spec}, lab.root, Silent())
-    suite = Suite(heldout="heldout.jsonl", scores=(ExactMatch(),))
-    run.add_suite(LoadedSuite("held", suite, heldout, None, suite.scores, "heldout.jsonl", tmp_path))
-    return run, run.selection.sized("tuned")[0]
-
-
-def test_a_prompt_that_stands_in_the_heldout_rows_is_refused_before_any_model_is_loaded(
-    project: tuple[Lab, QLoRA], tmp_path: Path
+def test_a_prompt_that_stands_in_the_heldout_rows_is_among_those_that_are_compared(
+    project: tuple[Lab, QLoRA],
 ) -> None:
+    lab, spec = project
     held = (row("Say something new about money.", "It is late.", id="h1", where="heldout.jsonl:1"),)
-    run, _ = run_against(held, project, tmp_path)
     with pytest.raises(LeakError, match=r"prompts\.txt:5 ~ heldout\.jsonl:1 .the same user text"):
-        run.check()
+        require_no_leaks(spec.data(lab).seen, held)
 
 
 def test_a_reply_that_makes_a_row_too_like_a_heldout_row_is_refused_before_training(
@@ -398,23 +387,23 @@ def test_a_reply_that_makes_a_row_too_like_a_heldout_row_is_refused_before_train
     loads(lambda text: reply if text == prompts[3] else f"{text} is all that I can say of it")
     asked = "Please tell me and my old friends whatever you know of what the buses do on Sunday afternoons"
     held = (row(asked, reply, id="h1", where="heldout.jsonl:1"),)
-    run, entry = run_against(held, project, tmp_path)
-    run.check()
+    lab, spec = project
+    lab = replace(lab, require_unseen=lambda rows: require_no_leaks(rows, held))
+    require_no_leaks(spec.data(lab).seen, held)  # the prompts alone are unlike
     with pytest.raises(LeakError, match=r"rows\.jsonl:4 ~ heldout\.jsonl:1 .user text and reply"):
-        run.trials_of(entry, "held")
+        trained((lab, spec), 2, 0)
+    assert lab.adapters.trainings() == ()
     with pytest.raises(LeakError, match=r"rows\.jsonl:4"):  # and from now on, before anything
-        run_against(held, project, tmp_path)[0].check()
+        require_no_leaks(spec.data(lab).seen, held)
 
 
 def test_the_report_says_how_many_rows_were_generated_and_where_they_are(
     project: tuple[Lab, QLoRA], tmp_path: Path
 ) -> None:
-    held = (row("Where are the seven dwarfs tonight?", "At home.", id="h1", where="heldout.jsonl:1"),)
-    run, entry = run_against(held, project, tmp_path)
-    training = prepare(entry.candidate, replace(run.lab, apart=False), 2, 0).training
-    run.trials["tuned@2", 0, "held"] = Trial("tuned", 2, 0, "held", (), {}, 0.0, "", training)
-    run.prepared["tuned@2", 0] = prepare(entry.candidate, run.lab, 2, 0)
-    (note,) = [n for n in make_record(run, (), "pytest").notes if "general rows" in n]
-    assert note.startswith("tuned: 5 general rows were generated by the base itself; ")
+    lab, spec = project
+    assert spec.notes(lab, Variant("tuned", spec, 2, 0)) == ()
+    trained(project, 2, 0)
+    (note,) = spec.notes(lab, Variant("tuned", spec, 2, 0))
+    assert note.startswith("5 general rows were generated by the base itself; ")
     where = tmp_path / note.partition("They are in ")[2].removesuffix(".")
     assert len(read_rows(where)) == 5
