@@ -1,4 +1,4 @@
-"""Which device and which precision, chosen from the machine and remembered.
+"""Device, precision and faster ways, chosen from the machine and remembered.
 
 The choice is part of every cache key, because greedy answers in bfloat16 depend on it. Asking torch
 costs seconds, so the answer is kept per installation and hardware: a run in which everything is
@@ -75,7 +75,7 @@ def ask_torch() -> DevicePlan:
 
 
 def _machine() -> dict[str, str]:
-    """What the plan depends on, read without importing torch."""
+    """Everything that the plan depends on, read without importing torch."""
     gpus = sorted(str(p) for p in Path("/dev").glob("nvidia[0-9]*"))
     return {
         "rules": RULES,

@@ -243,3 +243,15 @@ def test_a_torch_without_its_private_names_works_in_float32(monkeypatch: pytest.
         monkeypatch.delattr(torch.cpu, name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert device.ask_torch().dtype == "float32"
+
+
+def test_doctor_lists_what_is_taken_and_why_the_rest_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.cli import doctor
+
+    def lines() -> list[tuple[str, bool | None, str]]:
+        wanted = ("fast paths", "plain path")
+        return [(found.what, found.ok, found.says) for found in doctor.examine() if found.what in wanted]
+
+    assert lines() == [("fast paths", None, "attention, decoding, prefix, heads, loss, memory")]
+    monkeypatch.setenv("HARNESS_FAST", "0")
+    assert lines() == [("fast paths", None, "none"), ("plain path", None, "HARNESS_FAST=0 is set")]
