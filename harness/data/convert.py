@@ -33,7 +33,8 @@ def to_json(row: Row, *, metadata: bool = True) -> dict[str, object]:
         )
     found: dict[str, object] = dict(row.metadata) if metadata else {}
     found["messages"] = [_message(message) for message in row.messages]
-    if row.tools and _is_deprecated(row):
+    deprecated = any(m.role == "function" or any(not c.id for c in m.tool_calls) for m in row.messages)
+    if row.tools and deprecated:
         found["functions"] = [tool["function"] for tool in row.tools]
     elif row.tools:
         found["tools"] = [dict(tool) for tool in row.tools]
@@ -50,7 +51,20 @@ def to_prompt_completion(row: Row, *, metadata: bool = True) -> dict[str, object
     Raises:
         DataError: naming what would be lost of any other row.
     """
-    lost = _lost(row, metadata)
+    roles = [message.role for message in row.messages]
+    turns = len(roles) - roles.count("system")
+    losses = {
+        "the system message": "system" in roles,
+        f"all but two of its {turns} turns": turns > 2,
+        "its order of roles": turns <= 2 and [r for r in roles if r != "system"] != ["user", "assistant"],
+        "a weight of 0": any(m.weight != 1 for m in row.messages),
+        "names": any(m.name is not None for m in row.messages),
+        "tools": row.uses_tools or any(m.tool_call_id is not None for m in row.messages),
+        "'parallel_tool_calls'": row.parallel_tool_calls is not None,
+    }
+    if metadata:
+        losses |= {f"the metadata {k!r}": k in row.metadata for k in ("prompt", "completion", *_CHAT_KEYS)}
+    lost = [what for what, is_lost in losses.items() if is_lost]
     if lost:
         raise DataError(
             row.where or row.id,
@@ -107,26 +121,3 @@ def _message(message: Message) -> dict[str, object]:
 
 def _function(call: ToolCall) -> dict[str, object]:
     return {"name": call.name, "arguments": call.arguments}
-
-
-def _is_deprecated(row: Row) -> bool:
-    return any(m.role == "function" or any(not c.id for c in m.tool_calls) for m in row.messages)
-
-
-def _lost(row: Row, metadata: bool) -> list[str]:
-    roles = [message.role for message in row.messages]
-    turns = len(row.messages) - roles.count("system")
-    losses = {
-        "the system message": "system" in roles,
-        f"all but two of its {turns} turns": turns > 2,
-        "its order of roles": turns <= 2 and [r for r in roles if r != "system"] != ["user", "assistant"],
-        "a weight of 0": any(m.weight != 1 for m in row.messages),
-        "names": any(m.name is not None for m in row.messages),
-        "tools": row.uses_tools or any(m.tool_call_id is not None for m in row.messages),
-        "'parallel_tool_calls'": row.parallel_tool_calls is not None,
-    }
-    taken = [k for k in ("prompt", "completion", *_CHAT_KEYS) if metadata and k in row.metadata]
-    return [
-        *(what for what, is_lost in losses.items() if is_lost),
-        *(f"the metadata {key!r}" for key in taken),
-    ]
