@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from harness.data.lines import Unusable, kind_of, shown
 from harness.data.tools import calls_of, parallel_tool_calls_of, require_matching, tools_of
-from harness.records import Json, Message, Row, ToolCall
+from harness.records import Json, Message, Row
 
 ROLES = ("system", "user", "assistant", "tool")
 _OLD_ROLES = ("function",)
@@ -48,7 +48,12 @@ def row_of(value: Mapping[str, Json], where: str, default_id: str) -> Row:
         metadata = {key: item for key, item in value.items() if key not in ("prompt", "completion")}
         return Row(row_id, messages, metadata, where)
     tools = tools_of(value)
-    messages = _messages(value["messages"])
+    turns = value["messages"]
+    if not isinstance(turns, list):
+        raise Unusable("no-messages", f"'messages' is {kind_of(turns)}", "make it a list of messages")
+    if not turns:
+        raise Unusable("no-messages", "no messages", "give at least a user and an assistant message")
+    messages = tuple(_message(turn, f"message {number}") for number, turn in enumerate(turns, start=1))
     require_matching(messages, tools)
     roles = [message.role for message in messages]
     if "assistant" not in roles:
@@ -87,26 +92,20 @@ def _prompt_and_completion(value: Mapping[str, Json]) -> tuple[Message, ...]:
     )
 
 
-def _messages(value: Json) -> tuple[Message, ...]:
-    if not isinstance(value, list):
-        raise Unusable("no-messages", f"'messages' is {kind_of(value)}", "make it a list of messages")
-    if not value:
-        raise Unusable("no-messages", "no messages", "give at least a user and an assistant message")
-    return tuple(_message(item, f"message {number}") for number, item in enumerate(value, start=1))
-
-
 def _message(value: Json, at: str) -> Message:
     if not isinstance(value, dict):
         raise Unusable("no-messages", f"{at} is {kind_of(value)}", 'write {"role": ..., "content": ...}')
-    role = _role(value, at)
+    role = value.get("role")
+    if role is None:
+        raise Unusable("unknown-role", f"{at} has no role", f"use one of {', '.join(ROLES)}")
+    if not isinstance(role, str) or role not in _KEYS_OF:
+        hint = "write 'system'" if role == "developer" else f"use one of {', '.join(ROLES)}"
+        raise Unusable("unknown-role", f"{at} has the unknown role {shown(role)}", hint)
     known = _KEYS_OF[role]
     for key in value:
         if key not in known and value[key] is not None:
-            raise Unusable(
-                "unknown-key",
-                f"{at} ({role}) has an unknown key {shown(key)}",
-                f"use only {', '.join(sorted(known))}",
-            )
+            problem = f"{at} ({role}) has an unknown key {shown(key)}"
+            raise Unusable("unknown-key", problem, f"use only {', '.join(sorted(known))}")
     name = value.get("name")
     if name is not None and not (isinstance(name, str) and name.strip()):
         what = "empty" if isinstance(name, str) else kind_of(name)
@@ -120,25 +119,13 @@ def _message(value: Json, at: str) -> Message:
         hint = "give it the id of the call that it answers"
         raise Unusable("unmatched-tool-call", f"{at} has no tool_call_id", hint)
     calls = calls_of(value, at)
-    return Message(role, _content(value, at, calls), weight, name, calls, call_id)
-
-
-def _role(message: Mapping[str, Json], at: str) -> str:
-    role = message.get("role")
-    if role is None:
-        raise Unusable("unknown-role", f"{at} has no role", f"use one of {', '.join(ROLES)}")
-    if not isinstance(role, str) or role not in _KEYS_OF:
-        hint = "write 'system'" if role == "developer" else f"use one of {', '.join(ROLES)}"
-        raise Unusable("unknown-role", f"{at} has the unknown role {shown(role)}", hint)
-    return role
-
-
-def _content(message: Mapping[str, Json], at: str, calls: tuple[ToolCall, ...]) -> str:
-    if message.get("content") in (None, "") and (calls or message.get("role") in ("tool", "function")):
-        return ""  # a tool may find nothing
-    if "content" not in message:
+    if value.get("content") in (None, "") and (calls or role in ("tool", "function")):
+        content = ""  # a turn may only call tools, and a tool may find nothing
+    elif "content" not in value:
         raise Unusable("empty-content", f"{at} has no content", "give its text")
-    return _text(message["content"], f"{at}'s content")
+    else:
+        content = _text(value["content"], f"{at}'s content")
+    return Message(role, content, weight, name, calls, call_id)
 
 
 def _text(value: Json, at: str) -> str:

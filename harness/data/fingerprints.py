@@ -18,7 +18,7 @@ from harness.records import Json, Row
 
 
 def fingerprint(value: object) -> str:
-    """64 hex digits that stand for the content of ``value``.
+    """64 hex digits that depend on the content of ``value`` alone.
 
     Takes str, int, float, bool and None, and sequences, string-keyed mappings and dataclasses of them.
 
@@ -86,14 +86,11 @@ def _plain(value: object, at: str) -> Json:
         return {key: _plain(item, f"{at}[{key!r}]") for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         return [_plain(item, f"{at}[{index}]") for index, item in enumerate(value)]
-    raise UsageError(f"cannot fingerprint {at}: {_refusal(value)}")
-
-
-def _refusal(value: object) -> str:
+    reason = f"a {type(value).__name__} is not JSON; use str, numbers, None, lists, mappings or dataclasses"
     if isinstance(value, PurePath):
-        return f"the path {str(value)!r} names a place, not content; use the digest of the file's bytes"
-    if isinstance(value, bytes | bytearray | memoryview):
-        return "bytes are not JSON; use bytes_digest"
-    if isinstance(value, set | frozenset):
-        return "a set has no order; use a sorted list"
-    return f"a {type(value).__name__} is not JSON; use str, numbers, None, lists, mappings or dataclasses"
+        reason = f"the path {str(value)!r} names a place, not content; use the digest of the file's bytes"
+    elif isinstance(value, bytes | bytearray | memoryview):
+        reason = "bytes are not JSON; use bytes_digest"
+    elif isinstance(value, set | frozenset):
+        reason = "a set has no order; use a sorted list"
+    raise UsageError(f"cannot fingerprint {at}: {reason}")

@@ -60,6 +60,13 @@ class _Field:
     train: tuple[str, ...]
     heldout: tuple[str, ...]
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether its values repeat, as classes do; a field with a new value in most rows holds ids."""
+        sides = self.train, self.heldout
+        are_ids = any(len(set(side)) > len(side) / 2 for side in sides if len(side) > 1)
+        return not are_ids and len({*self.train, *self.heldout}) <= MOST_CLASSES
+
 
 def shift_findings(
     rows: Sequence[Row], heldout: Sequence[Row], line: int, stratify: str | None = None
@@ -78,7 +85,21 @@ def shift_findings(
     """
     if not rows or not heldout:
         return
-    fields = [*_classes(rows, heldout, stratify), *_languages(rows, heldout)]
+    fields: list[_Field] = []
+    keys = {stratify} if stratify else {key for row in rows for key in row.metadata}
+    for key in sorted(keys - set(LANGUAGE_FIELDS)):
+        field = _field("class-shift", key, rows, heldout)
+        if field is not None and (stratify or field.has_classes):
+            fields.append(field)
+    language = next(filter(None, (_field("language-shift", k, rows, heldout) for k in LANGUAGE_FIELDS)), None)
+    if language is None:
+        train, held = (
+            tuple(filter(None, (script(row.question) for row in side))) for side in (rows, heldout)
+        )
+        if train and held and len({*train, *held}) > 1:
+            language = _Field("language-shift", "script of the last user message", train, held)
+    if language is not None:
+        fields.append(language)
     for field in fields:
         found = _shares_shift(field, line, tests=len(fields))
         if found is not None:
@@ -89,30 +110,6 @@ def shift_findings(
 
 
 # --------------------------------------------------------------------------- classes and languages
-def _classes(rows: Sequence[Row], heldout: Sequence[Row], stratify: str | None) -> Iterator[_Field]:
-    keys = {stratify} if stratify else {key for row in rows for key in row.metadata}
-    for key in sorted(keys - set(LANGUAGE_FIELDS)):
-        field = _field("class-shift", key, rows, heldout)
-        if field is None:
-            continue
-        sides = field.train, field.heldout
-        # a field with a new value in most rows holds ids, not classes
-        is_id = any(len(set(side)) > len(side) / 2 for side in sides if len(side) > 1)
-        if stratify or not (is_id or len({*field.train, *field.heldout}) > MOST_CLASSES):
-            yield field
-
-
-def _languages(rows: Sequence[Row], heldout: Sequence[Row]) -> Iterator[_Field]:
-    for key in LANGUAGE_FIELDS:
-        field = _field("language-shift", key, rows, heldout)
-        if field is not None:
-            yield field
-            return
-    train, held = ([name for row in side if (name := script(row.question))] for side in (rows, heldout))
-    if train and held and len({*train, *held}) > 1:
-        yield _Field("language-shift", "script of the last user message", tuple(train), tuple(held))
-
-
 def _field(code: str, key: str, rows: Sequence[Row], heldout: Sequence[Row]) -> _Field | None:
     sides = []
     for side in (rows, heldout):

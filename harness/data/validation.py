@@ -49,6 +49,26 @@ class TokenStatistics:
     percentiles: Mapping[int, int]
     histogram: tuple[tuple[int, int, int], ...]
 
+    @classmethod
+    def of(cls, lengths: array[int]) -> TokenStatistics:
+        """From the number of tokens of each row, as unsigned ints; at least one."""
+        import numpy as np
+
+        values = np.frombuffer(lengths, dtype=np.uint32)
+        edges = np.unique(np.linspace(values.min(), values.max() + 1, BINS + 1).astype(int))
+        counted = np.histogram(values, edges)[0].tolist()
+        bounds = edges.tolist()
+        return cls(
+            n=len(values),
+            total=int(values.sum(dtype=np.uint64)),
+            mean=float(values.mean()),
+            longest=int(values.max()),
+            percentiles={
+                p: int(v) for p, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)
+            },
+            histogram=tuple(zip(bounds[:-1], bounds[1:], counted, strict=True)),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Validation:
@@ -89,7 +109,12 @@ def validate(scanned: Iterable[Row | Finding], target: Target) -> Validation:
                 last_line = max(last_line, item.line)
                 continue
             rows, last_line = rows + 1, max(last_line, line_of(item))
-            unfit = nothing_to_learn(item) or (_unfit_completion(item) if target.completions else None)
+            unfit = nothing_to_learn(item)
+            if unfit is None and target.completions:
+                try:
+                    to_prompt_completion(item)
+                except DataError as error:
+                    unfit = Finding("wrong-format", line_of(item), error.problem, error.hint)
             if unfit:
                 findings.add(unfit)
             else:
@@ -111,7 +136,7 @@ def validate(scanned: Iterable[Row | Finding], target: Target) -> Validation:
         hint = "collect more rows, or compare with FewShot first"
         findings.add(Finding("few-rows", last_line, problem, hint))
     return Validation(
-        rows, usable, findings.in_order(), findings.counts, _statistics(lengths) if lengths else None
+        rows, usable, findings.in_order(), findings.counts, TokenStatistics.of(lengths) if lengths else None
     )
 
 
@@ -139,28 +164,3 @@ class _FirstFindings:
 
     def in_order(self) -> tuple[Finding, ...]:
         return tuple(sorted(self._findings, key=lambda f: (f.line, f.code)))
-
-
-def _unfit_completion(row: Row) -> Finding | None:
-    try:
-        to_prompt_completion(row)
-    except DataError as error:
-        return Finding("wrong-format", line_of(row), error.problem, error.hint)
-    return None
-
-
-def _statistics(lengths: array[int]) -> TokenStatistics:
-    import numpy as np
-
-    values = np.frombuffer(lengths, dtype=np.uint32)
-    edges = np.unique(np.linspace(values.min(), values.max() + 1, BINS + 1).astype(int))
-    counted = np.histogram(values, edges)[0].tolist()
-    bounds = edges.tolist()
-    return TokenStatistics(
-        n=len(values),
-        total=int(values.sum(dtype=np.uint64)),
-        mean=float(values.mean()),
-        longest=int(values.max()),
-        percentiles={p: int(v) for p, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)},
-        histogram=tuple(zip(bounds[:-1], bounds[1:], counted, strict=True)),
-    )
