@@ -17,7 +17,7 @@ def to_json(row: Row, *, metadata: bool = True) -> dict[str, object]:
     """The chat object of a row, which reads as the same row again.
 
     What is the default is not written: a weight of 1, no name, no tools. A turn that only calls tools
-    has no ``content``. Calls without an id, and what answers them, are written in the deprecated form
+    has no ``content``. Calls without an id, and their answers, are written in the deprecated form
     (``functions``, ``function_call``) in which they came. Without ``metadata`` the ``id`` is left out too.
 
     Raises:
@@ -49,7 +49,7 @@ def to_prompt_completion(row: Row, *, metadata: bool = True) -> dict[str, object
     ``to_chat`` of it is ``to_json`` of the row.
 
     Raises:
-        DataError: naming what would be lost of any other row.
+        DataError: for any other row, naming the parts that would be lost.
     """
     roles = [message.role for message in row.messages]
     turns = len(roles) - roles.count("system")
@@ -64,7 +64,7 @@ def to_prompt_completion(row: Row, *, metadata: bool = True) -> dict[str, object
     }
     if metadata:
         losses |= {f"the metadata {k!r}": k in row.metadata for k in ("prompt", "completion", *_CHAT_KEYS)}
-    lost = [what for what, is_lost in losses.items() if is_lost]
+    lost = [part for part, is_lost in losses.items() if is_lost]
     if lost:
         raise DataError(
             row.where or row.id,
@@ -72,12 +72,12 @@ def to_prompt_completion(row: Row, *, metadata: bool = True) -> dict[str, object
             "keep it in the chat format, or take that out of the row",
         )
     user, assistant = row.messages
-    kept = dict(row.metadata) if metadata else {}
-    return {**kept, "prompt": user.content, "completion": assistant.content}
+    rest = dict(row.metadata) if metadata else {}
+    return {**rest, "prompt": user.content, "completion": assistant.content}
 
 
 def to_chat(value: Mapping[str, Json], where: str) -> dict[str, object]:
-    """The chat object of one that has ``prompt`` and ``completion``; its other keys are kept.
+    """The chat object of one that has ``prompt`` and ``completion``; with its other keys.
 
     Raises:
         DataError: no text in ``prompt`` or ``completion``, or keys that would change their meaning.

@@ -25,9 +25,9 @@ class Finding:
 
     Attributes:
         code: one of ``CODES``.
-        line: from 1; the file's last line for what is wrong with the file as a whole.
-        problem: what is wrong, in one sentence, with the values that show it.
-        hint: what to do about it.
+        line: from 1; the last line of the file where the finding is about the file as a whole.
+        problem: one sentence, with the values that show it.
+        hint: a way to mend it.
         lines: for findings about several rows (duplicates, contradictions): all of their lines.
     """
 

@@ -41,7 +41,7 @@ def fingerprint(value: object) -> str:
 
 
 def row_fingerprint(row: Row) -> str:
-    """The fingerprint of what a model sees and learns of a row: roles, contents, loss weights and tools.
+    """The fingerprint of the parts of a row that a model is trained on: roles, contents, weights and tools.
 
     The row's id, metadata and place in a file do not count.
     """

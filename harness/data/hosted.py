@@ -58,7 +58,7 @@ def hosted_counter(encoding: str) -> Callable[[Sequence[Row]], list[int]]:
     """Counts the tokens that a row costs in training.
 
     The encodings are tiktoken's, from a package that carries them: tiktoken itself fetches them first. Tool
-    definitions are counted as their JSON text, which is near to what is billed but not documented.
+    definitions are counted as their JSON text, which is near to the tokens billed but not documented.
     """
     count = text_counter(encoding)
 

@@ -1,6 +1,6 @@
 """From bytes to JSON objects, one a line, more strictly than ``json.loads``.
 
-RFC 8259 leaves open what a repeated key or a number beyond a double means; readers disagree, so both are
+RFC 8259 leaves the meaning of a repeated key, or of a number beyond a double, open; readers disagree, so both are
 refused here.
 """
 
@@ -83,7 +83,7 @@ def _without_repeats(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
         keys = [key for key, _ in pairs]
         twice = next(key for at, key in enumerate(keys) if key in keys[:at])
         raise Unusable(
-            "repeated-key", f"the key {shown(twice)} stands twice in one object", "keep one of the two"
+            "repeated-key", f"the key {shown(twice)} appears twice in one object", "keep one of the two"
         )
     return found
 

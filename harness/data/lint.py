@@ -46,8 +46,8 @@ def lint_rows(
     """Everything doubtful about training ``rows``, by line; the same for the same rows on every machine.
 
     With ``heldout``, the training rows are compared with it as well: the classes of ``stratify`` (or of
-    every metadata field that looks like one), languages and lengths. Findings about the whole file stand at
-    its last line. See ``findings.CODES`` for the codes, and the modules of this room for what each means.
+    every metadata field that looks like one), languages and lengths. Findings about the whole file have
+    its last line. ``findings.CODES`` lists the codes; the functions called here define them.
     """
     if not rows:
         return ()
@@ -67,7 +67,7 @@ def lint_rows(
         *shift_findings(rows, heldout, last, stratify),
     ]
     # a finding quotes rows: where that is personal data or a secret, it must not
-    hidden = "see the row: what was found holds sensitive text and is not shown"
+    hidden = "see the row: the finding holds sensitive text and is not shown"
     shown = [
         replace(finding, problem=hidden) if is_sensitive(finding.problem) else finding for finding in found
     ]
@@ -130,7 +130,7 @@ def _labels(row: Row) -> Mapping[str, str]:
     }
 
 
-# --------------------------------------------------------------------------- what to do first
+# --------------------------------------------------------------------------- the first things to fix
 _ADVICE = {  # most harmful first: of one row, of several, and the cost
     "secret": ("row holds", "rows hold", "revoke it now; whoever has the model has it"),
     "personal-data": ("row holds", "rows hold", "a model repeats what it was trained on"),

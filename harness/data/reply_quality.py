@@ -63,7 +63,7 @@ def form_findings(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[Finding
 
     Compared in turn: kind (JSON object, JSON array, fenced code, plain text), keys, order of keys,
     whitespace at the ends. Against plain text only where it is labels: prose may hold anything. At most 20
-    findings, the last of which stands for the rest too.
+    findings, the last of which covers the rest.
     """
     hint = "write all replies in one form: the model learns to produce each form as often as it sees it"
     found = [
@@ -194,8 +194,8 @@ _ABOUT_TEMPLATES = re.compile(
 def placeholder_findings(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[Finding]:
     """``placeholder``: text that a writer or a template left to be filled in, or a model's stock refusal.
 
-    In replies; ``{{name}}`` in user turns too. Code and comments are not searched. A reply may repeat what
-    the turns before it hold, since it answers them.
+    In replies; ``{{name}}`` in user turns too. Code and comments are not searched. A reply may repeat
+    the turns before it, since it answers them.
     """
     for line, row in zip(lines, rows, strict=True):
         found = _leftover(row)

@@ -166,5 +166,7 @@ def _refuse(problems: Sequence[Finding], where: str) -> NoReturn:
     more = len(problems) - len(listed)
     tail = [f"  and {more} more"] if more else []
     raise DataError(
-        at, "\n".join([f"{len(problems)} lines cannot be used:", *listed, *tail]), "as said for each line"
+        at,
+        "\n".join([f"{len(problems)} lines cannot be used:", *listed, *tail]),
+        "mend each line as its message says",
     )

@@ -71,7 +71,7 @@ class _Field:
 def shift_findings(
     rows: Sequence[Row], heldout: Sequence[Row], line: int, stratify: str | None = None
 ) -> Iterator[Finding]:
-    """Where ``rows`` differ from ``heldout``; each finding is about the file and stands at ``line``.
+    """Where ``rows`` differ from ``heldout``; each finding is about the file and has the line ``line``.
 
     - ``class-shift``: of the metadata field ``stratify``, or else of each field that at least 90% of the
       rows of both sides have, with 2 to 50 classes (fields with a new value in most rows are ids).

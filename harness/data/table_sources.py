@@ -132,7 +132,7 @@ def arrow_table(where: str, load: Callable[[], Opened]) -> RecordTable:
     try:
         columns, records, labels = load()
         first = next(records, None)
-    except Exception as error:  # pyarrow, datasets and what they call raise many kinds
+    except Exception as error:  # pyarrow, datasets and the libraries below them raise many kinds
         raise _unreadable_arrow(where, error) from error
 
     def rows() -> Iterator[tuple[int, Record]]:
@@ -168,7 +168,7 @@ def _unreadable_arrow(where: str, error: Exception) -> DataError | UsageError:
         return UsageError(f"{where} cannot be read so: {more}\n  hint: name a split and config that it has")
     return DataError(
         where,
-        f"cannot be had from the Hugging Face hub, and is not in the local cache: {reason}",
+        f"cannot be read from the Hugging Face hub, and is not in the local cache: {reason}",
         "check the name and the network, or download it and give the path of its .csv or .parquet file",
     )
 

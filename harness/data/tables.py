@@ -65,10 +65,10 @@ class ColumnMap:
 
     @classmethod
     def parse(cls, text: str) -> ColumnMap:
-        """A map from text: ``user=question,assistant=answer``; a name with a comma stands in quotes.
+        """A map from text: ``user=question,assistant=answer``; quotes hold a name with a comma.
 
         Raises:
-            UsageError: for what the class refuses, targets given twice and parts that are no ``a=b``;
+            UsageError: as for the class, and for targets given twice and parts that are no ``a=b``;
                 ``UnknownName`` for targets that do not exist.
         """
         known = [f.name for f in fields(cls)]

@@ -21,7 +21,7 @@ from harness.records import Row
 
 TokenCounter: TypeAlias = Callable[[Sequence[Row]], Sequence[int]]
 
-MIN_ROWS = 10  # what OpenAI asks for
+MIN_ROWS = 10  # OpenAI's own minimum
 FEW_ROWS = 50
 KEPT_A_CODE = 1_000  # the rest is counted
 CHUNK_ROWS = 1_024  # counted together
@@ -90,12 +90,12 @@ class Validation:
 
     @property
     def has_errors(self) -> bool:
-        """Whether the file cannot be used as it stands."""
+        """Whether the file cannot be used as it is."""
         return any(finding.severity is Severity.ERROR for finding in self.findings)
 
 
 def validate(scanned: Iterable[Row | Finding], target: Target) -> Validation:
-    """Look at every row once. ``scanned`` is what ``scan_lines`` gives."""
+    """Look at every row once. ``scanned`` is the result of ``scan_lines`` or ``scan_objects``."""
     findings = _FirstFindings()
     lengths = array("I")
     rows = usable = last_line = 0

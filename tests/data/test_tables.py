@@ -344,7 +344,7 @@ def test_a_hub_dataset_is_read_from_the_cache_and_one_that_is_not_there_is_one_e
     )
     missing, split, config, found = run.stdout.replace("\n  hint", " hint").splitlines()
     assert missing.startswith(
-        "DataError owner/missing: cannot be had from the Hugging Face hub, and is not in"
+        "DataError owner/missing: cannot be read from the Hugging Face hub, and is not in"
     )
     assert "check the name and the network" in missing
     assert split.startswith(
