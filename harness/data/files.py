@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -34,6 +35,19 @@ def scan_file(path: Path) -> Iterator[Row | Finding]:
         # in bytes, only \n ends a line: text would also be cut at U+2028 inside a JSON string
         with path.open("rb") as lines:
             yield from scan_lines(lines, str(path))
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of the file's bytes, as 64 hex digits.
+
+    Raises:
+        DataError: when the file is missing or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise unreadable(path, error) from error
 

@@ -1,6 +1,6 @@
 """From bytes to JSON objects, one a line, more strictly than ``json.loads``.
 
-RFC 8259 leaves the meaning of a repeated key, or of a number beyond a double, open; readers disagree, so both are
+RFC 8259 does not define a repeated key, or a number beyond a double; readers disagree on both, so both are
 refused here.
 """
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.files import read_rows
+from harness.data.files import file_digest, read_rows
 from harness.errors import DataError
 
 ROWS = [
@@ -42,6 +43,7 @@ def test_rows_are_read_with_path_and_line(tmp_path: Path) -> None:
     rows = read_rows(path)
     assert [row.where for row in rows] == [f"{path}:{n}" for n in (1, 2, 3, 4)]
     assert rows[1].question == "Wo bleibt mein Päckchen? 📦 1"
+    assert file_digest(path) == hashlib.sha256(VALID).hexdigest()
 
 
 def test_a_line_separator_inside_a_text_does_not_end_the_line(tmp_path: Path) -> None:
@@ -63,7 +65,7 @@ def test_a_missing_file_in_a_folder_without_the_like_says_what_there_is(tmp_path
         read_rows(tmp_path / "a.jsonl")
     (tmp_path / "questions-of-june.jsonl").touch()
     with pytest.raises(DataError, match=r"has questions-of-june\.jsonl"):
-        read_rows(tmp_path / "a.jsonl")
+        file_digest(tmp_path / "a.jsonl")
     with pytest.raises(DataError, match="there is no folder"):
         read_rows(tmp_path / "nowhere" / "a.jsonl")
 
