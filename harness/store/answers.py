@@ -87,6 +87,7 @@ class AnswerStore:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction, undone where it is left by an error."""
         with self._lock, self._errors():
+            self._connection.rollback()  # a write that Ctrl-C left open
             now_s = monotonic()
             due = now_s - self._synced_s >= SYNC_S
             # in the write-ahead log, FULL waits for this transaction and those before it, NORMAL for none:
