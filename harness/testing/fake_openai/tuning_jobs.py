@@ -24,7 +24,7 @@ from harness.testing.fake_openai.backend import Backend, Step, TuningTask
 from harness.testing.fake_openai.catalogue import Catalogue
 from harness.testing.fake_openai.faults import Faults
 from harness.testing.fake_openai.refusals import HTTPRefusal, checked, unsupported
-from harness.testing.fake_openai.store import FakeJob, FakeStore, JobStatus, TunedModel, new_id, now
+from harness.testing.fake_openai.store import FakeJob, FakeStore, FakeTunedModel, JobStatus, new_id, now
 from harness.testing.fake_openai.training_rows import BadFile, training_rows
 
 POLL_S = 0.02  # how often a waiting job looks at its status
@@ -244,13 +244,13 @@ class TuningJobs:
         earlier = [checkpoint for checkpoint in found if checkpoint.step_number <= step.number]
         for old in earlier[SAVED_CHECKPOINTS - 1 :]:  # the end of the training will be one too
             self._store.delete(FineTuningJobCheckpoint, old.id)
-            self._store.delete(TunedModel, old.fine_tuned_model_checkpoint)
+            self._store.delete(FakeTunedModel, old.fine_tuned_model_checkpoint)
             shutil.rmtree(self._weights / job.id / f"step-{old.step_number}", ignore_errors=True)
 
     def _add_checkpoint(self, job: FakeJob, step: Step, name: str) -> None:
         """The model as it is after a step, which answers under ``name``."""
         weights = f"{job.id}/{step.weights}"
-        self._store.put(TunedModel(id=name, created_at=now(), base=job.model, weights=weights))
+        self._store.put(FakeTunedModel(id=name, created_at=now(), base=job.model, weights=weights))
         checkpoint = FineTuningJobCheckpoint(
             object="fine_tuning.job.checkpoint",
             id=f"ftckpt_{job.id[6:]}{step.number}",
