@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from threading import Lock
 from types import TracebackType
 from typing import NamedTuple
@@ -88,14 +87,6 @@ class Ledger:
         """What requests that are on their way may cost."""
         with self._lock:
             return self._reserved / PICO_USD
-
-    @property
-    def by_purpose(self) -> Mapping[str, float]:
-        """Dollars billed, by purpose."""
-        usd: defaultdict[str, float] = defaultdict(float)
-        for line in self.lines():
-            usd[line.purpose] += line.usd
-        return dict(usd)
 
     def lines(self) -> tuple[SpendingLine, ...]:
         """What was billed, a line for each account; ordered by purpose and model."""
