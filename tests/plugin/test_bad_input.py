@@ -191,7 +191,7 @@ def test_an_unknown_base_is_refused_with_what_is_known(ready: SmallProject) -> N
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ('return Scripted(train="train.jsonl", reply=says(9), epochs=0)', "epochs=0): must be above 0"),
+        ('return QLoRA(base="smollm2-135m", train="train.jsonl", epochs=0)', "epochs=0): must be above 0"),
         ("return None", "gives NoneType, which is no candidate"),
         ("return undefined", "NameError: name 'undefined' is not defined"),
     ],
@@ -199,7 +199,12 @@ def test_an_unknown_base_is_refused_with_what_is_known(ready: SmallProject) -> N
 def test_a_candidate_that_cannot_be_is_named_with_its_line(ready: SmallProject, body: str, says: str) -> None:
     ready.conftest(f"\n\n@harness.candidate\ndef odd():\n    {body}\n")
     line = (ready.path / "conftest.py").read_text(encoding="utf-8").splitlines().index("def odd():")
-    ready.run("--candidate=good").assert_one_screen(f"conftest.py:{line}: ", says)
+    ready.run("--candidate=odd").assert_one_screen(f"conftest.py:{line}", says)
+
+
+def test_a_candidate_that_is_not_chosen_is_not_called(ready: SmallProject) -> None:
+    ready.conftest("\n\n@harness.candidate\ndef odd():\n    return undefined\n")
+    assert ready.run("--candidate=good").last_line == "1 passed"
 
 
 # --------------------------------------------------------------------------- economics

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from harness.decision.plan import Bill, Calls, Plan, Power, Trainings, Usd, Work
 from harness.records import Price
@@ -121,18 +122,20 @@ def test_what_the_rows_can_show_is_told_for_each_score() -> None:
 
 
 amounts = st.floats(0, 1e7)
+# wide, zero-width, combining and control characters, beside whatever st.text finds
+texts = st.one_of(st.text(), st.text("0 -⺀𠀀界👩❤\ufe0f\u0301\u200b\u200d\U000e0000\x08\x1b\x1f\n\t"))
 bills = st.builds(
     Bill,
     purpose=st.sampled_from(["training", "answers", "judging"]),
-    model=st.text(min_size=1, max_size=60),
+    model=texts.filter(bool),
     is_tuned=st.booleans(),
     price=st.sampled_from([None, BASE, TUNED]),
     usd=st.builds(Usd, amounts, st.one_of(st.none(), amounts)),
-    unbounded=st.text(max_size=200),
+    unbounded=texts,
 )
 works = st.builds(
     Work,
-    label=st.text(min_size=1, max_size=60),
+    label=texts.filter(bool),
     is_hosted=st.booleans(),
     trainings=st.one_of(
         st.none(), st.builds(Trainings, *[st.integers(0, 10**6)] * 4, amounts, st.one_of(st.none(), amounts))
@@ -142,10 +145,17 @@ works = st.builds(
 )
 
 
-@given(st.lists(works, max_size=4), st.text(max_size=300), st.one_of(st.none(), amounts))
+@given(st.lists(works, max_size=4), texts, st.one_of(st.none(), amounts))
 def test_nothing_is_wider_than_the_terminal_or_steers_it(
     work: list[Work], problem: str, max_usd: float | None
 ) -> None:
     said = told(Plan(tuple(work), (), max_usd=max_usd, unready=(problem,)))
-    assert max(map(len, said.split("\n"))) <= 100
-    assert "\x1b" not in said
+    assert max(map(cell_len, said.split("\n"))) <= 100
+    assert not {"\x08", "\x1b", "\x1f", "\t"} & {*said}
+
+
+def test_wide_characters_are_folded_at_the_cells_that_they_take() -> None:
+    label = "0000000000\x1f\x1f\x1f\x08⺀𠀀\U000e0000"
+    said = told(Plan((Work(label, False, None, Calls(1, 0)),), (), unready=("界" * 130,)))
+    assert max(map(cell_len, said.split("\n"))) == 100
+    assert said.count("界") == 130

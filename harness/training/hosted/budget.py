@@ -81,8 +81,8 @@ def is_payable(spending: Spending, base: str, *, bounded: bool) -> bool:
 class JobBudget:
     """The money of one job: set aside before it is begun, and settled by what the service billed.
 
-    A job is billed at its end. So one that an earlier run began and that is still under way is set aside like a
-    new one: this run's cap is for what falls due in it. A job that had ended when it was found costs nothing.
+    A job is billed at its end. So one that an earlier run began and that is still under way is set aside like
+    a new one: this run's cap is for what falls due in it. A job that had ended when found costs nothing.
 
     Args:
         spending: the price and the budget; None: nothing is counted.
