@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
-from harness.decision.plan import PURPOSES, Bill, Plan, Standing, Usd, Work
+from harness.decision.plan import PURPOSES, CostLine, Plan, Standing, Usd, Work
 from harness.decision.prices import price_heading
 from harness.report import numbers
 from harness.report.terminal import printable
@@ -142,7 +142,7 @@ def _usd_range(usd: Usd) -> str:
     return _range(numbers.usd(usd.low), None if usd.high is None else numbers.usd(usd.high), " to ")
 
 
-def _unpriced(bill: Bill, file: str) -> str:
+def _unpriced(bill: CostLine, file: str) -> str:
     """Which price is missing, and what to write where."""
     keys, what = "input_usd_per_mtok, output_usd_per_mtok", f"{bill.purpose} of {bill.model}"
     if bill.purpose == "training":
@@ -153,10 +153,10 @@ def _unpriced(bill: Bill, file: str) -> str:
     return f"no price for {what}: not in these dollars. Add to {file}: {heading} with {keys}"
 
 
-def _price_columns(bills: Sequence[Bill]) -> list[Column]:
+def _price_columns(bills: Sequence[CostLine]) -> list[Column]:
     found = {bill.price for bill in bills if bill.price is not None}
     prices = sorted(found, key=lambda price: (price.model, price.source))
-    per_mtok = {
+    per_mtok: dict[str, list[float | None]] = {
         "read": [price.input_usd_per_mtok for price in prices],
         "written": [price.output_usd_per_mtok for price in prices],
         "trained": [price.training_usd_per_mtok for price in prices],

@@ -216,10 +216,10 @@ def test_a_candidate_that_is_not_chosen_is_not_called(ready: SmallProject) -> No
             "requests_a_day = 5",
             "suites/economics.toml: unknown key 'requests_a_day'; did you mean requests_per_day?",
         ),
-        ("requests_per_day = 5", "suites/economics.toml: nothing says what serving the candidate costs"),
+        ("requests_per_day = 5", "suites/economics.toml: no price of serving the candidate"),
         (
             "requests_per_day = 5\nserved_input_usd_per_mtok = 1\nserved_output_usd_per_mtok = 1",
-            "nothing says what training the candidate cost",
+            "no price of training the candidate",
         ),
     ],
 )
