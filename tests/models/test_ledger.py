@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.decision.plan import PURPOSES
 from harness.errors import BudgetReached, HarnessError
-from harness.models.ledger import Ledger
+from harness.models.ledger import Account, Ledger
 from harness.records import SpendingLine
 
 
@@ -21,7 +22,7 @@ def spend_somehow(ledger: Ledger, rng: random.Random, peaks: list[float]) -> int
     for _ in range(40):
         upper = rng.random()
         try:
-            with ledger.reserve(upper, rng.choice(["answers", "training", "judging"])) as reservation:
+            with ledger.reserve(upper, Account(rng.choice(PURPOSES))) as reservation:
                 peaks.append(ledger.spent_usd + ledger.reserved_usd)
                 way = rng.random()
                 if way < 0.6:
@@ -125,7 +126,7 @@ def test_a_bill_above_what_was_set_aside_is_counted_whole() -> None:
 
 def test_without_a_cap_money_is_counted_and_nothing_refused() -> None:
     ledger = Ledger()
-    ledger.reserve(1e6, "training").settle(1e6)
+    ledger.reserve(1e6, Account("training")).settle(1e6)
     assert not ledger.is_capped
     assert ledger.lines() == (SpendingLine("training", "", False, 1e6, 1, None, None),)
 
@@ -148,11 +149,13 @@ def test_only_amounts_of_money_are_taken(amount: float) -> None:
 def test_bills_are_added_up_by_purpose_and_model() -> None:
     ledger = Ledger(10.0)
     for usd, prompt_tokens in ((0.5, 100), (0.25, 60)):
-        ledger.reserve(1.0, "answers", "gpt-4o").settle(usd, 1, prompt_tokens, 7)
-    ledger.reserve(1.0, "answers", "gpt-4o", is_tuned=True).settle(0.5, 40, 1_000, 80)
-    ledger.reserve(1.0, "judging", "gpt-4o").settle(0.125, 1, 10, 3)
-    ledger.reserve(1.0, "judging", "gpt-4o").settle(1.0)  # its bill is not known: the most that it can be
-    ledger.reserve(1.0, "training", "gpt-4o", is_tuned=True).release()
+        ledger.reserve(1.0, Account("answers", "gpt-4o")).settle(usd, 1, prompt_tokens, 7)
+    ledger.reserve(1.0, Account("answers", "gpt-4o", is_tuned=True)).settle(0.5, 40, 1_000, 80)
+    ledger.reserve(1.0, Account("judging", "gpt-4o")).settle(0.125, 1, 10, 3)
+    ledger.reserve(1.0, Account("judging", "gpt-4o")).settle(
+        1.0
+    )  # the bill is not known
+    ledger.reserve(1.0, Account("training", "gpt-4o", is_tuned=True)).release()
     assert ledger.lines() == (
         SpendingLine("answers", "gpt-4o", False, 0.75, 2, 160, 14),
         SpendingLine("answers", "gpt-4o", True, 0.5, 40, 1_000, 80),

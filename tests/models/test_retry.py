@@ -14,7 +14,7 @@ from httpx2 import Request, Response
 from openai import APIStatusError, OpenAI
 
 from harness.errors import ModelError
-from harness.models.call_scheduler import Call, CallPolicy, CallScheduler
+from harness.models.call_scheduler import CallPolicy, CallScheduler, ModelCall
 from harness.models.endpoint import Endpoint
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
@@ -194,7 +194,7 @@ def answering(client: Refusing, waits: list[float]) -> None:
         raise AssertionError
 
     @asynccontextmanager
-    async def session() -> AsyncIterator[Call[int, str]]:
+    async def session() -> AsyncIterator[ModelCall[int, str]]:
         yield call
 
     async def sleep(seconds: float) -> None:

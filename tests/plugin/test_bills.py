@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 
 import pytest
-from small_project import SUITE, SmallProject, jsonl
+from small_project import SUITE, Row, SmallProject, jsonl
 from stub_service import Body, Service, asked, error, said, serving
 
 from harness.decision.prices import call_usd, price_of
@@ -88,12 +88,15 @@ def test_the_record_s_bills_are_those_of_the_service(
             "\n\n@pytest.fixture", RUBRIC.format(url=service.base_url, base=BASE) + "\n\n@pytest.fixture", 1
         )
         project.suite(GATE, head=head.replace("scores=(right,)", "scores=(right, clear), max_tokens=8"))
-        label = {"message": "m", "reference": "yes"}
-        labels = [{**label, "reply": f"yes {k}", "label": ("bad", "good")[k % 2]} for k in range(24)]
+        label: Row = {"message": "m", "reference": "yes"}
+        labels: list[Row] = [
+            {**label, "reply": f"yes {k}", "label": ("bad", "good")[k % 2]} for k in range(24)
+        ]
         project.write("suites/support/labels.jsonl", jsonl(labels))
         outcome = project.run("--candidate=tuned", "--max-usd=0.5", baseline="base")
     record = project.record
     assert record.max_usd == 0.5, outcome.said
+    assert {("answers", BASE), ("answers", TUNED), ("judging", BASE)} == biller.calls.keys()
     assert {(line.purpose, line.model) for line in record.spending} == biller.calls.keys()
     assert len(service.bodies) > sum(biller.calls.values()), "some calls were turned away, and not billed"
     for line in record.spending:
