@@ -12,6 +12,7 @@ from harness.data.arrow_table import arrow_table, hub_source, parquet_source
 from harness.data.columns import ColumnMap, Table
 from harness.data.csv_table import csv_table
 from harness.errors import DataError, UnknownName, UsageError
+from harness.extras import require_extra
 from harness.records import Json
 
 __all__ = ["ColumnMap", "read_table"]
@@ -66,6 +67,7 @@ def _table(path_or_id: str, split: str, config: str | None) -> Table:
             f"{path_or_id} is no table; give a file that ends in .csv, .tsv or .parquet, or the id of a "
             "dataset of the Hugging Face hub such as 'owner/name'"
         )
+    require_extra("local", f"the dataset {path_or_id} comes from the Hugging Face hub and")
     return arrow_table(path_or_id, lambda: hub_source(path_or_id, split, config))
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from harness.candidates.foresee import CostEstimate, TrainingEstimate, foresee
 from harness.decision.plan import Bill, Calls, Plan, Trainings, Work
 from harness.errors import ModelError, TrainingError, UnknownName
+from harness.extras import installed_version
 from harness.run.answering import Left
 from harness.run.costs import hosted_model
 from harness.run.plan_costs import Asking, Costs, Payee
@@ -61,6 +62,8 @@ def _unready(run: Run) -> Iterator[str]:
 
 def _pace(run: Run) -> float | None:
     """Tokens a second of this machine's latest training."""
+    if installed_version("torch") is None:  # hosted models only: this machine trains nothing
+        return None
     device = run.lab.plan().device
     return next((t.tokens_per_second for t in run.lab.adapters.trainings() if t.device == device), None)
 

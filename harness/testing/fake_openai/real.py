@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.candidates.specs import QLoRA
+from harness.extras import require_extra
 from harness.models.builtin import NAME
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import DevicePlan, device_plan
@@ -57,6 +58,7 @@ class RealBackend:
     """
 
     def __init__(self, base: str = NAME, progress: Progress | None = None) -> None:
+        require_extra("local", "the twin with a real model (without --scripted)")
         self._base, self._progress = base, progress or Silent()
         self._turns = Turns()
         self._counting = threading.Lock()
