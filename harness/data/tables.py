@@ -67,7 +67,7 @@ def _table(path_or_id: str, split: str, config: str | None) -> Table:
             f"{path_or_id} is no table; give a file that ends in .csv, .tsv or .parquet, or the id of a "
             "dataset of the Hugging Face hub such as 'owner/name'"
         )
-    require_extra("local", f"the dataset {path_or_id} comes from the Hugging Face hub and")
+    require_extra("local", f"reading {path_or_id} from the Hugging Face hub")
     return arrow_table(path_or_id, lambda: hub_source(path_or_id, split, config))
 
 

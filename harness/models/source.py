@@ -48,7 +48,7 @@ def resolve(name: str, progress: Progress, trust_remote_code: bool = False) -> M
             "Or give a Hugging Face id (org/model), a local folder or a .gguf file.",
         )
     # here, before anything is fetched: whatever loads, trains or asks a local model has its source from here
-    require_extra("local", f"the model {name!r} runs on this machine and")
+    require_extra("local", f"the model {name!r}, which runs on this machine,")
     if name == builtin.NAME:
         folder = builtin.ensure_builtin(progress)
     elif is_gguf:
