@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 Json: TypeAlias = object  # whatever json.loads gives; narrowed where it is used
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3  # of run.json; `report.runjson` migrates older records
 
 
 # --------------------------------------------------------------------------- rows and answers
@@ -426,8 +426,28 @@ class Economics:
 
 
 @dataclass(frozen=True, slots=True)
+class SpendingLine:
+    """What one hosted model was billed for one purpose in this run; in a rehearsal, what it would have been.
+
+    ``calls`` counts billed calls; training has one for each job. Token counts are the billed ones, and None
+    where a bill came without them. Where the bill of a call is not known, ``usd`` holds the most it can be.
+    """
+
+    purpose: Literal["training", "answers", "judging"]
+    model: str
+    is_tuned: bool  # a fine-tuned model, which has a price of its own
+    usd: float
+    calls: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
-    """Everything one run did and saw; the reports show nothing that does not stand here."""
+    """Everything one run did and saw. The reports show nothing that is not in it.
+
+    ``spending`` is empty where no hosted model was billed. ``max_usd`` is the cap on it; None: no cap.
+    """
 
     id: str
     created: str  # ISO 8601, UTC
@@ -444,4 +464,6 @@ class RunRecord:
     timings_s: Mapping[str, float]  # training, generation, scoring, total
     notes: tuple[str, ...] = ()
     rehearsal: bool = False  # hosted models were a local twin's
+    spending: tuple[SpendingLine, ...] = ()
+    max_usd: float | None = None
     schema: int = SCHEMA_VERSION

@@ -27,7 +27,7 @@ from numbers import Real
 from typing import ClassVar, Protocol, TypeAlias, TypeGuard
 
 from harness.decision.estimates import pair
-from harness.decision.group_sequential import LookPlan, LookState, judge_in_looks
+from harness.decision.group_sequential import GroupSequentialDesign, LookState, judge_look
 from harness.decision.paired import compare, summary
 from harness.decision.power import can_show_of
 from harness.errors import Undecided, UsageError
@@ -36,12 +36,12 @@ from harness.records import Comparison, Kind, Outcome, Role, ScoreVector
 Settle: TypeAlias = "Callable[[Claim], bool]"
 
 
-class Staged(Protocol):
+class InterimScores(Protocol):
     """Scores that are judged as they are asked for, in a fixed random order of the rows."""
 
-    plan: LookPlan
+    design: GroupSequentialDesign
 
-    def upto(self, rows: int) -> ScoreVector:
+    def upto(self, n_rows: int) -> ScoreVector:
         """The first so many rows in the order of judging, judged now where they have not been."""
 
 
@@ -121,14 +121,14 @@ class Scores:
         vector: the values.
         settle: what ``bool()`` of the claims asks, in place of the plain rule.
         alpha: level of each one-sided test.
-        staged: judges rows as they are needed, where judging may stop early; ``vector`` is then empty.
+        interim: judges rows as they are needed, where judging may stop early; ``vector`` is then not read.
     """
 
     vector: ScoreVector
     settle: Settle | None = None
     alpha: float = 0.05
     shift: float = 0.0
-    staged: Staged | None = None
+    interim: InterimScores | None = None
 
     __hash__: ClassVar[None]  # type: ignore[assignment]  # set by the __eq__ below
     __array_ufunc__: ClassVar[None] = None  # lets a numpy number on the left leave the operator to us
@@ -224,7 +224,7 @@ def _claim(larger: Scores | float, smaller: Scores | float, *, strict: bool) -> 
 
 
 def _whole(scores: Scores) -> ScoreVector:
-    return scores.vector if scores.staged is None else scores.staged.upto(scores.staged.plan.rows)
+    return scores.vector if scores.interim is None else scores.interim.upto(scores.interim.design.rows)
 
 
 def _between(larger: Scores, smaller: Scores, *, strict: bool) -> Claim:
@@ -234,8 +234,8 @@ def _between(larger: Scores, smaller: Scores, *, strict: bool) -> Claim:
     bound = round(smaller.shift - larger.shift, 12) + 0.0
     role = Role.TARGET if strict and bound >= 0.0 else Role.GUARD
     settle = larger.settle or smaller.settle
-    if larger.staged is not None and smaller.staged is not None:
-        return Claim(*_in_looks(larger.staged, smaller.staged, bound, role), settle)
+    if larger.interim is not None and smaller.interim is not None:
+        return Claim(*_in_looks(larger.interim, smaller.interim, bound, role), settle)
     sides = _whole(larger), _whole(smaller)
     found = compare(*sides, bound=bound, alpha=larger.alpha)
     if sides[0].rows and found.difference is not None:  # a slice is small: say how small a change it can show
@@ -245,13 +245,13 @@ def _between(larger: Scores, smaller: Scores, *, strict: bool) -> Claim:
 
 
 def _in_looks(
-    larger: Staged, smaller: Staged, bound: float, role: Role
+    larger: InterimScores, smaller: InterimScores, bound: float, role: Role
 ) -> tuple[Comparison, Role, ScoreVector, ScoreVector]:
     """Judge both sides look by look, as far as it takes."""
-    plan = larger.plan
+    plan = larger.design
     for look in plan.looks:
         sides = larger.upto(look.rows), smaller.upto(look.rows)
-        result = judge_in_looks(plan, pair(*sides), bound)
+        result = judge_look(plan, pair(*sides), bound)
         if result.state is not LookState.CONTINUE:
             break
     found = compare(*sides, bound=bound, alpha=look.level)

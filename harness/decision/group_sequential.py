@@ -1,7 +1,7 @@
 """Judging in looks: an expensive judge scores the held-out rows in parts, and stops once they are clear.
 
 Rows are judged in a seeded random order (:func:`row_order`), both sides of each, up to the first look of
-:func:`plan_looks`; :func:`judge_in_looks` says whether to go on to the next.
+:func:`design_looks`; :func:`judge_look` says whether to go on to the next.
 
 - Each look compares the rows so far as all rows are (:func:`harness.decision.estimates.estimate_difference`:
   t, Tango's interval, clusters), at a one-sided level of its own. So that the chance of ever showing what
@@ -79,7 +79,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class LookPlan:
+class GroupSequentialDesign:
     """The looks, first to last; ``alpha`` is the level of each side over all of them."""
 
     looks: tuple[Look, ...]
@@ -136,9 +136,9 @@ def row_order(
 
 
 # --------------------------------------------------------------------------- the plan
-def plan_looks(
+def design_looks(
     n: int, looks: int = 5, alpha: float = 0.05, groups: Sequence[str | None] | None = None
-) -> LookPlan:
+) -> GroupSequentialDesign:
     """Up to ``looks`` looks at equal distances, the last at all ``n`` rows.
 
     A look that would come before 10 rows, or less than 10 rows or 1% of them after another, is left out.
@@ -163,7 +163,7 @@ def plan_looks(
         above = -_score_of_power(REFUTING, fraction, bounds[-1])
         return Look(size, float(ndtr(-bound)), above, _score_of_power(SHOWING, fraction, bounds[-1]))
 
-    return LookPlan(tuple(map(look, sizes, fractions, bounds)), alpha)
+    return GroupSequentialDesign(tuple(map(look, sizes, fractions, bounds)), alpha)
 
 
 def _group_ends(n: int, groups: Sequence[str | None] | None) -> npt.NDArray[np.int64]:
@@ -196,7 +196,7 @@ def _score_of_power(power: float, fraction: float, last_bound: float) -> float:
 
 
 # --------------------------------------------------------------------------- a look
-def judge_in_looks(plan: LookPlan, rows: Rows, bound: float = 0.0) -> LookResult:
+def judge_look(plan: GroupSequentialDesign, rows: Rows, bound: float = 0.0) -> LookResult:
     """Judge the claim "candidate - baseline > ``bound``" on the rows so far.
 
     Rows that failed are left out; a claim is shown only if it is also shown when they count against it, and,
@@ -245,7 +245,7 @@ def crossed(
 
 
 def _state(
-    plan: LookPlan, at: int, rows: Rows, estimate: Estimate | str, bound: float
+    plan: GroupSequentialDesign, at: int, rows: Rows, estimate: Estimate | str, bound: float
 ) -> tuple[LookState, str]:
     look, last = plan.looks[at], at + 1 == len(plan.looks)
     undecided = LookState.INCONCLUSIVE if last else LookState.CONTINUE
@@ -263,7 +263,7 @@ def _state(
     return undecided, ""
 
 
-def _doubt(plan: LookPlan, at: int, rows: Rows, bound: float) -> str:
+def _doubt(plan: GroupSequentialDesign, at: int, rows: Rows, bound: float) -> str:
     """Why a claim that the look's interval shows is not shown yet; empty: it is."""
     usable = rows.usable
     if not usable.all() and not _holds(rows.worst_case(), bound, plan.looks[at].level):
@@ -295,7 +295,7 @@ def _with_a_loss(rows: Rows) -> Rows:
     )
 
 
-def _sentence(plan: LookPlan, at: int, state: LookState, why: str) -> str:
+def _sentence(plan: GroupSequentialDesign, at: int, state: LookState, why: str) -> str:
     n, looks, cause = plan.looks[at].rows, len(plan.looks), f", since {why}" if why else ""
     where = f"look {at + 1} of {looks} ({n} of {plan.rows} rows)"
     if state is LookState.CONTINUE:

@@ -10,9 +10,9 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from harness.decision.paired import compare
-from harness.decision.vectors import at_places
+from harness.decision.vectors import Units, at_places
 from harness.errors import UnknownName
-from harness.records import Comparison, ScoreVector, SuiteInfo
+from harness.records import Comparison, ScoreVector
 
 
 class Slice(NamedTuple):
@@ -28,7 +28,7 @@ class Slice(NamedTuple):
 
 
 def by_slice(
-    suite: SuiteInfo, candidate: ScoreVector, baseline: ScoreVector, key: str, alpha: float = 0.05
+    units: Units, candidate: ScoreVector, baseline: ScoreVector, key: str, alpha: float = 0.05
 ) -> tuple[Slice, ...]:
     """The paired difference in each slice of ``key``, in the order in which the suite shows the values.
 
@@ -39,14 +39,18 @@ def by_slice(
         UnknownName: no row has ``key``.
         UsageError: vectors of different rows.
     """
-    value_of = {row.id: row.slices[key] for row in suite.rows if key in row.slices}
+    value_of = {
+        row_id: slices[key]
+        for row_id, slices in zip(units.row_ids, units.slices, strict=True)
+        if key in slices
+    }
     places: defaultdict[str, list[int]] = defaultdict(list)
     for at, row_id in enumerate(candidate.row_ids):
         if row_id in value_of:
             places[value_of[row_id]].append(at)
     if not places:
-        known = {name for row in suite.rows for name in row.slices}
-        raise UnknownName("slice", key, known, f"Suite: {suite.name}.")
+        known = {name for slices in units.slices for name in slices}
+        raise UnknownName("slice", key, known, f"Suite: {units.suite}.")
     found = [
         compare(at_places(candidate, rows), at_places(baseline, rows), alpha=alpha)
         for rows in places.values()

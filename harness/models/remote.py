@@ -7,13 +7,13 @@ Prompted(model=RemoteModel("qwen3-4b", base_url="http://127.0.0.1:8000/v1", conc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.data.hosted import hosted_model
 from harness.errors import UsageError
 from harness.models.endpoint import Endpoint
-from harness.models.profiles import Profile, profile_of
+from harness.models.profiles import REHEARSAL_KEY, TWIN, Profile, profile_of
 from harness.models.progress import Progress, Silent
 from harness.records import Json
 
@@ -83,6 +83,11 @@ class RemoteModel:
         return self.provider.endpoint(self.base_url, self.api_key_env, self.longest_wait_s)
 
     @property
+    def url(self) -> str:
+        """The address that it is asked at."""
+        return self.endpoint.url
+
+    @property
     def calls_at_once(self) -> int:
         """Calls on their way, at most."""
         return self.provider.concurrency if self.concurrency is None else self.concurrency
@@ -104,6 +109,14 @@ class RemoteModel:
     def is_tuned(self) -> bool:
         """Whether its name is that of a fine-tune."""
         return self.model.startswith("ft:")
+
+    def redirected(self, url: str) -> RemoteModel:
+        """The same model asked at a local stand-in for its service, which is shown no real key.
+
+        Args:
+            url: the stand-in's address.
+        """
+        return replace(self, base_url=url, profile=TWIN.name, api_key_env=REHEARSAL_KEY)
 
     def described(self) -> dict[str, Json]:
         """The fields, for the record."""

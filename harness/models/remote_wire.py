@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from harness.models.protocol import Decoding
 from harness.models.remote_calls import CallFailed
+from harness.models.retry import verdict_of
 from harness.records import Json, Message
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 _REASONING = re.compile(r"(ft:)?(o\d|gpt-5)")
 _SAME_FOR_ALL = (401, 403, 404)  # a wrong key, or a model that is not there
 _NAMES_A_MODEL = re.compile("model|deployment", re.IGNORECASE)  # and not a path that is not there
-_OVERLOADED = (429, 503, 529)
-_TRANSIENT = (408, 409)
-_SPENT = "insufficient_quota"  # a 429 that no waiting mends
 SCHEMA_NAME = "answer"
 
 
@@ -234,20 +231,14 @@ def _cause(error: OpenAIError, scrub: Callable[[str], str]) -> str:
 
 
 def _refused(error: APIStatusError, scrub: Callable[[str], str], now: Callable[[], float]) -> CallFailed:
-    status, headers = error.status_code, error.response.headers
-    after_s = retry_after_s(headers, now)
-    spent = _SPENT in (error.code, error.type)
-    throttled = not spent and (status == 429 or (status in _OVERLOADED and after_s is not None))
-    retry = not spent and (throttled or status in _TRANSIENT or status >= 500)
-    if headers.get("x-should-retry") in ("true", "false"):  # the SDK obeys it, too
-        retry = headers["x-should-retry"] == "true"
+    status, verdict = error.status_code, verdict_of(error, now)
     return CallFailed(
         scrub(f"HTTP {status}: {_said(error)}"),
-        retry=retry,
-        throttled=throttled,
-        retry_after_s=after_s,
-        fatal=spent or status in _SAME_FOR_ALL,
-        unbilled=status < 500 or throttled,
+        retry=verdict.retry,
+        throttled=verdict.throttled,
+        retry_after_s=verdict.retry_after_s,
+        fatal=verdict.spent or status in _SAME_FOR_ALL,
+        unbilled=status < 500 or verdict.throttled,
         unknown_model=status == 404 and _NAMES_A_MODEL.search(_said(error)) is not None,
     )
 
@@ -258,18 +249,3 @@ def _said(error: APIStatusError) -> str:
     message = " ".join(str(body.get("message") or error.message).split())[:300]
     named = [f"{key} {value}" for key, value in (("code", error.code), ("param", error.param)) if value]
     return f"{message} ({', '.join(named)})" if named else message
-
-
-def retry_after_s(headers: Mapping[str, str], now: Callable[[], float]) -> float | None:
-    """Seconds that the service asks to be left alone (RFC 9110 §10.2.3), or None where it does not say."""
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) / unit
-        except (KeyError, ValueError):
-            continue
-        return seconds if seconds >= 0 else None  # not of NaN either
-    try:
-        seconds = parsedate_to_datetime(headers["retry-after"]).timestamp() - now()
-    except (KeyError, TypeError, ValueError):
-        return None
-    return max(0.0, seconds)

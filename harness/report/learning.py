@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.decision.paired import compare
-from harness.decision.vectors import score_vector
+from harness.decision.vectors import recorded_vector
 from harness.records import CandidateInfo, Comparison, Kind, RunRecord, ScoreInfo, SuiteInfo, Trial
 from harness.report import numbers
 from harness.report.forecast import forecast
@@ -73,7 +73,7 @@ def _measured(
 ) -> Iterator[_Measured]:
     for trial in trials_of(record, suite.name, candidate.name):
         if score in trial.scores:
-            yield trial, compare(score_vector(suite, trial, score), 0.0, alpha=record.alpha)
+            yield trial, compare(recorded_vector(suite, trial, score), 0.0, alpha=record.alpha)
 
 
 def _points(sized: list[_Measured]) -> Iterator[CurvePoint]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.decision.slices import by_slice
+from harness.decision.vectors import recorded_units
 from harness.records import Comparison, RunRecord, ScoreInfo
 from harness.report import numbers
 from harness.report.answers import MOST_OF_A_SLICE
@@ -36,8 +37,9 @@ def _sliced(record: RunRecord, pair: Pair, info: ScoreInfo) -> Iterator[_Sliced]
     if sides is None:
         return
     present = {key for row in pair.suite.rows for key in row.slices}
+    units = recorded_units(pair.suite)
     for key in (key for key in pair.suite.slices if key in present):
-        for value, found, adjusted in by_slice(pair.suite, *sides, key, alpha=record.alpha):
+        for value, found, adjusted in by_slice(units, *sides, key, alpha=record.alpha):
             yield key, value, found, adjusted
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.decision.vectors import common_rows, over_seeds, score_vector
+from harness.decision.vectors import common_rows, over_seeds, recorded_vector
 from harness.records import CandidateInfo, Kind, RunRecord, ScoreInfo, ScoreVector, SuiteInfo, Trial
 
 
@@ -43,7 +43,7 @@ class Pair:
         return common_rows(self._over_seeds(sides[0], score), self._over_seeds(sides[1], score))
 
     def _over_seeds(self, trials: tuple[Trial, ...], score: str) -> ScoreVector:
-        each = [score_vector(self.suite, trial, score) for trial in trials]
+        each = [recorded_vector(self.suite, trial, score) for trial in trials]
         return over_seeds(each, [trial.seed or 0 for trial in trials])
 
 

@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from harness.candidates.foresee import TrainingEstimate
+from harness.candidates.base import TrainingEstimate
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, text_counter
-from harness.decision.plan import Bill, Purpose, Usd
+from harness.decision.plan import Bill, Calls, Purpose, Usd
 from harness.decision.prices import TOKENS_PER_MTOK, PriceKey, batch_price, price_of
 from harness.errors import UnknownName
 from harness.models.pricing import Spending, prompt_bound
 from harness.models.protocol import Prompt
 from harness.records import Message, Price, Row
 from harness.run.ledger import Ledger
+from harness.scoring.judges import JudgeEstimate
+
+BYTES_A_TOKEN = 8  # of an answer, where prompts are bounded by bytes; ordinary text has about 4
 
 
 class Tokens:
@@ -65,6 +68,19 @@ class Payee:
     model: str
     is_tuned: bool
     is_batched: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One trial whose answers are judged.
+
+    Args:
+        fresh: the share of its answers that are yet to be made.
+        most_answer_tokens: the longest of them.
+    """
+
+    fresh: float
+    most_answer_tokens: int
 
 
 @dataclass
@@ -126,6 +142,44 @@ class Costs:
             most = (spending.most(n, one.most_answer_tokens, batched=payee.is_batched) for _, n in counted)
             usd += Usd(low, sum(most))
         return self.bill("answers", payee, spending, usd), read
+
+    def judgments(
+        self, judge: JudgeEstimate, trials: Sequence[Judged], *, labels: bool
+    ) -> tuple[Bill, Calls]:
+        """The bill of one judge on one suite: its labels once a run, and every row of every trial.
+
+        Judgments that the store has are not known here, so the high end counts them all. The low end counts
+        answers that are yet to be made, which nobody has judged, and the labels where there are any such.
+        """
+        payee = Payee(judge.model.model, judge.model.is_tuned, judge.model.batch)
+        tokens = self.tokens(payee.model, payee.model)
+        schema = tokens.of_text(judge.schema) if tokens.is_known else len(judge.schema)
+        known = [(n, most + schema) for n, most in map(tokens.of_prompt, judge.labels if labels else ())]
+        asked = list(zip(judge.rows, judge.references, strict=True))
+        each: list[list[tuple[int, int]]] = []
+        for trial in trials:
+            longest = trial.most_answer_tokens * (1 if tokens.is_known else BYTES_A_TOKEN)
+            prompts = []
+            for prompt, reference in asked:
+                counted, most = tokens.of_prompt(prompt)
+                expected = counted + min(tokens.of_text(reference), trial.most_answer_tokens)
+                prompts.append((expected, most + longest + judge.extra_tokens + schema))
+            each.append(prompts)
+        spending = self.spending(payee.model, payee.is_tuned)
+        usd = Usd()
+        if spending is not None:
+            parts = [(trial.fresh, prompts) for trial, prompts in zip(trials, each, strict=True)]
+            parts.append((float(any(trial.fresh for trial in trials)), known))
+            short, batched = min(judge.short_tokens, judge.max_tokens), payee.is_batched
+            for share, prompts in parts:
+                low = spending.cost(sum(n for n, _ in prompts), len(prompts) * short, batched=batched)
+                high = sum(spending.most(most, judge.max_tokens, batched=batched) for _, most in prompts)
+                usd += Usd(share * low, high)
+        every = [*known, *(prompt for prompts in each for prompt in prompts)]
+        calls = Calls(
+            len(every), 0, prompt_tokens=sum(n for n, _ in every), most_answer_tokens=judge.max_tokens
+        )
+        return self.bill("judging", payee, spending, usd), calls
 
     def bill(self, purpose: Purpose, payee: Payee, spending: Spending | None, usd: Usd) -> Bill:
         """The bill of calls; through the Batch API at its price."""

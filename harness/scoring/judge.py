@@ -22,7 +22,7 @@ from harness.extras import require_extra
 from harness.records import Admission, Answer, Json, Kind, Row, Score
 from harness.scoring.admission import admit
 from harness.scoring.check import no_expectation, pair_up, unanswered
-from harness.scoring.judges import Oracle, Scorer
+from harness.scoring.judges import JudgeEstimate, Oracle, Scorer
 from harness.scoring.labels import Label, enough_labels, parse_labels, read_labels
 from harness.scoring.text import judged_text
 
@@ -121,6 +121,14 @@ class LikelihoodJudge:
             UsageError: the extra ``local`` is not installed.
         """
         require_extra("local", f"the judge {self.name!r} reads with the built-in model, which")
+
+    def estimate(self, rows: Sequence[Row]) -> JudgeEstimate | None:
+        """See ``Judge``: nothing is hosted."""
+        return None
+
+    def redirected(self, url: str) -> LikelihoodJudge:
+        """See ``Judge``: nothing is hosted."""
+        return self
 
     def calibrated(self, scorer: Scorer) -> CalibratedJudge:
         """See ``calibrate``.

@@ -1,7 +1,7 @@
-"""Losses and accuracies of a job: out of its results file, its events and its checkpoints.
+"""Losses and accuracies of a job, read from its results files, its events and its checkpoints.
 
 Services name their columns differently, change them, and leave cells empty; OpenAI's file comes encoded in
-base64. What cannot be read is left out: it never becomes a number.
+base64. A cell that cannot be read is left out: it never becomes a number.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from harness.records import Json, TrainingPoint
-from harness.training.hosted.requests import Checkpoint, Event
+from harness.training.hosted.provider import JobCheckpoint, JobEvent
 
-MOST_POINTS = 100  # kept in a record; a long job reports thousands of steps
+MOST_POINTS = 100  # of a curve in a record; a long job reports thousands of steps
 
 _NAMES: Mapping[str, tuple[str, ...]] = {
     "step": ("step", "global_step", "steps", "step_number"),
@@ -42,10 +42,10 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
         "eval_mean_token_accuracy",
     ),
 }
-_SAID = re.compile(r"\bstep\s+(\d+)\s*(?:/|of)\s*(\d+)(.*)", re.IGNORECASE | re.DOTALL)
+_STEP_IN_WORDS = re.compile(r"\bstep\s+(\d+)\s*(?:/|of)\s*(\d+)(.*)", re.IGNORECASE | re.DOTALL)
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*")
 _NUMBER = r"\s*[=:]\s*([-+0-9.eE]+)"
-_LOSSES = {
+_LOSSES_IN_WORDS = {
     "full_loss": re.compile(r"full validation loss" + _NUMBER, re.IGNORECASE),
     "batch_loss": re.compile(r"(?<!full )validation loss" + _NUMBER, re.IGNORECASE),
     "train_loss": re.compile(r"training loss" + _NUMBER, re.IGNORECASE),
@@ -54,7 +54,7 @@ _LOSSES = {
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What one step measured. ``full`` is over all development rows, ``batch`` over some of them."""
+    """Measured at one step: ``full`` over all development rows, ``batch`` over some of them."""
 
     step: int
     total: int | None = None
@@ -73,28 +73,29 @@ class Metrics:
 
 
 def parse_results(content: bytes) -> tuple[Metrics, ...]:
-    """The steps of a results file, in order of step; rows without a step are left out."""
-    text = _decoded(content)
-    lines = [line for line in text.splitlines() if line.strip()]
+    """The steps of a results file, in order of step; rows without a step are left out.
+
+    Columns are separated by commas, semicolons or tabs. Where no comma separates them, a comma within a number
+    is its decimal mark.
+    """
+    lines = [line for line in _decoded(content).splitlines() if line.strip()]
     if not lines:
         return ()
     delimiter = max(",;\t", key=lines[0].count)
     rows = csv.DictReader(io.StringIO("\n".join(lines)), delimiter=delimiter)
     found: list[Metrics] = []
-    with suppress(csv.Error):  # what stands before a broken line is kept
+    with suppress(csv.Error):  # the rows before a broken line are good
         for row in rows:
-            cells = {_plain(name): cell for name, cell in row.items() if name is not None}
-            item = metrics_of(cells if delimiter == "," else _with_points(cells))
+            cells: dict[str, Json] = {}
+            for name, cell in row.items():
+                if name is None:  # cells beyond the header
+                    continue
+                is_decimal = delimiter != "," and isinstance(cell, str) and _DECIMAL_COMMA.fullmatch(cell)
+                plain = name.strip().strip('"').lower().replace(" ", "_").replace("/", "_")
+                cells[plain] = cell.replace(",", ".") if is_decimal else cell
+            item = metrics_of(cells)
             found += [item] if item else []
     return merged(found)
-
-
-def _with_points(cells: Mapping[str, Json]) -> Mapping[str, Json]:
-    """Decimal commas as points: where no comma separates the columns, one in a number is its decimal mark."""
-    return {
-        name: cell.replace(",", ".") if isinstance(cell, str) and _DECIMAL_COMMA.fullmatch(cell) else cell
-        for name, cell in cells.items()
-    }
 
 
 def metrics_of(values: Mapping[str, Json]) -> Metrics | None:
@@ -109,29 +110,24 @@ def metrics_of(values: Mapping[str, Json]) -> Metrics | None:
     return Metrics(int(step), None if total is None else int(total), **numbers)
 
 
-def metrics_of_event(event: Event) -> Metrics | None:
-    """The metrics that an event carries as data or says in words (``Step 10/90: training loss=0.52``).
+def metrics_of_event(event: JobEvent) -> Metrics | None:
+    """The metrics of an event: of its data, else of its words (``Step 10/90: training loss=0.52``).
 
-    Words are rounded: the data come first.
+    Words are rounded, so the data come first.
     """
-    told = [item for item in (_in_words(event.message), metrics_of(event.data)) if item is not None]
-    found = merged(told)
+    in_words: Metrics | None = None
+    if (step := _STEP_IN_WORDS.search(event.message)) is not None:
+        losses = {
+            field: _number(match.group(1)) if (match := pattern.search(step.group(3))) else None
+            for field, pattern in _LOSSES_IN_WORDS.items()
+        }
+        in_words = Metrics(int(step.group(1)), int(step.group(2)), **losses)
+    found = merged(item for item in (in_words, metrics_of(event.data)) if item is not None)
     return found[-1] if found else None
 
 
-def _in_words(message: str) -> Metrics | None:
-    said = _SAID.search(message)
-    if said is None:
-        return None
-    numbers = {
-        field: _number(match.group(1)) if (match := pattern.search(said.group(3))) else None
-        for field, pattern in _LOSSES.items()
-    }
-    return Metrics(int(said.group(1)), int(said.group(2)), **numbers)
-
-
 def merged(found: Iterable[Metrics]) -> tuple[Metrics, ...]:
-    """One a step, in order; what a later one does not say is taken from the earlier."""
+    """One item a step, in order of step; fields that a later item lacks are taken from the earlier."""
     by_step: dict[int, Metrics] = {}
     for item in found:
         known = by_step.get(item.step)
@@ -143,45 +139,52 @@ def merged(found: Iterable[Metrics]) -> tuple[Metrics, ...]:
     return tuple(by_step[step] for step in sorted(by_step))
 
 
-def training_points(metrics: Sequence[Metrics], epochs: float | None) -> tuple[TrainingPoint, ...]:
+def training_points(metrics: Sequence[Metrics], epochs: float) -> tuple[TrainingPoint, ...]:
     """The curve, at most ``MOST_POINTS`` points of it: each holds the means of the steps since the last.
 
-    A development loss over all rows puts aside those over a batch, which scatter. The epoch is the step's
-    share of the last step where the service does not say it.
+    Where losses over all development rows are known, those over a batch are left out, because they scatter.
+
+    Args:
+        metrics: in order of step.
+        epochs: where the service does not name a step's epoch, it is the step's share of these.
     """
     if not metrics:
         return ()
-    whole = any(item.full_loss is not None for item in metrics)
+    is_whole = any(item.full_loss is not None for item in metrics)
     last = max(metrics[-1].step, *(item.total or 0 for item in metrics))
     size = -(-len(metrics) // MOST_POINTS)
-    chunks = [metrics[k : k + size] for k in range(0, len(metrics), size)]
-    return tuple(_point(chunk, whole, last, epochs) for chunk in chunks)
+    points: list[TrainingPoint] = []
+    for start in range(0, len(metrics), size):
+        chunk = metrics[start : start + size]
+        end = chunk[-1]
+        share = end.step / last if last else 0.0
+        points.append(
+            TrainingPoint(
+                step=end.step,
+                epoch=end.epoch if end.epoch is not None else share * epochs,
+                train_loss=_mean(item.train_loss for item in chunk),
+                train_token_accuracy=_mean(item.train_accuracy for item in chunk),
+                dev_loss=_mean(item.full_loss if is_whole else item.batch_loss for item in chunk),
+                dev_loss_se=None,
+                dev_token_accuracy=_mean(
+                    item.full_accuracy if is_whole else item.batch_accuracy for item in chunk
+                ),
+            )
+        )
+    return tuple(points)
 
 
-def _point(chunk: Sequence[Metrics], whole: bool, last: int, epochs: float | None) -> TrainingPoint:
-    end = chunk[-1]
-    share = end.step / last if last else 0.0
-    return TrainingPoint(
-        step=end.step,
-        epoch=end.epoch if end.epoch is not None else share * (epochs or 1.0),
-        train_loss=_mean(item.train_loss for item in chunk),
-        train_token_accuracy=_mean(item.train_accuracy for item in chunk),
-        dev_loss=_mean(item.full_loss if whole else item.batch_loss for item in chunk),
-        dev_loss_se=None,
-        dev_token_accuracy=_mean(item.full_accuracy if whole else item.batch_accuracy for item in chunk),
-    )
-
-
-def best_checkpoint(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
+def best_checkpoint(checkpoints: Sequence[JobCheckpoint]) -> JobCheckpoint | None:
     """The one with the lowest development loss, the earlier of equals; None where none has a loss."""
-    losses = [(_dev_loss(c), c.step, c) for c in checkpoints]
-    measured = [(loss, step, c) for loss, step, c in losses if loss is not None]
-    return min(measured, key=lambda item: item[:2])[2] if measured else None
-
-
-def _dev_loss(checkpoint: Checkpoint) -> float | None:
-    found = metrics_of({**checkpoint.metrics, "step": checkpoint.step})
-    return found.dev_loss if found else None
+    best: tuple[float, int] | None = None
+    chosen: JobCheckpoint | None = None
+    for checkpoint in checkpoints:
+        found = metrics_of({**checkpoint.metrics, "step": checkpoint.step})
+        if found is not None and found.dev_loss is not None:
+            key = found.dev_loss, checkpoint.step
+            if best is None or key < best:
+                best, chosen = key, checkpoint
+    return chosen
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -197,10 +200,6 @@ def _number(value: Json) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
-
-
-def _plain(name: str) -> str:
-    return name.strip().strip('"').lower().replace(" ", "_").replace("/", "_")
 
 
 def _decoded(content: bytes) -> str:
