@@ -1,12 +1,11 @@
-"""Fine-tunes that a service makes: at OpenAI and whoever speaks its API, or at a service of the project's own."""
+"""Fine-tunes that a service makes: OpenAI, whoever speaks its API, or a service of the project's own."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
-from datetime import date
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
@@ -191,8 +190,8 @@ class BaseHostedTuning(BaseCandidate):
 
         Raises:
             DataError: rows that the service would refuse.
-            UsageError: settings that do not fit the service; or there is a cap on spending, and nothing bounds
-                the job or it has no price.
+            UsageError: settings that do not fit the service; or, under a cap on spending, a job that nothing
+                bounds or that has no price.
             ModelError: there is no key.
             HostedTrainingError: the model can no longer be tuned, or the service could not be asked.
         """
@@ -290,21 +289,14 @@ class BaseHostedTuning(BaseCandidate):
             recipe=self._recipe(),
         )
 
-    def notes(self, lab: Lab, variant: Variant, today: date, horizon_days: float) -> tuple[str, ...]:
-        """Sentences for the report: earlier jobs that failed, and when the model stops answering.
-
-        Args:
-            lab: its store has what the service said of the model's end.
-            variant: one that was tuned, or whose job did not end well.
-            today: the day.
-            horizon_days: the time over which the project's economics add up a saving.
-        """
+    def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
+        """See ``Candidate``: earlier jobs that failed, and when the model stops answering."""
         job = self._job(lab, variant)
         folder = lab.adapters.folder(job.artifact)
         is_made = lab.adapters.find(job.artifact) is not None
         known = JobRecord.read(folder) if is_made else read_state(folder)
         found = lifetime(self.base, known.ends, in_table=self.service().capabilities.lifetimes)
-        return (*known.notes, *ending_notes(found, today, horizon_days))
+        return (*known.notes, *ending_notes(found, lab.today(), lab.horizon_days()))
 
     # ----------------------------------------------------------------------- steps
     def _job(self, lab: Lab, variant: Variant) -> HostedJob:
@@ -393,8 +385,8 @@ class BaseHostedTuning(BaseCandidate):
             return self.deployment.format(size=size, seed=variant.seed or 0)
         except (KeyError, IndexError, ValueError) as error:
             raise UsageError(
-                f"{type(self).__name__}(deployment={self.deployment!r}): only {{size}} and {{seed}} can stand in"
-                " it."
+                f"{type(self).__name__}(deployment={self.deployment!r}): only {{size}} and {{seed}} can stand"
+                " in it."
             ) from error
 
     def _recipe(self) -> Mapping[str, Json]:
@@ -597,12 +589,16 @@ class HostedTuning(BaseHostedTuning):
 
     def described(self) -> dict[str, Json]:
         """See ``Candidate``; of the provider its identity alone, which holds no secret."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "provider"}
-        plain = {name: asdict(value) if is_dataclass(value) else value for name, value in fields.items()}
-        return {"kind": self.kind, **plain, "provider": self.provider.identity()}
+        fields: dict[str, Json] = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {
+            "kind": self.kind,
+            **fields,
+            "decoding": asdict(self.decoding),
+            "provider": self.provider.identity(),
+        }
 
     def redirected(self, url: str) -> HostedTuning:
-        """See ``Candidate``. The stand-in takes neither an absolute learning rate nor the service's own settings."""
+        """See ``Candidate``. A stand-in takes neither an absolute rate nor the service's own settings."""
         return replace(
             self,
             provider=self.provider.redirected(url),

@@ -18,7 +18,7 @@ from harness.training.hosted.provider import (
 from harness.training.hosted.request import JobRequest, Upload
 
 PLACES_SHOWN = 5
-_INPUT_CODES = (
+_INPUT_CODES = [
     "invalid",
     "unsupported",
     "unsafe",
@@ -27,7 +27,7 @@ _INPUT_CODES = (
     "format",
     "too_large",
     "not_found",
-)
+]
 _INPUT_PARAMS = ("training_file", "validation_file", "hyperparameters", "model", "method", "suffix", "seed")
 _LINE = re.compile(
     r"\b(?:lines?|rows?|examples?|samples?|records?)\s*(?:numbers?|no\.?|#)?\s*"
@@ -91,7 +91,7 @@ def job_silent(
     look = f"; {follow} looks at it, {cancel} ends it" if service.command else ""
     return HostedTrainingError(
         f"no news of the tuning job {job.id} of {request.base} for {hours:g} hours; it is {job.status}.",
-        f"it goes on at the service: run again later to wait on{look}. patience_hours= says how long to wait.",
+        f"it goes on at the service: run again later to wait on{look}. patience_hours= sets how long.",
         job=job.id,
     )
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import ParamSpec, TypeVar
 
 from harness.models.progress import Bar, SilentBar
-from harness.models.retry import RetryPolicy, Verdict
+from harness.models.retry import RetryPolicy, CallVerdict
 from harness.training.hosted import errors
 from harness.training.hosted.budget import JobBudget
 from harness.training.hosted.lifetimes import (
@@ -29,6 +30,7 @@ from harness.training.hosted.provider import (
     PAUSED,
     RUNNING,
     SUCCEEDED,
+    JobCheckpoint,
     OutcomeUnknown,
     RateLimited,
     RemoteFile,
@@ -111,11 +113,11 @@ class Environment:
     def _repeated(
         self, kinds: tuple[type[RateLimited] | type[OutcomeUnknown], ...], call: Callable[[], T]
     ) -> T:
-        def verdict(error: Exception) -> Verdict | None:
+        def verdict(error: Exception) -> CallVerdict | None:
             if not isinstance(error, kinds):
                 return None
             throttled = isinstance(error, RateLimited)
-            return Verdict(retry=True, throttled=throttled, retry_after_s=error.retry_after_s)
+            return CallVerdict(retry=True, throttled=throttled, retry_after_s=error.retry_after_s)
 
         return self.retry.call(call, should_retry=verdict, sleep=self.sleep, uniform=self.uniform)
 
@@ -204,12 +206,10 @@ def _tune(tuning: _Tuning) -> TunedModel:
         found = _submit(tuning)
     job, metrics = _wait(tuning, found)
     tuned_ends = _shutdown_date(tuning, job.tuned_model or "")
-    checkpoints = []
+    checkpoints: Sequence[JobCheckpoint] = ()
     if tuning.provider.capabilities.checkpoints:
-        try:
-            checkpoints = list(environment.ask(tuning.provider.checkpoints, job.id))
-        except ServiceError:  # the model from the end is there
-            pass
+        with suppress(ServiceError):  # the model from the end is there
+            checkpoints = environment.ask(tuning.provider.checkpoints, job.id)
     return TunedModel(
         job,
         tuple(sorted(checkpoints, key=lambda checkpoint: checkpoint.step)),
@@ -339,8 +339,8 @@ def _oldest(tuning: _Tuning, own: TuningJob) -> TuningJob:
         return own
     if all(job.id != own.id for job in listed):
         tuning.note(
-            f"the service does not list {own.id} in a way that tells what it was made from: only this machine's"
-            " store knows it. Keep the store; another machine would begin the job again."
+            f"the service does not list {own.id} in a way that tells what it was made from: only this"
+            " machine's store knows it. Keep the store; another machine would begin the job again."
         )
     others = [job for job in listed if job.is_alive and job.id != own.id]
     oldest = min((own, *others), key=lambda job: job.age_key)

@@ -75,8 +75,8 @@ class Metrics:
 def parse_results(content: bytes) -> tuple[Metrics, ...]:
     """The steps of a results file, in order of step; rows without a step are left out.
 
-    Columns are separated by commas, semicolons or tabs. Where no comma separates them, a comma within a number
-    is its decimal mark.
+    Columns are separated by commas, semicolons or tabs. Where no comma separates them, a comma within a
+    number is its decimal mark.
     """
     lines = [line for line in _decoded(content).splitlines() if line.strip()]
     if not lines:

@@ -1,7 +1,7 @@
 """The tuning API of OpenAI behind the official SDK: OpenAI itself, Azure, Nebius and whoever speaks the same.
 
-Services leave fields out, add their own, and answer with half of what the SDK's types promise. So every object
-is read as a mapping, and a field that is missing is None.
+Services leave fields out, add their own, and answer with half of what the SDK's types promise. So every
+object is read as a mapping, and a field that is missing is None.
 """
 
 from __future__ import annotations
@@ -227,13 +227,10 @@ class OpenAIProvider:
         body: dict[str, Json] = {"model": settings.base, "training_file": training_file}
         if validation_file is not None:
             body["validation_file"] = validation_file
-        if facts.nested_method:
-            supervised = (
-                {"hyperparameters": dict(settings.hyperparameters)} if settings.hyperparameters else {}
-            )
-            body["method"] = {"type": "supervised", "supervised": supervised}
-        elif settings.hyperparameters:
-            body["hyperparameters"] = dict(settings.hyperparameters)
+        given: dict[str, Json] = (
+            {"hyperparameters": dict(settings.hyperparameters)} if settings.hyperparameters else {}
+        )
+        body |= {"method": {"type": "supervised", "supervised": given}} if facts.nested_method else given
         if facts.seed:
             body["seed"] = request.seed
         mark = self.mark(request) if marked else None

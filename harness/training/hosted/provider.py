@@ -1,9 +1,9 @@
 """A tuning service as the harness sees it: one protocol, the values it speaks in, and how a call can fail.
 
-A new service is one class, in one file of the project, that has the members of ``TuningProvider``; a candidate
-names it: ``HostedTuning(base=…, train=…, provider=MyService())``. ``openai.OpenAIProvider`` is the one for
-services that speak OpenAI's API. What has to hold whoever the service is (one upload a file, one job, the cap
-on spending, resuming after a crash) is in ``jobs`` and ``budget``, not in providers.
+A new service is one class, in one file of the project, that has the members of ``TuningProvider``; a
+candidate names it: ``HostedTuning(base=…, train=…, provider=MyService())``. ``openai.OpenAIProvider`` is the
+one for services that speak OpenAI's API. What has to hold whoever the service is (one upload a file, one job,
+the cap on spending, resuming after a crash) is in ``jobs`` and ``budget``, not in providers.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ class TuningProvider(Protocol):
         """
 
     def redirected(self, url: str) -> TuningProvider:
-        """The provider to rehearse with: the service at ``url`` is on this machine and speaks OpenAI's API."""
+        """The provider to rehearse with: at ``url``, on this machine, a stand-in speaks OpenAI's API."""
 
     def model(self, name: str) -> RemoteModel:
         """How the base, a tuned model or a checkpoint of that name is asked for answers."""

@@ -209,6 +209,7 @@ def training_record(
     tokens = round(billed / epochs) if billed else sum(hosted_counter(encoding)(sent))
     seconds = float(max(0, job.finished - job.created)) if job.finished else 0.0
     package = provider.capabilities.package
+    counted = "billed by the service" if billed else f"counted with {encoding}"
     return Training(
         fingerprint=artifact,
         rows=len(rows.own),
@@ -224,8 +225,7 @@ def training_record(
         points=training_points(tuned.metrics, epochs),
         overfitting=_rise(tuned.metrics),
         device=f"hosted: {job.id} at {provider.url}",
-        numeric_config=f"the service's own; tokens {'billed by the service' if billed else f'counted with {encoding}'},"
-        " queue included in the time",
+        numeric_config=f"the service's own; tokens {counted}, queue included in the time",
         row_ids=tuple(row.id for row in rows.own),
         versions={package: version(package)} if package else {},
         row_digest=rows_fingerprint(rows.own),

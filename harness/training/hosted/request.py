@@ -85,8 +85,8 @@ def make_request(
 ) -> JobRequest:
     """The job of these settings on these rows.
 
-    Rows are written without their ids and metadata: the service has no use for them. A file is named after its
-    content, and sent once.
+    Rows are written without their ids and metadata: the service has no use for them. A file is named after
+    its content, and sent once.
 
     Args:
         settings: of the job.
