@@ -28,7 +28,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "transformers",
             "trl",
         ),
-        "twin": ("python_multipart", "starlette", "uvicorn"),
+        "twin": ("python_multipart", "starlette", "typing_extensions", "uvicorn"),
     }
 )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from hosted_project import CHOSEN, KEY, says, tuned_at
-from small_project import SUITE, SmallProject, jsonl, row
+from small_project import SUITE, Row, SmallProject, jsonl, row
 
 from harness.errors import UsageError
 from harness.extras import EXTRAS, installed_version, require_extra
@@ -80,7 +80,7 @@ def test_a_judge_that_reads_with_the_built_in_model_is_refused_before_anything_i
     project: SmallProject,
 ) -> None:
     project.suite(head=JUDGED)
-    labels = [
+    labels: list[Row] = [
         {"message": f"m {k}", "reference": "a", "reply": f"{good} {k}", "label": good}
         for k in range(20)
         for good in ("good", "bad")

@@ -1,4 +1,4 @@
-"""``python without_local.py MODULE ARGUMENTS`` runs the module as if the extra ``local`` were not installed."""
+"""``python without_local.py MODULE ARGUMENTS``: run it as if the extra ``local`` were not installed."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class WithoutLocal(PathFinder):
 present = importlib.metadata.distribution
 
 
-def distribution(name: str) -> importlib.metadata.Distribution:
+def distribution(distribution_name: str) -> importlib.metadata.Distribution:
     """An installed distribution, of which those of the extra are none."""
-    if name.lower().replace("-", "_") in HIDDEN:
-        raise importlib.metadata.PackageNotFoundError(name)
-    return present(name)
+    if distribution_name.lower().replace("-", "_") in HIDDEN:
+        raise importlib.metadata.PackageNotFoundError(distribution_name)
+    return present(distribution_name)
 
 
 if __name__ == "__main__":
