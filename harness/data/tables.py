@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.data.files import unreadable
 from harness.data.table_sources import RecordTable, arrow_table, csv_table, open_hub, open_parquet
 from harness.errors import DataError, UnknownName, UsageError
+from harness.extras import require_extra
 
 COLUMNS_SHOWN = 30
 FORMS = (("messages",), ("prompt", "completion"), ("user", "assistant"))
@@ -121,6 +122,7 @@ def read_table(
             "dataset of the Hugging Face hub such as 'owner/name'"
         )
     else:
+        require_extra("local", f"reading {path_or_id} from the Hugging Face hub")
         table = arrow_table(path_or_id, lambda: open_hub(path_or_id, split, config))
     chosen = columns or _guess(table)
     _require_columns(table, chosen)

@@ -8,13 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.decision.economics import EconomicsConfig, Prices, TrainingBill, Usage, appraise
 from harness.decision.gates import decide
 from harness.errors import UsageError
+from harness.extras import installed_version
 from harness.models.device import cpu_name
 from harness.records import (
     Admission,
@@ -241,10 +241,10 @@ def _bill(trial: Trial) -> TrainingBill | None:
 
 # --------------------------------------------------------------------------- circumstances
 def environment() -> Mapping[str, str]:
-    """Versions and machine."""
+    """Versions of what is installed, and the machine."""
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in SHOWN_VERSIONS},
+        **{name: found for name in SHOWN_VERSIONS if (found := installed_version(name)) is not None},
         "processor": cpu_name(),
         "cores": str(os.cpu_count() or 1),
         "system": f"{platform.system()} {platform.release()}",

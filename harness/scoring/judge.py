@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from harness.errors import DataError, UsageError
+from harness.extras import require_extra
 from harness.records import Admission, Answer, Json, Kind, Row, Score
 from harness.scoring.admission import admit
 from harness.scoring.check import no_expectation, pair_up, unanswered
@@ -114,7 +115,12 @@ class LikelihoodJudge:
         return dataclasses.replace(self, known=read_labels(read, self.labels, self.field or "reply"))
 
     def require_ready(self, oracle: Oracle) -> None:
-        """Nothing stands in the way: the built-in model reads."""
+        """Check that the built-in model, which reads the answers, can run here.
+
+        Raises:
+            UsageError: the extra ``local`` is not installed.
+        """
+        require_extra("local", f"the judge {self.name!r} reads with the built-in model, which")
 
     def estimate(self, rows: Sequence[Row]) -> JudgeEstimate | None:
         """See ``Judge``: nothing is hosted."""

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.extras import require_extra
 from harness.models.builtin import NAME
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import DevicePlan, device_plan
@@ -52,6 +53,7 @@ class RealBackend:
     """
 
     def __init__(self, base: str = NAME, progress: Progress | None = None) -> None:
+        require_extra("local", "the twin with a real model (without --scripted)")
         self._base, self._progress = base, progress or Silent()
         self._lock = YieldLock()
         self._counting = threading.Lock()

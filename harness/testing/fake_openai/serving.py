@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.extras import require_extra
 from harness.records import Json
 from harness.testing.fake_openai.backend import Backend
 from harness.testing.fake_openai.faults import Faults
@@ -115,15 +116,7 @@ def require_installed() -> None:
     Raises:
         UsageError: one is missing.
     """
-    try:
-        import python_multipart  # noqa: F401
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"the local twin needs {error.name}, which is not installed.\n"
-            "  hint: pip install 'finetune-harness[twin]'"
-        ) from error
+    require_extra("twin", "the local twin")
 
 
 def twin_stats(base_url: str) -> dict[str, Json]:
