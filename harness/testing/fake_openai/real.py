@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from harness.models.builtin import NAME
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import DevicePlan, device_plan
-from harness.models.heads import has_plain_head, logits_at
+from harness.models.fast.heads import has_plain_head, logits_at
 from harness.models.local import LocalModel, load_base, make_head_input_contiguous, with_adapter
 from harness.models.progress import Progress, Silent
 from harness.models.protocol import Decoding, Prompt
