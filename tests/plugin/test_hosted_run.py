@@ -27,6 +27,8 @@ for name in (
 ):
     import_module(name)
 
+SCRIPTED = "harness.testing.fake_openai.scripted_backend.ScriptedBackend"  # what a rehearsal asks
+
 
 @pytest.fixture
 def url() -> Iterator[str]:
@@ -74,7 +76,7 @@ def test_the_curves_of_the_job_stand_in_the_report(hosted: SmallProject, url: st
 def test_a_rehearsal_whose_port_is_taken_takes_another_from_then_on(
     project: SmallProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.testing.fake_openai.real.RealBackend", lambda: ScriptedBackend(says))
+    monkeypatch.setattr(SCRIPTED, lambda script: ScriptedBackend(says))
     project.conftest(REAL)
     project.suite(TARGET)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -186,7 +188,7 @@ def test_a_rehearsal_needs_no_key_and_is_stamped(
     project: SmallProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr("harness.testing.fake_openai.real.RealBackend", lambda: ScriptedBackend(says))
+    monkeypatch.setattr(SCRIPTED, lambda script: ScriptedBackend(says))
     project.conftest(REAL)
     project.suite(TARGET)
     first = project.run("--candidate=openai-mini", "--rehearse", baseline="")

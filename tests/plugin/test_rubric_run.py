@@ -27,6 +27,7 @@ from harness.testing.fake_openai.backend import FakeReply, Question
 for name in ("openai", "anyio", "httpx2", "httpcore2", "starlette", "uvicorn"):
     import_module(name)
 
+SCRIPTED = "harness.testing.fake_openai.scripted_backend.ScriptedBackend"  # what a rehearsal asks
 KEY = "sk-planted-5e2d81"
 LABELS, ROWS = 24, 40
 DIFFERENT = 24  # rows to which old and good do not say the same
@@ -292,7 +293,7 @@ def test_a_rehearsal_asks_judges_at_the_twin_and_nobody_else(
     project: SmallProject, grader: Grader, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rehearsed = Grader()
-    monkeypatch.setattr("harness.testing.fake_openai.real.RealBackend", lambda: ScriptedBackend(rehearsed))
+    monkeypatch.setattr(SCRIPTED, lambda script: ScriptedBackend(rehearsed))
     monkeypatch.setenv("OPENAI_BASE_URL", url)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     judge(project, '"gpt-4o-mini"')
