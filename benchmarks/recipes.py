@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.candidates.fixture import MARK
 from harness.candidates.specs import QLoRA
+
+from harness.candidates.fixture import MARK
 from harness.models.chat import load_tokenizer
 from harness.models.device import DevicePlan
 from harness.models.quiet import quiet_transformers

@@ -22,7 +22,7 @@ from harness.testing.fake_openai import (
     ALIAS,
     Faults,
     ScriptedBackend,
-    running_twin,
+    running_fake_openai,
     set_twin_faults,
     twin_stats,
 )
@@ -42,7 +42,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def twin() -> Iterator[str]:
-    with running_twin(backend=ScriptedBackend(reply_s=0.002), stands_in_for=["gpt-4o-mini"]) as base_url:
+    with running_fake_openai(backend=ScriptedBackend(reply_s=0.002), aliases=["gpt-4o-mini"]) as base_url:
         yield base_url
 
 

@@ -15,7 +15,7 @@ from small_project import SUITE, Row, SmallProject, jsonl, row
 
 from harness.errors import UsageError
 from harness.extras import EXTRAS, installed_version, require_extra
-from harness.testing.fake_openai import ScriptedBackend, running_twin
+from harness.testing.fake_openai import ScriptedBackend, running_fake_openai
 
 WITHOUT = str(Path(__file__).parent / "without_local.py")
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -54,7 +54,7 @@ def test_a_hosted_candidate_is_planned_tuned_and_decided(
     project: SmallProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HARNESS_TEST_KEY", KEY)
-    with running_twin(backend=ScriptedBackend(says)) as url:
+    with running_fake_openai(backend=ScriptedBackend(says)) as url:
         tuned_at(project, url)
         planned = without_local(project.path, "pytest", "suites", *CHOSEN, "--plan")
         assert planned.returncode == 0, planned.stdout

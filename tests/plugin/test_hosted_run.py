@@ -13,7 +13,7 @@ import pytest
 from hosted_project import HOSTED, KEY, says, tuned_at
 from small_project import TARGET, SmallProject
 
-from harness.testing.fake_openai import CHAT, ScriptedBackend, running_twin, twin_stats
+from harness.testing.fake_openai import CHAT, ScriptedBackend, running_fake_openai, twin_stats
 
 # pytester forgets what a run was the first to import; these cannot be imported twice
 for name in (
@@ -32,7 +32,7 @@ SCRIPTED = "harness.testing.fake_openai.scripted_backend.ScriptedBackend"  # wha
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with running_twin(backend=ScriptedBackend(says)) as base_url:
+    with running_fake_openai(backend=ScriptedBackend(says)) as base_url:
         yield base_url
 
 

@@ -17,7 +17,7 @@ from harness.testing.fake_openai import (
     CHAT,
     Faults,
     ScriptedBackend,
-    running_twin,
+    running_fake_openai,
     set_twin_faults,
     twin_stats,
 )
@@ -86,7 +86,7 @@ def grader() -> Grader:
 
 @pytest.fixture
 def url(grader: Grader) -> Iterator[str]:
-    with running_twin(backend=ScriptedBackend(grader), stands_in_for=["gpt-4o-mini"]) as base_url:
+    with running_fake_openai(backend=ScriptedBackend(grader), aliases=["gpt-4o-mini"]) as base_url:
         yield base_url
 
 

@@ -19,7 +19,7 @@ from harness.models.remote import RemoteModel
 from harness.records import Message, Price
 from harness.run.plan_costs import Asking, Costs, Payee
 from harness.run.planning import make_plan
-from harness.testing.fake_openai import CHAT, ScriptedBackend, running_twin, twin_stats
+from harness.testing.fake_openai import CHAT, ScriptedBackend, running_fake_openai, twin_stats
 from harness.testing.fake_openai.backend import Question
 
 usd = st.floats(0, 100)
@@ -108,7 +108,7 @@ def talkative(question: Question) -> str:
 def test_a_run_spends_no_more_than_its_plan_and_leaves_nothing_to_pay(tmp_path: Path, batch: bool) -> None:
     project = Project(tmp_path)
     project.write("suites/economics.toml", TWINS.format(model=CHAT))
-    with running_twin(backend=ScriptedBackend(talkative)) as url:
+    with running_fake_openai(backend=ScriptedBackend(talkative)) as url:
         asked = RemoteModel(CHAT, url, profile="twin", batch=batch)
         project.candidates = {
             "hosted": replace(HOSTED, base=CHAT, base_url=url),

@@ -9,6 +9,11 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 import pytest
+from harness.training.hosted.driver import drive
+from harness.training.hosted.order import FINGERPRINT_KEY, Order
+from harness.training.hosted.protocol import Tuned, tune
+from harness.training.hosted.requests import ListJobs
+from harness.training.hosted.service import OpenAIService
 from hosted_builders import HOUR_S, NO_WAITING, TODAY, FakeService, Killed, Killing, order_of, tuned
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,15 +25,10 @@ from harness.testing.fake_openai import (
     CHAT,
     Faults,
     ScriptedBackend,
-    running_twin,
+    running_fake_openai,
     set_twin_faults,
     twin_stats,
 )
-from harness.training.hosted.driver import drive
-from harness.training.hosted.order import FINGERPRINT_KEY, Order
-from harness.training.hosted.protocol import Tuned, tune
-from harness.training.hosted.requests import ListJobs
-from harness.training.hosted.service import OpenAIService
 
 POINTS = st.lists(st.tuples(st.integers(0, 22), st.booleans()), min_size=1, max_size=4)
 QUICKLY = replace(NO_WAITING, sleep=lambda seconds: time.sleep(min(seconds, 0.005)), tries=30)
@@ -76,7 +76,7 @@ class Twin:
 @pytest.fixture(scope="module")
 def twin() -> Iterator[Twin]:
     with ExitStack() as stack:
-        url = stack.enter_context(running_twin(backend=ScriptedBackend(step_s=0.001)))
+        url = stack.enter_context(running_fake_openai(backend=ScriptedBackend(step_s=0.001)))
         yield Twin(url, stack.enter_context(OpenAIService(Endpoint(url, client_kind="compatible"))))
 
 

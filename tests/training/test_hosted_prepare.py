@@ -12,24 +12,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from hosted_builders import BASE, NO_WAITING, FakeService, tuned
-
 from harness.candidates.prepare import Lab, Prepared
-from harness.errors import DataError, HarnessError, HostedTrainingError, ModelError, UsageError
-from harness.models.endpoint import Endpoint
-from harness.models.progress import Silent
-from harness.models.protocol import Decoding, Prompt
-from harness.store.adapters import AdapterStore
-from harness.testing.fake_openai import (
-    CHAT,
-    CLOSING,
-    COMPLETIONS,
-    Faults,
-    ScriptedBackend,
-    running_twin,
-    set_twin_faults,
-    twin_stats,
-)
 from harness.training.hosted.driver import Pacing
 from harness.training.hosted.prepare import (
     Outside,
@@ -41,6 +24,23 @@ from harness.training.hosted.ready import require_hosted_beginnable, require_hos
 from harness.training.hosted.requests import JobFailure
 from harness.training.hosted.service import Service
 from harness.training.hosted.spec import OpenAITuning
+from hosted_builders import BASE, NO_WAITING, FakeService, tuned
+
+from harness.errors import DataError, HarnessError, HostedTrainingError, ModelError, UsageError
+from harness.models.endpoint import Endpoint
+from harness.models.progress import Silent
+from harness.models.protocol import Decoding, Prompt
+from harness.store.adapters import AdapterStore
+from harness.testing.fake_openai import (
+    CHAT,
+    CLOSING,
+    COMPLETIONS,
+    Faults,
+    ScriptedBackend,
+    running_fake_openai,
+    set_twin_faults,
+    twin_stats,
+)
 
 TODAY = date(2026, 11, 21)
 KEY = "sk-planted-0123456789abcdef"
@@ -51,7 +51,7 @@ QUICK = Outside(
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with running_twin(backend=ScriptedBackend()) as address:
+    with running_fake_openai(backend=ScriptedBackend()) as address:
         yield address
 
 
@@ -332,7 +332,7 @@ def test_a_planted_key_is_in_no_error_repr_log_or_file(
     monkeypatch.setenv("PLANTED", KEY)
     caplog.set_level(logging.DEBUG)
     said = [repr(lab)]
-    with running_twin(backend=ScriptedBackend(), api_key=KEY, faults=faults) as url:
+    with running_fake_openai(backend=ScriptedBackend(), api_key=KEY, faults=faults) as url:
         candidate = spec(url, api_key_env="PLANTED")
         try:
             made = prepared(candidate, lab)
@@ -352,7 +352,7 @@ def test_a_key_that_the_service_quotes_is_taken_out_of_the_error(
     wrong = "sk-wrong-key-000111222333"
     monkeypatch.setenv("PLANTED", wrong)
     with ExitStack() as stack:
-        guarded = stack.enter_context(running_twin(backend=ScriptedBackend(), api_key=KEY))
+        guarded = stack.enter_context(running_fake_openai(backend=ScriptedBackend(), api_key=KEY))
         caught = stack.enter_context(pytest.raises(HostedTrainingError))
         prepared(spec(guarded, api_key_env="PLANTED"), lab)
     assert caught.value.code in ("invalid_api_key", "401")

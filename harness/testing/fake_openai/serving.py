@@ -141,23 +141,3 @@ def _control(base_url: str, path: str, body: dict[str, Json] | None) -> dict[str
     with urllib.request.urlopen(request, timeout=30) as response:
         answer: dict[str, Json] = json.load(response)
     return answer
-
-
-@contextmanager
-def running_twin(
-    *,
-    backend: Backend | None = None,
-    state: Path | None = None,
-    port: int = 0,
-    faults: Faults | None = None,
-    stands_in_for: Sequence[str] = (),
-    api_key: str | None = None,
-) -> Iterator[str]:
-    """``running_fake_openai`` under its former name; without ``backend``, the built-in model answers."""
-    with running_fake_openai(
-        state, port, stands_in_for, backend is None, faults, backend=backend, api_key=api_key
-    ) as base_url:
-        yield base_url
-
-
-stand_in = add_aliases
