@@ -122,8 +122,8 @@ def harness(address: str, rows: int) -> dict[str, float]:
     """The way of a run: answered, stored in SQLite as they come, and scored."""
     import openai  # noqa: F401 - imported before time is taken, on both sides
     from harness.candidates.prepare import Lab, prepare
-    from harness.candidates.specs import Prompted
 
+    from harness.candidates.prompted import Prompted
     from harness.models.ledger import Ledger
     from harness.models.pricing import Money
     from harness.models.remote import RemoteModel
