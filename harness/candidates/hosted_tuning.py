@@ -212,7 +212,7 @@ class BaseHostedTuning(BaseCandidate):
             except (HostedTrainingError, UsageError):
                 # a new job would be refused; one that exists need not be begun
                 state = read_state(lab.adapters.folder(job.artifact))
-                if find_job(job.request, service, self._environment(lab), state) is None:
+                if find_job(job.request, service, self.environment(lab), state) is None:
                     raise
 
     def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
@@ -339,7 +339,8 @@ class BaseHostedTuning(BaseCandidate):
         in_table = self.service().capabilities.lifetimes
         require_tunable(lifetime(self.base, None, in_table=in_table), lab.today())
 
-    def _environment(self, lab: Lab) -> Environment:
+    def environment(self, lab: Lab) -> Environment:
+        """What its jobs need besides the service."""
         return Environment(
             today=lab.today(),
             patience_s=self.patience_hours * 3600,
@@ -354,7 +355,7 @@ class BaseHostedTuning(BaseCandidate):
         name = f"tuning {self.base} on {len(job.rows.own)} rows at the service"
         with closing(self.service()) as service, lab.progress.task(name, unit="step") as bar:
             environment = replace(
-                self._environment(lab),
+                self.environment(lab),
                 budget=JobBudget(spending, bill, self.base),
                 bar=bar,
                 remember=lambda state: write_state(artifact, state),

@@ -13,22 +13,22 @@ from pathlib import Path
 import httpx2
 import pytest
 import uvicorn
+from harness.candidates.prepare import Lab, prepare
+from harness.training.hosted.driver import Pacing
+from harness.training.hosted.prepare import Outside, prepare_hosted
+from harness.training.hosted.spec import OpenAITuning
 from hosted_builders import rows
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from harness.candidates.prepare import Lab, prepare
 from harness.data.convert import to_json
 from harness.errors import HostedTrainingError
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.store.adapters import AdapterStore
 from harness.testing.fake_openai import CHAT, ScriptedBackend, running_twin, twin_stats
-from harness.training.hosted.driver import Pacing
-from harness.training.hosted.prepare import Outside, prepare_hosted
-from harness.training.hosted.spec import OpenAITuning
 
 VERSION, KEY = "2024-10-21", "azure-planted-0123456789"
 NOT_THERE = ("metadata", "method", "integrations")  # what Azure's reference of that version does not name

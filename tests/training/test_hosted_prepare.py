@@ -12,9 +12,20 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from harness.candidates.prepare import Lab, Prepared
+from harness.training.hosted.driver import Pacing
+from harness.training.hosted.prepare import (
+    Outside,
+    hosted_notes,
+    hosted_rows,
+    prepare_hosted,
+)
+from harness.training.hosted.ready import require_hosted_beginnable, require_hosted_ready
+from harness.training.hosted.requests import JobFailure
+from harness.training.hosted.service import Service
+from harness.training.hosted.spec import OpenAITuning
 from hosted_builders import BASE, NO_WAITING, FakeService, tuned
 
-from harness.candidates.prepare import Lab, Prepared
 from harness.errors import DataError, HarnessError, HostedTrainingError, ModelError, UsageError
 from harness.models.endpoint import Endpoint
 from harness.models.progress import Silent
@@ -30,17 +41,6 @@ from harness.testing.fake_openai import (
     set_twin_faults,
     twin_stats,
 )
-from harness.training.hosted.driver import Pacing
-from harness.training.hosted.prepare import (
-    Outside,
-    hosted_notes,
-    hosted_rows,
-    prepare_hosted,
-)
-from harness.training.hosted.ready import require_hosted_beginnable, require_hosted_ready
-from harness.training.hosted.requests import JobFailure
-from harness.training.hosted.service import Service
-from harness.training.hosted.spec import OpenAITuning
 
 TODAY = date(2026, 11, 21)
 KEY = "sk-planted-0123456789abcdef"

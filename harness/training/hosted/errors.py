@@ -18,16 +18,10 @@ from harness.training.hosted.provider import (
 from harness.training.hosted.request import JobRequest, Upload
 
 PLACES_SHOWN = 5
-_INPUT_CODES = [
-    "invalid",
-    "unsupported",
-    "unsafe",
-    "policy",
-    "moderation",
-    "format",
-    "too_large",
-    "not_found",
-]
+_INPUT_CODES = (  # parts of them
+    *("invalid", "unsupported", "unsafe", "policy", "moderation"),
+    *("format", "too_large", "not_found"),
+)
 _INPUT_PARAMS = ("training_file", "validation_file", "hyperparameters", "model", "method", "suffix", "seed")
 _LINE = re.compile(
     r"\b(?:lines?|rows?|examples?|samples?|records?)\s*(?:numbers?|no\.?|#)?\s*"

@@ -348,21 +348,22 @@ class OpenAIProvider:
         )
 
     def read_events(self, page: Page, known: str | None) -> tuple[JobEvent, ...]:
-        """Events of all pages, oldest first. Most services list the newest first."""
+        """Events of all pages, oldest first, whichever way they are listed.
+
+        Most services list the newest first: reading ends where events are older than the ``known`` one.
+        """
         events: list[JobEvent] = []
+        known_at: int | None = None
         for item in _items(page, whole=False):
             found = _fields(item)
-            if _text(found, "id") == known and known is not None:
+            id, created = _text(found, "id") or "", _whole(found, "created_at") or 0
+            if known_at is not None and created < known_at:
                 break
-            events.append(
-                JobEvent(
-                    id=_text(found, "id") or "",
-                    message=self._clean(_text(found, "message") or ""),
-                    level=_text(found, "level") or "info",
-                    data=_mapping(found.get("data")),
-                    created=_whole(found, "created_at") or 0,
-                )
-            )
+            if id == known:
+                known_at = created
+                continue
+            message, level = self._clean(_text(found, "message") or ""), _text(found, "level") or "info"
+            events.append(JobEvent(id, message, level, _mapping(found.get("data")), created))
         is_newest_first = len(events) < 2 or events[0].created >= events[-1].created
         return tuple(reversed(events)) if is_newest_first else tuple(events)
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from harness.candidates.specs import Prompted
+from harness.training.hosted.order import make_order
+from harness.training.hosted.spec import OpenAITuning, WandB
 from hosted_builders import BASE, rows
 
-from harness.candidates.specs import Prompted
 from harness.errors import DataError, UnknownName, UsageError
 from harness.models.profiles import AZURE, COMPATIBLE, NEBIUS, OPENAI, TWIN, Profile, profile_of
 from harness.models.remote import RemoteModel
 from harness.records import Message, Row
-from harness.training.hosted.order import make_order
-from harness.training.hosted.spec import OpenAITuning, WandB
 
 SPEC = OpenAITuning(base=BASE, train="train.jsonl", base_url="https://api.openai.com/v1")
 

@@ -9,15 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hosted_builders import BASE, NO_WAITING, TODAY, FakeService, tuned
-
 from harness.candidates.prepare import Lab
-from harness.decision.prices import price_of
-from harness.errors import BudgetReached, HostedTrainingError, UsageError
-from harness.models.pricing import Spending
-from harness.models.progress import Silent
-from harness.run.ledger import Ledger
-from harness.store.adapters import AdapterStore
 from harness.training.hosted.prepare import Outside, hosted_rows, prepare_hosted
 from harness.training.hosted.ready import require_hosted_beginnable
 from harness.training.hosted.requests import (
@@ -32,6 +24,14 @@ from harness.training.hosted.requests import (
 )
 from harness.training.hosted.service import Busy, Service
 from harness.training.hosted.spec import OpenAITuning
+from hosted_builders import BASE, NO_WAITING, TODAY, FakeService, tuned
+
+from harness.decision.prices import price_of
+from harness.errors import BudgetReached, HostedTrainingError, UsageError
+from harness.models.pricing import Spending
+from harness.models.progress import Silent
+from harness.run.ledger import Ledger
+from harness.store.adapters import AdapterStore
 
 SPEC = OpenAITuning(base=BASE, train="train.jsonl", base_url="http://127.0.0.1:1/v1", profile="twin")
 PRICE = price_of(BASE, tuned=True)
