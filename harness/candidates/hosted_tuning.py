@@ -196,7 +196,7 @@ class BaseHostedTuning(BaseCandidate):
             HostedTrainingError: the model can no longer be tuned, or the service could not be asked.
         """
         lab.spending(self.base, tuned=True)
-        job, is_made = self._job(lab, variant), False
+        job, is_made = self.job(lab, variant), False
         with closing(self.service()) as service:
             is_made = lab.adapters.find(job.artifact) is not None
             if not is_made:
@@ -217,7 +217,7 @@ class BaseHostedTuning(BaseCandidate):
 
     def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
         """See ``Candidate``. A job that only the service knows counts as new."""
-        job = self._job(lab, variant)
+        job = self.job(lab, variant)
         rows = len(job.rows.own) + len(job.rows.replay)
         if lab.adapters.find(job.artifact) is not None:
             record = JobRecord.read(lab.adapters.folder(job.artifact))
@@ -262,7 +262,7 @@ class BaseHostedTuning(BaseCandidate):
             HostedTrainingError: the service refused, or the job did not end well.
             BudgetReached: the job could pass the cap on spending.
         """
-        job = self._job(lab, variant)
+        job = self.job(lab, variant)
         if job.artifact in lab.failed:
             raise lab.failed[job.artifact].with_traceback(None)
         try:
@@ -291,7 +291,7 @@ class BaseHostedTuning(BaseCandidate):
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
         """See ``Candidate``: earlier jobs that failed, and when the model stops answering."""
-        job = self._job(lab, variant)
+        job = self.job(lab, variant)
         folder = lab.adapters.folder(job.artifact)
         is_made = lab.adapters.find(job.artifact) is not None
         known = JobRecord.read(folder) if is_made else read_state(folder)
@@ -299,7 +299,13 @@ class BaseHostedTuning(BaseCandidate):
         return (*known.notes, *ending_notes(found, lab.today(), lab.horizon_days()))
 
     # ----------------------------------------------------------------------- steps
-    def _job(self, lab: Lab, variant: Variant) -> HostedJob:
+    def job(self, lab: Lab, variant: Variant) -> HostedJob:
+        """The job of a variant; nothing is sent.
+
+        Raises:
+            DataError: rows that cannot be read, or that the model's format cannot hold.
+            UsageError: settings that do not fit the service, or a size beyond the data.
+        """
         service = self.service()
         self.require_fit(service.capabilities)
         seed = variant.seed or 0
