@@ -25,7 +25,7 @@ from harness.models.remote_answers import OpenRemoteModel
 from harness.models.remote_calls import CallFailed
 from harness.records import Message
 from harness.run.ledger import Ledger, Reservation
-from harness.training.hosted.money import Purse, TokenBill
+from harness.training.hosted.budget import JobBudget, TokenBill
 
 MODEL, MOST_TOKENS = "gpt-4o-mini", 20
 PRICE, TUNED = price_of(MODEL, tuned=False), price_of(MODEL, tuned=True)
@@ -105,16 +105,16 @@ def ask(ledger: Ledger, rows: int, at_once: int, *, batch: bool) -> None:
 
 def tune(ledger: Ledger, rng: random.Random, provider: Provider) -> None:
     bill = TokenBill(1e3, rng.choice([1e3, 1e4, 1e5]))
-    purse = Purse(Spending(MODEL, TUNED, ledger.paying("training")), bill, MODEL)
+    budget = JobBudget(Spending(MODEL, TUNED, ledger.paying("training")), bill, MODEL)
     with suppress(BudgetReached):
-        purse.open()
-        purse.sent()
+        budget.reserve()
+        budget.submitting()
         trained = rng.randint(0, int(bill.most or 0))
         provider.billed_usd += trained * (TUNED.training_usd_per_mtok or 0) / 1e6
         if rng.random() < 0.7:
-            purse.settle(rng.choice([trained, None]))
+            budget.settle(rng.choice([trained, None]))
         else:
-            purse.leave()
+            budget.leave()
 
 
 @pytest.mark.parametrize("seed", range(200))

@@ -17,7 +17,7 @@ from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.records import Message
 from harness.testing.fake_openai import ScriptedBackend, running_twin
-from harness.training.hosted.order import FINGERPRINT_KEY
+from harness.training.hosted.openai import FINGERPRINT_KEY
 
 LOUD = ("-vv", "--showlocals", "--full-trace", "--tb=long", "-rA", "--log-level=DEBUG")
 FAILS = """

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.candidates.specs import Candidate
+
+from harness.candidates.hosted_tuning import OpenAITuning
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding
 from harness.run.session import Run
@@ -15,7 +17,6 @@ from harness.run.suite_loading import load_suite
 from harness.scoring.checks import ExactMatch
 from harness.scoring.suite import Suite
 from harness.settings import Settings
-from harness.training.hosted.spec import OpenAITuning
 
 NOWHERE = "http://127.0.0.1:1/v1"  # on this machine no key is asked for, and nobody answers
 MODEL = "gpt-4o-mini"

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from harness.candidates.specs import FewShot, Prompted
 from planned_project import EIGHT, HOSTED, MODEL, NOWHERE, Project
 
-from harness.candidates.specs import FewShot, Prompted
 from harness.decision.plan import Bill, Calls, Plan, Usd, Work
 from harness.errors import DataError
 from harness.models.remote import RemoteModel

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stub_service import Service, said, serving
-
 from harness.candidates.prepare import Lab, prepare
 from harness.candidates.specs import Prompted
+from stub_service import Service, said, serving
+
 from harness.models.pricing import Money
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding

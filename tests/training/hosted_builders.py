@@ -86,7 +86,7 @@ class Pages:
 
 @dataclass(eq=False)
 class FakeService:
-    """Files and jobs in memory, as the SDK's client shows them. A job moves through ``life``, one state a look.
+    """Files and jobs in memory, as the SDK's client shows them. A job moves through ``life``, a state a look.
 
     How unkind its listings are: files without their size or name, jobs that name their file by an address or
     have lost their suffix, and jobs that are not ``listed`` before so many listings have been asked for.

@@ -406,16 +406,16 @@ def test_the_services_own_shutdown_date_is_checked_and_kept() -> None:
 
 
 def test_when_a_model_ends_is_told_before_money_is_set_aside_and_warned_of_within_the_horizon() -> None:
-    class Reserved(Exception):
+    class ReservedError(Exception):
         pass
 
     class Budget(JobBudget):
         def reserve(self, found: object = None) -> None:
-            raise Reserved
+            raise ReservedError
 
     def said(ends: str) -> list[str]:
         machine = Machine()
-        with pytest.raises(Reserved):
+        with pytest.raises(ReservedError):
             tuned(
                 request_of(),
                 FakeService(shutdown_date=ends),

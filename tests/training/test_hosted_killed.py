@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -79,9 +79,9 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with running_twin(backend=ScriptedBackend(step_s=0.001)) as url:
-        with closing(OpenAIProvider(url, profile="twin")) as provider:
-            yield Server(url, provider)
+    with ExitStack() as stack:
+        url = stack.enter_context(running_twin(backend=ScriptedBackend(step_s=0.001)))
+        yield Server(url, stack.enter_context(closing(OpenAIProvider(url, profile="twin"))))
 
 
 @settings(max_examples=30, deadline=None)

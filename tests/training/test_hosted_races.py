@@ -1,4 +1,4 @@
-"""Machines that begin the same job at once, and submissions whose outcome nobody knows: one job is followed."""
+"""Machines that begin one job at once, and submissions whose outcome nobody knows: one job is followed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Stepping:
         self._go, self._waits = threading.Semaphore(0), threading.Semaphore(0)
         self.call: str | None = None  # the one that it is about to make; None: it has ended
         self.done: TunedModel | None = None
-        self.error: BaseException | None = None
+        self.error: HostedTrainingError | None = None
 
         def hook(name: str, call: Callable[[], object]) -> object:
             self.call = name
@@ -46,7 +46,7 @@ class Stepping:
             try:
                 provider = hooked(provider_of(service, profile), hook)
                 self.done = tune(request_of(profile=profile), provider, environment)
-            except BaseException as error:
+            except HostedTrainingError as error:
                 self.error = error
             self.call = None
             self._waits.release()
