@@ -127,9 +127,7 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 def _looks(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MOST_LOOKS:
-        raise UsageError(
-            f"--max-interim-looks={text}: use 1 (judge every row) to {MOST_LOOKS}, such as 5."
-        )
+        raise UsageError(f"--max-interim-looks={text}: use 1 (judge every row) to {MOST_LOOKS}, such as 5.")
     return int(text)
 
 

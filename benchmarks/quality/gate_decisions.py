@@ -15,7 +15,7 @@ from harness.decision.gates import decide
 from harness.decision.paired import compare
 from harness.decision.slices import by_slice
 from harness.decision.student import Values
-from harness.decision.vectors import Units
+from harness.decision.vectors import SuiteUnits
 from harness.records import Comparison, Gate, Kind, Role, ScoreVector, Verdict
 
 GAIN, MARGIN, GUARDS, ROWS = 0.07, 0.05, 4, 400
@@ -92,7 +92,7 @@ def _gate(role: Role, found: Comparison) -> Gate:
 def _large_seconds(n: int) -> float:
     rng = np.random.default_rng(6)
     slices = tuple({"slice": f"s{at % SLICES}"} for at in range(n))
-    units = Units("suite", _ids(n), (None,) * n, slices)
+    units = SuiteUnits("suite", _ids(n), (None,) * n, slices)
     drawn = rubric(rng, (1 + GUARDS, n), 0.0)
     drawn[0] = rubric(rng, (1, n), GAIN)[0]
     vectors = [(_vector("tuned", 0.5 + one), _vector("base", np.full(n, 0.5))) for one in drawn]

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.data.files import file_digest, read_rows
 from harness.data.fingerprints import fingerprint, row_fingerprint
 from harness.decision.economics import EconomicsConfig
+from harness.decision.plan import Purpose
 from harness.errors import DataError, HarnessError
 from harness.models.device import DevicePlan, device_plan
 from harness.models.pricing import Money, Spending
@@ -115,7 +116,7 @@ class Lab:
         """This machine's device and precision."""
         return device_plan()
 
-    def spending(self, model: str, *, tuned: bool = False, purpose: str = "answers") -> Spending | None:
+    def spending(self, model: str, *, tuned: bool = False, purpose: Purpose = "answers") -> Spending | None:
         """The price and the budget of calls of a hosted model; None where nothing is counted.
 
         Raises:

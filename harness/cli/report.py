@@ -1,14 +1,23 @@
-"""``harness report``: the pages of a run again, from its record."""
+"""``harness report``: the pages of a finished run, written again from its record."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from harness.errors import UsageError
+
 
 def report(run: Path) -> int:
-    """``harness report``: the pages of a finished run, written again."""
-    from harness.errors import UsageError
-    from harness.report.html import write_index, write_report
+    """Write ``report.html`` and ``report.md`` beside ``run``, and ``index.html`` a folder above; return 0.
+
+    Args:
+        run: a run's folder or its ``run.json``, also of an earlier schema version. It is not written to.
+
+    Raises:
+        UsageError: there is no such file, or it cannot be read.
+        StoreError: it is not a run record.
+    """
+    from harness.report.html import write_index, write_pages
     from harness.report.runjson import load_run
 
     file = run / "run.json" if run.is_dir() else run
@@ -18,7 +27,7 @@ def report(run: Path) -> int:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
-    page = write_report(load_run(text, str(file)), file.parent)
+    page = write_pages(load_run(text, str(file)), file.parent)
     write_index(file.parent.parent)
-    print(page)  # noqa: T201
+    print(page)  # noqa: T201 - a command speaks
     return 0

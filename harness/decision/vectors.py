@@ -10,7 +10,7 @@ from harness.records import Kind, Score, ScoreVector, SuiteInfo, Trial
 
 
 @dataclass(frozen=True, slots=True)
-class Units:
+class SuiteUnits:
     """The held-out rows of a suite as comparisons see them, in the suite's order. All tuples have one length.
 
     Args:
@@ -27,7 +27,7 @@ class Units:
 
 
 def score_vector(
-    units: Units,
+    units: SuiteUnits,
     answered: Sequence[str],
     scores: Sequence[Score],
     *,
@@ -77,9 +77,9 @@ def score_vector(
     return whole if len(judged) == len(scores) else at_places(whole, judged)
 
 
-def recorded_units(suite: SuiteInfo) -> Units:
+def recorded_units(suite: SuiteInfo) -> SuiteUnits:
     """The held-out rows of a suite in a run's record."""
-    return Units(
+    return SuiteUnits(
         suite.name,
         tuple(row.id for row in suite.rows),
         tuple(row.group for row in suite.rows),
@@ -142,7 +142,7 @@ def over_seeds(vectors: Sequence[ScoreVector], seeds: Sequence[int]) -> ScoreVec
     return replace(vectors[0], values=tuple(means), reasons=reasons, by_seed=by_seed)
 
 
-def only_rows(units: Units, vector: ScoreVector, where: Mapping[str, str]) -> ScoreVector:
+def only_rows(units: SuiteUnits, vector: ScoreVector, where: Mapping[str, str]) -> ScoreVector:
     """The part of a vector whose rows have these values in the suite's slice fields; empty: all of it.
 
     Args:

@@ -46,7 +46,7 @@ class Profile:
     """
 
     name: str
-    speaks: endpoint.Profile = "compatible"
+    speaks: endpoint.ClientKind = "compatible"
     key_variable: str | None = None
     learning_rate: Literal["multiplier", "absolute"] = "multiplier"
     minimum_rows: int = 1

@@ -27,7 +27,7 @@ _TRANSIENT = (408, 409, 425)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CallVerdict:
     """How a failed call is treated.
 
     Args:
@@ -43,7 +43,7 @@ class Verdict:
     retry_after_s: float | None = None
 
 
-def verdict_of(error: APIStatusError, now: Callable[[], float] = time.time) -> Verdict:
+def verdict_of(error: APIStatusError, now: Callable[[], float] = time.time) -> CallVerdict:
     """What an HTTP error of the SDK means for the next attempt.
 
     The answer depends on the status, the error's code and the headers ``Retry-After``, ``retry-after-ms`` and
@@ -57,12 +57,12 @@ def verdict_of(error: APIStatusError, now: Callable[[], float] = time.time) -> V
     status, headers = error.status_code, error.response.headers
     after_s = retry_after_s(headers, now())
     if SPENT_CODES & {error.code, error.type}:
-        return Verdict(retry=False, spent=True, retry_after_s=after_s)
+        return CallVerdict(retry=False, spent=True, retry_after_s=after_s)
     throttled = status == TOO_MANY or (status in _OVERLOADED and after_s is not None)
     retry = throttled or status in _TRANSIENT or status >= 500
     if headers.get("x-should-retry") in ("true", "false"):  # the official SDK obeys it, too
         retry = headers["x-should-retry"] == "true"
-    return Verdict(retry, throttled, retry_after_s=after_s)
+    return CallVerdict(retry, throttled, retry_after_s=after_s)
 
 
 def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
@@ -122,11 +122,11 @@ class RetryPolicy:
         span_s = min(self.longest_wait_s, self.first_wait_s * 2.0**doublings)
         return (retry_after_s or 0.0) + uniform(0.0, span_s)
 
-    def wants_too_long(self, verdict: Verdict) -> bool:
+    def wants_too_long(self, verdict: CallVerdict) -> bool:
         """Whether a repetition would help, but the service asks for a longer pause than anybody waits."""
         return verdict.retry and (verdict.retry_after_s or 0.0) > self.longest_retry_after_s
 
-    def goes_on(self, verdict: Verdict, faults: int, throttled: int) -> bool:
+    def goes_on(self, verdict: CallVerdict, faults: int, throttled: int) -> bool:
         """Whether to call again, after so many calls that failed and that were turned away as too many."""
         return (
             verdict.retry
@@ -139,7 +139,7 @@ class RetryPolicy:
         self,
         function: Callable[[], T],
         *,
-        should_retry: Callable[[Exception], Verdict | None],
+        should_retry: Callable[[Exception], CallVerdict | None],
         sleep: Callable[[float], None] = time.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> T:

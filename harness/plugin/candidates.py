@@ -76,6 +76,12 @@ class CandidateFixtures:
                     found[shown] = self._evaluate(definition, shown, number, node)
         return found
 
+    def names_at(self, node: Node) -> list[str]:
+        """Names of all candidates that a test sees."""
+        manager = node.session._fixturemanager
+        seen = ((name, manager.getfixturedefs(name, node) or ()) for name in self._names)
+        return sorted({shown for name, defs in seen for shown, _ in self._spelled(name, defs[-1:])})
+
     def _spelled(self, name: str, definitions: Sequence[FixtureDef]) -> Iterator[tuple[str, FixtureDef]]:
         """The names that a fixture's candidates answer to; one for each parameter."""
         for definition in definitions:
@@ -126,6 +132,8 @@ def _value(definition: FixtureDef, number: int, node: Node, where: str) -> objec
             indices={name: number},
             _arg2scope={name: definition._scope},
         )
+    option = node.config.option
+    only_planned, option.setupplan = option.setupplan, False  # --setup-plan would give None for every fixture
     try:
         state.setup(probe)
         return probe._request.getfixturevalue(name)
@@ -134,6 +142,7 @@ def _value(definition: FixtureDef, number: int, node: Node, where: str) -> objec
     except (pytest.fail.Exception, pytest.skip.Exception) as error:  # these are no Exceptions to pytest
         raise _failed(error, name, where) from error
     finally:
+        option.setupplan = only_planned
         state.teardown_exact(node.session)  # type: ignore[arg-type]  # the session stays set up
 
 

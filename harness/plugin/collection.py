@@ -38,7 +38,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if settings.candidates and not settings.lists and state.wrong is None:
         patterns = [*settings.candidates, *([settings.baseline] if settings.baseline else [])]
         try:
-            arms = state.session().selection.choose(state.fixtures.visible(node, patterns))
+            visible = state.fixtures.visible(node, patterns)
+            arms = state.session().selection.choose(visible, state.fixtures.names_at(node))
         except HarnessError as error:  # raised once, when all is collected, and not once a file
             state.wrong = error
     ids = [arm.label for arm in arms] or ["not-chosen"]

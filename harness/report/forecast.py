@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from harness.decision.curve import (
     LEAST_SIZES,
     CurveFit,
-    CurvePoint,
+    ScoredTraining,
     fit_curve,
     forecast_sentence,
     value_of_more_rows,
@@ -46,14 +46,14 @@ def forecast(
     return tuple(f"{candidate.name}: {line}" for line in lines)
 
 
-def _point(trial: Trial, found: Comparison) -> CurvePoint:
+def _point(trial: Trial, found: Comparison) -> ScoredTraining:
     error = None if found.low is None or found.high is None else (found.high - found.low) / (2 * _Z90)
     assert trial.size is not None
     assert found.candidate_mean is not None
-    return CurvePoint(trial.size, trial.seed, found.candidate_mean, error)
+    return ScoredTraining(trial.size, trial.seed, found.candidate_mean, error)
 
 
-def _tried(points: Sequence[CurvePoint], sizes: Sequence[int], info: ScoreInfo) -> Iterator[str]:
+def _tried(points: Sequence[ScoredTraining], sizes: Sequence[int], info: ScoreInfo) -> Iterator[str]:
     """The forecast put to the test on the largest size, beside the simplest one: the last value."""
     if len(sizes) <= LEAST_SIZES:
         return
@@ -71,7 +71,7 @@ def _tried(points: Sequence[CurvePoint], sizes: Sequence[int], info: ScoreInfo) 
     )
 
 
-def _mean_at(points: Sequence[CurvePoint], size: int) -> float:
+def _mean_at(points: Sequence[ScoredTraining], size: int) -> float:
     means = [point.mean for point in points if point.size == size]
     return sum(means) / len(means)
 

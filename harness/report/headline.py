@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from harness.decision.gates import speaks_of
 from harness.records import Admission, Decision, Kind, RunRecord, SuiteInfo, Verdict
 from harness.report import numbers
+from harness.report.spending import spending_sentence
 from harness.report.trial_pairs import is_compared, size_label, trial_label
 from harness.report.view_models import Caution, DecisionCard, Headline, Tone
 
@@ -34,7 +35,7 @@ def headline(record: RunRecord) -> Headline:
         run_id=record.id,
         created=record.created,
         stamps=stamps(record.rehearsal),
-        notes=record.notes,
+        notes=(*filter(None, [spending_sentence(record)]), *record.notes),
         cards=tuple(_card(decision) for decision in record.decisions),
         cautions=tuple(_cautions(record)),
         policy=f"Gate {_POLICY[record.gate_policy]}. Each gate is a one-sided test at "

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from harness.errors import StoreError
 from harness.records import Comparison, Decision, Gate
 from harness.report import numbers
 from harness.report.headline import VERDICT_TONE, stamps
 from harness.report.intervals import OUTCOME_TONE, axis, plot, reach_of
-from harness.report.runjson import check_schema
+from harness.report.runjson import load_as
 from harness.report.trial_pairs import size_label
 from harness.report.view_models import IntervalPlot, Tone
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunHead:
-    """The part of a run record that the index reads."""
+    """The fields of a run record that the index reads; the answers, most of the file, are not checked."""
 
     id: str
     created: str
@@ -30,6 +30,10 @@ class RunHead:
     decisions: tuple[Decision, ...]
     gates: tuple[Gate, ...]
     rehearsal: bool = False
+
+    def gated(self) -> list[tuple[Gate, Comparison]]:
+        """The gates that decided, with their comparisons."""
+        return [(gate, gate.comparison) for gate in self.gates if gate.state == "gated" and gate.comparison]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +83,9 @@ def read_entry(text: str, where: str, folder: str) -> IndexEntry:
     """The head of a run record. ``where`` names the file in messages; ``folder`` holds the report.
 
     Raises:
-        StoreError: the text is not a run record of this schema version.
+        StoreError: the text is not a run record of a known schema version.
     """
-    from pydantic import ValidationError
-
-    plain = check_schema(text, where)
-    try:
-        return IndexEntry(folder, _adapter().validate_python(plain))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise StoreError(f"{where}: does not fit a run record at {place}: {first['msg']}.") from error
+    return IndexEntry(folder, load_as(_adapter(), text, where))
 
 
 @cache  # building it takes 10 ms
@@ -99,28 +95,22 @@ def _adapter() -> TypeAdapter[RunHead]:
     return TypeAdapter(RunHead)
 
 
-def unreadable(folder: str, problem: str) -> IndexEntry:
-    """A run that is listed with what is wrong with it, rather than hidden."""
-    return IndexEntry(folder, None, problem)
-
-
 def index_view(entries: Iterable[IndexEntry]) -> IndexView:
     """The entries as a page, newest first."""
-    known = sorted(entries, key=lambda e: (e.head is not None, e.head.created if e.head else e.folder))
-    known.reverse()
-    reach = reach_of(found for entry in known if entry.head for _, found in _decisive(entry.head))
+    known = sorted(
+        entries,
+        key=lambda entry: (entry.head is not None, entry.head.created if entry.head else entry.folder),
+        reverse=True,
+    )
+    reach = reach_of(found for entry in known if entry.head for _, found in entry.head.gated())
     low, high = axis(reach)
     broken = sum(entry.head is None for entry in known)
     counts = numbers.plural(len(known), "run") + (f", {broken:,} unreadable" if broken else "")
     return IndexView(tuple(_row(entry, reach) for entry in known), low, high, counts)
 
 
-def _decisive(head: RunHead) -> list[tuple[Gate, Comparison]]:
-    return [(gate, gate.comparison) for gate in head.gates if gate.state == "gated" and gate.comparison]
-
-
 def _row(entry: IndexEntry, reach: float) -> IndexRow:
-    href = f"{_href(entry.folder)}/report.html"
+    href = f"./{quote(entry.folder)}/report.html"
     head = entry.head
     if head is None:
         return IndexRow(href, entry.folder, numbers.NONE, (), (), (), entry.problem)
@@ -132,24 +122,17 @@ def _row(entry: IndexEntry, reach: float) -> IndexRow:
             (size_label(d.size, None, d.candidate), d.verdict.value, VERDICT_TONE[d.verdict])
             for d in head.decisions
         ),
-        key_numbers=tuple(_key_number(gate, found, reach) for gate, found in _decisive(head)),
+        key_numbers=tuple(
+            KeyNumber(
+                name=f"{gate.suite} / {found.score}",
+                text=f"{numbers.points(found.difference)} {numbers.interval(found.low, found.high)}, "
+                f"n = {found.n:,}",
+                outcome=found.outcome.value,
+                tone=OUTCOME_TONE[found.outcome],
+                plot=plot(found, reach, OUTCOME_TONE[found.outcome]),
+            )
+            for gate, found in head.gated()
+        ),
         stamps=stamps(head.rehearsal),
         problem="",
-    )
-
-
-def _href(folder: str) -> str:
-    from urllib.parse import quote
-
-    return "./" + quote(folder)
-
-
-def _key_number(gate: Gate, found: Comparison, reach: float) -> KeyNumber:
-    tone = OUTCOME_TONE[found.outcome]
-    return KeyNumber(
-        name=f"{gate.suite} / {found.score}",
-        text=f"{numbers.points(found.difference)} {numbers.interval(found.low, found.high)}, n = {found.n:,}",
-        outcome=found.outcome.value,
-        tone=tone,
-        plot=plot(found, reach, tone),
     )

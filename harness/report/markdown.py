@@ -22,6 +22,7 @@ from harness.report.view_models import (
     ReportView,
     ScoreChip,
     Slices,
+    SpendingBlock,
     Table,
 )
 
@@ -44,7 +45,7 @@ def markdown_of(view: ReportView) -> str:
         *_comparisons(view.comparisons),
         *_curves(view.curves),
         *_slices(view.slices, view.slices_note),
-        *_costs(view.costs),
+        *_costs(view.costs, view.spending),
         *_answers(view.answers),
         *_training(view),
         *_run(view),
@@ -175,14 +176,17 @@ def _slices(blocks: tuple[Slices, ...], note: str) -> Iterator[str]:
         yield _folded(f"{block.title}: the largest differences", _table(head, rows))
 
 
-def _costs(blocks: tuple[CostBlock, ...]) -> Iterator[str]:
-    if blocks:
+def _costs(blocks: tuple[CostBlock, ...], bills: SpendingBlock | None) -> Iterator[str]:
+    if blocks or bills:
         yield "## Cost and break-even"
     for block in blocks:
         yield plain(block.verdict)
         yield _block(block.table)
         yield _block(block.prices)
         yield _bullets(block.notes)
+    if bills:
+        yield _block(bills.table)
+        yield _bullets(bills.reconciliation)
 
 
 def _answers(blocks: tuple[Answers, ...]) -> Iterator[str]:

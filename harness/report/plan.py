@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from textwrap import wrap
 from typing import Literal, TypeAlias
 
-from harness.decision.plan import PURPOSES, Bill, Plan, Power, Standing, Usd, Work
+from harness.decision.plan import PURPOSES, CostLine, Plan, Standing, Usd, Work
 from harness.decision.prices import price_heading
-from harness.records import Price
 from harness.report import numbers
 from harness.report.terminal import printable
 
 WIDTH = 100
-Side: TypeAlias = Literal["left", "right"]
 #: Header, cells and their side. A column without a single cell is left out.
-Column: TypeAlias = tuple[str, Sequence[str], Side]
+Column: TypeAlias = tuple[str, Sequence[str], Literal["left", "right"]]
 
 STANDINGS: dict[Standing, str] = {
     "fits": " is enough: even the high end stays below it.",
@@ -28,26 +25,46 @@ STANDINGS: dict[Standing, str] = {
 
 
 def told(plan: Plan, width: int = WIDTH) -> str:
-    """The plan as text of at most ``width`` columns."""
+    """The plan as text, no line wider than ``width`` terminal cells. A wide character (CJK) takes two."""
+    unready = [line for problem in plan.unready for line in f"not ready: {problem}".splitlines()]
+    effects = [
+        "not known before a first run"
+        if one.effect is None
+        else f"{100 * one.effect:.1f} points, by the spread of run {one.earlier}"
+        for one in plan.power
+    ]
+    power: list[Column] = [
+        ("suite", [one.suite for one in plan.power], "left"),
+        ("rows", [f"{one.rows:,}" for one in plan.power], "right"),
+        ("score", [one.score for one in plan.power], "left"),
+        ("smallest change shown", effects, "left"),
+    ]
     blocks = [
         ["A plan: nothing was trained, asked, sent or paid."],
-        _table(_columns(plan.work), width),
-        [line for said in (*_footnotes(plan.work), *_time(plan)) for line in _wrapped(said, width)],
-        list(_dollars(plan, width)),
-        [line for problem in plan.unready for line in _unready(problem, width)],
-        ["What the held-out rows can show, at 80% power and one-sided 5%:", *_shown(plan.power, width)],
+        _table(_work_columns(plan.work), width),
+        [line for note in _work_notes(plan) for line in _wrapped(note, width)],
+        [line for note in _dollar_notes(plan) for line in _wrapped(note, width)],
+        _table(_price_columns(plan.bills), width),
+        [line for problem in unready for line in _wrapped(problem, width)],
+        ["What the held-out rows can show, at 80% power and one-sided 5%:", *_table(power, width)],
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
 # --------------------------------------------------------------------------- work
-def _columns(work: Sequence[Work]) -> list[Column]:
+def _work_columns(work: Sequence[Work]) -> list[Column]:
     trained = [one.trainings for one in work]
     calls = [one.calls for one in work]
+    training_tokens = [
+        _range(_tokens(t.tokens), None if t.most_tokens is None else _tokens(t.most_tokens), "–")
+        if t and t.new
+        else ""
+        for t in trained
+    ]
     return [
         ("\ncandidate", [one.label for one in work], "left"),
         ("\nrows", [f"{t.rows:,}" if t else "" for t in trained], "right"),
-        ("tokens to\ntrain on", [_training_tokens(one) for one in work], "right"),
+        ("tokens to\ntrain on", training_tokens, "right"),
         ("jobs\nnew", [f"{t.new:,}" if t else "" for t in trained], "right"),
         ("jobs\nkept", [f"{t.kept:,}" if t else "" for t in trained], "right"),
         ("calls\nnew", [f"{c.new:,}" for c in calls], "right"),
@@ -58,17 +75,6 @@ def _columns(work: Sequence[Work]) -> list[Column]:
     ]
 
 
-def _training_tokens(one: Work) -> str:
-    trained = one.trainings
-    if trained is None or not trained.new:
-        return ""
-    low = _tokens(trained.tokens)
-    if trained.most_tokens is None:
-        return f"{low} and up"
-    high = _tokens(trained.most_tokens)
-    return low if low == high else f"{low}–{high}"
-
-
 def _tokens(value: float | None) -> str:
     """As ``numbers.tokens``, without a decimal from 100k on: two of them share a cell."""
     if value is None:
@@ -76,152 +82,123 @@ def _tokens(value: float | None) -> str:
     return f"{value / 1e3:,.0f}k" if 99_950 <= value < 999_500 else numbers.tokens(value)
 
 
-def _work_usd(one: Work) -> str:
-    usd, unpriced = one.usd, [bill.purpose for bill in one.bills if bill.price is None]
-    parts = [] if usd is None else [_short_range(usd)]
-    parts += ["no price"] if unpriced else []
+def _work_usd(work: Work) -> str:
+    """For a cell: one dollar sign, and no more digits than a hundredth of a cent."""
+    parts = []
+    if work.usd is not None:
+        usd = work.usd
+        low = "<$0.0001" if 0 < usd.low < 1e-4 else numbers.usd(usd.low)
+        high = None if usd.high is None else low if usd.high < 1e-4 else numbers.usd(usd.high)
+        parts.append(_range(low, high, "–").replace("–$", "–"))
+    if any(bill.price is None for bill in work.bills):
+        parts.append("no price")
     return " + ".join(parts)
 
 
-def _short_range(usd: Usd) -> str:
-    """For a cell: one sign, and no more digits than a hundredth of a cent."""
-    low = "<$0.0001" if 0 < usd.low < 1e-4 else numbers.usd(usd.low)
-    if usd.high is None or usd.high < 1e-4:
-        return f"{low} and up" if usd.high is None else low
-    high = numbers.usd(usd.high)
-    return low if low == high else f"{low}–{high.removeprefix('$')}"
-
-
-def _range(usd: Usd, between: str) -> str:
-    low, high = numbers.usd(usd.low), None if usd.high is None else numbers.usd(usd.high)
+def _range(low: str, high: str | None, between: str) -> str:
     if high is None:
         return f"{low} and up"
     return low if low == high else f"{low}{between}{high}"
 
 
-def _footnotes(work: Sequence[Work]) -> Iterator[str]:
-    jobs = sum(one.trainings.shared for one in work if one.trainings)
-    answers = sum(one.calls.shared for one in work)
-    parts = [numbers.plural(jobs, "job")] if jobs else []
-    parts += [numbers.plural(answers, "answer")] if answers else []
-    if parts:
-        yield f"{' and '.join(parts)} that several lines need stand in the first of them alone."
-    if any(bill.purpose == "judging" for one in work for bill in one.bills):
+def _work_notes(plan: Plan) -> Iterator[str]:
+    jobs = sum(one.trainings.shared for one in plan.work if one.trainings)
+    answers = sum(one.calls.shared for one in plan.work)
+    shared = [numbers.plural(jobs, "job")] if jobs else []
+    shared += [numbers.plural(answers, "answer")] if answers else []
+    if shared:
+        yield f"{' and '.join(shared)} that several lines need stand in the first of them alone."
+    if any(bill.purpose == "judging" for bill in plan.bills):
         yield "Judges are asked so often at most: judgments that are kept are not taken off here."
-
-
-def _time(plan: Plan) -> Iterator[str]:
+    seconds = plan.training_seconds
     if not plan.local_tokens:
         if not any(one.trainings and one.trainings.new for one in plan.work):
             yield "Nothing is left to train."
-        return
-    seconds = plan.training_seconds
-    if seconds is None:
+    elif seconds is None:
         yield "How long training takes is not known: this machine has trained nothing yet."
-        return
-    pace = f"{plan.training_tokens_per_second:,.0f} tokens/s"
-    yield (
-        f"Training on this machine takes about {max(1, round(seconds / 60))} min at {pace}, its latest pace."
-    )
+    else:
+        minutes, pace = max(1, round(seconds / 60)), plan.training_tokens_per_second
+        yield f"Training on this machine takes about {minutes} min at {pace:,.0f} tokens/s, its latest pace."
 
 
 # --------------------------------------------------------------------------- dollars
-def _dollars(plan: Plan, width: int) -> Iterator[str]:
-    if not plan.bills:
-        return
-    priced = [bill for bill in plan.bills if bill.price is not None]
-    if priced:
-        dates = sorted({bill.price.date or "unknown date" for bill in priced if bill.price is not None})
-        yield f"dollars: {_range(plan.usd(), ' to ')} (prices of {' and of '.join(dates)}, below)"
-        each = [(purpose, plan.usd(purpose)) for purpose in PURPOSES]
-        said = [f"{purpose} {_range(usd, ' to ')}" for purpose, usd in each if usd != Usd()]
-        yield from _wrapped(f"  {'; '.join(said)}", width) if said else ()
-        low = "prompts as counted, answers as long as the references"
-        yield f"  low: {low}; high: what a cap would set aside"
+def _dollar_notes(plan: Plan) -> Iterator[str]:
+    dates = sorted({bill.price.date or "unknown date" for bill in plan.bills if bill.price is not None})
+    if dates:
+        yield f"dollars: {_usd_range(plan.usd())} (prices of {' and of '.join(dates)}, below)"
+        by_purpose = [(purpose, plan.usd(purpose)) for purpose in PURPOSES]
+        parts = [f"{purpose} {_usd_range(usd)}" for purpose, usd in by_purpose if usd != Usd()]
+        if parts:
+            yield f"  {'; '.join(parts)}"
+        yield "  low: prompts as counted, answers as long as the references; high: what a cap would set aside"
     for reason in plan.unbounded:
-        yield from _wrapped(f"nothing bounds it: {reason}", width)
-    for bill in dict.fromkeys((b.purpose, b.model, b.is_tuned) for b in plan.unpriced):
-        yield from _wrapped(_unpriced(Bill(*bill, None), plan.prices_file), width)
-    if plan.standing is not None:
-        yield from _wrapped(f"--max-usd={plan.max_usd:g}{STANDINGS[plan.standing]}", width)
-    if priced:
-        yield ""
-        yield from _table(_price_columns(priced), width)
+        yield f"nothing bounds it: {reason}"
+    yield from dict.fromkeys(_unpriced(bill, plan.prices_file) for bill in plan.unpriced)
+    if plan.bills and plan.standing is not None:
+        yield f"--max-usd={plan.max_usd:g}{STANDINGS[plan.standing]}"
 
 
-def _unpriced(bill: Bill, file: str) -> str:
-    keys = ["input_usd_per_mtok", "output_usd_per_mtok"]
+def _usd_range(usd: Usd) -> str:
+    return _range(numbers.usd(usd.low), None if usd.high is None else numbers.usd(usd.high), " to ")
+
+
+def _unpriced(bill: CostLine, file: str) -> str:
+    """Which price is missing, and what to write where."""
+    keys, what = "input_usd_per_mtok, output_usd_per_mtok", f"{bill.purpose} of {bill.model}"
     if bill.purpose == "training":
-        keys.append("training_usd_per_mtok")
-    whose = f"tuning {bill.model}" if bill.purpose == "training" else f"{bill.purpose} of {bill.model}"
-    tuned = " (tuned)" if bill.is_tuned and bill.purpose != "training" else ""
+        keys, what = f"{keys}, training_usd_per_mtok", f"tuning {bill.model}"
+    elif bill.is_tuned:
+        what = f"{what} (tuned)"
     heading = price_heading(bill.model, bill.is_tuned)
-    return (
-        f"no price for {whose}{tuned}: not in these dollars. Add to {file}: {heading} with {', '.join(keys)}"
-    )
+    return f"no price for {what}: not in these dollars. Add to {file}: {heading} with {keys}"
 
 
-def _price_columns(bills: Sequence[Bill]) -> list[Column]:
-    found = dict.fromkeys(bill.price for bill in bills if bill.price is not None)
-    prices = sorted(found, key=lambda price: price.model)
-    return [
-        ("dollars a million tokens", [_name(price) for price in prices], "left"),
-        ("read", [_usd(price.input_usd_per_mtok) for price in prices], "right"),
-        ("written", [_usd(price.output_usd_per_mtok) for price in prices], "right"),
-        ("trained", [_usd(price.training_usd_per_mtok) for price in prices], "right"),
-        ("date", [price.date or "unknown" for price in prices], "left"),
-        ("source", [price.source for price in prices], "left"),
-    ]
+def _price_columns(bills: Sequence[CostLine]) -> list[Column]:
+    found = {bill.price for bill in bills if bill.price is not None}
+    prices = sorted(found, key=lambda price: (price.model, price.source))
+    per_mtok: dict[str, list[float | None]] = {
+        "read": [price.input_usd_per_mtok for price in prices],
+        "written": [price.output_usd_per_mtok for price in prices],
+        "trained": [price.training_usd_per_mtok for price in prices],
+    }
+    columns: list[Column] = [("dollars a million tokens", [price.model for price in prices], "left")]
+    for head, values in per_mtok.items():
+        columns.append((head, ["" if value is None else f"{value:,.4g}" for value in values], "right"))
+    columns.append(("date", [price.date or "unknown" for price in prices], "left"))
+    columns.append(("source", [price.source for price in prices], "left"))
+    return columns
 
 
-def _name(price: Price) -> str:
-    return price.model
-
-
-def _usd(value: float | None) -> str:
-    return "" if value is None else f"{value:,.4g}"
-
-
-# --------------------------------------------------------------------------- the rest
-def _unready(problem: str, width: int) -> list[str]:
-    head, *rest = problem.splitlines() or [""]
-    return [
-        *_wrapped(f"not ready: {head}", width),
-        *(line for more in rest for line in _wrapped(more, width)),
-    ]
-
-
-def _shown(power: Sequence[Power], width: int) -> list[str]:
-    return _table(
-        [
-            ("suite", [one.suite for one in power], "left"),
-            ("rows", [f"{one.rows:,}" for one in power], "right"),
-            ("score", [one.score for one in power], "left"),
-            ("smallest change shown", [_effect(one) for one in power], "left"),
-        ],
-        width,
-    )
-
-
-def _effect(one: Power) -> str:
-    if one.effect is None:
-        return "not known before a first run"
-    return f"{100 * one.effect:.1f} points, by the spread of run {one.earlier}"
-
-
+# --------------------------------------------------------------------------- layout, in terminal cells
 def _wrapped(text: str, width: int) -> list[str]:
-    indent = " " * (len(text) - len(text.lstrip()))
-    return wrap(printable(text), width, subsequent_indent=f"{indent}  ", break_on_hyphens=False)
+    """``text`` in lines of at most ``width`` cells, all but the first indented by two more."""
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.text import Text
+
+    body = printable(" ".join(text.split()))
+    indent = " " * (len(text) - len(text.lstrip(" ")))
+    if cell_len(indent + body) <= width:
+        return [indent + body]
+    lines = Text(body).wrap(Console(width=width), width - len(indent) - 2)
+    return [f"{indent}{'  ' if number else ''}{line.plain.rstrip()}" for number, line in enumerate(lines)]
 
 
 def _table(columns: Sequence[Column], width: int) -> list[str]:
     """Lines of a table without rules; two spaces between columns where there is room, else one."""
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     shown = [(head, [*map(printable, cells)], side) for head, cells, side in columns if any(cells)]
-    gap = 2 if _wide(shown, 2) <= width else 1
+    if not shown:
+        return []
+    unfolded = sum(
+        max(cell_len(line) for text in (head, *cells) for line in text.split("\n"))
+        for head, cells, _ in shown
+    )
+    gap = 2 if unfolded + 2 * (len(shown) - 1) <= width else 1
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
     for at, (head, _, side) in enumerate(shown):
         table.add_column(Text(head), justify=side, overflow="fold", no_wrap=0 < at < len(shown) - 1)
@@ -231,11 +208,3 @@ def _table(columns: Sequence[Column], width: int) -> list[str]:
     console = Console(file=out, width=width, no_color=True, highlight=False)
     console.print(table)
     return [line.rstrip() for line in out.getvalue().splitlines()]
-
-
-def _wide(columns: Sequence[Column], gap: int) -> int:
-    """Columns of the terminal that a table takes where nothing is folded."""
-    widths = [
-        max(len(line) for text in (head, *cells) for line in text.split("\n")) for head, cells, _ in columns
-    ]
-    return sum(widths) + gap * (len(widths) - 1)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from functools import cache
 from math import isfinite
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from harness.errors import StoreError
 from harness.records import SCHEMA_VERSION, RunRecord
+from harness.report.migration import OLDEST, migrate
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+T = TypeVar("T")
+_RESTORE = "\n  hint: restore the file from version control, or run the suites again."
 
 
 def dump_run(record: RunRecord) -> str:
@@ -26,45 +30,53 @@ def dump_run(record: RunRecord) -> str:
     plain = cast("dict[str, object]", _adapter().dump_python(record, mode="json"))
     try:
         text = _lines(plain)
-    except ValueError:
-        without = cast("dict[str, object]", _null_where_not_finite(plain))
-        text = _lines(without)
-        _must_load(without, f"run {record.id}")
+    except ValueError:  # from allow_nan=False: rare, so the record is walked only then
+        finite = cast("dict[str, object]", _null_where_not_finite(plain))
+        try:
+            _validated(_adapter(), finite, f"run {record.id}")
+        except StoreError as error:
+            raise StoreError(
+                f"run {record.id} holds a number that is not finite and has to be there.\n{error}"
+            ) from error
+        text = _lines(finite)
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def load_run(text: str, where: str) -> RunRecord:
-    """The record that ``dump_run`` wrote. ``where`` names the file in messages.
+    """The record that ``dump_run`` wrote, in this version or an earlier one. ``where`` names the file.
 
     Raises:
-        StoreError: the text is not JSON, has another schema version, or does not fit the record.
+        StoreError: the text is not JSON, has an unknown schema version, or does not fit the record.
     """
-    return _validated(check_schema(text, where), where)
+    return load_as(_adapter(), text, where)
 
 
-def check_schema(text: str, where: str) -> dict[str, object]:
-    """The JSON object in ``text``, once its schema version is known to be this one.
+def load_as(adapter: TypeAdapter[T], text: str, where: str) -> T:
+    """As ``load_run``, for the adapter of a dataclass that has a part of the record's fields.
 
     Raises:
-        StoreError: it is not a JSON object, or has another schema version.
+        StoreError: as ``load_run``.
     """
     try:
         plain = json.loads(text)
     except ValueError as error:
-        raise StoreError(
-            f"{where}: this is not JSON ({error}).\n"
-            "  hint: restore the file from version control, or run the suites again."
-        ) from error
+        raise StoreError(f"{where}: this is not JSON ({error}).{_RESTORE}") from error
     if not isinstance(plain, dict):
         raise StoreError(f"{where}: a run record is a JSON object.\n  hint: pass a run.json.")
     version = plain.get("schema")
-    if version != SCHEMA_VERSION:
+    if not isinstance(version, int) or not OLDEST <= version <= SCHEMA_VERSION:
         raise StoreError(
             f"{where}: run record schema {version!r}; this version of the harness reads "
-            f"{SCHEMA_VERSION}.\n  hint: read it with the version that wrote it "
+            f"{OLDEST} to {SCHEMA_VERSION}.\n  hint: read it with the version that wrote it "
             "(see `environment` in the file), or run the suites again."
         )
-    return cast("dict[str, object]", plain)
+    try:
+        migrated = migrate(plain, version)
+    except (KeyError, TypeError) as error:
+        raise StoreError(
+            f"{where}: does not fit a run record of schema {version}: {error}.{_RESTORE}"
+        ) from error
+    return _validated(adapter, migrated, where)
 
 
 @cache  # building it takes 50 ms
@@ -74,27 +86,17 @@ def _adapter() -> TypeAdapter[RunRecord]:
     return TypeAdapter(RunRecord)
 
 
-def _validated(plain: dict[str, object], where: str) -> RunRecord:
+def _validated(adapter: TypeAdapter[T], plain: dict[str, object], where: str) -> T:
     from pydantic import ValidationError
 
     try:
-        return _adapter().validate_python(plain)
+        return adapter.validate_python(plain)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise StoreError(
             f"{where}: does not fit the run record at {place}: {first['msg']} "
-            f"({error.error_count()} such places).\n"
-            "  hint: restore the file from version control, or run the suites again."
-        ) from error
-
-
-def _must_load(plain: dict[str, object], where: str) -> None:
-    try:
-        _validated(plain, where)
-    except StoreError as error:
-        raise StoreError(
-            f"{where} holds a number that is not finite and has to be there.\n{error}"
+            f"({error.error_count()} such places).{_RESTORE}"
         ) from error
 
 

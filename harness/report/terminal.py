@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.records import Decision, Gate, Role, RunRecord
 from harness.report import numbers
 from harness.report.headline import stamps
+from harness.report.spending import spending_sentence
 from harness.report.trial_pairs import seeds_label
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
         console.print()
     for decision in record.decisions:
         _print_decision(console, decision)
+    console.print(_text(spending_sentence(record)))
     return out.getvalue().strip("\n")
 
 

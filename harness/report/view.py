@@ -10,6 +10,7 @@ from harness.report.headline import headline
 from harness.report.learning import learning_curves
 from harness.report.provenance import provenance
 from harness.report.slice_tables import NOTE, slices
+from harness.report.spending import spending
 from harness.report.trainings import trainings
 from harness.report.view_models import ReportView
 
@@ -24,6 +25,7 @@ def build_view(record: RunRecord) -> ReportView:
         slices_note=NOTE,
         answers=answers(record),
         costs=costs(record),
+        spending=spending(record),
         training=trainings(record),
         run=provenance(record),
     )

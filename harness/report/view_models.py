@@ -294,6 +294,14 @@ class CostBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class SpendingBlock:
+    """The bills of this run; ``reconciliation`` compares them with the economics, a sentence each."""
+
+    table: Table
+    reconciliation: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunBlock:
     """What was run."""
 
@@ -312,5 +320,6 @@ class ReportView:
     slices_note: str
     answers: tuple[Answers, ...]
     costs: tuple[CostBlock, ...]
+    spending: SpendingBlock | None
     training: TrainingBlock
     run: RunBlock

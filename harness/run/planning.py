@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from harness.candidates.base import CostEstimate, TrainingEstimate
-from harness.decision.plan import Bill, Calls, Plan, Trainings, Work
+from harness.decision.plan import CallCount, CostLine, Plan, Trainings, Work
 from harness.errors import ModelError, TrainingError, UnknownName
 from harness.run.answering import Left
 from harness.run.plan_costs import Asking, Costs, Judged, Payee
@@ -100,7 +100,7 @@ class _Counting:
             )
         return Work(arm.label, priced is not None, counted, calls, bills)
 
-    def _calls(self, arm: Arm, estimates: list[CostEstimate]) -> tuple[Calls, tuple[Bill, ...]]:
+    def _calls(self, arm: Arm, estimates: list[CostEstimate]) -> tuple[CallCount, tuple[CostLine, ...]]:
         asking: list[Asking] = []
         kept = shared = longest = 0
         for suite in self._run.suites.values():
@@ -117,10 +117,10 @@ class _Counting:
         new = sum(len(one.prompts) for one in asking)
         priced = arm.candidate.endpoint()
         if priced is None:
-            return Calls(new, kept, shared), ()
+            return CallCount(new, kept, shared), ()
         payee = Payee(priced.model.model, priced.is_tuned, priced.model.batch)
         bill, tokens = self.costs.answers(payee, asking)
-        return Calls(new, kept, shared, tokens, longest), (bill,)
+        return CallCount(new, kept, shared, tokens, longest), (bill,)
 
     def _fresh(self, left: Left) -> Left:
         """The questions that no earlier line of the plan asks; this one asks them from now on."""

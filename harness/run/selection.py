@@ -84,14 +84,18 @@ class Selection:
         self._baselines: dict[str, Arm] = {}
         self._unmatched = dict.fromkeys(settings.candidates)
 
-    def choose(self, visible: Mapping[str, Definition]) -> tuple[Arm, ...]:
-        """The arms of a test that sees these definitions, each candidate at its sizes, smallest first.
+    def choose(self, visible: Mapping[str, Definition], known: Iterable[str] = ()) -> tuple[Arm, ...]:
+        """The arms of a test, each candidate at its sizes, smallest first.
+
+        Args:
+            visible: the definitions that the test sees, those at least that a pattern matches.
+            known: names of all that it sees, for messages.
 
         Raises:
             UsageError: nothing but the baseline is chosen, or a candidate would be compared with two
                 different baselines of one name.
         """
-        baseline = self._visible_baseline(visible)
+        baseline = self._visible_baseline(visible, known)
         names = match_names(self._settings.candidates, visible)
         self._unmatched = {p: None for p in self._unmatched if not match_names((p,), visible)}
         others = [name for name in names if baseline is None or name != baseline.name]
@@ -147,13 +151,13 @@ class Selection:
             for variant in arm.variants:
                 yield arm, variant
 
-    def _visible_baseline(self, visible: Mapping[str, Definition]) -> Definition | None:
+    def _visible_baseline(self, visible: Mapping[str, Definition], known: Iterable[str]) -> Definition | None:
         wanted = self._settings.baseline
         if wanted is None:
             return None
         names = match_names((wanted,), visible)
         if not names:
-            raise UnknownName("candidate", wanted, sorted(visible), HOW_TO_DEFINE)
+            raise UnknownName("candidate", wanted, sorted({*known, *visible}), HOW_TO_DEFINE)
         if len(names) > 1:
             raise UsageError(f"--baseline={wanted}: use one name of {', '.join(names)}.")
         return visible[names[0]]

@@ -16,6 +16,7 @@ from harness.decision.economics import EconomicsConfig
 from harness.decision.prices import PriceKey
 from harness.decision.vectors import only_rows, over_seeds
 from harness.errors import DataError, HarnessError
+from harness.models.ledger import Ledger
 from harness.models.pricing import Money
 from harness.models.progress import Progress
 from harness.records import Gate, Price, Row, Trial
@@ -23,7 +24,6 @@ from harness.report.terminal import printable
 from harness.run.answering import Answerer
 from harness.run.costs import economics_config
 from harness.run.interim_analysis import InterimAnalysis
-from harness.run.ledger import Ledger
 from harness.run.preflight import problems_of, problems_of_judges, require_rows
 from harness.run.selection import Arm, Selection
 from harness.run.suite_loading import LoadedSuite
@@ -79,7 +79,7 @@ class Session:
     ) -> None:
         self.settings = settings
         self.ledger = Ledger(settings.max_usd)
-        money = Money(self.ledger.paying, self.prices)
+        money = Money(self.ledger, self.prices)
         self.lab = Lab(
             root=settings.root,
             adapters=AdapterStore(settings.store / "adapters"),

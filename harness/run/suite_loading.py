@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.data.files import read_rows
 from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
 from harness.data.rows import require_no_tools
-from harness.decision.vectors import Units, score_vector
+from harness.decision.vectors import SuiteUnits, score_vector
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
 from harness.scoring.judges import Judge, require_complete
@@ -33,9 +33,9 @@ class LoadedSuite:
     folder: Path
 
     @cached_property
-    def units(self) -> Units:
+    def units(self) -> SuiteUnits:
         """The held-out rows as comparisons see them."""
-        return Units(
+        return SuiteUnits(
             self.name,
             tuple(row.id for row in self.rows),
             tuple(row.text(self.suite.group) for row in self.rows),

@@ -6,12 +6,12 @@ from decision_builders import suite_of, trial_of
 from scipy.stats import false_discovery_control
 
 from harness.decision.slices import by_slice
-from harness.decision.vectors import Units, recorded_units, recorded_vector
+from harness.decision.vectors import SuiteUnits, recorded_units, recorded_vector
 from harness.errors import UnknownName
 from harness.records import Outcome, Score, ScoreVector
 
 
-def sides(better: dict[str, float], languages: list[str]) -> tuple[Units, ScoreVector, ScoreVector]:
+def sides(better: dict[str, float], languages: list[str]) -> tuple[SuiteUnits, ScoreVector, ScoreVector]:
     rng = np.random.default_rng(2)
     base = rng.random(len(languages)) < 0.5
     tuned = [bool(rng.random() < better.get(language, 0.5)) for language in languages]

@@ -11,7 +11,7 @@ from httpx2 import Request, Response
 from openai import APIStatusError, OpenAI
 
 from harness.models.remote_wire import failure_of
-from harness.models.retry import SPENT_CODES, RetryPolicy, Verdict, retry_after_s, verdict_of
+from harness.models.retry import SPENT_CODES, CallVerdict, RetryPolicy, retry_after_s, verdict_of
 
 NOON = 1_795_867_200.0  # 2026-11-28 12:00 UTC
 
@@ -34,28 +34,28 @@ def test_an_account_without_money_is_asked_once_and_ends_the_run(status: int, co
     verdict = verdict_of(error)
     assert (verdict.retry, verdict.spent, verdict.throttled) == (False, True, False)
     failure = failure_of(error, str, time.time)
-    assert (failure.retry, failure.fatal, failure.throttled) == (False, True, False)
+    assert (failure.verdict, failure.fatal) == (verdict, True)
 
 
 @pytest.mark.parametrize(
     ("error", "verdict"),
     [
-        (refusal(429), Verdict(True, throttled=True)),
-        (refusal(429, "rate_limit_exceeded"), Verdict(True, throttled=True)),
-        (refusal(503, retry_after="3"), Verdict(True, throttled=True, retry_after_s=3.0)),
-        (refusal(503), Verdict(True)),
-        (refusal(408), Verdict(True)),
-        (refusal(409), Verdict(True)),
-        (refusal(425), Verdict(True)),
-        (refusal(500), Verdict(True)),
-        (refusal(500, x_should_retry="false"), Verdict(False)),
-        (refusal(400, x_should_retry="true"), Verdict(True)),
-        (refusal(400), Verdict(False)),
-        (refusal(401), Verdict(False)),
-        (refusal(404), Verdict(False)),
+        (refusal(429), CallVerdict(True, throttled=True)),
+        (refusal(429, "rate_limit_exceeded"), CallVerdict(True, throttled=True)),
+        (refusal(503, retry_after="3"), CallVerdict(True, throttled=True, retry_after_s=3.0)),
+        (refusal(503), CallVerdict(True)),
+        (refusal(408), CallVerdict(True)),
+        (refusal(409), CallVerdict(True)),
+        (refusal(425), CallVerdict(True)),
+        (refusal(500), CallVerdict(True)),
+        (refusal(500, x_should_retry="false"), CallVerdict(False)),
+        (refusal(400, x_should_retry="true"), CallVerdict(True)),
+        (refusal(400), CallVerdict(False)),
+        (refusal(401), CallVerdict(False)),
+        (refusal(404), CallVerdict(False)),
     ],
 )
-def test_status_code_and_headers_give_the_verdict(error: APIStatusError, verdict: Verdict) -> None:
+def test_status_code_and_headers_give_the_verdict(error: APIStatusError, verdict: CallVerdict) -> None:
     assert verdict_of(error) == verdict
 
 
@@ -89,11 +89,11 @@ def test_waits_double_and_are_drawn_from_their_whole_span_on_top_of_the_pause(as
 
 
 class CallError(Exception):
-    def __init__(self, verdict: Verdict | None) -> None:
+    def __init__(self, verdict: CallVerdict | None) -> None:
         self.verdict = verdict
 
 
-def calling(outcomes: list[Verdict | str | None]) -> tuple[Callable[[], str], list[float]]:
+def calling(outcomes: list[CallVerdict | str | None]) -> tuple[Callable[[], str], list[float]]:
     """A function whose calls end as listed: with a text, or with an error of that verdict."""
     left = iter(outcomes)
 
@@ -106,11 +106,11 @@ def calling(outcomes: list[Verdict | str | None]) -> tuple[Callable[[], str], li
     return function, []
 
 
-FAULT, BUSY = Verdict(True), Verdict(True, throttled=True, retry_after_s=2.0)
+FAULT, BUSY = CallVerdict(True), CallVerdict(True, throttled=True, retry_after_s=2.0)
 POLICY = RetryPolicy(attempts=3, throttled_attempts=5)
 
 
-def verdict_on(error: Exception) -> Verdict | None:
+def verdict_on(error: Exception) -> CallVerdict | None:
     return error.verdict if isinstance(error, CallError) else None
 
 
@@ -123,7 +123,7 @@ def verdict_on(error: Exception) -> Verdict | None:
     ],
 )
 def test_a_call_is_made_again_where_that_may_help(
-    outcomes: list[Verdict | str | None], waits: list[float]
+    outcomes: list[CallVerdict | str | None], waits: list[float]
 ) -> None:
     function, waited = calling(outcomes)
     highest = POLICY.call(
@@ -137,13 +137,13 @@ def test_a_call_is_made_again_where_that_may_help(
     [
         ([FAULT] * 9, 3),
         ([BUSY] * 9, 5),
-        ([FAULT, Verdict(False), "yes"], 2),
-        ([Verdict(True, retry_after_s=121.0), "yes"], 1),
+        ([FAULT, CallVerdict(False), "yes"], 2),
+        ([CallVerdict(True, retry_after_s=121.0), "yes"], 1),
         ([None, "yes"], 1),
     ],
 )
 def test_the_last_error_is_raised_where_it_does_not_help(
-    outcomes: list[Verdict | str | None], calls: int
+    outcomes: list[CallVerdict | str | None], calls: int
 ) -> None:
     function, waited = calling(outcomes)
     with pytest.raises(CallError):

@@ -2,12 +2,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sample_run import sample_run
 
 from harness.errors import StoreError
+from harness.records import SCHEMA_VERSION
+from harness.report.html import render_html, write_index
+from harness.report.markdown import render_markdown
+from harness.report.migration import OLDEST, migrate
 from harness.report.runjson import dump_run, load_run
+
+RECORDS = Path(__file__).parent / "records"
+OLD = range(OLDEST, SCHEMA_VERSION)
 
 
 def test_a_run_comes_back_as_it_was() -> None:
@@ -27,6 +35,55 @@ def test_another_schema_version_is_refused_with_what_to_do() -> None:
     text = json.dumps({**json.loads(dump_run(sample_run(n_rows=20))), "schema": 99})
     with pytest.raises(StoreError, match=r"old/run\.json: run record schema 99(.|\n)*hint: "):
         load_run(text, "old/run.json")
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_a_record_of_an_earlier_version_is_read_and_shown(version: int) -> None:
+    text = (RECORDS / f"schema-{version}.json").read_text("utf-8")
+    assert json.loads(text)["schema"] == version
+    run = load_run(text, "run.json")
+    assert run.schema == SCHEMA_VERSION
+    assert {gate.seeds for gate in run.gates} == {(0,)}
+    assert {candidate.kind: candidate.cost_rank for candidate in run.candidates} == {
+        "prompted": 0,
+        "qlora": 4,
+    }
+    assert all(trial.numeric_config for trial in run.trials)
+    assert all(trial.training.numeric_config for trial in run.trials if trial.training)
+    assert load_run(dump_run(run), "run.json") == run
+    page, summary = render_html(run), render_markdown(run)
+    for reason in run.decisions[0].reasons:
+        assert reason.split(":")[0] in summary
+    assert run.id in page
+
+
+def test_a_migration_leaves_its_argument_as_it_was() -> None:
+    plain = json.loads((RECORDS / "schema-1.json").read_text("utf-8"))
+    before = json.dumps(plain)
+    assert migrate(plain, 1)["schema"] == SCHEMA_VERSION
+    assert json.dumps(plain) == before
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_the_index_lists_runs_of_earlier_versions(version: int, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    text = (RECORDS / f"schema-{version}.json").read_text("utf-8")
+    (tmp_path / "old" / "run.json").write_text(text, "utf-8")
+    page = write_index(tmp_path).read_text("utf-8")
+    assert "unreadable" not in page
+    assert json.loads(text)["id"] in page
+
+
+@pytest.mark.parametrize("version", OLD)
+@pytest.mark.parametrize("missing", ["gates", "candidates", "trials"])
+def test_a_record_that_cannot_be_migrated_is_refused_with_what_to_do(version: int, missing: str) -> None:
+    plain = json.loads((RECORDS / f"schema-{version}.json").read_text("utf-8"))
+    for value in (None, "text", [1]):
+        with pytest.raises(StoreError, match=r"old/run\.json(.|\n)*hint: "):
+            load_run(json.dumps({**plain, missing: value}), "old/run.json")
+    del plain[missing]
+    with pytest.raises(StoreError, match=r"old/run\.json(.|\n)*hint: "):
+        load_run(json.dumps(plain), "old/run.json")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '"text"', "{}"])

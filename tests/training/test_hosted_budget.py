@@ -21,9 +21,9 @@ from hosted_builders import (
 from harness.candidates.lab import Lab
 from harness.decision.prices import price_of
 from harness.errors import BudgetReached, HostedTrainingError, UsageError
+from harness.models.ledger import Ledger
 from harness.models.pricing import Money
 from harness.models.progress import Silent
-from harness.run.ledger import Ledger
 from harness.store.adapters import AdapterStore
 from harness.training.hosted.jobs import RETRY
 from harness.training.hosted.provider import (
@@ -50,7 +50,7 @@ def lab(tmp_path: Path) -> Lab:
 
 def paid_from(lab: Lab, ledger: Ledger) -> Lab:
     """The lab of a new run, over the same store."""
-    return Lab(lab.root, lab.adapters, Silent(), money=Money(lambda purpose: ledger))
+    return Lab(lab.root, lab.adapters, Silent(), money=Money(ledger))
 
 
 def prepared(spec: FakeTuning, lab: Lab, service: FakeService | TuningProvider, ledger: Ledger) -> None:

@@ -18,7 +18,7 @@ from harness.errors import BudgetReached, HostedTrainingError, UsageError
 from harness.models.pricing import Money
 from harness.models.progress import Silent
 from harness.records import Price
-from harness.run.ledger import Ledger
+from harness.models.ledger import Ledger
 from harness.store.adapters import AdapterStore
 from harness.training.hosted.jobs import Environment
 from harness.training.hosted.openai import OpenAIProvider
@@ -228,7 +228,7 @@ def test_killed_after_each_call_in_turn_it_goes_on_with_the_one_job(cloud: Cloud
 
 def paid(lab: Lab, ledger: Ledger, training_usd: float | None = 2.0) -> Lab:
     prices = {("open-8b", True): Price("open-8b", 0.1, 0.4, training_usd, "the provider", None)}
-    money = Money(lambda purpose: ledger, lambda: (prices, "economics.toml"))
+    money = Money(ledger, lambda: (prices, "economics.toml"))
     return Lab(lab.root, lab.adapters, Silent(), money=money)
 
 

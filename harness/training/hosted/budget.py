@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.data.hosted import hosted_counter, hosted_model, service_epochs
-from harness.errors import BudgetReached, UsageError
-from harness.models.pricing import MARGIN_SHARE, MARGIN_TOKENS, Reservation, Spending
+from harness.errors import UsageError
+from harness.models.ledger import Reservation
+from harness.models.pricing import MARGIN_SHARE, MARGIN_TOKENS, Spending
 from harness.records import Row
 from harness.training.hosted.provider import TuningJob
 from harness.training.hosted.request import JobRequest
@@ -64,12 +65,12 @@ def is_payable(spending: Spending, base: str, *, bounded: bool) -> bool:
         UsageError: under a cap, nothing bounds it, or it has no price.
     """
     price = spending.price.training_usd_per_mtok
-    if spending.budget.is_capped and not bounded:
+    if spending.is_capped and not bounded:
         raise UsageError(
             f"tuning {base} with epochs='auto' has no bound, and there is a cap on spending.\n"
             "  hint: say how many: epochs=3."
         )
-    if spending.budget.is_capped and price is None:
+    if spending.is_capped and price is None:
         raise UsageError(
             f"there is no price for tuning {base}, and there is a cap on spending.\n"
             f'  hint: economics.toml: [prices."{base}".tuned] with training_usd_per_mtok.'
@@ -119,7 +120,7 @@ class JobBudget:
         if found is not None:
             bill = _bounded_by(found, bill)
             what += f" (job {found.id} goes on at the service and is billed there)"
-            if self._spending.budget.is_capped and bill.most is None:
+            if self._spending.is_capped and bill.most is None:
                 raise UsageError(
                     f"the tuning job {found.id} of {self._base} is under way, begun with epochs='auto':"
                     " nothing bounds its bill, and there is a cap on spending.\n"
@@ -129,10 +130,7 @@ class JobBudget:
         if not is_payable(self._spending, self._base, bounded=bill.most is not None):
             return
         self._bill = bill
-        try:
-            self._reservation = self._spending.budget.reserve(self._usd(self._most))
-        except BudgetReached as reached:
-            raise reached.naming(what) from None
+        self._reservation = self._spending.reserve(self._usd(self._most), missing=what)
 
     def submitting(self) -> None:
         """A job is about to be submitted: whatever becomes of the answer, it may have begun."""
@@ -148,7 +146,8 @@ class JobBudget:
     def settle(self, trained_tokens: int | None) -> None:
         """The job has succeeded; where the service does not say what it billed, it billed the most."""
         if self._reservation is not None:
-            self._reservation.settle(self._usd(self._most if trained_tokens is None else trained_tokens))
+            usd = self._usd(self._most if trained_tokens is None else trained_tokens)
+            self._reservation.settle(usd, prompt_tokens=trained_tokens, completion_tokens=0)
             self._reservation = None
 
     def leave(self) -> None:

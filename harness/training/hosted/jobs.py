@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 from typing import ParamSpec, TypeVar
 
 from harness.models.progress import Bar, SilentBar
-from harness.models.retry import RetryPolicy, Verdict
+from harness.models.retry import RetryPolicy, CallVerdict
 from harness.training.hosted import errors
 from harness.training.hosted.budget import JobBudget
 from harness.training.hosted.lifetimes import (
@@ -113,11 +113,11 @@ class Environment:
     def _repeated(
         self, kinds: tuple[type[RateLimited] | type[OutcomeUnknown], ...], call: Callable[[], T]
     ) -> T:
-        def verdict(error: Exception) -> Verdict | None:
+        def verdict(error: Exception) -> CallVerdict | None:
             if not isinstance(error, kinds):
                 return None
             throttled = isinstance(error, RateLimited)
-            return Verdict(retry=True, throttled=throttled, retry_after_s=error.retry_after_s)
+            return CallVerdict(retry=True, throttled=throttled, retry_after_s=error.retry_after_s)
 
         return self.retry.call(call, should_retry=verdict, sleep=self.sleep, uniform=self.uniform)
 

@@ -12,15 +12,16 @@ import anyio
 import pytest
 
 from harness.errors import BudgetReached, ModelError
-from harness.models.remote_calls import Call, CallFailed, CallPolicy, Calls, Result
+from harness.models.call_scheduler import Call, CallFailed, CallPolicy, CallResult, CallScheduler
+from harness.models.retry import CallVerdict
 from harness.models.throttle import Throttle
 
-BUSY = CallFailed("HTTP 429: slow down", retry=True, throttled=True, retry_after_s=2.0)
-BROKEN = CallFailed("HTTP 500: oops", retry=True)
-WRONG = CallFailed("HTTP 400: no such parameter", retry=False)
-NO_KEY = CallFailed("HTTP 401: wrong key", retry=False, fatal=True)
+BUSY = CallFailed("HTTP 429: slow down", CallVerdict(True, throttled=True, retry_after_s=2.0))
+BROKEN = CallFailed("HTTP 500: oops", CallVerdict(True))
+WRONG = CallFailed("HTTP 400: no such parameter", CallVerdict(False))
+NO_KEY = CallFailed("HTTP 401: wrong key", CallVerdict(False), fatal=True)
 
-NO_MODEL = CallFailed("HTTP 404: no such model", retry=False, fatal=True, unknown_model=True)
+NO_MODEL = CallFailed("HTTP 404: no such model", CallVerdict(False), fatal=True, unknown_model=True)
 
 DEFAULTS = CallPolicy()
 
@@ -58,12 +59,12 @@ class World:
         self.now += seconds
         await anyio.sleep(0)
 
-    def results(self, n: int, policy: CallPolicy = DEFAULTS) -> Generator[Result[int, str], None, None]:
-        calls = Calls(self.session, policy, lambda: self.now, self.sleep, random.Random(0))
+    def results(self, n: int, policy: CallPolicy = DEFAULTS) -> Generator[CallResult[int, str], None, None]:
+        calls = CallScheduler(self.session, policy, lambda: self.now, self.sleep, random.Random(0))
         return calls.results(range(n))
 
 
-def ask(outcome: Outcome, n: int, policy: CallPolicy = DEFAULTS) -> tuple[World, list[Result[int, str]]]:
+def ask(outcome: Outcome, n: int, policy: CallPolicy = DEFAULTS) -> tuple[World, list[CallResult[int, str]]]:
     world = World(outcome)
     return world, list(world.results(n, policy))
 
@@ -87,7 +88,7 @@ def test_requests_are_taken_as_calls_become_free_and_not_before() -> None:
             taken.append(k)
             yield k
 
-    calls = Calls(World(lambda *_: "yes").session, CallPolicy(concurrency=4))
+    calls = CallScheduler(World(lambda *_: "yes").session, CallPolicy(concurrency=4))
     results = calls.results(requests())
     for _ in range(3):
         next(results)
@@ -128,8 +129,11 @@ def test_a_pause_longer_than_a_run_waits_ends_it_and_names_the_time(
     seconds: float, told: str, answered: int
 ) -> None:
     """Under concurrency: every worker is told so at once, and none may sleep on it."""
-    long = CallFailed("HTTP 429: later", retry=True, throttled=True, retry_after_s=seconds)
-    world, got = World(lambda request, _: long if request >= answered else "yes"), list[Result[int, str]]()
+    long = CallFailed("HTTP 429: later", CallVerdict(True, throttled=True, retry_after_s=seconds))
+    world, got = (
+        World(lambda request, _: long if request >= answered else "yes"),
+        list[CallResult[int, str]](),
+    )
     with pytest.raises(ModelError, match=f"{told}.*2 minutes.*HTTP 429: later") as caught:
         got.extend(world.results(500, CallPolicy(concurrency=8)))
     assert "answers are kept" in str(caught.value)
@@ -139,7 +143,7 @@ def test_a_pause_longer_than_a_run_waits_ends_it_and_names_the_time(
 
 
 def test_those_who_wait_already_are_woken_when_the_run_ends() -> None:
-    long = CallFailed("HTTP 503: later", retry=True, retry_after_s=1e6)
+    long = CallFailed("HTTP 503: later", CallVerdict(True, retry_after_s=1e6))
 
     @asynccontextmanager
     async def session() -> AsyncIterator[Call[int, str]]:
@@ -148,30 +152,30 @@ def test_those_who_wait_already_are_woken_when_the_run_ends() -> None:
             raise (
                 long
                 if request == 7
-                else CallFailed("HTTP 429", retry=True, throttled=True, retry_after_s=100)
+                else CallFailed("HTTP 429", CallVerdict(True, throttled=True, retry_after_s=100))
             )
 
         yield call
 
     began = time.monotonic()
     with pytest.raises(ModelError, match=r"11\.6 days"):
-        list(Calls(session, CallPolicy(concurrency=8)).results(range(100)))
+        list(CallScheduler(session, CallPolicy(concurrency=8)).results(range(100)))
     assert time.monotonic() - began < 5
 
 
 def test_a_run_that_waits_as_the_service_asks_says_for_how_long() -> None:
     world = World(lambda _, number: BUSY if number == 1 else "yes")
-    calls = Calls(world.session, CallPolicy(concurrency=2), lambda: world.now)
+    calls = CallScheduler(world.session, CallPolicy(concurrency=2), lambda: world.now)
     said: list[float] = []
 
     async def sleep(seconds: float) -> None:
-        said.append(calls.waiting.seconds(world.now))
+        said.append(calls.tally.pause_s(world.now))
         await world.sleep(seconds)
 
     calls.sleep = sleep
     assert len(list(calls.results(range(2)))) == 2
     assert max(said) == pytest.approx(2.0)
-    assert calls.waiting.seconds(world.now) == 0
+    assert calls.tally.pause_s(world.now) == 0
 
 
 def test_waits_double_and_are_drawn_from_their_whole_span() -> None:
@@ -184,7 +188,7 @@ def test_waits_double_and_are_drawn_from_their_whole_span() -> None:
 
 def ask_waits(seed: int, policy: CallPolicy) -> list[float]:
     world = World(lambda *_: BROKEN)
-    calls = Calls(world.session, policy, lambda: world.now, world.sleep, random.Random(seed))
+    calls = CallScheduler(world.session, policy, lambda: world.now, world.sleep, random.Random(seed))
     list(calls.results(range(1)))
     return world.waits
 
@@ -198,7 +202,7 @@ def test_a_wrong_key_ends_the_run_at_once() -> None:
 
 def test_a_service_that_has_died_is_not_asked_for_every_row() -> None:
     world = World(lambda request, _: BROKEN if request >= 100 else "yes")
-    got: list[Result[int, str]] = []
+    got: list[CallResult[int, str]] = []
     with pytest.raises(ModelError, match=r"25 rows in a row.*oops") as caught:
         got.extend(world.results(5000, CallPolicy(concurrency=8, attempts=2)))
     assert "100 answers are kept" in str(caught.value)
@@ -216,7 +220,7 @@ def test_an_answer_that_never_comes_is_a_failure_in_time() -> None:
         yield call
 
     policy = CallPolicy(attempts=2, timeout_s=0.02, first_wait_s=0.001)
-    (result,) = Calls(session, policy).results([1])
+    (result,) = CallScheduler(session, policy).results([1])
     assert result.failure == "no answer within 0.02 s"
     assert result.attempts == 2
 
@@ -246,14 +250,14 @@ def test_a_service_with_a_limit_is_asked_little_more_than_it_allows() -> None:
         nonlocal inside, calls_made
         calls_made += 1
         if inside >= 4:
-            raise CallFailed("HTTP 429", retry=True, throttled=True, retry_after_s=0.02)
+            raise CallFailed("HTTP 429", CallVerdict(True, throttled=True, retry_after_s=0.02))
         inside += 1
         await anyio.sleep(0.002)
         inside -= 1
         return "yes"
 
     policy = CallPolicy(concurrency=64, first_wait_s=0.01)
-    results = list(Calls(session, policy).results(range(400)))
+    results = list(CallScheduler(session, policy).results(range(400)))
     assert sum(r.failure is None for r in results) == 400
     assert calls_made < 2 * 400
 
@@ -307,8 +311,8 @@ def test_calls_wait_for_money_on_its_way_and_stop_when_there_is_none(total: int,
 
         yield call
 
-    got: list[Result[int, str]] = []
-    results = Calls(session, CallPolicy(concurrency=16)).results(range(50))
+    got: list[CallResult[int, str]] = []
+    results = CallScheduler(session, CallPolicy(concurrency=16)).results(range(50))
     try:
         got.extend(results)
     except BudgetReached:
@@ -326,7 +330,7 @@ def test_a_mistake_in_the_program_is_not_taken_for_a_failed_call() -> None:
         yield call
 
     with pytest.raises(ExceptionGroup) as caught:
-        list(Calls(session, CallPolicy()).results([1]))
+        list(CallScheduler(session, CallPolicy()).results([1]))
     assert caught.group_contains(KeyError)
 
 
@@ -345,7 +349,7 @@ def test_whoever_leaves_has_what_was_on_its_way(taken: int) -> None:
 
         yield call
 
-    calls = Calls(session, CallPolicy(concurrency=8))
+    calls = CallScheduler(session, CallPolicy(concurrency=8))
     results = calls.results(range(1000))
     got = {next(results).request for _ in range(taken)}
     results.close()
@@ -358,12 +362,14 @@ def test_leaving_waits_for_calls_and_not_for_those_who_sleep() -> None:
     async def session() -> AsyncIterator[Call[int, str]]:
         async def call(request: int) -> str:
             if request % 2:
-                raise CallFailed("HTTP 500", retry=True)
+                raise CallFailed("HTTP 500", CallVerdict(True))
             return "yes"
 
         yield call
 
-    calls = Calls(session, CallPolicy(concurrency=8, first_wait_s=1e4, longest_wait_s=1e4, parting_s=60))
+    calls = CallScheduler(
+        session, CallPolicy(concurrency=8, first_wait_s=1e4, longest_wait_s=1e4, parting_s=60)
+    )
     results = calls.results(range(1000))
     next(results)
     began = time.monotonic()
@@ -386,7 +392,7 @@ def test_a_call_that_does_not_end_is_not_waited_for_long() -> None:
 
         yield call
 
-    calls = Calls(session, CallPolicy(concurrency=3, parting_s=0.05))
+    calls = CallScheduler(session, CallPolicy(concurrency=3, parting_s=0.05))
     results = calls.results(range(4))
     assert next(results).request == 0
     began = time.monotonic()

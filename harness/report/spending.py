@@ -1,0 +1,122 @@
+"""What hosted models were billed in a run, and how that compares with the prices of its economics."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from harness.decision.prices import call_usd
+from harness.records import Price, RunRecord, SpendingLine
+from harness.report import numbers
+from harness.report.view_models import Cell, SpendingBlock, Table
+
+_HEAD = (
+    Cell("for"),
+    Cell("model"),
+    *(Cell(name, numeric=True) for name in ("calls", "prompt tokens", "completion tokens", "dollars")),
+)
+_WHY_THEY_DIFFER = (
+    "The economics price each measured answer as one call of its own. The bill is lower where an answer came "
+    "from the store and was not billed again, or came in a batch, at half the price. It is higher by calls "
+    "that failed or were repeated, and by calls whose bill is not known, which count at the most they can be."
+)
+
+
+def spending_sentence(record: RunRecord) -> str:
+    """The bill of this run against its cap; empty where there is neither. All reports print this sentence."""
+    if not record.spending and record.max_usd is None:
+        return ""
+    by_purpose: defaultdict[str, float] = defaultdict(float)
+    for line in record.spending:
+        by_purpose[line.purpose] += line.usd
+    cap = "" if record.max_usd is None else f" of at most {record.max_usd:g}"
+    parts = ", ".join(f"{purpose} {usd:.4f}" for purpose, usd in sorted(by_purpose.items()))
+    amount = f"{sum(by_purpose.values()):.4f}{cap} USD" + (f" ({parts})" if parts else "")
+    if record.rehearsal:
+        return f"Nothing was paid. By the twin's counts of tokens the service would have taken {amount}."
+    return f"Hosted models took {amount} in this run."
+
+
+def spending(record: RunRecord) -> SpendingBlock | None:
+    """The bills by purpose and model with their total, beside the economics' prices; None without a bill."""
+    if not record.spending:
+        return None
+    lines = sorted(record.spending, key=lambda line: (line.purpose, line.model, line.is_tuned))
+    rows = []
+    for line in lines:
+        # a training makes a fine-tune, and an ft:… id names one: both say it already
+        is_marked = line.is_tuned and line.purpose != "training" and not line.model.startswith("ft:")
+        rows.append(_row(line.purpose, f"{line.model} (tuned)" if is_marked else line.model, [line]))
+    caption = "What the service would have billed" if record.rehearsal else "Billed in this run"
+    table = Table(caption, _HEAD, (*rows, _row("total", "", lines)), spending_sentence(record))
+    return SpendingBlock(table, _reconciliation(record))
+
+
+def _row(purpose: str, model: str, lines: list[SpendingLine]) -> tuple[Cell, ...]:
+    prompt = [line.prompt_tokens for line in lines if line.prompt_tokens is not None]
+    completion = [line.completion_tokens for line in lines if line.completion_tokens is not None]
+    figures = (
+        numbers.count(sum(line.calls for line in lines)),
+        numbers.tokens(sum(prompt) if prompt else None),
+        numbers.tokens(sum(completion) if completion else None),
+        numbers.usd(sum(line.usd for line in lines)),
+    )
+    return (Cell(purpose), Cell(model), *(Cell(text, numeric=True) for text in figures))
+
+
+def _reconciliation(record: RunRecord) -> tuple[str, ...]:
+    """The measured answers at the economics' prices, against the bill for answers.
+
+    Only models that have both are compared; without any there is nothing to say.
+    """
+    prices: dict[str, Price] = {}  # by candidate; all its sizes have one price
+    for money in record.economics:
+        prices[money.baseline.partition("@")[0]] = money.baseline_price
+        prices[money.candidate.partition("@")[0]] = money.candidate_price
+    models = {info.name: info.model for info in record.candidates}
+    bills: defaultdict[tuple[str, bool], list[SpendingLine]] = defaultdict(list)
+    for line in record.spending:
+        if line.purpose == "answers":
+            bills[_priced_as(line.model, is_tuned=line.is_tuned)].append(line)
+
+    compared: set[tuple[str, bool]] = set()
+    n_answers, n_batched, priced_usd = 0, 0, 0.0
+    for trial in record.trials:
+        if trial.candidate not in prices or trial.candidate not in models:
+            continue
+        is_tuned = trial.training is not None or trial.size is not None
+        key = _priced_as(models[trial.candidate], is_tuned=is_tuned)
+        if key not in bills:
+            continue  # served on this machine, where nobody bills
+        compared.add(key)
+        answers = [answer for answer in trial.answers if answer.failure is None]
+        n_answers += len(answers)
+        n_batched += sum(answer.batched for answer in answers)
+        priced_usd += call_usd(
+            prices[trial.candidate],
+            sum(answer.prompt_tokens for answer in answers),
+            sum(answer.completion_tokens for answer in answers),
+            sum(answer.cached_prompt_tokens for answer in answers),
+        )
+    if not compared:
+        return ()
+    billed = [line for key in compared for line in bills[key]]
+    billed_usd = sum(line.usd for line in billed)
+    more_usd = billed_usd - priced_usd
+    answered = numbers.plural(n_answers, "answer") + (
+        f" ({n_batched:,} of them batched)" if n_batched else ""
+    )
+    calls = numbers.plural(sum(line.calls for line in billed), "call")
+    who = "The twin counted" if record.rehearsal else "The service billed"
+    return (
+        f"At the prices of the economics, the measured tokens of {answered} cost {numbers.usd(priced_usd)}. "
+        f"{who} {numbers.usd(billed_usd)} for {calls}, "
+        f"{numbers.usd(abs(more_usd))} {'more' if more_usd > 0 else 'less'}.",
+        _WHY_THEY_DIFFER,
+    )
+
+
+def _priced_as(model: str, *, is_tuned: bool) -> tuple[str, bool]:
+    """The base model and whether a fine-tune of it is asked: ``ft:BASE:…`` and BASE as tuned are one."""
+    if model.startswith("ft:"):
+        return model.split(":")[1], True
+    return model, is_tuned
