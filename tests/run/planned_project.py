@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.candidates.specs import Candidate
-
 from harness.candidates.hosted_tuning import OpenAITuning
+from harness.candidates.specs import Candidate
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding
 from harness.run.session import Run

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness.candidates.specs import Prompted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planned_project import HOSTED, Project
 
+from harness.candidates.specs import Prompted
 from harness.decision.plan import Usd, total
 from harness.models.ledger import Ledger
 from harness.models.pricing import Spending

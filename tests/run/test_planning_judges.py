@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from harness.run.plan_judging import Judged, judging, of_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planned_project import HOSTED, MODEL, NOWHERE, Project
@@ -17,6 +16,7 @@ from harness.decision.plan import Usd, Work
 from harness.models.pricing import prompt_bound
 from harness.models.remote import RemoteModel
 from harness.run.plan_costs import Costs, Tokens
+from harness.run.plan_judging import Judged, judging, of_row
 from harness.run.planning import make_plan
 from harness.run.session import Run
 from harness.scoring.labels import Label

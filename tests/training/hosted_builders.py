@@ -123,14 +123,14 @@ class FakeService:
 
             return called
 
-        jobs = {
+        jobs: dict[str, Callable[..., object]] = {
             "list": self._list_jobs,
             "create": self._create,
             "retrieve": self._moved,
             "cancel": self._cancelled,
             "list_events": self._events,
         }
-        files = {
+        files: dict[str, Callable[..., object]] = {
             "list": lambda purpose, limit: Pages([self._as_listed(file) for file in self.files.values()]),
             "create": self._upload,
             "retrieve": self._file,
@@ -270,7 +270,7 @@ class FakeProvider(OpenAIProvider):
     fake: FakeService = field(default_factory=FakeService, compare=False)
 
     @property
-    def _client(self) -> Any:  # type: ignore[override]  # noqa: ANN401
+    def _client(self) -> Any:  # noqa: ANN401
         return self.fake.client()
 
 

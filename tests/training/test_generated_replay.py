@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness.candidates.prepare import Lab, prepare, require_ready
 from tiny_llama import BF16, EXACT, row
 
 import harness
 from harness import LoRA, QLoRA, SelfGenerated
+from harness.candidates.prepare import Lab, prepare, require_ready
 from harness.data.files import read_rows
 from harness.data.leakage import find_leaks
 from harness.errors import DataError, LeakError, StoreError, TrainingError, UsageError

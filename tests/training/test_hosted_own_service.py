@@ -15,10 +15,10 @@ from harness import HostedTuning, RemoteModel
 from harness.candidates.base import Variant, require_candidate
 from harness.candidates.lab import Lab
 from harness.errors import BudgetReached, HostedTrainingError, UsageError
+from harness.models.ledger import Ledger
 from harness.models.pricing import Money
 from harness.models.progress import Silent
 from harness.records import Price
-from harness.models.ledger import Ledger
 from harness.store.adapters import AdapterStore
 from harness.training.hosted.jobs import Environment
 from harness.training.hosted.openai import OpenAIProvider

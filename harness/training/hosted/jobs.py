@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 from typing import ParamSpec, TypeVar
 
 from harness.models.progress import Bar, SilentBar
-from harness.models.retry import RetryPolicy, CallVerdict
+from harness.models.retry import CallVerdict, RetryPolicy
 from harness.training.hosted import errors
 from harness.training.hosted.budget import JobBudget
 from harness.training.hosted.lifetimes import (
