@@ -10,7 +10,15 @@ from openai import APIStatusError, BaseModel
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 
 from harness.errors import HostedTrainingError
-from harness.training.hosted.openai import MOST_PAGES, OpenAIProvider, Page, error_fields
+from harness.training.hosted.openai import OpenAIProvider
+from harness.training.hosted.openai_objects import (
+    MOST_PAGES,
+    Page,
+    error_fields,
+    items,
+    read_events,
+    read_job,
+)
 from harness.training.hosted.provider import (
     JobFailure,
     MalformedResponse,
@@ -20,7 +28,12 @@ from harness.training.hosted.provider import (
     ServiceError,
 )
 
-READ = OpenAIProvider("http://127.0.0.1:1/v1", api_key_env="PLANTED")
+
+def clean(text: str) -> str:
+    return text.replace("secret", "[key]")
+
+
+PROVIDER = OpenAIProvider("http://127.0.0.1:1/v1", api_key_env="PLANTED")
 
 
 @pytest.fixture(autouse=True)
@@ -48,14 +61,14 @@ def event(number: int) -> FineTuningJobEvent:
 
 def test_a_listing_that_is_too_long_is_an_error_and_not_a_missing_job() -> None:
     pages = [[event(number)] for number in range(MOST_PAGES + 1)]
-    assert len(READ._all(Pages(*pages[:-1]), repr)) == MOST_PAGES
+    assert len(list(items(Pages(*pages[:-1])))) == MOST_PAGES
     with pytest.raises(HostedTrainingError, match="more than 100 pages"):
-        READ._all(Pages(*pages), repr)
-    assert len(READ.read_events(Pages(*pages), None)) == MOST_PAGES  # these are a comfort only
+        list(items(Pages(*pages)))
+    assert len(read_events(Pages(*pages), None, clean)) == MOST_PAGES  # these are a comfort only
 
 
 def test_a_job_with_hardly_any_field_is_read() -> None:
-    job = READ.read_job(FineTuningJob.construct(id="j", status="running", model="m"))
+    job = read_job(FineTuningJob.construct(id="j", status="running", model="m"), clean)
     assert (job.id, job.status, job.seed, job.failure, dict(job.hyperparameters)) == (
         "j",
         "running",
@@ -67,7 +80,7 @@ def test_a_job_with_hardly_any_field_is_read() -> None:
 
 def test_settings_are_read_wherever_a_service_says_them() -> None:
     nested = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 3, "batch_size": "auto"}}}
-    job = READ.read_job(FineTuningJob.construct(id="j", method=nested, hyperparameters={"n_epochs": None}))
+    job = read_job(FineTuningJob.construct(id="j", method=nested, hyperparameters={"n_epochs": None}), clean)
     assert dict(job.hyperparameters) == {"n_epochs": 3}
 
 
@@ -83,31 +96,31 @@ def test_settings_are_read_wherever_a_service_says_them() -> None:
 def test_an_error_is_read_in_any_form_and_an_empty_one_is_none(
     error: object, failure: JobFailure | None
 ) -> None:
-    assert READ.read_job(FineTuningJob.construct(id="j", error=error)).failure == failure
+    assert read_job(FineTuningJob.construct(id="j", error=error), clean).failure == failure
 
 
 def test_events_are_put_in_order_whichever_way_they_are_listed() -> None:
     newest_first = Pages([event(4), event(3)], [event(2), event(1)])
-    assert [e.id for e in READ.read_events(newest_first, None)] == ["e1", "e2", "e3", "e4"]
-    assert [e.id for e in READ.read_events(Pages([event(1), event(2)]), None)] == ["e1", "e2"]
-    assert [e.id for e in READ.read_events(Pages([event(4), event(3)], [event(2)]), "e3")] == ["e4"]
-    later = READ.read_events(Pages([event(1), event(2)], [event(3)]), "e2")
+    assert [e.id for e in read_events(newest_first, None, clean)] == ["e1", "e2", "e3", "e4"]
+    assert [e.id for e in read_events(Pages([event(1), event(2)]), None, clean)] == ["e1", "e2"]
+    assert [e.id for e in read_events(Pages([event(4), event(3)], [event(2)]), "e3", clean)] == ["e4"]
+    later = read_events(Pages([event(1), event(2)], [event(3)]), "e2", clean)
     assert [e.id for e in later if e.id != "e1"] == ["e3"]
 
 
 def test_a_service_that_gives_one_page_for_ever_is_believed_once() -> None:
-    assert len(READ._all(Pages([event(1), event(2)], endless=True), repr)) == 2
+    assert len(list(items(Pages([event(1), event(2)], endless=True)))) == 2
 
 
 @pytest.mark.parametrize("item", ["<html>", None, 3, []])
 def test_what_is_no_object_is_malformed(item: object) -> None:
     with pytest.raises(MalformedResponse):
-        READ.read_job(item)
+        read_job(item, clean)
 
 
 def test_an_object_without_an_id_is_malformed() -> None:
     with pytest.raises(MalformedResponse, match="no id"):
-        READ.read_job(FineTuningJob.construct(status="running"))
+        read_job(FineTuningJob.construct(status="running"), clean)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +154,7 @@ def test_an_http_error_says_whether_anything_was_done(
 ) -> None:
     response = Response(status, headers=headers, request=Request("POST", "http://127.0.0.1:1/v1"))
     error = APIStatusError("a secret", response=response, body={"code": code, "message": "a secret"})
-    with pytest.raises(becomes) as caught, READ._calling():
+    with pytest.raises(becomes) as caught, PROVIDER._calling():
         raise error
     assert str(caught.value) == "a [key]"
     assert caught.value.__suppress_context__
