@@ -25,7 +25,7 @@ from harness.models.ledger import Ledger
 from harness.models.pricing import Money
 from harness.models.progress import Silent
 from harness.store.adapters import AdapterStore
-from harness.training.hosted.jobs import RETRY
+from harness.training.hosted.environment import RETRY
 from harness.training.hosted.provider import (
     JobFailure,
     OutcomeUnknown,

@@ -54,11 +54,11 @@ def items(page: Page, *, whole: bool = True) -> Iterator[object]:
         data = getattr(page, "data", None)
         if not isinstance(data, list):
             raise MalformedResponse("the service answered with no list")
-        new = {str(_fields(item).get("id")): item for item in data}
-        if not new.keys() - seen:
+        ids = [str(_fields(item).get("id")) for item in data]
+        if seen.issuperset(ids):
             return
-        yield from (item for id, item in new.items() if id not in seen)
-        seen |= new.keys()
+        yield from (item for id, item in zip(ids, data, strict=True) if id not in seen)
+        seen.update(ids)
         if not page.has_next_page():
             return
         page = page.get_next_page()
