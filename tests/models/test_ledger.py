@@ -152,9 +152,7 @@ def test_bills_are_added_up_by_purpose_and_model() -> None:
         ledger.reserve(1.0, Account("answers", "gpt-4o")).settle(usd, 1, prompt_tokens, 7)
     ledger.reserve(1.0, Account("answers", "gpt-4o", is_tuned=True)).settle(0.5, 40, 1_000, 80)
     ledger.reserve(1.0, Account("judging", "gpt-4o")).settle(0.125, 1, 10, 3)
-    ledger.reserve(1.0, Account("judging", "gpt-4o")).settle(
-        1.0
-    )  # the bill is not known
+    ledger.reserve(1.0, Account("judging", "gpt-4o")).settle(1.0)  # the bill is not known
     ledger.reserve(1.0, Account("training", "gpt-4o", is_tuned=True)).release()
     assert ledger.lines() == (
         SpendingLine("answers", "gpt-4o", False, 0.75, 2, 160, 14),
