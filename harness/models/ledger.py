@@ -27,7 +27,7 @@ ANYBODY = Account()
 
 
 class Charge(NamedTuple):
-    """What was billed for one call or several. Token counts are None where a bill came without them."""
+    """The bill of one call or several. Token counts are None where a bill came without them."""
 
     usd: float
     calls: int = 1
@@ -68,7 +68,7 @@ class Ledger:
     def __init__(self, max_usd: float | None = None) -> None:
         self.max_usd = max_usd
         self._cap = None if max_usd is None else math.floor(max_usd * PICO_USD)
-        self._lock = Lock()
+        self._lock = Lock()  # training and answering may pay from different threads
         self._spent = 0
         self._open: dict[Reservation, int] = {}
         self._reserved = 0
@@ -81,18 +81,18 @@ class Ledger:
 
     @property
     def spent_usd(self) -> float:
-        """What has been billed; where the bill is not known, the most that it can be."""
+        """Dollars billed; where a bill is not known, the most that it can be."""
         with self._lock:
             return self._spent / PICO_USD
 
     @property
     def reserved_usd(self) -> float:
-        """What requests that are on their way may cost."""
+        """Dollars that requests on their way may cost."""
         with self._lock:
             return self._reserved / PICO_USD
 
     def lines(self) -> tuple[SpendingLine, ...]:
-        """What was billed, a line for each account; ordered by purpose and model."""
+        """The bills of each account, ordered by purpose and model."""
         with self._lock:
             return tuple(
                 SpendingLine(**account._asdict(), **charge._asdict())
@@ -109,8 +109,8 @@ class Ledger:
 
         Args:
             upper_usd: the most that it can cost.
-            account: who is billed, and what for.
-            missing: what is not done if there is no money for it, for the message.
+            account: whose calls these are, and their purpose.
+            missing: the work that is not done if there is no money for it, for the message.
 
         Raises:
             BudgetReached: spent, reserved and this together would pass the cap.
@@ -118,7 +118,7 @@ class Ledger:
         """
         if not (math.isfinite(upper_usd) and upper_usd >= 0):
             raise ValueError(f"cannot reserve {upper_usd} USD for {account}: a request has a finite cost")
-        upper = math.ceil(upper_usd * PICO_USD)
+        upper = math.ceil(upper_usd * PICO_USD)  # up, so that rounding never lets a run pass its cap
         reservation = Reservation(self, account, upper_usd)
         with self._lock:
             if self._cap is not None and self._spent + self._reserved + upper > self._cap:
@@ -144,7 +144,7 @@ class Ledger:
             self._reserved -= upper
             spent = math.ceil(charge.usd * PICO_USD)
             self._spent += spent
-            if charge != UNBILLED:
+            if charge != UNBILLED:  # else a line would say that an account had bills of nothing
                 before = self._charges.get(reservation.account, UNBILLED)
                 rounded = charge._replace(usd=spent / PICO_USD)
                 self._charges[reservation.account] = total_charge([before, rounded])
@@ -153,7 +153,7 @@ class Ledger:
 class Reservation:
     """Money set aside for one request. As a context manager it is released where the request fails.
 
-    Left without an error and without a bill, it counts as spent whole: what is not known is not assumed free.
+    Left without an error and without a bill, it counts as spent whole: an unknown bill is not taken for 0.
     """
 
     def __init__(self, ledger: Ledger, account: Account, upper_usd: float) -> None:

@@ -260,8 +260,8 @@ class BatchSender:
             ) from interrupt
         if batch.status == REJECTED:
             errors = (batch.errors.data if batch.errors else None) or []
-            told = [f"line {e.line}: {e.message} (code {e.code}, param {e.param})" for e in errors[:3]]
-            reason = "; ".join(told) or "the service does not say why"
+            shown = [f"line {e.line}: {e.message} (code {e.code}, param {e.param})" for e in errors[:3]]
+            reason = "; ".join(shown) or "the service does not say why"
             raise ModelError(f"batch {batch.id} of {model} failed: {reason}")
         return batch
 

@@ -1,4 +1,4 @@
-"""How one model behind an OpenAI-compatible service is asked: requests, replies and what they are billed.
+"""How one model behind an OpenAI-compatible service is asked: requests, replies and their bills.
 
 A reply is checked before it is believed, but its bill is read tolerantly: an answer is not asked, and paid,
 again because the service counts tokens in a way of its own.
@@ -89,7 +89,7 @@ class ModelWire:
         """The prompt in the form that the service takes.
 
         Args:
-            prompt: what is asked.
+            prompt: the question.
             decoding: sent as far as the model takes it; ``seed`` grows with the prompt's ``repeat``.
 
         Raises:
@@ -254,7 +254,7 @@ def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
     """The answer in a response's body.
 
     Raises:
-        CallFailed: the body is not what the interface promises.
+        CallFailed: the body breaks the promises of the interface. It may have been billed.
     """
     try:
         kind = _Body[_TextChoice] if completions else _Body[_ChatChoice]
@@ -292,7 +292,7 @@ def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
 def failure_of(
     error: OpenAIError, scrub: Callable[[str], str], now: Callable[[], float] = time.time
 ) -> CallFailed:
-    """An error of the SDK as the outcome of a call, told without secrets.
+    """An error of the SDK as the outcome of a call, without secrets.
 
     Args:
         error: from one call.
@@ -317,11 +317,11 @@ def failure_of(
     body = error.body if isinstance(error.body, Mapping) else {}
     message = " ".join(str(body.get("message") or error.message).split())[:300]
     named = [f"{key} {value}" for key, value in (("code", error.code), ("param", error.param)) if value]
-    said = f"{message} ({', '.join(named)})" if named else message
+    text = f"{message} ({', '.join(named)})" if named else message
     return CallFailed(
-        scrub(f"HTTP {status}: {said}"),
+        scrub(f"HTTP {status}: {text}"),
         verdict,
         fatal=verdict.spent or status in _SAME_FOR_ALL,
         unbilled=status < 500 or verdict.throttled,
-        unknown_model=status == 404 and _NAMES_A_MODEL.search(said) is not None,
+        unknown_model=status == 404 and _NAMES_A_MODEL.search(text) is not None,
     )

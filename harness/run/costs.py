@@ -50,7 +50,7 @@ def hosted_price(candidate: Candidate, config: EconomicsConfig | None) -> Price 
     A server that is no known provider's may be the team's own, and is then priced as such.
 
     Raises:
-        UnknownName: a provider's model without a price; says what to add to which file.
+        UnknownName: a provider's model has no price; the message has the lines to add.
     """
     priced = candidate.endpoint()
     if priced is None:

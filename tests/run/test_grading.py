@@ -193,7 +193,10 @@ def test_what_cannot_be_asked_or_paid_is_refused_before_anything_is_sent(
 
 
 class NoModel:
-    model = "m"
+    model, batch, is_tuned, url = "m", False, False, "http://127.0.0.1:9/v1"
+
+    def redirected(self, url: str) -> NoModel:
+        return self
 
     def identity(self) -> Mapping[str, Json]:
         return {}
