@@ -69,10 +69,10 @@ def unanswered(answer: Answer) -> Score | None:
     return None if answer.failure is None else Score(None, failure=answer.failure)
 
 
-def no_expectation(row: Row, what: str) -> Score:
+def no_expectation(row: Row, lacking: str) -> Score:
     """The failure of a row that lacks what the score compares the answer with."""
     place = f" ({row.where})" if row.where else ""
-    return Score(None, failure=f"row {row.id}{place} has no {what}")
+    return Score(None, failure=f"row {row.id}{place} has no {lacking}")
 
 
 def verdict(passed: bool, reason: str) -> Score:

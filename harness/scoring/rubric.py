@@ -280,7 +280,7 @@ def calibrate_rubric(rubric: Rubric, labels: Sequence[Label], grader: Grader) ->
 def _judged(
     rubric: Rubric, labels: Sequence[Label], judgments: Sequence[Judgment | Failure], half: str
 ) -> list[tuple[float, bool]]:
-    """Value and label of what was judged."""
+    """Value and label of each label that was judged."""
     pairs = [
         (rubric.value(judgment), label.good)
         for label, judgment in zip(labels, judgments, strict=True)
@@ -291,7 +291,7 @@ def _judged(
             rubric.labels,
             f"{rubric.name}: of {len(labels)} {half} labels {len(pairs)} were judged, too few of a kind;"
             f" {_first_failure(judgments)}",
-            f"see what {rubric.model.model} says to such a prompt; what thinks first needs more max_tokens",
+            f"read the replies of {rubric.model.model}; a model that thinks first needs more max_tokens",
         )
     return pairs
 
