@@ -121,8 +121,9 @@ def bare_sdk(address: str, rows: int) -> dict[str, float]:
 def harness(address: str, rows: int) -> dict[str, float]:
     """The way of a run: answered, stored in SQLite as they come, and scored."""
     import openai  # noqa: F401 - imported before time is taken, on both sides
-    from harness.candidates.prepare import Lab
 
+    from harness.candidates.base import Variant
+    from harness.candidates.lab import Lab
     from harness.candidates.prompted import Prompted
     from harness.models.ledger import Ledger
     from harness.models.pricing import Money
