@@ -1,9 +1,9 @@
 """General rows against forgetting, written by the base model itself.
 
-Before it is trained, the base answers neutral prompts, greedily; it is then trained on these answers beside its
-own rows, which holds its answers in place. Rows written by others would draw it towards their style. After
-J. Huang et al., "Mitigating Catastrophic Forgetting in Large Language Models with Self-Synthesized Rehearsal"
-(ACL 2024), where the model writes the prompts too.
+Before it is trained, the base answers neutral prompts, greedily; it is then trained on these answers beside
+its own rows, which holds its answers in place. Rows written by others would draw it towards their style.
+After J. Huang et al., "Mitigating Catastrophic Forgetting in Large Language Models with Self-Synthesized
+Rehearsal" (ACL 2024), where the model writes the prompts too.
 
 The rows are stored beside the adapters, once, and shared by all sizes and seeds. They are ordinary chat rows
 in a file, and a training is named by their content: it does not matter who wrote the file.
