@@ -27,7 +27,8 @@ from harness.models.protocol import Model
 from harness.models.remote import RemoteModel
 from harness.records import Json, Training
 from harness.training.hosted.budget import JobBudget, is_payable, training_tokens
-from harness.training.hosted.jobs import Environment, find_job, tune
+from harness.training.hosted.environment import Environment
+from harness.training.hosted.jobs import find_job, tune
 from harness.training.hosted.lifetimes import ending_notes, lifetime, require_tunable
 from harness.training.hosted.openai import OpenAIProvider
 from harness.training.hosted.provider import Capabilities, TuningProvider
@@ -196,7 +197,7 @@ class BaseHostedTuning(BaseCandidate):
             HostedTrainingError: the model can no longer be tuned, or the service could not be asked.
         """
         lab.spending(self.base, tuned=True)
-        job, is_made = self._job(lab, variant), False
+        job, is_made = self.job(lab, variant), False
         with closing(self.service()) as service:
             is_made = lab.adapters.find(job.artifact) is not None
             if not is_made:
@@ -212,12 +213,12 @@ class BaseHostedTuning(BaseCandidate):
             except (HostedTrainingError, UsageError):
                 # a new job would be refused; one that exists need not be begun
                 state = read_state(lab.adapters.folder(job.artifact))
-                if find_job(job.request, service, self._environment(lab), state) is None:
+                if find_job(job.request, service, self.environment(lab), state) is None:
                     raise
 
     def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
         """See ``Candidate``. A job that only the service knows counts as new."""
-        job = self._job(lab, variant)
+        job = self.job(lab, variant)
         rows = len(job.rows.own) + len(job.rows.replay)
         if lab.adapters.find(job.artifact) is not None:
             record = JobRecord.read(lab.adapters.folder(job.artifact))
@@ -262,7 +263,7 @@ class BaseHostedTuning(BaseCandidate):
             HostedTrainingError: the service refused, or the job did not end well.
             BudgetReached: the job could pass the cap on spending.
         """
-        job = self._job(lab, variant)
+        job = self.job(lab, variant)
         if job.artifact in lab.failed:
             raise lab.failed[job.artifact].with_traceback(None)
         try:
@@ -291,7 +292,7 @@ class BaseHostedTuning(BaseCandidate):
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
         """See ``Candidate``: earlier jobs that failed, and when the model stops answering."""
-        job = self._job(lab, variant)
+        job = self.job(lab, variant)
         folder = lab.adapters.folder(job.artifact)
         is_made = lab.adapters.find(job.artifact) is not None
         known = JobRecord.read(folder) if is_made else read_state(folder)
@@ -299,7 +300,13 @@ class BaseHostedTuning(BaseCandidate):
         return (*known.notes, *ending_notes(found, lab.today(), lab.horizon_days()))
 
     # ----------------------------------------------------------------------- steps
-    def _job(self, lab: Lab, variant: Variant) -> HostedJob:
+    def job(self, lab: Lab, variant: Variant) -> HostedJob:
+        """The job of a variant; nothing is sent.
+
+        Raises:
+            DataError: rows that cannot be read, or that the model's format cannot hold.
+            UsageError: settings that do not fit the service, or a size beyond the data.
+        """
         service = self.service()
         self.require_fit(service.capabilities)
         seed = variant.seed or 0
@@ -339,7 +346,8 @@ class BaseHostedTuning(BaseCandidate):
         in_table = self.service().capabilities.lifetimes
         require_tunable(lifetime(self.base, None, in_table=in_table), lab.today())
 
-    def _environment(self, lab: Lab) -> Environment:
+    def environment(self, lab: Lab) -> Environment:
+        """What its jobs need besides the service."""
         return Environment(
             today=lab.today(),
             patience_s=self.patience_hours * 3600,
@@ -354,7 +362,7 @@ class BaseHostedTuning(BaseCandidate):
         name = f"tuning {self.base} on {len(job.rows.own)} rows at the service"
         with closing(self.service()) as service, lab.progress.task(name, unit="step") as bar:
             environment = replace(
-                self._environment(lab),
+                self.environment(lab),
                 budget=JobBudget(spending, bill, self.base),
                 bar=bar,
                 remember=lambda state: write_state(artifact, state),

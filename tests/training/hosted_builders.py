@@ -1,51 +1,57 @@
-"""A tuning service in memory, rows for it, and pacing without waiting."""
+"""A tuning service in memory behind the official SDK's client, rows for it, and no waiting."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from types import SimpleNamespace
+from typing import Any, cast
 
+from openai import BaseModel
+from openai.types import FileObject, Model
+from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
+from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
+
+from harness.candidates.base import Variant
+from harness.candidates.hosted_tuning import OpenAITuning
+from harness.candidates.lab import Lab
 from harness.data.fingerprints import bytes_digest
 from harness.models.profiles import TWIN, Profile
 from harness.models.progress import Bar, SilentBar
+from harness.models.retry import RetryPolicy
 from harness.records import Message, Row
-from harness.training.hosted.driver import Beside, Pacing, drive
-from harness.training.hosted.finding import NOTHING
-from harness.training.hosted.order import Order, make_order
-from harness.training.hosted.protocol import Tuned, tune
-from harness.training.hosted.requests import (
-    AnyRequest,
-    CancelJob,
-    Checkpoint,
-    CreateJob,
-    Event,
-    GetContent,
-    GetFile,
-    GetJob,
-    GetModel,
-    Job,
-    JobFailure,
-    ListCheckpoints,
-    ListEvents,
-    ListFiles,
-    ListJobs,
-    Offering,
-    Refused,
-    Remembered,
-    RemoteFile,
-    UploadFile,
-)
-from harness.training.hosted.spec import OpenAITuning
+from harness.training.hosted.environment import RETRY, Environment
+from harness.training.hosted.jobs import tune
+from harness.training.hosted.openai import OpenAIProvider
+from harness.training.hosted.provider import JobFailure, RequestRejected, TuningProvider
+from harness.training.hosted.record import JobState, TunedModel
+from harness.training.hosted.request import JobRequest, JobSettings, make_request
 
 BASE = "gpt-4o-mini-2024-07-18"
 TODAY = date(2026, 11, 21)
 HOUR_S = 3600.0
-SPEC = OpenAITuning(base=BASE, train="train.jsonl", dev="dev.jsonl")
-NO_WAITING = Pacing(sleep=lambda seconds: None, chance=lambda: 0.5)
+SETTINGS = JobSettings(BASE, {"n_epochs": 3})
+NO_WAITING = Environment(sleep=lambda seconds: None, uniform=lambda low, high: high, today=TODAY)
 RESULTS = (
     b"step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n1,2.0,0.4,,\n2,1.0,0.6,1.2,0.5\n"
+)
+# the calls that a provider sends to its service
+CALLS = frozenset(
+    [
+        "shutdown_date",
+        "find_file",
+        "upload",
+        "file_state",
+        "find",
+        "submit",
+        "get",
+        "cancel",
+        "events",
+        "checkpoints",
+        "content",
+    ]
 )
 
 
@@ -60,15 +66,28 @@ def rows(n: int, name: str = "train", first: int = 0) -> tuple[Row, ...]:
     )
 
 
-def order_of(
-    spec: OpenAITuning = SPEC, n: int = 12, seed: int = 0, profile: Profile = TWIN, first: int = 0
-) -> Order:
-    return make_order(spec, rows(n, first=first), rows(3, "dev"), seed, profile)
+def request_of(
+    settings: JobSettings = SETTINGS, n: int = 12, seed: int = 0, profile: Profile = TWIN, first: int = 0
+) -> JobRequest:
+    return make_request(settings, rows(n, first=first), rows(3, "dev"), seed, names_job=not profile.metadata)
 
 
-@dataclass
+class Pages:
+    """A listing of one page."""
+
+    def __init__(self, items: Sequence[BaseModel]) -> None:
+        self.data = list(items)
+
+    def has_next_page(self) -> bool:
+        return False
+
+    def get_next_page(self) -> Pages:
+        raise AssertionError("there is one page")
+
+
+@dataclass(eq=False)
 class FakeService:
-    """Files and jobs in memory. A job moves through ``life``, one state a look at it.
+    """Files and jobs in memory, as the SDK's client shows them. A job moves through ``life``, a state a look.
 
     How unkind its listings are: files without their size or name, jobs that name their file by an address or
     have lost their suffix, and jobs that are not ``listed`` before so many listings have been asked for.
@@ -86,174 +105,264 @@ class FakeService:
     names_files_by: str = ""
     lag: int = 0
     results: bytes = RESULTS
-    files: dict[str, RemoteFile] = field(default_factory=dict)
-    jobs: dict[str, Job] = field(default_factory=dict)
+    files: dict[str, FileObject] = field(default_factory=dict)
+    jobs: dict[str, FineTuningJob] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
-    asked: list[AnyRequest] = field(default_factory=list)
-    refuses: Mapping[type[AnyRequest], Refused] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    refuses: Mapping[str, Exception] = field(default_factory=dict)
     looks: Counter[str] = field(default_factory=Counter)
     listings: int = 0  # of jobs, asked for
     born: Counter[str] = field(default_factory=Counter)  # by job: the listings before it
 
-    def reply(self, request: AnyRequest) -> object:
-        self.asked.append(request)
-        if type(request) in self.refuses:
-            raise self.refuses[type(request)]
-        match request:
-            case GetModel(model):
-                return Offering(model, self.shutdown_date)
-            case ListFiles():
-                return tuple(map(self._as_listed, self.files.values()))
-            case UploadFile(name, content):
-                return self._upload(name, content)
-            case GetFile(id):
-                return self._file(id)
-            case GetContent():
-                return self.results
-        return self._reply_about_jobs(request)
+    def client(self) -> Any:  # noqa: ANN401 - stands in for the SDK's client
+        def call(name: str, function: Callable[..., object]) -> Callable[..., object]:
+            def called(*args: object, **kwargs: object) -> object:
+                self.asked.append(name)
+                if name in self.refuses:
+                    raise self.refuses[name]
+                return function(*args, **kwargs)
 
-    def _reply_about_jobs(self, request: AnyRequest) -> object:
-        match request:
-            case ListJobs(metadata):
-                self.listings += 1
-                return tuple(
-                    replace(job, training_file=self.names_files_by + job.training_file)
-                    for job in self.jobs.values()
-                    if metadata.items() <= dict(job.metadata).items()
-                    and self.listings - self.born[job.id] > self.lag
-                )
-            case CancelJob(id):
-                self.jobs[id] = replace(self._known(id), status="cancelled")
-                return self.jobs[id]
-            case CreateJob(body):
-                return self._create(body)
-            case GetJob(id):
-                return self._moved(id)
-            case ListEvents(job):
-                return self._events(job)
-            case ListCheckpoints(job):
-                return tuple(
-                    Checkpoint(f"c{k}", k, f"ft:{job}:step-{k}", {"full_valid_loss": abs(k - 2) + 1.0})
-                    for k in (1, 2, 3)
-                )
-        raise AssertionError(request)
+            return called
+
+        jobs: dict[str, Callable[..., object]] = {
+            "list": self._list_jobs,
+            "create": self._create,
+            "retrieve": self._moved,
+            "cancel": self._cancelled,
+            "list_events": self._events,
+        }
+        files: dict[str, Callable[..., object]] = {
+            "list": lambda purpose, limit: Pages([self._as_listed(file) for file in self.files.values()]),
+            "create": self._upload,
+            "retrieve": self._file,
+            "content": lambda id: SimpleNamespace(content=self.results),
+        }
+        checkpoints = SimpleNamespace(list=call("checkpoints.list", self._checkpoints))
+        job_calls = {name: call(f"jobs.{name}", function) for name, function in jobs.items()}
+        return SimpleNamespace(
+            models=SimpleNamespace(retrieve=call("models.retrieve", self._model)),
+            files=SimpleNamespace(**{k: call(f"files.{k}", function) for k, function in files.items()}),
+            fine_tuning=SimpleNamespace(jobs=SimpleNamespace(**job_calls, checkpoints=checkpoints)),
+        )
 
     def uploads(self) -> Counter[str]:
         """How often each content was sent."""
         return Counter(bytes_digest(content) for content in self.contents.values())
 
-    def _upload(self, name: str, content: bytes) -> RemoteFile:
-        id = f"file-{len(self.files)}"
+    def change(self, id: str, **changes: object) -> None:
+        """What the service says of a job from now on."""
+        self.jobs[id] = self.jobs[id].model_copy(update=changes)
+
+    def _model(self, model: str) -> Model:
+        return Model.construct(id=model, shutdown_date=self.shutdown_date)
+
+    def _upload(self, file: tuple[str, bytes], purpose: str) -> FileObject:
+        id, (name, content) = f"file-{len(self.files)}", file
         self.contents[id] = content
-        self.files[id] = RemoteFile(id, name, len(content), "fine-tune", self.file_status[0], created=1)
+        self.files[id] = FileObject.construct(
+            id=id,
+            filename=name,
+            bytes=len(content),
+            purpose=purpose,
+            status=self.file_status[0],
+            created_at=1,
+        )
         return self._as_listed(self._file(id))
 
-    def _as_listed(self, file: RemoteFile) -> RemoteFile:
-        name = file.name if self.lists_names else f"{file.id}.jsonl"
-        return replace(file, name=name, bytes=file.bytes if self.lists_bytes else 0)
+    def _as_listed(self, file: FileObject) -> FileObject:
+        name = file.filename if self.lists_names else f"{file.id}.jsonl"
+        return file.model_copy(update={"filename": name, "bytes": file.bytes if self.lists_bytes else 0})
 
-    def _known(self, id: str) -> Job:
+    def _known(self, id: str) -> FineTuningJob:
         if id not in self.jobs:
-            raise Refused(404, "not_found", f"no job {id}", None)
+            raise RequestRejected(f"no job {id}", status=404, code="not_found")
         return self.jobs[id]
 
-    def _file(self, id: str) -> RemoteFile:
+    def _file(self, id: str) -> FileObject:
         if id not in self.files:
-            raise Refused(404, "not_found", f"no file {id}", None)
+            raise RequestRejected(f"no file {id}", status=404, code="not_found")
         status = self.file_status[min(self.looks[id], len(self.file_status) - 1)]
         self.looks[id] += 1
-        self.files[id] = replace(self.files[id], status=status, problem=self.file_problem)
+        self.files[id] = self.files[id].model_copy(
+            update={"status": status, "status_details": self.file_problem}
+        )
         return self.files[id]
 
-    def _create(self, body: Mapping[str, object]) -> Job:
-        metadata = body.get("metadata") if self.keeps_metadata else None
-        seed, validation = body.get("seed"), body.get("validation_file")
-        job = Job(
-            id=f"ftjob-{len(self.jobs)}",
-            status=self.life[0],
-            model=str(body["model"]),
-            training_file=str(body["training_file"]),
-            validation_file=None if validation is None else str(validation),
-            metadata=metadata if isinstance(metadata, Mapping) else {},
-            seed=seed if isinstance(seed, int) else None,
-            suffix=str(body["suffix"]) if self.keeps_suffix and "suffix" in body else None,
-            created=100 + len(self.jobs),
+    def _list_jobs(self, limit: int, metadata: Mapping[str, str] | None = None) -> Pages:
+        self.listings += 1
+        return Pages(
+            [
+                job.model_copy(update={"training_file": self.names_files_by + job.training_file})
+                for job in self.jobs.values()
+                if (metadata or {}).items() <= dict(job.metadata or {}).items()
+                and self.listings - self.born[job.id] > self.lag
+            ]
         )
-        self.jobs[job.id], self.born[job.id] = job, self.listings
-        return job
 
-    def _moved(self, id: str) -> Job:
+    def _create(self, model: str, training_file: str, extra_body: Mapping[str, Any]) -> FineTuningJob:
+        id = f"ftjob-{len(self.jobs)}"
+        self.jobs[id] = FineTuningJob.construct(
+            id=id,
+            status=self.life[0],
+            model=model,
+            training_file=training_file,
+            validation_file=extra_body.get("validation_file"),
+            metadata=extra_body.get("metadata") if self.keeps_metadata else None,
+            seed=extra_body.get("seed"),
+            suffix=extra_body.get("suffix") if self.keeps_suffix else None,
+            created_at=100 + len(self.jobs),
+        )
+        self.born[id] = self.listings
+        return self.jobs[id]
+
+    def _cancelled(self, id: str) -> FineTuningJob:
+        self._known(id)
+        self.change(id, status="cancelled")
+        return self.jobs[id]
+
+    def _moved(self, id: str) -> FineTuningJob:
         self._known(id)
         self.looks[id] += 1
         status = self.life[min(self.looks[id], len(self.life) - 1)]
-        if self.jobs[id].has_ended:
+        if self.jobs[id].status in ("succeeded", "failed", "cancelled"):
             return self.jobs[id]
-        ended = status == "succeeded"
-        self.jobs[id] = replace(
-            self.jobs[id],
-            status=status,
-            tuned_model=f"ft:{self.jobs[id].model}:org::{id}" if ended else None,
-            failure=self.failure if status == "failed" else None,
-            result_files=("file-results",) if ended else (),
-            trained_tokens=360 if ended else None,
-            finished=200 if ended else None,
-        )
+        self.change(id, status=status)
+        if status == "failed" and self.failure is not None:
+            words = {name: getattr(self.failure, name) for name in ("code", "message", "param")}
+            self.change(id, error=words)
+        if status == "succeeded":
+            model = f"ft:{self.jobs[id].model}:org::{id}"
+            ended = {"result_files": ["file-results"], "trained_tokens": 360, "finished_at": 200}
+            self.change(id, fine_tuned_model=model, **ended)
         return self.jobs[id]
 
-    def _events(self, id: str) -> tuple[Event, ...]:
+    def _events(self, id: str, limit: int) -> Pages:
         done = min(self.looks[id], 2)
-        return tuple(
-            Event(
-                f"e{k}", f"Step {k}/2: training loss={3.0 - k}", data={"step": k, "total_steps": 2}, created=k
-            )
-            for k in range(1, done + 1)
+        return Pages(
+            [
+                FineTuningJobEvent.construct(
+                    id=f"e{k}",
+                    message=f"Step {k}/2: training loss={3.0 - k}",
+                    data={"step": k, "total_steps": 2},
+                    created_at=k,
+                )
+                for k in range(done, 0, -1)
+            ]
+        )
+
+    def _checkpoints(self, id: str, limit: int) -> Pages:
+        return Pages(
+            [
+                FineTuningJobCheckpoint.construct(
+                    id=f"c{k}",
+                    step_number=k,
+                    fine_tuned_model_checkpoint=f"ft:{id}:step-{k}",
+                    metrics={"full_valid_loss": abs(k - 2) + 1.0},
+                )
+                for k in (1, 2, 3)
+            ]
         )
 
 
-def tuned(
-    order: Order,
-    service: FakeService,
-    bar: Bar | None = None,
-    patience_s: float = HOUR_S,
-    today: date = TODAY,
-    pacing: Pacing = NO_WAITING,
-    machine: Machine | None = None,
-) -> Tuned:
-    machine = machine or Machine()
-    steps = tune(order, today, patience_s, machine.known)
-    return drive(steps, service, bar or SilentBar(), pacing, beside=machine.beside)
+@dataclass(frozen=True)
+class FakeProvider(OpenAIProvider):
+    """The provider for OpenAI's API, whose client is a fake."""
 
-
-@dataclass
-class Machine:
-    """What one machine remembers of a job, and what was said there."""
-
-    known: Remembered = NOTHING
-    said: list[str] = field(default_factory=list)
+    fake: FakeService = field(default_factory=FakeService, compare=False)
 
     @property
-    def beside(self) -> Beside:
-        return Beside(remember=self._remember, say=self.said.append)
+    def _client(self) -> Any:  # noqa: ANN401
+        return self.fake.client()
 
-    def _remember(self, known: Remembered) -> None:
-        self.known = known
+
+def provider_of(service: FakeService, profile: Profile = TWIN) -> FakeProvider:
+    return FakeProvider("http://127.0.0.1:1/v1", profile=profile.name, fake=service)
+
+
+Hook = Callable[[str, Callable[[], object]], object]
+
+
+def hooked(provider: TuningProvider, hook: Hook) -> TuningProvider:
+    """The provider, each of whose calls goes through ``hook(name, call)``."""
+
+    class Hooked:
+        def __getattr__(self, name: str) -> object:
+            member = getattr(provider, name)
+            if name not in CALLS:
+                return member
+            return lambda *args: hook(name, lambda: member(*args))
+
+    return cast(TuningProvider, Hooked())
 
 
 class Killed(BaseException):
     """The process is gone."""
 
 
-class Killing:
-    """A service whose client is killed before or after its ``at``-th request has been carried out."""
+def killing(provider: TuningProvider, at: int, *, after: bool) -> TuningProvider:
+    """A provider whose process is killed before or after its ``at``-th call has been carried out."""
+    left = at
 
-    def __init__(self, service: Callable[[AnyRequest], object], at: int, *, after: bool) -> None:
-        self._reply, self._left, self._after = service, at, after
+    def hook(name: str, call: Callable[[], object]) -> object:
+        nonlocal left
+        left -= 1
+        if left == -1 and not after:
+            raise Killed
+        result = call()
+        if left == -1:
+            raise Killed
+        return result
 
-    def reply(self, request: AnyRequest) -> object:
-        if self._left == 0 and not self._after:
-            raise Killed
-        reply = self._reply(request)
-        if self._left == 0:
-            raise Killed
-        self._left -= 1
-        return reply
+    return hooked(provider, hook)
+
+
+@dataclass
+class Machine:
+    """One machine: what it remembers of a job, and what was said there."""
+
+    known: JobState = field(default_factory=JobState)
+    said: list[str] = field(default_factory=list)
+
+    def _remember(self, known: JobState) -> None:
+        self.known = known
+
+    def environment(self, environment: Environment = NO_WAITING) -> Environment:
+        return replace(environment, remember=self._remember, say=self.said.append)
+
+
+def tuned(
+    request: JobRequest,
+    service: FakeService | TuningProvider,
+    environment: Environment = NO_WAITING,
+    *,
+    profile: Profile = TWIN,
+    machine: Machine | None = None,
+    bar: Bar | None = None,
+) -> TunedModel:
+    machine = machine or Machine()
+    provider = provider_of(service, profile) if isinstance(service, FakeService) else service
+    environment = replace(machine.environment(environment), bar=bar or SilentBar())
+    return tune(request, provider, environment, machine.known)
+
+
+# --------------------------------------------------------------------------- as a candidate
+@dataclass(frozen=True, kw_only=True)
+class FakeTuning(OpenAITuning):
+    """A candidate whose service is a fake, and that never waits."""
+
+    provider: TuningProvider = field(default_factory=FakeProvider, compare=False)
+    retry: RetryPolicy = RETRY
+
+    def __hash__(self) -> int:
+        return super().__hash__()
+
+    def service(self) -> OpenAIProvider:
+        return cast(OpenAIProvider, self.provider)
+
+    def environment(self, lab: Lab) -> Environment:
+        waits = NO_WAITING.sleep, NO_WAITING.uniform
+        return replace(super().environment(lab), sleep=waits[0], uniform=waits[1], retry=self.retry)
+
+
+def variant(candidate: OpenAITuning, size: int | None = None, seed: int = 0) -> Variant:
+    return Variant("hosted", candidate, size, seed)

@@ -19,16 +19,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from harness.candidates.prepare import Lab, prepare
+from harness.candidates.base import Variant
+from harness.candidates.hosted_tuning import OpenAITuning
+from harness.candidates.lab import Lab
 from harness.data.convert import to_json
 from harness.errors import HostedTrainingError
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.store.adapters import AdapterStore
-from harness.testing.fake_openai import CHAT, ScriptedBackend, running_twin, twin_stats
-from harness.training.hosted.driver import Pacing
-from harness.training.hosted.prepare import Outside, prepare_hosted
-from harness.training.hosted.spec import OpenAITuning
+from harness.testing.fake_openai import CHAT, ScriptedBackend, running_fake_openai, twin_stats
+from harness.training.hosted.environment import Environment
 
 VERSION, KEY = "2024-10-21", "azure-planted-0123456789"
 NOT_THERE = ("metadata", "method", "integrations")  # what Azure's reference of that version does not name
@@ -101,7 +101,7 @@ def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Azure]:
     monkeypatch.setenv("OPENAI_API_VERSION", VERSION)
 
     with (
-        running_twin(backend=ScriptedBackend(lambda question: "the base")) as twin,
+        running_fake_openai(backend=ScriptedBackend(lambda question: "the base")) as twin,
         serving(Azure(twin)) as stub,
     ):
         yield stub
@@ -114,10 +114,21 @@ def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path, AdapterStore(tmp_path / "store"), Silent())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Quick(OpenAITuning):
+    """The candidate, which hardly waits."""
+
+    def __hash__(self) -> int:
+        return super().__hash__()
+
+    def environment(self, lab: Lab) -> Environment:
+        return replace(super().environment(lab), sleep=lambda s: time.sleep(min(s, 0.01)))
+
+
 def test_a_job_is_begun_deployed_asked_and_found_again_at_the_dated_interface(
     azure: Azure, lab: Lab, tmp_path: Path
 ) -> None:
-    spec = OpenAITuning(
+    spec = Quick(
         base=CHAT,
         train="train.jsonl",
         base_url=azure.url,
@@ -126,22 +137,22 @@ def test_a_job_is_begun_deployed_asked_and_found_again_at_the_dated_interface(
         deployment="support-{size}",
         base_deployment="mini",
     )
-    quick = Outside(pacing=Pacing(sleep=lambda s: time.sleep(min(s, 0.01)), tries=3))
     with pytest.raises(
         HostedTrainingError, match=r"made ft:.*; at this service it must be deployed"
     ) as caught:
-        prepare_hosted(replace(spec, deployment=None), lab, 12, 0, quick)
+        replace(spec, deployment=None).prepare(lab, Variant("azure", spec, 12))
     tuned = str(caught.value).partition("made ")[2].partition(";")[0]
     azure.deployments |= {"support-12": tuned, "mini": CHAT}
 
     another = Lab(lab.root, AdapterStore(tmp_path / "another"), Silent())
     for place in (lab, another):
-        made = prepare_hosted(spec, place, 12, 0, quick)
+        made = spec.prepare(place, Variant("azure", spec, 12))
         row = place.rows("train.jsonl")[0]
         prompts = [Prompt(row.id, made.ask(row, None))]
         (answer,) = made.load().answer(prompts, Decoding(), frozenset())
         assert (answer.failure, answer.text) == (None, row.reference)
-        baseline = prepare(spec.own_baseline(), place, None, 0)
+        base = spec.own_baseline()
+        baseline = base.prepare(place, Variant("base", base))
         (answer,) = baseline.load().answer(prompts, Decoding(), frozenset())
         assert (answer.failure, answer.text) == (None, "the base")
     assert twin_stats(azure.twin)["jobs"] == 1

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pytest
 
 from harness.errors import HostedTrainingError
-from harness.models.profiles import AZURE, COMPATIBLE, NEBIUS, OPENAI, TWIN, Profile
+from harness.models.profiles import AZURE, COMPATIBLE, NEBIUS, TWIN, Profile
 from harness.training.hosted.lifetimes import (
     ending_notes,
     known_closures,
@@ -32,48 +32,48 @@ CLOSES = date(2027, 1, 14)
     ],
 )
 def test_the_announced_closures_cover_snapshots_and_fine_tunes(model: str) -> None:
-    assert lifetime(model, OPENAI, None).shutdown == CLOSES
+    assert lifetime(model, None, in_table=True).shutdown == CLOSES
 
 
 @pytest.mark.parametrize("model", ["gpt-4o-mini-transcribe", "gpt-5", "babbage-003", "ft:curie-002:o::x"])
 def test_no_other_model_is_taken_for_one_of_them(model: str) -> None:
-    assert lifetime(model, OPENAI, None).shutdown is None
+    assert lifetime(model, None, in_table=True).shutdown is None
 
 
 def test_a_snapshot_with_a_date_of_its_own_has_that_one() -> None:
-    assert lifetime("gpt-4o-2024-05-13", OPENAI, None).shutdown == date(2026, 10, 23)
+    assert lifetime("gpt-4o-2024-05-13", None, in_table=True).shutdown == date(2026, 10, 23)
 
 
 @pytest.mark.parametrize("base", ["babbage-002", "davinci-002", "gpt-3.5-turbo-1106"])
 def test_what_was_tuned_may_answer_for_longer_than_its_base(base: str) -> None:
-    assert lifetime(base, OPENAI, None).shutdown == date(2026, 9, 28)
-    assert lifetime(f"ft:{base}:o::x", OPENAI, None).shutdown == date(2026, 10, 23)
+    assert lifetime(base, None, in_table=True).shutdown == date(2026, 9, 28)
+    assert lifetime(f"ft:{base}:o::x", None, in_table=True).shutdown == date(2026, 10, 23)
 
 
 @pytest.mark.parametrize("base", ["babbage-002", "davinci-002"])
 def test_completion_models_were_closed_to_tuning_before_the_others(base: str) -> None:
     with pytest.raises(HostedTrainingError, match=r"no new tuning job can begin .* since 2024-10-28"):
-        require_tunable(lifetime(base, OPENAI, None), date(2026, 9, 27))
+        require_tunable(lifetime(base, None, in_table=True), date(2026, 9, 27))
     with pytest.raises(HostedTrainingError, match="was shut down on 2026-09-28"):
-        require_tunable(lifetime(base, OPENAI, None), date(2026, 9, 28))
+        require_tunable(lifetime(base, None, in_table=True), date(2026, 9, 28))
 
 
 @pytest.mark.parametrize("profile", [AZURE, NEBIUS, COMPATIBLE, TWIN], ids=lambda p: p.name)
 def test_the_table_holds_at_openais_own_address_alone(profile: Profile) -> None:
-    found = lifetime(MINI, profile, None)
+    found = lifetime(MINI, None, in_table=profile.lifetimes)
     assert (found.shutdown, found.no_new_jobs_from) == (None, None)
     require_tunable(found, date(2030, 1, 1))
 
 
 def test_what_the_service_says_comes_before_the_table() -> None:
-    assert lifetime(MINI, OPENAI, "2027-03-01").shutdown == date(2027, 3, 1)
-    assert lifetime(MINI, COMPATIBLE, "2027-03-01").said_by == "the service"
-    assert lifetime(MINI, OPENAI, "soon").shutdown == CLOSES
+    assert lifetime(MINI, "2027-03-01", in_table=True).shutdown == date(2027, 3, 1)
+    assert lifetime(MINI, "2027-03-01", in_table=False).source == "the service"
+    assert lifetime(MINI, "soon", in_table=True).shutdown == CLOSES
 
 
 @pytest.mark.parametrize(("day", "can"), [(date(2027, 1, 5), True), (date(2027, 1, 6), False)])
 def test_the_last_day_of_tuning_is_the_day_before_the_closure(day: date, can: bool) -> None:
-    found = lifetime(MINI, OPENAI, None)
+    found = lifetime(MINI, None, in_table=True)
     if can:
         require_tunable(found, day)
         return
@@ -83,13 +83,13 @@ def test_the_last_day_of_tuning_is_the_day_before_the_closure(day: date, can: bo
 
 def test_a_model_that_is_shut_down_says_so_with_its_source() -> None:
     with pytest.raises(HostedTrainingError, match="was shut down on 2027-01-14") as caught:
-        require_tunable(replace(lifetime(MINI, OPENAI, None), no_new_jobs_from=None), CLOSES)
+        require_tunable(replace(lifetime(MINI, None, in_table=True), no_new_jobs_from=None), CLOSES)
     assert known_closures().source in str(caught.value)
     assert str(known_closures().known_on) in str(caught.value)
 
 
 def test_an_end_within_the_horizon_is_a_warning_and_beyond_it_a_note() -> None:
-    found = lifetime(MINI, OPENAI, None)
+    found = lifetime(MINI, None, in_table=True)
     within, *_ = ending_notes(found, CLOSES - timedelta(days=54), 90)
     beyond, *_ = ending_notes(found, CLOSES - timedelta(days=54), 30)
     assert within.startswith("WARNING")
@@ -99,7 +99,7 @@ def test_an_end_within_the_horizon_is_a_warning_and_beyond_it_a_note() -> None:
 
 
 def test_a_model_without_a_known_end_has_no_note() -> None:
-    assert ending_notes(lifetime("some-model", COMPATIBLE, None), date(2026, 1, 1), 90) == ()
+    assert ending_notes(lifetime("some-model", None, in_table=False), date(2026, 1, 1), 90) == ()
 
 
 def test_every_date_of_the_table_has_a_source_and_a_day() -> None:

@@ -1,4 +1,4 @@
-"""A hosted candidate from its rows to answers, against a twin of the service on loopback."""
+"""A hosted candidate from its rows to answers, against a stand-in of the service on loopback."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 import pytest
-from hosted_builders import BASE, NO_WAITING, FakeService, tuned
+from hosted_builders import BASE, FakeService, FakeTuning, provider_of, tuned, variant
 
-from harness.candidates.prepare import Lab, Prepared
+from harness.candidates.base import Prepared
+from harness.candidates.hosted_tuning import OpenAITuning
+from harness.candidates.lab import Lab
 from harness.errors import DataError, HarnessError, HostedTrainingError, ModelError, UsageError
-from harness.models.endpoint import Endpoint
+from harness.models.profiles import AZURE, OPENAI
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
+from harness.models.retry import RetryPolicy
 from harness.store.adapters import AdapterStore
 from harness.testing.fake_openai import (
     CHAT,
@@ -26,32 +29,33 @@ from harness.testing.fake_openai import (
     COMPLETIONS,
     Faults,
     ScriptedBackend,
-    running_twin,
+    running_fake_openai,
     set_twin_faults,
     twin_stats,
 )
-from harness.training.hosted.driver import Pacing
-from harness.training.hosted.prepare import (
-    Outside,
-    hosted_notes,
-    hosted_rows,
-    prepare_hosted,
-)
-from harness.training.hosted.ready import require_hosted_beginnable, require_hosted_ready
-from harness.training.hosted.requests import JobFailure
-from harness.training.hosted.service import Service
-from harness.training.hosted.spec import OpenAITuning
+from harness.training.hosted.environment import Environment
+from harness.training.hosted.provider import JobFailure
 
 TODAY = date(2026, 11, 21)
 KEY = "sk-planted-0123456789abcdef"
-QUICK = Outside(
-    today=lambda: TODAY, pacing=Pacing(sleep=lambda s: time.sleep(min(s, 0.005)), chance=lambda: 0.0, tries=4)
-)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quick(OpenAITuning):
+    """The candidate, which hardly waits."""
+
+    def __hash__(self) -> int:
+        return super().__hash__()
+
+    def environment(self, lab: Lab) -> Environment:
+        retry = RetryPolicy(attempts=4, throttled_attempts=4)
+        waits = replace(super().environment(lab), sleep=lambda s: time.sleep(min(s, 0.005)))
+        return replace(waits, retry=retry)
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with running_twin(backend=ScriptedBackend()) as address:
+    with running_fake_openai(backend=ScriptedBackend()) as address:
         yield address
 
 
@@ -66,21 +70,33 @@ def root(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def lab(root: Path) -> Lab:
-    return Lab(root, AdapterStore(root / "store"), Silent())
+    return Lab(root, AdapterStore(root / "store"), Silent(), today=lambda: TODAY)
 
 
-def spec(url: str, **changes: object) -> OpenAITuning:
-    made = OpenAITuning(base=CHAT, train="train.jsonl", dev="dev.jsonl", base_url=url, profile="twin")
+def spec(url: str, **changes: object) -> Quick:
+    made = Quick(base=CHAT, train="train.jsonl", dev="dev.jsonl", base_url=url, profile="twin")
+    return replace(made, **changes)  # type: ignore[arg-type]  # the fields' own types
+
+
+def fake(service: FakeService, **changes: object) -> FakeTuning:
+    made = FakeTuning(
+        base=BASE,
+        train="train.jsonl",
+        dev="dev.jsonl",
+        base_url="http://127.0.0.1:1/v1",
+        profile="twin",
+        provider=provider_of(service),
+    )
     return replace(made, **changes)  # type: ignore[arg-type]  # the fields' own types
 
 
 def prepared(candidate: OpenAITuning, lab: Lab, size: int | None = None, seed: int = 0) -> Prepared:
-    return prepare_hosted(candidate, lab, size, seed, QUICK)
+    return candidate.prepare(lab, variant(candidate, size, seed))
 
 
 def again(lab: Lab) -> Lab:
-    """That of a later session, over the same store."""
-    return Lab(lab.root, lab.adapters, Silent())
+    """That of a later run, over the same store."""
+    return Lab(lab.root, lab.adapters, Silent(), today=lab.today)
 
 
 def test_the_tuned_model_answers_what_it_was_taught(url: str, lab: Lab) -> None:
@@ -108,9 +124,9 @@ def test_the_record_says_what_the_service_tells(url: str, lab: Lab) -> None:
 def test_a_second_run_asks_the_service_for_nothing(url: str, lab: Lab) -> None:
     first = prepared(spec(url), lab)
     before = twin_stats(url)["calls"]
-    again = prepared(spec(url), Lab(lab.root, lab.adapters, Silent()))
+    second = prepared(spec(url), again(lab))
     assert twin_stats(url)["calls"] == before
-    assert (again.identity, again.training) == (first.identity, first.training)
+    assert (second.identity, second.training) == (first.identity, first.training)
 
 
 def test_a_fresh_clone_finds_the_job_and_pays_nothing(url: str, lab: Lab, tmp_path: Path) -> None:
@@ -217,36 +233,42 @@ def test_a_job_that_fails_at_the_service_is_begun_anew_by_the_next_run(url: str,
     with pytest.raises(HostedTrainingError, match=str(caught.value.job)):
         prepared(spec(url, checkpoint=2), lab)  # another candidate of the same job and session
     made = prepared(spec(url), again(lab))
-    notes = hosted_notes(spec(url), lab, None, 0, TODAY, 90)
+    notes = spec(url).notes(lab, variant(spec(url)))
     assert made.training is not None
     assert any(str(caught.value.job) in note for note in notes)
 
 
 def test_a_tuned_model_that_must_be_deployed_says_so_and_is_not_tuned_again(lab: Lab) -> None:
     service = FakeService(keeps_metadata=False)
-    azure = spec("https://mine.openai.azure.com/openai/v1", profile=None, base="gpt-4.1-mini-2025-04-14")
-    there = replace(QUICK, service=lambda _: _entered(service))
+    azure = fake(service, provider=provider_of(service, AZURE), base="gpt-4.1-mini-2025-04-14")
     with pytest.raises(HostedTrainingError, match=r"deployment='ITS NAME'"):
-        prepare_hosted(azure, lab, 12, 0, there)
+        prepared(azure, lab, 12)
     named = replace(azure, deployment="support-{size}")
-    assert prepare_hosted(named, lab, 12, 0, there).model_name == azure.base
+    assert prepared(named, lab, 12).model_name == azure.base
     assert len(service.jobs) == 1
     with pytest.raises(UsageError, match=r"only {size} and {seed}"):
-        prepare_hosted(replace(azure, deployment="{name}"), lab, 12, 0, there)
+        prepared(replace(azure, deployment="{name}"), lab, 12)
+
+
+def preflight(candidate: OpenAITuning, lab: Lab, size: int | None = None) -> None:
+    candidate.preflight(lab, variant(candidate, size))
 
 
 def test_too_few_rows_are_refused_before_anything_is_sent(url: str, lab: Lab) -> None:
     with pytest.raises(DataError, match="5 training rows; this service takes no fewer than 10"):
-        require_hosted_ready(spec(url), lab, 5, 0)
+        preflight(spec(url), lab, 5)
+
+
+OPENAI_ITSELF = {"base_url": "https://api.openai.com/v1", "profile": None, "base": BASE}
 
 
 def test_a_missing_key_is_told_before_anything_is_sent(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    openai = spec("https://api.openai.com/v1", profile=None, base=BASE)
+    openai = spec("", **OPENAI_ITSELF)
     with pytest.raises(ModelError, match="OPENAI_API_KEY"):
-        require_hosted_ready(openai, lab, None, 0)
+        preflight(openai, lab)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    require_hosted_ready(openai, lab, None, 0)
+    preflight(openai, lab)
 
 
 def test_a_row_beyond_the_models_context_is_named(
@@ -256,37 +278,45 @@ def test_a_row_beyond_the_models_context_is_named(
     with (root / "train.jsonl").open("a", encoding="utf-8") as file:
         file.write("\n" + _line("word " * 20_000, "answer"))
     with pytest.raises(DataError, match=r"train.jsonl:17: .* more than the 16,385"):
-        require_hosted_ready(spec("http://127.0.0.1:1/v1", base="gpt-3.5-turbo"), lab, None, 0)
+        preflight(spec("http://127.0.0.1:1/v1", base="gpt-3.5-turbo"), lab)
 
 
 def test_rows_are_checked_even_where_there_is_no_key(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    openai = spec("https://api.openai.com/v1", profile=None, base=BASE)
     with pytest.raises(DataError, match="5 training rows"):
-        require_hosted_ready(openai, lab, 5, 0)
+        preflight(spec("", **OPENAI_ITSELF), lab, 5)
+
+
+def closed(lab: Lab) -> Lab:
+    """The lab on a day on which OpenAI takes no new job."""
+    return replace(lab, today=lambda: date(2027, 1, 7))
 
 
 def test_a_model_that_can_no_longer_be_tuned_is_told_before_a_job(lab: Lab) -> None:
-    openai = spec("https://api.openai.com/v1", profile=None, base=BASE)
-    late = Outside(lambda _: _entered(FakeService()), lambda: date(2027, 1, 7), NO_WAITING)
+    service = FakeService()
+    openai = fake(service, provider=provider_of(service, OPENAI))
     with pytest.raises(HostedTrainingError, match="2027-01-06"):
-        require_hosted_beginnable(openai, hosted_rows(openai, lab, None, 0), lab, late)
+        preflight(openai, closed(lab))
+    assert not service.jobs
+    service.asked.clear()
+    preflight(openai, replace(closed(lab), is_offline=True))  # a plan says it beside its numbers
+    assert service.asked == []
+    estimated = openai.estimate(closed(lab), variant(openai)).training
+    assert estimated is not None
+    assert "2027-01-06" in estimated.problem
 
 
 def test_a_job_that_was_begun_in_time_is_used_after_its_model_has_closed(lab: Lab) -> None:
-    openai = spec("https://api.openai.com/v1", profile=None, base=BASE)
     service = FakeService()
-    order = hosted_rows(openai, lab, None, 0)
-    tuned(order.order, service)
-    late = Outside(lambda _: _entered(service), lambda: date(2027, 1, 7), NO_WAITING)
-    require_hosted_beginnable(openai, order, lab, late)
+    openai = fake(service, provider=provider_of(service, OPENAI))
+    tuned(openai.job(lab, variant(openai)).request, service, profile=OPENAI)
+    preflight(openai, closed(lab))
 
 
 def test_a_model_that_closes_within_the_horizon_is_noted(url: str, lab: Lab) -> None:
-    closing = spec(url, base=CLOSING)
-    made = replace(QUICK, today=date.today)
-    prepare_hosted(closing, lab, None, 0, made)
-    (note,) = hosted_notes(closing, lab, None, 0, date.today(), 90)
+    closing, now = spec(url, base=CLOSING), replace(lab, today=date.today, horizon_days=lambda: 90.0)
+    prepared(closing, now)
+    (note,) = closing.notes(now, variant(closing))
     assert note.startswith("WARNING")
     assert "(the service)" in note
 
@@ -297,11 +327,9 @@ def test_a_model_that_closes_is_noted_though_its_job_failed(lab: Lab) -> None:
         life=("queued", "failed"),
         failure=JobFailure("server_error", "internal", None),
     )
-    there = replace(QUICK, service=lambda _: _entered(service))
-    local = spec("http://127.0.0.1:1/v1", base=BASE)
     with pytest.raises(HostedTrainingError):
-        prepare_hosted(local, lab, None, 0, there)
-    (note,) = hosted_notes(local, lab, None, 0, TODAY, 30)
+        prepared(fake(service), lab)
+    (note,) = fake(service).notes(lab, variant(fake(service)))
     assert "2026-12-10, in 19 days: within the horizon" in note
 
 
@@ -313,8 +341,7 @@ def test_the_horizon_of_the_economics_says_what_is_warned_of_before_the_job(lab:
             said.append(text)
 
     far = replace(lab, progress=Saying(), horizon_days=lambda: 90.0)
-    there = replace(QUICK, service=lambda _: _entered(FakeService(shutdown_date="2027-01-14")))
-    prepare_hosted(spec("http://127.0.0.1:1/v1", base=BASE), far, None, 0, there)
+    prepared(fake(FakeService(shutdown_date="2027-01-14")), far)
     assert "within the horizon of 90 days" in said[0]
     assert "has begun" in said[1]
 
@@ -332,7 +359,7 @@ def test_a_planted_key_is_in_no_error_repr_log_or_file(
     monkeypatch.setenv("PLANTED", KEY)
     caplog.set_level(logging.DEBUG)
     said = [repr(lab)]
-    with running_twin(backend=ScriptedBackend(), api_key=KEY, faults=faults) as url:
+    with running_fake_openai(backend=ScriptedBackend(), api_key=KEY, faults=faults) as url:
         candidate = spec(url, api_key_env="PLANTED")
         try:
             made = prepared(candidate, lab)
@@ -352,7 +379,7 @@ def test_a_key_that_the_service_quotes_is_taken_out_of_the_error(
     wrong = "sk-wrong-key-000111222333"
     monkeypatch.setenv("PLANTED", wrong)
     with ExitStack() as stack:
-        guarded = stack.enter_context(running_twin(backend=ScriptedBackend(), api_key=KEY))
+        guarded = stack.enter_context(running_fake_openai(backend=ScriptedBackend(), api_key=KEY))
         caught = stack.enter_context(pytest.raises(HostedTrainingError))
         prepared(spec(guarded, api_key_env="PLANTED"), lab)
     assert caught.value.code in ("invalid_api_key", "401")
@@ -360,20 +387,49 @@ def test_a_key_that_the_service_quotes_is_taken_out_of_the_error(
     assert "check that the key belongs to this service" in str(caught.value)
 
 
-def _entered(service: Service) -> AbstractContextManager[Service]:
-    return nullcontext(service)
-
-
 def _line(question: str, answer: str) -> str:
     turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     return json.dumps({"messages": turns})
 
 
-def test_nothing_is_asked_of_the_network_where_the_artifact_is_there(lab: Lab) -> None:
-    def offline(endpoint: Endpoint) -> AbstractContextManager[Service]:
-        raise AssertionError(endpoint)
+def test_nothing_is_asked_of_the_service_where_the_artifact_is_there(lab: Lab) -> None:
+    service = FakeService()
+    first = prepared(fake(service), lab)
+    service.asked.clear()
+    second = prepared(fake(service), again(lab))
+    assert (second.identity, service.asked) == (first.identity, [])
 
-    local = spec("http://127.0.0.1:1/v1")
-    there = Outside(lambda _: _entered(FakeService()), lambda: TODAY, NO_WAITING)
-    first = prepare_hosted(local, lab, None, 0, there)
-    assert prepare_hosted(local, lab, None, 0, replace(there, service=offline)).identity == first.identity
+
+def test_names_in_the_store_are_those_of_artifacts_that_were_paid_for(lab: Lab, root: Path) -> None:
+    """A change here means that finished jobs are looked for again, and answers asked and paid again."""
+    turns = [{"role": "user", "content": "a question"}, {"role": "assistant", "content": "an answer"}]
+    lines = [json.dumps({"messages": turns, "id": str(k)}) for k in range(12)]
+    (root / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    candidate = fake(FakeService(), dev=None)
+    estimated = candidate.estimate(lab, variant(candidate))
+    assert estimated.training is not None
+    assert estimated.training.tokens == 540.0
+    assert estimated.training.most_tokens == pytest.approx(838.8)
+    yet = "ea543fa6f873019c07ea29bae4b2c9ef35221008ed973c2d42fd83154e5ac424"
+    assert estimated.prepared.identity == yet
+    made = prepared(candidate, lab)
+    assert made.training is not None
+    artifact = "1311dd9e933e3c2c897344a57ce1e154e41677f2c53688348655a80bb92ac75c"
+    assert (estimated.training.artifact, made.training.fingerprint) == (artifact, artifact)
+    assert made.identity == "e26459fecd7f1cef803a4f5102bdb25bcf9653ee55db42cbed69ddcf189c3ea1"
+    assert made.model_digest == "be3d04aedf294911b8d6d161b71ee68706a9d7f25f69669c5ee3c002ecd73faa"
+
+
+def test_seeds_of_one_recipe_share_their_settings_whatever_their_files_are_called(
+    lab: Lab, root: Path
+) -> None:
+    copied = root / "train-v2.jsonl"
+    copied.write_text((root / "train.jsonl").read_text(encoding="utf-8"), encoding="utf-8")
+    first, other = fake(FakeService(), suffix="a"), fake(FakeService(), suffix="b", train="train-v2.jsonl")
+    recipes = [
+        prepared(first, lab, 12).recipe,
+        prepared(other, lab, 12, seed=1).recipe,
+        other.estimate(lab, variant(other, 12, seed=2)).prepared.recipe,
+    ]
+    assert recipes[0] == recipes[1] == recipes[2] is not None
+    assert prepared(replace(first, epochs=2), lab, 12).recipe != recipes[0]

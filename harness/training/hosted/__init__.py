@@ -1,15 +1,12 @@
-"""Fine-tuning at a service that speaks OpenAI's API: one job for the same content, however often it is run.
+"""Tuning at a service: one job for the same content, however often it is run. Knows no candidate.
 
-spec      the candidate as users write it
-order     what is sent: files, hyperparameters, and the fingerprint that names the job
-requests  what the protocol asks for, and what it is told
-protocol  the steps from files to a tuned model: a generator without I/O
-driver    carries the steps out: the client, the clock, sleep, retries
-results   losses and accuracies out of events and results files
-failures  a service's refusals as errors with the user's own file and line
-money     what a job may cost, set aside before it is begun
-kept      what is remembered of a finished job
-service   the official client as the protocol sees it
-lifetimes when models stop being tuned and stop answering
-prepare   from the candidate to a model that can be asked
+provider   the protocol of a service, its values, and how a call can fail
+openai     OpenAI's API behind the official SDK: OpenAI, Azure, Nebius and others, by profile
+request    a job before anything is sent: settings, files, and the fingerprint that names it
+jobs       found, submitted once, and waited for
+budget     what a job may cost, set aside before it is begun
+metrics    losses and accuracies out of events and results files
+errors     refusals as errors with the user's own file and line
+record     a job on disk: its state while it is under way, and its records
+lifetimes  when models stop being tuned and stop answering
 """

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from harness.errors import HostedTrainingError
 from harness.models.retry import SPENT_CODES, TOO_MANY
 from harness.training.hosted.provider import (
+    FAILED,
     Capabilities,
     JobFailure,
-    RateLimited,
     RequestRejected,
     ServiceError,
     TuningJob,
@@ -18,16 +18,10 @@ from harness.training.hosted.provider import (
 from harness.training.hosted.request import JobRequest, Upload
 
 PLACES_SHOWN = 5
-_INPUT_CODES = [
-    "invalid",
-    "unsupported",
-    "unsafe",
-    "policy",
-    "moderation",
-    "format",
-    "too_large",
-    "not_found",
-]
+_INPUT_CODES = (  # parts of them
+    *("invalid", "unsupported", "unsafe", "policy", "moderation"),
+    *("format", "too_large", "not_found"),
+)
 _INPUT_PARAMS = ("training_file", "validation_file", "hyperparameters", "model", "method", "suffix", "seed")
 _LINE = re.compile(
     r"\b(?:lines?|rows?|examples?|samples?|records?)\s*(?:numbers?|no\.?|#)?\s*"
@@ -45,8 +39,14 @@ def is_of_the_input(failure: JobFailure | None) -> bool:
 
 
 # --------------------------------------------------------------------------- a job that did not end well
-def job_failed(request: JobRequest, job: TuningJob) -> HostedTrainingError:
-    """A job that failed."""
+def job_ended(request: JobRequest, job: TuningJob) -> HostedTrainingError:
+    """A job that failed, or that somebody cancelled while it was waited for."""
+    if job.failure is None and job.status not in FAILED:
+        return HostedTrainingError(
+            f"the tuning job {job.id} of {request.base} was cancelled.",
+            "run again, and a new job is begun.",
+            job=job.id,
+        )
     failure = job.failure or JobFailure()
     where = places(request, failure.param, failure.message)
     hint = "it may not be your data: run again, and a new job is begun."
@@ -59,15 +59,6 @@ def job_failed(request: JobRequest, job: TuningJob) -> HostedTrainingError:
         message=failure.message,
         param=failure.param,
         where=where,
-        job=job.id,
-    )
-
-
-def job_cancelled(request: JobRequest, job: TuningJob) -> HostedTrainingError:
-    """A job that somebody cancelled while it was waited for."""
-    return HostedTrainingError(
-        f"the tuning job {job.id} of {request.base} was cancelled.",
-        "run again, and a new job is begun.",
         job=job.id,
     )
 
@@ -110,7 +101,7 @@ def job_without_model(request: JobRequest, job: TuningJob, service: Capabilities
 # --------------------------------------------------------------------------- a refused file or job
 def file_unusable(request: JobRequest, sent: Upload, problem: str) -> HostedTrainingError:
     """A file that the service took and then found wrong."""
-    param = _param(request, sent)
+    param = request.param(sent)
     where = places(request, param, problem)
     return HostedTrainingError(
         f"the service rejected the {param.replace('_', ' ')} ({len(sent.places)} rows).",
@@ -123,7 +114,7 @@ def file_unusable(request: JobRequest, sent: Upload, problem: str) -> HostedTrai
 
 def file_unchecked(request: JobRequest, sent: Upload, id: str, waited_s: float) -> HostedTrainingError:
     """A file that the service has not finished checking."""
-    param = _param(request, sent)
+    param = request.param(sent)
     return HostedTrainingError(
         f"the service has not checked the {param.replace('_', ' ')} {id} after {waited_s / 60:.0f} minutes.",
         "run again later: the file is found there. No job was begun.",
@@ -131,23 +122,46 @@ def file_unchecked(request: JobRequest, sent: Upload, id: str, waited_s: float) 
     )
 
 
-def upload_rejected(request: JobRequest, sent: Upload, no: RequestRejected) -> HostedTrainingError:
-    """A file that the service did not take."""
-    param = _param(request, sent)
-    problem = f"the service did not take the {param.replace('_', ' ')} ({len(sent.places)} rows)."
-    return _rejected(problem, no, places(request, param, no.message), param)
+def rejected(
+    request: JobRequest,
+    problem: str,
+    no: RequestRejected,
+    *,
+    param: str | None = None,
+    job: str | None = None,
+) -> HostedTrainingError:
+    """A file or a job that the service did not take, or does not show any more.
 
-
-def submission_rejected(request: JobRequest, no: RequestRejected) -> HostedTrainingError:
-    """A job that the service did not begin."""
-    problem = f"the service did not begin a tuning job of {request.base}."
-    return _rejected(problem, no, places(request, no.param, no.message), no.param)
-
-
-def job_out_of_sight(request: JobRequest, job: TuningJob, no: RequestRejected) -> HostedTrainingError:
-    """A job that the service no longer shows."""
-    problem = f"the tuning job {job.id} of {request.base} cannot be looked at any more."
-    return _rejected(problem, no, places(request, no.param, no.message), no.param, job.id)
+    Args:
+        request: the job.
+        problem: what was refused, in one sentence.
+        no: the service's words.
+        param: what they are about, where that is known without them.
+        job: its id, where there is one.
+    """
+    param = param or no.param
+    where = places(request, param, no.message)
+    hint = _hint(where, no.code, param)
+    if no.status == 401:
+        hint = "check that the key belongs to this service and has not been withdrawn."
+    elif no.status == 403:
+        hint = "the key's project may not tune models: ask whoever administers it, or use another project."
+    elif no.code in SPENT_CODES:
+        hint = "the account's quota or budget is used up: raise it with the provider, then run again."
+    elif no.status == TOO_MANY:
+        hint = (
+            "nothing was begun. The service takes no more at the moment: wait until other jobs have ended,"
+            " then run again; what was sent is used."
+        )
+    return HostedTrainingError(
+        problem,
+        hint,
+        code=no.code or str(no.status),
+        message=no.message,
+        param=no.param,
+        where=where,
+        job=job,
+    )
 
 
 def outcome_unknown(what: str, problem: str) -> HostedTrainingError:
@@ -191,11 +205,6 @@ def from_service(
     )
 
 
-def turned_away(error: RateLimited) -> RequestRejected:
-    """A service that had no room for an upload or a job at the last attempt either has done nothing."""
-    return RequestRejected(error.message, status=TOO_MANY, code=error.code, param=error.param)
-
-
 def places(request: JobRequest, param: str | None, message: str | None) -> tuple[str, ...]:
     """The user's ``file:line`` of every line that the message names, counted from 1 as services do."""
     # "validation_file" is a parameter, "the validation file" stands in a message
@@ -206,37 +215,6 @@ def places(request: JobRequest, param: str | None, message: str | None) -> tuple
     )
     found = dict.fromkeys(sent.places[n - 1] for n in named if 1 <= n <= len(sent.places))
     return tuple(found)[:PLACES_SHOWN]
-
-
-def _param(request: JobRequest, sent: Upload) -> str:
-    return "training_file" if sent is request.training else "validation_file"
-
-
-def _rejected(
-    problem: str, no: RequestRejected, where: tuple[str, ...], param: str | None, job: str | None = None
-) -> HostedTrainingError:
-    if no.status == 401:
-        hint = "check that the key belongs to this service and has not been withdrawn."
-    elif no.status == 403:
-        hint = "the key's project may not tune models: ask whoever administers it, or use another project."
-    elif no.code in SPENT_CODES:
-        hint = "the account's quota or budget is used up: raise it with the provider, then run again."
-    elif no.status == TOO_MANY:
-        hint = (
-            "nothing was begun. The service takes no more at the moment: wait until other jobs have ended,"
-            " then run again; what was sent is used."
-        )
-    else:
-        hint = _hint(where, no.code, param)
-    return HostedTrainingError(
-        problem,
-        hint,
-        code=no.code or str(no.status),
-        message=no.message,
-        param=no.param,
-        where=where,
-        job=job,
-    )
 
 
 def _hint(where: Sequence[str], code: str | None, param: str | None) -> str:

@@ -6,25 +6,15 @@ call of it: the next one finds what was done by its content, and goes on from th
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
-from typing import ParamSpec, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from harness.models.progress import Bar, SilentBar
-from harness.models.retry import RetryPolicy, CallVerdict
+from harness.models.progress import Bar
 from harness.training.hosted import errors
-from harness.training.hosted.budget import JobBudget
-from harness.training.hosted.lifetimes import (
-    DEFAULT_HORIZON_DAYS,
-    earliest,
-    ending_notes,
-    lifetime,
-    require_tunable,
-)
+from harness.training.hosted.environment import Environment
+from harness.training.hosted.lifetimes import earliest, ending_notes, lifetime, require_tunable
 from harness.training.hosted.metrics import Metrics, merged, metrics_of_event, parse_results
 from harness.training.hosted.provider import (
     PAUSED,
@@ -32,7 +22,6 @@ from harness.training.hosted.provider import (
     SUCCEEDED,
     JobCheckpoint,
     OutcomeUnknown,
-    RateLimited,
     RemoteFile,
     RequestRejected,
     ServiceError,
@@ -42,13 +31,8 @@ from harness.training.hosted.provider import (
 from harness.training.hosted.record import JobState, TunedModel
 from harness.training.hosted.request import JobRequest, Upload
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
-# A job runs for hours: a service or a network that is away for minutes is waited for.
-RETRY = RetryPolicy(
-    attempts=9, throttled_attempts=9, first_wait_s=2.0, longest_wait_s=60.0, longest_retry_after_s=600.0
-)
 UPLOADS = 5  # attempts, each after a look for the outcome of the last one
 SUBMISSIONS = 3
 LOOKS = 4  # for a job whose submission has no known outcome, before another is submitted
@@ -61,65 +45,6 @@ NOTHING = JobState()
 
 class JobGoesOn(KeyboardInterrupt):
     """Ctrl-C while a job is under way at a service. It goes on there, and the next run finds it."""
-
-
-@dataclass(frozen=True)
-class Environment:
-    """What a job needs besides its service.
-
-    Args:
-        budget: pays for it.
-        bar: shows how far it is.
-        say: prints a line that stays, where a bar would be drawn over.
-        remember: writes down the state of the job on this machine.
-        today: the day, in UTC.
-        patience_s: the longest time without news.
-        horizon_days: a model that stops answering within it is warned of before anything is paid.
-        retry: how calls that failed are repeated.
-        sleep: waits so many seconds.
-        uniform: draws a number between two.
-    """
-
-    budget: JobBudget = field(default_factory=JobBudget)
-    bar: Bar = field(default_factory=SilentBar)
-    say: Callable[[str], None] = lambda text: None
-    remember: Callable[[JobState], None] = lambda state: None
-    today: date = field(default_factory=lambda: datetime.now(UTC).date())
-    patience_s: float = 6 * 3600.0
-    horizon_days: float = DEFAULT_HORIZON_DAYS
-    retry: RetryPolicy = RETRY
-    sleep: Callable[[float], None] = time.sleep
-    uniform: Callable[[float, float], float] = random.uniform
-
-    def ask(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of a call that changes nothing, repeated where the service does not answer.
-
-        Raises:
-            ServiceError: of the last call.
-        """
-        return self._repeated((RateLimited, OutcomeUnknown), lambda: call(*args, **kwargs))
-
-    def change(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of a call that must not be made twice: repeated only where nothing was done.
-
-        Raises:
-            RequestRejected, OutcomeUnknown: of the last call.
-        """
-        try:
-            return self._repeated((RateLimited,), lambda: call(*args, **kwargs))
-        except RateLimited as error:
-            raise errors.turned_away(error) from None
-
-    def _repeated(
-        self, kinds: tuple[type[RateLimited] | type[OutcomeUnknown], ...], call: Callable[[], T]
-    ) -> T:
-        def verdict(error: Exception) -> CallVerdict | None:
-            if not isinstance(error, kinds):
-                return None
-            throttled = isinstance(error, RateLimited)
-            return CallVerdict(retry=True, throttled=throttled, retry_after_s=error.retry_after_s)
-
-        return self.retry.call(call, should_retry=verdict, sleep=self.sleep, uniform=self.uniform)
 
 
 @dataclass
@@ -189,7 +114,7 @@ def _tune(tuning: _Tuning) -> TunedModel:
         if job.is_alive:
             continue
         if found is None and errors.is_of_the_input(job.failure):
-            raise errors.job_failed(request, job)  # another would fail alike
+            raise errors.job_ended(request, job)  # another would fail alike
         why = f": {job.failure.message}" if job.failure and job.failure.message else ""
         now = "another one is begun" if found is None else "another one of the same content is used"
         notes.append(f"an earlier tuning job {job.id} of {request.base} {job.status}{why}; {now}.")
@@ -310,7 +235,9 @@ def _submit(tuning: _Tuning) -> TuningJob:
         except RequestRejected as no:
             tuning.is_submitting = False
             budget.rejected()
-            raise errors.submission_rejected(request, no) from no
+            raise errors.rejected(
+                request, f"the service did not begin a tuning job of {request.base}.", no
+            ) from no
         except OutcomeUnknown as error:
             problem = str(error)
         else:
@@ -371,7 +298,9 @@ def _sent(tuning: _Tuning, sent: Upload) -> RemoteFile:
             there = environment.change(provider.upload, sent)
             break
         except RequestRejected as no:
-            raise errors.upload_rejected(tuning.request, sent, no) from no
+            param = tuning.request.param(sent)
+            problem = f"the service did not take the {param.replace('_', ' ')} ({len(sent.places)} rows)."
+            raise errors.rejected(tuning.request, problem, no, param=param) from no
         except OutcomeUnknown as error:
             problem = str(error)
             environment.sleep(settle_s)
@@ -379,20 +308,16 @@ def _sent(tuning: _Tuning, sent: Upload) -> RemoteFile:
     if there is None:
         raise errors.outcome_unknown(f"took the file {sent.name}", problem)
     tuning.remember(replace(tuning.state, files={**tuning.state.files, sent.name: there.id}))
-    return _checked(tuning, sent, there)
-
-
-def _checked(tuning: _Tuning, sent: Upload, file: RemoteFile) -> RemoteFile:
-    waited_s, poll_s = 0.0, tuning.provider.capabilities.poll_s
-    while file.state == "checking" and waited_s < FILE_WAIT_S:
-        tuning.environment.sleep(poll_s)
+    waited_s, poll_s = 0.0, provider.capabilities.poll_s
+    while there.state == "checking" and waited_s < FILE_WAIT_S:
+        environment.sleep(poll_s)
         waited_s += poll_s
-        file = tuning.environment.ask(tuning.provider.file_state, file.id)
-    if file.state == "unusable":
-        raise errors.file_unusable(tuning.request, sent, file.problem)
-    if file.state == "checking":
-        raise errors.file_unchecked(tuning.request, sent, file.id, waited_s)
-    return file
+        there = environment.ask(provider.file_state, there.id)
+    if there.state == "unusable":
+        raise errors.file_unusable(tuning.request, sent, there.problem)
+    if there.state == "checking":
+        raise errors.file_unchecked(tuning.request, sent, there.id, waited_s)
+    return there
 
 
 # --------------------------------------------------------------------------- waited for
@@ -431,11 +356,10 @@ def _wait(tuning: _Tuning, job: TuningJob) -> tuple[TuningJob, tuple[Metrics, ..
         try:
             job = tuning.job = environment.ask(provider.get, id)
         except RequestRejected as no:
-            raise errors.job_out_of_sight(request, job, no) from no
+            problem = f"the tuning job {id} of {request.base} cannot be looked at any more."
+            raise errors.rejected(request, problem, no, job=id) from no
     if job.status != SUCCEEDED:
-        if job.failure or job.status == "failed":
-            raise errors.job_failed(request, job)
-        raise errors.job_cancelled(request, job)
+        raise errors.job_ended(request, job)
     if not job.tuned_model:
         raise errors.job_without_model(request, job, service)
     for file in job.result_files:  # they hold every step, where events hold some

@@ -79,6 +79,10 @@ class JobRequest:
         """The model to tune."""
         return self.settings.base
 
+    def param(self, sent: Upload) -> str:
+        """What services call one of its files in their messages."""
+        return "training_file" if sent is self.training else "validation_file"
+
 
 def make_request(
     settings: JobSettings, train: Sequence[Row], dev: Sequence[Row], seed: int, *, names_job: bool

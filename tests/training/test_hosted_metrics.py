@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.training.hosted.requests import Checkpoint, Event
-from harness.training.hosted.results import (
+from harness.training.hosted.metrics import (
     MOST_POINTS,
     Metrics,
     best_checkpoint,
@@ -19,6 +18,7 @@ from harness.training.hosted.results import (
     parse_results,
     training_points,
 )
+from harness.training.hosted.provider import JobCheckpoint, JobEvent
 
 OPENAI_FILE = (
     "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n"
@@ -84,11 +84,11 @@ def test_no_file_makes_it_fail(content: bytes) -> None:
 def test_an_event_is_read_from_its_data_and_else_from_its_words() -> None:
     words = "Step 10/90: training loss=0.52, validation loss=0.61, full validation loss=0.57"
     said = Metrics(10, 90, train_loss=0.52, batch_loss=0.61, full_loss=0.57)
-    assert metrics_of_event(Event("e", words)) == said
-    exact = metrics_of_event(Event("e", words, data={"step": 10, "train_loss": 0.5211}))
+    assert metrics_of_event(JobEvent("e", words)) == said
+    exact = metrics_of_event(JobEvent("e", words, data={"step": 10, "train_loss": 0.5211}))
     assert exact is not None
     assert (exact.train_loss, exact.full_loss, exact.total) == (0.5211, 0.57, 90)
-    assert metrics_of_event(Event("e", "Files validated")) is None
+    assert metrics_of_event(JobEvent("e", "Files validated")) is None
 
 
 def test_a_later_telling_completes_an_earlier_one() -> None:
@@ -117,8 +117,8 @@ def test_a_long_job_is_kept_in_few_points_and_keeps_its_mean(steps: int) -> None
 
 
 def test_the_best_checkpoint_has_the_lowest_validation_loss_and_is_the_earlier_of_equals() -> None:
-    def at(step: int, **metrics: float | None) -> Checkpoint:
-        return Checkpoint(f"c{step}", step, f"m{step}", metrics)
+    def at(step: int, **metrics: float | None) -> JobCheckpoint:
+        return JobCheckpoint(f"c{step}", step, f"m{step}", metrics)
 
     losses = [at(3, full_valid_loss=0.4), at(1, full_valid_loss=0.4), at(2, full_valid_loss=0.5)]
     best = best_checkpoint(losses)

@@ -8,15 +8,25 @@ from typing import Any
 import pytest
 from hosted_builders import BASE, rows
 
-from harness.candidates.specs import Prompted
+from harness.candidates.hosted_tuning import OpenAITuning, WandB
+from harness.candidates.prompted import Prompted
 from harness.errors import DataError, UnknownName, UsageError
 from harness.models.profiles import AZURE, COMPATIBLE, NEBIUS, OPENAI, TWIN, Profile, profile_of
 from harness.models.remote import RemoteModel
 from harness.records import Message, Row
-from harness.training.hosted.order import make_order
-from harness.training.hosted.spec import OpenAITuning, WandB
+from harness.training.hosted.openai import OpenAIProvider
+from harness.training.hosted.provider import Capabilities
+from harness.training.hosted.request import JobRequest, make_request
 
 SPEC = OpenAITuning(base=BASE, train="train.jsonl", base_url="https://api.openai.com/v1")
+
+
+def at(profile: Profile) -> Capabilities:
+    return OpenAIProvider("https://api.openai.com/v1", profile=profile.name).capabilities
+
+
+def request_of(spec: OpenAITuning, given: tuple[Row, ...]) -> JobRequest:
+    return make_request(spec.settings(), given, (), 0, names_job=False)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +68,12 @@ def test_a_setting_that_the_provider_would_take_otherwise_is_refused(
     fields: dict[str, Any], profile: Profile, says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
-        replace(SPEC, **fields).require_fit(profile)
+        replace(SPEC, **fields).require_fit(at(profile))
 
 
 def test_a_setting_that_fits_is_taken() -> None:
-    replace(SPEC, learning_rate_multiplier=1e-5).require_fit(NEBIUS)
-    replace(SPEC, learning_rate_multiplier=1.8, wandb=WandB(project="p")).require_fit(OPENAI)
+    replace(SPEC, learning_rate_multiplier=1e-5).require_fit(at(NEBIUS))
+    replace(SPEC, learning_rate_multiplier=1.8, wandb=WandB(project="p")).require_fit(at(OPENAI))
 
 
 @pytest.mark.parametrize(
@@ -108,8 +118,8 @@ def test_a_baseline_that_must_be_deployed_is_asked_for_by_its_deployment() -> No
     own = replace(AZURE_SPEC, base_deployment="mini").own_baseline()
     assert own.model_name == "mini"
     with pytest.raises(UsageError, match="no base_deployment there"):
-        replace(SPEC, base_deployment="mini").require_fit(OPENAI)
-    there = replace(AZURE_SPEC, base_deployment="mini").rehearsed("http://127.0.0.1:9/v1")
+        replace(SPEC, base_deployment="mini").require_fit(at(OPENAI))
+    there = replace(AZURE_SPEC, base_deployment="mini").redirected("http://127.0.0.1:9/v1")
     assert there.own_baseline().model_name == "gpt-4.1-mini"
 
 
@@ -122,7 +132,7 @@ def test_how_answers_are_asked_for_is_passed_on_and_no_part_of_the_job() -> None
         assert (remote.calls_at_once, remote.batch) == (3, True)
 
     def name(spec: OpenAITuning) -> str:
-        return make_order(spec, rows(10), (), 0, OPENAI).fingerprint
+        return request_of(spec, rows(10)).fingerprint
 
     assert name(spec) == name(SPEC)
     assert replace(SPEC, concurrency=3).described() == SPEC.described()
@@ -143,30 +153,26 @@ def test_a_rehearsal_goes_to_the_twin_with_settings_that_it_takes() -> None:
         api_key_env="NEBIUS_API_KEY",
         learning_rate_multiplier=1e-5,
     )
-    there = nebius.rehearsed("http://127.0.0.1:9/v1")
-    there.require_fit(there.provider)
-    assert (there.provider, there.api_key_env) == (TWIN, "HARNESS_REHEARSAL_KEY")
+    there = nebius.redirected("http://127.0.0.1:9/v1")
+    there.require_fit(there.service().capabilities)
+    assert (there.service().facts, there.api_key_env) == (TWIN, "HARNESS_REHEARSAL_KEY")
 
 
 def test_weights_and_biases_is_asked_for_where_the_service_has_it() -> None:
-    order = make_order(replace(SPEC, wandb=WandB(project="p", name="n")), rows(10), (), 0, OPENAI)
+    spec = replace(SPEC, wandb=WandB(project="p", name="n"))
     wanted = [{"type": "wandb", "wandb": {"project": "p", "name": "n"}}]
-    assert order.body("f", None)["integrations"] == wanted
+    assert spec.service().body(request_of(spec, rows(10)), "f", None)["integrations"] == wanted
 
 
 def test_a_completion_model_gets_prompts_and_completions() -> None:
     spec = OpenAITuning(base="babbage-002", train="t.jsonl")
-    order = make_order(spec, rows(2), (), 0, OPENAI)
-    assert order.training.content.splitlines()[0] == b'{"prompt":"train question 0","completion":"answer 0"}'
+    request = request_of(spec, rows(2))
+    assert (
+        request.training.content.splitlines()[0] == b'{"prompt":"train question 0","completion":"answer 0"}'
+    )
 
 
 def test_a_row_that_a_completion_model_cannot_hold_is_named_with_its_line() -> None:
     turns = (Message("system", "s"), Message("user", "u"), Message("assistant", "a"))
     with pytest.raises(DataError, match=r"train.jsonl:4: .* the system message"):
-        make_order(
-            OpenAITuning(base="davinci-002", train="t"),
-            (Row("r", turns, where="train.jsonl:4"),),
-            (),
-            0,
-            OPENAI,
-        )
+        request_of(OpenAITuning(base="davinci-002", train="t"), (Row("r", turns, where="train.jsonl:4"),))
