@@ -388,7 +388,11 @@ def test_a_reply_that_makes_a_row_too_like_a_heldout_row_is_refused_before_train
     asked = "Please tell me and my old friends whatever you know of what the buses do on Sunday afternoons"
     held = (row(asked, reply, id="h1", where="heldout.jsonl:1"),)
     lab, spec = project
-    lab = replace(lab, require_unseen=lambda rows: require_no_leaks(rows, held))
+
+    def require_unseen(rows: Sequence[Row]) -> None:
+        require_no_leaks(rows, held)
+
+    lab = replace(lab, require_unseen=require_unseen)
     require_no_leaks(spec.data(lab).seen, held)  # the prompts alone are unlike
     with pytest.raises(LeakError, match=r"rows\.jsonl:4 ~ heldout\.jsonl:1 .user text and reply"):
         trained((lab, spec), 2, 0)

@@ -58,9 +58,9 @@ ALL_OFF = FastPaths(False, False, False, False, False, False, ("HARNESS_FAST=0 i
 
 # the first version that a way was tested with, and the first that it was not: (major, minor)
 TESTED = {
-    "torch": ((2, 9), (3, 0)),
-    "transformers": ((5, 0), (5, 24)),
-    "trl": ((1, 0), (2, 0)),
+    "torch": ((2, 13), (3, 0)),
+    "transformers": ((5, 12), (5, 24)),
+    "trl": ((1, 8), (2, 0)),
 }
 NEEDS = {
     "attention": ("torch", "transformers"),
@@ -155,7 +155,10 @@ def examine() -> FastPaths:
 
 def _version_problem(package: str) -> str | None:
     least, beyond = TESTED[package]
-    text = version(package)
+    try:
+        text = version(package)
+    except PackageNotFoundError:
+        return f"{package} is not installed"
     if least <= tuple(map(int, re.findall(r"\d+", text)[:2])) < beyond:
         return None
     tested = f"from {least[0]}.{least[1]} to below {beyond[0]}.{beyond[1]}"
@@ -167,10 +170,12 @@ def _problem(target: str, expected: tuple[str, ...] | None) -> str | None:
     module, _, path = target.partition(":")
     try:
         found = attrgetter(path)(importlib.import_module(module))
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError, RuntimeError):  # transformers' lazy imports raise RuntimeError too
         return f"{target.replace(':', '.')} is gone"
     if expected is None:
         return None
+    if not callable(found):
+        return f"{target.replace(':', '.')} cannot be called"
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = [p for p in inspect.signature(found).parameters.values() if p.kind not in variadic]
     names = tuple(p.name for p in parameters)

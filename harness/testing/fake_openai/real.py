@@ -89,9 +89,10 @@ class RealBackend:
     def train(self, task: TuningTask, folder: Path, watch: Callable[[Step], None]) -> None:
         """See ``Backend``. The training has a process of its own."""
         from harness.candidates.lora import QLoRA
-        from harness.training.local.recipe import LocalTraining, TrainingRows, checkpoint_name
+        from harness.training.local.recipe import LocalTraining, checkpoint_name
         from harness.training.local.subprocess_training import run_in_subprocess
         from harness.training.local.trainer import StepDone
+        from harness.training.rows import TrainingRows
 
         candidate = QLoRA(
             base=self._base,

@@ -20,7 +20,7 @@ from harness.records import Json, Training
 from harness.store.adapters import AdapterStore
 from harness.training.local.tokens import encode_rows
 from harness.training.local.trainer import StepDone, overfitting, train
-from harness.training.rows import TrainingRows as TrainingRows
+from harness.training.rows import TrainingRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

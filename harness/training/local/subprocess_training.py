@@ -22,14 +22,9 @@ from subprocess import PIPE
 from typing import IO, Protocol, cast
 
 from harness.errors import HarnessError, TrainingError
-from harness.models.device import DevicePlan
 from harness.models.progress import Bar
-from harness.models.source import ModelSource
 from harness.training.executor import T, T_co, TrainingJob
-from harness.training.local.recipe import LocalTraining, Recipe
-from harness.training.local.recipe import checkpoint_name as checkpoint_name
 from harness.training.local.trainer import StepDone
-from harness.training.rows import TrainingRows
 
 LAST_LINES = 12  # of the output of a process that died
 GO_ON = b"."  # the parent's reply to a step
@@ -146,27 +141,6 @@ def _packed(job: TrainingJob[object], *, is_stepped: bool) -> _Order:
 def _send(stream: IO[bytes], message: object) -> None:
     stream.write(pickle.dumps(message))  # whole: one that cannot be pickled must not leave half of itself
     stream.flush()
-
-
-class _HasRecipe(Protocol):
-    def recipe(self) -> Recipe:
-        """How it is trained."""
-
-
-def Job(  # noqa: N802 - the former class, for one caller
-    spec: _HasRecipe,
-    source: ModelSource,
-    rows: TrainingRows,
-    seed: int,
-    plan: DevicePlan,
-    name: str,
-    folder: Path,
-) -> LocalTraining:
-    """A training of a candidate that keeps checkpoints. Use ``LocalTraining``."""
-    return LocalTraining(spec.recipe(), source, rows, seed, plan, name, folder, keeps_checkpoints=True)
-
-
-train_apart = run_in_subprocess
 
 
 # --------------------------------------------------------------------------- the child
