@@ -156,7 +156,7 @@ def _unpriced(bill: Bill, file: str) -> str:
 def _price_columns(bills: Sequence[Bill]) -> list[Column]:
     found = {bill.price for bill in bills if bill.price is not None}
     prices = sorted(found, key=lambda price: (price.model, price.source))
-    per_mtok = {
+    per_mtok: dict[str, list[float | None]] = {
         "read": [price.input_usd_per_mtok for price in prices],
         "written": [price.output_usd_per_mtok for price in prices],
         "trained": [price.training_usd_per_mtok for price in prices],

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from harness.decision.slices import by_slice
-from harness.records import Comparison, RunRecord, ScoreInfo
+from harness.records import RunRecord, ScoreInfo
 from harness.report import numbers
 from harness.report.answers import MOST_OF_A_SLICE
 from harness.report.intervals import axis, plot, reach_of, sign_tone
@@ -18,62 +16,56 @@ NOTE = (
     "A slice that matters deserves its own rows and its own gate."
 )
 _MOST = 40  # lines of one table
-_Sliced = tuple[str, str, Comparison, float | None]
 
 
 def slices(record: RunRecord) -> tuple[Slices, ...]:
     """One table for each suite, candidate and score, the largest differences first."""
-    return tuple(
-        _table(record, pair, info, found)
-        for pair in pairs(record)
-        for info in pair.suite.scores
-        if (found := list(_sliced(record, pair, info)))
-    )
+    tables = (_table(record, pair, info) for pair in pairs(record) for info in pair.suite.scores)
+    return tuple(table for table in tables if table is not None)
 
 
-def _sliced(record: RunRecord, pair: Pair, info: ScoreInfo) -> Iterator[_Sliced]:
+def _table(record: RunRecord, pair: Pair, info: ScoreInfo) -> Slices | None:
     sides = pair.vectors(info.name)
     if sides is None:
-        return
+        return None
     present = {key for row in pair.suite.rows for key in row.slices}
-    for key in (key for key in pair.suite.slices if key in present):
-        for value, found, adjusted in by_slice(pair.suite, *sides, key, alpha=record.alpha):
-            yield key, value, found, adjusted
-
-
-def _table(record: RunRecord, pair: Pair, info: ScoreInfo, found: list[_Sliced]) -> Slices:
+    found = [
+        (key, *line)
+        for key in pair.suite.slices
+        if key in present
+        for line in by_slice(pair.suite, *sides, key, alpha=record.alpha)
+    ]
+    if not found:
+        return None
     ranked = sorted(found, key=lambda line: -abs(line[2].difference or 0.0))[:_MOST]
     reach = reach_of(comparison for _, _, comparison, _ in ranked)
     low, high = axis(reach)
-    level = numbers.percent(1 - 2 * record.alpha, 0)
     note = (
-        f"{trial_label(pair.lead)} − {pair.candidate.baseline}; intervals are two-sided {level}, unadjusted."
+        f"{trial_label(pair.lead)} − {pair.candidate.baseline}; "
+        f"intervals are two-sided {numbers.level(record.alpha)}, unadjusted."
     )
     if len(found) > len(ranked):
         note += f" The {len(ranked)} largest differences of {len(found):,} slices are shown."
+    lines = tuple(
+        SliceLine(
+            key=key,
+            value=value[:MOST_OF_A_SLICE],
+            n=numbers.count(comparison.n),
+            baseline_mean=numbers.mean(comparison.baseline_mean, info.kind),
+            candidate_mean=numbers.mean(comparison.candidate_mean, info.kind),
+            difference=numbers.points(comparison.difference),
+            interval=numbers.interval(comparison.low, comparison.high),
+            p_adjusted=numbers.p_value(adjusted),
+            tone=sign_tone(comparison),
+            plot=plot(comparison, reach, sign_tone(comparison), with_bound=False),
+        )
+        for key, value, comparison, adjusted in ranked
+    )
+    advisory = " (advisory)" if is_advisory(info) else ""
     return Slices(
-        title=f"{pair.suite.name} / {info.name}, {pair.lead.label}"
-        + (" (advisory)" if is_advisory(info) else ""),
-        lines=tuple(_line(*line, info, reach) for line in ranked),
+        title=f"{pair.suite.name} / {info.name}, {pair.lead.label}{advisory}",
+        lines=lines,
         axis_low=low,
         axis_high=high,
         note=note,
-    )
-
-
-def _line(
-    key: str, value: str, found: Comparison, adjusted: float | None, info: ScoreInfo, reach: float
-) -> SliceLine:
-    tone = sign_tone(found)
-    return SliceLine(
-        key=key,
-        value=value[:MOST_OF_A_SLICE],
-        n=numbers.count(found.n),
-        baseline_mean=numbers.mean(found.baseline_mean, info.kind),
-        candidate_mean=numbers.mean(found.candidate_mean, info.kind),
-        difference=numbers.points(found.difference),
-        interval=numbers.interval(found.low, found.high),
-        p_adjusted=numbers.p_value(adjusted),
-        tone=tone,
-        plot=plot(found, reach, tone, with_bound=False),
     )
