@@ -82,7 +82,7 @@ def claim(role: Role, comparison: Comparison | None) -> str:
 
 
 def _line(suite: str, found: Comparison, reach: float, gate: Gate | None = None) -> ComparisonLine:
-    """A comparison. Without a gate it claims nothing, and its colour only says which side of zero it is on."""
+    """A comparison. Without a gate it claims nothing, and its colour says which side of zero it is on."""
     tone = OUTCOME_TONE[found.outcome] if gate else sign_tone(found)
     reason = found.reason if gate else ""
     if gate and found.kind is Kind.BINARY and found.discordant is not None:
