@@ -20,6 +20,7 @@ def costs(record: RunRecord) -> tuple[CostBlock, ...]:
 
 
 def _block(money: Economics) -> CostBlock:
+    """The candidate beside its baseline: a day's costs, the saving, and the prices that they rest on."""
     requests = f"{numbers.number(money.requests_per_day)} requests a day"
     if money.break_even_days is None:
         verdict = (

@@ -84,30 +84,25 @@ def _cautions(record: RunRecord) -> Iterator[Caution]:
                     info.admission.reasons,
                     admission_figures(info.admission),
                 )
-    yield from _failures(record)
+    n_answers, n_scores, details = 0, 0, []
+    for trial in record.trials:
+        answers = sum(answer.failure is not None for answer in trial.answers)
+        scores = sum(score.failure is not None for many in trial.scores.values() for score in many)
+        if answers or scores:
+            of_all = numbers.count(answers, len(trial.answers))
+            details.append(
+                f"{trial.suite}, {trial_label(trial)}: {of_all} answers, {numbers.plural(scores, 'score')}."
+            )
+        n_answers, n_scores = n_answers + answers, n_scores + scores
+    if details:
+        yield Caution(
+            f"{numbers.plural(n_answers, 'answer')} and {numbers.plural(n_scores, 'score')} failed. "
+            "They are counted here and left out of every mean; none is a zero.",
+            tuple(details),
+        )
     for suite in record.suites:
         if suite.uses > 1:
             yield Caution(
                 f"{suite.heldout} has been used for a decision {suite.uses:,} times, this run included: "
                 "each further use makes it a little less held out.",
             )
-
-
-def _failures(record: RunRecord) -> Iterator[Caution]:
-    answers, scores, details = 0, 0, []
-    for trial in record.trials:
-        no_answer = sum(answer.failure is not None for answer in trial.answers)
-        no_score = sum(score.failure is not None for many in trial.scores.values() for score in many)
-        if no_answer or no_score:
-            details.append(
-                f"{trial.suite}, {trial_label(trial)}: "
-                f"{numbers.count(no_answer, len(trial.answers))} answers, "
-                f"{numbers.plural(no_score, 'score')}."
-            )
-        answers, scores = answers + no_answer, scores + no_score
-    if details:
-        yield Caution(
-            f"{numbers.plural(answers, 'answer')} and {numbers.plural(scores, 'score')} failed. "
-            "They are counted here and left out of every mean; none is a zero.",
-            tuple(details),
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.decision.paired import compare
 from harness.decision.vectors import score_vector
-from harness.records import Comparison, Kind, RunRecord, ScoreInfo, SuiteInfo, Trial
+from harness.records import Comparison, Kind, RunRecord, ScoreInfo, SuiteInfo
 from harness.report import numbers
 from harness.report.forecast import forecast
 from harness.report.trial_pairs import is_advisory, is_compared, trial_label, trials_of
@@ -40,7 +40,15 @@ def _curve(record: RunRecord, suite: SuiteInfo, info: ScoreInfo) -> Curve:
             for trial in trials_of(record, suite.name, candidate.name)
             if info.name in trial.scores
         ]
-        rows += [_row(trial, found, info.kind) for trial, found in measured]
+        for trial, found in measured:
+            low, high = numbers.mean(found.low, info.kind), numbers.mean(found.high, info.kind)
+            figures = (
+                numbers.NONE if trial.size is None else numbers.count(trial.size),
+                numbers.count(found.n),
+                numbers.mean(found.candidate_mean, info.kind),
+                numbers.NONE if found.low is None else f"[{low}, {high}]",
+            )
+            rows.append((Cell(trial_label(trial)), *(Cell(text, numeric=True) for text in figures)))
         sized = [(trial, found) for trial, found in measured if trial.size is not None]
         if sized:
             marks = tuple(
@@ -77,14 +85,3 @@ def _in_points(found: Comparison) -> tuple[float, float | None, float | None]:
     """Mean and limits, from 0 to 100."""
     low, high = (None if limit is None else 100 * limit for limit in (found.low, found.high))
     return 100 * (found.candidate_mean or 0.0), low, high
-
-
-def _row(trial: Trial, found: Comparison, kind: Kind) -> tuple[Cell, ...]:
-    low, high = numbers.mean(found.low, kind), numbers.mean(found.high, kind)
-    figures = (
-        numbers.NONE if trial.size is None else numbers.count(trial.size),
-        numbers.count(found.n),
-        numbers.mean(found.candidate_mean, kind),
-        numbers.NONE if found.low is None else f"[{low}, {high}]",
-    )
-    return (Cell(trial_label(trial)), *(Cell(text, numeric=True) for text in figures))

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from harness.records import RunRecord
 from harness.report.view import build_view
 from harness.report.view_models import (
-    AnswerRow,
     Answers,
     Cell,
     Comparisons,
@@ -48,7 +47,7 @@ def markdown_of(view: ReportView) -> str:
         parts += [plain(cost.verdict), _block(cost.table), _block(cost.prices), _bullets(cost.notes)]
     if view.spending:
         parts += [_block(view.spending.table), _bullets(view.spending.reconciliation)]
-    parts += _answers(view.answers)
+    parts += map(_answers, view.answers)
     if view.training.table.rows:
         body = [_bullets(view.training.flags), _block(view.training.table)]
         parts.append(_folded("Training", "\n\n".join(filter(None, body))))
@@ -171,27 +170,26 @@ def _slices(blocks: tuple[Slices, ...], note: str) -> Iterator[str]:
         yield _folded(f"{block.title}: the largest differences", _table(head, rows))
 
 
-def _answers(blocks: tuple[Answers, ...]) -> Iterator[str]:
-    for block in blocks:
-        changed = [row for row in block.rows if "changed" in row.tags.split()][:_MOST_ANSWERS]
-        if changed:
-            title = f"Answers that changed: {block.title} ({len(changed)} of {block.n_changed})"
-            yield _folded(title, "\n\n".join(map(_answer, changed)))
-
-
-def _answer(row: AnswerRow) -> str:
-    """The row with the baseline's answer and that of the largest size, which is the last."""
-    lines = [
-        f"**{plain(row.id)}** ({plain(row.change)})",
-        f"- question: {plain(_cut(row.question.head))}",
-        f"- reference: {plain(_cut(row.reference.head))}",
-    ]
-    for cell in row.cells:
-        if cell.is_baseline or cell is row.cells[-1]:
+def _answers(block: Answers) -> str:
+    """Rows that changed, each with the baseline's answer and that of the largest size, which is the last."""
+    texts = []
+    for row in [row for row in block.rows if "changed" in row.tags.split()][:_MOST_ANSWERS]:
+        lines = [
+            f"**{plain(row.id)}** ({plain(row.change)})",
+            f"- question: {plain(_cut(row.question.head))}",
+            f"- reference: {plain(_cut(row.reference.head))}",
+        ]
+        for cell in row.cells:
+            if not cell.is_baseline and cell is not row.cells[-1]:
+                continue
             scores = "; ".join(
                 f"{chip.name} {chip.value}" + (f": {_cut(chip.reason)}" if chip.reason else "")
                 for chip in cell.chips
             )
             text = cell.failure or _cut(cell.answer.head)
             lines.append(f"- {plain(cell.label)}: {plain(text)} ({plain(scores)})")
-    return "\n".join(lines)
+        texts.append("\n".join(lines))
+    if not texts:
+        return ""
+    title = f"Answers that changed: {block.title} ({len(texts)} of {block.n_changed})"
+    return _folded(title, "\n\n".join(texts))

@@ -133,24 +133,20 @@ def _dollar_notes(plan: Plan) -> Iterator[str]:
         yield "  low: prompts as counted, answers as long as the references; high: what a cap would set aside"
     for reason in plan.unbounded:
         yield f"nothing bounds it: {reason}"
-    yield from dict.fromkeys(_unpriced(bill, plan.prices_file) for bill in plan.unpriced)
+    for purpose, model, is_tuned in dict.fromkeys((b.purpose, b.model, b.is_tuned) for b in plan.unpriced):
+        keys, what = "input_usd_per_mtok, output_usd_per_mtok", f"{purpose} of {model}"
+        if purpose == "training":
+            keys, what = f"{keys}, training_usd_per_mtok", f"tuning {model}"
+        elif is_tuned:
+            what = f"{what} (tuned)"
+        heading = price_heading(model, is_tuned)
+        yield f"no price for {what}: not in these dollars. Add to {plan.prices_file}: {heading} with {keys}"
     if plan.bills and plan.standing is not None:
         yield f"--max-usd={plan.max_usd:g}{STANDINGS[plan.standing]}"
 
 
 def _usd_range(usd: Usd) -> str:
     return _range(numbers.usd(usd.low), None if usd.high is None else numbers.usd(usd.high), " to ")
-
-
-def _unpriced(bill: Bill, file: str) -> str:
-    """Which price is missing, and what to write where."""
-    keys, what = "input_usd_per_mtok, output_usd_per_mtok", f"{bill.purpose} of {bill.model}"
-    if bill.purpose == "training":
-        keys, what = f"{keys}, training_usd_per_mtok", f"tuning {bill.model}"
-    elif bill.is_tuned:
-        what = f"{what} (tuned)"
-    heading = price_heading(bill.model, bill.is_tuned)
-    return f"no price for {what}: not in these dollars. Add to {file}: {heading} with {keys}"
 
 
 def _price_columns(bills: Sequence[Bill]) -> list[Column]:

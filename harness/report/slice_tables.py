@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.decision.slices import by_slice
-from harness.records import RunRecord, ScoreInfo
+from harness.records import Comparison, RunRecord, ScoreInfo
 from harness.report import numbers
 from harness.report.answers import MOST_OF_A_SLICE
 from harness.report.intervals import axis, plot, reach_of, sign_tone
@@ -20,29 +20,28 @@ _MOST = 40  # lines of one table
 
 def slices(record: RunRecord) -> tuple[Slices, ...]:
     """One table for each suite, candidate and score, the largest differences first."""
-    tables = (_table(record, pair, info) for pair in pairs(record) for info in pair.suite.scores)
-    return tuple(table for table in tables if table is not None)
+    tables = []
+    for pair in pairs(record):
+        present = {key for row in pair.suite.rows for key in row.slices}
+        keys = [key for key in pair.suite.slices if key in present]
+        for info in pair.suite.scores:
+            sides = pair.vectors(info.name)
+            if sides is not None and keys:
+                found = [
+                    (k, *line) for k in keys for line in by_slice(pair.suite, *sides, k, alpha=record.alpha)
+                ]
+                tables.append(_table(pair, info, found, numbers.level(record.alpha)))
+    return tuple(table for table in tables if table.lines)
 
 
-def _table(record: RunRecord, pair: Pair, info: ScoreInfo) -> Slices | None:
-    sides = pair.vectors(info.name)
-    if sides is None:
-        return None
-    present = {key for row in pair.suite.rows for key in row.slices}
-    found = [
-        (key, *line)
-        for key in pair.suite.slices
-        if key in present
-        for line in by_slice(pair.suite, *sides, key, alpha=record.alpha)
-    ]
-    if not found:
-        return None
+def _table(
+    pair: Pair, info: ScoreInfo, found: list[tuple[str, str, Comparison, float | None]], level: str
+) -> Slices:
     ranked = sorted(found, key=lambda line: -abs(line[2].difference or 0.0))[:_MOST]
     reach = reach_of(comparison for _, _, comparison, _ in ranked)
     low, high = axis(reach)
     note = (
-        f"{trial_label(pair.lead)} − {pair.candidate.baseline}; "
-        f"intervals are two-sided {numbers.level(record.alpha)}, unadjusted."
+        f"{trial_label(pair.lead)} − {pair.candidate.baseline}; intervals are two-sided {level}, unadjusted."
     )
     if len(found) > len(ranked):
         note += f" The {len(ranked)} largest differences of {len(found):,} slices are shown."
