@@ -124,10 +124,10 @@ def harness(address: str, rows: int) -> dict[str, float]:
 
     from harness.candidates.prepare import Lab, prepare
     from harness.candidates.specs import Prompted
+    from harness.models.ledger import Ledger
     from harness.models.pricing import Money
     from harness.models.remote import RemoteModel
     from harness.run.answering import Answerer
-    from harness.run.ledger import Ledger
     from harness.run.suite_loading import LoadedSuite
     from harness.scoring.checks import ExactMatch
     from harness.scoring.measures import LatencyMs
@@ -146,7 +146,7 @@ def harness(address: str, rows: int) -> dict[str, float]:
         lab = Lab(Path(folder), AdapterStore(Path(folder)), watch)
         prepared = prepare(candidate, lab, None, 0)
         began = time.perf_counter()
-        money = Money(Ledger().paying)
+        money = Money(Ledger())
         answerer = Answerer(AnswerStore(Path(folder) / "answers.sqlite"), watch, money)
         answers = answerer.answers("stub", candidate, prepared, bound)
         found = answerer.scores(bound, answers, judge_all=True)

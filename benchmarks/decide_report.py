@@ -12,7 +12,7 @@ from statistics import median
 from benchmarks.results import Options, Result
 from harness.decision.gates import decide
 from harness.decision.paired import compare
-from harness.decision.vectors import score_vector
+from harness.decision.vectors import recorded_vector
 from harness.records import (
     Answer,
     CandidateInfo,
@@ -117,7 +117,7 @@ def _decided(suite: SuiteInfo, trials: tuple[Trial, Trial]) -> RunRecord:
             (),
             role,
             "gated",
-            compare(score_vector(suite, tuned, score), score_vector(suite, base, score), bound=bound),
+            compare(recorded_vector(suite, tuned, score), recorded_vector(suite, base, score), bound=bound),
         )
         for score, role, bound in (("intent", Role.TARGET, 0.0), ("summary", Role.GUARD, -0.02))
     )

@@ -98,9 +98,9 @@ def train_ours(
     from transformers import set_seed
 
     set_seed(0)
-    model = trainable_model(spec, source, plan)
+    model = trainable_model(spec.recipe(), source, plan)
     meter.watch(model)
-    return train(model, load_tokenizer(source), spec, examples, dev, plan, 0, meter)
+    return train(model, load_tokenizer(source), spec.recipe(), examples, dev, plan, 0, meter)
 
 
 def for_steps(spec: QLoRA, steps: int, rows: int) -> QLoRA:

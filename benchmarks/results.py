@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from harness.models.cache import write_atomically
+from harness.atomic import write_atomically
 from harness.models.device import cpu_name, device_plan
 from harness.records import Json
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ast
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from harness.candidates.specs import QLoRA
@@ -18,13 +19,14 @@ from harness.data.files import read_rows
 from harness.data.subsets import nested_subsets
 from harness.models.device import device_plan
 from harness.models.local import LocalModel
-from harness.models.progress import Silent
+from harness.models.progress import Silent, SilentBar
 from harness.models.protocol import Decoding, Model, Prompt
 from harness.models.source import resolve
 from harness.records import Row, Score
 from harness.scoring.checks import Contains, FieldMatch, JsonSchema, score_all
 from harness.store.adapters import AdapterStore
-from harness.training.local.recipe import TrainingRows, finetune, load_tuned
+from harness.training.local.recipe import LocalTraining, load_trained, training_fingerprint
+from harness.training.rows import TrainingRows
 
 SUITES = Path(__file__).parent.parent / "suites"
 
@@ -72,8 +74,12 @@ def main() -> None:
     for text in arguments.recipes:
         spec = recipe(text)
         began = time.perf_counter()
-        made = finetune(spec, source, TrainingRows(own, replay, dev), 0, plan, store, Silent())
-        model = load_tuned(spec, source, store.folder(made.fingerprint), plan, store)
+        rows = TrainingRows(own, replay, dev)
+        name = training_fingerprint(spec.recipe(), source.digest, rows, 0, plan)
+        folder = store.folder(name)
+        training = LocalTraining(spec.recipe(), source, rows, 0, plan, name, folder)
+        made = store.get_or_train(name, lambda into, job=training: replace(job, folder=into)(SilentBar()))  # type: ignore[misc]  # mypy infers no lambda's default
+        model = load_trained(spec.recipe(), "adapter", source, folder, plan, store)
         support, kept = answers_scored(model, dev, 96), answers_scored(model, general, 48)
         last = made.points[-1]
         cells = (

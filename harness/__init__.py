@@ -1,7 +1,11 @@
 """Should we ship this fine-tune? The public names, nothing else."""
 
+from harness.candidates.base import BaseCandidate, Candidate
+from harness.candidates.few_shot import FewShot
 from harness.candidates.fixture import candidate
-from harness.candidates.specs import Candidate, FewShot, Full, LoRA, Prompted, QLoRA, SelfGenerated
+from harness.candidates.hosted_tuning import HostedTuning, OpenAITuning, WandB
+from harness.candidates.lora import Full, LoRA, QLoRA
+from harness.candidates.prompted import Prompted
 from harness.decision.claims import assert_better, assert_not_worse
 from harness.models.protocol import Decoding
 from harness.models.remote import RemoteModel
@@ -18,9 +22,10 @@ from harness.scoring.judge import LikelihoodJudge
 from harness.scoring.measures import LatencyMs, OutputTokens
 from harness.scoring.rubric import Rubric
 from harness.scoring.suite import Suite
-from harness.training.hosted.spec import OpenAITuning, WandB
+from harness.training.local.self_generated import SelfGenerated
 
 __all__ = [
+    "BaseCandidate",
     "Candidate",
     "Contains",
     "Decoding",
@@ -28,6 +33,7 @@ __all__ = [
     "FewShot",
     "FieldMatch",
     "Full",
+    "HostedTuning",
     "JsonSchema",
     "LatencyMs",
     "LikelihoodJudge",
@@ -48,3 +54,14 @@ __all__ = [
     "assert_not_worse",
     "candidate",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Generated":  # until 0.4
+        import warnings
+
+        warnings.warn(
+            "harness.Generated is called harness.SelfGenerated now.", DeprecationWarning, stacklevel=2
+        )
+        return SelfGenerated
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

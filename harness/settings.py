@@ -11,21 +11,24 @@ from typing import Literal, TypeAlias
 from harness.errors import UsageError
 
 GatePolicy: TypeAlias = Literal["release", "regression"]
+RehearsalMode: TypeAlias = Literal["script", "train"]
 
 MOST_LOOKS = 10  # more save little and widen the final interval
 
 # options that are named in the interface and come with later releases
-LATER = ("executor", "against", "bless")
+LATER = ("against", "bless")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What one run was asked to do. Built by :func:`parse_settings`.
 
+    ``lists`` only lists the candidates that there are.
     ``final`` judges gates on the suites' final rows; ``plan`` shows what a run would do and does nothing.
     ``max_interim_looks`` is the most looks at which judging may stop early (1: every row is judged).
     ``max_usd`` caps what hosted models may cost in this run; None: no cap. ``rehearse`` asks a local twin
-    instead of them.
+    instead of them: it answers by ``script``, or really trains (``train``) with the built-in model.
+    ``executor`` names where trainings run; see ``training.executor.find_executor``.
     ``sizes`` is empty for "all rows". Each of ``seeds`` draws subsets of its own and seeds a training.
     """
 
@@ -42,7 +45,9 @@ class Settings:
     plan: bool = False
     max_interim_looks: int = 1
     max_usd: float | None = None
-    rehearse: bool = False
+    rehearse: RehearsalMode | None = None
+    executor: str = "local"
+    lists: bool = False
 
 
 def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
@@ -59,11 +64,11 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
     named = raw.get("candidate") or ()
     assert isinstance(named, (list, tuple))
     seeds = _seeds(str(raw.get("train-seeds") or "0"))
-    looks = _looks(str(raw.get("judge-looks") or "1"))
+    looks = _looks(str(raw.get("max-interim-looks") or "1"))
     if looks > 1 and len(seeds) > 1:
         raise UsageError(
-            "--judge-looks with several --train-seeds: stopping early is worked out for one seed.\n"
-            "  hint: leave --judge-looks out, so that every row is judged; or judge one seed."
+            "--max-interim-looks with several --train-seeds: stopping early is worked out for one seed.\n"
+            "  hint: leave --max-interim-looks out, so that every row is judged; or judge one seed."
         )
     return Settings(
         candidates=tuple(str(name) for name in named),
@@ -74,12 +79,24 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
         store=root / str(raw.get("harness-store") or ".harness"),
         reports=root / str(raw.get("report-dir") or "reports"),
         root=root,
-        rehearse=bool(raw.get("rehearse")),
+        rehearse=_rehearsal(raw.get("rehearse")),
+        lists=bool(raw.get("list")),
+        executor=str(raw.get("executor") or "local"),
         final=bool(raw.get("final")),
         plan=bool(raw.get("plan")),
         max_interim_looks=looks,
         max_usd=_max_usd(str(raw["max-usd"])) if raw.get("max-usd") else None,
     )
+
+
+def _rehearsal(given: object) -> RehearsalMode | None:
+    if given in (None, "", False, "false"):
+        return None
+    if given in (True, "true", "script"):
+        return "script"
+    if given == "train":
+        return "train"
+    raise UsageError(f"--rehearse={given}: use script (answers by script, the default) or train.")
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -110,9 +127,7 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 def _looks(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MOST_LOOKS:
-        raise UsageError(
-            f"--judge-looks={text}: use 1 (judge every row) to {MOST_LOOKS}, such as --judge-looks=5."
-        )
+        raise UsageError(f"--max-interim-looks={text}: use 1 (judge every row) to {MOST_LOOKS}, such as 5.")
     return int(text)
 
 

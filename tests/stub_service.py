@@ -63,7 +63,7 @@ class Service:
     _seen: dict[str, int] = field(default_factory=dict)
 
     async def handle(self, request: Request) -> Response:
-        """Any POST."""
+        """Any request."""
         self._now += 1
         self.most_at_once = max(self.most_at_once, self._now)
         try:
@@ -72,7 +72,7 @@ class Service:
             self._now -= 1
 
     async def _answered(self, request: Request) -> Response:
-        body: Body = json.loads(await request.body())
+        body = read(await request.body())
         self.bodies.append(body)
         self.headers.append(dict(request.headers))
         self.paths.append(request.url.path)
@@ -85,18 +85,27 @@ class Service:
         return fault if isinstance(fault, Response) else JSONResponse(self.reply(body))
 
 
+def read(content: bytes) -> Body:
+    """The body, where it is a JSON object; uploads and requests without a body give none."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def asked(body: Body) -> str:
     """The last turn, or the prompt."""
     messages = body.get("messages")
     if isinstance(messages, list):
         return str(messages[-1]["content"])
-    return str(body["prompt"])
+    return str(body.get("prompt", ""))
 
 
 @contextmanager
 def serving(service: Service) -> Iterator[Service]:
     """The service on a free port of loopback, in a thread; its address is ``base_url``."""
-    app = Starlette(routes=[Route("/v1/{path:path}", service.handle, methods=["POST"])])
+    app = Starlette(routes=[Route("/v1/{path:path}", service.handle, methods=["GET", "POST"])])
 
     async def with_drop(scope, receive, send):  # type: ignore[no-untyped-def]
         if scope["type"] == "http":

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.results import Options, Result
-from harness.decision.curve import CurveFit, CurvePoint, fit_curve
+from harness.decision.curve import CurveFit, ScoredTraining, fit_curve
 
 SEED = 20_260_301
 CURVES, OTHER_CURVES = 2_000, 500
@@ -138,7 +138,7 @@ def _one(true: TrueCurve, design: Design, rng: np.random.Generator) -> tuple[flo
         return [min(max(float(score), 0.0), 1.0) for score in scores]
 
     points = [
-        CurvePoint(size, seed, mean, sqrt(mean * (1 - mean) / HELDOUT_ROWS))
+        ScoredTraining(size, seed, mean, sqrt(mean * (1 - mean) / HELDOUT_ROWS))
         for size in design.sizes
         for seed, mean in enumerate(measured(size))
     ]

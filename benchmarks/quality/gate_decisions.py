@@ -15,17 +15,8 @@ from harness.decision.gates import decide
 from harness.decision.paired import compare
 from harness.decision.slices import by_slice
 from harness.decision.student import Values
-from harness.records import (
-    Comparison,
-    Gate,
-    Kind,
-    Role,
-    ScoreInfo,
-    ScoreVector,
-    SuiteInfo,
-    SuiteRow,
-    Verdict,
-)
+from harness.decision.vectors import SuiteUnits
+from harness.records import Comparison, Gate, Kind, Role, ScoreVector, Verdict
 
 GAIN, MARGIN, GUARDS, ROWS = 0.07, 0.05, 4, 400
 DECISIONS, CORES = 20_000, 2
@@ -100,9 +91,8 @@ def _gate(role: Role, found: Comparison) -> Gate:
 
 def _large_seconds(n: int) -> float:
     rng = np.random.default_rng(6)
-    rows = tuple(SuiteRow(name, "", "", {"slice": f"s{at % SLICES}"}) for at, name in enumerate(_ids(n)))
-    score = ScoreInfo("rubric", Kind.GRADED, "five levels")
-    suite = SuiteInfo("suite", "heldout.jsonl", "", rows, (score,), ("slice",), None)
+    slices = tuple({"slice": f"s{at % SLICES}"} for at in range(n))
+    units = SuiteUnits("suite", _ids(n), (None,) * n, slices)
     drawn = rubric(rng, (1 + GUARDS, n), 0.0)
     drawn[0] = rubric(rng, (1, n), GAIN)[0]
     vectors = [(_vector("tuned", 0.5 + one), _vector("base", np.full(n, 0.5))) for one in drawn]
@@ -110,5 +100,5 @@ def _large_seconds(n: int) -> float:
     gates = [_gate(Role.TARGET, compare(*vectors[0]))]
     gates += [_gate(Role.GUARD, compare(*pair, bound=-MARGIN)) for pair in vectors[1:]]
     decide("tuned", None, gates)
-    by_slice(suite, *vectors[0], "slice")
+    by_slice(units, *vectors[0], "slice")
     return time.perf_counter() - began

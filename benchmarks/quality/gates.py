@@ -17,7 +17,7 @@ from benchmarks.quality import gate_decisions, gate_draws
 from benchmarks.quality.gate_draws import MODERATE, SD, STRONG, LevelPair, correlated_rows, whole_groups_lost
 from benchmarks.results import Options, Result
 from harness.decision.clusters import Clusters, clustered_p
-from harness.decision.sparse import sparse_p_each
+from harness.decision.sparse import sparse_p
 from harness.decision.student import Values, error_of_mean, mean_and_residuals, t_p
 
 ALPHA = 0.05
@@ -171,7 +171,7 @@ def _enumerated(n: int, difference: float, discordance: float) -> float:
     gained, lost = (side.ravel() for side in np.indices((n + 1, n + 1)))
     fits = gained + lost <= n
     gained, lost = gained[fits], lost[fits]
-    shown = sparse_p_each(gained, lost, n, difference) < ALPHA
+    shown = sparse_p(gained, lost, n, difference) < ALPHA
     gained, lost = gained[shown], lost[shown]
     same = n - gained - lost
     weight = gammaln(n + 1) - gammaln(gained + 1) - gammaln(lost + 1) - gammaln(same + 1)

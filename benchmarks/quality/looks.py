@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks.results import Options, Result
 from harness.decision.estimates import Mask
-from harness.decision.group_sequential import LookPlan, crossed, plan_looks
+from harness.decision.group_sequential import GroupSequentialDesign, crossed, design_looks
 from harness.decision.student import Values, mean_and_residuals, t_limits, t_p
 
 SIMULATIONS, SMOKE_SIMULATIONS, SEED = 20_000, 200, 1
@@ -64,7 +64,7 @@ def measure(options: Options) -> list[Result]:
 
 def _mix(fixed: int, most: int, simulations: int) -> list[Measured]:
     """The nulls, then the gains."""
-    plan = plan_looks(most, LOOKS, ALPHA)
+    plan = design_looks(most, LOOKS, ALPHA)
     return [
         simulate(plan, fixed, rubric_shares(gain), simulations, SEED + at, regardless=gain == 0.0)
         for at, gain in enumerate((0.0,) * NULLS + GAINS)
@@ -115,7 +115,9 @@ def _false_go(found: list[Measured], fixed: int, most: int, simulations: int) ->
 
 
 def _rare_losses(fixed: int, simulations: int) -> Result:
-    found = simulate(plan_looks(fixed, LOOKS, ALPHA), fixed, RARE_LOSSES, simulations, SEED, regardless=True)
+    found = simulate(
+        design_looks(fixed, LOOKS, ALPHA), fixed, RARE_LOSSES, simulations, SEED, regardless=True
+    )
     return Result(
         name=f"false GO in looks, {fixed} rows, rare losses",
         value=found.shown_regardless,
@@ -143,7 +145,12 @@ def _error(share: float, n: int) -> float:
 
 
 def simulate(
-    plan: LookPlan, fixed: int, shares: tuple[float, ...], simulations: int, seed: int, regardless: bool
+    plan: GroupSequentialDesign,
+    fixed: int,
+    shares: tuple[float, ...],
+    simulations: int,
+    seed: int,
+    regardless: bool,
 ) -> Measured:
     """Judge samples of differences with these ``shares`` of ``STEPS`` in looks and by ``fixed`` rows.
 
@@ -161,7 +168,9 @@ def simulate(
     return Measured(float(rows.mean()), float(rows.std()), *(float(each.mean()) for each in shown))
 
 
-def _in_looks(plan: LookPlan, differences: Values, regardless: bool) -> tuple[Values, Mask, Mask]:
+def _in_looks(
+    plan: GroupSequentialDesign, differences: Values, regardless: bool
+) -> tuple[Values, Mask, Mask]:
     """Rows judged, shown, and ever shown: of each sample, by the harness's own tests."""
     rows = np.full(len(differences), float(plan.rows))
     shown, ever_shown, stopped = np.zeros((3, len(differences)), dtype=bool)

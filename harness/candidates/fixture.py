@@ -2,22 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar, overload
 
-from harness.candidates.specs import Candidate
+from harness.candidates.base import Candidate
 
 MARK = "__harness_candidate__"
-Spec = TypeVar("Spec", bound=Candidate)
+Function = ParamSpec("Function")
+Made = TypeVar("Made", bound=Candidate)
 
 
-def candidate(function: Callable[[], Spec]) -> Callable[[], Spec]:
-    """Make ``function`` a candidate and a session fixture of its name.
+@overload
+def candidate(function: Callable[Function, Made], /) -> Callable[Function, Made]: ...
 
-    The candidate answers to the function's name with hyphens: ``qlora_r16`` is ``--candidate=qlora-r16``.
+
+@overload
+def candidate(
+    *, params: Mapping[str, object] | Sequence[object]
+) -> Callable[[Callable[Function, Made]], Callable[Function, Made]]: ...
+
+
+def candidate(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    params: Mapping[str, object] | Sequence[object] = (),
+) -> Callable[..., Any]:
+    """Make ``function`` a candidate: a session fixture of pytest, under its name.
+
+    It answers to the function's name with hyphens: ``qlora_r16`` is ``--candidate=qlora-r16``. As any fixture
+    it serves the folder of its conftest, overrides one of the same name further out, and may ask for other
+    fixtures of session scope. It is called while tests are collected.
+
+        @harness.candidate(params={"r8": 8, "r16": 16})
+        def qlora(request):
+            return QLoRA(base="smollm2-135m", train="train.jsonl", r=request.param)
+
+    Args:
+        function: returns the candidate.
+        params: values for ``request.param``, one candidate each: ``qlora-r8`` and ``qlora-r16`` above. Values
+            without names are named by their text.
     """
     import pytest
 
-    setattr(function, MARK, True)
-    fixture: Callable[[], Spec] = pytest.fixture(scope="session")(function)
-    return fixture
+    if not isinstance(params, Mapping):
+        params = {str(value): value for value in params}
+    values, names = list(params.values()) or None, list(params) or None
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        setattr(function, MARK, True)
+        return pytest.fixture(scope="session", params=values, ids=names)(function)
+
+    return decorate if function is None else decorate(function)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.training.hosted.driver import Pacing
-    from harness.training.hosted.requests import Job, Steps
-    from harness.training.hosted.service import OpenAIService
+    from harness.training.hosted.jobs import Environment
+    from harness.training.hosted.openai import OpenAIProvider
+    from harness.training.hosted.provider import TuningJob
 
-T = TypeVar("T")
 INTERRUPTED = 130  # what shells give for Ctrl-C
 
 
@@ -51,73 +50,64 @@ def jobs(given: argparse.Namespace) -> int:
         HostedTrainingError: the service refused, or cannot be reached.
         ModelError: there is no key.
     """
-    from harness.models.endpoint import Endpoint
-    from harness.models.profiles import profile_of
-    from harness.training.hosted.driver import Pacing
-    from harness.training.hosted.service import OpenAIService
+    from harness.training.hosted.errors import from_service
+    from harness.training.hosted.jobs import Environment
+    from harness.training.hosted.openai import OpenAIProvider
+    from harness.training.hosted.provider import ServiceError
 
-    base_url, key = getattr(given, "base_url", None), getattr(given, "api_key_env", None)
-    profile = profile_of(getattr(given, "profile", None), Endpoint(base_url).url)
-    with OpenAIService(profile.endpoint(base_url, key)) as service:
-        asked = _Asked(service, Pacing(), profile.poll_s, getattr(given, "json", False))
+    names = ("base_url", "api_key_env", "profile")
+    service, environment = OpenAIProvider(*(getattr(given, name, None) for name in names)), Environment()
+    service.require_ready()
+    as_json = getattr(given, "json", False)
+    try:
         if given.action == "follow":
-            try:
-                return _follow(asked, given.id)
-            except KeyboardInterrupt:
-                sys.stderr.write(f"the job {given.id} goes on at the service.\n")
-                return INTERRUPTED
+            return _follow(service, environment, given.id, as_json)
         if given.action in ("cancel", "resume"):
-            return _change(asked, given.action, given.id)
-        return _list(asked)
+            change = service.cancel if given.action == "cancel" else service.resume
+            _show(environment.ask(change, given.id), as_json)
+        else:
+            _list(environment.ask(service.jobs), as_json)
+    except ServiceError as error:
+        raise from_service(error) from None
+    except KeyboardInterrupt:
+        if given.action != "follow":
+            raise
+        sys.stderr.write(f"the job {given.id} goes on at the service.\n")
+        return INTERRUPTED
+    finally:
+        service.close()
+    return 0
 
 
-@dataclass(frozen=True)
-class _Asked:
-    service: OpenAIService
-    pacing: Pacing
-    poll_s: float
-    as_json: bool
-
-
-def _list(asked: _Asked) -> int:
-    from harness.training.hosted.requests import ListJobs, ask
-
-    found = sorted(_driven(ask(ListJobs()), asked), key=lambda job: job.created, reverse=True)
-    if asked.as_json:
+def _list(jobs: tuple[TuningJob, ...], as_json: bool) -> None:
+    found = sorted(jobs, key=lambda job: job.created, reverse=True)
+    if as_json:
         _print(json.dumps([asdict(job) for job in found], indent=1))
-        return 0
+        return
     for job in found:
         _print(_line(job))
     if not found:
         _print("no tuning jobs there.")
-    return 0
 
 
-def _follow(asked: _Asked, id: str) -> int:
+def _follow(service: OpenAIProvider, environment: Environment, id: str, as_json: bool) -> int:
     """Print events as they come, then checkpoints and how the job ended."""
-    from harness.training.hosted.requests import (
-        PAUSED,
-        SUCCEEDED,
-        GetJob,
-        ListCheckpoints,
-        ListEvents,
-        ask,
-    )
+    from harness.training.hosted.provider import PAUSED, SUCCEEDED
 
     seen: set[str] = set()
     last: str | None = None
     while True:
-        job = _driven(ask(GetJob(id)), asked)
-        for event in _driven(ask(ListEvents(id, last)), asked):
-            if event.id not in seen and not asked.as_json:
+        job = environment.ask(service.get, id)
+        for event in environment.ask(service.events, id, last):
+            if event.id not in seen and not as_json:
                 _print(f"{_time(event.created)}  {event.message}")
             seen.add(event.id)
             last = event.id
         if job.has_ended or job.status in PAUSED:
             break
-        asked.pacing.sleep(asked.poll_s)
-    checkpoints = _driven(ask(ListCheckpoints(id)), asked) if job.status == SUCCEEDED else ()
-    if asked.as_json:
+        environment.sleep(service.capabilities.poll_s)
+    checkpoints = environment.ask(service.checkpoints, id) if job.status == SUCCEEDED else ()
+    if as_json:
         _print(json.dumps({**asdict(job), "checkpoints": [asdict(c) for c in checkpoints]}, indent=1))
     else:
         for checkpoint in sorted(checkpoints, key=lambda c: c.step):
@@ -128,23 +118,11 @@ def _follow(asked: _Asked, id: str) -> int:
     return 0 if job.status == SUCCEEDED else 1
 
 
-def _change(asked: _Asked, action: str, id: str) -> int:
-    from harness.training.hosted.requests import CancelJob, ResumeJob, ask
-
-    change = CancelJob(id) if action == "cancel" else ResumeJob(id)
-    job = _driven(ask(change), asked)
-    _print(json.dumps(asdict(job), indent=1) if asked.as_json else _line(job))
-    return 0
+def _show(job: TuningJob, as_json: bool) -> None:
+    _print(json.dumps(asdict(job), indent=1) if as_json else _line(job))
 
 
-def _driven(steps: Steps[T], asked: _Asked) -> T:
-    from harness.models.progress import SilentBar
-    from harness.training.hosted.driver import drive
-
-    return drive(steps, asked.service, SilentBar(), asked.pacing)
-
-
-def _line(job: Job) -> str:
+def _line(job: TuningJob) -> str:
     made = f" -> {job.tuned_model}" if job.tuned_model else ""
     why = f" ({job.failure.code}: {job.failure.message})" if job.failure else ""
     return f"{job.id}  {_time(job.created)}  {job.status:<16} {job.model}{made}{why}"

@@ -37,11 +37,9 @@ def _run(given: argparse.Namespace) -> int:
 
         return report(given.run)
     if given.command == "twin":
-        from harness.cli.twin import TwinAsked, twin
+        from harness.cli.twin import twin
 
-        return twin(
-            TwinAsked(given.port, given.state, given.scripted, tuple(given.stand_in), tuple(given.fail))
-        )
+        return twin(given.port, given.state, given.scripted, given.alias, given.fail)
     if given.command == "doctor":
         from harness.cli.doctor import doctor
 

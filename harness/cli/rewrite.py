@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from harness.atomic import write_atomically
 from harness.cli.sources import read_source
 from harness.data.convert import to_json, to_prompt_completion
 from harness.data.splits import split_rows
 from harness.errors import UsageError
-from harness.models.cache import write_atomically
 
 
 def split(given: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Training rows that also stand in the held-out rows, copied or lightly edited.
+"""Training rows that are also among the held-out rows, copied or lightly edited.
 
 Rows are compared by the share of three-word runs they have in common (containment: A. Z. Broder, "On the
 resemblance and containment of documents", 1997), with the system message left out. It finds copies and
@@ -10,21 +10,21 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypeVar
+from itertools import chain
+from typing import Literal, TypeAlias
 
 from harness.errors import LeakError
 from harness.records import Row
 
 Trigram: TypeAlias = tuple[str, str, str]
-Kind: TypeAlias = Literal["exact", "message", "conversation", "exact-short"]
-_Key = TypeVar("_Key")
+LeakKind: TypeAlias = Literal["exact", "message", "conversation", "exact-short"]
 
 SHORT_WORDS = 5  # shorter texts repeat honestly, and hold too few runs to compare
 MIN_RUNS = 3  # as many as five words have
-COMMON_SHARE = 0.05  # a run in a larger share of the texts is boilerplate,
-COMMON_AT_LEAST, COMMON_AT_MOST = 5, 50  # but never in up to 5 texts, and always in more than 50
+# a run in more than 5% of the texts is boilerplate; in up to 5 texts it never is, in more than 50 always
+COMMON_SHARE, COMMON_AT_LEAST, COMMON_AT_MOST = 0.05, 5, 50
 STOCK_REPLY_ROWS = 2  # a run in more replies than one training and one held-out row
 LONE_RUN_WORDS = 0.7  # words to share where only one run is shared
 PAIRS_SHOWN = 5
@@ -47,7 +47,7 @@ class Leak:
     heldout_id: str
     train_where: str
     heldout_where: str
-    kind: Kind
+    kind: LeakKind
     containment: float  # in [threshold, 1]
 
 
@@ -71,7 +71,7 @@ def containment(a: Set[Trigram], b: Set[Trigram]) -> float:
 def require_no_leaks(
     train: Sequence[Row], heldout: Sequence[Row], threshold: float = 0.3
 ) -> tuple[Leak, ...]:
-    """Check that no training row stands in ``heldout``; gives back the ``exact-short`` pairs, to show.
+    """Check that no training row is in ``heldout``, too; returns the ``exact-short`` pairs, to show.
 
     Raises:
         LeakError: naming ``file:line`` of each pair of another kind (five, the rest counted).
@@ -92,7 +92,7 @@ def require_no_leaks(
 
 
 def describe(leak: Leak) -> str:
-    """In what the two rows are alike, for people."""
+    """How the two rows are alike, for people."""
     if leak.kind == "exact":
         return "the same user text"
     what = "user text" if leak.kind == "message" else "user text and reply"
@@ -120,18 +120,18 @@ def find_leaks(train: Sequence[Row], heldout: Sequence[Row], threshold: float = 
     limit = max(COMMON_AT_LEAST, min(COMMON_SHARE * len(distinct), COMMON_AT_MOST))
     common = _in_more_than(limit, (text.message for text in distinct.values()))
     stock = _in_more_than(STOCK_REPLY_ROWS, (text.reply for text in distinct.values()))
-    known = _Index([text.without(common, stock) for text in sides[0]], threshold)
+    index = _Index([text.without(common, stock) for text in sides[0]], threshold)
     leaks = (
         Leak(train[at].id, row.id, train[at].where, row.where, kind, share)
         for row, text in zip(heldout, sides[1], strict=True)
-        for at, kind, share in known.alike(text.without(common, stock))
+        for at, kind, share in index.alike(text.without(common, stock))
     )
     return tuple(leaks)
 
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """What of a row is compared."""
+    """The parts of a row that are compared."""
 
     same: str  # equal for user texts that are the same but for case, punctuation and spacing
     words: tuple[str, ...]  # of the user turns
@@ -153,8 +153,13 @@ class _Text:
         )
 
     @property
-    def short(self) -> bool:
+    def is_short(self) -> bool:
         return len(self.words) < SHORT_WORDS
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether it has runs enough to be compared by them; the others leak by being the same only."""
+        return not self.is_short and len(self.message) >= MIN_RUNS
 
     def without(self, common: Set[Trigram], stock: Set[Trigram]) -> _Text:
         return _Text(self.same, self.words, self.message - common, self.reply - stock)
@@ -171,56 +176,40 @@ class _Index:
     def __init__(self, texts: Sequence[_Text], threshold: float) -> None:
         self._texts = texts
         self._threshold = threshold
-        self._same: Mapping[str, list[int]] = _positions((text.same,) for text in texts)
-        compared = [_is_compared(text) for text in texts]
-        self._by_message = _positions(t.message if c else () for t, c in zip(texts, compared, strict=True))
-        self._by_reply = _positions(t.reply if c else () for t, c in zip(texts, compared, strict=True))
+        self._same: defaultdict[str, list[int]] = defaultdict(list)
+        self._by_message: defaultdict[Trigram, list[int]] = defaultdict(list)
+        self._by_reply: defaultdict[Trigram, list[int]] = defaultdict(list)
+        for at, text in enumerate(texts):
+            self._same[text.same].append(at)
+            if text.is_compared:
+                for run in text.message:
+                    self._by_message[run].append(at)
+                for run in text.reply:
+                    self._by_reply[run].append(at)
 
-    def alike(self, text: _Text) -> Iterator[tuple[int, Kind, float]]:
+    def alike(self, text: _Text) -> Iterator[tuple[int, LeakKind, float]]:
         """Place, kind and containment of each training text that is too much like ``text``."""
         same = self._same.get(text.same, [])
         for at in same:
-            yield at, "exact-short" if text.short else "exact", 1.0
-        if not _is_compared(text):
+            yield at, "exact-short" if text.is_short else "exact", 1.0
+        if not text.is_compared:
             return
-        shared = _counts(self._by_message, text.message)
-        shared_replies = _counts(self._by_reply, text.reply)
+        shared = Counter(chain.from_iterable(self._by_message.get(run, ()) for run in text.message))
+        shared_replies = Counter(chain.from_iterable(self._by_reply.get(run, ()) for run in text.reply))
         for at in sorted(shared.keys() - set(same)):
             found = self._compared(text, self._texts[at], shared[at], shared_replies[at])
             if found is not None:
                 yield at, *found
 
-    def _compared(self, a: _Text, b: _Text, runs: int, reply_runs: int) -> tuple[Kind, float] | None:
+    def _compared(self, a: _Text, b: _Text, runs: int, reply_runs: int) -> tuple[LeakKind, float] | None:
         share = runs / min(len(a.message), len(b.message))
-        if share >= self._threshold and (runs > 1 or _shared_words(a, b) >= LONE_RUN_WORDS):
-            return "message", share
+        if share >= self._threshold:
+            # words in common, repeats counted: a single run may be a phrase that two questions share
+            in_both = (Counter(a.words) & Counter(b.words)).total() if runs == 1 else 0
+            if runs > 1 or in_both / min(len(a.words), len(b.words)) >= LONE_RUN_WORDS:
+                return "message", share
         if runs == 1 or not reply_runs:
             return None
         smaller = min(len(a.message) + len(a.reply), len(b.message) + len(b.reply))
         share = (runs + reply_runs) / smaller
         return ("conversation", share) if share >= self._threshold else None
-
-
-def _is_compared(text: _Text) -> bool:
-    return not text.short and len(text.message) >= MIN_RUNS
-
-
-def _positions(keys_of: Iterable[Iterable[_Key]]) -> Mapping[_Key, list[int]]:
-    found: dict[_Key, list[int]] = defaultdict(list)
-    for at, keys in enumerate(keys_of):
-        for key in keys:
-            found[key].append(at)
-    return found
-
-
-def _counts(positions: Mapping[Trigram, Sequence[int]], trigrams: Iterable[Trigram]) -> Counter[int]:
-    counts: Counter[int] = Counter()
-    for trigram in trigrams:
-        counts.update(positions.get(trigram, ()))
-    return counts
-
-
-def _shared_words(a: _Text, b: _Text) -> float:
-    """The share of the shorter text's words that the other has too, repeats counted."""
-    both = Counter(a.words) & Counter(b.words)
-    return both.total() / min(len(a.words), len(b.words))

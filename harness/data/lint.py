@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from harness.data.findings import Finding, Severity
 from harness.data.repetition import (
-    Said,
+    PlainRow,
     copies,
     diversity,
     filled_in,
@@ -52,13 +52,13 @@ def lint_rows(
         return ()
     lines = [_line(row, at) for at, row in enumerate(rows, start=1)]
     last = max(lines)
-    said = [Said.of(row) for row in rows]
+    plain = [PlainRow.of(row) for row in rows]
     opposed = list(contradictions(rows, lines))
     found = [
-        *copies(said, lines),
+        *copies(plain, lines),
         *opposed,
-        *near_copies(said, lines, [finding.lines for finding in opposed]),
-        *filled_in(said, last),
+        *near_copies(plain, lines, [finding.lines for finding in opposed]),
+        *filled_in(plain, last),
         *form_findings(rows, lines),
         *length_findings(rows, lines),
         *placeholder_findings(rows, lines),

@@ -1,4 +1,4 @@
-"""Rows that say again what other rows say: copies, near-copies, and files filled in from templates.
+"""Rows that repeat other rows: copies, near-copies, and files filled in from templates.
 
 Texts are compared by the three-word runs they share, as training rows are with held-out ones (A. Z.
 Broder, "On the resemblance and containment of documents", 1997).
@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
 from harness.data.findings import Finding
@@ -47,8 +48,8 @@ _SIGN = re.compile(r"[+*=<>^%÷×−]|(?<=[\d\s)])[-/](?=[\s\d(])")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a row says, with case, spacing and punctuation taken away: equal texts are copies."""
+class PlainRow:
+    """The texts of a row without case, spacing and punctuation: rows with equal texts are copies."""
 
     user: str
     answer: str  # every other turn but the system's, with its tool calls
@@ -57,7 +58,7 @@ class Said:
     words: tuple[tuple[str, ...], ...]  # of each user turn
 
     @classmethod
-    def of(cls, row: Row) -> Said:
+    def of(cls, row: Row) -> PlainRow:
         """From a row's messages."""
         turns = [m.content for m in row.messages if m.role == "user"]
         others = [m for m in row.messages if m.role not in ("user", "system", "developer")]
@@ -89,13 +90,13 @@ def _same(text: str, found: Sequence[str]) -> str:
     return f"{' '.join(found)} {signs}"
 
 
-def copies(said: Sequence[Said], lines: Sequence[int]) -> Iterator[Finding]:
+def copies(plain: Sequence[PlainRow], lines: Sequence[int]) -> Iterator[Finding]:
     """``exact-duplicate``: one finding for each group of rows with the same user text and the same reply.
 
     User texts of under five words repeat honestly and are reported from the fourth copy.
     """
-    for group in _groups((text.user, text.answer) for text in said):
-        if len(group) < 2 or (said[group[0]].short and len(group) <= HONEST_SHORT_COPIES):
+    for group in _groups((text.user, text.answer) for text in plain):
+        if len(group) < 2 or (plain[group[0]].short and len(group) <= HONEST_SHORT_COPIES):
             continue
         at = tuple(sorted(lines[index] for index in group))
         yield Finding(
@@ -123,7 +124,7 @@ def _groups(keys: Iterable[object]) -> list[list[int]]:
 
 # --------------------------------------------------------------------------- near-copies
 def near_copies(
-    said: Sequence[Said], lines: Sequence[int], settled: Collection[Collection[int]] = ()
+    plain: Sequence[PlainRow], lines: Sequence[int], settled: Collection[Collection[int]] = ()
 ) -> Iterator[Finding]:
     """``near-duplicate``: one finding for each group of rows whose user texts share half of their runs.
 
@@ -133,10 +134,10 @@ def near_copies(
     of under five words or left with fewer than three runs, nor conversations of different numbers of turns
     (one may be the other's beginning). Groups that lie within the lines of one of ``settled`` are left out.
     """
-    firsts = [group[0] for group in _groups((text.user, text.answer) for text in said)]
-    compared = sorted((at for at in firsts if not said[at].short), key=lambda at: lines[at])
+    firsts = [group[0] for group in _groups((text.user, text.answer) for text in plain)]
+    compared = sorted((at for at in firsts if not plain[at].short), key=lambda at: lines[at])
     known = [frozenset(group) for group in settled]
-    for members, (a, b), share in _alike([said[at] for at in compared]):
+    for members, (a, b), share in _alike([plain[at] for at in compared]):
         at = tuple(lines[compared[member]] for member in members)
         if any(known_lines.issuperset(at) for known_lines in known):
             continue
@@ -148,7 +149,7 @@ def near_copies(
         yield Finding("near-duplicate", at[1], f"the user texts of {pair}{more}", hint, at)
 
 
-def _alike(texts: Sequence[Said]) -> list[tuple[list[int], tuple[int, int], float]]:
+def _alike(texts: Sequence[PlainRow]) -> list[tuple[list[int], tuple[int, int], float]]:
     """The groups of texts that are alike, each with its most alike pair and the containment of that."""
     import numpy as np  # here, as scipy is slow to import
     from scipy.sparse import coo_array
@@ -171,17 +172,23 @@ def _alike(texts: Sequence[Said]) -> list[tuple[list[int], tuple[int, int], floa
     return [(members[label], *best[label]) for label in sorted(members, key=lambda label: members[label])]
 
 
-def _pairs(texts: Sequence[Said]) -> tuple[Ints, Ints, npt.NDArray[np.float64]]:
+def _pairs(texts: Sequence[PlainRow]) -> tuple[Ints, Ints, npt.NDArray[np.float64]]:
     """Each pair of texts that are alike, once, by place: the lower, the higher, their containment."""
     import numpy as np
     from scipy.sparse import csr_array
 
-    row, run = _without_boilerplate(*_runs(texts), rows=len(texts))
+    row, run = _runs(texts)
+    limit = max(COMMON_AT_LEAST, min(COMMON_SHARE * len(texts), COMMON_AT_MOST))
+    rare = np.bincount(run)[run] <= limit  # the others are boilerplate
+    row, run = row[rare], run[rare]
+    enough = np.bincount(row, minlength=len(texts))[row] >= MIN_RUNS
+    row, run = row[enough], run[enough]
     size = np.bincount(row, minlength=len(texts))
     runs = int(run.max()) + 1 if len(run) else 0
     has = csr_array((np.ones(len(row), dtype=np.int32), (row, run)), shape=(len(texts), runs))
     by_run = has.T.tocsr()
-    found: list[tuple[Ints, Ints, npt.NDArray[np.float64]]] = []
+    empty = np.empty(0, dtype=np.int64)
+    found: list[tuple[Ints, Ints, npt.NDArray[np.float64]]] = [(empty, empty, np.empty(0))]
     for start in range(0, len(texts), PAIRS_AT_ONCE):
         shared = (has[start : start + PAIRS_AT_ONCE] @ by_run).tocoo()
         a, b = shared.row.astype(np.int64) + start, shared.col.astype(np.int64)
@@ -190,16 +197,11 @@ def _pairs(texts: Sequence[Said]) -> tuple[Ints, Ints, npt.NDArray[np.float64]]:
         share = shared.data[kept] / np.minimum(size[a], size[b])
         near = share >= NEAR_CONTAINMENT
         found.append((a[near], b[near], share[near]))
-    empty = np.empty(0, dtype=np.int64)
-    parts = [(empty, empty, np.empty(0)), *found]
-    return (
-        np.concatenate([p[0] for p in parts]),
-        np.concatenate([p[1] for p in parts]),
-        np.concatenate([p[2] for p in parts]),
-    )
+    ones, others, shares = zip(*found, strict=True)
+    return np.concatenate(ones), np.concatenate(others), np.concatenate(shares)
 
 
-def _runs(texts: Sequence[Said]) -> tuple[Ints, Ints]:
+def _runs(texts: Sequence[PlainRow]) -> tuple[Ints, Ints]:
     """Which text has which three-word run: two arrays of one length, each pair once. No run spans turns."""
     import numpy as np
 
@@ -217,17 +219,6 @@ def _runs(texts: Sequence[Said]) -> tuple[Ints, Ints]:
     return pairs >> 32, pairs & 0xFFFFFFFF
 
 
-def _without_boilerplate(row: Ints, run: Ints, rows: int) -> tuple[Ints, Ints]:
-    """Without the runs in too many rows, then without the rows left with too few runs."""
-    import numpy as np
-
-    limit = max(COMMON_AT_LEAST, min(COMMON_SHARE * rows, COMMON_AT_MOST))
-    rare = np.bincount(run)[run] <= limit
-    row, run = row[rare], run[rare]
-    enough = np.bincount(row, minlength=rows)[row] >= MIN_RUNS
-    return row[enough], run[enough]
-
-
 # --------------------------------------------------------------------------- diversity
 def diversity(rows: Sequence[Row]) -> float:
     """Distinct-3 of the user turns, in [0, 1]: distinct three-word runs over all of them; 1 with no run.
@@ -236,12 +227,12 @@ def diversity(rows: Sequence[Row]) -> float:
     who divide by words. Over at most 1,000 distinct turns of at least five words, chosen by a hash of their
     words: the score falls with the number of texts, so only scores over as many are comparable.
     """
-    return distinct_3(sample(Said.of(row) for row in rows))
+    return distinct_3(sample(PlainRow.of(row) for row in rows))
 
 
-def sample(said: Iterable[Said]) -> list[list[Trigram]]:
+def sample(plain: Iterable[PlainRow]) -> list[list[Trigram]]:
     """The three-word runs, in order, of at most 1,000 distinct user turns of at least five words."""
-    turns = {turn for text in said for turn in text.words if len(turn) >= SHORT_WORDS}
+    turns = {turn for text in plain for turn in text.words if len(turn) >= SHORT_WORDS}
     chosen = sorted(turns, key=lambda turn: bytes_digest(" ".join(turn).encode("utf-8", "surrogatepass")))
     return [list(zip(turn, turn[1:], turn[2:], strict=False)) for turn in chosen[:SAMPLE_TURNS]]
 
@@ -252,18 +243,23 @@ def distinct_3(texts: Sequence[Sequence[Trigram]]) -> float:
     return len({run for text in texts for run in text}) / total if total else 1.0
 
 
-def filled_in(said: Sequence[Said], line: int) -> Iterator[Finding]:
+def filled_in(plain: Sequence[PlainRow], line: int) -> Iterator[Finding]:
     """``low-diversity``: most of the user turns are filled in from templates.
 
     A turn counts as filled in when over half of its runs stand in other turns too and it has no passage of
     its own (six new words in a row), as a message pasted under one instruction has. Judged on the turns
     that ``diversity`` is, where there are at least 50.
     """
-    texts = sample(said)
+    texts = sample(plain)
     if len(texts) < TEMPLATE_TURNS:
         return
     in_texts = Counter(run for text in texts for run in set(text))
-    filled = sum(_is_filled_in([in_texts[run] > 1 for run in text]) for text in texts)
+    filled = 0
+    for text in texts:
+        shared = [in_texts[run] > 1 for run in text]
+        # the longest stretch of runs that no other turn has
+        own = max((len(list(g)) for is_shared, g in groupby(shared) if not is_shared), default=0)
+        filled += sum(shared) > len(shared) / 2 and own < OWN_PASSAGE_RUNS
     if filled <= TEMPLATE_SHARE * len(texts):
         return
     yield Finding(
@@ -273,11 +269,3 @@ def filled_in(said: Sequence[Said], line: int) -> Iterator[Finding]:
         f" runs with others and have no passage of their own; distinct-3 is {distinct_3(texts):.2f}",
         "add messages that people wrote: a model trained on filled-in templates learns the templates",
     )
-
-
-def _is_filled_in(shared: Sequence[bool]) -> bool:
-    longest = own = 0
-    for is_shared in shared:
-        own = 0 if is_shared else own + 1
-        longest = max(longest, own)
-    return sum(shared) > len(shared) / 2 and longest < OWN_PASSAGE_RUNS

@@ -1,9 +1,12 @@
 """Personal data and secrets in training rows: a model repeats what it was trained on.
 
 Only unmistakable forms are looked for, so that a finding is worth acting on: numbers with their check
-digit, keys with their issuer's prefix. What is invented by rule is left out: example domains (RFC 2606),
-role mailboxes (RFC 2142), numbers reserved for fiction, the card schemes' test numbers. Names, postal
-addresses and passwords in running text are not found. No finding repeats the value itself.
+digit, phone numbers of a numbering plan, keys with their issuer's prefix. What is invented by rule is left
+out: example domains (RFC 2606), role mailboxes (RFC 2142), numbers reserved for fiction, the card schemes'
+test numbers. Names, postal addresses and passwords in running text are not found. No finding repeats the
+value itself.
+
+What countries assign (accounts, phone numbers) is looked up in libraries that follow the registries.
 """
 
 from __future__ import annotations
@@ -14,16 +17,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.data.findings import Finding
-from harness.records import Message, Row
+from harness.records import Row
 
-SHARED_SHARE = 0.05  # an address in more rows than this is the firm's own,
-SHARED_AT_LEAST = 5  # but never one in up to 5 rows
+SHARED_SHARE, SHARED_ROWS = 0.05, 5  # an address in more than 5% of the rows, and 5, is the firm's own
 MASKS_SHOWN = 3
-ROLES = {"user": "the user's message", "assistant": "the reply", "system": "the system message"}
+SPEAKERS = {"user": "the user's message", "assistant": "the reply", "system": "the system message"}
+HINTS = {
+    "personal-data": "replace it with an invented one (name@example.com) or a placeholder used throughout",
+    "secret": "revoke the secret, then take it out of the row: every copy of the file and model holds it",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class SensitiveKind:
     """A kind of sensitive text. ``find`` gives each value in a text, ``mask`` a form without it."""
 
     code: str  # "personal-data" or "secret"
@@ -46,19 +52,29 @@ def sensitive_findings(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[Fi
     An address, phone number or account in more than 5% of the rows (and more than five) is taken for the
     firm's own and left out; secrets are always reported.
     """
-    seen: dict[str, tuple[tuple[Kind, str], ...]] = {}  # system messages repeat
-    places = [list(_values(row, seen)) for row in rows]
-    in_rows = Counter(value for found in places for value in {value for _, value, _ in found})
-    limit = max(SHARED_AT_LEAST, SHARED_SHARE * len(rows))
-    for line, found in zip(lines, places, strict=True):
+    system_messages: dict[str, list[tuple[SensitiveKind, str]]] = {}  # they repeat, and are searched once
+    places: list[list[tuple[SensitiveKind, str, str]]] = []  # of each row: kind, value, role
+    for row in rows:
+        places.append([])
+        for message in row.messages:
+            text = "\n".join([message.content, *(call.arguments for call in message.tool_calls)])
+            found = system_messages.get(text) if message.role == "system" else None
+            if found is None:
+                found = [(kind, value) for kind in KINDS for value in sorted(kind.values(text))]
+            if message.role == "system":
+                system_messages[text] = found
+            places[-1] += [(kind, value, message.role) for kind, value in found]
+    in_rows = Counter(value for in_row in places for value in {value for _, value, _ in in_row})
+    limit = max(SHARED_ROWS, SHARED_SHARE * len(rows))
+    for line, in_row in zip(lines, places, strict=True):
         for kind in KINDS:
-            kept = [
+            reported = [
                 (value, role)
-                for other, value, role in found
+                for other, value, role in in_row
                 if other is kind and (kind.code == "secret" or in_rows[value] <= limit)
             ]
-            if kept:
-                yield _finding(kind, line, kept)
+            if reported:
+                yield _finding(kind, line, reported)
 
 
 def is_sensitive(text: str) -> bool:
@@ -66,37 +82,13 @@ def is_sensitive(text: str) -> bool:
     return any(kind.values(text) for kind in KINDS)
 
 
-def _values(row: Row, seen: dict[str, tuple[tuple[Kind, str], ...]]) -> Iterator[tuple[Kind, str, str]]:
-    for message in row.messages:
-        text = _text(message)
-        if text not in seen or message.role != "system":
-            found = tuple((kind, value) for kind in KINDS for value in sorted(kind.values(text)))
-            if message.role == "system":
-                seen[text] = found
-        else:
-            found = seen[text]
-        yield from ((kind, value, message.role) for kind, value in found)
-
-
-def _text(message: Message) -> str:
-    if not message.tool_calls:
-        return message.content
-    return "\n".join([message.content, *(call.arguments for call in message.tool_calls)])
-
-
-def _finding(kind: Kind, line: int, found: Sequence[tuple[str, str]]) -> Finding:
+def _finding(kind: SensitiveKind, line: int, found: Sequence[tuple[str, str]]) -> Finding:
     count = len({value for value, _ in found})
     masks = sorted({kind.mask(value) for value, _ in found} - {""})
-    roles = dict.fromkeys(ROLES.get(role, f"a {role} message") for _, role in found)
+    speakers = dict.fromkeys(SPEAKERS.get(role, f"a {role} message") for _, role in found)
     what = f"1 {kind.name}" if count == 1 else f"{count} {kind.plural}"
     shown = f" ({', '.join(masks[:MASKS_SHOWN])})" if masks else ""
-    return Finding(kind.code, line, f"{what}{shown} in {' and '.join(roles)}", HINTS[kind.code])
-
-
-HINTS = {
-    "personal-data": "replace it with an invented one (name@example.com) or a placeholder used throughout",
-    "secret": "revoke the secret, then take it out of the row: every copy of the file and model holds it",
-}
+    return Finding(kind.code, line, f"{what}{shown} in {' and '.join(speakers)}", HINTS[kind.code])
 
 
 # --------------------------------------------------------------------------- e-mail
@@ -124,11 +116,7 @@ def _emails(text: str) -> Iterator[str]:
 
 def _mask_email(value: str) -> str:
     local, _, domain = value.partition("@")
-    return f"{_initial(local)}…@{_initial(domain)}…"
-
-
-def _initial(text: str) -> str:
-    return text[0] if text[0].isalpha() else ""
+    return "@".join(f"{part[0] if part[0].isalpha() else ''}…" for part in (local, domain))
 
 
 # --------------------------------------------------------------------------- payment cards
@@ -157,32 +145,21 @@ _TEST_CARD_NUMBERS = """
 _TEST_CARDS = frozenset(_TEST_CARD_NUMBERS.split())
 
 
-def luhn_valid(digits: str) -> bool:
-    """Whether the last digit of ``digits`` is its Luhn check digit (ISO/IEC 7812-1, annex B)."""
-    doubled = (int(d) * (1 + place % 2) for place, d in enumerate(reversed(digits)))
-    return sum(value - 9 * (value > 9) for value in doubled) % 10 == 0
-
-
 def _issuer(digits: str) -> str:
     return next((name for name, pattern in _ISSUERS if pattern.fullmatch(digits)), "")
 
 
 def _cards(text: str) -> Iterator[str]:
+    from stdnum import luhn
+
     for match in _CARD.finditer(text):
         digits = re.sub(r"\D", "", match[0])
-        if _issuer(digits) and luhn_valid(digits) and digits not in _TEST_CARDS:
+        if _issuer(digits) and luhn.is_valid(digits) and digits not in _TEST_CARDS:
             yield digits
 
 
 # --------------------------------------------------------------------------- bank accounts
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]){11,31}", re.ASCII)
-_IBAN_REGISTRY = """
-    AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24
-    FI18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32
-    LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MR27 MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 RO24 RS22
-    SA24 SC31 SE24 SI19 SK24 SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20
-"""  # SWIFT's: country and length
-_IBAN_LENGTH = {entry[:2]: int(entry[2:]) for entry in _IBAN_REGISTRY.split()}
 _TEXTBOOK = """
     GB82WEST12345698765432 GB29NWBK60161331926819 GB33BUKB20201555555555 DE89370400440532013000
     FR1420041010050500013M02606 NL91ABNA0417164300 ES9121000418450200051332 IT60X0542811101000000123456
@@ -191,48 +168,55 @@ _TEXTBOOK = """
 _TEXTBOOK_IBANS = frozenset(_TEXTBOOK.split())
 
 
-def iban_valid(compact: str) -> bool:
-    """Whether ``compact`` (no spaces) has its country's length and check digits (ISO 13616, mod 97)."""
-    if len(compact) != _IBAN_LENGTH.get(compact[:2], 0):
-        return False
-    return int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
-
-
 def _ibans(text: str) -> Iterator[str]:
+    from stdnum import iban
+
     for match in _IBAN.finditer(text):
-        # a capital word may follow the number: cut where the country's length ends
-        spans = [at for at, c in enumerate(match[0]) if c != " "]
-        length = _IBAN_LENGTH.get(match[0][:2], 0)
-        if not length or len(spans) < length:
-            continue
-        end = match.start() + spans[length - 1] + 1
-        compact = match[0].replace(" ", "")[:length]
-        if not text[end : end + 1].isalnum() and iban_valid(compact) and compact not in _TEXTBOOK_IBANS:
-            yield compact
+        groups = match[0].split(" ")
+        whole = len(groups) - text[match.end() : match.end() + 1].isalnum()
+        for end in range(whole, 0, -1):  # capital words may follow the number
+            compact = "".join(groups[:end])
+            if iban.is_valid(compact):
+                if compact not in _TEXTBOOK_IBANS:
+                    yield compact
+                break
 
 
 # --------------------------------------------------------------------------- numbers of people
-_SSN = re.compile(r"(?<![\w.-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])", re.ASCII)
-_VOID_SSNS = frozenset({"078-05-1120", "219-09-9999", "123-45-6789"})  # printed in adverts and manuals
-_PHONE = re.compile(r"(?<![\w+*/^=)])\+[1-9](?:[ .\-/()]{0,3}\d){7,14}(?!\w|[.,]\d)", re.ASCII)
-_FICTION = re.compile(r"1\d{3}55501\d\d|447700900\d{3}|442079460\d{3}|441632960\d{3}")  # NANPA, Ofcom
-_NANP = re.compile(r"1[2-9]\d\d[2-9]\d{6}")
+_SSN = re.compile(r"(?<![\w.-])\d{3}-\d{2}-\d{4}(?![\w-])", re.ASCII)
+_TEXTBOOK_SSN = "123-45-6789"
+_PHONE = re.compile(r"(?<![\w+*/^=)])\+[1-9](?:[ .\-/()]{0,3}\d){6,14}(?!\w|[.,]\d)", re.ASCII)
+_FICTION = re.compile(r"1\d{3}55501\d\d|442079460\d{3}")  # NANPA; Ofcom, whose other ranges are unassigned
 FEWEST_DIGITS_APART = 4  # +100 000 000 is an amount
 
 
 def _ssns(text: str) -> Iterator[str]:
-    return (match[0] for match in _SSN.finditer(text) if match[0] not in _VOID_SSNS)
+    from stdnum.us import ssn
+
+    return (m[0] for m in _SSN.finditer(text) if ssn.is_valid(m[0]) and m[0] != _TEXTBOOK_SSN)
 
 
 def _phones(text: str) -> Iterator[str]:
     for match in _PHONE.finditer(text):
-        digits = re.sub(r"\D", "", match[0])
-        sizes = {len(group) for group in re.findall(r"\d+", match[0])}
-        grouped = len(sizes) > 1 or max(sizes) >= 3  # "+10 20 30 40 50" is a list
-        amiss = digits[0] == "1" and not _NANP.fullmatch(digits)
-        made_up = _FICTION.fullmatch(digits) or "1234567" in digits or len(set(digits)) < FEWEST_DIGITS_APART
-        if grouped and not (made_up or amiss):
-            yield digits
+        ends = [group.end() for group in re.finditer(r"\d+", match[0])]
+        for end in reversed(ends):  # other digits may follow the number: "+1 650 253 0000 24/7"
+            digits = _assigned(match[0][:end])
+            if digits:
+                invented = _FICTION.fullmatch(digits) or "1234567" in digits
+                if not invented and len(set(digits)) >= FEWEST_DIGITS_APART:
+                    yield digits
+                break
+
+
+def _assigned(phone: str) -> str:
+    """The digits of a number that its country's plan has, in the form of E.164; empty for any other."""
+    import phonenumbers
+
+    try:
+        number = phonenumbers.parse(phone)
+    except phonenumbers.NumberParseException:
+        return ""
+    return f"{number.country_code}{number.national_number}" if phonenumbers.is_valid_number(number) else ""
 
 
 # --------------------------------------------------------------------------- secrets
@@ -275,13 +259,17 @@ def _tokens(text: str) -> Iterator[str]:
 
 
 KINDS = (
-    Kind("secret", "API key", "API keys", _KEY_MARKS, _keys, lambda key: f"{_prefix(key)}…"),
-    Kind("secret", "private key", "private keys", ("-----BEGIN",), _PEM.findall, lambda _: "-----BEGIN …"),
-    Kind("secret", "JSON Web Token", "JSON Web Tokens", ("eyJ",), _tokens, lambda _: "eyJ…"),
-    Kind("personal-data", "e-mail address", "e-mail addresses", ("@",), _emails, _mask_email),
-    Kind("personal-data", "payment card number", "payment card numbers", (), _cards, _issuer),
-    Kind("personal-data", "bank account (IBAN)", "bank accounts (IBAN)", (), _ibans, lambda v: f"{v[:2]}…"),
-    Kind(
+    SensitiveKind("secret", "API key", "API keys", _KEY_MARKS, _keys, lambda key: f"{_prefix(key)}…"),
+    SensitiveKind(
+        "secret", "private key", "private keys", ("-----BEGIN",), _PEM.findall, lambda _: "-----BEGIN …"
+    ),
+    SensitiveKind("secret", "JSON Web Token", "JSON Web Tokens", ("eyJ",), _tokens, lambda _: "eyJ…"),
+    SensitiveKind("personal-data", "e-mail address", "e-mail addresses", ("@",), _emails, _mask_email),
+    SensitiveKind("personal-data", "payment card number", "payment card numbers", (), _cards, _issuer),
+    SensitiveKind(
+        "personal-data", "bank account (IBAN)", "bank accounts (IBAN)", (), _ibans, lambda v: f"{v[:2]}…"
+    ),
+    SensitiveKind(
         "personal-data",
         "US social security number",
         "US social security numbers",
@@ -289,5 +277,5 @@ KINDS = (
         _ssns,
         lambda _: "",
     ),
-    Kind("personal-data", "phone number", "phone numbers", ("+",), _phones, lambda _: "+…"),
+    SensitiveKind("personal-data", "phone number", "phone numbers", ("+",), _phones, lambda _: "+…"),
 )

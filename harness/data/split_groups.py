@@ -14,33 +14,33 @@ ROWS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """Which rows are held out, and what to say of it."""
+class HeldOut:
+    """Which rows are held out, by place in the file, and notes about the choice for the user."""
 
-    heldout: frozenset[int]  # places in the file
+    places: frozenset[int]
     notes: tuple[str, ...]
 
 
-class Units:
+class RowGroups:
     """Sets of rows that go to one side together (union-find over places in the file)."""
 
     def __init__(self, rows: Sequence[Row], group: str | None) -> None:
         self._parent = list(range(len(rows)))
-        self._alike: set[int] = set()
-        first: dict[str, int] = {}
-        same_text: dict[tuple[str, ...], int] = {}
+        self._near_duplicates: set[int] = set()
+        of_value: dict[str, int] = {}
+        of_text: dict[tuple[str, ...], int] = {}
         for at, row in enumerate(rows):
             value = None if group is None else row.text(group)
             if value is not None:
-                self._unite(first.setdefault(value, at), at)
+                self._unite(of_value.setdefault(value, at), at)
             text = tuple(word for turn in _user_words(row) for word in turn)
-            if len(text) >= SHORT_WORDS and same_text.setdefault(text, at) != at:
-                self.join([(same_text[text], at)])
+            if len(text) >= SHORT_WORDS and of_text.setdefault(text, at) != at:
+                self.join([(of_text[text], at)])
 
     def join(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Keep near-duplicates together."""
         for one, other in pairs:
-            self._alike.update((one, other))
+            self._near_duplicates.update((one, other))
             self._unite(one, other)
 
     def members(self) -> list[list[int]]:
@@ -52,9 +52,10 @@ class Units:
 
     def notes(self) -> tuple[str, ...]:
         """How many rows were kept together as near-duplicates."""
-        if not self._alike:
+        if not self._near_duplicates:
             return ()
-        return (f"{len(self._alike)} rows have near-duplicates; each was kept on the side of its own.",)
+        count = len(self._near_duplicates)
+        return (f"{count} rows have near-duplicates; each was kept on the side of its own.",)
 
     def _unite(self, one: int, other: int) -> None:
         one, other = self._root(one), self._root(other)
@@ -75,32 +76,32 @@ def near_duplicates(
     rows: Sequence[Row], train: Sequence[int], heldout: Sequence[int]
 ) -> list[tuple[int, int]]:
     """Pairs of places, one of each side, whose texts would count as a leak."""
-    one, other = (
-        [replace(rows[at], id=str(at)) for at in _distinct(rows, side)] for side in (train, heldout)
-    )
+
+    def distinct(side: Sequence[int]) -> list[Row]:
+        """One row for each text, as k copies would make k * k pairs, with its place as its id.
+
+        It is the last of them, in its order, as ``find_leaks`` reads them.
+        """
+        last: dict[object, int] = {}
+        for at in side:
+            replies = tuple(m.content for m in rows[at].messages if m.role == "assistant")
+            key = _user_words(rows[at]), replies
+            last.pop(key, None)
+            last[key] = at
+        return [replace(rows[at], id=str(at)) for at in last.values()]
+
     return [
         (int(leak.train_id), int(leak.heldout_id))
-        for leak in find_leaks(one, other)
+        for leak in find_leaks(distinct(train), distinct(heldout))
         if leak.kind != "exact-short" and leak.train_id != leak.heldout_id
     ]
 
 
-def _distinct(rows: Sequence[Row], side: Iterable[int]) -> list[int]:
-    """One place for each text: k copies would make k * k pairs. The last of them, as find_leaks reads."""
-    last: dict[tuple[tuple[tuple[str, ...], ...], tuple[str, ...]], int] = {}
-    for at in side:
-        replies = tuple(m.content for m in rows[at].messages if m.role == "assistant")
-        key = _user_words(rows[at]), replies
-        last.pop(key, None)
-        last[key] = at
-    return list(last.values())
-
-
 def require_small_enough(rows: Sequence[Row], members: Sequence[int], wanted: int, side: str) -> None:
-    """Check that a unit fits a side of ``wanted`` rows.
+    """Check that rows that belong together fit a side of ``wanted`` rows.
 
     Raises:
-        UsageError: naming the rows that belong together.
+        UsageError: naming the rows.
     """
     if len(members) <= wanted:
         return

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.data.split_groups import Units, near_duplicates
-from harness.data.split_stratified import ByClass
-from harness.data.split_temporal import ByTime, instants_of
+from harness.data.split_groups import RowGroups, near_duplicates
+from harness.data.split_stratified import StratifiedSplit
+from harness.data.split_temporal import TemporalSplit
 from harness.errors import UnknownName, UsageError
 from harness.records import Row
 
@@ -62,32 +62,32 @@ def split_rows(
             "among them would put older rows beside newer ones. Leave one of the two out."
         )
     wanted = _wanted(len(rows), heldout)
-    _require_fields(rows, group, time)
-    units = Units(rows, group)
-    units.join(near_duplicates(rows, range(len(rows)), range(len(rows))))
-    choose = (
-        ByClass.of(rows, wanted, seed, stratify)
-        if time is None
-        else ByTime(rows, wanted, instants_of(rows, time))
+    for field in (group, time):
+        if field is not None and all(row.text(field) is None for row in rows):
+            known = {key for row in rows for key in row.metadata}
+            raise UnknownName("metadata field", field, known, "Name a field that the rows have.")
+    groups = RowGroups(rows, group)
+    groups.join(near_duplicates(rows, range(len(rows)), range(len(rows))))
+    hold_out = (
+        StratifiedSplit(rows, wanted, seed, stratify) if time is None else TemporalSplit(rows, wanted, time)
     )
     while True:
-        chosen = choose(units.members())
-        train = [at for at in range(len(rows)) if at not in chosen.heldout]
-        # what counts as a stock phrase depends on which of two equal short texts is read last, so that
-        # a pair may only show between the finished sides
-        pairs = near_duplicates(rows, train, sorted(chosen.heldout))
+        held = hold_out(groups.members())
+        train = [at for at in range(len(rows)) if at not in held.places]
+        # leakage drops stock phrases by their count, and the last of equal short texts stands for them, so
+        # that a pair may show between the finished sides only
+        pairs = near_duplicates(rows, train, sorted(held.places))
         if not pairs:
             break
-        units.join(pairs)
-    return Split(
-        tuple(rows[at] for at in train),
-        tuple(rows[at] for at in sorted(chosen.heldout)),
-        (*_size_note(len(chosen.heldout), wanted, len(rows)), *chosen.notes, *units.notes()),
-    )
+        groups.join(pairs)
+    notes = (*held.notes, *groups.notes())
+    if len(held.places) != wanted:
+        notes = (f"{len(held.places)} of {len(rows)} rows are held out; {wanted} were asked for.", *notes)
+    return Split(tuple(rows[at] for at in train), tuple(rows[at] for at in sorted(held.places)), notes)
 
 
-# ------------------------------------------------------------------------------------------ the call
 def _wanted(total: int, heldout: float | int) -> int:
+    """The number of rows to hold out of ``total``."""
     if total < 2:
         raise UsageError(f"{total} rows cannot be split; give at least two")
     if isinstance(heldout, bool) or not 0 < heldout < (total if isinstance(heldout, int) else 1):
@@ -103,16 +103,3 @@ def _wanted(total: int, heldout: float | int) -> int:
             f"give a share from {1 / total:.3g} to {1 - 1 / total:.3g}, or a number of rows"
         )
     return wanted
-
-
-def _require_fields(rows: Sequence[Row], *fields: str | None) -> None:
-    for field in fields:
-        if field is not None and all(row.text(field) is None for row in rows):
-            known = {key for row in rows for key in row.metadata}
-            raise UnknownName("metadata field", field, known, "Name a field that the rows have.")
-
-
-def _size_note(found: int, wanted: int, total: int) -> tuple[str, ...]:
-    if found == wanted:
-        return ()
-    return (f"{found} of {total} rows are held out; {wanted} were asked for.",)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from harness.data.fingerprints import bytes_digest, fingerprint, row_fingerprint
@@ -34,43 +34,30 @@ def nested_subsets(
         UsageError: no size, a size below 1 or above the number of rows, or (``UnknownName``) a field
             that no row has.
     """
-    wanted = sorted(set(sizes))
-    _require_sizes(rows, wanted)
-    order = _order(_strata(rows, stratify), seed)
-    return {size: tuple(order[:size]) for size in wanted}
-
-
-def _require_sizes(rows: Sequence[Row], wanted: Sequence[int]) -> None:
-    if not wanted:
+    if not sizes:
         raise UsageError("no training size is given; give at least one, such as 50")
-    if wanted[0] < 1:
-        raise UsageError(f"the training size {wanted[0]} is below 1; give the number of rows to train on")
-    if wanted[-1] > len(rows):
+    if min(sizes) < 1:
+        raise UsageError(f"the training size {min(sizes)} is below 1; give the number of rows to train on")
+    if max(sizes) > len(rows):
         where = rows[0].where.rpartition(":")[0] if rows else ""
         raise UsageError(
-            f"the training size {wanted[-1]} is more than {where or 'the training data'} has: "
+            f"the training size {max(sizes)} is more than {where or 'the training data'} has: "
             f"{len(rows)} rows. Choose sizes up to {len(rows)}, or add rows."
         )
-
-
-def _strata(rows: Sequence[Row], stratify: str | None) -> Mapping[Stratum, list[Row]]:
     strata: dict[Stratum, list[Row]] = defaultdict(list)
     for row in rows:
         strata[None if stratify is None else row.text(stratify)].append(row)
     if stratify is not None and set(strata) == {None}:
         known = {key for row in rows for key in row.metadata}
         raise UnknownName("metadata field", stratify, known, "Stratify by a field that the rows have.")
-    return strata
 
+    def rank(row: Row) -> tuple[str, str, str]:
+        return fingerprint([seed, row_fingerprint(row)]), fingerprint(row.metadata), row.id
 
-def _order(strata: Mapping[Stratum, list[Row]], seed: int) -> list[Row]:
     names = sorted(strata, key=lambda name: bytes_digest(fingerprint([seed, name]).encode()))
-    queues = [iter(sorted(strata[name], key=lambda row: _rank(row, seed))) for name in names]
-    return [next(queues[index]) for index in _schedule([len(strata[name]) for name in names])]
-
-
-def _rank(row: Row, seed: int) -> tuple[str, str, str]:
-    return fingerprint([seed, row_fingerprint(row)]), fingerprint(row.metadata), row.id
+    queues = [iter(sorted(strata[name], key=rank)) for name in names]
+    order = [next(queues[index]) for index in _schedule([len(strata[name]) for name in names])]
+    return {size: tuple(order[:size]) for size in sorted(set(sizes))}
 
 
 def _schedule(counts: Sequence[int]) -> list[int]:

@@ -65,7 +65,17 @@ def anything_changed(
     rows = pair(candidate, baseline)
     seen = rows.only(rows.usable)
     n = len(seen.candidate)
-    p, method = _p(seen, generator, flips)
+    p: float | None = None
+    method = "none"
+    if n >= MIN_ROWS and (seen.clusters is None or seen.n_units >= MIN_CLUSTERS):
+        if seen.clusters is None and seen.wins_and_losses is not None:
+            from scipy.stats import binomtest  # scipy.stats takes a second to import
+
+            won, lost = (int(np.count_nonzero(side)) for side in seen.wins_and_losses)
+            p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+            method = "exact McNemar"
+        else:
+            p, method = _sign_flips(seen, generator, flips), "sign flips"
     name = baseline.subject if isinstance(baseline, ScoreVector) else f"{baseline:g}"
     difference = float(seen.differences.mean()) if n else None
     return Change(candidate.score, candidate.subject, name, n, difference, p, method)
@@ -82,27 +92,12 @@ def which_changed(changes: Sequence[Change]) -> tuple[Adjusted, ...]:
     return tuple(Adjusted(change, adjusted.get(at)) for at, change in enumerate(changes))
 
 
-def _p(seen: Rows, generator: np.random.Generator, flips: int) -> tuple[float | None, str]:
-    if len(seen.candidate) < MIN_ROWS or (seen.clusters is not None and seen.count < MIN_CLUSTERS):
-        return None, "none"
-    if seen.clusters is None and seen.wins_and_losses is not None:
-        won, lost = (int(np.count_nonzero(side)) for side in seen.wins_and_losses)
-        return _mcnemar(won, lost), "exact McNemar"
-    return _sign_flips(seen, generator, flips), "sign flips"
-
-
-def _mcnemar(won: int, lost: int) -> float:
-    from scipy.stats import binomtest  # scipy.stats takes a second to import
-
-    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
-
-
 def _sign_flips(seen: Rows, generator: np.random.Generator, flips: int) -> float:
     from scipy.stats import permutation_test  # scipy.stats takes a second to import
 
     sums = seen.differences if seen.clusters is None else cluster_sums(seen.clusters, seen.differences)[0]
     moved = sums[np.abs(sums) > 1e-12]  # a flip leaves the others as they are
-    if not len(moved):
+    if len(moved) < 2:  # the flip of one alone leaves the size of the sum as it is
         return 1.0
     found = permutation_test(
         (moved,),

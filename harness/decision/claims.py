@@ -27,27 +27,29 @@ from numbers import Real
 from typing import ClassVar, Protocol, TypeAlias, TypeGuard
 
 from harness.decision.estimates import pair
-from harness.decision.group_sequential import LookPlan, LookState, judge_in_looks
+from harness.decision.group_sequential import GroupSequentialDesign, LookState, judge_look
 from harness.decision.paired import compare, summary
 from harness.decision.power import can_show_of
 from harness.errors import Undecided, UsageError
 from harness.records import Comparison, Kind, Outcome, Role, ScoreVector
 
+MOST_REASON_CHARACTERS = 80  # of one row's reason, so that both sides fit on a line or two
+
 Settle: TypeAlias = "Callable[[Claim], bool]"
 
 
-class Staged(Protocol):
+class InterimScores(Protocol):
     """Scores that are judged as they are asked for, in a fixed random order of the rows."""
 
-    plan: LookPlan
+    design: GroupSequentialDesign
 
-    def upto(self, rows: int) -> ScoreVector:
+    def upto(self, n_rows: int) -> ScoreVector:
         """The first so many rows in the order of judging, judged now where they have not been."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """ "``candidate`` exceeds ``baseline`` by more than the bound", judged, with what explains it.
+    """The claim that ``candidate`` exceeds ``baseline`` by more than the bound, judged and explained.
 
     ``candidate`` is the side claimed to be larger. ``settle`` gives the claim's truth in place of the
     rule below; pytest may ask for it more than once, so it must give the same answer each time.
@@ -84,7 +86,7 @@ class Claim:
         return f"<{self.outcome.upper()}: {self._title()}: {summary(self.comparison)}>"
 
     def explain(self, limit: int = 5) -> str:
-        """Why, on one screen: numbers, reason, and the ``limit`` worst rows side by side."""
+        """The verdict on one screen: numbers, reason, and the ``limit`` worst rows side by side."""
         it = self.comparison
         facts = [it.method]
         if it.p_one_sided is not None:
@@ -113,22 +115,22 @@ class Claim:
 class Scores:
     """One score of one candidate, row by row, ready to be compared; see the module's table.
 
-    ``shift`` is what ``+`` and ``-`` have added, in score units (2 points are 0.02). Comparisons of
-    any sort give a :class:`Claim`; asking for equality, or for the truth of the scores alone, raises
+    ``shift`` is the sum of the numbers added and subtracted, in score units (2 points are 0.02). Comparisons
+    of any sort give a :class:`Claim`; asking for equality, or for the truth of the scores alone, raises
     UsageError. Scores cannot be hashed.
 
     Args:
         vector: the values.
-        settle: what ``bool()`` of the claims asks, in place of the plain rule.
+        settle: gives the claims' truth, in place of the plain rule.
         alpha: level of each one-sided test.
-        staged: judges rows as they are needed, where judging may stop early; ``vector`` is then empty.
+        interim: judges rows as they are needed, where judging may stop early; ``vector`` is then not read.
     """
 
     vector: ScoreVector
     settle: Settle | None = None
     alpha: float = 0.05
     shift: float = 0.0
-    staged: Staged | None = None
+    interim: InterimScores | None = None
 
     __hash__: ClassVar[None]  # type: ignore[assignment]  # set by the __eq__ below
     __array_ufunc__: ClassVar[None] = None  # lets a numpy number on the left leave the operator to us
@@ -205,109 +207,106 @@ def _is_comparable(value: object) -> TypeGuard[Scores | float]:
     return isinstance(value, Scores) or _is_number(value)
 
 
+# --------------------------------------------------------------------------- from two sides to a claim
 def _claim(larger: Scores | float, smaller: Scores | float, *, strict: bool) -> Claim:
-    if isinstance(smaller, Scores) and isinstance(larger, Scores):
-        return _between(larger, smaller, strict=strict)
-    if isinstance(larger, Scores) and not isinstance(smaller, Scores):
+    # differences of shifts are rounded: 0.1 + 0.2 - 0.3 is not 0 to a float
+    if not isinstance(larger, Scores):
+        assert isinstance(smaller, Scores)
+        return _below(smaller, round(float(larger) - smaller.shift, 12))
+    if not isinstance(smaller, Scores):
         number = round(float(smaller) - larger.shift, 12)
-        vector = _whole(larger)
+        vector = _all_rows(larger)
         found = compare(vector, number, alpha=larger.alpha)
         # a preference has been set against the baseline already: more wins than losses is an improvement
         beats = vector.kind is Kind.PREFERENCE and strict and number >= 0.5
         return Claim(found, Role.TARGET if beats else Role.THRESHOLD, vector, number, larger.settle)
-    assert isinstance(smaller, Scores)
-    assert not isinstance(larger, Scores)
-    number = round(float(larger) - smaller.shift, 12)
-    vector = _whole(smaller)
-    found = _below(vector, number, smaller.alpha)
-    return Claim(found, Role.THRESHOLD, number, vector, smaller.settle)
-
-
-def _whole(scores: Scores) -> ScoreVector:
-    return scores.vector if scores.staged is None else scores.staged.upto(scores.staged.plan.rows)
-
-
-def _between(larger: Scores, smaller: Scores, *, strict: bool) -> Claim:
     if larger.alpha != smaller.alpha:
         raise UsageError(f"the two sides have different alpha ({larger.alpha} and {smaller.alpha}).")
-    # 0.1 + 0.2 - 0.3 is not 0, and a bound of 4e-17 is 0 to everybody but a float
-    bound = round(smaller.shift - larger.shift, 12) + 0.0
+    bound = round(smaller.shift - larger.shift, 12) + 0.0  # + 0.0 turns -0.0 into 0.0
     role = Role.TARGET if strict and bound >= 0.0 else Role.GUARD
     settle = larger.settle or smaller.settle
-    if larger.staged is not None and smaller.staged is not None:
-        return Claim(*_in_looks(larger.staged, smaller.staged, bound, role), settle)
-    sides = _whole(larger), _whole(smaller)
+    if larger.interim is not None and smaller.interim is not None:
+        return _by_looks(larger.interim, smaller.interim, bound, role, settle)
+    sides = _all_rows(larger), _all_rows(smaller)
     found = compare(*sides, bound=bound, alpha=larger.alpha)
-    if sides[0].rows and found.difference is not None:  # a slice is small: say how small a change it can show
-        told = can_show_of(*sides, alpha=larger.alpha).replace("this suite", "this slice")
-        found = replace(found, reason=f"{found.reason} {told[0].upper()}{told[1:]}.")
+    if sides[0].rows and found.difference is not None:  # a slice is small: add how small a change it can show
+        power = can_show_of(*sides, alpha=larger.alpha).replace("this suite", "this slice")
+        found = replace(found, reason=f"{found.reason} {power[0].upper()}{power[1:]}.")
     return Claim(found, role, *sides, settle)
 
 
-def _in_looks(
-    larger: Staged, smaller: Staged, bound: float, role: Role
-) -> tuple[Comparison, Role, ScoreVector, ScoreVector]:
-    """Judge both sides look by look, as far as it takes."""
-    plan = larger.plan
-    for look in plan.looks:
+def _all_rows(scores: Scores) -> ScoreVector:
+    return scores.vector if scores.interim is None else scores.interim.upto(scores.interim.design.rows)
+
+
+def _by_looks(
+    larger: InterimScores, smaller: InterimScores, bound: float, role: Role, settle: Settle | None
+) -> Claim:
+    """Judge both sides look by look until the claim is decided, or going on is futile."""
+    design = larger.design
+    for look in design.looks:
         sides = larger.upto(look.rows), smaller.upto(look.rows)
-        result = judge_in_looks(plan, pair(*sides), bound)
+        result = judge_look(design, pair(*sides), bound)
         if result.state is not LookState.CONTINUE:
             break
-    found = compare(*sides, bound=bound, alpha=look.level)
-    reason = f"{summary(found)}: {result.reason}."
-    comparison = replace(
-        found, alpha=plan.alpha, outcome=result.outcome, reason=reason, rows_needed=None, p_one_sided=None
+    found = replace(
+        compare(*sides, bound=bound, alpha=look.level),
+        alpha=design.alpha,
+        outcome=result.outcome,
+        # the p-value of one look is no p-value of the whole design, and the looks fix the number of rows
+        p_one_sided=None,
+        rows_needed=None,
     )
-    return comparison, role, *sides
+    return Claim(replace(found, reason=f"{summary(found)}: {result.reason}."), role, *sides, settle)
 
 
-def _below(vector: ScoreVector, number: float, alpha: float) -> Comparison:
-    """``number - vector > 0``, as ``(1 - vector) - (1 - number) > 0``: the same differences."""
+def _below(smaller: Scores, number: float) -> Claim:
+    """``number - vector > 0``, judged as ``(1 - vector) - (1 - number) > 0``: the same differences."""
+    vector = _all_rows(smaller)
     mirrored = replace(vector, values=tuple(None if v is None else 1.0 - v for v in vector.values))
-    found = compare(mirrored, 1.0 - number, alpha=alpha)
+    found = compare(mirrored, 1.0 - number, alpha=smaller.alpha)
     mean = found.candidate_mean
-    return replace(
+    found = replace(
         found,
         candidate=f"{number:g}",
         baseline=vector.subject,
         candidate_mean=number,
         baseline_mean=None if mean is None else 1.0 - mean,
     )
+    return Claim(found, Role.THRESHOLD, number, vector, smaller.settle)
 
 
+# --------------------------------------------------------------------------- rows side by side
 def _worst_rows(candidate: ScoreVector | float, baseline: ScoreVector | float, limit: int) -> list[str]:
     vector = candidate if isinstance(candidate, ScoreVector) else baseline
     assert isinstance(vector, ScoreVector)
     pairs = [(_value(candidate, at), _value(baseline, at), at) for at in range(len(vector.row_ids))]
     losses = sorted((a - b, at) for a, b, at in pairs if a is not None and b is not None and a < b)
     failed = [at for a, b, at in pairs if a is None or b is None]
-
-    def listed(places: list[int], what: str) -> list[str]:
-        shown = places[:limit]
-        head = f"  {len(shown)} of {len(places)} rows {what}:"
-        left, right = _name(candidate), _name(baseline)
-        rows = [f"{left} {_cell(candidate, at)} | {right} {_cell(baseline, at)}" for at in shown]
-        return [head, *(f"    {vector.row_ids[at]}: {row}" for at, row in zip(shown, rows, strict=True))]
-
-    lines = listed([at for _, at in losses], "that count against the claim, worst first") if losses else []
-    return [*lines, *(listed(failed, "without a value") if failed else [])]
+    lines: list[str] = []
+    for places, which in (
+        ([at for _, at in losses], "that count against the claim, worst first"),
+        (failed, "without a value"),
+    ):
+        if places:
+            lines.append(f"  {min(limit, len(places))} of {len(places)} rows {which}:")
+        lines += [
+            f"    {vector.row_ids[at]}: {_cell(candidate, at)} | {_cell(baseline, at)}"
+            for at in places[:limit]
+        ]
+    return lines
 
 
 def _value(side: ScoreVector | float, at: int) -> float | None:
     return side.values[at] if isinstance(side, ScoreVector) else side
 
 
-def _name(side: ScoreVector | float) -> str:
-    return side.subject if isinstance(side, ScoreVector) else "threshold"
-
-
 def _cell(side: ScoreVector | float, at: int) -> str:
-    reason = side.reasons[at] if isinstance(side, ScoreVector) and side.reasons else ""
-    value = _value(side, at)
-    return ("no value" if value is None else f"{value:g}") + (f" ({_short(reason)})" if reason else "")
-
-
-def _short(text: str, width: int = 80) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= width else flat[: width - 1] + "…"
+    if not isinstance(side, ScoreVector):
+        return f"threshold {side:g}"
+    value = side.values[at]
+    shown = f"{side.subject} {'no value' if value is None else f'{value:g}'}"
+    reason = " ".join(side.reasons[at].split()) if side.reasons else ""
+    if len(reason) > MOST_REASON_CHARACTERS:
+        reason = reason[: MOST_REASON_CHARACTERS - 1] + "…"
+    return f"{shown} ({reason})" if reason else shown

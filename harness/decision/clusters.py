@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.decision.student import Values, mean_and_residuals, t_limits, t_p
-from harness.decision.tango import tango_interval, tango_p_each
+from harness.decision.tango import tango_interval, tango_p
 
 SEEN = 3  # clusters with a loss, from which on the design effect is taken as observed
 _TINY = 1e-9
@@ -50,15 +50,12 @@ class Clusters:
         return Clusters(self.lost, self.gained, self.sizes)
 
 
-def row_size(sizes: Values) -> float:
-    """The mean size of a row's cluster: the design effect if all rows of a cluster were one."""
-    return float((sizes**2).sum() / sizes.sum())
-
-
 def design_effect(seen: Clusters) -> Values:
-    """(...,), at least 1: by how much losses in clusters tell less than losses in independent rows."""
+    """(...,), at least 1: the variance in clusters over that of as many independent rows."""
     difference, residuals = mean_and_residuals(seen.gained - seen.lost, seen.sizes)
-    clusters, size = len(seen.sizes), row_size(seen.sizes)
+    clusters = len(seen.sizes)
+    # the mean size of a row's cluster (Kish): the design effect if all rows of a cluster were one
+    size = float((seen.sizes**2).sum() / seen.sizes.sum())
     clustered = clusters / (clusters - 1) * (residuals**2).sum(axis=-1)
     independent = (seen.gained + seen.lost).sum(axis=-1) - seen.n * difference**2
     unseen = np.maximum(SEEN - np.count_nonzero(seen.lost, axis=-1), 0) * size / 2
@@ -71,7 +68,7 @@ def clustered_p(seen: Clusters, bound: float) -> Values:
     mean, residuals = mean_and_residuals(seen.gained - seen.lost, seen.sizes)
     effect = design_effect(seen)
     gained, lost = seen.gained.sum(axis=-1) / effect, seen.lost.sum(axis=-1) / effect
-    score_p = tango_p_each(gained, lost, seen.n / effect, bound)
+    score_p = tango_p(gained, lost, seen.n / effect, bound)
     return np.maximum(t_p(mean, residuals, seen.n, bound), score_p)
 
 

@@ -1,4 +1,4 @@
-"""The learning curve's forecast: what a score is likely to be at more training rows, and what they are worth.
+"""The learning curve's forecast: the likely score at more training rows, and the value of such rows.
 
 The score at ``m`` training rows follows a bounded power law, ``y(m) = a - b m^(-c)`` with ``b >= 0`` and
 ``0 <= y <= a <= 1`` (Cortes et al. 1993, NeurIPS 6; Figueroa et al. 2012, BMC Medical Informatics and
@@ -22,7 +22,7 @@ curves: Domhan et al. 2015, IJCAI; Adriaensen et al. 2023, NeurIPS 36). The prio
 All sizes are scored on the same rows, so the draw of the rows moves all points together: it blurs neither
 the curve's shape nor a gain nor a comparison on the same rows, and is left out. (For the population of
 rows, the standard error over rows comes on top: to levels, hardly to gains.) Only where no size has two
-trainings does that standard error tell the noise of one: half its square is taken, as if the answers of
+trainings is the noise of one taken from that standard error: half its square is taken, as if the answers of
 two trainings were right on the same rows with a correlation of one half. That is an assumption; two seeds
 at one size replace it by a measurement.
 
@@ -46,12 +46,12 @@ LEAST_SIZES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class CurvePoint:
+class ScoredTraining:
     """One training, scored.
 
     Args:
         size: training rows.
-        seed: of the training; None where it is not told, which counts as a seed of its own.
+        seed: of the training; None where it is not known, which counts as a seed of its own.
         mean: over the held-out rows, in [0, 1].
         standard_error: of that mean, from rows. None or 0: not known.
     """
@@ -75,7 +75,7 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CurveFit:
-    """What is believed of the curve once the points are seen.
+    """The curve's posterior, given the points.
 
     Args:
         sizes: the training sizes it was fitted to, ascending.
@@ -96,10 +96,6 @@ class CurveFit:
         low, high = np.interp([tail, 1.0 - tail], middles, scores[order])
         return Forecast(size, float(scores @ weight), float(low), float(high), self.level)
 
-    def expected_gain(self, size_from: int, size_to: int) -> float:
-        """What going from one size to another is expected to gain, in score units."""
-        return float((self.scores(size_to) - self.scores(size_from)) @ self.curves.weight)
-
     def p_gain_below(self, epsilon: float, size_from: int, size_to: int) -> float:
         """The probability that going from one size to another gains less than ``epsilon`` (score units)."""
         gains = self.scores(size_to) - self.scores(size_from)
@@ -117,12 +113,12 @@ class CurveFit:
 
 @dataclass(frozen=True, slots=True)
 class MoreRows:
-    """What more training rows are expected to be worth, against their cost.
+    """The expected worth of more training rows, against their cost.
 
     Args:
         points: expected gain of the best choice, in percentage points.
-        usd: what those are worth over the horizon.
-        usd_for_rows: what the rows cost.
+        usd: worth of those points over the horizon.
+        usd_for_rows: cost of the rows.
         net_usd: ``usd - usd_for_rows``.
         sentence: the same for the report.
     """
@@ -136,8 +132,8 @@ class MoreRows:
     sentence: str
 
 
-def fit_curve(points: Sequence[CurvePoint], level: float = 0.90) -> CurveFit | str:
-    """Fit the curve, or say why it cannot be fitted: fewer than three training sizes.
+def fit_curve(points: Sequence[ScoredTraining], level: float = 0.90) -> CurveFit | str:
+    """Fit the curve; a reason where it cannot be fitted: fewer than three training sizes.
 
     Trainings of one size are repeats; their noise is taken as independent and alike at all sizes.
 
@@ -145,14 +141,23 @@ def fit_curve(points: Sequence[CurvePoint], level: float = 0.90) -> CurveFit | s
         UsageError: a mean outside [0, 1], a size below 1, a negative standard error, or a level outside
             (0, 1).
     """
-    _check(points, level)
+    if not 0.0 < level < 1.0:
+        raise UsageError(f"the level of an interval lies between 0 and 1, for example 0.9; it is {level}.")
+    for point in points:
+        if point.size < 1:
+            raise UsageError(f"a training size is at least 1 row; this one is {point.size}.")
+        if not 0.0 <= point.mean <= 1.0:
+            raise UsageError(f"{point.size} rows: a mean score lies in [0, 1]; this one is {point.mean}.")
+        error = point.standard_error
+        if error is not None and not (isfinite(error) and error >= 0.0):
+            raise UsageError(f"{point.size} rows: a standard error is 0 or more; this one is {error}.")
     means: dict[int, list[float]] = {}
     for point in points:
         means.setdefault(point.size, []).append(point.mean)
     sizes = tuple(sorted(means))
     if len(sizes) < LEAST_SIZES:
-        told = ", ".join(f"{size:,}" for size in sizes) or "none"
-        return f"a forecast takes at least {LEAST_SIZES} training sizes; there are {len(sizes)}: {told}"
+        listed = ", ".join(f"{size:,}" for size in sizes) or "none"
+        return f"a forecast takes at least {LEAST_SIZES} training sizes; there are {len(sizes)}: {listed}"
     errors = [point.standard_error for point in points if point.standard_error]
     return CurveFit(sizes, level, posterior(pool(means, errors)))
 
@@ -177,8 +182,8 @@ def value_of_more_rows(
         fit: the candidate's curve.
         size_now: training rows that there are.
         size_then: training rows that there would be.
-        usd_per_point_over_horizon: what one percentage point is worth.
-        usd_for_rows: what collecting and training on them costs.
+        usd_per_point_over_horizon: worth of one percentage point.
+        usd_for_rows: cost of collecting the rows and of training on them.
         best_other: score of the best alternative (the baseline's mean) on the same held-out rows, if any.
         kind: of the score, for the sentence.
 
@@ -209,7 +214,7 @@ def value_of_more_rows(
 def forecast_sentence(
     fit: CurveFit, size_from: int, size_to: int, epsilon: float = 0.01, kind: Kind = Kind.BINARY
 ) -> str:
-    """The forecast for the report, and the probability that the way there gains less than ``epsilon``.
+    """The forecast for the report, and the probability that it gains less than ``epsilon``.
 
     Both scores are the fitted curve's, which may differ from the mean measured at ``size_from``.
     """
@@ -217,10 +222,12 @@ def forecast_sentence(
     low, high = (f"{100 * limit:.1f}" for limit in (there.low, there.high))
     step = "doubling" if size_to == 2 * size_from else f"going from {size_from:,} to {size_to:,}"
     least = f"{100 * epsilon:g} point{'' if epsilon == 0.01 else 's'}"
+    p = fit.p_gain_below(epsilon, size_from, size_to)
+    probability = "< 1%" if p < 0.01 else "> 99%" if p > 0.99 else f"= {100 * p:.0f}%"
     return (
         f"At {size_to:,} rows: {_score(there.mean, kind)} [{low}, {high}] ({100 * fit.level:g}% interval), "
         f"against {_score(here.mean, kind)} at {size_from:,}, both by the fitted curve. "
-        f"P({step} gains less than {least}) {_probability(fit.p_gain_below(epsilon, size_from, size_to))}."
+        f"P({step} gains less than {least}) {probability}."
     )
 
 
@@ -228,25 +235,6 @@ def _score(mean: float, kind: Kind) -> str:
     return f"{100 * mean:.1f}{'%' if kind is Kind.BINARY else ''}"
 
 
-def _probability(p: float) -> str:
-    if p < 0.01:
-        return "< 1%"
-    return "> 99%" if p > 0.99 else f"= {100 * p:.0f}%"
-
-
 def _usd(usd: float) -> str:
     sign = "\N{MINUS SIGN}" if round(usd, 2) < 0 else ""
     return f"{sign}${abs(usd):,.0f}" if abs(usd) >= 100 else f"{sign}${abs(usd):,.2f}"
-
-
-def _check(points: Sequence[CurvePoint], level: float) -> None:
-    if not 0.0 < level < 1.0:
-        raise UsageError(f"the level of an interval lies between 0 and 1, for example 0.9; it is {level}.")
-    for point in points:
-        if point.size < 1:
-            raise UsageError(f"a training size is at least 1 row; this one is {point.size}.")
-        if not 0.0 <= point.mean <= 1.0:
-            raise UsageError(f"{point.size} rows: a mean score lies in [0, 1]; this one is {point.mean}.")
-        error = point.standard_error
-        if error is not None and not (isfinite(error) and error >= 0.0):
-            raise UsageError(f"{point.size} rows: a standard error is 0 or more; this one is {error}.")

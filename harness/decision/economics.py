@@ -1,36 +1,138 @@
 """What a candidate costs and saves: US dollars a day, and the days until training has paid for itself.
 
-Token counts are measured in the run; prices are hosted (``prices``) or the project's own, from its
+Token counts are measured in the run. Prices are hosted ones (``prices``) or the project's own, from its
 ``economics.toml``. Money is a reason in the report; it decides nothing by itself.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 
-from harness.decision.economics_config import EconomicsConfig, parse_economics
-from harness.decision.prices import batch_price, call_usd, price_of
+from harness.decision.prices import TOKENS_PER_MTOK, PriceKey, call_usd
 from harness.errors import UsageError
-from harness.records import Economics, Price
+from harness.records import Economics, Json, Price
 
-__all__ = [
-    "EconomicsConfig",
-    "Prices",
-    "TrainingBill",
-    "Usage",
-    "appraise",
-    "batch_price",
-    "break_even_days",
-    "parse_economics",
-    "price_of",
-]
-
-TOKENS_PER_MTOK = 1_000_000
 SECONDS_PER_HOUR = 3600
 LONG_BREAK_EVEN_DAYS = 90
+_PRICE_NUMBERS = (
+    "input_usd_per_mtok",
+    "output_usd_per_mtok",
+    "training_usd_per_mtok",
+    "cached_input_usd_per_mtok",
+)
+_PRICE_TEXTS = ("source", "date")
+_NOT_KEYS = ("prices", "where")
 
 
+# --------------------------------------------------------------------------- economics.toml
+@dataclass(frozen=True)
+class EconomicsConfig:
+    """All money in US dollars; ``mtok`` is a million tokens. None: not given.
+
+    Self-served models are priced by the two ``served_…`` prices or by ``gpu_usd_per_hour``;
+    training by the token (epochs included) or by the hour. ``prices`` take precedence over the hosted table.
+    ``value_usd_per_point_per_day`` is for one percentage point of a score, ``training_row_usd`` for one more
+    training row; whether more rows are worth their cost takes both.
+    """
+
+    requests_per_day: float
+    horizon_days: float = 30.0
+    data_preparation_usd: float = 0.0
+    served_input_usd_per_mtok: float | None = None
+    served_output_usd_per_mtok: float | None = None
+    gpu_usd_per_hour: float | None = None
+    training_usd_per_hour: float | None = None
+    training_usd_per_mtok: float | None = None
+    value_usd_per_point_per_day: float | None = None
+    training_row_usd: float | None = None
+    prices: Mapping[PriceKey, Price] = field(default_factory=dict)
+    where: str = "economics.toml"
+
+
+def parse_economics(document: Mapping[str, Json], where: str) -> EconomicsConfig:
+    """The configuration in a parsed TOML document.
+
+    Args:
+        document: what ``tomllib`` gave.
+        where: the file, for messages.
+
+    Raises:
+        UsageError: an unknown key, a value that is no sensible number, or two prices for one thing.
+    """
+    known = [f.name for f in fields(EconomicsConfig) if f.name not in _NOT_KEYS]
+    _refuse_unknown(document, [*known, "prices"], where)
+    numbers = {key: _number(document[key], key, where) for key in known if key in document}
+    for key in ("requests_per_day", "horizon_days"):
+        if numbers.get(key, 1.0) <= 0:
+            raise UsageError(f"{where}: {key} must be above 0")
+    if "requests_per_day" not in numbers:
+        raise UsageError(f"{where}: requests_per_day is missing; write how many requests a day you expect")
+    served = [key for key in ("served_input_usd_per_mtok", "served_output_usd_per_mtok") if key in numbers]
+    if len(served) == 1:
+        raise UsageError(f"{where}: {served[0]} stands alone; give input and output, or gpu_usd_per_hour")
+    for first, second in (
+        ("served_input_usd_per_mtok", "gpu_usd_per_hour"),
+        ("training_usd_per_hour", "training_usd_per_mtok"),
+    ):
+        if first in numbers and second in numbers:
+            raise UsageError(f"{where}: {first} and {second} price the same thing; keep one of them")
+    prices: dict[PriceKey, Price] = {}
+    for model, table in _table(document.get("prices", {}), "prices", where).items():
+        heading = f'[prices."{model}"]'
+        base = dict(_table(table, heading, where))
+        tuned = base.pop("tuned", None)
+        if base or tuned is None:
+            prices[model, False] = _price_entry(model, base, f"{where} {heading}")
+        if tuned is not None:
+            heading = f'[prices."{model}".tuned]'
+            tuned_table = _table(tuned, heading, where)
+            prices[model, True] = _price_entry(f"{model} (tuned)", tuned_table, f"{where} {heading}")
+    return EconomicsConfig(**numbers, prices=prices, where=where)
+
+
+def _refuse_unknown(table: Mapping[str, Json], known: list[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            close = get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
+            raise UsageError(f"{where}: unknown key {key!r}; {hint}")
+
+
+def _number(value: Json, key: str, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"{where}: {key} must be a number, not {value!r}")
+    if not math.isfinite(value) or value < 0:
+        raise UsageError(f"{where}: {key} must be a finite number of 0 or more, not {value}")
+    return float(value)
+
+
+def _table(value: Json, heading: str, where: str) -> Mapping[str, Json]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{where}: {heading} must be a table, not {value!r}")
+    return value
+
+
+def _price_entry(model: str, table: Mapping[str, Json], where: str) -> Price:
+    _refuse_unknown(table, [*_PRICE_NUMBERS, *_PRICE_TEXTS], where)
+    for key in _PRICE_NUMBERS[:2]:
+        if key not in table:
+            raise UsageError(f"{where}: {key} is missing")
+    numbers = {key: _number(table[key], key, where) for key in _PRICE_NUMBERS if key in table}
+    return Price(
+        model=model,
+        input_usd_per_mtok=numbers["input_usd_per_mtok"],
+        output_usd_per_mtok=numbers["output_usd_per_mtok"],
+        training_usd_per_mtok=numbers.get("training_usd_per_mtok"),
+        source=str(table.get("source", where)),
+        date=str(table["date"]) if "date" in table else None,
+        cached_input_usd_per_mtok=numbers.get("cached_input_usd_per_mtok"),
+    )
+
+
+# --------------------------------------------------------------------------- costs and savings
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens a request, as measured: means over ``n`` requests.
@@ -49,7 +151,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class TrainingBill:
-    """What training took: tokens billed, epochs included, and wall seconds. None: not known."""
+    """The work of one training: tokens billed, epochs included, and wall seconds. None: not known."""
 
     tokens: float | None = None
     seconds: float | None = None
@@ -88,12 +190,26 @@ def appraise(
     """
     new, new_notes = _price(candidate, prices.candidate, usage_candidate, config)
     old, old_notes = _price(baseline, prices.baseline, usage_baseline, config)
-    training_usd, training_notes = _training_usd(candidate, new, config, training)
+    notes = [*new_notes, *old_notes]
+    training_usd = 0.0
+    if training is not None:
+        training_usd, note = _training_usd(candidate, new, config, training)
+        if config.data_preparation_usd:
+            training_usd += config.data_preparation_usd
+            note += f", and {config.data_preparation_usd:g} USD of data preparation"
+        notes.append(note)
     new_usd = usd_per_request(usage_candidate, new) * config.requests_per_day
     old_usd = usd_per_request(usage_baseline, old) * config.requests_per_day
     saving = old_usd - new_usd
     days = break_even_days(training_usd, saving)
-    notes = [*new_notes, *old_notes, *training_notes, *_warnings(days, saving, config.horizon_days)]
+    if days is None and saving < 0:
+        notes.append("the candidate saves nothing a day, so training is never paid back")
+    elif days is not None and days > min(LONG_BREAK_EVEN_DAYS, config.horizon_days):
+        is_long = config.horizon_days >= LONG_BREAK_EVEN_DAYS
+        limit = "90 days" if is_long else f"the horizon of {config.horizon_days:g} days"
+        notes.append(
+            f"break-even after {math.ceil(days)} days, past {limit}: prices and models may change before"
+        )
     return Economics(
         candidate=candidate,
         baseline=baseline,
@@ -130,13 +246,6 @@ def break_even_days(training_usd: float, saving_usd_per_day: float) -> float | N
     return training_usd / saving_usd_per_day if saving_usd_per_day > 0 else None
 
 
-def gpu_price(model: str, usd_per_hour: float, tokens_per_second: float) -> Price:
-    """A GPU hour spread over the tokens it serves; prompt and completion tokens alike."""
-    usd_per_mtok = usd_per_hour / (tokens_per_second * SECONDS_PER_HOUR) * TOKENS_PER_MTOK
-    source = f"derived: {usd_per_hour:g} USD a GPU hour at {tokens_per_second:.4g} measured tokens a second"
-    return Price(model, usd_per_mtok, usd_per_mtok, None, source, None)
-
-
 def _price(
     name: str, hosted: Price | None, usage: Usage, config: EconomicsConfig
 ) -> tuple[Price, tuple[str, ...]]:
@@ -150,11 +259,16 @@ def _price(
                 f"{config.where}: gpu_usd_per_hour prices {name} by its measured tokens a second, and there"
                 " are none; give served_input_usd_per_mtok and served_output_usd_per_mtok instead"
             )
-        price = gpu_price(name, config.gpu_usd_per_hour, speed)
-        return price, (f"price of {name}: {price.source}; assumes that the GPU is never idle",)
+        # an hour spread over the tokens it serves; prompt and completion tokens alike
+        usd_per_mtok = config.gpu_usd_per_hour / (speed * SECONDS_PER_HOUR) * TOKENS_PER_MTOK
+        source = (
+            f"derived: {config.gpu_usd_per_hour:g} USD a GPU hour at {speed:.4g} measured tokens a second"
+        )
+        price = Price(name, usd_per_mtok, usd_per_mtok, None, source, None)
+        return price, (f"price of {name}: {source}; assumes that the GPU is never idle",)
     if config.served_input_usd_per_mtok is None or config.served_output_usd_per_mtok is None:
         raise UsageError(
-            f"{config.where}: nothing says what serving {name} costs; add served_input_usd_per_mtok and"
+            f"{config.where}: no price of serving {name}; add served_input_usd_per_mtok and"
             " served_output_usd_per_mtok, or gpu_usd_per_hour"
         )
     source = f"{config.where}: the project's own"
@@ -164,17 +278,6 @@ def _price(
 
 
 def _training_usd(
-    candidate: str, price: Price, config: EconomicsConfig, training: TrainingBill | None
-) -> tuple[float, tuple[str, ...]]:
-    if training is None:
-        return 0.0, ()
-    usd, note = _compute_usd(candidate, price, config, training)
-    if config.data_preparation_usd:
-        note += f", and {config.data_preparation_usd:g} USD of data preparation"
-    return usd + config.data_preparation_usd, (note,)
-
-
-def _compute_usd(
     candidate: str, price: Price, config: EconomicsConfig, training: TrainingBill
 ) -> tuple[float, str]:
     per_mtok = price.training_usd_per_mtok
@@ -188,15 +291,6 @@ def _compute_usd(
         usd = hours * config.training_usd_per_hour
         return usd, f"training: {hours:.3g} h at {config.training_usd_per_hour:g} USD an hour"
     raise UsageError(
-        f"{config.where}: nothing says what training {candidate} cost; add training_usd_per_hour"
+        f"{config.where}: no price of training {candidate}; add training_usd_per_hour"
         " or training_usd_per_mtok (0 if it was free)"
     )
-
-
-def _warnings(days: float | None, saving: float, horizon_days: float) -> list[str]:
-    if days is None:
-        return ["the candidate saves nothing a day, so training is never paid back"] if saving < 0 else []
-    if days > min(LONG_BREAK_EVEN_DAYS, horizon_days):
-        limit = "90 days" if horizon_days >= LONG_BREAK_EVEN_DAYS else f"the horizon of {horizon_days:g} days"
-        return [f"break-even after {math.ceil(days)} days, past {limit}: prices and models may change before"]
-    return []

@@ -1,6 +1,6 @@
 """The estimates behind a comparison: rows in pairs, and a difference with its limits.
 
-Which estimate fits which rows is told in :mod:`harness.decision.paired`.
+:mod:`harness.decision.paired` has the table of which estimate fits which rows.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ MIN_ROWS = 10
 MIN_CLUSTERS = 10
 NO_SPREAD = 1e-12
 _TIE = 0.5  # the value of a preference for neither
+_ALLOWED = {
+    Kind.BINARY: ((0.0, 1.0), "a binary score is 0 or 1"),
+    Kind.PREFERENCE: ((0.0, _TIE, 1.0), "a preference is 0, 0.5 or 1"),
+}
 
 Codes: TypeAlias = npt.NDArray[np.int64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -56,7 +60,7 @@ class Rows:
 
     @property
     def wins_and_losses(self) -> tuple[Mask, Mask] | None:
-        """Rows that one side alone has right, or that were preferred; None for other scores."""
+        """Masks of the rows that one side alone has right, or that were preferred; None for other scores."""
         if self.kind is Kind.PREFERENCE:
             return self.candidate > _TIE, self.candidate < _TIE
         if self.kind is Kind.BINARY and self.number is None:
@@ -69,75 +73,72 @@ class Rows:
         return ~(np.isnan(self.candidate) | np.isnan(self.baseline))
 
     @property
-    def count(self) -> int:
+    def n_units(self) -> int:
         """Independent units: clusters, or rows where there are none."""
         return len(self.candidate) if self.clusters is None else len(np.unique(self.clusters))
 
     def only(self, mask: Mask) -> Rows:
-        """The rows that ``mask`` holds true."""
-        clusters = None if self.clusters is None else self.clusters[mask]
-        tables = None if self.by_seed is None else (self.by_seed[0][mask], self.by_seed[1][mask])
+        """The rows where ``mask`` is true."""
         return replace(
             self,
             candidate=self.candidate[mask],
             baseline=self.baseline[mask],
-            clusters=clusters,
-            by_seed=tables,
+            clusters=None if self.clusters is None else self.clusters[mask],
+            by_seed=self.by_seed and (self.by_seed[0][mask], self.by_seed[1][mask]),
         )
 
     def worst_case(self) -> Rows:
-        """What is missing taken against the claim; rows missing on both sides are left out."""
-        kept = self.only(~(np.isnan(self.candidate) & np.isnan(self.baseline)))
+        """Missing values taken against the claim; rows without a value on either side are left out."""
+        rows = self.only(~(np.isnan(self.candidate) & np.isnan(self.baseline)))
         return replace(
-            kept,
-            candidate=np.nan_to_num(kept.candidate, nan=0.0),
-            baseline=np.nan_to_num(kept.baseline, nan=1.0),
-            by_seed=kept.by_seed
-            and (np.nan_to_num(kept.by_seed[0], nan=0.0), np.nan_to_num(kept.by_seed[1], nan=1.0)),
+            rows,
+            candidate=np.nan_to_num(rows.candidate, nan=0.0),
+            baseline=np.nan_to_num(rows.baseline, nan=1.0),
+            by_seed=rows.by_seed
+            and (np.nan_to_num(rows.by_seed[0], nan=0.0), np.nan_to_num(rows.by_seed[1], nan=1.0)),
         )
 
 
 def pair(candidate: ScoreVector, baseline: ScoreVector | float) -> Rows:
-    """The rows of two vectors, or of one and a number; UsageError where they do not belong together."""
+    """The rows of two vectors, or of one and a number.
+
+    Raises:
+        UsageError: vectors of different rows, scores, kinds, groups or numbers of seeds; a preference against
+            a vector; a value that its kind of score cannot have, or a number outside [0, 1].
+    """
     values = _values(candidate)
-    clusters = _clusters(candidate.groups)
     if isinstance(baseline, ScoreVector):
-        _check_same(candidate, baseline)
+        _require_same_rows(candidate, baseline)
         if candidate.kind is Kind.PREFERENCE:
             raise UsageError(
                 f"{candidate.score} is a preference: {candidate.subject} has been set against a baseline "
                 "already. Compare it with a number: 0.5 is as many wins as losses."
             )
-        others = _values(baseline)
-        tables = _tables(candidate, baseline, values, others)
-        return Rows(values, others, clusters, candidate.kind if tables is None else Kind.GRADED, None, tables)
-    if not 0.0 <= baseline <= 1.0:
+        others, number = _values(baseline), None
+    elif not 0.0 <= baseline <= 1.0:
         raise UsageError(f"a threshold must lie in [0, 1], as scores do (85% is 0.85); it is {baseline}.")
-    others = np.full(len(values), float(baseline))
-    tables = _tables(candidate, None, values, others)
-    kind = candidate.kind if tables is None else Kind.GRADED
-    return Rows(values, others, clusters, kind, float(baseline), tables)
-
-
-def _tables(
-    candidate: ScoreVector, baseline: ScoreVector | None, values: Values, others: Values
-) -> tuple[Values, Values] | None:
-    """Both sides by row and seed; one without seeds is the same at each. None where neither has several."""
-    counts = {len(side.by_seed[0]) for side in (candidate, baseline) if side is not None and side.by_seed}
-    if not counts:
-        return None
+    else:
+        number = float(baseline)
+        others = np.full(len(values), number)
+    sides = [candidate, baseline] if isinstance(baseline, ScoreVector) else [candidate]
+    counts = {len(side.by_seed[0]) for side in sides if side.by_seed}
     if len(counts) > 1:
         raise UsageError(
-            f"{candidate.subject} and {baseline.subject if baseline else ''} were trained with different"
-            f" numbers of seeds ({', '.join(map(str, sorted(counts)))}): give both the same --train-seeds."
+            f"{' and '.join(side.subject for side in sides)} were trained with different numbers of seeds "
+            f"({', '.join(map(str, sorted(counts)))}): give both the same --train-seeds."
         )
+    clusters = _clusters(candidate.groups)
+    if not counts:
+        return Rows(values, others, clusters, candidate.kind, number)
     shape = len(values), counts.pop()
-
-    def table(side: ScoreVector | None, means: Values) -> Values:
-        told = side is not None and side.by_seed
-        return np.array(told, dtype=np.float64) if told else np.broadcast_to(means[:, np.newaxis], shape)
-
-    return table(candidate, values), table(baseline, others)
+    # a side without seeds, a prompt or a number, has the same value at each seed of the other
+    first, second = (
+        np.array(side.by_seed, dtype=np.float64)
+        if isinstance(side, ScoreVector) and side.by_seed
+        else np.broadcast_to(means[:, np.newaxis], shape)
+        for side, means in ((candidate, values), (baseline, others))
+    )
+    return Rows(values, others, clusters, Kind.GRADED, number, (first, second))
 
 
 def _values(vector: ScoreVector) -> Values:
@@ -157,12 +158,6 @@ def _values(vector: ScoreVector) -> Values:
     return values
 
 
-_ALLOWED = {
-    Kind.BINARY: ((0.0, 1.0), "a binary score is 0 or 1"),
-    Kind.PREFERENCE: ((0.0, _TIE, 1.0), "a preference is 0, 0.5 or 1"),
-}
-
-
 def _clusters(groups: tuple[str | None, ...]) -> Codes | None:
     if groups.count(None) == len(groups):
         return None
@@ -172,7 +167,7 @@ def _clusters(groups: tuple[str | None, ...]) -> Codes | None:
     return None if len(set(codes)) == len(codes) else np.array(codes, dtype=np.int64)
 
 
-def _check_same(candidate: ScoreVector, baseline: ScoreVector) -> None:
+def _require_same_rows(candidate: ScoreVector, baseline: ScoreVector) -> None:
     names = f"{candidate.subject} and {baseline.subject}"
     if candidate.row_ids != baseline.row_ids:
         odd = sorted(set(candidate.row_ids) ^ set(baseline.row_ids))[:3]
@@ -208,25 +203,46 @@ class Estimate:
     difference: float
     low: float
     high: float
-    p: float
+    p_value: float  # one-sided, of "the difference is at most the bound"
     variance: float  # as observed
     variance_at_bound: float  # under "the difference is the bound"
 
 
 def estimate_difference(rows: Rows, bound: float, alpha: float) -> Estimate | str:
-    """The estimate that fits the rows, or the reason why there is none."""
+    """The estimate that fits the rows, or the reason why there is none.
+
+    Args:
+        rows: with a value on both sides each.
+        bound: of the claim, in score units.
+        alpha: of each one-sided limit.
+    """
     n = len(rows.candidate)
     if n < MIN_ROWS:
         return f"{n} usable rows are too few for an interval: it takes at least {MIN_ROWS}"
-    if rows.clusters is not None and rows.count < MIN_CLUSTERS:
-        return f"{rows.count} groups are too few for an interval: it takes at least {MIN_CLUSTERS}"
+    if rows.clusters is not None and rows.n_units < MIN_CLUSTERS:
+        return f"{rows.n_units} groups are too few for an interval: it takes at least {MIN_CLUSTERS}"
     if rows.wins_and_losses is not None:
-        return _of_wins_and_losses(rows, *rows.wins_and_losses, bound, alpha)
+        won, lost = rows.wins_and_losses
+        if rows.number is None:
+            return _tango(rows.clusters, won, lost, bound, alpha)
+        # Tango's difference of shares is twice a preference's distance from the tie
+        middle = _TIE - rows.number
+        found = _tango(rows.clusters, won, lost, min(max(2.0 * (bound - middle), -1.0), 1.0), alpha)
+        return replace(
+            found,
+            difference=found.difference / 2 + middle,
+            low=found.low / 2 + middle,
+            high=found.high / 2 + middle,
+            variance=found.variance / 4,
+            variance_at_bound=found.variance_at_bound / 4,
+        )
     if rows.clusters is not None:
         return _t(rows, bound, alpha, "cluster-robust t and Hall")
-    if rows.number is not None and rows.kind is Kind.BINARY:
-        return _wilson(rows.candidate, rows.number, bound, alpha)
-    return _t(rows, bound, alpha, "paired t and Hall" if rows.number is None else "one-sample t and Hall")
+    if rows.number is None:
+        return _t(rows, bound, alpha, "paired t and Hall")
+    if rows.kind is not Kind.BINARY:
+        return _t(rows, bound, alpha, "one-sample t and Hall")
+    return _wilson(rows.candidate, rows.number, bound, alpha)
 
 
 def _t(rows: Rows, bound: float, alpha: float, method: str) -> Estimate | str:
@@ -238,14 +254,15 @@ def _t(rows: Rows, bound: float, alpha: float, method: str) -> Estimate | str:
         mean, residuals = mean_and_residuals(sums, sizes)
     error, middle = float(error_of_mean(residuals, n)), float(mean)
     if error < NO_SPREAD:
-        return (
-            f"all differences are equal ({points(middle)} points, n={n})"
+        equal = (
+            "all differences are"
             if np.ptp(differences) < NO_SPREAD
-            else f"the groups' mean differences are all equal ({points(middle)} points, n={n})"
-        ) + ": without any spread there is no interval"
+            else "the groups' mean differences are all"
+        )
+        return f"{equal} equal ({points(middle)} points, n={n}): without any spread there is no interval"
     low, high = t_limits(mean, residuals, n, alpha)
-    p = float(t_p(mean, residuals, n, bound))
-    return Estimate(method, middle, float(low), float(high), p, n * error**2, n * error**2)
+    p_value = float(t_p(mean, residuals, n, bound))
+    return Estimate(method, middle, float(low), float(high), p_value, n * error**2, n * error**2)
 
 
 def cluster_sums(clusters: Codes, *each: Values) -> list[Values]:
@@ -254,39 +271,27 @@ def cluster_sums(clusters: Codes, *each: Values) -> list[Values]:
     return [np.bincount(codes, weights=one).astype(np.float64) for one in each]
 
 
-def _of_wins_and_losses(rows: Rows, won: Mask, lost: Mask, bound: float, alpha: float) -> Estimate:
-    """Tango's interval; of a preference the half, about the middle, which is its mean less the number."""
-    if rows.number is None:
-        return _tango(rows.clusters, won, lost, bound, alpha)
-    middle = _TIE - rows.number
-    share_bound = min(max(2.0 * (bound - middle), -1.0), 1.0)
-    found = _tango(rows.clusters, won, lost, share_bound, alpha)
-    return replace(
-        found,
-        difference=found.difference / 2 + middle,
-        low=found.low / 2 + middle,
-        high=found.high / 2 + middle,
-        variance=found.variance / 4,
-        variance_at_bound=found.variance_at_bound / 4,
-    )
-
-
 def _tango(clusters: Codes | None, won: Mask, lost: Mask, bound: float, alpha: float) -> Estimate:
     n, gains, losses = len(won), int(np.count_nonzero(won)), int(np.count_nonzero(lost))
     difference = (gains - losses) / n
     variance = (gains + losses) / n - difference**2
-    at_bound = null_variance(gains, losses, n, bound)
+    at_bound = float(null_variance(gains, losses, n, bound))
     if clusters is None:
         low, high = sparse_interval(gains, losses, n, alpha)
-        p = sparse_p(gains, losses, n, bound)
-        return Estimate("Tango", difference, low, high, p, variance, at_bound)
-    sums = cluster_sums(clusters, won.astype(np.float64), lost.astype(np.float64), np.ones(n))
-    seen = Clusters(*sums)
+        p_value = float(sparse_p(gains, losses, n, bound))
+        return Estimate("Tango", difference, low, high, p_value, variance, at_bound)
+    seen = Clusters(*cluster_sums(clusters, won.astype(np.float64), lost.astype(np.float64), np.ones(n)))
     effect = float(design_effect(seen))
     low, high = clustered_limits(seen, alpha)
-    p = float(clustered_p(seen, bound))
-    method = "cluster-robust t and Tango"
-    return Estimate(method, difference, low, high, p, effect * variance, effect * at_bound)
+    return Estimate(
+        "cluster-robust t and Tango",
+        difference,
+        low,
+        high,
+        float(clustered_p(seen, bound)),
+        effect * variance,
+        effect * at_bound,
+    )
 
 
 def _wilson(values: Values, number: float, bound: float, alpha: float) -> Estimate:
@@ -298,6 +303,6 @@ def _wilson(values: Values, number: float, bound: float, alpha: float) -> Estima
     at_bound = null_rate * (1.0 - null_rate)
     excess = rate - number - bound
     # without variance under the bound (a threshold of 0 or 1), one row beyond it settles the matter
-    p = float(ndtr(-excess * sqrt(n / at_bound))) if at_bound > 0.0 else float(excess <= 0.0)
+    p_value = float(ndtr(-excess * sqrt(n / at_bound))) if at_bound > 0.0 else float(excess <= 0.0)
     low, high = float(interval.low) - number, float(interval.high) - number
-    return Estimate("Wilson", rate - number, low, high, p, rate * (1.0 - rate), at_bound)
+    return Estimate("Wilson", rate - number, low, high, p_value, rate * (1.0 - rate), at_bound)

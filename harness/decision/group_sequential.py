@@ -1,7 +1,7 @@
-"""Judging in looks: an expensive judge scores the held-out rows in parts, and stops once they are clear.
+"""A group-sequential design: an expensive judge scores the rows in parts, and stops once a claim is clear.
 
-Rows are judged in a seeded random order (:func:`row_order`), both sides of each, up to the first look of
-:func:`plan_looks`; :func:`judge_in_looks` says whether to go on to the next.
+Rows are judged in a seeded random order (:func:`row_order`), both sides of each, up to the first interim look
+of :func:`design_looks`; :func:`judge_look` tells whether to go on to the next.
 
 - Each look compares the rows so far as all rows are (:func:`harness.decision.estimates.estimate_difference`:
   t, Tango's interval, clusters), at a one-sided level of its own. So that the chance of ever showing what
@@ -55,7 +55,7 @@ MAX_LOOKS = 20
 
 
 class LookState(StrEnum):
-    """What a look says; all but ``continue`` stop the judging."""
+    """The result of a look; all but ``continue`` stop the judging."""
 
     CONTINUE = "continue"
     SHOWN = "shown"
@@ -79,7 +79,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class LookPlan:
+class GroupSequentialDesign:
     """The looks, first to last; ``alpha`` is the level of each side over all of them."""
 
     looks: tuple[Look, ...]
@@ -93,11 +93,11 @@ class LookPlan:
 
 @dataclass(frozen=True, slots=True)
 class LookResult:
-    """What the rows so far say.
+    """A claim judged on the rows so far.
 
-    ``estimate`` holds the difference with the repeated confidence limits of this look, and the p of this
-    look alone, to be read against the look's ``level``; None where the rows give no interval.
-    ``failures`` are rows left out, since a side has no value.
+    ``estimate`` holds the difference with the repeated confidence limits of this look, and the p-value of
+    this look alone, to be read against the look's ``level``; None where the rows give no interval.
+    ``failures`` counts the rows left out because a side has no value.
     """
 
     state: LookState
@@ -135,10 +135,10 @@ def row_order(
     return tuple(sorted(range(len(row_ids)), key=key))
 
 
-# --------------------------------------------------------------------------- the plan
-def plan_looks(
+# --------------------------------------------------------------------------- the design
+def design_looks(
     n: int, looks: int = 5, alpha: float = 0.05, groups: Sequence[str | None] | None = None
-) -> LookPlan:
+) -> GroupSequentialDesign:
     """Up to ``looks`` looks at equal distances, the last at all ``n`` rows.
 
     A look that would come before 10 rows, or less than 10 rows or 1% of them after another, is left out.
@@ -155,21 +155,38 @@ def plan_looks(
     check_levels(0.0, alpha)
     if n < 1 or not 1 <= looks <= MAX_LOOKS:
         raise UsageError(f"judging takes 1 row or more and 1 to {MAX_LOOKS} looks; {n=}, looks={looks}.")
-    sizes = _sizes(n, looks, _group_ends(n, groups))
+    ends = np.arange(1, n + 1) if groups is None else _group_ends(n, groups)
+    least = max(MIN_ROWS, ceil(n / 100))
+    sizes: list[int] = []
+    for k in range(1, looks):
+        size = int(ends[np.searchsorted(ends, ceil(n * k / looks))])
+        before = sizes[-1] if sizes else 0
+        if size - before >= least and n - size >= least:
+            sizes.append(size)
+    sizes.append(n)
     fractions = tuple(size / n for size in sizes)
     bounds = efficacy_bounds(fractions, tuple(alpha * fraction for fraction in fractions))
 
-    def look(size: int, fraction: float, bound: float) -> Look:
-        above = -_score_of_power(REFUTING, fraction, bounds[-1])
-        return Look(size, float(ndtr(-bound)), above, _score_of_power(SHOWING, fraction, bounds[-1]))
+    def score_that_predicts(power: float, fraction: float) -> float:
+        """The score, at this fraction of the rows, that predicts the last bound crossed with this power."""
+        return bounds[-1] * sqrt(fraction) + sqrt(1.0 - fraction) * float(ndtri(power))
 
-    return LookPlan(tuple(map(look, sizes, fractions, bounds)), alpha)
+    return GroupSequentialDesign(
+        tuple(
+            Look(
+                rows=size,
+                level=float(ndtr(-bound)),
+                futile_above=-score_that_predicts(REFUTING, fraction),
+                futile_below=score_that_predicts(SHOWING, fraction),
+            )
+            for size, fraction, bound in zip(sizes, fractions, bounds, strict=True)
+        ),
+        alpha,
+    )
 
 
-def _group_ends(n: int, groups: Sequence[str | None] | None) -> npt.NDArray[np.int64]:
+def _group_ends(n: int, groups: Sequence[str | None]) -> npt.NDArray[np.int64]:
     """Row counts after which no group is cut."""
-    if groups is None:
-        return np.arange(1, n + 1)
     if len(groups) != n:
         raise UsageError(f"{n} rows have {len(groups)} groups: give one a row, None for none.")
     ends = [at + 1 for at in range(n) if at + 1 == n or groups[at] is None or groups[at] != groups[at + 1]]
@@ -179,31 +196,15 @@ def _group_ends(n: int, groups: Sequence[str | None] | None) -> npt.NDArray[np.i
     return np.array(ends, dtype=np.int64)
 
 
-def _sizes(n: int, looks: int, ends: npt.NDArray[np.int64]) -> list[int]:
-    least = max(MIN_ROWS, ceil(n / 100))
-    sizes: list[int] = []
-    for k in range(1, looks):
-        size = int(ends[np.searchsorted(ends, ceil(n * k / looks))])
-        before = sizes[-1] if sizes else 0
-        if size - before >= least and n - size >= least:
-            sizes.append(size)
-    return [*sizes, n]
-
-
-def _score_of_power(power: float, fraction: float, last_bound: float) -> float:
-    """The score, at this fraction of the rows, that predicts ``last_bound`` crossed with this power."""
-    return last_bound * sqrt(fraction) + sqrt(1.0 - fraction) * float(ndtri(power))
-
-
 # --------------------------------------------------------------------------- a look
-def judge_in_looks(plan: LookPlan, rows: Rows, bound: float = 0.0) -> LookResult:
+def judge_look(design: GroupSequentialDesign, rows: Rows, bound: float = 0.0) -> LookResult:
     """Judge the claim "candidate - baseline > ``bound``" on the rows so far.
 
     Rows that failed are left out; a claim is shown only if it is also shown when they count against it, and,
     before the last look, only if one more loss would not undo it (graded scores; see the module).
 
     Args:
-        plan: of the looks.
+        design: of the looks.
         rows: of :func:`harness.decision.estimates.pair`, in the order of judging, as many as at a look.
         bound: in score units.
 
@@ -211,81 +212,78 @@ def judge_in_looks(plan: LookPlan, rows: Rows, bound: float = 0.0) -> LookResult
         UsageError: a number of rows at which there is no look, a bound outside (-1, 1), or several
             training seeds in more than one look.
     """
-    check_levels(bound, plan.alpha)
-    if rows.by_seed is not None and len(plan.looks) > 1:
+    check_levels(bound, design.alpha)
+    if rows.by_seed is not None and len(design.looks) > 1:
         # rows tell nothing of the scatter of seeds, and few seeds do not keep levels as low as those of looks
         raise UsageError("several training seeds are judged on all rows at once: ask for one look.")
     n = len(rows.candidate)
-    at = next((k for k, look in enumerate(plan.looks) if look.rows == n), None)
+    at = next((k for k, look in enumerate(design.looks) if look.rows == n), None)
     if at is None:
-        sizes = ", ".join(str(look.rows) for look in plan.looks)
+        sizes = ", ".join(str(look.rows) for look in design.looks)
         raise UsageError(f"{n} rows are judged, but the looks are at {sizes}: judge up to one of these.")
+    look, is_last = design.looks[at], at + 1 == len(design.looks)
     usable = rows.usable
-    estimate = estimated(rows.only(usable), bound, plan.looks[at].level)
-    state, why = _state(plan, at, rows, estimate, bound)
+    seen = rows.only(usable)
+    estimate = estimated(seen, bound, look.level)
+    state, why = LookState.INCONCLUSIVE if is_last else LookState.CONTINUE, ""
+    if isinstance(estimate, str):
+        why = estimate
+    else:
+        shown, refuted, futile = crossed(look, estimate.low, estimate.high, estimate.p_value, bound)
+        if shown and not usable.all() and not _is_shown(rows.worst_case(), bound, look.level):
+            why = "it is shown only if the rows that failed do not count against it"
+        elif (
+            shown
+            and not is_last
+            and rows.wins_and_losses is None
+            and not _is_shown(_with_a_loss(seen), bound, design.alpha)
+        ):
+            why = "one more row that is lost whole would undo it"
+        elif shown or refuted:
+            state = LookState.SHOWN if shown else LookState.REFUTED
+        elif futile and not is_last:
+            state = LookState.FUTILE
+            chances = f"less than {100 * SHOWING:g}% (to show it) and {100 * REFUTING:g}% (to refute it)"
+            why = f"the chances of going on are {chances}"
+    saved = 0.0 if state is LookState.CONTINUE else 1.0 - n / design.rows
+    cause = f", since {why}" if why else ""
+    where = f"look {at + 1} of {len(design.looks)} ({n} of {design.rows} rows)"
+    found = "inconclusive" if state is LookState.FUTILE else str(state)
+    if state is LookState.CONTINUE:
+        reason = f"{where}: not decided yet{cause}"
+    elif is_last:
+        reason = f"went on to {where}: {found}{cause}"
+    else:
+        reason = f"stopped after {where}: {found}{cause}; {100 * saved:.0f}% of the judge calls were saved"
     return LookResult(
         state=state,
         look=at + 1,
         rows=n,
-        saved=0.0 if state is LookState.CONTINUE else 1.0 - n / plan.rows,
+        saved=saved,
         estimate=None if isinstance(estimate, str) else estimate,
-        failures=n - int(np.count_nonzero(usable)),
-        reason=_sentence(plan, at, state, why),
+        failures=n - len(seen.candidate),
+        reason=reason,
     )
 
 
 def crossed(
-    look: Look, low: Values | float, high: Values | float, p: Values | float, bound: float
+    look: Look, low: Values | float, high: Values | float, p_value: Values | float, bound: float
 ) -> tuple[Mask, Mask, Mask]:
-    """Shown, refuted, futile: of one sample or of many, by the limits and p at the look's level."""
+    """Shown, refuted, futile: of one sample or of many, by the limits and p-value at the look's level."""
     shown, refuted = np.asarray(low) > bound, np.asarray(high) < bound
-    score = -ndtri(np.asarray(p, dtype=np.float64))
+    score = -ndtri(np.asarray(p_value, dtype=np.float64))
     futile = ~(shown | refuted) & (score > look.futile_above) & (score < look.futile_below)
     return shown, refuted, futile
 
 
-def _state(
-    plan: LookPlan, at: int, rows: Rows, estimate: Estimate | str, bound: float
-) -> tuple[LookState, str]:
-    look, last = plan.looks[at], at + 1 == len(plan.looks)
-    undecided = LookState.INCONCLUSIVE if last else LookState.CONTINUE
-    if isinstance(estimate, str):
-        return undecided, estimate
-    shown, refuted, futile = crossed(look, estimate.low, estimate.high, estimate.p, bound)
-    doubt = _doubt(plan, at, rows, bound) if shown else ""
-    if doubt:
-        return undecided, doubt
-    if shown or refuted:
-        return (LookState.SHOWN if shown else LookState.REFUTED), ""
-    if futile and not last:
-        chances = f"less than {100 * SHOWING:g}% (to show it) and {100 * REFUTING:g}% (to refute it)"
-        return LookState.FUTILE, f"the chances of going on are {chances}"
-    return undecided, ""
-
-
-def _doubt(plan: LookPlan, at: int, rows: Rows, bound: float) -> str:
-    """Why a claim that the look's interval shows is not shown yet; empty: it is."""
-    usable = rows.usable
-    if not usable.all() and not _holds(rows.worst_case(), bound, plan.looks[at].level):
-        return "it is shown only if the rows that failed do not count against it"
-    early = at + 1 < len(plan.looks)
-    if (
-        early
-        and rows.wins_and_losses is None
-        and not _holds(_with_a_loss(rows.only(usable)), bound, plan.alpha)
-    ):
-        return "one more row that is lost whole would undo it"
-    return ""
-
-
-def _holds(rows: Rows, bound: float, level: float) -> bool:
+def _is_shown(rows: Rows, bound: float, level: float) -> bool:
     estimate = estimated(rows, bound, level)
     return not isinstance(estimate, str) and estimate.low > bound
 
 
 def _with_a_loss(rows: Rows) -> Rows:
     """One row more, or one group of the mean size, where the candidate has 0 and the baseline 1."""
-    size = round(len(rows.candidate) / rows.count)
+    size = round(len(rows.candidate) / rows.n_units)
     clusters = rows.clusters
     return replace(
         rows,
@@ -293,15 +291,3 @@ def _with_a_loss(rows: Rows) -> Rows:
         baseline=np.append(rows.baseline, np.full(size, 1.0 if rows.number is None else rows.number)),
         clusters=None if clusters is None else np.append(clusters, np.full(size, clusters.max() + 1)),
     )
-
-
-def _sentence(plan: LookPlan, at: int, state: LookState, why: str) -> str:
-    n, looks, cause = plan.looks[at].rows, len(plan.looks), f", since {why}" if why else ""
-    where = f"look {at + 1} of {looks} ({n} of {plan.rows} rows)"
-    if state is LookState.CONTINUE:
-        return f"{where}: not decided yet{cause}"
-    said = "inconclusive" if state is LookState.FUTILE else str(state)
-    if at + 1 == looks:
-        return f"went on to {where}: {said}{cause}"
-    saved = 100 * (1.0 - n / plan.rows)
-    return f"stopped after {where}: {said}{cause}; {saved:.0f}% of the judge calls were saved"

@@ -35,17 +35,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.decision.estimates import (
-    NO_SPREAD,
-    Estimate,
-    Rows,
-    check_levels,
-    pair,
-    points,
-)
+from harness.decision.estimates import NO_SPREAD, Estimate, check_levels, pair, points
 from harness.decision.power import POWER, rows_needed
 from harness.decision.seeds import SeedSpread, estimated, seed_differences, seed_spread, seeds_needed
-from harness.decision.student import Values
 from harness.records import Comparison, Outcome, ScoreVector
 
 
@@ -75,15 +67,40 @@ def compare(
     rows = pair(candidate, baseline)
     usable = rows.usable
     seen = rows.only(usable)
+    n = len(seen.candidate)
     failed = [candidate.row_ids[at] for at in np.flatnonzero(~usable).tolist()]
-    comparison = _undecided(candidate, baseline, seen, bound, alpha, failed)
+    decided = seen.wins_and_losses
+    sd = float(seen.differences.std(ddof=1)) if n > 1 else 0.0
+    comparison = Comparison(
+        score=candidate.score,
+        candidate=candidate.subject,
+        baseline=baseline.subject if isinstance(baseline, ScoreVector) else f"{baseline:g}",
+        kind=candidate.kind,
+        n=n,
+        candidate_mean=float(seen.candidate.mean()) if n else None,
+        baseline_mean=seen.number if seen.number is not None or not n else float(seen.baseline.mean()),
+        difference=float(seen.differences.mean()) if n else None,
+        low=None,
+        high=None,
+        bound=bound,
+        alpha=alpha,
+        outcome=Outcome.INCONCLUSIVE,
+        method="none",
+        reason="",
+        discordant=None if decided is None else int(np.count_nonzero(decided[0] | decided[1])),
+        clusters=None if seen.clusters is None else seen.n_units,
+        failures=len(failed),
+        rows=candidate.rows,
+        # d_z: J. Cohen (1988), Statistical Power Analysis, ch. 2
+        effect_size=float(seen.differences.mean()) / sd if sd > NO_SPREAD else None,
+    )
     estimate = estimated(seen, bound, alpha)
     if isinstance(estimate, str):
         return replace(comparison, reason=_sentence(estimate, failed))
     outcome = _outcome(estimate, bound)
     table = seed_differences(seen)
     spread = None if table is None else seed_spread(table, seen.clusters)
-    reason, needed = _because(estimate, outcome, bound, alpha, comparison.n, spread)
+    reason, needed = _reason(estimate, outcome, bound, alpha, n, spread)
     if spread is not None:
         comparison = replace(
             comparison,
@@ -95,7 +112,7 @@ def compare(
         worst = estimated(rows.worst_case(), bound, alpha)
         if isinstance(worst, str) or _outcome(worst, bound) is not Outcome.SHOWN:
             outcome = Outcome.INCONCLUSIVE
-            reason += ", but not if the rows that failed count against the claim; hint those and run again"
+            reason += ", but not if the rows that failed count against the claim; repair those and run again"
     return replace(
         comparison,
         difference=estimate.difference,
@@ -105,12 +122,12 @@ def compare(
         method=estimate.method,
         reason=_sentence(reason, failed),
         rows_needed=needed,
-        p_one_sided=estimate.p,
+        p_one_sided=estimate.p_value,
     )
 
 
 def summary(comparison: Comparison) -> str:
-    """``+12.4 points [+6.1, +18.7], n=200``, as far as it could be computed."""
+    """``+12.4 points [+6.1, +18.7], n=200``; limits or difference are left out where there are none."""
     if comparison.difference is None:
         return f"no difference, n={comparison.n}"
     limits = ""
@@ -119,88 +136,44 @@ def summary(comparison: Comparison) -> str:
     return f"{points(comparison.difference)} points{limits}, n={comparison.n}"
 
 
-def _undecided(
-    candidate: ScoreVector,
-    baseline: ScoreVector | float,
-    seen: Rows,
-    bound: float,
-    alpha: float,
-    failed: list[str],
-) -> Comparison:
-    n = len(seen.candidate)
-    means = (float(seen.candidate.mean()), float(seen.baseline.mean())) if n else (None, seen.number)
-    decided = seen.wins_and_losses
-    return Comparison(
-        score=candidate.score,
-        candidate=candidate.subject,
-        baseline=baseline.subject if isinstance(baseline, ScoreVector) else f"{baseline:g}",
-        kind=candidate.kind,
-        n=n,
-        candidate_mean=means[0],
-        baseline_mean=seen.number if seen.number is not None else means[1],
-        difference=float((seen.candidate - seen.baseline).mean()) if n else None,
-        low=None,
-        high=None,
-        bound=bound,
-        alpha=alpha,
-        outcome=Outcome.INCONCLUSIVE,
-        method="none",
-        reason="",
-        discordant=None if decided is None else int(np.count_nonzero(decided[0] | decided[1])),
-        clusters=None if seen.clusters is None else seen.count,
-        failures=len(failed),
-        rows=candidate.rows,
-        effect_size=_effect_size(seen.differences),
-    )
-
-
-def _effect_size(differences: Values) -> float | None:
-    """d_z (J. Cohen 1988, Statistical Power Analysis, ch. 2); None without two rows or any spread."""
-    spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
-    return float(differences.mean()) / spread if spread > NO_SPREAD else None
-
-
 def _outcome(estimate: Estimate, bound: float) -> Outcome:
     if estimate.low > bound:
         return Outcome.SHOWN
     return Outcome.REFUTED if estimate.high < bound else Outcome.INCONCLUSIVE
 
 
-def _because(
+def _reason(
     estimate: Estimate, outcome: Outcome, bound: float, alpha: float, n: int, spread: SeedSpread | None
 ) -> tuple[str, int | None]:
     """The reason and, for an inconclusive claim, the rows that would decide it."""
     numbers = f"{points(estimate.difference)} points [{points(estimate.low)}, {points(estimate.high)}], n={n}"
     if spread is not None:
-        numbers += f" × {len(spread.means)} seeds ({_scatter(spread)})"
+        each = ", ".join(points(mean) for mean in spread.means)
+        numbers += (
+            f" × {len(spread.means)} seeds ({each}; sd between seeds {100 * spread.seed_sd:.1f} points, "
+            f"{100 * spread.seed_share:.0f}% of the variance)"
+        )
     mark = f"{points(bound)} points" if bound else "0"
     if outcome is not Outcome.INCONCLUSIVE:
         side = "above" if outcome is Outcome.SHOWN else "below"
         return f"{numbers}: {side} {mark} at one-sided {100 * (1 - alpha):g}% confidence", None
+    power = f"at {100 * POWER:g}% power, were"
     if spread is not None:
-        return f"{numbers}: the interval holds {mark}; {_more_seeds(spread, bound, alpha)}", None
+        # more rows do not lessen what seeds add to the variance, so no number of rows is given
+        n_seeds = seeds_needed(spread, bound, alpha, POWER)
+        advice = (
+            "more seeds would not decide it on these rows: it takes more rows"
+            if n_seeds is None
+            else f"about {n_seeds} seeds would decide it on these rows {power} it as observed"
+        )
+        return f"{numbers}: the interval holds {mark}; {advice}", None
     needed = rows_needed(estimate, bound, alpha, n)
     advice = (
-        f"about {needed} rows would decide it at {100 * POWER:g}% power, were the difference as observed"
-        if needed is not None
-        else "the difference is too close to it for more rows to decide"
+        "the difference is too close to it for more rows to decide"
+        if needed is None
+        else f"about {needed} rows would decide it {power} the difference as observed"
     )
     return f"{numbers}: the interval holds {mark}; {advice}", needed
-
-
-def _scatter(spread: SeedSpread) -> str:
-    each = ", ".join(points(mean) for mean in spread.means)
-    share = f"{100 * spread.seed_share:.0f}% of the variance"
-    return f"{each}; sd between seeds {100 * spread.seed_sd:.1f} points, {share}"
-
-
-def _more_seeds(spread: SeedSpread, bound: float, alpha: float) -> str:
-    needed = seeds_needed(spread, bound, alpha, POWER)
-    if needed is None:
-        return "more seeds would not decide it on these rows: it takes more rows"
-    return (
-        f"about {needed} seeds would decide it on these rows at {100 * POWER:g}% power, were it as observed"
-    )
 
 
 def _sentence(reason: str, failed: list[str]) -> str:

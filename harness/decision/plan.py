@@ -1,7 +1,7 @@
-"""What a run would take, counted before it: rows, tokens, jobs, calls, and dollars as a range.
+"""The plan of a run, counted before it: rows, tokens, jobs, calls, and dollars as a range.
 
-The low end is what is expected at least. The high end is what a cap would set aside, call by call, so a run
-that is capped there is never stopped. Calls repeated after a fault whose bill is not known come on top.
+The low end is the least to expect. The high end is the sum that a cap would set aside, call by call, so a
+run that is capped there is never stopped. Calls repeated after a fault whose bill is not known come on top.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ PURPOSES: tuple[Purpose, ...] = ("training", "answers", "judging")
 
 USD_DIGITS = 12  # a cap counts whole picodollars, and sums of floats drift below them
 
-#: How a plan stands to its cap: nothing can pass it; it may end the run; what is expected passes it; the run
-#: is refused, because something has no bound or no price.
+#: A plan against its cap: nothing can pass it; it may end the run; the low end passes it; the run is refused,
+#: because something has no bound or no price.
 Standing: TypeAlias = Literal["fits", "may be reached", "will be reached", "refused"]
 
 
@@ -40,16 +40,16 @@ def total(ranges: Iterable[Usd]) -> Usd:
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
-    """What one model is to cost for one purpose.
+class CostLine:
+    """The cost of one model for one purpose.
 
     Args:
-        purpose: what for.
-        model: by which name it is priced.
+        purpose: training, answers or judging.
+        model: the name under which it is priced.
         is_tuned: priced as a fine-tune of it.
         price: dollars a million tokens; None where there is none, and then ``usd`` counts nothing.
         usd: the range.
-        unbounded: the setting that leaves ``usd.high`` open, and what to write instead.
+        unbounded: the setting that leaves ``usd.high`` open, and the one to write instead.
     """
 
     purpose: Purpose
@@ -82,7 +82,7 @@ class Trainings:
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
+class CallCount:
     """Questions to one model.
 
     Args:
@@ -110,12 +110,12 @@ class Work:
     label: str
     is_hosted: bool
     trainings: Trainings | None
-    calls: Calls
-    bills: tuple[Bill, ...] = ()
+    calls: CallCount
+    bills: tuple[CostLine, ...] = ()
 
     @property
     def usd(self) -> Usd | None:
-        """What it is to cost; None where nobody bills it, or no price is known of any of it."""
+        """Its cost; None where nobody bills it, or no price of any of it is known."""
         priced = [bill.usd for bill in self.bills if bill.price is not None]
         return total(priced) if priced else None
 
@@ -136,15 +136,15 @@ class Power:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run would do.
+    """The work of a run, its cost, and its power.
 
     Args:
         work: candidates, then judges.
-        power: what the held-out rows can show.
+        power: smallest effects that the held-out rows can show.
         training_tokens_per_second: this machine's latest pace; None where it has none, or trains nothing.
         max_usd: the cap that was given.
         prices_file: where the project's own prices stand, or would.
-        unready: what would stop the run, such as a missing key.
+        unready: obstacles that would stop the run, such as a missing key.
     """
 
     work: tuple[Work, ...]
@@ -155,17 +155,17 @@ class Plan:
     unready: tuple[str, ...] = ()
 
     @property
-    def bills(self) -> tuple[Bill, ...]:
-        """All that is billed."""
+    def bills(self) -> tuple[CostLine, ...]:
+        """Every cost line of the work."""
         return tuple(bill for one in self.work for bill in one.bills)
 
     def usd(self, purpose: Purpose | None = None) -> Usd:
-        """What has a price, for one purpose or for all."""
+        """The sum of all that has a price, for one purpose or for all."""
         return total(b.usd for b in self.bills if purpose in (None, b.purpose) and b.price is not None)
 
     @property
-    def unpriced(self) -> tuple[Bill, ...]:
-        """What would be billed at a price that is not known."""
+    def unpriced(self) -> tuple[CostLine, ...]:
+        """Cost lines without a known price."""
         return tuple(bill for bill in self.bills if bill.price is None)
 
     @property
@@ -175,7 +175,7 @@ class Plan:
 
     @property
     def standing(self) -> Standing | None:
-        """How it stands to the cap; None where there is none."""
+        """Against the cap; None where there is none."""
         if self.max_usd is None:
             return None
         usd = self.usd()

@@ -1,4 +1,4 @@
-"""How much a suite can show: rows, the spread of their differences, and power.
+"""Power and smallest detectable effects: what a suite's rows can show at the spread of their differences.
 
 Power is the chance that a claim is shown. It is exact for ungrouped wins and losses (every table is
 judged by Tango's test), and that of Student's t elsewhere, which Hall's correction and Tango's test on
@@ -7,15 +7,14 @@ clusters lower by a point or a few.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import ceil, sqrt
 
 import numpy as np
 from scipy.special import gammaln, nctdtr, ndtri, stdtrit, xlogy
 
-from harness.decision.estimates import Estimate, Rows, check_levels, pair
+from harness.decision.estimates import Estimate, check_levels, pair
 from harness.decision.seeds import components, estimated, seed_differences
-from harness.decision.sparse import sparse_p_each
+from harness.decision.sparse import sparse_p
 from harness.errors import UsageError
 from harness.records import Kind, ScoreVector
 
@@ -53,37 +52,28 @@ def smallest_effect(
         return None
     n = len(seen.candidate)
     if estimate.method != "Tango":
-        effect = mde(sqrt(estimate.variance), n, alpha, power, df=_freedom(seen))
+        table = seed_differences(seen)
+        freedom = (
+            seen.n_units - 1
+            if table is None
+            else float(components(table[np.newaxis], seen.clusters).freedom[0])
+        )
+        effect = mde(sqrt(estimate.variance), n, alpha, power, df=freedom)
         return effect if effect < 1.0 else None
     assert seen.wins_and_losses is not None
     churn = 2.0 * min(float(np.mean(side)) for side in seen.wins_and_losses)
-    scale = 0.5 if seen.kind is Kind.PREFERENCE else 1.0
-    return _of_shares(n, lambda effect: min(churn + effect, 1.0), alpha, power, scale)
+    z_alpha, z_power = -float(ndtri(alpha)), float(ndtri(power))
 
+    def surplus(effect: float) -> float:
+        share = min(churn + effect, 1.0)  # of the rows, discordant under this effect
+        return effect * sqrt(n) - z_alpha * sqrt(share) - z_power * sqrt(max(share - effect**2, 0.0))
 
-def _freedom(seen: Rows) -> float:
-    table = seed_differences(seen)
-    return seen.count - 1 if table is None else float(components(table[np.newaxis], seen.clusters).freedom[0])
+    if surplus(1.0) <= 0.0:
+        return None
+    from scipy.optimize import brentq  # slow to import
 
-
-def smallest_effect_assumed(
-    kind: Kind,
-    n: int,
-    discordant_or_sd: float,
-    *,
-    clusters: int | None = None,
-    icc: float = 1.0,
-    alpha: float = 0.05,
-    power: float = POWER,
-) -> float | None:
-    """The smallest true difference that ``n`` rows would show; arguments as of :func:`power_of_guard`."""
-    _check_assumed(kind, n, discordant_or_sd, clusters)
-    if clusters is None and kind is not Kind.GRADED:
-        scale = 0.5 if kind is Kind.PREFERENCE else 1.0
-        return _of_shares(n, lambda effect: max(discordant_or_sd, effect), alpha, power, scale)
-    sd, freedom = _spread(kind, n, discordant_or_sd, clusters, icc)
-    effect = mde(sd, n, alpha, power, freedom)
-    return effect if effect < 1.0 else None
+    # a preference's difference is half that of its wins and losses
+    return (0.5 if seen.kind is Kind.PREFERENCE else 1.0) * float(brentq(surplus, 1e-9, 1.0))
 
 
 def power_of_guard(
@@ -113,13 +103,22 @@ def power_of_guard(
         UsageError: shares or sizes that cannot be.
     """
     check_levels(-margin, alpha)
-    _check_assumed(kind, n, discordant_or_sd, clusters)
+    if n < 2 or (clusters is not None and not 2 <= clusters <= n):
+        raise UsageError(f"power needs at least 2 rows, and 2 clusters of one row each; n={n}, {clusters}.")
+    if not 0.0 <= discordant_or_sd <= 1.0:
+        quantity = "standard deviation" if kind is Kind.GRADED else "share of discordant rows"
+        raise UsageError(f"a {quantity} lies in [0, 1] (20% is 0.2); it is {discordant_or_sd:g}.")
+    # a preference's difference is half that of its wins and losses
+    scale = 2.0 if kind is Kind.PREFERENCE else 1.0
     if clusters is None and kind is not Kind.GRADED:
-        scale = 2.0 if kind is Kind.PREFERENCE else 1.0
-        return _tango_power(n, -scale * margin, scale * difference, discordant_or_sd, alpha)
-    sd, freedom = _spread(kind, n, discordant_or_sd, clusters, icc)
+        return _sparse_power(n, -scale * margin, scale * difference, discordant_or_sd, alpha)
+    sd = (discordant_or_sd if kind is Kind.GRADED else sqrt(discordant_or_sd)) / scale
     if sd == 0.0:
         raise UsageError("without any spread of the differences there is no t test and no power.")
+    freedom = n - 1
+    if clusters is not None:
+        freedom = clusters - 1
+        sd *= sqrt(1.0 + (n / clusters - 1.0) * icc)  # the design effect
     centre = (difference + margin) * sqrt(n) / sd
     return float(1.0 - nctdtr(freedom, centre, stdtrit(freedom, 1.0 - alpha)))
 
@@ -148,33 +147,8 @@ def rows_needed(estimate: Estimate, bound: float, alpha: float, n: int) -> int |
     return max(ceil((reach / gap) ** 2), n + 1)
 
 
-def _of_shares(
-    n: int, discordant: Callable[[float], float], alpha: float, power: float, scale: float
-) -> float | None:
-    """The effect that is shown with ``power`` where it makes this share of rows discordant."""
-    from scipy.optimize import brentq  # slow to import
-
-    z_alpha, z_power = -float(ndtri(alpha)), float(ndtri(power))
-
-    def surplus(effect: float) -> float:
-        share = discordant(effect)
-        return effect * sqrt(n) - z_alpha * sqrt(share) - z_power * sqrt(max(share - effect**2, 0.0))
-
-    return scale * float(brentq(surplus, 1e-9, 1.0)) if surplus(1.0) > 0 else None
-
-
-def _spread(
-    kind: Kind, n: int, discordant_or_sd: float, clusters: int | None, icc: float
-) -> tuple[float, int]:
-    """Standard deviation of one row's difference, design effect included, and degrees of freedom."""
-    sd = discordant_or_sd if kind is Kind.GRADED else sqrt(discordant_or_sd)
-    sd /= 2.0 if kind is Kind.PREFERENCE else 1.0
-    if clusters is None:
-        return sd, n - 1
-    return sd * sqrt(1.0 + (n / clusters - 1.0) * icc), clusters - 1
-
-
-def _tango_power(n: int, bound: float, difference: float, discordant: float, alpha: float) -> float:
+def _sparse_power(n: int, bound: float, difference: float, discordant: float, alpha: float) -> float:
+    """Exact, for wins and losses: the weight of the tables that :func:`sparse_p` takes for shown."""
     gain, loss = (discordant + difference) / 2, (discordant - difference) / 2
     if gain < 0.0 or loss < 0.0:
         raise UsageError(f"{discordant:g} discordant rows cannot differ by {difference:g}: say more of them.")
@@ -184,7 +158,7 @@ def _tango_power(n: int, bound: float, difference: float, discordant: float, alp
     same = n - gained - lost
     weight = gammaln(n + 1) - gammaln(gained + 1) - gammaln(lost + 1) - gammaln(same + 1)
     weight += xlogy(gained, gain) + xlogy(lost, loss) + xlogy(same, 1.0 - discordant)
-    shown = sparse_p_each(gained, lost, n, bound) < alpha
+    shown = sparse_p(gained, lost, n, bound) < alpha
     return float(np.exp(weight[shown]).sum())
 
 
@@ -192,11 +166,3 @@ def _counts(n: int, share: float) -> np.ndarray[tuple[int], np.dtype[np.float64]
     """The counts of a binomial that have any weight."""
     reach = _REACH * sqrt(n * share * (1.0 - share)) + _REACH
     return np.arange(max(0, int(n * share - reach)), min(n, int(n * share + reach) + 1) + 1, dtype=np.float64)
-
-
-def _check_assumed(kind: Kind, n: int, discordant_or_sd: float, clusters: int | None) -> None:
-    if n < 2 or (clusters is not None and not 2 <= clusters <= n):
-        raise UsageError(f"power needs at least 2 rows, and 2 clusters of one row each; n={n}, {clusters}.")
-    if not 0.0 <= discordant_or_sd <= 1.0:
-        what = "standard deviation" if kind is Kind.GRADED else "share of discordant rows"
-        raise UsageError(f"a {what} lies in [0, 1] (20% is 0.2); it is {discordant_or_sd:g}.")

@@ -1,4 +1,4 @@
-"""What hosted models cost, in US dollars per million tokens, with source and date.
+"""Prices of hosted models, in US dollars per million tokens, with source and date.
 
 Prices are facts with a date: a project's own, in ``economics.toml``, come before these.
 """
@@ -41,19 +41,25 @@ BATCH_DISCOUNT = 0.5
 TOKENS_PER_MTOK = 1_000_000
 
 
-def _rows() -> dict[PriceKey, Price]:
-    rows: dict[PriceKey, Price] = {}
-    for model, base, tuned, date, source in _TABLE:
-        read, cached, written = base
-        rows[model, False] = Price(model, read, written, None, source, date, cached)
-        training, read, cached, written = tuned
-        tuned_source = _HISTORIC if source == _HISTORIC else _UNDATED
-        rows[model, True] = Price(f"{model} (tuned)", read, written, training, tuned_source, None, cached)
-    return rows
-
-
 #: The day is not known, so dates are given to the month.
-HOSTED: Mapping[PriceKey, Price] = MappingProxyType(_rows())
+HOSTED: Mapping[PriceKey, Price] = MappingProxyType(
+    {
+        (model, False): Price(model, read, written, None, source, date, cached)
+        for model, (read, cached, written), _, date, source in _TABLE
+    }
+    | {
+        (model, True): Price(
+            f"{model} (tuned)",
+            read,
+            written,
+            training,
+            _HISTORIC if source == _HISTORIC else _UNDATED,
+            None,
+            cached,
+        )
+        for model, _, (training, read, cached, written), _, source in _TABLE
+    }
+)
 
 
 def price_of(
@@ -85,8 +91,8 @@ def price_of(
     known = {
         name for table in (overrides or {}, HOSTED) for name, its_tuned in table if its_tuned == is_tuned
     }
-    heading = price_heading(model, tuned)
-    hint = f"To add it, write into {where}: {heading} with input_usd_per_mtok and output_usd_per_mtok"
+    hint = f"To add it, write into {where}: {price_heading(model, tuned)} with"
+    hint += " input_usd_per_mtok and output_usd_per_mtok"
     hint += " (and training_usd_per_mtok)." if is_tuned else "."
     raise UnknownName("tuned model price" if is_tuned else "model price", base, known, hint)
 
@@ -114,7 +120,7 @@ def batch_price(price: Price) -> Price:
 def call_usd(
     price: Price, prompt_tokens: float, completion_tokens: float, cached_prompt_tokens: float = 0
 ) -> float:
-    """What one call costs, or several in the mean; ``cached_prompt_tokens`` are among ``prompt_tokens``."""
+    """The cost of one call, or the mean of several; ``cached_prompt_tokens`` are among ``prompt_tokens``."""
     cached_price = price.cached_input_usd_per_mtok
     cached = 0.0 if cached_price is None else min(cached_prompt_tokens, prompt_tokens)
     read = (prompt_tokens - cached) * price.input_usd_per_mtok + cached * (cached_price or 0.0)

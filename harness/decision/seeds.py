@@ -3,7 +3,7 @@
 Every held-out row has one difference (candidate - baseline) per training seed. The recipe's verdict is
 on the mean over all rows and all seeds that could have been drawn, so its variance has two sources:
 
-* rows: what stays of a row's difference in the mean over endless seeds, ``(MSR - MSE) / (n S)``;
+* rows: the part of a row's difference that the mean over endless seeds retains, ``(MSR - MSE) / (n S)``;
 * seeds: the scatter of the seeds' means, ``MSS / (n S)``. The noise of seeds on single rows is in it.
 
 These are the mean squares of a two-way table of ``n`` rows and ``S`` seeds without replication. Where
@@ -73,7 +73,7 @@ Values3d: TypeAlias = npt.NDArray[np.float64]  # (tables, rows, seeds)
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """What the variance of the mean is made of, one entry for each of several tables of one shape.
+    """The parts of the variance of the mean, one entry for each of several tables of one shape.
 
     ``rows`` and ``seeds`` are the variance of the mean with the other source held fixed (``MSR / (n S)``,
     ``MSS / (n S)``); both hold ``noise`` (``MSE / (n S)``), that of seeds on single rows.
@@ -150,7 +150,7 @@ def two_way(differences: Values2d, clusters: Codes | None, bound: float, alpha: 
     """The mean difference with one-sided ``1 - alpha`` limits, or the reason why there are none.
 
     ``Estimate.variance`` is of one row (``n`` times the variance of the mean), as everywhere. But more
-    rows do not lessen what seeds add to it: ask :func:`seeds_needed` what more seeds would do.
+    rows do not lessen the part of the seeds: :func:`seeds_needed` has the effect of more seeds.
 
     Args:
         differences: candidate - baseline in [-1, 1], shape (rows, seeds); rows with a value for each seed.
@@ -179,9 +179,9 @@ def two_way(differences: Values2d, clusters: Codes | None, bound: float, alpha: 
             f"{n_seeds} seeds): without any spread there is no interval"
         )
     reach = float(parts.reach(alpha)[0])
-    p = float(stdtr(parts.freedom[0], (bound - mean) / error))
+    p_value = float(stdtr(parts.freedom[0], (bound - mean) / error))
     variance = n * error**2
-    return Estimate(METHOD, mean, mean - reach, mean + reach, p, variance, variance)
+    return Estimate(METHOD, mean, mean - reach, mean + reach, p_value, variance, variance)
 
 
 def estimated(rows: Rows, bound: float, alpha: float) -> Estimate | str:
@@ -198,7 +198,7 @@ def seed_differences(rows: Rows) -> Values2d | None:
 
 
 def seed_spread(differences: Values2d, clusters: Codes | None) -> SeedSpread:
-    """The mean of each seed, and what seeds add to the variance of the difference.
+    """The mean of each seed, and the seeds' part of the variance of the difference.
 
     Args:
         differences: as for :func:`two_way`; at least two rows (clusters) and two seeds.
@@ -254,8 +254,13 @@ def components(differences: Values3d, clusters: Codes | None) -> Components:
     by_row = differences @ np.full(n_seeds, 1.0 / n_seeds) - mean[:, np.newaxis]
     rest = differences - seed_means[:, np.newaxis, :]
     rest -= by_row[:, :, np.newaxis]
-    row_sums = _cluster_sums(by_row[:, :, np.newaxis], clusters)
-    noise_sums = _cluster_sums(rest, clusters)
+    row_sums, noise_sums = by_row[:, :, np.newaxis], rest
+    if clusters is not None:
+        order = np.argsort(clusters, kind="stable")
+        first = np.flatnonzero(np.diff(clusters[order], prepend=clusters[order[0]] - 1))
+        row_sums, noise_sums = (
+            np.add.reduceat(one[:, order], first, axis=1) for one in (row_sums, noise_sums)
+        )
     units = row_sums.shape[1]
     if units < 2 or n_seeds < MIN_SEEDS:
         raise UsageError(
@@ -271,14 +276,6 @@ def components(differences: Values3d, clusters: Codes | None) -> Components:
         noise=scale * np.einsum("tus,tus->t", noise_sums, noise_sums) / pairs,
         units=units,
     )
-
-
-def _cluster_sums(residuals: Values3d, clusters: Codes | None) -> Values3d:
-    if clusters is None:
-        return residuals
-    order = np.argsort(clusters, kind="stable")
-    first = np.flatnonzero(np.diff(clusters[order], prepend=clusters[order[0]] - 1))
-    return np.add.reduceat(residuals[:, order], first, axis=1)
 
 
 def _correction(n_seeds: int) -> float:

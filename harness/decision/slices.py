@@ -10,9 +10,9 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from harness.decision.paired import compare
-from harness.decision.vectors import at_places
+from harness.decision.vectors import SuiteUnits, at_places
 from harness.errors import UnknownName
-from harness.records import Comparison, ScoreVector, SuiteInfo
+from harness.records import Comparison, ScoreVector
 
 
 class Slice(NamedTuple):
@@ -28,7 +28,7 @@ class Slice(NamedTuple):
 
 
 def by_slice(
-    suite: SuiteInfo, candidate: ScoreVector, baseline: ScoreVector, key: str, alpha: float = 0.05
+    units: SuiteUnits, candidate: ScoreVector, baseline: ScoreVector, key: str, alpha: float = 0.05
 ) -> tuple[Slice, ...]:
     """The paired difference in each slice of ``key``, in the order in which the suite shows the values.
 
@@ -39,25 +39,28 @@ def by_slice(
         UnknownName: no row has ``key``.
         UsageError: vectors of different rows.
     """
-    value_of = {row.id: row.slices[key] for row in suite.rows if key in row.slices}
+    from scipy.stats import false_discovery_control  # scipy.stats takes a second to import
+
+    value_of = {
+        row_id: slices[key]
+        for row_id, slices in zip(units.row_ids, units.slices, strict=True)
+        if key in slices
+    }
     places: defaultdict[str, list[int]] = defaultdict(list)
     for at, row_id in enumerate(candidate.row_ids):
         if row_id in value_of:
             places[value_of[row_id]].append(at)
     if not places:
-        known = {name for row in suite.rows for name in row.slices}
-        raise UnknownName("slice", key, known, f"Suite: {suite.name}.")
+        known = {name for slices in units.slices for name in slices}
+        raise UnknownName("slice", key, known, f"Suite: {units.suite}.")
     found = [
         compare(at_places(candidate, rows), at_places(baseline, rows), alpha=alpha)
         for rows in places.values()
     ]
-    return tuple(map(Slice, places, found, _adjusted(found)))
-
-
-def _adjusted(found: list[Comparison]) -> list[float | None]:
-    from scipy.stats import false_discovery_control  # scipy.stats takes a second to import
-
     two_sided = [None if p is None else 2 * min(p, 1 - p) for p in (one.p_one_sided for one in found)]
     tested = [p for p in two_sided if p is not None]
     adjusted = iter(false_discovery_control(tested).tolist() if tested else [])
-    return [None if p is None else float(next(adjusted)) for p in two_sided]
+    return tuple(
+        Slice(value, comparison, None if p is None else float(next(adjusted)))
+        for value, comparison, p in zip(places, found, two_sided, strict=True)
+    )

@@ -23,9 +23,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-from harness.decision.tango import null_variance, null_variance_each, tango_interval, tango_p_each
+from harness.decision.student import Values
+from harness.decision.tango import null_variance, tango_interval, tango_p
 
-TINY = 1e-200  # a variance below it is none: its third power and root are out of a float's reach
+TINY = 1e-200  # smaller variances count as none: their third power and root are out of a float's reach
 STEP = 0.38  # of a step of the lattice
 
 
@@ -36,17 +37,13 @@ def sparse_interval(gained: float, lost: float, n: float, alpha: float = 0.05) -
     return _lower_limit(gained, lost, n, z, low), -_lower_limit(lost, gained, n, z, -high)
 
 
-def sparse_p(gained: float, lost: float, n: float, bound: float = 0.0) -> float:
-    """One-sided p of "the difference is at most ``bound``"; under alpha where the lower limit is above."""
-    return float(sparse_p_each(gained, lost, n, bound))
+def sparse_p(gained: npt.ArrayLike, lost: npt.ArrayLike, n: npt.ArrayLike, bound: float = 0.0) -> Values:
+    """One-sided p of "the difference is at most ``bound``"; under alpha where the lower limit is above.
 
-
-def sparse_p_each(
-    gained: npt.ArrayLike, lost: npt.ArrayLike, n: npt.ArrayLike, bound: float = 0.0
-) -> npt.NDArray[np.float64]:
-    """:func:`sparse_p` of many tables at once; the counts broadcast, and are not checked."""
+    The counts broadcast and are not checked.
+    """
     gains, losses, rows = (np.asarray(each, dtype=np.float64) for each in (gained, lost, n))
-    variance = null_variance_each(gains, losses, rows, bound)
+    variance = null_variance(gains, losses, rows, bound)
     some = variance > TINY
     safe = np.where(some, variance, 1.0)
     spread = np.sqrt(rows * safe)
@@ -55,30 +52,30 @@ def sparse_p_each(
     # the corrected z solves: statistic = z + bend (z² - 1) + STEP |skewness|
     target = (gains - losses - rows * bound) / spread + bend - STEP * np.abs(skewness)
     z = 2 * target / (1 + np.sqrt(np.maximum(1 + 4 * bend * target, 0.0)))
-    return np.maximum(tango_p_each(gains, losses, rows, bound), np.where(some, ndtr(-z), 0.0))
+    return np.maximum(tango_p(gains, losses, rows, bound), np.where(some, ndtr(-z), 0.0))
 
 
-def _lower_limit(gained: float, lost: float, n: float, z: float, tango: float) -> float:
+def _lower_limit(gained: float, lost: float, n: float, z: float, tango_low: float) -> float:
+    """The lower of Tango's limit and the corrected one."""
+
     def excess(difference: float) -> float:
-        variance = null_variance(gained, lost, n, difference)
+        variance = float(null_variance(gained, lost, n, difference))
         if variance <= 0.0:
             return gained - lost - n * difference
         step = float(_third_moment(np.float64(variance), difference)) / variance
         reach = z * sqrt(n * variance) + step * (z * z - 1) / 6 + STEP * abs(step)
         return gained - lost - n * difference - reach
 
-    if excess(tango) >= 0.0:
-        return tango
+    if excess(tango_low) >= 0.0:
+        return tango_low
     from scipy.optimize import brentq  # slow to import
 
-    return float(brentq(excess, -1.0, tango, xtol=1e-13, rtol=1e-13))
+    return float(brentq(excess, -1.0, tango_low, xtol=1e-13, rtol=1e-13))
 
 
-def _third_moment(
-    variance: npt.NDArray[np.float64] | np.float64, difference: float
-) -> npt.NDArray[np.float64] | np.float64:
-    """Of one row's difference, about its mean."""
+def _third_moment(variance: Values | np.float64, difference: float) -> Values | np.float64:
+    """The third central moment of one row's difference."""
     discordant = variance + difference**2
-    won, gone = (discordant + difference) / 2, (discordant - difference) / 2
+    gained, lost = (discordant + difference) / 2, (discordant - difference) / 2
     same = (1 - discordant) * difference**3
-    return won * (1 - difference) ** 3 - gone * (1 + difference) ** 3 - same
+    return gained * (1 - difference) ** 3 - lost * (1 + difference) ** 3 - same

@@ -12,64 +12,51 @@ its base model usually stand; this one does not: with no discordant row at all t
 
 from __future__ import annotations
 
-from math import copysign, inf, sqrt
+from math import inf, sqrt
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
+from harness.decision.student import Values
 from harness.errors import UsageError
 
 
 def tango_interval(gained: float, lost: float, n: float, alpha: float = 0.05) -> tuple[float, float]:
     """Both one-sided ``1 - alpha`` limits of the difference, in [-1, 1]; together, ``1 - 2 alpha``.
 
-    Swapping ``gained`` and ``lost`` mirrors the limits exactly. The counts may be broken ones, such as
-    counts divided by a design effect.
+    Swapping ``gained`` and ``lost`` mirrors the limits exactly. The counts need not be whole: they may
+    have been divided by a design effect.
 
     Raises:
         UsageError: counts that cannot be, or ``alpha`` outside (0, 0.5).
     """
-    _check(gained, lost, n)
+    # counts that were divided by a design effect carry rounding errors
+    if n < 1 or gained < 0 or lost < 0 or gained + lost > n * (1 + 1e-12):
+        raise UsageError(f"gained={gained} and lost={lost} of n={n} rows: counts must fit into n >= 1 rows.")
     if not 0.0 < alpha < 0.5:
         raise UsageError(f"alpha must be above 0 and below 0.5, for example 0.05; it is {alpha}.")
     z = -float(ndtri(alpha))
     return _lower_limit(gained, lost, n, z), -_lower_limit(lost, gained, n, z)
 
 
-def tango_p(gained: float, lost: float, n: float, bound: float = 0.0) -> float:
-    """One-sided p of the score test of "the difference is at most ``bound``"."""
-    return float(ndtr(-tango_z(gained, lost, n, bound)))
+def tango_p(gained: npt.ArrayLike, lost: npt.ArrayLike, n: npt.ArrayLike, bound: float = 0.0) -> Values:
+    """One-sided p of the score test of "the difference is at most ``bound``".
 
-
-def tango_p_each(
-    gained: npt.ArrayLike, lost: npt.ArrayLike, n: npt.ArrayLike, bound: float = 0.0
-) -> npt.NDArray[np.float64]:
-    """:func:`tango_p` of many tables at once; the counts broadcast, and are not checked."""
+    The counts broadcast and are not checked. Where nothing differs and nothing is claimed to differ, the
+    statistic is 0/0 and is taken as 0.
+    """
     gains, losses, rows = (np.asarray(each, dtype=np.float64) for each in (gained, lost, n))
     excess = gains - losses - rows * bound
-    spread = np.sqrt(rows * null_variance_each(gains, losses, rows, bound))
+    spread = np.sqrt(rows * null_variance(gains, losses, rows, bound))
     some = spread > 0.0
     without = np.where(excess == 0.0, 0.0, np.copysign(inf, excess))
     return np.asarray(ndtr(-np.where(some, excess / np.where(some, spread, 1.0), without)))
 
 
-def tango_z(gained: float, lost: float, n: float, difference: float) -> float:
-    """The score statistic of a hypothesised ``difference`` in [-1, 1]; it falls as that rises.
-
-    Where nothing differs and nothing is claimed to differ the statistic is 0/0, taken as 0.
-    """
-    _check(gained, lost, n)
-    if not -1.0 <= difference <= 1.0:
-        raise UsageError(f"a difference of proportions lies in [-1, 1]; {difference} does not.")
-    excess = gained - lost - n * difference
-    variance = n * null_variance(gained, lost, n, difference)
-    if variance <= 0.0:
-        return copysign(inf, excess) if excess else 0.0
-    return excess / sqrt(variance)
-
-
-def null_variance(gained: float, lost: float, n: float, difference: float) -> float:
+def null_variance(
+    gained: Values | float, lost: Values | float, n: Values | float, difference: float
+) -> Values:
     """Variance of one row's difference at the maximum-likelihood estimate under ``difference``.
 
     The estimate of the share lost is the larger root of ``2n q² + B q - lost Δ(1 - Δ) = 0`` with
@@ -79,24 +66,8 @@ def null_variance(gained: float, lost: float, n: float, difference: float) -> fl
         return null_variance(lost, gained, n, -difference)
     slope = (2 * n - gained + lost) * difference - gained - lost
     product = lost * difference * (1.0 - difference)
-    root = sqrt(slope * slope + 8 * n * product)
-    # of the two equal forms of the root, the one that subtracts no near-equal numbers
-    share_lost = 2.0 * product / (slope + root) if slope > 0.0 else (root - slope) / (4 * n)
-    return 2.0 * share_lost + difference * (1.0 - difference)
-
-
-def null_variance_each(
-    gained: npt.NDArray[np.float64],
-    lost: npt.NDArray[np.float64],
-    n: npt.NDArray[np.float64],
-    difference: float,
-) -> npt.NDArray[np.float64]:
-    """:func:`null_variance` of many tables at once."""
-    if difference < 0.0:
-        return null_variance_each(lost, gained, n, -difference)
-    slope = (2 * n - gained + lost) * difference - gained - lost
-    product = lost * difference * (1.0 - difference)
     root = np.sqrt(slope * slope + 8 * n * product)
+    # of the two equal forms of the root, the one that subtracts no near-equal numbers
     rising = slope > 0.0
     share_lost = np.where(
         rising, 2.0 * product / np.where(rising, slope + root, 1.0), (root - slope) / (4 * n)
@@ -105,6 +76,8 @@ def null_variance_each(
 
 
 def _lower_limit(gained: float, lost: float, n: float, z: float) -> float:
+    from scipy.optimize import brentq  # slow to import
+
     if lost == n:
         return -1.0
     # The variance vanishes at the estimate in these two cases: a false root for the finder.
@@ -114,13 +87,7 @@ def _lower_limit(gained: float, lost: float, n: float, z: float) -> float:
         return (n - z * z) / (n + z * z)
 
     def excess(difference: float) -> float:
-        return gained - lost - n * difference - z * sqrt(n * null_variance(gained, lost, n, difference))
-
-    from scipy.optimize import brentq  # slow to import
+        spread = sqrt(n * float(null_variance(gained, lost, n, difference)))
+        return gained - lost - n * difference - z * spread
 
     return float(brentq(excess, -1.0, (gained - lost) / n, xtol=1e-13, rtol=1e-13))
-
-
-def _check(gained: float, lost: float, n: float) -> None:
-    if n < 1 or gained < 0 or lost < 0 or gained + lost > n * (1 + 1e-12):  # broken counts are rounded
-        raise UsageError(f"gained={gained} and lost={lost} of n={n} rows: counts must fit into n >= 1 rows.")

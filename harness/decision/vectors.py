@@ -1,20 +1,94 @@
-"""From a trial to the vector that comparisons read: one score, row by row, in the suite's order."""
+"""From scores to the vector that comparisons read: one score, row by row, in the suite's order."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from harness.errors import UnknownName, UsageError
-from harness.records import Score, ScoreVector, SuiteInfo, Trial
+from harness.records import Kind, Score, ScoreVector, SuiteInfo, Trial
 
 
-def score_vector(suite: SuiteInfo, trial: Trial, score: str, advisory: bool = False) -> ScoreVector:
-    """The values of ``score`` over the suite's rows; a failed score is None, with its failure as reason.
+@dataclass(frozen=True, slots=True)
+class SuiteUnits:
+    """The held-out rows of a suite as comparisons see them, in the suite's order. All tuples have one length.
+
+    Args:
+        suite: its name, for messages.
+        row_ids: of the rows.
+        groups: each row's cluster; None where the row stands alone.
+        slices: each row's values of the suite's slice fields, by field.
+    """
+
+    suite: str
+    row_ids: tuple[str, ...]
+    groups: tuple[str | None, ...]
+    slices: tuple[Mapping[str, str], ...]
+
+
+def score_vector(
+    units: SuiteUnits,
+    answered: Sequence[str],
+    scores: Sequence[Score],
+    *,
+    subject: str,
+    score: str,
+    kind: Kind,
+    advisory: bool = False,
+) -> ScoreVector:
+    """The values of one score over a suite's rows; a failed score is None, with its failure as the reason.
 
     Rows that were not judged, because the judging stopped early, are left out.
 
-    ``advisory`` marks a vector that rests on a judge that was not admitted.
+    Args:
+        units: the suite's rows.
+        answered: ids of the rows that ``scores`` belong to; any order.
+        scores: one for each id in ``answered``.
+        subject: who was scored, such as ``tuned@500``.
+        score: the score's name.
+        kind: of the score.
+        advisory: whether it rests on a judge that was not admitted.
+
+    Raises:
+        UsageError: ``answered`` and ``scores`` differ in length, or the ids are not those of ``units``.
+    """
+    if len(scores) != len(answered):
+        raise UsageError(f"{subject} on {units.suite} has {len(answered)} answers but {len(scores)} scores.")
+    if tuple(answered) != units.row_ids:
+        by_id = dict(zip(answered, scores, strict=True))
+        odd = sorted(set(units.row_ids) ^ by_id.keys())
+        if odd or len(by_id) != len(answered):
+            raise UsageError(
+                f"{subject} answered {len(answered)} rows, which are not the {len(units.row_ids)} rows"
+                f" of suite {units.suite} ({odd[:3] or 'some ids stand twice'}): evaluate it again."
+            )
+        scores = [by_id[row_id] for row_id in units.row_ids]
+    whole = ScoreVector(
+        subject=subject,
+        score=score,
+        kind=kind,
+        row_ids=units.row_ids,
+        values=tuple(None if one.failure is not None else one.value for one in scores),
+        groups=units.groups,
+        reasons=tuple(one.failure or one.reason for one in scores),
+        advisory=advisory,
+    )
+    judged = [at for at, one in enumerate(scores) if one.was_judged]
+    return whole if len(judged) == len(scores) else at_places(whole, judged)
+
+
+def recorded_units(suite: SuiteInfo) -> SuiteUnits:
+    """The held-out rows of a suite in a run's record."""
+    return SuiteUnits(
+        suite.name,
+        tuple(row.id for row in suite.rows),
+        tuple(row.group for row in suite.rows),
+        tuple(row.slices for row in suite.rows),
+    )
+
+
+def recorded_vector(suite: SuiteInfo, trial: Trial, score: str) -> ScoreVector:
+    """The vector of one score of a trial in a run's record; see :func:`score_vector`.
 
     Raises:
         UnknownName: the suite or the trial has no such score.
@@ -25,24 +99,19 @@ def score_vector(suite: SuiteInfo, trial: Trial, score: str, advisory: bool = Fa
             f"{trial.label} was evaluated on suite {trial.suite!r}, not on {suite.name!r}: "
             "take the trial of the same suite."
         )
-    info = next((known for known in suite.scores if known.name == score), None)
-    if info is None:
-        raise UnknownName("score", score, (known.name for known in suite.scores), f"Suite: {suite.name}.")
+    kinds = {info.name: info.kind for info in suite.scores}
+    if score not in kinds:
+        raise UnknownName("score", score, kinds, f"Suite: {suite.name}.")
     if score not in trial.scores:
         raise UnknownName("score", score, trial.scores, f"Trial: {trial.label} on {suite.name}.")
-    scores = _in_order_of(suite, trial, trial.scores[score])
-    whole = ScoreVector(
+    return score_vector(
+        recorded_units(suite),
+        [answer.row_id for answer in trial.answers],
+        trial.scores[score],
         subject=trial.label,
         score=score,
-        kind=info.kind,
-        row_ids=tuple(row.id for row in suite.rows),
-        values=tuple(None if one.failure is not None else one.value for one in scores),
-        groups=tuple(row.group for row in suite.rows),
-        reasons=tuple(one.failure or one.reason for one in scores),
-        advisory=advisory,
+        kind=kinds[score],
     )
-    judged = [at for at, one in enumerate(scores) if one.was_judged]
-    return whole if len(judged) == len(scores) else at_places(whole, judged)
 
 
 def common_rows(first: ScoreVector, second: ScoreVector) -> tuple[ScoreVector, ScoreVector]:
@@ -62,25 +131,24 @@ def over_seeds(vectors: Sequence[ScoreVector], seeds: Sequence[int]) -> ScoreVec
     if len(vectors) == 1:
         return vectors[0]
     by_seed = tuple(zip(*(vector.values for vector in vectors), strict=True))
-    said = zip(*(vector.reasons for vector in vectors), strict=True)
-    return replace(
-        vectors[0],
-        values=tuple(_mean(values) for values in by_seed),
-        reasons=tuple(
-            "; ".join(f"seed {seed}: {why}" for seed, why in zip(seeds, reasons, strict=True) if why)
-            for reasons in said
-        ),
-        by_seed=by_seed,
+    means: list[float | None] = []
+    for values in by_seed:
+        known = [value for value in values if value is not None]
+        means.append(sum(known) / len(known) if len(known) == len(values) else None)
+    reasons = tuple(
+        "; ".join(f"seed {seed}: {why}" for seed, why in zip(seeds, of_row, strict=True) if why)
+        for of_row in zip(*(vector.reasons for vector in vectors), strict=True)
     )
+    return replace(vectors[0], values=tuple(means), reasons=reasons, by_seed=by_seed)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if len(known) == len(values) else None
-
-
-def only_rows(suite: SuiteInfo, vector: ScoreVector, where: Mapping[str, str]) -> ScoreVector:
+def only_rows(units: SuiteUnits, vector: ScoreVector, where: Mapping[str, str]) -> ScoreVector:
     """The part of a vector whose rows have these values in the suite's slice fields; empty: all of it.
+
+    Args:
+        units: the suite's rows, all of which the vector has.
+        vector: to be cut.
+        where: a value for each slice field that matters.
 
     Raises:
         UnknownName: a field that the suite does not slice by, or a value that no row has.
@@ -88,18 +156,15 @@ def only_rows(suite: SuiteInfo, vector: ScoreVector, where: Mapping[str, str]) -
     if not where:
         return vector
     for field, value in where.items():
-        if field not in suite.slices:
-            raise UnknownName("slice field", field, suite.slices, f"Suite: {suite.name}.")
-        known = {row.slices[field] for row in suite.rows if field in row.slices}
-        if value not in known:
-            raise UnknownName(f"value of {field}", value, known, f"Suite: {suite.name}.")
-    places = [
-        at
-        for at, row in enumerate(suite.rows)
-        if all(row.slices.get(field) == value for field, value in where.items())
-    ]
-    told = ", ".join(f"{field}={value}" for field, value in where.items())
-    return replace(at_places(vector, places), rows=told)
+        values = {slices[field] for slices in units.slices if field in slices}
+        if not values:
+            fields = {name for slices in units.slices for name in slices}
+            raise UnknownName("slice field", field, fields, f"Suite: {units.suite}.")
+        if value not in values:
+            raise UnknownName(f"value of {field}", value, values, f"Suite: {units.suite}.")
+    places = [at for at, slices in enumerate(units.slices) if where.items() <= slices.items()]
+    label = ", ".join(f"{field}={value}" for field, value in where.items())
+    return replace(at_places(vector, places), rows=label)
 
 
 def at_places(vector: ScoreVector, places: Sequence[int]) -> ScoreVector:
@@ -112,20 +177,3 @@ def at_places(vector: ScoreVector, places: Sequence[int]) -> ScoreVector:
         reasons=tuple(vector.reasons[at] for at in places) if vector.reasons else (),
         by_seed=tuple(vector.by_seed[at] for at in places) if vector.by_seed else (),
     )
-
-
-def _in_order_of(suite: SuiteInfo, trial: Trial, scores: tuple[Score, ...]) -> tuple[Score, ...]:
-    wanted = [row.id for row in suite.rows]
-    had = [answer.row_id for answer in trial.answers]
-    if len(scores) != len(had):
-        raise UsageError(f"{trial.label} on {suite.name} has {len(had)} answers but {len(scores)} scores.")
-    if had == wanted:
-        return scores
-    by_id = dict(zip(had, scores, strict=True))
-    if len(by_id) != len(had) or by_id.keys() != set(wanted):
-        odd = sorted(set(wanted) ^ by_id.keys())[:3] or "some ids stand twice"
-        raise UsageError(
-            f"{trial.label} answered {len(had)} rows, which are not the {len(wanted)} rows of suite "
-            f"{suite.name} ({odd}): evaluate it again on {suite.heldout}."
-        )
-    return tuple(by_id[row_id] for row_id in wanted)

@@ -1,15 +1,14 @@
-"""The per-user cache: where it is, and how a file enters it whole or not at all."""
+"""The per-user cache: where it is, and folders whose content a manifest vouches for."""
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from harness.atomic import build_atomically
 
 MANIFEST = "manifest.json"
 
@@ -22,15 +21,6 @@ def cache_folder() -> Path:
     folder = Path(root) if root else Path(platformdirs.user_cache_dir("finetune-harness"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` so that a reader sees the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(name).replace(path)
 
 
 def sha256_of(path: Path) -> str:
@@ -62,34 +52,18 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
     """Fill ``folder`` by ``build(temporary folder)``, once, however many processes ask together.
 
     The folder appears whole, with a manifest of sizes and digests; one that was cut short or
-    damaged is thrown away and built again.
+    damaged is removed and built again.
     """
-    from filelock import FileLock
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if is_whole(folder):
-        return folder
-    with FileLock(folder.with_name(folder.name + ".lock")):
-        if is_whole(folder):  # another process built it while this one waited
-            return folder
-        shutil.rmtree(folder, ignore_errors=True)
-        for left in folder.parent.glob(glob.escape(folder.name) + ".part-*"):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=folder.name + ".part-"))
-        try:
-            build(part)
-            _write_manifest(part)
-            part.replace(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    return folder
+    def build_with_manifest(part: Path) -> None:
+        build(part)
+        files = {
+            str(file.relative_to(part)): {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+            for file in sorted(part.rglob("*"))
+            if file.is_file()
+        }
+        digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+        manifest = json.dumps({"digest": digest, "files": files}, indent=1)
+        (part / MANIFEST).write_text(manifest, encoding="utf-8")
 
-
-def _write_manifest(folder: Path) -> None:
-    files = {
-        str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": sha256_of(p)}
-        for p in sorted(folder.rglob("*"))
-        if p.is_file()
-    }
-    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-    write_atomically(folder / MANIFEST, json.dumps({"digest": digest, "files": files}, indent=1))
+    return build_atomically(folder, build_with_manifest, is_whole)

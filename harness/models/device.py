@@ -15,7 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.models.cache import cache_folder, write_atomically
+from harness.atomic import write_atomically
+from harness.models.cache import cache_folder
 
 if TYPE_CHECKING:
     import torch

@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from httpx2 import AsyncClient, Client
     from openai import AsyncOpenAI, OpenAI
 
-Profile: TypeAlias = Literal["openai", "azure", "compatible"]
-Opened = TypeVar("Opened", "OpenAI", "AsyncOpenAI")
+ClientKind: TypeAlias = Literal["openai", "azure", "compatible"]
+ClientT = TypeVar("ClientT", "OpenAI", "AsyncOpenAI")
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_KEY = "OPENAI_API_KEY"
@@ -32,8 +33,8 @@ NO_KEY = "no-key-needed"  # what a server of one's own is sent where it asks for
 REDACTED = "[key]"
 _KEY = re.compile(r"[!-~]+")  # visible ASCII: what an HTTP header can hold
 SHORTEST_SECRET = 4  # characters; a shorter text is part of too many words to be taken out of them
-# their usual variables; of OpenAI's see _openai_key
-KEY_VARIABLES: Mapping[Profile, str | None] = {
+# usual variables; for that of OpenAI see Endpoint.key_variable
+KEY_VARIABLES: Mapping[ClientKind, str | None] = {
     "openai": None,
     "azure": "AZURE_OPENAI_API_KEY",
     "compatible": None,
@@ -51,7 +52,7 @@ class Endpoint:
             ``OPENAI_API_KEY`` for OpenAI's own hosts, for this machine, and where ``OPENAI_BASE_URL`` gives
             the address. A server of one's own (this machine, a private network) is asked without a key where
             there is none; any other must have its variable named.
-        profile: ``"openai"``, ``"azure"``, or ``"compatible"`` for anything else that speaks the same.
+        client_kind: ``"openai"``, ``"azure"``, or ``"compatible"`` for anything else that speaks the same.
         timeout_s: longest wait for one answer.
         api_version: Azure's dated interface (None: ``OPENAI_API_VERSION``); not for its ``/openai/v1``.
 
@@ -61,13 +62,13 @@ class Endpoint:
 
     base_url: str | None = None
     api_key_env: str | None = None
-    profile: Profile = "openai"
+    client_kind: ClientKind = "openai"
     timeout_s: float = 60.0
     api_version: str | None = None
 
     def __post_init__(self) -> None:
-        if self.profile not in KEY_VARIABLES:
-            raise UsageError(f"profile={self.profile!r}: use one of {', '.join(KEY_VARIABLES)}.")
+        if self.client_kind not in KEY_VARIABLES:
+            raise UsageError(f"client_kind={self.client_kind!r}: use one of {', '.join(KEY_VARIABLES)}.")
         if not self.timeout_s > 0:
             raise UsageError(f"timeout_s={self.timeout_s}: must be above 0.")
         if self.base_url is not None:
@@ -82,7 +83,10 @@ class Endpoint:
     @property
     def key_variable(self) -> str | None:
         """The environment variable that holds the key; None where no key belongs to this address."""
-        return self.api_key_env or KEY_VARIABLES[self.profile] or self._openai_key
+        variable = self.api_key_env or KEY_VARIABLES[self.client_kind]
+        # OPENAI_BASE_URL is the key's pair in the SDK, too
+        is_openai_s = self.base_url is None or is_openai(self.url) or self.is_local
+        return variable or (OPENAI_KEY if is_openai_s else None)
 
     @property
     def is_local(self) -> bool:
@@ -106,28 +110,8 @@ class Endpoint:
         from openai import AzureOpenAI, DefaultHttpxClient, OpenAI
 
         self.require_key()
-        http: Client = DefaultHttpxClient(
-            follow_redirects=False, trust_env=not self.is_local, timeout=self.timeout_s
-        )
-        if self._is_dated_azure:
-            azure = AzureOpenAI(
-                azure_endpoint=self.url,
-                api_version=self._api_version(),
-                api_key=self._key(),
-                timeout=self.timeout_s,
-                max_retries=0,
-                http_client=http,
-            )
-            return self._alone(azure)
-        return self._alone(
-            OpenAI(
-                base_url=self.url,
-                api_key=self._key(),
-                timeout=self.timeout_s,
-                max_retries=0,
-                http_client=http,
-            )
-        )
+        http = DefaultHttpxClient(follow_redirects=False, trust_env=not self.is_local, timeout=self.timeout_s)
+        return self._opened(OpenAI, AzureOpenAI, http)
 
     def async_client(self, connections: int) -> AsyncOpenAI:
         """The official client for asyncio, with ``connections`` kept open; it retries nothing by itself.
@@ -139,54 +123,57 @@ class Endpoint:
         from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient
 
         self.require_key()
-        http: AsyncClient = DefaultAsyncHttpxClient(
+        http = DefaultAsyncHttpxClient(
             follow_redirects=False,
             trust_env=not self.is_local,  # a proxy would be asked for 127.0.0.1
             timeout=self.timeout_s,
             limits=Limits(max_connections=connections, max_keepalive_connections=connections),
         )
-        if self._is_dated_azure:
-            azure = AsyncAzureOpenAI(
-                azure_endpoint=self.url,
-                api_version=self._api_version(),
-                api_key=self._key(),
-                timeout=self.timeout_s,
-                max_retries=0,
-                http_client=http,
+        return self._opened(AsyncOpenAI, AsyncAzureOpenAI, http)
+
+    def _opened(
+        self, plain: Callable[..., ClientT], azure: Callable[..., ClientT], http: Client | AsyncClient
+    ) -> ClientT:
+        """The client of this address, which shows OpenAI's account to OpenAI alone.
+
+        The SDK reads ``OPENAI_ORG_ID``, ``OPENAI_PROJECT_ID``, ``OPENAI_CUSTOM_HEADERS`` and
+        ``OPENAI_ADMIN_KEY`` whatever its address is. The headers are for OpenAI and for the address beside
+        them, ``OPENAI_BASE_URL``; the administrator's key is for nobody.
+        """
+        if self.client_kind == "azure" and "/openai/v1" not in urlsplit(self.url).path:
+            kind = partial(azure, azure_endpoint=self.url, api_version=self._azure_version())
+        else:
+            kind = partial(plain, base_url=self.url)
+        # the key is no local variable of this frame: a traceback with locals would show it
+        client = kind(api_key=self._key(), timeout=self.timeout_s, max_retries=0, http_client=http)
+        client.admin_api_key = None
+        if self.client_kind != "openai":
+            client.organization = client.project = None
+            if self.base_url is not None:
+                client._custom_headers = {}
+        return client
+
+    def _azure_version(self) -> str:
+        version = self.api_version or os.environ.get("OPENAI_API_VERSION")
+        if not version:
+            raise ModelError(
+                f"{self.url}: Azure's interface has dated versions, and none is named.\n"
+                "  hint: api_version='2024-10-21', or export OPENAI_API_VERSION; or use the address that ends"
+                " in /openai/v1, which has none."
             )
-            return self._alone(azure)
-        return self._alone(
-            AsyncOpenAI(
-                base_url=self.url,
-                api_key=self._key(),
-                timeout=self.timeout_s,
-                max_retries=0,
-                http_client=http,
-            )
-        )
+        return version
 
     def scrub(self, text: str) -> str:
         """``text`` without the key, as it is, escaped or quoted: some services repeat it in their errors."""
         key = os.environ.get(self.key_variable or "", "").strip()
-        written = {form for part in (key, *key.split()) for form in _forms(part)}
-        for form in sorted(written, key=len, reverse=True):
+        forms: set[str] = set()
+        for secret in (key, *key.split()):
+            if len(secret) >= SHORTEST_SECRET:
+                escaped = (repr(secret)[1:-1], json.dumps(secret)[1:-1], ascii(secret)[1:-1])
+                forms |= {secret, *escaped, quote(secret), quote(secret, safe="")}
+        for form in sorted(forms, key=len, reverse=True):
             text = text.replace(form, REDACTED)
         return text
-
-    @property
-    def _openai_key(self) -> str | None:
-        """``OPENAI_API_KEY`` where it belongs; ``OPENAI_BASE_URL`` is its pair in the SDK, too."""
-        paired = self.base_url is None
-        return OPENAI_KEY if paired or is_openai(self.url) or self.is_local else None
-
-    @property
-    def _is_dated_azure(self) -> bool:
-        return self.profile == "azure" and "/openai/v1" not in urlsplit(self.url).path
-
-    @property
-    def _is_garbled(self) -> bool:
-        key = os.environ.get(self.key_variable or "", "").strip()
-        return bool(key) and not _KEY.fullmatch(key)
 
     def _key(self) -> str:
         variable = self.key_variable
@@ -201,53 +188,24 @@ class Endpoint:
             return key
         if self.is_local or (self.api_key_env is None and is_private(self.url)):
             return NO_KEY
-        if variable is None:
-            raise ModelError(self._whose_key())
-        raise ModelError(
-            f"{self.url} needs a key, and the environment variable {variable} is not set.\n"
-            f"  hint: export {variable}=… in the shell that runs pytest; or name another variable by"
-            " api_key_env."
-        )
-
-    def _whose_key(self) -> str:
-        """What to write where an address has no key of its own."""
+        if variable is not None:
+            raise ModelError(
+                f"{self.url} needs a key, and the environment variable {variable} is not set.\n"
+                f"  hint: export {variable}=… in the shell that runs pytest; or name another variable by"
+                " api_key_env."
+            )
         labels = [label for label in host_of(self.url).split(".") if label[:1].isalpha()]
         owner = labels[-2] if len(labels) > 1 else "server"
         name = owner.upper().replace("-", "_") + "_API_KEY"
-        return (
+        raise ModelError(
             f"{self.url} needs a key, and api_key_env does not name its variable. {OPENAI_KEY} is sent to"
             " OpenAI's own hosts and to this machine only.\n"
             f'  hint: write api_key_env="{name}" beside base_url (harness jobs: --api-key-env={name}),'
             f" and export {name}=…"
         )
 
-    def _alone(self, client: Opened) -> Opened:
-        """The client, which tells nobody but OpenAI whose account pays, and nobody the administrator's key.
-
-        It reads ``OPENAI_ORG_ID``, ``OPENAI_PROJECT_ID``, ``OPENAI_CUSTOM_HEADERS`` and ``OPENAI_ADMIN_KEY``
-        whatever its address is. The headers are for the address beside them, ``OPENAI_BASE_URL``, and OpenAI.
-        """
-        client.admin_api_key = None
-        if self.profile != "openai":
-            client.organization = client.project = None
-            if self.base_url is not None:
-                client._custom_headers = {}
-        return client
-
-    def _api_version(self) -> str:
-        version = self.api_version or os.environ.get("OPENAI_API_VERSION")
-        if not version:
-            raise ModelError(
-                f"{self.url}: Azure's interface has dated versions, and none is named.\n"
-                "  hint: api_version='2024-10-21', or export OPENAI_API_VERSION; or use the address that ends"
-                " in /openai/v1, which has none."
-            )
-        return version
-
-
-def _forms(secret: str) -> set[str]:
-    """A secret as errors and logs write it."""
-    if len(secret) < SHORTEST_SECRET:
-        return set()
-    escaped = {repr(secret)[1:-1], json.dumps(secret)[1:-1], ascii(secret)[1:-1]}
-    return {secret, *escaped, quote(secret), quote(secret, safe="")}
+    @property
+    def _is_garbled(self) -> bool:
+        # apart from _key: there the broken key would be a local variable of the frame that raises
+        key = os.environ.get(self.key_variable or "", "").strip()
+        return bool(key) and not _KEY.fullmatch(key)

@@ -1,15 +1,16 @@
-"""Money at the point where it is spent: what a call may cost before it is sent, and what it did cost."""
+"""What calls of hosted models may cost before they are sent, and what they did cost."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from harness.data.hosted import hosted_counter, hosted_model
+from harness.decision.plan import Purpose
 from harness.decision.prices import PriceKey, batch_price, call_usd, most_usd, price_of
 from harness.errors import UnknownName
+from harness.models.ledger import Account, Ledger, Reservation
 from harness.records import Message, Price, Row
 
 # A service may count what is not in the messages: a template's own system text, special tokens
@@ -17,44 +18,47 @@ MARGIN_SHARE, MARGIN_TOKENS = 0.02, 8
 UNKNOWN_MARGIN_TOKENS, UNKNOWN_TOKENS_A_MESSAGE = 64, 16
 
 
-class Reservation(Protocol):
-    """Money set aside for one step."""
-
-    def settle(self, actual_usd: float) -> None:
-        """The step is billed; what it did not need is free again."""
-
-    def release(self) -> None:
-        """The step is not billed."""
-
-
-class Budget(Protocol):
-    """Where money is set aside before anything is sent."""
-
-    @property
-    def is_capped(self) -> bool:
-        """Whether there is a most that may be spent."""
-
-    def reserve(self, upper_usd: float) -> Reservation:
-        """Set ``upper_usd`` aside.
-
-        Raises:
-            BudgetReached: it could pass the cap.
-        """
-
-
 @dataclass(frozen=True)
 class Spending:
-    """The price of one model and the budget that its calls are paid from.
+    """The price of one model, and the ledger that its calls of one purpose are paid from.
 
     Args:
         model: its name.
         price: dollars a million tokens, for single calls.
-        budget: where money is set aside.
+        ledger: where money is reserved.
+        purpose: what the calls are made for.
+        is_tuned: whether a fine-tune of the model is asked, or made.
     """
 
     model: str
     price: Price
-    budget: Budget
+    ledger: Ledger
+    purpose: Purpose = "answers"
+    is_tuned: bool = False
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether there is a cap, under which nothing without a bound may begin."""
+        return self.ledger.is_capped
+
+    def reserve(self, upper_usd: float, missing: str = "") -> Reservation:
+        """Set money aside for one request, before it is sent.
+
+        Args:
+            upper_usd: the most that it can cost.
+            missing: what is not done if there is no money for it, for the message.
+
+        Raises:
+            BudgetReached: it could pass the cap.
+        """
+        return self.ledger.reserve(
+            upper_usd, self.purpose, self.model, is_tuned=self.is_tuned, missing=missing
+        )
+
+    @property
+    def spent_usd(self) -> float:
+        """What has been billed for such calls in this run."""
+        return self.ledger.spent_on(Account(self.purpose, self.model, self.is_tuned))
 
     def most(self, prompt_tokens: int, max_tokens: int | None, *, batched: bool = False) -> float:
         """The most that one call can cost.
@@ -74,54 +78,39 @@ class Spending:
         return batch_price(self.price) if batched else self.price
 
 
-def spending_on(
-    model: str,
-    budget: Budget | None,
-    prices: Mapping[PriceKey, Price] | None = None,
-    where: str = "economics.toml",
-    *,
-    tuned: bool = False,
-) -> Spending | None:
-    """What calls of a model are paid from; None where nothing is to be counted.
-
-    Without a cap a model without a price is no error: many a server bills nobody.
-
-    Args:
-        model: its name; that of a fine-tune (``ft:…``) is priced as one.
-        budget: the run's; None: there is none.
-        prices: the project's own, which come first.
-        where: the file that they stand in.
-        tuned: whether a fine-tune of the model is asked, or made.
-
-    Raises:
-        UnknownName: there is a cap and no price; says what to add to which file.
-    """
-    if budget is None:
-        return None
-    try:
-        return Spending(model, price_of(model, tuned or model.startswith("ft:"), prices, where), budget)
-    except UnknownName:
-        if budget.is_capped:
-            raise
-        return None
-
-
 @dataclass(frozen=True)
 class Money:
     """What a run's hosted models are paid from.
 
     Args:
-        budget: by purpose: ``"answers"``, ``"training"``, ``"judging"``.
-        prices: the project's own, which come first, and the file that they stand in.
+        ledger: the run's.
+        prices: the project's own, which come first, and the file that they are in. A function, because suites
+            that come late may bring the file.
     """
 
-    budget: Callable[[str], Budget]
+    ledger: Ledger
     prices: Callable[[], tuple[Mapping[PriceKey, Price], str]] = field(default=lambda: ({}, "economics.toml"))
 
-    def on(self, model: str, *, tuned: bool = False, purpose: str = "answers") -> Spending | None:
-        """See ``spending_on``."""
-        prices, where = self.prices()
-        return spending_on(model, self.budget(purpose), prices, where, tuned=tuned)
+    def on(self, model: str, *, tuned: bool = False, purpose: Purpose = "answers") -> Spending | None:
+        """The price of a model and the ledger, for calls of one purpose; None where it has no price.
+
+        Args:
+            model: its name; that of a fine-tune (``ft:…``) is priced as one.
+            tuned: whether a fine-tune of the model is asked, or made.
+            purpose: what the calls are made for.
+
+        Raises:
+            UnknownName: there is a cap and no price; says what to add to which file. Without a cap it is no
+                error: many a server bills nobody.
+        """
+        is_tuned = tuned or model.startswith("ft:")
+        try:
+            price = price_of(model, is_tuned, *self.prices())
+        except UnknownName:
+            if self.ledger.is_capped:
+                raise
+            return None
+        return Spending(model, price, self.ledger, purpose, is_tuned)
 
 
 def prompt_bound(model: str) -> Callable[[Sequence[Message]], int]:

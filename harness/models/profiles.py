@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 from harness.errors import UnknownName
 from harness.models import endpoint
 
+#: The variable that would hold the key of a local stand-in. Nobody sets it, so no real key is sent there.
+REHEARSAL_KEY = "HARNESS_REHEARSAL_KEY"
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -43,7 +46,7 @@ class Profile:
     """
 
     name: str
-    speaks: endpoint.Profile = "compatible"
+    speaks: endpoint.ClientKind = "compatible"
     key_variable: str | None = None
     learning_rate: Literal["multiplier", "absolute"] = "multiplier"
     minimum_rows: int = 1

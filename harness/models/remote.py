@@ -6,20 +6,29 @@ Prompted(model=RemoteModel("qwen3-4b", base_url="http://127.0.0.1:8000/v1", conc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from harness.data.hosted import hosted_model
-from harness.errors import UsageError
+from harness.errors import BudgetReached, ModelError, UsageError
+from harness.models.call_scheduler import Call, CallFailed, CallPolicy, CallResult, CallScheduler, Tally
 from harness.models.endpoint import Endpoint
-from harness.models.profiles import Profile, profile_of
+from harness.models.ledger import UNBILLED, Charge
+from harness.models.pricing import Spending
+from harness.models.profiles import REHEARSAL_KEY, TWIN, Profile, profile_of
 from harness.models.progress import Progress, Silent
-from harness.records import Json
+from harness.models.protocol import Decoding, Prompt
+from harness.records import Answer, Json
 
 if TYPE_CHECKING:
-    from harness.models.pricing import Spending
-    from harness.models.remote_answers import OpenRemoteModel
+    from openai import AsyncOpenAI
+
+    from harness.models.remote_wire import ModelWire, PricedRequest, RemoteReply
 
 LOADING_S = 300.0  # a tuned model may be unknown for minutes after its job
 
@@ -83,6 +92,11 @@ class RemoteModel:
         return self.provider.endpoint(self.base_url, self.api_key_env, self.longest_wait_s)
 
     @property
+    def url(self) -> str:
+        """The address that it is asked at."""
+        return self.endpoint.url
+
+    @property
     def calls_at_once(self) -> int:
         """Calls on their way, at most."""
         return self.provider.concurrency if self.concurrency is None else self.concurrency
@@ -104,6 +118,14 @@ class RemoteModel:
     def is_tuned(self) -> bool:
         """Whether its name is that of a fine-tune."""
         return self.model.startswith("ft:")
+
+    def redirected(self, url: str) -> RemoteModel:
+        """The same model asked at a local stand-in for its service, which is shown no real key.
+
+        Args:
+            url: the stand-in's address.
+        """
+        return replace(self, base_url=url, profile=TWIN.name, api_key_env=REHEARSAL_KEY)
 
     def described(self) -> dict[str, Json]:
         """The fields, for the record."""
@@ -160,8 +182,197 @@ class RemoteModel:
         Raises:
             ModelError: there is no key.
         """
-        from harness.models.remote_answers import OpenRemoteModel
-
         self.require_ready()
         loading_s = LOADING_S if just_tuned or self.is_tuned else 0.0
         return OpenRemoteModel(self, spending, progress or Silent(), schema, loading_s=loading_s)
+
+
+@dataclass
+class OpenRemoteModel:
+    """A hosted model that is asked. See ``models.protocol.Model``.
+
+    Each answer depends on its own prompt alone, so any may be stored. The money of every call is reserved
+    before it is sent.
+
+    Args:
+        spec: the model.
+        spending: its price and the ledger that calls are paid from; None: nothing is counted.
+        progress: watches the wait for a batch.
+        schema: JSON schema that answers are bound to, where the service offers that for such a model.
+        loading_s: how long the service may not know the model yet.
+        sleep: between two looks at a batch.
+        now: seconds since 1970, for a batch's deadline.
+        tally: counts calls.
+    """
+
+    spec: RemoteModel
+    spending: Spending | None
+    progress: Progress
+    schema: Mapping[str, Json] | None = None
+    loading_s: float = 0.0
+    sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], float] = time.time
+    tally: Tally = field(default_factory=Tally)
+    _began: float | None = None
+    _late: list[Answer] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.numeric_config = self.spec.numeric_config
+
+    @cached_property
+    def wire(self) -> ModelWire:
+        """How it is asked, and what that costs."""
+        from harness.models.remote_wire import ModelWire
+
+        spec = self.spec
+        return ModelWire(
+            model=spec.model,
+            completions=spec.takes_prompt,
+            logprobs=spec.logprobs,
+            batch=spec.batch,
+            spending=self.spending,
+            schema=(self.schema or None) if spec.provider.structured_outputs else None,
+        )
+
+    def answer(
+        self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]
+    ) -> Generator[Answer, None, None]:
+        """Answers as they come, in any order; a row that is known is not asked.
+
+        A call that fails, after as many attempts as are worth it, ends as an answer with ``failure``.
+
+        Args:
+            prompts: all prompts.
+            decoding: sent as far as the service takes it; ``seed`` grows with a prompt's ``repeat``.
+            known: rows already answered.
+
+        Raises:
+            BudgetReached: the next call could pass the cap; says how many answers are missing.
+            ModelError: the service refuses every call, or has stopped answering.
+            BatchGoesOn: Ctrl-C while a batch is waited for.
+        """
+        missing = [prompt for prompt in prompts if prompt.row_id not in known]
+        self._late = []
+        if not missing:
+            return
+        answered = 0
+        ask = self._batched(prompts, decoding, known) if self.spec.batch else self._called(missing, decoding)
+        try:
+            with closing(ask) as answers:
+                for answer in answers:
+                    answered += answer.failure is None
+                    yield answer
+        except BudgetReached as reached:
+            # only now is it known how many calls that were on their way have been answered
+            is_judge = self.spending is not None and self.spending.purpose == "judging"
+            noun = "judgments" if is_judge else "answers"
+            left = f"{len(missing) - answered:,} of {len(prompts):,} {noun} of {self.spec.model}"
+            raise reached.naming(left) from None
+
+    def late(self) -> Sequence[Answer]:
+        """See ``models.protocol.Interruptible``."""
+        came, self._late = self._late, []
+        return came
+
+    def logprob(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Not offered.
+
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError(
+            f"{self.spec.model} at {self.spec.endpoint.url}: an endpoint gives no likelihood of a given text."
+            "\n  hint: let a local model judge."
+        )
+
+    @property
+    def note(self) -> str:
+        """For a progress bar: calls a second, errors, dollars, and the pause that the service asks for."""
+        tally, now = self.tally, time.monotonic()
+        seconds, errors = now - (self._began or now), tally.faults + tally.throttled
+        pause_s = tally.pause_s(now)
+        parts = [
+            f"{tally.calls / seconds:.0f} calls/s" if seconds > 0 and tally.calls else "",
+            f"{errors} errors" if errors else "",
+            f"{tally.failed} failed" if tally.failed else "",
+            f"${self.spending.spent_usd:.4f}" if self.spending is not None else "",
+            f"waiting {math.ceil(pause_s)} s as the service asks" if pause_s else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+    def _batched(
+        self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]
+    ) -> Generator[Answer, None, None]:
+        """Answers through the Batch API."""
+        from harness.models.remote_batch import BatchSender
+
+        spec = self.spec
+        sender = BatchSender(
+            self.wire, spec.endpoint, spec.provider.poll_s, self.progress, self.sleep, self.now
+        )
+        try:
+            with closing(sender.answers(prompts, known, decoding)) as answers:
+                yield from answers
+        finally:
+            self._late = sender.late
+
+    def _called(self, prompts: Sequence[Prompt], decoding: Decoding) -> Generator[Answer, None, None]:
+        """Answers by one call each."""
+        spec, wire = self.spec, self.wire
+
+        def answer_of(result: CallResult[PricedRequest, RemoteReply]) -> Answer:
+            prompt, attempts, latency_ms = result.request.prompt, result.attempts, result.latency_ms
+            if result.reply is None:
+                return wire.no_answer(prompt, result.failure or "", attempts, latency_ms)
+            return wire.answer(prompt, result.reply, attempts, latency_ms)
+
+        policy = CallPolicy(
+            concurrency=spec.calls_at_once,
+            attempts=spec.attempts,
+            timeout_s=spec.longest_wait_s,
+            loading_s=self.loading_s,
+        )
+        self._began = self._began or time.monotonic()
+        calls = CallScheduler(self._session, policy, tally=self.tally)
+        try:
+            with closing(calls.results(wire.request(prompt, decoding) for prompt in prompts)) as results:
+                yield from map(answer_of, results)
+        finally:
+            self._late = [answer_of(result) for result in calls.late]
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Call[PricedRequest, RemoteReply]]:
+        async with self.spec.endpoint.async_client(self.spec.calls_at_once) as client:
+            yield partial(self._call, client)
+
+    async def _call(self, client: AsyncOpenAI, request: PricedRequest) -> RemoteReply:
+        """One call, its money reserved before it is sent."""
+        from httpx2 import Response
+        from openai import OpenAIError
+
+        from harness.models.remote_wire import failure_of, read_reply
+
+        wire = self.wire
+        reservation = None if self.spending is None else self.spending.reserve(request.most_usd)
+        # a call whose bill is not known counts at the most that it may cost
+        charge = Charge(request.most_usd)
+        try:
+            response = await client.post(
+                wire.path,
+                body=request.body,
+                cast_to=Response,
+                options={"security": {"bearer_auth": True}},
+            )
+            reply = read_reply(response.content, completions=wire.completions)
+            charge = wire.charge(request, reply)
+        except OpenAIError as error:
+            failure = failure_of(error, self.spec.endpoint.scrub)
+            charge = UNBILLED if failure.unbilled else charge
+            raise failure from None
+        except CallFailed as failure:
+            charge = UNBILLED if failure.unbilled else charge
+            raise
+        finally:
+            if reservation is not None:
+                reservation.settle(*charge)
+        return reply

@@ -1,225 +1,315 @@
 """Answers through the Batch API: half the price, within a day, and never paid for twice.
 
-Parts are cut before known rows are left out, and a batch carries the fingerprint of its whole part. Whoever
-asks the same again, after a crash or Ctrl-C and whatever has been kept by then, finds the batches that were
-sent for it: one that runs is waited for, what an ended one answered is taken, and only the rest is sent anew.
+Requests are cut into parts before known rows are left out, and a batch carries the fingerprint of its whole
+part. Whoever asks the same again, after a crash or Ctrl-C and whatever was stored by then, finds the batches
+that were sent for it: one that runs is waited for, the answers of an ended one are taken, and only the rest
+is sent anew.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from json import dumps
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
-from harness.errors import BudgetReached, ModelError
-from harness.models.batch_parts import Line, Part, body_of, cut, is_answered, read_lines
+from harness.data.fingerprints import bytes_digest
+from harness.errors import ModelError
+from harness.models.call_scheduler import CallFailed
+from harness.models.endpoint import Endpoint
+from harness.models.ledger import UNBILLED, Charge, total_charge
+from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
-from harness.models.remote_calls import CallFailed
-from harness.models.remote_wire import failure_of, read_reply
-from harness.records import Answer
+from harness.models.remote_wire import ModelWire, PricedRequest, failure_of, read_reply
+from harness.models.retry import CallVerdict, RetryPolicy
+from harness.records import Answer, Json
 
 if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types import Batch
 
-    from harness.models.remote_answers import Asked, OpenRemoteModel
-
+MOST_LINES, MOST_BYTES = 50_000, 190_000_000  # the service's limits are 50,000 lines and 200 MB
+#: For one request to the service: it may be away for minutes, while a batch takes hours.
+RETRIES = RetryPolicy(
+    attempts=8, throttled_attempts=8, first_wait_s=2.0, longest_wait_s=60.0, longest_retry_after_s=600.0
+)
 LONGEST_POLL_S = 60.0
-PATIENCE = 8  # attempts of one request to the service, minutes in all
-LONGEST_PAUSE_S = 600.0  # a service that wants to be left alone for longer is not waited for
 WINDOW_S, SLACK_S = 24 * 3600.0, 3600.0  # a batch is to end within its window; services are late by minutes
-REFUSED = "failed"  # the input file was no good: nothing was answered
-ENDED = ("completed", REFUSED, "cancelled", "expired")
+REJECTED = "failed"  # the input file was no good: nothing was answered
+ENDED = ("completed", REJECTED, "cancelled", "expired")
 MARK = "harness"  # the metadata key that holds the fingerprint
 
-Got = TypeVar("Got")
+ResultT = TypeVar("ResultT")
+BatchUrl: TypeAlias = Literal["/v1/chat/completions", "/v1/completions"]
+BatchLine: TypeAlias = Mapping[str, Json]  # of an output or error file
 
 
 class BatchGoesOn(KeyboardInterrupt):
     """Ctrl-C while a batch is under way. It goes on at the service, and the next run finds it."""
 
 
-def batched_answers(
-    model: OpenRemoteModel, prompts: Sequence[Prompt], known: frozenset[str], decoding: Decoding
-) -> Iterator[Answer]:
-    """An answer a prompt that is not known; one that its batch failed on holds its failure.
+# --------------------------------------------------------------------------- files of requests
+@dataclass(frozen=True)
+class BatchPart:
+    """Requests that make one batch.
 
     Args:
-        model: what is asked.
-        prompts: all prompts: they name the batches.
-        known: rows already answered.
-        decoding: how answers are drawn.
-
-    Raises:
-        BudgetReached: the next batch could pass the cap; nothing of it was sent.
-        ModelError: the service refused a batch, did not answer, or did not end one in time.
-        BatchGoesOn: Ctrl-C while waiting.
+        name: the fingerprint of all requests that the part was cut with. The rest of a part, some of whose
+            answers are known, keeps that name, so that a batch that was sent for it is found.
+        requests: those to be answered.
+        lines: each as a line of the input file.
+        url: where the service sends them.
     """
-    asked = [model.asked(prompt, decoding) for prompt in prompts]
-    parts = [part.lacking(known) for part in cut(asked, model.spec.takes_prompt)]
-    left = sum(len(part.asked) for part in parts)
-    for part in parts:
-        try:
-            with closing(_Sent(model, part).answers()) as answers:
-                for answer in answers:
-                    left -= answer.failure is None
-                    yield answer
-        except BudgetReached as reached:
-            raise reached.naming(f"{left:,} batched answers of {model.spec.model}") from None
+
+    name: str
+    requests: Sequence[PricedRequest]
+    lines: Sequence[bytes]
+    url: BatchUrl
+
+    @property
+    def content(self) -> bytes:
+        """The input file."""
+        return b"".join(self.lines)
+
+    @property
+    def file_name(self) -> str:
+        """The name of the input file at the service: after its content."""
+        return f"harness-{_digest(self.content)}.jsonl"
+
+    def without(self, known: Collection[str]) -> BatchPart:
+        """The rest, without the rows that are known."""
+        both = zip(self.requests, self.lines, strict=True)
+        rest = [(request, line) for request, line in both if request.prompt.row_id not in known]
+        return replace(self, requests=[request for request, _ in rest], lines=[line for _, line in rest])
 
 
+def cut(
+    requests: Sequence[PricedRequest],
+    completions: bool,
+    most_lines: int = MOST_LINES,
+    most_bytes: int = MOST_BYTES,
+) -> Iterator[BatchPart]:
+    """The requests in order, in parts that the service accepts."""
+    url: BatchUrl = "/v1/completions" if completions else "/v1/chat/completions"
+    lines: list[bytes] = []
+    begun = size = 0
+    for at, request in enumerate(requests):
+        named = {"custom_id": request.prompt.row_id, "method": "POST", "url": url, "body": request.body}
+        line = json.dumps(named, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        if lines and (len(lines) >= most_lines or size + len(line) > most_bytes):
+            yield BatchPart(_digest(b"".join(lines)), requests[begun:at], lines, url)
+            lines, begun, size = [], at, 0
+        lines.append(line)
+        size += len(line)
+    if lines:
+        yield BatchPart(_digest(b"".join(lines)), requests[begun:], lines, url)
+
+
+def _digest(content: bytes) -> str:
+    return bytes_digest(content)[:40]
+
+
+# --------------------------------------------------------------------------- batches
 @dataclass
-class _Sent:
-    """One part on its way: the rows of it that have no answer yet."""
+class BatchSender:
+    """Sends one model's requests as batches, and waits for their answers.
 
-    model: OpenRemoteModel
-    part: Part
+    Args:
+        wire: the model.
+        endpoint: where it is asked.
+        poll_s: seconds until a batch is first looked at; the pauses grow to a minute.
+        progress: watches the wait.
+        sleep: waits so many seconds.
+        now: seconds since 1970, for a batch's deadline.
+    """
 
-    def answers(self) -> Generator[Answer, None, None]:
-        if not self.part.asked:
-            return
-        with closing(self.model.spec.endpoint.client()) as client:
-            sent = self._patiently(lambda: self._sent(client))
-            found = self._found(client, sent)  # paid for by an earlier run
-            yield from self.model.handed(found)
-            rest = self.part.lacking({answer.row_id for answer in found})
-            if rest.asked:
-                yield from self.model.handed(self._paid(client, rest, [batch.id for batch in sent]))
+    wire: ModelWire
+    endpoint: Endpoint
+    poll_s: float
+    progress: Progress
+    sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], float] = time.time
+    #: Answers that came together with others and that nobody has taken.
+    late: list[Answer] = field(default_factory=list)
 
-    def _found(self, client: OpenAI, sent: Sequence[Batch]) -> list[Answer]:
-        """What earlier batches gave. What one had failed on before this run looked is asked again."""
+    def answers(
+        self, prompts: Sequence[Prompt], known: frozenset[str], decoding: Decoding
+    ) -> Generator[Answer, None, None]:
+        """An answer for each prompt that is not known; one that its batch failed on holds its failure.
+
+        Args:
+            prompts: all prompts: they name the batches.
+            known: rows already answered.
+            decoding: how answers are drawn.
+
+        Raises:
+            BudgetReached: the next batch could pass the cap; nothing of it was sent.
+            ModelError: the service refused a batch, did not answer, or did not end one in time.
+            BatchGoesOn: Ctrl-C while waiting.
+        """
+        requests = [self.wire.request(prompt, decoding) for prompt in prompts]
+        for part in [part.without(known) for part in cut(requests, self.wire.completions)]:
+            if not part.requests:
+                continue
+            with closing(self.endpoint.client()) as client:
+                sent = self._insist(lambda: self._batches_of(client, part.name))  # noqa: B023 - called at once
+                found = self._found(client, part, sent)
+                yield from self._handed(found)
+                rest = part.without({answer.row_id for answer in found})
+                if rest.requests:
+                    yield from self._handed(self._bought(client, rest, [batch.id for batch in sent]))
+
+    def _handed(self, answers: Sequence[Answer]) -> Iterator[Answer]:
+        """Answers one by one; those that nobody takes are late."""
+        left = deque(answers)
+        try:
+            while left:
+                yield left[0]
+                left.popleft()  # only now: an interruption must not lose it
+        finally:
+            self.late += left
+
+    def _found(self, client: OpenAI, part: BatchPart, sent: Sequence[Batch]) -> list[Answer]:
+        """Answers of batches that an earlier run paid for. Rows that failed before are asked again."""
         found: dict[str, Answer] = {}
         for earlier in sent:
-            batch = self._wait(client, earlier)
+            batch = self._wait(client, earlier, len(part.requests))
             lines = self._lines(client, batch)
-            for one in self.part.asked:
-                line = lines.get(one.prompt.row_id)
-                answer, _ = self._read(one, line, batch.status)
+            for request in part.requests:
+                line = lines.get(request.prompt.row_id)
+                answer, _ = self._read(request, line, batch.status)
                 if answer.failure is None or (line is not None and earlier.status not in ENDED):
                     found.setdefault(answer.row_id, answer)
         return list(found.values())
 
-    def _paid(self, client: OpenAI, rest: Part, earlier: Sequence[str]) -> list[Answer]:
-        """The answers of a new batch, whose money is set aside before it is sent."""
-        most = sum(one.most_usd or 0.0 for one in rest.asked)
-        reservation = self.model.spending.budget.reserve(most) if self.model.spending else None
-        usd = most  # a batch whose bill is not known counts at the most that it may cost
+    def _bought(self, client: OpenAI, part: BatchPart, earlier: Sequence[str]) -> list[Answer]:
+        """The answers of a new batch, whose money is reserved before it is sent."""
+        most_usd = sum(request.most_usd for request in part.requests)
+        reservation = self.wire.spending.reserve(most_usd) if self.wire.spending else None
+        charge = Charge(most_usd, len(part.requests))  # a batch whose bill is not known counts at its most
         try:
-            batch = self._wait(client, self._patiently(lambda: self._create(client, rest, earlier)))
+            made = self._insist(lambda: self._create(client, part, earlier))
+            batch = self._wait(client, made, len(part.requests))
             lines = self._lines(client, batch)
-            read = [self._read(one, lines.get(one.prompt.row_id), batch.status) for one in rest.asked]
-            usd = sum(cost for _, cost in read)
+            read = [self._read(one, lines.get(one.prompt.row_id), batch.status) for one in part.requests]
+            charge = total_charge(each for _, each in read)
         finally:
             if reservation is not None:
-                reservation.settle(usd)
-                self.model.usd += usd
+                reservation.settle(*charge)
         return [answer for answer, _ in read]
 
-    # ----------------------------------------------------------------- at the service
-    def _sent(self, client: OpenAI) -> list[Batch]:
-        """Batches that were sent for this part, the newest first."""
+    def _batches_of(self, client: OpenAI, name: str) -> list[Batch]:
+        """Batches that were sent for the part of that name, the newest first."""
         return [
             batch
             for batch in client.batches.list(limit=100)
-            if (batch.metadata or {}).get(MARK) == self.part.name and batch.status != REFUSED
+            if (batch.metadata or {}).get(MARK) == name and batch.status != REJECTED
         ]
 
-    def _create(self, client: OpenAI, rest: Part, earlier: Sequence[str]) -> Batch:
+    def _create(self, client: OpenAI, part: BatchPart, earlier: Sequence[str]) -> Batch:
         """The new batch; an attempt whose answer was lost may have made it, so it is looked for again."""
-        for batch in self._sent(client):
+        for batch in self._batches_of(client, part.name):
             if batch.id not in earlier:
                 return batch
+        files = client.files.list(purpose="batch")
+        usable = [file.id for file in files if file.filename == part.file_name and file.status != "error"]
+        file_id = usable[0] if usable else None
+        if file_id is None:
+            file_id = client.files.create(file=(part.file_name, part.content), purpose="batch").id
         return client.batches.create(
-            input_file_id=self._file(client, rest),
-            endpoint=rest.url,
-            completion_window="24h",
-            metadata={MARK: rest.name},
+            input_file_id=file_id, endpoint=part.url, completion_window="24h", metadata={MARK: part.name}
         )
 
-    def _file(self, client: OpenAI, rest: Part) -> str:
-        for file in client.files.list(purpose="batch"):
-            if file.filename == rest.file_name and file.status != "error":
-                return file.id
-        return client.files.create(file=(rest.file_name, rest.content), purpose="batch").id
-
-    def _wait(self, client: OpenAI, batch: Batch) -> Batch:
+    def _wait(self, client: OpenAI, batch: Batch, rows: int) -> Batch:
         """The batch once it has ended.
 
         Raises:
             ModelError: it failed, or is long past its time.
             BatchGoesOn: Ctrl-C.
         """
+        model, poll_s = self.wire.model, self.poll_s
         if batch.status in ENDED:
             return batch
         try:
-            batch = self._watched(client, batch)
+            with self.progress.task(f"batch {batch.id}", unit="row") as bar:
+                while batch.status not in ENDED:
+                    over_s = self.now() - (batch.expires_at or batch.created_at + WINDOW_S)
+                    if over_s > SLACK_S:
+                        raise ModelError(
+                            f"batch {batch.id} of {model} is {batch.status}, and should have ended"
+                            f" {over_s / 3600:.1f} hours ago.\n  {self._to_cancel(batch)}\n"
+                            "  hint: run the same command again once it has ended: only the rows that it did"
+                            " not answer are sent."
+                        )
+                    counts = batch.request_counts
+                    done, total = (counts.completed, counts.total) if counts else (0, 0)
+                    note = f"{batch.status}; Ctrl-C leaves it running, the next run finds it"
+                    bar.at(done, total or rows, note)
+                    self.sleep(poll_s)
+                    poll_s = min(LONGEST_POLL_S, poll_s * 1.5)
+                    batch = self._insist(partial(client.batches.retrieve, batch.id))
+                bar.at(1, 1, batch.status)
         except KeyboardInterrupt as interrupt:
             raise BatchGoesOn(
-                f"batch {batch.id} of {self.model.spec.model} goes on at the service, and the next run finds"
-                f" it.\n  {self._to_cancel(batch)}"
+                f"batch {batch.id} of {model} goes on at the service, and the next run finds it.\n"
+                f"  {self._to_cancel(batch)}"
             ) from interrupt
-        if batch.status == REFUSED:
-            raise ModelError(f"batch {batch.id} of {self.model.spec.model} failed: {_problems(batch)}")
+        if batch.status == REJECTED:
+            errors = (batch.errors.data if batch.errors else None) or []
+            told = [f"line {e.line}: {e.message} (code {e.code}, param {e.param})" for e in errors[:3]]
+            reason = "; ".join(told) or "the service does not say why"
+            raise ModelError(f"batch {batch.id} of {model} failed: {reason}")
         return batch
-
-    def _watched(self, client: OpenAI, batch: Batch) -> Batch:
-        poll_s = self.model.spec.provider.poll_s
-        with self.model.progress.task(f"batch {batch.id}", unit="row") as bar:
-            while batch.status not in ENDED:
-                self._require_in_time(batch)
-                counts = batch.request_counts
-                done, rows = (counts.completed, counts.total) if counts else (0, 0)
-                note = f"{batch.status}; Ctrl-C leaves it running, the next run finds it"
-                bar.at(done, rows or len(self.part.asked), note)
-                self.model.sleep(poll_s)
-                poll_s = min(LONGEST_POLL_S, poll_s * 1.5)
-                name = batch.id
-                batch = self._patiently(lambda: client.batches.retrieve(name))  # noqa: B023 - called at once
-            bar.at(1, 1, batch.status)
-        return batch
-
-    def _require_in_time(self, batch: Batch) -> None:
-        over_s = self.model.now() - (batch.expires_at or batch.created_at + WINDOW_S)
-        if over_s > SLACK_S:
-            raise ModelError(
-                f"batch {batch.id} of {self.model.spec.model} is {batch.status}, and should have ended"
-                f" {over_s / 3600:.1f} hours ago.\n  {self._to_cancel(batch)}\n"
-                "  hint: run the same command again once it has ended: only what it did not answer is sent."
-            )
 
     def _to_cancel(self, batch: Batch) -> str:
-        endpoint = self.model.spec.endpoint
-        header = "api-key: $" if endpoint.profile == "azure" else "Authorization: Bearer $"
+        endpoint = self.endpoint
+        header = "api-key: $" if endpoint.client_kind == "azure" else "Authorization: Bearer $"
         key = f' -H "{header}{endpoint.key_variable}"' if endpoint.key_variable else ""
         return f"to end it: curl -X POST{key} {endpoint.url}/batches/{batch.id}/cancel"
 
-    # ----------------------------------------------------------------- what it gave
-    def _lines(self, client: OpenAI, batch: Batch) -> dict[str, Line]:
-        lines: dict[str, Line] = {}
+    def _lines(self, client: OpenAI, batch: Batch) -> dict[str, BatchLine]:
+        """The lines of the output and error files, by the row that each answers; others are left out."""
+        lines: dict[str, BatchLine] = {}
         for file_id in (batch.error_file_id, batch.output_file_id):
-            if file_id is not None:
-                text = self._patiently(lambda: client.files.content(file_id).text)  # noqa: B023 - called at once
-                lines |= read_lines(text)
+            if file_id is None:
+                continue
+            content = self._insist(partial(client.files.content, file_id))
+            for text in content.text.splitlines():
+                try:
+                    line = json.loads(text)
+                except ValueError:
+                    continue
+                if isinstance(line, dict):
+                    lines[str(line.get("custom_id"))] = line
         return lines
 
-    def _read(self, one: Asked, line: Line | None, status: str) -> tuple[Answer, float]:
-        """What a line says, and what it cost: what was refused, expired or never begun is not billed."""
-        most = one.most_usd or 0.0
-        try:
-            body = dumps(body_of(line, status)).encode()
-            reply = read_reply(body, completions=self.model.spec.takes_prompt)
-        except CallFailed as failure:
-            told = self.model.spec.endpoint.scrub(failure.reason)
-            failed = Answer(
-                one.prompt.row_id, "", 0, 0, 0.0, "failed", told, repeat=one.prompt.repeat, batched=True
-            )
-            return failed, most if is_answered(line) else 0.0
-        return self.model.as_answer(one.prompt, reply, 1, 0.0), self.model.cost(one, reply) or 0.0
+    def _read(self, request: PricedRequest, line: BatchLine | None, status: str) -> tuple[Answer, Charge]:
+        """The answer in a line, and its bill: rows that were refused, expired or never begun cost nothing."""
+        response = None if line is None else line.get("response")
+        response = response if isinstance(response, dict) else {}
+        code, body, charge = response.get("status_code", "no status"), response.get("body"), UNBILLED
+        if line is None:
+            reason = f"no answer in the batch, which is {status}"
+        elif code == 200:  # it was carried out, and so billed, whether or not its answer can be read
+            try:
+                reply = read_reply(json.dumps(body).encode(), completions=self.wire.completions)
+            except CallFailed as failure:
+                reason, charge = failure.reason, Charge(request.most_usd)
+            else:
+                answer = self.wire.answer(request.prompt, reply, 1, 0.0)
+                return answer, self.wire.charge(request, reply)
+        else:
+            problem = line.get("error") or body
+            inner = problem.get("error", problem) if isinstance(problem, dict) else problem
+            message = inner.get("message") if isinstance(inner, dict) else inner
+            reason = f"in the batch: {code}: {str(message)[:300]}"
+        return self.wire.no_answer(request.prompt, self.endpoint.scrub(reason), 1, 0.0), charge
 
-    def _patiently(self, request: Callable[[], Got]) -> Got:
+    def _insist(self, request: Callable[[], ResultT]) -> ResultT:
         """The request's result, asked for again where that may help.
 
         Raises:
@@ -227,23 +317,17 @@ class _Sent:
         """
         from openai import OpenAIError
 
-        for attempt in range(1, PATIENCE + 1):
-            try:
-                return request()
-            except OpenAIError as error:
-                failure = failure_of(error, self.model.spec.endpoint.scrub, time.time)
-            pause_s = failure.retry_after_s or 0.0
-            if not failure.retry or attempt == PATIENCE or pause_s > LONGEST_PAUSE_S:
-                break
-            self.model.sleep(pause_s + min(LONGEST_POLL_S, 2.0 ** (attempt - 1)))
+        def verdict(error: Exception) -> CallVerdict | None:
+            if not isinstance(error, OpenAIError):
+                return None
+            return failure_of(error, self.endpoint.scrub, self.now).verdict
+
+        try:
+            return RETRIES.call(request, should_retry=verdict, sleep=self.sleep)
+        except OpenAIError as error:
+            reason = failure_of(error, self.endpoint.scrub, self.now).reason
         raise ModelError(
-            f"the Batch API at {self.model.spec.endpoint.url}: {failure.reason}\n"
-            "  hint: see to that, and run the same command again; a batch that was sent is found and not sent"
-            " again."
+            f"the Batch API at {self.endpoint.url}: {reason}\n"
+            "  hint: remove the cause, and run the same command again; a batch that was sent is found and not"
+            " sent again."
         )
-
-
-def _problems(batch: Batch) -> str:
-    found = (batch.errors.data if batch.errors else None) or []
-    told = [f"line {e.line}: {e.message} (code {e.code}, param {e.param})" for e in found[:3]]
-    return "; ".join(told) or "the service does not say why"

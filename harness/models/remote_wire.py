@@ -1,40 +1,58 @@
-"""What is sent to an OpenAI-compatible service, and what comes back, checked before it is believed."""
+"""How one model behind an OpenAI-compatible service is asked: requests, replies and what they are billed.
+
+A reply is checked before it is believed, but its bill is read tolerantly: an answer is not asked, and paid,
+again because the service counts tokens in a way of its own.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
-from harness.models.protocol import Decoding
-from harness.models.remote_calls import CallFailed
-from harness.records import Json, Message
+from harness.data.hosted import DEFAULT_ENCODING, hosted_counter
+from harness.models.call_scheduler import CallFailed
+from harness.models.ledger import Charge
+from harness.models.pricing import Spending, prompt_bound
+from harness.models.protocol import Decoding, Prompt
+from harness.models.retry import CallVerdict, verdict_of
+from harness.records import Answer, Json, Message, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from openai import OpenAIError
 
-    from openai import APIStatusError, OpenAIError
-
-# They think before they answer, take max_completion_tokens in place of max_tokens, and no temperature
+# Models that reason before they answer: they take max_completion_tokens in place of max_tokens, and no
+# temperature.
 _REASONING = re.compile(r"(ft:)?(o\d|gpt-5)")
-_SAME_FOR_ALL = (401, 403, 404)  # a wrong key, or a model that is not there
-_NAMES_A_MODEL = re.compile("model|deployment", re.IGNORECASE)  # and not a path that is not there
-_OVERLOADED = (429, 503, 529)
-_TRANSIENT = (408, 409)
-_SPENT = "insufficient_quota"  # a 429 that no waiting mends
+_SAME_FOR_ALL = (401, 403, 404)  # a wrong key, or a model that does not exist
+_NAMES_A_MODEL = re.compile("model|deployment", re.IGNORECASE)  # a 404 of the model, not of the path
 SCHEMA_NAME = "answer"
+
+FinishReason: TypeAlias = Literal["stop", "length", "failed"]
+
+
+# --------------------------------------------------------------------------- requests and answers
+@dataclass(frozen=True, slots=True)
+class PricedRequest:
+    """One prompt as it is sent, and the most that its call may cost (0 where nothing is counted)."""
+
+    prompt: Prompt
+    body: dict[str, Json]
+    most_usd: float
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class RemoteReply:
     """One answer as the service gave it. Token counts are None where it gives none."""
 
     text: str
-    finish: str
+    finish: FinishReason
     failure: str | None
     prompt_tokens: int | None
     completion_tokens: int | None
@@ -42,30 +60,132 @@ class Reply:
     logprob: float | None
 
 
-# --------------------------------------------------------------------------- sending
-def chat_body(
-    model: str, messages: Sequence[Message], decoding: Decoding, *, repeat: int, logprobs: bool
-) -> dict[str, Json]:
-    """The body of ``POST /chat/completions``."""
-    body: dict[str, Json] = {"model": model, "messages": [_turn(message) for message in messages]}
-    if _REASONING.match(model):
-        return {**body, "max_completion_tokens": decoding.max_new_tokens}
-    body |= {"max_tokens": decoding.max_new_tokens, **_drawing(decoding, repeat)}
-    return {**body, "logprobs": True} if logprobs else body
+@dataclass(frozen=True)
+class ModelWire:
+    """One model as it is asked.
 
+    Args:
+        model: its name at the service.
+        completions: it takes one prompt, not messages.
+        logprobs: ask for the log-probability of each answer.
+        batch: requests go through the Batch API.
+        spending: its price; None: nothing is counted.
+        schema: JSON schema that answers are bound to; None also where the service does not offer that.
+    """
 
-def response_format(schema: Mapping[str, Json]) -> dict[str, Json]:
-    """What binds a chat's answer to a JSON schema (structured outputs, strict)."""
-    return {"type": "json_schema", "json_schema": {"name": SCHEMA_NAME, "strict": True, "schema": schema}}
+    model: str
+    completions: bool = False
+    logprobs: bool = False
+    batch: bool = False
+    spending: Spending | None = None
+    schema: Mapping[str, Json] | None = None
 
+    @property
+    def path(self) -> str:
+        """Where requests are posted, below the service's address."""
+        return "/completions" if self.completions else "/chat/completions"
 
-def completion_body(
-    model: str, messages: Sequence[Message], decoding: Decoding, *, repeat: int, logprobs: bool
-) -> dict[str, Json]:
-    """The body of ``POST /completions``: the turns' texts as one prompt."""
-    body: dict[str, Json] = {"model": model, "prompt": as_prompt(messages)}
-    body |= {"max_tokens": decoding.max_new_tokens, **_drawing(decoding, repeat)}
-    return {**body, "logprobs": 0} if logprobs else body
+    def request(self, prompt: Prompt, decoding: Decoding) -> PricedRequest:
+        """The prompt in the form that the service takes.
+
+        Args:
+            prompt: what is asked.
+            decoding: sent as far as the model takes it; ``seed`` grows with the prompt's ``repeat``.
+
+        Raises:
+            UsageError: it is paid, and nothing bounds the answer.
+        """
+        messages, body = prompt.messages, self.body(prompt, decoding)
+        if self.spending is None:
+            return PricedRequest(prompt, body, 0.0)
+        if "response_format" in body:  # services count the schema among the input tokens
+            binding = json.dumps({"response_format": body["response_format"]})
+            messages = (*messages, Message("system", binding))
+        tokens = self._most_tokens(messages)
+        most_usd = self.spending.most(tokens, decoding.max_new_tokens, batched=self.batch)
+        return PricedRequest(prompt, body, most_usd)
+
+    def body(self, prompt: Prompt, decoding: Decoding) -> dict[str, Json]:
+        """The body of ``POST /chat/completions`` or ``POST /completions``.
+
+        The order of its keys is part of the name of a batch, by which one that was paid for is found again.
+        """
+        body: dict[str, Json] = {"model": self.model}
+        if self.completions:
+            body["prompt"] = as_prompt(prompt.messages)
+        else:
+            body["messages"] = [
+                {"role": m.role, "content": m.content} | ({} if m.name is None else {"name": m.name})
+                for m in prompt.messages
+            ]
+        if _REASONING.match(self.model) and not self.completions:
+            body["max_completion_tokens"] = decoding.max_new_tokens
+        else:
+            body |= {"max_tokens": decoding.max_new_tokens, "temperature": decoding.temperature}
+            if decoding.temperature > 0:
+                body |= {"top_p": decoding.top_p, "seed": decoding.seed + prompt.repeat}
+            if self.logprobs:
+                body["logprobs"] = 0 if self.completions else True
+        if self.schema is not None and not self.completions:  # structured outputs, strict
+            json_schema = {"name": SCHEMA_NAME, "strict": True, "schema": self.schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
+        return body
+
+    def answer(self, prompt: Prompt, reply: RemoteReply, attempts: int, latency_ms: float) -> Answer:
+        """A reply as an answer. Where the service counts no tokens, they are counted here."""
+        read, written = reply.prompt_tokens, reply.completion_tokens
+        if read is None:
+            read = self._count(prompt.messages)
+        if written is None:
+            written = self._count((Message("assistant", reply.text),))
+        return Answer(
+            row_id=prompt.row_id,
+            text=reply.text,
+            prompt_tokens=read,
+            completion_tokens=written,
+            latency_ms=latency_ms,
+            finish=reply.finish,
+            failure=reply.failure,
+            cached_prompt_tokens=reply.cached_prompt_tokens,
+            attempts=attempts,
+            repeat=prompt.repeat,
+            logprob=reply.logprob,
+            batched=self.batch,
+        )
+
+    def no_answer(self, prompt: Prompt, failure: str, attempts: int, latency_ms: float) -> Answer:
+        """The answer to a prompt whose calls all failed."""
+        return Answer(
+            row_id=prompt.row_id,
+            text="",
+            prompt_tokens=0,
+            completion_tokens=0,
+            latency_ms=latency_ms,
+            finish="failed",
+            failure=failure,
+            attempts=attempts,
+            repeat=prompt.repeat,
+            batched=self.batch,
+        )
+
+    def charge(self, request: PricedRequest, reply: RemoteReply) -> Charge:
+        """The bill of an answered call; the most that it can be where the service counts no tokens."""
+        read, written = reply.prompt_tokens, reply.completion_tokens
+        if self.spending is None or read is None or written is None:
+            return Charge(request.most_usd, 1, read, written)
+        usd = self.spending.cost(read, written, reply.cached_prompt_tokens, batched=self.batch)
+        return Charge(usd, 1, read, written)
+
+    @cached_property
+    def _most_tokens(self) -> Callable[[Sequence[Message]], int]:
+        return prompt_bound(self.model)
+
+    @cached_property
+    def _counter(self) -> Callable[[Sequence[Row]], list[int]]:
+        return hosted_counter(DEFAULT_ENCODING)  # reading an encoding takes 50 ms
+
+    def _count(self, messages: Sequence[Message]) -> int:
+        return self._counter([Row("", tuple(messages))])[0]
 
 
 def as_prompt(messages: Sequence[Message]) -> str:
@@ -73,19 +193,7 @@ def as_prompt(messages: Sequence[Message]) -> str:
     return "\n\n".join(message.content for message in messages)
 
 
-def _turn(message: Message) -> dict[str, Json]:
-    turn: dict[str, Json] = {"role": message.role, "content": message.content}
-    return turn if message.name is None else {**turn, "name": message.name}
-
-
-def _drawing(decoding: Decoding, repeat: int) -> dict[str, Json]:
-    drawn: dict[str, Json] = {"temperature": decoding.temperature}
-    if decoding.temperature > 0:
-        drawn |= {"top_p": decoding.top_p, "seed": decoding.seed + repeat}
-    return drawn
-
-
-# --------------------------------------------------------------------------- receiving
+# --------------------------------------------------------------------------- reading a reply
 def _else_none(value: object, read: ValidatorFunctionWrapHandler) -> object:
     try:
         return read(value)
@@ -93,19 +201,18 @@ def _else_none(value: object, read: ValidatorFunctionWrapHandler) -> object:
         return None
 
 
-Told = TypeVar("Told")
-# an answer is not asked, and paid, again because its bill is not all there
-OrNone: TypeAlias = Annotated[Told | None, WrapValidator(_else_none)]
-Tokens: TypeAlias = OrNone[Annotated[int, Field(ge=0)]]
+FieldT = TypeVar("FieldT")
+OrNone: TypeAlias = Annotated[FieldT | None, WrapValidator(_else_none)]
+TokenCount: TypeAlias = OrNone[Annotated[int, Field(ge=0)]]
 
 
 class _Details(BaseModel):
-    cached_tokens: Tokens = None
+    cached_tokens: TokenCount = None
 
 
 class _Usage(BaseModel):
-    prompt_tokens: Tokens = None
-    completion_tokens: Tokens = None
+    prompt_tokens: TokenCount = None
+    completion_tokens: TokenCount = None
     prompt_tokens_details: OrNone[_Details] = None
 
 
@@ -117,13 +224,13 @@ class _ChatLogprobs(BaseModel):
     content: list[_Token] | None = None
 
 
-class _Said(BaseModel):
+class _ChatMessage(BaseModel):
     content: str | None = None
     refusal: str | None = None
 
 
 class _ChatChoice(BaseModel):
-    message: _Said
+    message: _ChatMessage
     finish_reason: str | None = None
     logprobs: _ChatLogprobs | None = None
 
@@ -148,128 +255,79 @@ class _TextBody(BaseModel):
     usage: OrNone[_Usage] = None
 
 
-def read_reply(content: bytes, *, completions: bool) -> Reply:
+def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
     """The answer in a response's body.
 
     Raises:
         CallFailed: the body is not what the interface promises.
     """
     try:
-        return _text_reply(content) if completions else _chat_reply(content)
+        body = (_TextBody if completions else _ChatBody).model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the body"
-        raise CallFailed(f"malformed answer: {place}: {first['msg']}", retry=True, unbilled=False) from None
-
-
-def _chat_reply(content: bytes) -> Reply:
-    body = _ChatBody.model_validate_json(content)
-    choice = body.choices[0]
-    text, finish, failure = choice.message.content, choice.finish_reason or "", None
-    if text is None and choice.message.refusal is not None:
-        failure = f"refused: {choice.message.refusal}"
-    elif text is None and finish not in ("stop", "length", "content_filter"):
-        failure = f"no text in the answer (finish_reason {finish or 'missing'!r})"
-    logprobs = [token.logprob for token in (choice.logprobs and choice.logprobs.content) or ()]
-    return _reply(text or "", finish, failure, body.usage, logprobs)
-
-
-def _text_reply(content: bytes) -> Reply:
-    body = _TextBody.model_validate_json(content)
-    choice = body.choices[0]
-    given = (choice.logprobs and choice.logprobs.token_logprobs) or ()
-    logprobs = [logprob for logprob in given if logprob is not None]
-    return _reply(choice.text, choice.finish_reason or "", None, body.usage, logprobs)
-
-
-def _reply(
-    text: str, finish: str, failure: str | None, usage: _Usage | None, logprobs: Sequence[float]
-) -> Reply:
+        reason = f"malformed answer: {place}: {first['msg']}"
+        raise CallFailed(reason, CallVerdict(retry=True), unbilled=False) from None
+    choice, usage = body.choices[0], body.usage or _Usage()
+    finish, failure = choice.finish_reason or "", None
+    if isinstance(choice, _TextChoice):
+        text: str | None = choice.text
+        given = (choice.logprobs and choice.logprobs.token_logprobs) or ()
+        logprobs = [logprob for logprob in given if logprob is not None]  # the first token may have none
+    else:
+        text = choice.message.content
+        logprobs = [token.logprob for token in (choice.logprobs and choice.logprobs.content) or ()]
+        if text is None and choice.message.refusal is not None:
+            failure = f"refused: {choice.message.refusal}"
+        elif text is None and finish not in ("stop", "length"):
+            failure = f"no text in the answer (finish_reason {finish or 'missing'!r})"
     if finish == "content_filter":
         failure = "withheld by the service's content filter"
-    return Reply(
-        text="" if failure else text,
+    return RemoteReply(
+        text="" if failure else text or "",
         finish="failed" if failure else "length" if finish == "length" else "stop",
         failure=failure,
-        prompt_tokens=None if usage is None else usage.prompt_tokens,
-        completion_tokens=None if usage is None else usage.completion_tokens,
-        cached_prompt_tokens=_cached(usage),
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_prompt_tokens=(usage.prompt_tokens_details or _Details()).cached_tokens or 0,
         logprob=sum(logprobs) / len(logprobs) if logprobs else None,
     )
 
 
-def _cached(usage: _Usage | None) -> int:
-    details = None if usage is None else usage.prompt_tokens_details
-    return 0 if details is None else details.cached_tokens or 0
-
-
-# --------------------------------------------------------------------------- failing
-def failure_of(error: OpenAIError, scrub: Callable[[str], str], now: Callable[[], float]) -> CallFailed:
-    """What an error of the SDK means for the call, told without secrets.
+# --------------------------------------------------------------------------- reading an error
+def failure_of(
+    error: OpenAIError, scrub: Callable[[str], str], now: Callable[[], float] = time.time
+) -> CallFailed:
+    """An error of the SDK as the outcome of a call, told without secrets.
 
     Args:
         error: from one call.
         scrub: takes the key out of a text.
         now: the time as seconds since 1970, for a ``Retry-After`` that is a date.
     """
+    from httpx2 import ProtocolError
     from openai import APIConnectionError, APIStatusError, APITimeoutError
 
-    if isinstance(error, APIStatusError):
-        return _refused(error, scrub, now)
     if isinstance(error, APITimeoutError):
-        return CallFailed("timed out", retry=True, unbilled=False)
+        return CallFailed("timed out", CallVerdict(retry=True), unbilled=False)
     if isinstance(error, APIConnectionError):
-        return CallFailed(f"no connection{_cause(error, scrub)}", retry=True, unbilled=False)
-    return CallFailed(scrub(f"{type(error).__name__}: {error}"), retry=False, unbilled=False)
-
-
-def _cause(error: OpenAIError, scrub: Callable[[str], str]) -> str:
-    """What broke the connection. A protocol's error may quote headers, and so the key: its kind is enough."""
-    from httpx2 import ProtocolError
-
-    cause = error.__cause__
-    if isinstance(cause, ProtocolError):
-        return f": {type(cause).__name__}"
-    return f": {scrub(str(cause))}" if cause is not None and str(cause) else ""
-
-
-def _refused(error: APIStatusError, scrub: Callable[[str], str], now: Callable[[], float]) -> CallFailed:
-    status, headers = error.status_code, error.response.headers
-    after_s = retry_after_s(headers, now)
-    spent = _SPENT in (error.code, error.type)
-    throttled = not spent and (status == 429 or (status in _OVERLOADED and after_s is not None))
-    retry = not spent and (throttled or status in _TRANSIENT or status >= 500)
-    if headers.get("x-should-retry") in ("true", "false"):  # the SDK obeys it, too
-        retry = headers["x-should-retry"] == "true"
-    return CallFailed(
-        scrub(f"HTTP {status}: {_said(error)}"),
-        retry=retry,
-        throttled=throttled,
-        retry_after_s=after_s,
-        fatal=spent or status in _SAME_FOR_ALL,
-        unbilled=status < 500 or throttled,
-        unknown_model=status == 404 and _NAMES_A_MODEL.search(_said(error)) is not None,
-    )
-
-
-def _said(error: APIStatusError) -> str:
-    """The service's own message, code and parameter."""
+        cause = error.__cause__
+        # the text of a protocol error may quote headers, and so the key: its kind is enough
+        text = type(cause).__name__ if isinstance(cause, ProtocolError) else scrub(str(cause or ""))
+        reason = f"no connection: {text}" if text else "no connection"
+        return CallFailed(reason, CallVerdict(retry=True), unbilled=False)
+    if not isinstance(error, APIStatusError):
+        reason = scrub(f"{type(error).__name__}: {error}")
+        return CallFailed(reason, CallVerdict(retry=False), unbilled=False)
+    status, verdict = error.status_code, verdict_of(error, now)
     body = error.body if isinstance(error.body, Mapping) else {}
     message = " ".join(str(body.get("message") or error.message).split())[:300]
     named = [f"{key} {value}" for key, value in (("code", error.code), ("param", error.param)) if value]
-    return f"{message} ({', '.join(named)})" if named else message
-
-
-def retry_after_s(headers: Mapping[str, str], now: Callable[[], float]) -> float | None:
-    """Seconds that the service asks to be left alone (RFC 9110 §10.2.3), or None where it does not say."""
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) / unit
-        except (KeyError, ValueError):
-            continue
-        return seconds if seconds >= 0 else None  # not of NaN either
-    try:
-        seconds = parsedate_to_datetime(headers["retry-after"]).timestamp() - now()
-    except (KeyError, TypeError, ValueError):
-        return None
-    return max(0.0, seconds)
+    said = f"{message} ({', '.join(named)})" if named else message
+    return CallFailed(
+        scrub(f"HTTP {status}: {said}"),
+        verdict,
+        fatal=verdict.spent or status in _SAME_FOR_ALL,
+        unbilled=status < 500 or verdict.throttled,
+        unknown_model=status == 404 and _NAMES_A_MODEL.search(said) is not None,
+    )

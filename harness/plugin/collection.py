@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.errors import HarnessError, UnknownName
 from harness.plugin.items import (
-    entry_of,
+    arm_of,
     function_of,
     gate_name,
     has_candidate,
@@ -16,47 +18,56 @@ from harness.plugin.items import (
     only_shows,
     suite_name,
 )
-from harness.plugin.state import STATE, State, bind
+from harness.plugin.state import STATE, State
+
+if TYPE_CHECKING:
+    from harness.run.selection import Arm
 
 REHEARSED = "A rehearsal asks a local twin, which bills nobody: the dollars are those of the real service."
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One item for each candidate and size."""
+    """One item for each candidate and size that the test sees."""
     if "candidate" not in metafunc.fixturenames or names_its_own(metafunc.definition):
         return
-    state = metafunc.config.stash[STATE]
-    if not state.settings.candidates:
-        metafunc.parametrize("candidate", [None], indirect=True, ids=["not-chosen"])
-        return
-    try:
-        entries = state.run().selection.entries()
-    except HarnessError as error:  # raised once, when all is collected, and not once a file
-        state.wrong = error
-        metafunc.parametrize("candidate", [], indirect=True)
-        return
-    metafunc.parametrize("candidate", entries, indirect=True, ids=[e.label for e in entries])
+    state, node = metafunc.config.stash[STATE], metafunc.definition
+    settings = state.settings
+    arms: Sequence[Arm] = ()
+    for scope in (metafunc.module, metafunc.cls):
+        state.fixtures.add(scope)
+    if settings.candidates and not settings.lists and state.wrong is None:
+        patterns = [*settings.candidates, *([settings.baseline] if settings.baseline else [])]
+        try:
+            visible = state.fixtures.visible(node, patterns)
+            arms = state.session().selection.choose(visible, state.fixtures.names_at(node))
+        except HarnessError as error:  # raised once, when all is collected, and not once a file
+            state.wrong = error
+    ids = [arm.label for arm in arms] or ["not-chosen"]
+    metafunc.parametrize("candidate", arms or [None], indirect=True, ids=ids)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Set aside what no candidate was chosen for; note every gate before anything is deselected."""
+    """Set aside the tests that no candidate was chosen for; note every gate before anything is deselected."""
     state = config.stash[STATE]
     gates = [item for item in items if has_candidate(item)]
     if state.wrong is not None or not gates:
         return
+    state.known = state.fixtures.known(gates[0].session)
+    unchosen = [item for item in gates if arm_of(item) is None]
+    state.unchosen = len(unchosen)
+    config.hook.pytest_deselected(items=unchosen)
+    items[:] = [item for item in items if item not in unchosen]
     if not state.settings.candidates:
-        state.unchosen = len(gates)
-        config.hook.pytest_deselected(items=gates)
-        items[:] = [item for item in items if not has_candidate(item)]
         return
     from harness.run.claim_detection import expected_gate, require_target
 
-    run = state.run()
-    with_entry = [(item, entry) for item in gates if (entry := entry_of(item)) is not None]
-    gated = [(i, e) for i, e in with_entry if e.size == run.selection.largest(e.name)]
-    state.expected = [expected_gate(function_of(i), suite_name(i), gate_name(i), e) for i, e in gated]
+    selection = state.session().selection
+    with_arm = [(item, arm) for item in gates if (arm := arm_of(item)) is not None]
+    gated = [(i, arm) for i, arm in with_arm if arm.size == selection.largest(arm.name)]
+    state.expected = [expected_gate(function_of(i), suite_name(i), gate_name(i), arm) for i, arm in gated]
     try:
+        selection.require_matches(state.known)
         require_target([function_of(i) for i, _ in gated], state.expected)
     except HarnessError as error:
         state.wrong = error
@@ -68,16 +79,27 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     pytest calls this even after a failed collection; what was found to be wrong before comes first.
     """
     state = session.config.stash[STATE]
+    if state.settings.lists:
+        listed = "\n".join(state.fixtures.listed(session))
+        state.planned = listed or "There is none: write one under @harness.candidate in conftest.py."
+        session.items.clear()
+        return
     gates = [item for item in session.items if has_candidate(item)]
     try:
         if state.wrong is not None:
             raise state.wrong
         if gates and not only_shows(session.config):
-            _bind(state, gates)
+            _load_suites(state, gates)
+            run = state.session()
+            arms = [arm for item in gates if (arm := arm_of(item)) is not None]
+            run.need(each for arm in arms for each in (arm, run.selection.baseline_of(arm.name)))
             if state.settings.plan:
                 _plan(state, session)
             else:
-                _check(state)
+                from harness.run.recording import require_economics
+
+                require_economics(run)
+                run.check()
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -88,27 +110,21 @@ def _plan(state: State, session: pytest.Session) -> None:
     from harness.run.planning import make_plan
     from harness.run.recording import require_economics
 
-    run = state.run()
+    run = state.session()
     with suppress(UnknownName):  # a model without a price: the plan names it
         require_economics(run)
     state.planned = "\n\n".join([*([REHEARSED] if state.settings.rehearse else []), told(make_plan(run))])
     session.items.clear()
 
 
-def _bind(state: State, gates: list[pytest.Item]) -> None:
+def _load_suites(state: State, gates: list[pytest.Item]) -> None:
+    """Load the suites that are known before their tests run."""
     from harness.run.discovery import suite_of
 
     modules = {item.path: getattr(item, "module", None) for item in gates}
     suites = {file: suite_of(module) for file, module in modules.items()}
     for file, suite in suites.items():
         if suite is not None:
-            bind(state, suite, file)
+            state.load(suite, file)
     if state.rehearsal is not None and None not in suites.values():
         state.rehearsal.require_needed()
-
-
-def _check(state: State) -> None:
-    from harness.run.recording import require_economics
-
-    require_economics(state.run())
-    state.run().check()

@@ -12,7 +12,7 @@ from harness.plugin.items import only_shows
 from harness.plugin.state import STATE, State
 
 if TYPE_CHECKING:
-    from harness.run.session import Run
+    from harness.run.session import Session
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -36,7 +36,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def _conclude(state: State, run: Run, config: pytest.Config) -> bool:
+def _conclude(state: State, run: Session, config: pytest.Config) -> bool:
     """Decide, write the report and set the summary; whether the decisions alone fail the run."""
     from harness.report.html import write_index, write_report
     from harness.report.terminal import summary
@@ -83,13 +83,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             why = report.longrepr if isinstance(report.longrepr, str) else report.longrepr[2]
             terminalreporter.write_line(why)
     if state.planned:
-        terminalreporter.write_sep("=", "plan")
+        terminalreporter.write_sep("=", "candidates" if state.settings.lists else "plan")
         terminalreporter.write_line(state.planned)
     if state.summary:
         terminalreporter.write_sep("=", "decision")
         terminalreporter.write_line(state.summary)
     if state.unchosen:
-        names = ", ".join(sorted(state.found)) or "none: write one under @harness.candidate in conftest.py"
-        terminalreporter.write_line(
-            f"{state.unchosen} gates wait for a candidate: choose with --candidate=NAME (there are: {names})."
+        names = ", ".join(state.known) or "none: write one under @harness.candidate in conftest.py"
+        how = (
+            "see no such candidate"
+            if state.settings.candidates
+            else "wait for a candidate: choose with --candidate=NAME"
         )
+        terminalreporter.write_line(f"{state.unchosen} gates {how} (there are: {names}).")

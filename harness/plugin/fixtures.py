@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import Undecided
 from harness.plugin.items import gate_name
-from harness.plugin.state import SPOKEN, STATE, bind
+from harness.plugin.state import SPOKEN, STATE
 
 if TYPE_CHECKING:
     from harness.decision.claims import Claim
@@ -26,19 +26,19 @@ def candidate(request: pytest.FixtureRequest, suite: Suite) -> Subject:
 @pytest.fixture
 def baseline(request: pytest.FixtureRequest, suite: Suite, candidate: Subject) -> Subject:
     """What the candidate is compared with, on the same rows."""
-    run = request.config.stash[STATE].run()
-    return _subject(request, suite, run.selection.baseline_of(candidate.entry.name), candidate.entry)
+    session = request.config.stash[STATE].session()
+    return _subject(request, suite, session.selection.baseline_of(candidate.arm.name), candidate.arm)
 
 
-def _subject(request: pytest.FixtureRequest, suite: Suite, entry: Arm, judged: Arm | None = None) -> Subject:
+def _subject(request: pytest.FixtureRequest, suite: Suite, arm: Arm, judged: Arm | None = None) -> Subject:
     from harness.report.terminal import printable
 
     state = request.config.stash[STATE]
-    name = bind(state, suite, request.path)
+    name = state.load(suite, request.path)
     item = request.node
 
     def settle(claim: Claim) -> bool:
-        gate = state.run().settle(judged or entry, name, gate_name(item), claim)
+        gate = state.session().record_claim(judged or arm, name, gate_name(item), claim)
         item.stash.setdefault(SPOKEN, []).append(gate)
         if gate.state != "gated":
             return True
@@ -47,4 +47,4 @@ def _subject(request: pytest.FixtureRequest, suite: Suite, entry: Arm, judged: A
         state.explained[item.nodeid] = printable(claim.explain())
         return claim.outcome == "shown"
 
-    return state.run().subject(entry, name, settle)
+    return state.session().subject(arm, name, settle)

@@ -26,11 +26,11 @@ def names_its_own(item: pytest.Item) -> bool:
     return any("candidate" in re.findall(r"\w+", str(mark.args[:1] or mark.kwargs)) for mark in marks)
 
 
-def entry_of(item: pytest.Item) -> Arm | None:
+def arm_of(item: pytest.Item) -> Arm | None:
     """The candidate and size that the item tests."""
     callspec = callspec_of(item)
-    entry = callspec.params.get("candidate") if callspec else None
-    return cast("Arm | None", entry)
+    arm = callspec.params.get("candidate") if callspec else None
+    return cast("Arm | None", arm)
 
 
 def function_of(item: pytest.Item) -> Callable[..., object]:
@@ -41,10 +41,10 @@ def function_of(item: pytest.Item) -> Callable[..., object]:
 
 def gate_name(item: pytest.Item) -> str:
     """The item's id without the candidate; what else a test is parametrised by tells its gates apart."""
-    function, entry, callspec = getattr(item, "originalname", item.name), entry_of(item), callspec_of(item)
+    function, arm, callspec = getattr(item, "originalname", item.name), arm_of(item), callspec_of(item)
     others = ""
-    if entry is not None and callspec is not None:
-        others = f"-{callspec.id}-".replace(f"-{entry.label}-", "-", 1).strip("-")
+    if arm is not None and callspec is not None:
+        others = f"-{callspec.id}-".replace(f"-{arm.label}-", "-", 1).strip("-")
     return item.nodeid.removesuffix(item.name) + function + (f"[{others}]" if others else "")
 
 

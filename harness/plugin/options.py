@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -32,18 +34,48 @@ OPTIONS = {
     ),
     "plan": ("store_true", "show what a run would do, and what its rows can show; do nothing"),
     "final": ("store_true", "judge the gates on the suites' final= rows"),
-    "judge-looks": ("store", "stop judging early on a clear answer, at up to so many looks (default: 1)"),
+    "max-interim-looks": (
+        "store",
+        "stop judging early on a clear answer, at up to so many looks (default: 1, judge every row)",
+    ),
     "max-usd": ("store", "most that hosted models may cost in this run, in US dollars (default: no cap)"),
-    "rehearse": ("store_true", "ask a local twin of the service in place of hosted models: no key, no money"),
+    "executor": (
+        "store",
+        "where trainings run: local (a process each), inline, or module:Class (default: local)",
+    ),
     "harness-store": ("store", "folder for adapters and answers (default: .harness)"),
     "report-dir": ("store", "folder for reports (default: reports)"),
 }
-ALIASES = {"train-seeds": ("--seeds",)}
+REHEARSE = (
+    "ask a local stand-in of the service in place of hosted models, without a key or money: it answers by"
+    " script (the default), or trains for real with --rehearse=train"
+)
+LIST = "list the candidates: where each is defined, and which folder it serves"
+ALIASES = {"train-seeds": ("--seeds",), "max-interim-looks": ("--judge-looks",)}
+OLD_INI_KEYS = {"max-interim-looks": "harness_judge_looks"}
 INI_TYPES: dict[str, Literal["linelist", "string", "bool"]] = {
     "append": "linelist",
     "store": "string",
     "store_true": "bool",
 }
+
+
+class _Rehearse(argparse.Action):
+    """``--rehearse`` or ``--rehearse=MODE``; in ``--rehearse suites/`` the next argument is still a path."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        is_path = values not in ("script", "train") and Path(str(values).partition("::")[0]).exists()
+        setattr(namespace, self.dest, "script" if is_path else values)
+        setattr(namespace, PATH_AFTER_REHEARSE, str(values) if is_path else None)
+
+
+PATH_AFTER_REHEARSE = "harness_path_after_rehearse"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,6 +85,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         names = (f"--{name}", *ALIASES.get(name, ()))
         group.addoption(*names, action=action, dest=_dest(name), default=None, help=text)
         parser.addini(_dest(name), text, type=INI_TYPES[action], default=None)
+    group.addoption(
+        "--rehearse",
+        action=_Rehearse,
+        nargs="?",
+        const="script",
+        dest="harness_rehearse",
+        default=None,
+        help=REHEARSE,
+    )
+    parser.addini("harness_rehearse", REHEARSE, type="string", default=None)
+    group.addoption("--candidates", action="store_true", dest="harness_list", help=LIST)
+    for new, old in OLD_INI_KEYS.items():
+        parser.addini(old, f"deprecated: use {_dest(new)}", type="string", default=None)
     for name in LATER:
         group.addoption(
             f"--{name}", dest=_dest(name), nargs="?", const="yes", default=None, help="not there yet"
@@ -69,7 +114,19 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in LATER:
         if config.getoption(_dest(name)) is not None:
             raise pytest.UsageError(f"--{name} is not in this version yet; leave it out.")
-    given = {name: config.getoption(_dest(name)) or config.getini(_dest(name)) or None for name in OPTIONS}
+    given = {}
+    for name in (*OPTIONS, "rehearse"):
+        given[name] = config.getoption(_dest(name)) or config.getini(_dest(name)) or None
+    given["list"] = config.getoption("harness_list")
+    for name, key in OLD_INI_KEYS.items():
+        if given[name] is None and config.getini(key):
+            given[name] = config.getini(key)
+            warning = pytest.PytestDeprecationWarning(f"the ini key {key} is called {_dest(name)} now.")
+            config.issue_config_time_warning(warning, stacklevel=2)
+    path = getattr(config.option, PATH_AFTER_REHEARSE, None)
+    if path is not None:
+        only = config.args_source != pytest.Config.ArgsSource.ARGS
+        config.args[:] = [path] if only else [*config.args, path]
     try:
         settings = parse_settings(given, config.rootpath)
     except HarnessError as error:
@@ -78,7 +135,7 @@ def pytest_configure(config: pytest.Config) -> None:
     state = State(settings, command, _terminal(), _log_of(config))
     config.stash[STATE] = state
     for plugin in config.pluginmanager.get_plugins():
-        _find_candidates(plugin, state)
+        state.fixtures.add(plugin)
     if settings.candidates:
         # --lf would leave out files and tests unseen, and their gates could then not be named as missing;
         # without this part of it, it deselects them afterwards
@@ -103,18 +160,9 @@ def _log_of(config: pytest.Config) -> Callable[[str], None]:
 
 
 def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager) -> None:
-    """Find candidates in conftests that are met during collection."""
+    """Note the candidates of conftests that are met during collection."""
     config: pytest.Config | None = getattr(manager.getplugin("pytestconfig"), "pluginmanager", None) and (
         manager.getplugin("pytestconfig")
     )
     if config is not None and STATE in config.stash:
-        _find_candidates(plugin, config.stash[STATE])
-
-
-def _find_candidates(plugin: object, state: State) -> None:
-    from harness.run.discovery import candidates_in
-
-    try:
-        state.found.update(candidates_in(plugin, state.settings.root))
-    except HarnessError as error:
-        raise pytest.UsageError(str(error)) from error
+        config.stash[STATE].fixtures.add(plugin)

@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 import pytest
 
 from harness.errors import BudgetReached, HarnessError, Undecided
-from harness.plugin.items import entry_of, has_candidate
+from harness.plugin.items import arm_of, has_candidate
 from harness.plugin.state import SPOKEN, STATE, State
 from harness.records import Gate, Outcome
 
@@ -51,8 +51,8 @@ def pytest_runtest_makereport(
         report.longrepr = f"{_place(item, call)}{type(error).__name__}: {error}"
     elif call.when == "call":
         spoken = item.stash.get(SPOKEN, [])
-        entry = entry_of(item)
-        if entry is not None and entry.size != state.run().selection.largest(entry.name):
+        arm = arm_of(item)
+        if arm is not None and arm.size != state.session().selection.largest(arm.name):
             if error is None or isinstance(error, AssertionError):
                 report.outcome = "passed"
                 setattr(report, WORD, "measured")
@@ -76,9 +76,9 @@ def _note_failed(
 
 def _note_stopped(item: pytest.Item, state: State, why: str) -> None:
     """The decision says what stood in the way of its gates; a smaller size decides nothing."""
-    entry, run = entry_of(item), state.current
-    if entry is not None and run is not None and entry.size == run.selection.largest(entry.name):
-        run.stopped.setdefault(entry.name, " ".join(why.split()))
+    arm, run = arm_of(item), state.current
+    if arm is not None and run is not None and arm.size == run.selection.largest(arm.name):
+        run.stopped.setdefault(arm.name, " ".join(why.split()))
 
 
 def _place(item: pytest.Item, call: pytest.CallInfo[None]) -> str:

@@ -1,25 +1,21 @@
-"""A rehearsal: the run's own suites over the whole hosted path, at a twin of the service on this machine.
+"""A rehearsal: the run's own suites over the whole hosted path, at a stand-in of the service on this machine.
 
-No key, no money: hosted candidates, models and judges are asked for at the twin, which really trains and
-answers with the built-in model. What it keeps lies under ``rehearsal`` in the store, apart from real runs.
+No key, no money: candidates and judges that ask a hosted model are redirected to the stand-in. What it keeps
+lies under ``rehearsal`` in the store, apart from real runs.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.candidates.specs import Candidate, FewShot, Prompted
+from harness.candidates.base import Candidate
 from harness.errors import UsageError
-from harness.models.profiles import TWIN
-from harness.models.remote import RemoteModel
-from harness.scoring.rubric import Rubric
+from harness.scoring.judges import Judge
 from harness.settings import Settings
-from harness.training.hosted.spec import REHEARSAL_KEY, OpenAITuning
 
 if TYPE_CHECKING:
     from harness.run.suite_loading import LoadedSuite
@@ -27,35 +23,59 @@ if TYPE_CHECKING:
 
 
 class Rehearsal:
-    """A running twin, and candidates and suites as they are asked for there. ``close`` ends it.
+    """A running stand-in, and candidates and suites as they are asked for there. ``close`` ends it.
 
     Raises:
         UsageError: the packages of the extra ``twin`` are missing.
     """
 
-    def __init__(self, candidates: Mapping[str, Candidate], settings: Settings) -> None:
-        from harness.testing.fake_openai import running_twin
+    def __init__(self, settings: Settings) -> None:
+        from harness.testing.fake_openai import running_fake_openai
 
-        bases = sorted({base for candidate in candidates.values() if (base := _hosted_model(candidate))})
         self.settings = replace(settings, store=settings.store / "rehearsal")
         folder = self.settings.store / "twin"
         self._stack = ExitStack()
         self._url = self._stack.enter_context(
-            running_twin(state=folder, port=_kept_port(folder), stands_in_for=bases)
+            running_fake_openai(folder, port=_kept_port(folder), train=settings.rehearse == "train")
         )
-        self._is_needed = bool(bases)
+        self._is_needed = False
         _keep_port(folder, self._url)
-        self.candidates = {name: _rehearsed(candidate, self._url) for name, candidate in candidates.items()}
 
-    def suite(self, bound: LoadedSuite) -> LoadedSuite:
-        """The suite with its hosted judges at the twin, which then stands in for their models, too."""
-        from harness.testing.fake_openai import stand_in
+    def candidate(self, candidate: Candidate) -> Candidate:
+        """The candidate with its hosted model at the stand-in.
 
-        models = sorted({model.model for score in bound.scores if (model := _grader(score)) is not None})
-        if models:
-            stand_in(self._url, models)
-            self._is_needed = True
-        return replace(bound, scores=tuple(_rehearsed_score(score, self._url) for score in bound.scores))
+        Raises:
+            UsageError: it still names another address after it was redirected.
+        """
+        priced = candidate.endpoint()
+        if priced is None:
+            return candidate
+        self._stand_in(priced.model.model)
+        redirected = candidate.redirected(self._url)
+        asked = redirected.endpoint()
+        if asked is None or not self._is_here(asked.model.url):
+            raise _not_redirected(f"the candidate {type(candidate).__name__}")
+        return redirected
+
+    def suite(self, suite: LoadedSuite) -> LoadedSuite:
+        """The suite with its hosted judges at the stand-in.
+
+        Raises:
+            UsageError: a judge still names another address after it was redirected.
+        """
+
+        def here(score: SuiteScore) -> SuiteScore:
+            if not isinstance(score, Judge):
+                return score
+            redirected = score.redirected(self._url)
+            before, asked = score.estimate(suite.rows), redirected.estimate(suite.rows)
+            if before is not None:
+                self._stand_in(before.model.model)
+                if asked is None or not self._is_here(asked.model.url):
+                    raise _not_redirected(f"the judge {score.name}")
+            return redirected
+
+        return replace(suite, scores=tuple(map(here, suite.scores)))
 
     def require_needed(self) -> None:
         """See that something is hosted, once every suite is known.
@@ -70,38 +90,24 @@ class Rehearsal:
             )
 
     def close(self) -> None:
-        """Stop the twin; its jobs and files stay for the next rehearsal."""
+        """Stop the stand-in; its jobs and files stay for the next rehearsal."""
         self._stack.close()
 
+    def _stand_in(self, model: str) -> None:
+        from harness.testing.fake_openai import add_aliases
 
-def _hosted_model(candidate: Candidate) -> str | None:
-    if isinstance(candidate, OpenAITuning):
-        return candidate.base
-    is_remote = isinstance(candidate, Prompted | FewShot) and isinstance(candidate.model, RemoteModel)
-    return candidate.model_name if is_remote else None
+        add_aliases(self._url, [model])
+        self._is_needed = True
 
-
-def _rehearsed(candidate: Candidate, url: str) -> Candidate:
-    if isinstance(candidate, OpenAITuning):
-        return candidate.rehearsed(url)
-    if isinstance(candidate, Prompted | FewShot) and isinstance(candidate.model, RemoteModel):
-        return replace(candidate, model=_there(candidate.model, url))
-    return candidate
+    def _is_here(self, url: str) -> bool:
+        return url.rstrip("/") == self._url.rstrip("/")
 
 
-def _grader(score: SuiteScore) -> RemoteModel | None:
-    model = score.model if isinstance(score, Rubric) else None
-    return model if isinstance(model, RemoteModel) else None
-
-
-def _rehearsed_score(score: SuiteScore, url: str) -> SuiteScore:
-    if isinstance(score, Rubric) and isinstance(score.model, RemoteModel):
-        return replace(score, model=_there(score.model, url))
-    return score
-
-
-def _there(model: RemoteModel, url: str) -> RemoteModel:
-    return replace(model, base_url=url, profile=TWIN.name, api_key_env=REHEARSAL_KEY)
+def _not_redirected(who: str) -> UsageError:
+    return UsageError(
+        f"--rehearse: {who} asks a hosted model, and its redirected(url) does not send it to url.\n"
+        "  hint: return a copy that asks at url. Until then a rehearsal would reach the real service."
+    )
 
 
 def _kept_port(folder: Path) -> int:
@@ -112,17 +118,13 @@ def _kept_port(folder: Path) -> int:
     file = folder / "port"
     text = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
     port = int(text) if text.isdecimal() else 0
-    return port if _is_free(port) else 0
-
-
-def _is_free(port: int) -> bool:
     with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the twin does
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the stand-in does
         try:
             tried.bind(("127.0.0.1", port))
         except (OSError, OverflowError):
-            return False
-    return True
+            return 0
+    return port
 
 
 def _keep_port(folder: Path, url: str) -> None:

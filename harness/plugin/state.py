@@ -14,43 +14,61 @@ from harness.settings import Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.candidates.specs import Candidate
     from harness.models.progress import Progress
+    from harness.plugin.candidates import CandidateFixtures
     from harness.plugin.rehearsal import Rehearsal
     from harness.records import Gate
-    from harness.run.session import Run
+    from harness.run.session import Session
+    from harness.run.suite_loading import LoadedSuite
     from harness.scoring.suite import Suite
 
 
 class State:
-    """What the hooks share in one session: settings, candidates found, and the run once there is one."""
+    """What the hooks share: settings, candidate fixtures, and the run once there is one."""
 
     def __init__(
         self, settings: Settings, command: str, terminal: int | None, log: Callable[[str], None]
     ) -> None:
+        from harness.plugin.candidates import CandidateFixtures
+
         self.settings, self.command, self.terminal, self.log = settings, command, terminal, log
-        self.found: dict[str, Candidate] = {}
+        self.fixtures: CandidateFixtures = CandidateFixtures(settings.root)
         self.expected: list[Gate] = []
         self.explained: dict[str, str] = {}  # why the last claim of a test was refuted
-        self.current: Run | None = None
+        self.current: Session | None = None
         self.rehearsal: Rehearsal | None = None
         self.summary = self.planned = ""
         self.unchosen = 0
+        self.known: list[str] = []  # names of candidates
         self.wrong: HarnessError | None = None
+        self._loaded: dict[tuple[Suite, Path], LoadedSuite] = {}  # by content and folder
 
-    def run(self) -> Run:
+    def session(self) -> Session:
         """The run, begun when first asked for."""
         if self.current is None:
-            from harness.run.session import Run
+            from harness.run.session import Session
 
-            settings, candidates = self.settings, self.found
-            if settings.rehearse:
+            settings = self.settings
+            if settings.rehearse is None:
+                self.current = Session(settings, self._progress())
+            else:
                 from harness.plugin.rehearsal import Rehearsal
 
-                self.rehearsal = Rehearsal(candidates, settings)
-                settings, candidates = self.rehearsal.settings, self.rehearsal.candidates
-            self.current = Run(settings, candidates, settings.root, self._progress())
+                self.rehearsal = Rehearsal(settings)
+                self.current = Session(self.rehearsal.settings, self._progress(), self.rehearsal.candidate)
         return self.current
+
+    def load(self, suite: Suite, file: Path) -> str:
+        """Read a suite's files, once, and register it with the run; its name."""
+        from harness.run.suite_loading import load_suite
+
+        session = self.session()
+        key = suite, file.parent
+        if key not in self._loaded:
+            loaded = load_suite(suite, file, self.settings.root, final=self.settings.final)
+            self._loaded[key] = loaded if self.rehearsal is None else self.rehearsal.suite(loaded)
+        session.add_suite(self._loaded[key])
+        return self._loaded[key].name
 
     def _progress(self) -> Progress:
         from harness.models.progress import Drawn, Printed
@@ -62,15 +80,3 @@ class State:
 
 STATE: pytest.StashKey[State] = pytest.StashKey()
 SPOKEN: pytest.StashKey[list[Gate]] = pytest.StashKey()
-
-
-def bind(state: State, suite: Suite, file: Path) -> str:
-    """Read the suite's files and register it with the run; its name."""
-    from harness.run.suite_loading import load_suite
-
-    run = state.run()
-    bound = load_suite(suite, file, state.settings.root, final=state.settings.final)
-    if state.rehearsal is not None:
-        bound = state.rehearsal.suite(bound)
-    run.add_suite(bound)
-    return bound.name

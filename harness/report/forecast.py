@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.decision.curve import (
     LEAST_SIZES,
-    CurvePoint,
+    ScoredTraining,
     fit_curve,
     forecast_sentence,
     value_of_more_rows,
@@ -39,7 +39,7 @@ def forecast(
     for trial, found in sized:
         if trial.size is not None and found.candidate_mean is not None:
             error = None if found.low is None or found.high is None else (found.high - found.low) / (2 * _Z90)
-            points.append(CurvePoint(trial.size, trial.seed, found.candidate_mean, error))
+            points.append(ScoredTraining(trial.size, trial.seed, found.candidate_mean, error))
     if len({point.size for point in points}) < 2:
         return ()
     fit = fit_curve(points)
@@ -60,7 +60,7 @@ def forecast(
     return tuple(f"{candidate.name}: {line}" for line in lines)
 
 
-def _backtest(points: Sequence[CurvePoint], info: ScoreInfo) -> list[str]:
+def _backtest(points: Sequence[ScoredTraining], info: ScoreInfo) -> list[str]:
     """The forecast put to the test on the largest size, beside the simplest one: the last value."""
     sizes = sorted({point.size for point in points})
     if len(sizes) <= LEAST_SIZES:

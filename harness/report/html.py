@@ -12,11 +12,11 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from harness.atomic import write_atomically
 from harness.errors import StoreError
 from harness.records import RunRecord
 from harness.report import charts
@@ -120,11 +120,4 @@ def _markup(name: str) -> Markup:
 
 def _write(path: Path, text: str) -> None:
     """Replace the file in one step. Lone surrogates, which UTF-8 cannot hold, become ``?``."""
-    with NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        file.write(text.encode("utf-8", "replace"))
-    try:
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
-    except OSError:
-        Path(file.name).unlink(missing_ok=True)
-        raise
+    write_atomically(path, text.encode("utf-8", "replace"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.decision.paired import compare
-from harness.decision.vectors import score_vector
+from harness.decision.vectors import recorded_vector
 from harness.records import Comparison, Kind, RunRecord, ScoreInfo, SuiteInfo
 from harness.report import numbers
 from harness.report.forecast import forecast
@@ -36,7 +36,7 @@ def _curve(record: RunRecord, suite: SuiteInfo, info: ScoreInfo) -> Curve:
     candidates = sorted(record.candidates, key=lambda candidate: candidate.name not in baselines)
     for colour, candidate in enumerate(candidates):
         measured = [
-            (trial, compare(score_vector(suite, trial, info.name), 0.0, alpha=record.alpha))
+            (trial, compare(recorded_vector(suite, trial, info.name), 0.0, alpha=record.alpha))
             for trial in trials_of(record, suite.name, candidate.name)
             if info.name in trial.scores
         ]

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
-from harness.decision.plan import PURPOSES, Bill, Plan, Standing, Usd, Work
+from harness.decision.plan import PURPOSES, CostLine, Plan, Standing, Usd, Work
 from harness.decision.prices import price_heading
 from harness.report import numbers
 from harness.report.terminal import printable
@@ -149,7 +149,7 @@ def _usd_range(usd: Usd) -> str:
     return _range(numbers.usd(usd.low), None if usd.high is None else numbers.usd(usd.high), " to ")
 
 
-def _price_columns(bills: Sequence[Bill]) -> list[Column]:
+def _price_columns(bills: Sequence[CostLine]) -> list[Column]:
     found = {bill.price for bill in bills if bill.price is not None}
     prices = sorted(found, key=lambda price: (price.model, price.source))
     per_mtok: dict[str, list[float | None]] = {

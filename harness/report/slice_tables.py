@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.decision.slices import by_slice
+from harness.decision.vectors import recorded_units
 from harness.records import Comparison, RunRecord, ScoreInfo
 from harness.report import numbers
 from harness.report.answers import MOST_OF_A_SLICE
@@ -23,13 +24,12 @@ def slices(record: RunRecord) -> tuple[Slices, ...]:
     tables = []
     for pair in pairs(record):
         present = {key for row in pair.suite.rows for key in row.slices}
+        units = recorded_units(pair.suite)
         keys = [key for key in pair.suite.slices if key in present]
         for info in pair.suite.scores:
             sides = pair.vectors(info.name)
             if sides is not None and keys:
-                found = [
-                    (k, *line) for k in keys for line in by_slice(pair.suite, *sides, k, alpha=record.alpha)
-                ]
+                found = [(k, *line) for k in keys for line in by_slice(units, *sides, k, alpha=record.alpha)]
                 tables.append(_table(pair, info, found, numbers.level(record.alpha)))
     return tuple(table for table in tables if table.lines)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.decision.vectors import common_rows, over_seeds, score_vector
+from harness.decision.vectors import common_rows, over_seeds, recorded_vector
 from harness.records import CandidateInfo, Decision, Kind, RunRecord, ScoreInfo, ScoreVector, SuiteInfo, Trial
 from harness.report import numbers
 
@@ -42,7 +42,7 @@ class Pair:
         for trials in (self.largest, self.baselines):
             if not trials or not all(score in trial.scores for trial in trials):
                 return None
-            each = [score_vector(self.suite, trial, score) for trial in trials]
+            each = [recorded_vector(self.suite, trial, score) for trial in trials]
             sides.append(over_seeds(each, [trial.seed or 0 for trial in trials]))
         return common_rows(*sides)
 

@@ -1,18 +1,17 @@
-"""Answers kept as they come, so that a run that is cut short loses next to nothing that was paid for."""
+"""Answers stored as they come, so that a run that is cut short loses nothing that was paid for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 
 from harness.data.fingerprints import fingerprint
-from harness.errors import HarnessError
 from harness.records import Answer, Message
 from harness.store.answers import AnswerStore
 
-FLUSH_ROWS = 64  # answers kept in one transaction, at most
-FLUSH_S = 1.0  # longest time that an answer waits to be kept
+WATCH_S = 1.0
 
 
 def keeping(
@@ -22,82 +21,35 @@ def keeping(
     late: Callable[[], Sequence[Answer]] = lambda: (),
     watch: Callable[[], None] = lambda: None,
 ) -> Generator[Answer, None, None]:
-    """Pass answers on and keep them under ``context``, also where the run is cut short.
+    """Pass answers on, each once it is stored under ``context``.
 
-    A failure is not kept: the next run asks again. Close it (``contextlib.closing``): else a traceback holds
-    it, and what it has to keep, for as long as somebody looks at it.
+    A failure is not stored: the next run asks again. Close the generator (``contextlib.closing``):
+    otherwise a traceback keeps it open, with what came late unstored, for as long as somebody holds it.
 
     Args:
-        store: where they are kept.
+        store: where they are stored.
         context: what asked for them, fingerprinted.
-        answers: as they come.
+        answers: as they come; closed at the end.
         late: what still came after the iteration was left; see ``models.protocol.Interruptible``.
-        watch: called once a second, from another thread.
+        watch: called once a second, from another thread, since the next answer may be long in coming.
 
     Raises:
-        StoreError: they cannot be kept.
+        StoreError: an answer cannot be stored.
     """
-    with _Keeper(store, context, watch) as keeper:
+    unstored: list[Answer] = []
+    with _calling_each_second(watch):
         try:
             for answer in map(_in_unicode, answers):
-                keeper.add([answer])
+                unstored.append(answer)  # Ctrl-C undoes a write that it falls into; the last one repeats it
+                _store(store, context, unstored)
                 yield answer
         finally:
             try:
                 if isinstance(answers, Generator):
                     answers.close()
             finally:
-                keeper.add(map(_in_unicode, late()))
-
-
-class _Keeper:
-    """Writes answers down by the second, in a thread, since the next answer may be long in coming."""
-
-    def __init__(self, store: AnswerStore, context: str, watch: Callable[[], None]) -> None:
-        self._store, self._context, self._watch = store, context, watch
-        self._fresh: list[Answer] = []
-        self._writing, self._ended = Lock(), Event()
-        self._failed: HarnessError | None = None
-        self._thread = Thread(target=self._by_the_second, name="harness keeping", daemon=True)
-
-    def __enter__(self) -> _Keeper:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        try:
-            self._thread.join()
-        finally:
-            self._flush()
-
-    def add(self, answers: Iterable[Answer]) -> None:
-        """Have answers kept within a second.
-
-        Raises:
-            StoreError: earlier ones could not be.
-        """
-        self._fresh.extend(answer for answer in answers if answer.failure is None)
-        if self._failed is not None:
-            raise self._failed
-        if len(self._fresh) >= FLUSH_ROWS:
-            self._flush()
-
-    def _by_the_second(self) -> None:
-        while not self._ended.wait(FLUSH_S):
-            self._watch()
-            try:
-                self._flush()
-            except HarnessError as error:
-                self._failed = error  # told by the next answer
-                return
-
-    def _flush(self) -> None:
-        with self._writing:
-            written = len(self._fresh)
-            if written:
-                self._store.keep_answers(self._context, self._fresh[:written])
-                del self._fresh[:written]  # only now: an interruption must not lose them
+                unstored += map(_in_unicode, late())
+                _store(store, context, unstored)
 
 
 def content_key(messages: Sequence[Message], repeat: int = 0) -> str:
@@ -106,10 +58,35 @@ def content_key(messages: Sequence[Message], repeat: int = 0) -> str:
     return fingerprint({"turns": turns, "repeat": repeat})
 
 
+def _store(store: AnswerStore, context: str, answers: list[Answer]) -> None:
+    """Store answers, and empty the list once they are."""
+    arrived = [answer for answer in answers if answer.failure is None]
+    if arrived:
+        store.keep_answers(context, arrived)
+    answers.clear()
+
+
+@contextmanager
+def _calling_each_second(watch: Callable[[], None]) -> Iterator[None]:
+    ended = Event()
+
+    def call() -> None:
+        while not ended.wait(WATCH_S):
+            watch()
+
+    thread = Thread(target=call, name="harness progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def _in_unicode(answer: Answer) -> Answer:
     """The answer with halves of surrogate pairs, which no file can hold, as question marks."""
     text, failure = (
-        None if said is None else said.encode("utf-8", "replace").decode("utf-8")
-        for said in (answer.text, answer.failure)
+        None if given is None else given.encode("utf-8", "replace").decode("utf-8")
+        for given in (answer.text, answer.failure)
     )
     return replace(answer, text=text or "", failure=failure)

@@ -9,8 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
-from harness.candidates.prepare import Prepared
-from harness.candidates.specs import Candidate
+from harness.candidates.base import Candidate, Prepared
 from harness.data.fingerprints import fingerprint
 from harness.errors import ModelError
 from harness.models.builtin import NAME as JUDGE_MODEL
@@ -199,7 +198,7 @@ class Left:
 def _asked(candidate: Candidate, prepared: Prepared, bound: LoadedSuite) -> Asked:
     prompts = [Prompt(row.id, prepared.ask(row, bound.prompt)) for row in bound.rows]
     decoding = _decoding(candidate, bound)
-    if not prepared.alone:
+    if not prepared.batch_independent:
         keys = [row.id for row in bound.rows]
         return Asked(prompts, keys, decoding, answers_context(prepared, prompts, decoding))
     if decoding.temperature > 0:

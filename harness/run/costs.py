@@ -7,14 +7,12 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.candidates.specs import Candidate, Untuned
+from harness.candidates.base import Candidate
 from harness.decision.economics import EconomicsConfig, parse_economics
 from harness.decision.prices import price_of
 from harness.errors import UnknownName, UsageError
-from harness.models.remote import RemoteModel
 from harness.records import Price
 from harness.run.suite_loading import LoadedSuite
-from harness.training.hosted.spec import OpenAITuning
 
 
 def economics_config(suites: Iterable[LoadedSuite], root: Path) -> EconomicsConfig | None:
@@ -40,15 +38,6 @@ def economics_file(suites: Iterable[LoadedSuite], root: Path) -> Path | None:
     return found[0] if found else None
 
 
-def hosted_model(candidate: Candidate) -> tuple[RemoteModel, bool] | None:
-    """The hosted model that a candidate asks, and whether it is a fine-tune of it; None for a local one."""
-    if isinstance(candidate, OpenAITuning):
-        return candidate.remote(candidate.base), True
-    if isinstance(candidate, Untuned) and isinstance(candidate.model, RemoteModel):
-        return candidate.model, candidate.model.is_tuned
-    return None
-
-
 def hosted_price(candidate: Candidate, config: EconomicsConfig | None) -> Price | None:
     """What a hosted candidate costs; None for what the team serves itself.
 
@@ -57,10 +46,10 @@ def hosted_price(candidate: Candidate, config: EconomicsConfig | None) -> Price 
     Raises:
         UnknownName: a provider's model without a price; says what to add to which file.
     """
-    found = hosted_model(candidate)
-    if found is None:
+    priced = candidate.endpoint()
+    if priced is None:
         return None
-    model, tuned = found
+    model, tuned = priced.model, priced.is_tuned
     prices, where = ({}, "economics.toml") if config is None else (config.prices, config.where)
     try:
         return price_of(model.model, tuned, prices, where)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from harness.decision.group_sequential import LookPlan, plan_looks, row_order
-from harness.decision.vectors import at_places, score_vector
-from harness.records import Answer, Row, Score, ScoreVector, SuiteInfo, Trial
+from harness.decision.group_sequential import GroupSequentialDesign, design_looks, row_order
+from harness.decision.vectors import at_places
+from harness.records import Answer, Row, Score, ScoreVector, Trial
+from harness.run.suite_loading import LoadedSuite
 
 Judge = Callable[[Sequence[Row], Sequence[Answer]], Sequence[Score]]
 NOT_JUDGED = Score(None, "not judged: the judging had stopped")
@@ -18,8 +19,7 @@ class InterimAnalysis:
     """One trial's scores by one judge, made as they are asked for.
 
     Args:
-        info: of the suite.
-        rows: of the suite, in its order.
+        suite: whose rows are judged.
         get: the trial whose answers are judged, with the scores so far.
         put: takes the trial with more of them.
         score: the judge's name.
@@ -30,8 +30,7 @@ class InterimAnalysis:
         advisory: whether the judge was not admitted.
     """
 
-    info: SuiteInfo
-    rows: Sequence[Row]
+    suite: LoadedSuite
     get: Callable[[], Trial]
     put: Callable[[Trial], None]
     score: str
@@ -42,26 +41,24 @@ class InterimAnalysis:
     advisory: bool
 
     def __post_init__(self) -> None:
-        groups = [row.group for row in self.info.rows]
-        self.order = row_order([row.id for row in self.rows], 0, groups)
-        self.plan: LookPlan = plan_looks(
-            len(self.rows), self.looks, self.alpha, [groups[at] for at in self.order]
-        )
+        units = self.suite.units
+        self.order = row_order(units.row_ids, 0, units.groups)
+        groups = [units.groups[at] for at in self.order]
+        self.design: GroupSequentialDesign = design_looks(len(self.order), self.looks, self.alpha, groups)
 
-    def upto(self, rows: int) -> ScoreVector:
-        """The first ``rows`` rows in the order of judging."""
-        wanted = self.order[:rows]
+    def upto(self, n_rows: int) -> ScoreVector:
+        """The first ``n_rows`` rows in the order of judging."""
+        wanted = self.order[:n_rows]
         trial = self.get()
         scores = list(trial.scores[self.score])
         missing = [at for at in wanted if not scores[at].was_judged]
         if missing:
-            found = self.judge([self.rows[at] for at in missing], [trial.answers[at] for at in missing])
+            rows = [self.suite.rows[at] for at in missing]
+            found = self.judge(rows, [trial.answers[at] for at in missing])
             for at, score in zip(missing, found, strict=True):
                 scores[at] = score
             trial = replace(trial, scores={**trial.scores, self.score: tuple(scores)})
             self.put(trial)
-        vector = replace(
-            score_vector(self.info, trial, self.score, advisory=self.advisory), subject=self.name
-        )
+        vector = replace(self.suite.vector(trial, self.score, advisory=self.advisory), subject=self.name)
         places = {row_id: at for at, row_id in enumerate(vector.row_ids)}
-        return at_places(vector, [places[self.rows[at].id] for at in wanted])
+        return at_places(vector, [places[self.suite.rows[at].id] for at in wanted])

@@ -1,38 +1,35 @@
 """What the judges of a run may ask: likelihoods of the built-in model, and hosted models that grade.
 
-A hosted grader is asked once a distinct prompt, at temperature 0. What it says is kept, so that a second run
-sends nothing.
+A hosted grader is asked once for each distinct prompt, at temperature 0. Its judgments are stored, so that a
+second run sends nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from harness.data.fingerprints import fingerprint
-from harness.errors import BudgetReached, UsageError
+from harness.errors import UsageError
 from harness.models.pricing import Money
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
-from harness.models.remote import RemoteModel
-from harness.models.remote_answers import OpenRemoteModel
+from harness.models.remote import OpenRemoteModel, RemoteModel
 from harness.records import Answer, Json, Message
 from harness.run.answer_writer import content_key, keeping
 from harness.scoring.judges import Failure, GradingModel, Scorer
 from harness.store.answers import AnswerStore
-
-PURPOSE = "judging"
 
 
 class JudgeBackends:
     """See ``scoring.judges.Oracle``.
 
     Args:
-        reader: whose likelihoods are read.
-        store: where graders' judgments are kept.
-        money: what they are paid from.
+        reader: the model whose likelihoods are read.
+        store: where graders' judgments are stored.
+        money: pays for them.
         progress: who watches.
     """
 
@@ -59,7 +56,7 @@ class JudgeBackends:
             )
         place = model, fingerprint(schema), max_tokens
         if place not in self._graders:
-            opened = model.open(self._money.on(model.model, purpose=PURPOSE), self._progress, schema)
+            opened = model.open(self._money.on(model.model, purpose="judging"), self._progress, schema)
             self._graders[place] = HostedGrader(opened, max_tokens, self._store, self._progress)
         return self._graders[place]
 
@@ -71,7 +68,7 @@ class HostedGrader:
     Args:
         model: with the schema that its judgments are bound to.
         max_tokens: longest judgment.
-        store: where judgments are kept.
+        store: where judgments are stored.
         progress: who watches.
     """
 
@@ -82,7 +79,7 @@ class HostedGrader:
 
     @cached_property
     def context(self) -> str:
-        """What judgments are kept under, but for their prompts.
+        """The key of stored judgments, beside their prompts.
 
         Not ``max_tokens``: a judgment that came to its end is the same under any higher limit.
         """
@@ -90,60 +87,47 @@ class HostedGrader:
         return fingerprint({"grader": identity, "schema": self.model.schema, "temperature": 0.0, "repeat": 0})
 
     def ask(self, prompts: Sequence[Sequence[Message]]) -> list[str | Failure]:
-        """What it says to each prompt, in their order; a call that failed is a failure, and is not kept.
+        """The judgment of each prompt, in their order; a call that failed is a failure, and is not stored.
 
         Raises:
-            BudgetReached: the next judgment could pass the cap; those that came before it are kept.
+            BudgetReached: the next judgment could pass the cap; those that came before it are stored.
             ModelError: the service refuses every call, or has stopped answering.
         """
         keys = [content_key(messages) for messages in prompts]
         own = {key: Prompt(key, tuple(messages)) for key, messages in zip(keys, prompts, strict=True)}
+        known = frozenset(key for key in own if key in self._judgments)
         failed: dict[str, Failure] = {}
-        with closing(self._asked(list(own.values()))) as answers:
-            for answer in answers:
-                if answer.failure is None:
-                    self._kept[answer.row_id] = answer.text
-                else:
-                    failed[answer.row_id] = Failure(answer.failure)
-        return [failed[key] if key in failed else self._kept[key] for key in keys]
+        if len(known) < len(own):
+            model, done, total = self.model, len(known), len(own)
+            # all prompts are handed over, known or not: they name a batch
+            coming = model.answer(list(own.values()), Decoding(max_new_tokens=self.max_tokens), known)
+            stored = keeping(self.store, self.context, self._complete(coming), self._late)
+            with self.progress.task(f"{model.spec.model} judges", unit="judgment") as bar, closing(stored):
+                bar.at(done, total)
+                for answer in stored:
+                    if answer.failure is None:
+                        self._judgments[answer.row_id] = answer.text
+                    else:
+                        failed[answer.row_id] = Failure(answer.failure)
+                    done += 1
+                    bar.at(done, total, model.note)
+        return [failed[key] if key in failed else self._judgments[key] for key in keys]
 
     @cached_property
-    def _kept(self) -> dict[str, str]:
-        """Judgments by their prompts' keys."""
+    def _judgments(self) -> dict[str, str]:
+        """Stored judgments by their prompts' keys."""
         return {key: answer.text for key, answer in self.store.answers(self.context).items()}
 
-    def _asked(self, prompts: Sequence[Prompt]) -> Generator[Answer, None, None]:
-        """Judgments that are not kept, as they come. All prompts are named: they name a batch."""
-        known = frozenset(prompt.row_id for prompt in prompts if prompt.row_id in self._kept)
-        model, done, total = self.model, len(known), len(prompts)
-        if done == total:
-            return
-        coming = model.answer(prompts, Decoding(max_new_tokens=self.max_tokens), known)
-        with self.progress.task(f"{model.spec.model} judges", unit="judgment") as bar:
-            bar.at(done, total)
-            try:
-                with closing(keeping(self.store, self.context, self._wholes(coming), self._late)) as judged:
-                    for answer in judged:
-                        done += 1
-                        bar.at(done, total, model.note)
-                        yield answer
-            except BudgetReached as reached:
-                left = f"{total - done:,} of {total:,} judgments of {model.spec.model}"
-                raise reached.naming(left) from None
-
-    def _wholes(self, answers: Iterator[Answer]) -> Generator[Answer, None, None]:
-        try:
-            yield from map(self._whole, answers)
-        finally:
-            if isinstance(answers, Generator):
-                answers.close()
+    def _complete(self, answers: Generator[Answer, None, None]) -> Generator[Answer, None, None]:
+        # a generator that closes the other: else calls on their way would not be late yet when they are read
+        with closing(answers):
+            yield from map(self._or_failure, answers)
 
     def _late(self) -> list[Answer]:
-        """Judgments that were on their way when the asking was left."""
-        return [self._whole(answer) for answer in self.model.late()]
+        return [self._or_failure(answer) for answer in self.model.late()]
 
-    def _whole(self, answer: Answer) -> Answer:
-        """The answer; where it was cut off there is no judgment, and so a failure."""
+    def _or_failure(self, answer: Answer) -> Answer:
+        """The answer; one that was cut off holds no judgment, and is a failure."""
         if answer.finish != "length":
             return answer
         why = f"cut off after {self.max_tokens} tokens; raise the judge's max_tokens"

@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from harness.candidates.foresee import TrainingEstimate
+from harness.candidates.base import TrainingEstimate
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, text_counter
-from harness.decision.plan import Bill, Purpose, Usd
+from harness.decision.plan import CallCount, CostLine, Purpose, Usd
 from harness.decision.prices import TOKENS_PER_MTOK, PriceKey, batch_price, price_of
 from harness.errors import UnknownName
+from harness.models.ledger import Ledger
 from harness.models.pricing import Spending, prompt_bound
 from harness.models.protocol import Prompt
 from harness.records import Message, Price, Row
-from harness.run.ledger import Ledger
+from harness.scoring.judges import JudgeEstimate
+
+BYTES_A_TOKEN = 8  # of an answer, where prompts are bounded by bytes; ordinary text has about 4
 
 
 class Tokens:
@@ -43,7 +46,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Asking:
-    """Calls of one model for one suite.
+    """CallCount of one model for one suite.
 
     Args:
         asked_as: the name that it is asked by.
@@ -65,6 +68,19 @@ class Payee:
     model: str
     is_tuned: bool
     is_batched: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One trial whose answers are judged.
+
+    Args:
+        fresh: the share of its answers that are yet to be made.
+        most_answer_tokens: the longest of them.
+    """
+
+    fresh: float
+    most_answer_tokens: int
 
 
 @dataclass
@@ -98,19 +114,19 @@ class Costs:
     def _nobody(self) -> Ledger:
         return Ledger()
 
-    def training(self, base: str, trainings: Sequence[TrainingEstimate], unbounded: str) -> Bill:
+    def training(self, base: str, trainings: Sequence[TrainingEstimate], unbounded: str) -> CostLine:
         """The bill of jobs that are yet to begin; ``unbounded`` says why where nothing bounds them."""
         spending = self.spending(base, True)
         usd_per_mtok = spending.price.training_usd_per_mtok if spending else None
         is_open = any(one.most_tokens is None for one in trainings)
         why = unbounded if is_open else ""
         if spending is None or usd_per_mtok is None:
-            return Bill("training", base, True, None, unbounded=why)
+            return CostLine("training", base, True, None, unbounded=why)
         low = sum(one.tokens for one in trainings) * usd_per_mtok / TOKENS_PER_MTOK
         high = sum(one.most_tokens or 0.0 for one in trainings) * usd_per_mtok / TOKENS_PER_MTOK
-        return Bill("training", base, True, spending.price, Usd(low, None if is_open else high), why)
+        return CostLine("training", base, True, spending.price, Usd(low, None if is_open else high), why)
 
-    def answers(self, payee: Payee, asking: Sequence[Asking]) -> tuple[Bill, int]:
+    def answers(self, payee: Payee, asking: Sequence[Asking]) -> tuple[CostLine, int]:
         """The bill of answers, and the tokens of their prompts."""
         spending = self.spending(payee.model, payee.is_tuned)
         read, usd = 0, Usd()
@@ -127,12 +143,50 @@ class Costs:
             usd += Usd(low, sum(most))
         return self.bill("answers", payee, spending, usd), read
 
-    def bill(self, purpose: Purpose, payee: Payee, spending: Spending | None, usd: Usd) -> Bill:
+    def judgments(
+        self, judge: JudgeEstimate, trials: Sequence[Judged], *, labels: bool
+    ) -> tuple[CostLine, CallCount]:
+        """The bill of one judge on one suite: its labels once a run, and every row of every trial.
+
+        Judgments that the store has are not known here, so the high end counts them all. The low end counts
+        answers that are yet to be made, which nobody has judged, and the labels where there are any such.
+        """
+        payee = Payee(judge.model.model, judge.model.is_tuned, judge.model.batch)
+        tokens = self.tokens(payee.model, payee.model)
+        schema = tokens.of_text(judge.schema) if tokens.is_known else len(judge.schema)
+        known = [(n, most + schema) for n, most in map(tokens.of_prompt, judge.labels if labels else ())]
+        asked = list(zip(judge.rows, judge.references, strict=True))
+        each: list[list[tuple[int, int]]] = []
+        for trial in trials:
+            longest = trial.most_answer_tokens * (1 if tokens.is_known else BYTES_A_TOKEN)
+            prompts = []
+            for prompt, reference in asked:
+                counted, most = tokens.of_prompt(prompt)
+                expected = counted + min(tokens.of_text(reference), trial.most_answer_tokens)
+                prompts.append((expected, most + longest + judge.extra_tokens + schema))
+            each.append(prompts)
+        spending = self.spending(payee.model, payee.is_tuned)
+        usd = Usd()
+        if spending is not None:
+            parts = [(trial.fresh, prompts) for trial, prompts in zip(trials, each, strict=True)]
+            parts.append((float(any(trial.fresh for trial in trials)), known))
+            short, batched = min(judge.short_tokens, judge.max_tokens), payee.is_batched
+            for share, prompts in parts:
+                low = spending.cost(sum(n for n, _ in prompts), len(prompts) * short, batched=batched)
+                high = sum(spending.most(most, judge.max_tokens, batched=batched) for _, most in prompts)
+                usd += Usd(share * low, high)
+        every = [*known, *(prompt for prompts in each for prompt in prompts)]
+        calls = CallCount(
+            len(every), 0, prompt_tokens=sum(n for n, _ in every), most_answer_tokens=judge.max_tokens
+        )
+        return self.bill("judging", payee, spending, usd), calls
+
+    def bill(self, purpose: Purpose, payee: Payee, spending: Spending | None, usd: Usd) -> CostLine:
         """The bill of calls; through the Batch API at its price."""
         if spending is None:
-            return Bill(purpose, payee.model, payee.is_tuned, None)
+            return CostLine(purpose, payee.model, payee.is_tuned, None)
         price = batch_price(spending.price) if payee.is_batched else spending.price
-        return Bill(purpose, payee.model, payee.is_tuned, price, usd)
+        return CostLine(purpose, payee.model, payee.is_tuned, price, usd)
 
 
 def _short_answer(asking: Asking, tokens: Tokens) -> float:

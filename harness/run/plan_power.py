@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.data.fingerprints import rows_fingerprint
 from harness.decision.plan import Power
 from harness.decision.power import smallest_effect
-from harness.decision.vectors import score_vector
+from harness.decision.vectors import recorded_vector
 from harness.errors import StoreError
 from harness.records import RunRecord, Trial
 from harness.report.runjson import load_run
-from harness.run.session import Run
+from harness.run.session import Session
 
 
-def powers(run: Run) -> Iterator[Power]:
+def powers(run: Session) -> Iterator[Power]:
     """One for each score of each suite."""
     records = list(_earlier_runs(run.settings.reports))
     for bound in run.suites.values():
-        info = bound.info({}, 0)
-        known = [(r, s) for r in records for s in r.suites if s.heldout_digest == info.heldout_digest]
-        for score in info.scores:
+        digest = rows_fingerprint(bound.rows)
+        known = [(r, s) for r in records for s in r.suites if s.heldout_digest == digest]
+        for score in bound.scores:
             seen = ((_effect(run, record, suite.name, score.name), record.id) for record, suite in known)
             effect, earlier = next(((e, name) for e, name in seen if e is not None), (None, ""))
             yield Power(bound.name, score.name, len(bound.rows), effect, earlier)
 
 
-def _effect(run: Run, record: RunRecord, suite: str, score: str) -> float | None:
+def _effect(run: Session, record: RunRecord, suite: str, score: str) -> float | None:
     """The smallest effect at the spread that a run of the same candidates saw on the same rows."""
     info = next(s for s in record.suites if s.name == suite)
     for name in run.selection.chosen():
@@ -36,7 +37,7 @@ def _effect(run: Run, record: RunRecord, suite: str, score: str) -> float | None
         sides = [_last_trial(record, suite, who, score) for who in (name, candidate.baseline)]
         if sides[0] is None or sides[1] is None:
             continue
-        vectors = [score_vector(info, trial, score) for trial in sides if trial is not None]
+        vectors = [recorded_vector(info, trial, score) for trial in sides if trial is not None]
         return smallest_effect(vectors[0], vectors[1], alpha=run.settings.alpha)
     return None
 

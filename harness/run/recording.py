@@ -11,12 +11,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from harness.candidates.specs import Tuned
-from harness.candidates.trained import Trained
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.decision.economics import EconomicsConfig, Prices, TrainingBill, Usage, appraise
 from harness.decision.gates import decide
-from harness.errors import HostedTrainingError, UsageError
+from harness.errors import UsageError
 from harness.models.device import cpu_name
 from harness.records import (
     Admission,
@@ -30,15 +28,15 @@ from harness.records import (
 from harness.run.costs import economics_config, hosted_price
 from harness.run.safeguards import chosen_seeds, harm_gates
 from harness.run.selection import Arm
-from harness.run.session import Run
+from harness.run.session import Session
 from harness.scoring.judges import Judge
-from harness.training.hosted.prepare import hosted_notes
-from harness.training.hosted.spec import OpenAITuning
 
 SHOWN_VERSIONS = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "scipy", "pytest")
 
 
-def make_record(run: Run, expected: Sequence[Gate], command: str, *, rehearsal: bool = False) -> RunRecord:
+def make_record(
+    run: Session, expected: Sequence[Gate], command: str, *, rehearsal: bool = False
+) -> RunRecord:
     """The run as it is kept.
 
     Args:
@@ -79,44 +77,27 @@ def make_record(run: Run, expected: Sequence[Gate], command: str, *, rehearsal: 
         economics=economics,
         environment=environment(),
         timings_s=_timings(run),
-        notes=(*_replay_notes(run), *_hosted_notes(run), *_spent(run, rehearsal), *money_notes),
+        notes=(*_candidate_notes(run), *_spent(run, rehearsal), *money_notes),
         rehearsal=rehearsal,
     )
 
 
-def _replay_notes(run: Run) -> list[str]:
-    """For every generation of general rows that was trained on: whose, how many, and where they are."""
-    trained = dict.fromkeys(t.candidate for t in run.trials.values() if t.training is not None)
-    names: dict[str, list[str]] = {}
-    for name in trained:
-        candidate = run.selection.candidates[name]
-        generated = run.lab.generated_rows(candidate) if isinstance(candidate, Tuned) else None
-        told = generated.told() if generated is not None else None
-        if generated is not None and told is not None:
-            where = os.path.relpath(generated.file, run.settings.root)
-            names.setdefault(f"{told} They are in {where}.", []).append(name)
-    return [f"{', '.join(users)}: {told}" for told, users in names.items()]
+def _candidate_notes(run: Session) -> list[str]:
+    """What candidates say of the variants that were prepared, or failed: each sentence once, with their
+    names."""
+    names: dict[str, dict[str, None]] = {}
+    for arm, variant in run.selection.variants():
+        if variant in run.prepared or variant in run.failed:
+            for sentence in arm.candidate.notes(run.lab_of(arm), variant):
+                names.setdefault(sentence, {})[arm.name] = None
+    return [f"{', '.join(users)}: {sentence}" for sentence, users in names.items()]
 
 
-def _stopped(run: Run, name: str) -> list[str]:
+def _stopped(run: Session, name: str) -> list[str]:
     return [run.stopped[name]] if name in run.stopped else []
 
 
-def _hosted_notes(run: Run) -> list[str]:
-    """For what was tuned at a service: jobs that failed before, and when its model stops answering."""
-    today, horizon_days = datetime.now(UTC).date(), run.lab.horizon_days()
-    notes: dict[str, None] = {}
-    failed = [place for place, error in run.failed.items() if isinstance(error, HostedTrainingError)]
-    for label, seed in (*run.prepared, *failed):
-        name, _, size = label.partition("@")
-        candidate = run.selection.candidates.get(name)
-        if isinstance(candidate, OpenAITuning):
-            own = hosted_notes(candidate, run.lab, int(size), seed or 0, today, horizon_days)
-            notes.update(dict.fromkeys(own))
-    return list(notes)
-
-
-def _spent(run: Run, rehearsal: bool) -> list[str]:
+def _spent(run: Session, rehearsal: bool) -> list[str]:
     """What hosted models took of the user's money in this run, or would have taken."""
     ledger = run.ledger
     if not ledger.spent_usd and not ledger.is_capped:
@@ -154,43 +135,43 @@ def still_missing(expected: Sequence[Gate], spoken: Sequence[Gate]) -> list[Gate
     return [g for g in expected if (g.suite, g.test, g.candidate, g.size) not in heard]
 
 
-def _was_tried(run: Run, name: str) -> bool:
+def _was_tried(run: Session, name: str) -> bool:
     return any(trial.candidate == name for trial in run.trials.values())
 
 
-def _candidate_infos(run: Run) -> tuple[CandidateInfo, ...]:
+def _candidate_infos(run: Session) -> tuple[CandidateInfo, ...]:
     """The candidates that were tried, then the baselines that are not among them (their own baseline)."""
     tried = [name for name in run.selection.chosen() if _was_tried(run, name)]
     baselines = {run.selection.baseline_of(name).name: run.selection.baseline_of(name) for name in tried}
-    others = [entry for name, entry in baselines.items() if name not in tried and _is_prepared(run, entry)]
+    others = [arm for name, arm in baselines.items() if name not in tried and _is_prepared(run, arm)]
     own = [_info(run, run.selection.sized(name)[-1], run.selection.baseline_of(name).name) for name in tried]
-    return (*own, *(_info(run, entry, entry.name) for entry in others))
+    return (*own, *(_info(run, arm, arm.name) for arm in others))
 
 
-def _is_prepared(run: Run, entry: Arm) -> bool:
-    return any((entry.label, seed) in run.prepared for seed in entry.replicas)
+def _is_prepared(run: Session, arm: Arm) -> bool:
+    return any(variant in run.prepared for variant in arm.variants)
 
 
-def _info(run: Run, entry: Arm, baseline: str) -> CandidateInfo:
-    prepared = next(p for (label, _), p in run.prepared.items() if label.partition("@")[0] == entry.name)
+def _info(run: Session, arm: Arm, baseline: str) -> CandidateInfo:
+    prepared = next(p for variant, p in run.prepared.items() if variant.name == arm.name)
     return CandidateInfo(
-        name=entry.name,
-        kind=entry.candidate.kind,
-        cost_rank=entry.candidate.cost_rank,
-        spec=entry.candidate.described(),
+        name=arm.name,
+        kind=arm.candidate.kind,
+        cost_rank=arm.candidate.cost_rank,
+        spec=arm.candidate.described(),
         model=prepared.model_name,
         model_digest=prepared.model_digest,
         baseline=baseline,
     )
 
 
-def _admissions(run: Run, suite: str) -> dict[str, Admission]:
+def _admissions(run: Session, suite: str) -> dict[str, Admission]:
     judges = [score for score in run.suites[suite].scores if isinstance(score, Judge)]
     found = {judge.name: run.answerer.admission(judge) for judge in judges}
     return {name: admission for name, admission in found.items() if admission is not None}
 
 
-def _uses(run: Run, suite: str, gates: Sequence[Gate]) -> int:
+def _uses(run: Session, suite: str, gates: Sequence[Gate]) -> int:
     """How many different decisions this held-out file has served, this one included."""
     said = [g.comparison for g in gates if g.state == "gated" and g.suite == suite]
     if not said:
@@ -199,31 +180,28 @@ def _uses(run: Run, suite: str, gates: Sequence[Gate]) -> int:
 
 
 # --------------------------------------------------------------------------- money
-def _economics(run: Run) -> tuple[tuple[Economics, ...], list[str]]:
+def _economics(run: Session) -> tuple[tuple[Economics, ...], list[str]]:
     config = economics_config(run.suites.values(), run.settings.root)
     if config is None:
         return (), ["no economics.toml was found beside the suites: costs and break-even are not computed."]
     found: list[Economics] = []
     notes: list[str] = []
     for name in run.selection.chosen():
-        sides = (
-            _task_trials(run, run.selection.sized(name)[-1]),
-            _task_trials(run, run.selection.baseline_of(name)),
-        )
+        arms = run.selection.sized(name)[-1], run.selection.baseline_of(name)
+        sides = [_task_trials(run, arm) for arm in arms]
         candidate, baseline = (_usage(side) for side in sides)
         if candidate is None or baseline is None:
             continue
-        bill = _bill(sides[0][0]) if isinstance(run.selection.candidates[name], Trained) else None
-        labels = run.selection.sized(name)[-1].label, run.selection.baseline_of(name).label
+        bill = _bill(sides[0][0]) if arms[0].seeds else None
         try:
             prices = _hosted_prices(run, name, config)
-            found.append(appraise(*labels, candidate, baseline, config, bill, prices))
+            found.append(appraise(arms[0].label, arms[1].label, candidate, baseline, config, bill, prices))
         except UsageError as error:
             notes.append(f"the costs of {name} are not computed: {error}")
     return tuple(found), notes
 
 
-def require_economics(run: Run) -> None:
+def require_economics(run: Session) -> None:
     """Check, before anything is spent, that the economics will come out; one token stands for the usage.
 
     Raises:
@@ -234,20 +212,20 @@ def require_economics(run: Run) -> None:
         return
     token, hour = Usage(1.0, 1.0, 1, 1.0), TrainingBill(1.0, 1.0)
     for name in run.selection.chosen():
-        bill = hour if isinstance(run.selection.candidates[name], Trained) else None
+        bill = hour if run.selection.sized(name)[-1].seeds else None
         prices = _hosted_prices(run, name, config)
         appraise("the candidate", "the baseline", token, token, config, bill, prices)
 
 
-def _hosted_prices(run: Run, name: str, config: EconomicsConfig) -> Prices:
+def _hosted_prices(run: Session, name: str, config: EconomicsConfig) -> Prices:
     baseline = run.selection.baseline_of(name).candidate
-    return Prices(hosted_price(run.selection.candidates[name], config), hosted_price(baseline, config))
+    return Prices(hosted_price(run.selection.candidate(name), config), hosted_price(baseline, config))
 
 
-def _task_trials(run: Run, entry: Arm) -> list[Trial]:
+def _task_trials(run: Session, arm: Arm) -> list[Trial]:
     """Trials on suites that have a prompt: the task itself, not what is watched beside it."""
     tasks = [b.name for b in run.suites.values() if b.prompt is not None] or list(run.suites)
-    places = [(entry.label, seed, suite) for suite in tasks for seed in entry.replicas]
+    places = [(arm.label, seed, suite) for suite in tasks for seed in arm.replicas]
     return [run.trials[place] for place in places if place in run.trials]
 
 
@@ -284,7 +262,7 @@ def environment() -> Mapping[str, str]:
     }
 
 
-def _timings(run: Run) -> dict[str, float]:
+def _timings(run: Session) -> dict[str, float]:
     """Sorted like every mapping of the record once it is read back, so that a page comes out the same."""
     total = time.perf_counter() - run.began
     spent = {"training": run.training_seconds, **run.answerer.seconds, "total": total}

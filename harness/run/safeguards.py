@@ -6,35 +6,32 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from harness.candidates.prepare import recipe_fingerprint
-from harness.candidates.trained import Trained
 from harness.data.fingerprints import rows_fingerprint
 from harness.decision.paired import compare
-from harness.decision.vectors import over_seeds, score_vector
+from harness.decision.vectors import over_seeds
 from harness.records import Gate, Outcome, Role, ScoreVector, Trial
 from harness.run.selection import Arm
-from harness.run.session import Run
+from harness.run.session import Session
 
 MORE_ROWS = "more rows do no harm"
 
 
-def chosen_seeds(run: Run, name: str, gates: Sequence[Gate]) -> list[str]:
+def chosen_seeds(run: Session, name: str, gates: Sequence[Gate]) -> list[str]:
     """Why the seeds of this run may have been chosen on the rows that judge them; notes that they were seen.
 
     The best of three seeds looks better on the rows that it was chosen on than it is. So a verdict takes
     every seed of the recipe that these rows have judged, or rows that have judged none.
     """
-    candidate = run.selection.candidates[name]
-    entry = run.selection.sized(name)[-1]
-    if not isinstance(candidate, Trained):
-        return []
+    arm = run.selection.sized(name)[-1]
     suites = dict.fromkeys(g.suite for g in gates if g.candidate == name and g.state == "gated")
-    recipe = recipe_fingerprint(candidate, run.lab, entry.size)
+    if not arm.seeds or not suites:
+        return []
+    recipe = run.recipe_of(arm)
     found = []
     for suite in suites:
         bound = run.suites[suite]
-        seen = run.store.see_seeds(rows_fingerprint(bound.rows), recipe, entry.seeds)
-        others = [seed for seed in seen if seed not in entry.seeds]
+        seen = run.store.see_seeds(rows_fingerprint(bound.rows), recipe, arm.seeds)
+        others = [seed for seed in seen if seed not in arm.seeds]
         if others:
             every = ",".join(map(str, seen))
             found.append(
@@ -46,7 +43,7 @@ def chosen_seeds(run: Run, name: str, gates: Sequence[Gate]) -> list[str]:
     return found
 
 
-def harm_gates(run: Run, gates: Sequence[Gate]) -> list[Gate]:
+def harm_gates(run: Session, gates: Sequence[Gate]) -> list[Gate]:
     """For every target at the largest size: did the last rows do harm, by overfitting?
 
     A guard of its own sort. It decides (against the candidate) only where the training loss fell while the
@@ -65,7 +62,7 @@ def harm_gates(run: Run, gates: Sequence[Gate]) -> list[Gate]:
     return found
 
 
-def _harm_gate(run: Run, gate: Gate, last: Arm, before: Arm, score: str) -> Gate | None:
+def _harm_gate(run: Session, gate: Gate, last: Arm, before: Arm, score: str) -> Gate | None:
     now, then = _trials(run, last, gate.suite), _trials(run, before, gate.suite)
     if not now or not then:
         return None
@@ -79,12 +76,11 @@ def _harm_gate(run: Run, gate: Gate, last: Arm, before: Arm, score: str) -> Gate
     return replace(gate, test=f"{gate.suite}::{MORE_ROWS}", role=Role.GUARD, state=state, comparison=found)
 
 
-def _trials(run: Run, entry: Arm, suite: str) -> list[Trial]:
-    places = [(entry.label, seed, suite) for seed in entry.replicas]
+def _trials(run: Session, arm: Arm, suite: str) -> list[Trial]:
+    places = [(arm.label, seed, suite) for seed in arm.replicas]
     return [run.trials[place] for place in places] if all(place in run.trials for place in places) else []
 
 
-def _vector(run: Run, suite: str, trials: Sequence[Trial], entry: Arm, score: str) -> ScoreVector:
-    info = run.suites[suite].info({}, 0)
-    each = [score_vector(info, trial, score) for trial in trials]
-    return replace(over_seeds(each, entry.seeds), subject=entry.label)
+def _vector(run: Session, suite: str, trials: Sequence[Trial], arm: Arm, score: str) -> ScoreVector:
+    each = [run.suites[suite].vector(trial, score) for trial in trials]
+    return replace(over_seeds(each, arm.seeds), subject=arm.label)

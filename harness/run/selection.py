@@ -1,26 +1,46 @@
-"""What a run is to try: candidates at their sizes and seeds, and what each is compared with."""
+"""The candidates of a run: at which sizes and seeds each is tried, and what each is compared with."""
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.candidates.specs import Candidate
-from harness.candidates.trained import Trained
+from harness.candidates.base import Candidate, Variant
+from harness.candidates.lab import Lab
 from harness.errors import UnknownName, UsageError
 from harness.settings import Settings
+
+HOW_TO_DEFINE = "A candidate is a function under @harness.candidate in conftest.py."
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A candidate and the place that defines it.
+
+    Args:
+        name: of its function, with hyphens.
+        candidate: what the function returned.
+        folder: its conftest's, which its paths start from.
+        where: ``file:line``, relative to the project's root.
+    """
+
+    name: str
+    candidate: Candidate
+    folder: Path
+    where: str = ""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One candidate at one size, with every seed it is trained with. What is not trained has neither."""
+    """One candidate at one size, with every seed that it is trained with. An untrained one has neither."""
 
     name: str
     candidate: Candidate
     size: int | None = None
     seeds: tuple[int, ...] = ()
+    folder: Path = field(default=Path(), compare=False)
 
     @property
     def label(self) -> str:
@@ -29,107 +49,169 @@ class Arm:
 
     @property
     def replicas(self) -> tuple[int | None, ...]:
-        """Its seeds; one None for what is not trained."""
+        """Its seeds; one None for an untrained candidate."""
         return self.seeds or (None,)
+
+    def variant(self, seed: int | None) -> Variant:
+        """The candidate at one of its seeds."""
+        return Variant(self.name, self.candidate, self.size, seed)
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """One for each seed."""
+        return tuple(map(self.variant, self.replicas))
 
 
 class Selection:
-    """The entries of a run.
+    """Collects what a run tries, test by test, because candidates are scoped to the folder that defines them.
 
     Args:
-        settings: what was asked.
-        candidates: every candidate that the project has, by name.
-        count_rows: how many rows a training file has.
+        settings: patterns of names, the baseline, sizes and seeds.
+        lab: reads training rows, to know how many there are.
+        adapt: applied to every candidate, own baselines included.
     """
 
     def __init__(
-        self, settings: Settings, candidates: Mapping[str, Candidate], count_rows: Callable[[str], int]
+        self,
+        settings: Settings,
+        lab: Lab,
+        adapt: Callable[[Candidate], Candidate] = lambda candidate: candidate,
     ) -> None:
-        self._settings, self.candidates, self._count_rows = settings, dict(candidates), count_rows
-        self._own_baselines: dict[str, Candidate] = {}
+        self._settings, self._lab, self._adapt = settings, lab, adapt
+        self._names: dict[tuple[str, str], str] = {}  # the run's name of each definition
+        self._arms: dict[str, tuple[Arm, ...]] = {}
+        self._chosen: dict[str, None] = {}
+        self._baselines: dict[str, Arm] = {}
+        self._unmatched = dict.fromkeys(settings.candidates)
 
-    def entries(self) -> tuple[Arm, ...]:
-        """The candidates asked for, each at its sizes, smallest first."""
-        return tuple(e for name in self.chosen() for e in self.sized(name))
+    def choose(self, visible: Mapping[str, Definition], known: Iterable[str] = ()) -> tuple[Arm, ...]:
+        """The arms of a test, each candidate at its sizes, smallest first.
 
-    def chosen(self) -> tuple[str, ...]:
-        """Names of the candidates asked for; a pattern may match several, and does not mean the baseline.
+        Args:
+            visible: the definitions that the test sees, those at least that a pattern matches.
+            known: names of all that it sees, for messages.
 
         Raises:
-            UnknownName: nothing matches; lists what there is.
-            UsageError: nothing but the baseline was asked for.
+            UsageError: nothing but the baseline is chosen, or a candidate would be compared with two
+                different baselines of one name.
         """
-        names = choose(self._settings.candidates, self.candidates)
-        baseline = self._named_baseline()
-        others = tuple(name for name in names if name != baseline)
+        baseline = self._visible_baseline(visible, known)
+        names = match_names(self._settings.candidates, visible)
+        self._unmatched = {p: None for p in self._unmatched if not match_names((p,), visible)}
+        others = [name for name in names if baseline is None or name != baseline.name]
         if names and not others:
             raise UsageError(
-                f"--candidate and --baseline both say {baseline}: name another one to compare it with."
+                f"--candidate and --baseline both say {names[0]}: name another one to compare it with."
             )
-        return others
+        found: list[Arm] = []
+        for definition in (visible[name] for name in others):
+            arms = self._register(definition)
+            self._chosen[arms[0].name] = None
+            self._compare(arms[0], baseline)
+            found += arms
+        return tuple(found)
 
-    def _named_baseline(self) -> str | None:
-        if self._settings.baseline is None:
-            return None
-        names = choose((self._settings.baseline,), self.candidates)
-        if len(names) > 1:
-            raise UsageError(f"--baseline={self._settings.baseline}: use one name of {', '.join(names)}.")
-        return names[0]
+    def require_matches(self, known: Iterable[str]) -> None:
+        """Check, once every test has been collected, that each pattern matched for some test.
+
+        Raises:
+            UnknownName: lists the candidates that there are.
+        """
+        for pattern in self._unmatched:
+            raise UnknownName("candidate", pattern, sorted(known), HOW_TO_DEFINE)
+
+    def chosen(self) -> tuple[str, ...]:
+        """Names of the candidates that are tried, without the baseline."""
+        return tuple(self._chosen)
+
+    def candidate(self, name: str) -> Candidate:
+        """The candidate of that name in this run, a baseline's included."""
+        return self.sized(name)[-1].candidate
 
     def sized(self, name: str) -> tuple[Arm, ...]:
-        """One candidate at each of its sizes."""
-        candidate = self.candidates[name]
-        if not isinstance(candidate, Trained):
-            return (Arm(name, candidate),)
-        sizes: Sequence[int] = self._settings.sizes or (self._count_rows(candidate.train),)
-        return tuple(Arm(name, candidate, size, self._settings.seeds) for size in sizes)
+        """One candidate at each of its sizes, ascending."""
+        return self._arms[name]
 
     def largest(self, name: str) -> int | None:
         """The size that is gated."""
-        return self.sized(name)[-1].size
+        return self._arms[name][-1].size
 
     def baseline_of(self, name: str) -> Arm:
         """What a candidate is compared with: the one asked for, or its own base with the full prompt."""
-        named = self._named_baseline()
-        if named is not None:
-            return self.sized(named)[-1]
-        own = self._own_baseline(name)
-        last = Path(own.model_name).name
-        label = f"prompted-{last}"
-        # two bases may have one last name, and one base two decodings: they are two baselines
-        bases = dict.fromkeys(self._own_baseline(other) for other in self.chosen())
-        number = 1 + [base for base in bases if Path(base.model_name).name == last].index(own)
-        return Arm(label if number == 1 else f"{label}-{number}", own)
+        return self._baselines[name]
 
-    def _own_baseline(self, name: str) -> Candidate:
-        if name not in self._own_baselines:
-            self._own_baselines[name] = self.candidates[name].own_baseline()
-        return self._own_baselines[name]
+    def arms(self) -> tuple[Arm, ...]:
+        """Everything that is to be tried, the baselines among them; each once."""
+        every = (arm for name in self._chosen for arm in (*self.sized(name), self.baseline_of(name)))
+        return tuple(dict.fromkeys(every))
 
-    def replicas(self) -> Iterator[tuple[Arm, int]]:
-        """Every entry that is to be tried, the baselines among them, with each of its seeds; each once."""
-        entries = (e for name in self.chosen() for e in (*self.sized(name), self.baseline_of(name)))
-        for entry in dict.fromkeys(entries):
-            for seed in entry.replicas:
-                yield entry, seed or 0
+    def variants(self) -> Iterator[tuple[Arm, Variant]]:
+        """Every arm with each of its variants."""
+        for arm in self.arms():
+            for variant in arm.variants:
+                yield arm, variant
 
+    def _visible_baseline(self, visible: Mapping[str, Definition], known: Iterable[str]) -> Definition | None:
+        wanted = self._settings.baseline
+        if wanted is None:
+            return None
+        names = match_names((wanted,), visible)
+        if not names:
+            raise UnknownName("candidate", wanted, sorted({*known, *visible}), HOW_TO_DEFINE)
+        if len(names) > 1:
+            raise UsageError(f"--baseline={wanted}: use one name of {', '.join(names)}.")
+        return visible[names[0]]
 
-def choose(patterns: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
-    """Names that any pattern matches, in the patterns' order; underscores and hyphens are one.
+    def _register(self, definition: Definition) -> tuple[Arm, ...]:
+        """The arms of a definition. A second one of the same name is called after its folder as well."""
+        place = definition.name, definition.where
+        if place not in self._names:
+            name = definition.name
+            if name in self._arms:
+                name = f"{self._lab.relative(definition.folder)}:{name}"
+            self._names[place] = name
+            self._arms[name] = self._at_sizes(name, definition)
+        return self._arms[self._names[place]]
 
-    Raises:
-        UnknownName: a pattern matches nothing.
-    """
-    known = list(names)
-    found: dict[str, None] = {}
-    for pattern in patterns:
-        matches = [name for name in known if fnmatch.fnmatchcase(name, pattern.replace("_", "-"))]
-        if not matches:
-            raise UnknownName(
-                "candidate",
-                pattern,
-                known,
-                "A candidate is a function under @harness.candidate in conftest.py.",
+    def _at_sizes(self, name: str, definition: Definition) -> tuple[Arm, ...]:
+        candidate, folder = self._adapt(definition.candidate), definition.folder
+        data = candidate.data(self._lab.at(folder))
+        if data is None or not data.is_trained:
+            return (Arm(name, candidate, folder=folder),)
+        sizes = self._settings.sizes or (len(data.train),)
+        return tuple(Arm(name, candidate, size, self._settings.seeds, folder) for size in sizes)
+
+    def _compare(self, arm: Arm, named: Definition | None) -> None:
+        """Note what a candidate is compared with; one candidate has one baseline in all suites."""
+        baseline = self._register(named)[-1] if named is not None else self._own_baseline(arm)
+        before = self._baselines.setdefault(arm.name, baseline)
+        if before != baseline:
+            raise UsageError(
+                f"{arm.name} would be compared with two different candidates that are called"
+                f" {self._settings.baseline}: {before.label} and {baseline.label}.\n"
+                "  hint: give them different names, or run the suites apart."
             )
-        found.update(dict.fromkeys(matches))
-    return tuple(found)
+
+    def _own_baseline(self, arm: Arm) -> Arm:
+        if arm.name in self._baselines:
+            return self._baselines[arm.name]
+        own = self._adapt(arm.candidate.own_baseline())
+        stem = f"prompted-{Path(own.model_name).name}"
+        # only a path means another model in another folder
+        folder = arm.folder if (arm.folder / own.model_name).exists() else self._lab.root
+        # two bases may share a last name, and one base may be asked with two decodings: two baselines
+        number = 1
+        while True:
+            name = stem if number == 1 else f"{stem}-{number}"
+            made = Arm(name, own, folder=folder)
+            there = self._arms.setdefault(name, (made,))[-1]
+            if there == made and there.folder == folder:
+                return there
+            number += 1
+
+
+def match_names(patterns: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
+    """Names that any pattern matches, in the patterns' order; underscores and hyphens are one."""
+    known = list(names)
+    found = (n for p in patterns for n in known if fnmatch.fnmatchcase(n, p.replace("_", "-")))
+    return tuple(dict.fromkeys(found))

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import harness.training.hosted.prepare
-import harness.training.hosted.ready  # noqa: F401 - both register what is done with hosted candidates
-from harness.candidates.prepare import Lab, Prepared, prepare, require_beginnable
-from harness.candidates.specs import Candidate, Tuned
+from harness.candidates.base import Candidate, Prepared, Variant
+from harness.candidates.lab import Lab
+from harness.data.fingerprints import fingerprint
+from harness.data.leakage import require_no_leaks
 from harness.decision.claims import Claim, Scores
 from harness.decision.economics import EconomicsConfig
 from harness.decision.prices import PriceKey
-from harness.decision.vectors import only_rows, over_seeds, score_vector
+from harness.decision.vectors import only_rows, over_seeds
 from harness.errors import DataError, HarnessError
+from harness.models.ledger import Ledger
 from harness.models.pricing import Money
 from harness.models.progress import Progress
-from harness.records import Gate, Price, Trial
+from harness.records import Gate, Price, Row, Trial
 from harness.report.terminal import printable
 from harness.run.answering import Answerer
 from harness.run.costs import economics_config
 from harness.run.interim_analysis import InterimAnalysis
-from harness.run.ledger import Ledger
-from harness.run.preflight import require_rows, unready, unready_judges
+from harness.run.preflight import problems_of, problems_of_judges, require_rows
 from harness.run.selection import Arm, Selection
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.judges import Judge
@@ -32,13 +32,14 @@ from harness.scoring.suite import SuiteScore
 from harness.settings import Settings
 from harness.store.adapters import AdapterStore
 from harness.store.answers import AnswerStore
+from harness.training.executor import find_executor
 
 
 @dataclass(frozen=True, repr=False)
 class Subject:
-    """What a test calls ``candidate`` or ``baseline``: an entry on one suite."""
+    """What a test calls ``candidate`` or ``baseline``: an arm on one suite."""
 
-    entry: Arm
+    arm: Arm
     suite: str
     _scores: Callable[[SuiteScore, Mapping[str, str]], Scores]
 
@@ -47,8 +48,8 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """The entry's label."""
-        return self.entry.label
+        """The arm's label."""
+        return self.arm.label
 
     def scores(self, score: SuiteScore, **where: str) -> Scores:
         """One value a held-out row, ready to be compared. The candidate is trained now if it must be.
@@ -60,46 +61,69 @@ class Subject:
         return self._scores(score, where)
 
 
-class Run:
-    """The state of one run: what it may try, what it has tried, and what its gates said.
+class Session:
+    """The state of one run: the variants that it trains, what it has tried, and what its gates said.
 
     Args:
         settings: what was asked.
-        candidates: every candidate that the project has, by name.
-        root: folder that candidates' paths start from.
         progress: who watches.
+        adapt: applied to every candidate, own baselines included, before it is used; a rehearsal redirects
+            them with it.
     """
 
     def __init__(
-        self, settings: Settings, candidates: Mapping[str, Candidate], root: Path, progress: Progress
+        self,
+        settings: Settings,
+        progress: Progress,
+        adapt: Callable[[Candidate], Candidate] = lambda candidate: candidate,
     ) -> None:
         self.settings = settings
         self.ledger = Ledger(settings.max_usd)
-        money = Money(self.ledger.paying, self.prices)
-        adapters = AdapterStore(settings.store / "adapters")
-        self.lab = Lab(root, adapters, progress, money, apart=True, horizon_days=self._horizon_days)
-        self.selection = Selection(settings, candidates, lambda path: len(self.lab.rows(path)))
+        money = Money(self.ledger, self.prices)
+        self.lab = Lab(
+            root=settings.root,
+            adapters=AdapterStore(settings.store / "adapters"),
+            progress=progress,
+            project=settings.root,
+            executor=find_executor(settings.executor),
+            money=money,
+            horizon_days=self._horizon_days,
+            require_unseen=self._require_unseen,
+            is_offline=settings.plan,
+        )
+        self.selection = Selection(settings, self.lab, adapt)
         self.store = AnswerStore(settings.store / "answers.sqlite")
         self.answerer = Answerer(self.store, progress, money)
         self.suites: dict[str, LoadedSuite] = {}
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
-        self.prepared: dict[tuple[str, int | None], Prepared] = {}  # by label and seed
-        self.failed: dict[tuple[str, int | None], HarnessError] = {}  # what could not be prepared
-        self.checked = False
+        self.prepared: dict[Variant, Prepared] = {}
+        self.failed: dict[Variant, HarnessError] = {}  # what could not be prepared
         self.stopped: dict[str, str] = {}  # by candidate: what kept its gates from being judged
         self.training_seconds = 0.0
         self.began = time.perf_counter()
+        self._needed: tuple[Arm, ...] = ()
+        self._was_checked = False
+
+    def lab_of(self, arm: Arm) -> Lab:
+        """The lab as an arm's candidate sees it: its paths start from the folder of its conftest."""
+        return self.lab.at(arm.folder)
 
     def prices(self) -> tuple[Mapping[PriceKey, Price], str]:
         """The project's own prices of hosted models, and the file that they stand in."""
-        config = economics_config(self.suites.values(), self.settings.root)
+        config = self.economics()
         return ({}, "economics.toml") if config is None else (config.prices, config.where)
 
+    def economics(self) -> EconomicsConfig | None:
+        """What the project says of its costs, or None.
+
+        Raises:
+            UsageError: the file is broken.
+        """
+        return economics_config(self.suites.values(), self.settings.root)
+
     def _horizon_days(self) -> float:
-        """The time over which the project's economics add up a saving."""
-        config = economics_config(self.suites.values(), self.settings.root)
-        return (config or EconomicsConfig(1)).horizon_days
+        return (self.economics() or EconomicsConfig(1)).horizon_days
 
     # ----------------------------------------------------------------- before anything is spent
     def check(self) -> None:
@@ -112,11 +136,9 @@ class Run:
                 hosted model without a key, or under a cap without a price.
         """
         self.check_rows()
-        for problem in self.unready():
+        for problem in self.problems():
             raise problem
-        for entry, seed in self.selection.replicas():
-            require_beginnable(entry.candidate, self.lab, entry.size, seed)
-        self.checked = True
+        self._was_checked = True
 
     def check_rows(self) -> None:
         """The part of ``check`` that looks at rows alone.
@@ -124,150 +146,188 @@ class Run:
         Raises:
             HarnessError: unreadable or leaking rows, a size beyond the data.
         """
-        for entry in dict.fromkeys(entry for entry, _ in self.selection.replicas()):
-            require_rows(entry, self.suites.values(), self.lab)
+        require_rows(self.selection.arms(), self.suites.values(), self.lab)
 
-    def unready(self) -> Iterator[HarnessError]:
-        """What stands in the way of each entry and judge, as far as is known without a request."""
-        return unready(self.selection.replicas(), self.suites.values(), self.lab, self.answerer.oracle)
+    def problems(self) -> Iterator[HarnessError]:
+        """Why variants could not be prepared, or judges asked, as far as that can be known beforehand."""
+        yield from problems_of(self.selection.arms(), self.lab)
+        for suite in self.suites.values():
+            yield from problems_of_judges(suite, self.answerer.oracle)
 
-    def add_suite(self, bound: LoadedSuite) -> None:
+    def add_suite(self, suite: LoadedSuite) -> None:
         """Register a suite. One that comes late, when the test that uses it begins, is checked on its own.
 
         Raises:
             DataError: another suite has its name, and would share its answers; or its rows leak.
         """
-        other = self.suites.get(bound.name)
-        if other is not None and not other.is_same(bound):
+        other = self.suites.get(suite.name)
+        if other is not None and not other.is_same(suite):
             raise DataError(
-                bound.heldout,
-                f"two suites are named {bound.name!r}, after their folders"
-                f" {other.folder} and {bound.folder}.",
+                suite.heldout,
+                f"two suites are named {suite.name!r}, after their folders"
+                f" {other.folder} and {suite.folder}.",
                 "put each suite in a folder of its own, of another name; or let both tests share one suite",
             )
-        if other is None and self.checked:
-            for name in self.selection.chosen():
-                for entry in (self.selection.sized(name)[-1], self.selection.baseline_of(name)):
-                    require_rows(entry, [bound], self.lab)
-            for problem in unready_judges(bound, self.answerer.oracle):
+        if other is None and self._was_checked:
+            require_rows(self.selection.arms(), [suite], self.lab)
+            for problem in problems_of_judges(suite, self.answerer.oracle):
                 raise problem
-        self.suites[bound.name] = bound
+        self.suites.setdefault(suite.name, suite)
+
+    def _require_unseen(self, rows: Iterable[Row]) -> None:
+        """Compare rows that were made during the run with every held-out file; see ``Lab``."""
+        seen = list(rows)
+        for suite in self.suites.values():
+            require_no_leaks(seen, suite.rows)
+
+    # ----------------------------------------------------------------- training
+    def need(self, arms: Iterable[Arm]) -> None:
+        """Name the arms that the collected tests compare, so that all are trained before the first is
+        asked."""
+        self._needed = tuple(dict.fromkeys(arms))
+
+    def train(self) -> None:
+        """Prepare every variant that is needed, as many at once as the executor has slots.
+
+        One that fails is remembered, and raises when a gate asks for its scores.
+        """
+        missing = [
+            (arm, variant)
+            for arm in self._needed
+            for variant in arm.variants
+            if variant not in self.prepared and variant not in self.failed
+        ]
+        if not missing:
+            return
+        began = time.perf_counter()
+        try:
+            if self.lab.executor.slots == 1:
+                for arm, variant in missing:
+                    self._prepare_once(arm, variant)
+            else:
+                with ThreadPoolExecutor(self.lab.executor.slots, "harness training") as pool:
+                    list(pool.map(lambda place: self._prepare_once(*place), missing))
+        finally:
+            self.training_seconds += time.perf_counter() - began
+
+    def _prepare_once(self, arm: Arm, variant: Variant) -> None:
+        try:
+            self.prepared[variant] = variant.candidate.prepare(self.lab_of(arm), variant)
+        except HarnessError as error:
+            self.failed[variant] = error
+
+    def recipe_of(self, arm: Arm) -> str:
+        """What the seeds of one trained recipe share: settings, rows to draw from, and the size, by content.
+
+        Neither the candidate's name nor that of any file counts: the same rows under another name are the
+        same recipe.
+        """
+        lab, prepared = self.lab_of(arm), next(p for v, p in self.prepared.items() if v in arm.variants)
+        settings = prepared.recipe
+        if settings is None:
+            settings = {name: lab.by_content(v) for name, v in arm.candidate.described().items()}
+        data = arm.candidate.data(lab)
+        rows = None if data is None else data.fingerprint
+        return fingerprint({"kind": arm.candidate.kind, "settings": settings, "rows": rows, "size": arm.size})
 
     # ----------------------------------------------------------------- trying
-    def subject(self, entry: Arm, suite: str, settle: Callable[[Claim], bool] | None) -> Subject:
-        """The entry on a suite, as a test sees it."""
+    def subject(self, arm: Arm, suite: str, settle: Callable[[Claim], bool] | None) -> Subject:
+        """The arm on a suite, as a test sees it. ``settle`` is asked for the truth of a claim."""
 
         def scores(score: SuiteScore, where: Mapping[str, str]) -> Scores:
-            own = self.suites[suite].score(score)
-            info = self.suites[suite].info({}, 0)
-            trials = self.trials_of(entry, suite)
+            loaded = self.suites[suite]
+            own = loaded.score(score)
+            trials = self.trials_of(arm, suite)
             advisory = self._is_advisory(own)
-            staged = self._staged(entry, suite, own) if not where else None
-            if isinstance(own, Judge) and staged is None:
-                trials = self._judged(entry, suite, own)
-            each = [score_vector(info, trial, own.name, advisory=advisory) for trial in trials]
-            vector = only_rows(info, over_seeds(each, entry.seeds), where)
+            interim = self._interim(arm, suite, own) if not where else None
+            if isinstance(own, Judge) and interim is None:
+                trials = self._judged(arm, suite, own)
+            each = [loaded.vector(trial, own.name, advisory=advisory) for trial in trials]
+            vector = only_rows(loaded.units, over_seeds(each, arm.seeds), where)
             reasons = tuple(map(printable, vector.reasons))  # they quote answers, and people read them
-            said = replace(vector, subject=entry.label, reasons=reasons)
-            return Scores(said, settle, self.settings.alpha, staged=staged)
+            shown = replace(vector, subject=arm.label, reasons=reasons)
+            return Scores(shown, settle, self.settings.alpha, interim=interim)
 
-        return Subject(entry, suite, scores)
+        return Subject(arm, suite, scores)
 
-    def _staged(self, entry: Arm, suite: str, score: SuiteScore) -> InterimAnalysis | None:
-        """The entry's scores by a judge, made as they are needed; None for what is judged whole."""
+    def _interim(self, arm: Arm, suite: str, score: SuiteScore) -> InterimAnalysis | None:
+        """The arm's scores by a judge, made as they are needed; None for a score that is judged whole."""
         if self.settings.max_interim_looks == 1 or not isinstance(score, Judge):
             return None
-        (seed,) = entry.replicas
-        place = entry.label, seed, suite
-        bound = self.suites[suite]
+        (seed,) = arm.replicas
+        place = arm.label, seed, suite
         judge, oracle = self.answerer.judge(score), self.answerer.oracle
         return InterimAnalysis(
-            info=bound.info({}, 0),
-            rows=bound.rows,
+            suite=self.suites[suite],
             get=lambda: self.trials[place],
             put=lambda trial: self.trials.update({place: trial}),
             score=score.name,
             judge=lambda rows, answers: judge.score_many(rows, answers, oracle),
             looks=self.settings.max_interim_looks,
             alpha=self.settings.alpha,
-            name=entry.label,
+            name=arm.label,
             advisory=self._is_advisory(score),
         )
 
-    def _judged(self, entry: Arm, suite: str, score: SuiteScore) -> tuple[Trial, ...]:
-        """The entry's trials with every row judged."""
-        staged = self._staged(entry, suite, score)
-        if staged is not None:
-            staged.upto(staged.plan.rows)
-        return self.trials_of(entry, suite)
+    def _judged(self, arm: Arm, suite: str, score: SuiteScore) -> tuple[Trial, ...]:
+        """The arm's trials with every row judged."""
+        interim = self._interim(arm, suite, score)
+        if interim is not None:
+            interim.upto(interim.design.rows)
+        return self.trials_of(arm, suite)
 
     def _is_advisory(self, score: SuiteScore) -> bool:
         return isinstance(score, Judge) and not self.answerer.judge(score).admission.admitted
 
-    def trials_of(self, entry: Arm, suite: str) -> tuple[Trial, ...]:
-        """The entry's answers and scores on a suite, one trial a seed."""
-        return tuple(self._trial(entry, seed, suite) for seed in entry.replicas)
+    def trials_of(self, arm: Arm, suite: str) -> tuple[Trial, ...]:
+        """The arm's answers and scores on a suite, one trial a seed."""
+        return tuple(self._trial(arm, variant, suite) for variant in arm.variants)
 
-    def _trial(self, entry: Arm, seed: int | None, suite: str) -> Trial:
+    def _trial(self, arm: Arm, variant: Variant, suite: str) -> Trial:
         """All suites of the run are answered while the model is loaded: loading costs more than asking."""
-        if (entry.label, seed, suite) not in self.trials:
-            prepared = self._prepare(entry, seed)
-            for bound in self.suites.values():
-                if (entry.label, seed, bound.name) not in self.trials:
-                    self.trials[entry.label, seed, bound.name] = self._try(entry, seed, prepared, bound)
-        return self.trials[entry.label, seed, suite]
+        if (arm.label, variant.seed, suite) not in self.trials:
+            prepared = self._prepared(arm, variant)
+            for loaded in self.suites.values():
+                if (arm.label, variant.seed, loaded.name) not in self.trials:
+                    self.trials[arm.label, variant.seed, loaded.name] = self._try(
+                        arm, variant, prepared, loaded
+                    )
+        return self.trials[arm.label, variant.seed, suite]
 
-    def _prepare(self, entry: Arm, seed: int | None) -> Prepared:
+    def _prepared(self, arm: Arm, variant: Variant) -> Prepared:
         """Made once, or failed once: what failed is not begun, and paid, again for every gate of a run."""
-        place = entry.label, seed
-        if place in self.failed:
-            raise self.failed[place].with_traceback(None)
-        if place not in self.prepared:
-            began = time.perf_counter()
-            try:
-                self._generate(entry)
-                self.prepared[place] = prepare(entry.candidate, self.lab, entry.size, seed or 0)
-            except HarnessError as error:
-                self.failed[place] = error
-                raise
-            finally:
-                self.training_seconds += time.perf_counter() - began
-        return self.prepared[place]
+        if variant not in self.prepared and variant not in self.failed:
+            self.need((*self._needed, arm))
+            self.train()
+        if variant in self.failed:
+            raise self.failed[variant].with_traceback(None)
+        return self.prepared[variant]
 
-    def _generate(self, entry: Arm) -> None:
-        """Have the base say its general rows, where it has not; what it said is compared before training."""
-        if not isinstance(entry.candidate, Tuned):
-            return
-        generated = self.lab.generated_rows(entry.candidate)
-        if generated is not None and generated.found() is None:
-            self.lab.replay(entry.candidate)
-            require_rows(entry, self.suites.values(), self.lab)
-
-    def _try(self, entry: Arm, seed: int | None, prepared: Prepared, bound: LoadedSuite) -> Trial:
-        label = entry.label if len(entry.seeds) < 2 else f"{entry.label} seed {seed}"
-        answers = self.answerer.answers(label, entry.candidate, prepared, bound)
+    def _try(self, arm: Arm, variant: Variant, prepared: Prepared, suite: LoadedSuite) -> Trial:
+        label = arm.label if len(arm.seeds) < 2 else f"{arm.label} seed {variant.seed}"
+        answers = self.answerer.answers(label, arm.candidate, prepared, suite)
         return Trial(
-            candidate=entry.name,
-            size=entry.size,
-            seed=seed,
-            suite=bound.name,
+            candidate=arm.name,
+            size=arm.size,
+            seed=variant.seed,
+            suite=suite.name,
             answers=answers,
-            scores=self.answerer.scores(bound, answers, judge_all=self.settings.max_interim_looks == 1),
+            scores=self.answerer.scores(suite, answers, judge_all=self.settings.max_interim_looks == 1),
             seconds=sum(answer.latency_ms for answer in answers) / 1000,
             numeric_config=prepared.numeric_config,
             training=prepared.training,
         )
 
     # ----------------------------------------------------------------- what was claimed
-    def settle(self, entry: Arm, suite: str, test: str, claim: Claim) -> Gate:
+    def record_claim(self, arm: Arm, suite: str, test: str, claim: Claim) -> Gate:
         """Note a claim as a gate, once, however often its truth is asked."""
-        measured = entry.size != self.selection.largest(entry.name)
+        measured = arm.size != self.selection.largest(arm.name)
         gate = Gate(
             suite=suite,
             test=test,
-            candidate=entry.name,
-            size=entry.size,
-            seeds=entry.seeds,
+            candidate=arm.name,
+            size=arm.size,
+            seeds=arm.seeds,
             role=claim.role,
             state="measured" if measured else "advisory" if claim.advisory else "gated",
             comparison=claim.comparison,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from harness.data.files import read_rows
 from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
 from harness.data.rows import require_no_tools
+from harness.decision.vectors import SuiteUnits, score_vector
 from harness.errors import DataError, UsageError
-from harness.records import Admission, Json, Kind, Row, ScoreInfo, SuiteInfo, SuiteRow
-from harness.scoring.judges import Judge
+from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
+from harness.scoring.judges import Judge, require_complete
 from harness.scoring.suite import Suite, SuiteScore
 
 
@@ -30,10 +32,33 @@ class LoadedSuite:
     heldout: str  # path as people see it
     folder: Path
 
+    @cached_property
+    def units(self) -> SuiteUnits:
+        """The held-out rows as comparisons see them."""
+        return SuiteUnits(
+            self.name,
+            tuple(row.id for row in self.rows),
+            tuple(row.text(self.suite.group) for row in self.rows),
+            tuple(self._slices(row) for row in self.rows),
+        )
+
+    def vector(self, trial: Trial, score: str, *, advisory: bool = False) -> ScoreVector:
+        """One score of a trial of this suite, row by row; ``advisory``: by a judge that was not admitted."""
+        (kind,) = (known.kind for known in self.scores if known.name == score)
+        return score_vector(
+            self.units,
+            [answer.row_id for answer in trial.answers],
+            trial.scores[score],
+            subject=trial.label,
+            score=score,
+            kind=Kind(kind),
+            advisory=advisory,
+        )
+
     @property
-    def groups(self) -> dict[str, str | None]:
-        """Each row's cluster, by row id."""
-        return {row.id: row.text(self.suite.group) for row in self.rows}
+    def judges(self) -> tuple[Judge, ...]:
+        """The scores that a model gives."""
+        return tuple(score for score in self.scores if isinstance(score, Judge))
 
     def is_same(self, other: LoadedSuite) -> bool:
         """Whether both ask the same and score it in the same way."""
@@ -75,8 +100,11 @@ class LoadedSuite:
         )
 
     def _shown(self, row: Row) -> SuiteRow:
-        slices = {key: value for key in self.suite.slices if (value := row.text(key)) is not None}
+        slices = self._slices(row)
         return SuiteRow(row.id, row.question, row.reference, slices, row.text(self.suite.group))
+
+    def _slices(self, row: Row) -> dict[str, str]:
+        return {key: value for key in self.suite.slices if (value := row.text(key)) is not None}
 
 
 def _described(score: SuiteScore) -> str:
@@ -114,6 +142,8 @@ def load_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> 
                 shown, f"no row has the slice field {key!r}.", f"add {key!r} to the rows or drop the slice"
             )
     prompt = _prompt(suite, folder, root)
+    for score in suite.scores:
+        require_complete(score, folder.name)
     return LoadedSuite(
         name=folder.name,
         suite=suite,

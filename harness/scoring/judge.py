@@ -21,7 +21,7 @@ from harness.errors import DataError, UsageError
 from harness.records import Admission, Answer, Json, Kind, Row, Score
 from harness.scoring.admission import admit
 from harness.scoring.check import no_expectation, pair_up, unanswered
-from harness.scoring.judges import Oracle, Scorer
+from harness.scoring.judges import JudgeEstimate, Oracle, Scorer
 from harness.scoring.labels import Label, enough_labels, parse_labels, read_labels
 from harness.scoring.text import judged_text
 
@@ -115,6 +115,14 @@ class LikelihoodJudge:
 
     def require_ready(self, oracle: Oracle) -> None:
         """Nothing stands in the way: the built-in model reads."""
+
+    def estimate(self, rows: Sequence[Row]) -> JudgeEstimate | None:
+        """See ``Judge``: nothing is hosted."""
+        return None
+
+    def redirected(self, url: str) -> LikelihoodJudge:
+        """See ``Judge``: nothing is hosted."""
+        return self
 
     def calibrated(self, scorer: Scorer) -> CalibratedJudge:
         """See ``calibrate``.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from harness.errors import UsageError
 from harness.records import Admission, Answer, Json, Kind, Message, Row, Score
 
 
@@ -38,11 +39,51 @@ class GradingModel(Protocol):
     def model(self) -> str:
         """Its name."""
 
+    @property
+    def batch(self) -> bool:
+        """Whether calls go through a batch API, at its price."""
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether it is priced as a fine-tune."""
+
+    @property
+    def url(self) -> str:
+        """The address that it is asked at."""
+
+    def redirected(self, url: str) -> GradingModel:
+        """The same, asked at a local stand-in of its service."""
+
     def identity(self) -> Mapping[str, Json]:
         """Everything that shapes an answer but the question."""
 
     def require_ready(self) -> None:
         """See that it can be asked; sends nothing."""
+
+
+@dataclass(frozen=True)
+class JudgeEstimate:
+    """The calls that a judge makes to a hosted model, before there is an answer to judge.
+
+    Args:
+        model: which is asked, and paid.
+        labels: prompts about its labels, asked once a run.
+        rows: for each held-out row, the prompt with an empty answer in place of the candidate's.
+        references: for each of ``rows``, a text as long as an answer is expected to be.
+        max_tokens: longest judgment.
+        short_tokens: length of an ordinary judgment.
+        extra_tokens: tokens by which a prompt may be longer than shown, apart from the answer.
+        schema: JSON that a service may put before each prompt.
+    """
+
+    model: GradingModel
+    labels: Sequence[tuple[Message, ...]]
+    rows: Sequence[tuple[Message, ...]]
+    references: Sequence[str]
+    max_tokens: int
+    short_tokens: int = 40
+    extra_tokens: int = 0
+    schema: str = ""
 
 
 class Oracle(Scorer, Protocol):
@@ -99,5 +140,37 @@ class Judge(Protocol):
     def require_ready(self, oracle: Oracle) -> None:
         """See that it can be asked and paid for; loads and sends nothing."""
 
+    def estimate(self, rows: Sequence[Row]) -> JudgeEstimate | None:
+        """What it asks of a hosted model about these rows, for ``--plan``; None where nothing is hosted."""
+
+    def redirected(self, url: str) -> Judge:
+        """The same with every request going to ``url``, a local stand-in of the service; itself where nothing
+        is hosted. Afterwards ``estimate`` must name that address.
+        """
+
     def calibrated(self, oracle: Oracle) -> Calibrated:
         """Itself, calibrated on one half of its labels and tested on the other."""
+
+
+JUDGE_MEMBERS = tuple(name for name in vars(Judge) if not name.startswith("_"))
+
+
+def require_complete(score: object, suite: str) -> None:
+    """Check that a score that judges has all that a judge needs: the plan and the rehearsal ask it, too.
+
+    Args:
+        score: one of a suite's.
+        suite: its name, for the message.
+
+    Raises:
+        UsageError: it has some of a judge's own methods and lacks others; names them.
+    """
+    if not hasattr(score, "calibrated"):
+        return  # a check
+    missing = [name for name in JUDGE_MEMBERS if not hasattr(score, name)]
+    if missing:
+        raise UsageError(
+            f"suite {suite}: {type(score).__name__} lacks {', '.join(missing)} of a judge.\n"
+            "  hint: write them: estimate(rows) returns None and redirected(url) returns self where no hosted"
+            " model is asked; docs/judges.md shows a whole judge."
+        )

@@ -8,6 +8,7 @@ The model comes in as a ``Grader``.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,9 +16,17 @@ from harness.errors import DataError, UsageError
 from harness.records import Admission, Answer, Json, Kind, Row, Score
 from harness.scoring.admission import admit
 from harness.scoring.check import no_expectation, pair_up, unanswered
-from harness.scoring.judges import Failure, Grader, GradingModel, Oracle
+from harness.scoring.judges import Failure, Grader, GradingModel, JudgeEstimate, Oracle
 from harness.scoring.labels import Label, enough_labels, read_labels
-from harness.scoring.rubric_prompt import CLOSING, Case, as_prompt, instructions, reply_schema
+from harness.scoring.rubric_prompt import (
+    CLOSING,
+    CODE_CHARACTERS,
+    CODES_IN_A_PROMPT,
+    Case,
+    as_prompt,
+    instructions,
+    reply_schema,
+)
 from harness.scoring.rubric_reply import Judgment, read_judgment
 from harness.scoring.text import judged_text
 
@@ -119,6 +128,25 @@ class Rubric:
             HarnessError: there is no key, or under a cap no price.
         """
         self.grader(oracle)
+
+    def estimate(self, rows: Sequence[Row]) -> JudgeEstimate:
+        """See ``Judge``."""
+        known = (Case(label.message, label.reference, label.reply) for label in self.known or ())
+        cases = [case for case in map(self.case_before, rows) if case is not None]
+        return JudgeEstimate(
+            model=self.model,
+            labels=[as_prompt(self.instructions, case) for case in dict.fromkeys(known)],
+            rows=[as_prompt(self.instructions, case) for case in cases],
+            references=[case.reference for case in cases],
+            max_tokens=self.max_tokens,
+            # the code in a prompt's tags is another one for each answer: at worst every character is a token
+            extra_tokens=CODES_IN_A_PROMPT * CODE_CHARACTERS,
+            schema=json.dumps(reply_schema(self.scale)),
+        )
+
+    def redirected(self, url: str) -> Rubric:
+        """See ``Judge``."""
+        return dataclasses.replace(self, model=self.model.redirected(url))
 
     def calibrated(self, oracle: Oracle) -> CalibratedRubric:
         """See ``calibrate_rubric``.

@@ -15,6 +15,7 @@ from hashlib import sha256
 from harness.records import Json, Message
 
 CODE_CHARACTERS = 12
+CODES_IN_A_PROMPT = 7
 
 GRADER = """\
 You grade answers. You are given a message, a reference answer that is known to be good, and the answer \

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.atomic import build_atomically
 from harness.errors import StoreError
 from harness.records import Training
 
@@ -25,68 +24,55 @@ class AdapterStore:
         return self._root / fingerprint[:32]
 
     def find(self, fingerprint: str) -> Training | None:
-        """How the artifact came to be; None when there is none."""
+        """How the artifact came to be; None when there is none.
+
+        Raises:
+            StoreError: its record cannot be read.
+        """
         record = self.folder(fingerprint) / RECORD
         return _read(record) if record.is_file() else None
 
     def trainings(self) -> tuple[Training, ...]:
-        """How every artifact came to be, the latest first."""
+        """How every artifact came to be, the latest first.
+
+        Raises:
+            StoreError: a record cannot be read.
+        """
         records = sorted(self._root.glob(f"*/{RECORD}"), key=lambda file: file.stat().st_mtime, reverse=True)
         return tuple(_read(record) for record in records)
 
     def get_or_train(self, fingerprint: str, build: Callable[[Path], Training]) -> Training:
-        """The artifact's record, training it with ``build(temporary folder)`` when it is missing."""
-        from filelock import FileLock
+        """The artifact's record, training it with ``build(temporary folder)`` when it is missing.
 
-        found = self.find(fingerprint)
-        if found:
-            return found
-        self._root.mkdir(parents=True, exist_ok=True)
-        folder = self.folder(fingerprint)
-        with FileLock(folder.with_name(folder.name + ".lock")):
-            return self.find(fingerprint) or self._train(folder, build)
+        Raises:
+            StoreError: there is a record, and it cannot be read.
+        """
+        trained: list[Training] = []
 
-    def _train(self, folder: Path, build: Callable[[Path], Training]) -> Training:
-        from pydantic import TypeAdapter
+        def train(part: Path) -> None:
+            from pydantic import TypeAdapter
 
-        shutil.rmtree(folder, ignore_errors=True)  # one without a record is no artifact
-        part = self._part(folder)
-        try:
-            training = build(part)
-            (part / RECORD).write_bytes(TypeAdapter(Training).dump_json(training, indent=1))
-            part.replace(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-        return training
+            trained.append(build(part))
+            (part / RECORD).write_bytes(TypeAdapter(Training).dump_json(trained[0], indent=1))
+
+        # a folder without a record is no artifact, and is trained again
+        folder = build_atomically(self.folder(fingerprint), train, lambda found: (found / RECORD).is_file())
+        return trained[0] if trained else _read(folder / RECORD)
 
     def merged(self, artifact: Path, build: Callable[[Path], None]) -> Path:
         """The folder of the merged model beside an adapter, made once."""
-        from filelock import FileLock
-
-        folder = artifact.with_name(artifact.name + "-merged")
-        with FileLock(folder.with_name(folder.name + ".lock")):
-            if not folder.is_dir():
-                part = self._part(folder)
-                try:
-                    build(part)
-                    part.replace(folder)
-                finally:
-                    shutil.rmtree(part, ignore_errors=True)
-        return folder
-
-    def _part(self, folder: Path) -> Path:
-        """A new folder to build in, beside ``folder``; what a killed process left there is removed."""
-        for left in self._root.glob(folder.name + ".part-*"):
-            shutil.rmtree(left, ignore_errors=True)
-        return Path(tempfile.mkdtemp(dir=self._root, prefix=folder.name + ".part-"))
+        return build_atomically(artifact.with_name(f"{artifact.name}-merged"), build)
 
 
 def _read(record: Path) -> Training:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import TypeAdapter
 
     try:
-        return TypeAdapter(Training).validate_json(record.read_bytes())
-    except (ValidationError, json.JSONDecodeError) as error:
+        found = json.loads(record.read_bytes())
+        if isinstance(found, dict) and "numerics" in found:  # how earlier versions called the field
+            found["numeric_config"] = found.pop("numerics")
+        return TypeAdapter(Training).validate_python(found)
+    except ValueError as error:  # no JSON, no UTF-8, or another shape: pydantic's ValidationError is one too
         raise StoreError(
             f"{record} cannot be read: delete {record.parent} and it is trained again."
         ) from error

@@ -1,15 +1,16 @@
-"""Answers, judgments and the use of held-out files, in one SQLite file.
-
-Every answer is written as it comes, so that an interrupted run loses at most the batch in flight.
-"""
+"""Answers, judgments and the use of held-out files, in one SQLite file."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from threading import RLock
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from harness.errors import StoreError
@@ -27,30 +28,48 @@ CREATE TABLE IF NOT EXISTS heldout_uses (
 CREATE TABLE IF NOT EXISTS seeds_seen (
     heldout TEXT NOT NULL, recipe TEXT NOT NULL, seed INTEGER NOT NULL, PRIMARY KEY (heldout, recipe, seed));
 """
+LOCK_WAIT_S = 60.0  # for another process that writes
+SYNC_S = 1.0  # time between two writes that wait for the disk
 
 
 class AnswerStore:
-    """The file ``path``; safe to share between processes (SQLite's write-ahead log)."""
+    """The file ``path``, open until ``close``. Threads may share the store, and processes the file.
+
+    Every write is a transaction of its own. Once it has returned, it survives the process, however that ends.
+    Only one write a second waits for the disk, with all before it (2,000 answers would wait 2,000 times),
+    so a power failure may undo the writes of one second.
+
+    Raises:
+        StoreError: here and in every method, when the file cannot be read or written, or is locked by another
+            process for longer than a minute.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._synced_s = path, 0.0
+        self._lock = RLock()  # not Lock: after Ctrl-C, a traceback may hold it while this thread writes again
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
                 f"{path.parent} cannot be made ({error.strerror}).\n  hint: name another by --harness-store."
             ) from error
-        with self._connection() as connection:
-            connection.executescript(SCHEMA)
+        with self._errors():
+            self._connection = sqlite3.connect(path, timeout=LOCK_WAIT_S, check_same_thread=False)
+            # where nobody calls close, it is called when the store is let go
+            self._finalizer = weakref.finalize(self, self._connection.close)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.executescript(SCHEMA)
+
+    def close(self) -> None:
+        """Close the file; the store cannot be used any more. More than once does no harm."""
+        with self._lock:
+            self._finalizer()
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _errors(self) -> Iterator[None]:
         try:
-            with closing(sqlite3.connect(self._path, timeout=60)) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-                with connection:
-                    yield connection
-        except sqlite3.DatabaseError as error:
+            yield
+        except sqlite3.Error as error:
             raise self._unusable(str(error)) from error
 
     def _unusable(self, problem: str) -> StoreError:
@@ -59,47 +78,59 @@ class AnswerStore:
             hint = "let the other run end, or give this one its own folder by --harness-store."
         return StoreError(f"{self._path} cannot be used ({problem}).\n  hint: {hint}")
 
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._errors():
+            yield self._connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction, undone where it is left by an error."""
+        with self._lock, self._errors():
+            now_s = monotonic()
+            due = now_s - self._synced_s >= SYNC_S
+            # in the write-ahead log, FULL waits for this transaction and those before it, NORMAL for none:
+            # https://sqlite.org/pragma.html#pragma_synchronous
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if due else 'NORMAL'}")
+            with self._connection:
+                yield self._connection
+            if due:
+                self._synced_s = now_s
+
     def answers(self, context: str) -> dict[str, Answer]:
         """Every answer kept under ``context``, by row id."""
         from pydantic import ValidationError
 
-        with self._connection() as connection:
-            kept = connection.execute("SELECT answer FROM answers WHERE context = ?", (context,)).fetchall()
+        with self._reading() as connection:
+            found = connection.execute("SELECT answer FROM answers WHERE context = ?", (context,)).fetchall()
         read = _adapter().validate_json
         try:
-            return {answer.row_id: answer for answer in (read(text) for (text,) in kept)}
+            return {answer.row_id: answer for answer in (read(text) for (text,) in found)}
         except ValidationError as error:
             raise self._unusable(f"an answer in it: {error.errors()[0]['msg']}") from error
 
     def keep_answers(self, context: str, answers: Iterable[Answer]) -> None:
         """Keep answers under ``context``: what asked for them, fingerprinted."""
         write = _adapter().dump_json
-        with self._connection() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
-                [(context, answer.row_id, write(answer).decode()) for answer in answers],
-            )
+        rows = [(context, answer.row_id, write(answer).decode()) for answer in answers]
+        with self._writing() as connection:
+            connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
 
     def judgment(self, key: str) -> list[float] | None:
         """Numbers that a judge's model gave, or None."""
-        import json
-
-        with self._connection() as connection:
-            kept = connection.execute("SELECT numbers FROM judgments WHERE key = ?", (key,)).fetchone()
-        return None if kept is None else [float(x) for x in json.loads(kept[0])]
+        with self._reading() as connection:
+            found = connection.execute("SELECT numbers FROM judgments WHERE key = ?", (key,)).fetchone()
+        return None if found is None else [float(number) for number in json.loads(found[0])]
 
     def keep_judgment(self, key: str, numbers: Sequence[float]) -> None:
         """Keep what a judge's model gave."""
-        import json
-
-        with self._connection() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO judgments VALUES (?, ?)", (key, json.dumps(list(numbers)))
-            )
+        row = (key, json.dumps(list(numbers)))
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO judgments VALUES (?, ?)", row)
 
     def count_use(self, heldout: str, decision: str) -> int:
         """Note that a held-out file served a decision; how many different decisions it has served."""
-        with self._connection() as connection:
+        with self._writing() as connection:
             connection.execute("INSERT OR IGNORE INTO heldout_uses VALUES (?, ?)", (heldout, decision))
             query = "SELECT COUNT(*) FROM heldout_uses WHERE heldout = ?"
             return int(connection.execute(query, (heldout,)).fetchone()[0])
@@ -107,7 +138,7 @@ class AnswerStore:
     def see_seeds(self, heldout: str, recipe: str, seeds: Iterable[int]) -> tuple[int, ...]:
         """Note that a held-out file judged a recipe at these seeds; every seed it has judged it at so far."""
         seen = [(heldout, recipe, seed) for seed in seeds]
-        with self._connection() as connection:
+        with self._writing() as connection:
             connection.executemany("INSERT OR IGNORE INTO seeds_seen VALUES (?, ?, ?)", seen)
             query = "SELECT seed FROM seeds_seen WHERE heldout = ? AND recipe = ? ORDER BY seed"
             return tuple(int(seed) for (seed,) in connection.execute(query, (heldout, recipe)))

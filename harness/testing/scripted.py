@@ -7,49 +7,68 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from types import FunctionType
-from typing import ClassVar
 
-from harness.candidates.foresee import CostEstimate, TrainingEstimate, foresee
-from harness.candidates.prepare import (
-    Lab,
+from harness.candidates.base import (
+    Candidate,
+    CostEstimate,
     Prepared,
+    PricedModel,
+    TrainingEstimate,
+    Variant,
     asked_with_prompt,
-    prepare,
-    require_ready,
 )
-from harness.candidates.specs import Candidate, Tuned
+from harness.candidates.lab import Lab
 from harness.data.fingerprints import fingerprint
 from harness.errors import UsageError
 from harness.models.protocol import Decoding, Prompt
 from harness.records import Answer, Json, Training
+from harness.training.rows import TrainingData
 
 Reply = Callable[[Prompt, "int | None"], str] | Callable[[Prompt, "int | None", int], str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scripted(Tuned):
+class Scripted:
     """A candidate with sizes and seeds like a fine-tune's, whose answers are ``reply(prompt, size)``.
 
-    A ``reply`` of three arguments is given the seed, too.
-    An exception that ``reply`` raises becomes the answer's failure. The cache key holds the name of
-    ``reply``, the plain values that it closes over, and ``version``: change that when it answers otherwise.
-    ``training`` is how it is said to have come to be: losses, seconds, signs of overfitting.
+    It is no subclass of the real kinds: it meets the harness as any class of a project's own would. A
+    ``reply`` of three arguments is given the seed, too. An exception that ``reply`` raises becomes the
+    answer's failure. The cache key holds the name of ``reply``, the plain values that it closes over, and
+    ``version``: change that when it answers otherwise.
 
         @harness.candidate
         def parrot():
             return Scripted(train="train.jsonl", reply=lambda prompt, size: prompt.messages[-1].content)
+
+    Args:
+        reply: what it says.
+        train: training rows, which are read and compared with held-out rows, and else not used.
+        dev, replay: development and general rows, treated alike.
+        stratify: see ``QLoRA``.
+        version: part of the cache key.
+        training: how it is said to have come to be: losses, seconds, signs of overfitting.
     """
 
-    kind: ClassVar[str] = "scripted"
-
-    base: str = "scripted"
     reply: Reply
+    train: str
+    dev: str | None = None
+    replay: str | None = None
+    stratify: str | None = None
     version: str = "1"
+    base: str = "scripted"
+    kind: str = "scripted"
+    cost_rank: int = 4
+    decoding: Decoding = field(default_factory=Decoding)
     training: Training | None = field(default=None, compare=False)
+
+    @property
+    def model_name(self) -> str:
+        """See ``Candidate``."""
+        return self.base
 
     def described(self) -> dict[str, Json]:
         """The fields, the reply by its name."""
-        named = {"base": self.base, "train": self.train, "version": self.version}
+        named: dict[str, Json] = {"base": self.base, "train": self.train, "version": self.version}
         return {"kind": self.kind, **named, "reply": _told_apart(self.reply)}
 
     def own_baseline(self) -> Candidate:
@@ -59,6 +78,46 @@ class Scripted(Tuned):
             UsageError: always.
         """
         raise UsageError("a Scripted candidate has no baseline of its own: name one with --baseline=NAME.")
+
+    def data(self, lab: Lab) -> TrainingData:
+        """See ``Candidate``."""
+        dev, general = (lab.rows(path) if path else () for path in (self.dev, self.replay))
+        return TrainingData(lab.rows(self.train), lab.shown(self.train), dev, general, self.stratify)
+
+    def endpoint(self) -> PricedModel | None:
+        """See ``Candidate``: nothing is hosted."""
+        return None
+
+    def redirected(self, url: str) -> Candidate:
+        """See ``Candidate``: nothing is hosted."""
+        return self
+
+    def preflight(self, lab: Lab, variant: Variant) -> None:
+        """A script is always ready."""
+
+    def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
+        """See ``Candidate``: there is nothing to train."""
+        prepared = self.prepare(lab, variant)
+        rows = len(lab.rows(self.train)) if variant.size is None else variant.size
+        return CostEstimate(prepared, TrainingEstimate(prepared.identity, rows, is_kept=True))
+
+    def prepare(self, lab: Lab, variant: Variant) -> Prepared:
+        """See ``Candidate``."""
+        size, seed = variant.size, variant.seed or 0
+        identity = fingerprint({**self.described(), "size": size, "seed": seed})
+        return Prepared(
+            model_name=self.base,
+            model_digest=identity,
+            identity=identity,
+            numeric_config=ScriptedModel.numeric_config,
+            load=lambda: ScriptedModel(self.reply, size, seed),
+            ask=asked_with_prompt,
+            training=self.training,
+        )
+
+    def notes(self, lab: Lab, variant: Variant) -> Sequence[str]:
+        """See ``Candidate``."""
+        return ()
 
 
 def _told_apart(value: object) -> Json:
@@ -102,30 +161,3 @@ class ScriptedModel:
     def logprob(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Longer continuations are less likely; nothing more is known of a script."""
         return [-float(len(continuation)) for _, continuation in pairs]
-
-
-@require_ready.register
-def _scripted_ready(candidate: Scripted, lab: Lab, size: int | None, seed: int) -> None:
-    """A script is always ready."""
-
-
-@foresee.register
-def _foresee_scripted(candidate: Scripted, lab: Lab, size: int | None, seed: int) -> CostEstimate:
-    """There is nothing to train."""
-    prepared = prepare(candidate, lab, size, seed)
-    rows = len(lab.rows(candidate.train)) if size is None else size
-    return CostEstimate(prepared, TrainingEstimate(prepared.identity, rows, is_kept=True))
-
-
-@prepare.register
-def _scripted(candidate: Scripted, lab: Lab, size: int | None, seed: int) -> Prepared:
-    identity = fingerprint({**candidate.described(), "size": size, "seed": seed})
-    return Prepared(
-        model_name=candidate.base,
-        model_digest=identity,
-        identity=identity,
-        numeric_config=ScriptedModel.numeric_config,
-        load=lambda: ScriptedModel(candidate.reply, size, seed),
-        ask=asked_with_prompt,
-        training=candidate.training,
-    )

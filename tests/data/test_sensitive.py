@@ -8,9 +8,10 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stdnum.luhn import calc_check_digit
 
 from harness.data.findings import Finding
-from harness.data.sensitive import iban_valid, luhn_valid, sensitive_findings
+from harness.data.sensitive import sensitive_findings
 from harness.records import Message, Row, ToolCall
 
 ALNUM = string.ascii_letters + string.digits
@@ -26,16 +27,12 @@ def findings_in(text: str) -> list[Finding]:
     return list(sensitive_findings([row(text)], [1]))
 
 
-def check_digit(body: str) -> str:
-    return next(d for d in string.digits if luhn_valid(body + d))
-
-
 def german_iban(account: str) -> str:
     check = 98 - int(f"{account}131400") % 97  # ISO 13616: D = 13, E = 14
     return f"DE{check:02d}{account}"
 
 
-VISA = "453201511283036" + check_digit("453201511283036")
+VISA = "453201511283036" + calc_check_digit("453201511283036")
 IBAN = german_iban("120300009876543211")
 PERSONAL = {
     "e-mail address": ["mail to Marta.Gomez+home@gmail.com please", "<k.w@web.de>", "me: 77q@mail.co.uk."],
@@ -43,14 +40,25 @@ PERSONAL = {
         f"my card {VISA} was charged",
         f"card {VISA[:4]} {VISA[4:8]} {VISA[8:12]} {VISA[12:]}.",
         f"card {VISA[:4]}-{VISA[4:8]}-{VISA[8:12]}-{VISA[12:]}",
-        "amex 3714 987654 3210" + check_digit("37149876543210"),
+        "amex 3714 987654 3210" + calc_check_digit("37149876543210"),
     ],
     "bank account (IBAN)": [
         f"to {IBAN} today",
         f"to {' '.join(IBAN[i : i + 4] for i in range(0, len(IBAN), 4))} BITTE heute",
+        f"TO {IBAN} IN THE NAME OF HANNA KREUZBERGER",
+        "GR16 0110 1050 0000 1054 7023 795",  # of python-stdnum's manual, as the next
+        "BE31435411161155",
+        "HN54 PISA 0000 0000 0000 0012 3124",  # of the IBAN registry
     ],
-    "US social security number": ["SSN 536-22-8194 on file"],
-    "phone number": ["call +49 30 9018 2234", "+33 (0)6 61 84 20 97", "tel:+14155238886"],
+    "US social security number": ["SSN 536-22-8194 on file", "536-90-4399"],
+    "phone number": [
+        "call +49 30 9018 2234",
+        "+33 (0)6 61 84 20 97",
+        "tel:+14155238886",
+        "+1 415 523 8886 24/7",
+        "+44 20 8366 1177",  # of phonenumbers' manual, as the next
+        "+1 650-253-2222",
+    ],
 }
 SECRETS = {
     "API key": [
@@ -102,9 +110,12 @@ def test_a_secret_is_found_by_its_kind(kind: str, text: str) -> None:
         "sha 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "uuid 4532015d-1128-4303-8661-0000aa4532015112",
         "IBAN DE89 3704 0044 0532 0130 00 is the textbook's, DE12 3456 7890 1234 5678 90 no IBAN",
+        f"IBAN {IBAN}7, {IBAN[:-1]}, X{IBAN}, and BE31435411161156 with a wrong check digit",
         "SSN 000-12-3456, 666-12-3456, 912-12-3456, 123-45-6789; part 53-622-8194",
+        "SSN 078-05-1120, 219-09-9999 and 457-55-5462 were printed in adverts",
         "5 +12, +1 more, at 10:00 +0200, +10 20 30 40 50 60 70, +100,000,000, growth of +12.345678 %",
-        "call +1 202 555 0147 or +44 20 7946 0958, or 030 901820 within Berlin",
+        "call +1 202 555 0147 or +44 20 7946 0958 or +44 7700 900123, or 030 901820 within Berlin",
+        "+1 123 555 1234, +49 123 456, +999 123 4321 and +44 20 83 are in no numbering plan",
         "sk-learn-style-estimator-names, class sk-button-primary-2024-large, task-1 ask-2",
         "export OPENAI_API_KEY=sk-your-api-key-goes-here-1234567890",
         "AKIAIOSFODNN7EXAMPLE is in AWS's manual, AKIA alone is a prefix",
@@ -137,31 +148,21 @@ def test_the_firms_own_address_is_no_personal_data_but_a_repeated_secret_stays_o
     assert {found.code for found in sensitive_findings(rows, range(1, 41))} == {"secret"}
 
 
-@given(st.integers(min_value=0, max_value=10**15))
-def test_luhn_takes_one_check_digit_of_ten_and_sees_any_changed_digit(number: int) -> None:
-    body = str(number)
-    good = [d for d in string.digits if luhn_valid(body + d)]
-    assert len(good) == 1
-    valid = body + good[0]
-    for at, digit in enumerate(valid):
-        changed = valid[:at] + str((int(digit) + 3) % 10) + valid[at + 1 :]
-        assert not luhn_valid(changed)
-
-
-def test_luhn_and_iban_agree_with_the_published_examples() -> None:
-    assert luhn_valid("79927398713")
-    assert iban_valid("GB82WEST12345698765432")
-    assert not iban_valid("GB82WEST12345698765433")
-    assert not iban_valid("GB82WEST1234569876543")
+@given(st.integers(min_value=0, max_value=10**14 - 1), st.integers(min_value=0, max_value=15))
+def test_a_card_number_with_one_digit_changed_is_none(number: int, at: int) -> None:
+    body = f"4{number:014d}"
+    valid = body + calc_check_digit(body)
+    changed = valid[:at] + str((int(valid[at]) + 3) % 10) + valid[at + 1 :]
+    assert findings_in(f"card {changed}.") == []
 
 
 @given(st.integers(min_value=0, max_value=10**18 - 1))
-def test_an_iban_with_two_neighbouring_digits_swapped_is_refused(account: int) -> None:
+def test_an_account_with_two_neighbouring_digits_swapped_is_none(account: int) -> None:
     iban = german_iban(f"{account:018d}")
-    assert iban_valid(iban)
+    assert len(findings_in(f"to {iban} today")) == 1
     for at in range(4, len(iban) - 1):
         if iban[at] != iban[at + 1]:
-            assert not iban_valid(iban[:at] + iban[at + 1] + iban[at] + iban[at + 2 :])
+            assert findings_in(f"to {iban[:at]}{iban[at + 1]}{iban[at]}{iban[at + 2 :]} today") == []
 
 
 LOCAL = st.from_regex(r"[a-z][a-z0-9.]{2,12}[a-z]", fullmatch=True)

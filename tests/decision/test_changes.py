@@ -40,6 +40,11 @@ def test_it_is_two_sided_and_certain_of_nothing_where_nothing_differs() -> None:
     assert anything_changed(*graded_pair([0.0] * 60), seeded()).p == 1.0
 
 
+def test_one_row_that_changed_among_equal_ones_is_no_evidence() -> None:
+    found = anything_changed(*graded_pair([0.3] + [0.0] * 59), seeded())
+    assert (found.p, found.method) == (1.0, "sign flips")
+
+
 def test_wins_and_losses_of_a_preference_are_tested_exactly() -> None:
     preferred = vector([1.0] * 9 + [0.0] * 2 + [0.5] * 30, kind=Kind.PREFERENCE)
     found = anything_changed(preferred, 0.5, seeded())

@@ -17,11 +17,11 @@ from benchmarks.quality.looks import STEPS, rubric_shares, simulate
 from harness.decision.alpha_spending import efficacy_bounds
 from harness.decision.estimates import Rows, pair
 from harness.decision.group_sequential import (
-    LookPlan,
+    GroupSequentialDesign,
     LookResult,
     LookState,
-    judge_in_looks,
-    plan_looks,
+    design_looks,
+    judge_look,
     row_order,
 )
 from harness.decision.paired import compare
@@ -35,11 +35,11 @@ def rows_of(differences: np.ndarray, groups: list[str] | None = None) -> Rows:
     return pair(*graded_pair(differences, groups))
 
 
-def judged(plan: LookPlan, differences: np.ndarray, bound: float = 0.0) -> LookResult:
+def judged(plan: GroupSequentialDesign, differences: np.ndarray, bound: float = 0.0) -> LookResult:
     """Look after look until one stops."""
     for look in plan.looks:
         rows = Rows(differences[: look.rows], np.zeros(look.rows), None, Kind.GRADED, None)
-        found = judge_in_looks(plan, rows, bound)
+        found = judge_look(plan, rows, bound)
         if found.state is not LookState.CONTINUE:
             return found
     raise AssertionError("the last look must stop")
@@ -76,7 +76,7 @@ def test_lan_and_demets_bounds_of_the_o_brien_fleming_type() -> None:
 
 
 def test_a_plan_spends_alpha_in_proportion_to_the_rows() -> None:
-    plan = plan_looks(200)
+    plan = design_looks(200)
     assert [look.rows for look in plan.looks] == [40, 80, 120, 160, 200]
     assert plan.looks[0].level == pytest.approx(0.01)
     assert spent_by([-float(ndtri(look.level)) for look in plan.looks]) == pytest.approx(
@@ -85,9 +85,9 @@ def test_a_plan_spends_alpha_in_proportion_to_the_rows() -> None:
 
 
 def test_one_look_is_the_ordinary_comparison() -> None:
-    plan = plan_looks(60, looks=1)
+    plan = design_looks(60, looks=1)
     candidate, baseline = graded_pair(np.random.default_rng(1).normal(0.03, 0.1, 60))
-    found, ordinary = judge_in_looks(plan, pair(candidate, baseline)), compare(candidate, baseline)
+    found, ordinary = judge_look(plan, pair(candidate, baseline)), compare(candidate, baseline)
     assert found.estimate is not None
     assert (found.estimate.low, found.estimate.high) == pytest.approx((ordinary.low, ordinary.high))
     assert found.outcome is ordinary.outcome
@@ -95,19 +95,19 @@ def test_one_look_is_the_ordinary_comparison() -> None:
 
 # --------------------------------------------------------------------------- plans
 def test_looks_that_would_add_too_few_rows_are_left_out() -> None:
-    assert [look.rows for look in plan_looks(24).looks] == [10, 24]
-    assert [look.rows for look in plan_looks(9).looks] == [9]
+    assert [look.rows for look in design_looks(24).looks] == [10, 24]
+    assert [look.rows for look in design_looks(9).looks] == [9]
 
 
 def test_a_look_waits_for_the_end_of_a_group() -> None:
     groups = [f"g{at // 7}" for at in range(140)]
-    assert [look.rows for look in plan_looks(140, groups=groups).looks] == [28, 56, 84, 112, 140]
-    assert [look.rows for look in plan_looks(138, groups=groups[:138]).looks] == [28, 56, 84, 112, 138]
+    assert [look.rows for look in design_looks(140, groups=groups).looks] == [28, 56, 84, 112, 140]
+    assert [look.rows for look in design_looks(138, groups=groups[:138]).looks] == [28, 56, 84, 112, 138]
 
 
 def test_groups_that_are_scattered_are_refused_with_the_mend() -> None:
     with pytest.raises(UsageError, match="row_order"):
-        plan_looks(40, groups=["a", "b"] * 20)
+        design_looks(40, groups=["a", "b"] * 20)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_groups_that_are_scattered_are_refused_with_the_mend() -> None:
 )
 def test_plans_that_cannot_be_are_refused(n: int, looks: int, alpha: float) -> None:
     with pytest.raises(UsageError):
-        plan_looks(n, looks, alpha)
+        design_looks(n, looks, alpha)
 
 
 # --------------------------------------------------------------------------- the order
@@ -133,7 +133,7 @@ def test_the_order_holds_every_row_once_and_the_rows_of_a_group_together(
     order = row_order([f"r{at}" for at in range(len(groups))], seed, groups)
     assert sorted(order) == list(range(len(groups)))
     if groups:
-        plan_looks(len(groups), groups=[groups[at] for at in order])  # refuses groups that are apart
+        design_looks(len(groups), groups=[groups[at] for at in order])  # refuses groups that are apart
 
 
 def test_every_row_is_as_likely_to_come_early() -> None:
@@ -148,8 +148,8 @@ def test_every_row_is_as_likely_to_come_early() -> None:
 # --------------------------------------------------------------------------- what a look says
 def test_an_early_look_shows_nothing_that_one_more_lost_row_would_undo() -> None:
     gains = np.tile([0.25, 0.0, 0.0, 0.0, 0.0], 40)  # not one loss in sight
-    plan = plan_looks(200)
-    first = judge_in_looks(plan, rows_of(gains[:40]))
+    plan = design_looks(200)
+    first = judge_look(plan, rows_of(gains[:40]))
     assert first.estimate is not None
     assert first.estimate.low > 0.0
     assert first.reason == (
@@ -159,7 +159,7 @@ def test_an_early_look_shows_nothing_that_one_more_lost_row_would_undo() -> None
 
 
 def test_a_clear_gain_stops_early_and_says_what_was_saved() -> None:
-    found = judged(plan_looks(400), np.random.default_rng(2).normal(0.05, 0.24, 400))
+    found = judged(design_looks(400), np.random.default_rng(2).normal(0.05, 0.24, 400))
     assert (found.state, found.look, found.rows, found.outcome) == (LookState.SHOWN, 2, 160, Outcome.SHOWN)
     assert found.saved == pytest.approx(0.6)
     assert found.reason == (
@@ -168,20 +168,20 @@ def test_a_clear_gain_stops_early_and_says_what_was_saved() -> None:
 
 
 def test_a_clear_loss_is_refuted() -> None:
-    found = judged(plan_looks(400), np.random.default_rng(2).normal(-0.1, 0.24, 400))
+    found = judged(design_looks(400), np.random.default_rng(2).normal(-0.1, 0.24, 400))
     assert (found.state, found.outcome) == (LookState.REFUTED, Outcome.REFUTED)
 
 
 def test_judging_that_can_show_nothing_more_stops_as_inconclusive() -> None:
     flat = np.tile([0.25, -0.25], 200) - 0.005
-    found = judged(plan_looks(400), flat)
+    found = judged(design_looks(400), flat)
     assert (found.state, found.look, found.outcome) == (LookState.FUTILE, 2, Outcome.INCONCLUSIVE)
     assert "less than 5% (to show it) and 30% (to refute it)" in found.reason
 
 
 def test_going_on_after_a_futile_look_still_reaches_the_end() -> None:
-    plan = plan_looks(400)
-    found = judge_in_looks(plan, rows_of(np.tile([0.25, -0.25], 200)))
+    plan = design_looks(400)
+    found = judge_look(plan, rows_of(np.tile([0.25, -0.25], 200)))
     assert (found.state, found.saved) == (LookState.INCONCLUSIVE, 0.0)
     assert found.reason == "went on to look 5 of 5 (400 of 400 rows): inconclusive"
 
@@ -198,14 +198,14 @@ def test_shown_and_refuted_are_just_what_the_repeated_interval_says(
     look: int, gain: float, bound: float, kind: Kind, in_groups: bool, seed: int
 ) -> None:
     groups = [f"g{at // 2}" for at in range(200)] if in_groups else None
-    plan = plan_looks(200, groups=groups)
+    plan = design_looks(200, groups=groups)
     n = plan.looks[look].rows
     rng = np.random.default_rng(seed)
     drawn = rng.normal([[0.5 + gain / 2], [0.5 - gain / 2]], 0.3, (2, n))
     sides = np.clip(drawn, 0, 1) if kind is Kind.GRADED else (drawn > 0.5) * 1.0
     names = None if groups is None else groups[:n]
     here, there = (vector(side.tolist(), kind=kind, groups=names) for side in sides)
-    found = judge_in_looks(plan, pair(here, 0.5 if kind is Kind.PREFERENCE else there), bound)
+    found = judge_look(plan, pair(here, 0.5 if kind is Kind.PREFERENCE else there), bound)
     assert found.estimate is not None
     above = found.estimate.low > bound
     undone = "lost whole would undo it" in found.reason
@@ -224,7 +224,7 @@ def test_a_candidate_cannot_be_shown_better_by_failing_where_it_would_lose() -> 
     hidden = [None if 30 <= at < 70 else candidate.values[at] for at in order]
     told = [baseline.values[at] for at in order]
     sides = replace(candidate, values=tuple(hidden)), replace(baseline, values=tuple(told))
-    found = judge_in_looks(plan_looks(200), pair(*sides))
+    found = judge_look(design_looks(200), pair(*sides))
     assert found.estimate is not None
     assert found.estimate.low > 0.0
     assert (found.state, found.failures) == (LookState.INCONCLUSIVE, 40)
@@ -233,22 +233,22 @@ def test_a_candidate_cannot_be_shown_better_by_failing_where_it_would_lose() -> 
 
 def test_a_look_with_too_few_groups_goes_on() -> None:
     groups = [f"g{at // 8}" for at in range(200)]
-    plan = plan_looks(200, groups=groups)
-    found = judge_in_looks(plan, rows_of(np.full(40, 0.3), groups[:40]))
+    plan = design_looks(200, groups=groups)
+    found = judge_look(plan, rows_of(np.full(40, 0.3), groups[:40]))
     assert (found.state, found.estimate, found.saved) == (LookState.CONTINUE, None, 0.0)
     assert "5 groups are too few" in found.reason
 
 
 def test_rows_between_two_looks_are_refused_with_the_looks() -> None:
     with pytest.raises(UsageError, match="40, 80, 120, 160, 200"):
-        judge_in_looks(plan_looks(200), rows_of(np.zeros(41)))
+        judge_look(design_looks(200), rows_of(np.zeros(41)))
 
 
 def test_several_training_seeds_are_refused_in_looks() -> None:
     rows = rows_of(np.random.default_rng(4).normal(0, 0.1, 40))
     table = np.stack([rows.candidate, rows.candidate], axis=1)
     with pytest.raises(UsageError, match="ask for one look"):
-        judge_in_looks(plan_looks(200), replace(rows, by_seed=(table, table)))
+        judge_look(design_looks(200), replace(rows, by_seed=(table, table)))
 
 
 # --------------------------------------------------------------------------- measured rates
@@ -261,7 +261,7 @@ def test_the_simulated_rubric_scores_have_the_gain_and_spread_they_are_said_to_h
 
 
 def test_simulations_of_many_samples_say_what_single_ones_do() -> None:
-    plan, shares = plan_looks(100), rubric_shares(0.05)
+    plan, shares = design_looks(100), rubric_shares(0.05)
     many = simulate(plan, 100, shares, 40, seed=5, regardless=False)
     drawn = np.random.default_rng(5).random((40, 100))
     samples = STEPS[np.searchsorted(np.cumsum(shares[:-1]), drawn, side="right")]
@@ -271,14 +271,14 @@ def test_simulations_of_many_samples_say_what_single_ones_do() -> None:
 
 
 def test_looks_show_nothing_false_more_than_5_percent_of_the_time_even_if_futility_is_ignored() -> None:
-    plan = plan_looks(200)  # the first look is at 40 rows
+    plan = design_looks(200)  # the first look is at 40 rows
     found = simulate(plan, 200, rubric_shares(0.0), 20_000, seed=6, regardless=True)
     error = sqrt(0.05 * 0.95 / 20_000)
     assert found.shown <= found.shown_regardless <= 0.05 + 2 * error
 
 
 def test_looks_save_half_of_the_calls_at_the_power_of_a_fixed_number_of_rows() -> None:
-    plan = plan_looks(472)
+    plan = design_looks(472)
     null, small, large = (
         simulate(plan, 400, rubric_shares(gain), 4000, seed=7, regardless=False) for gain in (0.0, 0.05, 0.08)
     )
@@ -299,13 +299,13 @@ def test_rare_whole_losses_that_few_rows_do_not_hold_make_no_false_claim() -> No
         0.0,
         0.0,
     )  # 4.6% lose 1, 18.4% gain 0.25: nothing gained
-    found = simulate(plan_looks(200), 200, shares, 10_000, seed=8, regardless=True)
+    found = simulate(design_looks(200), 200, shares, 10_000, seed=8, regardless=True)
     assert found.shown_regardless <= 0.05 + 2 * sqrt(0.05 * 0.95 / 10_000)
 
 
 def test_binary_scores_and_groups_make_no_false_claim_more_than_5_percent_of_the_time() -> None:
     rng = np.random.default_rng(9)
-    plan, clusters = plan_looks(200, looks=3), np.repeat(np.arange(50), 4)
+    plan, clusters = design_looks(200, looks=3), np.repeat(np.arange(50), 4)
     false = np.zeros(2)
     for _ in range(500):
         drawn = rng.random(200)
@@ -314,6 +314,6 @@ def test_binary_scores_and_groups_make_no_false_claim_more_than_5_percent_of_the
         together = np.repeat(rng.normal(0, 0.12, 50), 4) + rng.normal(0, 0.2, 200)
         grouped = Rows(together, np.zeros(200), clusters, Kind.GRADED, None)
         for at, rows in enumerate((binary, grouped)):
-            looked = [judge_in_looks(plan, rows.only(np.arange(200) < look.rows)) for look in plan.looks]
+            looked = [judge_look(plan, rows.only(np.arange(200) < look.rows)) for look in plan.looks]
             false[at] += any(one.state is LookState.SHOWN for one in looked)
     assert false.max() / 500 <= 0.05 + 2 * sqrt(0.05 * 0.95 / 500)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from harness.decision.plan import Bill, Calls, Plan, Standing, Trainings, Usd, Work
+from harness.decision.plan import CallCount, CostLine, Plan, Standing, Trainings, Usd, Work
 from harness.records import Price
 
 PRICE = Price("m", 1.0, 1.0, 1.0, "a test", None)
 
 
 def plan(usd: Usd, max_usd: float | None, price: Price | None = PRICE) -> Plan:
-    bill = Bill("answers", "m", False, price, usd)
-    return Plan((Work("m", True, None, Calls(1, 0), (bill,)),), (), max_usd=max_usd)
+    bill = CostLine("answers", "m", False, price, usd)
+    return Plan((Work("m", True, None, CallCount(1, 0), (bill,)),), (), max_usd=max_usd)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_run_without_a_price_is_refused_under_a_cap_and_allowed_without() -> N
 
 def test_only_local_trainings_are_timed_at_this_machines_pace() -> None:
     trainings = Trainings(10, 1, 0, 0, 2_000.0, 2_000.0)
-    hosted, local = (Work("x", is_hosted, trainings, Calls(0, 0)) for is_hosted in (True, False))
+    hosted, local = (Work("x", is_hosted, trainings, CallCount(0, 0)) for is_hosted in (True, False))
     assert Plan((hosted,), (), 100.0).training_seconds == 0.0
     assert Plan((hosted, local), (), 100.0).training_seconds == 20.0
     assert Plan((local,), ()).training_seconds is None

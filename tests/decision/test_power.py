@@ -16,7 +16,6 @@ from harness.decision.power import (
     mde,
     power_of_guard,
     smallest_effect,
-    smallest_effect_assumed,
 )
 from harness.decision.sparse import sparse_p
 from harness.errors import UsageError
@@ -103,11 +102,15 @@ def test_rows_in_clusters_count_for_less() -> None:
     assert as_one < grouped < alone
 
 
-def test_an_assumed_spread_gives_the_effect_that_has_80_percent_power() -> None:
-    for kind, spread in ((Kind.GRADED, 0.2), (Kind.BINARY, 0.15), (Kind.PREFERENCE, 0.3)):
-        effect = smallest_effect_assumed(kind, 300, spread)
+def test_the_smallest_effect_of_wins_and_losses_has_80_percent_power() -> None:
+    preferred = vector([1.0] * 30 + [0.0] * 30 + [0.5] * 240, kind=Kind.PREFERENCE)
+    for kind, effect in (
+        (Kind.BINARY, smallest_effect(*binary_pair(30, 30, 300))),
+        (Kind.PREFERENCE, smallest_effect(preferred, 0.5)),
+    ):
         assert effect is not None
-        reached = power_of_guard(kind, 300, 0.0, spread, difference=effect)
+        discordant = 0.2 + effect * (2 if kind is Kind.PREFERENCE else 1)
+        reached = power_of_guard(kind, 300, 0.0, discordant, difference=effect)
         assert reached == pytest.approx(0.80, abs=0.015)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.decision.economics_config import parse_economics
+from harness.decision.economics import parse_economics
 from harness.decision.prices import batch_price, call_usd, most_usd, price_of
 from harness.errors import UnknownName, UsageError
 from harness.records import Price

@@ -91,14 +91,14 @@ def test_seeds_that_agree_on_every_row_leave_the_t_test_of_the_rows() -> None:
     interval = stats.ttest_1samp(column[:, 0], 0.0).confidence_interval(0.90)
     assert isinstance(found, Estimate)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert found.p == pytest.approx(oracle.pvalue)
+    assert found.p_value == pytest.approx(oracle.pvalue)
 
 
 def test_seeds_that_differ_on_all_rows_alike_leave_the_t_test_of_the_seeds() -> None:
     means = np.array([0.10, 0.16, 0.02, 0.09])
     found = two_way(np.tile(means, (30, 1)), None, 0.0, 0.05)
     assert isinstance(found, Estimate)
-    assert found.p == pytest.approx(stats.ttest_1samp(means, 0.0, alternative="greater").pvalue)
+    assert found.p_value == pytest.approx(stats.ttest_1samp(means, 0.0, alternative="greater").pvalue)
 
 
 def test_from_four_seeds_on_the_degrees_of_freedom_are_satterthwaites() -> None:
@@ -134,14 +134,14 @@ def test_clusters_of_one_row_each_change_nothing() -> None:
     order = np.random.default_rng(0).permutation(40)
     assert estimate_of(differences, order) == estimate_of(differences, order + 7)
     alone, clustered = estimate_of(differences), estimate_of(differences, order)
-    assert (clustered.low, clustered.p) == pytest.approx((alone.low, alone.p))
+    assert (clustered.low, clustered.p_value) == pytest.approx((alone.low, alone.p_value))
 
 
 def test_rows_repeated_within_their_clusters_tell_no_more_than_once() -> None:
     differences = table_of(30, 3)
     once = estimate_of(differences)
     often = estimate_of(np.repeat(differences, 6, axis=0), np.repeat(np.arange(30), 6))
-    assert (often.low, often.high, often.p) == pytest.approx((once.low, once.high, once.p))
+    assert (often.low, often.high, often.p_value) == pytest.approx((once.low, once.high, once.p_value))
     assert often.variance == pytest.approx(6 * once.variance)  # the design effect
 
 
@@ -171,7 +171,7 @@ def test_p_is_below_alpha_just_where_the_lower_limit_is_above_the_bound(
 ) -> None:
     found = two_way(differences[:, order], None, bound, 0.05)
     if isinstance(found, Estimate) and abs(found.low - bound) > 1e-9:
-        assert (found.p < 0.05) == (found.low > bound)
+        assert (found.p_value < 0.05) == (found.low > bound)
         assert found.low <= found.difference <= found.high
 
 

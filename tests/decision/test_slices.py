@@ -6,12 +6,12 @@ from decision_builders import suite_of, trial_of
 from scipy.stats import false_discovery_control
 
 from harness.decision.slices import by_slice
-from harness.decision.vectors import score_vector
+from harness.decision.vectors import SuiteUnits, recorded_units, recorded_vector
 from harness.errors import UnknownName
-from harness.records import Outcome, Score, ScoreVector, SuiteInfo
+from harness.records import Outcome, Score, ScoreVector
 
 
-def sides(better: dict[str, float], languages: list[str]) -> tuple[SuiteInfo, ScoreVector, ScoreVector]:
+def sides(better: dict[str, float], languages: list[str]) -> tuple[SuiteUnits, ScoreVector, ScoreVector]:
     rng = np.random.default_rng(2)
     base = rng.random(len(languages)) < 0.5
     tuned = [bool(rng.random() < better.get(language, 0.5)) for language in languages]
@@ -19,8 +19,8 @@ def sides(better: dict[str, float], languages: list[str]) -> tuple[SuiteInfo, Sc
     trials = (
         trial_of(name, [Score(float(v)) for v in said]) for name, said in (("tuned", tuned), ("base", base))
     )
-    candidate, baseline = (score_vector(suite, trial, "intent") for trial in trials)
-    return suite, candidate, baseline
+    candidate, baseline = (recorded_vector(suite, trial, "intent") for trial in trials)
+    return recorded_units(suite), candidate, baseline
 
 
 def test_each_slice_has_its_own_comparison_and_an_adjusted_two_sided_p() -> None:

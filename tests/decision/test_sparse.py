@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import multinomial
 
-from harness.decision.sparse import sparse_interval, sparse_p, sparse_p_each
-from harness.decision.tango import tango_interval, tango_p, tango_p_each
+from harness.decision.sparse import sparse_interval, sparse_p
+from harness.decision.tango import tango_interval, tango_p
 
 
 @st.composite
@@ -56,7 +56,7 @@ def missing_rates(n: int, share: float) -> tuple[float, float]:
     for difference in np.linspace(-share, share, 21):
         chances = [(share + difference) / 2, (share - difference) / 2, 1 - share]
         weights = multinomial.pmf(counts, n, chances)
-        for at, p in enumerate((sparse_p_each, tango_p_each)):
+        for at, p in enumerate((sparse_p, tango_p)):
             shown = p(counts[:, 0], counts[:, 1], n, round(float(difference), 9)) < 0.05
             worst[at] = max(worst[at], float(weights[shown].sum()))
     return worst[0], worst[1]

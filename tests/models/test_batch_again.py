@@ -9,16 +9,14 @@ from batch_service import BatchService, Body, answered
 
 from harness.decision.prices import price_of
 from harness.errors import ModelError
-from harness.models.batch_parts import cut
 from harness.models.endpoint import Endpoint
+from harness.models.ledger import Ledger
 from harness.models.pricing import Spending
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
-from harness.models.remote import RemoteModel
-from harness.models.remote_answers import OpenRemoteModel
-from harness.models.remote_batch import BatchGoesOn
+from harness.models.remote import OpenRemoteModel, RemoteModel
+from harness.models.remote_batch import BatchGoesOn, cut
 from harness.records import Answer, Message
-from harness.run.ledger import Ledger
 
 PROMPTS = [Prompt(f"r{k}", (Message("user", f"question {k}"),)) for k in range(100)]
 DAY_S = 24 * 3600.0
@@ -61,7 +59,7 @@ def number(request: Body) -> int:
 def test_a_run_that_kept_some_of_a_batch_takes_the_rest_of_it(service: BatchService) -> None:
     coming = opened().answer(PROMPTS, Decoding(max_new_tokens=8), frozenset())
     kept = frozenset(next(coming).row_id for _ in range(40))
-    coming.close()  # type: ignore[attr-defined]
+    coming.close()
     rest = ask(opened(), kept)
     assert {a.row_id for a in rest} == {p.row_id for p in PROMPTS} - kept
     assert service.sizes() == [100]
@@ -126,7 +124,7 @@ def test_an_answer_in_a_batch_that_cannot_be_read_counts_at_its_most(service: Ba
     got = {a.row_id: a for a in ask(model)}
     assert (got["r0"].failure or "").startswith("malformed answer")
     assert ledger.spent_usd == pytest.approx(
-        model.asked(PROMPTS[0], Decoding(max_new_tokens=8)).most_usd or 0, abs=1e-11
+        model.wire.request(PROMPTS[0], Decoding(max_new_tokens=8)).most_usd, abs=1e-11
     )
 
 

@@ -14,17 +14,18 @@ import pytest
 from anyio.lowlevel import checkpoint
 from batch_service import BatchService, Body, answered
 
+from harness.decision.plan import Purpose
 from harness.decision.prices import price_of
 from harness.errors import BudgetReached, ModelError
+from harness.models.call_scheduler import CallFailed
 from harness.models.endpoint import Endpoint
+from harness.models.ledger import Ledger, Reservation
 from harness.models.pricing import Spending, prompt_bound
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
-from harness.models.remote import RemoteModel
-from harness.models.remote_answers import OpenRemoteModel
-from harness.models.remote_calls import CallFailed
+from harness.models.remote import OpenRemoteModel, RemoteModel
+from harness.models.retry import CallVerdict
 from harness.records import Message
-from harness.run.ledger import Ledger, Reservation
 from harness.training.hosted.money import Purse, TokenBill
 
 MODEL, MOST_TOKENS = "gpt-4o-mini", 20
@@ -38,8 +39,16 @@ class Watched(Ledger):
 
     peak_usd = 0.0
 
-    def reserve(self, upper_usd: float, purpose: str = "answers") -> Reservation:
-        reservation = super().reserve(upper_usd, purpose)
+    def reserve(
+        self,
+        upper_usd: float,
+        purpose: Purpose = "answers",
+        model: str = "",
+        *,
+        is_tuned: bool = False,
+        missing: str = "",
+    ) -> Reservation:
+        reservation = super().reserve(upper_usd, purpose, model, is_tuned=is_tuned, missing=missing)
         self.peak_usd = max(self.peak_usd, self.spent_usd + self.reserved_usd)
         return reservation
 
@@ -65,10 +74,10 @@ class Provider:
         await checkpoint()
         way = self.rng.random()
         if way < 0.1:
-            raise CallFailed("HTTP 429", retry=True, throttled=True, retry_after_s=0.001)
+            raise CallFailed("HTTP 429", CallVerdict(True, throttled=True, retry_after_s=0.001))
         body = answered("yes", *self.tokens(batched=False))
         if way < 0.2:
-            raise CallFailed("no connection", retry=True, unbilled=False)
+            raise CallFailed("no connection", CallVerdict(True), unbilled=False)
         if way < 0.3:
             del body["usage"]
         return SimpleNamespace(content=json.dumps(body).encode())
@@ -96,7 +105,7 @@ async def at_once(seconds: float) -> None:
 def ask(ledger: Ledger, rows: int, at_once: int, *, batch: bool) -> None:
     url = "http://127.0.0.1:9/v1"
     spec = RemoteModel(MODEL, base_url=url, profile="twin", concurrency=at_once, batch=batch, attempts=2)
-    spending = Spending(MODEL, PRICE, ledger.paying("answers"))
+    spending = Spending(MODEL, PRICE, ledger)
     model = OpenRemoteModel(spec, spending, Silent(), sleep=lambda _: None)
     prompts = [Prompt(f"r{k}", TURNS) for k in range(rows)]
     with suppress(BudgetReached, ModelError):
@@ -105,7 +114,7 @@ def ask(ledger: Ledger, rows: int, at_once: int, *, batch: bool) -> None:
 
 def tune(ledger: Ledger, rng: random.Random, provider: Provider) -> None:
     bill = TokenBill(1e3, rng.choice([1e3, 1e4, 1e5]))
-    purse = Purse(Spending(MODEL, TUNED, ledger.paying("training")), bill, MODEL)
+    purse = Purse(Spending(MODEL, TUNED, ledger, "training", is_tuned=True), bill, MODEL)
     with suppress(BudgetReached):
         purse.open()
         purse.sent()

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from stub_service import Service, serving
 
 from harness.errors import ModelError, UsageError
-from harness.models.endpoint import Endpoint, Profile
+from harness.models.endpoint import ClientKind, Endpoint
 from harness.models.hosts import is_private
 from harness.models.remote import RemoteModel
 from harness.models.remote_wire import failure_of
@@ -35,7 +35,7 @@ def test_a_missing_key_names_its_variable() -> None:
     with pytest.raises(ModelError, match="export MY_KEY"):
         Endpoint("https://models.example/v1", "MY_KEY").require_key()
     with pytest.raises(ModelError, match="AZURE_OPENAI_API_KEY"):
-        Endpoint("https://x.openai.azure.com", profile="azure").require_key()
+        Endpoint("https://x.openai.azure.com", client_kind="azure").require_key()
 
 
 @pytest.mark.parametrize("url", [LOCAL, "http://localhost:11434/v1", "http://[::1]:8000/v1"])
@@ -56,14 +56,14 @@ def test_azure_is_asked_by_its_own_client(monkeypatch: pytest.MonkeyPatch) -> No
     from openai import AzureOpenAI, OpenAI
 
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", "k1234")
-    dated = Endpoint("https://x.openai.azure.com", profile="azure")
+    dated = Endpoint("https://x.openai.azure.com", client_kind="azure")
     with pytest.raises(ModelError, match="OPENAI_API_VERSION"):
         dated.client()
     monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
     with dated.client() as client:
         assert isinstance(client, AzureOpenAI)
         assert str(client.base_url).startswith("https://x.openai.azure.com/")
-    with Endpoint("https://x.openai.azure.com/openai/v1", profile="azure").client() as client:
+    with Endpoint("https://x.openai.azure.com/openai/v1", client_kind="azure").client() as client:
         assert type(client) is OpenAI
 
 
@@ -159,7 +159,7 @@ def test_a_server_of_one_s_own_is_asked_without_a_key(url: str, monkeypatch: pyt
 @pytest.mark.usefixtures("account")
 @pytest.mark.parametrize("profile", ["openai", "compatible", "azure"])
 def test_only_openai_is_told_whose_account_pays_and_nobody_has_the_administrators_key(
-    service: Service, profile: Profile, monkeypatch: pytest.MonkeyPatch
+    service: Service, profile: ClientKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
     monkeypatch.setenv("K", "k-own")
@@ -214,7 +214,7 @@ def test_networks_of_one_s_own_are_told_by_their_names(host: str, private: bool)
 @pytest.mark.parametrize("profile", ["openai", "compatible", "azure"])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_client_follows_a_redirect_with_the_key(
-    service: Service, profile: Profile, status: int, monkeypatch: pytest.MonkeyPatch
+    service: Service, profile: ClientKind, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The synchronous client is that of tuning jobs and batches; ``azure`` has classes of its own."""
     from openai import APIStatusError

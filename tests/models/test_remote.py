@@ -19,11 +19,11 @@ from harness.data.fingerprints import fingerprint
 from harness.data.hosted import hosted_counter, hosted_model
 from harness.decision.prices import price_of
 from harness.errors import BudgetReached, ModelError, UnknownName, UsageError
-from harness.models.pricing import Spending, prompt_bound, spending_on
+from harness.models.ledger import Ledger
+from harness.models.pricing import Money, Spending, prompt_bound
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.records import Answer, Message, Row
-from harness.run.ledger import Ledger
 from harness.store.answers import AnswerStore
 
 DECODING = Decoding(max_new_tokens=20)
@@ -408,10 +408,11 @@ def test_the_bar_is_told_how_long_the_service_wants_to_be_left_alone(service: Se
 
 
 def test_without_a_price_a_run_with_a_cap_is_refused_and_one_without_is_not() -> None:
+    capped = Ledger(1.0)
     with pytest.raises(UnknownName, match=r"qwen3-4b.*suites/economics.toml"):
-        spending_on("qwen3-4b", Ledger(1.0), where="suites/economics.toml")
-    assert spending_on("qwen3-4b", Ledger()) is None
-    assert spending_on("gpt-4o", None) is None
-    tuned = spending_on("ft:gpt-4o-mini-2024-07-18:team::id", Ledger(1.0))
+        Money(capped, lambda: ({}, "suites/economics.toml")).on("qwen3-4b")
+    assert Money(Ledger()).on("qwen3-4b") is None
+    tuned = Money(capped).on("ft:gpt-4o-mini-2024-07-18:team::id")
     assert tuned is not None
     assert tuned.price.output_usd_per_mtok == 1.20
+    assert tuned.is_tuned

@@ -10,14 +10,14 @@ import pytest
 
 from harness.decision.prices import price_of
 from harness.errors import BudgetReached, ModelError
-from harness.models.batch_parts import cut
+from harness.models.ledger import Ledger
 from harness.models.pricing import Spending
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
-from harness.models.remote import RemoteModel
-from harness.models.remote_answers import Asked, OpenRemoteModel
+from harness.models.remote import OpenRemoteModel, RemoteModel
+from harness.models.remote_batch import cut
+from harness.models.remote_wire import PricedRequest
 from harness.records import Answer, Message
-from harness.run.ledger import Ledger
 from harness.testing.fake_openai import (
     ALIAS,
     Faults,
@@ -115,7 +115,7 @@ def test_a_batch_costs_half_and_one_that_is_found_nothing_more(twin: str) -> Non
 
 
 def test_a_batch_that_could_pass_the_cap_is_not_sent(twin: str) -> None:
-    with pytest.raises(BudgetReached, match="19 batched answers of gpt-4o-mini"):
+    with pytest.raises(BudgetReached, match="19 of 20 answers of gpt-4o-mini"):
         answers(opened(twin, "gpt-4o-mini", Ledger(1e-6)))
     assert twin_stats(twin)["uploads"] == 0
 
@@ -134,14 +134,14 @@ def test_a_batch_that_fails_says_why(twin: str) -> None:
 
 
 def test_requests_are_cut_into_files_that_the_service_accepts() -> None:
-    asked = [Asked(prompt, {"model": "m", "text": "x" * 50}, None) for prompt in prompts(25)]
-    parts = list(cut(asked, takes_prompt=False, most_lines=10))
-    assert [len(part.asked) for part in parts] == [10, 10, 5]
+    asked = [PricedRequest(prompt, {"model": "m", "text": "x" * 50}, 0.0) for prompt in prompts(25)]
+    parts = list(cut(asked, completions=False, most_lines=10))
+    assert [len(part.requests) for part in parts] == [10, 10, 5]
     assert [part.content.count(b"\n") for part in parts] == [10, 10, 5]
     assert len({part.name for part in parts}) == 3
-    small = list(cut(asked, takes_prompt=True, most_bytes=400))
+    small = list(cut(asked, completions=True, most_bytes=400))
     assert all(len(part.content) <= 400 for part in small)
-    assert sum(len(part.asked) for part in small) == 25
+    assert sum(len(part.requests) for part in small) == 25
     assert {part.url for part in small} == {"/v1/completions"}
 
 

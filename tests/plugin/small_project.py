@@ -17,7 +17,7 @@ CONFTEST = """
 from pathlib import Path
 
 import harness
-from harness import FewShot, Prompted
+from harness import FewShot, Prompted, QLoRA
 from harness.testing import Scripted
 
 pytest_plugins = ["harness.plugin"]

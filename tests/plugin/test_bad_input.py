@@ -191,7 +191,7 @@ def test_an_unknown_base_is_refused_with_what_is_known(ready: SmallProject) -> N
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ('return Scripted(train="train.jsonl", reply=says(9), epochs=0)', "epochs=0): must be above 0"),
+        ('return QLoRA(base="smollm2-135m", train="train.jsonl", epochs=0)', "epochs=0): must be above 0"),
         ("return None", "gives NoneType, which is no candidate"),
         ("return undefined", "NameError: name 'undefined' is not defined"),
     ],
@@ -199,7 +199,12 @@ def test_an_unknown_base_is_refused_with_what_is_known(ready: SmallProject) -> N
 def test_a_candidate_that_cannot_be_is_named_with_its_line(ready: SmallProject, body: str, says: str) -> None:
     ready.conftest(f"\n\n@harness.candidate\ndef odd():\n    {body}\n")
     line = (ready.path / "conftest.py").read_text(encoding="utf-8").splitlines().index("def odd():")
-    ready.run("--candidate=good").assert_one_screen(f"conftest.py:{line}: ", says)
+    ready.run("--candidate=odd").assert_one_screen(f"conftest.py:{line}", says)
+
+
+def test_a_candidate_that_is_not_chosen_is_not_called(ready: SmallProject) -> None:
+    ready.conftest("\n\n@harness.candidate\ndef odd():\n    return undefined\n")
+    assert ready.run("--candidate=good").last_line == "1 passed"
 
 
 # --------------------------------------------------------------------------- economics
@@ -211,10 +216,10 @@ def test_a_candidate_that_cannot_be_is_named_with_its_line(ready: SmallProject, 
             "requests_a_day = 5",
             "suites/economics.toml: unknown key 'requests_a_day'; did you mean requests_per_day?",
         ),
-        ("requests_per_day = 5", "suites/economics.toml: nothing says what serving the candidate costs"),
+        ("requests_per_day = 5", "suites/economics.toml: no price of serving the candidate"),
         (
             "requests_per_day = 5\nserved_input_usd_per_mtok = 1\nserved_output_usd_per_mtok = 1",
-            "nothing says what training the candidate cost",
+            "no price of training the candidate",
         ),
     ],
 )

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from hosted_project import KEY, says, tuned_at, uploads
 from openai import OpenAI
-from plain_server import Plain, answering
 from small_project import TARGET, Outcome, SmallProject
+from starlette.responses import Response
+from stub_service import Service, error, serving
 
 from harness.cli import main
 from harness.errors import ModelError
@@ -17,7 +18,7 @@ from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.records import Message
 from harness.testing.fake_openai import ScriptedBackend, running_twin
-from harness.training.hosted.order import FINGERPRINT_KEY
+from harness.training.hosted.openai import FINGERPRINT_KEY
 
 LOUD = ("-vv", "--showlocals", "--full-trace", "--tb=long", "-rA", "--log-level=DEBUG")
 FAILS = """
@@ -90,8 +91,8 @@ def test_a_key_reaches_no_file_and_no_line_however_loud_the_run(
 def test_a_refusal_that_quotes_the_key_is_told_without_it(
     project: SmallProject, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    body = {"error": {"message": f"Incorrect API key provided: {KEY}.", "code": "invalid_api_key"}}
-    with answering(Plain(401, json.dumps(body).encode())) as server:
+    refused = error(401, f"Incorrect API key provided: {KEY}.", code="invalid_api_key")
+    with serving(Service(script=lambda body, number: refused)) as server:
         tuned_at(project, server.base_url)
         outcome = loudly(project)
         assert outcome.status != 0
@@ -106,7 +107,8 @@ def test_a_refusal_that_quotes_the_key_is_told_without_it(
         with pytest.raises(ModelError, match="Incorrect API key provided") as caught:
             list(model.open().answer(QUESTION, Decoding(), frozenset()))
         assert KEY not in str(caught.value)
-        assert set(server.keys) == {f"Bearer {KEY}"}, "it was sent, and nothing else was"
+        keys = {headers.get("authorization", "") for headers in server.headers}
+        assert keys == {f"Bearer {KEY}"}, "it was sent, and nothing else was"
     assert_nowhere(KEY, project.path)
 
 
@@ -143,9 +145,9 @@ def failure_of(model: RemoteModel) -> str:
 def test_a_redirect_takes_nothing_to_another_address(
     project: SmallProject, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with answering(Plain(200)) as elsewhere:
-        away = Plain(status, headers={"location": f"{elsewhere.base_url}/taken"})
-        with answering(away) as server:
+    with serving(Service()) as elsewhere:
+        away = Response(b"{}", status, {"location": f"{elsewhere.base_url}/taken"})
+        with serving(Service(script=lambda body, number: away)) as server:
             assert jobs("list", server.base_url, capsys)[0] == 1
             for batch in (False, True):
                 model = RemoteModel(
@@ -160,5 +162,5 @@ def test_a_redirect_takes_nothing_to_another_address(
             if status == 307:  # the one that would send a body on
                 outcome = tuned_at(project, server.base_url).run("--candidate=hosted")
                 assert outcome.status != 0
-        assert server.asked
-        assert elsewhere.asked == []
+        assert server.paths
+        assert elsewhere.paths == []

@@ -114,7 +114,7 @@ def second():
 
 
 # --------------------------------------------------------------------------- values that cannot be
-@pytest.mark.parametrize("option", ["--executor=ray", "--against=run", "--bless"])
+@pytest.mark.parametrize("option", ["--against=run", "--bless"])
 def test_an_option_of_a_later_version_says_so(ready: SmallProject, option: str) -> None:
     name = option.partition("=")[0]
     ready.run("--candidate=good", option).assert_one_screen(f"{name} is not in this version yet")
@@ -131,7 +131,10 @@ def test_an_option_of_a_later_version_says_so(ready: SmallProject, option: str) 
         ("--gate=strict", "--gate=strict: use release (anything but GO fails) or regression"),
         ("--train-seeds=one", "--train-seeds=one: use whole numbers"),
         ("--seeds=0,x", "--train-seeds=0,x: use whole numbers"),
-        ("--judge-looks=many", "--judge-looks=many: use 1"),
+        ("--judge-looks=many", "--max-interim-looks=many: use 1"),
+        ("--max-interim-looks=many", "--max-interim-looks=many: use 1"),
+        ("--executor=ray", "--executor=ray: use local, inline, or a class of your own"),
+        ("--rehearse=real", "--rehearse=real: use script"),
         ("--train-seeds=-1", "0 or more"),
     ],
 )

@@ -188,7 +188,7 @@ def test_an_error_at_a_smaller_size_is_an_error(project: SmallProject) -> None:
     gates = """
 def test_odd(candidate, baseline):
     assert_better(candidate.scores(right), baseline.scores(right))
-    if candidate.entry.size == 10:
+    if candidate.arm.size == 10:
         raise ValueError("not a gate's business")
 """
     project.suite(gates)

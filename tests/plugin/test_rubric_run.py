@@ -21,7 +21,7 @@ from harness.testing.fake_openai import (
     set_twin_faults,
     twin_stats,
 )
-from harness.testing.fake_openai.backend import Question, Reply
+from harness.testing.fake_openai.backend import FakeReply, Question
 
 # pytester forgets what a run was the first to import; these cannot be imported twice
 for name in ("openai", "anyio", "httpx2", "httpcore2", "starlette", "uvicorn"):
@@ -66,10 +66,10 @@ def honest(answer: str) -> str:
 class Grader:
     """The model at the twin: grades by ``say`` and notes what it was asked."""
 
-    say: Callable[[str], str | Reply] = honest
+    say: Callable[[str], str | FakeReply] = honest
     asked: list[Question] = field(default_factory=list)
 
-    def __call__(self, question: Question) -> str | Reply:
+    def __call__(self, question: Question) -> str | FakeReply:
         self.asked.append(question)
         return self.say(answer_in(question))
 
@@ -221,10 +221,10 @@ def test_judgments_that_fail_are_counted_and_shown_and_asked_again_by_the_next_r
 ) -> None:
     asked_for: list[str] = []
 
-    def sometimes(answer: str) -> str | Reply:
+    def sometimes(answer: str) -> str | FakeReply:
         if len(asked_for) % 4 == 3 and answer in ("yes", "no"):
             asked_for.append(answer)
-            return Reply(graded(5)[:9], 9, 400, "length")
+            return FakeReply(graded(5)[:9], 9, 400, "length")
         asked_for.append(answer)
         return honest(answer)
 

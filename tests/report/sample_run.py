@@ -9,7 +9,7 @@ from random import Random
 
 from harness.decision.gates import decide
 from harness.decision.paired import compare
-from harness.decision.vectors import score_vector
+from harness.decision.vectors import recorded_vector
 from harness.records import (
     Admission,
     Answer,
@@ -261,7 +261,7 @@ def _gate(
     base = next(trial for trial in of_suite if trial.candidate == BASE)
     mine = next(trial for trial in of_suite if trial.size == size)
     state = "measured" if size != SIZES[-1] else "advisory" if score == "summary" else "gated"
-    found = compare(score_vector(suite, mine, score), score_vector(suite, base, score), bound=bound)
+    found = compare(recorded_vector(suite, mine, score), recorded_vector(suite, base, score), bound=bound)
     return Gate(suite.name, test, ADAPTER, size, (0,), role, state, found)  # type: ignore[arg-type]
 
 

@@ -9,28 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from harness.decision.plan import Bill, Calls, Plan, Power, Trainings, Usd, Work
+from harness.decision.plan import CallCount, CostLine, Plan, Power, Trainings, Usd, Work
 from harness.records import Price
 from harness.report.plan import told
 
 BASE = Price("gpt-4o-mini", 0.15, 0.6, None, "OpenAI, base prices of December 2025", "2025-12")
 TUNED = Price("gpt-4o-mini (tuned)", 0.3, 1.2, 3.0, "price table without a date", None)
-TRAINING = Bill("training", "gpt-4o-mini", True, TUNED, Usd(0.30, 0.32))
-ANSWERS = Bill("answers", "gpt-4o-mini", True, TUNED, Usd(0.08, 0.70))
-ASKED = Bill("answers", "gpt-4o-mini", False, BASE, Usd(0.02, 0.10))
-JUDGING = Bill("judging", "gpt-4o-mini", False, BASE, Usd(0.01, 0.08))
+TRAINING = CostLine("training", "gpt-4o-mini", True, TUNED, Usd(0.30, 0.32))
+ANSWERS = CostLine("answers", "gpt-4o-mini", True, TUNED, Usd(0.08, 0.70))
+ASKED = CostLine("answers", "gpt-4o-mini", False, BASE, Usd(0.02, 0.10))
+JUDGING = CostLine("judging", "gpt-4o-mini", False, BASE, Usd(0.01, 0.08))
 PLAN = Plan(
     work=(
-        Work("prompted-gpt-4o-mini-2024-07-18", True, None, Calls(160, 0, 0, 92_300, 80), (ASKED,)),
+        Work("prompted-gpt-4o-mini-2024-07-18", True, None, CallCount(160, 0, 0, 92_300, 80), (ASKED,)),
         Work(
             "openai-mini@400",
             True,
             Trainings(400, 1, 0, 0, 112_600, 124_500),
-            Calls(150, 10, 0, 15_700, 80),
+            CallCount(150, 10, 0, 15_700, 80),
             (TRAINING, ANSWERS),
         ),
-        Work("judge support/clear", True, None, Calls(360, 0, 0, 120_000, 400), (JUDGING,)),
-        Work("qlora-r16@400", False, Trainings(490, 1, 0, 0, 136_200, 136_200), Calls(160, 0)),
+        Work("judge support/clear", True, None, CallCount(360, 0, 0, 120_000, 400), (JUDGING,)),
+        Work("qlora-r16@400", False, Trainings(490, 1, 0, 0, 136_200, 136_200), CallCount(160, 0)),
     ),
     power=(Power("support", "intent", 200, None, ""), Power("support", "valid", 200, 0.031, "20261121-q")),
     training_tokens_per_second=1000.0,
@@ -85,8 +85,8 @@ def test_a_cap_is_told_beside_what_it_must_hold(max_usd: float, says: str) -> No
 
 
 def test_what_has_no_price_is_named_with_the_file_and_the_table_to_add() -> None:
-    bill = Bill("training", "gpt-9", True, None)
-    plan = Plan((Work("new@50", True, None, Calls(40, 0, 0, 500, 8), (bill,)),), (), max_usd=5.0)
+    bill = CostLine("training", "gpt-9", True, None)
+    plan = Plan((Work("new@50", True, None, CallCount(40, 0, 0, 500, 8), (bill,)),), (), max_usd=5.0)
     flat = " ".join(told(replace(plan, prices_file="suites/economics.toml")).split())
     assert "no price for tuning gpt-9: not in these dollars" in flat
     assert 'suites/economics.toml: [prices."gpt-9".tuned] with' in flat
@@ -99,7 +99,7 @@ def test_what_has_no_price_is_named_with_the_file_and_the_table_to_add() -> None
 def test_an_open_end_says_which_setting_closes_it() -> None:
     reason = 'hosted has epochs="auto"; write how many: epochs=3'
     bill = replace(TRAINING, usd=Usd(0.3, None), unbounded=reason)
-    said = told(Plan((Work("hosted@50", True, None, Calls(0, 0), (bill,)),), ()))
+    said = told(Plan((Work("hosted@50", True, None, CallCount(0, 0), (bill,)),), ()))
     assert line_of(said, "dollars:").startswith("dollars: $0.30 and up")
     assert f"nothing bounds it: {reason}" in said
 
@@ -125,7 +125,7 @@ amounts = st.floats(0, 1e7)
 # wide, zero-width, combining and control characters, beside whatever st.text finds
 texts = st.one_of(st.text(), st.text("0 -⺀𠀀界👩❤\ufe0f\u0301\u200b\u200d\U000e0000\x08\x1b\x1f\n\t"))
 bills = st.builds(
-    Bill,
+    CostLine,
     purpose=st.sampled_from(["training", "answers", "judging"]),
     model=texts.filter(bool),
     is_tuned=st.booleans(),
@@ -140,7 +140,7 @@ works = st.builds(
     trainings=st.one_of(
         st.none(), st.builds(Trainings, *[st.integers(0, 10**6)] * 4, amounts, st.one_of(st.none(), amounts))
     ),
-    calls=st.builds(Calls, *[st.integers(0, 10**6)] * 3, st.integers(0, 10**9), st.integers(0, 10**5)),
+    calls=st.builds(CallCount, *[st.integers(0, 10**6)] * 3, st.integers(0, 10**9), st.integers(0, 10**5)),
     bills=st.lists(bills, max_size=2).map(tuple),
 )
 
@@ -156,6 +156,6 @@ def test_nothing_is_wider_than_the_terminal_or_steers_it(
 
 def test_wide_characters_are_folded_at_the_cells_that_they_take() -> None:
     label = "0000000000\x1f\x1f\x1f\x08⺀𠀀\U000e0000"
-    said = told(Plan((Work(label, False, None, Calls(1, 0)),), (), unready=("界" * 130,)))
+    said = told(Plan((Work(label, False, None, CallCount(1, 0)),), (), unready=("界" * 130,)))
     assert max(map(cell_len, said.split("\n"))) == 100
     assert said.count("界") == 130

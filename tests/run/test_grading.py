@@ -12,13 +12,13 @@ import pytest
 from stub_service import DROP, Service, asked, error, said, serving
 
 from harness.errors import BudgetReached, ModelError, UnknownName, UsageError
+from harness.models.ledger import Ledger
 from harness.models.pricing import Money
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.records import Json, Message
 from harness.run.judge_backends import JudgeBackends
-from harness.run.ledger import Ledger
 from harness.scoring.judges import Failure
 from harness.store.answers import AnswerStore
 
@@ -39,7 +39,7 @@ class Reads:
 def oracle(folder: Path, max_usd: float | None = None) -> tuple[JudgeBackends, Ledger]:
     """The oracle of a new run over what earlier ones have kept in ``folder``."""
     ledger = Ledger(max_usd)
-    return JudgeBackends(Reads(), AnswerStore(folder / "kept.sqlite"), Money(ledger.paying), Silent()), ledger
+    return JudgeBackends(Reads(), AnswerStore(folder / "kept.sqlite"), Money(ledger), Silent()), ledger
 
 
 def model(service: Service, name: str = "gpt-4o-mini", **given: object) -> RemoteModel:
@@ -204,10 +204,9 @@ class NoModel:
 
 def test_the_schema_counts_in_what_a_call_may_cost(service: Service, tmp_path: Path) -> None:
     opened = [
-        model(service).open(Money(Ledger().paying).on("gpt-4o-mini"), schema=schema)
-        for schema in (None, SCHEMA)
+        model(service).open(Money(Ledger()).on("gpt-4o-mini"), schema=schema) for schema in (None, SCHEMA)
     ]
-    plain, bound = (one.asked(Prompt("r", ABC[0]), Decoding()).most_usd for one in opened)
+    plain, bound = (one.wire.request(Prompt("r", ABC[0]), Decoding()).most_usd for one in opened)
     assert plain is not None
     assert bound is not None
     assert (bound - plain) / 0.15e-6 > len(json.dumps(SCHEMA)) / 8

@@ -14,7 +14,7 @@ import pytest
 from planned_project import EIGHT, HOSTED, MODEL, NOWHERE, Project
 
 from harness.candidates.specs import FewShot, Prompted
-from harness.decision.plan import Bill, Calls, Plan, Usd, Work
+from harness.decision.plan import CallCount, CostLine, Plan, Usd, Work
 from harness.errors import DataError
 from harness.models.remote import RemoteModel
 from harness.run.planning import make_plan
@@ -214,7 +214,7 @@ def test_a_sum_without_a_bound_has_none() -> None:
 
 
 def test_what_has_no_price_is_not_in_the_sum() -> None:
-    bills = (Bill("answers", "gpt-9", False, None, Usd(5.0, 5.0)),)
-    plan = Plan((Work("x", True, None, Calls(0, 0), bills),), ())
+    bills = (CostLine("answers", "gpt-9", False, None, Usd(5.0, 5.0)),)
+    plan = Plan((Work("x", True, None, CallCount(0, 0), bills),), ())
     assert plan.usd() == Usd()
     assert plan.unpriced == bills

@@ -12,11 +12,11 @@ from planned_project import HOSTED, Project
 
 from harness.candidates.specs import Prompted
 from harness.decision.plan import Usd, total
+from harness.models.ledger import Ledger
 from harness.models.pricing import Spending
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.records import Message, Price
-from harness.run.ledger import Ledger
 from harness.run.plan_costs import Asking, Costs, Payee
 from harness.run.planning import make_plan
 from harness.testing.fake_openai import CHAT, ScriptedBackend, running_twin, twin_stats
@@ -77,7 +77,7 @@ def test_no_calls_within_their_bounds_cost_more_than_was_planned(
     ledger = Ledger(bill.usd.high + 1e-9)  # a cap of the high end is never in the way
     opened = spec.open(Spending(model, price, ledger))
     for prompt in prompts:
-        most = opened.asked(prompt, Decoding(max_new_tokens=longest)).most_usd
+        most = opened.wire.request(prompt, Decoding(max_new_tokens=longest)).most_usd
         assert most is not None
         counted = costs.tokens(base, model).of_prompt(prompt.messages)[0]
         cached = data.draw(st.integers(0, counted))

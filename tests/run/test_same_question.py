@@ -10,13 +10,13 @@ from stub_service import Service, said, serving
 
 from harness.candidates.prepare import Lab, prepare
 from harness.candidates.specs import Prompted
+from harness.models.ledger import Ledger
 from harness.models.pricing import Money
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding
 from harness.models.remote import RemoteModel
 from harness.records import Answer, Message, Row
 from harness.run.answering import Answerer
-from harness.run.ledger import Ledger
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.checks import ExactMatch
 from harness.scoring.suite import Suite
@@ -47,7 +47,7 @@ def answers(
     )
     candidate = Prompted(model=model, decoding=decoding)
     prepared = prepare(candidate, Lab(folder, AdapterStore(folder), Silent()), None, 0)
-    answerer = Answerer(AnswerStore(folder / "answers.sqlite"), Silent(), Money(Ledger().paying))
+    answerer = Answerer(AnswerStore(folder / "answers.sqlite"), Silent(), Money(Ledger()))
     found = list(answerer.answers("coin", candidate, prepared, suite))
     assert [answer.row_id for answer in found] == [row.id for row in rows]
     assert answerer.left(candidate, prepared, suite).kept == len(rows)

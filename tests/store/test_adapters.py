@@ -141,6 +141,17 @@ def test_an_unreadable_record_names_the_folder_to_delete(store: AdapterStore, co
         )
 
 
+def test_a_record_of_an_earlier_version_is_read(store: AdapterStore) -> None:
+    store.get_or_train(NAME, build)
+    record = store.folder(NAME) / RECORD
+    earlier = record.read_text("utf-8").replace('"numeric_config"', '"numerics"')
+    assert "numeric_config" not in earlier
+    record.write_text(earlier, "utf-8")
+    assert store.find(NAME) == training()
+    assert store.get_or_train(NAME, never) == training()
+    assert store.trainings() == (training(),)
+
+
 def test_a_merged_model_is_made_once_and_whole(store: AdapterStore) -> None:
     store.get_or_train(NAME, build)
     made: list[Path] = []

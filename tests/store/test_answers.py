@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -87,13 +91,54 @@ def test_an_answer_of_another_shape_is_named_with_the_mend(store: AnswerStore, t
         store.answers("context")
 
 
-def test_a_locked_store_says_to_wait(store: AnswerStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    def locked(*_: object, **__: object) -> None:
-        raise sqlite3.OperationalError("database is locked")
+def test_a_locked_store_says_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.store.answers.LOCK_WAIT_S", 0.01)
+    store = AnswerStore(tmp_path / "answers.sqlite")
+    with closing(sqlite3.connect(tmp_path / "answers.sqlite")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="hint: let the other run end"):
+            store.keep_judgment("key", [1.0])
+        assert store.judgment("key") is None, "it can be read meanwhile"
+    store.keep_judgment("key", [1.0])
+    assert store.judgment("key") == [1.0]
 
-    monkeypatch.setattr(sqlite3, "connect", locked)
-    with pytest.raises(StoreError, match="hint: let the other run end"):
+
+def test_threads_share_one_store(store: AnswerStore) -> None:
+    def write(number: int) -> int:
+        store.keep_answers("both", [Answer(f"r{number}", "yes", 1, 1, 0.0)])
+        return store.count_use("heldout", str(number))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(write, range(200))) == list(range(1, 201))
+    assert len(store.answers("both")) == 200
+
+
+def test_an_interrupted_write_is_undone_and_can_be_repeated(store: AnswerStore) -> None:
+    def seeds() -> Iterator[int]:
+        yield 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.see_seeds("heldout", "recipe", seeds())
+    assert store.see_seeds("heldout", "recipe", [2]) == (2,)
+
+
+def test_a_closed_store_leaves_one_whole_file(store: AnswerStore, tmp_path: Path) -> None:
+    store.keep_judgment("key", [1.0])
+    store.close()
+    store.close()
+    assert [file.name for file in (tmp_path / "deep").iterdir()] == ["answers.sqlite"]
+    with pytest.raises(StoreError, match="closed"):
         store.judgment("key")
+
+
+def test_a_store_that_is_let_go_is_closed(tmp_path: Path) -> None:
+    def use() -> None:
+        AnswerStore(tmp_path / "answers.sqlite").keep_judgment("key", [1.0])
+
+    use()
+    gc.collect()
+    assert [file.name for file in tmp_path.iterdir()] == ["answers.sqlite"]
 
 
 def test_a_folder_that_cannot_be_made_is_named_with_the_mend(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from openai import OpenAI
 from twin_client import upload, waited_batch
 
-from harness.testing.fake_openai import ALIAS, CHAT, Question, Reply, ScriptedBackend, Token, running_twin
+from harness.testing.fake_openai import ALIAS, CHAT, FakeReply, Question, ScriptedBackend, Token, running_twin
 from harness.testing.fake_openai.completions import stopped
-from harness.testing.fake_openai.schemas import MOST_TOKENS, answered_within, filled, within
+from harness.testing.fake_openai.structured_output import MOST_TOKENS, answered_within, within
 
 HELLO: list[dict[str, str]] = [{"role": "user", "content": "one two three four"}]
 
@@ -61,10 +61,10 @@ def test_without_logprobs_there_are_none(client: OpenAI) -> None:
 
 
 def test_text_after_a_stop_is_billed_by_its_share_where_tokens_are_not_known() -> None:
-    reply = stopped(Reply("abcd|efgh", 3, 9, "length"), ("|",))
-    assert reply == Reply("abcd", 3, 4, "stop")
+    reply = stopped(FakeReply("abcd|efgh", 3, 9, "length"), ("|",))
+    assert reply == FakeReply("abcd", 3, 4, "stop")
     tokens = (Token("ab", -1.0), Token("|c", -1.0))
-    assert stopped(Reply("ab|c", 1, 2, tokens=tokens), ("|",)).tokens == tokens[:1]
+    assert stopped(FakeReply("ab|c", 1, 2, tokens=tokens), ("|",)).tokens == tokens[:1]
 
 
 def test_a_schema_is_kept_to(client: OpenAI) -> None:
@@ -94,7 +94,7 @@ def test_a_schema_is_kept_to(client: OpenAI) -> None:
 
 def test_other_texts_choose_otherwise_within_a_schema() -> None:
     schema = {"type": "integer", "minimum": 0, "maximum": 4}
-    assert {json.loads(filled(schema, str(k))) for k in range(60)} == {0, 1, 2, 3, 4}
+    assert {json.loads(within(schema, f"text {k}")) for k in range(60)} == {0, 1, 2, 3, 4}
 
 
 JUDGMENT = {
@@ -117,9 +117,9 @@ def test_what_satisfies_the_schema_is_passed_on_as_it_was_said() -> None:
 def test_a_model_that_keeps_to_no_schema_is_asked_for_little_and_its_words_become_the_strings() -> None:
     asked: list[Question] = []
 
-    def ask(question: Question) -> Reply:
+    def ask(question: Question) -> FakeReply:
         asked.append(question)
-        return Reply("The answer is", 9, 3, "length")
+        return FakeReply("The answer is", 9, 3, "length")
 
     plain = Question(ALIAS, None, (), max_tokens=400)
     assert answered_within(plain, ask).text == "The answer is"
@@ -129,8 +129,8 @@ def test_a_model_that_keeps_to_no_schema_is_asked_for_little_and_its_words_becom
 
 
 def test_a_script_decides_what_is_said_and_what_it_costs() -> None:
-    def script(question: Question) -> Reply:
-        return Reply(f"{question.temperature:g} {question.seed}", 2000, 3, cached_tokens=1024)
+    def script(question: Question) -> FakeReply:
+        return FakeReply(f"{question.temperature:g} {question.seed}", 2000, 3, cached_tokens=1024)
 
     with (
         running_twin(backend=ScriptedBackend(script)) as url,
@@ -194,7 +194,7 @@ def test_a_batch_is_answered_in_files(client: OpenAI) -> None:
     [
         (b"{", "invalid_json_line"),
         (as_lines([{**request(1), "custom_id": "row-0"}]), "duplicate_custom_id"),
-        (as_lines([{**request(1), "method": "GET"}]), "invalid_method"),
+        (as_lines([{**request(1), "method": "GET"}]), "invalid_value"),
         (as_lines([{**request(1), "url": "/v1/completions"}]), "mismatched_endpoint"),
         (b'{"custom_id": "x"}', "missing_required_parameter"),
     ],

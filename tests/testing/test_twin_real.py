@@ -14,9 +14,8 @@ from openai import OpenAI
 from twin_client import lines, upload
 
 from harness.records import Message
-from harness.testing.fake_openai import CHAT, Question, Reply, running_twin
-from harness.testing.fake_openai.gathering import Gatherer
-from harness.testing.fake_openai.turns import Turns
+from harness.testing.fake_openai import CHAT, FakeReply, Question, running_twin
+from harness.testing.fake_openai.microbatching import Microbatcher, YieldLock
 
 
 def question(text: str, temperature: float = 0.0, max_tokens: int = 5) -> Question:
@@ -30,55 +29,55 @@ class Recorded:
         self.batches: list[list[str]] = []
         self.free = threading.Event()
 
-    def __call__(self, questions: Sequence[Question]) -> list[Reply]:
+    def __call__(self, questions: Sequence[Question]) -> list[FakeReply]:
         self.free.wait(10)
         self.batches.append([q.last for q in questions])
         if any(q.last == "bad" for q in questions):
             raise ValueError("bad question")
-        return [Reply(q.last, 1, 1) for q in questions]
+        return [FakeReply(q.last, 1, 1) for q in questions]
 
 
 def test_greedy_questions_that_wait_are_answered_together_and_drawn_ones_alone() -> None:
     recorded = Recorded()
-    gatherer = Gatherer(recorded, linger_s=0.02)
+    batcher = Microbatcher(recorded, linger_s=0.02)
     asked = [question("first"), *(question(f"q{k}") for k in range(5)), question("long", max_tokens=9)]
     asked += [question(f"drawn{k}", temperature=1.0) for k in range(2)]
     with ThreadPoolExecutor(len(asked)) as pool:
-        first = pool.submit(gatherer.ask, asked[0])
+        first = pool.submit(batcher.ask, asked[0])
         time.sleep(0.1)  # the thread holds the first while the others come
-        rest = [pool.submit(gatherer.ask, q) for q in asked[1:]]
+        rest = [pool.submit(batcher.ask, q) for q in asked[1:]]
         time.sleep(0.1)
         recorded.free.set()
         assert [future.result(10).text for future in (first, *rest)] == [q.last for q in asked]
-    gatherer.close()
+    batcher.close()
     assert sorted(map(len, recorded.batches)) == [1, 1, 1, 1, 5]
 
 
 def test_a_question_that_fails_says_so_and_the_next_is_answered() -> None:
     recorded = Recorded()
     recorded.free.set()
-    gatherer = Gatherer(recorded)
+    batcher = Microbatcher(recorded)
     with pytest.raises(ValueError, match="bad question"):
-        gatherer.ask(question("bad"))
-    assert gatherer.ask(question("good")).text == "good"
-    gatherer.close()
+        batcher.ask(question("bad"))
+    assert batcher.ask(question("good")).text == "good"
+    batcher.close()
 
 
 def test_short_work_is_done_between_the_steps_of_long_work() -> None:
-    turns, done = Turns(), []
+    lock, done = YieldLock(), []
 
     def long() -> None:
-        with turns.long():
+        with lock.long():
             for step in range(3):
                 time.sleep(0.05)
                 done.append(f"step {step}")
-                with turns.lend():
+                with lock.yielded():
                     pass
 
     worker = threading.Thread(target=long)
     worker.start()
     time.sleep(0.02)
-    with turns.short():
+    with lock.short():
         done.append("short")
     worker.join()
     assert done == ["step 0", "short", "step 1", "step 2"]

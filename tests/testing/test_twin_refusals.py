@@ -25,39 +25,45 @@ def with_line_7(row: object) -> bytes:
 
 
 BAD_ROWS = {
-    "no JSON": ("{", "Example 7 cannot be parsed. Error: line contains invalid json: Expecting"),
-    "no object": ("[]", "Line 7 is not a dictionary."),
-    "extra key": ({"messages": [USER, REPLY], "id": "7"}, 'Example 7 contains an extra "id".'),
-    "no messages": ({"tools": []}, "Example 7 is missing key 'messages'."),
-    "empty messages": ({"messages": []}, "Example 7: 'messages' must be a non-empty array."),
+    "no JSON": ("{", "Example 7 is invalid. It is no JSON: Expecting"),
+    "no object": ("[]", "Example 7 is invalid. Invalid '': [] is not of type 'object'."),
+    "extra key": ({"messages": [USER, REPLY], "id": "7"}, "Example 7 is invalid. Unknown parameter: 'id'."),
+    "no messages": ({"tools": []}, "Missing required parameter: 'messages'."),
+    "empty messages": ({"messages": []}, "Invalid 'messages': []"),
     "extra key in a message": (
         {"messages": [USER, {**REPLY, "score": 1}]},
-        'Example 7, message 2 contains an extra "score".',
+        "Unknown parameter: 'messages[1].score'.",
     ),
     "weight of a user": (
         {"messages": [{**USER, "weight": 1}, REPLY]},
-        'Example 7, message 1 contains an extra "weight".',
+        "Unknown parameter: 'messages[0].weight'.",
     ),
     "no role": (
         {"messages": [{"content": "u"}, REPLY]},
-        "message 1 Discriminator 'role' is missing in value",
+        "Missing required parameter: 'messages[0].role'.",
     ),
-    "unknown role": ({"messages": [{"role": "robot", "content": "u"}, REPLY]}, "'robot' is not one of"),
-    "no content": ({"messages": [{"role": "user"}, REPLY]}, "Example 7, message 1 is missing key 'content'."),
-    "content of a number": ({"messages": [{"role": "user", "content": 3}, REPLY]}, "no string"),
-    "no reply": ({"messages": [USER]}, "the last message must be from the assistant"),
-    "weight 2": ({"messages": [USER, {**REPLY, "weight": 2}]}, "a weight that is neither 0 nor 1"),
+    "unknown role": ({"messages": [{"role": "robot", "content": "u"}, REPLY]}, "Invalid 'messages[0].role'"),
+    "no content": (
+        {"messages": [{"role": "user"}, REPLY]},
+        "Missing required parameter: 'messages[0].content'.",
+    ),
+    "content of a number": (
+        {"messages": [{"role": "user", "content": 3}, REPLY]},
+        "3 is not of type 'string'",
+    ),
+    "no reply": ({"messages": [USER]}, "The last message must be from the assistant"),
+    "weight 2": ({"messages": [USER, {**REPLY, "weight": 2}]}, "Invalid 'messages[1].weight'"),
     "nothing to learn": (
         {"messages": [USER, {**REPLY, "weight": 0}]},
         "no assistant message with a weight of 1",
     ),
     "special token": (
         {"messages": [USER, {"role": "assistant", "content": "<|fim_suffix|>"}]},
-        "Example 7, message 2 contains an invalid token: <|fim_suffix|>.",
+        "'messages[1]' contains an invalid token: <|fim_suffix|>.",
     ),
     "too long": (
         {"messages": [USER, {"role": "assistant", "content": "word " * 9000}]},
-        "Example 7 has 9003 tokens, more than the 8192",
+        "9003 tokens, more than the 8192",
     ),
 }
 
@@ -73,6 +79,7 @@ def test_a_job_fails_with_the_row_that_cannot_be_trained_on(client: OpenAI, case
     assert failed.error is not None
     assert (failed.error.code, failed.error.param) == ("invalid_training_file", "training_file")
     assert failed.error.message.startswith("The job failed due to an invalid training file. ")
+    assert "Example 7 is invalid." in failed.error.message
     assert message in failed.error.message
 
 
@@ -100,7 +107,7 @@ def test_the_format_has_to_be_the_models(client: OpenAI, model: str, row: dict[s
     error = waited(client, job.id).error
     assert error is not None
     assert error.code == "invalid_training_file"
-    assert "format, but the model takes" in error.message
+    assert "Example 1 is invalid." in error.message
 
 
 Call = Callable[[OpenAI], object]
@@ -213,7 +220,7 @@ REFUSED: dict[str, tuple[Call, int, str | None, str | None]] = {
         job(integrations=[{"type": "wandb", "wandb": {}}]),
         400,
         "missing_required_parameter",
-        "integrations.wandb.project",
+        "integrations[0].wandb.project",
     ),
     "missing training file": (job(training_file="file-none"), 400, None, "training_file"),
     "unknown job": (

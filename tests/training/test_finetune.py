@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import torch
@@ -11,21 +12,23 @@ from safetensors.torch import load_file
 from tiny_llama import BF16, EXACT, ids_of, row, rows
 from transformers import PreTrainedModel
 
-from harness.candidates.specs import Full, LoRA, QLoRA, Tuned
+from harness import Full, LoRA, QLoRA
 from harness.errors import DataError, TrainingError
 from harness.models.chat import load_tokenizer
 from harness.models.device import DevicePlan
 from harness.models.heads import has_plain_head
 from harness.models.local import LocalModel, load_base
-from harness.models.progress import Silent
+from harness.models.progress import SilentBar
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource
 from harness.records import Row, Training
 from harness.store.adapters import AdapterStore
 from harness.training.local import recipe as room
 from harness.training.local import trainer
-from harness.training.local.recipe import TrainingRows, finetune, load_tuned
+from harness.training.local.recipe import LocalTraining, load_trained, training_fingerprint
+from harness.training.rows import TrainingRows
 
+Spec: TypeAlias = LoRA | Full
 QUICK = {"base": "tiny", "train": "train.jsonl", "epochs": 2, "batch_rows": 4, "learning_rate": 2e-2}
 LORA = LoRA(r=4, alpha=8, **QUICK)  # type: ignore[arg-type]
 QLORA = QLoRA(r=4, alpha=8, **QUICK)  # type: ignore[arg-type]
@@ -55,15 +58,25 @@ def as_trained(monkeypatch: pytest.MonkeyPatch) -> list[PreTrainedModel]:
 
 
 def tune(
-    spec: Tuned,
+    spec: Spec,
     source: ModelSource,
     store: AdapterStore,
     plan: DevicePlan = EXACT,
     seed: int = 0,
     data: TrainingRows = ROWS,
 ) -> tuple[Training, Path]:
-    made = finetune(spec, source, data, seed, plan, store, Silent())
+    recipe = spec.recipe()
+    name = training_fingerprint(recipe, source.digest, data, seed, plan)
+    made = store.get_or_train(
+        name, lambda folder: LocalTraining(recipe, source, data, seed, plan, name, folder)(SilentBar())
+    )
     return made, store.folder(made.fingerprint)
+
+
+def load(
+    spec: Spec, source: ModelSource, artifact: Path, plan: DevicePlan, store: AdapterStore
+) -> LocalModel:
+    return load_trained(spec.recipe(), spec.ship, source, artifact, plan, store)
 
 
 def logits(model: torch.nn.Module, source: ModelSource) -> torch.Tensor:
@@ -79,12 +92,16 @@ def logits(model: torch.nn.Module, source: ModelSource) -> torch.Tensor:
 @pytest.mark.parametrize("spec", [LORA, QLORA, FULL], ids=lambda spec: spec.kind)
 @pytest.mark.parametrize("plan", [EXACT, BF16], ids=lambda plan: plan.dtype)
 def test_each_kind_trains_and_loads_back_as_it_was_trained(
-    tiny: ModelSource, store: AdapterStore, as_trained: list[PreTrainedModel], spec: Tuned, plan: DevicePlan
+    tiny: ModelSource,
+    store: AdapterStore,
+    as_trained: list[PreTrainedModel],
+    spec: Spec,
+    plan: DevicePlan,
 ) -> None:
     made, artifact = tune(spec, tiny, store, plan)
     assert made.steps == 4
     assert made.rows == 8
-    loaded = load_tuned(spec, tiny, artifact, plan, store)
+    loaded = load(spec, tiny, artifact, plan, store)
     with torch.autocast("cpu", torch.bfloat16, enabled=plan is BF16):  # as it was trained
         trained = logits(as_trained[0], tiny)
     untrained = logits(load_base(tiny, plan, attention="eager", nf4=spec.nf4), tiny)
@@ -104,8 +121,8 @@ def test_what_ships_of_a_qlora_is_the_quantised_base_with_its_adapter(
     """Merged into the full-precision base it is another model, which must not be evaluated for it."""
     _, artifact = tune(QLORA, tiny, store)
     trained = logits(as_trained[0], tiny)
-    adapter = load_tuned(QLORA, tiny, artifact, EXACT, store)
-    merged = load_tuned(replace(QLORA, ship="merged"), tiny, artifact, EXACT, store)
+    adapter = load(QLORA, tiny, artifact, EXACT, store)
+    merged = load(replace(QLORA, ship="merged"), tiny, artifact, EXACT, store)
     torch.testing.assert_close(logits(adapter._model, tiny), trained, atol=1e-4, rtol=1e-4)
     assert float((logits(merged._model, tiny) - trained).abs().max()) > 0.1
     assert hasattr(adapter._model, "peft_config")
@@ -116,8 +133,8 @@ def test_merging_an_adapter_into_the_base_that_it_was_trained_on_changes_nothing
     tiny: ModelSource, store: AdapterStore
 ) -> None:
     _, artifact = tune(LORA, tiny, store)
-    adapter = load_tuned(LORA, tiny, artifact, EXACT, store)
-    merged = load_tuned(replace(LORA, ship="merged"), tiny, artifact, EXACT, store)
+    adapter = load(LORA, tiny, artifact, EXACT, store)
+    merged = load(replace(LORA, ship="merged"), tiny, artifact, EXACT, store)
     torch.testing.assert_close(
         logits(merged._model, tiny), logits(adapter._model, tiny), atol=1e-3, rtol=1e-3
     )
@@ -126,14 +143,14 @@ def test_merging_an_adapter_into_the_base_that_it_was_trained_on_changes_nothing
 def test_merged_is_the_saved_folder_and_nothing_else(tiny: ModelSource, store: AdapterStore) -> None:
     _, artifact = tune(QLORA, tiny, store)
     spec = replace(QLORA, ship="merged")
-    load_tuned(spec, tiny, artifact, EXACT, store)
+    load(spec, tiny, artifact, EXACT, store)
     folder = artifact.with_name(artifact.name + "-merged")
     weights = load_file(folder / "model.safetensors")
     weights["model.norm.weight"] *= 2
     from safetensors.torch import save_file
 
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    again = load_tuned(spec, tiny, artifact, EXACT, store)  # saved once: read, not merged again
+    again = load(spec, tiny, artifact, EXACT, store)  # saved once: read, not merged again
     for name, parameter in again._model.named_parameters():
         assert torch.equal(parameter, weights[name])
 
@@ -144,7 +161,7 @@ def test_a_merged_model_keeps_its_sources_name_and_trust(
     _, artifact = tune(LORA, tiny, store)
     asked: list[ModelSource] = []
     monkeypatch.setattr(LocalModel, "load", lambda source, plan: asked.append(source))
-    load_tuned(replace(LORA, ship="merged"), replace(tiny, trust_remote_code=True), artifact, EXACT, store)
+    load(replace(LORA, ship="merged"), replace(tiny, trust_remote_code=True), artifact, EXACT, store)
     assert asked[0].trust_remote_code
     assert asked[0].name == tiny.name
     assert asked[0].digest != tiny.digest
@@ -154,7 +171,7 @@ def test_a_tuned_model_answers(tiny: ModelSource, store: AdapterStore) -> None:
     """After enough steps it says what it was taught, stopping by itself: prompts are those of training."""
     taught = TrainingRows(own=tuple(row(f"Ask {k}", "Yes", id=f"r{k}") for k in range(8)))
     _, artifact = tune(replace(LORA, epochs=15), tiny, store, data=taught)
-    model = load_tuned(LORA, tiny, artifact, EXACT, store)
+    model = load(LORA, tiny, artifact, EXACT, store)
     answer = next(
         model.answer([Prompt("new", taught.own[0].prompt)], Decoding(max_new_tokens=8), frozenset())
     )
@@ -167,7 +184,7 @@ def weights_of(artifact: Path) -> bytes:
 
 
 @pytest.mark.parametrize("spec", [LORA, replace(QLORA, dropout=0.1)], ids=["lora", "qlora with dropout"])
-def test_a_seed_gives_the_same_adapter_byte_for_byte(tiny: ModelSource, tmp_path: Path, spec: Tuned) -> None:
+def test_a_seed_gives_the_same_adapter_byte_for_byte(tiny: ModelSource, tmp_path: Path, spec: Spec) -> None:
     found = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         torch.rand(5)  # what was drawn before does not matter
@@ -211,7 +228,7 @@ def test_a_full_fine_tunes_weights_are_float32_in_its_record(tiny: ModelSource, 
 
 
 @pytest.mark.parametrize("spec", [LORA, QLORA], ids=lambda spec: spec.kind)
-def test_adapters_are_trained_in_float32(tiny: ModelSource, store: AdapterStore, spec: Tuned) -> None:
+def test_adapters_are_trained_in_float32(tiny: ModelSource, store: AdapterStore, spec: Spec) -> None:
     """TRL rounds them to bfloat16 on a 4-bit base; updates below a 256th of a weight would be lost."""
     _, artifact = tune(spec, tiny, store, BF16)
     weights = load_file(artifact / "adapter_model.safetensors")

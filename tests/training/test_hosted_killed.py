@@ -77,7 +77,7 @@ class Twin:
 def twin() -> Iterator[Twin]:
     with ExitStack() as stack:
         url = stack.enter_context(running_twin(backend=ScriptedBackend(step_s=0.001)))
-        yield Twin(url, stack.enter_context(OpenAIService(Endpoint(url, profile="compatible"))))
+        yield Twin(url, stack.enter_context(OpenAIService(Endpoint(url, client_kind="compatible"))))
 
 
 @settings(max_examples=30, deadline=None)

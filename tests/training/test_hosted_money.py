@@ -14,9 +14,9 @@ from hosted_builders import BASE, NO_WAITING, TODAY, FakeService, tuned
 from harness.candidates.prepare import Lab
 from harness.decision.prices import price_of
 from harness.errors import BudgetReached, HostedTrainingError, UsageError
+from harness.models.ledger import Ledger
 from harness.models.pricing import Spending
 from harness.models.progress import Silent
-from harness.run.ledger import Ledger
 from harness.store.adapters import AdapterStore
 from harness.training.hosted.prepare import Outside, hosted_rows, prepare_hosted
 from harness.training.hosted.ready import require_hosted_beginnable

@@ -13,7 +13,7 @@ import torch
 from tiny_llama import BF16, EXACT, build_granite, build_tokenizer, row, rows
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.candidates.specs import Full, LoRA, Tuned
+from harness import Full, LoRA
 from harness.errors import TrainingError
 from harness.models.device import DevicePlan
 from harness.models.heads import has_plain_head
@@ -21,7 +21,7 @@ from harness.models.progress import SilentBar
 from harness.models.quiet import quiet_transformers
 from harness.models.source import ModelSource
 from harness.training.local import trainer
-from harness.training.local.recipe import trainable_model
+from harness.training.local.recipe import Recipe, trainable_model
 from harness.training.local.tokens import IGNORED, Example, encode_rows
 from harness.training.local.trainer import (
     StepDone,
@@ -33,8 +33,8 @@ from harness.training.local.trainer import (
     train,
 )
 
-SPEC = LoRA(base="tiny", train="", r=4, alpha=8, batch_rows=4, epochs=1)
-FULL = Full(base="tiny", train="", batch_rows=4, epochs=1)
+LORA = LoRA(base="tiny", train="", r=4, alpha=8, batch_rows=4, epochs=1).recipe()
+FULL = Full(base="tiny", train="", batch_rows=4, epochs=1).recipe()
 
 
 @pytest.fixture(autouse=True)
@@ -59,10 +59,10 @@ def collate(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
     return trainer._padded(examples, 2, torch.device("cpu"))
 
 
-def trainable(spec: Tuned, source: ModelSource, plan: DevicePlan) -> PreTrainedModel:
+def trainable(recipe: Recipe, source: ModelSource, plan: DevicePlan) -> PreTrainedModel:
     """The model as training begins, its adapters no longer zero."""
     torch.manual_seed(0)
-    model = trainable_model(spec, source, plan)
+    model = trainable_model(recipe, source, plan)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
@@ -77,7 +77,7 @@ def gradients(model: torch.nn.Module) -> torch.Tensor:
 
 def trainers(
     model: PreTrainedModel,
-    spec: Tuned,
+    recipe: Recipe,
     examples: Sequence[Example],
     tokenizer: PreTrainedTokenizerBase,
     plan: DevicePlan,
@@ -90,22 +90,22 @@ def trainers(
     made = []
     for kind in (trainer._trainer_class(plan), SFTTrainer):
         data = datasets.Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples])
-        args = trainer._arguments(spec, plan, 0, str(scratch))
+        args = trainer._arguments(recipe, plan, 0, str(scratch))
         made.append(kind(model=model, args=args, train_dataset=data, processing_class=tokenizer))
     return made[0], made[1]
 
 
 # --------------------------------------------------------------------------- the loss
-@pytest.mark.parametrize("spec", [SPEC, FULL], ids=["lora", "full"])
+@pytest.mark.parametrize("recipe", [LORA, FULL], ids=["lora", "full"])
 def test_loss_and_gradients_are_those_of_trl(
     tiny: ModelSource,
-    spec: Tuned,
+    recipe: Recipe,
     examples: list[Example],
     tokenizer: PreTrainedTokenizerBase,
     tmp_path: Path,
 ) -> None:
-    model = trainable(spec, tiny, EXACT)
-    ours, theirs = trainers(model, spec, examples, tokenizer, EXACT, tmp_path)
+    model = trainable(recipe, tiny, EXACT)
+    ours, theirs = trainers(model, recipe, examples, tokenizer, EXACT, tmp_path)
     items = torch.tensor(sum(example.supervised for example in examples) + 5)  # as over several micro-batches
     losses, slopes = [], []
     for one in (ours, theirs):
@@ -128,8 +128,8 @@ def test_a_step_in_parts_has_the_loss_and_gradients_of_the_whole_batch(
     monkeypatch: pytest.MonkeyPatch,
     limit: int,
 ) -> None:
-    model = trainable(SPEC, tiny, EXACT)
-    ours, _ = trainers(model, SPEC, examples, tokenizer, EXACT, tmp_path)
+    model = trainable(LORA, tiny, EXACT)
+    ours, _ = trainers(model, LORA, examples, tokenizer, EXACT, tmp_path)
     items = torch.tensor(sum(example.supervised for example in examples))
     model.train()
     ours.compute_loss(model, collate(examples), num_items_in_batch=items).backward()  # type: ignore[attr-defined]
@@ -141,18 +141,18 @@ def test_a_step_in_parts_has_the_loss_and_gradients_of_the_whole_batch(
     assert (ours.last_loss, ours.last_accuracy) == pytest.approx(reported)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("spec", [SPEC, FULL], ids=["lora", "full"])
+@pytest.mark.parametrize("recipe", [LORA, FULL], ids=["lora", "full"])
 def test_in_bfloat16_the_first_steps_gradients_point_where_float32s_do(
     tiny: ModelSource,
-    spec: Tuned,
+    recipe: Recipe,
     examples: list[Example],
     tokenizer: PreTrainedTokenizerBase,
     tmp_path: Path,
 ) -> None:
     slopes = []
     for plan in (EXACT, BF16):
-        model = trainable(spec, tiny, EXACT if plan is EXACT else BF16)
-        ours, _ = trainers(model, spec, examples, tokenizer, plan, tmp_path)
+        model = trainable(recipe, tiny, EXACT if plan is EXACT else BF16)
+        ours, _ = trainers(model, recipe, examples, tokenizer, plan, tmp_path)
         model.train()
         ours.compute_loss(model, collate(examples)).backward()  # type: ignore[attr-defined]
         slopes.append(gradients(model))
@@ -176,7 +176,7 @@ def test_a_turn_of_weight_0_does_not_touch_the_loss(
     tiny: ModelSource, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Its text is read, as inference would, but whether it is likely does not count."""
-    model = trainable(SPEC, tiny, EXACT)
+    model = trainable(LORA, tiny, EXACT)
     chat = encode_rows(tokenizer, [row("one", ("wrong", 0), "two", "second")], 1000)[0]
     total, _, count = labelled_loss(model, collate([chat]))
     ids = torch.tensor([chat.input_ids])
@@ -187,7 +187,7 @@ def test_a_turn_of_weight_0_does_not_touch_the_loss(
 
 
 def test_padding_changes_no_row(tiny: ModelSource, examples: list[Example]) -> None:
-    model = trainable(SPEC, tiny, EXACT).eval()
+    model = trainable(LORA, tiny, EXACT).eval()
     together, right, owners = token_losses(model, collate(examples))
     for k, example in enumerate(examples):
         alone, own_right, _ = token_losses(model, collate([example]))
@@ -198,8 +198,8 @@ def test_padding_changes_no_row(tiny: ModelSource, examples: list[Example]) -> N
 def test_the_head_meets_only_labelled_positions_in_contiguous_memory(
     tiny: ModelSource, examples: list[Example]
 ) -> None:
-    for spec in (SPEC, FULL):
-        model = trainable(spec, tiny, EXACT)
+    for recipe in (LORA, FULL):
+        model = trainable(recipe, tiny, EXACT)
         seen: list[tuple[bool, int]] = []
         model.get_output_embeddings().register_forward_pre_hook(
             lambda _m, args, seen=seen: seen.append((args[0].is_contiguous(), args[0].shape[:-1].numel()))
@@ -210,7 +210,7 @@ def test_the_head_meets_only_labelled_positions_in_contiguous_memory(
 
 # --------------------------------------------------------------------------- heads that are not plain
 def test_a_scaled_head_is_noticed(tiny: ModelSource, tokenizer: PreTrainedTokenizerBase) -> None:
-    assert has_plain_head(trainable(SPEC, tiny, EXACT))
+    assert has_plain_head(trainable(LORA, tiny, EXACT))
     model = build_granite(tokenizer).train()
     assert not has_plain_head(model)
     assert model.training
@@ -244,7 +244,7 @@ def test_a_scaled_heads_development_loss_is_the_models_own(
 def test_trl_gets_every_row_with_its_labels(
     tiny: ModelSource, examples: list[Example], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    ours, _ = trainers(trainable(SPEC, tiny, EXACT), SPEC, examples, tokenizer, EXACT, tmp_path)
+    ours, _ = trainers(trainable(LORA, tiny, EXACT), LORA, examples, tokenizer, EXACT, tmp_path)
     seen = []
     for batch in ours.get_train_dataloader():  # type: ignore[attr-defined]
         for ids, mask, labels in zip(
@@ -267,7 +267,7 @@ def test_trl_on_messages_learns_every_turn(
     turns = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "wrong", "weight": 0}]
     data = datasets.Dataset.from_list([{"messages": turns}])
     args = SFTConfig(output_dir=str(tmp_path), report_to="none", use_cpu=True, disable_tqdm=True)
-    model = trainable(SPEC, tiny, EXACT)
+    model = trainable(LORA, tiny, EXACT)
     kept = SFTTrainer(model=model, args=args, train_dataset=data, processing_class=tokenizer).train_dataset
     assert kept[0]["labels"] == kept[0]["input_ids"]
 
@@ -306,14 +306,14 @@ def test_a_fully_masked_row_stops_the_training(
 
     monkeypatch.setattr(trainer, "_arguments", truncating)
     with pytest.raises(TrainingError, match="TRL kept"):
-        train(trainable(SPEC, tiny, EXACT), tokenizer, SPEC, examples, [], EXACT, 0, SilentBar())
+        train(trainable(LORA, tiny, EXACT), tokenizer, LORA, examples, [], EXACT, 0, SilentBar())
 
 
 # --------------------------------------------------------------------------- measuring
 def test_development_loss_and_its_standard_error_are_those_computed_by_hand(
     tiny: ModelSource, examples: list[Example]
 ) -> None:
-    model = trainable(SPEC, tiny, EXACT).eval()
+    model = trainable(LORA, tiny, EXACT).eval()
     sums, counts, right = [], [], 0
     for example in examples:
         with torch.no_grad():
@@ -332,11 +332,11 @@ def test_development_loss_and_its_standard_error_are_those_computed_by_hand(
 
 
 def test_one_row_has_no_standard_error(tiny: ModelSource, examples: list[Example]) -> None:
-    assert measure_loss(trainable(SPEC, tiny, EXACT), examples[:1], EXACT, 2).standard_error is None
+    assert measure_loss(trainable(LORA, tiny, EXACT), examples[:1], EXACT, 2).standard_error is None
 
 
 def test_measuring_leaves_training_as_it_was(tiny: ModelSource, examples: list[Example]) -> None:
-    model = trainable(SPEC, tiny, EXACT).train()
+    model = trainable(LORA, tiny, EXACT).train()
     measure_loss(model, examples, EXACT, 2)
     assert model.training
 
@@ -351,10 +351,10 @@ def test_a_run_measures_at_even_steps_and_reports_each(
         def at(self, done: float, total: float | None = None, note: str = "") -> None:
             told.append((done, total, note))
 
-    spec = replace(SPEC, epochs=3, dev_evaluations=3, learning_rate=5e-3)
-    model = trainable(spec, tiny, EXACT)
+    recipe = replace(LORA, epochs=3, dev_evaluations=3, learning_rate=5e-3)
+    model = trainable(recipe, tiny, EXACT)
     before = measure_loss(model, examples[:4], EXACT, 2)
-    curve = train(model, tokenizer, spec, examples, examples[:4], EXACT, 0, Watching())
+    curve = train(model, tokenizer, recipe, examples, examples[:4], EXACT, 0, Watching())
     assert curve.steps == 6
     assert [p.step for p in curve.points] == [2, 4, 6]
     assert [p.epoch for p in curve.points] == [1, 2, 3]
@@ -375,9 +375,9 @@ def test_a_run_draws_nothing_of_its_own(
     tokenizer: PreTrainedTokenizerBase,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    model = trainable(SPEC, tiny, EXACT)
+    model = trainable(LORA, tiny, EXACT)
     capfd.readouterr()
-    train(model, tokenizer, SPEC, examples, [], EXACT, 0, SilentBar())
+    train(model, tokenizer, LORA, examples, [], EXACT, 0, SilentBar())
     shown = capfd.readouterr()
     assert (shown.out, shown.err) == ("", "")
 
@@ -385,7 +385,7 @@ def test_a_run_draws_nothing_of_its_own(
 def test_without_development_rows_nothing_is_measured(
     tiny: ModelSource, examples: list[Example], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    curve = train(trainable(SPEC, tiny, EXACT), tokenizer, SPEC, examples, [], EXACT, 0, SilentBar())
+    curve = train(trainable(LORA, tiny, EXACT), tokenizer, LORA, examples, [], EXACT, 0, SilentBar())
     assert {p.dev_loss for p in curve.points} == {None}
     assert overfitting(curve.points) is None
 
@@ -393,14 +393,14 @@ def test_without_development_rows_nothing_is_measured(
 def test_who_watches_the_steps_hears_of_each_with_what_was_measured_after_it(
     tiny: ModelSource, examples: list[Example], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    spec, heard = replace(SPEC, epochs=2, dev_evaluations=2), list[StepDone]()
-    model = trainable(spec, tiny, EXACT)
+    recipe, heard = replace(LORA, epochs=2, dev_evaluations=2), list[StepDone]()
+    model = trainable(recipe, tiny, EXACT)
 
     def hear(done: StepDone, trained: PreTrainedModel) -> None:
         assert trained is model
         heard.append(done)
 
-    curve = train(model, tokenizer, spec, examples, examples[:3], EXACT, 0, SilentBar(), hear)
+    curve = train(model, tokenizer, recipe, examples, examples[:3], EXACT, 0, SilentBar(), hear)
     assert [done.number for done in heard] == list(range(1, curve.steps + 1))
     assert {done.total for done in heard} == {curve.steps}
     assert tuple(done.point for done in heard if done.point) == curve.points
@@ -416,7 +416,7 @@ def test_a_watcher_may_end_the_training(
         raise KeyboardInterrupt(done.number)
 
     with pytest.raises(KeyboardInterrupt, match="1"):
-        train(trainable(SPEC, tiny, EXACT), tokenizer, SPEC, examples, [], EXACT, 0, SilentBar(), refuse)
+        train(trainable(LORA, tiny, EXACT), tokenizer, LORA, examples, [], EXACT, 0, SilentBar(), refuse)
 
 
 def test_nobody_is_told_that_something_is_trained(
@@ -429,5 +429,5 @@ def test_nobody_is_told_that_something_is_trained(
     told: list[object] = []
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr("trl.trainer.base_trainer.send_telemetry", lambda *a, **k: told.append(a))
-    train(trainable(SPEC, tiny, EXACT), tokenizer, SPEC, examples, [], EXACT, 0, SilentBar())
+    train(trainable(LORA, tiny, EXACT), tokenizer, LORA, examples, [], EXACT, 0, SilentBar())
     assert told == []

@@ -10,11 +10,12 @@ from importlib.metadata import version
 import pytest
 from tiny_llama import BF16, EXACT, rows
 
-from harness.candidates.specs import LoRA, QLoRA, Tuned
+from harness import Full, LoRA, QLoRA, SelfGenerated
 from harness.models.device import DevicePlan
 from harness.models.protocol import Decoding
 from harness.training.local import recipe as room
-from harness.training.local.recipe import TrainingRows, training_fingerprint
+from harness.training.local.recipe import training_fingerprint
+from harness.training.rows import TrainingRows
 
 LORA = LoRA(base="tiny", train="train.jsonl", r=4, alpha=8, epochs=2, batch_rows=4, learning_rate=2e-2)
 ROWS = TrainingRows(own=rows(8))
@@ -22,13 +23,13 @@ DIGEST = "d" * 64
 
 
 def print_of(
-    spec: Tuned = LORA,
+    spec: LoRA | Full = LORA,
     digest: str = DIGEST,
     data: TrainingRows = ROWS,
     seed: int = 0,
     plan: DevicePlan = BF16,
 ) -> str:
-    return training_fingerprint(spec, digest, data, seed, plan)
+    return training_fingerprint(spec.recipe(), digest, data, seed, plan)
 
 
 def changed_message() -> Iterator[TrainingRows]:
@@ -85,7 +86,7 @@ def test_other_rows_are_another_training(data: TrainingRows) -> None:
         spec.kind,
     ),
 )
-def test_another_recipe_is_another_training(spec: Tuned) -> None:
+def test_another_recipe_is_another_training(spec: LoRA | Full) -> None:
     assert print_of(spec) != print_of()
 
 
@@ -129,6 +130,65 @@ def test_where_things_lie_and_how_answers_are_drawn_is_not_in_it() -> None:
     assert set(same) == {print_of()}
 
 
+# computed by the version before recipes: what was trained then must be found today
+GOLDEN = (
+    (
+        QLoRA(base="b", train="t.jsonl"),
+        "5a7759b0328374ada568e1cd2de1d67c7d33cc52b40a81d7cef08b80dd897de5",
+        "bec362b63fcb59ac3ef1b3943b691b75c8e454d85b21e8fc4fc04cdca3d3dda2",
+    ),
+    (
+        LoRA(base="b", train="t.jsonl"),
+        "3d74bfe0947c5d174ecf099bf7705d45823e5da3025354da3968ad5b6f6cdcf7",
+        "10841c1d149ac6304c31c2565b81381f29792afb4b5150f216e331badfe3b3ab",
+    ),
+    (
+        Full(base="b", train="t.jsonl"),
+        "650814122edd5f142cee6285509b0390a4066c4ce107ec1125440574438e4889",
+        "9603280460d37bdd47a5880f2c29c78e92b68d167fc11e931cab46b9a836e5cf",
+    ),
+    (
+        QLoRA(
+            base="b",
+            train="t.jsonl",
+            dev="d",
+            replay=SelfGenerated(),
+            stratify="intent",
+            epochs=2.5,
+            learning_rate=2e-3,
+            warmup=0.2,
+            weight_decay=0.01,
+            batch_rows=4,
+            max_tokens=512,
+            dev_evaluations=5,
+            ship="merged",
+            decoding=Decoding(max_new_tokens=9),
+            trust_remote_code=True,
+            r=8,
+            alpha=16,
+            dropout=0.1,
+            targets=("q_proj", "v_proj"),
+            top_layers=2,
+        ),
+        "f858465e1cf381ecfdcfdce6e1249185dc7a67042dd4776dadd96454d95195f5",
+        "a50c1ef81e013ea214964714dad39424221f67d4260fd93f78ab22ea5d189af7",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("spec", "with_all", "plain"), GOLDEN, ids=["qlora", "lora", "full", "every field set"]
+)
+def test_trainings_of_earlier_versions_keep_their_names(
+    spec: LoRA | Full, with_all: str, plain: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "version", lambda name: "1.0")
+    data = TrainingRows(own=rows(8), replay=rows(10)[8:], dev=rows(12)[10:])
+    assert print_of(spec, data=data, seed=3) == with_all
+    gpu = replace(EXACT, device="cuda", training_attention="sdpa")
+    assert print_of(spec, plan=gpu) == plain
+
+
 def test_the_order_of_fields_is_not_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     before, described = print_of(), LORA.described()
     monkeypatch.setattr(LoRA, "described", lambda self: dict(reversed(described.items())))
@@ -141,13 +201,14 @@ def test_a_fingerprint_needs_no_torch() -> None:
 
     code = (
         "import sys\n"
-        "from harness.training.local.recipe import TrainingRows, training_fingerprint\n"
-        "from harness.candidates.specs import QLoRA\n"
+        "from harness import QLoRA\n"
+        "from harness.training.local.recipe import training_fingerprint\n"
+        "from harness.training.rows import TrainingRows\n"
         "from harness.models.device import DevicePlan\n"
         "from harness.records import Message, Row\n"
         "row = Row('a', (Message('user', 'q'), Message('assistant', 'a')))\n"
         "plan = DevicePlan('cpu', 'bfloat16', 'eager', 'grouped_eager')\n"
-        "training_fingerprint(QLoRA(base='b', train='t'), 'd', TrainingRows((row,)), 0, plan)\n"
+        "training_fingerprint(QLoRA(base='b', train='t').recipe(), 'd', TrainingRows((row,)), 0, plan)\n"
         "assert not {'torch', 'transformers', 'trl', 'peft'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

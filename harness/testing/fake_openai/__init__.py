@@ -1,14 +1,21 @@
-"""The local twin: the hosted service's API on loopback, with real training of the built-in model behind it.
+"""A local stand-in for OpenAI's API on loopback: files, tuning jobs, batches, completions, and faults.
 
-For rehearsing hosted fine-tuning without a key, and for tests of what speaks to such a service:
+For rehearsing hosted fine-tuning without a key, and for tests of clients of such a service:
 
-    with running_twin(backend=ScriptedBackend()) as base_url:
+    with running_fake_openai() as base_url:
         client = OpenAI(base_url=base_url, api_key="any")
 
 Needs the extra ``twin``: ``pip install 'finetune-harness[twin]'``.
 """
 
-from harness.testing.fake_openai.backend import Backend, Order, Question, Reply, Step, Token, Trained
+from harness.testing.fake_openai.backend import (
+    Backend,
+    FakeReply,
+    Question,
+    Step,
+    Token,
+    TuningTask,
+)
 from harness.testing.fake_openai.catalogue import (
     ALIAS,
     CHAT,
@@ -16,11 +23,17 @@ from harness.testing.fake_openai.catalogue import (
     CLOSING,
     COMPLETIONS,
     RETIRED,
-    TwinModel,
 )
-from harness.testing.fake_openai.faults import Faults
-from harness.testing.fake_openai.scripted import ScriptedBackend
-from harness.testing.fake_openai.serving import running_twin, set_twin_faults, stand_in, twin_stats
+from harness.testing.fake_openai.faults import Faults, parse_faults
+from harness.testing.fake_openai.scripted_backend import ScriptedBackend
+from harness.testing.fake_openai.serving import (
+    add_aliases,
+    running_fake_openai,
+    running_twin,
+    set_twin_faults,
+    stand_in,
+    twin_stats,
+)
 
 __all__ = [
     "ALIAS",
@@ -30,15 +43,16 @@ __all__ = [
     "COMPLETIONS",
     "RETIRED",
     "Backend",
+    "FakeReply",
     "Faults",
-    "Order",
     "Question",
-    "Reply",
     "ScriptedBackend",
     "Step",
     "Token",
-    "Trained",
-    "TwinModel",
+    "TuningTask",
+    "add_aliases",
+    "parse_faults",
+    "running_fake_openai",
     "running_twin",
     "set_twin_faults",
     "stand_in",

@@ -1,281 +1,284 @@
-"""The service as an ASGI app: paths, keys, lists in pages, and what only the twin has, under ``/twin/``."""
+"""The service as an ASGI app: paths, keys, lists in pages, and its own controls under ``/twin/``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
-from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeAlias
 
 from anyio import CapacityLimiter, to_thread
+from openai import BaseModel
+from openai.types import Batch, FileDeleted, FileObject, Model, ModelDeleted
+from openai.types.fine_tuning import FineTuningJobEvent
+from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from harness.errors import UsageError
 from harness.records import Json
-from harness.testing.fake_openai.catalogue import CREATED, TwinModel, stand_ins
-from harness.testing.fake_openai.faults import FaultyDoor, parse_faults
-from harness.testing.fake_openai.job_requests import job_of
-from harness.testing.fake_openai.pages import page
-from harness.testing.fake_openai.parameters import Body, array
-from harness.testing.fake_openai.records import Batch, Checkpoint, Event, Job, StoredFile, TunedModel
-from harness.testing.fake_openai.refusals import (
-    Refusal,
-    no_key,
-    no_such_path,
-    not_json,
-    server_error,
-    wrong_key,
-)
-from harness.testing.fake_openai.service import Service
-from harness.testing.fake_openai.store import new_id
+from harness.testing.fake_openai.backend import Backend
+from harness.testing.fake_openai.catalogue import Catalogue, FakeModel
+from harness.testing.fake_openai.completions import Completions
+from harness.testing.fake_openai.faults import FaultInjector, Faults, parse_faults
+from harness.testing.fake_openai.refusals import HTTPRefusal, no_key, server_error
+from harness.testing.fake_openai.request_batches import RequestBatches
+from harness.testing.fake_openai.store import FakeJob, FakeStore, R, TunedModel, new_id
+from harness.testing.fake_openai.tuning_jobs import TuningJobs
 
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
-Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
-MOST_REPLIES_AT_ONCE = 256
+DATABASE = "fake_openai.sqlite"
+MOST_AT_ONCE = 256  # requests that may wait for a model
+CREATED = 1_767_225_600  # 1 January 2026, of models that are not tuned
 
 
-def faulty_app(service: Service) -> ASGIApp:
-    """The whole service, behind the door where its faults stand."""
-    endpoints = _Endpoints(service)
-    get, post, delete = ["GET"], ["POST"], ["DELETE"]
-    jobs = "/v1/fine_tuning/jobs"
-    routes: Sequence[tuple[str, list[str], Handler]] = (
-        ("/v1/files", post, endpoints.upload),
-        ("/v1/files", get, endpoints.files),
-        ("/v1/files/{id}", get, endpoints.file),
-        ("/v1/files/{id}", delete, endpoints.delete_file),
-        ("/v1/files/{id}/content", get, endpoints.content),
-        (jobs, post, endpoints.create_job),
-        (jobs, get, endpoints.jobs),
-        (jobs + "/{id}", get, endpoints.job),
-        (jobs + "/{id}/cancel", post, endpoints.cancel_job),
-        (jobs + "/{id}/pause", post, endpoints.pause_job),
-        (jobs + "/{id}/resume", post, endpoints.resume_job),
-        (jobs + "/{id}/events", get, endpoints.events),
-        (jobs + "/{id}/checkpoints", get, endpoints.checkpoints),
-        ("/v1/chat/completions", post, endpoints.chat),
-        ("/v1/completions", post, endpoints.completion),
-        ("/v1/models", get, endpoints.models),
-        ("/v1/models/{id}", get, endpoints.model),
-        ("/v1/models/{id}", delete, endpoints.delete_model),
-        ("/v1/batches", post, endpoints.create_batch),
-        ("/v1/batches", get, endpoints.batches),
-        ("/v1/batches/{id}", get, endpoints.batch),
-        ("/v1/batches/{id}/cancel", post, endpoints.cancel_batch),
-    )
-    app = Starlette(
-        routes=[
-            *(Route(path, _guarded(service, path, handler), methods=m) for path, m, handler in routes),
-            Route("/twin/stats", endpoints.stats, methods=get),
-            Route("/twin/faults", endpoints.faults, methods=get),
-            Route("/twin/faults", endpoints.set_faults, methods=["PUT"]),
-            Route("/twin/stand-ins", endpoints.stand_in, methods=["PUT"]),
-        ],
-        exception_handlers={Refusal: _refused, HTTPException: _no_path, Exception: _broken},
-    )
-    service.door = FaultyDoor(app, service.faults, service.store.count)
-    return service.door
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request: the ``{id}`` of its path, its query, its body or its form."""
+
+    id: str
+    query: Mapping[str, str]
+    content: bytes
+    purpose: str | None = None
+    filename: str = ""
+    upload: bytes | None = None
+
+    def body(self) -> dict[str, Json]:
+        """The JSON body, which has to be an object.
+
+        Raises:
+            HTTPRefusal: it is none.
+        """
+        try:
+            value: Json = json.loads(self.content)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise HTTPRefusal(400, "We could not parse the JSON body of your request.")
+        return value
 
 
-def _guarded(service: Service, path: str, handler: Handler) -> Handler:
-    """Count the call, and ask for the key."""
+Handler: TypeAlias = Callable[[Call], "BaseModel | Response | dict[str, Json]"]
 
-    async def guarded(request: Request) -> Response:
-        service.store.count(f"{request.method} {path}")
-        bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-        key = bearer or request.headers.get("api-key", "")
+
+class FakeOpenAI:
+    """The service's state, and the threads that work on it until ``close``. ``app`` is its ASGI app.
+
+    ``folder`` stores weights and, if ``persistent``, everything else too, for the next start.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        backend: Backend,
+        *,
+        persistent: bool,
+        aliases: Sequence[str],
+        faults: Faults,
+        api_key: str | None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = folder / "weights"
+        self._api_key, self._limiter = api_key, CapacityLimiter(MOST_AT_ONCE)
+        self._store = FakeStore(folder / DATABASE if persistent else None)
+        self._catalogue = Catalogue(aliases)
+        self._completions = Completions(self._store, backend, self._catalogue, weights)
+        refuse = {Exception: _refuse, HTTPException: _refuse, HTTPRefusal: _refuse}
+        routes = [self._route(name, handler) for name, handler in self._handlers().items()]
+        app = Starlette(routes=routes, exception_handlers=refuse)
+        self.app = FaultInjector(app, faults, self._store.count)
+        self._jobs = TuningJobs(self._store, backend, self._catalogue, weights, lambda: self.app.faults)
+        chat, complete = self._completions.chat, self._completions.complete
+        endpoints = {"/v1/chat/completions": chat, "/v1/completions": complete}
+        self._batches = RequestBatches(self._store, endpoints)
+
+    def close(self) -> None:
+        """End the threads and close the store."""
+        self._jobs.close()
+        self._batches.close()
+        self._store.close()
+
+    def _handlers(self) -> dict[str, Handler]:
+        """What answers each method and path."""
+        store, job, batch = self._store, "/v1/fine_tuning/jobs", "/v1/batches"
+        return {
+            "POST /v1/files": lambda call: store.upload(call.filename, call.purpose, call.upload),
+            "GET /v1/files": lambda call: self._page(call, FileObject, 10_000, 10_000),
+            "GET /v1/files/{id}": lambda call: store.get(FileObject, call.id),
+            "GET /v1/files/{id}/content": lambda call: Response(store.content(call.id)),
+            "DELETE /v1/files/{id}": self._delete_file,
+            f"POST {job}": lambda call: self._jobs.create(call.body()),
+            f"GET {job}": lambda call: self._page(call, FakeJob),
+            f"GET {job}/{{id}}": lambda call: store.get(FakeJob, call.id),
+            f"POST {job}/{{id}}/cancel": lambda call: self._jobs.move(call.id, "cancelled"),
+            f"POST {job}/{{id}}/pause": lambda call: self._jobs.move(call.id, "paused"),
+            f"POST {job}/{{id}}/resume": lambda call: self._jobs.move(call.id, "queued"),
+            f"GET {job}/{{id}}/events": lambda call: self._page(call, FineTuningJobEvent),
+            f"GET {job}/{{id}}/checkpoints": lambda call: self._page(call, FineTuningJobCheckpoint, 10),
+            "POST /v1/chat/completions": lambda call: self._completions.chat(call.body()),
+            "POST /v1/completions": lambda call: self._completions.complete(call.body()),
+            "GET /v1/models": self._models,
+            "GET /v1/models/{id:path}": lambda call: _model(*self._completions.model(call.id)),
+            "DELETE /v1/models/{id:path}": self._delete_model,
+            f"POST {batch}": lambda call: self._batches.create(call.body()),
+            f"GET {batch}": lambda call: self._page(call, Batch),
+            f"GET {batch}/{{id}}": lambda call: store.get(Batch, call.id),
+            f"POST {batch}/{{id}}/cancel": lambda call: self._batches.cancel(call.id),
+            # controls that the real service does not have
+            "GET /twin/stats": self._stats,
+            "GET /twin/faults": lambda call: asdict(self.app.faults),
+            "PUT /twin/faults": self._set_faults,
+            "PUT /twin/aliases": self._add_aliases,
+        }
+
+    def _route(self, name: str, handler: Handler) -> Route:
+        method, path = name.split()
+
+        async def endpoint(request: Request) -> Response:
+            if path.startswith("/v1/"):
+                self._store.count(name.replace(":path", ""))
+                self._check_key(request.headers)
+            answer = await to_thread.run_sync(handler, await _call(request), limiter=self._limiter)
+            if isinstance(answer, BaseModel):
+                answer = answer.model_dump(mode="json")
+            response = answer if isinstance(answer, Response) else JSONResponse(answer)
+            response.headers["x-request-id"] = new_id("req_")
+            return response
+
+        return Route(path, endpoint, methods=[method])
+
+    def _check_key(self, headers: Mapping[str, str]) -> None:
+        bearer = headers.get("authorization", "").removeprefix("Bearer ").strip()
+        key = bearer or headers.get("api-key", "")
         if not key:
             raise no_key()
-        if service.api_key is not None and key != service.api_key:
-            raise wrong_key(key)
-        response = await handler(request)
-        response.headers["x-request-id"] = new_id("req_")
-        return response
+        if self._api_key not in (None, key):
+            shown = f"{key[:4]}***{key[-4:]}" if len(key) > 12 else "***"
+            message = (
+                f"Incorrect API key provided: {shown}. Find yours at https://platform.openai.com/account."
+            )
+            raise HTTPRefusal(401, message, None, "invalid_api_key")
 
-    return guarded
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
-    return JSONResponse(error.body(), error.status, dict(error.headers))
-
-
-async def _no_path(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    if error.status_code in (404, 405):
-        return await _refused(request, no_such_path(request.method, request.url.path))
-    return await _refused(request, Refusal(error.status_code, str(error.detail)))
-
-
-async def _broken(request: Request, error: Exception) -> Response:
-    return await _refused(request, server_error())
-
-
-class _Endpoints:
-    """One method a path."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._replies = CapacityLimiter(MOST_REPLIES_AT_ONCE)
-
-    # ------------------------------------------------------------------ files
-    async def upload(self, request: Request) -> Response:
-        async with request.form(max_files=1, max_fields=10) as form:
-            file, purpose = form.get("file"), form.get("purpose")
-            content = None if file is None or isinstance(file, str) else await file.read()
-            name = "" if file is None or isinstance(file, str) else file.filename or ""
-        purpose = purpose if isinstance(purpose, str) else None
-        stored = await to_thread.run_sync(self._service.files.upload, name, purpose, content)
-        return JSONResponse(stored.shown())
-
-    async def files(self, request: Request) -> Response:
-        found = self._service.store.newest_first(StoredFile)
-        purpose = request.query_params.get("purpose")
-        if purpose:
-            found = [file for file in found if file.purpose == purpose]
-        if request.query_params.get("order") == "asc":
+    def _page(self, call: Call, kind: type[R], default: int = 20, most: int = 100) -> dict[str, Json]:
+        """The part of a list, newest first, that the query selects."""
+        if call.id:
+            self._store.get(FakeJob, call.id)
+        query, limit = call.query, call.query.get("limit", str(default))
+        if not limit.isdecimal() or int(limit) < 1:
+            message = f"Invalid 'limit': expected an integer >= 1, but got {limit} instead."
+            raise HTTPRefusal(400, message, "limit", "integer_below_min_value")
+        found = [item.model_dump(mode="json") for item in self._store.newest_first(kind, call.id)]
+        if query.get("order") == "asc":
             found.reverse()
-        return page(request, found, default=10_000, most=10_000)
-
-    async def file(self, request: Request) -> Response:
-        return JSONResponse(self._service.files.get(_id(request)).shown())
-
-    async def delete_file(self, request: Request) -> Response:
-        self._service.files.delete(_id(request))
-        return JSONResponse({"id": _id(request), "object": "file", "deleted": True})
-
-    async def content(self, request: Request) -> Response:
-        content = self._service.files.content(_id(request))
-        return Response(content, media_type="application/octet-stream")
-
-    # ------------------------------------------------------------------ jobs
-    async def create_job(self, request: Request) -> Response:
-        body, service = await _body(request), self._service
-        job = job_of(body, service.catalogue, service.files, service.clock())
-        return JSONResponse(service.jobs.submit(job).shown())
-
-    async def jobs(self, request: Request) -> Response:
-        wanted = {
-            key[len("metadata[") : -1]: value
-            for key, value in request.query_params.items()
-            if key.startswith("metadata[") and key.endswith("]")
+        if "purpose" in query:
+            found = [item for item in found if item["purpose"] == query["purpose"]]
+        if query.get("metadata") == "null":
+            found = [item for item in found if not item["metadata"]]
+        wanted = {key[9:-1]: value for key, value in query.items() if key.startswith("metadata[")}
+        if wanted:
+            found = [item for item in found if wanted.items() <= (item["metadata"] or {}).items()]
+        after, start = query.get("after"), 0
+        if after is not None:
+            start = next((k for k, item in enumerate(found, start=1) if item["id"] == after), 0)
+            if not start:
+                raise HTTPRefusal(404, f"No object found with id '{after}'.", "after")
+        data = found[start : start + min(int(limit), most)]
+        return {
+            "object": "list",
+            "data": data,
+            "has_more": start + len(data) < len(found),
+            "first_id": data[0]["id"] if data else None,
+            "last_id": data[-1]["id"] if data else None,
         }
-        found = self._service.store.newest_first(Job)
-        if request.query_params.get("metadata") == "null":
-            found = [job for job in found if not job.metadata]
-        found = [job for job in found if wanted.items() <= dict(job.metadata or {}).items()]
-        return page(request, found, default=20)
 
-    async def job(self, request: Request) -> Response:
-        return JSONResponse(self._service.jobs.get(_id(request)).shown())
+    def _delete_file(self, call: Call) -> FileDeleted:
+        self._store.delete(FileObject, self._store.get(FileObject, call.id).id)
+        return FileDeleted(id=call.id, deleted=True, object="file")
 
-    async def cancel_job(self, request: Request) -> Response:
-        return JSONResponse(self._service.jobs.cancel(_id(request)).shown())
+    def _models(self, call: Call) -> dict[str, Json]:
+        found = {model.name: _model(model, None) for model in self._catalogue.offered()}
+        for tuned in self._store.newest_first(TunedModel):
+            if tuned.base in found:  # a tuned model is retired with its base
+                found[tuned.id] = _model(*self._completions.model(tuned.id))
+        return {"object": "list", "data": [model.model_dump(mode="json") for model in found.values()]}
 
-    async def pause_job(self, request: Request) -> Response:
-        return JSONResponse(self._service.jobs.pause(_id(request)).shown())
-
-    async def resume_job(self, request: Request) -> Response:
-        return JSONResponse(self._service.jobs.resume(_id(request)).shown())
-
-    async def events(self, request: Request) -> Response:
-        job = self._service.jobs.get(_id(request))
-        return page(request, self._service.store.newest_first(Event, job.id), default=20)
-
-    async def checkpoints(self, request: Request) -> Response:
-        job = self._service.jobs.get(_id(request))
-        return page(request, self._service.store.newest_first(Checkpoint, job.id), default=10)
-
-    # ------------------------------------------------------------------ models and answers
-    async def chat(self, request: Request) -> Response:
-        return await self._answered(self._service.completions.chat, await _body(request))
-
-    async def completion(self, request: Request) -> Response:
-        return await self._answered(self._service.completions.completion, await _body(request))
-
-    async def _answered(self, answer: Callable[[Body], dict[str, Json]], body: Body) -> Response:
-        return JSONResponse(await to_thread.run_sync(partial(answer, body), limiter=self._replies))
-
-    async def models(self, request: Request) -> Response:
-        own = [_model(model, CREATED, "twin") for model in self._service.catalogue.listed()]
-        tuned = [self._tuned(found) for found in self._service.store.newest_first(TunedModel)]
-        return JSONResponse({"object": "list", "data": [*own, *tuned]})
-
-    async def model(self, request: Request) -> Response:
-        model, tuned = self._service.completions.model(_id(request))
-        return JSONResponse(_model(model, CREATED, "twin") if tuned is None else self._tuned(tuned))
-
-    async def delete_model(self, request: Request) -> Response:
-        _, tuned = self._service.completions.model(_id(request))
+    def _delete_model(self, call: Call) -> ModelDeleted:
+        _, tuned = self._completions.model(call.id)
         if tuned is None:
-            raise Refusal(403, "You have insufficient permissions for this operation.")
-        self._service.store.delete(TunedModel, tuned.id)
-        return JSONResponse({"id": tuned.id, "object": "model", "deleted": True})
+            raise HTTPRefusal(403, "You have insufficient permissions for this operation.")
+        self._store.delete(TunedModel, tuned.id)
+        return ModelDeleted(id=tuned.id, object="model", deleted=True)
 
-    def _tuned(self, found: TunedModel) -> dict[str, Json]:
-        model = self._service.catalogue.tuned(found.id, found.base)
-        return _model(model, found.created_at, "org-twin")
+    def _stats(self, call: Call) -> dict[str, Json]:
+        """What was uploaded, trained and called, for tests of clients."""
+        counts = self._store.counts()
 
-    # ------------------------------------------------------------------ batches
-    async def create_batch(self, request: Request) -> Response:
-        return JSONResponse(self._service.batches.create(await _body(request)).shown())
+        def counted(prefix: str) -> dict[str, Json]:
+            return {name[len(prefix) :]: n for name, n in counts.items() if name.startswith(prefix)}
 
-    async def batches(self, request: Request) -> Response:
-        return page(request, self._service.store.newest_first(Batch), default=20)
+        return {
+            "uploads": counts.get("uploads", 0),
+            "uploads_by_sha256": counted("upload "),
+            "files": {
+                file.id: {"sha256": sha256(self._store.content(file.id)).hexdigest(), "purpose": file.purpose}
+                for file in self._store.newest_first(FileObject)
+            },
+            "jobs": counts.get("jobs", 0),
+            "batches": counts.get("batches", 0),
+            "batch_requests": counts.get("batch requests", 0),
+            "calls": {name: n for name, n in counts.items() if "/v1/" in name},
+            "faults": counted("fault "),
+        }
 
-    async def batch(self, request: Request) -> Response:
-        return JSONResponse(self._service.batches.get(_id(request)).shown())
-
-    async def cancel_batch(self, request: Request) -> Response:
-        return JSONResponse(self._service.batches.cancel(_id(request)).shown())
-
-    # ------------------------------------------------------------------ of the twin alone
-    async def stats(self, request: Request) -> Response:
-        return JSONResponse(self._service.stats())
-
-    async def faults(self, request: Request) -> Response:
-        return JSONResponse(asdict(self._service.faults))
-
-    async def set_faults(self, request: Request) -> Response:
-        given = {name: str(value) for name, value in (await _body(request)).items() if value is not None}
+    def _set_faults(self, call: Call) -> dict[str, Json]:
+        given = {name: str(value) for name, value in call.body().items() if value is not None}
         try:
-            self._service.set_faults(parse_faults(given))
+            self.app.faults = parse_faults(given)
         except UsageError as error:
-            raise Refusal(400, str(error)) from error
-        return await self.faults(request)
+            raise HTTPRefusal(400, str(error)) from error
+        return asdict(self.app.faults)
 
-    async def stand_in(self, request: Request) -> Response:
-        names = [str(name) for name in array(await _body(request), "models")]
-        self._service.catalogue.add(stand_ins(names))
-        return JSONResponse({"models": names})
-
-
-def _id(request: Request) -> str:
-    return str(request.path_params["id"])
+    def _add_aliases(self, call: Call) -> dict[str, Json]:
+        names = call.body().get("models")
+        self._catalogue.add_aliases(map(str, names if isinstance(names, list) else ()))
+        return {"models": names}
 
 
-async def _body(request: Request) -> dict[str, Json]:
-    try:
-        value: Json = json.loads(await request.body())
-    except (ValueError, RecursionError, ClientDisconnect) as error:
-        raise not_json() from error
-    if not isinstance(value, dict):
-        raise not_json()
-    return value
+async def _call(request: Request) -> Call:
+    name, query = str(request.path_params.get("id", "")), request.query_params
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        return Call(name, query, await request.body())
+    async with request.form(max_files=1, max_fields=10) as form:
+        purpose, file = form.get("purpose"), form.get("file")
+        purpose = purpose if isinstance(purpose, str) else None
+        if not isinstance(file, UploadFile):
+            return Call(name, query, b"", purpose)
+        return Call(name, query, b"", purpose, file.filename or "", await file.read())
 
 
-def _model(model: TwinModel, created: int, owner: str) -> dict[str, Json]:
-    return {
-        "id": model.name,
-        "object": "model",
-        "created": created,
-        "owned_by": owner,
-        "shutdown_date": model.shutdown.isoformat() if model.shutdown else None,
-    }
+async def _refuse(request: Request, error: Exception) -> Response:
+    """The error's body and status, as the service words them."""
+    if isinstance(error, HTTPRefusal):
+        refusal = error
+    elif isinstance(error, HTTPException) and error.status_code in (404, 405):
+        refusal = HTTPRefusal(404, f"Invalid URL ({request.method} {request.url.path})")
+    elif isinstance(error, HTTPException):
+        refusal = HTTPRefusal(error.status_code, str(error.detail))
+    else:
+        refusal = server_error()
+    return JSONResponse(refusal.body(), refusal.status, dict(refusal.headers))
+
+
+def _model(model: FakeModel, tuned: TunedModel | None) -> Model:
+    return Model(
+        id=model.name,
+        object="model",
+        created=tuned.created_at if tuned else CREATED,
+        owned_by="org-fake" if tuned else "fake",
+        shutdown_date=model.shutdown.isoformat() if model.shutdown else None,
+    )

@@ -1,4 +1,4 @@
-"""What stands behind the twin's models: something that can be trained and can answer."""
+"""The interface to the models behind the service: something that can be trained and can answer."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from harness.records import Json, Message, Row
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What a job trains, with every "auto" decided. ``base`` is the twin's name of the model."""
+class TuningTask:
+    """What a job trains, every "auto" replaced by a number. ``base`` is the model's name at the service."""
 
     job_id: str
     base: str
@@ -28,7 +28,7 @@ class Order:
 class Step:
     """One optimiser step as it was measured; losses are mean nats a supervised token.
 
-    ``weights`` names the folder below the order's in which a checkpoint was kept after this step.
+    ``weights`` names the folder, below the job's, of the checkpoint saved after this step.
     """
 
     number: int
@@ -41,18 +41,10 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """A finished training. ``weights`` names the folder of the last checkpoint; ``steps`` are all of them."""
-
-    weights: str
-    steps: tuple[Step, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Question:
-    """What a model is asked. ``weights`` is the folder of a tuned model's; None: the base itself answers.
+    """A request to a model. ``weights`` is the folder of a tuned model's; None: the base itself answers.
 
-    ``schema``: the JSON schema that a reply has to satisfy; see ``schemas.within``.
+    ``schema``: the JSON Schema that the reply has to satisfy; see ``structured_output.within``.
     """
 
     model: str
@@ -74,7 +66,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A generated token, its natural log-probability, and the likeliest in its place."""
+    """A generated token, its natural log-probability, and the most likely tokens in its place."""
 
     text: str
     logprob: float
@@ -82,8 +74,8 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What the model said, and what it cost."""
+class FakeReply:
+    """A model's answer, and the tokens that are billed for it."""
 
     text: str
     prompt_tokens: int
@@ -96,18 +88,17 @@ class Reply:
 class Backend(Protocol):
     """The models. ``train`` runs in one thread; ``reply`` and ``count`` may be called from many."""
 
-    def train(self, order: Order, folder: Path, watch: Callable[[Step], None]) -> Trained:
-        """Train, keeping checkpoints below ``folder`` at the end of each epoch.
+    def train(self, task: TuningTask, folder: Path, watch: Callable[[Step], None]) -> None:
+        """Train, and save a checkpoint below ``folder`` at the end of each epoch.
 
-        ``watch`` is called after each step. It may take long (a paused job) and it may raise (a cancelled
-        one); the exception is let through.
+        ``watch`` is called after each step. It may block (a paused job), or raise to end the training.
         """
 
-    def reply(self, question: Question) -> Reply:
+    def reply(self, question: Question) -> FakeReply:
         """Answer."""
 
     def count(self, row: Row) -> int:
         """How many tokens training sees in a row."""
 
     def close(self) -> None:
-        """End whatever was started."""
+        """Stop threads and free memory."""

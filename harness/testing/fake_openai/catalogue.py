@@ -1,12 +1,12 @@
-"""The models that the twin offers, each with a lifetime of its own."""
+"""The models on offer, each with a lifetime of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
-from harness.testing.fake_openai.refusals import no_such_model, not_tunable, retired_model
+from harness.testing.fake_openai.refusals import HTTPRefusal, no_such_model
 
 CHAT = "smollm2-135m-2026-01-01"
 CLOSING = "smollm2-135m-2025-07-01"
@@ -15,19 +15,13 @@ RETIRED = "smollm2-135m-2024-07-01"
 COMPLETIONS = "smollm2-135m-completion-2026-01-01"
 ALIAS = "smollm2-135m"
 CLOSES_WITHIN_DAYS = 30
-CREATED = 1_767_225_600  # 1 January 2026
 
 
 @dataclass(frozen=True, slots=True)
-class TwinModel:
-    """A model that can be asked, and tuned where ``tunable`` says so.
+class FakeModel:
+    """A model; from the day ``shutdown`` on it neither answers nor is tuned.
 
-    Attributes:
-        completions: takes prompts instead of messages.
-        shutdown: from that day on it neither answers nor is tuned; None: not announced.
-        context_tokens: longest prompt and reply together, and longest training row.
-        max_output_tokens: longest reply that may be asked for.
-        alias_of: the snapshot that the name stands for.
+    ``completions``: it takes prompts. ``context_tokens`` bounds prompt and reply together, and training rows.
     """
 
     name: str
@@ -36,88 +30,64 @@ class TwinModel:
     shutdown: date | None = None
     context_tokens: int = 8_192
     max_output_tokens: int = 4_096
-    alias_of: str | None = None
 
-
-def twin_models(today: date) -> tuple[TwinModel, ...]:
-    """The twin's own models: one in its prime, one that closes soon, one closed to tuning, one retired."""
-    return (
-        TwinModel(CHAT, shutdown=date(2036, 1, 1)),
-        TwinModel(ALIAS, alias_of=CHAT),
-        TwinModel(COMPLETIONS, completions=True, shutdown=date(2036, 1, 1)),
-        TwinModel(CLOSING, shutdown=today + timedelta(days=CLOSES_WITHIN_DAYS)),
-        TwinModel(CLOSED_TO_TUNING, tunable=False, shutdown=today + timedelta(days=365)),
-        TwinModel(RETIRED, shutdown=date(2025, 7, 1)),
-    )
-
-
-def stand_ins(names: Iterable[str]) -> tuple[TwinModel, ...]:
-    """Models under the names of others, for rehearsing what is written for those.
-
-    ``babbage-`` and ``davinci-`` take prompts, all others messages.
-    """
-    return tuple(TwinModel(name, completions=name.startswith(("babbage-", "davinci-"))) for name in names)
+    @property
+    def is_retired(self) -> bool:
+        """Whether its last day has passed."""
+        return self.shutdown is not None and self.shutdown <= datetime.now(UTC).date()
 
 
 class Catalogue:
-    """Looks models up by name and by today's date."""
+    """Models by name: one current, one that closes soon, one closed to tuning, one retired, and aliases.
 
-    def __init__(self, models: Iterable[TwinModel], today: date) -> None:
-        self._models = {model.name: model for model in models}
-        self._today = today
+    Args:
+        aliases: further names of the current model, for rehearsing requests that name other models.
+    """
 
-    def add(self, models: Iterable[TwinModel]) -> None:
-        """Offer these, too; a name that is there stays as it is."""
-        self._models = {**{model.name: model for model in models}, **self._models}
+    def __init__(self, aliases: Iterable[str] = ()) -> None:
+        today = datetime.now(UTC).date()
+        chat = FakeModel(CHAT, shutdown=date(2036, 1, 1))
+        self._models = {
+            CHAT: chat,
+            ALIAS: chat,
+            COMPLETIONS: replace(chat, name=COMPLETIONS, completions=True),
+            CLOSING: replace(chat, name=CLOSING, shutdown=today + timedelta(days=CLOSES_WITHIN_DAYS)),
+            CLOSED_TO_TUNING: replace(chat, name=CLOSED_TO_TUNING, tunable=False),
+            RETIRED: replace(chat, name=RETIRED, shutdown=date(2025, 7, 1)),
+        }
+        self.add_aliases(aliases)
 
-    def listed(self) -> tuple[TwinModel, ...]:
-        """Those that are not retired; an alias lives as long as its snapshot."""
-        dated = (
-            replace(model, shutdown=self._models[model.alias_of].shutdown) if model.alias_of else model
-            for model in self._models.values()
-        )
-        return tuple(model for model in dated if not self._is_retired(model))
+    def add_aliases(self, names: Iterable[str]) -> None:
+        """Offer models under these names too; ``babbage-`` and ``davinci-`` take prompts, others messages."""
+        for name in names:
+            takes_prompts = name.startswith(("babbage-", "davinci-"))
+            self._models.setdefault(name, FakeModel(name, completions=takes_prompts))
 
-    def find(self, name: str) -> TwinModel:
-        """The model of that name; an alias gives its snapshot.
+    def offered(self) -> list[FakeModel]:
+        """Those that are not retired, under all their names."""
+        return [replace(m, name=name) for name, m in self._models.items() if not m.is_retired]
+
+    def find(self, name: str) -> FakeModel:
+        """The model of that name; an alias of a snapshot gives the snapshot.
 
         Raises:
-            Refusal: there is none, or it is retired.
+            HTTPRefusal: there is none, or it is retired.
         """
         model = self._models.get(name)
         if model is None:
             raise no_such_model(name)
-        if model.alias_of:
-            return self.find(model.alias_of)
-        if self._is_retired(model):
-            raise retired_model(name)
+        if model.is_retired:
+            raise no_such_model(name, "has been deprecated: https://platform.openai.com/docs/deprecations")
         return model
 
-    def tunable(self, name: str) -> TwinModel:
-        """The model of that name, if it takes a new job.
+    def tunable(self, name: str) -> FakeModel:
+        """The model of that name, if it accepts new jobs.
 
         Raises:
-            Refusal: there is none, or it takes none (any more).
+            HTTPRefusal: there is none, or it accepts none (any more).
         """
         model = self._models.get(name)
-        if model is not None and model.alias_of:
-            return self.tunable(model.alias_of)
-        if model is None or not model.tunable or self._is_retired(model):
-            raise not_tunable(name)
+        if model is None or not model.tunable or model.is_retired:
+            message = f"Model {name} is not available for fine-tuning or does not exist."
+            raise HTTPRefusal(400, message, "model", "model_not_available")
         return model
-
-    def tuned(self, name: str, base: str) -> TwinModel:
-        """A tuned model: it lives as long as its base.
-
-        Raises:
-            Refusal: its base is retired.
-        """
-        of_base = self._models.get(base)
-        if of_base is None:
-            raise no_such_model(name)
-        if self._is_retired(of_base):
-            raise retired_model(name)
-        return replace(of_base, name=name)
-
-    def _is_retired(self, model: TwinModel) -> bool:
-        return model.shutdown is not None and model.shutdown <= self._today

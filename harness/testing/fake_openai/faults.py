@@ -1,9 +1,8 @@
-"""Faults that can be switched on, and the door that they stand in: an ASGI app around the service."""
+"""Faults that can be switched on, and the ASGI middleware that injects them."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.records import Json
-from harness.testing.fake_openai.refusals import Refusal, no_key, rate_limited, server_error
+from harness.testing.fake_openai.refusals import HTTPRefusal, no_key, server_error
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,9 +27,9 @@ class Faults:
         rate_limited: answered 429 with ``retry_after_s``.
         most_at_once: more requests than that under way are answered 429 too.
         server_error: answered 500.
-        dropped: the connection breaks before the request is looked at.
-        lost: the request is carried out, and the connection breaks before its answer.
-        malformed: the request is carried out, and half of its answer's JSON is sent as if it were all.
+        dropped: the connection breaks before the request is processed.
+        lost: the request is processed, and the connection breaks before its answer.
+        malformed: the request is processed, and half of its answer's JSON is sent as if it were all.
         slow: answered ``slow_s`` later.
         latency_s: of every request.
         path: only requests whose path begins so.
@@ -64,10 +63,10 @@ class Faults:
 
 
 def parse_faults(given: Mapping[str, str]) -> Faults:
-    """Faults from texts, as a command line or a request has them.
+    """Faults from texts, as they come from a command line or a request.
 
     Raises:
-        UsageError: an unknown fault or a value that is none.
+        UsageError: an unknown fault or a value of the wrong type.
     """
     kinds = {field.name: str(field.type) for field in fields(Faults)}
     changes: dict[str, Json] = {}
@@ -82,11 +81,11 @@ def parse_faults(given: Mapping[str, str]) -> Faults:
     return replace(Faults(), **changes)  # type: ignore[arg-type]  # each has its field's type
 
 
-class FaultyDoor:
-    """Lets requests in, late, or not at all. ``faults`` may be changed at any time."""
+class FaultInjector:
+    """ASGI middleware: lets requests through, late, or not at all. ``faults`` may be replaced at any time."""
 
-    def __init__(self, inside: ASGIApp, faults: Faults, count: Callable[[str], int]) -> None:
-        self._inside, self._count = inside, count
+    def __init__(self, app: ASGIApp, faults: Faults, count: Callable[[str], int]) -> None:
+        self._app, self._count = app, count
         self._under_way = 0
         self.faults = faults
 
@@ -98,85 +97,70 @@ class FaultyDoor:
     @faults.setter
     def faults(self, faults: Faults) -> None:
         self._faults = faults
-        self._chance = random.Random(faults.seed)
+        self._random = random.Random(faults.seed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http" or not str(scope["path"]).startswith(self.faults.path):
-            await self._inside(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         self._under_way += 1
         try:
-            await self._admit(scope, receive, send)
+            await self._inject(self._draw(), scope, receive, send)
         finally:
             self._under_way -= 1
 
-    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        faults, fault = self.faults, self._drawn()
-        if fault:
-            self._count(f"fault {fault}")
-        await asyncio.sleep(faults.latency_s + (faults.slow_s if fault == "slow" else 0))
-        refusals = {
-            "unauthorized": no_key(),
-            "rate_limited": rate_limited(faults.retry_after_s),
-            "server_error": server_error(),
-        }
-        if fault in refusals:
-            await _refuse(refusals[fault], receive, send)
-        elif fault == "dropped":
-            await _drain(receive)
-            await _break_off(send)
-        elif fault in ("lost", "malformed"):
-            answer = await _carried_out(self._inside, scope, receive)
-            await (_break_off(send) if fault == "lost" else _half(answer, send))
-        else:
-            await self._inside(scope, receive, send)
-
-    def _drawn(self) -> str | None:
-        """Which fault hits this request."""
+    def _draw(self) -> str | None:
+        """The fault that hits this request."""
         most = self.faults.most_at_once
         if most is not None and self._under_way > most:
             return "rate_limited"
-        chance = self._chance.random()
+        drawn = self._random.random()
         for name in SHARES:
-            chance -= getattr(self.faults, name)
-            if chance < 0:
+            drawn -= getattr(self.faults, name)
+            if drawn < 0:
                 return name
         return None
 
+    async def _inject(self, fault: str | None, scope: Scope, receive: Receive, send: Send) -> None:
+        from starlette.responses import JSONResponse, Response  # of the extra, which ``Faults`` does not need
 
-async def _refuse(refusal: Refusal, receive: Receive, send: Send) -> None:
-    await _drain(receive)
-    await _answer(refusal.status, json.dumps(refusal.body()).encode(), send, refusal.headers)
+        faults = self.faults
+        if fault:
+            self._count(f"fault {fault}")
+        await asyncio.sleep(faults.latency_s + (faults.slow_s if fault == "slow" else 0))
+        if fault in (None, "slow"):
+            await self._app(scope, receive, send)
+            return
+        body = bytearray()
+        if fault in ("lost", "malformed"):
 
+            async def collect(message: Message) -> None:
+                body.extend(message.get("body", b""))
 
-async def _drain(receive: Receive) -> None:
-    """Read the request to its end: a client that is still sending would see a broken pipe."""
-    while (await receive()).get("more_body"):
-        pass
-
-
-async def _break_off(send: Send) -> None:
-    """Promise a body and send none: the server then closes the connection."""
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100")]})
-
-
-async def _carried_out(inside: ASGIApp, scope: Scope, receive: Receive) -> bytes:
-    body = bytearray()
-
-    async def keep(message: Message) -> None:
-        body.extend(message.get("body", b""))
-
-    await inside(scope, receive, keep)
-    return bytes(body)
-
-
-async def _half(answer: bytes, send: Send) -> None:
-    await _answer(200, answer[: len(answer) // 2], send, {})
-
-
-async def _answer(status: int, body: bytes, send: Send, headers: Mapping[str, str]) -> None:
-    named = {"content-type": "application/json", "content-length": str(len(body)), **headers}
-    encoded = [(name.encode(), value.encode()) for name, value in named.items()]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
-    await send({"type": "http.response.body", "body": body})
+            await self._app(scope, receive, collect)
+        else:
+            while (await receive()).get(
+                "more_body"
+            ):  # a client that is still sending would see a broken pipe
+                pass
+        if fault in ("dropped", "lost"):
+            # a body is promised and none is sent: uvicorn then closes the connection
+            await send(
+                {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100")]}
+            )
+            return
+        wait = f"{faults.retry_after_s:g}", f"{faults.retry_after_s * 1000:g}"
+        limited = HTTPRefusal(
+            status=429,
+            message=f"Rate limit reached for requests. Please try again in {wait[0]}s.",
+            code="rate_limit_exceeded",
+            kind="requests",
+            headers={"retry-after": wait[0], "retry-after-ms": wait[1]},
+        )
+        refusals = {"unauthorized": no_key(), "rate_limited": limited, "server_error": server_error()}
+        response = Response(bytes(body[: len(body) // 2]), media_type="application/json")
+        if fault in refusals:
+            refusal = refusals[fault]
+            response = JSONResponse(refusal.body(), refusal.status, dict(refusal.headers))
+        await response(scope, receive, send)

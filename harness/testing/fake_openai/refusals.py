@@ -1,24 +1,78 @@
-"""What the service answers when it refuses: status, and OpenAI's body of message, type, param and code."""
+"""Refused requests, and the check of request bodies against the official SDK's own parameter types.
+
+The SDK describes an endpoint's body as a ``TypedDict``. Pydantic turns it into a JSON Schema; closing its
+objects to unknown keys, and adding the limits that types cannot express, gives the service's own check.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import groupby
+from typing import Any, TypeVar, cast
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from openai.types.batch_create_params import BatchCreateParams
+from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming as ChatParams
+from openai.types.completion_create_params import CompletionCreateParamsNonStreaming as CompletionParams
+from openai.types.fine_tuning.job_create_params import JobCreateParams
+from pydantic import TypeAdapter
 
 from harness.records import Json
 
+T = TypeVar("T")
+LONGEST_ERROR = 300  # characters; a message quotes the value, which may be a whole prompt
+METADATA: Mapping[str, Json] = {
+    "maxProperties": 16,
+    "propertyNames": {"maxLength": 64},
+    "additionalProperties": {"maxLength": 512},
+}
+SAMPLING: Mapping[str, Mapping[str, Json]] = {
+    "temperature": {"minimum": 0.0, "maximum": 2.0},
+    "top_p": {"minimum": 0.0, "maximum": 1.0},
+    "frequency_penalty": {"minimum": -2.0, "maximum": 2.0},
+    "presence_penalty": {"minimum": -2.0, "maximum": 2.0},
+    "max_tokens": {"minimum": 1},
+    "max_completion_tokens": {"minimum": 1},
+    "stop": {"maxItems": 4},
+}
+# JSON Schema keywords for the properties of that name, at any depth of the parameters
+LIMITS: Mapping[type, Mapping[str, Mapping[str, Json]]] = {
+    ChatParams: {
+        **SAMPLING,
+        "messages": {"minItems": 1},
+        "top_logprobs": {"minimum": 0, "maximum": 20},
+        "metadata": METADATA,
+    },
+    CompletionParams: {**SAMPLING, "logprobs": {"minimum": 0, "maximum": 5}},
+    JobCreateParams: {
+        "n_epochs": {"minimum": 1, "maximum": 50},
+        "batch_size": {"minimum": 1, "maximum": 256},
+        "learning_rate_multiplier": {"minimum": 1e-5, "maximum": 10_000.0},
+        "seed": {"minimum": 0, "maximum": 2**31 - 1},
+        "suffix": {"maxLength": 64},
+        "metadata": METADATA,
+    },
+    BatchCreateParams: {"metadata": METADATA},
+}
+CODES = {
+    "additionalProperties": "unknown_parameter",
+    "required": "missing_required_parameter",
+    "type": "invalid_type",
+    "minItems": "empty_array",
+    "maxItems": "array_above_max_length",
+    "maxLength": "string_above_max_length",
+    "maxProperties": "object_above_max_properties",
+    "minimum": "below_min_value",
+    "maximum": "above_max_value",
+}
+
 
 @dataclass(frozen=True)
-class Refusal(Exception):  # noqa: N818 - an answer of the service, not an error of the twin
-    """A refused request.
-
-    Attributes:
-        status: the HTTP status.
-        message: for people.
-        param: the parameter that is at fault, where one is.
-        code: for programs, where there is one.
-        kind: the body's ``type``.
-    """
+class HTTPRefusal(Exception):  # noqa: N818 - an answer of the service, not an error of this program
+    """A refused request: the HTTP status, and OpenAI's error body."""
 
     status: int
     message: str
@@ -32,112 +86,93 @@ class Refusal(Exception):  # noqa: N818 - an answer of the service, not an error
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
 
-def unknown_parameter(name: str) -> Refusal:
-    """A parameter that the endpoint does not have."""
-    return Refusal(400, f"Unknown parameter: '{name}'.", name, "unknown_parameter")
+def unsupported(name: str) -> HTTPRefusal:
+    """The service knows the parameter; the models here do not support it."""
+    message = f"Unsupported value: '{name}' does not support this value with this model."
+    return HTTPRefusal(400, message, name, "unsupported_value")
 
 
-def missing_parameter(name: str) -> Refusal:
-    """A parameter that must be given."""
-    return Refusal(400, f"Missing required parameter: '{name}'.", name, "missing_required_parameter")
+def no_such_model(name: str, reason: str = "does not exist or you do not have access to it") -> HTTPRefusal:
+    """The model never existed, or is retired."""
+    return HTTPRefusal(404, f"The model `{name}` {reason}.", "model", "model_not_found")
 
 
-def wrong_type(name: str, wanted: str, given: str) -> Refusal:
-    """A parameter of another JSON type."""
-    message = f"Invalid type for '{name}': expected {wanted}, but got {given} instead."
-    return Refusal(400, message, name, "invalid_type")
+def no_key() -> HTTPRefusal:
+    """The request has no API key."""
+    return HTTPRefusal(401, "You didn't provide an API key (Authorization: Bearer YOUR_KEY).")
 
 
-def invalid_value(name: str, given: str, supported: str) -> Refusal:
-    """A value outside a list of values."""
-    message = f"Invalid value: '{given}'. Supported values are: {supported}."
-    return Refusal(400, message, name, "invalid_value")
-
-
-def unsupported(name: str, given: str) -> Refusal:
-    """A value that this model does not take."""
-    message = f"Unsupported value: '{name}' does not support {given} with this model."
-    return Refusal(400, message, name, "unsupported_value")
-
-
-def no_such_model(name: str) -> Refusal:
-    """A model that was never there."""
-    message = f"The model `{name}` does not exist or you do not have access to it."
-    return Refusal(404, message, "model", "model_not_found")
-
-
-def retired_model(name: str) -> Refusal:
-    """A model past its shutdown date."""
-    message = (
-        f"The model `{name}` has been deprecated, learn more here:"
-        " https://platform.openai.com/docs/deprecations"
-    )
-    return Refusal(404, message, "model", "model_not_found")
-
-
-def not_tunable(name: str) -> Refusal:
-    """A model that takes no new jobs."""
-    message = f"Model {name} is not available for fine-tuning or does not exist."
-    return Refusal(400, message, "model", "model_not_available")
-
-
-def no_such_file(name: str) -> Refusal:
-    """A file that is not there (any more)."""
-    return Refusal(404, f"No such File object: {name}", "id")
-
-
-def no_such_job(name: str) -> Refusal:
-    """A job that was never made."""
-    return Refusal(404, f"Could not find fine tune: {name}", "fine_tune_id", "fine_tune_not_found")
-
-
-def no_such_batch(name: str) -> Refusal:
-    """A batch that was never made."""
-    return Refusal(404, f"No batch found with id '{name}'.")
-
-
-def no_key() -> Refusal:
-    """A request without a key."""
-    message = (
-        "You didn't provide an API key. You need to provide your API key in an Authorization header using"
-        " Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
-    )
-    return Refusal(401, message)
-
-
-def wrong_key(key: str) -> Refusal:
-    """A key that is not the right one; it is shown cut, as the service does."""
-    shown = f"{key[:4]}***{key[-4:]}" if len(key) > 12 else "***"
-    message = (
-        f"Incorrect API key provided: {shown}. You can find your API key at"
-        " https://platform.openai.com/account/api-keys."
-    )
-    return Refusal(401, message, None, "invalid_api_key")
-
-
-def rate_limited(retry_after_s: float) -> Refusal:
-    """Too many requests: come back after so many seconds."""
-    message = f"Rate limit reached for requests. Please try again in {retry_after_s:g}s."
-    headers = {"retry-after": f"{retry_after_s:g}", "retry-after-ms": f"{retry_after_s * 1000:g}"}
-    return Refusal(429, message, None, "rate_limit_exceeded", "requests", headers)
-
-
-def server_error() -> Refusal:
-    """The service's own fault."""
+def server_error() -> HTTPRefusal:
+    """An error of the service itself."""
     message = "The server had an error while processing your request. Sorry about that!"
-    return Refusal(500, message, kind="server_error")
+    return HTTPRefusal(500, message, kind="server_error")
 
 
-def no_such_path(method: str, path: str) -> Refusal:
-    """A path that the service does not have."""
-    return Refusal(404, f"Invalid URL ({method} {path})")
+def checked(kind: type[T], body: Json) -> T:
+    """The body, if it has the SDK's parameter type ``kind``.
+
+    Raises:
+        HTTPRefusal: a parameter is unknown, missing, of another type or out of range; ``param`` names it.
+    """
+    error = next(_validator(kind).iter_errors(body), None)  # type: ignore[arg-type]  # types are hashable
+    if error is not None:
+        raise _refusal(error)
+    return cast("T", body)
 
 
-def not_json() -> Refusal:
-    """A body that is no JSON object."""
-    message = (
-        "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your"
-        " HTTP library correctly. The OpenAI API expects a JSON payload, but what was sent was not valid"
-        " JSON.)"
+@cache
+def _validator(kind: type) -> Draft202012Validator:
+    def close(node: Json) -> None:
+        children = node if isinstance(node, list) else list(node.values()) if isinstance(node, dict) else []
+        for child in children:
+            close(child)
+        properties = node.get("properties") if isinstance(node, dict) else None
+        if isinstance(node, dict) and isinstance(properties, dict) and node.get("type") == "object":
+            node["additionalProperties"] = False
+            for name, limit in LIMITS.get(kind, {}).items():
+                found = properties.get(name)
+                if isinstance(found, dict):
+                    found.update(limit)  # each keyword ignores values of other types, such as "auto" or null
+
+    schema = TypeAdapter(kind).json_schema()
+    close(schema)
+    return Draft202012Validator(schema)
+
+
+def _refusal(error: ValidationError) -> HTTPRefusal:
+    while error.context:
+        # of alternatives, report on the one that was meant: its constants ("role", "type") fit, and it has
+        # the fewest errors
+        branches = [list(found) for _, found in groupby(error.context, lambda e: e.schema_path[0])]
+        error = min(branches, key=lambda found: (any(e.validator == "const" for e in found), len(found)))[0]
+    problem, param = str(error.validator), error.json_path.removeprefix("$").removeprefix(".")
+    given, schema = cast("dict[str, Json]", error.instance), cast("dict[str, Any]", error.schema)
+    code, message = (
+        CODES.get(problem, "invalid_value"),
+        f"Invalid '{param}': {error.message[:LONGEST_ERROR]}.",
     )
-    return Refusal(400, message)
+    if problem == "additionalProperties":
+        name = next(key for key in given if key not in schema["properties"])
+        param = f"{param}.{name}".removeprefix(".")
+        message = f"Unknown parameter: '{param}'."
+    elif problem == "required":
+        name = next(key for key in schema["required"] if key not in given)
+        param = f"{param}.{name}".removeprefix(".")
+        message = f"Missing required parameter: '{param}'."
+    elif problem in ("minimum", "maximum"):
+        code = f"{'integer' if isinstance(error.validator_value, int) else 'decimal'}_{code}"
+    return HTTPRefusal(400, message, param, code)
+
+
+def text_of(content: object, at: str) -> str:
+    """A message's content, a string or a list of parts, as one text.
+
+    Raises:
+        HTTPRefusal: a part is no text.
+    """
+    if not isinstance(content, list):
+        return str(content or "")
+    for k, part in enumerate(content):
+        if part["type"] != "text":
+            raise HTTPRefusal(400, "Only text is supported by this model.", f"{at}[{k}]")
+    return "".join(part["text"] for part in content)

@@ -12,7 +12,6 @@ from importlib.resources import files
 
 from harness.decision.economics import EconomicsConfig
 from harness.errors import HostedTrainingError
-from harness.models.profiles import Profile
 
 DEFAULT_HORIZON_DAYS = EconomicsConfig(1).horizon_days
 _SNAPSHOT = re.compile(r"-\d{4}(-\d{2}-\d{2})?$")
@@ -36,13 +35,13 @@ class Closures:
 class Lifetime:
     """How long a base can be tuned and asked, its fine-tunes with it. None: no end is known.
 
-    ``said_by`` names who gave the shutdown date: the service, or the table with its day.
+    ``source`` of the shutdown date: the service, or the table with its day.
     """
 
     model: str
     no_new_jobs_from: date | None
     shutdown: date | None
-    said_by: str
+    source: str
 
 
 @cache
@@ -63,27 +62,29 @@ def known_closures() -> Closures:
 
 
 def lifetime(
-    model: str, profile: Profile, service_says: str | None, closures: Closures | None = None
+    model: str, service_date: str | None, *, in_table: bool, closures: Closures | None = None
 ) -> Lifetime:
     """The lifetime of a base model or of a fine-tune on it.
 
     Args:
         model: its name; a fine-tune's is ``ft:BASE:…``.
-        profile: the table holds only where ``profile.lifetimes`` is set.
-        service_says: the ``shutdown_date`` of the service's model object, which comes before the table.
+        service_date: the ``shutdown_date`` of the service's model object, which comes before the table.
+        in_table: whether the table holds for the service.
         closures: another table than the package's own.
     """
-    table = (closures or known_closures()) if profile.lifetimes else None
+    by_service = _date(service_date)
+    if not in_table:
+        return Lifetime(model, None, by_service, "the service" if by_service else "")
+    table = closures or known_closures()
     base = model.split(":")[1] if model.startswith("ft:") else model
-    tuned = _listed(f"ft:{base}", table) if table and model != base else None
-    listed = tuned or (_listed(base, table) if table else None)
-    said = _date(service_says)
-    by_table = f"{table.source}, as read on {table.known_on}" if table else ""
+    names = [f"ft:{base}", base] if model != base else [base]
+    days = (_listed(name, table) for name in names)
+    by_table = next((day for day in days if day is not None), None)
     return Lifetime(
         model=model,
-        no_new_jobs_from=table.closed_to_tuning.get(base, table.no_new_jobs_from) if table else None,
-        shutdown=said or listed,
-        said_by="the service" if said else by_table,
+        no_new_jobs_from=table.closed_to_tuning.get(base, table.no_new_jobs_from),
+        shutdown=by_service or by_table,
+        source="the service" if by_service else f"{table.source}, as read on {table.known_on}",
     )
 
 
@@ -96,7 +97,7 @@ def require_tunable(found: Lifetime, today: date) -> None:
     elsewhere = "tune a model with open weights (QLoRA), or one at another service (base_url='…')."
     if found.shutdown is not None and found.shutdown <= today:
         raise HostedTrainingError(
-            f"{found.model} was shut down on {found.shutdown} ({found.said_by}): it can be tuned no more.",
+            f"{found.model} was shut down on {found.shutdown} ({found.source}): it can be tuned no more.",
             elsewhere,
         )
     if found.no_new_jobs_from is not None and found.no_new_jobs_from <= today:
@@ -117,14 +118,14 @@ def ending_notes(found: Lifetime, today: date, horizon_days: float) -> tuple[str
         days = (found.shutdown - today).days
         ends = f"{found.model} and every fine-tune on it stop answering on {found.shutdown}"
         if days <= 0:
-            notes.append(f"WARNING: {ends} ({found.said_by}): that day has passed.")
+            notes.append(f"WARNING: {ends} ({found.source}): that day has passed.")
         elif found.shutdown <= today + timedelta(days=horizon_days):
             notes.append(
                 f"WARNING: {ends}, in {days} days: within the horizon of {horizon_days:g} days"
-                f" ({found.said_by}). What the tuning costs must come back before then."
+                f" ({found.source}). What the tuning costs must come back before then."
             )
         else:
-            notes.append(f"{ends}, in {days} days ({found.said_by}).")
+            notes.append(f"{ends}, in {days} days ({found.source}).")
     if found.no_new_jobs_from is not None:
         when = "can begin since" if found.no_new_jobs_from <= today else "begin there from"
         notes.append(f"no new tuning jobs {when} {found.no_new_jobs_from}: it cannot be tuned again after.")
@@ -132,7 +133,7 @@ def ending_notes(found: Lifetime, today: date, horizon_days: float) -> tuple[str
 
 
 def earliest(found: Sequence[str | None]) -> str | None:
-    """The first of several ISO dates, those that are none left out."""
+    """The first of several ISO dates; texts that are no date are left out."""
     dates = [day for text in found if (day := _date(text)) is not None]
     return min(dates).isoformat() if dates else None
 

@@ -19,11 +19,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from harness.candidates.specs import SelfGenerated
 from harness.data.convert import to_json
 from harness.data.files import read_rows
 from harness.data.fingerprints import fingerprint, rows_fingerprint
-from harness.errors import DataError, StoreError, TrainingError
+from harness.errors import DataError, StoreError, TrainingError, UsageError
 from harness.models.cache import build_once, is_whole
 from harness.models.device import DevicePlan
 from harness.models.local import LocalModel, batch_numeric_config
@@ -33,12 +32,39 @@ from harness.models.source import ModelSource
 from harness.records import Answer, Message, Row
 from harness.store.adapters import AdapterStore
 
+MOST_GENERATED_ROWS = 100
 NEUTRAL_PROMPTS = Path(__file__).with_name("neutral_prompts.txt")
 ROWS, RECORD = "rows.jsonl", "generation.json"
 RECIPE = 1  # raised when a change here makes the same prompts give other rows
 LEAST_ROUND = 16  # prompts asked together at least, or the last few rows would take a round each
 
 LeftOut: TypeAlias = Literal["cut_off", "empty", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfGenerated:
+    """General rows that the base itself says, as a fine-tune's ``replay``.
+
+    Args:
+        rows: how many, 1 to 100; 50 to 100 are advised. They are added whole to every size.
+        max_new_tokens: longest reply. One that does not end within it is left out, not cut.
+        prompts: what the base is asked, instead of the 100 neutral prompts of this package: a text file
+            with one prompt a line, or chat rows (``.jsonl``) whose last replies are not used.
+    """
+
+    rows: int = 60
+    max_new_tokens: int = 96
+    prompts: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.rows <= MOST_GENERATED_ROWS:
+            raise UsageError(
+                f"SelfGenerated(rows={self.rows}): use 1 to {MOST_GENERATED_ROWS}; 50 to 100 are advised."
+                " They are added whole to every size; more would outweigh the task's own at small sizes.\n"
+                "  hint: for more, name a file of general rows: replay='general.jsonl'."
+            )
+        if self.max_new_tokens < 1:
+            raise UsageError(f"SelfGenerated(max_new_tokens={self.max_new_tokens}): must be above 0.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,11 +299,14 @@ def _with_reply(row: Row, text: str) -> Row:
 
 
 def _read_record(record: Path) -> Generation:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import TypeAdapter
 
     try:
-        return TypeAdapter(Generation).validate_json(record.read_bytes())
-    except (OSError, ValidationError) as error:
+        fields = json.loads(record.read_bytes())
+        if "numerics" in fields:  # the field's name in records of earlier versions
+            fields["numeric_config"] = fields.pop("numerics")
+        return TypeAdapter(Generation).validate_python(fields)
+    except (OSError, ValueError, TypeError) as error:  # pydantic's and json's errors are ValueErrors
         raise StoreError(
             f"{record} cannot be read: delete {record.parent} and the rows are generated again."
         ) from error

@@ -1,14 +1,13 @@
-"""Training in a process of its own.
+"""A training job in an interpreter of its own; see ``SubprocessExecutor``.
 
-After a training, the next one in the same process runs slower, and so do the answers; why was not found. A
-new interpreter costs a few seconds, and gives back all memory when it ends.
-
-The child is ``python -m`` this module. It reads one pickled job from its standard input and writes pickled
-news to what was its standard output: how far it is, and last what it made or what went wrong.
+The child is ``python -m`` this module. It reads the pickled job from its standard input and writes pickled
+messages to what was its standard output: progress, and last the job's result or its error.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import pickle
 import subprocess
@@ -17,130 +16,138 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, Protocol, TypeVar, cast
 
-from harness.candidates.specs import Tuned
 from harness.errors import HarnessError, TrainingError
 from harness.models.device import DevicePlan
 from harness.models.progress import Bar
 from harness.models.source import ModelSource
-from harness.records import Training
-from harness.training.local.recipe import TrainingRows, train_into
-from harness.training.local.trainer import AfterStep, StepDone
+from harness.training.executor import TrainingJob
+from harness.training.local.recipe import LocalTraining, Recipe
+from harness.training.local.recipe import checkpoint_name as checkpoint_name
+from harness.training.local.trainer import StepDone
+from harness.training.rows import TrainingRows
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+LAST_LINES = 12  # of the output of a process that died
+GO_ON = b"."  # the parent's reply to a step
 
-LAST_LINES = 12  # of what a process said before it died
-HEARD = b"."
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True)
-class Job:
-    """One training: everything that shapes it, and the folder that takes the artifact.
+class SteppedJob(Protocol[T_co]):
+    """A training job that can wait after every step; see ``LocalTraining``."""
 
-    With ``stepwise`` the child waits after every step until it has been heard of, and keeps a checkpoint
-    wherever it measured the development rows.
-    """
-
-    spec: Tuned
-    source: ModelSource
-    rows: TrainingRows
-    seed: int
-    plan: DevicePlan
-    name: str
-    folder: Path
-    stepwise: bool = False
+    def __call__(self, bar: Bar, after_step: Callable[[StepDone], None] | None = None) -> T_co:
+        """Train."""
 
 
 @dataclass(frozen=True)
-class News:
-    """How far the training is."""
+class _Order:
+    """The first message to the child. ``job`` is pickled by itself: it needs ``module`` to be read."""
 
+    job: bytes
+    module: str
+    file: str | None
+    is_stepped: bool
+
+
+@dataclass(frozen=True)
+class _Progress:
     done: float
     total: float | None
     note: str
 
 
 @dataclass(frozen=True)
-class Broken:
-    """What went wrong, in a sentence where it was said on purpose, else with its traceback."""
+class _Failed:
+    """One sentence where the error was raised on purpose, else its traceback."""
 
     text: str
 
 
-def checkpoint_name(done: StepDone) -> str:
-    """The folder, below the job's, of what was kept after a step."""
-    return f"step-{done.number}"
+@dataclass(frozen=True)
+class _Returned:
+    value: object
 
 
-def train_apart(job: Job, bar: Bar, after_step: Callable[[StepDone], None] | None = None) -> Training:
-    """Train in a child process.
+def run_in_subprocess(
+    job: TrainingJob[T], bar: Bar, after_step: Callable[[StepDone], None] | None = None
+) -> T:
+    """Run a job in a child process and return its result.
 
     Args:
-        job: what to train.
+        job: any job that can be pickled, of a class that stands at the top of a module. With ``after_step``
+            it must be a ``SteppedJob``.
         bar: who watches.
-        after_step: called after every step, before the next begins. What it raises ends the training.
+        after_step: called after every optimiser step, while the child waits. An exception from it ends the
+            training.
 
     Raises:
-        TrainingError: the training failed, or its process died.
+        TrainingError: the job cannot be sent, it failed, or its process died.
     """
-    job = replace(job, stepwise=after_step is not None)
+    order = _packed(job, is_stepped=after_step is not None)
     # the child finds the package where this process found it
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-m", __name__]
     with (
-        tempfile.TemporaryFile() as said,
-        subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=said, env=environment) as child,
+        tempfile.TemporaryFile() as output,
+        subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=output, env=environment) as child,
     ):
+        assert child.stdin is not None
+        assert child.stdout is not None
         try:
-            made = _followed(child, job, bar, after_step)
+            with suppress(BrokenPipeError):  # it died before it had read its job; its exit status tells
+                _send(child.stdin, order)
+            for message in _messages(child.stdout):
+                if isinstance(message, _Returned):
+                    return cast("T", message.value)
+                if isinstance(message, _Failed):
+                    raise TrainingError(message.text)
+                if isinstance(message, _Progress):
+                    bar.at(message.done, message.total, message.note)
+                elif isinstance(message, StepDone) and after_step is not None:
+                    after_step(message)
+                    with suppress(BrokenPipeError):
+                        child.stdin.write(GO_ON)
+                        child.stdin.flush()
         except BaseException:  # Ctrl-C above all: nothing goes on unseen
             child.terminate()
             raise
-        if made is None:
-            status = child.wait()
-            said.seek(0)
-            raise TrainingError(_died(status, said.read().decode("utf-8", "replace")))
-        return made
+        status = child.wait()
+        output.seek(0)
+        lines = output.read().decode("utf-8", "replace").strip().splitlines()[-LAST_LINES:]
+        last = "".join(f"  {line}\n" for line in lines)
+        raise TrainingError(
+            f"the training's process died (status {status}).\n{last}"
+            "  hint: status -9 is most often a lack of memory: use fewer batch_rows or a smaller max_tokens."
+        )
 
 
-def _followed(
-    child: subprocess.Popen[bytes], job: Job, bar: Bar, after_step: Callable[[StepDone], None] | None
-) -> Training | None:
-    """What it made; None where it ended without a word."""
-    assert child.stdin is not None
-    assert child.stdout is not None
-    with suppress(BrokenPipeError):  # it died before it had read its job; its exit status tells
-        pickle.dump(job, child.stdin)
-        child.stdin.flush()
-    for item in _items(child.stdout):
-        if isinstance(item, Training):
-            return item
-        if isinstance(item, Broken):
-            raise TrainingError(item.text)
-        if isinstance(item, News):
-            bar.at(item.done, item.total, item.note)
-        if isinstance(item, StepDone) and after_step is not None:
-            after_step(item)
-            with suppress(BrokenPipeError):
-                child.stdin.write(HEARD)
-                child.stdin.flush()
-    return None
+def _packed(job: TrainingJob[object], *, is_stepped: bool) -> _Order:
+    module = job.__module__
+    try:
+        if module == "__main__":  # a script would run again in the child
+            raise pickle.PicklingError("it is defined in the script that is running")
+        pickled = pickle.dumps(job)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise TrainingError(
+            f"a training job of type {type(job).__name__} cannot be sent to a process of its own: {error}.\n"
+            "  hint: put its class at the top of a module, with fields that can be pickled;"
+            " --executor=inline runs jobs in this process."
+        ) from error
+    return _Order(pickled, module, getattr(sys.modules.get(module), "__file__", None), is_stepped)
 
 
-def _died(status: int, said: str) -> str:
-    last = "\n".join(f"  {line}" for line in said.strip().splitlines()[-LAST_LINES:])
-    return (
-        f"the training's process died (status {status}).\n{last}\n  hint: status -9 is most often a lack of"
-        " memory: use fewer batch_rows or a smaller max_tokens."
-    )
+def _send(stream: IO[bytes], message: object) -> None:
+    stream.write(pickle.dumps(message))  # whole: one that cannot be pickled must not leave half of itself
+    stream.flush()
 
 
-def _items(stream: IO[bytes]) -> Iterator[object]:
+def _messages(stream: IO[bytes]) -> Iterator[object]:
     while True:
         try:
             yield pickle.load(stream)
@@ -148,7 +155,29 @@ def _items(stream: IO[bytes]) -> Iterator[object]:
             return
 
 
-class _Told:
+class _HasRecipe(Protocol):
+    def recipe(self) -> Recipe:
+        """How it is trained."""
+
+
+def Job(  # noqa: N802 - the former class, for one caller
+    spec: _HasRecipe,
+    source: ModelSource,
+    rows: TrainingRows,
+    seed: int,
+    plan: DevicePlan,
+    name: str,
+    folder: Path,
+) -> LocalTraining:
+    """A training of a candidate that keeps checkpoints. Use ``LocalTraining``."""
+    return LocalTraining(spec.recipe(), source, rows, seed, plan, name, folder, keeps_checkpoints=True)
+
+
+train_apart = run_in_subprocess
+
+
+# --------------------------------------------------------------------------- the child
+class _SentBar:
     """A bar whose reports go to the parent."""
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -156,42 +185,53 @@ class _Told:
 
     def at(self, done: float, total: float | None = None, note: str = "") -> None:
         """See ``Bar``."""
-        _send(self._stream, News(done, total, note))
-
-
-def _send(stream: IO[bytes], item: object) -> None:
-    pickle.dump(item, stream)
-    stream.flush()
-
-
-def _stepwise(job: Job, stream: IO[bytes]) -> AfterStep:
-    def after(done: StepDone, model: PreTrainedModel) -> None:
-        if done.point is not None:
-            model.save_pretrained(job.folder / checkpoint_name(done))
-        _send(stream, done)
-        if sys.stdin.buffer.read(1) != HEARD:
-            raise SystemExit("nobody waits for this training any more")
-
-    return after
+        _send(self._stream, _Progress(done, total, note))
 
 
 def main() -> None:
-    """The child: one job, its news, its result."""
+    """The child: one job, its progress, its result."""
     stream = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print does not get among the news
-    job = cast("Job", pickle.load(sys.stdin.buffer))
+    os.dup2(2, 1)  # output of libraries must not get among the messages
+    order = cast("_Order", pickle.load(sys.stdin.buffer))
+
+    def wait(done: StepDone) -> None:
+        _send(stream, done)
+        if sys.stdin.buffer.read(1) != GO_ON:
+            raise SystemExit("nobody waits for this training any more")
+
     try:
-        after = _stepwise(job, stream) if job.stepwise else None
-        bar = _Told(stream)
-        made = train_into(
-            job.folder, job.spec, job.source, job.rows, job.seed, job.plan, job.name, bar, after
-        )
+        job = _unpacked(order)
+        bar = _SentBar(stream)
+        made = cast("SteppedJob[object]", job)(bar, wait) if order.is_stepped else job(bar)
+        _send(stream, _Returned(made))
     except HarnessError as error:
-        _send(stream, Broken(str(error)))
+        _send(stream, _Failed(str(error)))
     except Exception:  # noqa: BLE001 - it is not swallowed: the parent raises it
-        _send(stream, Broken(traceback.format_exc()))
-    else:
-        _send(stream, made)
+        _send(stream, _Failed(traceback.format_exc()))
+
+
+def _unpacked(order: _Order) -> TrainingJob[object]:
+    """The job. Its class may stand in a conftest: several have one name, and some lie in no package."""
+    try:
+        found = importlib.import_module(order.module).__file__
+    except ImportError:
+        found = None
+    try:
+        if order.file is not None and (found is None or not Path(found).samefile(order.file)):
+            spec = importlib.util.spec_from_file_location(order.module, order.file)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[order.module] = module
+            spec.loader.exec_module(module)
+        return cast("TrainingJob[object]", pickle.loads(order.job))
+    except (ImportError, AttributeError) as error:
+        raise TrainingError(
+            f"a training job of {order.module} cannot be read in a process of its own:"
+            f" {type(error).__name__}: {error}.\n"
+            "  hint: put its class at the top of a module that can be imported from the project's root;"
+            " --executor=inline runs jobs in this process."
+        ) from error
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from harness.candidates.specs import Tuned
     from harness.models.device import DevicePlan
+    from harness.training.local.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Loss:
 def train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    spec: Tuned,
+    recipe: Recipe,
     examples: Sequence[Example],
     dev: Sequence[Example],
     plan: DevicePlan,
@@ -89,7 +89,7 @@ def train(
     with tempfile.TemporaryDirectory() as scratch:
         trainer = trainer_class(
             model=model,
-            args=_arguments(spec, plan, seed, scratch),
+            args=_arguments(recipe, plan, seed, scratch),
             train_dataset=rows,
             processing_class=tokenizer,
         )
@@ -97,7 +97,7 @@ def train(
             parameter.data = data  # TRL rounds QLoRA's adapters to bfloat16, where small updates are lost
         _require_all_rows(trainer, examples)
         trainer.remove_callback(PrinterCallback)  # prints a dictionary when all is done
-        observer = _observer_class()(trainer, spec, dev, plan, bar, after_step)
+        observer = _observer_class()(trainer, recipe, dev, plan, bar, after_step)
         trainer.add_callback(observer)
         trainer.remove_callback(PrinterCallback)  # the bar reports
         began = time.perf_counter()
@@ -111,17 +111,17 @@ def train(
     )
 
 
-def _arguments(spec: Tuned, plan: DevicePlan, seed: int, scratch: str) -> object:
+def _arguments(recipe: Recipe, plan: DevicePlan, seed: int, scratch: str) -> object:
     from trl import SFTConfig
 
     return SFTConfig(
         output_dir=scratch,
-        num_train_epochs=spec.epochs,
-        learning_rate=spec.learning_rate,
-        warmup_steps=spec.warmup,  # below 1 it is a share of all steps
-        weight_decay=spec.weight_decay,
+        num_train_epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        warmup_steps=recipe.warmup,  # below 1 it is a share of all steps
+        weight_decay=recipe.weight_decay,
         lr_scheduler_type="cosine",
-        per_device_train_batch_size=spec.batch_rows,
+        per_device_train_batch_size=recipe.batch_rows,
         optim="adamw_torch",
         max_length=None,  # nothing is truncated: rows that are too long were refused
         gradient_checkpointing=False,
@@ -305,13 +305,13 @@ def _observer_class() -> type:
         def __init__(
             self,
             trainer: object,
-            spec: Tuned,
+            recipe: Recipe,
             dev: Sequence[Example],
             plan: DevicePlan,
             bar: Bar,
             after_step: AfterStep | None,
         ) -> None:
-            self._trainer, self._spec, self._dev, self._plan, self._bar = trainer, spec, dev, plan, bar
+            self._trainer, self._recipe, self._dev, self._plan, self._bar = trainer, recipe, dev, plan, bar
             self._after_step = after_step
             self.points: list[TrainingPoint] = []
             self.evaluation_seconds = 0.0
@@ -340,7 +340,7 @@ def _observer_class() -> type:
                 self._after_step(done, kwargs["model"])  # type: ignore[arg-type]
 
         def _is_due(self, step: int, last: int) -> bool:
-            parts = max(1, self._spec.dev_evaluations)
+            parts = max(1, self._recipe.dev_evaluations)
             return step in {round(last * (k + 1) / parts) for k in range(parts)}
 
         def _measure(self, state: TrainerState, model: torch.nn.Module) -> TrainingPoint:

@@ -1,0 +1,253 @@
+"""What every candidate is: the one protocol that the run, the plan, the rehearsal and the report go by.
+
+A new kind is one class. It may implement ``Candidate`` by itself, or derive from ``BaseCandidate``, which has
+the methods whose default is harmless. ``data`` has no default: a kind that trains must say on which rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
+
+from harness.errors import UsageError
+from harness.models.protocol import Decoding, Model
+from harness.records import Json, Message, Row, Training
+
+if TYPE_CHECKING:
+    from harness.candidates.lab import Lab
+    from harness.models.remote import RemoteModel
+    from harness.training.rows import TrainingData
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A candidate at one size and seed.
+
+    Args:
+        name: what the candidate is called in this run.
+        candidate: itself.
+        size: number of training rows; None for what is not trained.
+        seed: of the subset and of the training; None for what is not trained.
+    """
+
+    name: str
+    candidate: Candidate
+    size: int | None = None
+    seed: int | None = None
+
+    @property
+    def label(self) -> str:
+        """``name``, ``name@size`` or ``name@size seed 1``."""
+        size = "" if self.size is None else f"@{self.size}"
+        return f"{self.name}{size}" + (f" seed {self.seed}" if self.seed else "")
+
+
+@dataclass(frozen=True, slots=True)
+class PricedModel:
+    """The hosted model that a candidate is billed for, and whether a fine-tune of it is asked."""
+
+    model: RemoteModel
+    is_tuned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingEstimate:
+    """One training, here or at a service, before it is begun.
+
+    Args:
+        artifact: its name in the store; two trainings of one name are one.
+        rows: those trained on, general rows included.
+        is_kept: the store has its result, and nothing is left to do.
+        tokens: those to train on, epochs included; 0 where it is kept.
+        most_tokens: their bound; None where nothing bounds them.
+        problem: why a service would not begin it today, as far as is known without asking.
+    """
+
+    artifact: str
+    rows: int
+    is_kept: bool
+    tokens: float = 0.0
+    most_tokens: float | None = 0.0
+    problem: str = ""
+
+
+class Ask(Protocol):
+    """How a candidate puts a row to its model."""
+
+    def __call__(self, row: Row, prompt: str | None) -> tuple[Message, ...]:
+        """The turns to send; ``prompt`` is the suite's full instructions."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A variant that is ready to be loaded and asked.
+
+    Args:
+        model_name: the model that answers (before any tuning), as people see it.
+        model_digest: of that model's content.
+        identity: fingerprint of everything that shapes an answer but the question and the decoding.
+        numeric_config: how its numbers are computed, in words.
+        load: gives the model; called when the first answer is missing.
+        ask: how a row becomes a prompt.
+        training: how it was trained.
+        batch_independent: whether each answer depends on its own question only, and not on the questions
+            that share a batch with it.
+        recipe: the settings that all seeds of one training recipe share, without names and paths; None: those
+            that ``Candidate.described`` gives.
+    """
+
+    model_name: str
+    model_digest: str
+    identity: str
+    numeric_config: str
+    load: Callable[[], Model]
+    ask: Ask
+    training: Training | None = None
+    batch_independent: bool = False
+    recipe: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """What preparing and asking a variant would take.
+
+    Args:
+        prepared: the variant. Where its identity is not known yet (the base has yet to write general rows, a
+            service has yet to make the model), no answer is kept under the identity given.
+        training: None for what is not trained.
+        asked_as: the hosted model that answers, under the name that it is asked by; None for a local one.
+    """
+
+    prepared: Prepared
+    training: TrainingEstimate | None = None
+    asked_as: RemoteModel | None = None
+
+
+class Candidate(Protocol):
+    """One way to do the job. Must be hashable, and complete: every field that shapes an answer is in it."""
+
+    @property
+    def kind(self) -> str:
+        """One word for the report: ``prompted``, ``qlora``."""
+
+    @property
+    def cost_rank(self) -> int:
+        """The order of cost: prompt 0, few-shot 1, retrieval 2, a larger model 3, a fine-tune 4."""
+
+    @property
+    def decoding(self) -> Decoding:
+        """How its answers are drawn."""
+
+    @property
+    def model_name(self) -> str:
+        """The model that answers (before any tuning), as the user wrote it."""
+
+    def described(self) -> Mapping[str, Json]:
+        """The fields, for the record."""
+
+    def own_baseline(self) -> Candidate:
+        """What it is compared with unless the user names another: its own base with the full prompt.
+
+        Raises:
+            UsageError: it has none.
+        """
+
+    def data(self, lab: Lab) -> TrainingData | None:
+        """The rows of the project that shape it; None where there are none. Reads files, no more.
+
+        The leak check, ``--sizes``, ``--train-seeds`` and the guards on seeds go by it.
+
+        Raises:
+            DataError: rows that cannot be read.
+        """
+
+    def endpoint(self) -> PricedModel | None:
+        """The hosted model that it asks, for prices, the cap and rehearsals; None where nothing is hosted."""
+
+    def redirected(self, url: str) -> Candidate:
+        """The same with every request going to ``url``, a local stand-in of the service; itself where nothing
+        is hosted. Afterwards ``endpoint`` must say so.
+        """
+
+    def preflight(self, lab: Lab, variant: Variant) -> None:
+        """Find everything that can be known to be wrong before money or hours are spent.
+
+        Where ``lab.is_offline``, nothing may be sent. Else a service may be asked, though only where a new
+        job would be refused.
+
+        Raises:
+            DataError, ModelError, TrainingError, UsageError: as ``prepare`` would.
+        """
+
+    def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
+        """What ``prepare`` would take and give. Nothing is trained, loaded or sent."""
+
+    def prepare(self, lab: Lab, variant: Variant) -> Prepared:
+        """Train it, or find what was trained before; ready to be loaded.
+
+        Raises:
+            DataError, ModelError, TrainingError: it cannot be made.
+        """
+
+    def notes(self, lab: Lab, variant: Variant) -> Sequence[str]:
+        """Sentences for the report on a variant that was prepared, or failed to be."""
+
+
+MEMBERS = tuple(name for name in vars(Candidate) if not name.startswith("_"))
+
+
+def require_candidate(made: object, where: str) -> Candidate:
+    """``made`` as a candidate. ``where`` names the function that made it.
+
+    Raises:
+        UsageError: a member of ``Candidate`` is missing; names them.
+    """
+    missing = [name for name in MEMBERS if not hasattr(type(made), name) and not hasattr(made, name)]
+    if len(missing) == len(MEMBERS):
+        raise UsageError(
+            f"{where} gives {type(made).__name__}, which is no candidate.\n"
+            "  hint: return Prompted(...), FewShot(...), QLoRA(...) or another one."
+        )
+    if missing:
+        raise UsageError(
+            f"{where}: {type(made).__name__} lacks {', '.join(missing)} of a candidate.\n"
+            "  hint: write them, or derive the class from harness.candidates.base.BaseCandidate, which has"
+            " harmless defaults; docs/architecture.md shows a whole kind."
+        )
+    return cast(Candidate, made)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseCandidate:
+    """The members of ``Candidate`` that have a harmless default; fields are keyword-only."""
+
+    kind: ClassVar[str] = ""
+    cost_rank: ClassVar[int] = 0
+
+    decoding: Decoding = field(default_factory=Decoding)
+    trust_remote_code: bool = False
+
+    def described(self) -> dict[str, Json]:
+        """See ``Candidate``."""
+        return {"kind": self.kind, **asdict(self)}
+
+    def endpoint(self) -> PricedModel | None:
+        """See ``Candidate``. A kind that asks a service overrides it, and ``redirected`` with it."""
+        return None
+
+    def notes(self, lab: Lab, variant: Variant) -> Sequence[str]:
+        """See ``Candidate``."""
+        return ()
+
+
+def asked_with_prompt(row: Row, prompt: str | None) -> tuple[Message, ...]:
+    """The suite's prompt in place of the row's own system message, then the row's other turns."""
+    if prompt is None:
+        return row.prompt
+    return (Message("system", prompt), *(m for m in row.prompt if m.role != "system"))
+
+
+def asked_as_trained(row: Row, prompt: str | None) -> tuple[Message, ...]:
+    """The row's own turns: what a fine-tune was trained on, whatever the suite's prompt says."""
+    return row.prompt

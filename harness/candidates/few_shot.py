@@ -1,0 +1,55 @@
+"""A model that is shown examples in its prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.candidates.base import Ask, asked_with_prompt
+from harness.candidates.lab import Lab
+from harness.candidates.prompted import Prompted
+from harness.data.subsets import nested_subsets
+from harness.errors import UsageError
+from harness.records import Message, Row
+from harness.training.rows import TrainingData
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShot(Prompted):
+    """A model with the suite's full prompt and ``shots`` training rows as examples before the question.
+
+    The examples are the first ``shots`` of the nested order of the training rows, stratified like the
+    subsets that a fine-tune sees. A suite without a prompt is another task: it is asked without examples.
+    """
+
+    kind: ClassVar[str] = "few-shot"
+    cost_rank: ClassVar[int] = 1
+
+    train: str
+    shots: int = 5
+    stratify: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.shots < 1:
+            raise UsageError(f"FewShot(shots={self.shots}): use at least 1, or Prompted for none.")
+
+    def data(self, lab: Lab) -> TrainingData:
+        """See ``Candidate``: rows that are shown, not learnt."""
+        rows = lab.rows(self.train)
+        return TrainingData(rows, lab.shown(self.train), stratify=self.stratify, is_trained=False)
+
+    def examples(self, lab: Lab) -> tuple[Row, ...]:
+        """The rows that are shown, in order."""
+        rows = lab.rows(self.train)
+        return nested_subsets(rows, [self.shots], 0, self.stratify)[self.shots]
+
+    def asker(self, lab: Lab) -> Ask:
+        """See ``Prompted``."""
+        examples = self.examples(lab)
+        shown = [m for row in examples for m in row.messages if m.role in ("user", "assistant")]
+
+        def ask(row: Row, prompt: str | None) -> tuple[Message, ...]:
+            turns = asked_with_prompt(row, prompt)
+            return turns if prompt is None else (turns[0], *shown, *turns[1:])
+
+        return ask

@@ -1,0 +1,620 @@
+"""Fine-tunes that a service makes: OpenAI, whoever speaks its API, or a service of the project's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+
+from harness.candidates.base import (
+    BaseCandidate,
+    Candidate,
+    CostEstimate,
+    Prepared,
+    PricedModel,
+    TrainingEstimate,
+    Variant,
+    asked_as_trained,
+)
+from harness.data.fingerprints import fingerprint
+from harness.data.hosted import hosted_counter, hosted_model
+from harness.data.rows import require_supervised
+from harness.errors import DataError, HostedTrainingError, UsageError
+from harness.models.protocol import Model
+from harness.models.remote import RemoteModel
+from harness.records import Json, Training
+from harness.training.hosted.budget import JobBudget, is_payable, training_tokens
+from harness.training.hosted.jobs import Environment, find_job, tune
+from harness.training.hosted.lifetimes import ending_notes, lifetime, require_tunable
+from harness.training.hosted.openai import OpenAIProvider
+from harness.training.hosted.provider import Capabilities, TuningProvider
+from harness.training.hosted.record import JobRecord, read_state, training_record, write_state
+from harness.training.hosted.request import JobRequest, JobSettings, make_request
+from harness.training.rows import TrainingData, TrainingRows, draw_rows
+
+if TYPE_CHECKING:
+    from harness.candidates.lab import Lab
+
+Auto: TypeAlias = Literal["auto"]
+
+METADATA_KEYS, METADATA_KEY_CHARACTERS, METADATA_VALUE_CHARACTERS = 15, 64, 512  # the 16th is the harness's
+MOST_EPOCHS = 50
+RATE_BELOW = 0.01  # a learning rate is below it, a sensible multiplier is not
+
+
+@dataclass(frozen=True, slots=True)
+class HostedJob:
+    """One variant's rows, the job that they make, and the name of its artifact in the store."""
+
+    rows: TrainingRows
+    request: JobRequest
+    artifact: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseHostedTuning(BaseCandidate):
+    """What all fine-tunes at a service share; a kind of its own implements ``service`` and ``settings``.
+
+    The same rows, base and settings are one job: a second run finds it and pays nothing.
+
+    Args:
+        base: the model to tune, best a dated snapshot: ``gpt-4o-mini-2024-07-18``.
+        train: training rows (chat JSONL or prompt/completion). Only the conversations are sent, no metadata.
+        dev: development rows, sent as the validation file; for the loss curves and ``checkpoint="best"``.
+        replay: a file of general rows mixed in against forgetting, added to every size.
+        stratify: metadata field whose proportions every subset keeps.
+        epochs, batch_size: ``"auto"`` leaves them to the service.
+        suffix: part of the tuned model's name.
+        checkpoint: which of the job's models is evaluated: the last, the one with the lowest validation
+            loss (its development rows have chosen it), or the one of that step.
+        deployment: the name that the tuned model answers to, where it must be deployed first (Azure);
+            ``{size}`` and ``{seed}`` in it stand for the training's.
+        base_deployment: the name that the base answers to there, for the baseline.
+        patience_hours: longest time without any news of the job. The job goes on, and the next run finds it.
+    """
+
+    cost_rank: ClassVar[int] = 4
+
+    base: str
+    train: str
+    dev: str | None = None
+    replay: str | None = None
+    stratify: str | None = None
+    epochs: int | Auto = 3
+    batch_size: int | Auto = "auto"
+    suffix: str | None = None
+    checkpoint: Literal["last", "best"] | int = "last"
+    deployment: str | None = None
+    base_deployment: str | None = None
+    patience_hours: float = 6.0
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        for setting, value, most in (
+            ("epochs", self.epochs, MOST_EPOCHS),
+            ("batch_size", self.batch_size, None),
+        ):
+            is_whole = isinstance(value, int) and not isinstance(value, bool)
+            if value != "auto" and not (is_whole and 1 <= int(value) <= (most or math.inf)):
+                span = f"1 to {most}" if most else "1 or more"
+                raise UsageError(f"{name}({setting}={value!r}): use a whole number, {span}, or 'auto'.")
+        if isinstance(self.checkpoint, int):
+            if self.checkpoint < 1:
+                raise UsageError(f"{name}(checkpoint={self.checkpoint}): a step is at least 1.")
+        elif self.checkpoint not in ("last", "best"):
+            raise UsageError(
+                f"{name}(checkpoint={self.checkpoint!r}): use 'last', 'best' or a step's number;"
+                " `harness jobs follow ID` lists the steps of a job."
+            )
+        if self.checkpoint == "best" and self.dev is None:
+            raise UsageError(
+                f"{name}(checkpoint='best') needs development rows to choose by.\n"
+                "  hint: name them: dev='dev.jsonl'. Never the held-out rows."
+            )
+        if not self.patience_hours > 0:
+            raise UsageError(f"{name}(patience_hours={self.patience_hours}): must be above 0.")
+
+    # ----------------------------------------------------------------------- for each kind
+    def service(self) -> TuningProvider:
+        """Who tunes it. Close it after use."""
+        raise NotImplementedError
+
+    def settings(self) -> JobSettings:
+        """The settings of its jobs."""
+        raise NotImplementedError
+
+    def require_fit(self, service: Capabilities) -> None:
+        """Check the settings against what the service can do.
+
+        Raises:
+            UsageError: a setting that it would refuse, drop, or take for something else.
+        """
+        longest = service.suffix_characters
+        if self.suffix is not None and len(self.suffix) > longest:
+            raise UsageError(
+                f"{self._at(service)}: the suffix has {len(self.suffix)} characters; use at most {longest}."
+            )
+        for name, value, can in (
+            ("checkpoint", self.checkpoint != "last", service.checkpoints),
+            ("base_deployment", self.base_deployment, service.must_deploy),
+        ):
+            self._require_known(service, name, value, can)
+
+    def remote(self, model: str) -> RemoteModel:
+        """A model of the service: the base, or one that was made of it."""
+        return self.service().model(model)
+
+    # ----------------------------------------------------------------------- a candidate
+    @property
+    def model_name(self) -> str:
+        """See ``Candidate``."""
+        return self.base
+
+    def own_baseline(self) -> Candidate:
+        """See ``Candidate``: the base at the same service, with the full prompt.
+
+        Raises:
+            UsageError: the base must be deployed there, and its deployment is not named.
+        """
+        from harness.candidates.prompted import Prompted
+
+        service = self.service().capabilities
+        if service.must_deploy and self.base_deployment is None:
+            raise UsageError(
+                f"{self._at(service)}: the baseline is {self.base} with the full prompt, and a model answers"
+                " there only under the name of its deployment.\n"
+                f"  hint: deploy {self.base} there and give base_deployment='ITS NAME'; or name another"
+                " baseline: --baseline=NAME."
+            )
+        return Prompted(model=self.remote(self.base_deployment or self.base), decoding=self.decoding)
+
+    def data(self, lab: Lab) -> TrainingData:
+        """See ``Candidate``."""
+        return TrainingData(
+            train=lab.rows(self.train),
+            file=lab.shown(self.train),
+            dev=lab.rows(self.dev) if self.dev else (),
+            general=lab.rows(self.replay) if self.replay else (),
+            stratify=self.stratify,
+        )
+
+    def endpoint(self) -> PricedModel:
+        """See ``Candidate``."""
+        return PricedModel(self.remote(self.base), is_tuned=True)
+
+    def preflight(self, lab: Lab, variant: Variant) -> None:
+        """See ``Candidate``. The key is looked for after the rows: a plan has none, and still checks them.
+
+        Raises:
+            DataError: rows that the service would refuse.
+            UsageError: settings that do not fit the service; or, under a cap on spending, a job that nothing
+                bounds or that has no price.
+            ModelError: there is no key.
+            HostedTrainingError: the model can no longer be tuned, or the service could not be asked.
+        """
+        lab.spending(self.base, tuned=True)
+        job, is_made = self._job(lab, variant), False
+        with closing(self.service()) as service:
+            is_made = lab.adapters.find(job.artifact) is not None
+            if not is_made:
+                self._require_rows(job.rows, service.capabilities)
+            service.require_ready()
+            if is_made or lab.is_offline:
+                return
+            try:
+                self._require_tunable(lab)
+                spending = lab.spending(self.base, tuned=True, purpose="training")
+                if spending is not None:
+                    is_payable(spending, self.base, bounded=self.epochs != "auto")
+            except (HostedTrainingError, UsageError):
+                # a new job would be refused; one that exists need not be begun
+                state = read_state(lab.adapters.folder(job.artifact))
+                if find_job(job.request, service, self._environment(lab), state) is None:
+                    raise
+
+    def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
+        """See ``Candidate``. A job that only the service knows counts as new."""
+        job = self._job(lab, variant)
+        rows = len(job.rows.own) + len(job.rows.replay)
+        if lab.adapters.find(job.artifact) is not None:
+            record = JobRecord.read(lab.adapters.folder(job.artifact))
+            remote = self.remote(self._name_that_answers(record, variant))
+            done = TrainingEstimate(job.artifact, rows, is_kept=True)
+            return CostEstimate(self.prepare(lab, variant), done, remote)
+        problem = ""
+        try:
+            self._require_tunable(lab)
+        except HostedTrainingError as error:
+            problem = error.problem
+        bill = training_tokens(job.request, (*job.rows.own, *job.rows.replay))
+        training = TrainingEstimate(
+            artifact=job.artifact,
+            rows=rows,
+            is_kept=False,
+            tokens=bill.expected,
+            most_tokens=bill.most,
+            problem=problem,
+        )
+        must_deploy = self.service().capabilities.must_deploy
+        remote = self.remote((self._deployment(variant) if must_deploy else None) or self.base)
+        # what makes its answers is not known, so no answer is cached under this identity
+        parts = {"yet to be made": job.artifact, "checkpoint": self.checkpoint, "asked": remote.identity()}
+        prepared = Prepared(
+            model_name=self.base,
+            model_digest="",
+            identity=fingerprint(parts),
+            numeric_config=remote.numeric_config,
+            load=_not_made,
+            ask=asked_as_trained,
+            batch_independent=True,
+            recipe=self._recipe(),
+        )
+        return CostEstimate(prepared, training, remote)
+
+    def prepare(self, lab: Lab, variant: Variant) -> Prepared:
+        """See ``Candidate``: tuned at its service once for the same content.
+
+        Raises:
+            DataError, UsageError: rows or settings that the service cannot take.
+            HostedTrainingError: the service refused, or the job did not end well.
+            BudgetReached: the job could pass the cap on spending.
+        """
+        job = self._job(lab, variant)
+        if job.artifact in lab.failed:
+            raise lab.failed[job.artifact].with_traceback(None)
+        try:
+            training = lab.adapters.get_or_train(job.artifact, lambda folder: self._tune(lab, job, folder))
+        except HostedTrainingError as error:
+            lab.failed[job.artifact] = error
+            raise
+        record = JobRecord.read(lab.adapters.folder(job.artifact))
+        remote = self.remote(self._name_that_answers(record, variant))
+        identity = {
+            "trained": job.artifact,
+            "model": record.model_at(self.checkpoint),
+            "asked": remote.identity(),
+        }
+        return Prepared(
+            model_name=self.base,
+            model_digest=fingerprint({"hosted": self.service().identity(), "base": self.base}),
+            identity=fingerprint(identity),
+            numeric_config=remote.numeric_config,
+            load=lambda: remote.open(lab.spending(self.base, tuned=True), lab.progress, just_tuned=True),
+            ask=asked_as_trained,
+            training=replace(training, subset=job.rows.drawn),  # another run may draw them from another file
+            batch_independent=True,
+            recipe=self._recipe(),
+        )
+
+    def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
+        """See ``Candidate``: earlier jobs that failed, and when the model stops answering."""
+        job = self._job(lab, variant)
+        folder = lab.adapters.folder(job.artifact)
+        is_made = lab.adapters.find(job.artifact) is not None
+        known = JobRecord.read(folder) if is_made else read_state(folder)
+        found = lifetime(self.base, known.ends, in_table=self.service().capabilities.lifetimes)
+        return (*known.notes, *ending_notes(found, lab.today(), lab.horizon_days()))
+
+    # ----------------------------------------------------------------------- steps
+    def _job(self, lab: Lab, variant: Variant) -> HostedJob:
+        service = self.service()
+        self.require_fit(service.capabilities)
+        seed = variant.seed or 0
+        rows = draw_rows(self.data(lab), variant.size, seed)
+        request = make_request(
+            self.settings(),
+            (*rows.own, *rows.replay),
+            rows.dev,
+            seed,
+            names_job=not service.capabilities.metadata,
+        )
+        artifact = fingerprint({"hosted": service.identity(), "job": request.fingerprint})
+        return HostedJob(rows, request, artifact)
+
+    def _require_rows(self, rows: TrainingRows, service: Capabilities) -> None:
+        require_supervised(rows.own)
+        least = service.minimum_rows
+        if len(rows.own) + len(rows.replay) < least:
+            raise DataError(
+                self.train,
+                f"{len(rows.own)} training rows; this service takes no fewer than {least}",
+                f"ask for larger sizes (--sizes={least} or more), or add rows",
+            )
+        known, sent = hosted_model(self.base), (*rows.own, *rows.replay, *rows.dev)
+        if known is None:
+            return
+        for row, tokens in zip(sent, hosted_counter(known.encoding)(sent), strict=True):
+            if tokens > known.training_context_tokens:
+                raise DataError(
+                    row.where or row.id,
+                    f"{tokens:,} tokens, more than the {known.training_context_tokens:,} that {self.base}"
+                    " trains on",
+                    "shorten the row or split the conversation",
+                )
+
+    def _require_tunable(self, lab: Lab) -> None:
+        in_table = self.service().capabilities.lifetimes
+        require_tunable(lifetime(self.base, None, in_table=in_table), lab.today())
+
+    def _environment(self, lab: Lab) -> Environment:
+        return Environment(
+            today=lab.today(),
+            patience_s=self.patience_hours * 3600,
+            horizon_days=lab.horizon_days(),
+            say=lab.progress.say,
+        )
+
+    def _tune(self, lab: Lab, job: HostedJob, folder: Path) -> Training:
+        artifact = lab.adapters.folder(job.artifact)
+        spending = lab.spending(self.base, tuned=True, purpose="training")
+        bill = training_tokens(job.request, (*job.rows.own, *job.rows.replay))
+        name = f"tuning {self.base} on {len(job.rows.own)} rows at the service"
+        with closing(self.service()) as service, lab.progress.task(name, unit="step") as bar:
+            environment = replace(
+                self._environment(lab),
+                budget=JobBudget(spending, bill, self.base),
+                bar=bar,
+                remember=lambda state: write_state(artifact, state),
+            )
+            tuned = tune(job.request, service, environment, read_state(artifact))
+            JobRecord.of(tuned, service.url).write(folder)
+            return training_record(job.request, job.rows, job.artifact, tuned, service)
+
+    def _name_that_answers(self, record: JobRecord, variant: Variant) -> str:
+        model = record.model_at(self.checkpoint)
+        if not self.service().capabilities.must_deploy:
+            return model
+        name = self._deployment(variant)
+        if name is None:
+            raise HostedTrainingError(
+                f"the job {record.job} made {model}; at this service it must be deployed before it answers.",
+                f"deploy {model} there, give the candidate deployment='ITS NAME', and run again: nothing is"
+                " tuned twice. With several sizes, name the deployments alike: 'support-{size}'.",
+                job=record.job,
+            )
+        return name
+
+    def _deployment(self, variant: Variant) -> str | None:
+        if self.deployment is None:
+            return None
+        size = "all" if variant.size is None else str(variant.size)
+        try:
+            return self.deployment.format(size=size, seed=variant.seed or 0)
+        except (KeyError, IndexError, ValueError) as error:
+            raise UsageError(
+                f"{type(self).__name__}(deployment={self.deployment!r}): only {{size}} and {{seed}} can stand"
+                " in it."
+            ) from error
+
+    def _recipe(self) -> Mapping[str, Json]:
+        """The settings that all seeds share, without names and paths."""
+        settings = self.settings()
+        return {
+            "kind": self.kind,
+            "service": self.service().identity(),
+            "base": settings.base,
+            "hyperparameters": dict(settings.hyperparameters),
+            "completions": settings.completions,
+            "checkpoint": self.checkpoint,
+            "decoding": asdict(self.decoding),
+        }
+
+    def _at(self, service: Capabilities) -> str:
+        return f"{type(self).__name__} at a {service.name!r} service"
+
+    def _require_known(self, service: Capabilities, name: str, value: object, can: bool) -> None:
+        if value and not can:
+            raise UsageError(f"{self._at(service)}: there is no {name} there.\n  hint: leave {name}= out.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WandB:
+    """Where a job sends its metrics at Weights & Biases; the service holds that key, not this project."""
+
+    project: str
+    name: str | None = None
+    entity: str | None = None
+    tags: tuple[str, ...] = ()
+
+    def described(self) -> dict[str, Json]:
+        """The fields that are sent: those that are set."""
+        given: dict[str, Json] = {key: value for key, value in asdict(self).items() if value}
+        return {**given, "tags": list(self.tags)} if self.tags else given
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenAITuning(BaseHostedTuning):
+    """Supervised fine-tuning at OpenAI, Azure OpenAI, or any service that speaks the same API.
+
+    Args (see ``BaseHostedTuning`` for the others):
+        learning_rate_multiplier: ``"auto"`` leaves it to the service. Some services take it for the learning
+            rate itself: see their profile.
+        metadata: stored with the job, at most 15 pairs of text.
+        wandb: Weights & Biases, where the service has that integration.
+        completions: it takes prompts and completions, not messages (None: known for babbage-002 and
+            davinci-002).
+        base_url: the service's address. None: what ``OPENAI_BASE_URL`` says, else OpenAI's own.
+        api_key_env: the environment variable that holds the key; see ``RemoteModel``.
+        profile: ``openai``, ``azure``, ``nebius``, ``compatible`` or ``twin``. None: by the address.
+        concurrency, batch: how its answers and its baseline's are asked for; see ``RemoteModel``. They are no
+            part of the job.
+    """
+
+    kind: ClassVar[str] = "openai"
+
+    learning_rate_multiplier: float | Auto = "auto"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    wandb: WandB | None = None
+    completions: bool | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+    profile: str | None = None
+    concurrency: int | None = None
+    batch: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_rate("OpenAITuning(learning_rate_multiplier", self.learning_rate_multiplier)
+        if len(self.metadata) > METADATA_KEYS:
+            raise UsageError(
+                f"OpenAITuning: {len(self.metadata)} pairs of metadata; use at most {METADATA_KEYS}."
+            )
+        for key, value in self.metadata.items():
+            texts = isinstance(key, str) and isinstance(value, str)
+            if not texts or len(key) > METADATA_KEY_CHARACTERS or len(value) > METADATA_VALUE_CHARACTERS:
+                raise UsageError(
+                    f"OpenAITuning: metadata {key!r} must be text of up to {METADATA_KEY_CHARACTERS}"
+                    f" characters with text of up to {METADATA_VALUE_CHARACTERS}."
+                )
+            if key.startswith("harness_"):
+                raise UsageError(f"OpenAITuning: metadata {key!r}: names that begin with harness_ are taken.")
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.base, self.train, self.epochs, self.base_url))  # metadata has no hash
+
+    def service(self) -> OpenAIProvider:
+        """See ``BaseHostedTuning``."""
+        return OpenAIProvider(self.base_url, self.api_key_env, self.profile)
+
+    def settings(self) -> JobSettings:
+        """See ``BaseHostedTuning``."""
+        hyperparameters = {
+            "n_epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "learning_rate_multiplier": self.learning_rate_multiplier,
+        }
+        return JobSettings(
+            base=self.base,
+            hyperparameters={name: value for name, value in hyperparameters.items() if value != "auto"},
+            suffix=self.suffix,
+            metadata=dict(self.metadata),
+            wandb=self.wandb.described() if self.wandb else None,
+            completions=self.takes_prompt,
+        )
+
+    @property
+    def takes_prompt(self) -> bool:
+        """Whether training rows are sent as prompt and completion."""
+        return self.remote(self.base).takes_prompt
+
+    def remote(self, model: str) -> RemoteModel:
+        """See ``BaseHostedTuning``; what was made of a completion model is one, too."""
+        completions = self.completions if model == self.base else self.takes_prompt
+        return replace(
+            self.service().model(model),
+            concurrency=self.concurrency,
+            batch=self.batch,
+            completions=completions,
+        )
+
+    def described(self) -> dict[str, Json]:
+        """See ``Candidate``; how many answers are asked for at once shapes nothing."""
+        fields = super().described()
+        del fields["concurrency"]
+        return fields
+
+    def redirected(self, url: str) -> OpenAITuning:
+        """See ``Candidate``: no key, no money, no deployment."""
+        there = self.service().redirected(url)
+        is_factor = self.service().capabilities.learning_rate == "multiplier"
+        return replace(
+            self,
+            base_url=there.base_url,
+            profile=there.profile,
+            api_key_env=there.api_key_env,
+            deployment=None,
+            base_deployment=None,
+            learning_rate_multiplier=self.learning_rate_multiplier if is_factor else "auto",
+            completions=self.takes_prompt,
+        )
+
+    def require_fit(self, service: Capabilities) -> None:
+        """See ``BaseHostedTuning``."""
+        super().require_fit(service)
+        rate = self.learning_rate_multiplier
+        if isinstance(rate, float | int) and (service.learning_rate == "absolute") != (rate < RATE_BELOW):
+            if service.learning_rate == "absolute":
+                problem = f"learning_rate_multiplier={rate:g} is taken for the learning rate itself there."
+                hint = "give a learning rate such as 1e-5, or 'auto'."
+            else:
+                problem = (
+                    f"learning_rate_multiplier={rate:g} is a factor of the service's own rate there; this"
+                    " small, the model would learn nothing."
+                )
+                hint = "give a factor such as 0.5 or 2, or 'auto'."
+            raise UsageError(f"{self._at(service)}: {problem}\n  hint: {hint}")
+        self._require_known(service, "metadata", self.metadata, service.metadata)
+        self._require_known(service, "wandb", self.wandb, service.wandb)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostedTuning(BaseHostedTuning):
+    """Supervised fine-tuning at a service of the project's own: one class with ``TuningProvider``'s members.
+
+    Args (see ``BaseHostedTuning`` for the others):
+        provider: the service.
+        learning_rate: the peak learning rate; ``"auto"`` leaves it to the service.
+        hyperparameters: other settings of the job, under the names that the provider takes.
+    """
+
+    kind: ClassVar[str] = "hosted"
+
+    provider: TuningProvider
+    learning_rate: float | Auto = "auto"
+    hyperparameters: Mapping[str, Json] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_rate("HostedTuning(learning_rate", self.learning_rate)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.base, self.train, self.epochs, self.provider))
+
+    def service(self) -> TuningProvider:
+        """See ``BaseHostedTuning``."""
+        return self.provider
+
+    def settings(self) -> JobSettings:
+        """See ``BaseHostedTuning``."""
+        own = {
+            "n_epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+        }
+        given = {name: value for name, value in own.items() if value != "auto"}
+        return JobSettings(self.base, {**self.hyperparameters, **given}, self.suffix)
+
+    def described(self) -> dict[str, Json]:
+        """See ``Candidate``; of the provider its identity alone, which holds no secret."""
+        fields: dict[str, Json] = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {
+            "kind": self.kind,
+            **fields,
+            "decoding": asdict(self.decoding),
+            "provider": self.provider.identity(),
+        }
+
+    def redirected(self, url: str) -> HostedTuning:
+        """See ``Candidate``. A stand-in takes neither an absolute rate nor the service's own settings."""
+        return replace(
+            self,
+            provider=self.provider.redirected(url),
+            deployment=None,
+            base_deployment=None,
+            learning_rate="auto",
+            hyperparameters={},
+        )
+
+
+def _require_rate(setting: str, rate: float | str) -> None:
+    if rate != "auto" and not (isinstance(rate, float | int) and 0 < rate < math.inf):
+        raise UsageError(f"{setting}={rate!r}): use a number above 0, or 'auto'.")
+
+
+def _not_made() -> Model:
+    raise HostedTrainingError(
+        "a model that is only estimated cannot be loaded.", "prepare the candidate first."
+    )

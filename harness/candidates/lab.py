@@ -1,0 +1,125 @@
+"""What candidates are made with: files, base models, the artifact store, executors and money."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from harness.data.files import file_digest, read_rows
+from harness.data.fingerprints import fingerprint, row_fingerprint
+from harness.decision.economics import EconomicsConfig
+from harness.decision.plan import Purpose
+from harness.errors import DataError, HarnessError
+from harness.models.device import DevicePlan, device_plan
+from harness.models.pricing import Money, Spending
+from harness.models.progress import Progress
+from harness.models.source import ModelSource, folder_digest, resolve
+from harness.records import Json, Row
+from harness.store.adapters import AdapterStore
+from harness.training.executor import Executor, SubprocessExecutor
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What a candidate is made with, seen from the folder of its conftest.
+
+    Files and base models are read once for the whole run, whoever asks.
+
+    Args:
+        root: the folder that the candidate's paths start from.
+        adapters: where artifacts are kept.
+        progress: who watches.
+        project: the project's root, which paths in messages start from (None: ``root``).
+        executor: where trainings run.
+        money: what hosted models are paid from; None: nothing is counted.
+        horizon_days: the time over which the project's economics add up a saving.
+        require_unseen: compares rows that were made during the run with the held-out files.
+        is_offline: whether nothing may be sent (``--plan``).
+        today: the day, in UTC.
+    """
+
+    root: Path
+    adapters: AdapterStore
+    progress: Progress
+    project: Path | None = None
+    executor: Executor = field(default_factory=SubprocessExecutor)
+    money: Money | None = None
+    horizon_days: Callable[[], float] = lambda: EconomicsConfig(1).horizon_days
+    require_unseen: Callable[[Sequence[Row]], None] = lambda rows: None
+    is_offline: bool = False
+    today: Callable[[], date] = lambda: datetime.now(UTC).date()
+    # why a hosted job of this run made nothing, by artifact: what failed is not begun again in the same run
+    failed: dict[str, HarnessError] = field(default_factory=dict, repr=False, compare=False)
+    _sources: dict[tuple[str, bool], ModelSource] = field(default_factory=dict, repr=False, compare=False)
+    _files: dict[Path, tuple[Row, ...]] = field(default_factory=dict, repr=False, compare=False)
+
+    def at(self, root: Path) -> Lab:
+        """The same lab for candidates of another folder; what was read is shared."""
+        return replace(self, root=root)
+
+    def shown(self, path: str) -> str:
+        """A candidate's path as people see it: relative to the project's root."""
+        return self.relative(self.root / path)
+
+    def relative(self, file: Path) -> str:
+        """A file's path as people see it."""
+        return os.path.relpath(file, self.project or self.root)
+
+    def rows(self, path: str) -> tuple[Row, ...]:
+        """Rows of a file that a candidate names.
+
+        Raises:
+            DataError: it is missing or broken.
+        """
+        file = (self.project or self.root) / self.shown(path)
+        if file not in self._files:
+            self._files[file] = read_rows(file)
+        return self._files[file]
+
+    def source(self, model: str, trust_remote_code: bool = False) -> ModelSource:
+        """The base model of that name, fetched if need be. Its digest reads all weights, once.
+
+        A path starts from the candidate's folder; anything else is the built-in name or a Hugging Face id.
+
+        Raises:
+            ModelError, UnknownName: there is none, or it cannot be fetched.
+        """
+        name = os.path.relpath(self.root / model) if (self.root / model).exists() else model
+        key = name, trust_remote_code
+        if key not in self._sources:
+            self._sources[key] = resolve(name, self.progress, trust_remote_code)
+        return self._sources[key]
+
+    def by_content(self, value: Json) -> Json:
+        """A field of a candidate by its content: the name of a file or folder is replaced by a digest of it.
+
+        Files of rows count by their rows, in any order; other files by their bytes; folders by the model in
+        them.
+        """
+        if isinstance(value, Mapping):
+            return {name: self.by_content(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.by_content(item) for item in value]
+        if not isinstance(value, str) or not value or not (self.root / value).exists():
+            return value
+        if (self.root / value).is_dir():
+            return folder_digest(self.root / value)
+        try:
+            return fingerprint(sorted(map(row_fingerprint, self.rows(value))))
+        except DataError:
+            return file_digest(self.root / value)
+
+    def plan(self) -> DevicePlan:
+        """This machine's device and precision."""
+        return device_plan()
+
+    def spending(self, model: str, *, tuned: bool = False, purpose: Purpose = "answers") -> Spending | None:
+        """The price and the budget of calls of a hosted model; None where nothing is counted.
+
+        Raises:
+            UnknownName: there is a cap and no price; says what to add to which file.
+        """
+        return None if self.money is None else self.money.on(model, tuned=tuned, purpose=purpose)

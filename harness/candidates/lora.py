@@ -1,0 +1,260 @@
+"""Fine-tunes that are trained on this machine: LoRA, QLoRA, and all weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from harness.candidates.base import (
+    BaseCandidate,
+    CostEstimate,
+    Prepared,
+    TrainingEstimate,
+    Variant,
+    asked_as_trained,
+)
+from harness.candidates.lab import Lab
+from harness.candidates.prompted import Prompted
+from harness.data.fingerprints import fingerprint
+from harness.data.rows import require_supervised
+from harness.errors import UsageError
+from harness.models.chat import load_tokenizer
+from harness.models.local import batch_numeric_config
+from harness.models.source import ModelSource
+from harness.records import Json, Training
+from harness.training.local.recipe import (
+    AdapterShape,
+    LocalTraining,
+    Recipe,
+    load_trained,
+    training_fingerprint,
+)
+from harness.training.local.self_generated import GeneratedRows, SelfGenerated, plan_generation
+from harness.training.local.tokens import encode_rows
+from harness.training.rows import TrainingData, TrainingRows, draw_rows
+
+ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+# fields that do not shape what is trained: rows and the base count by their content
+NOT_SHAPING = ("decoding", "train", "dev", "replay", "base", "trust_remote_code", "ship")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalTuning(BaseCandidate):
+    """What all fine-tunes of this machine share.
+
+    Args:
+        base: the model to tune: the built-in name, a Hugging Face id, a local folder or a GGUF file.
+        train: training rows (chat JSONL or prompt/completion).
+        dev: development rows, for the loss curves and the overfitting flag; never trained on.
+        replay: general rows mixed in against forgetting: a file, or ``SelfGenerated()`` by the base itself;
+            added to every size, not counted in it.
+        stratify: metadata field whose proportions every subset keeps.
+        learning_rate: peak, reached after ``warmup`` (share of all steps), then a cosine to zero.
+        batch_rows: rows an optimiser step, over all devices.
+        max_tokens: longest row; a longer one is an error, never truncated.
+        dev_evaluations: how many times the development rows are measured, evenly spaced, the end included.
+        ship: the artifact that is evaluated and shipped.
+    """
+
+    cost_rank: ClassVar[int] = 4
+
+    base: str
+    train: str
+    dev: str | None = None
+    replay: str | SelfGenerated | None = None
+    stratify: str | None = None
+    epochs: float = 3
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.0
+    batch_rows: int = 8
+    max_tokens: int = 2048
+    dev_evaluations: int = 3
+    ship: Literal["adapter", "merged"] = "adapter"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "learning_rate", "batch_rows", "max_tokens"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"{type(self).__name__}({name}={getattr(self, name)}): must be above 0.")
+        if self.ship not in ("adapter", "merged"):
+            raise UsageError(f"ship={self.ship!r}: use 'adapter' (base plus adapter) or 'merged'.")
+
+    @property
+    def model_name(self) -> str:
+        """See ``Candidate``."""
+        return self.base
+
+    def own_baseline(self) -> Prompted:
+        """See ``Candidate``."""
+        return Prompted(model=self.base, decoding=self.decoding, trust_remote_code=self.trust_remote_code)
+
+    def redirected(self, url: str) -> LocalTuning:
+        """See ``Candidate``: nothing is hosted."""
+        return self
+
+    def recipe(self) -> Recipe:
+        """Its settings as the trainer takes them."""
+        return Recipe(
+            kind=self.kind,
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            warmup=self.warmup,
+            weight_decay=self.weight_decay,
+            batch_rows=self.batch_rows,
+            max_tokens=self.max_tokens,
+            dev_evaluations=self.dev_evaluations,
+            nf4=self.nf4,
+            adapter=self.adapter(),
+            shape={name: value for name, value in self.described().items() if name not in NOT_SHAPING},
+        )
+
+    @property
+    def nf4(self) -> bool:
+        """Whether the base is quantised to 4-bit NormalFloat."""
+        return False
+
+    def adapter(self) -> AdapterShape | None:
+        """The adapters that are trained; None: all weights are."""
+        raise NotImplementedError
+
+    def data(self, lab: Lab) -> TrainingData:
+        """See ``Candidate``. General rows that the base has yet to write are there with empty replies."""
+        generated = self.generated_rows(lab)
+        general = lab.rows(self.replay) if isinstance(self.replay, str) else ()
+        if generated is not None:
+            general = generated.found() or generated.prompts
+        dev = lab.rows(self.dev) if self.dev else ()
+        return TrainingData(lab.rows(self.train), lab.shown(self.train), dev, general, self.stratify)
+
+    def generated_rows(self, lab: Lab) -> GeneratedRows | None:
+        """The general rows that the base is to write; None where they are a file's."""
+        if not isinstance(self.replay, SelfGenerated):
+            return None
+        return plan_generation(self.replay, lab.root, self._source(lab), self.nf4, lab.plan(), lab.adapters)
+
+    def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
+        """See ``Candidate``: how many general rows the base wrote, and where they are."""
+        generated = self.generated_rows(lab)
+        told = generated.told() if generated is not None else None
+        if generated is None or told is None:
+            return ()
+        return (f"{told} They are in {lab.relative(generated.file)}.",)
+
+    def preflight(self, lab: Lab, variant: Variant) -> None:
+        """See ``Candidate``. Every row of a training that is not in the store is tokenised."""
+        source, (rows, name) = self._source(lab), self._training(lab, variant)
+        require_supervised(rows.own)
+        if lab.adapters.find(name) is None:
+            encode_rows(load_tokenizer(source), (*rows.own, *rows.replay, *rows.dev), self.max_tokens)
+
+    def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
+        """See ``Candidate``."""
+        source, (rows, name) = self._source(lab), self._training(lab, variant)
+        generated = self.generated_rows(lab)
+        # rows that are yet to be written are empty here: no artifact is kept under the name that they give
+        is_known = generated is None or generated.found() is not None
+        found = lab.adapters.find(name) if is_known else None
+        prepared = self._shipped(lab, source, name, found)
+        sent = (*rows.own, *rows.replay)
+        if found is not None:
+            return CostEstimate(prepared, TrainingEstimate(name, len(sent), is_kept=True))
+        examples = encode_rows(load_tokenizer(source), sent, self.max_tokens)
+        tokens = sum(len(example.input_ids) for example in examples) * self.epochs
+        return CostEstimate(prepared, TrainingEstimate(name, len(sent), False, tokens, tokens))
+
+    def prepare(self, lab: Lab, variant: Variant) -> Prepared:
+        """See ``Candidate``. General rows are written now, and compared with the held-out rows, before it is
+        trained.
+        """
+        generated = self.generated_rows(lab)
+        if generated is not None and generated.found() is None:
+            lab.require_unseen(generated.get(lab.progress))
+        source, (rows, name) = self._source(lab), self._training(lab, variant)
+
+        def train(folder: Path) -> Training:
+            with lab.progress.task(f"training {self.kind} on {len(rows.own)} rows", unit="step") as bar:
+                job = LocalTraining(self.recipe(), source, rows, variant.seed or 0, lab.plan(), name, folder)
+                return lab.executor.run(job, bar)
+
+        made = lab.adapters.get_or_train(name, train)
+        # an artifact of the same content may have been drawn from another file
+        return self._shipped(lab, source, name, replace(made, subset=rows.drawn))
+
+    def _source(self, lab: Lab) -> ModelSource:
+        return lab.source(self.base, self.trust_remote_code)
+
+    def _training(self, lab: Lab, variant: Variant) -> tuple[TrainingRows, str]:
+        """The rows of one training, and the name of the artifact that it makes."""
+        seed = variant.seed or 0
+        rows = draw_rows(self.data(lab), variant.size, seed)
+        digest = self._source(lab).digest
+        return rows, training_fingerprint(self.recipe(), digest, rows, seed, lab.plan())
+
+    def _shipped(self, lab: Lab, source: ModelSource, name: str, training: Training | None) -> Prepared:
+        """The fine-tune whose artifact has that name in the store, or will have it."""
+        plan, recipe = lab.plan(), self.recipe()
+        artifact = lab.adapters.folder(name)
+        settings: dict[str, Json] = {**recipe.shape, "base": source.digest, "ship": self.ship}
+        settings["decoding"] = asdict(self.decoding)
+        return Prepared(
+            model_name=source.name,
+            model_digest=source.digest,
+            identity=fingerprint({"trained": name, "ship": self.ship}),
+            numeric_config=batch_numeric_config(plan),
+            load=lambda: load_trained(recipe, self.ship, source, artifact, plan, lab.adapters),
+            ask=asked_as_trained,
+            training=training,
+            recipe=settings,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRA(LocalTuning):
+    """Low-rank adapters (Hu et al. 2021) on a base in its working precision.
+
+    Args:
+        r: rank of every adapter.
+        alpha: scale; the adapter's output is multiplied by alpha / r.
+        dropout: on the adapter's input. 0 by default: it costs an eighth of the time on a CPU.
+        targets: names of the linear layers that get an adapter.
+        top_layers: adapt only the last so many transformer blocks (None: all). Nothing flows back below
+            them, which saves up to half of the backward pass.
+    """
+
+    kind: ClassVar[str] = "lora"
+
+    r: int = 16
+    alpha: float = 32
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ALL_LINEAR
+    top_layers: int | None = None
+
+    def adapter(self) -> AdapterShape:
+        """See ``LocalTuning``."""
+        return AdapterShape(self.r, self.alpha, self.dropout, self.targets, self.top_layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QLoRA(LoRA):
+    """LoRA on a base quantised to nf4 with double quantisation (Dettmers et al. 2023)."""
+
+    kind: ClassVar[str] = "qlora"
+
+    @property
+    def nf4(self) -> bool:
+        """See ``LocalTuning``."""
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full(LocalTuning):
+    """All weights are trained, in float32 with bfloat16 products; what ships is the whole model."""
+
+    kind: ClassVar[str] = "full"
+
+    learning_rate: float = 5e-5
+    ship: Literal["adapter", "merged"] = "merged"
+
+    def adapter(self) -> None:
+        """See ``LocalTuning``."""

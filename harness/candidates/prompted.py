@@ -1,0 +1,105 @@
+"""A model that is asked as it is, with the suite's full prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from harness.candidates.base import (
+    Ask,
+    BaseCandidate,
+    CostEstimate,
+    Prepared,
+    PricedModel,
+    Variant,
+    asked_with_prompt,
+)
+from harness.candidates.lab import Lab
+from harness.data.fingerprints import fingerprint
+from harness.models.local import LocalModel, batch_numeric_config
+from harness.models.remote import RemoteModel
+from harness.records import Json
+from harness.training.rows import TrainingData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompted(BaseCandidate):
+    """A model with the suite's full prompt.
+
+    Args:
+        model: the built-in name, a Hugging Face id, a local folder, a GGUF file; or one behind a service.
+    """
+
+    kind: ClassVar[str] = "prompted"
+    cost_rank: ClassVar[int] = 0
+
+    model: str | RemoteModel
+
+    @property
+    def model_name(self) -> str:
+        """See ``Candidate``."""
+        return self.model.model if isinstance(self.model, RemoteModel) else self.model
+
+    def described(self) -> dict[str, Json]:
+        """See ``Candidate``."""
+        model = self.model.described() if isinstance(self.model, RemoteModel) else self.model
+        return {**super().described(), "model": model}
+
+    def own_baseline(self) -> Prompted:
+        """See ``Candidate``."""
+        return Prompted(model=self.model, decoding=self.decoding, trust_remote_code=self.trust_remote_code)
+
+    def data(self, lab: Lab) -> TrainingData | None:
+        """See ``Candidate``: it has seen no rows."""
+        return None
+
+    def endpoint(self) -> PricedModel | None:
+        """See ``Candidate``."""
+        return PricedModel(self.model, self.model.is_tuned) if isinstance(self.model, RemoteModel) else None
+
+    def redirected(self, url: str) -> Prompted:
+        """See ``Candidate``."""
+        return (
+            replace(self, model=self.model.redirected(url)) if isinstance(self.model, RemoteModel) else self
+        )
+
+    def asker(self, lab: Lab) -> Ask:
+        """How a row becomes a prompt. A kind that only asks otherwise overrides this alone."""
+        return asked_with_prompt
+
+    def preflight(self, lab: Lab, variant: Variant) -> None:
+        """See ``Candidate``: the key and the price of a hosted model; a local one is fetched."""
+        if isinstance(self.model, RemoteModel):
+            self.model.require_ready()
+            lab.spending(self.model.model)
+        else:
+            lab.source(self.model, self.trust_remote_code)
+
+    def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
+        """See ``Candidate``."""
+        remote = self.model if isinstance(self.model, RemoteModel) else None
+        return CostEstimate(self.prepare(lab, variant), asked_as=remote)
+
+    def prepare(self, lab: Lab, variant: Variant) -> Prepared:
+        """See ``Candidate``."""
+        ask, model = self.asker(lab), self.model
+        if isinstance(model, RemoteModel):
+            identity = model.identity()
+            return Prepared(
+                model_name=model.model,
+                model_digest=fingerprint(identity),
+                identity=fingerprint({"remote": identity}),
+                numeric_config=model.numeric_config,
+                load=lambda: model.open(lab.spending(model.model), lab.progress),
+                ask=ask,
+                batch_independent=True,
+            )
+        source, plan = lab.source(model, self.trust_remote_code), lab.plan()
+        return Prepared(
+            model_name=source.name,
+            model_digest=source.digest,
+            identity=fingerprint({"base": source.digest}),
+            numeric_config=batch_numeric_config(plan),
+            load=lambda: LocalModel.load(source, plan),
+            ask=ask,
+        )

@@ -1,0 +1,176 @@
+"""When a call that failed is made again, and after how long: one policy for answers, batches and tuning jobs.
+
+tenacity was weighed as the engine. It brings the loop over attempts, which is ten lines here; whether to go
+on and how long to wait depend on the service's answer, and would be callbacks of our own in any case.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from openai import APIStatusError
+
+T = TypeVar("T")
+
+#: Error codes of an account without money. They come as HTTP 429 (or 400), but no waiting helps.
+SPENT_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
+TOO_MANY = 429
+_OVERLOADED = (503, 529)  # "too many calls" if it says when to come back, else a fault like any other
+_TRANSIENT = (408, 409, 425)
+
+
+@dataclass(frozen=True, slots=True)
+class CallVerdict:
+    """How a failed call is treated.
+
+    Args:
+        retry: the same call may succeed later.
+        throttled: the service did nothing, because there are too many calls.
+        spent: the account has no money left, so every other call would end alike.
+        retry_after_s: the pause that the service asks for; None where it does not say.
+    """
+
+    retry: bool
+    throttled: bool = False
+    spent: bool = False
+    retry_after_s: float | None = None
+
+
+def verdict_of(error: APIStatusError, now: Callable[[], float] = time.time) -> CallVerdict:
+    """What an HTTP error of the SDK means for the next attempt.
+
+    The answer depends on the status, the error's code and the headers ``Retry-After``, ``retry-after-ms`` and
+    ``x-should-retry`` alone, not on what was called: a caller that must not repeat a call whose outcome is
+    unknown (a job that may have begun) decides that for itself.
+
+    Args:
+        error: from one call.
+        now: seconds since 1970, for a ``Retry-After`` that is a date.
+    """
+    status, headers = error.status_code, error.response.headers
+    after_s = retry_after_s(headers, now())
+    if SPENT_CODES & {error.code, error.type}:
+        return CallVerdict(retry=False, spent=True, retry_after_s=after_s)
+    throttled = status == TOO_MANY or (status in _OVERLOADED and after_s is not None)
+    retry = throttled or status in _TRANSIENT or status >= 500
+    if headers.get("x-should-retry") in ("true", "false"):  # the official SDK obeys it, too
+        retry = headers["x-should-retry"] == "true"
+    return CallVerdict(retry, throttled, retry_after_s=after_s)
+
+
+def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
+    """The pause that a response asks for, in seconds; None where it names none that can be read.
+
+    ``retry-after-ms`` is OpenAI's own and more precise; ``Retry-After`` is a number of seconds or an HTTP
+    date (RFC 9110 §10.2.3).
+
+    Args:
+        headers: the response's; their names are in lower case, or the mapping ignores case.
+        now: seconds since 1970, for a date.
+    """
+    for name, units_per_s in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) / units_per_s
+        except (KeyError, ValueError):
+            continue
+        return seconds if seconds >= 0 else None  # NaN is not >= 0 either
+    try:
+        seconds = parsedate_to_datetime(headers["retry-after"]).timestamp() - now
+    except (KeyError, TypeError, ValueError):
+        return None
+    return max(0.0, seconds)
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often a call is made, and how long the pauses between are.
+
+    Args:
+        attempts: calls that may end in a fault, the first included.
+        throttled_attempts: calls that the service may turn away as too many.
+        first_wait_s: the wait before the first repetition is drawn from 0 to this; it doubles each time.
+        longest_wait_s: where the doubling ends.
+        longest_retry_after_s: a service that asks for a longer pause is not waited for.
+    """
+
+    attempts: int = 5
+    throttled_attempts: int = 12
+    first_wait_s: float = 0.5
+    longest_wait_s: float = 30.0
+    longest_retry_after_s: float = 120.0
+
+    def wait_s(
+        self,
+        attempt: int,
+        retry_after_s: float | None = None,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> float:
+        """Seconds to wait after the ``attempt``-th call, counted from 1.
+
+        The pause that the service asks for, and on top of it a random share of a span that doubles: "full
+        jitter" (Brooker 2015, *Exponential Backoff and Jitter*), so that clients that were turned away
+        together do not come back together.
+        """
+        doublings = min(attempt - 1, 60)  # 2.0 ** 1024 overflows
+        span_s = min(self.longest_wait_s, self.first_wait_s * 2.0**doublings)
+        return (retry_after_s or 0.0) + uniform(0.0, span_s)
+
+    def wants_too_long(self, verdict: CallVerdict) -> bool:
+        """Whether a repetition would help, but the service asks for a longer pause than anybody waits."""
+        return verdict.retry and (verdict.retry_after_s or 0.0) > self.longest_retry_after_s
+
+    def goes_on(self, verdict: CallVerdict, faults: int, throttled: int) -> bool:
+        """Whether to call again, after so many calls that failed and that were turned away as too many."""
+        return (
+            verdict.retry
+            and faults < self.attempts
+            and throttled < self.throttled_attempts
+            and not self.wants_too_long(verdict)
+        )
+
+    def call(
+        self,
+        function: Callable[[], T],
+        *,
+        should_retry: Callable[[Exception], CallVerdict | None],
+        sleep: Callable[[float], None] = time.sleep,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> T:
+        """What ``function`` returns, called again where that may help; the last error otherwise.
+
+        Args:
+            function: makes one call.
+            should_retry: the verdict on an error; None where it is no failed call, and is raised at once.
+            sleep: waits so many seconds.
+            uniform: draws from a span; an argument for tests.
+        """
+        faults = throttled = 0
+        while True:
+            try:
+                return function()
+            except Exception as error:
+                verdict = should_retry(error)
+                if verdict is None:
+                    raise
+                throttled += verdict.throttled
+                faults += not verdict.throttled
+                if not self.goes_on(verdict, faults, throttled):
+                    raise
+            sleep(self.wait_s(faults + throttled, verdict.retry_after_s, uniform))
+
+
+def spoken_span(seconds: float) -> str:
+    """A span of time as a message gives it: in the largest unit of which there are at least two."""
+    if math.isinf(seconds):
+        return "ever"
+    for unit, length_s in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:.3g} {unit}"
+    return f"{seconds:.3g} s"

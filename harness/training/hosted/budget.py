@@ -1,0 +1,179 @@
+"""What a job may cost before it is begun, set aside, and what it did cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.data.hosted import hosted_counter, hosted_model, service_epochs
+from harness.errors import UsageError
+from harness.models.ledger import Reservation
+from harness.models.pricing import MARGIN_SHARE, MARGIN_TOKENS, Spending
+from harness.records import Row
+from harness.training.hosted.provider import TuningJob
+from harness.training.hosted.request import JobRequest
+
+TOKENS_PER_MTOK = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBill:
+    """Tokens that a job is billed for.
+
+    Args:
+        expected: over all epochs.
+        most: their upper bound; None where nothing bounds them.
+        most_an_epoch: the bound of one epoch, known even then.
+    """
+
+    expected: float
+    most: float | None
+    most_an_epoch: float = math.inf
+
+
+def training_tokens(request: JobRequest, rows: Sequence[Row]) -> TokenBill:
+    """What a job costs in tokens: counted where the model's encoding is known, else bounded by bytes.
+
+    Epochs that are left to the service are expected as OpenAI's cookbook has them, and not bounded.
+
+    Args:
+        request: the job.
+        rows: those of its training file.
+    """
+    known = hosted_model(request.base)
+    if known is None:  # a token of any tokenizer holds at least one byte
+        an_epoch = most_an_epoch = float(len(request.training.content))
+    else:
+        an_epoch = float(sum(hosted_counter(known.encoding)(rows)))
+        most_an_epoch = an_epoch * (1 + MARGIN_SHARE) + MARGIN_TOKENS * len(rows)
+    epochs = request.settings.epochs
+    if epochs is None:
+        return TokenBill(an_epoch * service_epochs(len(rows)), None, most_an_epoch)
+    return TokenBill(an_epoch * epochs, most_an_epoch * epochs, most_an_epoch)
+
+
+def is_payable(spending: Spending, base: str, *, bounded: bool) -> bool:
+    """Whether a training can be paid by its tokens; without a cap it is not an error that it cannot.
+
+    Args:
+        spending: the price and the budget.
+        base: the model to tune.
+        bounded: whether it is known how many tokens the training takes at most.
+
+    Raises:
+        UsageError: under a cap, nothing bounds it, or it has no price.
+    """
+    price = spending.price.training_usd_per_mtok
+    if spending.is_capped and not bounded:
+        raise UsageError(
+            f"tuning {base} with epochs='auto' has no bound, and there is a cap on spending.\n"
+            "  hint: say how many: epochs=3."
+        )
+    if spending.is_capped and price is None:
+        raise UsageError(
+            f"there is no price for tuning {base}, and there is a cap on spending.\n"
+            f'  hint: economics.toml: [prices."{base}".tuned] with training_usd_per_mtok.'
+        )
+    return price is not None
+
+
+class JobBudget:
+    """The money of one job: set aside before it is begun, and settled by what the service billed.
+
+    A job is billed at its end. So one that an earlier run began and that is still under way is set aside like
+    a new one: this run's cap is for what falls due in it. A job that had ended when found costs nothing.
+
+    Args:
+        spending: the price and the budget; None: nothing is counted.
+        bill: tokens of the job.
+        base: the model to tune.
+    """
+
+    def __init__(
+        self, spending: Spending | None = None, bill: TokenBill = TokenBill(0.0, None), base: str = ""
+    ) -> None:
+        self._spending, self._bill, self._base = spending, bill, base
+        self._reservation: Reservation | None = None
+        self._submissions = 0  # that may have begun a job, as far as is known
+        self._may_be_billed = False
+
+    def reserve(self, found: TuningJob | None = None) -> None:
+        """Set aside the most that the job can cost; nothing for one that was found ended.
+
+        Args:
+            found: the job; None: it is yet to be begun.
+
+        Raises:
+            BudgetReached: it could pass the cap.
+            UsageError: nothing bounds it, or it has no price.
+        """
+        if found is not None and found.has_ended:
+            if not self._may_be_billed:  # else this run has begun it, and its bill is settled at the end
+                self.leave()
+            return
+        if found is not None:
+            self._may_be_billed = True
+        if self._reservation is not None or self._spending is None:
+            return
+        bill, what = self._bill, f"the tuning of {self._base}"
+        if found is not None:
+            bill = _bounded_by(found, bill)
+            what += f" (job {found.id} goes on at the service and is billed there)"
+            if self._spending.is_capped and bill.most is None:
+                raise UsageError(
+                    f"the tuning job {found.id} of {self._base} is under way, begun with epochs='auto':"
+                    " nothing bounds its bill, and there is a cap on spending.\n"
+                    "  hint: run again when it has ended, and it costs the run nothing; or run without"
+                    " --max-usd."
+                )
+        if not is_payable(self._spending, self._base, bounded=bill.most is not None):
+            return
+        self._bill = bill
+        self._reservation = self._spending.reserve(self._usd(self._most), missing=what)
+
+    def submitting(self) -> None:
+        """A job is about to be submitted: whatever becomes of the answer, it may have begun."""
+        self._submissions += 1
+        self._may_be_billed = True
+
+    def rejected(self) -> None:
+        """The service plainly refused the last submission."""
+        self._submissions -= 1
+        # an earlier one whose outcome is not known may still be billed
+        self._may_be_billed = self._submissions > 0
+
+    def settle(self, trained_tokens: int | None) -> None:
+        """The job has succeeded; where the service does not say what it billed, it billed the most."""
+        if self._reservation is not None:
+            usd = self._usd(self._most if trained_tokens is None else trained_tokens)
+            self._reservation.settle(usd, prompt_tokens=trained_tokens, completion_tokens=0)
+            self._reservation = None
+
+    def leave(self) -> None:
+        """The job is left before its end: what it may cost counts as spent, unless it was never begun."""
+        if self._reservation is not None:
+            if self._may_be_billed:
+                self.settle(None)
+            else:
+                self._reservation.release()
+            self._reservation = None
+
+    @property
+    def _most(self) -> float:
+        """Tokens at most; those expected where nothing bounds them, which is so only without a cap."""
+        return self._bill.expected if self._bill.most is None else self._bill.most
+
+    def _usd(self, tokens: float) -> float:
+        assert self._spending is not None
+        return tokens * (self._spending.price.training_usd_per_mtok or 0.0) / TOKENS_PER_MTOK
+
+
+def _bounded_by(job: TuningJob, bill: TokenBill) -> TokenBill:
+    """The bill of a job under way, which names its epochs even where they were left to the service."""
+    epochs = job.hyperparameters.get("n_epochs")
+    is_named = isinstance(epochs, int | float) and not isinstance(epochs, bool) and epochs > 0
+    if bill.most is not None or not is_named or math.isinf(bill.most_an_epoch):
+        return bill
+    most = bill.most_an_epoch * float(str(epochs))
+    return TokenBill(min(bill.expected, most), most, bill.most_an_epoch)

@@ -1,0 +1,144 @@
+"""The cap on spending holds, whatever happens at once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import BudgetReached, HarnessError
+from harness.models.ledger import Ledger
+
+
+def spend_somehow(ledger: Ledger, rng: random.Random, peaks: list[float]) -> int:
+    """40 steps of random cost that are billed, not billed, or fail; how many were refused."""
+    refused = 0
+    for _ in range(40):
+        upper = rng.random()
+        try:
+            with ledger.reserve(upper, rng.choice(["answers", "training", "judging"])) as reservation:
+                peaks.append(ledger.spent_usd + ledger.reserved_usd)
+                way = rng.random()
+                if way < 0.6:
+                    reservation.settle(upper * rng.random())
+                elif way < 0.7:
+                    reservation.release()
+                elif way < 0.8:
+                    raise ConnectionError
+        except BudgetReached:
+            refused += 1
+        except ConnectionError:
+            continue
+    return refused
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_the_cap_is_never_passed_by_threads(seed: int) -> None:
+    rng = random.Random(seed)
+    ledger, peaks = Ledger(rng.uniform(0.5, 20)), list[float]()
+    assert ledger.max_usd is not None
+    seeds = [rng.random() for _ in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        refused = sum(threads.map(lambda s: spend_somehow(ledger, random.Random(s), peaks), seeds))
+    assert ledger.spent_usd <= ledger.max_usd
+    assert ledger.reserved_usd == 0
+    assert sum(ledger.by_purpose.values()) == pytest.approx(ledger.spent_usd)
+    assert refused > 0 or ledger.max_usd > 10, "the cap was met at all"
+
+
+@given(seed=st.integers(0, 2**32), cap=st.floats(0, 10))
+def test_the_cap_is_never_passed_by_tasks(seed: int, cap: float) -> None:
+    rng = random.Random(seed)
+    ledger = Ledger(cap)
+
+    async def step() -> None:
+        upper = rng.random()
+        try:
+            reservation = ledger.reserve(upper)
+        except BudgetReached:
+            return
+        assert ledger.spent_usd + ledger.reserved_usd <= cap + 1e-9
+        await asyncio.sleep(0)
+        reservation.settle(upper * rng.random())
+
+    async def steps() -> None:
+        await asyncio.gather(*(step() for _ in range(50)))
+
+    asyncio.run(steps())
+    assert ledger.spent_usd <= cap
+
+
+def test_ten_times_a_tenth_fit_into_one() -> None:
+    ledger = Ledger(1.0)
+    for _ in range(10):
+        ledger.reserve(0.1).settle(0.1)
+    assert ledger.spent_usd == 1.0
+    with pytest.raises(BudgetReached):
+        ledger.reserve(1e-9)
+
+
+def test_reaching_the_cap_says_what_was_spent_what_is_missing_and_how_to_go_on() -> None:
+    ledger = Ledger(2.0)
+    ledger.reserve(1.25).settle(1.25)
+    ledger.reserve(0.5)
+    with pytest.raises(BudgetReached) as caught:
+        ledger.reserve(0.75)
+    reached = caught.value
+    assert isinstance(reached, HarnessError)
+    assert reached.may_fit_later, "the half dollar on its way may turn out cheaper"
+    told = str(reached.naming("1,203 of 2,000 answers of gpt-4o-mini"))
+    for part in ("--max-usd=2", "1.25 USD is spent", "0.5 USD is on its way", "0.75 USD", "1,203 of 2,000"):
+        assert part in told
+    assert "run the same command again with a higher --max-usd" in told
+
+
+def test_what_could_never_fit_is_told_apart() -> None:
+    ledger = Ledger(2.0)
+    ledger.reserve(1.0)
+    with pytest.raises(BudgetReached) as caught:
+        ledger.reserve(2.5)
+    assert not caught.value.may_fit_later
+
+
+def test_a_failed_step_gives_its_money_back_and_one_without_a_bill_does_not() -> None:
+    ledger = Ledger(1.0)
+    with pytest.raises(ConnectionError), ledger.reserve(0.6):
+        raise ConnectionError
+    assert ledger.spent_usd == 0
+    with ledger.reserve(0.6):
+        pass
+    assert ledger.spent_usd == 0.6
+
+
+def test_a_bill_above_what_was_set_aside_is_counted_whole() -> None:
+    ledger = Ledger(1.0)
+    ledger.reserve(0.2).settle(0.9)
+    assert ledger.spent_usd == 0.9
+    with pytest.raises(BudgetReached):
+        ledger.reserve(0.2)
+
+
+def test_without_a_cap_money_is_counted_and_nothing_refused() -> None:
+    ledger = Ledger()
+    ledger.reserve(1e6, "training").settle(1e6)
+    assert not ledger.is_capped
+    assert ledger.by_purpose == {"training": 1e6}
+
+
+def test_a_reservation_is_closed_once() -> None:
+    reservation = Ledger().reserve(1.0)
+    reservation.settle(0.5)
+    with pytest.raises(ValueError, match="closed once"):
+        reservation.release()
+
+
+@pytest.mark.parametrize("amount", [-1.0, float("nan"), float("inf")])
+def test_only_amounts_of_money_are_taken(amount: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        Ledger().reserve(amount)
+    with pytest.raises(ValueError, match="no amount"):
+        Ledger().reserve(1.0).settle(amount)
