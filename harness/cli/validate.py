@@ -102,7 +102,7 @@ def examine_file(options: ValidateOptions) -> ValidationReport:
             Finding(
                 "leak",
                 line_by_where[leak.train_where],
-                f"also stands in the held-out rows: {leak.heldout_where} ({describe(leak)})",
+                f"also in the held-out rows: {leak.heldout_where} ({describe(leak)})",
                 "take the row out, or replace the held-out row with one never trained on",
             )
             for leak in find_leaks(rows, heldout)
@@ -158,7 +158,7 @@ def _price(options: ValidateOptions, validation: Validation, notes: list[str]) -
         return None
     epochs = options.epochs or service_epochs(validation.usable)
     usd = validation.tokens.total * epochs * price.training_usd_per_mtok / 1e6
-    who = "given" if options.epochs else "what OpenAI's service takes when it is not told"
+    who = "given" if options.epochs else "OpenAI's choice where none is given"
     return TrainingPrice(usd, price.training_usd_per_mtok, epochs, who, price.source, price.date)
 
 

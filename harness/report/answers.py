@@ -207,6 +207,6 @@ def fold(text: str) -> Folded:
     if len(text) <= _UNFOLDED:
         return Folded(text, None, "")
     left = len(text) - _WHOLE
-    left_out = f"{left:,} more characters stand in run.json" if left > 0 else ""
+    left_out = f"{left:,} more characters are in run.json" if left > 0 else ""
     head, space, _ = text[:_HEAD].rpartition(" ")
     return Folded((head if space else text[:_HEAD]).rstrip() + " …", text[:_WHOLE], left_out)

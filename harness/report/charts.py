@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 Series: TypeAlias = tuple[tuple[float, float], ...]  # (epoch, value)
 
 _SMALLEST_SPAN = 10.0  # points
-INK, FAINT = "#010101", "#020202"
-PALETTE = tuple(f"#0300{place:02x}" for place in range(8))  # --c0 is the baseline's
-SCALE = tuple(f"#0400{place:02x}" for place in range(6))  # --s0 ... --s5: training sizes, in order
+INK = "#010101"
+FAINT = "#020202"
+PALETTE: tuple[str, ...] = tuple(f"#0300{place:02x}" for place in range(8))  # --c0 is the baseline's
+SCALE: tuple[str, ...] = tuple(
+    f"#0400{place:02x}" for place in range(6)
+)  # --s0 ... --s5: training sizes, in order
 _VARIABLES = {
     INK: "var(--ink)",
     FAINT: "var(--rule)",

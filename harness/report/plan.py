@@ -24,7 +24,7 @@ STANDINGS: dict[Standing, str] = {
 }
 
 
-def told(plan: Plan, width: int = WIDTH) -> str:
+def plan_text(plan: Plan, width: int = WIDTH) -> str:
     """The plan as text, no line wider than ``width`` terminal cells. A wide character (CJK) takes two."""
     unready = [line for problem in plan.unready for line in f"not ready: {problem}".splitlines()]
     effects = [
@@ -107,9 +107,9 @@ def _work_notes(plan: Plan) -> Iterator[str]:
     shared = [numbers.plural(jobs, "job")] if jobs else []
     shared += [numbers.plural(answers, "answer")] if answers else []
     if shared:
-        yield f"{' and '.join(shared)} that several lines need stand in the first of them alone."
+        yield f"{' and '.join(shared)} that several lines need are counted in the first of them only."
     if any(bill.purpose == "judging" for bill in plan.bills):
-        yield "Judges are asked so often at most: judgments that are kept are not taken off here."
+        yield "Judges are asked at most this often: judgments that are in the store already are not subtracted."
     seconds = plan.training_seconds
     if not plan.local_tokens:
         if not any(one.trainings and one.trainings.new for one in plan.work):

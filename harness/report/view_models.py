@@ -223,7 +223,7 @@ class ScoreChip:
 
 @dataclass(frozen=True, slots=True)
 class AnswerCell:
-    """What one trial said to the row."""
+    """One trial's answer to the row, with its scores."""
 
     label: str
     is_baseline: bool

@@ -149,7 +149,7 @@ def test_a_long_text_is_folded_and_a_huge_one_is_cut_with_its_count() -> None:
     long = fold("word " * 100)
     assert long.whole == "word " * 100
     assert long.head.endswith("word …")
-    assert fold("x" * 5_000).left_out == "3,000 more characters stand in run.json"
+    assert fold("x" * 5_000).left_out == "3,000 more characters are in run.json"
 
 
 def test_a_second_seed_is_named() -> None:
