@@ -41,6 +41,7 @@ def examine() -> list[Examined]:
     from harness.models.builtin import NAME
     from harness.models.cache import cache_folder
     from harness.models.device import cpu_name, device_plan
+    from harness.models.fast import NAMES
     from harness.models.source import is_at_hand
 
     findings = [Examined("python", sys.version_info >= (3, 11), sys.version.split()[0])]
@@ -51,6 +52,9 @@ def examine() -> list[Examined]:
             findings.append(Examined(package, False, "not installed: run `make setup`"))
     plan = device_plan()
     findings.append(Examined("device", None, f"{plan.numeric_config}; {cpu_name()}"))
+    taken = [name for name in NAMES if name not in plan.fast.off]
+    findings.append(Examined("fast paths", None, ", ".join(taken) or "none"))
+    findings += [Examined("plain path", None, reason) for reason in plan.fast.reasons]
     free_gb = shutil.disk_usage(cache_folder()).free / 1e9
     findings.append(
         Examined("disk", free_gb > 2, f"{free_gb:.0f} GB free at {cache_folder()} (2 GB are needed)")

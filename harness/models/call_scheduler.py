@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 RequestT = TypeVar("RequestT")
 ReplyT = TypeVar("ReplyT")
 # A call reserves its money before its first await, so that every reservation is seen by the next call.
-Call: TypeAlias = Callable[[RequestT], Awaitable[ReplyT]]
-Session: TypeAlias = Callable[[], AbstractAsyncContextManager[Call[RequestT, ReplyT]]]
+ModelCall: TypeAlias = Callable[[RequestT], Awaitable[ReplyT]]
+CallSession: TypeAlias = Callable[[], AbstractAsyncContextManager[ModelCall[RequestT, ReplyT]]]
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class CallScheduler(Generic[RequestT, ReplyT]):
 
     def __init__(
         self,
-        session: Session[RequestT, ReplyT],
+        session: CallSession[RequestT, ReplyT],
         policy: CallPolicy,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] | None = None,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from threading import Lock
 from types import TracebackType
 from typing import NamedTuple
@@ -22,6 +21,9 @@ class Account(NamedTuple):
     purpose: Purpose = "answers"
     model: str = ""
     is_tuned: bool = False
+
+
+ANYBODY = Account()
 
 
 class Charge(NamedTuple):
@@ -89,14 +91,6 @@ class Ledger:
         with self._lock:
             return self._reserved / PICO_USD
 
-    @property
-    def by_purpose(self) -> Mapping[str, float]:
-        """Dollars billed, by purpose."""
-        usd: defaultdict[str, float] = defaultdict(float)
-        for line in self.lines():
-            usd[line.purpose] += line.usd
-        return dict(usd)
-
     def lines(self) -> tuple[SpendingLine, ...]:
         """What was billed, a line for each account; ordered by purpose and model."""
         with self._lock:
@@ -110,22 +104,12 @@ class Ledger:
         with self._lock:
             return self._charges.get(account, UNBILLED).usd
 
-    def reserve(
-        self,
-        upper_usd: float,
-        purpose: Purpose = "answers",
-        model: str = "",
-        *,
-        is_tuned: bool = False,
-        missing: str = "",
-    ) -> Reservation:
+    def reserve(self, upper_usd: float, account: Account = ANYBODY, missing: str = "") -> Reservation:
         """Set money aside for a request, before it is sent.
 
         Args:
             upper_usd: the most that it can cost.
-            purpose: what it is made for.
-            model: who is asked.
-            is_tuned: whether a fine-tune of the model is asked, or made.
+            account: who is billed, and what for.
             missing: what is not done if there is no money for it, for the message.
 
         Raises:
@@ -133,9 +117,9 @@ class Ledger:
             ValueError: no amount of money.
         """
         if not (math.isfinite(upper_usd) and upper_usd >= 0):
-            raise ValueError(f"cannot reserve {upper_usd} USD for {purpose}: a request has a finite cost")
+            raise ValueError(f"cannot reserve {upper_usd} USD for {account}: a request has a finite cost")
         upper = math.ceil(upper_usd * PICO_USD)
-        reservation = Reservation(self, Account(purpose, model, is_tuned), upper_usd)
+        reservation = Reservation(self, account, upper_usd)
         with self._lock:
             if self._cap is not None and self._spent + self._reserved + upper > self._cap:
                 assert self.max_usd is not None
@@ -152,8 +136,7 @@ class Ledger:
             ValueError: no amount of money, or it was closed before.
         """
         if not (math.isfinite(charge.usd) and charge.usd >= 0):
-            purpose = reservation.account.purpose
-            raise ValueError(f"a bill of {charge.usd} USD for {purpose} is no amount of money")
+            raise ValueError(f"a bill of {charge.usd} USD for {reservation.account} is no amount of money")
         with self._lock:
             upper = self._open.pop(reservation, None)
             if upper is None:

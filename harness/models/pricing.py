@@ -37,6 +37,11 @@ class Spending:
     is_tuned: bool = False
 
     @property
+    def account(self) -> Account:
+        """The line of the ledger that its bills are added to."""
+        return Account(self.purpose, self.model, self.is_tuned)
+
+    @property
     def is_capped(self) -> bool:
         """Whether there is a cap, under which nothing without a bound may begin."""
         return self.ledger.is_capped
@@ -51,14 +56,12 @@ class Spending:
         Raises:
             BudgetReached: it could pass the cap.
         """
-        return self.ledger.reserve(
-            upper_usd, self.purpose, self.model, is_tuned=self.is_tuned, missing=missing
-        )
+        return self.ledger.reserve(upper_usd, self.account, missing)
 
     @property
     def spent_usd(self) -> float:
-        """What has been billed for such calls in this run."""
-        return self.ledger.spent_on(Account(self.purpose, self.model, self.is_tuned))
+        """Dollars billed for such calls in this run so far."""
+        return self.ledger.spent_on(self.account)
 
     def most(self, prompt_tokens: int, max_tokens: int | None, *, batched: bool = False) -> float:
         """The most that one call can cost.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from harness.data.hosted import hosted_model
 from harness.errors import BudgetReached, ModelError, UsageError
-from harness.models.call_scheduler import Call, CallFailed, CallPolicy, CallResult, CallScheduler, Tally
+from harness.models.call_scheduler import CallFailed, CallPolicy, CallResult, CallScheduler, ModelCall, Tally
 from harness.models.endpoint import Endpoint
 from harness.models.ledger import UNBILLED, Charge
 from harness.models.pricing import Spending
@@ -341,7 +341,7 @@ class OpenRemoteModel:
             self._late = [answer_of(result) for result in calls.late]
 
     @asynccontextmanager
-    async def _session(self) -> AsyncIterator[Call[PricedRequest, RemoteReply]]:
+    async def _session(self) -> AsyncIterator[ModelCall[PricedRequest, RemoteReply]]:
         async with self.spec.endpoint.async_client(self.spec.calls_at_once) as client:
             yield partial(self._call, client)
 

@@ -39,7 +39,8 @@ def resolve(name: str, progress: Progress, trust_remote_code: bool = False) -> M
     if name == builtin.NAME:
         folder = builtin.ensure_builtin(progress)
     elif path.suffix == ".gguf" and path.is_file():
-        folder = _converted(path, progress)
+        converted = cache_folder() / "models" / f"{path.stem}-{sha256_of(path)[:16]}"
+        folder = build_once(converted, lambda into: builtin.convert_gguf(path, into, progress))
     elif path.is_dir():
         folder = path
     elif name.partition("@")[0].count("/") == 1 and not name.startswith((".", "/", "~")):
@@ -70,11 +71,6 @@ def folder_digest(folder: Path) -> str:
     files = sorted({p for pattern in WANTED for p in folder.glob(pattern)})
     listing = {p.name: sha256_of(p) for p in files}
     return hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()
-
-
-def _converted(gguf: Path, progress: Progress) -> Path:
-    folder = cache_folder() / "models" / f"{gguf.stem}-{sha256_of(gguf)[:16]}"
-    return build_once(folder, lambda into: builtin.convert_gguf(gguf, into, progress))
 
 
 def _from_hub(name: str, progress: Progress) -> Path:
@@ -120,7 +116,7 @@ def _require_safetensors(folder: Path, name: str) -> None:
 
 
 def context_tokens(source: ModelSource) -> int | None:
-    """How many tokens the model was made for, from its configuration; None where that does not say."""
+    """The model's context length in tokens, from its configuration; None where it is not given there."""
     try:
         config = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

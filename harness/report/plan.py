@@ -109,7 +109,7 @@ def _work_notes(plan: Plan) -> Iterator[str]:
     if shared:
         yield f"{' and '.join(shared)} that several lines need are counted in the first of them only."
     if any(bill.purpose == "judging" for bill in plan.bills):
-        yield "Judges are asked at most this often: judgments that are in the store already are not subtracted."
+        yield "Judges are asked at most this often: judgments that are in the store are not subtracted."
     seconds = plan.training_seconds
     if not plan.local_tokens:
         if not any(one.trainings and one.trainings.new for one in plan.work):

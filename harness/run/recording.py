@@ -77,8 +77,10 @@ def make_record(
         economics=economics,
         environment=environment(),
         timings_s=_timings(run),
-        notes=(*_candidate_notes(run), *_spent(run, rehearsal), *money_notes),
+        notes=(*_candidate_notes(run), *money_notes),
         rehearsal=rehearsal,
+        spending=run.ledger.lines(),
+        max_usd=run.ledger.max_usd,
     )
 
 
@@ -95,19 +97,6 @@ def _candidate_notes(run: Session) -> list[str]:
 
 def _stopped(run: Session, name: str) -> list[str]:
     return [run.stopped[name]] if name in run.stopped else []
-
-
-def _spent(run: Session, rehearsal: bool) -> list[str]:
-    """What hosted models took of the user's money in this run, or would have taken."""
-    ledger = run.ledger
-    if not ledger.spent_usd and not ledger.is_capped:
-        return []
-    parts = ", ".join(f"{purpose} {usd:.4f}" for purpose, usd in sorted(ledger.by_purpose.items()))
-    cap = f" of at most {ledger.max_usd:g}" if ledger.max_usd is not None else ""
-    spent = f"{ledger.spent_usd:.4f}{cap} USD ({parts or 'none'})"
-    if rehearsal:
-        return [f"Nothing was paid. By the twin's counts of tokens the service would have taken {spent}."]
-    return [f"Hosted models took {spent} in this run."]
 
 
 def run_id(now: datetime, names: Sequence[str]) -> str:

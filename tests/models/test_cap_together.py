@@ -14,19 +14,18 @@ import pytest
 from anyio.lowlevel import checkpoint
 from batch_service import BatchService, Body, answered
 
-from harness.decision.plan import Purpose
 from harness.decision.prices import price_of
 from harness.errors import BudgetReached, ModelError
 from harness.models.call_scheduler import CallFailed
 from harness.models.endpoint import Endpoint
-from harness.models.ledger import Ledger, Reservation
+from harness.models.ledger import ANYBODY, Account, Ledger, Reservation
 from harness.models.pricing import Spending, prompt_bound
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import OpenRemoteModel, RemoteModel
 from harness.models.retry import CallVerdict
 from harness.records import Message
-from harness.training.hosted.money import Purse, TokenBill
+from harness.training.hosted.budget import JobBudget, TokenBill
 
 MODEL, MOST_TOKENS = "gpt-4o-mini", 20
 PRICE, TUNED = price_of(MODEL, tuned=False), price_of(MODEL, tuned=True)
@@ -39,16 +38,8 @@ class Watched(Ledger):
 
     peak_usd = 0.0
 
-    def reserve(
-        self,
-        upper_usd: float,
-        purpose: Purpose = "answers",
-        model: str = "",
-        *,
-        is_tuned: bool = False,
-        missing: str = "",
-    ) -> Reservation:
-        reservation = super().reserve(upper_usd, purpose, model, is_tuned=is_tuned, missing=missing)
+    def reserve(self, upper_usd: float, account: Account = ANYBODY, missing: str = "") -> Reservation:
+        reservation = super().reserve(upper_usd, account, missing)
         self.peak_usd = max(self.peak_usd, self.spent_usd + self.reserved_usd)
         return reservation
 
@@ -114,16 +105,16 @@ def ask(ledger: Ledger, rows: int, at_once: int, *, batch: bool) -> None:
 
 def tune(ledger: Ledger, rng: random.Random, provider: Provider) -> None:
     bill = TokenBill(1e3, rng.choice([1e3, 1e4, 1e5]))
-    purse = Purse(Spending(MODEL, TUNED, ledger, "training", is_tuned=True), bill, MODEL)
+    budget = JobBudget(Spending(MODEL, TUNED, ledger, "training", is_tuned=True), bill, MODEL)
     with suppress(BudgetReached):
-        purse.open()
-        purse.sent()
+        budget.reserve()
+        budget.submitting()
         trained = rng.randint(0, int(bill.most or 0))
         provider.billed_usd += trained * (TUNED.training_usd_per_mtok or 0) / 1e6
         if rng.random() < 0.7:
-            purse.settle(rng.choice([trained, None]))
+            budget.settle(rng.choice([trained, None]))
         else:
-            purse.leave()
+            budget.leave()
 
 
 @pytest.mark.parametrize("seed", range(200))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planned_project import HOSTED, Project
 
-from harness.candidates.specs import Prompted
+from harness import Prompted
 from harness.decision.plan import Usd, total
 from harness.models.ledger import Ledger
 from harness.models.pricing import Spending
@@ -120,13 +120,14 @@ def test_a_run_spends_no_more_than_its_plan_and_leaves_nothing_to_pay(tmp_path: 
         assert plan.usd().high is not None
         run = project.run(plan.usd().high + 1e-9, sizes=(10, 12), seeds=(0, 1))  # type: ignore[operator]
         run.check()
-        for entry, _ in run.selection.replicas():
+        for entry in run.selection.arms():
             for trial in run.trials_of(entry, "support"):
                 assert all(answer.failure is None for answer in trial.answers)
         for purpose in ("training", "answers"):
             high = plan.usd(purpose).high
             assert high is not None
-            assert 0 < run.ledger.by_purpose[purpose] <= high
+            spent = sum(line.usd for line in run.ledger.lines() if line.purpose == purpose)
+            assert 0 < spent <= high
         after = make_plan(project.run(sizes=(10, 12), seeds=(0, 1)))
     assert after.usd() == Usd()
     assert [one.calls.new for one in after.work] == [0] * len(after.work)

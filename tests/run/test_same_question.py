@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from stub_service import Service, said, serving
 
-from harness.candidates.prepare import Lab, prepare
-from harness.candidates.specs import Prompted
+from harness.candidates.base import Variant
+from harness.candidates.lab import Lab
+from harness.candidates.prompted import Prompted
 from harness.models.ledger import Ledger
 from harness.models.pricing import Money
 from harness.models.progress import Silent
@@ -46,7 +47,8 @@ def answers(
         "coin", Suite(heldout="h.jsonl", scores=scores, max_tokens=8), rows, None, scores, "h.jsonl", folder
     )
     candidate = Prompted(model=model, decoding=decoding)
-    prepared = prepare(candidate, Lab(folder, AdapterStore(folder), Silent()), None, 0)
+    lab = Lab(folder, AdapterStore(folder), Silent())
+    prepared = candidate.prepare(lab, Variant("coin", candidate))
     answerer = Answerer(AnswerStore(folder / "answers.sqlite"), Silent(), Money(Ledger()))
     found = list(answerer.answers("coin", candidate, prepared, suite))
     assert [answer.row_id for answer in found] == [row.id for row in rows]

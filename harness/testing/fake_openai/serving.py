@@ -68,7 +68,14 @@ def running_fake_openai(
                 f"port {port} is taken ({error.strerror}).\n  hint: give another with --port."
             ) from error
         if backend is None:
-            backend = _backend(train)
+            if train:
+                from harness.testing.fake_openai.real import RealBackend
+
+                backend = RealBackend()
+            else:
+                from harness.testing.fake_openai.scripted_backend import ScriptedBackend
+
+                backend = ScriptedBackend(script=None)
             stack.callback(backend.close)
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="fake-openai-"))
         service = FakeOpenAI(
@@ -100,16 +107,6 @@ def running_fake_openai(
                 raise UsageError("the local service did not start.")
             time.sleep(0.005)
         yield f"http://{HOST}:{listening.getsockname()[1]}/v1"
-
-
-def _backend(train: bool) -> Backend:
-    if train:
-        from harness.testing.fake_openai.real import RealBackend
-
-        return RealBackend()
-    from harness.testing.fake_openai.scripted_backend import ScriptedBackend
-
-    return ScriptedBackend(script=None)
 
 
 def require_installed() -> None:
