@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check bench clean
+FLOORS := .venv-floors
+
+.PHONY: help setup demo test test-floors check bench clean
 
 help:
 	@echo "make demo   set up, train the worked example at four sizes, decide, report"
 	@echo "make test   set up and run the tests"
 	@echo "make check  ruff, mypy --strict, import contracts"
 	@echo "make bench  benchmarks; writes benchmarks/results.json"
+	@echo "make test-floors  the fast tests on the lowest versions of the dependencies, in $(FLOORS)"
 
 setup: $(READY)
 
@@ -30,6 +33,15 @@ demo: $(READY)
 # a worker needs about 3 GB; each computes on one core
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p randomly --numprocesses=$(WORKERS) --dist=worksteal
+
+# old releases call what newer ones of their own dependencies deprecate: such warnings are no errors here
+test-floors:
+	test -x $(FLOORS)/bin/python || $(PYTHON) -m venv $(FLOORS)
+	$(PYTHON) .ci/floors.py > $(FLOORS)/constraints.txt
+	$(FLOORS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(FLOORS)/constraints.txt --editable '.[test]'
+	OMP_NUM_THREADS=1 $(FLOORS)/bin/python -m pytest -m 'not slow' -W default::DeprecationWarning \
+		-W default::FutureWarning -p randomly --numprocesses=$(WORKERS) --dist=worksteal
 
 check: $(READY)
 	$(BIN)/ruff check .

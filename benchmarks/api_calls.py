@@ -122,8 +122,9 @@ def harness(address: str, rows: int) -> dict[str, float]:
     """The way of a run: answered, stored in SQLite as they come, and scored."""
     import openai  # noqa: F401 - imported before time is taken, on both sides
 
-    from harness.candidates.prepare import Lab, prepare
-    from harness.candidates.specs import Prompted
+    from harness.candidates.base import Variant
+    from harness.candidates.lab import Lab
+    from harness.candidates.prompted import Prompted
     from harness.models.ledger import Ledger
     from harness.models.pricing import Money
     from harness.models.remote import RemoteModel
@@ -144,7 +145,7 @@ def harness(address: str, rows: int) -> dict[str, float]:
         bound = LoadedSuite("stub", suite, asked, None, scores, "h.jsonl", Path(folder))
         watch = Watch(rows // 5)
         lab = Lab(Path(folder), AdapterStore(Path(folder)), watch)
-        prepared = prepare(candidate, lab, None, 0)
+        prepared = candidate.prepare(lab, Variant("stub", candidate))
         began = time.perf_counter()
         money = Money(Ledger())
         answerer = Answerer(AnswerStore(Path(folder) / "answers.sqlite"), watch, money)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.candidates.specs import LoRA
+from harness.candidates.lora import LoRA
 from harness.models.source import ModelSource
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.candidates.fixture import MARK
-from harness.candidates.specs import QLoRA
+from harness.candidates.lora import QLoRA
 from harness.models.chat import load_tokenizer
 from harness.models.device import DevicePlan
 from harness.models.quiet import quiet_transformers

@@ -15,7 +15,7 @@ from statistics import median
 from benchmarks import ceiling
 from benchmarks.recipes import ROOT, TUTORIAL, Meter, demo_recipe, for_steps, train_ours, train_tutorial
 from benchmarks.results import Options, Result
-from harness.candidates.specs import QLoRA
+from harness.candidates.lora import QLoRA
 from harness.data.files import read_rows
 from harness.data.subsets import nested_subsets
 from harness.models.chat import load_tokenizer
@@ -23,8 +23,9 @@ from harness.models.device import DevicePlan, device_plan
 from harness.models.progress import Silent
 from harness.models.source import ModelSource, resolve
 from harness.records import Row, TrainingPoint
+from harness.training.local.losses import Loss, measure_loss
 from harness.training.local.tokens import Example, encode_rows
-from harness.training.local.trainer import Loss, TrainingCurve, measure_loss
+from harness.training.local.trainer import TrainingCurve
 
 SUPPORT = ROOT / "suites" / "support"
 OUR_STEPS, OUR_WARM_UP = 40, 3

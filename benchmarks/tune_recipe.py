@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from harness.candidates.specs import QLoRA
+from harness.candidates.lora import QLoRA
 from harness.data.files import read_rows
 from harness.data.subsets import nested_subsets
 from harness.models.device import device_plan

@@ -136,7 +136,7 @@ class LocalTuning(BaseCandidate):
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
         """See ``Candidate``: how many general rows the base wrote, and where they are."""
         generated = self.generated_rows(lab)
-        told = generated.told() if generated is not None else None
+        told = generated.summary() if generated is not None else None
         if generated is None or told is None:
             return ()
         return (f"{told} They are in {lab.relative(generated.file)}.",)

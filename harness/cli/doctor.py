@@ -36,21 +36,28 @@ def doctor(fetch: bool, as_json: bool) -> int:
 
 def examine() -> list[Examined]:
     """Python, packages, device, disk and the built-in model, as they are on this machine."""
-    from importlib.metadata import PackageNotFoundError, version
-
+    from harness.extras import EXTRAS, installed_version
     from harness.models.builtin import NAME
     from harness.models.cache import cache_folder
     from harness.models.device import cpu_name, device_plan
+    from harness.models.fast import NAMES
     from harness.models.source import is_at_hand
 
     findings = [Examined("python", sys.version_info >= (3, 11), sys.version.split()[0])]
-    for package in ("torch", "transformers", "trl", "peft", "bitsandbytes"):
-        try:
-            findings.append(Examined(package, True, version(package)))
-        except PackageNotFoundError:
-            findings.append(Examined(package, False, "not installed: run `make setup`"))
-    plan = device_plan()
-    findings.append(Examined("device", None, f"{plan.numeric_config}; {cpu_name()}"))
+    versions = {package: installed_version(package) for package in EXTRAS["local"]}
+    if any(versions.values()):
+        for package, found in versions.items():
+            says = found or "not installed: pip install 'finetune-harness[local]'"
+            findings.append(Examined(package, found is not None, says))
+    else:  # a choice, not a fault
+        says = "hosted models only; for models of this machine: pip install 'finetune-harness[local]'"
+        findings.append(Examined("extra local", None, says))
+    if versions["torch"] is not None:
+        plan = device_plan()
+        findings.append(Examined("device", None, f"{plan.numeric_config}; {cpu_name()}"))
+        taken = [name for name in NAMES if name not in plan.fast.off]
+        findings.append(Examined("fast paths", None, ", ".join(taken) or "none"))
+        findings += [Examined("plain path", None, reason) for reason in plan.fast.reasons]
     free_gb = shutil.disk_usage(cache_folder()).free / 1e9
     findings.append(
         Examined("disk", free_gb > 2, f"{free_gb:.0f} GB free at {cache_folder()} (2 GB are needed)")

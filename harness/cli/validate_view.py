@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.cli.validate import Report
-    from harness.data.validation import Tokens
+    from harness.data.validation import TokenStatistics
 
 LINES_SHOWN = 6
 BAR_CELLS = 30
@@ -103,7 +103,7 @@ def _lines(group: list[Finding]) -> str:
     )
 
 
-def _tokens(console: Console, report: Report, tokens: Tokens) -> None:
+def _tokens(console: Console, report: Report, tokens: TokenStatistics) -> None:
     console.print(f"\nTokens a row (n={tokens.n:,}, {report.counted_with})", style="bold")
     shares = ", ".join(f"p{p} {value:,}" for p, value in tokens.percentiles.items())
     console.print(f"total {tokens.total:,}, mean {tokens.mean:.1f}, {shares}, longest {tokens.longest:,}")

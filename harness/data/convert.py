@@ -17,7 +17,7 @@ def to_json(row: Row, *, metadata: bool = True) -> dict[str, object]:
     """The chat object of a row, which reads as the same row again.
 
     What is the default is not written: a weight of 1, no name, no tools. A turn that only calls tools
-    has no ``content``. Calls without an id, and what answers them, are written in the deprecated form
+    has no ``content``. Calls without an id, and their answers, are written in the deprecated form
     (``functions``, ``function_call``) in which they came. Without ``metadata`` the ``id`` is left out too.
 
     Raises:
@@ -33,7 +33,8 @@ def to_json(row: Row, *, metadata: bool = True) -> dict[str, object]:
         )
     found: dict[str, object] = dict(row.metadata) if metadata else {}
     found["messages"] = [_message(message) for message in row.messages]
-    if row.tools and _is_deprecated(row):
+    deprecated = any(m.role == "function" or any(not c.id for c in m.tool_calls) for m in row.messages)
+    if row.tools and deprecated:
         found["functions"] = [tool["function"] for tool in row.tools]
     elif row.tools:
         found["tools"] = [dict(tool) for tool in row.tools]
@@ -48,9 +49,22 @@ def to_prompt_completion(row: Row, *, metadata: bool = True) -> dict[str, object
     ``to_chat`` of it is ``to_json`` of the row.
 
     Raises:
-        DataError: naming what would be lost of any other row.
+        DataError: for any other row, naming the parts that would be lost.
     """
-    lost = _lost(row, metadata)
+    roles = [message.role for message in row.messages]
+    turns = len(roles) - roles.count("system")
+    losses = {
+        "the system message": "system" in roles,
+        f"all but two of its {turns} turns": turns > 2,
+        "its order of roles": turns <= 2 and [r for r in roles if r != "system"] != ["user", "assistant"],
+        "a weight of 0": any(m.weight != 1 for m in row.messages),
+        "names": any(m.name is not None for m in row.messages),
+        "tools": row.uses_tools or any(m.tool_call_id is not None for m in row.messages),
+        "'parallel_tool_calls'": row.parallel_tool_calls is not None,
+    }
+    if metadata:
+        losses |= {f"the metadata {k!r}": k in row.metadata for k in ("prompt", "completion", *_CHAT_KEYS)}
+    lost = [part for part, is_lost in losses.items() if is_lost]
     if lost:
         raise DataError(
             row.where or row.id,
@@ -58,12 +72,12 @@ def to_prompt_completion(row: Row, *, metadata: bool = True) -> dict[str, object
             "keep it in the chat format, or take that out of the row",
         )
     user, assistant = row.messages
-    kept = dict(row.metadata) if metadata else {}
-    return {**kept, "prompt": user.content, "completion": assistant.content}
+    rest = dict(row.metadata) if metadata else {}
+    return {**rest, "prompt": user.content, "completion": assistant.content}
 
 
 def to_chat(value: Mapping[str, Json], where: str) -> dict[str, object]:
-    """The chat object of one that has ``prompt`` and ``completion``; its other keys are kept.
+    """The chat object of one that has ``prompt`` and ``completion``; with its other keys.
 
     Raises:
         DataError: no text in ``prompt`` or ``completion``, or keys that would change their meaning.
@@ -107,26 +121,3 @@ def _message(message: Message) -> dict[str, object]:
 
 def _function(call: ToolCall) -> dict[str, object]:
     return {"name": call.name, "arguments": call.arguments}
-
-
-def _is_deprecated(row: Row) -> bool:
-    return any(m.role == "function" or any(not c.id for c in m.tool_calls) for m in row.messages)
-
-
-def _lost(row: Row, metadata: bool) -> list[str]:
-    roles = [message.role for message in row.messages]
-    turns = len(row.messages) - roles.count("system")
-    losses = {
-        "the system message": "system" in roles,
-        f"all but two of its {turns} turns": turns > 2,
-        "its order of roles": turns <= 2 and [r for r in roles if r != "system"] != ["user", "assistant"],
-        "a weight of 0": any(m.weight != 1 for m in row.messages),
-        "names": any(m.name is not None for m in row.messages),
-        "tools": row.uses_tools or any(m.tool_call_id is not None for m in row.messages),
-        "'parallel_tool_calls'": row.parallel_tool_calls is not None,
-    }
-    taken = [k for k in ("prompt", "completion", *_CHAT_KEYS) if metadata and k in row.metadata]
-    return [
-        *(what for what, is_lost in losses.items() if is_lost),
-        *(f"the metadata {key!r}" for key in taken),
-    ]

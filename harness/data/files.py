@@ -1,4 +1,4 @@
-"""Row files on disk. The only module of this room that reads one."""
+"""Row files on disk."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def scan_file(path: Path) -> Iterator[Row | Finding]:
         with path.open("rb") as lines:
             yield from scan_lines(lines, str(path))
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def file_digest(path: Path) -> str:
@@ -49,10 +49,11 @@ def file_digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: OSError) -> DataError:
+def unreadable(path: Path, error: OSError, ending: str = ".jsonl") -> DataError:
+    """The error for a file that could not be opened. ``ending`` is that of files to name in its place."""
     if not isinstance(error, FileNotFoundError):
         return DataError(str(path), f"cannot be read: {error.strerror}", "give a file that can be read")
     folder = path.parent
@@ -60,6 +61,6 @@ def _unreadable(path: Path, error: OSError) -> DataError:
         return DataError(str(path), f"there is no folder {folder}", "check the path, or create the file")
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
     similar = get_close_matches(path.name, names, n=NAMES_SHOWN, cutoff=0.5)
-    listed = similar or [name for name in names if name.endswith(".jsonl")][:NAMES_SHOWN]
-    there = f"{folder} has {', '.join(listed)}" if listed else f"{folder} has no .jsonl file"
+    listed = similar or [name for name in names if name.endswith(ending)][:NAMES_SHOWN]
+    there = f"{folder} has {', '.join(listed)}" if listed else f"{folder} has no {ending} file"
     return DataError(str(path), f"there is no such file; {there}", "check the name, or create the file")

@@ -1,4 +1,4 @@
-"""What can be wrong with a row file: a stable code for each finding, its severity, and what it means.
+"""Findings about a row file: a stable code and a severity for each problem that one can have.
 
 Codes are part of the interface: programs match them, so none is ever renamed.
 """
@@ -25,9 +25,9 @@ class Finding:
 
     Attributes:
         code: one of ``CODES``.
-        line: from 1; the file's last line for what is wrong with the file as a whole.
-        problem: what is wrong, in one sentence, with the values that show it.
-        hint: what to do about it.
+        line: from 1; the last line of the file where the finding is about the file as a whole.
+        problem: one sentence, with the values that show it.
+        hint: a way to mend it.
         lines: for findings about several rows (duplicates, contradictions): all of their lines.
     """
 
@@ -43,62 +43,20 @@ class Finding:
         return CODES[self.code]
 
 
-_E, _W = Severity.ERROR, Severity.WARNING
-
+# a line each: bytes and JSON; rows; messages; tools; the file and its model
+_ERRORS = """
+    not-utf8 byte-order-mark invalid-json not-an-object repeated-key bad-number half-surrogate empty-file
+    missing-key bad-id repeated-id preference-row no-messages no-assistant no-user role-order nothing-to-learn
+    unknown-role unknown-key bad-name bad-weight bad-content empty-content multimodal
+    bad-tool bad-tool-call unknown-tool bad-arguments unmatched-tool-call
+    too-few-rows over-context wrong-format leak
+"""
+# the file; quality
+_WARNINGS = """
+    deprecated-functions few-rows
+    exact-duplicate near-duplicate contradiction inconsistent-format length-outlier placeholder personal-data
+    secret class-shift length-shift language-shift low-diversity
+"""
 CODES: Mapping[str, Severity] = MappingProxyType(
-    {
-        # bytes and JSON
-        "not-utf8": _E,
-        "byte-order-mark": _E,
-        "invalid-json": _E,
-        "not-an-object": _E,
-        "repeated-key": _E,
-        "bad-number": _E,
-        "half-surrogate": _E,
-        "empty-file": _E,
-        # rows
-        "missing-key": _E,
-        "bad-id": _E,
-        "repeated-id": _E,
-        "preference-row": _E,
-        "no-messages": _E,
-        "no-assistant": _E,
-        "no-user": _E,
-        "role-order": _E,
-        "nothing-to-learn": _E,
-        # messages
-        "unknown-role": _E,
-        "unknown-key": _E,
-        "bad-name": _E,
-        "bad-weight": _E,
-        "bad-content": _E,
-        "empty-content": _E,
-        "multimodal": _E,
-        # tools
-        "bad-tool": _E,
-        "bad-tool-call": _E,
-        "unknown-tool": _E,
-        "bad-arguments": _E,
-        "unmatched-tool-call": _E,
-        "deprecated-functions": _W,
-        # the file and its model
-        "too-few-rows": _E,
-        "few-rows": _W,
-        "over-context": _E,
-        "wrong-format": _E,
-        "leak": _E,
-        # quality
-        "exact-duplicate": _W,
-        "near-duplicate": _W,
-        "contradiction": _W,
-        "inconsistent-format": _W,
-        "length-outlier": _W,
-        "placeholder": _W,
-        "personal-data": _W,
-        "secret": _W,
-        "class-shift": _W,
-        "length-shift": _W,
-        "language-shift": _W,
-        "low-diversity": _W,
-    }
+    dict.fromkeys(_ERRORS.split(), Severity.ERROR) | dict.fromkeys(_WARNINGS.split(), Severity.WARNING)
 )

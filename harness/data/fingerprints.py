@@ -14,11 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
 from harness.errors import UsageError
-from harness.records import Json, Message, Row
+from harness.records import Json, Row
 
 
 def fingerprint(value: object) -> str:
-    """64 hex digits that stand for the content of ``value``.
+    """64 hex digits that depend on the content of ``value`` alone.
 
     Takes str, int, float, bool and None, and sequences, string-keyed mappings and dataclasses of them.
 
@@ -41,21 +41,19 @@ def fingerprint(value: object) -> str:
 
 
 def row_fingerprint(row: Row) -> str:
-    """The fingerprint of what a model sees and learns of a row: roles, contents, loss weights and tools.
+    """The fingerprint of the parts of a row that a model is trained on: roles, contents, weights and tools.
 
     The row's id, metadata and place in a file do not count.
     """
-    turns = [_turn(message) for message in row.messages]
+    turns: list[list[Json]] = []
+    for m in row.messages:
+        turns.append([m.role, m.content, m.weight])
+        # left out where there is none, as fingerprints of rows without tools must never change
+        if m.name is not None or m.tool_calls or m.tool_call_id is not None:
+            turns[-1] += [m.name, m.tool_calls, m.tool_call_id]
     if not row.tools and row.parallel_tool_calls is None:
         return fingerprint(turns)
     return fingerprint({"turns": turns, "tools": row.tools, "parallel": row.parallel_tool_calls})
-
-
-def _turn(message: Message) -> list[Json]:
-    plain: list[Json] = [message.role, message.content, message.weight]
-    if message.name is None and not message.tool_calls and message.tool_call_id is None:
-        return plain
-    return [*plain, message.name, message.tool_calls, message.tool_call_id]
 
 
 def rows_fingerprint(rows: Iterable[Row]) -> str:
@@ -79,24 +77,20 @@ def _plain(value: object, at: str) -> Json:
         fields = {f.name: _plain(getattr(value, f.name), f"{at}.{f.name}") for f in dataclasses.fields(value)}
         return {f"dataclass {type(value).__name__}": fields}
     if isinstance(value, Mapping):
-        return {_key(key, at): _plain(item, f"{at}[{key!r}]") for key, item in value.items()}
+        for key in value:
+            if not isinstance(
+                key, str
+            ):  # JSON writes 1 and "1" alike: two mappings would share a fingerprint
+                name = type(key).__name__
+                raise UsageError(f"cannot fingerprint {at}: the key {key!r} is {name}; use a string")
+        return {key: _plain(item, f"{at}[{key!r}]") for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         return [_plain(item, f"{at}[{index}]") for index, item in enumerate(value)]
-    raise UsageError(f"cannot fingerprint {at}: {_refusal(value)}")
-
-
-def _key(key: object, at: str) -> str:
-    if isinstance(key, str):
-        return key
-    # JSON would write 1 and "1" alike, so two different mappings would share a fingerprint
-    raise UsageError(f"cannot fingerprint {at}: the key {key!r} is {type(key).__name__}; use a string")
-
-
-def _refusal(value: object) -> str:
+    reason = f"a {type(value).__name__} is not JSON; use str, numbers, None, lists, mappings or dataclasses"
     if isinstance(value, PurePath):
-        return f"the path {str(value)!r} names a place, not content; use the digest of the file's bytes"
-    if isinstance(value, bytes | bytearray | memoryview):
-        return "bytes are not JSON; use bytes_digest"
-    if isinstance(value, set | frozenset):
-        return "a set has no order; use a sorted list"
-    return f"a {type(value).__name__} is not JSON; use str, numbers, None, lists, mappings or dataclasses"
+        reason = f"the path {str(value)!r} names a place, not content; use the digest of the file's bytes"
+    elif isinstance(value, bytes | bytearray | memoryview):
+        reason = "bytes are not JSON; use bytes_digest"
+    elif isinstance(value, set | frozenset):
+        reason = "a set has no order; use a sorted list"
+    raise UsageError(f"cannot fingerprint {at}: {reason}")

@@ -1,4 +1,4 @@
-"""What must be known of hosted models to check their training files: tokens, context and format.
+"""Facts of hosted models that the check of their training files needs: tokens, context and format.
 
 As known in December 2025, without a source that was looked up again: check them before you rely on them. A
 model that is not here is counted with the newest encoding, and its context is not checked.
@@ -6,6 +6,7 @@ model that is not here is counted with the newest encoding, and its context is n
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,14 +58,23 @@ def hosted_counter(encoding: str) -> Callable[[Sequence[Row]], list[int]]:
     """Counts the tokens that a row costs in training.
 
     The encodings are tiktoken's, from a package that carries them: tiktoken itself fetches them first. Tool
-    definitions are counted as their JSON text, which is near to what is billed but not documented.
+    definitions are counted as their JSON text, which is near to the tokens billed but not documented.
     """
     count = text_counter(encoding)
 
-    def count_rows(rows: Sequence[Row]) -> list[int]:
-        return [_row_tokens(row, count) for row in rows]
+    def tokens(row: Row) -> int:
+        total = TOKENS_A_REPLY
+        for message in row.messages:
+            total += TOKENS_A_MESSAGE + 1 + count(message.content)  # every role is one token
+            if message.name is not None:
+                total += TOKENS_A_NAME + count(message.name)
+            for call in message.tool_calls:
+                total += TOKENS_A_MESSAGE + count(call.name) + count(call.arguments)
+        if row.tools:
+            total += count(json.dumps(list(row.tools), separators=(",", ":"), ensure_ascii=False))
+        return total
 
-    return count_rows
+    return lambda rows: [tokens(row) for row in rows]
 
 
 def text_counter(encoding: str) -> Callable[[str], int]:
@@ -76,7 +86,7 @@ def text_counter(encoding: str) -> Callable[[str], int]:
 
 
 def service_epochs(rows: int) -> int:
-    """How many epochs the service takes when it is not told.
+    """How many epochs the service trains for when none are asked for.
 
     Three, but enough for 100 rows in all and never more than 25, and fewer beyond 25,000 rows in all:
     OpenAI's cookbook, "Data preparation and analysis for chat model fine-tuning".
@@ -84,18 +94,3 @@ def service_epochs(rows: int) -> int:
     if rows * 3 < 100:
         return min(25, -(-100 // max(rows, 1)))
     return max(1, min(3, 25_000 // rows))
-
-
-def _row_tokens(row: Row, count: Callable[[str], int]) -> int:
-    total = TOKENS_A_REPLY
-    for message in row.messages:
-        total += TOKENS_A_MESSAGE + 1 + count(message.content)  # every role is one token
-        if message.name is not None:
-            total += TOKENS_A_NAME + count(message.name)
-        for call in message.tool_calls:
-            total += TOKENS_A_MESSAGE + count(call.name) + count(call.arguments)
-    if row.tools:
-        import json
-
-        total += count(json.dumps(list(row.tools), separators=(",", ":"), ensure_ascii=False))
-    return total

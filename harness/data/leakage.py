@@ -2,7 +2,7 @@
 
 Rows are compared by the share of three-word runs they have in common (containment: A. Z. Broder, "On the
 resemblance and containment of documents", 1997), with the system message left out. It finds copies and
-edits of them; a row said again in wholly other words is not found.
+edits of them, not a row in wholly other words.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def require_no_leaks(
     rows = len({leak.train_where for leak in found})
     raise LeakError(
         found[0].train_where,
-        f"training rows that also stand in the held-out rows, copied or edited ({rows}):\n{shown}{more}",
+        f"training rows that are also in the held-out rows, copied or edited ({rows}):\n{shown}{more}",
         "take these rows out of the training file, or replace the held-out rows with ones never trained on",
     )
 

@@ -1,6 +1,6 @@
-"""From bytes to JSON objects, one a line, more strictly than ``json.loads`` does it.
+"""From bytes to JSON objects, one a line, more strictly than ``json.loads``.
 
-RFC 8259 leaves open what a repeated key or a number beyond a double means; readers disagree, so both are
+RFC 8259 does not define a repeated key, or a number beyond a double; readers disagree on both, so both are
 refused here.
 """
 
@@ -19,7 +19,7 @@ AS_UTF8 = "save the file as UTF-8 without BOM"
 
 
 class Unusable(Exception):  # noqa: N818 - caught where the line gets its number
-    """What is wrong with the line being read: a code of ``findings.CODES``, the problem and the hint."""
+    """The line being read cannot be used: a code of ``findings.CODES``, the problem and the hint."""
 
     def __init__(self, code: str, problem: str, hint: str) -> None:
         super().__init__(problem)
@@ -58,29 +58,32 @@ def parse_object(line: str) -> dict[str, Json]:
             line, object_pairs_hook=_without_repeats, parse_constant=_no_number, parse_float=_finite
         )
     except json.JSONDecodeError as error:
-        raise Unusable(
-            "invalid-json", f"not JSON at column {error.pos + 1}: {error.msg}", ONE_OBJECT
-        ) from error
+        problem = f"not JSON at column {error.pos + 1}: {error.msg}"
+        raise Unusable("invalid-json", problem, ONE_OBJECT) from error
     except ValueError as error:  # an integer of thousands of digits
-        raise Unusable(
-            "bad-number", f"not a usable number: {error}", "write long digit strings in quotes"
-        ) from error
+        hint = "write long digit strings in quotes"
+        raise Unusable("bad-number", f"not a usable number: {error}", hint) from error
     except RecursionError as error:
         raise Unusable("invalid-json", "nested too deeply", ONE_OBJECT) from error
     if not isinstance(value, dict):
         raise Unusable("not-an-object", f"not an object but {kind_of(value)}", ONE_OBJECT)
     if "\\ud" in line or "\\uD" in line:
-        _require_unicode(value)
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            problem = f"\\u{ord(error.object[error.start]):04x} is half a surrogate pair, not a character"
+            hint = "write the character itself, or both halves"
+            raise Unusable("half-surrogate", problem, hint) from error
     return value
 
 
 def _without_repeats(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        keys = [key for key, _ in pairs]
+        twice = next(key for at, key in enumerate(keys) if key in keys[:at])
         raise Unusable(
-            "repeated-key", f"the key {shown(twice)} stands twice in one object", "keep one of the two"
+            "repeated-key", f"the key {shown(twice)} appears twice in one object", "keep one of the two"
         )
     return found
 
@@ -96,25 +99,13 @@ def _finite(digits: str) -> float:
     return number
 
 
-def _require_unicode(value: Json) -> None:
-    try:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError as error:
-        half = f"\\u{ord(error.object[error.start]):04x}"
-        raise Unusable(
-            "half-surrogate",
-            f"{half} is half a surrogate pair, not a character",
-            "write the character itself, or both halves",
-        ) from error
-
-
 def shown(value: Json) -> str:
-    """A value in a message to people: Python's notation, cut to one glance."""
+    """A value in Python's notation, cut to 40 characters, for messages."""
     text = repr(value)
     return text if len(text) <= VALUE_CHARACTERS_SHOWN else f"{text[:VALUE_CHARACTERS_SHOWN]}…"
 
 
 def kind_of(value: Json) -> str:
-    """What a JSON value is, in words."""
+    """The kind of a JSON value, in words."""
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Ints: TypeAlias = npt.NDArray[np.int64]
 
 NEAR_CONTAINMENT = 0.5
-HONEST_SHORT_COPIES = 3  # a message of under five words may stand this often with one reply
+HONEST_SHORT_COPIES = 3  # rows with one short message and one reply that are no finding
 PAIRS_AT_ONCE = 2000  # rows compared with all others in one sparse product
 
 SAMPLE_TURNS = 1000  # distinct-3 falls with the number of texts, so all files are judged on this many
@@ -246,7 +246,7 @@ def distinct_3(texts: Sequence[Sequence[Trigram]]) -> float:
 def filled_in(plain: Sequence[PlainRow], line: int) -> Iterator[Finding]:
     """``low-diversity``: most of the user turns are filled in from templates.
 
-    A turn counts as filled in when over half of its runs stand in other turns too and it has no passage of
+    A turn counts as filled in when over half of its runs are in other turns too and it has no passage of
     its own (six new words in a row), as a message pasted under one instruction has. Judged on the turns
     that ``diversity`` is, where there are at least 50.
     """

@@ -1,6 +1,6 @@
 """Rows from JSON Lines, checked line by line: OpenAI chat (``messages``), or ``prompt`` and ``completion``.
 
-Lines stream: nothing but ids is kept of a row that the caller lets go.
+Lines stream, so that any file fits in memory.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
-from harness.data.chat import row_of, uses_deprecated_functions
+from harness.data.chat_rows import row_of, uses_deprecated_functions
 from harness.data.findings import Finding, Severity
 from harness.data.lines import ONE_OBJECT, Unusable, WholeFileUnusable, decode, parse_object, shown
 from harness.errors import DataError
@@ -33,20 +33,20 @@ def scan_objects(objects: Iterable[tuple[int, dict[str, Json]]], where: str) -> 
 
 
 class _Scan:
-    """What must be remembered from line to line. Ids are held by their hash, which bounds memory."""
+    """State between lines. Ids are held by their hash, which bounds memory."""
 
     def __init__(self, where: str) -> None:
         self._where = where
         self._line_of_id: dict[int, int] = {}
         self._number = 0
-        self._rows = 0
+        self._has_rows = False
 
     def over_lines(self, lines: Iterable[bytes]) -> Iterator[Row | Finding]:
         for number, line in enumerate(lines, start=1):
             self._number = number
             if not line.strip(_BLANK):
                 continue
-            self._rows += 1
+            self._has_rows = True
             try:
                 yield from self._row(parse_object(decode(line, number)), number)
             except WholeFileUnusable as error:
@@ -58,7 +58,7 @@ class _Scan:
 
     def over_objects(self, objects: Iterable[tuple[int, dict[str, Json]]]) -> Iterator[Row | Finding]:
         for number, value in objects:
-            self._number, self._rows = number, self._rows + 1
+            self._number, self._has_rows = number, True
             try:
                 yield from self._row(value, number)
             except Unusable as error:
@@ -69,28 +69,18 @@ class _Scan:
         row = row_of(value, f"{self._where}:{number}", f"row-{number}")
         before = self._line_of_id.setdefault(hash(row.id), number)
         if before != number:
-            raise Unusable(
-                "repeated-id",
-                f"the id {shown(row.id)} is also that of line {before}",
-                "give every row an id of its own, or none",
-            )
+            problem = f"the id {shown(row.id)} is also that of line {before}"
+            raise Unusable("repeated-id", problem, "give every row an id of its own, or none")
         if uses_deprecated_functions(value):
-            yield Finding(
-                "deprecated-functions",
-                number,
-                "functions and function_call are the deprecated form of tools and tool_calls",
-                "write 'tools', 'tool_calls' and messages of the role 'tool'",
-            )
+            problem = "functions and function_call are the deprecated form of tools and tool_calls"
+            hint = "write 'tools', 'tool_calls' and messages of the role 'tool'"
+            yield Finding("deprecated-functions", number, problem, hint)
         yield row
 
     def _end(self) -> Iterator[Finding]:
-        if not self._rows:
-            yield Finding(
-                "empty-file",
-                max(self._number, 1),
-                "the file has no rows (an empty training or held-out set)",
-                ONE_OBJECT,
-            )
+        if not self._has_rows:
+            problem = "the file has no rows (an empty training or held-out set)"
+            yield Finding("empty-file", max(self._number, 1), problem, ONE_OBJECT)
 
 
 def parse_rows(lines: Iterable[str | bytes], where: str) -> tuple[Row, ...]:
@@ -162,7 +152,7 @@ def nothing_to_learn(row: Row) -> Finding | None:
 
 
 def line_of(row: Row) -> int:
-    """The line that the row stands in; 0 for a row that came from no file."""
+    """The line of its file that the row is on; 0 for a row that came from no file."""
     digits = row.where.rpartition(":")[2]
     return int(digits) if digits.isdecimal() else 0
 
@@ -176,5 +166,7 @@ def _refuse(problems: Sequence[Finding], where: str) -> NoReturn:
     more = len(problems) - len(listed)
     tail = [f"  and {more} more"] if more else []
     raise DataError(
-        at, "\n".join([f"{len(problems)} lines cannot be used:", *listed, *tail]), "as said for each line"
+        at,
+        "\n".join([f"{len(problems)} lines cannot be used:", *listed, *tail]),
+        "mend each line as its message says",
     )

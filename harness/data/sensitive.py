@@ -74,21 +74,18 @@ def sensitive_findings(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[Fi
                 if other is kind and (kind.code == "secret" or in_rows[value] <= limit)
             ]
             if reported:
-                yield _finding(kind, line, reported)
+                count = len({value for value, _ in reported})
+                masks = sorted({kind.mask(value) for value, _ in reported} - {""})
+                speakers = dict.fromkeys(SPEAKERS.get(role, f"a {role} message") for _, role in reported)
+                what = f"1 {kind.name}" if count == 1 else f"{count} {kind.plural}"
+                shown = f" ({', '.join(masks[:MASKS_SHOWN])})" if masks else ""
+                problem = f"{what}{shown} in {' and '.join(speakers)}"
+                yield Finding(kind.code, line, problem, HINTS[kind.code])
 
 
 def is_sensitive(text: str) -> bool:
     """Whether ``text`` holds anything that must not be shown."""
     return any(kind.values(text) for kind in KINDS)
-
-
-def _finding(kind: SensitiveKind, line: int, found: Sequence[tuple[str, str]]) -> Finding:
-    count = len({value for value, _ in found})
-    masks = sorted({kind.mask(value) for value, _ in found} - {""})
-    speakers = dict.fromkeys(SPEAKERS.get(role, f"a {role} message") for _, role in found)
-    what = f"1 {kind.name}" if count == 1 else f"{count} {kind.plural}"
-    shown = f" ({', '.join(masks[:MASKS_SHOWN])})" if masks else ""
-    return Finding(kind.code, line, f"{what}{shown} in {' and '.join(speakers)}", HINTS[kind.code])
 
 
 # --------------------------------------------------------------------------- e-mail

@@ -1,4 +1,6 @@
-"""Training rows against held-out rows: classes, languages and lengths that a test would measure wrongly.
+"""Training rows against held-out rows: differences in classes, languages and lengths.
+
+A model trained on other classes, languages or lengths than those of real use is tested on the wrong thing.
 
 A shift is reported where it is both shown (p < 0.01, Bonferroni-adjusted for the fields compared) and
 large enough to matter (Cramér's V of at least 0.1; |Cliff's delta| of at least 0.15, its "small": J. Romano
@@ -58,11 +60,18 @@ class _Field:
     train: tuple[str, ...]
     heldout: tuple[str, ...]
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether its values repeat, as classes do; a field with a new value in most rows holds ids."""
+        sides = self.train, self.heldout
+        are_ids = any(len(set(side)) > len(side) / 2 for side in sides if len(side) > 1)
+        return not are_ids and len({*self.train, *self.heldout}) <= MOST_CLASSES
+
 
 def shift_findings(
     rows: Sequence[Row], heldout: Sequence[Row], line: int, stratify: str | None = None
 ) -> Iterator[Finding]:
-    """Where ``rows`` differ from ``heldout``; each finding is about the file and stands at ``line``.
+    """Where ``rows`` differ from ``heldout``; each finding is about the file and has the line ``line``.
 
     - ``class-shift``: of the metadata field ``stratify``, or else of each field that at least 90% of the
       rows of both sides have, with 2 to 50 classes (fields with a new value in most rows are ids).
@@ -76,7 +85,21 @@ def shift_findings(
     """
     if not rows or not heldout:
         return
-    fields = [*_classes(rows, heldout, stratify), *_languages(rows, heldout)]
+    fields: list[_Field] = []
+    keys = {stratify} if stratify else {key for row in rows for key in row.metadata}
+    for key in sorted(keys - set(LANGUAGE_FIELDS)):
+        field = _field("class-shift", key, rows, heldout)
+        if field is not None and (stratify or field.has_classes):
+            fields.append(field)
+    language = next(filter(None, (_field("language-shift", k, rows, heldout) for k in LANGUAGE_FIELDS)), None)
+    if language is None:
+        train, held = (
+            tuple(filter(None, (script(row.question) for row in side))) for side in (rows, heldout)
+        )
+        if train and held and len({*train, *held}) > 1:
+            language = _Field("language-shift", "script of the last user message", train, held)
+    if language is not None:
+        fields.append(language)
     for field in fields:
         found = _shares_shift(field, line, tests=len(fields))
         if found is not None:
@@ -87,25 +110,6 @@ def shift_findings(
 
 
 # --------------------------------------------------------------------------- classes and languages
-def _classes(rows: Sequence[Row], heldout: Sequence[Row], stratify: str | None) -> Iterator[_Field]:
-    keys = {stratify} if stratify else {key for row in rows for key in row.metadata}
-    for key in sorted(keys - set(LANGUAGE_FIELDS)):
-        field = _field("class-shift", key, rows, heldout)
-        if field is not None and (stratify or not _is_id_like(field)):
-            yield field
-
-
-def _languages(rows: Sequence[Row], heldout: Sequence[Row]) -> Iterator[_Field]:
-    for key in LANGUAGE_FIELDS:
-        field = _field("language-shift", key, rows, heldout)
-        if field is not None:
-            yield field
-            return
-    train, held = ([name for row in side if (name := script(row.question))] for side in (rows, heldout))
-    if train and held and len({*train, *held}) > 1:
-        yield _Field("language-shift", "script of the last user message", tuple(train), tuple(held))
-
-
 def _field(code: str, key: str, rows: Sequence[Row], heldout: Sequence[Row]) -> _Field | None:
     sides = []
     for side in (rows, heldout):
@@ -114,13 +118,6 @@ def _field(code: str, key: str, rows: Sequence[Row], heldout: Sequence[Row]) -> 
             return None
         sides.append(tuple(values))
     return _Field(code, f'"{key}"', *sides) if len({*sides[0], *sides[1]}) > 1 else None
-
-
-def _is_id_like(field: _Field) -> bool:
-    classes = {*field.train, *field.heldout}
-    return len(classes) > MOST_CLASSES or any(
-        len(set(side)) > len(side) / 2 for side in (field.train, field.heldout) if len(side) > 1
-    )
 
 
 def script(text: str) -> str | None:
@@ -158,19 +155,18 @@ def _shares_shift(field: _Field, line: int, tests: int) -> Finding | None:
     n, m = len(field.train), len(field.heldout)
     gap = {name: train[name] / n - heldout[name] / m for name in {**train, **heldout}}
     ranked = sorted(gap, key=lambda name: (-gap[name], name))
-    over = [_class(name, train, heldout) for name in ranked[:CLASSES_SHOWN] if gap[name] > 0]
-    under = [_class(name, train, heldout) for name in reversed(ranked[-CLASSES_SHOWN:]) if gap[name] < 0]
+
+    def described(name: str) -> str:
+        a, b = train[name], heldout[name]
+        return f"{name[:40]} ({a / n:.1%}, {a:,} rows, against {b / m:.1%}, {b:,} rows)"
+
+    over = [described(name) for name in ranked[:CLASSES_SHOWN] if gap[name] > 0]
+    under = [described(name) for name in reversed(ranked[-CLASSES_SHOWN:]) if gap[name] < 0]
     problem = (
         f"the shares of {field.label} in {n:,} training and {m:,} held-out rows differ: too many of "
         f"{'; '.join(over)}; too few of {'; '.join(under)} ({test}, {_p(p)}; Cramér's V = {v:.2f})"
     )
     return Finding(field.code, line, problem, "add or take out rows until the shares are those of real use")
-
-
-def _class(name: str, train: Mapping[str, int], heldout: Mapping[str, int]) -> str:
-    a, b = train.get(name, 0), heldout.get(name, 0)
-    share, other = a / sum(train.values()), b / sum(heldout.values())
-    return f"{name[:40]} ({share:.1%}, {a:,} rows, against {other:.1%}, {b:,} rows)"
 
 
 def _p_value(train: Mapping[str, int], heldout: Mapping[str, int]) -> tuple[float, str]:

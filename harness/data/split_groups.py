@@ -51,7 +51,7 @@ class RowGroups:
         return list(found.values())
 
     def notes(self) -> tuple[str, ...]:
-        """How many rows were kept together as near-duplicates."""
+        """The number of rows with near-duplicates, in words."""
         if not self._near_duplicates:
             return ()
         count = len(self._near_duplicates)

@@ -18,7 +18,7 @@ from harness.records import Row
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Both sides in the file's order. ``notes`` say what a reader of the split should know."""
+    """Both sides in the file's order. ``notes`` are for the reader of the split."""
 
     train: tuple[Row, ...]
     heldout: tuple[Row, ...]
@@ -37,12 +37,12 @@ def split_rows(
     """Hold out a share of ``rows`` (a float in (0, 1)) or a number of them (an int).
 
     Neither side holds a near-duplicate of the other's rows: the result passes ``require_no_leaks``. Texts
-    of under five words repeat honestly and may stand on both sides. ``stratify``, ``group`` and ``time``
+    of under five words repeat in honest data and may be on both sides. ``stratify``, ``group`` and ``time``
     name metadata fields.
 
     - ``stratify``: every class has its share on both sides, within one row of it unless groups or
       near-duplicates forbid it. Rows that lack the field are a class of their own.
-    - ``group``: no value of the field is on both sides. Rows that lack it stand alone.
+    - ``group``: no value of the field is on both sides. A row that lacks it is a group of its own.
     - ``time``: the newest rows are held out; every training row is older than the cut, and rows of the
       cut's instant are all held out. A group's older rows go with its newest row: in training they would
       give the group away. They are then judged with hindsight, and counted in the notes. The cut is the

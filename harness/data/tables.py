@@ -2,24 +2,88 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from harness.data.arrow_table import arrow_table, hub_source, parquet_source
-from harness.data.columns import ColumnMap, Table
-from harness.data.csv_table import csv_table
+from harness.data.files import unreadable
+from harness.data.table_sources import RecordTable, arrow_table, csv_table, open_hub, open_parquet
 from harness.errors import DataError, UnknownName, UsageError
-from harness.records import Json
-
-__all__ = ["ColumnMap", "read_table"]
+from harness.extras import require_extra
 
 COLUMNS_SHOWN = 30
-
+FORMS = (("messages",), ("prompt", "completion"), ("user", "assistant"))
+MAPS = "'user=COLUMN,assistant=COLUMN', 'prompt=COLUMN,completion=COLUMN' or 'messages=COLUMN'"
 _JSON_KEYS = ("messages", "tools")  # their texts are JSON: a CSV cell can be nothing else
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMap:
+    """Which column holds which part of a row.
+
+    ``messages``, or ``prompt`` and ``completion``, or ``user`` and ``assistant`` (with ``system`` where
+    there is one); any of these with ``id``. All other columns become metadata under their own names.
+
+    Raises:
+        UsageError: a map that is incomplete, mixes these forms, or uses a column twice.
+    """
+
+    messages: str | None = None
+    prompt: str | None = None
+    completion: str | None = None
+    user: str | None = None
+    assistant: str | None = None
+    system: str | None = None
+    id: str | None = None
+
+    def __post_init__(self) -> None:
+        given = self.given
+        shown = repr(",".join(f"{target}={column}" for target, column in given.items()))
+        form = {key for key in given if key not in ("system", "id")}
+        if form not in map(set, FORMS):
+            missing = [k for whole in FORMS if form < set(whole) and form for k in whole if k not in form]
+            what = f"lacks {missing[0]!r}" if missing else "does not say where the conversation stands"
+            what = "mixes forms of a conversation" if len(form) > 1 else what
+            raise UsageError(f"the column map {shown} {what}; write one of {MAPS}")
+        if "system" in given and "user" not in given:
+            raise UsageError(
+                f"the column map {shown} gives 'system' without 'user' and 'assistant'; "
+                "write 'system=COLUMN,user=COLUMN,assistant=COLUMN'"
+            )
+        twice = [column for column in given.values() if list(given.values()).count(column) > 1]
+        if twice:
+            raise UsageError(f"the column map {shown} uses the column {twice[0]!r} twice")
+
+    @property
+    def given(self) -> Mapping[str, str]:
+        """Column by target, of those that are mapped."""
+        pairs = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return {target: column for target, column in pairs if column is not None}
+
+    @classmethod
+    def parse(cls, text: str) -> ColumnMap:
+        """A map from text: ``user=question,assistant=answer``; quotes hold a name with a comma.
+
+        Raises:
+            UsageError: as for the class, and for targets given twice and parts that are no ``a=b``;
+                ``UnknownName`` for targets that do not exist.
+        """
+        known = [f.name for f in fields(cls)]
+        found: dict[str, str] = {}
+        for part in next(csv.reader([text], skipinitialspace=True), []):
+            target, equals, column = (piece.strip() for piece in part.partition("="))
+            if not (target and equals and column):
+                raise UsageError(f"{part!r} in the column map {text!r} is no TARGET=COLUMN; write {MAPS}")
+            if target not in known:
+                raise UnknownName("part of a row", target, known, f"Write {MAPS}.")
+            if target in found:
+                raise UsageError(f"the column map {text!r} gives {target!r} twice; keep one of the two")
+            found[target] = column
+        return cls(**found)
 
 
 def read_table(
@@ -45,42 +109,28 @@ def read_table(
         DataError: a file or dataset that is missing or cannot be read, with ``file:line`` where there is
             one. All errors are raised when the first row, or the bad one, is asked for.
     """
-    table = _table(path_or_id, split, config)
-    chosen = columns or _guess(table)
-    _require_columns(table, chosen)
-    for number, record in table.records:
-        yield number, _chat(record, chosen, f"{path_or_id}:{number}")
-
-
-def _table(path_or_id: str, split: str, config: str | None) -> Table:
     path = Path(path_or_id)
     suffix = path.suffix.lower()
-    if suffix in (".csv", ".tsv"):
-        _require_file(path)
-        return csv_table(path)
-    if suffix == ".parquet":
-        _require_file(path)
-        return arrow_table(path_or_id, lambda: parquet_source(path))
-    if path.exists() or not _HUB_ID.fullmatch(path_or_id):
+    if suffix in (".csv", ".tsv", ".parquet"):
+        if not path.is_file():
+            raise unreadable(path, FileNotFoundError(), suffix)
+        is_parquet = suffix == ".parquet"
+        table = arrow_table(path_or_id, lambda: open_parquet(path)) if is_parquet else csv_table(path)
+    elif path.exists() or not _HUB_ID.fullmatch(path_or_id):
         raise UsageError(
             f"{path_or_id} is no table; give a file that ends in .csv, .tsv or .parquet, or the id of a "
             "dataset of the Hugging Face hub such as 'owner/name'"
         )
-    return arrow_table(path_or_id, lambda: hub_source(path_or_id, split, config))
+    else:
+        require_extra("local", f"reading {path_or_id} from the Hugging Face hub")
+        table = arrow_table(path_or_id, lambda: open_hub(path_or_id, split, config))
+    chosen = columns or _guess(table)
+    _require_columns(table, chosen)
+    for number, record in table.records:
+        yield number, _chat(record, chosen.given, f"{path_or_id}:{number}")
 
 
-def _require_file(path: Path) -> None:
-    if path.is_file():
-        return
-    folder = path.parent
-    names = [entry.name for entry in folder.iterdir() if entry.is_file()] if folder.is_dir() else []
-    close = get_close_matches(path.name, names, n=3)
-    hint = f"; {folder} has {', '.join(close)}" if close else ""
-    raise DataError(str(path), f"there is no such file{hint}", "check the path")
-
-
-# ------------------------------------------------------------------------------------------- columns
-def _guess(table: Table) -> ColumnMap:
+def _guess(table: RecordTable) -> ColumnMap:
     if "messages" in table.columns:
         return ColumnMap(messages="messages")
     if {"prompt", "completion"} <= set(table.columns):
@@ -93,7 +143,7 @@ def _guess(table: Table) -> ColumnMap:
     )
 
 
-def _require_columns(table: Table, columns: ColumnMap) -> None:
+def _require_columns(table: RecordTable, columns: ColumnMap) -> None:
     for column in columns.given.values():
         if column not in table.columns:
             raise UnknownName("column", column, table.columns, f"These are the columns of {table.where}.")
@@ -106,8 +156,8 @@ def _require_columns(table: Table, columns: ColumnMap) -> None:
         )
 
 
-def _chat(record: Mapping[str, object], columns: ColumnMap, where: str) -> dict[str, object]:
-    given = columns.given
+def _chat(record: Mapping[str, object], given: Mapping[str, str], where: str) -> dict[str, object]:
+    """The chat object of a record. ``given``: column by target."""
     chat = {key: record[given[key]] for key in ("id",) if key in given and given[key] in record}
     chat.update((key, value) for key, value in record.items() if key not in given.values())
     if "user" in given:
@@ -122,17 +172,11 @@ def _chat(record: Mapping[str, object], columns: ColumnMap, where: str) -> dict[
         if key in given and given[key] in record:
             chat[key] = record[given[key]]
     for key in _JSON_KEYS:
-        value = chat.get(key)
-        if isinstance(value, str):
-            chat[key] = _json(value, key, where)
+        text = chat.get(key)
+        if isinstance(text, str):
+            try:
+                chat[key] = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                problem = f"the text in {key!r} is not JSON: {error}"
+                raise DataError(where, problem, 'write [{"role": "user", "content": ...}, …]') from error
     return chat
-
-
-def _json(text: str, key: str, where: str) -> Json:
-    try:
-        value: Json = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            where, f"the text in {key!r} is not JSON: {error}", 'write [{"role": "user", "content": ...}, …]'
-        ) from error
-    return value

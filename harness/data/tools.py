@@ -28,11 +28,10 @@ def tools_of(value: Mapping[str, Json]) -> tuple[Mapping[str, Json], ...]:
     functions = [{"type": "function", "function": f} for f in _listed(value.get("functions"), "functions")]
     checked = tuple(_tool(tool, f"tool {k}") for k, tool in enumerate([*tools, *functions], start=1))
     names = [name_of(tool) for tool in checked]
-    twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
-    if twice is not None:
-        raise Unusable(
-            "bad-tool", f"two tools are called {shown(twice)}", "give every tool a name of its own"
-        )
+    for k, name in enumerate(names):
+        if name in names[:k]:
+            hint = "give every tool a name of its own"
+            raise Unusable("bad-tool", f"two tools are called {shown(name)}", hint)
     return checked
 
 
@@ -45,9 +44,8 @@ def parallel_tool_calls_of(value: Mapping[str, Json]) -> bool | None:
     given = value.get("parallel_tool_calls")
     if given is None or isinstance(given, bool):
         return given
-    raise Unusable(
-        "bad-tool", f"parallel_tool_calls is {shown(given)}", "write true or false, or leave it out"
-    )
+    hint = "write true or false, or leave it out"
+    raise Unusable("bad-tool", f"parallel_tool_calls is {shown(given)}", hint)
 
 
 def name_of(tool: Mapping[str, Json]) -> str:
@@ -71,16 +69,12 @@ def _tool(tool: Json, at: str) -> Mapping[str, Json]:
         raise Unusable("bad-tool", f"{at} is no function: {shown(tool)}", TOOL_FORM)
     name = function.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise Unusable(
-            "bad-tool",
-            f"{at} has the name {shown(name)}",
-            "use 1 to 64 letters, digits, underscores and hyphens",
-        )
+        hint = "use 1 to 64 letters, digits, underscores and hyphens"
+        raise Unusable("bad-tool", f"{at} has the name {shown(name)}", hint)
     parameters = function.get("parameters", {})
     if not isinstance(parameters, dict):
-        raise Unusable(
-            "bad-tool", f"{at}'s parameters are {kind_of(parameters)}", "give a JSON Schema object"
-        )
+        hint = "give a JSON Schema object"
+        raise Unusable("bad-tool", f"{at}'s parameters are {kind_of(parameters)}", hint)
     return tool
 
 
@@ -92,52 +86,43 @@ def calls_of(message: Mapping[str, Json], at: str) -> tuple[ToolCall, ...]:
         Unusable: a call without id, name or arguments, or arguments that are no JSON object.
     """
     calls = message.get("tool_calls")
-    found = []
+    found: list[ToolCall] = []
     if calls is not None:
         if not isinstance(calls, list) or not calls:
             raise Unusable("bad-tool-call", f"{at}'s tool_calls are {kind_of(calls)}", "give a list of calls")
-        found = [_call(call, f"{at}'s tool call {k}") for k, call in enumerate(calls, start=1)]
-    ids = [call.id for call in found]
-    if len(set(ids)) < len(ids):
+        for k, call in enumerate(calls, start=1):
+            at_call = f"{at}'s tool call {k}"
+            if not isinstance(call, dict) or call.get("type", "function") != "function":
+                raise Unusable("bad-tool-call", f"{at_call} is no function call: {shown(call)}", CALL_FORM)
+            call_id = call.get("id")
+            if not isinstance(call_id, str) or not call_id:
+                raise Unusable("bad-tool-call", f"{at_call} has no id", CALL_FORM)
+            found.append(_called(call.get("function"), call_id, at_call))
+    ids = {call.id for call in found}
+    if len(ids) < len(found):
         raise Unusable("bad-tool-call", f"{at} has two calls of one id", "give every call an id of its own")
     old = message.get("function_call")
     if old is not None:
-        found.append(_function(old, "", f"{at}'s function_call"))
+        found.append(_called(old, "", f"{at}'s function_call"))
     return tuple(found)
 
 
-def _call(call: Json, at: str) -> ToolCall:
-    if not isinstance(call, dict) or call.get("type", "function") != "function":
-        raise Unusable("bad-tool-call", f"{at} is no function call: {shown(call)}", CALL_FORM)
-    call_id = call.get("id")
-    if not isinstance(call_id, str) or not call_id:
-        raise Unusable("bad-tool-call", f"{at} has no id", CALL_FORM)
-    return _function(call.get("function"), call_id, at)
-
-
-def _function(function: Json, call_id: str, at: str) -> ToolCall:
+def _called(function: Json, call_id: str, at: str) -> ToolCall:
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(function, dict) or not isinstance(name, str):
         raise Unusable("bad-tool-call", f"{at} names no function", CALL_FORM)
     arguments = function.get("arguments")
     if not isinstance(arguments, str):
-        raise Unusable(
-            "bad-arguments",
-            f"{at} has arguments that are {kind_of(arguments)}",
-            'write the JSON object as text: "{\\"key\\": 1}"',
-        )
+        hint = 'write the JSON object as text: "{\\"key\\": 1}"'
+        raise Unusable("bad-arguments", f"{at} has arguments that are {kind_of(arguments)}", hint)
     try:
         parsed = json.loads(arguments)
     except (ValueError, RecursionError) as error:
-        raise Unusable(
-            "bad-arguments",
-            f"{at} has arguments that are not JSON: {shown(arguments)}",
-            "write a JSON object",
-        ) from error
+        problem = f"{at} has arguments that are not JSON: {shown(arguments)}"
+        raise Unusable("bad-arguments", problem, "write a JSON object") from error
     if not isinstance(parsed, dict):
-        raise Unusable(
-            "bad-arguments", f"{at} has arguments that are {kind_of(parsed)}", "write a JSON object"
-        )
+        problem = f"{at} has arguments that are {kind_of(parsed)}"
+        raise Unusable("bad-arguments", problem, "write a JSON object")
     return ToolCall(call_id, name, arguments)
 
 
@@ -149,35 +134,23 @@ def require_matching(messages: Sequence[Message], tools: Sequence[Mapping[str, J
             follows before it is answered. The calls of the last message need no answer.
     """
     names = {name_of(tool) for tool in tools}
-    waiting: dict[str, int] = {}
+    unanswered: dict[str, int] = {}  # calls by id, with the number of their message
     for k, message in enumerate(messages, start=1):
         if message.role in ("tool", "function"):
+            # a deprecated function_call and its answer have no id
             key = (message.tool_call_id if message.role == "tool" else "") or ""
-            if key not in waiting:
-                raise Unusable(
-                    "unmatched-tool-call",
-                    f"message {k} answers {shown(key)}, which no call before it asked",
-                    "give it the tool_call_id of a call in the assistant's message before it",
-                )
-            del waiting[key]
+            if key not in unanswered:
+                problem = f"message {k} answers {shown(key)}, which no call before it asked"
+                hint = "give it the tool_call_id of a call in the assistant's message before it"
+                raise Unusable("unmatched-tool-call", problem, hint)
+            del unanswered[key]
             continue
-        _require_answered(waiting)
+        for key, number in unanswered.items():
+            problem = f"message {number}'s call {shown(key)} has no answer"
+            raise Unusable("unmatched-tool-call", problem, "add the tool's message right after it")
         for call in message.tool_calls:
             if call.name not in names:
                 there = f"the row offers {', '.join(sorted(names))}" if names else "the row offers no tool"
-                raise Unusable(
-                    "unknown-tool",
-                    f"message {k} calls {shown(call.name)}; {there}",
-                    "add its definition to 'tools', or correct the name",
-                )
-            waiting[call.id] = k
-
-
-def _require_answered(waiting: Mapping[str, int]) -> None:
-    if waiting:
-        key, number = next(iter(waiting.items()))
-        raise Unusable(
-            "unmatched-tool-call",
-            f"message {number}'s call {shown(key)} has no answer",
-            "add the tool's message right after it",
-        )
+                hint = "add its definition to 'tools', or correct the name"
+                raise Unusable("unknown-tool", f"message {k} calls {shown(call.name)}; {there}", hint)
+            unanswered[call.id] = k

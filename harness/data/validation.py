@@ -1,13 +1,14 @@
-"""A training file looked at as a whole: its findings, its tokens, and whether a model can take it.
+"""A training file as a whole: its findings, its tokens, and whether a model can be trained on it.
 
-Rows stream through; kept are one number a row and the first findings of each code.
+Rows stream through, so that any file fits in memory: of each there remains its number of tokens, and of the
+findings the first thousand of each code.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
@@ -20,7 +21,7 @@ from harness.records import Row
 
 TokenCounter: TypeAlias = Callable[[Sequence[Row]], Sequence[int]]
 
-MIN_ROWS = 10  # what OpenAI asks for
+MIN_ROWS = 10  # OpenAI's own minimum
 FEW_ROWS = 50
 KEPT_A_CODE = 1_000  # the rest is counted
 CHUNK_ROWS = 1_024  # counted together
@@ -30,7 +31,7 @@ BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the rows are for. ``None``: not known, not checked."""
+    """The model that the rows are for. ``max_tokens`` is of one row; None where it is not known."""
 
     count: TokenCounter
     max_tokens: int | None = None
@@ -38,7 +39,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class TokenStatistics:
     """Tokens a row, over ``n`` usable rows. ``histogram`` holds (from, to, rows); ``to`` is not included."""
 
     n: int
@@ -48,10 +49,30 @@ class Tokens:
     percentiles: Mapping[int, int]
     histogram: tuple[tuple[int, int, int], ...]
 
+    @classmethod
+    def of(cls, lengths: array[int]) -> TokenStatistics:
+        """From the number of tokens of each row, as unsigned ints; at least one."""
+        import numpy as np
+
+        values = np.frombuffer(lengths, dtype=np.uint32)
+        edges = np.unique(np.linspace(values.min(), values.max() + 1, BINS + 1).astype(int))
+        counted = np.histogram(values, edges)[0].tolist()
+        bounds = edges.tolist()
+        return cls(
+            n=len(values),
+            total=int(values.sum(dtype=np.uint64)),
+            mean=float(values.mean()),
+            longest=int(values.max()),
+            percentiles={
+                p: int(v) for p, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)
+            },
+            histogram=tuple(zip(bounds[:-1], bounds[1:], counted, strict=True)),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What was found.
+    """The result of ``validate``.
 
     Attributes:
         rows: lines that hold something, usable or not.
@@ -65,17 +86,17 @@ class Validation:
     usable: int
     findings: tuple[Finding, ...]
     counts: Mapping[str, int]
-    tokens: Tokens | None
+    tokens: TokenStatistics | None
 
     @property
     def has_errors(self) -> bool:
-        """Whether the file cannot be used as it stands."""
+        """Whether the file cannot be used as it is."""
         return any(finding.severity is Severity.ERROR for finding in self.findings)
 
 
 def validate(scanned: Iterable[Row | Finding], target: Target) -> Validation:
-    """Look at every row once. ``scanned`` is what ``scan_lines`` gives."""
-    findings = _Kept()
+    """Look at every row once. ``scanned`` is the result of ``scan_lines`` or ``scan_objects``."""
+    findings = _FirstFindings()
     lengths = array("I")
     rows = usable = last_line = 0
     items = iter(scanned)
@@ -88,35 +109,48 @@ def validate(scanned: Iterable[Row | Finding], target: Target) -> Validation:
                 last_line = max(last_line, item.line)
                 continue
             rows, last_line = rows + 1, max(last_line, line_of(item))
-            problem = nothing_to_learn(item) or (_as_completion(item) if target.completions else None)
-            if problem:
-                findings.add(problem)
+            unfit = nothing_to_learn(item)
+            if unfit is None and target.completions:
+                try:
+                    to_prompt_completion(item)
+                except DataError as error:
+                    unfit = Finding("wrong-format", line_of(item), error.problem, error.hint)
+            if unfit:
+                findings.add(unfit)
             else:
                 good.append(item)
         for row, tokens in zip(good, target.count(good), strict=True):
             lengths.append(tokens)
-            too_long = _too_long(row, tokens, target.max_tokens)
-            if too_long:
-                findings.add(too_long)
-            usable += too_long is None
-    for finding in _too_few(rows, usable, last_line):
-        findings.add(finding)
+            if target.max_tokens is None or tokens <= target.max_tokens:
+                usable += 1
+                continue
+            problem = f"{tokens:,} tokens, more than the {target.max_tokens:,} that the model trains on"
+            hint = "shorten the row or split the conversation"
+            findings.add(Finding("over-context", line_of(row), problem, hint))
+    if usable and rows < MIN_ROWS:
+        problem = f"{rows} rows; services refuse files of fewer than {MIN_ROWS}"
+        hint = "collect more rows; 50 are where tuning begins to show"
+        findings.add(Finding("too-few-rows", last_line, problem, hint))
+    elif usable and rows < FEW_ROWS:
+        problem = f"{rows} rows; with fewer than {FEW_ROWS} a fine-tune seldom beats a prompt with examples"
+        hint = "collect more rows, or compare with FewShot first"
+        findings.add(Finding("few-rows", last_line, problem, hint))
     return Validation(
-        rows, usable, findings.in_order(), findings.counts, _summary(lengths) if lengths else None
+        rows, usable, findings.in_order(), findings.counts, TokenStatistics.of(lengths) if lengths else None
     )
 
 
 def with_findings(validation: Validation, more: Iterable[Finding]) -> Validation:
     """The same with further findings (of the lint)."""
-    kept = _Kept()
+    added = _FirstFindings()
     for finding in more:
-        kept.add(finding)
-    findings = sorted((*validation.findings, *kept.in_order()), key=lambda f: (f.line, f.code))
-    counts = dict(Counter(validation.counts) + Counter(kept.counts))
+        added.add(finding)
+    findings = sorted((*validation.findings, *added.in_order()), key=lambda f: (f.line, f.code))
+    counts = dict(Counter(validation.counts) + Counter(added.counts))
     return Validation(validation.rows, validation.usable, tuple(findings), counts, validation.tokens)
 
 
-class _Kept:
+class _FirstFindings:
     """The first findings of each code, and how many there were."""
 
     def __init__(self) -> None:
@@ -130,58 +164,3 @@ class _Kept:
 
     def in_order(self) -> tuple[Finding, ...]:
         return tuple(sorted(self._findings, key=lambda f: (f.line, f.code)))
-
-
-def _as_completion(row: Row) -> Finding | None:
-    try:
-        to_prompt_completion(row)
-    except DataError as error:
-        return Finding("wrong-format", line_of(row), error.problem, error.hint)
-    return None
-
-
-def _too_long(row: Row, tokens: int, limit: int | None) -> Finding | None:
-    if limit is None or tokens <= limit:
-        return None
-    return Finding(
-        "over-context",
-        line_of(row),
-        f"{tokens:,} tokens, more than the {limit:,} that the model trains on",
-        "shorten the row or split the conversation",
-    )
-
-
-def _too_few(rows: int, usable: int, last_line: int) -> Iterator[Finding]:
-    if not usable:
-        return
-    if rows < MIN_ROWS:
-        yield Finding(
-            "too-few-rows",
-            last_line,
-            f"{rows} rows; services refuse files of fewer than {MIN_ROWS}",
-            "collect more rows; 50 are where tuning begins to show",
-        )
-    elif rows < FEW_ROWS:
-        yield Finding(
-            "few-rows",
-            last_line,
-            f"{rows} rows; with fewer than {FEW_ROWS} a fine-tune seldom beats a prompt with examples",
-            "collect more rows, or compare with FewShot first",
-        )
-
-
-def _summary(lengths: array[int]) -> Tokens:
-    import numpy as np
-
-    values = np.frombuffer(lengths, dtype=np.uint32)
-    edges = np.unique(np.linspace(values.min(), values.max() + 1, BINS + 1).astype(int))
-    counted = np.histogram(values, edges)[0].tolist()
-    bounds = edges.tolist()
-    return Tokens(
-        n=len(values),
-        total=int(values.sum(dtype=np.uint64)),
-        mean=float(values.mean()),
-        longest=int(values.max()),
-        percentiles={p: int(v) for p, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)},
-        histogram=tuple(zip(bounds[:-1], bounds[1:], counted, strict=True)),
-    )

@@ -1,1 +1,1 @@
-"""What the scores mean: paired comparison, claims, gates and their cost. Pure: no file, clock or network."""
+"""From scores to a decision: paired comparison, claims, gates, cost. Pure: no file, clock or network."""

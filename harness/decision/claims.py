@@ -1,7 +1,7 @@
-"""Claims as users write them: ``candidate.scores(x) > baseline.scores(x)`` and its kin.
+"""Claims as users write them: ``candidate.scores(x) > baseline.scores(x)`` and the like.
 
-What a comparison operator claims is always "this side is larger", and the difference is taken as the
-side claimed to be larger minus the other:
+A comparison operator always claims "this side is larger", and the difference is taken as the side
+claimed to be larger minus the other:
 
 ==============================  =========  =========================
 written (or its mirror image)   role       claim

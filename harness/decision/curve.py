@@ -18,7 +18,7 @@ curves: Domhan et al. 2015, IJCAI; Adriaensen et al. 2023, NeurIPS 36). The prio
   of the seeds at each size and from the misfit, pooled over sizes, beside a prior of 1 point that is worth
   two trainings.
 
-**What is forecast is the curve on these held-out rows**: the score on them, averaged over training seeds.
+**The forecast is of the curve on these held-out rows**: the score on them, averaged over training seeds.
 All sizes are scored on the same rows, so the draw of the rows moves all points together: it blurs neither
 the curve's shape nor a gain nor a comparison on the same rows, and is left out. (For the population of
 rows, the standard error over rows comes on top: to levels, hardly to gains.) Only where no size has two

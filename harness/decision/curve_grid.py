@@ -1,6 +1,6 @@
 """The posterior behind a learning curve's forecast: bounded power laws on a grid, with their weights.
 
-The model, its prior and what it leaves out are told in :mod:`harness.decision.curve`.
+:mod:`harness.decision.curve` describes the model, its prior and the sources of error that it leaves out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Pooled:
         means: over the trainings of each size.
         counts: trainings of each size.
         squares: prior sum of squares and that within the sizes.
-        freedom: what the prior is worth; the trainings' own freedom is counted with them.
+        freedom: degrees of freedom of the prior; those of the trainings are counted with them.
     """
 
     sizes: Values
@@ -111,7 +111,7 @@ def posterior(data: Pooled) -> Weighted:
 
 @dataclass(frozen=True, slots=True)
 class _Shapes:
-    """What makes a curve linear once given: an entry for each exponent with each head start."""
+    """An entry for each exponent with each head start; given these, a curve is linear in the rest."""
 
     exponent: Values
     head: Values
@@ -186,7 +186,7 @@ def _scale(data: Pooled, misfit: float) -> tuple[float, float]:
 
 
 def _nodes(centre: Values, scale: Values, reach: float, high: Values, count: int) -> tuple[Values, Values]:
-    """Midpoints and their widths, covering what of ``centre ± reach scale`` lies within [0, ``high``].
+    """Midpoints and their widths, covering the part of ``centre ± reach scale`` within [0, ``high``].
 
     Even in the inverse hyperbolic sine: dense around the centre, sparse in the tails.
     """

@@ -1,4 +1,4 @@
-"""What a candidate costs and saves: US dollars a day, and the days until training has paid for itself.
+"""Costs and savings of a candidate: US dollars a day, and the days until training has paid for itself.
 
 Token counts are measured in the run. Prices are hosted ones (``prices``) or the project's own, from its
 ``economics.toml``. Money is a reason in the report; it decides nothing by itself.
@@ -56,7 +56,7 @@ def parse_economics(document: Mapping[str, Json], where: str) -> EconomicsConfig
     """The configuration in a parsed TOML document.
 
     Args:
-        document: what ``tomllib`` gave.
+        document: from ``tomllib``.
         where: the file, for messages.
 
     Raises:
@@ -183,7 +183,7 @@ def appraise(
         usage_baseline: the same for the baseline.
         config: requests a day, horizon, and the project's own prices.
         training: None where nothing was trained (a prompt): then training and data cost nothing.
-        prices: hosted prices; None for what the team serves itself.
+        prices: hosted prices; None for a model that the team serves itself.
 
     Raises:
         UsageError: a price that is needed is neither known nor configured.

@@ -4,8 +4,8 @@ Rows are judged in a seeded random order (:func:`row_order`), both sides of each
 of :func:`design_looks`; :func:`judge_look` tells whether to go on to the next.
 
 - Each look compares the rows so far as all rows are (:func:`harness.decision.estimates.estimate_difference`:
-  t, Tango's interval, clusters), at a one-sided level of its own. So that the chance of ever showing what
-  is not so stays at ``alpha``, the levels spend it over the looks (K. K. G. Lan and D. L. DeMets 1983,
+  t, Tango's interval, clusters), at a one-sided level of its own. So that the chance of ever showing a
+  false claim stays at ``alpha``, the levels spend it over the looks (K. K. G. Lan and D. L. DeMets 1983,
   Biometrika 70:659), in proportion to the rows (K. Kim and D. L. DeMets 1987, Biometrika 74:149, ρ = 1).
   "Refuted" has the same levels on the other side.
 - The levels are exact for normal scores (:mod:`harness.decision.alpha_spending`), and are read as p-values of
@@ -17,7 +17,7 @@ of :func:`design_looks`; :func:`judge_look` tells whether to go on to the next.
 - The interval of a look is the repeated confidence interval (C. Jennison and B. W. Turnbull 1989, J. R.
   Stat. Soc. B 51:305): all looks' limits hold together, whatever the reason for stopping. The difference
   itself, after an early stop, lies on average a little further from the bound than the truth does.
-- A look is futile when, at what was seen, all rows would show the claim with a predictive power (D. J.
+- A look is futile when, given the rows so far, all rows would show the claim with a predictive power (D. J.
   Spiegelhalter, L. S. Freedman and P. R. Blackburn 1986, Controlled Clinical Trials 7:8; flat prior) below
   5%, and refute it with one below 30%. The levels do not count on it: one may go on regardless.
 

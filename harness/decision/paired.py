@@ -1,4 +1,4 @@
-"""Paired comparison of two score vectors: what a difference on the same rows shows.
+"""Paired comparison of two score vectors on the same rows.
 
 The unit is the difference of one row. The interval read is made of two one-sided ``1 - alpha``
 limits, so that each side is a test at ``alpha``:
@@ -14,8 +14,8 @@ preference  (is a comparison already)            Tango's, on wins and losses
 In groups: binary scores against another vector, and preferences, by the cluster-robust t and Tango's
 interval on counts over the design effect (:mod:`harness.decision.clusters`); all others by the
 cluster-robust t and Hall's. Where two methods are named, each limit is the wider of theirs.
-:mod:`harness.decision.student` says what Hall's does beside Student's, and
-:mod:`harness.decision.sparse` what is corrected in Tango's where few rows differ.
+:mod:`harness.decision.student` explains Hall's limits beside Student's, and
+:mod:`harness.decision.sparse` the correction of Tango's where few rows differ.
 
 A preference's difference is its mean less the number; Tango's, of the share won less the share lost, is
 twice that.
@@ -24,9 +24,9 @@ Rows are grouped where at least two of them share a ``group``. The cluster-robus
 mean is ``G/(G-1) Σ (cluster sum of residuals)² / n²`` with ``G - 1`` degrees of freedom (CR1; Cameron
 and Miller 2015, Journal of Human Resources 50:317).
 
-What no interval here sees: losses of graded scores so rare that the rows at hand hold none; and whole
-groups lost so rarely that there is none among them, where other groups lost a row each.
-docs/decision.md publishes a simulation and what it printed.
+No interval here sees losses of graded scores so rare that the rows at hand hold none, or whole groups
+lost so rarely that there is none among them, where other groups lost a row each.
+docs/decision.md publishes a simulation and its output.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _reason(
         return f"{numbers}: {side} {mark} at one-sided {100 * (1 - alpha):g}% confidence", None
     power = f"at {100 * POWER:g}% power, were"
     if spread is not None:
-        # more rows do not lessen what seeds add to the variance, so no number of rows is given
+        # more rows do not lessen the seeds' part of the variance, so no number of rows is given
         n_seeds = seeds_needed(spread, bound, alpha, POWER)
         advice = (
             "more seeds would not decide it on these rows: it takes more rows"

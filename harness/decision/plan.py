@@ -102,7 +102,7 @@ class CallCount:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One line of a plan: a candidate at one size, or a judge. ``trainings`` is None for what is not trained.
+    """One line of a plan: a candidate at one size, or a judge; without training, ``trainings`` is None.
 
     ``is_hosted``: it is behind a service, which bills its tokens.
     """

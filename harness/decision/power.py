@@ -1,4 +1,4 @@
-"""Power and smallest detectable effects: what a suite's rows can show at the spread of their differences.
+"""Power and smallest detectable effects: of a suite's rows, at the spread of their differences.
 
 Power is the chance that a claim is shown. It is exact for ungrouped wins and losses (every table is
 judged by Tango's test), and that of Student's t elsewhere, which Hall's correction and Tango's test on
@@ -42,8 +42,9 @@ def smallest_effect(
 ) -> float | None:
     """The smallest true difference that these rows show with ``power``, at the spread they have.
 
-    For ungrouped wins and losses, the spread is what an effect does not explain: as many rows lost as are
-    gained beside it. None where the spread cannot be estimated, or no difference below 1 could be shown.
+    For ungrouped wins and losses, the spread is the part that an effect does not explain: as many rows lost
+    as are gained beside it. None where the spread cannot be estimated, or no difference below 1 could be
+    shown.
     """
     rows = pair(candidate, baseline)
     seen = rows.only(rows.usable)

@@ -70,7 +70,7 @@ def price_of(
 ) -> Price:
     """The price of a hosted model or of a fine-tune of it; ``training_usd_per_mtok`` is a token and epoch.
 
-    A dated snapshot (``gpt-4o-mini-2024-07-18``, ``gpt-3.5-turbo-0125``) costs what its family costs, and a
+    A dated snapshot (``gpt-4o-mini-2024-07-18``, ``gpt-3.5-turbo-0125``) has the price of its family, and a
     fine-tuned model's id (``ft:gpt-4o-mini-2024-07-18:team::id``) is looked up as a fine-tune of its base.
 
     Args:
@@ -80,7 +80,7 @@ def price_of(
         where: the file that they stand in, for the message.
 
     Raises:
-        UnknownName: no such price; says what to add to which file.
+        UnknownName: no such price; the message has the lines to add to the file.
     """
     is_tuned = tuned or model.startswith("ft:")
     base = model.split(":")[1] if model.startswith("ft:") else model
@@ -106,7 +106,7 @@ def price_heading(model: str, tuned: bool) -> str:
 def batch_price(price: Price) -> Price:
     """The price through the batch interface: half for input and output; training stays.
 
-    Cached input costs there what other input does: no source says that the two discounts add up.
+    Cached input costs as much as other input there: no source says that the two discounts add up.
     """
     return dataclasses.replace(
         price,
@@ -127,21 +127,21 @@ def call_usd(
     return (read + completion_tokens * price.output_usd_per_mtok) / TOKENS_PER_MTOK
 
 
-def most_usd(price: Price, prompt_tokens: int, max_tokens: int | None, what: str) -> float:
+def most_usd(price: Price, prompt_tokens: int, max_tokens: int | None, payee: str) -> float:
     """The most that a call can cost before it is sent: no input cached, ``max_tokens`` written.
 
     Args:
         price: of the model.
         prompt_tokens: no fewer than the service will count.
         max_tokens: the longest answer; None where nothing bounds it.
-        what: the model or the step, for the message.
+        payee: the model or the step, for the message.
 
     Raises:
         UsageError: nothing bounds the answer.
     """
     if max_tokens is None:
         raise UsageError(
-            f"{what}: nothing bounds how much it writes, so --max-usd cannot hold.\n"
+            f"{payee}: nothing bounds how much it writes, so --max-usd cannot hold.\n"
             "  hint: add max_tokens to the suite, or decoding=Decoding(max_new_tokens=…) to the candidate."
         )
     dearest = max(price.input_usd_per_mtok, price.cached_input_usd_per_mtok or 0.0)

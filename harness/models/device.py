@@ -1,4 +1,4 @@
-"""Which device and which precision, chosen from the machine and remembered.
+"""Device, precision and faster ways, chosen from the machine and remembered.
 
 The choice is part of every cache key, because greedy answers in bfloat16 depend on it. Asking torch
 costs seconds, so the answer is kept per installation and hardware: a run in which everything is
@@ -10,29 +10,34 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.atomic import write_atomically
+from harness.models import fast
 from harness.models.cache import cache_folder
+from harness.models.fast import ALL_OFF, ALL_ON, FastPaths, warn_of
 
 if TYPE_CHECKING:
     import torch
 
 
-RULES = "2"  # raised when ask_torch chooses otherwise for the same machine
+RULES = "3"  # raised when ask_torch chooses otherwise for the same machine
 
 
 @dataclass(frozen=True, slots=True)
 class DevicePlan:
-    """Device, working precision and attention kernels. ``dtype`` is a torch dtype's name."""
+    """Device, working precision, attention kernels and the faster ways that are taken.
+
+    ``dtype`` is a torch dtype's name.
+    """
 
     device: str  # "cpu" or "cuda"
     dtype: str  # "bfloat16", "float16" or "float32"
     training_attention: str
     inference_attention: str
+    fast: FastPaths = ALL_ON
 
     @property
     def numeric_config(self) -> str:
@@ -55,25 +60,30 @@ def ask_torch() -> DevicePlan:
     On a CPU eager attention trains faster than SDPA at these lengths, and grouped eager attention decodes
     faster than both.
     """
+    # asked first: it imports transformers, after which torch is imported already
+    paths = fast.examine()
     import torch
 
     if torch.cuda.is_available():
         dtype = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-        return DevicePlan("cuda", dtype, "sdpa", "sdpa")
-    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return DevicePlan("cpu", "bfloat16" if has_bf16 else "float32", "eager", "grouped_eager")
+        return DevicePlan("cuda", dtype, "sdpa", "sdpa", paths)
+    # names that torch does not document; where they are gone, float32 is slower and never wrong
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    has_bf16 = any(getattr(torch.cpu, name, bool)() for name in asked)
+    attention = "grouped_eager" if paths.attention else "eager"
+    return DevicePlan("cpu", "bfloat16" if has_bf16 else "float32", "eager", attention, paths)
 
 
 def _machine() -> dict[str, str]:
-    """What the plan depends on, read without importing torch."""
+    """Everything that the plan depends on, read without importing torch."""
     gpus = sorted(str(p) for p in Path("/dev").glob("nvidia[0-9]*"))
     return {
         "rules": RULES,
-        "torch": version("torch"),
         "machine": platform.machine(),
         "processor": cpu_name(),
         "gpus": ",".join(gpus),
         "visible": os.environ.get("CUDA_VISIBLE_DEVICES", "all"),
+        **fast.installed(),
     }
 
 
@@ -88,20 +98,25 @@ def cpu_name() -> str:
 
 
 def device_plan() -> DevicePlan:
-    """The plan for this machine: remembered, or asked of torch and remembered."""
+    """The plan for this machine: remembered, or asked of torch and remembered.
+
+    Warns, once a process, where the installed libraries rule out a faster way.
+    """
     machine = _machine()
     memory = cache_folder() / "device.json"
-    plan = _remembered(memory, machine)
-    if plan:
-        return plan
-    plan = ask_torch()
-    write_atomically(memory, json.dumps({"machine": machine, "plan": asdict(plan)}, indent=1))
-    return plan
-
-
-def _remembered(memory: Path, machine: dict[str, str]) -> DevicePlan | None:
+    plan: DevicePlan | None = None
     try:
         kept = json.loads(memory.read_text(encoding="utf-8"))
-        return DevicePlan(**kept["plan"]) if kept["machine"] == machine else None
-    except (OSError, ValueError, KeyError, TypeError):  # absent, damaged or of another version: asked again
-        return None
+        if kept["machine"] == machine:
+            paths = kept["plan"].pop("fast")
+            plan = DevicePlan(**kept["plan"], fast=FastPaths(**{**paths, "reasons": tuple(paths["reasons"])}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # absent, damaged or of another version: asked again
+    if plan is None:
+        plan = ask_torch()
+        write_atomically(memory, json.dumps({"machine": machine, "plan": asdict(plan)}, indent=1))
+    if os.environ.get("HARNESS_FAST") == "0":
+        attention = "eager" if plan.device == "cpu" else plan.inference_attention
+        return replace(plan, inference_attention=attention, fast=ALL_OFF)
+    warn_of(plan.fast)
+    return plan

@@ -1,9 +1,9 @@
 """Where a hosted model is asked: an address, the name of the variable that holds its key, and clients.
 
-The key itself is read from the environment when a client is made. It stands in no field and no local
-variable of what may fail, so it reaches no repr, cache key, log, record or traceback with its locals. A key
-is sent only where it belongs: ``OPENAI_API_KEY`` to OpenAI's own hosts, to this machine, and to the address
-that stands in ``OPENAI_BASE_URL`` beside it.
+The key itself is read from the environment when a client is made. It is in no field, and in no local
+variable of a frame that may fail, so it reaches no repr, cache key, log, record or traceback with its locals.
+A key is sent only where it belongs: ``OPENAI_API_KEY`` to OpenAI's own hosts, to this machine, and to the
+address in ``OPENAI_BASE_URL``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ClientT = TypeVar("ClientT", "OpenAI", "AsyncOpenAI")
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_KEY = "OPENAI_API_KEY"
-NO_KEY = "no-key-needed"  # what a server of one's own is sent where it asks for none
+NO_KEY = "no-key-needed"  # sent to a server of the team's own that asks for none: the SDK insists on a key
 REDACTED = "[key]"
 _KEY = re.compile(r"[!-~]+")  # visible ASCII: what an HTTP header can hold
 SHORTEST_SECRET = 4  # characters; a shorter text is part of too many words to be taken out of them
@@ -94,15 +94,15 @@ class Endpoint:
         return is_loopback(self.url)
 
     def require_key(self) -> None:
-        """See that a client can be made.
+        """Check that a client can be made.
 
         Raises:
-            ModelError: there is no key, or none that could be one; says what to write.
+            ModelError: there is no key, or its variable holds none; the message has the line to write.
         """
         self._key()
 
     def client(self) -> OpenAI:
-        """The official client, which retries nothing by itself.
+        """The official client, for tuning jobs and batches; it retries nothing by itself.
 
         Raises:
             ModelError: there is no key.
@@ -141,10 +141,18 @@ class Endpoint:
         them, ``OPENAI_BASE_URL``; the administrator's key is for nobody.
         """
         if self.client_kind == "azure" and "/openai/v1" not in urlsplit(self.url).path:
-            kind = partial(azure, azure_endpoint=self.url, api_version=self._azure_version())
+            version = self.api_version or os.environ.get("OPENAI_API_VERSION")
+            if not version:
+                raise ModelError(
+                    f"{self.url}: Azure's interface has dated versions, and none is named.\n"
+                    "  hint: api_version='2024-10-21', or export OPENAI_API_VERSION; or use the address that"
+                    " ends in /openai/v1, which has none."
+                )
+            kind = partial(azure, azure_endpoint=self.url, api_version=version)
         else:
             kind = partial(plain, base_url=self.url)
-        # the key is no local variable of this frame: a traceback with locals would show it
+        # The key is no local variable of this frame: a traceback with locals would show it. The SDK does not
+        # retry: the scheduler has to see every failure, to slow down and to stop.
         client = kind(api_key=self._key(), timeout=self.timeout_s, max_retries=0, http_client=http)
         client.admin_api_key = None
         if self.client_kind != "openai":
@@ -152,16 +160,6 @@ class Endpoint:
             if self.base_url is not None:
                 client._custom_headers = {}
         return client
-
-    def _azure_version(self) -> str:
-        version = self.api_version or os.environ.get("OPENAI_API_VERSION")
-        if not version:
-            raise ModelError(
-                f"{self.url}: Azure's interface has dated versions, and none is named.\n"
-                "  hint: api_version='2024-10-21', or export OPENAI_API_VERSION; or use the address that ends"
-                " in /openai/v1, which has none."
-            )
-        return version
 
     def scrub(self, text: str) -> str:
         """``text`` without the key, as it is, escaped or quoted: some services repeat it in their errors."""

@@ -1,4 +1,4 @@
-"""Whose host an address names, told by its name alone: nothing is looked up."""
+"""The owner of a host, by its name alone: nothing is looked up, for a name server would learn the address."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def require_address(url: str) -> str:
     if not usable:
         raise UsageError("base_url is no address: write one such as 'http://127.0.0.1:8000/v1'.")
     if parts.username or parts.password or parts.query or parts.fragment:
-        # not quoted: what is wrong with it may be that it holds a key
+        # the address is not quoted: it may hold a key
         raise UsageError(
             f"base_url of {parts.hostname}: it may hold no user, password, query or fragment, for it is"
             " recorded.\n  hint: put the key into the environment variable that api_key_env names."

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from threading import Lock
 from types import TracebackType
 from typing import NamedTuple
@@ -24,8 +23,11 @@ class Account(NamedTuple):
     is_tuned: bool = False
 
 
+ANYBODY = Account()
+
+
 class Charge(NamedTuple):
-    """What was billed for one call or several. Token counts are None where a bill came without them."""
+    """The bill of one call or several. Token counts are None where a bill came without them."""
 
     usd: float
     calls: int = 1
@@ -66,7 +68,7 @@ class Ledger:
     def __init__(self, max_usd: float | None = None) -> None:
         self.max_usd = max_usd
         self._cap = None if max_usd is None else math.floor(max_usd * PICO_USD)
-        self._lock = Lock()
+        self._lock = Lock()  # training and answering may pay from different threads
         self._spent = 0
         self._open: dict[Reservation, int] = {}
         self._reserved = 0
@@ -79,26 +81,18 @@ class Ledger:
 
     @property
     def spent_usd(self) -> float:
-        """What has been billed; where the bill is not known, the most that it can be."""
+        """Dollars billed; where a bill is not known, the most that it can be."""
         with self._lock:
             return self._spent / PICO_USD
 
     @property
     def reserved_usd(self) -> float:
-        """What requests that are on their way may cost."""
+        """Dollars that requests on their way may cost."""
         with self._lock:
             return self._reserved / PICO_USD
 
-    @property
-    def by_purpose(self) -> Mapping[str, float]:
-        """Dollars billed, by purpose."""
-        usd: defaultdict[str, float] = defaultdict(float)
-        for line in self.lines():
-            usd[line.purpose] += line.usd
-        return dict(usd)
-
     def lines(self) -> tuple[SpendingLine, ...]:
-        """What was billed, a line for each account; ordered by purpose and model."""
+        """The bills of each account, ordered by purpose and model."""
         with self._lock:
             return tuple(
                 SpendingLine(**account._asdict(), **charge._asdict())
@@ -110,32 +104,22 @@ class Ledger:
         with self._lock:
             return self._charges.get(account, UNBILLED).usd
 
-    def reserve(
-        self,
-        upper_usd: float,
-        purpose: Purpose = "answers",
-        model: str = "",
-        *,
-        is_tuned: bool = False,
-        missing: str = "",
-    ) -> Reservation:
+    def reserve(self, upper_usd: float, account: Account = ANYBODY, missing: str = "") -> Reservation:
         """Set money aside for a request, before it is sent.
 
         Args:
             upper_usd: the most that it can cost.
-            purpose: what it is made for.
-            model: who is asked.
-            is_tuned: whether a fine-tune of the model is asked, or made.
-            missing: what is not done if there is no money for it, for the message.
+            account: whose calls these are, and their purpose.
+            missing: the work that is not done if there is no money for it, for the message.
 
         Raises:
             BudgetReached: spent, reserved and this together would pass the cap.
             ValueError: no amount of money.
         """
         if not (math.isfinite(upper_usd) and upper_usd >= 0):
-            raise ValueError(f"cannot reserve {upper_usd} USD for {purpose}: a request has a finite cost")
-        upper = math.ceil(upper_usd * PICO_USD)
-        reservation = Reservation(self, Account(purpose, model, is_tuned), upper_usd)
+            raise ValueError(f"cannot reserve {upper_usd} USD for {account}: a request has a finite cost")
+        upper = math.ceil(upper_usd * PICO_USD)  # up, so that rounding never lets a run pass its cap
+        reservation = Reservation(self, account, upper_usd)
         with self._lock:
             if self._cap is not None and self._spent + self._reserved + upper > self._cap:
                 assert self.max_usd is not None
@@ -152,8 +136,7 @@ class Ledger:
             ValueError: no amount of money, or it was closed before.
         """
         if not (math.isfinite(charge.usd) and charge.usd >= 0):
-            purpose = reservation.account.purpose
-            raise ValueError(f"a bill of {charge.usd} USD for {purpose} is no amount of money")
+            raise ValueError(f"a bill of {charge.usd} USD for {reservation.account} is no amount of money")
         with self._lock:
             upper = self._open.pop(reservation, None)
             if upper is None:
@@ -161,7 +144,7 @@ class Ledger:
             self._reserved -= upper
             spent = math.ceil(charge.usd * PICO_USD)
             self._spent += spent
-            if charge != UNBILLED:
+            if charge != UNBILLED:  # else a line would say that an account had bills of nothing
                 before = self._charges.get(reservation.account, UNBILLED)
                 rounded = charge._replace(usd=spent / PICO_USD)
                 self._charges[reservation.account] = total_charge([before, rounded])
@@ -170,7 +153,7 @@ class Ledger:
 class Reservation:
     """Money set aside for one request. As a context manager it is released where the request fails.
 
-    Left without an error and without a bill, it counts as spent whole: what is not known is not assumed free.
+    Left without an error and without a bill, it counts as spent whole: an unknown bill is not taken for 0.
     """
 
     def __init__(self, ledger: Ledger, account: Account, upper_usd: float) -> None:

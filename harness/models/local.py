@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import ModelError
 from harness.models.chat import load_tokenizer, render
-from harness.models.decoding import KEEP_SHARE, shrinking_greedy
 from harness.models.device import DevicePlan
-from harness.models.heads import has_plain_head, logits_at
-from harness.models.memory import keep_freed_memory
-from harness.models.prefix import MIN_PREFIX_TOKENS, SharedPrefix, can_share, common_prefix
+from harness.models.fast.attention import NAME as GROUPED_EAGER
+from harness.models.fast.attention import register_grouped_eager
+from harness.models.fast.decoding import KEEP_SHARE, shrinking_greedy
+from harness.models.fast.heads import has_plain_head, logits_at
+from harness.models.fast.memory import keep_freed_memory
+from harness.models.fast.prefix import MIN_PREFIX_TOKENS, SharedPrefix, can_share, common_prefix
 from harness.models.protocol import Decoding, Prompt
 from harness.models.quiet import quiet_transformers
 from harness.models.source import ModelSource
@@ -42,10 +44,10 @@ def load_base(source: ModelSource, plan: DevicePlan, *, attention: str, nf4: boo
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    from harness.models.attention import register_grouped_eager
-
-    register_grouped_eager()
-    keep_freed_memory()
+    if attention == GROUPED_EAGER:
+        register_grouped_eager()
+    if plan.fast.memory:
+        keep_freed_memory()
     quantisation = (
         BitsAndBytesConfig(
             load_in_4bit=True,
@@ -141,7 +143,8 @@ class LocalModel:
         """See ``Model.answer``. A beginning that all prompts share is read once."""
         tokens = {p.row_id: render(self._tokenizer, p.messages, reply_follows=True) for p in prompts}
         order = sorted(tokens, key=lambda row_id: (len(tokens[row_id]), row_id))
-        shared = common_prefix(list(tokens.values())) if tokens and can_share(self._model) else []
+        shares = self._plan.fast.prefix and can_share(self._model, self._plan.inference_attention)
+        shared = common_prefix(list(tokens.values())) if tokens and shares else []
         if len(shared) < MIN_PREFIX_TOKENS:
             shared = []
         prefix: SharedPrefix | None = None
@@ -170,11 +173,31 @@ class LocalModel:
         generate: Callable[..., torch.Tensor] = getattr(self._model, "generate")  # noqa: B009 - untyped there
         with torch.inference_mode(), quiet_transformers():
             output = generate(
-                **inputs, pad_token_id=self._tokenizer.pad_token_id, **_sampling(decoding, batch)
+                **inputs, pad_token_id=self._tokenizer.pad_token_id, **self._sampling(decoding, batch)
             )
         elapsed_ms = (time.perf_counter() - began) * 1000 / len(batch)
         for row_id, sequence in zip(batch, output[:, width:].tolist(), strict=True):
             yield self._as_answer(row_id, len(tokens[row_id]), sequence, decoding, elapsed_ms)
+
+    def _sampling(self, decoding: Decoding, batch: Sequence[str]) -> dict[str, object]:
+        """What ``generate`` is called with besides the prompts."""
+        import torch
+
+        settings: dict[str, object] = {
+            "max_new_tokens": decoding.max_new_tokens,
+            "do_sample": decoding.temperature > 0,
+        }
+        if decoding.temperature == 0:
+            return {**settings, "custom_generate": shrinking_greedy} if self._plan.fast.decoding else settings
+        # every batch has a seed of its own, or the same place in two batches would meet the same chances
+        seed = hashlib.sha256(f"{decoding.seed} {batch[0]}".encode()).digest()
+        torch.manual_seed(int.from_bytes(seed[:8], "big", signed=True))
+        return {
+            **settings,
+            "temperature": decoding.temperature,
+            "top_p": decoding.top_p,
+            "top_k": 0,  # transformers' own default keeps 50
+        }
 
     def _padded_after(self, ids: Sequence[list[int]], width: int, shared: int) -> dict[str, object]:
         """Prompts padded to ``width`` on the left of what is their own, after the ``shared`` tokens."""
@@ -192,7 +215,8 @@ class LocalModel:
     def _as_answer(
         self, row_id: str, prompt_tokens: int, sequence: list[int], decoding: Decoding, latency_ms: float
     ) -> Answer:
-        ends = _end_tokens(self._model)
+        configured = self._model.generation_config.eos_token_id
+        ends = configured if isinstance(configured, list) else [configured]
         stop = next((k for k, token in enumerate(sequence) if token in ends), None)
         said = sequence if stop is None else sequence[:stop]
         text = self._tokenizer.decode(said, skip_special_tokens=True)
@@ -213,7 +237,7 @@ class LocalModel:
         order = sorted(range(len(encoded)), key=lambda k: (len(encoded[k][0]), k))
         results = [0.0] * len(encoded)
         with torch.inference_mode():
-            plain = has_plain_head(self._model)
+            plain = self._plan.fast.heads and has_plain_head(self._model)
             for batch in batches_by_length(order, [len(encoded[k][0]) for k in order]):
                 values = self._logprob_batch([encoded[k] for k in batch], plain)
                 for k, value in zip(batch, values, strict=True):
@@ -251,11 +275,13 @@ class LocalModel:
 
 def batch_numeric_config(plan: DevicePlan) -> str:
     """What answers depend on besides model, prompts and decoding; part of their cache key."""
-    return (
-        f"{plan.numeric_config}, batches of {MAX_BATCH_ROWS} rows and {MAX_BATCH_TOKENS} tokens by length"
-        f" within {MAX_STRETCH}, cut below {KEEP_SHARE:.0%} of rows, shared beginnings"
-        f" from {MIN_PREFIX_TOKENS} tokens read once"
-    )
+    parts = [
+        plan.numeric_config,
+        f"batches of {MAX_BATCH_ROWS} rows and {MAX_BATCH_TOKENS} tokens by length within {MAX_STRETCH}",
+        f"cut below {KEEP_SHARE:.0%} of rows" if plan.fast.decoding else "never cut",
+        f"shared beginnings from {MIN_PREFIX_TOKENS} tokens read once" if plan.fast.prefix else "read whole",
+    ]
+    return ", ".join([*parts, *(() if plan.fast.heads else ("logits at every position",))])
 
 
 def batches_by_length(order: Sequence[Item], lengths: Sequence[int]) -> Iterator[Sequence[Item]]:
@@ -275,29 +301,3 @@ def batches_by_length(order: Sequence[Item], lengths: Sequence[int]) -> Iterator
         total += length
     if start < len(order):
         yield order[start:]
-
-
-def _end_tokens(model: PreTrainedModel) -> frozenset[int]:
-    ends = model.generation_config.eos_token_id
-    return frozenset(ends if isinstance(ends, list) else [ends])
-
-
-def _sampling(decoding: Decoding, batch: Sequence[str]) -> dict[str, object]:
-    if decoding.temperature == 0:
-        return {
-            "max_new_tokens": decoding.max_new_tokens,
-            "do_sample": False,
-            "custom_generate": shrinking_greedy,
-        }
-    import torch
-
-    # every batch has a seed of its own, or the same place in two batches would meet the same chances
-    seed = hashlib.sha256(f"{decoding.seed} {batch[0]}".encode()).digest()
-    torch.manual_seed(int.from_bytes(seed[:8], "big", signed=True))
-    return {
-        "max_new_tokens": decoding.max_new_tokens,
-        "do_sample": True,
-        "temperature": decoding.temperature,
-        "top_p": decoding.top_p,
-        "top_k": 0,  # transformers' own default keeps 50
-    }

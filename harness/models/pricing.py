@@ -1,4 +1,4 @@
-"""What calls of hosted models may cost before they are sent, and what they did cost."""
+"""The price of hosted calls: the most that one can cost, before it is sent, and its cost afterwards."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Spending:
         model: its name.
         price: dollars a million tokens, for single calls.
         ledger: where money is reserved.
-        purpose: what the calls are made for.
+        purpose: of the calls.
         is_tuned: whether a fine-tune of the model is asked, or made.
     """
 
@@ -35,6 +35,11 @@ class Spending:
     ledger: Ledger
     purpose: Purpose = "answers"
     is_tuned: bool = False
+
+    @property
+    def account(self) -> Account:
+        """The line of the ledger that its bills are added to."""
+        return Account(self.purpose, self.model, self.is_tuned)
 
     @property
     def is_capped(self) -> bool:
@@ -46,19 +51,17 @@ class Spending:
 
         Args:
             upper_usd: the most that it can cost.
-            missing: what is not done if there is no money for it, for the message.
+            missing: the work that is not done if there is no money for it, for the message.
 
         Raises:
             BudgetReached: it could pass the cap.
         """
-        return self.ledger.reserve(
-            upper_usd, self.purpose, self.model, is_tuned=self.is_tuned, missing=missing
-        )
+        return self.ledger.reserve(upper_usd, self.account, missing)
 
     @property
     def spent_usd(self) -> float:
-        """What has been billed for such calls in this run."""
-        return self.ledger.spent_on(Account(self.purpose, self.model, self.is_tuned))
+        """Dollars billed for such calls in this run so far."""
+        return self.ledger.spent_on(self.account)
 
     def most(self, prompt_tokens: int, max_tokens: int | None, *, batched: bool = False) -> float:
         """The most that one call can cost.
@@ -71,7 +74,7 @@ class Spending:
     def cost(
         self, prompt_tokens: int, completion_tokens: int, cached: int = 0, *, batched: bool = False
     ) -> float:
-        """What a call did cost."""
+        """The cost of one call, in dollars, by the tokens that it was billed."""
         return call_usd(self._paid(batched), prompt_tokens, completion_tokens, cached)
 
     def _paid(self, batched: bool) -> Price:
@@ -80,7 +83,7 @@ class Spending:
 
 @dataclass(frozen=True)
 class Money:
-    """What a run's hosted models are paid from.
+    """A run's ledger and its prices.
 
     Args:
         ledger: the run's.
@@ -97,11 +100,11 @@ class Money:
         Args:
             model: its name; that of a fine-tune (``ft:…``) is priced as one.
             tuned: whether a fine-tune of the model is asked, or made.
-            purpose: what the calls are made for.
+            purpose: of the calls.
 
         Raises:
-            UnknownName: there is a cap and no price; says what to add to which file. Without a cap it is no
-                error: many a server bills nobody.
+            UnknownName: there is a cap and no price; the message has the lines to add. Without a cap it is no
+                error, because many servers bill nobody.
         """
         is_tuned = tuned or model.startswith("ft:")
         try:

@@ -1,4 +1,4 @@
-"""What tuning services differ in, as data: one profile a provider, chosen by name or by the address.
+"""The differences between services, as data: one profile for each, chosen by name or by the address.
 
 As known in November 2026, from the providers' own reference pages. A service that is not here is taken as
 ``compatible``, which asks it for nothing that is not common to all.
@@ -24,10 +24,10 @@ class Profile:
     """One provider's way with the fine-tuning API.
 
     Args:
-        name: what ``profile=`` calls it.
+        name: the value of ``profile=`` that chooses it.
         speaks: which of the official clients talks to it.
         key_variable: the environment variable that usually holds its key (None: see ``Endpoint``).
-        learning_rate: what it takes ``learning_rate_multiplier`` for: a factor of its own choice, or the
+        learning_rate: how it reads ``learning_rate_multiplier``: as a factor of its own choice, or as the
             learning rate itself.
         minimum_rows: training rows below which it refuses a file.
         suffix_characters: longest suffix of a tuned model's name.
@@ -112,7 +112,7 @@ TWIN = Profile(
     structured_outputs=True,
     wandb=True,
     poll_s=0.2,
-    concurrency=256,  # it answers what comes together in batches, which take their time
+    concurrency=256,  # it gathers questions that come together, and answers them as one batch
     timeout_s=1_800.0,
 )
 

@@ -1,4 +1,4 @@
-"""Progress as seen from below: rooms report, the plugin draws. Quiet unless a terminal is watching."""
+"""Progress of long tasks: the code that does the work reports it, and the plugin decides how it is drawn."""
 
 from __future__ import annotations
 
@@ -16,21 +16,27 @@ class Bar(Protocol):
     """One running task."""
 
     def at(self, done: float, total: float | None = None, note: str = "") -> None:
-        """Say how far the task is, in its unit, and a short note (loss, tokens/s)."""
+        """Report how far the task is.
+
+        Args:
+            done: in the task's unit.
+            total: in the same unit; None where it is not known.
+            note: a few words, such as loss and tokens/s.
+        """
 
 
 class Progress(Protocol):
-    """Where tasks are announced."""
+    """Shows running tasks."""
 
     def task(self, name: str, unit: str) -> AbstractContextManager[Bar]:
-        """Announce a task; the returned context manager gives its bar."""
+        """Begin a task, such as ``training qlora``; the context manager gives its bar and ends it."""
 
     def say(self, text: str) -> None:
-        """Tell something that must stay to be read, such as the id of a job that costs money."""
+        """Show a line that stays, such as the id of a job that costs money."""
 
 
 class SilentBar:
-    """Swallows reports."""
+    """Ignores reports."""
 
     def at(self, done: float, total: float | None = None, note: str = "") -> None:
         """Do nothing."""
@@ -41,15 +47,15 @@ class Silent:
 
     @contextmanager
     def task(self, name: str, unit: str) -> Iterator[Bar]:
-        """Announce a task to nobody."""
+        """See ``Progress``."""
         yield SilentBar()
 
     def say(self, text: str) -> None:
-        """Tell nobody."""
+        """See ``Progress``."""
 
 
 class Printed(Silent):
-    """For logs: nothing is drawn, and what must stay is printed, a line each."""
+    """For logs: no bars; lines that stay are printed."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write

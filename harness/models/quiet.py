@@ -10,8 +10,8 @@ from contextlib import contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Silence transformers' progress bars and advice inside the block; errors still come through.
 
-    Its FutureWarnings too: they are of one part of it calling another, and of TRL and PEFT calling it. And
-    bitsandbytes' wish for a package of kernels that is not needed here.
+    Silenced too are its FutureWarnings, which are about its own calls and those of TRL and PEFT, and
+    bitsandbytes' advice to install a package of kernels that is not needed here.
     """
     import logging
     import warnings

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from harness.data.hosted import hosted_model
 from harness.errors import BudgetReached, ModelError, UsageError
-from harness.models.call_scheduler import Call, CallFailed, CallPolicy, CallResult, CallScheduler, Tally
+from harness.models.call_scheduler import CallFailed, CallPolicy, CallResult, CallScheduler, ModelCall, Tally
 from harness.models.endpoint import Endpoint
 from harness.models.ledger import UNBILLED, Charge
 from harness.models.pricing import Spending
@@ -53,7 +53,7 @@ class RemoteModel:
         attempts: calls for one row that may end in a fault before the row counts as failed.
 
     Raises:
-        UsageError: a value that cannot be.
+        UsageError: a value is out of range, or a batch is asked of a service that has no Batch API.
     """
 
     model: str
@@ -83,7 +83,7 @@ class RemoteModel:
 
     @property
     def provider(self) -> Profile:
-        """What is known of the service."""
+        """The facts about its service."""
         return profile_of(self.profile, Endpoint(self.base_url).url)
 
     @property
@@ -152,11 +152,11 @@ class RemoteModel:
 
     @property
     def numeric_config(self) -> str:
-        """What a record can say of how its numbers are computed."""
+        """How its numbers are computed, in words, for records."""
         return f"the service's own, at {self.endpoint.url}"
 
     def require_ready(self) -> None:
-        """Everything that can be known to be wrong before a call; sends nothing.
+        """Check what can be checked before a call; sends nothing.
 
         Raises:
             ModelError: there is no key.
@@ -174,10 +174,10 @@ class RemoteModel:
         """The model, ready to answer.
 
         Args:
-            spending: its price and the budget that calls are paid from; None: nothing is counted.
+            spending: its price and the ledger that calls are paid from; None: nothing is counted.
             progress: watches the wait for a batch.
             schema: JSON schema that answers are bound to, where the service offers that for such a model.
-            just_tuned: the service may not have loaded it yet; so may it with any fine-tune (``ft:…``).
+            just_tuned: the service may not have loaded it yet. So is any fine-tune (``ft:…``) treated.
 
         Raises:
             ModelError: there is no key.
@@ -221,8 +221,8 @@ class OpenRemoteModel:
 
     @cached_property
     def wire(self) -> ModelWire:
-        """How it is asked, and what that costs."""
-        from harness.models.remote_wire import ModelWire
+        """How it is asked, and the cost of that."""
+        from harness.models.remote_wire import ModelWire  # pydantic takes 0.1 s, and most runs ask nobody
 
         spec = self.spec
         return ModelWire(
@@ -263,7 +263,7 @@ class OpenRemoteModel:
                     answered += answer.failure is None
                     yield answer
         except BudgetReached as reached:
-            # only now is it known how many calls that were on their way have been answered
+            # counted only now: calls that were on their way when the money ran out have been answered since
             is_judge = self.spending is not None and self.spending.purpose == "judging"
             noun = "judgments" if is_judge else "answers"
             left = f"{len(missing) - answered:,} of {len(prompts):,} {noun} of {self.spec.model}"
@@ -341,7 +341,7 @@ class OpenRemoteModel:
             self._late = [answer_of(result) for result in calls.late]
 
     @asynccontextmanager
-    async def _session(self) -> AsyncIterator[Call[PricedRequest, RemoteReply]]:
+    async def _session(self) -> AsyncIterator[ModelCall[PricedRequest, RemoteReply]]:
         async with self.spec.endpoint.async_client(self.spec.calls_at_once) as client:
             yield partial(self._call, client)
 
@@ -352,11 +352,13 @@ class OpenRemoteModel:
 
         from harness.models.remote_wire import failure_of, read_reply
 
+        # before the first await: the next call must see this reservation, or two together could pass the cap
         wire = self.wire
         reservation = None if self.spending is None else self.spending.reserve(request.most_usd)
         # a call whose bill is not known counts at the most that it may cost
         charge = Charge(request.most_usd)
         try:
+            # the SDK's own create() would build its models from each reply, which read_reply does once more
             response = await client.post(
                 wire.path,
                 body=request.body,

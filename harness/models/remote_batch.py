@@ -45,7 +45,7 @@ MARK = "harness"  # the metadata key that holds the fingerprint
 
 ResultT = TypeVar("ResultT")
 BatchUrl: TypeAlias = Literal["/v1/chat/completions", "/v1/completions"]
-BatchLine: TypeAlias = Mapping[str, Json]  # of an output or error file
+OutputLine: TypeAlias = Mapping[str, Json]  # of an output or error file
 
 
 class BatchGoesOn(KeyboardInterrupt):
@@ -260,8 +260,8 @@ class BatchSender:
             ) from interrupt
         if batch.status == REJECTED:
             errors = (batch.errors.data if batch.errors else None) or []
-            told = [f"line {e.line}: {e.message} (code {e.code}, param {e.param})" for e in errors[:3]]
-            reason = "; ".join(told) or "the service does not say why"
+            shown = [f"line {e.line}: {e.message} (code {e.code}, param {e.param})" for e in errors[:3]]
+            reason = "; ".join(shown) or "the service does not say why"
             raise ModelError(f"batch {batch.id} of {model} failed: {reason}")
         return batch
 
@@ -271,9 +271,9 @@ class BatchSender:
         key = f' -H "{header}{endpoint.key_variable}"' if endpoint.key_variable else ""
         return f"to end it: curl -X POST{key} {endpoint.url}/batches/{batch.id}/cancel"
 
-    def _lines(self, client: OpenAI, batch: Batch) -> dict[str, BatchLine]:
+    def _lines(self, client: OpenAI, batch: Batch) -> dict[str, OutputLine]:
         """The lines of the output and error files, by the row that each answers; others are left out."""
-        lines: dict[str, BatchLine] = {}
+        lines: dict[str, OutputLine] = {}
         for file_id in (batch.error_file_id, batch.output_file_id):
             if file_id is None:
                 continue
@@ -287,7 +287,7 @@ class BatchSender:
                     lines[str(line.get("custom_id"))] = line
         return lines
 
-    def _read(self, request: PricedRequest, line: BatchLine | None, status: str) -> tuple[Answer, Charge]:
+    def _read(self, request: PricedRequest, line: OutputLine | None, status: str) -> tuple[Answer, Charge]:
         """The answer in a line, and its bill: rows that were refused, expired or never begun cost nothing."""
         response = None if line is None else line.get("response")
         response = response if isinstance(response, dict) else {}

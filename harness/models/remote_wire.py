@@ -1,4 +1,4 @@
-"""How one model behind an OpenAI-compatible service is asked: requests, replies and what they are billed.
+"""How one model behind an OpenAI-compatible service is asked: requests, replies and their bills.
 
 A reply is checked before it is believed, but its bill is read tolerantly: an answer is not asked, and paid,
 again because the service counts tokens in a way of its own.
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
@@ -89,7 +89,7 @@ class ModelWire:
         """The prompt in the form that the service takes.
 
         Args:
-            prompt: what is asked.
+            prompt: the question.
             decoding: sent as far as the model takes it; ``seed`` grows with the prompt's ``repeat``.
 
         Raises:
@@ -220,8 +220,9 @@ class _Token(BaseModel):
     logprob: float
 
 
-class _ChatLogprobs(BaseModel):
-    content: list[_Token] | None = None
+class _Logprobs(BaseModel):
+    content: list[_Token] | None = None  # of a chat
+    token_logprobs: list[float | None] | None = None  # of a completion; the first token may have none
 
 
 class _ChatMessage(BaseModel):
@@ -232,26 +233,20 @@ class _ChatMessage(BaseModel):
 class _ChatChoice(BaseModel):
     message: _ChatMessage
     finish_reason: str | None = None
-    logprobs: _ChatLogprobs | None = None
-
-
-class _ChatBody(BaseModel):
-    choices: list[_ChatChoice] = Field(min_length=1)
-    usage: OrNone[_Usage] = None
-
-
-class _TextLogprobs(BaseModel):
-    token_logprobs: list[float | None] | None = None
+    logprobs: _Logprobs | None = None
 
 
 class _TextChoice(BaseModel):
     text: str
     finish_reason: str | None = None
-    logprobs: _TextLogprobs | None = None
+    logprobs: _Logprobs | None = None
 
 
-class _TextBody(BaseModel):
-    choices: list[_TextChoice] = Field(min_length=1)
+ChoiceT = TypeVar("ChoiceT", _ChatChoice, _TextChoice)
+
+
+class _Body(BaseModel, Generic[ChoiceT]):
+    choices: list[ChoiceT] = Field(min_length=1)
     usage: OrNone[_Usage] = None
 
 
@@ -259,10 +254,11 @@ def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
     """The answer in a response's body.
 
     Raises:
-        CallFailed: the body is not what the interface promises.
+        CallFailed: the body breaks the promises of the interface. It may have been billed.
     """
     try:
-        body = (_TextBody if completions else _ChatBody).model_validate_json(content)
+        kind = _Body[_TextChoice] if completions else _Body[_ChatChoice]
+        body = kind.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the body"
@@ -270,16 +266,14 @@ def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
         raise CallFailed(reason, CallVerdict(retry=True), unbilled=False) from None
     choice, usage = body.choices[0], body.usage or _Usage()
     finish, failure = choice.finish_reason or "", None
-    if isinstance(choice, _TextChoice):
-        text: str | None = choice.text
-        given = (choice.logprobs and choice.logprobs.token_logprobs) or ()
-        logprobs = [logprob for logprob in given if logprob is not None]  # the first token may have none
-    else:
-        text = choice.message.content
-        logprobs = [token.logprob for token in (choice.logprobs and choice.logprobs.content) or ()]
-        if text is None and choice.message.refusal is not None:
+    given = choice.logprobs or _Logprobs()
+    logprobs = [token.logprob for token in given.content or ()]
+    logprobs += [logprob for logprob in given.token_logprobs or () if logprob is not None]
+    text = choice.text if isinstance(choice, _TextChoice) else choice.message.content
+    if isinstance(choice, _ChatChoice) and text is None:
+        if choice.message.refusal is not None:
             failure = f"refused: {choice.message.refusal}"
-        elif text is None and finish not in ("stop", "length"):
+        elif finish not in ("stop", "length"):  # else it is an empty answer, which is one
             failure = f"no text in the answer (finish_reason {finish or 'missing'!r})"
     if finish == "content_filter":
         failure = "withheld by the service's content filter"
@@ -298,7 +292,7 @@ def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
 def failure_of(
     error: OpenAIError, scrub: Callable[[str], str], now: Callable[[], float] = time.time
 ) -> CallFailed:
-    """An error of the SDK as the outcome of a call, told without secrets.
+    """An error of the SDK as the outcome of a call, without secrets.
 
     Args:
         error: from one call.
@@ -323,11 +317,11 @@ def failure_of(
     body = error.body if isinstance(error.body, Mapping) else {}
     message = " ".join(str(body.get("message") or error.message).split())[:300]
     named = [f"{key} {value}" for key, value in (("code", error.code), ("param", error.param)) if value]
-    said = f"{message} ({', '.join(named)})" if named else message
+    text = f"{message} ({', '.join(named)})" if named else message
     return CallFailed(
-        scrub(f"HTTP {status}: {said}"),
+        scrub(f"HTTP {status}: {text}"),
         verdict,
         fatal=verdict.spent or status in _SAME_FOR_ALL,
         unbilled=status < 500 or verdict.throttled,
-        unknown_model=status == 404 and _NAMES_A_MODEL.search(said) is not None,
+        unknown_model=status == 404 and _NAMES_A_MODEL.search(text) is not None,
     )

@@ -44,7 +44,7 @@ class CallVerdict:
 
 
 def verdict_of(error: APIStatusError, now: Callable[[], float] = time.time) -> CallVerdict:
-    """What an HTTP error of the SDK means for the next attempt.
+    """The consequence of an HTTP error for the next attempt.
 
     The answer depends on the status, the error's code and the headers ``Retry-After``, ``retry-after-ms`` and
     ``x-should-retry`` alone, not on what was called: a caller that must not repeat a call whose outcome is
@@ -143,7 +143,7 @@ class RetryPolicy:
         sleep: Callable[[float], None] = time.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> T:
-        """What ``function`` returns, called again where that may help; the last error otherwise.
+        """Call ``function``, again where that may help, and return its result; the last error is raised.
 
         Args:
             function: makes one call.

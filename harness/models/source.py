@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ModelError, UnknownName
+from harness.extras import require_extra
 from harness.models import builtin
 from harness.models.cache import build_once, cache_folder, is_whole, recorded_digest, sha256_of
 from harness.models.progress import Progress
@@ -33,24 +34,30 @@ def resolve(name: str, progress: Progress, trust_remote_code: bool = False) -> M
 
     Raises:
         UnknownName: nothing of that name exists here and it has not the form ``org/model``.
+        UsageError: the extra ``local`` is not installed.
         ModelError: it exists but cannot be fetched or has no safetensors.
     """
     path = Path(name).expanduser()
-    if name == builtin.NAME:
-        folder = builtin.ensure_builtin(progress)
-    elif path.suffix == ".gguf" and path.is_file():
-        folder = _converted(path, progress)
-    elif path.is_dir():
-        folder = path
-    elif name.partition("@")[0].count("/") == 1 and not name.startswith((".", "/", "~")):
-        folder = _from_hub(name, progress)
-    else:
+    is_gguf = path.suffix == ".gguf" and path.is_file()
+    is_hub_id = name.partition("@")[0].count("/") == 1 and not name.startswith((".", "/", "~"))
+    if not (name == builtin.NAME or is_gguf or path.is_dir() or is_hub_id):
         raise UnknownName(
             "model",
             name,
             [builtin.NAME],
             "Or give a Hugging Face id (org/model), a local folder or a .gguf file.",
         )
+    # here, before anything is fetched: whatever loads, trains or asks a local model has its source from here
+    require_extra("local", f"the model {name!r}, which runs on this machine,")
+    if name == builtin.NAME:
+        folder = builtin.ensure_builtin(progress)
+    elif is_gguf:
+        converted = cache_folder() / "models" / f"{path.stem}-{sha256_of(path)[:16]}"
+        folder = build_once(converted, lambda into: builtin.convert_gguf(path, into, progress))
+    elif path.is_dir():
+        folder = path
+    else:
+        folder = _from_hub(name, progress)
     _require_safetensors(folder, name)
     return ModelSource(name, folder, folder_digest(folder), trust_remote_code)
 
@@ -70,11 +77,6 @@ def folder_digest(folder: Path) -> str:
     files = sorted({p for pattern in WANTED for p in folder.glob(pattern)})
     listing = {p.name: sha256_of(p) for p in files}
     return hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()
-
-
-def _converted(gguf: Path, progress: Progress) -> Path:
-    folder = cache_folder() / "models" / f"{gguf.stem}-{sha256_of(gguf)[:16]}"
-    return build_once(folder, lambda into: builtin.convert_gguf(gguf, into, progress))
 
 
 def _from_hub(name: str, progress: Progress) -> Path:
@@ -120,7 +122,7 @@ def _require_safetensors(folder: Path, name: str) -> None:
 
 
 def context_tokens(source: ModelSource) -> int | None:
-    """How many tokens the model was made for, from its configuration; None where that does not say."""
+    """The model's context length in tokens, from its configuration; None where it is not given there."""
     try:
         config = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

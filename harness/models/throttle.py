@@ -43,7 +43,7 @@ class Throttle:
             return
         now = self._clock()
         self.open_at = max(self.open_at, now + pause_s)
-        if sent_at > self._cut_at:  # what was sent before the last cut says nothing of the new limit
+        if sent_at > self._cut_at:  # an older call says nothing about the new limit
             self._cut_at = now
             self._resize(max(1.0, self._limit / 2))
 

@@ -33,7 +33,8 @@ class Rehearsal:
         from harness.testing.fake_openai import running_fake_openai
 
         self.settings = replace(settings, store=settings.store / "rehearsal")
-        folder = self.settings.store / "twin"
+        # a model that was tuned by script cannot be loaded, and a loaded one would not answer by script
+        folder = self.settings.store / ("twin" if settings.rehearse == "script" else "twin-train")
         self._stack = ExitStack()
         self._url = self._stack.enter_context(
             running_fake_openai(folder, port=_kept_port(folder), train=settings.rehearse == "train")

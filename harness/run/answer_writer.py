@@ -24,13 +24,13 @@ def keeping(
     """Pass answers on, each once it is stored under ``context``.
 
     A failure is not stored: the next run asks again. Close the generator (``contextlib.closing``):
-    otherwise a traceback keeps it open, with what came late unstored, for as long as somebody holds it.
+    otherwise a traceback holds it open, with late answers unstored, for as long as somebody holds that.
 
     Args:
         store: where they are stored.
-        context: what asked for them, fingerprinted.
+        context: the fingerprint of the model and settings that give them.
         answers: as they come; closed at the end.
-        late: what still came after the iteration was left; see ``models.protocol.Interruptible``.
+        late: gives answers that came after the iteration was left; see ``models.protocol.Interruptible``.
         watch: called once a second, from another thread, since the next answer may be long in coming.
 
     Raises:
@@ -53,7 +53,10 @@ def keeping(
 
 
 def content_key(messages: Sequence[Message], repeat: int = 0) -> str:
-    """The name of what is asked: one changed row asks one row anew; the same is paid once for each repeat."""
+    """A key for a question: after a change to one row only that row is asked anew, and equal questions once.
+
+    Each ``repeat`` of a question has a key of its own.
+    """
     turns = [[m.role, m.name, m.content] for m in messages]
     return fingerprint({"turns": turns, "repeat": repeat})
 

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from harness.candidates.base import Candidate, Prepared
 from harness.data.fingerprints import fingerprint
 from harness.errors import ModelError
+from harness.extras import installed_version
 from harness.models.builtin import NAME as JUDGE_MODEL
 from harness.models.device import device_plan
 from harness.models.local import LocalModel, batch_numeric_config
@@ -239,7 +240,7 @@ def answers_context(prepared: Prepared, prompts: Sequence[Prompt], decoding: Dec
             "model": prepared.identity,
             "decoding": decoding,
             "numerics": prepared.numeric_config,
-            "versions": {name: version(name) for name in ("torch", "transformers")},
+            "versions": {name: installed_version(name) for name in ("torch", "transformers")},
             "prompts": [[p.row_id, [[m.role, m.content] for m in p.messages]] for p in prompts],
         }
     )

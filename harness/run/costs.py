@@ -1,10 +1,11 @@
-"""The project's prices: its ``economics.toml``, read where the suites are, and what hosted models cost."""
+"""The project's prices: its ``economics.toml``, found beside the suites, and the prices of hosted models."""
 
 from __future__ import annotations
 
 import os
 import tomllib
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from harness.candidates.base import Candidate
@@ -16,15 +17,20 @@ from harness.run.suite_loading import LoadedSuite
 
 
 def economics_config(suites: Iterable[LoadedSuite], root: Path) -> EconomicsConfig | None:
-    """What the project says of its costs, or None.
+    """The project's ``economics.toml``, parsed; None where there is none.
 
     Raises:
-        UsageError: the file is not TOML, or says what cannot be.
+        UsageError: the file is not TOML, or holds a value that is not possible.
     """
     path = economics_file(suites, root)
     if path is None:
         return None
-    where = os.path.relpath(path, root)
+    return _parsed(path, os.path.relpath(path, root), path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _parsed(path: Path, where: str, mtime_ns: int) -> EconomicsConfig:
+    # every model that is priced asks for the file; the time of its last change tells a new version apart
     try:
         return parse_economics(tomllib.loads(path.read_text(encoding="utf-8")), where)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -39,12 +45,12 @@ def economics_file(suites: Iterable[LoadedSuite], root: Path) -> Path | None:
 
 
 def hosted_price(candidate: Candidate, config: EconomicsConfig | None) -> Price | None:
-    """What a hosted candidate costs; None for what the team serves itself.
+    """The price of a hosted candidate; None where the team serves the model itself.
 
     A server that is no known provider's may be the team's own, and is then priced as such.
 
     Raises:
-        UnknownName: a provider's model without a price; says what to add to which file.
+        UnknownName: a provider's model has no price; the message has the lines to add.
     """
     priced = candidate.endpoint()
     if priced is None:

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from harness.decision.group_sequential import GroupSequentialDesign, design_looks, row_order
 from harness.decision.vectors import at_places
 from harness.records import Answer, Row, Score, ScoreVector, Trial
 from harness.run.suite_loading import LoadedSuite
 
-Judge = Callable[[Sequence[Row], Sequence[Answer]], Sequence[Score]]
+JudgeRows: TypeAlias = Callable[[Sequence[Row], Sequence[Answer]], Sequence[Score]]
 NOT_JUDGED = Score(None, "not judged: the judging had stopped")
 
 
 @dataclass
 class InterimAnalysis:
-    """One trial's scores by one judge, made as they are asked for.
+    """One trial's scores by one judge, made as they are needed: the interim scores of a sequential design.
 
     Args:
-        suite: whose rows are judged.
-        get: the trial whose answers are judged, with the scores so far.
-        put: takes the trial with more of them.
+        suite: its rows are judged.
+        get: returns the trial, with the scores so far.
+        put: stores the trial with more of them.
         score: the judge's name.
-        judge: rows and answers in, scores out.
-        looks: the most looks.
+        judge: scores rows with their answers.
+        looks: the most interim looks, the last one included.
         alpha: level of each one-sided test, over all looks.
-        name: what the vectors are called.
+        name: the subject of the vectors.
         advisory: whether the judge was not admitted.
     """
 
@@ -34,7 +35,7 @@ class InterimAnalysis:
     get: Callable[[], Trial]
     put: Callable[[Trial], None]
     score: str
-    judge: Judge
+    judge: JudgeRows
     looks: int
     alpha: float
     name: str

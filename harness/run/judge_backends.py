@@ -1,4 +1,4 @@
-"""What the judges of a run may ask: likelihoods of the built-in model, and hosted models that grade.
+"""The models that judges ask: the built-in one for likelihoods, and hosted ones that grade.
 
 A hosted grader is asked once for each distinct prompt, at temperature 0. Its judgments are stored, so that a
 second run sends nothing.

@@ -17,6 +17,20 @@ from harness.models.protocol import Prompt
 from harness.records import Message, Price, Row
 from harness.scoring.judges import JudgeEstimate
 
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One trial whose answers are judged.
+
+    Args:
+        fresh: the share of its answers that are yet to be made.
+        most_answer_tokens: the longest of them.
+    """
+
+    fresh: float
+    most_answer_tokens: int
+
+
 BYTES_A_TOKEN = 8  # of an answer, where prompts are bounded by bytes; ordinary text has about 4
 
 
@@ -43,6 +57,19 @@ class Tokens:
             self._seen[messages] = counted, self._bound(messages)
         return self._seen[messages]
 
+    def of_schema(self, schema: str) -> int:
+        """At most those of a JSON schema, which a service may put before the prompt."""
+        return self.of_text(schema) if self.is_known else len(schema)
+
+    def of_judgment(
+        self, judge: JudgeEstimate, prompt: tuple[Message, ...], reference: str, trial: Judged
+    ) -> tuple[int, int]:
+        """A row's question to a judge: with an answer as long as the reference, and with the longest."""
+        counted, most = self.of_prompt(prompt)
+        expected = counted + min(self.of_text(reference), trial.most_answer_tokens)
+        longest = trial.most_answer_tokens * (1 if self.is_known else BYTES_A_TOKEN)
+        return expected, most + longest + judge.extra_tokens + self.of_schema(judge.schema)
+
 
 @dataclass(frozen=True)
 class Asking:
@@ -68,19 +95,6 @@ class Payee:
     model: str
     is_tuned: bool
     is_batched: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One trial whose answers are judged.
-
-    Args:
-        fresh: the share of its answers that are yet to be made.
-        most_answer_tokens: the longest of them.
-    """
-
-    fresh: float
-    most_answer_tokens: int
 
 
 @dataclass
@@ -146,39 +160,30 @@ class Costs:
     def judgments(
         self, judge: JudgeEstimate, trials: Sequence[Judged], *, labels: bool
     ) -> tuple[CostLine, CallCount]:
-        """The bill of one judge on one suite: its labels once a run, and every row of every trial.
+        """The cost of one judge on one suite: its labels once a run, and every row of every trial.
 
         Judgments that the store has are not known here, so the high end counts them all. The low end counts
         answers that are yet to be made, which nobody has judged, and the labels where there are any such.
         """
         payee = Payee(judge.model.model, judge.model.is_tuned, judge.model.batch)
         tokens = self.tokens(payee.model, payee.model)
-        schema = tokens.of_text(judge.schema) if tokens.is_known else len(judge.schema)
+        schema = tokens.of_schema(judge.schema)
         known = [(n, most + schema) for n, most in map(tokens.of_prompt, judge.labels if labels else ())]
         asked = list(zip(judge.rows, judge.references, strict=True))
-        each: list[list[tuple[int, int]]] = []
-        for trial in trials:
-            longest = trial.most_answer_tokens * (1 if tokens.is_known else BYTES_A_TOKEN)
-            prompts = []
-            for prompt, reference in asked:
-                counted, most = tokens.of_prompt(prompt)
-                expected = counted + min(tokens.of_text(reference), trial.most_answer_tokens)
-                prompts.append((expected, most + longest + judge.extra_tokens + schema))
-            each.append(prompts)
+        parts = [
+            (trial.fresh, [tokens.of_judgment(judge, p, r, trial) for p, r in asked]) for trial in trials
+        ]
+        parts.append((float(any(trial.fresh for trial in trials)), known))
         spending = self.spending(payee.model, payee.is_tuned)
         usd = Usd()
         if spending is not None:
-            parts = [(trial.fresh, prompts) for trial, prompts in zip(trials, each, strict=True)]
-            parts.append((float(any(trial.fresh for trial in trials)), known))
             short, batched = min(judge.short_tokens, judge.max_tokens), payee.is_batched
             for share, prompts in parts:
                 low = spending.cost(sum(n for n, _ in prompts), len(prompts) * short, batched=batched)
                 high = sum(spending.most(most, judge.max_tokens, batched=batched) for _, most in prompts)
                 usd += Usd(share * low, high)
-        every = [*known, *(prompt for prompts in each for prompt in prompts)]
-        calls = CallCount(
-            len(every), 0, prompt_tokens=sum(n for n, _ in every), most_answer_tokens=judge.max_tokens
-        )
+        counts = [n for _, prompts in parts for n, _ in prompts]
+        calls = CallCount(len(counts), 0, prompt_tokens=sum(counts), most_answer_tokens=judge.max_tokens)
         return self.bill("judging", payee, spending, usd), calls
 
     def bill(self, purpose: Purpose, payee: Payee, spending: Spending | None, usd: Usd) -> CostLine:

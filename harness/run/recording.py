@@ -8,13 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.decision.economics import EconomicsConfig, Prices, TrainingBill, Usage, appraise
 from harness.decision.gates import decide
 from harness.errors import UsageError
+from harness.extras import installed_version
 from harness.models.device import cpu_name
 from harness.records import (
     Admission,
@@ -77,8 +77,10 @@ def make_record(
         economics=economics,
         environment=environment(),
         timings_s=_timings(run),
-        notes=(*_candidate_notes(run), *_spent(run, rehearsal), *money_notes),
+        notes=(*_candidate_notes(run), *money_notes),
         rehearsal=rehearsal,
+        spending=run.ledger.lines(),
+        max_usd=run.ledger.max_usd,
     )
 
 
@@ -95,19 +97,6 @@ def _candidate_notes(run: Session) -> list[str]:
 
 def _stopped(run: Session, name: str) -> list[str]:
     return [run.stopped[name]] if name in run.stopped else []
-
-
-def _spent(run: Session, rehearsal: bool) -> list[str]:
-    """What hosted models took of the user's money in this run, or would have taken."""
-    ledger = run.ledger
-    if not ledger.spent_usd and not ledger.is_capped:
-        return []
-    parts = ", ".join(f"{purpose} {usd:.4f}" for purpose, usd in sorted(ledger.by_purpose.items()))
-    cap = f" of at most {ledger.max_usd:g}" if ledger.max_usd is not None else ""
-    spent = f"{ledger.spent_usd:.4f}{cap} USD ({parts or 'none'})"
-    if rehearsal:
-        return [f"Nothing was paid. By the twin's counts of tokens the service would have taken {spent}."]
-    return [f"Hosted models took {spent} in this run."]
 
 
 def run_id(now: datetime, names: Sequence[str]) -> str:
@@ -252,10 +241,10 @@ def _bill(trial: Trial) -> TrainingBill | None:
 
 # --------------------------------------------------------------------------- circumstances
 def environment() -> Mapping[str, str]:
-    """Versions and machine."""
+    """Versions of what is installed, and the machine."""
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in SHOWN_VERSIONS},
+        **{name: found for name in SHOWN_VERSIONS if (found := installed_version(name)) is not None},
         "processor": cpu_name(),
         "cores": str(os.cpu_count() or 1),
         "system": f"{platform.system()} {platform.release()}",

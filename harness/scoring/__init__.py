@@ -1,1 +1,1 @@
-"""What an answer is worth: checks, a likelihood judge, and whether a judge is admitted."""
+"""Scores of answers: checks, judges, and the admission of a judge."""

@@ -1,4 +1,4 @@
-"""A judge has to earn its vote: how well it agrees with people, on labels it has not seen."""
+"""A judge has to earn its vote: its agreement with people, on labels it has not seen."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ _Z95 = 1.959963984540054
 
 
 def admit(
-    judge: str, truth: Sequence[bool], said: Sequence[bool], *, threshold: float, n_calibration: int
+    judge: str, truth: Sequence[bool], predicted: Sequence[bool], *, threshold: float, n_calibration: int
 ) -> Admission:
     """Admitted when kappa, TPR and TNR (point estimates) reach their bars: .6, .8 and .8.
 
     Args:
         judge: its name.
-        truth: what people said of each reply; True is good.
-        said: what the judge said of the same replies.
-        threshold: the score from which it said good.
+        truth: the label that people gave to each reply; True is good.
+        predicted: the judge's label of the same replies.
+        threshold: the score from which it calls a reply good.
         n_calibration: how many other labels it was calibrated on.
 
     Raises:
         UsageError: the labels are not one each, or all alike.
     """
-    if len(truth) != len(said):
-        raise UsageError(f"{judge}: {len(truth)} labels but {len(said)} judgments")
+    if len(truth) != len(predicted):
+        raise UsageError(f"{judge}: {len(truth)} labels but {len(predicted)} judgments")
     if len(set(truth)) < 2:
         raise UsageError(f"{judge}: admission needs labels of both kinds, good and bad")
     rates = {
-        "kappa": (cohen_kappa(truth, said), MIN_KAPPA),
-        "TPR": (_hit_rate(truth, said, of=True), MIN_TPR),
-        "TNR": (_hit_rate(truth, said, of=False), MIN_TNR),
+        "kappa": (cohen_kappa(truth, predicted), MIN_KAPPA),
+        "TPR": (_hit_rate(truth, predicted, of=True), MIN_TPR),
+        "TNR": (_hit_rate(truth, predicted, of=False), MIN_TNR),
     }
     missed = tuple(
         f"{name} {rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f}, n={rate.n}) is below {bar:g}"
@@ -54,29 +54,24 @@ def admit(
     )
 
 
-def _hit_rate(truth: Sequence[bool], said: Sequence[bool], *, of: bool) -> Rate:
-    hits = [s == of for t, s in zip(truth, said, strict=True) if t == of]
-    return wilson(sum(hits), len(hits))
+def _hit_rate(truth: Sequence[bool], predicted: Sequence[bool], *, of: bool) -> Rate:
+    """The share of labels ``of`` one kind that the judge found, with Wilson's (1927) 95% interval."""
+    from scipy.stats import binomtest  # scipy.stats takes a second to import
+
+    hits = [p == of for t, p in zip(truth, predicted, strict=True) if t == of]
+    interval = binomtest(sum(hits), len(hits)).proportion_ci(method="wilson")
+    return Rate(sum(hits) / len(hits), float(interval.low), float(interval.high), len(hits))
 
 
-def wilson(hits: int, n: int) -> Rate:
-    """A proportion with Wilson's score interval (1927), two-sided 95%. ``n`` is at least 1."""
-    p, z2 = hits / n, _Z95**2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z95 * sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    # rounding may leave the ends a hair inside the value at 0 of n and n of n
-    return Rate(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), n)
-
-
-def cohen_kappa(truth: Sequence[bool], said: Sequence[bool]) -> Rate:
+def cohen_kappa(first: Sequence[bool], second: Sequence[bool]) -> Rate:
     """Cohen's kappa (1960) of two binary ratings, with its large-sample two-sided 95% interval.
 
     The standard error is that of Fleiss, Cohen and Everitt (1969) for a non-zero kappa; it is 0,
     and the interval a point, where the two agree on every row. Two constant and equal ratings
     have kappa 0: there was nothing to agree on.
     """
-    n = len(truth)
-    pairs = list(zip(truth, said, strict=True))
+    n = len(first)
+    pairs = list(zip(first, second, strict=True))
     cell = {(i, j): pairs.count((i, j)) / n for i in (True, False) for j in (True, False)}
     row = {i: cell[i, True] + cell[i, False] for i in (True, False)}
     column = {j: cell[True, j] + cell[False, j] for j in (True, False)}

@@ -1,4 +1,4 @@
-"""The shape of a score: a row and an answer in, a value with its reason or its failure out."""
+"""The protocol of a score: from a row and an answer to a value with its reason, or a failure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.scoring.text import short
 
 
 class Check(Protocol):
-    """What every score of a suite looks like. Must be hashable: suites use checks as keys."""
+    """The protocol of every score of a suite. Must be hashable: suites use checks as keys."""
 
     @property
     def name(self) -> str:
@@ -42,7 +42,15 @@ def score_all(check: Check, rows: Sequence[Row], answers: Sequence[Answer]) -> t
     Raises:
         UsageError: rows and answers do not belong together.
     """
-    return tuple(_guarded(check, row, answer) for row, answer in pair_up(check.name, rows, answers))
+    scores = []
+    for row, answer in pair_up(check.name, rows, answers):
+        try:
+            scores.append(check.score(row, answer))
+        except HarnessError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a user's check may raise anything; it is counted
+            scores.append(Score(None, failure=f"{type(error).__name__}: {short(str(error))}"))
+    return tuple(scores)
 
 
 def pair_up(name: str, rows: Sequence[Row], answers: Sequence[Answer]) -> Iterator[tuple[Row, Answer]]:
@@ -56,24 +64,15 @@ def pair_up(name: str, rows: Sequence[Row], answers: Sequence[Answer]) -> Iterat
     return zip(rows, answers, strict=True)
 
 
-def _guarded(check: Check, row: Row, answer: Answer) -> Score:
-    try:
-        return check.score(row, answer)
-    except HarnessError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a user's check may raise anything; it is counted
-        return Score(None, failure=f"{type(error).__name__}: {short(str(error))}")
-
-
 def unanswered(answer: Answer) -> Score | None:
     """The failure of an answer that never came, else None."""
     return None if answer.failure is None else Score(None, failure=answer.failure)
 
 
-def no_expectation(row: Row, what: str) -> Score:
-    """The failure of a row that does not say what is expected."""
+def no_expectation(row: Row, lacking: str) -> Score:
+    """The failure of a row that lacks what the score compares the answer with."""
     place = f" ({row.where})" if row.where else ""
-    return Score(None, failure=f"row {row.id}{place} has no {what}")
+    return Score(None, failure=f"row {row.id}{place} has no {lacking}")
 
 
 def verdict(passed: bool, reason: str) -> Score:
@@ -83,7 +82,7 @@ def verdict(passed: bool, reason: str) -> Score:
 
 @dataclass(frozen=True)
 class NamedCheck:
-    """What the checks below share: a name with a default, and failures passed on."""
+    """Base of the checks: a name with a default, and failures of answers passed on."""
 
     name: str = dataclasses.field(default="", kw_only=True)
 

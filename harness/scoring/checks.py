@@ -1,8 +1,8 @@
-"""Deterministic checks: a row and an answer in, a value in {0, 1} with its reason out.
+"""Deterministic checks: a value in {0, 1} with its reason, from a row and an answer.
 
-All checks have one shape, ``Check``; a user's own needs only that shape. A wrong answer scores 0.0.
-An answer that never came, or a row that says nothing about what is expected, is a failure: its
-value is None, and it is counted.
+All checks follow one protocol, ``Check``; a user's own needs only that. A wrong answer scores 0.0.
+An answer that never came, or a row without an expectation, is a failure: its value is None, and it
+is counted.
 """
 
 from __future__ import annotations
@@ -71,15 +71,25 @@ class JsonSchema(NamedCheck):
         from jsonschema import Draft202012Validator
         from jsonschema.exceptions import SchemaError
 
-        where = self.schema if isinstance(self.schema, str) else f"the schema of {self.name!r}"
-        content = _read_json(self.schema, read) if isinstance(self.schema, str) else self.schema
+        content: Json = self.schema
+        where = f"the schema of {self.name!r}"
+        if isinstance(self.schema, str):
+            where = self.schema
+            try:
+                content = json.loads(read(where))
+            except (OSError, UnicodeDecodeError) as error:
+                hint = "write the schema there; its path is relative to the suite's file"
+                raise DataError(where, f"the schema cannot be read: {error}", hint) from error
+            except json.JSONDecodeError as error:
+                problem = f"not JSON: {error.msg}"
+                raise DataError(f"{where}:{error.lineno}", problem, "correct the schema file") from error
         if not isinstance(content, Mapping | bool):
             raise DataError(where, "a schema is a JSON object", "write a JSON Schema into it")
         try:
             Draft202012Validator.check_schema(content)
         except SchemaError as error:
             problem = f"not a JSON Schema: {error.json_path}: {short(error.message)}"
-            raise DataError(where, problem, "hint the schema (draft 2020-12)") from error
+            raise DataError(where, problem, "correct the schema (draft 2020-12)") from error
         return dataclasses.replace(self, document=content)
 
     def _content(self) -> Json:
@@ -97,7 +107,7 @@ class JsonSchema(NamedCheck):
         return Draft202012Validator(content, registry=Registry())
 
     def _score(self, row: Row, answer: Answer) -> Score:
-        from jsonschema.exceptions import best_match
+        from jsonschema.exceptions import best_match  # slow to import
 
         try:
             value = parse_json(answer.text, fenced_ok=self.fenced_ok)
@@ -106,19 +116,6 @@ class JsonSchema(NamedCheck):
             return Score(0.0, f"{error}{cut}")
         worst = best_match(self._validator.iter_errors(value))
         return Score(1.0) if worst is None else Score(0.0, f"{worst.json_path}: {short(worst.message)}")
-
-
-def _read_json(path: str, read: Callable[[str], str]) -> Json:
-    try:
-        text = read(path)
-    except (OSError, UnicodeDecodeError) as error:
-        hint = "write the schema there; its path is relative to the suite's file"
-        raise DataError(path, f"the schema cannot be read: {error}", hint) from error
-    try:
-        content: Json = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}", f"not JSON: {error.msg}", "hint the schema file") from error
-    return content
 
 
 @dataclass(frozen=True)
@@ -137,9 +134,17 @@ class FieldMatch(NamedCheck):
         return self.field
 
     def _score(self, row: Row, answer: Answer) -> Score:
-        found, wanted = self._wanted(row)
-        if not found:
-            return no_expectation(row, f"{self.expected or self.field!r} in its metadata or its reference")
+        wanted = row.metadata.get(self.expected or self.field)
+        if wanted is None:
+            try:
+                reference = parse_json(row.reference)
+            except NotJson:
+                reference = None
+            if not isinstance(reference, dict) or self.field not in reference:
+                return no_expectation(
+                    row, f"{self.expected or self.field!r} in its metadata or its reference"
+                )
+            wanted = reference[self.field]
         try:
             value = parse_json(answer.text, fenced_ok=self.fenced_ok)
         except NotJson as error:
@@ -149,18 +154,6 @@ class FieldMatch(NamedCheck):
         got = value[self.field]
         same = got == wanted and isinstance(got, bool) == isinstance(wanted, bool)
         return verdict(same, f"expected {_shown(wanted)}, got {_shown(got)}")
-
-    def _wanted(self, row: Row) -> tuple[bool, Json]:
-        held = row.metadata.get(self.expected or self.field)
-        if held is not None:
-            return True, held
-        try:
-            reference = parse_json(row.reference)
-        except NotJson:
-            return False, None
-        if not isinstance(reference, dict) or self.field not in reference:
-            return False, None
-        return True, reference[self.field]
 
 
 def _shown(value: Json) -> str:
@@ -180,12 +173,13 @@ class ExactMatch(NamedCheck):
     def _score(self, row: Row, answer: Answer) -> Score:
         if not row.reference.strip():
             return no_expectation(row, "reference")
-        same = self._normal(answer.text) == self._normal(row.reference)
-        return verdict(same, f"expected {short(row.reference, 60)!r}, got {short(answer.text, 60)!r}")
-
-    def _normal(self, text: str) -> str:
-        text = text.strip() if self.strip else text
-        return text.casefold() if self.ignore_case else text
+        got, wanted = answer.text, row.reference
+        if self.strip:
+            got, wanted = got.strip(), wanted.strip()
+        if self.ignore_case:
+            got, wanted = got.casefold(), wanted.casefold()
+        reason = f"expected {short(row.reference, 60)!r}, got {short(answer.text, 60)!r}"
+        return verdict(got == wanted, reason)
 
 
 @dataclass(frozen=True)
@@ -204,18 +198,15 @@ class Contains(NamedCheck):
         return "contains the reference" if self.expected is None else f"contains {self.expected}"
 
     def _score(self, row: Row, answer: Answer) -> Score:
-        accepted = self._accepted(row)
+        held = row.reference if self.expected is None else row.metadata.get(self.expected)
+        texts = held if isinstance(held, list | tuple) else [held]
+        accepted = [" ".join(str(one).split()) for one in texts if one is not None and str(one).strip()]
         if not accepted:
             return no_expectation(row, f"{self.expected!r} in its metadata" if self.expected else "reference")
         text = " ".join(answer.text.split())
         flags = re.IGNORECASE if self.ignore_case else 0
         found = any(re.search(rf"(?<!\w){re.escape(one)}(?!\w)", text, flags) for one in accepted)
         return verdict(found, f"none of: {short(', '.join(accepted))}")
-
-    def _accepted(self, row: Row) -> list[str]:
-        held = row.reference if self.expected is None else row.metadata.get(self.expected)
-        texts = held if isinstance(held, list | tuple) else [held]
-        return [" ".join(str(text).split()) for text in texts if text is not None and str(text).strip()]
 
 
 @dataclass(frozen=True)

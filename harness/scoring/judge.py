@@ -5,8 +5,8 @@ same, the reference is less surprising (GPTScore, Fu et al. 2023; BARTScore, Yua
 Platt's logistic regression (1999) turns that statistic into the probability that people would call
 the reply good. The model comes in as a ``Scorer``. The judge votes only if it is admitted.
 
-What it can see: a reply about something else. What a model of 135M parameters does not see: one
-digit or one name changed in a reply whose words are otherwise the reference's own.
+It sees a reply about something else. A model of 135M parameters does not see one digit or one name
+changed in a reply whose words are otherwise the reference's own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from harness.errors import DataError, UsageError
+from harness.extras import require_extra
 from harness.records import Admission, Answer, Json, Kind, Row, Score
 from harness.scoring.admission import admit
 from harness.scoring.check import no_expectation, pair_up, unanswered
@@ -114,7 +115,12 @@ class LikelihoodJudge:
         return dataclasses.replace(self, known=read_labels(read, self.labels, self.field or "reply"))
 
     def require_ready(self, oracle: Oracle) -> None:
-        """Nothing stands in the way: the built-in model reads."""
+        """Check that the built-in model, which reads the answers, can run here.
+
+        Raises:
+            UsageError: the extra ``local`` is not installed.
+        """
+        require_extra("local", f"the judge {self.name!r} reads with the built-in model, which")
 
     def estimate(self, rows: Sequence[Row]) -> JudgeEstimate | None:
         """See ``Judge``: nothing is hosted."""
@@ -139,35 +145,31 @@ class LikelihoodJudge:
     ) -> tuple[float, ...]:
         """The statistic of each (reference, reply).
 
-        What references are worth alone is asked in a call of its own, in which ``references`` come first
-        whether or not they have a reply: a scorer that keeps what it was asked then reads them once for all
-        candidates.
+        The likelihoods of references alone are asked for in a call of their own, in which ``references`` come
+        first whether or not they have a reply: a scorer with a cache then reads them once for all candidates.
         """
         asked = [] if self.statistic == "reference_given_reply" else [*references, *(r for r, _ in pairs)]
-        own = _asked([[_prompt(NULL_CONTEXT, reference)] for reference in asked], scorer)
-        prompts = [self._prompts(reference, reply) for reference, reply in pairs]
-        rest = _asked(prompts, scorer)
-        return tuple(
-            self._combine([rest[p] for p in of_one], own.get(_prompt(NULL_CONTEXT, reference), 0.0))
-            for of_one, (reference, _) in zip(prompts, pairs, strict=True)
-        )
-
-    def _prompts(self, reference: str, reply: str) -> list[tuple[str, str]]:
-        """What depends on the reply; ``_combine`` takes the answers in this order."""
-        forward = _prompt(CONTEXT.format(given=reply), reference)
-        if self.statistic != "both":
-            return [forward]
-        return [forward, _prompt(CONTEXT.format(given=reference), reply), _prompt(NULL_CONTEXT, reply)]
-
-    def _combine(self, rest: Sequence[float], own: float) -> float:
-        """``own`` is the reference's likelihood alone; 0 where the statistic does not ask for it."""
-        forward = rest[0] - own
-        return forward if self.statistic != "both" else (forward + rest[1] - rest[2]) / 2
+        alone = _logprobs([_prompt(NULL_CONTEXT, reference) for reference in asked], scorer)
+        # by pair: the reference after the reply; for "both" the reply after the reference, and alone
+        prompts = [[_prompt(CONTEXT.format(given=reply), reference)] for reference, reply in pairs]
+        if self.statistic == "both":
+            for of_pair, (reference, reply) in zip(prompts, pairs, strict=True):
+                of_pair += [_prompt(CONTEXT.format(given=reference), reply), _prompt(NULL_CONTEXT, reply)]
+        found = _logprobs([prompt for of_pair in prompts for prompt in of_pair], scorer)
+        statistics = []
+        for of_pair, (reference, _) in zip(prompts, pairs, strict=True):
+            forward, *reverse = (found[prompt] for prompt in of_pair)
+            statistic = forward - alone.get(_prompt(NULL_CONTEXT, reference), 0.0)
+            if reverse:
+                given_reference, reply_alone = reverse
+                statistic = (statistic + given_reference - reply_alone) / 2
+            statistics.append(statistic)
+        return tuple(statistics)
 
 
-def _asked(prompts: Sequence[Sequence[tuple[str, str]]], scorer: Scorer) -> dict[tuple[str, str], float]:
-    """What the scorer says of every distinct prompt, from one call."""
-    distinct = list(dict.fromkeys(prompt for of_one in prompts for prompt in of_one))
+def _logprobs(prompts: Sequence[tuple[str, str]], scorer: Scorer) -> dict[tuple[str, str], float]:
+    """The scorer's answer to every distinct prompt, from one call."""
+    distinct = list(dict.fromkeys(prompts))
     return dict(zip(distinct, scorer.logprob(distinct), strict=True)) if distinct else {}
 
 
@@ -212,24 +214,22 @@ class CalibratedJudge:
         Raises:
             UsageError: rows and answers do not belong together.
         """
-        found = [self._pair(row, answer) for row, answer in pair_up(self.name, rows, answers)]
+        field = self.judge.field
+        found: list[tuple[str, str] | Score] = []
+        for row, answer in pair_up(self.name, rows, answers):
+            reference, _ = judged_text(row.reference, field)
+            reply, problem = judged_text(answer.text, field)
+            if (failure := unanswered(answer)) is not None:
+                found.append(failure)
+            elif not reference:
+                lacking = "reference" if field is None else f"text under {field!r} in its reference"
+                found.append(no_expectation(row, lacking))
+            else:
+                found.append((reference, reply) if reply else Score(0.0, problem))
         pairs = [pair for pair in found if not isinstance(pair, Score)]
-        references = [text for row in rows if (text := judged_text(row.reference, self.judge.field)[0])]
+        references = [text for row in rows if (text := judged_text(row.reference, field)[0])]
         statistics = iter(self.judge.statistics(pairs, scorer, references if pairs else ()))
         return tuple(pair if isinstance(pair, Score) else self._score(next(statistics)) for pair in found)
-
-    def _pair(self, row: Row, answer: Answer) -> tuple[str, str] | Score:
-        failure = unanswered(answer)
-        if failure is not None:
-            return failure
-        field = self.judge.field
-        reference, _ = judged_text(row.reference, field)
-        if not reference:
-            return no_expectation(
-                row, "reference" if field is None else f"text under {field!r} in its reference"
-            )
-        reply, problem = judged_text(answer.text, field)
-        return (reference, reply) if reply else Score(0.0, problem)
 
     def _score(self, statistic: float) -> Score:
         if not math.isfinite(statistic):
@@ -251,11 +251,11 @@ def calibrate(judge: LikelihoodJudge, labels: Sequence[Label], scorer: Scorer) -
         raise DataError(judge.labels, "the scorer gave no number for some label", "look at the scoring model")
     fitted, tested = statistics[: len(calibration)], statistics[len(calibration) :]
     intercept, slope = fit_platt(fitted, [label.good for label in calibration])
-    said = [_logistic(intercept + slope * statistic) >= judge.threshold for statistic in tested]
+    predicted = [_logistic(intercept + slope * statistic) >= judge.threshold for statistic in tested]
     admission = admit(
         judge.name,
         [label.good for label in test],
-        said,
+        predicted,
         threshold=judge.threshold,
         n_calibration=len(calibration),
     )

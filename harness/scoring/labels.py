@@ -1,4 +1,4 @@
-"""What people said of replies: the labels that calibrate a judge, and those that test it."""
+"""Labels that people gave to replies: one half calibrates a judge, the other tests it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MIN_LABELS_OF_A_KIND = 10  # good and bad each: fewer leave five for the test ha
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One reply that a person called good or bad. ``kind`` says in what way, for even halves."""
+    """One reply that a person called good or bad; halves are even in ``kind``, the way in which it is."""
 
     message: str
     reference: str
@@ -25,7 +25,7 @@ class Label:
     where: str = ""
 
     def digest(self, seed: int) -> str:
-        """Where this label stands in the split: a hash of what it says, not of where it lies."""
+        """Its place in the split: a hash of its content, whatever its file or line."""
         material = json.dumps([seed, self.message, self.reference, self.reply], ensure_ascii=False)
         return sha256(material.encode()).hexdigest()
 

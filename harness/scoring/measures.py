@@ -1,4 +1,4 @@
-"""Scores of what an answer took: its time and its length.
+"""Scores of an answer's time and length.
 
 A score lies in [0, 1] and more is better; milliseconds and tokens do neither. Two honest ways in:
 
@@ -86,7 +86,7 @@ class OutputTokens(_Measure):
     """How many tokens the answer has; see the module for ``at_most`` and ``scale``.
 
     Tokens are those of the model that answered, as billed: two models count one text differently, and one
-    that thinks first is billed for what it thought.
+    that thinks first is billed for its thoughts.
     """
 
     quantity: ClassVar[str] = "output"

@@ -31,7 +31,7 @@ from harness.scoring.rubric_reply import Judgment, read_judgment
 from harness.scoring.text import judged_text
 
 MOST_SCALE = 100
-MOST_UNJUDGED = 0.1  # of the labels of the test half: what the rest says is then not enough
+MOST_UNJUDGED = 0.1  # of the labels of the test half: beyond it the others are too few to admit a judge
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,17 @@ class Rubric:
             field="summary",
         )
 
-    The score is (level - 1) / (scale - 1), its reason the grader's. What cannot be read as a judgment is a
-    failure.
+    The score is (level - 1) / (scale - 1), its reason the grader's. A reply that cannot be read as a judgment
+    is a failure.
 
     Args:
-        model: who grades; asked at temperature 0, with structured output where its service offers that.
-        criteria: what makes an answer good, in plain words.
+        model: the grader; asked at temperature 0, with structured output where its service offers that.
+        criteria: of a good answer, in plain words.
         labels: JSONL of labelled replies (see ``parse_labels``), relative to the suite's file. The reply
             stands under ``field``, or under "reply" where the rubric has none.
         scale: levels run from 1 to this.
-        lowest: what 1 means.
-        highest: what ``scale`` means.
+        lowest: the meaning of 1.
+        highest: the meaning of ``scale``.
         field: judge this field of JSON answers and references; default the whole text.
         name: the label in a report.
         max_tokens: longest judgment; a model that thinks first needs more.
@@ -167,22 +167,26 @@ class Rubric:
         distinct = list(dict.fromkeys(cases))
         if not distinct:
             return ()
-        told = self.instructions
-        said = grader.ask([as_prompt(told, case) for case in distinct])
-        found = dict(zip(distinct, (self._read(one) for one in said), strict=True))
+        system = self.instructions
+        replies = grader.ask([as_prompt(system, case) for case in distinct])
+        found = {
+            case: reply if isinstance(reply, Failure) else read_judgment(reply, self.scale)
+            for case, reply in zip(distinct, replies, strict=True)
+        }
         return tuple(found[case] for case in cases)
 
     def case_before(self, row: Row) -> Case | None:
         """A row's case before it is answered; None where its reference holds nothing to judge by."""
         reference, _ = judged_text(row.reference, self.field)
-        return Case(_conversation(row), reference, "") if reference else None
+        # the turns before the reply, without instructions; a single message is its own text
+        turns = [turn for turn in row.prompt if turn.role not in ("system", "developer")]
+        whole = "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
+        message = turns[0].content if len(turns) == 1 else whole
+        return Case(message, reference, "") if reference else None
 
     def value(self, judgment: Judgment) -> float:
         """The level in [0, 1]."""
         return (judgment.level - 1) / (self.scale - 1)
-
-    def _read(self, said: str | Failure) -> Judgment | Failure:
-        return said if isinstance(said, Failure) else read_judgment(said, self.scale)
 
 
 # --------------------------------------------------------------------------- calibration
@@ -217,36 +221,27 @@ class CalibratedRubric:
         Raises:
             UsageError: rows and answers do not belong together.
         """
-        found = [self._case(row, answer) for row, answer in pair_up(self.name, rows, answers)]
-        cases = [case for case in found if isinstance(case, Case)]
-        said = iter(self.rubric.judgments(cases, self.rubric.grader(oracle)) if cases else ())
-        return tuple(one if isinstance(one, Score) else self._score(next(said)) for one in found)
-
-    def _case(self, row: Row, answer: Answer) -> Case | Score:
-        failure = unanswered(answer)
-        if failure is not None:
-            return failure
         field = self.rubric.field
-        reference, _ = judged_text(row.reference, field)
-        if not reference:
-            what = "reference" if field is None else f"text under {field!r} in its reference"
-            return no_expectation(row, what)
-        judged, problem = judged_text(answer.text, field)
-        return Case(_conversation(row), reference, judged) if judged else Score(0.0, problem)
+        found: list[Case | Score] = []
+        for row, answer in pair_up(self.name, rows, answers):
+            case = self.rubric.case_before(row)
+            judged, problem = judged_text(answer.text, field)
+            if (failure := unanswered(answer)) is not None:
+                found.append(failure)
+            elif case is None:
+                lacking = "reference" if field is None else f"text under {field!r} in its reference"
+                found.append(no_expectation(row, lacking))
+            else:
+                found.append(dataclasses.replace(case, answer=judged) if judged else Score(0.0, problem))
+        cases = [case for case in found if isinstance(case, Case)]
+        judgments = iter(self.rubric.judgments(cases, self.rubric.grader(oracle)) if cases else ())
+        return tuple(one if isinstance(one, Score) else self._score(next(judgments)) for one in found)
 
     def _score(self, judgment: Judgment | Failure) -> Score:
         if isinstance(judgment, Failure):
             return Score(None, failure=f"not judged: {judgment.reason}")
         reason = f"{judgment.level} of {self.rubric.scale}: {judgment.reason}"
         return Score(self.rubric.value(judgment), reason)
-
-
-def _conversation(row: Row) -> str:
-    """The turns before the reply, without instructions; a single message is its own text."""
-    turns = [turn for turn in row.prompt if turn.role not in ("system", "developer")]
-    if len(turns) == 1:
-        return turns[0].content
-    return "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
 
 
 def calibrate_rubric(rubric: Rubric, labels: Sequence[Label], grader: Grader) -> CalibratedRubric:
@@ -285,7 +280,7 @@ def calibrate_rubric(rubric: Rubric, labels: Sequence[Label], grader: Grader) ->
 def _judged(
     rubric: Rubric, labels: Sequence[Label], judgments: Sequence[Judgment | Failure], half: str
 ) -> list[tuple[float, bool]]:
-    """Value and label of what was judged."""
+    """Value and label of each label that was judged."""
     pairs = [
         (rubric.value(judgment), label.good)
         for label, judgment in zip(labels, judgments, strict=True)
@@ -296,7 +291,7 @@ def _judged(
             rubric.labels,
             f"{rubric.name}: of {len(labels)} {half} labels {len(pairs)} were judged, too few of a kind;"
             f" {_first_failure(judgments)}",
-            f"see what {rubric.model.model} says to such a prompt; what thinks first needs more max_tokens",
+            f"read the replies of {rubric.model.model}; a model that thinks first needs more max_tokens",
         )
     return pairs
 

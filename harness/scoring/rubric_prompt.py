@@ -1,7 +1,7 @@
-"""How a rubric is put to a model, with an answer that may try to talk its way to a better score.
+"""The prompt of a rubric, around an answer that may try to talk its way to a better score.
 
-The texts to be judged stand between tags whose code is a hash of those texts: what closes such a tag cannot
-be written into a text in advance. (Delimiting after Hines et al. 2024, "Defending against indirect prompt
+The texts to be judged stand between tags whose code is a hash of those texts: a closing tag cannot be
+written into a text in advance. (Delimiting after Hines et al. 2024, "Defending against indirect prompt
 injection attacks with spotlighting". It lowers the share of attacks that succeed; it does not end them.)
 """
 
@@ -45,7 +45,7 @@ CLOSING = "Grade the text in <answer-{code}> by the criteria. Reply with the JSO
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is judged: the answer to a message, beside a reference answer."""
+    """The answer to a message, to be judged beside a reference answer."""
 
     message: str
     reference: str

@@ -1,4 +1,4 @@
-"""What a grader said, read: tolerant of wrapping, and of nothing that leaves the score in doubt."""
+"""Reads a grader's reply: wrapping is tolerated, anything that leaves the score in doubt is not."""
 
 from __future__ import annotations
 
@@ -26,33 +26,22 @@ class Judgment:
 def read_judgment(text: str, scale: int) -> Judgment | Failure:
     """The judgment in a grader's reply.
 
-    A thought before it, a code fence or prose around it are let pass. The reply must hold one JSON object: a
-    grader may quote the answer under judgment, and an answer may hold a judgment of itself. Where braces
-    stand outside the first object, or it does not end as one, it is not guessed which of them is meant.
+    A thought before it, a code fence or prose around it are tolerated. The reply must hold one JSON object: a
+    grader may quote the answer under judgment, and an answer may hold a judgment of itself. Braces outside
+    the first object, or an object that does not end, make the reply a failure: there is no guess at which
+    object is meant.
     """
     body = _THOUGHT.sub("", text)
     start = body.find("{")
     if start < 0:
         return Failure(f"no JSON object in the judgment: {short(body, 80) or 'it is empty'!r}")
-    decoder = json.JSONDecoder(object_pairs_hook=_once_each)
+    decoder = json.JSONDecoder(object_pairs_hook=_unique_keys)
     try:
         found, end = decoder.raw_decode(body, start)
     except (ValueError, RecursionError) as error:
         return Failure(f"the judgment cannot be read: {short(str(error), 80)}")
     if {"{", "}"} & set(body[end:]):
         return Failure("more than one JSON object in the judgment")
-    return _judgment(found, scale)
-
-
-def _once_each(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands there twice")
-    return found
-
-
-def _judgment(found: Json, scale: int) -> Judgment | Failure:
-    assert isinstance(found, dict), "it begins with a brace"
     if "score" not in found:
         return Failure("no score in the judgment")
     level = _level(found["score"], scale)
@@ -62,6 +51,14 @@ def _judgment(found: Json, scale: int) -> Judgment | Failure:
     if not isinstance(reason, str) or not reason.strip():
         return Failure("a score without a reason")
     return Judgment(level, short(reason, REASON_CHARACTERS))
+
+
+def _unique_keys(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """Refuse a key that stands there twice: readers differ in which of its values counts."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
 
 
 def _level(score: Json, scale: int) -> int | None:

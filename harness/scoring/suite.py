@@ -1,4 +1,4 @@
-"""What a candidate must be good at, as a user writes it."""
+"""A suite as a user writes it: the task that a candidate must be good at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an answer's text is read: strict JSON, and refusals by their phrases."""
+"""Reads an answer's text: strict JSON, and refusals by their phrases."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _refuse_constant(constant: str) -> Json:
 
 
 def judged_text(text: str, field: str | None) -> tuple[str, str]:
-    """What a judge reads, the whole text or ``field`` of its JSON, and what is wrong where it is empty."""
+    """The text for a judge, all of it or ``field`` of its JSON; and the problem where it is empty."""
     if field is None:
         return text.strip(), "empty"
     try:

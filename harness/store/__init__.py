@@ -1,1 +1,1 @@
-"""What is kept between runs: artifacts by content, answers and judgments in SQLite."""
+"""Results that outlive a run: artifacts by content, answers and judgments in SQLite."""

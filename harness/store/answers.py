@@ -87,6 +87,7 @@ class AnswerStore:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction, undone where it is left by an error."""
         with self._lock, self._errors():
+            self._connection.rollback()  # a write that Ctrl-C left open
             now_s = monotonic()
             due = now_s - self._synced_s >= SYNC_S
             # in the write-ahead log, FULL waits for this transaction and those before it, NORMAL for none:
@@ -98,7 +99,7 @@ class AnswerStore:
                 self._synced_s = now_s
 
     def answers(self, context: str) -> dict[str, Answer]:
-        """Every answer kept under ``context``, by row id."""
+        """Every answer stored under ``context``, by row id."""
         from pydantic import ValidationError
 
         with self._reading() as connection:
@@ -110,7 +111,7 @@ class AnswerStore:
             raise self._unusable(f"an answer in it: {error.errors()[0]['msg']}") from error
 
     def keep_answers(self, context: str, answers: Iterable[Answer]) -> None:
-        """Keep answers under ``context``: what asked for them, fingerprinted."""
+        """Store answers under ``context``, the fingerprint of the model and settings that gave them."""
         write = _adapter().dump_json
         rows = [(context, answer.row_id, write(answer).decode()) for answer in answers]
         with self._writing() as connection:
@@ -123,7 +124,7 @@ class AnswerStore:
         return None if found is None else [float(number) for number in json.loads(found[0])]
 
     def keep_judgment(self, key: str, numbers: Sequence[float]) -> None:
-        """Keep what a judge's model gave."""
+        """Store numbers that a judge's model gave."""
         row = (key, json.dumps(list(numbers)))
         with self._writing() as connection:
             connection.execute("INSERT OR REPLACE INTO judgments VALUES (?, ?)", row)

@@ -10,20 +10,20 @@ import pytest
 from openai import OpenAI
 
 from harness.cli import main
-from harness.testing.fake_openai import CHAT, Faults, ScriptedBackend, running_twin
+from harness.testing.fake_openai import CHAT, Faults, ScriptedBackend, running_fake_openai
 
 ROW = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with running_twin(backend=ScriptedBackend()) as address:
+    with running_fake_openai(backend=ScriptedBackend()) as address:
         yield address
 
 
 @pytest.fixture
 def stalled() -> Iterator[str]:
-    with running_twin(backend=ScriptedBackend(), faults=Faults(job_stalls_at_step=1)) as address:
+    with running_fake_openai(backend=ScriptedBackend(), faults=Faults(job_stalls_at_step=1)) as address:
         yield address
 
 

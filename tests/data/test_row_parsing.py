@@ -75,7 +75,7 @@ BAD = {
     "infinite": ('{"x": 1e999}', "the number '1e999' is too large"),
     "long integer": ('{"x": ' + "1" * 5000 + "}", "not a usable number"),
     "deep": ('{"x": ' + "[" * 200_000 + "}", "nested too deeply"),
-    "key twice": ('{"a": {"b": 1, "b": 2}}', "the key 'b' stands twice"),
+    "key twice": ('{"a": {"b": 1, "b": 2}}', "the key 'b' appears twice"),
     "half a pair": (GOOD.replace("parcel", "\\ud83d"), r"\ud83d is half a surrogate pair"),
     "nothing": ("{}", "no 'messages'"),
     "misspelt": ('{"mesages": []}', "is 'mesages' meant?"),

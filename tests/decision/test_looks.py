@@ -18,8 +18,10 @@ from harness.decision.alpha_spending import efficacy_bounds
 from harness.decision.estimates import Rows, pair
 from harness.decision.group_sequential import (
     GroupSequentialDesign,
+    Look,
     LookResult,
     LookState,
+    crossed,
     design_looks,
     judge_look,
     row_order,
@@ -156,6 +158,16 @@ def test_an_early_look_shows_nothing_that_one_more_lost_row_would_undo() -> None
         "look 1 of 5 (40 of 200 rows): not decided yet, since one more row that is lost whole would undo it"
     )
     assert judged(plan, gains).state is LookState.SHOWN
+
+
+def test_a_limit_or_a_score_that_only_touches_its_boundary_has_not_crossed_it() -> None:
+    look = Look(rows=40, level=0.05, futile_above=0.0, futile_below=1.0)
+    assert [bool(one) for one in crossed(look, 0.1, 0.5, 0.01, 0.1)] == [False, False, False]
+    assert [bool(one) for one in crossed(look, -0.5, 0.1, 0.9, 0.1)] == [False, False, False]
+    lowest, highest = 0.5, float(ndtr(-1.0))  # p-values whose scores are the two futility boundaries
+    below = replace(look, futile_below=float(-ndtri(highest)))
+    for p_value, futile in ((lowest, False), (0.3, True), (highest, False)):
+        assert bool(crossed(below, -0.1, 0.1, p_value, 0.0)[2]) is futile
 
 
 def test_a_clear_gain_stops_early_and_says_what_was_saved() -> None:

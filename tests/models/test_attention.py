@@ -13,7 +13,7 @@ from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward a
 from transformers.models.gpt_oss.modeling_gpt_oss import eager_attention_forward as gpt_oss_eager
 from transformers.models.llama.modeling_llama import eager_attention_forward as llama_eager
 
-from harness.models.attention import NAME, grouped_eager
+from harness.models.fast.attention import NAME, grouped_eager
 from harness.models.local import load_base
 from harness.models.source import ModelSource
 

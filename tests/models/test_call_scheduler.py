@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from harness.errors import BudgetReached, ModelError
-from harness.models.call_scheduler import Call, CallFailed, CallPolicy, CallResult, CallScheduler
+from harness.models.call_scheduler import CallFailed, CallPolicy, CallResult, CallScheduler, ModelCall
 from harness.models.retry import CallVerdict
 from harness.models.throttle import Throttle
 
@@ -40,7 +40,7 @@ class World:
     most_at_once: int = 0
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Call[int, str]]:
+    async def session(self) -> AsyncIterator[ModelCall[int, str]]:
         yield self.call
 
     async def call(self, request: int) -> str:
@@ -146,7 +146,7 @@ def test_those_who_wait_already_are_woken_when_the_run_ends() -> None:
     long = CallFailed("HTTP 503: later", CallVerdict(True, retry_after_s=1e6))
 
     @asynccontextmanager
-    async def session() -> AsyncIterator[Call[int, str]]:
+    async def session() -> AsyncIterator[ModelCall[int, str]]:
         async def call(request: int) -> str:
             await anyio.sleep(0.05 * (request == 7))
             raise (
@@ -212,7 +212,7 @@ def test_a_service_that_has_died_is_not_asked_for_every_row() -> None:
 
 def test_an_answer_that_never_comes_is_a_failure_in_time() -> None:
     @asynccontextmanager
-    async def session() -> AsyncIterator[Call[int, str]]:
+    async def session() -> AsyncIterator[ModelCall[int, str]]:
         async def call(request: int) -> str:
             await anyio.sleep_forever()
             raise AssertionError
@@ -243,7 +243,7 @@ def test_a_service_with_a_limit_is_asked_little_more_than_it_allows() -> None:
     inside = calls_made = 0
 
     @asynccontextmanager
-    async def session() -> AsyncIterator[Call[int, str]]:
+    async def session() -> AsyncIterator[ModelCall[int, str]]:
         yield call
 
     async def call(request: int) -> str:
@@ -302,7 +302,7 @@ def test_calls_wait_for_money_on_its_way_and_stop_when_there_is_none(total: int,
     purse = Purse(at_once=3, total=total)
 
     @asynccontextmanager
-    async def session() -> AsyncIterator[Call[int, str]]:
+    async def session() -> AsyncIterator[ModelCall[int, str]]:
         async def call(request: int) -> str:
             purse.take()
             await anyio.sleep(0.001)
@@ -323,7 +323,7 @@ def test_calls_wait_for_money_on_its_way_and_stop_when_there_is_none(total: int,
 
 def test_a_mistake_in_the_program_is_not_taken_for_a_failed_call() -> None:
     @asynccontextmanager
-    async def session() -> AsyncIterator[Call[int, str]]:
+    async def session() -> AsyncIterator[ModelCall[int, str]]:
         async def call(request: int) -> str:
             raise KeyError("a mistake")
 
@@ -340,7 +340,7 @@ def test_whoever_leaves_has_what_was_on_its_way(taken: int) -> None:
     ended: list[int] = []
 
     @asynccontextmanager
-    async def session() -> AsyncIterator[Call[int, str]]:
+    async def session() -> AsyncIterator[ModelCall[int, str]]:
         async def call(request: int) -> str:
             begun.append(request)
             await anyio.sleep(0.05)
@@ -359,7 +359,7 @@ def test_whoever_leaves_has_what_was_on_its_way(taken: int) -> None:
 
 def test_leaving_waits_for_calls_and_not_for_those_who_sleep() -> None:
     @asynccontextmanager
-    async def session() -> AsyncIterator[Call[int, str]]:
+    async def session() -> AsyncIterator[ModelCall[int, str]]:
         async def call(request: int) -> str:
             if request % 2:
                 raise CallFailed("HTTP 500", CallVerdict(True))
@@ -381,7 +381,7 @@ def test_a_call_that_does_not_end_is_not_waited_for_long() -> None:
     cancelled: list[int] = []
 
     @asynccontextmanager
-    async def session() -> AsyncIterator[Call[int, str]]:
+    async def session() -> AsyncIterator[ModelCall[int, str]]:
         async def call(request: int) -> str:
             try:
                 await anyio.sleep(100 if request else 0)

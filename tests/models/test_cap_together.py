@@ -14,12 +14,11 @@ import pytest
 from anyio.lowlevel import checkpoint
 from batch_service import BatchService, Body, answered
 
-from harness.decision.plan import Purpose
 from harness.decision.prices import price_of
 from harness.errors import BudgetReached, ModelError
 from harness.models.call_scheduler import CallFailed
 from harness.models.endpoint import Endpoint
-from harness.models.ledger import Ledger, Reservation
+from harness.models.ledger import ANYBODY, Account, Ledger, Reservation
 from harness.models.pricing import Spending, prompt_bound
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
@@ -39,16 +38,8 @@ class Watched(Ledger):
 
     peak_usd = 0.0
 
-    def reserve(
-        self,
-        upper_usd: float,
-        purpose: Purpose = "answers",
-        model: str = "",
-        *,
-        is_tuned: bool = False,
-        missing: str = "",
-    ) -> Reservation:
-        reservation = super().reserve(upper_usd, purpose, model, is_tuned=is_tuned, missing=missing)
+    def reserve(self, upper_usd: float, account: Account = ANYBODY, missing: str = "") -> Reservation:
+        reservation = super().reserve(upper_usd, account, missing)
         self.peak_usd = max(self.peak_usd, self.spent_usd + self.reserved_usd)
         return reservation
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_llama import EXACT, rows
 
-from harness.models import decoding
+from harness.models.fast import decoding
 from harness.models.local import LocalModel
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource
@@ -51,10 +53,7 @@ def test_answers_are_those_of_transformers_own_greedy_search(
     model: LocalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = answers(model)
-    monkeypatch.setattr(
-        "harness.models.local._sampling",
-        lambda decoding, batch: {"max_new_tokens": decoding.max_new_tokens, "do_sample": False},
-    )
+    monkeypatch.setattr(model, "_plan", replace(EXACT, fast=replace(EXACT.fast, decoding=False)))
     assert answers(model) == ours
 
 

@@ -184,35 +184,20 @@ def test_plain_http_in_the_internet_is_refused(url: str) -> None:
         Endpoint(url)
 
 
-@pytest.mark.parametrize(
-    ("host", "private"),
-    [
-        ("127.0.0.1", True),
-        ("[::1]", True),
-        ("localhost", True),
-        ("a.localhost", True),
-        ("172.16.3.4", True),
-        ("172.32.0.1", False),
-        ("192.168.1.9", True),
-        ("169.254.1.1", True),
-        ("[fe80::1]", True),
-        ("[fd00::1]", True),
-        ("nas.local", True),
-        ("local", True),
-        ("internal.example", False),
-        ("db-1", True),
-        ("3090box", True),
-        ("0x7f000001", False),
-        ("2130706433", False),
-        ("127.1", False),
-    ],
-)
-def test_networks_of_one_s_own_are_told_by_their_names(host: str, private: bool) -> None:
-    assert is_private(f"http://{host}:8000/v1") is private
+PRIVATE = [
+    *("127.0.0.1", "[::1]", "localhost", "a.localhost"),
+    *("172.16.3.4", "192.168.1.9", "169.254.1.1", "[fe80::1]", "[fd00::1]"),
+    *("nas.local", "local", "db-1", "3090box"),
+]
+PUBLIC = ["172.32.0.1", "internal.example", "0x7f000001", "2130706433", "127.1"]
 
 
-@pytest.mark.parametrize("profile", ["openai", "compatible", "azure"])
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_networks_of_one_s_own_are_told_by_their_names() -> None:
+    assert [host for host in PRIVATE + PUBLIC if is_private(f"http://{host}:8000/v1")] == PRIVATE
+
+
+@pytest.mark.parametrize("profile", ["openai", "azure"])
+@pytest.mark.parametrize("status", [302, 307])  # the one turns a POST into a GET, the other repeats it
 def test_no_client_follows_a_redirect_with_the_key(
     service: Service, profile: ClientKind, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.decision.plan import PURPOSES
 from harness.errors import BudgetReached, HarnessError
-from harness.models.ledger import Ledger
+from harness.models.ledger import Account, Ledger
+from harness.records import SpendingLine
 
 
 def spend_somehow(ledger: Ledger, rng: random.Random, peaks: list[float]) -> int:
@@ -20,7 +22,7 @@ def spend_somehow(ledger: Ledger, rng: random.Random, peaks: list[float]) -> int
     for _ in range(40):
         upper = rng.random()
         try:
-            with ledger.reserve(upper, rng.choice(["answers", "training", "judging"])) as reservation:
+            with ledger.reserve(upper, Account(rng.choice(PURPOSES))) as reservation:
                 peaks.append(ledger.spent_usd + ledger.reserved_usd)
                 way = rng.random()
                 if way < 0.6:
@@ -46,7 +48,7 @@ def test_the_cap_is_never_passed_by_threads(seed: int) -> None:
         refused = sum(threads.map(lambda s: spend_somehow(ledger, random.Random(s), peaks), seeds))
     assert ledger.spent_usd <= ledger.max_usd
     assert ledger.reserved_usd == 0
-    assert sum(ledger.by_purpose.values()) == pytest.approx(ledger.spent_usd)
+    assert sum(line.usd for line in ledger.lines()) == pytest.approx(ledger.spent_usd)
     assert refused > 0 or ledger.max_usd > 10, "the cap was met at all"
 
 
@@ -124,9 +126,9 @@ def test_a_bill_above_what_was_set_aside_is_counted_whole() -> None:
 
 def test_without_a_cap_money_is_counted_and_nothing_refused() -> None:
     ledger = Ledger()
-    ledger.reserve(1e6, "training").settle(1e6)
+    ledger.reserve(1e6, Account("training")).settle(1e6)
     assert not ledger.is_capped
-    assert ledger.by_purpose == {"training": 1e6}
+    assert ledger.lines() == (SpendingLine("training", "", False, 1e6, 1, None, None),)
 
 
 def test_a_reservation_is_closed_once() -> None:
@@ -142,3 +144,19 @@ def test_only_amounts_of_money_are_taken(amount: float) -> None:
         Ledger().reserve(amount)
     with pytest.raises(ValueError, match="no amount"):
         Ledger().reserve(1.0).settle(amount)
+
+
+def test_bills_are_added_up_by_purpose_and_model() -> None:
+    ledger = Ledger(10.0)
+    for usd, prompt_tokens in ((0.5, 100), (0.25, 60)):
+        ledger.reserve(1.0, Account("answers", "gpt-4o")).settle(usd, 1, prompt_tokens, 7)
+    ledger.reserve(1.0, Account("answers", "gpt-4o", is_tuned=True)).settle(0.5, 40, 1_000, 80)
+    ledger.reserve(1.0, Account("judging", "gpt-4o")).settle(0.125, 1, 10, 3)
+    ledger.reserve(1.0, Account("judging", "gpt-4o")).settle(1.0)  # the bill is not known
+    ledger.reserve(1.0, Account("training", "gpt-4o", is_tuned=True)).release()
+    assert ledger.lines() == (
+        SpendingLine("answers", "gpt-4o", False, 0.75, 2, 160, 14),
+        SpendingLine("answers", "gpt-4o", True, 0.5, 40, 1_000, 80),
+        SpendingLine("judging", "gpt-4o", False, 1.125, 2, None, None),
+    )
+    assert ledger.spent_usd == 2.375

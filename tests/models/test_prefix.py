@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tiny_llama import BF16, EXACT, rows
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from harness.models.attention import NAME
+from harness.models.fast.attention import NAME
+from harness.models.fast.prefix import MIN_PREFIX_TOKENS, SharedPrefix, can_share, common_prefix
 from harness.models.local import LocalModel
-from harness.models.prefix import MIN_PREFIX_TOKENS, SharedPrefix, can_share, common_prefix
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource
 from harness.records import Message
@@ -82,13 +82,12 @@ def test_a_model_with_a_sliding_window_shares_nothing() -> None:
         "num_attention_heads": 2,
     }
     model = LlamaForCausalLM(LlamaConfig(vocab_size=8, num_key_value_heads=1, **small))
-    model.config._attn_implementation = NAME
-    assert can_share(model)
+    assert can_share(model, NAME)
+    assert not can_share(model, "eager")
     sliding = MistralForCausalLM(
         MistralConfig(vocab_size=8, num_key_value_heads=1, sliding_window=8, **small)
     )
-    sliding.config._attn_implementation = NAME
-    assert not can_share(sliding)
+    assert not can_share(sliding, NAME)
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=5))

@@ -16,18 +16,24 @@ from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import OpenRemoteModel, RemoteModel
 from harness.models.remote_batch import cut
-from harness.models.remote_wire import PricedRequest
+from harness.models.remote_wire import ModelWire, PricedRequest
 from harness.records import Answer, Message
 from harness.testing.fake_openai import (
     ALIAS,
     Faults,
     ScriptedBackend,
-    running_twin,
+    running_fake_openai,
     set_twin_faults,
     twin_stats,
 )
 
 DECODING = Decoding(max_new_tokens=8)
+SCHEMA: dict[str, object] = {
+    "type": "object",
+    "properties": {},
+    "required": [],
+    "additionalProperties": False,
+}
 
 
 class Killed(BaseException):
@@ -36,7 +42,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def twin() -> Iterator[str]:
-    with running_twin(backend=ScriptedBackend(reply_s=0.002), stands_in_for=["gpt-4o-mini"]) as base_url:
+    with running_fake_openai(backend=ScriptedBackend(reply_s=0.002), aliases=["gpt-4o-mini"]) as base_url:
         yield base_url
 
 
@@ -143,6 +149,27 @@ def test_requests_are_cut_into_files_that_the_service_accepts() -> None:
     assert all(len(part.content) <= 400 for part in small)
     assert sum(len(part.requests) for part in small) == 25
     assert {part.url for part in small} == {"/v1/completions"}
+
+
+@pytest.mark.parametrize(
+    ("model", "logprobs", "temperature", "schema", "name"),
+    [
+        ("gpt-4o-mini", False, 0.0, None, "3caf3cce3190d9986bec25425c9d19305bcec6d0"),
+        ("gpt-4o-mini", True, 0.7, SCHEMA, "1350266cbe1682e060b6b5ff3069180d87a44982"),
+        ("gpt-5-mini", False, 0.0, SCHEMA, "23693329df3e06e867a4a66784ab09e33398e47e"),
+        ("babbage-002", True, 0.7, None, "9d0b4801bf120e407c2f67c4a2ad6c4aedba0e71"),
+    ],
+)
+def test_a_batch_that_an_earlier_version_sent_is_found_by_its_name(
+    model: str, logprobs: bool, temperature: float, schema: dict[str, object] | None, name: str
+) -> None:
+    turns = [(Message("system", "Be short."), Message("user", f"question {k}", name="ann")) for k in range(3)]
+    prompts = [Prompt(f"r{k}", messages, repeat=k) for k, messages in enumerate(turns)]
+    top_p, seed = (0.9, 5) if schema is not None and temperature else (1.0, 0)
+    decoding = Decoding(max_new_tokens=8, temperature=temperature, top_p=top_p, seed=seed)
+    wire = ModelWire(model, model == "babbage-002", logprobs, batch=True, schema=schema)
+    (part,) = cut([wire.request(prompt, decoding) for prompt in prompts], wire.completions)
+    assert (part.name, part.file_name) == (name, f"harness-{name}.jsonl")
 
 
 def test_calls_one_by_one_work_against_the_twin_too(twin: str) -> None:

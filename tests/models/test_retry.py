@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from email.utils import formatdate
+from types import SimpleNamespace
 
 import pytest
 from httpx2 import Request, Response
 from openai import APIStatusError, OpenAI
 
+from harness.errors import ModelError
+from harness.models.call_scheduler import CallPolicy, CallScheduler, ModelCall
+from harness.models.endpoint import Endpoint
+from harness.models.progress import Silent
+from harness.models.protocol import Decoding, Prompt
+from harness.models.remote import OpenRemoteModel, RemoteModel
 from harness.models.remote_wire import failure_of
 from harness.models.retry import SPENT_CODES, CallVerdict, RetryPolicy, retry_after_s, verdict_of
+from harness.records import Message
+from harness.training.hosted.jobs import Environment
+from harness.training.hosted.openai import OpenAIProvider
+from harness.training.hosted.provider import ServiceError
 
 NOON = 1_795_867_200.0  # 2026-11-28 12:00 UTC
 
@@ -149,3 +162,91 @@ def test_the_last_error_is_raised_where_it_does_not_help(
     with pytest.raises(CallError):
         POLICY.call(function, should_retry=verdict_on, sleep=waited.append)
     assert len(waited) == calls - 1
+
+
+# --------------------------------------------------------------------------- the same on every path
+class Refusing:
+    """A client whose every call ends with one error; as much of the official one as the paths use."""
+
+    def __init__(self, error: APIStatusError) -> None:
+        self.error, self.calls = error, 0
+        self.batches = SimpleNamespace(list=self.call)
+        self.fine_tuning = SimpleNamespace(jobs=SimpleNamespace(retrieve=self.call))
+
+    def call(self, *args: object, **given: object) -> None:
+        self.calls += 1
+        raise self.error
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+Path = Callable[[Refusing, list[float]], None]
+MODEL = RemoteModel("gpt-4o-mini", base_url="http://127.0.0.1:9/v1", profile="twin", batch=True)
+
+
+def answering(client: Refusing, waits: list[float]) -> None:
+    async def call(request: int) -> str:
+        try:
+            client.call()
+        except APIStatusError as error:
+            raise failure_of(error, str) from None
+        raise AssertionError
+
+    @asynccontextmanager
+    async def session() -> AsyncIterator[ModelCall[int, str]]:
+        yield call
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    list(CallScheduler(session, CallPolicy(concurrency=1), lambda: sum(waits), sleep).results([1]))
+
+
+def batching(client: Refusing, waits: list[float]) -> None:
+    model = OpenRemoteModel(MODEL, None, Silent(), sleep=waits.append)
+    list(model.answer([Prompt("r", (Message("user", "?"),))], Decoding(), frozenset()))
+
+
+def tuning(client: Refusing, waits: list[float]) -> None:
+    Environment(sleep=waits.append).ask(OpenAIProvider("http://127.0.0.1:9/v1").get, "ftjob-1")
+
+
+@pytest.mark.parametrize("path", [answering, batching, tuning])
+@pytest.mark.parametrize(
+    ("error", "is_repeated", "least_wait_s"),
+    [
+        (refusal(429, "rate_limit_exceeded"), True, 0.0),
+        (refusal(429, "insufficient_quota"), False, 0.0),
+        (refusal(429, "billing_hard_limit_reached"), False, 0.0),
+        (refusal(400, "billing_hard_limit_reached"), False, 0.0),
+        (refusal(429, retry_after="20"), True, 20.0),
+        (refusal(429, retry_after="86400"), False, 0.0),
+        (refusal(500), True, 0.0),
+        (refusal(409), True, 0.0),
+        (refusal(400), False, 0.0),
+        (refusal(401), False, 0.0),
+    ],
+)
+def test_one_error_is_treated_alike_whatever_was_called(
+    path: Path, error: APIStatusError, is_repeated: bool, least_wait_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, waits = Refusing(error), list[float]()
+    monkeypatch.setattr(Endpoint, "client", lambda endpoint: client)
+    with suppress(ModelError, ServiceError):
+        path(client, waits)
+    assert client.calls == len(waits) + 1
+    assert (client.calls > 1) is is_repeated
+    assert min(waits, default=0.0) >= least_wait_s
+
+
+@pytest.mark.parametrize("path", [answering, batching, tuning])
+def test_a_pause_until_a_date_is_kept_on_every_path(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, waits = (
+        Refusing(refusal(429, retry_after=formatdate(time.time() + 90, usegmt=True))),
+        list[float](),
+    )
+    monkeypatch.setattr(Endpoint, "client", lambda endpoint: client)
+    with suppress(ModelError, ServiceError):
+        path(client, waits)
+    assert min(waits) > 60

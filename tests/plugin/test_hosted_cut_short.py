@@ -13,7 +13,13 @@ from openai import OpenAI
 from small_project import SmallProject
 
 from harness.cli import main
-from harness.testing.fake_openai import Faults, ScriptedBackend, running_twin, set_twin_faults, twin_stats
+from harness.testing.fake_openai import (
+    Faults,
+    ScriptedBackend,
+    running_fake_openai,
+    set_twin_faults,
+    twin_stats,
+)
 
 
 def calls(url: str) -> dict[str, int]:
@@ -32,7 +38,7 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_follow_and_cancel_it(
 ) -> None:
     stalls = Faults(job_stalls_at_step=1)
     with (
-        running_twin(backend=ScriptedBackend(says), faults=stalls) as url,
+        running_fake_openai(backend=ScriptedBackend(says), faults=stalls) as url,
         OpenAI(base_url=url, api_key="any") as client,
     ):
         tuned_at(project, url)
@@ -63,12 +69,12 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_follow_and_cancel_it(
 
 def test_killed_at_any_point_a_run_ends_as_if_it_had_not_been(project: SmallProject) -> None:
     points = random.Random(20)  # the same each time, so that a failure comes back
-    with running_twin(backend=ScriptedBackend(says)) as url:
+    with running_fake_openai(backend=ScriptedBackend(says)) as url:
         assert tuned_at(project, url).run("--candidate=hosted").status == 0
         undisturbed, whole = project.record.decisions, sum(calls(url).values())
     for _ in range(3):
         shutil.rmtree(project.path / ".harness")
-        with running_twin(backend=ScriptedBackend(says)) as url:
+        with running_fake_openai(backend=ScriptedBackend(says)) as url:
             tuned_at(project, url)
             at, after = points.randrange(whole - 2), points.random() < 0.5
             assert run_killed(project, at, after=after) == -signal.SIGKILL

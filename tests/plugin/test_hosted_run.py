@@ -13,7 +13,7 @@ import pytest
 from hosted_project import HOSTED, KEY, says, tuned_at
 from small_project import TARGET, SmallProject
 
-from harness.testing.fake_openai import CHAT, ScriptedBackend, running_twin, twin_stats
+from harness.testing.fake_openai import CHAT, ScriptedBackend, running_fake_openai, twin_stats
 
 # pytester forgets what a run was the first to import; these cannot be imported twice
 for name in (
@@ -27,10 +27,12 @@ for name in (
 ):
     import_module(name)
 
+SCRIPTED = "harness.testing.fake_openai.scripted_backend.ScriptedBackend"  # what a rehearsal asks
+
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with running_twin(backend=ScriptedBackend(says)) as base_url:
+    with running_fake_openai(backend=ScriptedBackend(says)) as base_url:
         yield base_url
 
 
@@ -74,7 +76,7 @@ def test_the_curves_of_the_job_stand_in_the_report(hosted: SmallProject, url: st
 def test_a_rehearsal_whose_port_is_taken_takes_another_from_then_on(
     project: SmallProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.testing.fake_openai.real.RealBackend", lambda: ScriptedBackend(says))
+    monkeypatch.setattr(SCRIPTED, lambda script: ScriptedBackend(says))
     project.conftest(REAL)
     project.suite(TARGET)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -186,7 +188,7 @@ def test_a_rehearsal_needs_no_key_and_is_stamped(
     project: SmallProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr("harness.testing.fake_openai.real.RealBackend", lambda: ScriptedBackend(says))
+    monkeypatch.setattr(SCRIPTED, lambda script: ScriptedBackend(says))
     project.conftest(REAL)
     project.suite(TARGET)
     first = project.run("--candidate=openai-mini", "--rehearse", baseline="")

@@ -17,7 +17,7 @@ from harness.errors import ModelError
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.records import Message
-from harness.testing.fake_openai import ScriptedBackend, running_twin
+from harness.testing.fake_openai import ScriptedBackend, running_fake_openai
 from harness.training.hosted.openai import FINGERPRINT_KEY
 
 LOUD = ("-vv", "--showlocals", "--full-trace", "--tb=long", "-rA", "--log-level=DEBUG")
@@ -66,7 +66,7 @@ def test_a_key_reaches_no_file_and_no_line_however_loud_the_run(
 ) -> None:
     monkeypatch.setenv("OPENAI_LOG", "debug")
     state = tmp_path / "twin"
-    with running_twin(backend=ScriptedBackend(says), state=state, api_key=KEY) as url:
+    with running_fake_openai(backend=ScriptedBackend(says), state=state, api_key=KEY) as url:
         tuned_at(project, url).suite(FAILS + TARGET)
         outcome = loudly(project)
         assert outcome.result.parseoutcomes().items() >= {"failed": 1, "passed": 1}.items(), outcome.out[
@@ -114,7 +114,7 @@ def test_a_refusal_that_quotes_the_key_is_told_without_it(
 
 # --------------------------------------------------------------------------- rows
 def test_what_is_uploaded_holds_turns_and_nothing_else(project: SmallProject) -> None:
-    with running_twin(backend=ScriptedBackend(says)) as url:
+    with running_fake_openai(backend=ScriptedBackend(says)) as url:
         assert tuned_at(project, url).run("--candidate=hosted").status == 0
         sent = uploads(url)
         with OpenAI(base_url=url, api_key="any") as client:

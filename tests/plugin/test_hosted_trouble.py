@@ -15,7 +15,7 @@ from harness.testing.fake_openai import (
     CLOSING,
     Faults,
     ScriptedBackend,
-    running_twin,
+    running_fake_openai,
     set_twin_faults,
     twin_stats,
 )
@@ -50,7 +50,7 @@ def decision(project: SmallProject) -> Decision:
 def test_a_job_that_fails_is_begun_once_for_all_gates_and_the_decision_has_its_words(
     project: SmallProject,
 ) -> None:
-    with running_twin(backend=ScriptedBackend(), faults=Faults(job_fails_at_step=1)) as url:
+    with running_fake_openai(backend=ScriptedBackend(), faults=Faults(job_fails_at_step=1)) as url:
         outcome = of_two_suites(project, url).run("--candidate=hosted")
         assert outcome.status == 1, outcome.said
         assert twin_stats(url)["jobs"] == 1
@@ -65,7 +65,7 @@ def test_a_job_that_somebody_cancels_is_not_begun_again_in_that_session(project:
     from openai import OpenAI
 
     with (
-        running_twin(backend=ScriptedBackend(), faults=Faults(job_stalls_at_step=1)) as url,
+        running_fake_openai(backend=ScriptedBackend(), faults=Faults(job_stalls_at_step=1)) as url,
         OpenAI(base_url=url, api_key="any") as client,
     ):
 
@@ -90,7 +90,7 @@ def test_a_job_that_somebody_cancels_is_not_begun_again_in_that_session(project:
 
 
 def test_when_the_model_ends_reaches_the_report_of_a_job_that_failed(project: SmallProject) -> None:
-    with running_twin(backend=ScriptedBackend(), faults=Faults(job_fails_at_step=1)) as url:
+    with running_fake_openai(backend=ScriptedBackend(), faults=Faults(job_fails_at_step=1)) as url:
         project.conftest(HOSTED.format(base=CLOSING, url=url))
         project.suite(TARGET)
         outcome = project.run("--candidate=hosted")
@@ -99,7 +99,7 @@ def test_when_the_model_ends_reaches_the_report_of_a_job_that_failed(project: Sm
 
 
 def test_a_log_names_the_job_once_when_it_is_begun_and_once_when_it_is_found(project: SmallProject) -> None:
-    with running_twin(backend=ScriptedBackend()) as url:
+    with running_fake_openai(backend=ScriptedBackend()) as url:
         of_two_suites(project, url)
         begun = project.run("--candidate=hosted").result.stderr.str()
         shutil.rmtree(project.path / ".harness")

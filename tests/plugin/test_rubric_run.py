@@ -17,7 +17,7 @@ from harness.testing.fake_openai import (
     CHAT,
     Faults,
     ScriptedBackend,
-    running_twin,
+    running_fake_openai,
     set_twin_faults,
     twin_stats,
 )
@@ -27,6 +27,7 @@ from harness.testing.fake_openai.backend import FakeReply, Question
 for name in ("openai", "anyio", "httpx2", "httpcore2", "starlette", "uvicorn"):
     import_module(name)
 
+SCRIPTED = "harness.testing.fake_openai.scripted_backend.ScriptedBackend"  # what a rehearsal asks
 KEY = "sk-planted-5e2d81"
 LABELS, ROWS = 24, 40
 DIFFERENT = 24  # rows to which old and good do not say the same
@@ -85,7 +86,7 @@ def grader() -> Grader:
 
 @pytest.fixture
 def url(grader: Grader) -> Iterator[str]:
-    with running_twin(backend=ScriptedBackend(grader), stands_in_for=["gpt-4o-mini"]) as base_url:
+    with running_fake_openai(backend=ScriptedBackend(grader), aliases=["gpt-4o-mini"]) as base_url:
         yield base_url
 
 
@@ -292,7 +293,7 @@ def test_a_rehearsal_asks_judges_at_the_twin_and_nobody_else(
     project: SmallProject, grader: Grader, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rehearsed = Grader()
-    monkeypatch.setattr("harness.testing.fake_openai.real.RealBackend", lambda: ScriptedBackend(rehearsed))
+    monkeypatch.setattr(SCRIPTED, lambda script: ScriptedBackend(rehearsed))
     monkeypatch.setenv("OPENAI_BASE_URL", url)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     judge(project, '"gpt-4o-mini"')

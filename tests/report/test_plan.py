@@ -156,6 +156,6 @@ def test_nothing_is_wider_than_the_terminal_or_steers_it(
 
 def test_wide_characters_are_folded_at_the_cells_that_they_take() -> None:
     label = "0000000000\x1f\x1f\x1f\x08⺀𠀀\U000e0000"
-    said = told(Plan((Work(label, False, None, Calls(1, 0)),), (), unready=("界" * 130,)))
+    said = told(Plan((Work(label, False, None, CallCount(1, 0)),), (), unready=("界" * 130,)))
     assert max(map(cell_len, said.split("\n"))) == 100
     assert said.count("界") == 130

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harness.candidates.base import Candidate
 from harness.candidates.hosted_tuning import OpenAITuning
-from harness.candidates.specs import Candidate
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding
-from harness.run.session import Run
+from harness.run.selection import Definition
+from harness.run.session import Session
 from harness.run.suite_loading import load_suite
 from harness.scoring.checks import ExactMatch
 from harness.scoring.suite import Suite
@@ -67,7 +68,7 @@ class Project:
         asked = questions or [f"{name} {k}?" for k in range(10)]
         self.write(f"suites/{name}/heldout.jsonl", lines(asked, answer))
 
-    def run(self, max_usd: float | None = None, prompt: str | None = None, **asked: object) -> Run:
+    def run(self, max_usd: float | None = None, prompt: str | None = None, **asked: object) -> Session:
         """A run of every candidate, its suites bound."""
         settings = Settings(
             candidates=tuple(self.candidates),
@@ -80,7 +81,8 @@ class Project:
             root=self.root,
             max_usd=max_usd,
         )
-        made = Run(replace(settings, **asked), self.candidates, self.root, Silent())  # type: ignore[arg-type]
+        made = Session(replace(settings, **asked), Silent())  # type: ignore[arg-type]
+        made.selection.choose({n: Definition(n, c, self.root, n) for n, c in self.candidates.items()})
         for folder in sorted((self.root / "suites").iterdir()):
             if folder.is_dir():
                 if prompt is not None:

@@ -61,7 +61,7 @@ def test_each_distinct_prompt_is_asked_once_in_this_run_and_the_next(
     first, ledger = oracle(tmp_path)
     assert first.grader(model(service), SCHEMA, 40).ask(ABC) == JUDGED
     assert len(service.bodies) == 3
-    assert set(ledger.by_purpose) == {"judging"}
+    assert {line.purpose for line in ledger.lines()} == {"judging"}
     assert first.grader(model(service), SCHEMA, 40).ask(questions("c", "b")) == ["judged c", "judged b"]
     again, nothing = oracle(tmp_path, max_usd=0.0)
     assert again.grader(model(service), SCHEMA, 40).ask(ABC) == JUDGED
@@ -193,7 +193,10 @@ def test_what_cannot_be_asked_or_paid_is_refused_before_anything_is_sent(
 
 
 class NoModel:
-    model = "m"
+    model, batch, is_tuned, url = "m", False, False, "http://127.0.0.1:9/v1"
+
+    def redirected(self, url: str) -> NoModel:
+        return self
 
     def identity(self) -> Mapping[str, Json]:
         return {}

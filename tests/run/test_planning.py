@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from planned_project import EIGHT, HOSTED, MODEL, NOWHERE, Project
 
-from harness.candidates.specs import FewShot, Prompted
+from harness import FewShot, Prompted
 from harness.decision.plan import CallCount, CostLine, Plan, Usd, Work
 from harness.errors import DataError
 from harness.models.remote import RemoteModel

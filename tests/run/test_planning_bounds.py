@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planned_project import HOSTED, Project
 
-from harness.candidates.specs import Prompted
+from harness import Prompted
 from harness.decision.plan import Usd, total
 from harness.models.ledger import Ledger
 from harness.models.pricing import Spending
@@ -19,7 +19,7 @@ from harness.models.remote import RemoteModel
 from harness.records import Message, Price
 from harness.run.plan_costs import Asking, Costs, Payee
 from harness.run.planning import make_plan
-from harness.testing.fake_openai import CHAT, ScriptedBackend, running_twin, twin_stats
+from harness.testing.fake_openai import CHAT, ScriptedBackend, running_fake_openai, twin_stats
 from harness.testing.fake_openai.backend import Question
 
 usd = st.floats(0, 100)
@@ -108,7 +108,7 @@ def talkative(question: Question) -> str:
 def test_a_run_spends_no_more_than_its_plan_and_leaves_nothing_to_pay(tmp_path: Path, batch: bool) -> None:
     project = Project(tmp_path)
     project.write("suites/economics.toml", TWINS.format(model=CHAT))
-    with running_twin(backend=ScriptedBackend(talkative)) as url:
+    with running_fake_openai(backend=ScriptedBackend(talkative)) as url:
         asked = RemoteModel(CHAT, url, profile="twin", batch=batch)
         project.candidates = {
             "hosted": replace(HOSTED, base=CHAT, base_url=url),
@@ -120,13 +120,14 @@ def test_a_run_spends_no_more_than_its_plan_and_leaves_nothing_to_pay(tmp_path: 
         assert plan.usd().high is not None
         run = project.run(plan.usd().high + 1e-9, sizes=(10, 12), seeds=(0, 1))  # type: ignore[operator]
         run.check()
-        for entry, _ in run.selection.replicas():
+        for entry in run.selection.arms():
             for trial in run.trials_of(entry, "support"):
                 assert all(answer.failure is None for answer in trial.answers)
         for purpose in ("training", "answers"):
             high = plan.usd(purpose).high
             assert high is not None
-            assert 0 < run.ledger.by_purpose[purpose] <= high
+            spent = sum(line.usd for line in run.ledger.lines() if line.purpose == purpose)
+            assert 0 < spent <= high
         after = make_plan(project.run(sizes=(10, 12), seeds=(0, 1)))
     assert after.usd() == Usd()
     assert [one.calls.new for one in after.work] == [0] * len(after.work)

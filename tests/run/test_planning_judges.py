@@ -15,10 +15,9 @@ from harness.data.hosted import text_counter
 from harness.decision.plan import Usd, Work
 from harness.models.pricing import prompt_bound
 from harness.models.remote import RemoteModel
-from harness.run.plan_costs import Costs, Tokens
-from harness.run.plan_judging import Judged, judging, of_row
+from harness.run.plan_costs import Costs, Judged, Tokens
 from harness.run.planning import make_plan
-from harness.run.session import Run
+from harness.run.session import Session
 from harness.scoring.labels import Label
 from harness.scoring.rubric import Rubric
 from harness.scoring.rubric_prompt import Case, as_prompt
@@ -35,14 +34,14 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path, {"hosted": HOSTED})
 
 
-def judged(run: Run, rubric: Rubric = RUBRIC) -> Run:
+def judged(run: Session, rubric: Rubric = RUBRIC) -> Session:
     """The run with a rubric in each suite."""
     for name, bound in run.suites.items():
         run.suites[name] = replace(bound, scores=(*bound.scores, cast(SuiteScore, rubric)))
     return run
 
 
-def judges(run: Run) -> list[Work]:
+def judges(run: Session) -> list[Work]:
     return [one for one in make_plan(run).work if one.label.startswith("judge ")]
 
 
@@ -89,9 +88,10 @@ def test_the_dollars_of_a_judge_are_those_of_its_prompts(project: Project) -> No
 def test_answers_that_are_kept_may_be_judged_already(project: Project) -> None:
     (bound,) = judged(project.run()).suites.values()
     costs = Costs(*project.run().prices())
-    fresh, kept = (
-        judging(RUBRIC, bound, [Judged(left, 8)], costs, labels=True).bills[0].usd for left in (10, 0)
-    )
+    (rubric,) = bound.judges
+    estimate = rubric.estimate(bound.rows)
+    assert estimate is not None
+    fresh, kept = (costs.judgments(estimate, [Judged(new, 8)], labels=True)[0].usd for new in (1.0, 0.0))
     assert kept == Usd(0.0, fresh.high)
     assert fresh.low > 0
 
@@ -117,7 +117,9 @@ def test_a_judge_without_a_price_is_named(project: Project) -> None:
 def test_no_answer_within_its_limit_makes_a_prompt_beyond_the_bound(answer: str, message: str) -> None:
     limit = TOKENS.of_text(answer)
     case = Case(message.encode("utf-8", "replace").decode(), "yes", "")
-    planned = of_row(RUBRIC, case, Judged(1, limit), TOKENS)
+    estimate = RUBRIC.estimate([])
+    prompt = as_prompt(RUBRIC.instructions, case)
+    expected, most = TOKENS.of_judgment(estimate, prompt, case.reference, Judged(1.0, limit))
     sent = as_prompt(RUBRIC.instructions, replace(case, answer=answer))
-    assert prompt_bound(MODEL)(sent) <= planned.most
-    assert planned.tokens <= planned.most
+    assert prompt_bound(MODEL)(sent) <= most
+    assert expected <= most

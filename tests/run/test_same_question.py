@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from stub_service import Service, said, serving
 
-from harness.candidates.prepare import Lab, prepare
-from harness.candidates.specs import Prompted
+from harness.candidates.base import Variant
+from harness.candidates.lab import Lab
+from harness.candidates.prompted import Prompted
 from harness.models.ledger import Ledger
 from harness.models.pricing import Money
 from harness.models.progress import Silent
@@ -22,7 +23,7 @@ from harness.scoring.checks import ExactMatch
 from harness.scoring.suite import Suite
 from harness.store.adapters import AdapterStore
 from harness.store.answers import AnswerStore
-from harness.testing.fake_openai import CHAT, ScriptedBackend, running_twin, twin_stats
+from harness.testing.fake_openai import CHAT, ScriptedBackend, running_fake_openai, twin_stats
 
 ASKED = ("Heads or tails?", "Your name?", "Heads or tails?", "Heads or tails?")
 DRAWN = Decoding(max_new_tokens=8, temperature=0.7, seed=5)
@@ -46,7 +47,8 @@ def answers(
         "coin", Suite(heldout="h.jsonl", scores=scores, max_tokens=8), rows, None, scores, "h.jsonl", folder
     )
     candidate = Prompted(model=model, decoding=decoding)
-    prepared = prepare(candidate, Lab(folder, AdapterStore(folder), Silent()), None, 0)
+    lab = Lab(folder, AdapterStore(folder), Silent())
+    prepared = candidate.prepare(lab, Variant("coin", candidate))
     answerer = Answerer(AnswerStore(folder / "answers.sqlite"), Silent(), Money(Ledger()))
     found = list(answerer.answers("coin", candidate, prepared, suite))
     assert [answer.row_id for answer in found] == [row.id for row in rows]
@@ -80,7 +82,7 @@ def test_a_greedy_answer_is_shared_and_paid_once(service: Service, tmp_path: Pat
 
 
 def test_a_batch_holds_a_line_for_every_draw(tmp_path: Path) -> None:
-    with running_twin(backend=ScriptedBackend()) as url:
+    with running_fake_openai(backend=ScriptedBackend()) as url:
         model = RemoteModel(CHAT, base_url=url, profile="twin", batch=True)
         found = answers(tmp_path, model, DRAWN)
         assert [answer.repeat for answer in found] == [0, 0, 1, 2]

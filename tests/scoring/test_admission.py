@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 from statsmodels.stats.inter_rater import cohens_kappa
+from statsmodels.stats.proportion import proportion_confint
 
 from harness.errors import UsageError
-from harness.scoring.admission import admit, cohen_kappa, wilson
+from harness.scoring.admission import admit, cohen_kappa
 
 
 def ratings(table: list[list[int]]) -> tuple[list[bool], list[bool]]:
@@ -46,10 +46,9 @@ def test_kappa_and_its_interval_are_those_of_statsmodels(counts: list[int]) -> N
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_the_interval_of_a_rate_is_wilsons(case: tuple[int, int]) -> None:
     hits, n = case
-    ours = wilson(hits, n)
-    theirs = binomtest(hits, n).proportion_ci(method="wilson")
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
-    assert ours.low <= ours.value <= ours.high
+    found = admit("judge", *ratings([[hits, n - hits], [0, 1]]), threshold=0.5, n_calibration=9).tpr
+    assert (found.low, found.high) == pytest.approx(proportion_confint(hits, n, method="wilson"), abs=1e-9)
+    assert found.low <= found.value == hits / n <= found.high
 
 
 def test_a_judge_that_agrees_is_admitted_with_its_figures() -> None:

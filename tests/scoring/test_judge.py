@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from harness.errors import DataError, UsageError
 from harness.records import Answer, Kind, Message, Row, Score
 from harness.scoring.judge import (
+    CONTEXT,
+    NULL_CONTEXT,
     CalibratedJudge,
     Label,
     LikelihoodJudge,
@@ -162,6 +164,40 @@ def test_each_statistic_asks_what_it_says_and_ranks_the_better_reply_higher(
     assert sum(map(len, scorer.calls)) == prompts
     worse, better = judge.statistics([("hub valve", "gas app"), ("hub valve", "valve hub")], scorer)
     assert better > worse
+
+
+class Listed:
+    """Gives each prompt its likelihood from a list."""
+
+    def __init__(self, likelihoods: dict[tuple[str, str], float]) -> None:
+        self.likelihoods = likelihoods
+
+    def logprob(self, prompts: Sequence[tuple[str, str]]) -> Sequence[float]:
+        return [self.likelihoods[prompt] for prompt in prompts]
+
+
+@pytest.mark.parametrize(
+    ("statistic", "value"),
+    [
+        ("reference_given_reply", -1.0),
+        ("pmi", -1.0 - -3.0),
+        ("both", ((-1.0 - -3.0) + (-2.5 - -7.0)) / 2),
+    ],
+)
+def test_each_statistic_has_the_value_that_its_documentation_gives(
+    statistic: Statistic, value: float
+) -> None:
+    given = CONTEXT.format
+    scorer = Listed(
+        {
+            (given(given="the reply"), " the reference"): -1.0,
+            (given(given="the reference"), " the reply"): -2.5,
+            (NULL_CONTEXT, " the reference"): -3.0,
+            (NULL_CONTEXT, " the reply"): -7.0,
+        }
+    )
+    judge = LikelihoodJudge(labels="x", statistic=statistic)
+    assert judge.statistics([("the reference", "the reply")], scorer) == (value,)
 
 
 def test_a_reference_shared_by_replies_is_scored_once() -> None:

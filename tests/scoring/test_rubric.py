@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness.errors import DataError, UsageError
 from harness.records import Answer, Json, Kind, Message, Row, Score
 from harness.scoring.judges import Failure, Grader, GradingModel, Judge
-from harness.scoring.labels import Label
+from harness.scoring.labels import Label, split_labels
 from harness.scoring.rubric import Rubric, best_threshold, calibrate_rubric
 from harness.scoring.rubric_prompt import Case, as_prompt, code_of
 from harness.scoring.rubric_reply import Judgment, read_judgment
@@ -25,6 +25,13 @@ BLOCK = re.compile(r"<answer-(\w+)>\n(.*)\n</answer-\1>", re.DOTALL)
 @dataclass(frozen=True)
 class Named:
     model: str = "grader"
+
+    batch: bool = False
+    is_tuned: bool = False
+    url: str = "https://grader.example/v1"
+
+    def redirected(self, url: str) -> Named:
+        return replace(self, url=url)
 
     def identity(self) -> Mapping[str, Json]:
         return {"model": self.model}
@@ -110,7 +117,10 @@ def test_a_judgment_is_read_through_its_wrapping(said: str) -> None:
         ('{"reason": "x"}', "no score"),
         ('{"score": 3}', "without a reason"),
         ('{"score": 3, "reason": " "}', "without a reason"),
-        *[(judgment(odd), "no whole number from 1 to 5") for odd in (0, 6, -4, 3.5, True, None, "4/10", [4])],
+        *[
+            (judgment(odd), "no whole number from 1 to 5")
+            for odd in (0, 6, -4, 3.5, True, None, "4/10", "4/3", [4])
+        ],
     ],
 )
 def test_what_leaves_the_score_in_doubt_is_a_failure(said: str, told: str) -> None:
@@ -233,6 +243,15 @@ def test_lost_judgments_of_labels_are_left_out_and_many_of_them_forbid_admission
     many = calibrate_rubric(RUBRIC, some_labels(), sometimes(3)).admission
     assert not many.admitted
     assert "test labels were not judged: the first: HTTP 500" in many.reasons[-1]
+
+
+@pytest.mark.parametrize(("n_lost", "admitted"), [(3, True), (4, False)])
+def test_a_tenth_of_the_test_labels_may_be_lost_and_no_more(n_lost: int, admitted: bool) -> None:
+    _, test = split_labels(some_labels(), RUBRIC.seed)
+    assert len(test) == 30
+    lost = {label.reply for label in test[:n_lost]}
+    grader = Scripted(lambda answer: Failure("HTTP 500") if answer in lost else honest(answer))
+    assert calibrate_rubric(RUBRIC, some_labels(), grader).admission.admitted is admitted
 
 
 def test_a_grader_that_judges_nothing_and_too_few_labels_are_refused() -> None:

@@ -123,6 +123,13 @@ def test_an_interrupted_write_is_undone_and_can_be_repeated(store: AnswerStore) 
     assert store.see_seeds("heldout", "recipe", [2]) == (2,)
 
 
+def test_a_write_that_was_left_open_does_not_hold_up_the_next(store: AnswerStore) -> None:
+    left = store._writing()  # as where Ctrl-C falls between the body and its end
+    left.__enter__().execute("INSERT INTO judgments VALUES ('half', '[]')")
+    store.keep_judgment("key", [1.0])
+    assert (store.judgment("half"), store.judgment("key")) == (None, [1.0])
+
+
 def test_a_closed_store_leaves_one_whole_file(store: AnswerStore, tmp_path: Path) -> None:
     store.keep_judgment("key", [1.0])
     store.close()

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 from openai import OpenAI
 
-from harness.testing.fake_openai import Faults, ScriptedBackend, running_twin, set_twin_faults
+from harness.testing.fake_openai import Faults, ScriptedBackend, running_fake_openai, set_twin_faults
 
 
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
-    with running_twin(backend=ScriptedBackend(), api_key="right-key-of-tests") as url:
+    with running_fake_openai(backend=ScriptedBackend(), api_key="right-key-of-tests") as url:
         yield url
 
 

@@ -10,7 +10,15 @@ import pytest
 from openai import OpenAI
 from twin_client import upload, waited_batch
 
-from harness.testing.fake_openai import ALIAS, CHAT, FakeReply, Question, ScriptedBackend, Token, running_twin
+from harness.testing.fake_openai import (
+    ALIAS,
+    CHAT,
+    FakeReply,
+    Question,
+    ScriptedBackend,
+    Token,
+    running_fake_openai,
+)
 from harness.testing.fake_openai.completions import stopped
 from harness.testing.fake_openai.structured_output import MOST_TOKENS, answered_within, within
 
@@ -133,7 +141,7 @@ def test_a_script_decides_what_is_said_and_what_it_costs() -> None:
         return FakeReply(f"{question.temperature:g} {question.seed}", 2000, 3, cached_tokens=1024)
 
     with (
-        running_twin(backend=ScriptedBackend(script)) as url,
+        running_fake_openai(backend=ScriptedBackend(script)) as url,
         OpenAI(base_url=url, api_key="any", max_retries=0) as client,
     ):
         answer = client.chat.completions.create(model=CHAT, messages=HELLO, temperature=0.5, seed=3)  # type: ignore[arg-type]
@@ -148,7 +156,7 @@ def test_a_script_that_breaks_is_an_error_of_the_service() -> None:
         raise ValueError("broken")
 
     with (
-        running_twin(backend=ScriptedBackend(script)) as url,
+        running_fake_openai(backend=ScriptedBackend(script)) as url,
         OpenAI(base_url=url, api_key="any", max_retries=0) as client,
         pytest.raises(openai.InternalServerError),
     ):
@@ -208,7 +216,7 @@ def test_a_batch_with_a_wrong_line_fails_and_names_it(client: OpenAI, second: by
 
 def test_a_cancelled_batch_keeps_what_was_answered() -> None:
     with (
-        running_twin(backend=ScriptedBackend(reply_s=0.02)) as url,
+        running_fake_openai(backend=ScriptedBackend(reply_s=0.02)) as url,
         OpenAI(base_url=url, api_key="any", max_retries=0) as client,
     ):
         batch_id = batch_of(client, as_lines([request(k) for k in range(500)]))

@@ -20,7 +20,7 @@ from harness.testing.fake_openai import (
     RETIRED,
     Faults,
     ScriptedBackend,
-    running_twin,
+    running_fake_openai,
     set_twin_faults,
     twin_stats,
 )
@@ -206,7 +206,7 @@ def test_a_completion_model_is_tuned_on_pairs_and_completes(client: OpenAI) -> N
 def test_stats_count_uploads_by_content_and_jobs() -> None:
     before = set(threading.enumerate())
     with (
-        running_twin(backend=ScriptedBackend()) as url,
+        running_fake_openai(backend=ScriptedBackend()) as url,
         OpenAI(base_url=url, api_key="any", max_retries=0) as client,
     ):
         new_job(client)
@@ -219,10 +219,10 @@ def test_stats_count_uploads_by_content_and_jobs() -> None:
     assert set(threading.enumerate()) <= before
 
 
-def test_a_twin_stands_in_for_other_models() -> None:
+def test_a_twin_answers_under_other_names_too() -> None:
     name = "gpt-4o-mini-2024-07-18"
     with (
-        running_twin(backend=ScriptedBackend(), stands_in_for=(name,)) as url,
+        running_fake_openai(backend=ScriptedBackend(), aliases=(name,)) as url,
         OpenAI(base_url=url, api_key="any", max_retries=0) as client,
     ):
         done = waited(client, new_job(client, model=name).id)

@@ -14,7 +14,7 @@ from openai import OpenAI
 from twin_client import lines, upload
 
 from harness.records import Message
-from harness.testing.fake_openai import CHAT, FakeReply, Question, running_twin
+from harness.testing.fake_openai import CHAT, FakeReply, Question, running_fake_openai
 from harness.testing.fake_openai.microbatching import Microbatcher, YieldLock
 
 
@@ -106,7 +106,10 @@ def test_a_job_really_trains_the_built_in_model_which_really_answers(tmp_path: P
         }
         for k, name in enumerate(names)
     ]
-    with running_twin(state=tmp_path) as url, OpenAI(base_url=url, api_key="any", timeout=300) as client:
+    with (
+        running_fake_openai(tmp_path, train=True) as url,
+        OpenAI(base_url=url, api_key="any", timeout=300) as client,
+    ):
         job = client.fine_tuning.jobs.create(
             model=CHAT,
             training_file=upload(client, lines(rows)).id,

@@ -15,19 +15,19 @@ from twin_client import asked, new_job, waited
 
 from harness.cli.main import main
 from harness.errors import UsageError
-from harness.testing.fake_openai import Faults, ScriptedBackend, running_twin, twin_stats
+from harness.testing.fake_openai import Faults, ScriptedBackend, running_fake_openai, twin_stats
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_files_jobs_and_models_outlive_the_server(tmp_path: Path) -> None:
     with (
-        running_twin(backend=ScriptedBackend(), state=tmp_path) as url,
+        running_fake_openai(backend=ScriptedBackend(), state=tmp_path) as url,
         OpenAI(base_url=url, api_key="any", max_retries=0) as client,
     ):
         done = waited(client, new_job(client).id)
     with (
-        running_twin(backend=ScriptedBackend(), state=tmp_path) as url,
+        running_fake_openai(backend=ScriptedBackend(), state=tmp_path) as url,
         OpenAI(base_url=url, api_key="any", max_retries=0) as client,
     ):
         assert client.fine_tuning.jobs.retrieve(done.id) == done
@@ -39,14 +39,14 @@ def test_files_jobs_and_models_outlive_the_server(tmp_path: Path) -> None:
 def test_an_unfinished_job_is_taken_up_again(tmp_path: Path) -> None:
     stalls = Faults(job_stalls_at_step=2)
     with (
-        running_twin(backend=ScriptedBackend(), state=tmp_path, faults=stalls) as url,
+        running_fake_openai(backend=ScriptedBackend(), state=tmp_path, faults=stalls) as url,
         OpenAI(base_url=url, api_key="any", max_retries=0) as client,
     ):
         running, queued = new_job(client), new_job(client)
         waited(client, running.id, ("running",))
         waited(client, queued.id, ("queued",))
     with (
-        running_twin(backend=ScriptedBackend(), state=tmp_path) as url,
+        running_fake_openai(backend=ScriptedBackend(), state=tmp_path) as url,
         OpenAI(base_url=url, api_key="any", max_retries=0) as client,
     ):
         done = [waited(client, job.id) for job in (running, queued)]
@@ -59,7 +59,7 @@ def test_an_unfinished_job_is_taken_up_again(tmp_path: Path) -> None:
 def test_without_a_folder_everything_is_forgotten() -> None:
     for _ in range(2):
         with (
-            running_twin(backend=ScriptedBackend()) as url,
+            running_fake_openai(backend=ScriptedBackend()) as url,
             OpenAI(base_url=url, api_key="any", max_retries=0) as client,
         ):
             assert not client.fine_tuning.jobs.list().data
@@ -109,7 +109,7 @@ def test_the_command_serves_until_it_is_told_to_end_and_survives_a_kill(tmp_path
 
 
 def test_a_taken_port_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    with running_twin(backend=ScriptedBackend()) as url:
+    with running_fake_openai(backend=ScriptedBackend()) as url:
         port = url.removesuffix("/v1").rpartition(":")[2]
         assert main(["twin", "--scripted", "--port", port]) == 2
     assert f"port {port} is taken" in capsys.readouterr().err
@@ -127,6 +127,6 @@ def test_a_missing_extra_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setitem(sys.modules, package, None)
     with (
         pytest.raises(UsageError, match=re.escape("pip install 'finetune-harness[twin]'")),
-        running_twin(backend=ScriptedBackend()),
+        running_fake_openai(backend=ScriptedBackend()),
     ):
         pass

@@ -16,7 +16,7 @@ from harness import Full, LoRA, QLoRA
 from harness.errors import DataError, TrainingError
 from harness.models.chat import load_tokenizer
 from harness.models.device import DevicePlan
-from harness.models.heads import has_plain_head
+from harness.models.fast.heads import has_plain_head
 from harness.models.local import LocalModel, load_base
 from harness.models.progress import SilentBar
 from harness.models.protocol import Decoding, Prompt

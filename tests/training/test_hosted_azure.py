@@ -27,7 +27,7 @@ from harness.errors import HostedTrainingError
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.store.adapters import AdapterStore
-from harness.testing.fake_openai import CHAT, ScriptedBackend, running_twin, twin_stats
+from harness.testing.fake_openai import CHAT, ScriptedBackend, running_fake_openai, twin_stats
 from harness.training.hosted.environment import Environment
 
 VERSION, KEY = "2024-10-21", "azure-planted-0123456789"
@@ -101,7 +101,7 @@ def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Azure]:
     monkeypatch.setenv("OPENAI_API_VERSION", VERSION)
 
     with (
-        running_twin(backend=ScriptedBackend(lambda question: "the base")) as twin,
+        running_fake_openai(backend=ScriptedBackend(lambda question: "the base")) as twin,
         serving(Azure(twin)) as stub,
     ):
         yield stub

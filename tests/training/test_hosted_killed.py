@@ -28,7 +28,7 @@ from harness.testing.fake_openai import (
     CHAT,
     Faults,
     ScriptedBackend,
-    running_twin,
+    running_fake_openai,
     set_twin_faults,
     twin_stats,
 )
@@ -81,7 +81,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     with ExitStack() as stack:
-        url = stack.enter_context(running_twin(backend=ScriptedBackend(step_s=0.001)))
+        url = stack.enter_context(running_fake_openai(backend=ScriptedBackend(step_s=0.001)))
         yield Server(url, stack.enter_context(closing(OpenAIProvider(url, profile="twin"))))
 
 

@@ -29,7 +29,7 @@ from harness.testing.fake_openai import (
     COMPLETIONS,
     Faults,
     ScriptedBackend,
-    running_twin,
+    running_fake_openai,
     set_twin_faults,
     twin_stats,
 )
@@ -55,7 +55,7 @@ class Quick(OpenAITuning):
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with running_twin(backend=ScriptedBackend()) as address:
+    with running_fake_openai(backend=ScriptedBackend()) as address:
         yield address
 
 
@@ -359,7 +359,7 @@ def test_a_planted_key_is_in_no_error_repr_log_or_file(
     monkeypatch.setenv("PLANTED", KEY)
     caplog.set_level(logging.DEBUG)
     said = [repr(lab)]
-    with running_twin(backend=ScriptedBackend(), api_key=KEY, faults=faults) as url:
+    with running_fake_openai(backend=ScriptedBackend(), api_key=KEY, faults=faults) as url:
         candidate = spec(url, api_key_env="PLANTED")
         try:
             made = prepared(candidate, lab)
@@ -379,7 +379,7 @@ def test_a_key_that_the_service_quotes_is_taken_out_of_the_error(
     wrong = "sk-wrong-key-000111222333"
     monkeypatch.setenv("PLANTED", wrong)
     with ExitStack() as stack:
-        guarded = stack.enter_context(running_twin(backend=ScriptedBackend(), api_key=KEY))
+        guarded = stack.enter_context(running_fake_openai(backend=ScriptedBackend(), api_key=KEY))
         caught = stack.enter_context(pytest.raises(HostedTrainingError))
         prepared(spec(guarded, api_key_env="PLANTED"), lab)
     assert caught.value.code in ("invalid_api_key", "401")

@@ -9,13 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.training.local.batches import length_sampler, parts
+from harness.training.local.batches import LengthSampler, parts
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=120), st.integers(1, 16), st.integers(0, 2**31 - 1))
 def test_every_epoch_covers_every_row_once(lengths: list[int], batch_rows: int, seed: int) -> None:
-    sampler = length_sampler(lengths, batch_rows, seed)
-    assert len(sampler) == len(lengths)  # type: ignore[arg-type]
+    sampler = LengthSampler(lengths, batch_rows, seed)
+    assert len(sampler) == len(lengths)
     for _ in range(2):
         assert sorted(sampler) == list(range(len(lengths)))
 
@@ -26,18 +26,18 @@ def batches(order: Sequence[int], batch_rows: int) -> list[list[int]]:
 
 def test_epochs_differ_and_follow_the_seed() -> None:
     lengths = [10 + k % 50 for k in range(100)]
-    sampler = length_sampler(lengths, 8, 3)
+    sampler = LengthSampler(lengths, 8, 3)
     first, second = list(sampler), list(sampler)
     assert first != second
-    again = length_sampler(lengths, 8, 3)
+    again = LengthSampler(lengths, 8, 3)
     assert [list(again), list(again)] == [first, second]
-    assert list(length_sampler(lengths, 8, 4)) != first
+    assert list(LengthSampler(lengths, 8, 4)) != first
 
 
 def test_little_is_padded_and_a_short_batch_comes_last() -> None:
     lengths = np.random.default_rng(0).lognormal(4, 0.5, 202).astype(int).tolist()
     for _ in range(5):
-        cut = batches(list(length_sampler(lengths, 8, 1)), 8)
+        cut = batches(list(LengthSampler(lengths, 8, 1)), 8)
         assert [len(batch) for batch in cut] == [8] * 25 + [2]
         padded = sum(len(batch) * max(lengths[k] for k in batch) for batch in cut)
         assert 1 - sum(lengths) / padded < 0.15
@@ -47,16 +47,14 @@ def test_every_batch_holds_rows_of_like_length_though_the_last_is_short() -> Non
     """A short batch anywhere but at the end would shift all that follow across two groups."""
     lengths = [round(10 * 1.04**k) for k in range(202)]
     for seed in range(5):
-        for batch in batches(list(length_sampler(lengths, 8, seed)), 8):
+        for batch in batches(list(LengthSampler(lengths, 8, seed)), 8):
             own = [lengths[k] for k in batch]
             assert max(own) < 2.5 * min(own)
 
 
 def test_batches_come_in_no_order_of_length() -> None:
     lengths = list(range(10, 410))
-    means = [
-        np.mean([lengths[k] for k in batch]) for batch in batches(list(length_sampler(lengths, 8, 1)), 8)
-    ]
+    means = [np.mean([lengths[k] for k in batch]) for batch in batches(list(LengthSampler(lengths, 8, 1)), 8)]
     assert abs(np.corrcoef(means, range(len(means)))[0, 1]) < 0.5
 
 

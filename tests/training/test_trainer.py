@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,20 +16,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from harness import Full, LoRA
 from harness.errors import TrainingError
 from harness.models.device import DevicePlan
-from harness.models.heads import has_plain_head
+from harness.models.fast import ALL_OFF
+from harness.models.fast.heads import has_plain_head
 from harness.models.progress import SilentBar
 from harness.models.quiet import quiet_transformers
 from harness.models.source import ModelSource
-from harness.training.local import trainer
+from harness.training.local import sft
+from harness.training.local.losses import measure_loss, padded, token_losses
 from harness.training.local.recipe import Recipe, trainable_model
 from harness.training.local.tokens import IGNORED, Example, encode_rows
 from harness.training.local.trainer import (
     StepDone,
-    _require_all_rows,
-    labelled_loss,
-    measure_loss,
     overfitting,
-    token_losses,
+    require_all_rows,
     train,
 )
 
@@ -56,7 +55,7 @@ def examples(tokenizer: PreTrainedTokenizerBase) -> list[Example]:
 
 
 def collate(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-    return trainer._padded(examples, 2, torch.device("cpu"))
+    return padded(examples, 2, torch.device("cpu"))
 
 
 def trainable(recipe: Recipe, source: ModelSource, plan: DevicePlan) -> PreTrainedModel:
@@ -88,9 +87,9 @@ def trainers(
     from trl import SFTTrainer
 
     made = []
-    for kind in (trainer._trainer_class(plan), SFTTrainer):
+    for kind in (partial(sft.ThinTrainer, plan), SFTTrainer):
         data = datasets.Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples])
-        args = trainer._arguments(recipe, plan, 0, str(scratch))
+        args = sft.arguments(recipe, plan, 0, str(scratch))
         made.append(kind(model=model, args=args, train_dataset=data, processing_class=tokenizer))
     return made[0], made[1]
 
@@ -134,7 +133,7 @@ def test_a_step_in_parts_has_the_loss_and_gradients_of_the_whole_batch(
     model.train()
     ours.compute_loss(model, collate(examples), num_items_in_batch=items).backward()  # type: ignore[attr-defined]
     whole, reported = gradients(model), (ours.last_loss, ours.last_accuracy)  # type: ignore[attr-defined]
-    monkeypatch.setattr(trainer, "PART_TOKENS", {"cpu": limit})
+    monkeypatch.setattr(sft, "PART_TOKENS", {"cpu": limit})
     loss = ours.training_step(model, collate(examples), items)  # type: ignore[attr-defined]
     torch.testing.assert_close(gradients(model), whole, atol=1e-6, rtol=1e-4)
     assert float(loss) == pytest.approx(reported[0], rel=1e-5)
@@ -178,12 +177,12 @@ def test_a_turn_of_weight_0_does_not_touch_the_loss(
     """Its text is read, as inference would, but whether it is likely does not count."""
     model = trainable(LORA, tiny, EXACT)
     chat = encode_rows(tokenizer, [row("one", ("wrong", 0), "two", "second")], 1000)[0]
-    total, _, count = labelled_loss(model, collate([chat]))
+    losses, _, _ = token_losses(model, collate([chat]))
     ids = torch.tensor([chat.input_ids])
     logs = torch.log_softmax(model(ids).logits, dim=-1)
     by_hand = [-logs[0, k - 1, label] for k, label in enumerate(chat.labels) if label != IGNORED]
-    assert count == len(by_hand) == chat.supervised
-    torch.testing.assert_close(total, torch.stack(by_hand).sum(), rtol=1e-5, atol=0)
+    assert len(losses) == len(by_hand) == chat.supervised
+    torch.testing.assert_close(losses, torch.stack(by_hand), rtol=1e-5, atol=0)
 
 
 def test_padding_changes_no_row(tiny: ModelSource, examples: list[Example]) -> None:
@@ -204,7 +203,7 @@ def test_the_head_meets_only_labelled_positions_in_contiguous_memory(
         model.get_output_embeddings().register_forward_pre_hook(
             lambda _m, args, seen=seen: seen.append((args[0].is_contiguous(), args[0].shape[:-1].numel()))
         )
-        labelled_loss(model, collate(examples))
+        token_losses(model, collate(examples))
         assert seen == [(True, sum(example.supervised for example in examples))]
 
 
@@ -275,19 +274,12 @@ def test_trl_on_messages_learns_every_turn(
 @pytest.mark.parametrize("lost", ["a row", "a token"])
 def test_a_row_that_trl_loses_stops_the_training(examples: list[Example], lost: str) -> None:
     ids = [example.input_ids for example in examples]
-    _require_all_rows(SimpleNamespace(train_dataset=Columns(input_ids=ids)), examples)
+    require_all_rows(ids, examples)
     kept = ids[1:] if lost == "a row" else [ids[0][:-1], *ids[1:]]
     with pytest.raises(
         TrainingError, match=rf"TRL kept {len(kept)} rows and \d+ tokens of {len(examples)} rows"
     ):
-        _require_all_rows(SimpleNamespace(train_dataset=Columns(input_ids=kept)), examples)
-
-
-class Columns(dict[str, list[list[int]]]):
-    """As much of a data set as is looked at."""
-
-    def __len__(self) -> int:
-        return len(self["input_ids"])
+        require_all_rows(kept, examples)
 
 
 def test_a_fully_masked_row_stops_the_training(
@@ -297,14 +289,14 @@ def test_a_fully_masked_row_stops_the_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """TRL drops such a row where it may truncate; whatever it does, no row goes missing in silence."""
-    arguments = trainer._arguments
+    arguments = sft.arguments
 
     def truncating(*given: object) -> object:
         made = arguments(*given)  # type: ignore[arg-type]
-        made.max_length = 24  # type: ignore[attr-defined]
+        made.max_length = 24
         return made
 
-    monkeypatch.setattr(trainer, "_arguments", truncating)
+    monkeypatch.setattr(sft, "arguments", truncating)
     with pytest.raises(TrainingError, match="TRL kept"):
         train(trainable(LORA, tiny, EXACT), tokenizer, LORA, examples, [], EXACT, 0, SilentBar())
 
@@ -431,3 +423,21 @@ def test_nobody_is_told_that_something_is_trained(
     monkeypatch.setattr("trl.trainer.base_trainer.send_telemetry", lambda *a, **k: told.append(a))
     train(trainable(LORA, tiny, EXACT), tokenizer, LORA, examples, [], EXACT, 0, SilentBar())
     assert told == []
+
+
+# --------------------------------------------------------------------------- TRL's own loss
+@pytest.mark.parametrize("recipe", [LORA, FULL], ids=["lora", "full"])
+def test_with_trls_own_loss_a_run_takes_the_same_batches_to_the_same_losses(
+    tiny: ModelSource, recipe: Recipe, examples: list[Example], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    curves, kept = [], []
+    for plan in (EXACT, replace(EXACT, fast=ALL_OFF)):
+        model = trainable(recipe, tiny, plan)
+        long = replace(recipe, epochs=3, learning_rate=5e-3)
+        curves.append(train(model, tokenizer, long, examples, examples[:4], plan, 0, SilentBar()))
+        kept.append(torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad]))
+    thin, own = (curve.points for curve in curves)
+    assert [p.train_loss for p in own] == pytest.approx([p.train_loss for p in thin], abs=1e-5)
+    assert [p.dev_loss for p in own] == pytest.approx([p.dev_loss for p in thin], abs=1e-5)
+    assert {p.train_token_accuracy for p in own} == {None}
+    torch.testing.assert_close(kept[0], kept[1], atol=1e-3, rtol=1e-3)

@@ -12,6 +12,7 @@ from tiny_llama import BF16, EXACT, rows
 
 from harness import Full, LoRA, QLoRA, SelfGenerated
 from harness.models.device import DevicePlan
+from harness.models.fast import ALL_OFF
 from harness.models.protocol import Decoding
 from harness.training.local import recipe as room
 from harness.training.local.recipe import training_fingerprint
@@ -97,8 +98,9 @@ def test_seed_base_and_numerics_are_in_the_fingerprint() -> None:
         print_of(plan=EXACT),
         print_of(plan=replace(BF16, device="cuda")),
         print_of(plan=replace(BF16, training_attention="sdpa")),
+        print_of(plan=replace(BF16, fast=ALL_OFF)),
     }
-    assert len(others - {print_of()}) == 5
+    assert len(others - {print_of()}) == 6
 
 
 @pytest.mark.parametrize("package", ["torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate"])

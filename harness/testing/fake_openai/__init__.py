@@ -29,9 +29,7 @@ from harness.testing.fake_openai.scripted_backend import ScriptedBackend
 from harness.testing.fake_openai.serving import (
     add_aliases,
     running_fake_openai,
-    running_twin,
     set_twin_faults,
-    stand_in,
     twin_stats,
 )
 
@@ -53,8 +51,6 @@ __all__ = [
     "add_aliases",
     "parse_faults",
     "running_fake_openai",
-    "running_twin",
     "set_twin_faults",
-    "stand_in",
     "twin_stats",
 ]

@@ -29,7 +29,7 @@ from harness.testing.fake_openai.completions import Completions
 from harness.testing.fake_openai.faults import FaultInjector, Faults, parse_faults
 from harness.testing.fake_openai.refusals import HTTPRefusal, no_key, server_error
 from harness.testing.fake_openai.request_batches import RequestBatches
-from harness.testing.fake_openai.store import FakeJob, FakeStore, R, TunedModel, new_id
+from harness.testing.fake_openai.store import FakeJob, FakeStore, FakeTunedModel, R, new_id
 from harness.testing.fake_openai.tuning_jobs import TuningJobs
 
 DATABASE = "fake_openai.sqlite"
@@ -38,7 +38,7 @@ CREATED = 1_767_225_600  # 1 January 2026, of models that are not tuned
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class APICall:
     """A request: the ``{id}`` of its path, its query, its body or its form."""
 
     id: str
@@ -63,7 +63,7 @@ class Call:
         return value
 
 
-Handler: TypeAlias = Callable[[Call], "BaseModel | Response | dict[str, Json]"]
+Handler: TypeAlias = Callable[[APICall], "BaseModel | Response | dict[str, Json]"]
 
 
 class FakeOpenAI:
@@ -164,7 +164,7 @@ class FakeOpenAI:
             )
             raise HTTPRefusal(401, message, None, "invalid_api_key")
 
-    def _page(self, call: Call, kind: type[R], default: int = 20, most: int = 100) -> dict[str, Json]:
+    def _page(self, call: APICall, kind: type[R], default: int = 20, most: int = 100) -> dict[str, Json]:
         """The part of a list, newest first, that the query selects."""
         if call.id:
             self._store.get(FakeJob, call.id)
@@ -196,25 +196,25 @@ class FakeOpenAI:
             "last_id": data[-1]["id"] if data else None,
         }
 
-    def _delete_file(self, call: Call) -> FileDeleted:
+    def _delete_file(self, call: APICall) -> FileDeleted:
         self._store.delete(FileObject, self._store.get(FileObject, call.id).id)
         return FileDeleted(id=call.id, deleted=True, object="file")
 
-    def _models(self, call: Call) -> dict[str, Json]:
+    def _models(self, call: APICall) -> dict[str, Json]:
         found = {model.name: _model(model, None) for model in self._catalogue.offered()}
-        for tuned in self._store.newest_first(TunedModel):
+        for tuned in self._store.newest_first(FakeTunedModel):
             if tuned.base in found:  # a tuned model is retired with its base
                 found[tuned.id] = _model(*self._completions.model(tuned.id))
         return {"object": "list", "data": [model.model_dump(mode="json") for model in found.values()]}
 
-    def _delete_model(self, call: Call) -> ModelDeleted:
+    def _delete_model(self, call: APICall) -> ModelDeleted:
         _, tuned = self._completions.model(call.id)
         if tuned is None:
             raise HTTPRefusal(403, "You have insufficient permissions for this operation.")
-        self._store.delete(TunedModel, tuned.id)
+        self._store.delete(FakeTunedModel, tuned.id)
         return ModelDeleted(id=tuned.id, object="model", deleted=True)
 
-    def _stats(self, call: Call) -> dict[str, Json]:
+    def _stats(self, call: APICall) -> dict[str, Json]:
         """What was uploaded, trained and called, for tests of clients."""
         counts = self._store.counts()
 
@@ -235,7 +235,7 @@ class FakeOpenAI:
             "faults": counted("fault "),
         }
 
-    def _set_faults(self, call: Call) -> dict[str, Json]:
+    def _set_faults(self, call: APICall) -> dict[str, Json]:
         given = {name: str(value) for name, value in call.body().items() if value is not None}
         try:
             self.app.faults = parse_faults(given)
@@ -243,22 +243,22 @@ class FakeOpenAI:
             raise HTTPRefusal(400, str(error)) from error
         return asdict(self.app.faults)
 
-    def _add_aliases(self, call: Call) -> dict[str, Json]:
+    def _add_aliases(self, call: APICall) -> dict[str, Json]:
         names = call.body().get("models")
         self._catalogue.add_aliases(map(str, names if isinstance(names, list) else ()))
         return {"models": names}
 
 
-async def _call(request: Request) -> Call:
+async def _call(request: Request) -> APICall:
     name, query = str(request.path_params.get("id", "")), request.query_params
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        return Call(name, query, await request.body())
+        return APICall(name, query, await request.body())
     async with request.form(max_files=1, max_fields=10) as form:
         purpose, file = form.get("purpose"), form.get("file")
         purpose = purpose if isinstance(purpose, str) else None
         if not isinstance(file, UploadFile):
-            return Call(name, query, b"", purpose)
-        return Call(name, query, b"", purpose, file.filename or "", await file.read())
+            return APICall(name, query, b"", purpose)
+        return APICall(name, query, b"", purpose, file.filename or "", await file.read())
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
@@ -274,7 +274,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
     return JSONResponse(refusal.body(), refusal.status, dict(refusal.headers))
 
 
-def _model(model: FakeModel, tuned: TunedModel | None) -> Model:
+def _model(model: FakeModel, tuned: FakeTunedModel | None) -> Model:
     return Model(
         id=model.name,
         object="model",

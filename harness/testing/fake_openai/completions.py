@@ -20,7 +20,7 @@ from harness.testing.fake_openai.refusals import (
     text_of,
     unsupported,
 )
-from harness.testing.fake_openai.store import FakeStore, TunedModel, new_id, now
+from harness.testing.fake_openai.store import FakeStore, FakeTunedModel, new_id, now
 from harness.testing.fake_openai.structured_output import ANY_OBJECT, require_valid
 
 DEFAULT_MAX_TOKENS = 512  # a small model may never stop; the real service would let it run to its limit
@@ -36,13 +36,13 @@ class Completions:
     def __init__(self, store: FakeStore, backend: Backend, catalogue: Catalogue, weights: Path) -> None:
         self._store, self._backend, self._catalogue, self._weights = store, backend, catalogue, weights
 
-    def model(self, name: str) -> tuple[FakeModel, TunedModel | None]:
+    def model(self, name: str) -> tuple[FakeModel, FakeTunedModel | None]:
         """The model of that name, and its weights if it is tuned.
 
         Raises:
             HTTPRefusal: there is none, or it is retired; a tuned model is retired with its base.
         """
-        tuned = self._store.find(TunedModel, name)
+        tuned = self._store.find(FakeTunedModel, name)
         model = self._catalogue.find(tuned.base if tuned else name)
         return (replace(model, name=name) if tuned else model), tuned
 

@@ -139,16 +139,13 @@ class FaultInjector:
                 body.extend(message.get("body", b""))
 
             await self._app(scope, receive, collect)
-        else:
-            while (await receive()).get(
-                "more_body"
-            ):  # a client that is still sending would see a broken pipe
+        else:  # read the request to its end: a client that is still sending would see a broken pipe
+            while (await receive()).get("more_body"):
                 pass
         if fault in ("dropped", "lost"):
             # a body is promised and none is sent: uvicorn then closes the connection
-            await send(
-                {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100")]}
-            )
+            promised = [(b"content-length", b"100")]
+            await send({"type": "http.response.start", "status": 200, "headers": promised})
             return
         wait = f"{faults.retry_after_s:g}", f"{faults.retry_after_s * 1000:g}"
         limited = HTTPRefusal(

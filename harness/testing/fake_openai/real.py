@@ -11,10 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.extras import require_extra
 from harness.models.builtin import NAME
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import DevicePlan, device_plan
-from harness.models.heads import has_plain_head, logits_at
+from harness.models.fast.heads import has_plain_head, logits_at
 from harness.models.local import LocalModel, load_base, make_head_input_contiguous, with_adapter
 from harness.models.progress import Progress, Silent
 from harness.models.protocol import Decoding, Prompt
@@ -52,6 +53,7 @@ class RealBackend:
     """
 
     def __init__(self, base: str = NAME, progress: Progress | None = None) -> None:
+        require_extra("local", "the twin with a real model (without --scripted)")
         self._base, self._progress = base, progress or Silent()
         self._lock = YieldLock()
         self._counting = threading.Lock()
@@ -87,11 +89,11 @@ class RealBackend:
     def train(self, task: TuningTask, folder: Path, watch: Callable[[Step], None]) -> None:
         """See ``Backend``. The training has a process of its own."""
         from harness.candidates.lora import QLoRA
-        from harness.training.local.recipe import TrainingRows
-        from harness.training.local.subprocess_training import Job, checkpoint_name, train_apart
+        from harness.training.local.recipe import LocalTraining, TrainingRows, checkpoint_name
+        from harness.training.local.subprocess_training import run_in_subprocess
         from harness.training.local.trainer import StepDone
 
-        spec = QLoRA(
+        candidate = QLoRA(
             base=self._base,
             train="",
             targets=TARGETS,
@@ -101,8 +103,16 @@ class RealBackend:
             max_tokens=context_tokens(self._source) or DEFAULT_CONTEXT_TOKENS,
             dev_evaluations=task.epochs,
         )
-        rows = TrainingRows(task.rows, dev=task.dev)
-        job = Job(spec, self._source, rows, task.seed, self._plan, task.job_id, folder)
+        training = LocalTraining(
+            candidate.recipe(),
+            self._source,
+            TrainingRows(task.rows, dev=task.dev),
+            task.seed,
+            self._plan,
+            task.job_id,
+            folder,
+            keeps_checkpoints=True,
+        )
 
         def after_step(done: StepDone) -> None:
             step = Step(done.number, done.total, done.train_loss, done.train_token_accuracy)
@@ -118,7 +128,7 @@ class RealBackend:
 
         folder.mkdir(parents=True, exist_ok=True)
         with self._lock.long(), Silent().task("", unit="step") as bar:
-            train_apart(job, bar, after_step)
+            run_in_subprocess(training, bar, after_step)
 
     def _answer(self, questions: Sequence[Question]) -> list[FakeReply]:
         """Replies to questions of one model and one decoding."""

@@ -29,7 +29,7 @@ EXPIRES_AFTER_S = 24 * 3600
 ENDED = ("failed", "completed", "cancelled")
 
 
-class BatchLine(TypedDict):
+class FakeBatchRequest(TypedDict):
     """A request of a batch; the SDK has no type for it."""
 
     custom_id: str
@@ -112,8 +112,8 @@ class RequestBatches:
         counts = BatchRequestCounts(total=len(requests), completed=0, failed=0)
         self._move(batch_id, "in_progress", request_counts=counts)
 
-        def answer(request: BatchLine) -> tuple[str, Json] | None:
-            """The kind of file that takes the answer, and its line; None if the batch was stopped before it."""
+        def answer(request: FakeBatchRequest) -> tuple[str, Json] | None:
+            """The kind of file that takes the answer, and its line; None once the batch is stopped."""
             if self._stopping.is_set() or self._store.get(Batch, batch_id).status == "cancelling":
                 return None
             self._store.count("batch requests")
@@ -145,9 +145,9 @@ class RequestBatches:
         self._move(batch_id, status, request_counts=counts, **files)
 
 
-def _read(content: bytes, endpoint: str) -> tuple[list[BatchLine], list[BatchError]]:
+def _read(content: bytes, endpoint: str) -> tuple[list[FakeBatchRequest], list[BatchError]]:
     """The requests of a file, or the errors of its lines."""
-    requests: list[BatchLine] = []
+    requests: list[FakeBatchRequest] = []
     errors: list[BatchError] = []
     seen: set[str] = set()
     lines = [line for line in content.decode("utf-8", "replace").split("\n") if line.strip()]
@@ -159,7 +159,7 @@ def _read(content: bytes, endpoint: str) -> tuple[list[BatchLine], list[BatchErr
             value: Json = json.loads(line)
             if not isinstance(value, dict):
                 raise HTTPRefusal(400, "This line is not a JSON object.", None, "invalid_json_line")
-            request = checked(BatchLine, value)
+            request = checked(FakeBatchRequest, value)
             name = request["custom_id"]
             if name in seen:
                 message = f"The custom_id '{name}' has already been used in this file."

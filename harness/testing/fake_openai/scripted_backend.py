@@ -17,6 +17,7 @@ from harness.testing.fake_openai.structured_output import within
 
 LEARNT = "learnt.json"
 MOST_COMPARED = 2_000  # examples; more would take longer to compare than the answer is worth
+LONGEST_ECHO = 200  # characters
 Script: TypeAlias = Callable[[Question], "str | FakeReply"]
 Examples: TypeAlias = Mapping[str, str]  # a reply by its question
 
@@ -36,7 +37,7 @@ class ScriptedBackend:
     Args:
         script: what a model answers, as text or as a whole ``FakeReply``. None: the reply to the most similar
             example, among the rows that the model was tuned on and the earlier turns of the conversation; the
-            question itself if there is no example.
+            beginning of the question if there is no example.
         step_s: how long a training step takes.
         reply_s: how long a reply takes.
     """
@@ -119,7 +120,7 @@ def _nearest(question: Question, learnt: Examples) -> str:
         others = _words(example[0])
         return len(words & others) / max(1, len(words | others))
 
-    return max(examples, key=similarity)[1] if examples else question.last
+    return max(examples, key=similarity)[1] if examples else question.last[:LONGEST_ECHO]
 
 
 def _words(text: str) -> frozenset[str]:

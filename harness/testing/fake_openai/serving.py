@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.extras import require_extra
 from harness.records import Json
 from harness.testing.fake_openai.backend import Backend
 from harness.testing.fake_openai.faults import Faults
@@ -68,7 +69,14 @@ def running_fake_openai(
                 f"port {port} is taken ({error.strerror}).\n  hint: give another with --port."
             ) from error
         if backend is None:
-            backend = _backend(train)
+            if train:
+                from harness.testing.fake_openai.real import RealBackend
+
+                backend = RealBackend()
+            else:
+                from harness.testing.fake_openai.scripted_backend import ScriptedBackend
+
+                backend = ScriptedBackend(script=None)
             stack.callback(backend.close)
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="fake-openai-"))
         service = FakeOpenAI(
@@ -102,31 +110,13 @@ def running_fake_openai(
         yield f"http://{HOST}:{listening.getsockname()[1]}/v1"
 
 
-def _backend(train: bool) -> Backend:
-    if train:
-        from harness.testing.fake_openai.real import RealBackend
-
-        return RealBackend()
-    from harness.testing.fake_openai.scripted_backend import ScriptedBackend
-
-    return ScriptedBackend(script=None)
-
-
 def require_installed() -> None:
     """Check that the extra's packages are installed.
 
     Raises:
         UsageError: one is missing.
     """
-    try:
-        import python_multipart  # noqa: F401
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"the local twin needs {error.name}, which is not installed.\n"
-            "  hint: pip install 'finetune-harness[twin]'"
-        ) from error
+    require_extra("twin", "the local twin")
 
 
 def twin_stats(base_url: str) -> dict[str, Json]:
@@ -151,23 +141,3 @@ def _control(base_url: str, path: str, body: dict[str, Json] | None) -> dict[str
     with urllib.request.urlopen(request, timeout=30) as response:
         answer: dict[str, Json] = json.load(response)
     return answer
-
-
-@contextmanager
-def running_twin(
-    *,
-    backend: Backend | None = None,
-    state: Path | None = None,
-    port: int = 0,
-    faults: Faults | None = None,
-    stands_in_for: Sequence[str] = (),
-    api_key: str | None = None,
-) -> Iterator[str]:
-    """``running_fake_openai`` under its former name; without ``backend``, the built-in model answers."""
-    with running_fake_openai(
-        state, port, stands_in_for, backend is None, faults, backend=backend, api_key=api_key
-    ) as base_url:
-        yield base_url
-
-
-stand_in = add_aliases

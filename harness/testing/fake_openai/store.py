@@ -24,7 +24,7 @@ from harness.testing.fake_openai.refusals import HTTPRefusal
 JobStatus: TypeAlias = Literal[
     "validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"
 ]
-Purpose: TypeAlias = Literal[
+FilesPurpose: TypeAlias = Literal[
     "assistants", "batch", "batch_output", "fine-tune", "fine-tune-results", "user_data", "vision"
 ]
 OF_CLIENTS = ("fine-tune", "batch", "assistants", "user_data", "vision")
@@ -39,7 +39,7 @@ class FakeJob(FineTuningJob):
     user_provided_suffix: str | None = None
 
 
-class TunedModel(BaseModel):
+class FakeTunedModel(BaseModel):
     """A tuned model or a checkpoint. ``weights``: its folder, below that of all weights."""
 
     id: str
@@ -48,7 +48,7 @@ class TunedModel(BaseModel):
     weights: str
 
 
-R = TypeVar("R", FileObject, FakeJob, FineTuningJobEvent, FineTuningJobCheckpoint, TunedModel, Batch)
+R = TypeVar("R", FileObject, FakeJob, FineTuningJobEvent, FineTuningJobCheckpoint, FakeTunedModel, Batch)
 # param and code of the refusal when there is no such record
 NOT_FOUND: Mapping[type, tuple[str, str | None]] = {
     FileObject: ("id", None),
@@ -155,9 +155,9 @@ class FakeStore:
             raise HTTPRefusal(400, f"Invalid file format for purpose '{purpose}'. Must be .jsonl", "file")
         self.count("uploads")
         self.count(f"upload {hashlib.sha256(content).hexdigest()}")
-        return self.add_file(filename, cast("Purpose", purpose), content)
+        return self.add_file(filename, cast("FilesPurpose", purpose), content)
 
-    def add_file(self, filename: str, purpose: Purpose, content: bytes) -> FileObject:
+    def add_file(self, filename: str, purpose: FilesPurpose, content: bytes) -> FileObject:
         """Store a file."""
         file = FileObject(
             object="file",
@@ -180,7 +180,7 @@ class FakeStore:
         name = self.get(FileObject, file_id).id
         return bytes(self._sql("SELECT content FROM contents WHERE id = ?", name)[0][0])
 
-    def require_file(self, file_id: str, purpose: Purpose, param: str) -> None:
+    def require_file(self, file_id: str, purpose: FilesPurpose, param: str) -> None:
         """Check that a file named in a request was uploaded for that purpose.
 
         Raises:

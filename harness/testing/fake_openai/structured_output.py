@@ -25,6 +25,7 @@ ANY_OBJECT: Mapping[str, Json] = {
     "required": ["answer"],
 }
 MOST_DEPTH = 10
+LONGEST_STRING = 200  # characters: the whole answer has to fit into what is usually requested
 MOST_TOKENS = 16  # of a model that keeps to no schema: its words only become the strings of the answer
 
 
@@ -48,9 +49,7 @@ def require_valid(schema: Mapping[str, Json], name: str, strict: bool) -> None:
         required = schema.get("required")
         missing = sorted(set(inner) - set(map(str, required if isinstance(required, list) else ())))
         if missing:
-            raise _invalid(
-                name, f"'required' has to include every key in properties. Missing '{missing[0]}'."
-            )
+            raise _invalid(name, f"'required' has to include every property. Missing '{missing[0]}'.")
     for value in inner.values():
         if isinstance(value, dict):
             require_valid(value, name, strict)
@@ -72,7 +71,8 @@ def within(schema: Mapping[str, Json], text: str) -> str:
     except (ValueError, RecursionError):
         pass
     chance = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-    return json.dumps(_value(schema, text.strip() or "(no text)", chance, 0), ensure_ascii=False)
+    words = text.strip()[:LONGEST_STRING] or "(no text)"
+    return json.dumps(_value(schema, words, chance, 0), ensure_ascii=False)
 
 
 def _invalid(name: str, problem: str) -> HTTPRefusal:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from openai.types.fine_tuning import FineTuningJobEvent
 from openai.types.fine_tuning.fine_tuning_job import Error, Hyperparameters, Method
@@ -24,7 +24,7 @@ from harness.testing.fake_openai.backend import Backend, Step, TuningTask
 from harness.testing.fake_openai.catalogue import Catalogue
 from harness.testing.fake_openai.faults import Faults
 from harness.testing.fake_openai.refusals import HTTPRefusal, checked, unsupported
-from harness.testing.fake_openai.store import FakeJob, FakeStore, JobStatus, TunedModel, new_id, now
+from harness.testing.fake_openai.store import FakeJob, FakeStore, FakeTunedModel, JobStatus, new_id, now
 from harness.testing.fake_openai.training_rows import BadFile, training_rows
 
 POLL_S = 0.02  # how often a waiting job looks at its status
@@ -174,30 +174,24 @@ class TuningJobs:
 
     def _train(self, job: FakeJob) -> None:
         rows, dev = self._rows(job)
-        given = job.hyperparameters
-        # "auto" as in OpenAI's cookbook; the learning rate is that of this package's own trainer
-        epochs = given.n_epochs if isinstance(given.n_epochs, int) else service_epochs(len(rows))
-        batch_rows = (
-            given.batch_size if isinstance(given.batch_size, int) else min(AUTO_BATCH_ROWS, len(rows))
-        )
-        multiplier = given.learning_rate_multiplier
+        # epochs as in OpenAI's cookbook; the learning rate is that of this package's own trainer
+        auto: dict[str, Any] = {
+            "n_epochs": service_epochs(len(rows)),
+            "batch_size": min(AUTO_BATCH_ROWS, len(rows)),
+            "learning_rate_multiplier": AUTO_LEARNING_RATE_MULTIPLIER,
+        }
+        given = job.hyperparameters.model_dump()
+        taken = {name: value if given[name] == "auto" else given[name] for name, value in auto.items()}
         task = TuningTask(
             job_id=job.id,
             base=job.model,
             rows=rows,
             dev=dev,
-            epochs=epochs,
-            batch_rows=batch_rows,
-            learning_rate_multiplier=(
-                multiplier if isinstance(multiplier, float | int) else AUTO_LEARNING_RATE_MULTIPLIER
-            ),
+            epochs=taken["n_epochs"],
+            batch_rows=taken["batch_size"],
+            learning_rate_multiplier=taken["learning_rate_multiplier"],
             seed=job.seed,
         )
-        taken = {
-            "n_epochs": epochs,
-            "batch_size": batch_rows,
-            "learning_rate_multiplier": task.learning_rate_multiplier,
-        }
         self._change(job.id, ("running",), **_hyperparameters(taken))
         self._log(job.id, "Fine-tuning job started")
         name = f"ft:{job.model}:twin:{(job.user_provided_suffix or '').lower()}:{job.id[-8:]}"
@@ -222,7 +216,7 @@ class TuningJobs:
             writer.writerow([s.number, *("" if value is None else round(value, 5) for value in measured)])
         results = self._store.add_file("step_metrics.csv", "fine-tune-results", table.getvalue().encode())
         self._log(job.id, f"New fine-tuned model created: {name}")
-        tokens = sum(map(self._backend.count, rows)) * epochs
+        tokens = sum(map(self._backend.count, rows)) * task.epochs
         ended = {"fine_tuned_model": name, "result_files": [results.id], "trained_tokens": tokens}
         if self._change(job.id, ALIVE, status="succeeded", **ended).status == "succeeded":
             self._log(job.id, "The job has successfully completed")
@@ -244,13 +238,13 @@ class TuningJobs:
         earlier = [checkpoint for checkpoint in found if checkpoint.step_number <= step.number]
         for old in earlier[SAVED_CHECKPOINTS - 1 :]:  # the end of the training will be one too
             self._store.delete(FineTuningJobCheckpoint, old.id)
-            self._store.delete(TunedModel, old.fine_tuned_model_checkpoint)
+            self._store.delete(FakeTunedModel, old.fine_tuned_model_checkpoint)
             shutil.rmtree(self._weights / job.id / f"step-{old.step_number}", ignore_errors=True)
 
     def _add_checkpoint(self, job: FakeJob, step: Step, name: str) -> None:
         """The model as it is after a step, which answers under ``name``."""
         weights = f"{job.id}/{step.weights}"
-        self._store.put(TunedModel(id=name, created_at=now(), base=job.model, weights=weights))
+        self._store.put(FakeTunedModel(id=name, created_at=now(), base=job.model, weights=weights))
         checkpoint = FineTuningJobCheckpoint(
             object="fine_tuning.job.checkpoint",
             id=f"ftckpt_{job.id[6:]}{step.number}",

@@ -1,44 +1,44 @@
-"""Batches of like length, and batches cut into parts that memory and caches can hold."""
+"""Batches of like length, and batches cut into parts that memory and caches can hold. Imports torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
 BLUR = 0.1  # share by which row lengths are blurred before batches are cut
 # padded tokens that go through the model at once: on a CPU more is slower (gigabytes of activations)
 PART_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 
 
-def length_sampler(lengths: Sequence[int], batch_rows: int, seed: int) -> torch.utils.data.Sampler[int]:
+class LengthSampler(torch.utils.data.Sampler[int]):
     """Row indices so that consecutive ``batch_rows`` have like lengths; the batches come in random order.
 
     Every epoch draws anew: lengths are blurred by up to ``BLUR`` before they are sorted, so that a row meets
     other rows each time. transformers' own length groups leave a third of a batch as padding at these sizes,
     because they sort only within random groups of a few batches.
+
+    Args:
+        lengths: of the rows, in tokens.
+        batch_rows: rows a batch.
+        seed: of the blur and of the order.
     """
-    import torch
 
-    class LengthSampler(torch.utils.data.Sampler[int]):
-        def __init__(self) -> None:
-            self._random = torch.Generator().manual_seed(seed)
+    def __init__(self, lengths: Sequence[int], batch_rows: int, seed: int) -> None:
+        self._lengths, self._batch_rows = torch.tensor(lengths), batch_rows
+        self._random = torch.Generator().manual_seed(seed)
 
-        def __len__(self) -> int:
-            return len(lengths)
+    def __len__(self) -> int:
+        return len(self._lengths)
 
-        def __iter__(self) -> Iterator[int]:
-            blur = 1 + BLUR * (2 * torch.rand(len(lengths), generator=self._random) - 1)
-            order = torch.argsort(torch.tensor(lengths) * blur, descending=True).tolist()
-            batches = [order[k : k + batch_rows] for k in range(0, len(order), batch_rows)]
-            last = batches.pop() if len(batches[-1]) < batch_rows else []  # a short batch must stay last
-            for k in torch.randperm(len(batches), generator=self._random).tolist():
-                yield from batches[k]
-            yield from last
-
-    return LengthSampler()
+    def __iter__(self) -> Iterator[int]:
+        blur = 1 + BLUR * (2 * torch.rand(len(self), generator=self._random) - 1)
+        order = torch.argsort(self._lengths * blur, descending=True).tolist()
+        batches = [order[k : k + self._batch_rows] for k in range(0, len(order), self._batch_rows)]
+        last = batches.pop() if len(batches[-1]) < self._batch_rows else []  # a short batch must stay last
+        for k in torch.randperm(len(batches), generator=self._random).tolist():
+            yield from batches[k]
+        yield from last
 
 
 def parts(inputs: Mapping[str, torch.Tensor], limit: int) -> Iterator[dict[str, torch.Tensor]]:

@@ -97,10 +97,15 @@ def training_fingerprint(
             "replay": rows_fingerprint(rows.replay),
             "dev": rows_fingerprint(rows.dev),
             "seed": seed,
-            "device": f"{plan.dtype} on {plan.device}, {plan.training_attention}",
+            # the plain loss rounds otherwise
+            "device": f"{plan.dtype} on {plan.device}, {plan.training_attention}{_loss_note(plan)}",
             "versions": shaping_versions(),
         }
     )
+
+
+def _loss_note(plan: DevicePlan) -> str:
+    return "" if plan.fast.loss else ", TRL's own loss"
 
 
 def shaping_versions() -> dict[str, str]:
@@ -183,6 +188,7 @@ class LocalTraining:
             device=plan.device,
             numeric_config=(
                 f"{precision}{unpacked}; {plan.dtype} products, {plan.training_attention} attention"
+                f"{_loss_note(plan)}"
             ),
             row_ids=tuple(row.id for row in rows.own),
             versions=shaping_versions(),

@@ -1,12 +1,12 @@
-"""General rows against forgetting that the base model says itself.
+"""General rows against forgetting, written by the base model itself.
 
 Before it is trained, the base answers neutral prompts, greedily; it is then trained on these answers beside
-its own rows, so that what it would have said anyway is held in place. Rows written by others would draw it
-towards their own way of saying things. After J. Huang et al., "Mitigating Catastrophic Forgetting in Large
-Language Models with Self-Synthesized Rehearsal" (ACL 2024), where the model writes the prompts too.
+its own rows, which holds its answers in place. Rows written by others would draw it towards their style.
+After J. Huang et al., "Mitigating Catastrophic Forgetting in Large Language Models with Self-Synthesized
+Rehearsal" (ACL 2024), where the model writes the prompts too.
 
-What was said once is kept with the adapters and shared by all sizes and seeds. The rows are ordinary chat
-rows in a file, and a training is named by their content: it does not matter who wrote the file.
+The rows are stored beside the adapters, once, and shared by all sizes and seeds. They are ordinary chat rows
+in a file, and a training is named by their content: it does not matter who wrote the file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.progress import Bar, Progress
 from harness.models.protocol import Decoding, Model, Prompt
 from harness.models.source import ModelSource
-from harness.records import Answer, Message, Row
+from harness.records import Message, Row
 from harness.store.adapters import AdapterStore
 
 MOST_GENERATED_ROWS = 100
@@ -43,7 +43,7 @@ LeftOut: TypeAlias = Literal["cut_off", "empty", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class SelfGenerated:
-    """General rows that the base itself says, as a fine-tune's ``replay``.
+    """General rows that the base itself writes, as a fine-tune's ``replay``.
 
     Args:
         rows: how many, 1 to 100; 50 to 100 are advised. They are added whole to every size.
@@ -89,14 +89,16 @@ class Generation:
             (self.empty, "empty"),
             (self.failed, "failed"),
         )
-        said = ", ".join(f"{count} {reason}" for count, reason in reasons if count)
+        counts = ", ".join(f"{count} {reason}" for count, reason in reasons if count)
         total = self.cut_off + self.empty + self.failed
-        return f"{total} of {total + self.kept} replies were left out ({said})" if total else "none left out"
+        return (
+            f"{total} of {total + self.kept} replies were left out ({counts})" if total else "none left out"
+        )
 
 
 @dataclass(frozen=True)
 class GeneratedRows:
-    """The general rows that one base is to say, and where they are kept.
+    """The general rows that one base writes, and where they are stored.
 
     ``prompts`` are rows with an empty last reply, in the order in which they are asked.
     """
@@ -144,7 +146,7 @@ class GeneratedRows:
         return read_rows(self.file)
 
     def get(self, progress: Progress) -> tuple[Row, ...]:
-        """The rows, said now by the base if they are not in the store. Safe with several processes.
+        """The rows; the base writes them now if they are not in the store. Safe with several processes.
 
         Raises:
             TrainingError, StoreError: see ``found``.
@@ -153,8 +155,8 @@ class GeneratedRows:
         self._require_enough()
         return read_rows(folder / ROWS)
 
-    def told(self) -> str | None:
-        """One sentence about rows that are in the store, for people; None where there are none."""
+    def summary(self) -> str | None:
+        """One sentence for people about the rows in the store; None where there are none."""
         if not is_whole(self.folder):
             return None
         made = _read_record(self.folder / RECORD)
@@ -182,7 +184,7 @@ class GeneratedRows:
         with progress.task(f"generating {wanted} general replies", unit="reply") as bar:
             bar.at(0, wanted)
             model = LocalModel.load(self.source, self.plan, nf4=self.nf4)
-            rows, left_out = _say(model, self.prompts, wanted, self.spec.max_new_tokens, bar)
+            rows, left_out = _answered(model, self.prompts, wanted, self.spec.max_new_tokens, bar)
         lines = [
             json.dumps({"id": row.id, **to_json(row, metadata=False)}, ensure_ascii=False) + "\n"
             for row in rows
@@ -205,9 +207,15 @@ class GeneratedRows:
 def plan_generation(
     spec: SelfGenerated, root: Path, source: ModelSource, nf4: bool, plan: DevicePlan, store: AdapterStore
 ) -> GeneratedRows:
-    """The generation that ``spec`` means for a base. ``root`` is the folder that its paths start from.
+    """The generation that ``spec`` asks of a base.
 
-    ``nf4``: the base answers as it is trained, quantised.
+    Args:
+        spec: how many rows, and their prompts.
+        root: the folder that the path in ``spec`` starts from.
+        source: the base.
+        nf4: whether the base is quantised when it is trained; it answers as it is trained.
+        plan: device and precision.
+        store: the rows are stored beside its adapters.
 
     Raises:
         DataError: the file of prompts cannot be read, or has fewer prompts than rows are asked for.
@@ -225,7 +233,7 @@ def plan_generation(
 
 # --------------------------------------------------------------------------- prompts
 def _prompt_lines(file: Path) -> tuple[Row, ...]:
-    """One prompt a line; blank lines and repeats are passed over."""
+    """One prompt a line; blank lines and repeats are skipped."""
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
@@ -245,7 +253,7 @@ def _prompt_lines(file: Path) -> tuple[Row, ...]:
 
 
 def _prompt_rows(file: Path) -> tuple[Row, ...]:
-    """Chat rows without their last replies; of earlier ones, which the base did not say, none is learnt."""
+    """Chat rows without their last replies. Earlier replies are others' and get weight 0."""
     found: dict[str, Row] = {}
     for row in read_rows(file):
         turns = tuple(replace(m, weight=0) if m.role == "assistant" else m for m in row.prompt)
@@ -255,7 +263,7 @@ def _prompt_rows(file: Path) -> tuple[Row, ...]:
 
 
 # --------------------------------------------------------------------------- replies
-def _say(
+def _answered(
     model: Model, prompts: Sequence[Row], wanted: int, max_new_tokens: int, bar: Bar
 ) -> tuple[list[Row], Counter[LeftOut]]:
     """Rows with the model's replies: the first ``wanted`` prompts, in order, whose replies came to an end.
@@ -269,33 +277,22 @@ def _say(
     while asked < len(prompts) and len(kept) < wanted:
         batch = prompts[asked : asked + max(wanted - len(kept), LEAST_ROUND)]
         asked += len(batch)
-        answers = {a.row_id: a for a in model.answer(_asked(batch), decoding, frozenset())}
+        questions = [Prompt(row.id, row.prompt) for row in batch]
+        answers = {a.row_id: a for a in model.answer(questions, decoding, frozenset())}
         for row in batch:
+            answer = answers[row.id]
             if len(kept) == wanted:
                 break
-            reason = _reason_to_leave_out(answers[row.id])
-            if reason is None:
-                kept.append(_with_reply(row, answers[row.id].text))
+            if answer.failure is not None or answer.finish == "failed":
+                left_out["failed"] += 1
+            elif answer.finish == "length":
+                left_out["cut_off"] += 1
+            elif not answer.text.strip():
+                left_out["empty"] += 1
             else:
-                left_out[reason] += 1
+                kept.append(replace(row, messages=(*row.prompt, Message("assistant", answer.text))))
         bar.at(len(kept), wanted, f"{left_out.total()} left out")
     return kept, left_out
-
-
-def _asked(rows: Sequence[Row]) -> list[Prompt]:
-    return [Prompt(row.id, row.prompt) for row in rows]
-
-
-def _reason_to_leave_out(answer: Answer) -> LeftOut | None:
-    if answer.failure is not None or answer.finish == "failed":
-        return "failed"
-    if answer.finish == "length":
-        return "cut_off"
-    return None if answer.text.strip() else "empty"
-
-
-def _with_reply(row: Row, text: str) -> Row:
-    return replace(row, messages=(*row.prompt, Message("assistant", text)))
 
 
 def _read_record(record: Path) -> Generation:

@@ -14,18 +14,18 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE
-from typing import IO, Protocol, TypeVar, cast
+from typing import IO, Protocol, cast
 
 from harness.errors import HarnessError, TrainingError
 from harness.models.device import DevicePlan
 from harness.models.progress import Bar
 from harness.models.source import ModelSource
-from harness.training.executor import TrainingJob
+from harness.training.executor import T, T_co, TrainingJob
 from harness.training.local.recipe import LocalTraining, Recipe
 from harness.training.local.recipe import checkpoint_name as checkpoint_name
 from harness.training.local.trainer import StepDone
@@ -33,9 +33,6 @@ from harness.training.rows import TrainingRows
 
 LAST_LINES = 12  # of the output of a process that died
 GO_ON = b"."  # the parent's reply to a step
-
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 
 class SteppedJob(Protocol[T_co]):
@@ -102,7 +99,11 @@ def run_in_subprocess(
         try:
             with suppress(BrokenPipeError):  # it died before it had read its job; its exit status tells
                 _send(child.stdin, order)
-            for message in _messages(child.stdout):
+            while True:
+                try:
+                    message = pickle.load(child.stdout)
+                except (EOFError, pickle.UnpicklingError):  # it died, perhaps within a message
+                    break
                 if isinstance(message, _Returned):
                     return cast("T", message.value)
                 if isinstance(message, _Failed):
@@ -145,14 +146,6 @@ def _packed(job: TrainingJob[object], *, is_stepped: bool) -> _Order:
 def _send(stream: IO[bytes], message: object) -> None:
     stream.write(pickle.dumps(message))  # whole: one that cannot be pickled must not leave half of itself
     stream.flush()
-
-
-def _messages(stream: IO[bytes]) -> Iterator[object]:
-    while True:
-        try:
-            yield pickle.load(stream)
-        except (EOFError, pickle.UnpicklingError):
-            return
 
 
 class _HasRecipe(Protocol):

@@ -19,7 +19,7 @@ IGNORED = -100  # PyTorch's ignore_index
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row as token ids; ``labels`` repeat the ids where the loss looks and are -100 elsewhere."""
+    """One row as token ids. ``labels`` are the same ids at supervised positions, and -100 elsewhere."""
 
     row_id: str
     input_ids: list[int]
@@ -27,7 +27,7 @@ class Example:
 
     @property
     def supervised(self) -> int:
-        """How many tokens the loss sees."""
+        """The number of tokens that count in the loss."""
         return sum(label != IGNORED for label in self.labels)
 
 
@@ -48,8 +48,18 @@ def encode_row(tokenizer: PreTrainedTokenizerBase, row: Row, max_tokens: int) ->
     for k, message in enumerate(row.messages):
         if message.role != "assistant" or message.weight == 0:
             continue
-        start = _prefix_length(tokenizer, row, k, whole)
-        end = _reply_end(tokenizer, row, k, whole, start)
+        prompt = render(tokenizer, row.messages[:k], reply_follows=True)
+        upto = render(tokenizer, row.messages[: k + 1], reply_follows=False)
+        start = len(prompt)
+        # the end token is learnt, or answers would not stop; a newline that the template adds after it is not
+        ends = [i for i in range(start, len(upto)) if upto[i] == tokenizer.eos_token_id]
+        end = ends[-1] + 1 if ends else len(upto)
+        if whole[:start] != prompt or whole[start:end] != upto[start:end]:
+            raise DataError(
+                row.where,
+                "the chat template renders these turns differently in training and in inference.",
+                "fix the tokenizer's chat template, or remove the turn that it rewrites",
+            )
         labels[start:end] = whole[start:end]
     if end == 0:
         raise DataError(
@@ -64,33 +74,12 @@ def encode_row(tokenizer: PreTrainedTokenizerBase, row: Row, max_tokens: int) ->
     return Example(row.id, whole[:end], labels[:end])
 
 
-def _prefix_length(tokenizer: PreTrainedTokenizerBase, row: Row, k: int, whole: list[int]) -> int:
-    prompt = render(tokenizer, row.messages[:k], reply_follows=True)
-    if whole[: len(prompt)] != prompt:
-        raise _rendered_differently(row)
-    return len(prompt)
-
-
-def _reply_end(tokenizer: PreTrainedTokenizerBase, row: Row, k: int, whole: list[int], start: int) -> int:
-    """One past the reply's end token; a newline that the template puts after it is not learnt."""
-    alone = render(tokenizer, row.messages[: k + 1], reply_follows=False)
-    ends = [i for i in range(start, len(alone)) if alone[i] == tokenizer.eos_token_id]
-    end = ends[-1] + 1 if ends else len(alone)
-    if whole[start:end] != alone[start:end]:
-        raise _rendered_differently(row)
-    return end
-
-
-def _rendered_differently(row: Row) -> DataError:
-    return DataError(
-        row.where,
-        "the chat template renders these turns differently in training and in inference.",
-        "fix the tokenizer's chat template, or remove the turn that it rewrites",
-    )
-
-
 def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_tokens: int) -> list[Example]:
-    """``encode_row`` for all, with up to ten refusals in one error."""
+    """``encode_row`` for all rows.
+
+    Raises:
+        DataError: as ``encode_row`` does; up to ten rows are named in one error.
+    """
     examples: list[Example] = []
     refused: list[DataError] = []
     for row in rows:

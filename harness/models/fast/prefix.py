@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
+from harness.models.fast.attention import NAME
+
 if TYPE_CHECKING:
     import torch
     from transformers import Cache, PreTrainedModel
@@ -46,14 +48,15 @@ class SharedPrefix:
         return Cache(layers=[layer(keys, values) for keys, values in self._layers])
 
 
-def can_share(model: PreTrainedModel) -> bool:
-    """Whether the model attends as ``grouped_eager`` does, to everything before: no sliding windows."""
-    from harness.models.attention import NAME
+def can_share(model: PreTrainedModel, attention: str) -> bool:
+    """Whether the model attends as ``grouped_eager`` does, to everything before: no sliding windows.
 
+    ``attention`` is the name that it was loaded with.
+    """
     config = model.config
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     slides = kinds != {"full_attention"} or getattr(config, "sliding_window", None)
-    return config._attn_implementation == NAME and not slides
+    return attention == NAME and not slides
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What is wrong with single replies, seen against the others: their form, their length, leftovers.
+"""Replies that differ from the others in form or length, and replies with leftovers.
 
 Form and length are compared among rows with the same system message (digits aside), since one file may
 hold several tasks.
@@ -15,7 +15,7 @@ from math import log
 from statistics import median
 
 from harness.data.findings import Finding
-from harness.records import Json, Message, Row
+from harness.records import Json, Row
 
 TASK_ROWS = 20  # fewer rows have no usual form or length
 MINORITY_SHARE = 0.1
@@ -63,15 +63,11 @@ def form_findings(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[Finding
 
     Compared in turn: kind (JSON object, JSON array, fenced code, plain text), keys, order of keys,
     whitespace at the ends. Against plain text only where it is labels: prose may hold anything. At most 20
-    findings, the last of which stands for the rest too.
+    findings, the last of which covers the rest.
     """
+    hint = "write all replies in one form: the model learns to produce each form as often as it sees it"
     found = [
-        Finding(
-            "inconsistent-format",
-            lines[at],
-            problem,
-            "write all replies in one form: the model learns to produce each form as often as it sees it",
-        )
+        Finding("inconsistent-format", lines[at], problem, hint)
         for task in _tasks(rows)
         for at, problem in _odd_ones(rows, task)
     ]
@@ -86,6 +82,7 @@ def form_findings(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[Finding
 
 
 def _odd_ones(rows: Sequence[Row], task: Sequence[int]) -> Iterator[tuple[int, str]]:
+    """Places of replies that differ in form from the usual one of their task, each with the difference."""
     objects = {at: found for at in task if (found := json_object(rows[at].reference)) is not None}
     kinds = {at: "a JSON object" if at in objects else _kind(rows[at].reference) for at in task}
     usual = _usual(kinds)
@@ -100,7 +97,13 @@ def _odd_ones(rows: Sequence[Row], task: Sequence[int]) -> Iterator[tuple[int, s
         yield from _differing(keys, usual_keys, "has the keys", "have")
         in_order = {at: ", ".join(found) for at, found in objects.items() if keys[at] == usual_keys}
         yield from _differing(in_order, _usual(in_order), "has its keys in the order", "have")
-    ends = {at: _ends(rows[at].reference) for at in task if usual is None or kinds[at] == usual}
+    ends: dict[int, str] = {}
+    for at in task:
+        if usual is None or kinds[at] == usual:
+            reply = rows[at].reference
+            sides = {"before": reply != reply.lstrip(), "after": reply != reply.rstrip()}
+            where = " and ".join(side for side, has_space in sides.items() if has_space)
+            ends[at] = f"whitespace {where} it" if where else "no whitespace around it"
     yield from _differing(ends, _usual(ends), "has", "have")
 
 
@@ -117,13 +120,6 @@ def _kind(reply: str) -> str:
     return "plain text"
 
 
-def _ends(reply: str) -> str:
-    before, after = reply != reply.lstrip(), reply != reply.rstrip()
-    if before and after:
-        return "whitespace before and after it"
-    return "whitespace before it" if before else "whitespace after it" if after else "no whitespace around it"
-
-
 def _usual(forms: Mapping[int, str]) -> str | None:
     """The form of at least 90% of ``forms``, if there is one."""
     if len(forms) < TASK_ROWS:
@@ -133,14 +129,13 @@ def _usual(forms: Mapping[int, str]) -> str | None:
 
 
 def _differing(forms: Mapping[int, str], usual: str | None, one: str, many: str) -> Iterator[tuple[int, str]]:
+    def cut(text: str) -> str:
+        return text if len(text) <= 2 * LABEL_CHARS else f"{text[: 2 * LABEL_CHARS]}..."
+
     count = sum(form == usual for form in forms.values())
     for at, form in forms.items():
         if usual is not None and form != usual:
-            yield at, f"the reply {one} {_cut(form)}; {count:,} of {len(forms):,} {many} {_cut(usual)}"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 2 * LABEL_CHARS else f"{text[: 2 * LABEL_CHARS]}..."
+            yield at, f"the reply {one} {cut(form)}; {count:,} of {len(forms):,} {many} {cut(usual)}"
 
 
 # --------------------------------------------------------------------------- length
@@ -197,10 +192,10 @@ _ABOUT_TEMPLATES = re.compile(
 
 
 def placeholder_findings(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[Finding]:
-    """``placeholder``: what a writer or a template left to be filled in, or a model's stock refusal.
+    """``placeholder``: text that a writer or a template left to be filled in, or a model's stock refusal.
 
-    In replies; ``{{name}}`` in user turns too. Code and comments are not searched, and what stands in the
-    turns before the reply is answered, not left over.
+    In replies; ``{{name}}`` in user turns too. Code and comments are not searched. A reply may repeat
+    the turns before it, since it answers them.
     """
     for line, row in zip(lines, rows, strict=True):
         found = _leftover(row)
@@ -211,26 +206,20 @@ def placeholder_findings(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[
 
 
 def _leftover(row: Row) -> tuple[str, str] | None:
-    users = [m.content for m in row.prompt if m.role == "user" and "{{" in m.content]
-    for text in users:
-        match = _TEMPLATE.search(_CODE.sub(" ", text))
-        if match and not _ABOUT_TEMPLATES.search(text):
-            return match[0], "the user's message"
+    """The first leftover of a row and its place."""
+    for message in row.prompt:
+        if message.role == "user" and "{{" in message.content:
+            match = _TEMPLATE.search(_CODE.sub(" ", message.content))
+            if match and not _ABOUT_TEMPLATES.search(message.content):
+                return match[0], "the user's message"
     for at, message in enumerate(row.messages):
         if message.role != "assistant" or not any(mark in message.content for mark in _MARKS):
             continue
-        found = _in_reply(message.content, row.messages[:at])
-        if found is not None:
-            return found, "the reply"
+        prose = _CODE.sub(" ", message.content)
+        found = [match[0] for pattern in _LEFTOVERS for match in pattern.finditer(prose)]
+        asked = "\n".join(m.content for m in row.messages[:at] if m.role != "system")
+        if found and not _ABOUT_TEMPLATES.search(asked):
+            new = next((text for text in found if text.casefold() not in asked.casefold()), None)
+            if new is not None:
+                return new, "the reply"
     return None
-
-
-def _in_reply(reply: str, before: Sequence[Message]) -> str | None:
-    prose = _CODE.sub(" ", reply)
-    found = [match[0] for pattern in _LEFTOVERS for match in pattern.finditer(prose)]
-    if not found:
-        return None
-    asked = "\n".join(message.content for message in before if message.role != "system")
-    if _ABOUT_TEMPLATES.search(asked):
-        return None
-    return next((text for text in found if text.casefold() not in asked.casefold()), None)

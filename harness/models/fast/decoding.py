@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
     from transformers.modeling_outputs import CausalLMOutputWithPast
 
-KEEP_SHARE = 0.8  # the batch is cut when fewer of its rows than this still speak: cutting copies the cache
+KEEP_SHARE = 0.8  # the batch is cut when fewer of its rows than this are unfinished: cutting copies the cache
 
 
 def shrinking_greedy(
@@ -32,17 +32,17 @@ def shrinking_greedy(
 ) -> torch.Tensor:
     """Prompts and greedy answers, padded on the right with the pad token: (rows, longest).
 
-    What a row says does not depend on when the others end, but for the rounding that every change of a
-    batch's size brings in bfloat16; when the batch is cut depends on the prompts alone.
+    A row's answer does not depend on when the others end, but for the rounding that every change of a batch's
+    size brings in bfloat16. When the batch is cut depends on the prompts alone.
     """
     import torch
 
-    pad = int(cast("torch.Tensor", generation_config._pad_token_tensor))
+    pad = cast("int", generation_config.pad_token_id)  # the caller gives one
     prefill: Callable[..., CausalLMOutputWithPast] = getattr(model, "_prefill")  # noqa: B009 - untyped there
     advance: Callable[..., dict[str, object]] = getattr(model, "_update_model_kwargs_for_generation")  # noqa: B009
     inputs_of: Callable[..., dict[str, object]] = getattr(model, "prepare_inputs_for_generation")  # noqa: B009
     rows = torch.arange(len(input_ids), device=input_ids.device)
-    speaking = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
+    unfinished = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
     answers: list[torch.Tensor] = [input_ids[k] for k in range(len(input_ids))]
     outputs = prefill(input_ids, generation_config, model_kwargs)
     while True:
@@ -51,18 +51,18 @@ def shrinking_greedy(
         scores = logits_processor(
             cast("torch.LongTensor", input_ids), cast("torch.FloatTensor", logits.float())
         )
-        tokens = torch.where(speaking, scores.argmax(dim=-1), pad)
+        tokens = torch.where(unfinished, scores.argmax(dim=-1), pad)
         input_ids = torch.cat([input_ids, tokens[:, None]], dim=-1)
-        ending = speaking & stopping_criteria(input_ids, None)
+        ending = unfinished & stopping_criteria(input_ids, None)
         for k in ending.nonzero()[:, 0].tolist():
             answers[int(rows[k])] = input_ids[k]
-        speaking = speaking & ~ending
-        if not speaking.any():
+        unfinished = unfinished & ~ending
+        if not unfinished.any():
             return torch.nn.utils.rnn.pad_sequence(answers, batch_first=True, padding_value=pad)
-        if int(speaking.sum()) < KEEP_SHARE * len(rows) and _can_be_cut(model_kwargs):
-            kept = speaking.nonzero()[:, 0]
+        if int(unfinished.sum()) < KEEP_SHARE * len(rows) and _can_be_cut(model_kwargs):
+            kept = unfinished.nonzero()[:, 0]
             model_kwargs = _cut(model_kwargs, kept, len(rows))
-            input_ids, rows, speaking = input_ids[kept], rows[kept], speaking[kept]
+            input_ids, rows, unfinished = input_ids[kept], rows[kept], unfinished[kept]
         inputs = inputs_of(input_ids, next_sequence_length=1, **model_kwargs)
         outputs = model(**inputs, return_dict=True)
 
@@ -73,7 +73,7 @@ def _can_be_cut(model_kwargs: dict[str, object]) -> bool:
 
 
 def _cut(model_kwargs: dict[str, object], kept: torch.Tensor, rows: int) -> dict[str, object]:
-    """The arguments for the rows that still speak; the cache is cut in place."""
+    """The arguments for the rows that go on; the cache is cut in place."""
     import torch
 
     model_kwargs["past_key_values"].batch_select_indices(kept)  # type: ignore[attr-defined]  # any Cache

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from harness.data.lines import Unusable, kind_of, shown
 from harness.data.tools import calls_of, parallel_tool_calls_of, require_matching, tools_of
-from harness.records import Json, Message, Row, ToolCall
+from harness.records import Json, Message, Row
 
 ROLES = ("system", "user", "assistant", "tool")
 _OLD_ROLES = ("function",)
@@ -24,7 +24,7 @@ _PREFERENCE = ({"preferred_output", "non_preferred_output"}, {"chosen", "rejecte
 
 
 def row_of(value: Mapping[str, Json], where: str, default_id: str) -> Row:
-    """The row that an object stands for. Top-level keys that the format does not know are metadata.
+    """The row of an object. Top-level keys that the format does not know are metadata.
 
     Raises:
         Unusable: with the first thing that is wrong.
@@ -36,14 +36,36 @@ def row_of(value: Mapping[str, Json], where: str, default_id: str) -> Row:
                 f"a preference row ({' and '.join(sorted(pair))}): made for DPO, not for supervised tuning",
                 "keep the preferred reply alone, as the assistant's message",
             )
+    row_id = value.get("id", default_id)
+    if isinstance(row_id, int) and not isinstance(row_id, bool):
+        row_id = str(row_id)
+    if not (isinstance(row_id, str) and row_id.strip()):
+        raise Unusable(
+            "bad-id", f"the id {shown(row_id)} is no name", "use text or an integer, or leave it out"
+        )
     if "messages" not in value:
-        return _prompt_and_completion(value, where, default_id)
+        messages = _prompt_and_completion(value)
+        metadata = {key: item for key, item in value.items() if key not in ("prompt", "completion")}
+        return Row(row_id, messages, metadata, where)
     tools = tools_of(value)
-    messages = _messages(value["messages"])
+    turns = value["messages"]
+    if not isinstance(turns, list):
+        raise Unusable("no-messages", f"'messages' is {kind_of(turns)}", "make it a list of messages")
+    if not turns:
+        raise Unusable("no-messages", "no messages", "give at least a user and an assistant message")
+    messages = tuple(_message(turn, f"message {number}") for number, turn in enumerate(turns, start=1))
     require_matching(messages, tools)
-    _require_order(messages)
+    roles = [message.role for message in messages]
+    if "assistant" not in roles:
+        hint = "end the row with the reply a good assistant would give"
+        raise Unusable("no-assistant", "no assistant message", hint)
+    if "user" not in roles:
+        raise Unusable("no-user", "no user message", "give the message that the assistant replies to")
+    if roles[-1] != "assistant":
+        problem = f"the last message is the {roles[-1]}'s, not the assistant's"
+        raise Unusable("role-order", problem, "end the row with the reply")
     metadata = {key: item for key, item in value.items() if key not in FORMAT_KEYS}
-    return Row(_id(value, default_id), messages, metadata, where, tools, parallel_tool_calls_of(value))
+    return Row(row_id, messages, metadata, where, tools, parallel_tool_calls_of(value))
 
 
 def uses_deprecated_functions(value: Mapping[str, Json]) -> bool:
@@ -56,18 +78,7 @@ def uses_deprecated_functions(value: Mapping[str, Json]) -> bool:
     )
 
 
-def _id(value: Mapping[str, Json], default: str) -> str:
-    if "id" not in value:
-        return default
-    found = value["id"]
-    if isinstance(found, str) and found.strip():
-        return found
-    if isinstance(found, int) and not isinstance(found, bool):
-        return str(found)
-    raise Unusable("bad-id", f"the id {shown(found)} is no name", "use text or an integer, or leave it out")
-
-
-def _prompt_and_completion(value: Mapping[str, Json], where: str, default_id: str) -> Row:
+def _prompt_and_completion(value: Mapping[str, Json]) -> tuple[Message, ...]:
     missing = [key for key in ("prompt", "completion") if key not in value]
     if len(missing) == 1:
         raise Unusable("missing-key", f"no {missing[0]!r}", "give both 'prompt' and 'completion'")
@@ -75,92 +86,46 @@ def _prompt_and_completion(value: Mapping[str, Json], where: str, default_id: st
         close = [key for key in value if get_close_matches(key, ("messages", "prompt", "completion"), n=1)]
         hint = f"; is {shown(close[0])} meant?" if close else ""
         raise Unusable("missing-key", f"no 'messages'{hint}", "give 'messages', or 'prompt' and 'completion'")
-    messages = (
+    return (
         Message("user", _text(value["prompt"], "prompt")),
         Message("assistant", _text(value["completion"], "completion")),
     )
-    metadata = {key: item for key, item in value.items() if key not in ("prompt", "completion")}
-    return Row(_id(value, default_id), messages, metadata, where)
-
-
-def _messages(value: Json) -> tuple[Message, ...]:
-    if not isinstance(value, list):
-        raise Unusable("no-messages", f"'messages' is {kind_of(value)}", "make it a list of messages")
-    if not value:
-        raise Unusable("no-messages", "no messages", "give at least a user and an assistant message")
-    return tuple(_message(item, f"message {number}") for number, item in enumerate(value, start=1))
-
-
-def _require_order(messages: tuple[Message, ...]) -> None:
-    roles = [message.role for message in messages]
-    if "assistant" not in roles:
-        raise Unusable(
-            "no-assistant", "no assistant message", "end the row with the reply a good assistant would give"
-        )
-    if "user" not in roles:
-        raise Unusable("no-user", "no user message", "give the message that the assistant replies to")
-    if roles[-1] != "assistant":
-        raise Unusable(
-            "role-order",
-            f"the last message is the {roles[-1]}'s, not the assistant's",
-            "end the row with the reply",
-        )
 
 
 def _message(value: Json, at: str) -> Message:
     if not isinstance(value, dict):
         raise Unusable("no-messages", f"{at} is {kind_of(value)}", 'write {"role": ..., "content": ...}')
-    role = _role(value, at)
-    known = _KEYS_OF[role]
-    for key in value:
-        if key not in known and value[key] is not None:
-            raise Unusable(
-                "unknown-key",
-                f"{at} ({role}) has an unknown key {shown(key)}",
-                f"use only {', '.join(sorted(known))}",
-            )
-    name = value.get("name")
-    if name is not None and not (isinstance(name, str) and name.strip()):
-        what = "empty" if isinstance(name, str) else kind_of(name)
-        raise Unusable("bad-name", f"{at} has a name that is {what}", "make it text, or leave it out")
-    calls = calls_of(value, at)
-    return Message(
-        role=role,
-        content=_content(value, at, calls),
-        weight=_weight(value.get("weight", 1), at),
-        name=name,
-        tool_calls=calls,
-        tool_call_id=_call_id(value, role, at),
-    )
-
-
-def _role(message: Mapping[str, Json], at: str) -> str:
-    role = message.get("role")
+    role = value.get("role")
     if role is None:
         raise Unusable("unknown-role", f"{at} has no role", f"use one of {', '.join(ROLES)}")
     if not isinstance(role, str) or role not in _KEYS_OF:
         hint = "write 'system'" if role == "developer" else f"use one of {', '.join(ROLES)}"
         raise Unusable("unknown-role", f"{at} has the unknown role {shown(role)}", hint)
-    return role
-
-
-def _call_id(message: Mapping[str, Json], role: str, at: str) -> str | None:
-    found = message.get("tool_call_id")
-    if role != "tool":
-        return None
-    if not isinstance(found, str) or not found:
-        raise Unusable(
-            "unmatched-tool-call", f"{at} has no tool_call_id", "give it the id of the call that it answers"
-        )
-    return found
-
-
-def _content(message: Mapping[str, Json], at: str, calls: tuple[ToolCall, ...]) -> str:
-    if message.get("content") in (None, "") and (calls or message.get("role") in ("tool", "function")):
-        return ""  # a tool may find nothing
-    if "content" not in message:
+    known = _KEYS_OF[role]
+    for key in value:
+        if key not in known and value[key] is not None:
+            problem = f"{at} ({role}) has an unknown key {shown(key)}"
+            raise Unusable("unknown-key", problem, f"use only {', '.join(sorted(known))}")
+    name = value.get("name")
+    if name is not None and not (isinstance(name, str) and name.strip()):
+        what = "empty" if isinstance(name, str) else kind_of(name)
+        raise Unusable("bad-name", f"{at} has a name that is {what}", "make it text, or leave it out")
+    weight = value.get("weight", 1)
+    if type(weight) is not int or weight not in (0, 1):  # True and 1.0 equal 1, too
+        hint = "use 0 (not learned) or 1, or leave it out"
+        raise Unusable("bad-weight", f"{at} has weight {shown(weight)}", hint)
+    call_id = value.get("tool_call_id") if role == "tool" else None
+    if role == "tool" and not (isinstance(call_id, str) and call_id):
+        hint = "give it the id of the call that it answers"
+        raise Unusable("unmatched-tool-call", f"{at} has no tool_call_id", hint)
+    calls = calls_of(value, at)
+    if value.get("content") in (None, "") and (calls or role in ("tool", "function")):
+        content = ""  # a turn may only call tools, and a tool may find nothing
+    elif "content" not in value:
         raise Unusable("empty-content", f"{at} has no content", "give its text")
-    return _text(message["content"], f"{at}'s content")
+    else:
+        content = _text(value["content"], f"{at}'s content")
+    return Message(role, content, weight, name, calls, call_id)
 
 
 def _text(value: Json, at: str) -> str:
@@ -178,11 +143,3 @@ def _text(value: Json, at: str) -> str:
     if not value.strip():
         raise Unusable("empty-content", f"{at} is empty", "give its text, or leave the row out")
     return value
-
-
-def _weight(value: Json, at: str) -> int:
-    if type(value) is int and value in (0, 1):
-        return value
-    raise Unusable(
-        "bad-weight", f"{at} has weight {shown(value)}", "use 0 (not learned) or 1, or leave it out"
-    )

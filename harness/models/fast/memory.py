@@ -1,4 +1,4 @@
-"""Freed memory is kept for the next step.
+"""Freed memory stays with the process for the next step.
 
 glibc hands every large block back to the system as soon as it is freed, and the system clears it page by page
 when it is asked for again. A training step frees and asks for the same gigabyte every time.
@@ -16,16 +16,17 @@ LARGEST_BLOCK_BYTES = 2**30
 
 
 def keep_freed_memory() -> bool:
-    """Ask glibc to keep what is freed; whether there was one to ask. Costs no memory beyond the peak."""
-    libc = _glibc()
-    if libc is None:
-        return False
-    kept = libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-    return bool(kept and libc.mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK_BYTES))
+    """Ask glibc not to return freed memory to the system. It costs no memory beyond the peak.
 
-
-def _glibc() -> ctypes.CDLL | None:
+    Returns:
+        Whether it will; elsewhere than on Linux with glibc nothing is asked.
+    """
     if not sys.platform.startswith("linux"):
-        return None
+        return False
     libc = ctypes.CDLL(None)
-    return libc if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version") else None
+    if not (hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version")):
+        return False
+    return all(
+        libc.mallopt(name, size)
+        for name, size in ((M_TRIM_THRESHOLD, KEPT_BYTES), (M_MMAP_THRESHOLD, LARGEST_BLOCK_BYTES))
+    )

@@ -1,0 +1,197 @@
+"""TRL's SFTTrainer with batches of like length, a thinner loss, and an eye on every step.
+
+What the thin loss changes, and why (CPU, SmolLM2-135M): only positions that carry a label reach the output
+head, as one contiguous matrix (a strided slice makes ``linear`` copy the whole vocabulary matrix once a
+row); the products run in bfloat16 under autocast while adapters stay float32. Where a model does something of
+its own after the head, several devices share the work, or ``FastPaths.loss`` is off, TRL's own loss is used:
+the same number from the same batches.
+
+Only methods that transformers' documentation offers for overriding are overridden, but for the telemetry.
+Importing this module takes seconds: TRL.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from trl import SFTConfig, SFTTrainer
+
+from harness.models.fast.heads import has_plain_head
+from harness.models.progress import Bar
+from harness.records import TrainingPoint
+from harness.training.local.batches import PART_TOKENS, LengthSampler, parts
+from harness.training.local.losses import autocast, measure_loss, token_losses
+from harness.training.local.tokens import Example
+from harness.training.local.trainer import AfterStep, StepDone
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from harness.models.device import DevicePlan
+    from harness.training.local.recipe import Recipe
+
+
+class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
+    """SFTTrainer whose loss touches only labelled positions. ``kwargs`` are SFTTrainer's."""
+
+    def __init__(self, plan: DevicePlan, **kwargs: object) -> None:
+        self._plan = plan
+        self.last_loss: float | None = None  # of the step's own batch
+        self.last_accuracy: float | None = None  # None where TRL computes the loss
+        self._thin: bool | None = None  # whether the thin loss is used; known once there is a model to ask
+        self._sums: tuple[float, int, int] = (0.0, 0, 0)  # this step's loss, right and labelled tokens
+        super().__init__(**kwargs)
+
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader[object]:
+        """Batches of like length; see ``LengthSampler``."""
+        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
+        batch_rows = self.args.train_batch_size
+        loader: torch.utils.data.DataLoader[object] = torch.utils.data.DataLoader(
+            self.train_dataset,
+            batch_size=batch_rows,
+            sampler=LengthSampler(lengths, batch_rows, self.args.seed),
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return cast("torch.utils.data.DataLoader[object]", self.accelerator.prepare(loader))
+
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Forward and backward, part by part; the gradients add up to those of the whole batch."""
+        self._sums = (0.0, 0, 0)
+        if not self._is_thin(model) or num_items_in_batch is None:
+            whole: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+            return whole
+        losses: list[torch.Tensor] = [
+            super(ThinTrainer, self).training_step(model, part, num_items_in_batch)
+            for part in parts(inputs, PART_TOKENS[self._plan.device])
+        ]
+        return sum(losses[1:], losses[0])
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Sum of token losses over labelled positions, divided by the tokens of the whole step."""
+        with autocast(self._plan):
+            if not self._is_thin(model):
+                loss: torch.Tensor = super().compute_loss(
+                    model, inputs, num_items_in_batch=num_items_in_batch
+                )
+                self.last_loss, self.last_accuracy = float(loss.detach()), None
+                return loss
+            losses, right, _ = token_losses(model, inputs)
+        total = losses.sum()
+        summed, correct, count = self._sums
+        self._sums = (summed + float(total.detach()), correct + int(right.sum()), count + len(losses))
+        self.last_loss, self.last_accuracy = self._sums[0] / self._sums[2], self._sums[1] / self._sums[2]
+        return total / (len(losses) if num_items_in_batch is None else num_items_in_batch)
+
+    def _is_thin(self, model: torch.nn.Module) -> bool:
+        if self._thin is None:
+            is_alone = self.accelerator.num_processes == 1 and self.args.n_gpu <= 1
+            with autocast(
+                self._plan
+            ):  # its own: autocast would reuse weights that were cast without gradients
+                self._thin = self._plan.fast.loss and is_alone and has_plain_head(model)
+        return self._thin
+
+    def _send_telemetry(self) -> None:
+        """Nothing: TRL tells its makers of every training, and what a team trains is its own."""
+
+
+class Observer(TrainerCallback):
+    """Reports every step to the bar and measures the development rows at evenly spaced steps."""
+
+    def __init__(
+        self,
+        trainer: ThinTrainer,
+        recipe: Recipe,
+        dev: Sequence[Example],
+        plan: DevicePlan,
+        bar: Bar,
+        after_step: AfterStep | None,
+    ) -> None:
+        self._trainer, self._recipe, self._dev, self._plan, self._bar = trainer, recipe, dev, plan, bar
+        self._after_step = after_step
+        self.points: list[TrainingPoint] = []
+        self.evaluation_seconds = 0.0
+        self._losses: list[float] = []  # of the steps since the last measurement, as are the accuracies
+        self._accuracies: list[float] = []
+        self._began = time.perf_counter()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Called by transformers after every optimiser step."""
+        model = cast("PreTrainedModel", kwargs["model"])
+        loss, accuracy = cast("float", self._trainer.last_loss), self._trainer.last_accuracy
+        self._losses.append(loss)
+        if accuracy is not None:
+            self._accuracies.append(accuracy)
+        spent = time.perf_counter() - self._began - self.evaluation_seconds
+        self._bar.at(
+            state.global_step, state.max_steps, f"loss {loss:.3f}, {state.global_step / spent:.1f} steps/s"
+        )
+        point = None
+        evaluations = max(1, self._recipe.dev_evaluations)
+        if state.global_step in {round(state.max_steps * (k + 1) / evaluations) for k in range(evaluations)}:
+            point = self._measure(state, model)
+            self.points.append(point)
+            self._losses, self._accuracies = [], []
+        if self._after_step is not None:
+            done = StepDone(state.global_step, state.max_steps, loss, accuracy, point)
+            self._after_step(done, model)
+
+    def _measure(self, state: TrainerState, model: torch.nn.Module) -> TrainingPoint:
+        began = time.perf_counter()
+        pad = self._trainer.processing_class.pad_token_id
+        dev = measure_loss(model, self._dev, self._plan, pad) if self._dev else None
+        self.evaluation_seconds += time.perf_counter() - began
+        accuracies = self._accuracies
+        return TrainingPoint(
+            step=state.global_step,
+            epoch=float(state.epoch or 0.0),
+            train_loss=sum(self._losses) / len(self._losses),
+            train_token_accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
+            dev_loss=dev.mean if dev else None,
+            dev_loss_se=dev.standard_error if dev else None,
+            dev_token_accuracy=dev.token_accuracy if dev else None,
+        )
+
+
+def arguments(recipe: Recipe, plan: DevicePlan, seed: int, scratch: str) -> SFTConfig:
+    """TRL's settings for a recipe. ``scratch`` is a folder that TRL may write to."""
+    return SFTConfig(
+        output_dir=scratch,
+        num_train_epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        warmup_steps=recipe.warmup,  # below 1 it is a share of all steps
+        weight_decay=recipe.weight_decay,
+        lr_scheduler_type="cosine",
+        per_device_train_batch_size=recipe.batch_rows,
+        optim="adamw_torch",
+        max_length=None,  # nothing is truncated: rows that are too long were refused
+        gradient_checkpointing=False,
+        use_cpu=plan.device == "cpu",
+        bf16=plan.device == "cuda" and plan.dtype == "bfloat16",
+        fp16=plan.device == "cuda" and plan.dtype == "float16",
+        seed=seed,
+        data_seed=seed,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=plan.device == "cuda",
+    )
