@@ -1,7 +1,7 @@
 """The shapes that travel between rooms: frozen, plain, and the same in memory and in ``run.json``.
 
-Units stand in the field names. A value that could not be had is ``None`` beside a ``failure`` that
-says why; it is never a zero.
+Field names carry units. A value that could not be obtained is ``None`` beside a ``failure`` that says why;
+it is never a zero.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said to one row. ``failure`` is set, and ``text`` empty, when no answer came.
+    """A model's answer to one row. ``failure`` is set, and ``text`` empty, when no answer came.
 
     ``latency_ms`` is of the one call that answered; what came ``batched``, hours after it was asked, has
     none, and holds 0. ``prompt_tokens`` include the ``cached_prompt_tokens``. ``attempts`` counts the calls
@@ -367,7 +367,7 @@ class SuiteInfo:
 
 @dataclass(frozen=True, slots=True)
 class CandidateInfo:
-    """A candidate as it was written, and where it stands in the order of cost."""
+    """A candidate as it was written, and its place in the order of cost."""
 
     name: str
     kind: str  # "prompted", "few-shot", "qlora", ...

@@ -13,8 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# a room of an extra is imported by nobody who has not installed it, and may import it at the top of a file
-ROOMS = {"twin": ("harness/testing/fake_openai/",)}
+# a room of an extra is imported lazily by the others, and may import it at the top of a file
+ROOMS = {"twin": ("harness/testing/fake_openai/",), "local": ("harness/training/local/",)}
+DISTRIBUTIONS = packages_distributions()  # reads every installed file: once
 FREE = {*sys.stdlib_module_names, "harness"}
 
 
@@ -49,12 +50,11 @@ def imported(tree: ast.Module) -> Iterator[tuple[str, int, bool]]:
 
 def undeclared(source: str, path: str) -> list[str]:
     """Imports of a file that its user may not have, as ``path:line name``."""
-    named = packages_distributions()
     always = CORE.union(*(EXTRAS[extra] for extra, rooms in ROOMS.items() if path.startswith(rooms)))
     lazily = CORE.union(*EXTRAS.values())
     found = []
     for name, line, runs in imported(ast.parse(source)):
-        owners = {re.sub(r"[-_.]+", "-", owner).lower() for owner in named.get(name, ())}
+        owners = {re.sub(r"[-_.]+", "-", owner).lower() for owner in DISTRIBUTIONS.get(name, ())}
         if name not in FREE and not owners & (always if runs else lazily):
             found.append(f"{path}:{line} {name}")
     return found

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """One thing that was looked at. ``ok`` is None for what is only worth knowing."""
+    """The result of one check. ``ok`` is None for what is only worth knowing."""
 
     what: str
     ok: bool | None
@@ -18,7 +18,7 @@ class Examined:
 
 
 def doctor(fetch: bool, as_json: bool) -> int:
-    """``harness doctor``. 0: it can; 1: something is missing."""
+    """Print what ``examine`` finds; 0: this machine can run the harness, 1: something is missing."""
     from harness.models.builtin import ensure_builtin
     from harness.models.progress import Drawn, Silent
 

@@ -1,4 +1,4 @@
-"""Arguments of the ``harness`` command, and who answers them."""
+"""The ``harness`` command: its arguments, and the function that runs each of its commands."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ COLUMNS_HELP = "which columns hold what: user=COL,assistant=COL | prompt=COL,com
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Arm point. 0: done; 1: something is wrong; 2: usage."""
+    """Run the command; its exit status. 0: done; 1: something is wrong; 2: usage."""
     given = _parser().parse_args(arguments)
     try:
-        return _answer(given)
+        return _run(given)
     except UsageError as error:
-        print(f"harness: {error}", file=sys.stderr)  # noqa: T201 - a command speaks
+        print(f"harness: {error}", file=sys.stderr)  # noqa: T201 - a command prints
         return 2
     except HarnessError as error:
         print(f"harness: {error}", file=sys.stderr)  # noqa: T201
@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _answer(given: argparse.Namespace) -> int:
+def _run(given: argparse.Namespace) -> int:
+    """Imports only what the command needs: ``--help`` and a typing error answer at once."""
     if given.command == "report":
         from harness.cli.report import report
 
@@ -48,9 +49,9 @@ def _answer(given: argparse.Namespace) -> int:
 
         return jobs(given)
     if given.command == "validate":
-        from harness.cli.validate import Asked, run_validation
+        from harness.cli.validate import ValidateOptions, run_validation
 
-        asked = Asked(
+        options = ValidateOptions(
             source=given.file,
             model=given.model,
             columns=given.columns,
@@ -60,7 +61,7 @@ def _answer(given: argparse.Namespace) -> int:
             stratify=given.stratify,
             lint=given.lint,
         )
-        return run_validation(asked, as_json=given.json, all_findings=given.all)
+        return run_validation(options, as_json=given.json, all_findings=given.all)
     from harness.cli.rewrite import convert, split
 
     if given.command == "split":

@@ -29,5 +29,5 @@ def report(run: Path) -> int:
         raise UsageError(f"{file} cannot be read: {error}") from error
     page = write_pages(load_run(text, str(file)), file.parent)
     write_index(file.parent.parent)
-    print(page)  # noqa: T201 - a command speaks
+    print(page)  # noqa: T201 - a command prints
     return 0

@@ -15,15 +15,26 @@ from harness.errors import UsageError
 
 
 def split(given: argparse.Namespace) -> int:
-    """Write FILE.train.jsonl and FILE.heldout.jsonl."""
+    """Write FILE.train.jsonl and FILE.heldout.jsonl; return 0.
+
+    Raises:
+        DataError: rows that cannot be used.
+        UsageError: a size that is none, or files that exist, without ``--force``.
+    """
     rows = read_source(given.file, given.columns)
     folder = given.to or Path(given.file).parent
     stem = Path(given.file).name.removesuffix(Path(given.file).suffix)
     files = [folder / f"{stem}.{side}.jsonl" for side in ("train", "heldout")]
     _require_free(files, given.force)
+    try:
+        size = int(given.heldout) if given.heldout.isdecimal() else float(given.heldout)
+    except ValueError as error:
+        raise UsageError(
+            f"--heldout={given.heldout}: give a number of rows (200) or a share (0.2)."
+        ) from error
     made = split_rows(
         rows,
-        heldout=_size(given.heldout),
+        heldout=size,
         seed=given.seed,
         stratify=given.stratify,
         group=given.group,
@@ -32,14 +43,19 @@ def split(given: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     for file, side in zip(files, (made.train, made.heldout), strict=True):
         _write(file, map(to_json, side))
-        print(f"{len(side):>7} rows  {file}")  # noqa: T201 - a command speaks
+        print(f"{len(side):>7} rows  {file}")  # noqa: T201 - a command prints
     for note in made.notes:
         print(f"  {note}")  # noqa: T201
     return 0
 
 
 def convert(given: argparse.Namespace) -> int:
-    """Write every row in the wanted format."""
+    """Write every row in the wanted format; return 0.
+
+    Raises:
+        DataError: rows that cannot be used, or that the format cannot hold.
+        UsageError: the file exists, without ``--force``.
+    """
     rows = read_source(given.file, given.columns)
     _require_free([given.to], given.force)
     form = to_prompt_completion if given.format == "completion" else to_json
@@ -47,13 +63,6 @@ def convert(given: argparse.Namespace) -> int:
     _write(given.to, [form(row) for row in rows])
     print(f"{len(rows):>7} rows  {given.to}")  # noqa: T201
     return 0
-
-
-def _size(text: str) -> float | int:
-    try:
-        return int(text) if text.isdecimal() else float(text)
-    except ValueError as error:
-        raise UsageError(f"--heldout={text}: give a number of rows (200) or a share (0.2).") from error
 
 
 def _require_free(files: Iterable[Path], force: bool) -> None:

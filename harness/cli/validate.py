@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from harness.cli.sources import read_source, scan_source
@@ -22,8 +21,8 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What the command line said. ``lint`` None: for files of up to ``LINT_ROWS`` rows."""
+class ValidateOptions:
+    """The command's arguments. ``lint`` None: for files of up to ``LINT_ROWS`` rows."""
 
     source: str
     model: str | None = None
@@ -48,8 +47,8 @@ class TrainingPrice:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """Everything that ``harness validate`` says."""
+class ValidationReport:
+    """Everything that ``harness validate`` shows."""
 
     source: str
     model: str | None
@@ -61,11 +60,11 @@ class Report:
     notes: tuple[str, ...]
 
 
-def run_validation(asked: Asked, *, as_json: bool, all_findings: bool) -> int:
+def run_validation(options: ValidateOptions, *, as_json: bool, all_findings: bool) -> int:
     """Check the file and say so. 0: usable (there may be warnings); 1: errors."""
-    report = examine_file(asked)
+    report = examine_file(options)
     if as_json:
-        print(json.dumps(as_document(report), ensure_ascii=False, indent=1))  # noqa: T201 - a command speaks
+        print(json.dumps(as_document(report), ensure_ascii=False, indent=1))  # noqa: T201 - a command prints
     else:
         from harness.cli.validate_view import show
 
@@ -73,37 +72,50 @@ def run_validation(asked: Asked, *, as_json: bool, all_findings: bool) -> int:
     return 1 if report.validation.has_errors else 0
 
 
-def examine_file(asked: Asked) -> Report:
-    """The whole examination. Streams; the lint and the comparison with held-out rows need all rows at once.
+def examine_file(options: ValidateOptions) -> ValidationReport:
+    """The whole examination. Rows stream; the lint and the comparison with held-out rows need all at once.
 
     Raises:
         DataError: the file is missing, or a held-out file cannot be used.
         UsageError: columns or a model that do not exist.
     """
-    target, counted_with = _target(asked)
-    validation = validate(scan_source(asked.source, asked.columns), target)
+    target, counted_with = _target(options)
+    validation = validate(scan_source(options.source, options.columns), target)
     notes: list[str] = []
     distinct_3: float | None = None
-    lint = asked.lint if asked.lint is not None else validation.rows <= LINT_ROWS
-    if not lint and asked.lint is None:
+    lint = options.lint if options.lint is not None else validation.rows <= LINT_ROWS
+    if not lint and options.lint is None:
         notes.append(
             f"lint left out beyond {LINT_ROWS:,} rows, as it needs all of them in memory: ask with --lint"
         )
-    if (lint or asked.heldout) and validation.usable:
-        rows = tuple(item for item in scan_source(asked.source, asked.columns) if isinstance(item, Row))
-        heldout = tuple(row for file in asked.heldout for row in read_source(file, None))
-        _require_field(asked.stratify, rows)
-        more = [*_leaks(rows, heldout)]
+    if not validation.usable:
+        notes.append("no lint: no row could be used")
+    elif lint or options.heldout:
+        rows = tuple(item for item in scan_source(options.source, options.columns) if isinstance(item, Row))
+        heldout = tuple(row for file in options.heldout for row in read_source(file, None))
+        field = options.stratify
+        if field is not None and all(row.text(field) is None for row in rows):
+            known = {key for row in rows for key in row.metadata}
+            raise UnknownName("metadata field", field, known, "Name one with --stratify that the rows have.")
+        line_by_where = {row.where: line_of(row) for row in rows}
+        more = [
+            Finding(
+                "leak",
+                line_by_where[leak.train_where],
+                f"also in the held-out rows: {leak.heldout_where} ({describe(leak)})",
+                "take the row out, or replace the held-out row with one never trained on",
+            )
+            for leak in find_leaks(rows, heldout)
+            if leak.kind != "exact-short"  # a user text of under five words is often the same by chance
+        ]
         if lint:
             distinct_3 = diversity(rows)
-            more += lint_rows(rows, heldout, stratify=asked.stratify)
+            more += lint_rows(rows, heldout, stratify=field)
         validation = with_findings(validation, more)
-    elif not validation.usable:
-        notes.append("no lint: no row could be used")
-    price = _price(asked, validation, notes)
-    return Report(
-        asked.source,
-        asked.model,
+    price = _price(options, validation, notes)
+    return ValidationReport(
+        options.source,
+        options.model,
         counted_with,
         validation,
         price,
@@ -113,64 +125,44 @@ def examine_file(asked: Asked) -> Report:
     )
 
 
-def _require_field(field: str | None, rows: Sequence[Row]) -> None:
-    if field is not None and all(row.text(field) is None for row in rows):
-        known = {key for row in rows for key in row.metadata}
-        raise UnknownName("metadata field", field, known, "Name one with --stratify that the rows have.")
-
-
-def _target(asked: Asked) -> tuple[Target, str]:
-    if asked.model is None or is_hosted(asked.model):
-        known = hosted_model(asked.model) if asked.model else None
+def _target(options: ValidateOptions) -> tuple[Target, str]:
+    if options.model is None or is_hosted(options.model):
+        known = hosted_model(options.model) if options.model else None
         encoding = known.encoding if known else DEFAULT_ENCODING
-        limit = asked.max_tokens or (known.training_context_tokens if known else None)
+        limit = options.max_tokens or (known.training_context_tokens if known else None)
         return Target(hosted_counter(encoding), limit, bool(known and known.completions)), encoding
     from harness.models.chat import load_tokenizer, row_counter
     from harness.models.progress import Drawn, Silent
     from harness.models.source import context_tokens, resolve
 
-    source = resolve(asked.model, Drawn(sys.stderr) if sys.stderr.isatty() else Silent())
+    source = resolve(options.model, Drawn(sys.stderr) if sys.stderr.isatty() else Silent())
     counter = row_counter(load_tokenizer(source))
-    return Target(counter, asked.max_tokens or context_tokens(source)), f"{asked.model}'s own tokenizer"
+    return Target(counter, options.max_tokens or context_tokens(source)), f"{options.model}'s own tokenizer"
 
 
-def _leaks(rows: Sequence[Row], heldout: Sequence[Row]) -> list[Finding]:
-    line_by_where = {row.where: line_of(row) for row in rows}
-    return [
-        Finding(
-            "leak",
-            line_by_where[leak.train_where],
-            f"also stands in the held-out rows: {leak.heldout_where} ({describe(leak)})",
-            "take the row out, or replace the held-out row with one never trained on",
-        )
-        for leak in find_leaks(rows, heldout)
-        if leak.kind != "exact-short"
-    ]
-
-
-def _price(asked: Asked, validation: Validation, notes: list[str]) -> TrainingPrice | None:
+def _price(options: ValidateOptions, validation: Validation, notes: list[str]) -> TrainingPrice | None:
     from harness.decision.prices import price_of
 
-    if asked.model is None:
+    if options.model is None:
         notes.append("name a model with --model for its price and its longest row")
         return None
-    if not is_hosted(asked.model) or validation.tokens is None:
+    if not is_hosted(options.model) or validation.tokens is None:
         return None
     try:
-        price = price_of(asked.model, tuned=True)
+        price = price_of(options.model, tuned=True)
     except UnknownName as error:
         notes.append(f"no price: {error}")
         return None
     if price.training_usd_per_mtok is None:
-        notes.append(f"no price: tuning {asked.model} is not sold")
+        notes.append(f"no price: tuning {options.model} is not sold")
         return None
-    epochs = asked.epochs or service_epochs(validation.usable)
+    epochs = options.epochs or service_epochs(validation.usable)
     usd = validation.tokens.total * epochs * price.training_usd_per_mtok / 1e6
-    who = "given" if asked.epochs else "what OpenAI's service takes when it is not told"
+    who = "given" if options.epochs else "OpenAI's choice where none is given"
     return TrainingPrice(usd, price.training_usd_per_mtok, epochs, who, price.source, price.date)
 
 
-def as_document(report: Report) -> dict[str, object]:
+def as_document(report: ValidationReport) -> dict[str, object]:
     """For programs. ``findings`` holds the first thousand of each code; ``counts`` holds all."""
     validation = report.validation
     return {

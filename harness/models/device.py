@@ -18,6 +18,7 @@ from harness.atomic import write_atomically
 from harness.models import fast
 from harness.models.cache import cache_folder
 from harness.models.fast import ALL_OFF, ALL_ON, FastPaths, warn_of
+from harness.models.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     import torch
@@ -60,8 +61,8 @@ def ask_torch() -> DevicePlan:
     On a CPU eager attention trains faster than SDPA at these lengths, and grouped eager attention decodes
     faster than both.
     """
-    # asked first: it imports transformers, after which torch is imported already
-    paths = fast.examine()
+    with quiet_transformers():
+        paths = fast.examine()
     import torch
 
     if torch.cuda.is_available():

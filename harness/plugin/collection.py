@@ -106,14 +106,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def _plan(state: State, session: pytest.Session) -> None:
     """Show what the run would do, and run nothing; what it lacks (a key, a price) is part of the plan."""
-    from harness.report.plan import told
+    from harness.report.plan import plan_text
     from harness.run.planning import make_plan
     from harness.run.recording import require_economics
 
     run = state.session()
     with suppress(UnknownName):  # a model without a price: the plan names it
         require_economics(run)
-    state.planned = "\n\n".join([*([REHEARSED] if state.settings.rehearse else []), told(make_plan(run))])
+    state.planned = "\n\n".join(
+        [*([REHEARSED] if state.settings.rehearse else []), plan_text(make_plan(run))]
+    )
     session.items.clear()
 
 

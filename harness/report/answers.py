@@ -1,8 +1,8 @@
-"""Answers side by side: every row's question, reference, and what each trial said to it."""
+"""Answers side by side: every row's question, reference, and each trial's answer to it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from markupsafe import escape
@@ -19,8 +19,6 @@ MOST_OF_A_SLICE = 80  # characters of a slice's value
 _WHOLE, _REASON = 2_000, 300  # characters at most, of a text and of a reason
 _GRADED_CHANGE, _GRADED_RIGHT = 0.25, 0.5
 
-_Scored = dict[str, Score]
-
 
 def answers(record: RunRecord) -> tuple[Answers, ...]:
     """One block for each suite and compared candidate; the budget of the page is shared evenly."""
@@ -36,10 +34,10 @@ class _Ranked:
     row: SuiteRow
     lost: tuple[str, ...]
     gained: tuple[str, ...]
-    wrong: bool
+    is_wrong: bool
 
     @property
-    def changed(self) -> bool:
+    def is_changed(self) -> bool:
         return bool(self.lost or self.gained)
 
 
@@ -48,80 +46,89 @@ class _Column:
     """One trial's answers and scores by row id."""
 
     trial: Trial
+    is_baseline: bool
     answers: dict[str, Answer]
-    scores: dict[str, _Scored]
+    scores: dict[str, dict[str, Score]]
 
     @classmethod
-    def of(cls, pair: Pair, trial: Trial) -> _Column:
-        scores: dict[str, _Scored] = {answer.row_id: {} for answer in trial.answers}
+    def of(cls, trial: Trial, *, is_baseline: bool) -> _Column:
+        scores: dict[str, dict[str, Score]] = {answer.row_id: {} for answer in trial.answers}
         for name, scored in trial.scores.items():
             for answer, score in zip(trial.answers, scored, strict=True):
                 scores[answer.row_id][name] = score
-        return cls(trial, {answer.row_id: answer for answer in trial.answers}, scores)
+        return cls(trial, is_baseline, {answer.row_id: answer for answer in trial.answers}, scores)
 
 
-def _block(pair: Pair, budget: int) -> Answers:
-    baseline = _Column.of(pair, pair.baseline) if pair.baseline else None
-    columns = [_Column.of(pair, trial) for trial in pair.trials]
-    lead = next(column for column in columns if column.trial is pair.lead)
+def _block(pair: Pair, budget_bytes: int) -> Answers:
+    columns = [_Column.of(pair.baseline, is_baseline=True)] if pair.baseline else []
+    before = columns[0].scores if columns else {}
+    columns += [_Column.of(trial, is_baseline=False) for trial in pair.trials]
+    after = next(column.scores for column in columns if column.trial is pair.lead)
     ranked = sorted(
-        (_ranked(pair, row, place, baseline, lead) for place, row in enumerate(pair.suite.rows)),
+        (
+            _ranked(pair, row, place, before.get(row.id, {}), after.get(row.id, {}))
+            for place, row in enumerate(pair.suite.rows)
+        ),
         key=lambda item: item.rank,
     )
-    shown = tuple(_within(pair, ranked, ([baseline] if baseline else []) + columns, budget))
-    changed = sum(item.changed for item in ranked)
-    return Answers(
-        title=f"{pair.suite.name}, {trial_label(pair.lead)} beside {pair.candidate.baseline or 'nothing'}",
-        rows=shown,
-        n_changed=_shown_of(sum("changed" in row.tags.split() for row in shown), changed),
-        n_wrong=_shown_of(
-            sum("wrong" in row.tags.split() for row in shown), sum(item.wrong for item in ranked)
-        ),
-        n_all=_shown_of(len(shown), len(ranked)),
-        note=_note(pair, len(shown), len(ranked)),
-    )
+    shown: list[AnswerRow] = []
+    for item in ranked[:MOST_ROWS]:
+        row = _row(pair, item, columns)
+        budget_bytes -= _size_bytes(row)
+        if budget_bytes < 0:
+            break
+        shown.append(row)
 
-
-def _shown_of(shown: int, total: int) -> str:
-    return numbers.count(total) if shown == total else numbers.count(shown, total)
-
-
-def _note(pair: Pair, shown: int, total: int) -> str:
-    text = (
+    note = (
         f"Changed: a score differs between {pair.candidate.baseline or 'the baseline'} and "
         f"{trial_label(pair.lead)} (a graded one by {numbers.points(_GRADED_CHANGE)[1:]} points or more). "
         "Wrong: the candidate failed the row, or scored 0 on a yes/no score or below 50 on a graded one."
     )
-    if shown < total:
-        text += f" The {shown:,} most informative of {total:,} rows are shown: "
-        text += "losses, gains, wrong answers, then others."
-    return text
+    if len(shown) < len(ranked):
+        note += f" The {len(shown):,} most informative of {len(ranked):,} rows are shown: "
+        note += "losses, gains, wrong answers, then others."
+    totals = {
+        "changed": sum(item.is_changed for item in ranked),
+        "wrong": sum(item.is_wrong for item in ranked),
+    }
+    n_changed, n_wrong = (
+        _n_shown(sum(tag in row.tags.split() for row in shown), total) for tag, total in totals.items()
+    )
+    return Answers(
+        title=f"{pair.suite.name}, {trial_label(pair.lead)} beside {pair.candidate.baseline or 'nothing'}",
+        rows=tuple(shown),
+        n_changed=n_changed,
+        n_wrong=n_wrong,
+        n_all=_n_shown(len(shown), len(ranked)),
+        note=note,
+    )
 
 
-def _ranked(pair: Pair, row: SuiteRow, place: int, baseline: _Column | None, lead: _Column) -> _Ranked:
-    before = baseline.scores.get(row.id, {}) if baseline else {}
-    after = lead.scores.get(row.id, {})
-    lost, gained, wrong = [], [], False
+def _n_shown(shown: int, total: int) -> str:
+    return numbers.count(total) if shown == total else numbers.count(shown, total)
+
+
+def _ranked(
+    pair: Pair, row: SuiteRow, place: int, before: Mapping[str, Score], after: Mapping[str, Score]
+) -> _Ranked:
+    """Losses first, then gains, changes that only a judge without a vote saw, wrong answers, the rest."""
+    lost, gained, is_wrong = [], [], False
     for name, kind in kinds(pair.suite).items():
         if name not in after:
             continue
-        wrong = wrong or _is_wrong(after[name], kind)
+        is_wrong = is_wrong or _is_wrong(after[name], kind)
         if name in before:
             step = _step(before[name], after[name], kind)
             lost += [name] if step < 0 else []
             gained += [name] if step > 0 else []
-    group = _group(pair, lost, gained, wrong)
-    return _Ranked((group, place), row, tuple(lost), tuple(gained), wrong)
-
-
-def _group(pair: Pair, lost: list[str], gained: list[str], wrong: bool) -> int:
-    """Losses, gains, changes that only a judge without a vote saw, wrong answers, then the rest."""
     voting = {info.name for info in pair.suite.scores if not is_advisory(info)}
     if voting & {*lost}:
-        return 0
-    if voting & {*gained}:
-        return 1
-    return 2 if lost or gained else 3 if wrong else 4
+        rank = 0
+    elif voting & {*gained}:
+        rank = 1
+    else:
+        rank = 2 if lost or gained else 3 if is_wrong else 4
+    return _Ranked((rank, place), row, tuple(lost), tuple(gained), is_wrong)
 
 
 def _is_wrong(score: Score, kind: Kind) -> bool:
@@ -140,18 +147,8 @@ def _step(before: Score, after: Score, kind: Kind) -> int:
     return 1 if difference > 0 else -1
 
 
-def _within(pair: Pair, ranked: list[_Ranked], columns: list[_Column], budget: int) -> Iterator[AnswerRow]:
-    """The best-ranked rows, as far as the number of rows and of bytes allow."""
-    for item in ranked[:MOST_ROWS]:
-        row = _row(pair, item, columns)
-        budget -= _size(row)
-        if budget < 0:
-            return
-        yield row
-
-
-def _size(row: AnswerRow) -> int:
-    """Bytes of the row on the page, roughly: its texts, escaped, and the markup around them."""
+def _size_bytes(row: AnswerRow) -> int:
+    """The row on the page, roughly: its texts, escaped, and the markup around them."""
     slices = [value for _, value in row.slices]
     folded = [row.question, row.reference, *(cell.answer for cell in row.cells)]
     reasons = [chip.reason for cell in row.cells for chip in cell.chips]
@@ -160,66 +157,49 @@ def _size(row: AnswerRow) -> int:
 
 
 def _row(pair: Pair, item: _Ranked, columns: list[_Column]) -> AnswerRow:
-    tags = [name for name, holds in (("changed", item.changed), ("wrong", item.wrong)) if holds]
+    row = item.row
+    tags = [name for name, holds in (("changed", item.is_changed), ("wrong", item.is_wrong)) if holds]
     tone: Tone = "bad" if item.lost else "good" if item.gained else "plain"
+    changes = ["lost " + ", ".join(item.lost)] if item.lost else []
+    changes += ["gained " + ", ".join(item.gained)] if item.gained else []
     return AnswerRow(
-        id=item.row.id,
+        id=row.id,
         tags=" ".join(tags),
-        change=_change(item),
+        change="; ".join(changes) or ("wrong, unchanged" if item.is_wrong else "unchanged"),
         tone=tone,
-        question=fold(item.row.question),
-        reference=fold(item.row.reference),
+        question=fold(row.question),
+        reference=fold(row.reference),
         slices=tuple(
-            (key, item.row.slices[key][:MOST_OF_A_SLICE])
-            for key in pair.suite.slices
-            if key in item.row.slices
+            (key, row.slices[key][:MOST_OF_A_SLICE]) for key in pair.suite.slices if key in row.slices
         ),
-        cells=tuple(_cell(pair, item.row.id, column) for column in columns),
+        cells=tuple(_cell(pair, row.id, column) for column in columns),
     )
-
-
-def _change(item: _Ranked) -> str:
-    parts = ["lost " + ", ".join(item.lost)] if item.lost else []
-    parts += ["gained " + ", ".join(item.gained)] if item.gained else []
-    return "; ".join(parts) or ("wrong, unchanged" if item.wrong else "unchanged")
 
 
 def _cell(pair: Pair, row_id: str, column: _Column) -> AnswerCell:
     answer, trial = column.answers.get(row_id), column.trial
-    is_baseline = trial is pair.baseline
-    label = trial.label if is_baseline else _short(trial)
-    scored = column.scores.get(row_id, {})
-    return AnswerCell(
-        label=label,
-        is_baseline=is_baseline,
-        answer=fold(answer.text if answer else ""),
-        failure=_failure(answer),
-        chips=tuple(
-            _chip(name, scored[name], kind) for name, kind in kinds(pair.suite).items() if name in scored
-        ),
-    )
-
-
-def _short(trial: Trial) -> str:
-    """The trial among its candidate's: ``400 rows``."""
-    if trial.size is None:
-        return trial.candidate
-    return size_label(None, trial.seed, numbers.plural(trial.size, "row"))
-
-
-def _failure(answer: Answer | None) -> str:
+    if column.is_baseline or trial.size is None:
+        label = trial.label
+    else:  # the candidate is named above
+        label = size_label(None, trial.seed, numbers.plural(trial.size, "row"))
+    failure = ""
     if answer is None:
-        return "not asked"
-    if answer.failure is not None:
-        return f"failed: {answer.failure[:_REASON]}"
-    return "cut off at the token limit" if answer.finish == "length" else ""
-
-
-def _chip(name: str, score: Score, kind: Kind) -> ScoreChip:
-    if score.value is None:
-        return ScoreChip(name, "failed", "unsure", (score.failure or score.reason)[:_REASON])
-    tone: Tone = "bad" if _is_wrong(score, kind) else "good"
-    return ScoreChip(name, numbers.score(score.value, kind), tone, score.reason[:_REASON])
+        failure = "not asked"
+    elif answer.failure is not None:
+        failure = f"failed: {answer.failure[:_REASON]}"
+    elif answer.finish == "length":
+        failure = "cut off at the token limit"
+    chips = []
+    for name, kind in kinds(pair.suite).items():
+        score = column.scores.get(row_id, {}).get(name)
+        if score is None:
+            continue
+        if score.value is None:
+            chips.append(ScoreChip(name, "failed", "unsure", (score.failure or score.reason)[:_REASON]))
+        else:
+            tone: Tone = "bad" if _is_wrong(score, kind) else "good"
+            chips.append(ScoreChip(name, numbers.score(score.value, kind), tone, score.reason[:_REASON]))
+    return AnswerCell(label, column.is_baseline, fold(answer.text if answer else ""), failure, tuple(chips))
 
 
 def fold(text: str) -> Folded:
@@ -227,6 +207,6 @@ def fold(text: str) -> Folded:
     if len(text) <= _UNFOLDED:
         return Folded(text, None, "")
     left = len(text) - _WHOLE
-    left_out = f"{left:,} more characters stand in run.json" if left > 0 else ""
+    left_out = f"{left:,} more characters are in run.json" if left > 0 else ""
     head, space, _ = text[:_HEAD].rpartition(" ")
     return Folded((head if space else text[:_HEAD]).rstrip() + " …", text[:_WHOLE], left_out)

@@ -11,20 +11,25 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from markupsafe import Markup, escape
 
-from harness.report.view_models import Band, Curve, CurveLine, CurvePoint, LossLine, TrainingCurves
+from harness.report.view_models import Band, Curve, CurveLine, CurveMark, LossLine, TrainingCurves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Series: TypeAlias = tuple[tuple[float, float], ...]  # (epoch, value)
+
 _SMALLEST_SPAN = 10.0  # points
-INK, FAINT = "#010101", "#020202"
-PALETTE = tuple(f"#0300{place:02x}" for place in range(8))  # --c0 is the baseline's
-SCALE = tuple(f"#0400{place:02x}" for place in range(6))  # --s0 ... --s5: training sizes, in order
+INK = "#010101"
+FAINT = "#020202"
+PALETTE: tuple[str, ...] = tuple(f"#0300{place:02x}" for place in range(8))  # --c0 is the baseline's
+SCALE: tuple[str, ...] = tuple(
+    f"#0400{place:02x}" for place in range(6)
+)  # --s0 ... --s5: training sizes, in order
 _VARIABLES = {
     INK: "var(--ink)",
     FAINT: "var(--rule)",
@@ -58,18 +63,28 @@ def learning_curve(curve: Curve, name: str) -> Markup:
     """Means over training size with their intervals, on a logarithmic axis of rows.
 
     Args:
-        curve: what to draw; means and limits in points.
+        curve: its means and limits are in points.
         name: unique on the page; prefixes every id inside the SVG.
     """
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
     with _figure(5.2, 3.0) as figure:
         axes = figure.add_subplot()
         for band in curve.bands:
-            _draw_band(axes, band)
+            colour, style = _palette(band.colour), "-" if band.is_baseline else (0, (4, 3))
+            axes.axhline(band.mean, color=colour, linewidth=1.6, linestyle=style)
+            if band.is_baseline and band.low is not None and band.high is not None:
+                axes.axhspan(band.low, band.high, color=colour, alpha=0.16, linewidth=0)
         for place, line in enumerate(curve.lines):
             _draw_line(axes, line, place)
-        sizes = sorted({point.size for line in curve.lines for point in line.points})
-        _size_axis(axes, sizes)
-        _score_axis(axes, curve)
+        sizes = sorted({mark.size for line in curve.lines for mark in line.marks})
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator([float(size) for size in sizes]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,.0f}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        if sizes and sizes[0] > 0:
+            axes.set_xlim(sizes[0] / 1.35, sizes[-1] * 1.35)
+        axes.set_ylim(*_score_limits(curve))
         axes.set_xlabel("rows trained on")
         axes.set_ylabel(curve.y_label)
         return _svg(figure, name, curve.description)
@@ -77,20 +92,14 @@ def learning_curve(curve: Curve, name: str) -> Markup:
 
 def training_loss(curves: TrainingCurves, name: str) -> Markup:
     """Loss over epochs: development solid, training dashed. ``name`` is unique on the page."""
-    with _figure(5.2, 2.9) as figure:
-        axes = figure.add_subplot()
-        for line in curves.lines:
-            _draw_training(axes, line.train_loss, line.dev_loss, _scale(line))
-        return _over_epochs(figure, axes, "loss (nats a token)", name, curves.description)
+    series = [(line, line.train_loss, line.dev_loss) for line in curves.lines]
+    return _over_epochs(series, "loss (nats a token)", name, curves.description)
 
 
 def training_accuracy(curves: TrainingCurves, name: str) -> Markup:
     """Token accuracy over epochs: development solid, training dashed. ``name`` is unique on the page."""
-    with _figure(5.2, 2.9) as figure:
-        axes = figure.add_subplot()
-        for line in curves.lines:
-            _draw_training(axes, line.train_accuracy, line.dev_accuracy, _scale(line))
-        return _over_epochs(figure, axes, "token accuracy (%)", name, curves.description)
+    series = [(line, line.train_accuracy, line.dev_accuracy) for line in curves.lines]
+    return _over_epochs(series, "token accuracy (%)", name, curves.description)
 
 
 def colour_of(line: CurveLine | Band) -> str:
@@ -111,67 +120,46 @@ def _palette(place: int) -> str:
     return PALETTE[place if place < len(PALETTE) else 1 + (place - 1) % (len(PALETTE) - 1)]
 
 
-def _draw_band(axes: Axes, band: Band) -> None:
-    colour = _palette(band.colour)
-    axes.axhline(band.mean, color=colour, linewidth=1.6, linestyle="-" if band.is_baseline else (0, (4, 3)))
-    if band.is_baseline and band.low is not None and band.high is not None:
-        axes.axhspan(band.low, band.high, color=colour, alpha=0.16, linewidth=0)
-
-
 def _draw_line(axes: Axes, line: CurveLine, place: int) -> None:
     colour, shift = _palette(line.colour), 1 + 0.03 * place  # lines of one size stand side by side
     by_size: dict[int, list[float]] = {}
-    for point in line.points:
-        by_size.setdefault(point.size, []).append(point.mean)
-        if point.low is not None and point.high is not None:
-            axes.vlines(point.size * shift, point.low, point.high, color=colour, linewidth=1.8, alpha=0.75)
-        axes.plot(point.size * shift, point.mean, "o", color=colour, markersize=5.5)
+    for mark in line.marks:
+        by_size.setdefault(mark.size, []).append(mark.mean)
+        if mark.low is not None and mark.high is not None:
+            axes.vlines(mark.size * shift, mark.low, mark.high, color=colour, linewidth=1.8, alpha=0.75)
+        axes.plot(mark.size * shift, mark.mean, "o", color=colour, markersize=5.5)
     means = [sum(values) / len(values) for values in by_size.values()]
     axes.plot([size * shift for size in by_size], means, color=colour, linewidth=1.8)
 
 
-def _size_axis(axes: Axes, sizes: list[int]) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator([float(size) for size in sizes]))
-    axes.xaxis.set_major_formatter(FuncFormatter(_whole))
-    axes.xaxis.set_minor_locator(NullLocator())
-    if sizes and sizes[0] > 0:
-        axes.set_xlim(sizes[0] / 1.35, sizes[-1] * 1.35)
-
-
-def _score_axis(axes: Axes, curve: Curve) -> None:
+def _score_limits(curve: Curve) -> tuple[float, float]:
     """As much of 0 to 100 as is needed, but never so little that noise looks like a mountain."""
-    marks: list[CurvePoint | Band] = [p for line in curve.lines for p in line.points]
+    marks: list[CurveMark | Band] = [mark for line in curve.lines for mark in line.marks]
     marks += curve.bands
     values = [v for mark in marks for v in (mark.mean, mark.low, mark.high) if v is not None]
     low, high = min(values, default=0.0), max(values, default=100.0)
     missing = max(0.0, _SMALLEST_SPAN - (high - low)) / 2
     margin = 0.06 * (high - low + 2 * missing)
-    axes.set_ylim(max(low - missing - margin, -1.5), min(high + missing + margin, 101.5))
+    return max(low - missing - margin, -1.5), min(high + missing + margin, 101.5)
 
 
-def _whole(value: float, position: int | None = None) -> str:
-    return f"{value:,.0f}"
-
-
-def _draw_training(
-    axes: Axes, train: tuple[tuple[float, float], ...], dev: tuple[tuple[float, float], ...], colour: str
-) -> None:
+def _over_epochs(
+    series: list[tuple[LossLine, Series, Series]], y_label: str, name: str, description: str
+) -> Markup:
     dashes: tuple[float, tuple[float, ...]] = (0, (3, 2))
-    if train:
-        epochs, values = zip(*train, strict=True)
-        axes.plot(epochs, values, color=colour, linewidth=1.2, linestyle=dashes, alpha=0.85)
-    if dev:
-        epochs, values = zip(*dev, strict=True)
-        axes.plot(epochs, values, "o-", color=colour, linewidth=1.8, markersize=3.5)
-
-
-def _over_epochs(figure: Figure, axes: Axes, y_label: str, name: str, description: str) -> Markup:
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(y_label)
-    return _svg(figure, name, f"{y_label}. {description}")
+    with _figure(5.2, 2.9) as figure:
+        axes = figure.add_subplot()
+        for line, train, dev in series:
+            colour = _scale(line)
+            if train:
+                epochs, values = zip(*train, strict=True)
+                axes.plot(epochs, values, color=colour, linewidth=1.2, linestyle=dashes, alpha=0.85)
+            if dev:
+                epochs, values = zip(*dev, strict=True)
+                axes.plot(epochs, values, "o-", color=colour, linewidth=1.8, markersize=3.5)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(y_label)
+        return _svg(figure, name, f"{y_label}. {description}")
 
 
 @contextmanager
@@ -187,12 +175,6 @@ def _figure(width_in: float, height_in: float) -> Iterator[Figure]:
         yield Figure(figsize=(width_in, height_in), layout="constrained")
 
 
-def _svg(figure: Figure, name: str, description: str) -> Markup:
-    page = StringIO()
-    figure.savefig(page, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
-    return _for_page(page.getvalue(), name, description)
-
-
 _METADATA = ("Creator", "Date", "Format", "Type")
 _FONT = re.compile(r"font: (?:\w+ )*([\d.]+)px [^;\"]+")
 _ID: tuple[tuple[re.Pattern[str], Callable[[str], str]], ...] = (
@@ -202,9 +184,12 @@ _ID: tuple[tuple[re.Pattern[str], Callable[[str], str]], ...] = (
 )
 
 
-def _for_page(svg: str, name: str, description: str) -> Markup:
+def _svg(figure: Figure, name: str, description: str) -> Markup:
     """The drawing without prolog, metadata, namespaces and fonts, in the page's colours, ids its own."""
-    body = svg[svg.index("<svg") :]
+    page = StringIO()
+    figure.savefig(page, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
+    body = page.getvalue()
+    body = body[body.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
     body = re.sub(r"<style[^>]*>.*?</style>\s*", "", body, flags=re.DOTALL)
     for pattern, with_name in _ID:

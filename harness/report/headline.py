@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.decision.gates import speaks_of
-from harness.records import Admission, Decision, Kind, RunRecord, SuiteInfo, Verdict
+from harness.records import Admission, Kind, RunRecord, Verdict
 from harness.report import numbers
 from harness.report.spending import spending_sentence
-from harness.report.trial_pairs import is_compared, size_label, trial_label
+from harness.report.trial_pairs import decision_label, is_compared, trial_label
 from harness.report.view_models import Caution, DecisionCard, Headline, Tone
 
 VERDICT_TONE: dict[Verdict, Tone] = {
@@ -30,64 +30,35 @@ _POLICY = {
 
 def headline(record: RunRecord) -> Headline:
     """The decisions, what qualifies them, and the policy they were taken under."""
+    decided = list(dict.fromkeys(decision.candidate for decision in record.decisions))
+    names = decided or [candidate.name for candidate in record.candidates if is_compared(candidate)]
+    cards = tuple(
+        DecisionCard(
+            subject=decision_label(decision),
+            verdict=decision.verdict.value,
+            tone=VERDICT_TONE[decision.verdict],
+            means=f"{_MEANS[decision.verdict]} {speaks_of(decision)}".strip(),
+            reasons=decision.reasons,
+        )
+        for decision in record.decisions
+    )
     return Headline(
-        title=_title(record),
+        title=f"Should we ship {' or '.join(names)}?" if names else "Nothing was compared",
         run_id=record.id,
         created=record.created,
         stamps=stamps(record.rehearsal),
-        notes=(*filter(None, [spending_sentence(record)]), *record.notes),
-        cards=tuple(_card(decision) for decision in record.decisions),
+        notes=record.notes,
+        cards=cards,
         cautions=tuple(_cautions(record)),
         policy=f"Gate {_POLICY[record.gate_policy]}. Each gate is a one-sided test at "
         f"{numbers.percent(record.alpha, 0)}; GO needs every gate to be shown.",
+        spending=spending_sentence(record),
     )
 
 
 def stamps(rehearsal: bool) -> tuple[str, ...]:
     """What has to be read before anything else."""
     return (REHEARSAL,) if rehearsal else ()
-
-
-def _title(record: RunRecord) -> str:
-    names = list(dict.fromkeys(decision.candidate for decision in record.decisions))
-    names = names or [c.name for c in record.candidates if is_compared(c)]
-    if not names:
-        return "Nothing was compared"
-    return f"Should we ship {' or '.join(names)}?"
-
-
-def _card(decision: Decision) -> DecisionCard:
-    return DecisionCard(
-        subject=size_label(decision.size, None, decision.candidate),
-        verdict=decision.verdict.value,
-        tone=VERDICT_TONE[decision.verdict],
-        means=" ".join(filter(None, (_MEANS[decision.verdict], speaks_of(decision)))),
-        reasons=decision.reasons,
-    )
-
-
-def _cautions(record: RunRecord) -> Iterator[Caution]:
-    if not record.decisions:
-        yield Caution("No decision was taken in this run: no gate was collected.")
-    for suite in record.suites:
-        for info in suite.scores:
-            if info.admission is not None and not info.admission.admitted:
-                yield _not_admitted(suite, info.name, info.admission)
-    yield from _failures(record)
-    for suite in record.suites:
-        if suite.uses > 1:
-            yield Caution(
-                f"{suite.heldout} has been used for a decision {suite.uses:,} times, this run included: "
-                "each further use makes it a little less held out.",
-            )
-
-
-def _not_admitted(suite: SuiteInfo, score: str, judge: Admission) -> Caution:
-    return Caution(
-        f"The judge of {suite.name} / {score} was not admitted: its gates only advise.",
-        judge.reasons,
-        admission_figures(judge),
-    )
 
 
 def admission_figures(judge: Admission) -> tuple[tuple[str, str], ...]:
@@ -102,21 +73,36 @@ def admission_figures(judge: Admission) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _failures(record: RunRecord) -> Iterator[Caution]:
-    answers, scores, details = 0, 0, []
+def _cautions(record: RunRecord) -> Iterator[Caution]:
+    if not record.decisions:
+        yield Caution("No decision was taken in this run: no gate was collected.")
+    for suite in record.suites:
+        for info in suite.scores:
+            if info.admission is not None and not info.admission.admitted:
+                yield Caution(
+                    f"The judge of {suite.name} / {info.name} was not admitted: its gates only advise.",
+                    info.admission.reasons,
+                    admission_figures(info.admission),
+                )
+    n_answers, n_scores, details = 0, 0, []
     for trial in record.trials:
-        no_answer = sum(answer.failure is not None for answer in trial.answers)
-        no_score = sum(s.failure is not None for scored in trial.scores.values() for s in scored)
-        if no_answer or no_score:
+        answers = sum(answer.failure is not None for answer in trial.answers)
+        scores = sum(score.failure is not None for many in trial.scores.values() for score in many)
+        if answers or scores:
+            of_all = numbers.count(answers, len(trial.answers))
             details.append(
-                f"{trial.suite}, {trial_label(trial)}: "
-                f"{numbers.count(no_answer, len(trial.answers))} answers, "
-                f"{numbers.plural(no_score, 'score')}."
+                f"{trial.suite}, {trial_label(trial)}: {of_all} answers, {numbers.plural(scores, 'score')}."
             )
-        answers, scores = answers + no_answer, scores + no_score
+        n_answers, n_scores = n_answers + answers, n_scores + scores
     if details:
         yield Caution(
-            f"{numbers.plural(answers, 'answer')} and {numbers.plural(scores, 'score')} failed. "
+            f"{numbers.plural(n_answers, 'answer')} and {numbers.plural(n_scores, 'score')} failed. "
             "They are counted here and left out of every mean; none is a zero.",
             tuple(details),
         )
+    for suite in record.suites:
+        if suite.uses > 1:
+            yield Caution(
+                f"{suite.heldout} has been used for a decision {suite.uses:,} times, this run included: "
+                "each further use makes it a little less held out.",
+            )

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from harness.decision.paired import compare
 from harness.decision.vectors import recorded_vector
-from harness.records import CandidateInfo, Comparison, Kind, RunRecord, ScoreInfo, SuiteInfo, Trial
+from harness.records import Comparison, Kind, RunRecord, ScoreInfo, SuiteInfo
 from harness.report import numbers
 from harness.report.forecast import forecast
 from harness.report.trial_pairs import is_advisory, is_compared, trial_label, trials_of
-from harness.report.view_models import Band, Cell, Curve, CurveLine, CurvePoint, Table
+from harness.report.view_models import Band, Cell, Curve, CurveLine, CurveMark, TextTable
 
 _HEAD = (
     Cell("trial"),
-    Cell("rows trained on", numeric=True),
-    Cell("n", numeric=True),
-    Cell("mean", numeric=True),
-    Cell("interval", numeric=True),
+    *(Cell(name, numeric=True) for name in ("rows trained on", "n", "mean", "interval")),
 )
-_Measured = tuple[Trial, Comparison]
 
 
 def learning_curves(record: RunRecord) -> tuple[Curve, ...]:
@@ -36,84 +30,58 @@ def learning_curves(record: RunRecord) -> tuple[Curve, ...]:
 def _curve(record: RunRecord, suite: SuiteInfo, info: ScoreInfo) -> Curve:
     baselines = {c.baseline for c in record.candidates if is_compared(c)}
     lines, bands, rows = [], [], []
-    said: list[str] = []
-    plain: dict[str, float | None] = {}  # mean of what has no size: baselines come first
-    for colour, candidate in enumerate(_baselines_first(record, baselines)):
-        measured = list(_measured(record, suite, candidate, info.name))
-        rows += [_row(trial, mean, info.kind) for trial, mean in measured]
-        sized = [(trial, mean) for trial, mean in measured if trial.size is not None]
-        if sized:
-            lines.append(CurveLine(candidate.name, colour, tuple(_points(sized))))
-            said += forecast(record, suite, info, candidate, sized, plain.get(candidate.baseline))
-        plain[candidate.name] = next((m.candidate_mean for trial, m in measured if trial.size is None), None)
-        bands += [
-            _band(candidate.name, colour, mean, candidate.name in baselines)
-            for trial, mean in measured
-            if trial.size is None and mean.candidate_mean is not None
+    forecasts: list[str] = []
+    unsized_means: dict[str, float | None] = {}  # of what has no size
+    # baselines come first: the candidates' forecasts need their means, and the first colour is theirs
+    candidates = sorted(record.candidates, key=lambda candidate: candidate.name not in baselines)
+    for colour, candidate in enumerate(candidates):
+        measured = [
+            (trial, compare(recorded_vector(suite, trial, info.name), 0.0, alpha=record.alpha))
+            for trial in trials_of(record, suite.name, candidate.name)
+            if info.name in trial.scores
         ]
-    level = numbers.percent(1 - 2 * record.alpha, 0)
+        for trial, found in measured:
+            low, high = numbers.mean(found.low, info.kind), numbers.mean(found.high, info.kind)
+            figures = (
+                numbers.NONE if trial.size is None else numbers.count(trial.size),
+                numbers.count(found.n),
+                numbers.mean(found.candidate_mean, info.kind),
+                numbers.NONE if found.low is None else f"[{low}, {high}]",
+            )
+            rows.append((Cell(trial_label(trial)), *(Cell(text, numeric=True) for text in figures)))
+        sized = [(trial, found) for trial, found in measured if trial.size is not None]
+        if sized:
+            marks = tuple(
+                CurveMark(trial.size, trial.seed, *_in_points(found))
+                for trial, found in sized
+                if trial.size is not None and found.candidate_mean is not None
+            )
+            lines.append(CurveLine(candidate.name, colour, marks))
+            mean = unsized_means.get(candidate.baseline)
+            forecasts += forecast(record, suite, info, candidate, sized, mean)
+        unsized = [found for trial, found in measured if trial.size is None]
+        unsized_means[candidate.name] = unsized[0].candidate_mean if unsized else None
+        bands += [
+            Band(candidate.name, colour, *_in_points(found), is_baseline=candidate.name in baselines)
+            for found in unsized
+            if found.candidate_mean is not None
+        ]
     title = f"{suite.name} / {info.name}"
+    means = "; ".join(f"{row[0].text}: {row[3].text}" for row in rows)
     return Curve(
         title=title + (" (advisory)" if is_advisory(info) else ""),
         y_label="rows right (%)" if info.kind is Kind.BINARY else "mean score (of 100)",
         lines=tuple(lines),
         bands=tuple(bands),
-        table=Table(f"{title}: means with {level} intervals over rows", _HEAD, tuple(rows)),
-        forecast=tuple(said),
-        description=_describe(title, rows),
+        table=TextTable(
+            f"{title}: means with {numbers.level(record.alpha)} intervals over rows", _HEAD, tuple(rows)
+        ),
+        forecast=tuple(forecasts),
+        description=f"Learning curve of {title}. {means}.",
     )
 
 
-def _baselines_first(record: RunRecord, baselines: set[str]) -> list[CandidateInfo]:
-    return sorted(record.candidates, key=lambda candidate: candidate.name not in baselines)
-
-
-def _measured(
-    record: RunRecord, suite: SuiteInfo, candidate: CandidateInfo, score: str
-) -> Iterator[_Measured]:
-    for trial in trials_of(record, suite.name, candidate.name):
-        if score in trial.scores:
-            yield trial, compare(recorded_vector(suite, trial, score), 0.0, alpha=record.alpha)
-
-
-def _points(sized: list[_Measured]) -> Iterator[CurvePoint]:
-    for trial, found in sized:
-        if trial.size is not None and found.candidate_mean is not None:
-            yield CurvePoint(
-                size=trial.size,
-                seed=trial.seed,
-                mean=100 * found.candidate_mean,
-                low=_hundredfold(found.low),
-                high=_hundredfold(found.high),
-            )
-
-
-def _band(label: str, colour: int, found: Comparison, is_baseline: bool) -> Band:
-    return Band(
-        label=label,
-        colour=colour,
-        mean=100 * (found.candidate_mean or 0.0),
-        low=_hundredfold(found.low),
-        high=_hundredfold(found.high),
-        is_baseline=is_baseline,
-    )
-
-
-def _row(trial: Trial, found: Comparison, kind: Kind) -> tuple[Cell, ...]:
-    low, high = numbers.mean(found.low, kind), numbers.mean(found.high, kind)
-    return (
-        Cell(trial_label(trial)),
-        Cell(numbers.NONE if trial.size is None else numbers.count(trial.size), numeric=True),
-        Cell(numbers.count(found.n), numeric=True),
-        Cell(numbers.mean(found.candidate_mean, kind), numeric=True),
-        Cell(numbers.NONE if found.low is None else f"[{low}, {high}]", numeric=True),
-    )
-
-
-def _describe(title: str, rows: list[tuple[Cell, ...]]) -> str:
-    means = "; ".join(f"{row[0].text}: {row[3].text}" for row in rows)
-    return f"Learning curve of {title}. {means}."
-
-
-def _hundredfold(value: float | None) -> float | None:
-    return None if value is None else 100 * value
+def _in_points(found: Comparison) -> tuple[float, float | None, float | None]:
+    """Mean and limits, from 0 to 100."""
+    low, high = (None if limit is None else 100 * limit for limit in (found.low, found.high))
+    return 100 * (found.candidate_mean or 0.0), low, high

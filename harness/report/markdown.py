@@ -12,18 +12,13 @@ from collections.abc import Iterable, Iterator
 from harness.records import RunRecord
 from harness.report.view import build_view
 from harness.report.view_models import (
-    AnswerRow,
     Answers,
     Cell,
     Comparisons,
-    CostBlock,
-    Curve,
     Headline,
     ReportView,
-    ScoreChip,
     Slices,
-    SpendingBlock,
-    Table,
+    TextTable,
 )
 
 _MOST_SLICES, _MOST_ANSWERS, _LONGEST = 10, 5, 280
@@ -40,17 +35,25 @@ def render_markdown(record: RunRecord) -> str:
 
 def markdown_of(view: ReportView) -> str:
     """The same, of a view that has been built already."""
-    parts = [
-        *_headline(view.headline),
-        *_comparisons(view.comparisons),
-        *_curves(view.curves),
-        *_slices(view.slices, view.slices_note),
-        *_costs(view.costs, view.spending),
-        *_answers(view.answers),
-        *_training(view),
-        *_run(view),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    parts = [*_headline(view.headline), *_comparisons(view.comparisons)]
+    if view.curves:
+        parts.append("## Learning curve")
+    for curve in view.curves:
+        parts += [_block(curve.table), _bullets(curve.forecast)]
+    parts += _slices(view.slices, view.slices_note)
+    if view.costs or view.spending:
+        parts.append("## Cost and break-even")
+    for cost in view.costs:
+        parts += [plain(cost.verdict), _block(cost.table), _block(cost.prices), _bullets(cost.notes)]
+    if view.spending:
+        parts += [_block(view.spending.table), _bullets(view.spending.reconciliation)]
+    parts += map(_answers, view.answers)
+    if view.training.table.rows:
+        body = [_bullets(view.training.flags), _block(view.training.table)]
+        parts.append(_folded("Training", "\n\n".join(filter(None, body))))
+    run = [_code(view.run.command), *map(_block, view.run.tables)]
+    parts.append(_folded("What was run", "\n\n".join(run)))
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def plain(text: str) -> str:
@@ -72,7 +75,7 @@ def _table(head: Iterable[Cell], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [*lines, *map(list, rows)])
 
 
-def _block(table: Table) -> str:
+def _block(table: TextTable) -> str:
     body = _table(table.head, ([plain(cell.text) for cell in row] for row in table.rows))
     note = f"\n\n{plain(table.note)}" if table.note else ""
     return f"**{plain(table.caption)}**\n\n{body}{note}"
@@ -98,8 +101,7 @@ def _headline(top: Headline) -> Iterator[str]:
         figures = (f"{name}: {value}" for name, value in caution.figures)
         rest = "".join(f"\n> - {plain(line)}" for line in (*caution.details, *figures))
         yield f"> ⚠️ **{plain(caution.title)}**{rest}"
-    if top.notes:
-        yield _bullets(top.notes)
+    yield _bullets([*filter(None, [top.spending]), *top.notes])
     yield f"{plain(top.policy)} Run {_code(top.run_id)}, {plain(top.created)}."
 
 
@@ -122,7 +124,7 @@ def _comparisons(block: Comparisons) -> Iterator[str]:
                 plain(f"{line.suite} / {line.score}"),
                 plain(line.role if line.state == "gated" else f"{line.role} ({line.state})"),
                 plain(line.subject),
-                f"{line.n} ({line.failed})" if line.failed else line.n,
+                " ".join(filter(None, [line.n, line.clusters, line.failed and f"({line.failed})"])),
                 line.baseline_mean,
                 line.candidate_mean,
                 f"{line.difference} {line.interval}".replace("– –", "–"),
@@ -142,14 +144,6 @@ def _comparisons(block: Comparisons) -> Iterator[str]:
         yield _folded(f"{len(others)} comparisons that decide nothing", _table(_COMPARED, others))
     if block.changes is not None:
         yield _folded("What changed (exploratory)", _block(block.changes))
-
-
-def _curves(curves: tuple[Curve, ...]) -> Iterator[str]:
-    if curves:
-        yield "## Learning curve"
-    for curve in curves:
-        yield _block(curve.table)
-        yield _bullets(curve.forecast)
 
 
 def _slices(blocks: tuple[Slices, ...], note: str) -> Iterator[str]:
@@ -176,50 +170,26 @@ def _slices(blocks: tuple[Slices, ...], note: str) -> Iterator[str]:
         yield _folded(f"{block.title}: the largest differences", _table(head, rows))
 
 
-def _costs(blocks: tuple[CostBlock, ...], bills: SpendingBlock | None) -> Iterator[str]:
-    if blocks or bills:
-        yield "## Cost and break-even"
-    for block in blocks:
-        yield plain(block.verdict)
-        yield _block(block.table)
-        yield _block(block.prices)
-        yield _bullets(block.notes)
-    if bills:
-        yield _block(bills.table)
-        yield _bullets(bills.reconciliation)
-
-
-def _answers(blocks: tuple[Answers, ...]) -> Iterator[str]:
-    for block in blocks:
-        changed = [row for row in block.rows if "changed" in row.tags.split()][:_MOST_ANSWERS]
-        if changed:
-            title = f"Answers that changed: {block.title} ({len(changed)} of {block.n_changed})"
-            yield _folded(title, "\n\n".join(map(_answer, changed)))
-
-
-def _answer(row: AnswerRow) -> str:
-    lines = [f"**{plain(row.id)}** ({plain(row.change)})"]
-    lines.append(f"- question: {plain(_cut(row.question.head))}")
-    lines.append(f"- reference: {plain(_cut(row.reference.head))}")
-    for cell in (
-        cell for place, cell in enumerate(row.cells) if cell.is_baseline or place == len(row.cells) - 1
-    ):
-        scores = "; ".join(map(_chip, cell.chips))
-        said = cell.failure or _cut(cell.answer.head)
-        lines.append(f"- {plain(cell.label)}: {plain(said)} ({plain(scores)})")
-    return "\n".join(lines)
-
-
-def _chip(chip: ScoreChip) -> str:
-    return f"{chip.name} {chip.value}" + (f": {_cut(chip.reason)}" if chip.reason else "")
-
-
-def _training(view: ReportView) -> Iterator[str]:
-    if view.training.table.rows:
-        body = [_bullets(view.training.flags), _block(view.training.table)]
-        yield _folded("Training", "\n\n".join(part for part in body if part))
-
-
-def _run(view: ReportView) -> Iterator[str]:
-    tables = "\n\n".join(map(_block, view.run.tables))
-    yield _folded("What was run", f"{_code(view.run.command)}\n\n{tables}")
+def _answers(block: Answers) -> str:
+    """Rows that changed, each with the baseline's answer and that of the largest size, which is the last."""
+    texts = []
+    for row in [row for row in block.rows if "changed" in row.tags.split()][:_MOST_ANSWERS]:
+        lines = [
+            f"**{plain(row.id)}** ({plain(row.change)})",
+            f"- question: {plain(_cut(row.question.head))}",
+            f"- reference: {plain(_cut(row.reference.head))}",
+        ]
+        for cell in row.cells:
+            if not cell.is_baseline and cell is not row.cells[-1]:
+                continue
+            scores = "; ".join(
+                f"{chip.name} {chip.value}" + (f": {_cut(chip.reason)}" if chip.reason else "")
+                for chip in cell.chips
+            )
+            text = cell.failure or _cut(cell.answer.head)
+            lines.append(f"- {plain(cell.label)}: {plain(text)} ({plain(scores)})")
+        texts.append("\n".join(lines))
+    if not texts:
+        return ""
+    title = f"Answers that changed: {block.title} ({len(texts)} of {block.n_changed})"
+    return _folded(title, "\n\n".join(texts))

@@ -33,12 +33,10 @@ def migrate(record: Mapping[str, object], version: int) -> Fields:
 
 def _several_seeds(record: Fields) -> Fields:
     """1 to 2: a gate may rest on several seeds."""
-    return {**record, "gates": [_gate_of_seeds(gate) for gate in _objects(record["gates"])]}
-
-
-def _gate_of_seeds(gate: Fields) -> Fields:
-    seed = gate["seed"]
-    return {**_without(gate, "seed"), "seeds": [] if seed is None else [seed]}
+    gates = [_renamed(gate, "seed", "seeds") for gate in _objects(record["gates"])]
+    for gate in gates:
+        gate["seeds"] = [] if gate["seeds"] is None else [gate["seeds"]]
+    return {**record, "gates": gates}
 
 
 def _plain_names(record: Fields) -> Fields:
@@ -65,9 +63,7 @@ def _objects(value: object) -> list[Fields]:
     return cast("list[Fields]", value)
 
 
-def _without(fields: Fields, name: str) -> Fields:
-    return {key: value for key, value in fields.items() if key != name}
-
-
 def _renamed(fields: Fields, old: str, new: str) -> Fields:
-    return {**_without(fields, old), new: fields[old]}
+    """A copy with one field under another name."""
+    others = {key: value for key, value in fields.items() if key != old}
+    return {**others, new: fields[old]}

@@ -19,18 +19,14 @@ def known(value: float | None) -> bool:
     return value is not None and isfinite(value)
 
 
-def _signed(value: float, digits: int) -> str:
-    text = f"{value:+,.{digits}f}"
-    if not text.strip("+-0.,"):
-        return text[1:]  # neither +0.0 nor -0.0
-    return text.replace("-", MINUS)
-
-
 def points(value: float | None) -> str:
     """A difference of scores in points: ``+12.4``."""
     if value is None or not isfinite(value):
         return NONE
-    return _signed(100 * value, 1)
+    text = f"{100 * value:+,.1f}"
+    if not text.strip("+-0.,"):
+        return text[1:]  # neither +0.0 nor -0.0
+    return text.replace("-", MINUS)
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -45,6 +41,11 @@ def percent(value: float | None, digits: int = 1) -> str:
     if value is None or not isfinite(value):
         return NONE
     return f"{100 * value:.{digits}f}%".replace("-", MINUS)
+
+
+def level(alpha: float) -> str:
+    """The level of the two-sided interval whose limits are one-sided tests at ``alpha``: ``90%``."""
+    return percent(1 - 2 * alpha, 0)
 
 
 def mean(value: float | None, kind: Kind) -> str:

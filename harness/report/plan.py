@@ -24,7 +24,7 @@ STANDINGS: dict[Standing, str] = {
 }
 
 
-def told(plan: Plan, width: int = WIDTH) -> str:
+def plan_text(plan: Plan, width: int = WIDTH) -> str:
     """The plan as text, no line wider than ``width`` terminal cells. A wide character (CJK) takes two."""
     unready = [line for problem in plan.unready for line in f"not ready: {problem}".splitlines()]
     effects = [
@@ -107,9 +107,9 @@ def _work_notes(plan: Plan) -> Iterator[str]:
     shared = [numbers.plural(jobs, "job")] if jobs else []
     shared += [numbers.plural(answers, "answer")] if answers else []
     if shared:
-        yield f"{' and '.join(shared)} that several lines need stand in the first of them alone."
+        yield f"{' and '.join(shared)} that several lines need are counted in the first of them only."
     if any(bill.purpose == "judging" for bill in plan.bills):
-        yield "Judges are asked so often at most: judgments that are kept are not taken off here."
+        yield "Judges are asked at most this often: judgments that are in the store are not subtracted."
     seconds = plan.training_seconds
     if not plan.local_tokens:
         if not any(one.trainings and one.trainings.new for one in plan.work):
@@ -133,24 +133,20 @@ def _dollar_notes(plan: Plan) -> Iterator[str]:
         yield "  low: prompts as counted, answers as long as the references; high: what a cap would set aside"
     for reason in plan.unbounded:
         yield f"nothing bounds it: {reason}"
-    yield from dict.fromkeys(_unpriced(bill, plan.prices_file) for bill in plan.unpriced)
+    for purpose, model, is_tuned in dict.fromkeys((b.purpose, b.model, b.is_tuned) for b in plan.unpriced):
+        keys, what = "input_usd_per_mtok, output_usd_per_mtok", f"{purpose} of {model}"
+        if purpose == "training":
+            keys, what = f"{keys}, training_usd_per_mtok", f"tuning {model}"
+        elif is_tuned:
+            what = f"{what} (tuned)"
+        heading = price_heading(model, is_tuned)
+        yield f"no price for {what}: not in these dollars. Add to {plan.prices_file}: {heading} with {keys}"
     if plan.bills and plan.standing is not None:
         yield f"--max-usd={plan.max_usd:g}{STANDINGS[plan.standing]}"
 
 
 def _usd_range(usd: Usd) -> str:
     return _range(numbers.usd(usd.low), None if usd.high is None else numbers.usd(usd.high), " to ")
-
-
-def _unpriced(bill: CostLine, file: str) -> str:
-    """Which price is missing, and what to write where."""
-    keys, what = "input_usd_per_mtok, output_usd_per_mtok", f"{bill.purpose} of {bill.model}"
-    if bill.purpose == "training":
-        keys, what = f"{keys}, training_usd_per_mtok", f"tuning {bill.model}"
-    elif bill.is_tuned:
-        what = f"{what} (tuned)"
-    heading = price_heading(bill.model, bill.is_tuned)
-    return f"no price for {what}: not in these dollars. Add to {file}: {heading} with {keys}"
 
 
 def _price_columns(bills: Sequence[CostLine]) -> list[Column]:

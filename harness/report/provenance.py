@@ -2,150 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 
-from harness.records import RunRecord, Trial
+from harness.records import RunRecord
 from harness.report import numbers
 from harness.report.headline import admission_figures
-from harness.report.view_models import Cell, RunBlock, Table
-
-JUDGES_NOTE = "Scores are out of 100. What a judge is told, word for word, stands in run.json (its spec)."
+from harness.report.view_models import Cell, RunBlock, TextTable
 
 
 def provenance(record: RunRecord) -> RunBlock:
     """Enough to run it again, and to see what did not go as it should."""
-    tables = [_candidates(record), _suites(record), _trials(record), _timings(record), _environment(record)]
-    judges = tuple(_judges(record))
-    if judges:
-        tables.insert(
-            2, Table("Judges", _heads("judge", "asks", "admitted", "measured"), judges, JUDGES_NOTE)
-        )
+    versions = dict(record.environment)
+    for trial in record.trials:
+        for name, version in trial.training.versions.items() if trial.training else ():
+            if record.environment.get(name) != version:  # trained elsewhere, or before an update
+                versions[f"{name} (training)"] = version
+    tables = (
+        _candidates(record),
+        _suites(record),
+        _judges(record),
+        _trials(record),
+        _table("Timings", "part time#", [(k, numbers.seconds(v)) for k, v in record.timings_s.items()]),
+        _table("Environment", "name version", sorted(versions.items())),
+    )
     return RunBlock(record.command, tuple(table for table in tables if table.rows))
 
 
-def _heads(*names: str) -> tuple[Cell, ...]:
-    return tuple(Cell(name.removesuffix("#"), numeric=name.endswith("#")) for name in names)
+def _table(caption: str, heads: str, rows: Sequence[tuple[str, ...]], note: str = "") -> TextTable:
+    """A table from plain text; a head that ends in ``#`` is of a numeric column, ``_`` is a space."""
+    names = [name.replace("_", " ") for name in heads.split()]
+    numeric = [name.endswith("#") for name in names]
+    head = tuple(Cell(name.removesuffix("#"), right) for name, right in zip(names, numeric, strict=True))
+    cells = (tuple(map(Cell, row, numeric)) for row in rows)
+    return TextTable(caption, head, tuple(cells), note)
 
 
-def _candidates(record: RunRecord) -> Table:
-    rows = tuple(
+def _candidates(record: RunRecord) -> TextTable:
+    rows = [
         (
-            Cell(c.name),
-            Cell(c.kind),
-            Cell(str(c.cost_rank), numeric=True),
-            Cell(c.model),
-            Cell(c.model_digest),
-            Cell(c.baseline or numbers.NONE),
-            Cell(_spec(c.spec)),
+            candidate.name,
+            candidate.kind,
+            str(candidate.cost_rank),
+            candidate.model,
+            candidate.model_digest,
+            candidate.baseline or numbers.NONE,
+            ", ".join(f"{key}={value}" for key, value in sorted(candidate.spec.items())) or numbers.NONE,
         )
-        for c in record.candidates
-    )
-    head = _heads("candidate", "kind", "cost_rank#", "model", "model digest", "compared with", "settings")
-    return Table("Candidates", head, rows)
+        for candidate in record.candidates
+    ]
+    heads = "candidate kind cost_rank# model model_digest compared_with settings"
+    return _table("Candidates", heads, rows)
 
 
-def _spec(spec: Mapping[str, object]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in sorted(spec.items())) or numbers.NONE
-
-
-def _suites(record: RunRecord) -> Table:
-    rows = tuple(
+def _suites(record: RunRecord) -> TextTable:
+    rows = [
         (
-            Cell(s.name),
-            Cell(s.heldout),
-            Cell(s.heldout_digest),
-            Cell(numbers.count(len(s.rows)), numeric=True),
-            Cell(s.prompt_digest or numbers.NONE),
-            Cell(numbers.count(s.uses), numeric=True),
-            Cell("; ".join(f"{info.name} ({info.kind.value}): {info.description}" for info in s.scores)),
+            suite.name,
+            suite.heldout,
+            suite.heldout_digest,
+            numbers.count(len(suite.rows)),
+            suite.prompt_digest or numbers.NONE,
+            numbers.count(suite.uses),
+            "; ".join(f"{info.name} ({info.kind.value}): {info.description}" for info in suite.scores),
         )
-        for s in record.suites
-    )
-    head = _heads("suite", "held-out file", "digest", "rows#", "prompt digest", "uses#", "scores")
+        for suite in record.suites
+    ]
     note = "Uses: how often the held-out file has been used for a decision, this run included."
-    return Table("Suites and data", head, rows, note)
+    return _table(
+        "Suites and data", "suite held-out_file digest rows# prompt_digest uses# scores", rows, note
+    )
 
 
-def _judges(record: RunRecord) -> Iterator[tuple[Cell, ...]]:
+def _judges(record: RunRecord) -> TextTable:
+    rows = []
     for suite in record.suites:
         for info in suite.scores:
-            if info.admission is not None:
-                figures = "; ".join(f"{name} {value}" for name, value in admission_figures(info.admission))
-                admitted = "yes" if info.admission.admitted else "no"
-                yield (
-                    Cell(f"{suite.name} / {info.name}: {info.admission.judge}"),
-                    Cell(_grader(info.spec)),
-                    Cell(admitted),
-                    Cell(figures),
+            if info.admission is None:
+                continue
+            asks, model = "the built-in model", info.spec.get("model")
+            if isinstance(model, Mapping):  # a hosted one, as its spec describes it
+                asks = (
+                    f"{model.get('model')} at {model.get('base_url')}, levels 1 to {info.spec.get('scale')}"
                 )
+            rows.append(
+                (
+                    f"{suite.name} / {info.name}: {info.admission.judge}",
+                    asks,
+                    "yes" if info.admission.admitted else "no",
+                    "; ".join(f"{name} {value}" for name, value in admission_figures(info.admission)),
+                )
+            )
+    note = "Scores are out of 100. A judge's instructions are in run.json word for word (its spec)."
+    return _table("Judges", "judge asks admitted measured", rows, note)
 
 
-def _grader(spec: Mapping[str, object]) -> str:
-    """The hosted model that a judge asks, and on which scale it answers."""
-    model = spec.get("model")
-    if not isinstance(model, Mapping):
-        return "the built-in model"
-    return f"{model.get('model')} at {model.get('base_url')}, levels 1 to {spec.get('scale')}"
-
-
-def _trials(record: RunRecord) -> Table:
-    head = _heads(
-        "trial",
-        "suite",
-        "seed#",
-        "answers#",
-        "failed#",
-        "cut off#",
-        "scores failed#",
-        "time#",
-        "latency (mean)#",
-        "numerics",
-        "training data digest",
-    )
+def _trials(record: RunRecord) -> TextTable:
+    rows = []
+    for trial in record.trials:
+        latencies_ms = [answer.latency_ms for answer in trial.answers if answer.failure is None]
+        failed_scores = {
+            name: sum(score.failure is not None for score in scored) for name, scored in trial.scores.items()
+        }
+        rows.append(
+            (
+                trial.label,
+                trial.suite,
+                numbers.NONE if trial.seed is None else str(trial.seed),
+                numbers.count(len(trial.answers)),
+                numbers.count(len(trial.answers) - len(latencies_ms)),
+                numbers.count(sum(answer.finish == "length" for answer in trial.answers)),
+                ", ".join(f"{name} {n:,}" for name, n in failed_scores.items() if n) or "0",
+                numbers.seconds(trial.seconds),
+                f"{sum(latencies_ms) / len(latencies_ms):,.0f} ms" if latencies_ms else numbers.NONE,
+                trial.numeric_config,
+                (trial.training.row_digest if trial.training else "") or numbers.NONE,
+            )
+        )
+    heads = "trial suite seed# answers# failed# cut_off# scores_failed# time# latency_(mean)# numerics"
     note = "A failed answer or score has no value: it is counted here and left out of every mean."
-    return Table("Trials", head, tuple(map(_trial, record.trials)), note)
-
-
-def _trial(trial: Trial) -> tuple[Cell, ...]:
-    said = trial.answers
-    failed = sum(a.failure is not None for a in said)
-    cut = sum(a.finish == "length" for a in said)
-    answered = [a.latency_ms for a in said if a.failure is None]
-    latency = f"{sum(answered) / len(answered):,.0f} ms" if answered else numbers.NONE
-    no_score = ", ".join(
-        f"{name} {missing:,}"
-        for name, scored in trial.scores.items()
-        if (missing := sum(score.failure is not None for score in scored))
-    )
-    figures = (
-        numbers.NONE if trial.seed is None else str(trial.seed),
-        numbers.count(len(said)),
-        numbers.count(failed),
-        numbers.count(cut),
-        no_score or "0",
-        numbers.seconds(trial.seconds),
-        latency,
-    )
-    digest = trial.training.row_digest if trial.training else ""
-    return (
-        Cell(trial.label),
-        Cell(trial.suite),
-        *(Cell(text, numeric=True) for text in figures),
-        Cell(trial.numeric_config),
-        Cell(digest or numbers.NONE),
-    )
-
-
-def _timings(record: RunRecord) -> Table:
-    rows = tuple((Cell(k), Cell(numbers.seconds(v), numeric=True)) for k, v in record.timings_s.items())
-    return Table("Timings", _heads("part", "time#"), rows)
-
-
-def _environment(record: RunRecord) -> Table:
-    versions = {
-        f"{k} (training)": v for t in record.trials if t.training for k, v in t.training.versions.items()
-    }
-    known = {f"{name} (training)": version for name, version in record.environment.items()}
-    new = {name: version for name, version in versions.items() if known.get(name) != version}
-    rows = tuple((Cell(k), Cell(v)) for k, v in sorted({**record.environment, **new}.items()))
-    return Table("Environment", _heads("name", "version"), rows)
+    return _table("Trials", f"{heads} training_data_digest", rows, note)

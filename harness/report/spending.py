@@ -7,7 +7,7 @@ from collections import defaultdict
 from harness.decision.prices import call_usd
 from harness.records import Price, RunRecord, SpendingLine
 from harness.report import numbers
-from harness.report.view_models import Cell, SpendingBlock, Table
+from harness.report.view_models import Cell, SpendingBlock, TextTable
 
 _HEAD = (
     Cell("for"),
@@ -47,7 +47,7 @@ def spending(record: RunRecord) -> SpendingBlock | None:
         is_marked = line.is_tuned and line.purpose != "training" and not line.model.startswith("ft:")
         rows.append(_row(line.purpose, f"{line.model} (tuned)" if is_marked else line.model, [line]))
     caption = "What the service would have billed" if record.rehearsal else "Billed in this run"
-    table = Table(caption, _HEAD, (*rows, _row("total", "", lines)), spending_sentence(record))
+    table = TextTable(caption, _HEAD, (*rows, _row("total", "", lines)), spending_sentence(record))
     return SpendingBlock(table, _reconciliation(record))
 
 

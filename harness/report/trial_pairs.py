@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.decision.vectors import common_rows, over_seeds, recorded_vector
-from harness.records import CandidateInfo, Kind, RunRecord, ScoreInfo, ScoreVector, SuiteInfo, Trial
+from harness.records import CandidateInfo, Decision, Kind, RunRecord, ScoreInfo, ScoreVector, SuiteInfo, Trial
+from harness.report import numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,13 @@ class Pair:
 
     def vectors(self, score: str) -> tuple[ScoreVector, ScoreVector] | None:
         """Candidate's and baseline's values at their largest sizes, over seeds; None where one has none."""
-        sides = self.largest, self.baselines
-        if not all(side and all(score in trial.scores for trial in side) for side in sides):
-            return None
-        return common_rows(self._over_seeds(sides[0], score), self._over_seeds(sides[1], score))
-
-    def _over_seeds(self, trials: tuple[Trial, ...], score: str) -> ScoreVector:
-        each = [recorded_vector(self.suite, trial, score) for trial in trials]
-        return over_seeds(each, [trial.seed or 0 for trial in trials])
+        sides = []
+        for trials in (self.largest, self.baselines):
+            if not trials or not all(score in trial.scores for trial in trials):
+                return None
+            each = [recorded_vector(self.suite, trial, score) for trial in trials]
+            sides.append(over_seeds(each, [trial.seed or 0 for trial in trials]))
+        return common_rows(*sides)
 
 
 def order(trial: Trial) -> tuple[int, int]:
@@ -80,15 +80,15 @@ def is_compared(candidate: CandidateInfo) -> bool:
     return bool(candidate.baseline) and candidate.baseline != candidate.name
 
 
-def trial_label(trial: Trial) -> str:
-    """``name@size``, with the seed where it is not the first."""
-    return f"{trial.label} seed {trial.seed}" if trial.seed else trial.label
-
-
 def size_label(size: int | None, seed: int | None, name: str) -> str:
     """``name@size``, with the seed where it is not the first."""
     label = name if size is None else f"{name}@{size}"
     return f"{label} seed {seed}" if seed else label
+
+
+def trial_label(trial: Trial) -> str:
+    """``name@size``, with the seed where it is not the first."""
+    return size_label(trial.size, trial.seed, trial.candidate)
 
 
 def seeds_label(size: int | None, seeds: tuple[int, ...], name: str) -> str:
@@ -96,6 +96,12 @@ def seeds_label(size: int | None, seeds: tuple[int, ...], name: str) -> str:
     if len(seeds) < 2:
         return size_label(size, seeds[0] if seeds else None, name)
     return f"{size_label(size, None, name)} seeds {', '.join(map(str, seeds))}"
+
+
+def decision_label(decision: Decision) -> str:
+    """``name at 400 rows``, as the decision names it everywhere."""
+    name, size = decision.candidate, decision.size
+    return name if size is None else f"{name} at {numbers.plural(size, 'row')}"
 
 
 def kinds(suite: SuiteInfo) -> dict[str, Kind]:

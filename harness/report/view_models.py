@@ -21,7 +21,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TextTable:
     """A table of text. The first cell of every row names the row."""
 
     caption: str
@@ -63,6 +63,7 @@ class Headline:
     cards: tuple[DecisionCard, ...]
     cautions: tuple[Caution, ...]
     policy: str
+    spending: str  # the bill in one sentence; empty where there is none
 
 
 # --------------------------------------------------------------------------- comparisons
@@ -86,7 +87,11 @@ class IntervalPlot:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonLine:
-    """One comparison, formatted."""
+    """One comparison, formatted. The defaults are those of a gate that was not run.
+
+    ``subject`` is the candidate with its size and seeds. ``clusters`` and ``failed`` are empty where there
+    are none, and ``reason`` where nothing is claimed.
+    """
 
     suite: str
     test: str
@@ -94,18 +99,19 @@ class ComparisonLine:
     role: str
     state: str
     subject: str
-    baseline: str
-    n: str
-    failed: str
-    baseline_mean: str
-    candidate_mean: str
-    difference: str
-    interval: str
     outcome: str
     tone: Tone
-    method: str
     reason: str
-    plot: IntervalPlot | None
+    baseline: str = "–"
+    n: str = "–"
+    clusters: str = ""
+    failed: str = ""
+    baseline_mean: str = "–"
+    candidate_mean: str = "–"
+    difference: str = "–"
+    interval: str = "–"
+    method: str = "–"
+    plot: IntervalPlot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +124,12 @@ class Comparisons:
     lines: tuple[ComparisonLine, ...]
     note: str
     power: tuple[str, ...]
-    changes: Table | None
+    changes: TextTable | None
 
 
 # --------------------------------------------------------------------------- learning curve
 @dataclass(frozen=True, slots=True)
-class CurvePoint:
+class CurveMark:
     """The mean score of one trial with its interval, in points (0 to 100). ``size`` is in rows."""
 
     size: int
@@ -135,11 +141,11 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class CurveLine:
-    """One trained candidate over its sizes, in order. Several points of one size are its seeds."""
+    """One trained candidate over its sizes, in order. Several marks of one size are its seeds."""
 
     label: str
     colour: int  # index into the palette
-    points: tuple[CurvePoint, ...]
+    marks: tuple[CurveMark, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +168,7 @@ class Curve:
     y_label: str
     lines: tuple[CurveLine, ...]
     bands: tuple[Band, ...]
-    table: Table
+    table: TextTable
     forecast: tuple[str, ...]  # what more rows would give, a sentence each
     description: str  # for those who do not see the chart
 
@@ -217,7 +223,7 @@ class ScoreChip:
 
 @dataclass(frozen=True, slots=True)
 class AnswerCell:
-    """What one trial said to the row."""
+    """One trial's answer to the row, with its scores."""
 
     label: str
     is_baseline: bool
@@ -279,7 +285,7 @@ class TrainingBlock:
     """How the adapters came to be."""
 
     curves: tuple[TrainingCurves, ...]
-    table: Table
+    table: TextTable
     flags: tuple[str, ...]
 
 
@@ -287,8 +293,8 @@ class TrainingBlock:
 class CostBlock:
     """What one candidate costs and saves."""
 
-    table: Table
-    prices: Table
+    table: TextTable
+    prices: TextTable
     verdict: str
     notes: tuple[str, ...]
 
@@ -297,7 +303,7 @@ class CostBlock:
 class SpendingBlock:
     """The bills of this run; ``reconciliation`` compares them with the economics, a sentence each."""
 
-    table: Table
+    table: TextTable
     reconciliation: tuple[str, ...]
 
 
@@ -306,7 +312,7 @@ class RunBlock:
     """What was run."""
 
     command: str
-    tables: tuple[Table, ...]
+    tables: tuple[TextTable, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,6 +216,15 @@ def test_what_the_decision_depends_on_is_read_without_the_libraries() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_examining_the_libraries_prints_nothing() -> None:
+    import subprocess
+    import sys
+
+    code = "from harness.models.device import ask_torch; ask_torch()"
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert (shown.stdout, shown.stderr) == ("", "")
+
+
 def test_they_are_turned_off_by_the_environment_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = device_plan()
     monkeypatch.setenv("HARNESS_FAST", "0")

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from harness.decision.plan import CallCount, CostLine, Plan, Power, Trainings, Usd, Work
 from harness.records import Price
-from harness.report.plan import told
+from harness.report.plan import plan_text
 
 BASE = Price("gpt-4o-mini", 0.15, 0.6, None, "OpenAI, base prices of December 2025", "2025-12")
 TUNED = Price("gpt-4o-mini (tuned)", 0.3, 1.2, 3.0, "price table without a date", None)
@@ -43,7 +43,7 @@ def line_of(said: str, start: str) -> str:
 
 
 def test_each_line_of_work_stands_in_one_line_of_the_table() -> None:
-    said = told(PLAN)
+    said = plan_text(PLAN)
     assert line_of(said, "openai-mini@400").split() == (
         ["openai-mini@400", "400", "113k–124k", "1", "0", "150", "10", "15.7k", "80", "$0.38–1.02"]
     )
@@ -63,7 +63,7 @@ def test_each_line_of_work_stands_in_one_line_of_the_table() -> None:
 
 
 def test_the_whole_is_told_with_its_parts_and_the_dates_and_sources_of_its_prices() -> None:
-    said = told(PLAN)
+    said = plan_text(PLAN)
     assert line_of(said, "dollars:") == (
         "dollars: $0.41 to $1.20 (prices of 2025-12 and of unknown date, below)"
     )
@@ -81,42 +81,42 @@ def test_the_whole_is_told_with_its_parts_and_the_dates_and_sources_of_its_price
     ],
 )
 def test_a_cap_is_told_beside_what_it_must_hold(max_usd: float, says: str) -> None:
-    assert says in told(replace(PLAN, max_usd=max_usd))
+    assert says in plan_text(replace(PLAN, max_usd=max_usd))
 
 
 def test_what_has_no_price_is_named_with_the_file_and_the_table_to_add() -> None:
     bill = CostLine("training", "gpt-9", True, None)
     plan = Plan((Work("new@50", True, None, CallCount(40, 0, 0, 500, 8), (bill,)),), (), max_usd=5.0)
-    flat = " ".join(told(replace(plan, prices_file="suites/economics.toml")).split())
+    flat = " ".join(plan_text(replace(plan, prices_file="suites/economics.toml")).split())
     assert "no price for tuning gpt-9: not in these dollars" in flat
     assert 'suites/economics.toml: [prices."gpt-9".tuned] with' in flat
     assert "training_usd_per_mtok" in flat
     assert "--max-usd=5: the run would be refused" in flat
-    assert line_of(told(plan), "new@50").endswith("no price")
+    assert line_of(plan_text(plan), "new@50").endswith("no price")
     assert "$0" not in flat
 
 
 def test_an_open_end_says_which_setting_closes_it() -> None:
     reason = 'hosted has epochs="auto"; write how many: epochs=3'
     bill = replace(TRAINING, usd=Usd(0.3, None), unbounded=reason)
-    said = told(Plan((Work("hosted@50", True, None, CallCount(0, 0), (bill,)),), ()))
+    said = plan_text(Plan((Work("hosted@50", True, None, CallCount(0, 0), (bill,)),), ()))
     assert line_of(said, "dollars:").startswith("dollars: $0.30 and up")
     assert f"nothing bounds it: {reason}" in said
 
 
 def test_a_plan_of_local_candidates_says_nothing_of_dollars() -> None:
-    said = told(replace(PLAN, work=PLAN.work[-1:]))
+    said = plan_text(replace(PLAN, work=PLAN.work[-1:]))
     assert "$" not in said
     assert "dollars" not in said
     assert "about 2 min at 1,000 tokens/s" in said
 
 
 def test_hosted_jobs_are_not_timed_at_this_machines_pace() -> None:
-    assert " min at " not in told(replace(PLAN, work=PLAN.work[:3]))
+    assert " min at " not in plan_text(replace(PLAN, work=PLAN.work[:3]))
 
 
 def test_what_the_rows_can_show_is_told_for_each_score() -> None:
-    said = told(PLAN)
+    said = plan_text(PLAN)
     assert "200  intent  not known before a first run" in said
     assert "200  valid   3.1 points, by the spread of run 20261121-q" in said
 
@@ -149,13 +149,13 @@ works = st.builds(
 def test_nothing_is_wider_than_the_terminal_or_steers_it(
     work: list[Work], problem: str, max_usd: float | None
 ) -> None:
-    said = told(Plan(tuple(work), (), max_usd=max_usd, unready=(problem,)))
+    said = plan_text(Plan(tuple(work), (), max_usd=max_usd, unready=(problem,)))
     assert max(map(cell_len, said.split("\n"))) <= 100
     assert not {"\x08", "\x1b", "\x1f", "\t"} & {*said}
 
 
 def test_wide_characters_are_folded_at_the_cells_that_they_take() -> None:
     label = "0000000000\x1f\x1f\x1f\x08⺀𠀀\U000e0000"
-    said = told(Plan((Work(label, False, None, CallCount(1, 0)),), (), unready=("界" * 130,)))
+    said = plan_text(Plan((Work(label, False, None, CallCount(1, 0)),), (), unready=("界" * 130,)))
     assert max(map(cell_len, said.split("\n"))) == 100
     assert said.count("界") == 130

@@ -53,8 +53,8 @@ def test_the_curve_holds_every_size_with_its_interval_and_the_baseline_as_a_band
     run = sample_run()
     curve = next(c for c in build_view(run).curves if c.title == "support / intent")
     (line,) = curve.lines
-    assert [point.size for point in line.points] == list(SIZES)
-    for point in line.points:
+    assert [mark.size for mark in line.marks] == list(SIZES)
+    for point in line.marks:
         assert point.low is not None
         assert point.high is not None
         assert point.low <= point.mean <= point.high
@@ -149,7 +149,7 @@ def test_a_long_text_is_folded_and_a_huge_one_is_cut_with_its_count() -> None:
     long = fold("word " * 100)
     assert long.whole == "word " * 100
     assert long.head.endswith("word …")
-    assert fold("x" * 5_000).left_out == "3,000 more characters stand in run.json"
+    assert fold("x" * 5_000).left_out == "3,000 more characters are in run.json"
 
 
 def test_a_second_seed_is_named() -> None:
@@ -157,7 +157,7 @@ def test_a_second_seed_is_named() -> None:
     again = tuple(replace(t, seed=1) for t in run.trials if t.size == 400)
     view = build_view(replace(run, trials=run.trials + again))
     assert [cell.label for cell in view.answers[0].rows[0].cells][-2:] == ["400 rows", "400 rows seed 1"]
-    assert len(view.curves[0].lines[0].points) == 5
+    assert len(view.curves[0].lines[0].marks) == 5
 
 
 def test_scores_that_all_failed_still_make_a_view() -> None:
