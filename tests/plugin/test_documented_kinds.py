@@ -1,4 +1,4 @@
-"""The examples of docs/architecture.md, run as they stand: a candidate kind, a service, a judge, an executor."""
+"""The examples of docs/architecture.md, run as they stand: candidate kind, service, judge, executor."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def test_the_candidate_kind_has_a_learning_curve(project: SmallProject) -> None:
     project.write("train.jsonl", jsonl(train))
     project.suite(TARGET, held=held)
     assert project.run("--candidate=nearest", "--sizes=2,20").status == 0, "GO"
-    means = {t.size: sum(s.value or 0 for s in t.scores["right"]) for t in project.record.trials[:2]}
+    trials = [t for t in project.record.trials if t.candidate == "nearest"]
+    means = {t.size: sum(s.value or 0 for s in t.scores["right"]) for t in trials}
     assert means[2] < means[20] == 40
     plan = project.run("--candidate=nearest", "--sizes=2,20", "--plan")
     assert "nearest@20" in plan.out
@@ -48,7 +49,7 @@ def test_the_candidate_kind_has_a_learning_curve(project: SmallProject) -> None:
 class Cloud(ModuleType):
     """The vendor's SDK that the page imports, and its service."""
 
-    class BadRequest(Exception):
+    class BadRequest(Exception):  # noqa: N818 - its own name
         """Of the SDK."""
 
     def __init__(self) -> None:
@@ -81,7 +82,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
 def test_the_service_is_one_file(
     project: SmallProject, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tuned once, answered by the model that the provider names, found again, rehearsed, refused for a leak."""
+    """Tuned once, answered by the model that the provider names, found again, rehearsed."""
     monkeypatch.setenv("CLOUD_API_KEY", "sk-planted-22")
     service = Service(reply=lambda body: said("yes" if "tuned" in str(body["model"]) else "no"))
     with serving(service) as running:

@@ -262,7 +262,7 @@ def test_rows_that_stand_in_the_heldout_file_are_refused(contract: Contract, kin
     held = [row(f"held-{k}", f"{long} {day}") for k, day in enumerate(days * 6)]
     contract.project.suite(TARGET, held=[*held[:7], *rows("support", 33)])
     contract.rows(jsonl([*held[:7], *rows("own", 23)]))
-    contract.run(kind).assert_one_screen("also stand in the held-out rows")
+    contract.run(kind).assert_one_screen("are also in the held-out rows")
     assert contract.requests == {}
 
 

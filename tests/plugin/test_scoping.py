@@ -44,7 +44,7 @@ def test_one_suite_alone_is_judged_on_its_own_candidate(two: SmallProject) -> No
     two.run("--candidate=good", "suites/support")
     assert verdicts(two) == {"good": "GO"}
     two.run("--candidate=good", "suites/other")
-    assert verdicts(two) == {"good": "NO-GO"}
+    assert verdicts(two) == {"suites/other:good": "NO-GO"}
 
 
 def test_a_bad_candidate_is_not_saved_by_another_teams(project: SmallProject) -> None:
