@@ -53,7 +53,7 @@ def _unready(run: Session) -> Iterator[str]:
     Raises:
         DataError, UsageError: rows or settings that cannot be used.
     """
-    for problem in run.problems():
+    for problem in run.problems(offline=True):
         if isinstance(problem, ModelError | TrainingError):
             yield str(problem)
         elif not isinstance(problem, UnknownName):  # a missing price: the plan names it itself

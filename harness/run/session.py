@@ -89,7 +89,6 @@ class Session:
             money=money,
             horizon_days=self._horizon_days,
             require_unseen=self._require_unseen,
-            is_offline=settings.plan,
         )
         self.selection = Selection(settings, self.lab, adapt)
         self.store = AnswerStore(settings.store / "answers.sqlite")
@@ -148,9 +147,13 @@ class Session:
         """
         require_rows(self.selection.arms(), self.suites.values(), self.lab)
 
-    def problems(self) -> Iterator[HarnessError]:
-        """Why variants could not be prepared, or judges asked, as far as that can be known beforehand."""
-        yield from problems_of(self.selection.arms(), self.lab)
+    def problems(self, *, offline: bool = False) -> Iterator[HarnessError]:
+        """Why variants could not be prepared, or judges asked, as far as that can be known beforehand.
+
+        Args:
+            offline: send nothing, not even to look for a job that could not be begun any more.
+        """
+        yield from problems_of(self.selection.arms(), replace(self.lab, is_offline=offline))
         for suite in self.suites.values():
             yield from problems_of_judges(suite, self.answerer.oracle)
 

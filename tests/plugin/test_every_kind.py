@@ -347,10 +347,12 @@ def test_a_fine_tune_of_this_machine_keeps_the_contract(
         import_module(library)  # see above
     build_source(contract.project.path / "tiny")
     kind = Kind("lora", is_trained=True)
+    test_rows_that_stand_in_the_heldout_file_are_refused(contract, kind)
+    contract.project.suite(TARGET)
+    contract.rows(jsonl(rows("own", 30)))
     test_the_plan_names_it_with_its_price_and_sends_nothing(contract, kind)
     test_sizes_and_seeds_are_for_what_is_trained(contract, kind)
     test_what_was_made_and_answered_is_found_again(contract, kind)
-    test_rows_that_stand_in_the_heldout_file_are_refused(contract, kind)
 
 
 # --------------------------------------------------------------------------- kinds that are not whole
