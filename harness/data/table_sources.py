@@ -16,8 +16,8 @@ from itertools import count
 from pathlib import Path
 from typing import TypeAlias
 
-from harness.data.files import unreadable
-from harness.data.lines import Unusable, decode
+from harness.data.findings import Unusable
+from harness.data.rows import decode, unreadable
 from harness.errors import DataError, UsageError
 from harness.records import Json
 

@@ -9,16 +9,39 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from harness.data.files import unreadable
+from harness.data.findings import Finding
+from harness.data.rows import collect, scan_file, scan_objects, unreadable
 from harness.data.table_sources import RecordTable, arrow_table, csv_table, open_hub, open_parquet
 from harness.errors import DataError, UnknownName, UsageError
 from harness.extras import require_extra
+from harness.records import Row
 
 COLUMNS_SHOWN = 30
+TABLES = (".csv", ".tsv", ".parquet")
 FORMS = (("messages",), ("prompt", "completion"), ("user", "assistant"))
 MAPS = "'user=COLUMN,assistant=COLUMN', 'prompt=COLUMN,completion=COLUMN' or 'messages=COLUMN'"
 _JSON_KEYS = ("messages", "tools")  # their texts are JSON: a CSV cell can be nothing else
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+def scan_source(source: str, columns: str | None) -> Iterator[Row | Finding]:
+    """Every row of JSON Lines, a table or a data set of the hub, or why there is none, in order.
+
+    Raises:
+        DataError: it is missing or cannot be read.
+        UsageError: columns that do not fit.
+    """
+    path = Path(source)
+    if path.suffix.lower() in TABLES or not (path.suffix or path.exists()):
+        return scan_objects(read_table(source, ColumnMap.parse(columns) if columns else None), source)
+    if columns:
+        raise UsageError(f"--columns is for tables ({', '.join(TABLES)}); {source} is read as JSON Lines.")
+    return scan_file(path)
+
+
+def read_source(source: str, columns: str | None) -> tuple[Row, ...]:
+    """All rows of ``source``; a ``DataError`` names the lines that cannot be used."""
+    return collect(scan_source(source, columns), source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +134,7 @@ def read_table(
     """
     path = Path(path_or_id)
     suffix = path.suffix.lower()
-    if suffix in (".csv", ".tsv", ".parquet"):
+    if suffix in TABLES:
         if not path.is_file():
             raise unreadable(path, FileNotFoundError(), suffix)
         is_parquet = suffix == ".parquet"

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.data.files import read_rows
+from harness.data.rows import read_rows
 from harness.data.tables import ColumnMap, read_table
 from harness.errors import DataError, UnknownName, UsageError
 
