@@ -61,9 +61,8 @@ def hold_out_by_class(
     _improve(held, groups, counts, target, wanted)
     have = Counter(classes[at] for at in held)
     shares = {c: wanted * n / len(rows) for c, n in Counter(classes).items()}
-    far = sorted(
-        (c for c in shares if abs(have[c] - shares[c]) >= 1), key=lambda c: -abs(have[c] - shares[c])
-    )
+    gaps = {c: abs(have[c] - share) for c, share in shares.items()}
+    far = sorted((c for c in gaps if gaps[c] >= 1), key=lambda c: -gaps[c])
     if not far or len(shares) == 1:
         return held, []
     shown = [f"{'(none)' if c is None else c} {have[c]} ({shares[c]:.1f})" for c in far[:CLASSES_SHOWN]]

@@ -106,9 +106,8 @@ def _joined(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
     from scipy.sparse.csgraph import connected_components
 
     a, b = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    _, labels = connected_components(
-        coo_array((np.ones(len(a)), (a, b)), shape=(count, count)), directed=False
-    )
+    joined = coo_array((np.ones(len(a)), (a, b)), shape=(count, count))
+    _, labels = connected_components(joined, directed=False)
     found: dict[int, list[int]] = defaultdict(list)
     for at, label in enumerate(labels.tolist()):
         found[label].append(at)

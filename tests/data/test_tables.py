@@ -273,7 +273,7 @@ def test_numpy_and_pandas_values_become_plain_python() -> None:
     import numpy as np
     import pandas as pd
 
-    from harness.data.table_sources import _plain
+    from harness.data.tables import _plain
 
     given = [
         np.float32(0.5),
