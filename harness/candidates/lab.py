@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from harness.data.files import file_digest, read_rows
 from harness.data.fingerprints import fingerprint, row_fingerprint
+from harness.data.rows import file_digest, read_rows
 from harness.decision.economics import EconomicsConfig
 from harness.decision.plan import Purpose
 from harness.errors import DataError, HarnessError

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from harness.data.files import read_rows
 from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
-from harness.data.rows import require_no_tools
+from harness.data.rows import read_rows, require_no_tools
 from harness.decision.vectors import SuiteUnits, score_vector
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
