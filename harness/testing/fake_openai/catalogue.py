@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
-from harness.testing.fake_openai.refusals import HTTPRefusal, no_such_model
+from harness.testing.fake_openai.refusals import HTTPRefusal
 
 CHAT = "smollm2-135m-2026-01-01"
 CLOSING = "smollm2-135m-2025-07-01"
@@ -15,21 +15,18 @@ RETIRED = "smollm2-135m-2024-07-01"
 COMPLETIONS = "smollm2-135m-completion-2026-01-01"
 ALIAS = "smollm2-135m"
 CLOSES_WITHIN_DAYS = 30
+CONTEXT_TOKENS = 8_192  # of prompt and reply together, and of a training row
+MAX_OUTPUT_TOKENS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
 class FakeModel:
-    """A model; from the day ``shutdown`` on it neither answers nor is tuned.
-
-    ``completions``: it takes prompts. ``context_tokens`` bounds prompt and reply together, and training rows.
-    """
+    """A model, which takes messages or (``completions``) prompts, until the day ``shutdown``."""
 
     name: str
     completions: bool = False
     tunable: bool = True
     shutdown: date | None = None
-    context_tokens: int = 8_192
-    max_output_tokens: int = 4_096
 
     @property
     def is_retired(self) -> bool:
@@ -38,13 +35,9 @@ class FakeModel:
 
 
 class Catalogue:
-    """Models by name: one current, one that closes soon, one closed to tuning, one retired, and aliases.
+    """Models by name: one current, one that closes soon, one closed to tuning, one retired, and aliases."""
 
-    Args:
-        aliases: further names of the current model, for rehearsing requests that name other models.
-    """
-
-    def __init__(self, aliases: Iterable[str] = ()) -> None:
+    def __init__(self, aliases: Iterable[str]) -> None:
         today = datetime.now(UTC).date()
         chat = FakeModel(CHAT, shutdown=date(2036, 1, 1))
         self._models = {
@@ -63,29 +56,22 @@ class Catalogue:
             takes_prompts = name.startswith(("babbage-", "davinci-"))
             self._models.setdefault(name, FakeModel(name, completions=takes_prompts))
 
-    def offered(self) -> list[FakeModel]:
-        """Those that are not retired, under all their names."""
-        return [replace(m, name=name) for name, m in self._models.items() if not m.is_retired]
+    def offered(self) -> list[str]:
+        """All names of those that are not retired."""
+        return [name for name, model in self._models.items() if not model.is_retired]
 
     def find(self, name: str) -> FakeModel:
-        """The model of that name; an alias of a snapshot gives the snapshot.
-
-        Raises:
-            HTTPRefusal: there is none, or it is retired.
-        """
+        """The model of that name; an alias of a snapshot gives the snapshot."""
         model = self._models.get(name)
-        if model is None:
-            raise no_such_model(name)
-        if model.is_retired:
-            raise no_such_model(name, "has been deprecated: https://platform.openai.com/docs/deprecations")
+        if model is None or model.is_retired:
+            reason = "does not exist or you do not have access to it"
+            if model is not None:
+                reason = "has been deprecated: https://platform.openai.com/docs/deprecations"
+            raise HTTPRefusal(404, f"The model `{name}` {reason}.", "model", "model_not_found")
         return model
 
     def tunable(self, name: str) -> FakeModel:
-        """The model of that name, if it accepts new jobs.
-
-        Raises:
-            HTTPRefusal: there is none, or it accepts none (any more).
-        """
+        """The model of that name, if it accepts new jobs."""
         model = self._models.get(name)
         if model is None or not model.tunable or model.is_retired:
             message = f"Model {name} is not available for fine-tuning or does not exist."

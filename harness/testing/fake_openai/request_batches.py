@@ -15,12 +15,7 @@ from openai.types.batch_create_params import BatchCreateParams
 from typing_extensions import TypedDict
 
 from harness.records import Json
-from harness.testing.fake_openai.refusals import (
-    HTTPRefusal,
-    checked,
-    server_error,
-    unsupported,
-)
+from harness.testing.fake_openai.refusals import HTTPRefusal, checked, server_error, unsupported
 from harness.testing.fake_openai.store import FakeStore, new_id, now
 
 MOST_REQUESTS = 50_000
@@ -57,11 +52,7 @@ class RequestBatches:
         self._answering.shutdown(cancel_futures=True)
 
     def create(self, body: Json) -> Batch:
-        """Accept a batch.
-
-        Raises:
-            HTTPRefusal: a wrong parameter, or a file that cannot be used.
-        """
+        """Accept a batch."""
         params = checked(BatchCreateParams, body)
         self._store.require_file(params["input_file_id"], "batch", "input_file_id")
         if params["endpoint"] not in self._endpoints:
@@ -156,10 +147,7 @@ def _read(content: bytes, endpoint: str) -> tuple[list[FakeBatchRequest], list[B
         return [], [BatchError(code="too_many_tasks" if lines else "empty_file", message=message)]
     for number, line in enumerate(lines, start=1):
         try:
-            value: Json = json.loads(line)
-            if not isinstance(value, dict):
-                raise HTTPRefusal(400, "This line is not a JSON object.", None, "invalid_json_line")
-            request = checked(FakeBatchRequest, value)
+            request = checked(FakeBatchRequest, json.loads(line))
             name = request["custom_id"]
             if name in seen:
                 message = f"The custom_id '{name}' has already been used in this file."

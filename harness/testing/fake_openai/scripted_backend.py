@@ -80,16 +80,13 @@ class ScriptedBackend:
             return said
         words = (said if question.schema is None else within(question.schema, said)).split(" ")
         given = words[: question.max_tokens]
-        tokens = tuple(
-            Token(word if k == 0 else f" {word}", -0.1, ((word, -0.1),)[: question.top_logprobs or 0])
-            for k, word in enumerate(given)
-        )
+        tokens = tuple(Token(word if k == 0 else f" {word}", -0.1) for k, word in enumerate(given))
         return FakeReply(
             text=" ".join(given),
             prompt_tokens=self.count(Row("question", question.messages)),
             completion_tokens=len(given),
             finish="stop" if len(given) == len(words) else "length",
-            tokens=tokens if question.top_logprobs is not None else None,
+            tokens=tokens if question.logprobs else None,
         )
 
     def count(self, row: Row) -> int:

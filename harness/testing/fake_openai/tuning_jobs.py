@@ -25,7 +25,7 @@ from harness.testing.fake_openai.catalogue import Catalogue
 from harness.testing.fake_openai.faults import Faults
 from harness.testing.fake_openai.refusals import HTTPRefusal, checked, unsupported
 from harness.testing.fake_openai.store import FakeJob, FakeStore, FakeTunedModel, JobStatus, new_id, now
-from harness.testing.fake_openai.training_rows import BadFile, training_rows
+from harness.testing.fake_openai.training_rows import training_rows
 
 POLL_S = 0.02  # how often a waiting job looks at its status
 AUTO_BATCH_ROWS = 8
@@ -79,11 +79,7 @@ class TuningJobs:
 
     # ------------------------------------------------------------------ requests
     def create(self, body: Json) -> FakeJob:
-        """Accept a job.
-
-        Raises:
-            HTTPRefusal: a wrong parameter, a file that cannot be used, or a model that cannot be tuned.
-        """
+        """Accept a job."""
         params = checked(JobCreateParams, body)
         model = self._catalogue.tunable(params["model"])
         self._store.require_file(params["training_file"], "fine-tune", "training_file")
@@ -123,11 +119,7 @@ class TuningJobs:
         return job
 
     def move(self, job_id: str, status: JobStatus) -> FakeJob:
-        """Cancel, pause or resume ("queued") a job.
-
-        Raises:
-            HTTPRefusal: it has ended, or cannot change to that status now.
-        """
+        """Cancel, pause or resume ("queued") a job."""
         before = self._store.get(FakeJob, job_id).status
         if before not in ALIVE:
             raise HTTPRefusal(400, f"Job has already completed: {job_id}")
@@ -151,11 +143,7 @@ class TuningJobs:
                 self._training.submit(self._run, job_id)
 
     def _rows(self, job: FakeJob) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-        """Training and validation rows.
-
-        Raises:
-            BadFile: in one of the two.
-        """
+        """Training and validation rows."""
         model, count = self._catalogue.tunable(job.model), self._backend.count
         training = training_rows(self._store.content(job.training_file), model, count, "training")
         if job.validation_file is None:
@@ -201,7 +189,7 @@ class TuningJobs:
             steps.append(step)
             self._publish(job, step, name)
             if self._faults().job_fails_at_step == step.number:
-                raise BadFile("server_error", "The job failed due to an internal error.")
+                raise HTTPRefusal(500, "The job failed due to an internal error.", code="server_error")
             self._wait_until_running(job.id, step.number)
 
         self._backend.train(task, self._weights / job.id, after_step)
@@ -237,9 +225,11 @@ class TuningJobs:
         found = self._store.newest_first(FineTuningJobCheckpoint, job.id)
         earlier = [checkpoint for checkpoint in found if checkpoint.step_number <= step.number]
         for old in earlier[SAVED_CHECKPOINTS - 1 :]:  # the end of the training will be one too
-            self._store.delete(FineTuningJobCheckpoint, old.id)
-            self._store.delete(FakeTunedModel, old.fine_tuned_model_checkpoint)
-            shutil.rmtree(self._weights / job.id / f"step-{old.step_number}", ignore_errors=True)
+            self._store.delete(old)
+            tuned = self._store.find(FakeTunedModel, old.fine_tuned_model_checkpoint)
+            if tuned is not None:
+                self._store.delete(tuned)
+                shutil.rmtree(self._weights / tuned.weights, ignore_errors=True)
 
     def _add_checkpoint(self, job: FakeJob, step: Step, name: str) -> None:
         """The model as it is after a step, which answers under ``name``."""
@@ -257,11 +247,7 @@ class TuningJobs:
         self._store.put(checkpoint, job.id)
 
     def _wait_until_running(self, job_id: str, step: int) -> None:
-        """Return when the job may go on after ``step`` (0: when it may start).
-
-        Raises:
-            _Interrupted: it has ended, or the server shuts down.
-        """
+        """Return when the job may go on after ``step`` (0: when it may start)."""
         while not self._stopping.is_set():
             status = self._store.get(FakeJob, job_id).status
             if status not in ALIVE:
@@ -277,8 +263,8 @@ class TuningJobs:
     # ------------------------------------------------------------------ records
     def _fail(self, job_id: str, problem: Exception) -> None:
         error = Error(code="server_error", message=f"{type(problem).__name__}: {problem}")
-        if isinstance(problem, BadFile):
-            error = Error(code=problem.code, message=problem.message, param=problem.param)
+        if isinstance(problem, HTTPRefusal):
+            error = Error(code=problem.code or "invalid_value", message=problem.message, param=problem.param)
         if self._change(job_id, ALIVE, status="failed", error=error).error == error:
             self._log(job_id, error.message, "error")
 
@@ -294,7 +280,7 @@ class TuningJobs:
         self,
         job_id: str,
         message: str,
-        level: Literal["info", "warn", "error"] = "info",
+        level: Literal["info", "error"] = "info",
         data: dict[str, Json] | None = None,
         event_id: str | None = None,
     ) -> None:
