@@ -9,7 +9,7 @@ Needs the extra ``twin``: ``pip install 'finetune-harness[twin]'``.
 """
 
 from harness.testing.fake_openai.backend import Backend, FakeReply, Question, Step, Token, TuningTask
-from harness.testing.fake_openai.catalogue import (
+from harness.testing.fake_openai.completions import (
     ALIAS,
     CHAT,
     CLOSED_TO_TUNING,

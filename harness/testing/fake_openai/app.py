@@ -23,8 +23,7 @@ from starlette.routing import Route
 from harness.errors import UsageError
 from harness.records import Json
 from harness.testing.fake_openai.backend import Backend
-from harness.testing.fake_openai.catalogue import Catalogue
-from harness.testing.fake_openai.completions import Completions
+from harness.testing.fake_openai.completions import Catalogue, Completions
 from harness.testing.fake_openai.faults import FaultInjector, Faults, parse_faults
 from harness.testing.fake_openai.refusals import HTTPRefusal, no_key, server_error
 from harness.testing.fake_openai.request_batches import RequestBatches
@@ -52,7 +51,7 @@ Handler: TypeAlias = Callable[[APICall], "BaseModel | Response | dict[str, Json]
 class FakeOpenAI:
     """The service's state, and the threads that work on it until ``close``. ``app`` is its ASGI app.
 
-    ``folder`` stores weights and, if ``persistent``, everything else too, for the next start.
+    ``folder`` stores everything for the next start.
     """
 
     def __init__(
@@ -60,7 +59,6 @@ class FakeOpenAI:
         folder: Path,
         backend: Backend,
         *,
-        persistent: bool,
         aliases: Sequence[str],
         faults: Faults,
         api_key: str | None,
@@ -68,7 +66,7 @@ class FakeOpenAI:
         folder.mkdir(parents=True, exist_ok=True)
         weights = folder / "weights"
         self._api_key, self._limiter = api_key, CapacityLimiter(MOST_AT_ONCE)
-        self._store = FakeStore(folder / DATABASE if persistent else None)
+        self._store = FakeStore(folder / DATABASE)
         self._catalogue = Catalogue(aliases)
         self._completions = Completions(self._store, backend, self._catalogue, weights)
         refuse = {Exception: _refuse, HTTPException: _refuse, HTTPRefusal: _refuse}
@@ -87,7 +85,6 @@ class FakeOpenAI:
         self._store.close()
 
     def _handlers(self) -> dict[str, Handler]:
-        """What answers each method and path."""
         store, job, batch = self._store, "/v1/fine_tuning/jobs", "/v1/batches"
         return {
             "POST /v1/files": lambda call: store.upload(call.body.get("purpose"), call.upload),

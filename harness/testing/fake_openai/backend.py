@@ -97,6 +97,3 @@ class Backend(Protocol):
 
     def count(self, row: Row) -> int:
         """How many tokens training sees in a row."""
-
-    def close(self) -> None:
-        """Stop threads and free memory."""

@@ -1,9 +1,10 @@
-"""``/v1/chat/completions`` and ``/v1/completions``: checked bodies in, the SDK's response models out."""
+"""The models on offer, each with a lifetime of its own, and their answers as the SDK's response models."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from openai.types import Completion
@@ -13,17 +14,85 @@ from openai.types.completion_create_params import CompletionCreateParamsNonStrea
 
 from harness.records import Json, Message, Row
 from harness.testing.fake_openai.backend import Backend, FakeReply, Question
-from harness.testing.fake_openai.catalogue import CONTEXT_TOKENS, MAX_OUTPUT_TOKENS, Catalogue, FakeModel
 from harness.testing.fake_openai.refusals import HTTPRefusal, checked, text_of, unsupported
 from harness.testing.fake_openai.store import FakeStore, FakeTunedModel, new_id, now
 from harness.testing.fake_openai.structured_output import require_valid
 
+CHAT = "smollm2-135m-2026-01-01"
+CLOSING = "smollm2-135m-2025-07-01"
+CLOSED_TO_TUNING = "smollm2-135m-2025-01-01"
+RETIRED = "smollm2-135m-2024-07-01"
+COMPLETIONS = "smollm2-135m-completion-2026-01-01"
+ALIAS = "smollm2-135m"
+CLOSES_WITHIN_DAYS = 30
+CONTEXT_TOKENS = 8_192  # of prompt and reply together, and of a training row
+MAX_OUTPUT_TOKENS = 4_096
 DEFAULT_MAX_TOKENS = 512  # a small model may never stop; the real service would let it run to its limit
 # what the service has and the models here lack; n and best_of may be 1
 UNSUPPORTED = (
     *("n", "best_of", "stop", "top_logprobs", "tools", "functions", "audio", "prediction"),
     *("reasoning_effort", "logit_bias"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class FakeModel:
+    """A model, which takes messages or (``completions``) prompts, until the day ``shutdown``."""
+
+    name: str
+    completions: bool = False
+    tunable: bool = True
+    shutdown: date | None = None
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether its last day has passed."""
+        return self.shutdown is not None and self.shutdown <= datetime.now(UTC).date()
+
+
+class Catalogue:
+    """Models by name: one current, one that closes soon, one closed to tuning, one retired, and aliases."""
+
+    def __init__(self, aliases: Iterable[str]) -> None:
+        today = datetime.now(UTC).date()
+        chat = FakeModel(CHAT, shutdown=date(2036, 1, 1))
+        self._models = {
+            CHAT: chat,
+            ALIAS: chat,
+            COMPLETIONS: replace(chat, name=COMPLETIONS, completions=True),
+            CLOSING: replace(chat, name=CLOSING, shutdown=today + timedelta(days=CLOSES_WITHIN_DAYS)),
+            CLOSED_TO_TUNING: replace(chat, name=CLOSED_TO_TUNING, tunable=False),
+            RETIRED: replace(chat, name=RETIRED, shutdown=date(2025, 7, 1)),
+        }
+        self.add_aliases(aliases)
+
+    def add_aliases(self, names: Iterable[str]) -> None:
+        """Offer models under these names too; ``babbage-`` and ``davinci-`` take prompts, others messages."""
+        for name in names:
+            takes_prompts = name.startswith(("babbage-", "davinci-"))
+            self._models.setdefault(name, FakeModel(name, completions=takes_prompts))
+
+    def offered(self) -> list[str]:
+        """All names of those that are not retired."""
+        return [name for name, model in self._models.items() if not model.is_retired]
+
+    def find(self, name: str) -> FakeModel:
+        """The model of that name; an alias of a snapshot gives the snapshot."""
+        model = self._models.get(name)
+        if model is None or model.is_retired:
+            reason = "does not exist or you do not have access to it"
+            if model is not None:
+                reason = "has been deprecated: https://platform.openai.com/docs/deprecations"
+            raise HTTPRefusal(404, f"The model `{name}` {reason}.", "model", "model_not_found")
+        return model
+
+    def tunable(self, name: str) -> FakeModel:
+        """The model of that name, if it accepts new jobs."""
+        model = self._models.get(name)
+        if model is None or not model.tunable or model.is_retired:
+            message = f"Model {name} is not available for fine-tuning or does not exist."
+            raise HTTPRefusal(400, message, "model", "model_not_available")
+        return model
 
 
 class Completions:
@@ -52,7 +121,7 @@ class Completions:
             Message(message["role"], text_of(message.get("content"), f"messages[{k}].content"))
             for k, message in enumerate(params["messages"])
         )
-        reply = self._reply(params, messages, bool(params.get("logprobs")), schema)
+        reply, shown = self._answered(params, messages, bool(params.get("logprobs")), schema)
         logprobs: Json = None
         if reply.tokens is not None:
             content: list[Json] = [
@@ -61,7 +130,7 @@ class Completions:
             logprobs = {"content": content}
         said: Json = {"role": "assistant", "content": reply.text}
         choice: Json = {"index": 0, "message": said, "finish_reason": reply.finish, "logprobs": logprobs}
-        return ChatCompletion.model_validate(self._shown("chat.completion", params, reply, choice))
+        return ChatCompletion.model_validate({**shown, "object": "chat.completion", "choices": [choice]})
 
     def complete(self, body: Json) -> Completion:
         """Complete a prompt."""
@@ -69,7 +138,8 @@ class Completions:
         prompt = params.get("prompt")
         if not isinstance(prompt, str):
             raise unsupported("prompt")
-        reply = self._reply(params, (Message("user", prompt),), params.get("logprobs") is not None, None)
+        wants_logprobs = params.get("logprobs") is not None
+        reply, shown = self._answered(params, (Message("user", prompt),), wants_logprobs)
         logprobs: Json = None
         if reply.tokens is not None:
             logprobs = {
@@ -77,15 +147,16 @@ class Completions:
                 "token_logprobs": [token.logprob for token in reply.tokens],
             }
         choice: Json = {"index": 0, "text": reply.text, "finish_reason": reply.finish, "logprobs": logprobs}
-        return Completion.model_validate(self._shown("text_completion", params, reply, choice))
+        return Completion.model_validate({**shown, "object": "text_completion", "choices": [choice]})
 
-    def _reply(
+    def _answered(
         self,
         params: ChatParams | CompletionParams,
         messages: tuple[Message, ...],
         logprobs: bool,
-        schema: Mapping[str, Json] | None,
-    ) -> FakeReply:
+        schema: Mapping[str, Json] | None = None,
+    ) -> tuple[FakeReply, dict[str, Json]]:
+        """The reply, and the fields that both kinds of responses share."""
         model, tuned = self.model(params["model"])
         takes_prompts = "prompt" in params
         if model.completions != takes_prompts:
@@ -119,17 +190,11 @@ class Completions:
             logprobs=logprobs,
             schema=schema,
         )
-        return self._backend.reply(question)
-
-    def _shown(
-        self, kind: str, params: ChatParams | CompletionParams, reply: FakeReply, choice: Json
-    ) -> dict[str, Json]:
-        return {
-            "id": new_id("cmpl-" if kind == "text_completion" else "chatcmpl-"),
-            "object": kind,
+        reply = self._backend.reply(question)
+        return reply, {
+            "id": new_id("chatcmpl-"),
             "created": now(),
-            "model": self.model(params["model"])[0].name,
-            "choices": [choice],
+            "model": model.name,
             "usage": {
                 "prompt_tokens": reply.prompt_tokens,
                 "completion_tokens": reply.completion_tokens,

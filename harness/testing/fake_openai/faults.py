@@ -19,29 +19,17 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Faults(BaseModel, frozen=True, extra="forbid"):
-    """What goes wrong, and how often. Shares are of requests, in [0, 1], and at most 1 together.
+    """What goes wrong. Shares are of requests, from 0 to 1 each and together; ``seed`` chooses those hit."""
 
-    Attributes:
-        unauthorized: answered 401, whatever the key.
-        rate_limited: answered 429 with ``retry_after_s``.
-        server_error: answered 500.
-        dropped: the connection breaks before the request is processed.
-        lost: the request is processed, and the connection breaks before its answer.
-        malformed: the request is processed, and half of its answer's JSON is sent as if it were all.
-        job_fails_at_step: jobs fail after this training step.
-        job_stalls_at_step: jobs stop moving at this step, until they are cancelled; 0: they stay queued.
-        seed: which requests are hit.
-    """
-
-    unauthorized: Share = 0.0
-    rate_limited: Share = 0.0
+    unauthorized: Share = 0.0  # answered 401, whatever the key
+    rate_limited: Share = 0.0  # answered 429 with ``retry_after_s``
     retry_after_s: float = 1.0
-    server_error: Share = 0.0
-    dropped: Share = 0.0
-    lost: Share = 0.0
-    malformed: Share = 0.0
+    server_error: Share = 0.0  # answered 500
+    dropped: Share = 0.0  # the connection breaks before the request is processed
+    lost: Share = 0.0  # it breaks after that, before the answer
+    malformed: Share = 0.0  # half of the answer's JSON is sent as if it were all
     job_fails_at_step: int | None = None
-    job_stalls_at_step: int | None = None
+    job_stalls_at_step: int | None = None  # jobs stop moving until they are cancelled; at 0 they stay queued
     seed: int = 0
 
     @model_validator(mode="after")
@@ -52,11 +40,7 @@ class Faults(BaseModel, frozen=True, extra="forbid"):
 
 
 def parse_faults(given: Mapping[str, object]) -> Faults:
-    """Faults from texts or numbers, as they come from a command line or a request.
-
-    Raises:
-        UsageError: an unknown fault or a value of the wrong type.
-    """
+    """Faults from texts or numbers, as they come from a command line or a request."""
     for name in given.keys() - Faults.model_fields.keys():
         raise UsageError(f"unknown fault {name!r}. There are: {', '.join(Faults.model_fields)}.")
     try:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +52,7 @@ class RealBackend:
         self._base, self._progress = base, progress or Silent()
         self._lock, self._counting = threading.Lock(), threading.Lock()
         self._waiting: dict[Future[FakeReply], Question] = {}
-        self._models: OrderedDict[Path | None, LocalModel] = OrderedDict()
+        self._loaded = lru_cache(MOST_MODELS)(self._load)
 
     @cached_property
     def _source(self) -> ModelSource:
@@ -75,10 +74,6 @@ class RealBackend:
     def reply(self, question: Question) -> FakeReply:
         """See ``Backend``."""
         return answered_within(question, self._ask)
-
-    def close(self) -> None:
-        """See ``Backend``."""
-        self._models.clear()
 
     def train(self, task: TuningTask, folder: Path, watch: Callable[[Step], None]) -> None:
         """See ``Backend``. The training has a process of its own."""
@@ -163,14 +158,7 @@ class RealBackend:
             top_p=first.top_p,
             seed=random.getrandbits(31) if first.seed is None else first.seed,
         )
-        if first.weights not in self._models:
-            self._models[first.weights] = LocalModel.load(
-                self._source, self._plan, nf4=first.weights is not None, adapter=first.weights
-            )
-        self._models.move_to_end(first.weights)
-        while len(self._models) > MOST_MODELS:
-            self._models.popitem(last=False)
-        model = self._models[first.weights]
+        model = self._loaded(first.weights)
         prompts = [Prompt(str(k), question.messages) for k, question in enumerate(questions)]
         answers = {int(a.row_id): a for a in model.answer(prompts, decoding, frozenset())}
         return [
@@ -183,6 +171,9 @@ class RealBackend:
             )
             for k, question in enumerate(questions)
         ]
+
+    def _load(self, adapter: Path | None) -> LocalModel:
+        return LocalModel.load(self._source, self._plan, nf4=adapter is not None, adapter=adapter)
 
     def _tokens(self, model: LocalModel, question: Question, text: str) -> tuple[Token, ...]:
         """The answer's tokens, each with the mean log-probability of all."""

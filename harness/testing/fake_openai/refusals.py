@@ -138,14 +138,7 @@ def missing(param: str) -> HTTPRefusal:
 
 
 def text_of(content: object, at: str) -> str:
-    """A message's content, a string or a list of parts, as one text.
-
-    Raises:
-        HTTPRefusal: a part is no text.
-    """
-    if not isinstance(content, list):
-        return str(content or "")
-    for k, part in enumerate(content):
-        if part["type"] != "text":
-            raise HTTPRefusal(400, "Only text is supported by this model.", f"{at}[{k}]")
-    return "".join(part["text"] for part in content)
+    """A message's content, which has to be text."""
+    if isinstance(content, list):
+        raise HTTPRefusal(400, "Only text is supported by this model.", at)
+    return str(content or "")

@@ -66,7 +66,6 @@ class RequestBatches:
             completion_window=params["completion_window"],
             metadata=params.get("metadata"),
             status="validating",
-            request_counts=BatchRequestCounts(total=0, completed=0, failed=0),
             expires_at=now() + EXPIRES_AFTER_S,
         )
         self._store.put(batch)
@@ -93,10 +92,7 @@ class RequestBatches:
 
     def _work(self, batch_id: str) -> None:
         batch = self._store.get(Batch, batch_id)
-        try:
-            requests, errors = _read(self._store.content(batch.input_file_id), batch.endpoint)
-        except HTTPRefusal as error:  # the file was deleted meanwhile
-            requests, errors = [], [BatchError(code="invalid_file", message=error.message)]
+        requests, errors = _read(self._store.content(batch.input_file_id), batch.endpoint)
         if errors:
             self._move(batch_id, "failed", errors=Errors(object="list", data=errors))
             return
@@ -128,8 +124,6 @@ class RequestBatches:
             if lines:
                 file = self._store.add_file(f"{kind}.jsonl", "batch_output", "".join(lines).encode())
                 files[f"{kind}_file_id"] = file.id
-        if self._store.get(Batch, batch_id).status != "cancelling":
-            self._move(batch_id, "finalizing")
         completed = [kind for kind, _ in answers].count("output")
         counts = BatchRequestCounts(total=len(requests), completed=completed, failed=len(answers) - completed)
         status = "cancelled" if self._store.get(Batch, batch_id).status == "cancelling" else "completed"

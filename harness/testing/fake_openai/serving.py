@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+import httpx2
 
 from harness.errors import UsageError
 from harness.extras import require_extra
@@ -42,7 +42,7 @@ def running_fake_openai(
         aliases: names of other models, offered with the same model behind them.
         train: the built-in model, really trained and really answering, and not the scripted backend.
         faults: what goes wrong.
-        backend: the models, in place of those that ``train`` chooses; the caller closes it.
+        backend: the models, in place of those that ``train`` chooses.
         api_key: the only accepted key; None: any.
 
     Raises:
@@ -72,12 +72,10 @@ def running_fake_openai(
                 from harness.testing.fake_openai.scripted_backend import ScriptedBackend
 
                 backend = ScriptedBackend(script=None)
-            stack.callback(backend.close)
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="fake-openai-"))
         service = FakeOpenAI(
             state or Path(scratch),
             backend,
-            persistent=state is not None,
             aliases=aliases,
             faults=faults or Faults(),
             api_key=api_key,
@@ -120,8 +118,7 @@ def add_aliases(base_url: str, models: Sequence[str]) -> None:
 
 def _control(base_url: str, path: str, body: dict[str, Json] | None) -> dict[str, Json]:
     url = f"{base_url.removesuffix('/v1')}/twin/{path}"
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, method="GET" if body is None else "PUT")
-    with urllib.request.urlopen(request, timeout=30) as response:
-        answer: dict[str, Json] = json.load(response)
+    method = "GET" if body is None else "PUT"
+    response = httpx2.request(method, url, json=body, timeout=30, trust_env=False).raise_for_status()
+    answer: dict[str, Json] = response.json()
     return answer

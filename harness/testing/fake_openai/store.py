@@ -1,4 +1,4 @@
-"""The service's records and files, in SQLite: in memory, or in a file that outlives the server.
+"""The service's records and files, in an SQLite file that may outlive the server.
 
 Records are the SDK's own response models: what is stored is what the service answers with.
 """
@@ -58,9 +58,9 @@ CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, n INTEGER);
 class FakeStore:
     """Records by kind (their class), contents of files, and counts. Safe to use from several threads."""
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, file: Path) -> None:
         self._lock = RLock()
-        self._database = sqlite3.connect(file or ":memory:", check_same_thread=False, isolation_level=None)
+        self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
         self._database.executescript(_TABLES)
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = OFF")  # a killed process loses nothing, a power cut may

@@ -15,7 +15,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from harness.records import Json, Message, Row
-from harness.testing.fake_openai.catalogue import CONTEXT_TOKENS, FakeModel
+from harness.testing.fake_openai.completions import CONTEXT_TOKENS, FakeModel
 from harness.testing.fake_openai.refusals import HTTPRefusal, checked, missing, text_of
 
 MIN_EXAMPLES = {"training": 10, "validation": 1}

@@ -21,7 +21,7 @@ from openai.types.fine_tuning.jobs.fine_tuning_job_checkpoint import Metrics
 from harness.data.hosted import service_epochs
 from harness.records import Json, Row
 from harness.testing.fake_openai.backend import Backend, Step, TuningTask
-from harness.testing.fake_openai.catalogue import Catalogue
+from harness.testing.fake_openai.completions import Catalogue
 from harness.testing.fake_openai.faults import Faults
 from harness.testing.fake_openai.refusals import HTTPRefusal, checked, unsupported
 from harness.testing.fake_openai.store import FakeJob, FakeStore, FakeTunedModel, JobStatus, new_id, now
@@ -91,7 +91,7 @@ class TuningJobs:
             raise unsupported("method.type")
         if method is not None and "supervised" in method:
             given = method["supervised"].get("hyperparameters", given)
-        auto = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}
+        given = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto", **given}
         seed = params.get("seed")
         job = FakeJob.model_validate(
             {
@@ -102,7 +102,7 @@ class TuningJobs:
                 "training_file": params["training_file"],
                 "validation_file": validation_file,
                 "status": "validating_files",
-                **_hyperparameters({**auto, **given}),
+                **_hyperparameters(given),
                 "seed": secrets.randbelow(2**31) if seed is None else seed,
                 "user_provided_suffix": params.get("suffix"),
                 "metadata": params.get("metadata"),
@@ -131,7 +131,6 @@ class TuningJobs:
 
     # ------------------------------------------------------------------ validating and training
     def _validate(self, job_id: str) -> None:
-        """Check both files; then the job is queued, or it has failed."""
         try:
             self._rows(self._store.get(FakeJob, job_id))
         except Exception as error:  # noqa: BLE001 - the job fails with it, and the server goes on
@@ -143,7 +142,6 @@ class TuningJobs:
                 self._training.submit(self._run, job_id)
 
     def _rows(self, job: FakeJob) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-        """Training and validation rows."""
         model, count = self._catalogue.tunable(job.model), self._backend.count
         training = training_rows(self._store.content(job.training_file), model, count, "training")
         if job.validation_file is None:
@@ -151,7 +149,6 @@ class TuningJobs:
         return training, training_rows(self._store.content(job.validation_file), model, count, "validation")
 
     def _run(self, job_id: str) -> None:
-        """Train a queued job to its end."""
         try:
             self._wait_until_running(job_id, 0)
             self._train(self._store.get(FakeJob, job_id))
@@ -170,16 +167,8 @@ class TuningJobs:
         }
         given = job.hyperparameters.model_dump()
         taken = {name: value if given[name] == "auto" else given[name] for name, value in auto.items()}
-        task = TuningTask(
-            job_id=job.id,
-            base=job.model,
-            rows=rows,
-            dev=dev,
-            epochs=taken["n_epochs"],
-            batch_rows=taken["batch_size"],
-            learning_rate_multiplier=taken["learning_rate_multiplier"],
-            seed=job.seed,
-        )
+        epochs, batch_rows, multiplier = taken.values()
+        task = TuningTask(job.id, job.model, rows, dev, epochs, batch_rows, multiplier, job.seed)
         self._change(job.id, ("running",), **_hyperparameters(taken))
         self._log(job.id, "Fine-tuning job started")
         name = f"ft:{job.model}:twin:{(job.user_provided_suffix or '').lower()}:{job.id[-8:]}"
