@@ -18,8 +18,7 @@ from harness.data.hosted import hosted_model
 from harness.errors import BudgetReached, ModelError, UsageError
 from harness.models.call_scheduler import CallFailed, CallPolicy, CallResult, CallScheduler, ModelCall, Tally
 from harness.models.endpoint import Endpoint
-from harness.models.ledger import UNBILLED, Charge
-from harness.models.pricing import Spending
+from harness.models.ledger import UNBILLED, Charge, Spending
 from harness.models.profiles import REHEARSAL_KEY, TWIN, Profile, profile_of
 from harness.models.progress import Progress, Silent
 from harness.models.protocol import Decoding, Prompt

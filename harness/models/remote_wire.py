@@ -18,8 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHan
 
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter
 from harness.models.call_scheduler import CallFailed
-from harness.models.ledger import Charge
-from harness.models.pricing import Spending, prompt_bound
+from harness.models.ledger import Charge, Spending, prompt_bound
 from harness.models.protocol import Decoding, Prompt
 from harness.models.retry import CallVerdict, verdict_of
 from harness.records import Answer, Json, Message, Row
