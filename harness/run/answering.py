@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from threading import Event, Thread
@@ -194,7 +194,7 @@ def keeping(
     store: AnswerStore,
     context: str,
     answers: Iterator[Answer],
-    late: Callable[[], Sequence[Answer]] = lambda: (),
+    late: Callable[[], Iterable[Answer]] = tuple,
     watch: Callable[[], None] = lambda: None,
 ) -> Generator[Answer, None, None]:
     """Pass answers on, each once it is stored under ``context``; a run that is cut short loses none.
