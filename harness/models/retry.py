@@ -1,4 +1,8 @@
-"""When a call that failed is made again, and after how long: one policy for answers, batches and tuning jobs."""
+"""When a call that failed is made again, and when: one policy for answers, batches and tuning jobs.
+
+tenacity would bring the loop over attempts, ten lines here; the rest depends on the service's answer, and
+would be callbacks of our own.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +36,14 @@ class CallVerdict:
     retry_after_s: float | None = None  # the pause that the service asks for
 
 
-def verdict_of(error: APIStatusError, now: Callable[[], float] = time.time) -> CallVerdict:
-    """The consequence of an HTTP error for the next attempt.
+def verdict_of(error: APIStatusError) -> CallVerdict:
+    """The consequence of an HTTP error for the next attempt, whatever was called.
 
-    It does not depend on what was called: a caller that must not repeat a call whose outcome is unknown (a job
-    that may have begun) decides that for itself. ``now`` (s since 1970) is for a ``Retry-After`` that is a date.
+    A caller that must not repeat a call whose outcome is unknown (a job that may have begun) decides that for
+    itself.
     """
     status, headers = error.status_code, error.response.headers
-    after_s = retry_after_s(headers, now())
+    after_s = retry_after_s(headers, time.time())
     if SPENT_CODES & {error.code, error.type}:
         return CallVerdict(retry=False, spent=True, retry_after_s=after_s)
     throttled = status == TOO_MANY or (status in _OVERLOADED and after_s is not None)
@@ -50,7 +54,7 @@ def verdict_of(error: APIStatusError, now: Callable[[], float] = time.time) -> C
 
 
 def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
-    """The pause that a response asks for, in seconds; None where it names none that can be read.
+    """The pause that a response asks for ``now`` (s since 1970); None where it names none that can be read.
 
     ``retry-after-ms`` is OpenAI's own and more precise; ``Retry-After`` is a number of seconds or an HTTP
     date (RFC 9110 §10.2.3). The names in ``headers`` are in lower case, or the mapping ignores case.
@@ -117,7 +121,7 @@ class RetryPolicy:
     ) -> T:
         """Call ``function``, again where that may help, and return its result; the last error is raised.
 
-        ``should_retry`` gives the verdict on an error; None where it is no failed call, and is raised at once.
+        ``should_retry`` gives the verdict on an error; None where it is no failed call, but a mistake.
         """
         faults = throttled = 0
         while True:
