@@ -14,7 +14,7 @@ from harness.decision.economics import EconomicsConfig
 from harness.decision.plan import Purpose
 from harness.errors import DataError, HarnessError
 from harness.models.device import DevicePlan, device_plan
-from harness.models.pricing import Money, Spending
+from harness.models.ledger import Money, Spending
 from harness.models.progress import Progress
 from harness.models.source import ModelSource, folder_digest, resolve
 from harness.records import Json, Row

@@ -16,14 +16,14 @@ from harness.decision.economics import EconomicsConfig
 from harness.decision.prices import PriceKey
 from harness.decision.vectors import only_rows, over_seeds
 from harness.errors import DataError, HarnessError
-from harness.models.ledger import Ledger
-from harness.models.pricing import Money
+from harness.models.ledger import Ledger, Money
 from harness.models.progress import Progress
 from harness.records import Gate, Price, Row, Trial
 from harness.report.terminal import printable
 from harness.run.answering import Answerer
 from harness.run.costs import economics_config
 from harness.run.interim_analysis import InterimAnalysis
+from harness.run.judge_backends import JudgeBackends
 from harness.run.preflight import problems_of, problems_of_judges, require_rows
 from harness.run.selection import Arm, Selection
 from harness.run.suite_loading import LoadedSuite
@@ -92,7 +92,7 @@ class Session:
         )
         self.selection = Selection(settings, self.lab, adapt)
         self.store = AnswerStore(settings.store / "answers.sqlite")
-        self.answerer = Answerer(self.store, progress, money)
+        self.answerer = Answerer(self.store, progress, JudgeBackends(self.store, money, progress))
         self.suites: dict[str, LoadedSuite] = {}
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []

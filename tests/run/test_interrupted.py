@@ -21,7 +21,7 @@ from stub_service import Body, Service, said, serving
 
 from harness.errors import StoreError
 from harness.records import Answer
-from harness.run.answer_writer import keeping
+from harness.run.answering import keeping
 from harness.store.answers import AnswerStore
 
 CONTEXT, AT_ONCE = "context", 16
@@ -33,7 +33,7 @@ from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.plugin.stopping import sigterm_as_ctrl_c
 from harness.records import Message
-from harness.run.answer_writer import keeping
+from harness.run.answering import keeping
 from harness.store.answers import AnswerStore
 
 url, store = sys.argv[1:]
@@ -222,7 +222,7 @@ def test_ctrl_c_in_the_middle_of_a_write_loses_no_answer(
 def test_progress_is_watched_while_an_answer_is_long_in_coming(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.run.answer_writer.WATCH_S", 0.01)
+    monkeypatch.setattr("harness.run.answering.WATCH_S", 0.01)
     watched: list[str] = []
 
     def coming() -> Iterator[Answer]:
