@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -25,7 +25,7 @@ class LoadedSuite:
 
     name: str
     suite: Suite
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...] = field(repr=False)
     prompt: str | None
     scores: tuple[SuiteScore, ...]
     heldout: str  # path as people see it
