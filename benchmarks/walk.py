@@ -2,7 +2,7 @@
 
     python -m benchmarks.walk
 
-Runs a project of 40 rows with scripted candidates, and notes each file in which some function is given a value
+Runs a project of 40 rows with scripted candidates. Noted is each file in which some function is given a value
 whose ``repr`` holds the row's id or its question. The report is left out.
 """
 
