@@ -6,18 +6,18 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from harness.data.files import read_rows
 from small_project import GUARD, SUITE, TARGET, SmallProject
 
 import harness.candidates.lab
 import harness.run.suite_loading
-from harness.data.files import read_rows
 from harness.records import Row
 
 
 def test_training_and_heldout_files_are_parsed_once(
     project: SmallProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the first house a training file was parsed at each question: 133 times with 3 candidates, 5 gates."""
+    """Once a training file was parsed at each question: 133 times with 3 candidates and 5 gates."""
     parsed: Counter[str] = Counter()
 
     def counting(path: Path) -> tuple[Row, ...]:
