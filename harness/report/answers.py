@@ -56,7 +56,7 @@ def _block(pair: Pair, budget_bytes: int) -> Answers:
         n_shown, n = (sum(not tag or tag in row.tags for row in some) for some in (shown, rows))
         counts.append(numbers.count(n) if n_shown == n else numbers.count(n_shown, n))
     title = f"{pair.suite.name}, {trial_label(pair.lead)} beside {pair.candidate.baseline or 'nothing'}"
-    return Answers(title, shown, *counts, note=note)
+    return Answers(title, shown, note, *counts)
 
 
 def _ranked(pair: Pair, row: SuiteRow, columns: Sequence[_Column]) -> tuple[int, AnswerRow]:

@@ -227,10 +227,10 @@ class Answers:
 
     title: str
     rows: Sequence[AnswerRow]
+    note: str
     n_changed: str
     n_wrong: str
     n_all: str
-    note: str
 
 
 @dataclass(frozen=True, slots=True)
