@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.extras import require_extra
-from harness.models.builtin import NAME
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import DevicePlan, device_plan
 from harness.models.fast.heads import has_plain_head, logits_at
 from harness.models.local import LocalModel, load_base, make_head_input_contiguous, with_adapter
 from harness.models.progress import Progress, Silent
 from harness.models.protocol import Decoding, Prompt
-from harness.models.source import ModelSource, context_tokens, resolve
+from harness.models.source import BUILTIN, ModelSource, context_tokens, resolve
 from harness.records import Row
 from harness.testing.fake_openai.backend import FakeReply, Question, Step, Token, TuningTask
 from harness.testing.fake_openai.microbatching import Microbatcher, YieldLock
@@ -52,7 +51,7 @@ class RealBackend:
         progress: shows the download of the base.
     """
 
-    def __init__(self, base: str = NAME, progress: Progress | None = None) -> None:
+    def __init__(self, base: str = BUILTIN, progress: Progress | None = None) -> None:
         require_extra("local", "the twin with a real model (without --scripted)")
         self._base, self._progress = base, progress or Silent()
         self._lock = YieldLock()
