@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.extras import require_extra
-from harness.models.builtin import NAME
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import device_plan
 from harness.models.local import LocalModel
 from harness.models.progress import Progress, Silent
 from harness.models.protocol import Decoding, Prompt
-from harness.models.source import ModelSource, resolve
+from harness.models.source import BUILTIN, ModelSource, resolve
 from harness.records import Row
 from harness.testing.fake_openai.backend import FakeReply, Question, Step, Token, TuningTask, answered_within
 from harness.testing.fake_openai.completions import CONTEXT_TOKENS
@@ -52,7 +51,7 @@ class RealBackend:
 
     @cached_property
     def _source(self) -> ModelSource:
-        return resolve(NAME, self._progress)
+        return resolve(BUILTIN, self._progress)
 
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerBase:
@@ -76,7 +75,7 @@ class RealBackend:
         from harness.training.rows import TrainingRows
 
         candidate = QLoRA(
-            base=NAME,
+            base=BUILTIN,
             train="",
             targets=TARGETS,
             epochs=task.epochs,
