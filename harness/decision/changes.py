@@ -23,17 +23,14 @@ FLIPS = 9_999
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A two-sided test of "candidate and baseline score the same on average".
-
-    ``p`` is None where fewer than 10 rows or clusters have a value on both sides.
-    """
+    """A two-sided test of "candidate and baseline score the same on average"."""
 
     score: str
     candidate: str
     baseline: str
     n: int
     difference: float | None
-    p: float | None
+    p: float | None  # None where fewer than 10 rows or clusters have a value on both sides
     method: str  # "exact McNemar", "sign flips", "none"
 
 

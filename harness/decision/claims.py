@@ -49,12 +49,10 @@ class InterimScores(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The claim that ``candidate`` exceeds ``baseline`` by more than the bound, judged and explained.
-
-    ``candidate`` is the side claimed to be larger. ``settle`` gives the claim's truth in place of the
-    rule below; pytest may ask for it more than once, so it must give the same answer each time.
+    """The claim that ``candidate``, the larger side, exceeds ``baseline`` by more than the bound.
 
     ``bool(claim)`` is True when shown and False when refuted; it raises Undecided when inconclusive.
+    ``settle`` gives the claim's truth in place of that rule, the same each time.
     """
 
     comparison: Comparison
@@ -115,14 +113,14 @@ class Claim:
 class Scores:
     """One score of one candidate, row by row, ready to be compared; see the module's table.
 
-    ``shift`` is the sum of the numbers added and subtracted, in score units (2 points are 0.02). Comparisons
-    of any sort give a :class:`Claim`; asking for equality, or for the truth of the scores alone, raises
-    UsageError. Scores cannot be hashed.
+    Comparisons of any sort give a :class:`Claim`; asking for equality, or for the truth of the scores alone,
+    raises UsageError.
 
     Args:
         vector: the values.
         settle: gives the claims' truth, in place of the plain rule.
         alpha: level of each one-sided test.
+        shift: sum of the numbers added and subtracted, in score units (2 points are 0.02).
         interim: judges rows as they are needed, where judging may stop early; ``vector`` is then not read.
     """
 
@@ -207,7 +205,6 @@ def _is_comparable(value: object) -> TypeGuard[Scores | float]:
     return isinstance(value, Scores) or _is_number(value)
 
 
-# --------------------------------------------------------------------------- from two sides to a claim
 def _claim(larger: Scores | float, smaller: Scores | float, *, strict: bool) -> Claim:
     # differences of shifts are rounded: 0.1 + 0.2 - 0.3 is not 0 to a float
     if not isinstance(larger, Scores):
@@ -276,7 +273,6 @@ def _below(smaller: Scores, number: float) -> Claim:
     return Claim(found, Role.THRESHOLD, number, vector, smaller.settle)
 
 
-# --------------------------------------------------------------------------- rows side by side
 def _worst_rows(candidate: ScoreVector | float, baseline: ScoreVector | float, limit: int) -> list[str]:
     vector = candidate if isinstance(candidate, ScoreVector) else baseline
     assert isinstance(vector, ScoreVector)

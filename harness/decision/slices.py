@@ -16,15 +16,11 @@ from harness.records import Comparison, ScoreVector
 
 
 class Slice(NamedTuple):
-    """One value of the slicing key.
-
-    ``bh_adjusted_p`` is None where the slice has too few rows, or no spread, for an interval; its
-    comparison then still carries n and both means.
-    """
+    """One value of the slicing key."""
 
     value: str
     comparison: Comparison
-    bh_adjusted_p: float | None
+    bh_adjusted_p: float | None  # None where the slice has too few rows, or no spread, for an interval
 
 
 def by_slice(
@@ -41,15 +37,11 @@ def by_slice(
     """
     from scipy.stats import false_discovery_control  # scipy.stats takes a second to import
 
-    value_of = {
-        row_id: slices[key]
-        for row_id, slices in zip(units.row_ids, units.slices, strict=True)
-        if key in slices
-    }
+    slices_of = dict(zip(units.row_ids, units.slices, strict=True))
     places: defaultdict[str, list[int]] = defaultdict(list)
     for at, row_id in enumerate(candidate.row_ids):
-        if row_id in value_of:
-            places[value_of[row_id]].append(at)
+        if key in slices_of[row_id]:
+            places[slices_of[row_id][key]].append(at)
     if not places:
         known = {name for slices in units.slices for name in slices}
         raise UnknownName("slice", key, known, f"Suite: {units.suite}.")

@@ -25,7 +25,7 @@ from harness.run.answer_writer import content_key, keeping
 from harness.run.interim_analysis import NOT_JUDGED
 from harness.run.judge_backends import JudgeBackends
 from harness.run.suite_loading import LoadedSuite
-from harness.scoring.check import score_all
+from harness.scoring.checks import score_all
 from harness.scoring.judges import Calibrated, Judge
 from harness.store.answers import AnswerStore
 
