@@ -69,9 +69,8 @@ class Claim:
     @property
     def advisory(self) -> bool:
         """Whether a side rests on a judge that was not admitted."""
-        return any(
-            isinstance(side, ScoreVector) and side.advisory for side in (self.candidate, self.baseline)
-        )
+        sides = self.candidate, self.baseline
+        return any(isinstance(side, ScoreVector) and side.advisory for side in sides)
 
     def __bool__(self) -> bool:
         if self.settle is not None:
@@ -117,7 +116,6 @@ class Scores:
     raises UsageError.
 
     Args:
-        vector: the values.
         settle: gives the claims' truth, in place of the plain rule.
         alpha: level of each one-sided test.
         shift: sum of the numbers added and subtracted, in score units (2 points are 0.02).
@@ -259,8 +257,13 @@ def _by_looks(
 
 def _below(smaller: Scores, number: float) -> Claim:
     """``number - vector > 0``, judged as ``(1 - vector) - (1 - number) > 0``: the same differences."""
+
+    def mirror(values: tuple[float | None, ...]) -> tuple[float | None, ...]:
+        return tuple(None if value is None else 1.0 - value for value in values)
+
     vector = _all_rows(smaller)
-    mirrored = replace(vector, values=tuple(None if v is None else 1.0 - v for v in vector.values))
+    by_seed = tuple(map(mirror, vector.by_seed))
+    mirrored = replace(vector, values=mirror(vector.values), by_seed=by_seed)
     found = compare(mirrored, 1.0 - number, alpha=smaller.alpha)
     mean = found.candidate_mean
     found = replace(
@@ -276,14 +279,14 @@ def _below(smaller: Scores, number: float) -> Claim:
 def _worst_rows(candidate: ScoreVector | float, baseline: ScoreVector | float, limit: int) -> list[str]:
     vector = candidate if isinstance(candidate, ScoreVector) else baseline
     assert isinstance(vector, ScoreVector)
-    pairs = [(_value(candidate, at), _value(baseline, at), at) for at in range(len(vector.row_ids))]
+    n = len(vector.row_ids)
+    mine, theirs = (s.values if isinstance(s, ScoreVector) else (s,) * n for s in (candidate, baseline))
+    pairs = list(zip(mine, theirs, range(n), strict=True))
     losses = sorted((a - b, at) for a, b, at in pairs if a is not None and b is not None and a < b)
     failed = [at for a, b, at in pairs if a is None or b is None]
     lines: list[str] = []
-    for places, which in (
-        ([at for _, at in losses], "that count against the claim, worst first"),
-        (failed, "without a value"),
-    ):
+    worst = [at for _, at in losses], "that count against the claim, worst first"
+    for places, which in (worst, (failed, "without a value")):
         if places:
             lines.append(f"  {min(limit, len(places))} of {len(places)} rows {which}:")
         lines += [
@@ -291,10 +294,6 @@ def _worst_rows(candidate: ScoreVector | float, baseline: ScoreVector | float, l
             for at in places[:limit]
         ]
     return lines
-
-
-def _value(side: ScoreVector | float, at: int) -> float | None:
-    return side.values[at] if isinstance(side, ScoreVector) else side
 
 
 def _cell(side: ScoreVector | float, at: int) -> str:

@@ -147,8 +147,7 @@ def value_of_more_rows(
 
     Args:
         fit: the candidate's curve.
-        size_now: training rows that there are.
-        size_then: training rows that there would be, more than now.
+        size_now, size_then: training rows that there are, and that there would be.
         usd_per_point_over_horizon: worth of one percentage point.
         usd_for_rows: cost of collecting the rows and of training on them.
         best_other: score of the best alternative (the baseline's mean) on the same held-out rows, if any.

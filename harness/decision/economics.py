@@ -172,10 +172,14 @@ def appraise(
             training_usd += config.data_preparation_usd
             note += f", and {config.data_preparation_usd:g} USD of data preparation"
         notes.append(note)
-    new_usd = usd_per_request(usage_candidate, new) * config.requests_per_day
-    old_usd = usd_per_request(usage_baseline, old) * config.requests_per_day
+    # as production asks, one by one, also where this run asked in batches
+    new_usd, old_usd = (
+        call_usd(price, usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens)
+        * config.requests_per_day
+        for usage, price in ((usage_candidate, new), (usage_baseline, old))
+    )
     saving = old_usd - new_usd
-    days = break_even_days(training_usd, saving)
+    days = training_usd / saving if saving > 0 else None
     if days is None and saving < 0:
         notes.append("the candidate saves nothing a day, so training is never paid back")
     elif days is not None and days > min(LONG_BREAK_EVEN_DAYS, config.horizon_days):
@@ -208,16 +212,6 @@ def appraise(
         training_row_usd=config.training_row_usd,
         notes=tuple(dict.fromkeys(notes)),
     )
-
-
-def usd_per_request(usage: Usage, price: Price) -> float:
-    """The mean cost of one request, as production asks: one by one, also where this run asked in batches."""
-    return call_usd(price, usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens)
-
-
-def break_even_days(training_usd: float, saving_usd_per_day: float) -> float | None:
-    """Days until the saving has paid for training; None: never, for nothing is saved."""
-    return training_usd / saving_usd_per_day if saving_usd_per_day > 0 else None
 
 
 def _price(

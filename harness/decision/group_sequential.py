@@ -128,7 +128,6 @@ def design_looks(
     A look that would come before 10 rows, or less than 10 rows or 1% of them after another, is left out.
 
     Args:
-        n: held-out rows.
         looks: 1 to 20; one is the ordinary test.
         alpha: the chance to show (or to refute) a claim at its bound, over all looks.
         groups: of the rows in the order of judging; a look then waits for the end of a group.
@@ -175,11 +174,7 @@ def efficacy_bounds(fractions: tuple[float, ...], spent: tuple[float, ...]) -> t
 
     P. Armitage, C. K. McPherson and B. C. Rowe (1969), J. R. Stat. Soc. A 132:235: the score at a fraction t
     of the rows, times the root of t, is a Brownian motion at time t; of the paths below every bound so far,
-    the density is carried from look to look by recursive integration.
-
-    Args:
-        fractions: of all rows at each look, rising to 1.
-        spent: at each look, rising to the level of the whole.
+    the density is carried from look to look by recursive integration. ``fractions`` are of all rows.
     """
     from scipy.optimize import brentq  # slow to import
 
@@ -216,15 +211,10 @@ def _group_ends(groups: Sequence[str | None]) -> npt.NDArray[np.int64]:
 
 
 def judge_look(design: GroupSequentialDesign, rows: Rows, bound: float = 0.0) -> LookResult:
-    """Judge the claim "candidate - baseline > ``bound``" on the rows so far.
+    """Judge the claim "candidate - baseline > ``bound``" on the rows so far, in the order of judging.
 
     Rows that failed are left out; a claim is shown only if it is also shown when they count against it, and,
     before the last look, only if one more loss would not undo it (graded scores; see the module).
-
-    Args:
-        design: of the looks.
-        rows: in the order of judging, as many as at a look.
-        bound: in score units.
 
     Raises:
         UsageError: a number of rows at which there is no look, a bound outside (-1, 1), or several

@@ -28,7 +28,6 @@ def mde(sd: float, n: int, alpha: float = 0.05, power: float = POWER, df: float 
 
     Args:
         sd: standard deviation of one row's difference, in score units.
-        n: rows.
         df: degrees of freedom where they are not ``n - 1`` (clusters - 1 for grouped rows).
     """
     freedom = n - 1 if df is None else df
@@ -120,12 +119,16 @@ def power_of_guard(
     return float(1.0 - nctdtr(freedom, centre, stdtrit(freedom, 1.0 - alpha)))
 
 
-def can_show_of(candidate: ScoreVector, baseline: ScoreVector | float, *, alpha: float = 0.05) -> str:
+def can_show(n: int, effect: float | None, power: float = POWER) -> str:
     """The sentence: ``with 200 rows this suite can show a 4.0-point change (80% power)``."""
-    n = int(np.count_nonzero(pair(candidate, baseline).usable))
-    effect = smallest_effect(candidate, baseline, alpha=alpha)
-    change = "no change" if effect is None else f"a {100 * effect:.1f}-point change ({100 * POWER:g}% power)"
+    change = "no change" if effect is None else f"a {100 * effect:.1f}-point change ({100 * power:g}% power)"
     return f"with {n} row{'' if n == 1 else 's'} this suite can show {change}"
+
+
+def can_show_of(candidate: ScoreVector, baseline: ScoreVector | float, *, alpha: float = 0.05) -> str:
+    """:func:`can_show` for the rows that both sides have, at the spread they have."""
+    n = int(np.count_nonzero(pair(candidate, baseline).usable))
+    return can_show(n, smallest_effect(candidate, baseline, alpha=alpha))
 
 
 def rows_needed(estimate: Estimate, bound: float, alpha: float, n: int) -> int | None:

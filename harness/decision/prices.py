@@ -25,10 +25,7 @@ _HISTORIC = "historic price without a date; the model may be gone"
 
 # model: base (input, cached input, output), tuned (training, input, cached input, output), date and source
 # of the base row. Every tuned row comes from a table without a date. None: no cheaper price for cached input.
-_TABLE: tuple[
-    tuple[str, tuple[float, float | None, float], tuple[float, float, float | None, float], str | None, str],
-    ...,
-] = (
+_TABLE = (
     ("gpt-4o-mini", (0.15, 0.075, 0.60), (3.00, 0.30, 0.15, 1.20), "2025-12", _DATED),
     ("gpt-4o", (2.50, 1.25, 10.00), (25.00, 3.75, 1.875, 15.00), "2025-12", _DATED),
     ("gpt-4.1", (2.00, 0.50, 8.00), (25.00, 3.00, 0.75, 12.00), None, _UNDATED),

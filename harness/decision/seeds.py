@@ -116,8 +116,7 @@ def two_way(differences: Values2d, clusters: Codes | None, bound: float, alpha: 
     Args:
         differences: candidate - baseline, shape (rows, seeds); two seeds or more.
         clusters: each row's cluster; None where every row stands alone.
-        bound: the claim is "difference > bound".
-        alpha: of each side.
+        bound, alpha: of the claim "difference > bound", in score units, and of each limit.
     """
     n, n_seeds = differences.shape
     if n < MIN_ROWS:

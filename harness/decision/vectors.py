@@ -38,8 +38,7 @@ def score_vector(
         answered: ids of the rows that ``scores`` belong to, in any order.
         scores: one for each id in ``answered``.
         subject: the candidate that was scored, such as ``tuned@500``.
-        score: the score's name.
-        kind: of the score.
+        score, kind: the score's name and kind.
         advisory: whether it rests on a judge that was not admitted.
 
     Raises:

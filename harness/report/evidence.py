@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from harness.decision.changes import anything_changed, which_changed
+from harness.decision.exploratory import anything_changed, which_changed
 from harness.decision.power import can_show_of
 from harness.records import RunRecord, ScoreVector
 from harness.report import numbers

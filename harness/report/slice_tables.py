@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.decision.slices import by_slice
+from harness.decision.exploratory import by_slice
 from harness.decision.vectors import recorded_units
 from harness.records import Comparison, RunRecord, ScoreInfo
 from harness.report import numbers

@@ -31,36 +31,27 @@ def admit(
         raise UsageError(f"{judge}: {len(truth)} labels but {len(predicted)} judgments")
     if len(set(truth)) < 2:
         raise UsageError(f"{judge}: admission needs labels of both kinds, good and bad")
-    rates = {
-        "kappa": (cohen_kappa(truth, predicted), MIN_KAPPA),
-        "TPR": (_hit_rate(truth, predicted, of=True), MIN_TPR),
-        "TNR": (_hit_rate(truth, predicted, of=False), MIN_TNR),
-    }
+    hits, rejections = (
+        [guess == kind for label, guess in zip(truth, predicted, strict=True) if label == kind]
+        for kind in (True, False)
+    )
+    kappa = cohen_kappa(truth, predicted)
+    tpr, tnr = wilson(sum(hits), len(hits)), wilson(sum(rejections), len(rejections))
+    bars = (("kappa", kappa, MIN_KAPPA), ("TPR", tpr, MIN_TPR), ("TNR", tnr, MIN_TNR))
     missed = tuple(
         f"{name} {rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f}, n={rate.n}) is below {bar:g}"
-        for name, (rate, bar) in rates.items()
+        for name, rate, bar in bars
         if rate.value < bar
     )
-    return Admission(
-        judge=judge,
-        admitted=not missed,
-        kappa=rates["kappa"][0],
-        tpr=rates["TPR"][0],
-        tnr=rates["TNR"][0],
-        threshold=threshold,
-        n_calibration=n_calibration,
-        n_test=len(truth),
-        reasons=missed,
-    )
+    return Admission(judge, not missed, kappa, tpr, tnr, threshold, n_calibration, len(truth), missed)
 
 
-def _hit_rate(truth: Sequence[bool], predicted: Sequence[bool], *, of: bool) -> Rate:
-    """The share of labels ``of`` one kind that the judge found, with Wilson's (1927) 95% interval."""
+def wilson(hits: int, n: int) -> Rate:
+    """A share with Wilson's (1927) two-sided 95% interval; ``n`` is at least 1."""
     from scipy.stats import binomtest  # scipy.stats takes a second to import
 
-    hits = [p == of for t, p in zip(truth, predicted, strict=True) if t == of]
-    interval = binomtest(sum(hits), len(hits)).proportion_ci(method="wilson")
-    return Rate(sum(hits) / len(hits), float(interval.low), float(interval.high), len(hits))
+    interval = binomtest(hits, n).proportion_ci(method="wilson")
+    return Rate(hits / n, float(interval.low), float(interval.high), n)
 
 
 def cohen_kappa(first: Sequence[bool], second: Sequence[bool]) -> Rate:

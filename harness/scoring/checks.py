@@ -105,7 +105,6 @@ class NamedCheck:
 
     def bind(self, read: Callable[[str], str]) -> Check:
         """Itself: it has no files."""
-        del read
         return self
 
     def score(self, row: Row, answer: Answer) -> Score:
@@ -219,9 +218,8 @@ class FieldMatch(NamedCheck):
             except NotJson:
                 reference = None
             if not isinstance(reference, dict) or self.field not in reference:
-                return no_expectation(
-                    row, f"{self.expected or self.field!r} in its metadata or its reference"
-                )
+                place = "in its metadata or its reference"
+                return no_expectation(row, f"{self.expected or self.field!r} {place}")
             wanted = reference[self.field]
         try:
             value = parse_json(answer.text, fenced_ok=self.fenced_ok)

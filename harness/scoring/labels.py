@@ -22,7 +22,6 @@ class Label:
     reply: str
     good: bool
     kind: str = ""
-    where: str = ""
 
     def digest(self, seed: int) -> str:
         """Its place in the split: a hash of its content, whatever its file or line."""
@@ -76,7 +75,7 @@ def _label(line: str, where: str, reply_key: str) -> Label:
         problem = f"the label is {row.get('label')!r}"
         raise DataError(where, problem, 'write "label": "good" or "label": "bad"')
     message, reference, reply = (str(texts[key]) for key in ("message", "reference", reply_key))
-    return Label(message, reference, reply, row["label"] == "good", str(row.get("kind", "")), where)
+    return Label(message, reference, reply, row["label"] == "good", str(row.get("kind", "")))
 
 
 def split_labels(labels: Sequence[Label], seed: int = 0) -> tuple[tuple[Label, ...], tuple[Label, ...]]:

@@ -90,11 +90,11 @@ def a_line(**changes: object) -> str:
 
 
 # --------------------------------------------------------------------------- labels
-def test_labels_are_read_with_their_line_and_kind() -> None:
+def test_labels_are_read_with_their_kind() -> None:
     text = a_line(kind="good") + "\n\n" + a_line(label="bad", kind="subtle") + "\n"
     first, second = parse_labels(text, "labels.jsonl")
-    assert (first.reply, first.good, first.kind, first.where) == ("s", True, "good", "labels.jsonl:1")
-    assert (second.good, second.where) == (False, "labels.jsonl:3")
+    assert (first.reply, first.good, first.kind) == ("s", True, "good")
+    assert not second.good
 
 
 @pytest.mark.parametrize(
