@@ -18,17 +18,11 @@ TOKENS_PER_MTOK = 1e6
 
 @dataclass(frozen=True, slots=True)
 class TokenBill:
-    """Tokens that a job is billed for.
+    """Tokens that a job is billed for."""
 
-    Args:
-        expected: over all epochs.
-        most: their upper bound; None where nothing bounds them.
-        most_an_epoch: the bound of one epoch, known even then.
-    """
-
-    expected: float
-    most: float | None
-    most_an_epoch: float = math.inf
+    expected: float  # over all epochs
+    most: float | None  # their upper bound; None where nothing bounds them
+    most_an_epoch: float = math.inf  # the bound of one epoch, known even then
 
 
 def training_tokens(request: JobRequest, rows: Sequence[Row]) -> TokenBill:

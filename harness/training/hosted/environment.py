@@ -27,31 +27,21 @@ RETRY = RetryPolicy(
 
 @dataclass(frozen=True)
 class Environment:
-    """What a job needs besides its service.
+    """What a job needs besides its service."""
 
-    Args:
-        budget: pays for it.
-        bar: shows how far it is.
-        say: prints a line that stays, where a bar would be drawn over.
-        remember: writes down the state of the job on this machine.
-        today: the day, in UTC.
-        patience_s: the longest time without news.
-        horizon_days: a model that stops answering within it is warned of before anything is paid.
-        retry: how calls that failed are repeated.
-        sleep: waits so many seconds.
-        uniform: draws a number between two.
-    """
-
-    budget: JobBudget = field(default_factory=JobBudget)
-    bar: Bar = field(default_factory=SilentBar)
+    budget: JobBudget = field(default_factory=JobBudget)  # pays for it
+    bar: Bar = field(default_factory=SilentBar)  # shows how far it is
+    # prints a line that stays, where a bar would be drawn over
     say: Callable[[str], None] = lambda text: None
+    # writes down the state of the job on this machine
     remember: Callable[[JobState], None] = lambda state: None
-    today: date = field(default_factory=lambda: datetime.now(UTC).date())
-    patience_s: float = 6 * 3600.0
+    today: date = field(default_factory=lambda: datetime.now(UTC).date())  # the day, in UTC
+    patience_s: float = 6 * 3600.0  # the longest time without news
+    # a model that stops answering within it is warned of before anything is paid
     horizon_days: float = DEFAULT_HORIZON_DAYS
-    retry: RetryPolicy = RETRY
-    sleep: Callable[[float], None] = time.sleep
-    uniform: Callable[[float, float], float] = random.uniform
+    retry: RetryPolicy = RETRY  # how calls that failed are repeated
+    sleep: Callable[[float], None] = time.sleep  # waits so many seconds
+    uniform: Callable[[float, float], float] = random.uniform  # draws a number between two
 
     def ask(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of a call that changes nothing, repeated where the service does not answer.

@@ -27,19 +27,13 @@ NOTED_RISE = 1.02  # a validation loss this much above its minimum is noted
 # --------------------------------------------------------------------------- a job under way
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """What this machine knows of a job, so that it is found again without a listing.
+    """What this machine knows of a job, so that it is found again without a listing."""
 
-    Args:
-        files: ids at the service, by the name under which each file was sent.
-        job: its id.
-        ends: the first shutdown date that the service gave for the base, in ISO 8601.
-        notes: sentences for the report.
-    """
-
+    # ids at the service, by the name under which each file was sent
     files: Mapping[str, str] = field(default_factory=dict)
-    job: str | None = None
-    ends: str | None = None
-    notes: tuple[str, ...] = ()
+    job: str | None = None  # its id
+    ends: str | None = None  # the first shutdown date that the service gave for the base, in ISO 8601
+    notes: tuple[str, ...] = ()  # sentences for the report
 
 
 def state_file(artifact: Path) -> Path:
@@ -90,21 +84,14 @@ def write_state(artifact: Path, state: JobState) -> None:
 # --------------------------------------------------------------------------- a job that has succeeded
 @dataclass(frozen=True, slots=True)
 class TunedModel:
-    """The outcome of a job.
+    """The outcome of a job."""
 
-    Args:
-        job: as it ended.
-        checkpoints: in order of step.
-        metrics: in order of step.
-        ends: the first shutdown date that the service gave for the base or the tuned model, in ISO 8601.
-        notes: sentences for the report.
-    """
-
-    job: TuningJob
-    checkpoints: tuple[JobCheckpoint, ...] = ()
-    metrics: tuple[Metrics, ...] = ()
+    job: TuningJob  # as it ended
+    checkpoints: tuple[JobCheckpoint, ...] = ()  # in order of step
+    metrics: tuple[Metrics, ...] = ()  # in order of step
+    # the first shutdown date that the service gave for the base or the tuned model, in ISO 8601
     ends: str | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # sentences for the report
 
 
 @dataclass(frozen=True, slots=True)
