@@ -66,15 +66,11 @@ class RateLimited(ServiceError):  # noqa: N818
 
 
 class OutcomeUnknown(ServiceError):  # noqa: N818
-    """The connection broke, or the service failed: what was sent may have been done, or not."""
+    """The connection broke, the service failed, or its answer cannot be read: it may be done, or not."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message)
-
-
-class MalformedResponse(OutcomeUnknown):
-    """The service answered with something that cannot be read."""
 
 
 # --------------------------------------------------------------------------- values

@@ -44,9 +44,6 @@ def state_file(artifact: Path) -> Path:
 def read_state(artifact: Path) -> JobState:
     """The state of a job; an empty one where nothing was begun.
 
-    Args:
-        artifact: the folder that its artifact will have in the store.
-
     Raises:
         StoreError: it cannot be read.
     """
@@ -173,13 +170,6 @@ def training_record(
 
     ``tokens`` are the billed tokens (``trained_tokens``) of one epoch; where the service does not bill by
     tokens they are counted here, as ``supervised_tokens`` always are. ``seconds`` include the queue.
-
-    Args:
-        request: the job.
-        rows: those that its files were written from.
-        artifact: its name in the store.
-        tuned: its outcome.
-        provider: who made it.
     """
     from importlib.metadata import version
 

@@ -76,14 +76,8 @@ def make_request(
     """The job of these settings on these rows.
 
     Rows are written without their ids and metadata: the service has no use for them. A file is named after
-    its content, and sent once.
-
-    Args:
-        settings: of the job.
-        train: rows of the training file.
-        dev: rows of the validation file; none where it is empty.
-        seed: of the training.
-        names_job: the training file is named after the job instead, which is then found by it.
+    its content, and sent once; with ``names_job`` the training file is named after the job instead, which is
+    then found by it.
 
     Raises:
         DataError: a row that the model's format cannot hold.
