@@ -166,6 +166,13 @@ class TuningJob:
         return self.status == SUCCEEDED or not self.is_alive
 
     @property
+    def epochs(self) -> float | None:
+        """How often it sees every row; None where the service does not say."""
+        applied = self.hyperparameters.get("n_epochs")
+        is_number = isinstance(applied, int | float) and not isinstance(applied, bool)
+        return float(applied) if is_number and applied > 0 else None
+
+    @property
     def age_key(self) -> tuple[int, str]:
         """Sorts older jobs first, in the same order on every machine."""
         return self.created, self.id
