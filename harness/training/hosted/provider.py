@@ -169,8 +169,9 @@ class TuningJob:
     def epochs(self) -> float | None:
         """How often it sees every row; None where the service does not say."""
         applied = self.hyperparameters.get("n_epochs")
-        is_number = isinstance(applied, int | float) and not isinstance(applied, bool)
-        return float(applied) if is_number and applied > 0 else None
+        if isinstance(applied, bool) or not isinstance(applied, int | float) or applied <= 0:
+            return None
+        return float(applied)
 
     @property
     def age_key(self) -> tuple[int, str]:
