@@ -11,9 +11,9 @@ import numpy as np
 
 from benchmarks.quality.gate_draws import SD, rubric
 from benchmarks.results import Options, Result
+from harness.decision.exploratory import by_slice
 from harness.decision.gates import decide
 from harness.decision.paired import compare
-from harness.decision.slices import by_slice
 from harness.decision.student import Values
 from harness.decision.vectors import SuiteUnits
 from harness.records import Comparison, Gate, Kind, Role, ScoreVector, Verdict

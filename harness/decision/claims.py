@@ -49,12 +49,10 @@ class InterimScores(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The claim that ``candidate`` exceeds ``baseline`` by more than the bound, judged and explained.
-
-    ``candidate`` is the side claimed to be larger. ``settle`` gives the claim's truth in place of the
-    rule below; pytest may ask for it more than once, so it must give the same answer each time.
+    """The claim that ``candidate``, the larger side, exceeds ``baseline`` by more than the bound.
 
     ``bool(claim)`` is True when shown and False when refuted; it raises Undecided when inconclusive.
+    ``settle`` gives the claim's truth in place of that rule, the same each time.
     """
 
     comparison: Comparison
@@ -71,9 +69,8 @@ class Claim:
     @property
     def advisory(self) -> bool:
         """Whether a side rests on a judge that was not admitted."""
-        return any(
-            isinstance(side, ScoreVector) and side.advisory for side in (self.candidate, self.baseline)
-        )
+        sides = self.candidate, self.baseline
+        return any(isinstance(side, ScoreVector) and side.advisory for side in sides)
 
     def __bool__(self) -> bool:
         if self.settle is not None:
@@ -115,14 +112,13 @@ class Claim:
 class Scores:
     """One score of one candidate, row by row, ready to be compared; see the module's table.
 
-    ``shift`` is the sum of the numbers added and subtracted, in score units (2 points are 0.02). Comparisons
-    of any sort give a :class:`Claim`; asking for equality, or for the truth of the scores alone, raises
-    UsageError. Scores cannot be hashed.
+    Comparisons of any sort give a :class:`Claim`; asking for equality, or for the truth of the scores alone,
+    raises UsageError.
 
     Args:
-        vector: the values.
         settle: gives the claims' truth, in place of the plain rule.
         alpha: level of each one-sided test.
+        shift: sum of the numbers added and subtracted, in score units (2 points are 0.02).
         interim: judges rows as they are needed, where judging may stop early; ``vector`` is then not read.
     """
 
@@ -207,7 +203,6 @@ def _is_comparable(value: object) -> TypeGuard[Scores | float]:
     return isinstance(value, Scores) or _is_number(value)
 
 
-# --------------------------------------------------------------------------- from two sides to a claim
 def _claim(larger: Scores | float, smaller: Scores | float, *, strict: bool) -> Claim:
     # differences of shifts are rounded: 0.1 + 0.2 - 0.3 is not 0 to a float
     if not isinstance(larger, Scores):
@@ -262,8 +257,13 @@ def _by_looks(
 
 def _below(smaller: Scores, number: float) -> Claim:
     """``number - vector > 0``, judged as ``(1 - vector) - (1 - number) > 0``: the same differences."""
+
+    def mirror(values: tuple[float | None, ...]) -> tuple[float | None, ...]:
+        return tuple(None if value is None else 1.0 - value for value in values)
+
     vector = _all_rows(smaller)
-    mirrored = replace(vector, values=tuple(None if v is None else 1.0 - v for v in vector.values))
+    by_seed = tuple(map(mirror, vector.by_seed))
+    mirrored = replace(vector, values=mirror(vector.values), by_seed=by_seed)
     found = compare(mirrored, 1.0 - number, alpha=smaller.alpha)
     mean = found.candidate_mean
     found = replace(
@@ -276,18 +276,17 @@ def _below(smaller: Scores, number: float) -> Claim:
     return Claim(found, Role.THRESHOLD, number, vector, smaller.settle)
 
 
-# --------------------------------------------------------------------------- rows side by side
 def _worst_rows(candidate: ScoreVector | float, baseline: ScoreVector | float, limit: int) -> list[str]:
     vector = candidate if isinstance(candidate, ScoreVector) else baseline
     assert isinstance(vector, ScoreVector)
-    pairs = [(_value(candidate, at), _value(baseline, at), at) for at in range(len(vector.row_ids))]
+    n = len(vector.row_ids)
+    mine, theirs = (s.values if isinstance(s, ScoreVector) else (s,) * n for s in (candidate, baseline))
+    pairs = list(zip(mine, theirs, range(n), strict=True))
     losses = sorted((a - b, at) for a, b, at in pairs if a is not None and b is not None and a < b)
     failed = [at for a, b, at in pairs if a is None or b is None]
     lines: list[str] = []
-    for places, which in (
-        ([at for _, at in losses], "that count against the claim, worst first"),
-        (failed, "without a value"),
-    ):
+    worst = [at for _, at in losses], "that count against the claim, worst first"
+    for places, which in (worst, (failed, "without a value")):
         if places:
             lines.append(f"  {min(limit, len(places))} of {len(places)} rows {which}:")
         lines += [
@@ -295,10 +294,6 @@ def _worst_rows(candidate: ScoreVector | float, baseline: ScoreVector | float, l
             for at in places[:limit]
         ]
     return lines
-
-
-def _value(side: ScoreVector | float, at: int) -> float | None:
-    return side.values[at] if isinstance(side, ScoreVector) else side
 
 
 def _cell(side: ScoreVector | float, at: int) -> str:

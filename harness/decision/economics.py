@@ -17,17 +17,9 @@ from harness.records import Economics, Json, Price
 
 SECONDS_PER_HOUR = 3600
 LONG_BREAK_EVEN_DAYS = 90
-_PRICE_NUMBERS = (
-    "input_usd_per_mtok",
-    "output_usd_per_mtok",
-    "training_usd_per_mtok",
-    "cached_input_usd_per_mtok",
-)
-_PRICE_TEXTS = ("source", "date")
-_NOT_KEYS = ("prices", "where")
+_PRICE_NUMBERS = tuple(f"{each}_usd_per_mtok" for each in ("input", "output", "training", "cached_input"))
 
 
-# --------------------------------------------------------------------------- economics.toml
 @dataclass(frozen=True)
 class EconomicsConfig:
     """All money in US dollars; ``mtok`` is a million tokens. None: not given.
@@ -53,16 +45,12 @@ class EconomicsConfig:
 
 
 def parse_economics(document: Mapping[str, Json], where: str) -> EconomicsConfig:
-    """The configuration in a parsed TOML document.
-
-    Args:
-        document: from ``tomllib``.
-        where: the file, for messages.
+    """The configuration in a document from ``tomllib``; ``where`` is its file.
 
     Raises:
         UsageError: an unknown key, a value that is no sensible number, or two prices for one thing.
     """
-    known = [f.name for f in fields(EconomicsConfig) if f.name not in _NOT_KEYS]
+    known = [f.name for f in fields(EconomicsConfig) if f.name not in ("prices", "where")]
     _refuse_unknown(document, [*known, "prices"], where)
     numbers = {key: _number(document[key], key, where) for key in known if key in document}
     for key in ("requests_per_day", "horizon_days"):
@@ -116,37 +104,30 @@ def _table(value: Json, heading: str, where: str) -> Mapping[str, Json]:
 
 
 def _price_entry(model: str, table: Mapping[str, Json], where: str) -> Price:
-    _refuse_unknown(table, [*_PRICE_NUMBERS, *_PRICE_TEXTS], where)
+    _refuse_unknown(table, [*_PRICE_NUMBERS, "source", "date"], where)
     for key in _PRICE_NUMBERS[:2]:
         if key not in table:
             raise UsageError(f"{where}: {key} is missing")
     numbers = {key: _number(table[key], key, where) for key in _PRICE_NUMBERS if key in table}
-    return Price(
-        model=model,
-        input_usd_per_mtok=numbers["input_usd_per_mtok"],
-        output_usd_per_mtok=numbers["output_usd_per_mtok"],
-        training_usd_per_mtok=numbers.get("training_usd_per_mtok"),
-        source=str(table.get("source", where)),
-        date=str(table["date"]) if "date" in table else None,
-        cached_input_usd_per_mtok=numbers.get("cached_input_usd_per_mtok"),
-    )
+    read, written, training, cached = (numbers.get(key) for key in _PRICE_NUMBERS)
+    assert read is not None
+    assert written is not None
+    date = str(table["date"]) if "date" in table else None
+    return Price(model, read, written, training, str(table.get("source", where)), date, cached)
 
 
 # --------------------------------------------------------------------------- costs and savings
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens a request, as measured: means over ``n`` requests.
-
-    ``tokens_per_second`` counts prompt and completion tokens of the whole measurement over its
-    wall time; it is needed only where serving is priced by the GPU hour. ``cached_prompt_tokens`` are those
-    among the prompt tokens that the service had read before and bills as such.
-    """
+    """Tokens a request, as measured: means over ``n`` requests."""
 
     prompt_tokens: float
     completion_tokens: float
     n: int
-    tokens_per_second: float | None = None
-    cached_prompt_tokens: float = 0.0
+    tokens_per_second: float | None = (
+        None  # prompt and completion, over wall time; for prices by the GPU hour
+    )
+    cached_prompt_tokens: float = 0.0  # of the prompt tokens, those that the service bills as read before
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +157,7 @@ def appraise(
 ) -> Economics:
     """Costs a day of both sides, the saving, and the break-even.
 
-    Args:
-        candidate: its name.
-        baseline: its name.
-        usage_candidate: measured tokens a request.
-        usage_baseline: the same for the baseline.
-        config: requests a day, horizon, and the project's own prices.
-        training: None where nothing was trained (a prompt): then training and data cost nothing.
-        prices: hosted prices; None for a model that the team serves itself.
+    Without ``training``, where nothing was trained (a prompt), training and data cost nothing.
 
     Raises:
         UsageError: a price that is needed is neither known nor configured.
@@ -198,10 +172,14 @@ def appraise(
             training_usd += config.data_preparation_usd
             note += f", and {config.data_preparation_usd:g} USD of data preparation"
         notes.append(note)
-    new_usd = usd_per_request(usage_candidate, new) * config.requests_per_day
-    old_usd = usd_per_request(usage_baseline, old) * config.requests_per_day
+    # as production asks, one by one, also where this run asked in batches
+    new_usd, old_usd = (
+        call_usd(price, usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens)
+        * config.requests_per_day
+        for usage, price in ((usage_candidate, new), (usage_baseline, old))
+    )
     saving = old_usd - new_usd
-    days = break_even_days(training_usd, saving)
+    days = training_usd / saving if saving > 0 else None
     if days is None and saving < 0:
         notes.append("the candidate saves nothing a day, so training is never paid back")
     elif days is not None and days > min(LONG_BREAK_EVEN_DAYS, config.horizon_days):
@@ -236,16 +214,6 @@ def appraise(
     )
 
 
-def usd_per_request(usage: Usage, price: Price) -> float:
-    """The mean cost of one request, as production asks: one by one, also where this run asked in batches."""
-    return call_usd(price, usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens)
-
-
-def break_even_days(training_usd: float, saving_usd_per_day: float) -> float | None:
-    """Days until the saving has paid for training; None: never, for nothing is saved."""
-    return training_usd / saving_usd_per_day if saving_usd_per_day > 0 else None
-
-
 def _price(
     name: str, hosted: Price | None, usage: Usage, config: EconomicsConfig
 ) -> tuple[Price, tuple[str, ...]]:
@@ -266,23 +234,20 @@ def _price(
         )
         price = Price(name, usd_per_mtok, usd_per_mtok, None, source, None)
         return price, (f"price of {name}: {source}; assumes that the GPU is never idle",)
-    if config.served_input_usd_per_mtok is None or config.served_output_usd_per_mtok is None:
+    read, written = config.served_input_usd_per_mtok, config.served_output_usd_per_mtok
+    if read is None or written is None:
         raise UsageError(
             f"{config.where}: no price of serving {name}; add served_input_usd_per_mtok and"
             " served_output_usd_per_mtok, or gpu_usd_per_hour"
         )
-    source = f"{config.where}: the project's own"
-    return Price(
-        name, config.served_input_usd_per_mtok, config.served_output_usd_per_mtok, None, source, None
-    ), ()
+    return Price(name, read, written, None, f"{config.where}: the project's own", None), ()
 
 
 def _training_usd(
     candidate: str, price: Price, config: EconomicsConfig, training: TrainingBill
 ) -> tuple[float, str]:
-    per_mtok = price.training_usd_per_mtok
-    if per_mtok is None:
-        per_mtok = config.training_usd_per_mtok
+    own = price.training_usd_per_mtok
+    per_mtok = config.training_usd_per_mtok if own is None else own
     if per_mtok is not None and training.tokens is not None:
         usd = training.tokens / TOKENS_PER_MTOK * per_mtok
         return usd, f"training: {training.tokens:,.0f} tokens at {per_mtok:g} USD a million, epochs included"

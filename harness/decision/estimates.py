@@ -40,23 +40,27 @@ def points(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The two sides row by row, nan where the score failed; ``clusters`` is None where rows stand alone.
+    """The two sides row by row, nan where the score failed.
 
-    Where a side was trained with several seeds, its values are means over them, ``by_seed`` holds both sides
-    as tables of (rows, seeds), and ``kind`` is graded.
+    Where a side was trained with several seeds, its values are means over them, and ``kind`` is graded.
     """
 
     candidate: Values
     baseline: Values
-    clusters: Codes | None
+    clusters: Codes | None  # None where rows stand alone
     kind: Kind
     number: float | None  # the baseline, where it is a plain number
-    by_seed: tuple[Values, Values] | None = None
+    by_seed: tuple[Values, Values] | None = None  # both sides as tables of (rows, seeds)
 
     @property
     def differences(self) -> Values:
         """Candidate less baseline, row by row."""
         return self.candidate - self.baseline
+
+    @property
+    def seed_differences(self) -> Values | None:
+        """Candidate less baseline by (row, seed); None where neither side has several seeds."""
+        return None if self.by_seed is None else self.by_seed[0] - self.by_seed[1]
 
     @property
     def wins_and_losses(self) -> tuple[Mask, Mask] | None:
@@ -90,13 +94,13 @@ class Rows:
     def worst_case(self) -> Rows:
         """Missing values taken against the claim; rows without a value on either side are left out."""
         rows = self.only(~(np.isnan(self.candidate) & np.isnan(self.baseline)))
-        return replace(
-            rows,
-            candidate=np.nan_to_num(rows.candidate, nan=0.0),
-            baseline=np.nan_to_num(rows.baseline, nan=1.0),
-            by_seed=rows.by_seed
-            and (np.nan_to_num(rows.by_seed[0], nan=0.0), np.nan_to_num(rows.by_seed[1], nan=1.0)),
-        )
+
+        def filled(mine: Values, theirs: Values) -> tuple[Values, Values]:
+            return np.nan_to_num(mine, nan=0.0), np.nan_to_num(theirs, nan=1.0)
+
+        candidate, baseline = filled(rows.candidate, rows.baseline)
+        by_seed = rows.by_seed and filled(*rows.by_seed)
+        return replace(rows, candidate=candidate, baseline=baseline, by_seed=by_seed)
 
 
 def pair(candidate: ScoreVector, baseline: ScoreVector | float) -> Rows:
@@ -142,20 +146,16 @@ def pair(candidate: ScoreVector, baseline: ScoreVector | float) -> Rows:
 
 
 def _values(vector: ScoreVector) -> Values:
-    if not len(vector.values) == len(vector.groups) == len(vector.row_ids):
-        raise UsageError(f"{vector.subject}, {vector.score}: row ids, values and groups differ in length.")
-    values = np.array(vector.values, dtype=np.float64)  # None becomes nan
-    kind = Kind.GRADED if vector.by_seed else vector.kind  # a mean over seeds is neither right nor wrong
-    allowed, rule = _ALLOWED.get(kind, ((), "a score lies in [0, 1]"))
-    known = ~np.isnan(values)
-    bad = known & ~np.isin(values, allowed) if allowed else (values < 0.0) | (values > 1.0)
+    each = np.array(vector.by_seed or vector.values, dtype=np.float64)  # None becomes nan
+    allowed, rule = _ALLOWED.get(vector.kind, ((), "a score lies in [0, 1]"))
+    bad = ~np.isnan(each) & ~np.isin(each, allowed) if allowed else (each < 0.0) | (each > 1.0)
     if bad.any():
-        first = int(np.argmax(bad))
+        first = tuple(np.argwhere(bad)[0])
         raise UsageError(
-            f"{vector.subject}, {vector.score}, row {vector.row_ids[first]}: {rule}; "
-            f"this one is {vector.values[first]}."
+            f"{vector.subject}, {vector.score}, row {vector.row_ids[first[0]]}: {rule}; "
+            f"this one is {each[first]}."
         )
-    return values
+    return np.array(vector.values, dtype=np.float64)
 
 
 def _clusters(groups: tuple[str | None, ...]) -> Codes | None:
@@ -209,13 +209,7 @@ class Estimate:
 
 
 def estimate_difference(rows: Rows, bound: float, alpha: float) -> Estimate | str:
-    """The estimate that fits the rows, or the reason why there is none.
-
-    Args:
-        rows: with a value on both sides each.
-        bound: of the claim, in score units.
-        alpha: of each one-sided limit.
-    """
+    """The estimate that fits the rows, each with a value on both sides, or the reason why there is none."""
     n = len(rows.candidate)
     if n < MIN_ROWS:
         return f"{n} usable rows are too few for an interval: it takes at least {MIN_ROWS}"
@@ -254,11 +248,8 @@ def _t(rows: Rows, bound: float, alpha: float, method: str) -> Estimate | str:
         mean, residuals = mean_and_residuals(sums, sizes)
     error, middle = float(error_of_mean(residuals, n)), float(mean)
     if error < NO_SPREAD:
-        equal = (
-            "all differences are"
-            if np.ptp(differences) < NO_SPREAD
-            else "the groups' mean differences are all"
-        )
+        is_flat = np.ptp(differences) < NO_SPREAD
+        equal = "all differences are" if is_flat else "the groups' mean differences are all"
         return f"{equal} equal ({points(middle)} points, n={n}): without any spread there is no interval"
     low, high = t_limits(mean, residuals, n, alpha)
     p_value = float(t_p(mean, residuals, n, bound))
@@ -266,7 +257,7 @@ def _t(rows: Rows, bound: float, alpha: float, method: str) -> Estimate | str:
 
 
 def cluster_sums(clusters: Codes, *each: Values) -> list[Values]:
-    """The sum of each over every cluster."""
+    """The sums of each over every cluster."""
     _, codes = np.unique(clusters, return_inverse=True)
     return [np.bincount(codes, weights=one).astype(np.float64) for one in each]
 
@@ -283,15 +274,8 @@ def _tango(clusters: Codes | None, won: Mask, lost: Mask, bound: float, alpha: f
     seen = Clusters(*cluster_sums(clusters, won.astype(np.float64), lost.astype(np.float64), np.ones(n)))
     effect = float(design_effect(seen))
     low, high = clustered_limits(seen, alpha)
-    return Estimate(
-        "cluster-robust t and Tango",
-        difference,
-        low,
-        high,
-        float(clustered_p(seen, bound)),
-        effect * variance,
-        effect * at_bound,
-    )
+    p_value, method = float(clustered_p(seen, bound)), "cluster-robust t and Tango"
+    return Estimate(method, difference, low, high, p_value, effect * variance, effect * at_bound)
 
 
 def _wilson(values: Values, number: float, bound: float, alpha: float) -> Estimate:

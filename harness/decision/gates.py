@@ -19,20 +19,13 @@ def decide(
     seeds: tuple[int, ...] = (),
     obstacles: Sequence[str] = (),
 ) -> Decision:
-    """The decision for ``candidate`` at ``size``, over its gates that gate, advise or are missing.
+    """The decision for ``candidate`` at ``size``, from the ``gates`` of the whole run.
 
     NO-GO: some gate is refuted, whatever else is missing. GO: no gate is missing, every one is shown,
     and at least one of them is a target. Else INCONCLUSIVE. A threshold (a comparison with a plain
     number) counts as a guard and never as a target: passing a bar does not show that the candidate
     beats what is there already. Advisory gates decide nothing and are mentioned last; measured ones,
-    and those of other candidates and sizes, are ignored.
-
-    Args:
-        candidate: its name.
-        size: its training size.
-        gates: of the whole run.
-        seeds: that it was trained with; the verdict is of a checkpoint or of a recipe by their number.
-        obstacles: other reasons against GO, a sentence each.
+    and those of other candidates and sizes, are ignored. ``obstacles`` are other reasons against GO.
     """
     own = [gate for gate in gates if gate.candidate == candidate and gate.size == size]
     judged = [(g, g.comparison) for g in own if g.state == "gated" and g.comparison is not None]
@@ -51,14 +44,12 @@ def decide(
             )
     if not any(gate.role is Role.TARGET for gate, _ in judged):
         targets = {gate.state for gate in own if gate.role is Role.TARGET}
+        gap = "no target gate (`candidate > baseline`) is among the gates: nothing claims an improvement."
         if "advisory" in targets:
-            gaps.append("no target gate decides: the judge that it rests on was not admitted.")
+            gap = "no target gate decides: the judge that it rests on was not admitted."
         elif "missing" in targets:
-            gaps.append("no target gate was judged: the target is missing.")
-        else:
-            gaps.append(
-                "no target gate (`candidate > baseline`) is among the gates: nothing claims an improvement."
-            )
+            gap = "no target gate was judged: the target is missing."
+        gaps.append(gap)
     advice = []
     for gate in own:
         if gate.state == "advisory":

@@ -1,34 +1,23 @@
 """A group-sequential design: an expensive judge scores the rows in parts, and stops once a claim is clear.
 
 Rows are judged in a seeded random order (:func:`row_order`), both sides of each, up to the first interim look
-of :func:`design_looks`; :func:`judge_look` tells whether to go on to the next.
+of :func:`design_looks`; :func:`judge_look` decides whether to go on to the next.
 
-- Each look compares the rows so far as all rows are (:func:`harness.decision.estimates.estimate_difference`:
-  t, Tango's interval, clusters), at a one-sided level of its own. So that the chance of ever showing a
-  false claim stays at ``alpha``, the levels spend it over the looks (K. K. G. Lan and D. L. DeMets 1983,
-  Biometrika 70:659), in proportion to the rows (K. Kim and D. L. DeMets 1987, Biometrika 74:149, ρ = 1).
-  "Refuted" has the same levels on the other side.
-- The levels are exact for normal scores (:mod:`harness.decision.alpha_spending`), and are read as p-values of
-  the small sample's own test (C. Jennison and B. W. Turnbull 2000, Group Sequential Methods).
+- Each look compares the rows so far as all rows are, at a one-sided level of its own. So that the chance of
+  ever showing a false claim stays at ``alpha``, the levels spend it over the looks (K. K. G. Lan and D. L.
+  DeMets 1983, Biometrika 70:659), in proportion to the rows (K. Kim and D. L. DeMets 1987, Biometrika 74:149,
+  ρ = 1). "Refuted" has the same levels on the other side. They are exact for normal scores, and are read as
+  p-values of the small sample's own test (C. Jennison and B. W. Turnbull 2000, Group Sequential Methods).
 - A few rows may hold no loss where a loss is rare but large, and a t interval sees none that is not there. So
   an early look shows a claim on graded scores only if it would still be shown, at ``alpha``, with one row (or
-  mean group) more that is lost whole. Where 4.6% of the rows lose 1 and 18.4% gain 0.25, looks at 40 to 200
-  rows would else show a gain in 14% of the files instead of 4%; 200 fixed rows do in 5%.
+  mean group) more that is lost whole.
 - The interval of a look is the repeated confidence interval (C. Jennison and B. W. Turnbull 1989, J. R.
-  Stat. Soc. B 51:305): all looks' limits hold together, whatever the reason for stopping. The difference
-  itself, after an early stop, lies on average a little further from the bound than the truth does.
+  Stat. Soc. B 51:305): all looks' limits hold together, whatever the reason for stopping.
 - A look is futile when, given the rows so far, all rows would show the claim with a predictive power (D. J.
   Spiegelhalter, L. S. Freedman and P. R. Blackburn 1986, Controlled Clinical Trials 7:8; flat prior) below
   5%, and refute it with one below 30%. The levels do not count on it: one may go on regardless.
 
-Compared by simulation before this was chosen: five looks, normal scores, three nulls to four gains of which
-400 fixed rows show 99.9% (200 rows: 97.2%), and as many more rows at most as keep that power. Proportional
-spending takes 18% more at most and saves 50% (42%) of the rows. The family of I. K. Hwang, W. J. Shih and
-J. S. DeCani (1990, Statistics in Medicine 9:1439) at γ = -4, near O'Brien and Fleming's bounds: 7% more at
-most, 45% (37%) saved; at γ = 1, near Pocock's: 24% more, 50% (42%). Futile below 5% on both sides: 45% (37%)
-saved. The price: of losses that 200 fixed rows refute 90% of the time, looks refute 83% and leave the rest
-inconclusive; going on for a refutation only above 50% would save 50% (44%) and refute 70%. The row lost
-whole, not in these figures, costs nothing at 400 rows and 2.5 points of saving at 200.
+docs/decision.md has the alternatives.
 """
 
 from __future__ import annotations
@@ -36,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from math import ceil, sqrt
 
@@ -43,7 +33,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-from harness.decision.alpha_spending import efficacy_bounds
 from harness.decision.estimates import MIN_ROWS, Estimate, Mask, Rows, check_levels
 from harness.decision.seeds import estimated
 from harness.decision.student import Values
@@ -52,6 +41,8 @@ from harness.records import Outcome
 
 SHOWING, REFUTING = 0.05, 0.3  # predictive power below which it is futile to go on for that
 MAX_LOOKS = 20
+_GRID = 801  # points on which the density of paths is held; odd, for Simpson's rule
+_REACH = 8.0  # standard deviations below zero that the grid covers
 
 
 class LookState(StrEnum):
@@ -95,17 +86,14 @@ class GroupSequentialDesign:
 class LookResult:
     """A claim judged on the rows so far.
 
-    ``estimate`` holds the difference with the repeated confidence limits of this look, and the p-value of
-    this look alone, to be read against the look's ``level``; None where the rows give no interval.
-    ``failures`` counts the rows left out because a side has no value.
+    ``estimate`` holds the repeated confidence limits of this look, and the p-value of this look alone, to be
+    read against the look's ``level``; None where the rows give no interval.
     """
 
     state: LookState
-    look: int  # 1 is the first
-    rows: int
     saved: float  # share of the planned judge calls that need not be made
     estimate: Estimate | None
-    failures: int
+    failures: int  # rows left out because a side has no value
     reason: str
 
     @property
@@ -115,7 +103,6 @@ class LookResult:
         return known.get(self.state, Outcome.INCONCLUSIVE)
 
 
-# --------------------------------------------------------------------------- the order
 def row_order(
     row_ids: Sequence[str], seed: int, groups: Sequence[str | None] | None = None
 ) -> tuple[int, ...]:
@@ -123,9 +110,7 @@ def row_order(
 
     It depends on the ids of the file's rows and on ``seed`` alone. The rows of a group stay together.
     """
-    names = groups if groups is not None else [None] * len(row_ids)
-    if len(names) != len(row_ids):
-        raise UsageError(f"{len(row_ids)} rows have {len(names)} groups: give one a row, None for none.")
+    names = groups or [None] * len(row_ids)
     file = sha256("\0".join(row_ids).encode()).hexdigest()
 
     def key(at: int) -> tuple[bytes, int]:
@@ -135,7 +120,6 @@ def row_order(
     return tuple(sorted(range(len(row_ids)), key=key))
 
 
-# --------------------------------------------------------------------------- the design
 def design_looks(
     n: int, looks: int = 5, alpha: float = 0.05, groups: Sequence[str | None] | None = None
 ) -> GroupSequentialDesign:
@@ -144,9 +128,8 @@ def design_looks(
     A look that would come before 10 rows, or less than 10 rows or 1% of them after another, is left out.
 
     Args:
-        n: held-out rows.
         looks: 1 to 20; one is the ordinary test.
-        alpha: the chance to show (or, on the other side, to refute) a claim at its bound, over all looks.
+        alpha: the chance to show (or to refute) a claim at its bound, over all looks.
         groups: of the rows in the order of judging; a look then waits for the end of a group.
 
     Raises:
@@ -155,7 +138,7 @@ def design_looks(
     check_levels(0.0, alpha)
     if n < 1 or not 1 <= looks <= MAX_LOOKS:
         raise UsageError(f"judging takes 1 row or more and 1 to {MAX_LOOKS} looks; {n=}, looks={looks}.")
-    ends = np.arange(1, n + 1) if groups is None else _group_ends(n, groups)
+    ends = _group_ends(groups or [None] * n)
     least = max(MIN_ROWS, ceil(n / 100))
     sizes: list[int] = []
     for k in range(1, looks):
@@ -185,10 +168,41 @@ def design_looks(
     )
 
 
-def _group_ends(n: int, groups: Sequence[str | None]) -> npt.NDArray[np.int64]:
+@lru_cache(maxsize=64)
+def efficacy_bounds(fractions: tuple[float, ...], spent: tuple[float, ...]) -> tuple[float, ...]:
+    """The normal score to exceed at each look, so that ``spent`` is the chance to have exceeded one by then.
+
+    P. Armitage, C. K. McPherson and B. C. Rowe (1969), J. R. Stat. Soc. A 132:235: the score at a fraction t
+    of the rows, times the root of t, is a Brownian motion at time t; of the paths below every bound so far,
+    the density is carried from look to look by recursive integration. ``fractions`` are of all rows.
+    """
+    from scipy.optimize import brentq  # slow to import
+
+    simpson = np.where(np.arange(_GRID) % 2 == 1, 4.0, 2.0)
+    simpson[[0, -1]] = 1.0
+    # the paths below all bounds so far: where they are at time ``before``, and the mass at each place
+    places, masses = np.zeros(1), np.ones(1)
+    before, spent_before = 0.0, 0.0
+    bounds: list[float] = []
+    for time, total in zip(fractions, spent, strict=True):
+        sd, chance = sqrt(time - before), total - spent_before
+
+        def surplus(place: float) -> float:
+            return float(masses @ ndtr((places - place) / sd)) - chance  # noqa: B023 - called in this turn only
+
+        far = 12.0 * sqrt(time)
+        place = float(brentq(surplus, -far, far, xtol=1e-10))
+        grid = np.linspace(min(-_REACH * sqrt(time), place - 1.0), place, _GRID)
+        density = np.exp(-0.5 * ((grid[:, None] - places) / sd) ** 2) / (sd * sqrt(2.0 * np.pi)) @ masses
+        places, masses = grid, density * simpson * (grid[1] - grid[0]) / 3.0
+        before, spent_before = time, total
+        bounds.append(place / sqrt(time))
+    return tuple(bounds)
+
+
+def _group_ends(groups: Sequence[str | None]) -> npt.NDArray[np.int64]:
     """Row counts after which no group is cut."""
-    if len(groups) != n:
-        raise UsageError(f"{n} rows have {len(groups)} groups: give one a row, None for none.")
+    n = len(groups)
     ends = [at + 1 for at in range(n) if at + 1 == n or groups[at] is None or groups[at] != groups[at + 1]]
     named = [groups[end - 1] for end in ends if groups[end - 1] is not None]
     if len(set(named)) < len(named):
@@ -196,17 +210,11 @@ def _group_ends(n: int, groups: Sequence[str | None]) -> npt.NDArray[np.int64]:
     return np.array(ends, dtype=np.int64)
 
 
-# --------------------------------------------------------------------------- a look
 def judge_look(design: GroupSequentialDesign, rows: Rows, bound: float = 0.0) -> LookResult:
-    """Judge the claim "candidate - baseline > ``bound``" on the rows so far.
+    """Judge the claim "candidate - baseline > ``bound``" on the rows so far, in the order of judging.
 
     Rows that failed are left out; a claim is shown only if it is also shown when they count against it, and,
     before the last look, only if one more loss would not undo it (graded scores; see the module).
-
-    Args:
-        design: of the looks.
-        rows: of :func:`harness.decision.estimates.pair`, in the order of judging, as many as at a look.
-        bound: in score units.
 
     Raises:
         UsageError: a number of rows at which there is no look, a bound outside (-1, 1), or several
@@ -256,13 +264,7 @@ def judge_look(design: GroupSequentialDesign, rows: Rows, bound: float = 0.0) ->
     else:
         reason = f"stopped after {where}: {found}{cause}; {100 * saved:.0f}% of the judge calls were saved"
     return LookResult(
-        state=state,
-        look=at + 1,
-        rows=n,
-        saved=saved,
-        estimate=None if isinstance(estimate, str) else estimate,
-        failures=n - len(seen.candidate),
-        reason=reason,
+        state, saved, None if isinstance(estimate, str) else estimate, n - len(seen.candidate), reason
     )
 
 

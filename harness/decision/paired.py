@@ -1,24 +1,9 @@
 """Paired comparison of two score vectors on the same rows.
 
-The unit is the difference of one row. The interval read is made of two one-sided ``1 - alpha``
-limits, so that each side is a test at ``alpha``:
-
-==========  ===================================  ===================================
-scores      against another vector               against a plain number
-==========  ===================================  ===================================
-binary      Tango's score interval, corrected    Wilson's score interval
-graded      paired t and Hall's                  one-sample t and Hall's
-preference  (is a comparison already)            Tango's, on wins and losses
-==========  ===================================  ===================================
-
-In groups: binary scores against another vector, and preferences, by the cluster-robust t and Tango's
-interval on counts over the design effect (:mod:`harness.decision.clusters`); all others by the
-cluster-robust t and Hall's. Where two methods are named, each limit is the wider of theirs.
-:mod:`harness.decision.student` explains Hall's limits beside Student's, and
-:mod:`harness.decision.sparse` the correction of Tango's where few rows differ.
-
-A preference's difference is its mean less the number; Tango's, of the share won less the share lost, is
-twice that.
+The unit is the difference of one row. The interval read is made of two one-sided ``1 - alpha`` limits, so
+that each side is a test at ``alpha``. docs/decision.md has the method for each sort of scores; where two are
+named, each limit is the wider of theirs. A preference's difference is its mean less the number; Tango's, of
+the share won less the share lost, is twice that.
 
 Rows are grouped where at least two of them share a ``group``. The cluster-robust variance of the
 mean is ``G/(G-1) Σ (cluster sum of residuals)² / n²`` with ``G - 1`` degrees of freedom (CR1; Cameron
@@ -26,7 +11,6 @@ and Miller 2015, Journal of Human Resources 50:317).
 
 No interval here sees losses of graded scores so rare that the rows at hand hold none, or whole groups
 lost so rarely that there is none among them, where other groups lost a row each.
-docs/decision.md publishes a simulation and its output.
 """
 
 from __future__ import annotations
@@ -37,7 +21,7 @@ import numpy as np
 
 from harness.decision.estimates import NO_SPREAD, Estimate, check_levels, pair, points
 from harness.decision.power import POWER, rows_needed
-from harness.decision.seeds import SeedSpread, estimated, seed_differences, seed_spread, seeds_needed
+from harness.decision.seeds import SeedSpread, estimated, seed_spread, seeds_needed
 from harness.records import Comparison, Outcome, ScoreVector
 
 
@@ -48,20 +32,16 @@ def compare(
 
     Shown when the lower limit is above the bound, refuted when the upper limit is below it, else
     inconclusive. Inconclusive with a reason and without limits: fewer than 10 usable rows or 10
-    clusters, or differences without any spread (but for wins and losses, where no discordant row is an
-    ordinary case).
+    clusters, or differences without any spread (but for wins and losses).
 
     A row that failed on either side is left out, counted and named. Since leaving rows out could hide
     a bad candidate, a claim is then shown only if it is also shown in the worst case: 0 for each value
     the candidate lacks, 1 for each the baseline lacks.
 
-    ``rows_needed`` is the size at which the observed difference, were it the true one, would be
-    decided with 80% power (normal approximation).
-
     Raises:
-        UsageError: vectors of different rows, scores, kinds or groups; a preference against a vector;
-            values outside [0, 1], or other than a binary score or a preference can have; a bound outside
-            (-1, 1), a number outside [0, 1], or ``alpha`` outside (0, 0.5).
+        UsageError: vectors of different rows, scores, kinds or groups; a preference against a vector; a
+            value that its kind cannot have; a bound outside (-1, 1), a number outside [0, 1], or ``alpha``
+            outside (0, 0.5).
     """
     check_levels(bound, alpha)
     rows = pair(candidate, baseline)
@@ -97,33 +77,28 @@ def compare(
     estimate = estimated(seen, bound, alpha)
     if isinstance(estimate, str):
         return replace(comparison, reason=_sentence(estimate, failed))
-    outcome = _outcome(estimate, bound)
-    table = seed_differences(seen)
-    spread = None if table is None else seed_spread(table, seen.clusters)
-    reason, needed = _reason(estimate, outcome, bound, alpha, n, spread)
-    if spread is not None:
-        comparison = replace(
-            comparison,
-            seed_differences=spread.means,
-            seed_sd=spread.seed_sd,
-            seed_share=spread.seed_share,
-        )
-    if outcome is Outcome.SHOWN and failed:
-        worst = estimated(rows.worst_case(), bound, alpha)
-        if isinstance(worst, str) or _outcome(worst, bound) is not Outcome.SHOWN:
-            outcome = Outcome.INCONCLUSIVE
-            reason += ", but not if the rows that failed count against the claim; repair those and run again"
-    return replace(
+    comparison = replace(
         comparison,
         difference=estimate.difference,
         low=estimate.low,
         high=estimate.high,
-        outcome=outcome,
+        outcome=_outcome(estimate, bound),
         method=estimate.method,
-        reason=_sentence(reason, failed),
-        rows_needed=needed,
         p_one_sided=estimate.p_value,
     )
+    spread = None
+    if (table := seen.seed_differences) is not None:
+        spread = seed_spread(table, seen.clusters)
+        comparison = replace(
+            comparison, seed_differences=spread.means, seed_sd=spread.seed_sd, seed_share=spread.seed_share
+        )
+    reason, needed = _reason(comparison, estimate, spread)
+    if comparison.outcome is Outcome.SHOWN and failed:
+        worst = estimated(rows.worst_case(), bound, alpha)
+        if isinstance(worst, str) or _outcome(worst, bound) is not Outcome.SHOWN:
+            comparison = replace(comparison, outcome=Outcome.INCONCLUSIVE)
+            reason += ", but not if the rows that failed count against the claim; repair those and run again"
+    return replace(comparison, reason=_sentence(reason, failed), rows_needed=needed)
 
 
 def summary(comparison: Comparison) -> str:
@@ -142,37 +117,30 @@ def _outcome(estimate: Estimate, bound: float) -> Outcome:
     return Outcome.REFUTED if estimate.high < bound else Outcome.INCONCLUSIVE
 
 
-def _reason(
-    estimate: Estimate, outcome: Outcome, bound: float, alpha: float, n: int, spread: SeedSpread | None
-) -> tuple[str, int | None]:
-    """The reason and, for an inconclusive claim, the rows that would decide it."""
-    numbers = f"{points(estimate.difference)} points [{points(estimate.low)}, {points(estimate.high)}], n={n}"
+def _reason(found: Comparison, estimate: Estimate, spread: SeedSpread | None) -> tuple[str, int | None]:
+    """The reason and, for an inconclusive claim, the rows that would decide it with 80% power."""
+    numbers = summary(found)
     if spread is not None:
         each = ", ".join(points(mean) for mean in spread.means)
         numbers += (
             f" × {len(spread.means)} seeds ({each}; sd between seeds {100 * spread.seed_sd:.1f} points, "
             f"{100 * spread.seed_share:.0f}% of the variance)"
         )
-    mark = f"{points(bound)} points" if bound else "0"
-    if outcome is not Outcome.INCONCLUSIVE:
-        side = "above" if outcome is Outcome.SHOWN else "below"
-        return f"{numbers}: {side} {mark} at one-sided {100 * (1 - alpha):g}% confidence", None
+    mark = f"{points(found.bound)} points" if found.bound else "0"
+    if found.outcome is not Outcome.INCONCLUSIVE:
+        side = "above" if found.outcome is Outcome.SHOWN else "below"
+        return f"{numbers}: {side} {mark} at one-sided {100 * (1 - found.alpha):g}% confidence", None
     power = f"at {100 * POWER:g}% power, were"
+    needed = None
     if spread is not None:
         # more rows do not lessen the seeds' part of the variance, so no number of rows is given
-        n_seeds = seeds_needed(spread, bound, alpha, POWER)
-        advice = (
-            "more seeds would not decide it on these rows: it takes more rows"
-            if n_seeds is None
-            else f"about {n_seeds} seeds would decide it on these rows {power} it as observed"
-        )
-        return f"{numbers}: the interval holds {mark}; {advice}", None
-    needed = rows_needed(estimate, bound, alpha, n)
-    advice = (
-        "the difference is too close to it for more rows to decide"
-        if needed is None
-        else f"about {needed} rows would decide it {power} the difference as observed"
-    )
+        advice = "more seeds would not decide it on these rows: it takes more rows"
+        if (n_seeds := seeds_needed(spread, found.bound, found.alpha, POWER)) is not None:
+            advice = f"about {n_seeds} seeds would decide it on these rows {power} it as observed"
+    else:
+        advice = "the difference is too close to it for more rows to decide"
+        if (needed := rows_needed(estimate, found.bound, found.alpha, found.n)) is not None:
+            advice = f"about {needed} rows would decide it {power} the difference as observed"
     return f"{numbers}: the interval holds {mark}; {advice}", needed
 
 

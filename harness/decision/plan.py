@@ -41,75 +41,46 @@ def total(ranges: Iterable[Usd]) -> Usd:
 
 @dataclass(frozen=True, slots=True)
 class CostLine:
-    """The cost of one model for one purpose.
-
-    Args:
-        purpose: training, answers or judging.
-        model: the name under which it is priced.
-        is_tuned: priced as a fine-tune of it.
-        price: dollars a million tokens; None where there is none, and then ``usd`` counts nothing.
-        usd: the range.
-        unbounded: the setting that leaves ``usd.high`` open, and the one to write instead.
-    """
+    """The cost of one model for one purpose."""
 
     purpose: Purpose
-    model: str
-    is_tuned: bool
-    price: Price | None
+    model: str  # the name under which it is priced
+    is_tuned: bool  # priced as a fine-tune of it
+    price: Price | None  # None where there is none, and then ``usd`` counts nothing
     usd: Usd = Usd()
-    unbounded: str = ""
+    unbounded: str = ""  # the setting that leaves ``usd.high`` open, and the one to write instead
 
 
 @dataclass(frozen=True, slots=True)
 class Trainings:
-    """The trainings of one candidate at one size, one a seed.
+    """The trainings of one candidate at one size, one a seed."""
 
-    Args:
-        rows: trained on, general ones included.
-        new: still to be done.
-        kept: done, in the store.
-        shared: an earlier line of the plan does them.
-        tokens: left to train on, epochs included.
-        most_tokens: the most that a service may count of them; None where nothing bounds it.
-    """
-
-    rows: int
-    new: int
-    kept: int
-    shared: int
-    tokens: float
-    most_tokens: float | None
+    rows: int  # trained on, general ones included
+    new: int  # still to be done
+    kept: int  # done, in the store
+    shared: int  # done by an earlier line of the plan
+    tokens: float  # left to train on, epochs included
+    most_tokens: float | None  # the most that a service may count of them; None where nothing bounds it
 
 
 @dataclass(frozen=True, slots=True)
 class CallCount:
-    """Questions to one model.
+    """Questions to one model."""
 
-    Args:
-        new: still to be asked.
-        kept: rows whose answer is in the store.
-        shared: questions that an earlier line of the plan asks already.
-        prompt_tokens: of the new ones; None for a local model, whose tokens nobody bills.
-        most_answer_tokens: the longest answer.
-    """
-
-    new: int
-    kept: int
-    shared: int = 0
-    prompt_tokens: int | None = None
+    new: int  # still to be asked
+    kept: int  # rows whose answer is in the store
+    shared: int = 0  # asked by an earlier line of the plan
+    prompt_tokens: int | None = None  # of the new ones; None for a local model, whose tokens nobody bills
     most_answer_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One line of a plan: a candidate at one size, or a judge; without training, ``trainings`` is None.
-
-    ``is_hosted``: it is behind a service, which bills its tokens.
-    """
+    """One line of a plan: a candidate at one size, or a judge."""
 
     label: str
-    is_hosted: bool
-    trainings: Trainings | None
+    is_hosted: bool  # behind a service, which bills its tokens
+    trainings: Trainings | None  # None where nothing is trained
     calls: CallCount
     bills: tuple[CostLine, ...] = ()
 
@@ -122,37 +93,25 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """The smallest true change that a suite's rows show with 80% power, for one score.
-
-    ``effect`` is None where no earlier run tells how the differences spread; ``earlier`` names the run.
-    """
+    """The smallest true change that a suite's rows show with 80% power, for one score."""
 
     suite: str
     score: str
     rows: int
-    effect: float | None
-    earlier: str
+    effect: float | None  # None where no earlier run tells how the differences spread
+    earlier: str  # the name of that run
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The work of a run, its cost, and its power.
+    """The work of a run, its cost, and its power."""
 
-    Args:
-        work: candidates, then judges.
-        power: smallest effects that the held-out rows can show.
-        training_tokens_per_second: this machine's latest pace; None where it has none, or trains nothing.
-        max_usd: the cap that was given.
-        prices_file: where the project's own prices stand, or would.
-        unready: obstacles that would stop the run, such as a missing key.
-    """
-
-    work: tuple[Work, ...]
+    work: tuple[Work, ...]  # candidates, then judges
     power: tuple[Power, ...]
-    training_tokens_per_second: float | None = None
-    max_usd: float | None = None
-    prices_file: str = "economics.toml"
-    unready: tuple[str, ...] = ()
+    training_tokens_per_second: float | None = None  # this machine's latest pace, if it has trained
+    max_usd: float | None = None  # the cap that was given
+    prices_file: str = "economics.toml"  # where the project's own prices stand, or would
+    unready: tuple[str, ...] = ()  # obstacles that would stop the run, such as a missing key
 
     @property
     def bills(self) -> tuple[CostLine, ...]:

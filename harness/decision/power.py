@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import gammaln, nctdtr, ndtri, stdtrit, xlogy
 
 from harness.decision.estimates import Estimate, check_levels, pair
-from harness.decision.seeds import components, estimated, seed_differences
+from harness.decision.seeds import components, estimated
 from harness.decision.sparse import sparse_p
 from harness.errors import UsageError
 from harness.records import Kind, ScoreVector
@@ -28,7 +28,6 @@ def mde(sd: float, n: int, alpha: float = 0.05, power: float = POWER, df: float 
 
     Args:
         sd: standard deviation of one row's difference, in score units.
-        n: rows.
         df: degrees of freedom where they are not ``n - 1`` (clusters - 1 for grouped rows).
     """
     freedom = n - 1 if df is None else df
@@ -42,9 +41,7 @@ def smallest_effect(
 ) -> float | None:
     """The smallest true difference that these rows show with ``power``, at the spread they have.
 
-    For ungrouped wins and losses, the spread is the part that an effect does not explain: as many rows lost
-    as are gained beside it. None where the spread cannot be estimated, or no difference below 1 could be
-    shown.
+    None where the spread cannot be estimated, or no difference below 1 could be shown.
     """
     rows = pair(candidate, baseline)
     seen = rows.only(rows.usable)
@@ -53,15 +50,13 @@ def smallest_effect(
         return None
     n = len(seen.candidate)
     if estimate.method != "Tango":
-        table = seed_differences(seen)
-        freedom = (
-            seen.n_units - 1
-            if table is None
-            else float(components(table[np.newaxis], seen.clusters).freedom[0])
-        )
+        table, freedom = seen.seed_differences, float(seen.n_units - 1)
+        if table is not None:
+            freedom = float(components(table[np.newaxis], seen.clusters).freedom[0])
         effect = mde(sqrt(estimate.variance), n, alpha, power, df=freedom)
         return effect if effect < 1.0 else None
     assert seen.wins_and_losses is not None
+    # the part of the spread that an effect does not explain: as many rows lost as are gained beside it
     churn = 2.0 * min(float(np.mean(side)) for side in seen.wins_and_losses)
     z_alpha, z_power = -float(ndtri(alpha)), float(ndtri(power))
 
@@ -97,7 +92,7 @@ def power_of_guard(
         margin: in score units; so is ``difference``, the true one.
         discordant_or_sd: the share of rows that one side alone has right, or that are no ties; for graded
             scores the standard deviation of one row's difference.
-        clusters: how many, of equal size, where rows are grouped.
+        clusters: of equal size; how many.
         icc: correlation of the differences within a cluster; at 1 its rows are as one.
 
     Raises:
@@ -126,10 +121,8 @@ def power_of_guard(
 
 def can_show(n: int, effect: float | None, power: float = POWER) -> str:
     """The sentence: ``with 200 rows this suite can show a 4.0-point change (80% power)``."""
-    rows = f"with {n} row{'' if n == 1 else 's'}"
-    if effect is None:
-        return f"{rows} this suite can show no change"
-    return f"{rows} this suite can show a {100 * effect:.1f}-point change ({100 * power:g}% power)"
+    change = "no change" if effect is None else f"a {100 * effect:.1f}-point change ({100 * power:g}% power)"
+    return f"with {n} row{'' if n == 1 else 's'} this suite can show {change}"
 
 
 def can_show_of(candidate: ScoreVector, baseline: ScoreVector | float, *, alpha: float = 0.05) -> str:
@@ -149,7 +142,7 @@ def rows_needed(estimate: Estimate, bound: float, alpha: float, n: int) -> int |
 
 
 def _sparse_power(n: int, bound: float, difference: float, discordant: float, alpha: float) -> float:
-    """Exact, for wins and losses: the weight of the tables that :func:`sparse_p` takes for shown."""
+    """For ungrouped wins and losses: the weight of the tables that :func:`sparse_p` takes for shown."""
     gain, loss = (discordant + difference) / 2, (discordant - difference) / 2
     if gain < 0.0 or loss < 0.0:
         raise UsageError(f"{discordant:g} discordant rows cannot differ by {difference:g}: say more of them.")
@@ -164,6 +157,6 @@ def _sparse_power(n: int, bound: float, difference: float, discordant: float, al
 
 
 def _counts(n: int, share: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """The counts of a binomial that have any weight."""
+    """Counts of a binomial that have any weight."""
     reach = _REACH * sqrt(n * share * (1.0 - share)) + _REACH
     return np.arange(max(0, int(n * share - reach)), min(n, int(n * share + reach) + 1) + 1, dtype=np.float64)

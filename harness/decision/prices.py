@@ -25,9 +25,7 @@ _HISTORIC = "historic price without a date; the model may be gone"
 
 # model: base (input, cached input, output), tuned (training, input, cached input, output), date and source
 # of the base row. Every tuned row comes from a table without a date. None: no cheaper price for cached input.
-_Base: TypeAlias = tuple[float, float | None, float]
-_Tuned: TypeAlias = tuple[float, float, float | None, float]
-_TABLE: tuple[tuple[str, _Base, _Tuned, str | None, str], ...] = (
+_TABLE = (
     ("gpt-4o-mini", (0.15, 0.075, 0.60), (3.00, 0.30, 0.15, 1.20), "2025-12", _DATED),
     ("gpt-4o", (2.50, 1.25, 10.00), (25.00, 3.75, 1.875, 15.00), "2025-12", _DATED),
     ("gpt-4.1", (2.00, 0.50, 8.00), (25.00, 3.00, 0.75, 12.00), None, _UNDATED),
@@ -40,7 +38,6 @@ _TABLE: tuple[tuple[str, _Base, _Tuned, str | None, str], ...] = (
 BATCH_DISCOUNT = 0.5
 TOKENS_PER_MTOK = 1_000_000
 
-
 #: The day is not known, so dates are given to the month.
 HOSTED: Mapping[PriceKey, Price] = MappingProxyType(
     {
@@ -48,16 +45,9 @@ HOSTED: Mapping[PriceKey, Price] = MappingProxyType(
         for model, (read, cached, written), _, date, source in _TABLE
     }
     | {
-        (model, True): Price(
-            f"{model} (tuned)",
-            read,
-            written,
-            training,
-            _HISTORIC if source == _HISTORIC else _UNDATED,
-            None,
-            cached,
-        )
-        for model, _, (training, read, cached, written), _, source in _TABLE
+        (model, True): Price(f"{model} (tuned)", read, written, training, source, None, cached)
+        for model, _, (training, read, cached, written), _, base_source in _TABLE
+        for source in [_HISTORIC if base_source == _HISTORIC else _UNDATED]
     }
 )
 
@@ -72,18 +62,12 @@ def price_of(
 
     A dated snapshot (``gpt-4o-mini-2024-07-18``, ``gpt-3.5-turbo-0125``) has the price of its family, and a
     fine-tuned model's id (``ft:gpt-4o-mini-2024-07-18:team::id``) is looked up as a fine-tune of its base.
-
-    Args:
-        model: name of the base.
-        tuned: price the fine-tune.
-        overrides: the project's own prices, which come first.
-        where: the file that they stand in, for the message.
+    ``overrides`` are the project's own prices, which come first, from the file ``where``.
 
     Raises:
         UnknownName: no such price; the message has the lines to add to the file.
     """
-    is_tuned = tuned or model.startswith("ft:")
-    base = model.split(":")[1] if model.startswith("ft:") else model
+    base, is_tuned = _base_of(model, tuned)
     for table in (overrides or {}, HOSTED):
         for name in (model, base, _SNAPSHOT.sub("", base)):
             if (name, is_tuned) in table:
@@ -91,16 +75,20 @@ def price_of(
     known = {
         name for table in (overrides or {}, HOSTED) for name, its_tuned in table if its_tuned == is_tuned
     }
+    training = " (and training_usd_per_mtok)" if is_tuned else ""
     hint = f"To add it, write into {where}: {price_heading(model, tuned)} with"
-    hint += " input_usd_per_mtok and output_usd_per_mtok"
-    hint += " (and training_usd_per_mtok)." if is_tuned else "."
+    hint += f" input_usd_per_mtok and output_usd_per_mtok{training}."
     raise UnknownName("tuned model price" if is_tuned else "model price", base, known, hint)
 
 
 def price_heading(model: str, tuned: bool) -> str:
     """The table of ``economics.toml`` that holds the price of a model, or of a fine-tune of it."""
-    base = model.split(":")[1] if model.startswith("ft:") else model
-    return f'[prices."{base}".tuned]' if tuned or model.startswith("ft:") else f'[prices."{base}"]'
+    base, is_tuned = _base_of(model, tuned)
+    return f'[prices."{base}".tuned]' if is_tuned else f'[prices."{base}"]'
+
+
+def _base_of(model: str, tuned: bool) -> tuple[str, bool]:
+    return (model.split(":")[1], True) if model.startswith("ft:") else (model, tuned)
 
 
 def batch_price(price: Price) -> Price:
@@ -133,11 +121,8 @@ def most_usd(price: Price, prompt_tokens: int, max_tokens: int | None, payee: st
     Args:
         price: of the model.
         prompt_tokens: no fewer than the service will count.
-        max_tokens: the longest answer; None where nothing bounds it.
+        max_tokens: the longest answer; None raises UsageError, since nothing bounds it.
         payee: the model or the step, for the message.
-
-    Raises:
-        UsageError: nothing bounds the answer.
     """
     if max_tokens is None:
         raise UsageError(

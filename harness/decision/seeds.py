@@ -4,39 +4,17 @@ Every held-out row has one difference (candidate - baseline) per training seed. 
 on the mean over all rows and all seeds that could have been drawn, so its variance has two sources:
 
 * rows: the part of a row's difference that the mean over endless seeds retains, ``(MSR - MSE) / (n S)``;
-* seeds: the scatter of the seeds' means, ``MSS / (n S)``. The noise of seeds on single rows is in it.
+* seeds: the scatter of the seeds' means, ``MSS / (n S)``. The noise of seeds on single rows is in it, and
+  ``MSE / 2`` is its floor: below it the variance of wins and losses may be 0.
 
 These are the mean squares of a two-way table of ``n`` rows and ``S`` seeds without replication. Where
 rows stand in clusters, residuals are summed within each cluster before they are squared, and clusters
-take the rows' part in the degrees of freedom (CR1, as for one seed in :mod:`harness.decision.paired`);
-with clusters of one row each that is the same number.
+take the rows' part in the degrees of freedom (CR1, as for one seed).
 
 The critical value is that of Student's t with ``1 / sum(share² / (df + a)) - a`` degrees of freedom, where
 a mean square's share is of the variance and ``df`` its own degrees of freedom. ``a = 0`` is
 Satterthwaite's rule (1946, Biometrics Bulletin 2:110), ``a = 2`` Welch's correction of it (1947,
-Biometrika 34:28). With two or three seeds neither will do. Compared over all ratios of seeds to rows, by
-numerical integration for normal differences on many rows: the most false claims at a nominal 5%, and the
-most percentage points of power lost to the same statistic with the critical value exact for that ratio:
-
-======================================  =========  =========  =========
-rule                                    2 seeds    3 seeds    5 seeds
-======================================  =========  =========  =========
-Satterthwaite                           8.4%, 21   6.2%, 7    5.4%, 2
-Welch                                   10.3%, 12  7.1%, 3    5.7%, 1
-``S - 1`` degrees of freedom            4.8%, 98   5.0%, 47   5.0%, 19
-Behrens-Fisher quantile                 5.0%, 44   5.0%, 19   5.0%, 8
-here: a = -0.7, 0.75, and 0 from 4 on   6.6%, 31   6.6%, 5    5.4%, 2
-======================================  =========  =========  =========
-
-Two seeds are hardly worth having: whatever keeps their false claims down costs power. All this is for
-``alpha = 0.05``. At 0.025 there may be 1.9 times as many false claims as asked for with 2 seeds, 1.7 times
-with 3; at 0.01 it is 3.6 and 2.7 times.
-
-Where ``MSS < MSE`` the variance as the plain sum, ``MSR + MSS - MSE``, lies below that of the rows with
-the seeds held fixed, and for wins and losses it may be 0. With ``MSE`` as the floor of ``MSS`` a test of
-3 seeds loses up to 9 points of power where seeds differ little and their noise on rows is large. With half
-of it as the floor, as here, it loses up to 5, as without any, and false claims on wins and losses (3
-seeds, n=400, 5% discordant, by simulation) go from 6.9% to 6.6%.
+Biometrika 34:28). With two or three seeds neither will do; docs/decision.md has the alternatives.
 """
 
 from __future__ import annotations
@@ -56,15 +34,11 @@ from harness.decision.estimates import (
     Codes,
     Estimate,
     Rows,
-    check_levels,
     estimate_difference,
     points,
 )
 from harness.decision.student import Values
-from harness.errors import UsageError
 
-MIN_SEEDS = 2
-METHOD = "two-way t"
 _MOST_SEEDS = 20  # more trainings of one recipe than anybody will pay for
 
 Values2d: TypeAlias = npt.NDArray[np.float64]  # (rows, seeds)
@@ -73,16 +47,12 @@ Values3d: TypeAlias = npt.NDArray[np.float64]  # (tables, rows, seeds)
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """The parts of the variance of the mean, one entry for each of several tables of one shape.
-
-    ``rows`` and ``seeds`` are the variance of the mean with the other source held fixed (``MSR / (n S)``,
-    ``MSS / (n S)``); both hold ``noise`` (``MSE / (n S)``), that of seeds on single rows.
-    """
+    """The parts of the variance of the mean, one entry for each of several tables of one shape."""
 
     seed_means: Values2d  # (tables, seeds)
-    rows: Values
-    seeds: Values
-    noise: Values
+    rows: Values  # MSR / (n S): with the seeds held fixed
+    seeds: Values  # MSS / (n S): with the rows held fixed
+    noise: Values  # MSE / (n S): of seeds on single rows, which both of them hold
     units: int  # clusters, or rows where there are none
 
     @property
@@ -131,42 +101,24 @@ class Components:
 
 @dataclass(frozen=True, slots=True)
 class SeedSpread:
-    """How much the training seed matters. All in score units.
-
-    ``seed_sd`` is net of row noise: 0 where the seeds' means lie no further apart than the noise of
-    seeds on single rows would put them. ``seed_share`` is that scatter's part of the variance of the
-    difference, in [0, 1]. ``rows_variance`` is the part of it that no further seed lessens, and
-    ``one_seed_variance`` over the number of seeds the part that more seeds do.
-    """
+    """How much the training seed matters. All in score units."""
 
     means: tuple[float, ...]  # the difference by seed
-    seed_sd: float
-    seed_share: float
-    rows_variance: float
-    one_seed_variance: float
+    seed_sd: float  # net of the noise of seeds on single rows
+    seed_share: float  # of the variance of the difference, in [0, 1]
+    rows_variance: float  # the part of it that no further seed lessens
+    one_seed_variance: float  # over the number of seeds, the part that more seeds lessen
 
 
 def two_way(differences: Values2d, clusters: Codes | None, bound: float, alpha: float) -> Estimate | str:
     """The mean difference with one-sided ``1 - alpha`` limits, or the reason why there are none.
 
-    ``Estimate.variance`` is of one row (``n`` times the variance of the mean), as everywhere. But more
-    rows do not lessen the part of the seeds: :func:`seeds_needed` has the effect of more seeds.
-
     Args:
-        differences: candidate - baseline in [-1, 1], shape (rows, seeds); rows with a value for each seed.
+        differences: candidate - baseline, shape (rows, seeds); two seeds or more.
         clusters: each row's cluster; None where every row stands alone.
-        bound: the claim is "difference > bound".
-        alpha: of each side.
-
-    Raises:
-        UsageError: values that are missing or outside [-1, 1], another shape, clusters of another length;
-            a bound outside (-1, 1) or ``alpha`` outside (0, 0.5).
+        bound, alpha: of the claim "difference > bound", in score units, and of each limit.
     """
-    check_levels(bound, alpha)
-    _check(differences, clusters)
     n, n_seeds = differences.shape
-    if n_seeds < MIN_SEEDS:
-        return f"{n_seeds} training seed cannot tell how far seeds differ: it takes at least {MIN_SEEDS}"
     if n < MIN_ROWS:
         return f"{n} usable rows are too few for an interval: it takes at least {MIN_ROWS}"
     parts = components(differences[np.newaxis], clusters)
@@ -181,33 +133,18 @@ def two_way(differences: Values2d, clusters: Codes | None, bound: float, alpha: 
     reach = float(parts.reach(alpha)[0])
     p_value = float(stdtr(parts.freedom[0], (bound - mean) / error))
     variance = n * error**2
-    return Estimate(METHOD, mean, mean - reach, mean + reach, p_value, variance, variance)
+    return Estimate("two-way t", mean, mean - reach, mean + reach, p_value, variance, variance)
 
 
 def estimated(rows: Rows, bound: float, alpha: float) -> Estimate | str:
     """The estimate that fits the rows: over rows and seeds where there are several, over rows else."""
-    table = seed_differences(rows)
-    if table is None:
+    if rows.seed_differences is None:
         return estimate_difference(rows, bound, alpha)
-    return two_way(table, rows.clusters, bound, alpha)
-
-
-def seed_differences(rows: Rows) -> Values2d | None:
-    """Candidate less baseline by (row, seed); None where neither side has several seeds."""
-    return None if rows.by_seed is None else rows.by_seed[0] - rows.by_seed[1]
+    return two_way(rows.seed_differences, rows.clusters, bound, alpha)
 
 
 def seed_spread(differences: Values2d, clusters: Codes | None) -> SeedSpread:
-    """The mean of each seed, and the seeds' part of the variance of the difference.
-
-    Args:
-        differences: as for :func:`two_way`; at least two rows (clusters) and two seeds.
-        clusters: each row's cluster; None where every row stands alone.
-
-    Raises:
-        UsageError: as for :func:`two_way`, and for fewer than two rows, clusters or seeds.
-    """
-    _check(differences, clusters)
+    """The seeds' part of the variance of the difference; arguments as for :func:`two_way`."""
     parts = components(differences[np.newaxis], clusters)
     n_seeds = differences.shape[1]
     variance, between = float(parts.variance[0]), float(parts.seed_variance[0])
@@ -238,15 +175,7 @@ def seeds_needed(spread: SeedSpread, bound: float, alpha: float, power: float = 
 
 
 def components(differences: Values3d, clusters: Codes | None) -> Components:
-    """The parts of the variance for several tables at once; all have the same clusters.
-
-    Args:
-        differences: shape (tables, rows, seeds).
-        clusters: each row's cluster; None where every row stands alone.
-
-    Raises:
-        UsageError: fewer than two rows, clusters or seeds.
-    """
+    """The parts of the variance for several tables (tables, rows, seeds) at once, in the same clusters."""
     _, n, n_seeds = differences.shape
     # products with a vector of weights: numpy is slow at means over axes as short as the seeds'
     seed_means = np.full(n, 1.0 / n) @ differences
@@ -262,11 +191,6 @@ def components(differences: Values3d, clusters: Codes | None) -> Components:
             np.add.reduceat(one[:, order], first, axis=1) for one in (row_sums, noise_sums)
         )
     units = row_sums.shape[1]
-    if units < 2 or n_seeds < MIN_SEEDS:
-        raise UsageError(
-            f"the scatter of rows and seeds takes at least 2 rows, 2 groups and {MIN_SEEDS} seeds; "
-            f"there are {n} rows, {units} groups and {n_seeds} seeds."
-        )
     scale = units / (units - 1) / n**2
     pairs = n_seeds * (n_seeds - 1)
     return Components(
@@ -279,20 +203,5 @@ def components(differences: Values3d, clusters: Codes | None) -> Components:
 
 
 def _correction(n_seeds: int) -> float:
-    """``a`` of the degrees of freedom; see the module's table."""
+    """``a`` of the degrees of freedom."""
     return {2: -0.7, 3: 0.75}.get(n_seeds, 0.0)
-
-
-def _check(differences: Values2d, clusters: Codes | None) -> None:
-    if differences.ndim != 2 or not differences.size:
-        raise UsageError(
-            f"differences form a table of rows by seeds; this one has the shape {differences.shape}."
-        )
-    if not (np.abs(differences) <= 1.0).all():  # False for nan
-        row, seed = (int(at[0]) for at in np.nonzero(~(np.abs(differences) <= 1.0)))
-        raise UsageError(
-            f"differences lie in [-1, 1], and a row without one for each seed is left out beforehand; "
-            f"row {row}, seed {seed} has {differences[row, seed]}."
-        )
-    if clusters is not None and len(clusters) != len(differences):
-        raise UsageError(f"{len(differences)} rows, but clusters for {len(clusters)}.")

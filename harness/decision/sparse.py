@@ -1,18 +1,14 @@
 """Tango's interval, widened where so few rows differ that their number is a small lattice.
 
-Tango's limits rest on a normal approximation. Where few rows differ and nearly all in one direction it
-is skewed and its lattice is coarse: enumerated over all truths with up to 30% discordant rows, a limit
-lies beyond the truth up to 9.7% of the time at n=50 and n=100, at a nominal 5%. So the critical value is
+There Tango's normal approximation is skewed and coarse. So the critical value is
 
     z + γ (z² - 1) / 6 + 0.38 |γ|
 
 with γ the skewness of the score under the hypothesis. The second term is the correction of J. J. Gart and
 J. Nam (1990), Biometrics 46:637, as of P. J. Laud (2017), Pharmaceutical Statistics 16:334; the third is
-one for continuity, which fades as gains and losses balance. 0.38 of a step is the least of 0.25, 0.30,
-0.34, 0.38, 0.42 and 0.50 after which no rate at n=50 and n=100 falls further: at most 6.3% at n=50 and
-6.0% at n=100, and 6.0% at both where up to 10% of the rows differ. The wider of this and Tango's own is
-taken. At a hypothesised difference of 0 γ is 0, so a target is judged by McNemar's score test as before;
-a guard needs about 7% more rows where no row differs, and hardly any more where many do.
+one for continuity, which fades as gains and losses balance. The wider of this and Tango's own is taken. At
+a hypothesised difference of 0 γ is 0, so a target is judged by McNemar's score test. docs/decision.md has
+the error rates.
 """
 
 from __future__ import annotations
@@ -38,10 +34,7 @@ def sparse_interval(gained: float, lost: float, n: float, alpha: float = 0.05) -
 
 
 def sparse_p(gained: npt.ArrayLike, lost: npt.ArrayLike, n: npt.ArrayLike, bound: float = 0.0) -> Values:
-    """One-sided p of "the difference is at most ``bound``"; under alpha where the lower limit is above.
-
-    The counts broadcast and are not checked.
-    """
+    """One-sided p of "the difference is at most ``bound``"; the counts broadcast and are not checked."""
     gains, losses, rows = (np.asarray(each, dtype=np.float64) for each in (gained, lost, n))
     variance = null_variance(gains, losses, rows, bound)
     some = variance > TINY

@@ -5,9 +5,7 @@ paired-sample design", Statistics in Medicine 17:891-908.
 
 Of ``n`` rows, ``gained`` are right for the candidate alone and ``lost`` for the baseline alone; the
 difference is ``(gained - lost) / n``. The limits are the differences that the score test does not
-reject. A Wald or bootstrap interval collapses where few rows differ, which is where a fine-tune and
-its base model usually stand; this one does not: with no discordant row at all the limits are
-``±z² / (n + z²)``.
+reject; with no discordant row at all they are ``±z² / (n + z²)``.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from harness.errors import UsageError
 
 
 def tango_interval(gained: float, lost: float, n: float, alpha: float = 0.05) -> tuple[float, float]:
-    """Both one-sided ``1 - alpha`` limits of the difference, in [-1, 1]; together, ``1 - 2 alpha``.
+    """Both one-sided ``1 - alpha`` limits of the difference, in [-1, 1].
 
     Swapping ``gained`` and ``lost`` mirrors the limits exactly. The counts need not be whole: they may
     have been divided by a design effect.
@@ -41,15 +39,12 @@ def tango_interval(gained: float, lost: float, n: float, alpha: float = 0.05) ->
 
 
 def tango_p(gained: npt.ArrayLike, lost: npt.ArrayLike, n: npt.ArrayLike, bound: float = 0.0) -> Values:
-    """One-sided p of the score test of "the difference is at most ``bound``".
-
-    The counts broadcast and are not checked. Where nothing differs and nothing is claimed to differ, the
-    statistic is 0/0 and is taken as 0.
-    """
+    """One-sided p of "the difference is at most ``bound``"; the counts broadcast and are not checked."""
     gains, losses, rows = (np.asarray(each, dtype=np.float64) for each in (gained, lost, n))
     excess = gains - losses - rows * bound
     spread = np.sqrt(rows * null_variance(gains, losses, rows, bound))
     some = spread > 0.0
+    # where nothing differs and nothing is claimed to differ, the statistic is 0/0 and is taken as 0
     without = np.where(excess == 0.0, 0.0, np.copysign(inf, excess))
     return np.asarray(ndtr(-np.where(some, excess / np.where(some, spread, 1.0), without)))
 

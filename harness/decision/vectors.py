@@ -11,19 +11,12 @@ from harness.records import Kind, Score, ScoreVector, SuiteInfo, Trial
 
 @dataclass(frozen=True, slots=True)
 class SuiteUnits:
-    """The held-out rows of a suite as comparisons see them, in the suite's order. All tuples have one length.
+    """The held-out rows of a suite as comparisons see them, in the suite's order."""
 
-    Args:
-        suite: its name, for messages.
-        row_ids: of the rows.
-        groups: each row's cluster; None where the row stands alone.
-        slices: each row's values of the suite's slice fields, by field.
-    """
-
-    suite: str
+    suite: str  # its name, for messages
     row_ids: tuple[str, ...]
-    groups: tuple[str | None, ...]
-    slices: tuple[Mapping[str, str], ...]
+    groups: tuple[str | None, ...]  # each row's cluster; None where the row stands alone
+    slices: tuple[Mapping[str, str], ...]  # each row's values of the suite's slice fields
 
 
 def score_vector(
@@ -42,11 +35,10 @@ def score_vector(
 
     Args:
         units: the suite's rows.
-        answered: ids of the rows that ``scores`` belong to; any order.
+        answered: ids of the rows that ``scores`` belong to, in any order.
         scores: one for each id in ``answered``.
-        subject: who was scored, such as ``tuned@500``.
-        score: the score's name.
-        kind: of the score.
+        subject: the candidate that was scored, such as ``tuned@500``.
+        score, kind: the score's name and kind.
         advisory: whether it rests on a judge that was not admitted.
 
     Raises:
@@ -131,24 +123,17 @@ def over_seeds(vectors: Sequence[ScoreVector], seeds: Sequence[int]) -> ScoreVec
     if len(vectors) == 1:
         return vectors[0]
     by_seed = tuple(zip(*(vector.values for vector in vectors), strict=True))
-    means: list[float | None] = []
-    for values in by_seed:
-        known = [value for value in values if value is not None]
-        means.append(sum(known) / len(known) if len(known) == len(values) else None)
+    known = ([value for value in values if value is not None] for values in by_seed)
+    means = tuple(sum(values) / len(values) if len(values) == len(vectors) else None for values in known)
     reasons = tuple(
         "; ".join(f"seed {seed}: {why}" for seed, why in zip(seeds, of_row, strict=True) if why)
         for of_row in zip(*(vector.reasons for vector in vectors), strict=True)
     )
-    return replace(vectors[0], values=tuple(means), reasons=reasons, by_seed=by_seed)
+    return replace(vectors[0], values=means, reasons=reasons, by_seed=by_seed)
 
 
 def only_rows(units: SuiteUnits, vector: ScoreVector, where: Mapping[str, str]) -> ScoreVector:
     """The part of a vector whose rows have these values in the suite's slice fields; empty: all of it.
-
-    Args:
-        units: the suite's rows, all of which the vector has.
-        vector: to be cut.
-        where: a value for each slice field that matters.
 
     Raises:
         UnknownName: a field that the suite does not slice by, or a value that no row has.

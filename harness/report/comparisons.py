@@ -7,10 +7,9 @@ from math import isfinite
 
 import numpy as np
 
-from harness.decision.changes import anything_changed, which_changed
+from harness.decision.exploratory import anything_changed, by_slice, which_changed
 from harness.decision.paired import compare
 from harness.decision.power import can_show_of
-from harness.decision.slices import by_slice
 from harness.decision.vectors import recorded_units
 from harness.records import Comparison, Gate, Kind, Outcome, Role, RunRecord, ScoreVector
 from harness.report import numbers

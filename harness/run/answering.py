@@ -18,7 +18,7 @@ from harness.models.protocol import Decoding, Interruptible, Model, Prompt
 from harness.records import Admission, Answer, Message, Score
 from harness.run.interim_analysis import NOT_JUDGED
 from harness.run.suite_loading import LoadedSuite
-from harness.scoring.check import score_all
+from harness.scoring.checks import score_all
 from harness.scoring.judges import Calibrated, Judge, Oracle
 from harness.store.answers import AnswerStore
 

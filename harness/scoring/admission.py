@@ -22,7 +22,7 @@ def admit(
         truth: the label that people gave to each reply; True is good.
         predicted: the judge's label of the same replies.
         threshold: the score from which it calls a reply good.
-        n_calibration: how many other labels it was calibrated on.
+        n_calibration: number of other labels that it was calibrated on.
 
     Raises:
         UsageError: the labels are not one each, or all alike.
@@ -31,59 +31,47 @@ def admit(
         raise UsageError(f"{judge}: {len(truth)} labels but {len(predicted)} judgments")
     if len(set(truth)) < 2:
         raise UsageError(f"{judge}: admission needs labels of both kinds, good and bad")
-    rates = {
-        "kappa": (cohen_kappa(truth, predicted), MIN_KAPPA),
-        "TPR": (_hit_rate(truth, predicted, of=True), MIN_TPR),
-        "TNR": (_hit_rate(truth, predicted, of=False), MIN_TNR),
-    }
+    hits, rejections = (
+        [guess == kind for label, guess in zip(truth, predicted, strict=True) if label == kind]
+        for kind in (True, False)
+    )
+    kappa = cohen_kappa(truth, predicted)
+    tpr, tnr = wilson(sum(hits), len(hits)), wilson(sum(rejections), len(rejections))
+    bars = (("kappa", kappa, MIN_KAPPA), ("TPR", tpr, MIN_TPR), ("TNR", tnr, MIN_TNR))
     missed = tuple(
         f"{name} {rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f}, n={rate.n}) is below {bar:g}"
-        for name, (rate, bar) in rates.items()
+        for name, rate, bar in bars
         if rate.value < bar
     )
-    return Admission(
-        judge=judge,
-        admitted=not missed,
-        kappa=rates["kappa"][0],
-        tpr=rates["TPR"][0],
-        tnr=rates["TNR"][0],
-        threshold=threshold,
-        n_calibration=n_calibration,
-        n_test=len(truth),
-        reasons=missed,
-    )
+    return Admission(judge, not missed, kappa, tpr, tnr, threshold, n_calibration, len(truth), missed)
 
 
-def _hit_rate(truth: Sequence[bool], predicted: Sequence[bool], *, of: bool) -> Rate:
-    """The share of labels ``of`` one kind that the judge found, with Wilson's (1927) 95% interval."""
+def wilson(hits: int, n: int) -> Rate:
+    """A share with Wilson's (1927) two-sided 95% interval; ``n`` is at least 1."""
     from scipy.stats import binomtest  # scipy.stats takes a second to import
 
-    hits = [p == of for t, p in zip(truth, predicted, strict=True) if t == of]
-    interval = binomtest(sum(hits), len(hits)).proportion_ci(method="wilson")
-    return Rate(sum(hits) / len(hits), float(interval.low), float(interval.high), len(hits))
+    interval = binomtest(hits, n).proportion_ci(method="wilson")
+    return Rate(hits / n, float(interval.low), float(interval.high), n)
 
 
 def cohen_kappa(first: Sequence[bool], second: Sequence[bool]) -> Rate:
     """Cohen's kappa (1960) of two binary ratings, with its large-sample two-sided 95% interval.
 
-    The standard error is that of Fleiss, Cohen and Everitt (1969) for a non-zero kappa; it is 0,
-    and the interval a point, where the two agree on every row. Two constant and equal ratings
-    have kappa 0: there was nothing to agree on.
+    The standard error is that of Fleiss, Cohen and Everitt (1969) for a non-zero kappa. Two constant and
+    equal ratings have kappa 0: there was nothing to agree on.
     """
-    n = len(first)
+    n, labels = len(first), (True, False)
     pairs = list(zip(first, second, strict=True))
-    cell = {(i, j): pairs.count((i, j)) / n for i in (True, False) for j in (True, False)}
-    row = {i: cell[i, True] + cell[i, False] for i in (True, False)}
-    column = {j: cell[True, j] + cell[False, j] for j in (True, False)}
+    cell = {(i, j): pairs.count((i, j)) / n for i in labels for j in labels}
+    row = {i: cell[i, True] + cell[i, False] for i in labels}
+    column = {j: cell[True, j] + cell[False, j] for j in labels}
     observed = cell[True, True] + cell[False, False]
-    expected = sum(row[i] * column[i] for i in (True, False))
+    expected = sum(row[i] * column[i] for i in labels)
     if expected == 1:
         return Rate(0.0, 0.0, 0.0, n)
     kappa = (observed - expected) / (1 - expected)
-    on_diagonal = sum(cell[i, i] * (1 - (row[i] + column[i]) * (1 - kappa)) ** 2 for i in (True, False))
-    off_diagonal = (1 - kappa) ** 2 * sum(
-        cell[i, not i] * (column[i] + row[not i]) ** 2 for i in (True, False)
-    )
+    on_diagonal = sum(cell[i, i] * (1 - (row[i] + column[i]) * (1 - kappa)) ** 2 for i in labels)
+    off_diagonal = (1 - kappa) ** 2 * sum(cell[i, not i] * (column[i] + row[not i]) ** 2 for i in labels)
     chance = (kappa - expected * (1 - kappa)) ** 2
     variance = max(0.0, on_diagonal + off_diagonal - chance) / ((1 - expected) ** 2 * n)
     half = _Z95 * sqrt(variance)

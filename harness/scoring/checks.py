@@ -10,31 +10,112 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from harness.errors import DataError, UsageError
-from harness.records import Answer, Json, Row, Score
-from harness.scoring.check import Check, NamedCheck, no_expectation, score_all, verdict
+from harness.errors import DataError, HarnessError, UsageError
+from harness.records import Answer, Json, Kind, Row, Score
 from harness.scoring.text import REFUSAL_WINDOW_CHARACTERS, REFUSALS, NotJson, parse_json, refusal_in, short
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
 
-__all__ = [
-    "Check",
-    "Contains",
-    "ExactMatch",
-    "FieldMatch",
-    "JsonSchema",
-    "MaxTokens",
-    "Refusal",
-    "Regex",
-    "score_all",
-]
+class Check(Protocol):
+    """The protocol of every score of a suite. Must be hashable: suites use checks as keys."""
+
+    @property
+    def name(self) -> str:
+        """The label in a report."""
+
+    @property
+    def kind(self) -> Kind:
+        """How its values are distributed."""
+
+    def spec(self) -> Mapping[str, Json]:
+        """Everything that shapes the score, as JSON: the material of its fingerprint."""
+
+    def bind(self, read: Callable[[str], str]) -> Check:
+        """Itself with its files read; ``read`` takes a path relative to the suite's file."""
+
+    def score(self, row: Row, answer: Answer) -> Score:
+        """The worth of ``answer`` to ``row``."""
+
+
+def score_all(check: Check, rows: Sequence[Row], answers: Sequence[Answer]) -> tuple[Score, ...]:
+    """One score a row, in order; an exception inside a check becomes that row's failure.
+
+    The harness's own errors pass through: they say that the suite is wrong, not the answer.
+    """
+    scores = []
+    for row, answer in pair_up(check.name, rows, answers):
+        try:
+            scores.append(check.score(row, answer))
+        except HarnessError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a user's check may raise anything; it is counted
+            scores.append(Score(None, failure=f"{type(error).__name__}: {short(str(error))}"))
+    return tuple(scores)
+
+
+def pair_up(name: str, rows: Sequence[Row], answers: Sequence[Answer]) -> Iterator[tuple[Row, Answer]]:
+    """Each row with its answer; UsageError, with the score's ``name``, unless they are in one order."""
+    if [row.id for row in rows] != [answer.row_id for answer in answers]:
+        raise UsageError(f"{name}: the answers do not belong to the rows, one each and in their order")
+    return zip(rows, answers, strict=True)
+
+
+def unanswered(answer: Answer) -> Score | None:
+    """The failure of an answer that never came, else None."""
+    return None if answer.failure is None else Score(None, failure=answer.failure)
+
+
+def no_expectation(row: Row, lacking: str) -> Score:
+    """The failure of a row that lacks what the score compares the answer with."""
+    place = f" ({row.where})" if row.where else ""
+    return Score(None, failure=f"row {row.id}{place} has no {lacking}")
+
+
+def verdict(passed: bool, reason: str) -> Score:
+    """1 or 0; the reason is shown for 0."""
+    return Score(1.0) if passed else Score(0.0, reason)
+
+
+@dataclass(frozen=True)
+class NamedCheck:
+    """Base of the checks: a name with a default, and failures of answers passed on."""
+
+    name: str = dataclasses.field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self._default_name())
+
+    @property
+    def kind(self) -> Kind:
+        """Right or wrong."""
+        return Kind.BINARY
+
+    def spec(self) -> Mapping[str, Json]:
+        """Its class and its parameters."""
+        shaping = (f.name for f in dataclasses.fields(self) if f.compare and f.name != "name")
+        return {"check": type(self).__name__, **{name: getattr(self, name) for name in shaping}}
+
+    def bind(self, read: Callable[[str], str]) -> Check:
+        """Itself: it has no files."""
+        return self
+
+    def score(self, row: Row, answer: Answer) -> Score:
+        """The answer's own failure, else the check's verdict."""
+        return unanswered(answer) or self._score(row, answer)
+
+    def _default_name(self) -> str:
+        raise NotImplementedError
+
+    def _score(self, row: Row, answer: Answer) -> Score:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -63,11 +144,7 @@ class JsonSchema(NamedCheck):
         return {"check": "JsonSchema", "schema": self._content(), "fenced_ok": self.fenced_ok}
 
     def bind(self, read: Callable[[str], str]) -> Check:
-        """Reads, parses and checks the schema.
-
-        Raises:
-            DataError: the schema is missing, not JSON, or not a schema.
-        """
+        """Itself with its schema read; DataError if that is missing, not JSON, or not a schema."""
         from jsonschema import Draft202012Validator
         from jsonschema.exceptions import SchemaError
 
@@ -141,9 +218,8 @@ class FieldMatch(NamedCheck):
             except NotJson:
                 reference = None
             if not isinstance(reference, dict) or self.field not in reference:
-                return no_expectation(
-                    row, f"{self.expected or self.field!r} in its metadata or its reference"
-                )
+                place = "in its metadata or its reference"
+                return no_expectation(row, f"{self.expected or self.field!r} {place}")
             wanted = reference[self.field]
         try:
             value = parse_json(answer.text, fenced_ok=self.fenced_ok)

@@ -21,9 +21,8 @@ from harness.errors import DataError, UsageError
 from harness.extras import require_extra
 from harness.records import Admission, Answer, Json, Kind, Row, Score
 from harness.scoring.admission import admit
-from harness.scoring.check import no_expectation, pair_up, unanswered
-from harness.scoring.judges import JudgeEstimate, Oracle, Scorer
-from harness.scoring.labels import Label, enough_labels, parse_labels, read_labels
+from harness.scoring.judges import JudgeEstimate, Oracle, Scorer, readable
+from harness.scoring.labels import Label, enough_labels, label_material, read_labels
 from harness.scoring.text import judged_text
 
 Statistic: TypeAlias = Literal["reference_given_reply", "pmi", "both"]
@@ -33,19 +32,6 @@ Statistic: TypeAlias = Literal["reference_given_reply", "pmi", "both"]
 CONTEXT = "Two summaries of the same customer message.\nFirst summary: {given}\nSecond summary:"
 NULL_CONTEXT = "A summary of a customer message.\nSummary:"
 CONTINUATION = " {text}"
-
-__all__ = [
-    "CONTEXT",
-    "CONTINUATION",
-    "NULL_CONTEXT",
-    "CalibratedJudge",
-    "Label",
-    "LikelihoodJudge",
-    "Scorer",
-    "calibrate",
-    "fit_platt",
-    "parse_labels",
-]
 
 
 @dataclass(frozen=True)
@@ -84,20 +70,14 @@ class LikelihoodJudge:
         if not self.name:
             object.__setattr__(self, "name", self.field or "likelihood")
 
-    @property
-    def kind(self) -> Kind:
-        """Probabilities."""
-        return Kind.GRADED
+    kind = Kind.GRADED
 
     def spec(self) -> Mapping[str, Json]:
         """Everything that shapes the score but the model; the labels by their content, once bound."""
-        digests = (
-            None if self.known is None else [(lb.digest(self.seed), lb.good, lb.kind) for lb in self.known]
-        )
         return {
             "check": "LikelihoodJudge",
             "field": self.field,
-            "labels": digests or self.labels,
+            "labels": label_material(self.known, self.labels, self.seed),
             "statistic": self.statistic,
             "threshold": self.threshold,
             "seed": self.seed,
@@ -107,19 +87,11 @@ class LikelihoodJudge:
         }
 
     def bind(self, read: Callable[[str], str]) -> LikelihoodJudge:
-        """Itself with its labels read.
-
-        Raises:
-            DataError: the file is missing or holds a line that is no label.
-        """
+        """Itself with its labels read; DataError if the file is missing or holds a line that is no label."""
         return dataclasses.replace(self, known=read_labels(read, self.labels, self.field or "reply"))
 
     def require_ready(self, oracle: Oracle) -> None:
-        """Check that the built-in model, which reads the answers, can run here.
-
-        Raises:
-            UsageError: the extra ``local`` is not installed.
-        """
+        """UsageError where the extra ``local`` is not installed: the built-in model cannot run here."""
         require_extra("local", f"the judge {self.name!r} reads with the built-in model, which")
 
     def estimate(self, rows: Sequence[Row]) -> JudgeEstimate | None:
@@ -131,14 +103,30 @@ class LikelihoodJudge:
         return self
 
     def calibrated(self, scorer: Scorer) -> CalibratedJudge:
-        """See ``calibrate``.
+        """Fit the calibration on one half of the labels and test for admission on the other.
 
         Raises:
             UsageError: it is not bound.
+            DataError: fewer than 10 good or 10 bad labels, or a scorer that gave no number.
         """
         if self.known is None:
             raise UsageError(f"{self.name}: its labels have not been read; bind it first.")
-        return calibrate(self, self.known, scorer)
+        calibration, test = enough_labels(self.known, self.labels, self.seed)
+        pairs = [(label.reference, label.reply) for label in (*calibration, *test)]
+        statistics = self.statistics(pairs, scorer)
+        if not all(math.isfinite(statistic) for statistic in statistics):
+            problem = "the scorer gave no number for some label"
+            raise DataError(self.labels, problem, "look at the scoring model")
+        fitted, tested = statistics[: len(calibration)], statistics[len(calibration) :]
+        intercept, slope = fit_platt(fitted, [label.good for label in calibration])
+        admission = admit(
+            self.name,
+            [label.good for label in test],
+            [_logistic(intercept + slope * statistic) >= self.threshold for statistic in tested],
+            threshold=self.threshold,
+            n_calibration=len(calibration),
+        )
+        return CalibratedJudge(self, intercept, slope, admission)
 
     def statistics(
         self, pairs: Sequence[tuple[str, str]], scorer: Scorer, references: Sequence[str] = ()
@@ -186,46 +174,16 @@ class CalibratedJudge:
     intercept: float
     slope: float  # never negative
     admission: Admission
-    threshold: float = 0.5
 
     @property
     def name(self) -> str:
         """The judge's."""
         return self.judge.name
 
-    @property
-    def kind(self) -> Kind:
-        """Probabilities."""
-        return Kind.GRADED
-
-    def spec(self) -> Mapping[str, Json]:
-        """The judge's, and its calibration."""
-        return {**self.judge.spec(), "intercept": self.intercept, "slope": self.slope}
-
-    def probability(self, statistic: float) -> float:
-        """That people would call a reply with this statistic good."""
-        return _logistic(self.intercept + self.slope * statistic)
-
     def score_many(self, rows: Sequence[Row], answers: Sequence[Answer], scorer: Scorer) -> tuple[Score, ...]:
-        """One score a row, in order; the scorer is asked for all of them at once.
-
-        An answer that is not JSON, or lacks the field, is worth 0.0.
-
-        Raises:
-            UsageError: rows and answers do not belong together.
-        """
+        """One score a row, in order; the scorer is asked for all of them at once."""
         field = self.judge.field
-        found: list[tuple[str, str] | Score] = []
-        for row, answer in pair_up(self.name, rows, answers):
-            reference, _ = judged_text(row.reference, field)
-            reply, problem = judged_text(answer.text, field)
-            if (failure := unanswered(answer)) is not None:
-                found.append(failure)
-            elif not reference:
-                lacking = "reference" if field is None else f"text under {field!r} in its reference"
-                found.append(no_expectation(row, lacking))
-            else:
-                found.append((reference, reply) if reply else Score(0.0, problem))
+        found = readable(self.name, field, rows, answers)
         pairs = [pair for pair in found if not isinstance(pair, Score)]
         references = [text for row in rows if (text := judged_text(row.reference, field)[0])]
         statistics = iter(self.judge.statistics(pairs, scorer, references if pairs else ()))
@@ -234,32 +192,8 @@ class CalibratedJudge:
     def _score(self, statistic: float) -> Score:
         if not math.isfinite(statistic):
             return Score(None, failure=f"the scorer gave no number: {statistic}")
-        value = self.probability(statistic)
+        value = _logistic(self.intercept + self.slope * statistic)
         return Score(value, f"{self.judge.statistic} {statistic:+.2f} nats a token")
-
-
-def calibrate(judge: LikelihoodJudge, labels: Sequence[Label], scorer: Scorer) -> CalibratedJudge:
-    """Fits the calibration on one half of the labels and tests for admission on the other.
-
-    Raises:
-        DataError: fewer than 10 good or 10 bad labels, or a scorer that gave no number.
-    """
-    calibration, test = enough_labels(labels, judge.labels, judge.seed)
-    pairs = [(label.reference, label.reply) for label in (*calibration, *test)]
-    statistics = judge.statistics(pairs, scorer)
-    if not all(math.isfinite(statistic) for statistic in statistics):
-        raise DataError(judge.labels, "the scorer gave no number for some label", "look at the scoring model")
-    fitted, tested = statistics[: len(calibration)], statistics[len(calibration) :]
-    intercept, slope = fit_platt(fitted, [label.good for label in calibration])
-    predicted = [_logistic(intercept + slope * statistic) >= judge.threshold for statistic in tested]
-    admission = admit(
-        judge.name,
-        [label.good for label in test],
-        predicted,
-        threshold=judge.threshold,
-        n_calibration=len(calibration),
-    )
-    return CalibratedJudge(judge, intercept, slope, admission, judge.threshold)
 
 
 def fit_platt(statistics: Sequence[float], good: Sequence[bool]) -> tuple[float, float]:

@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 
 from harness.errors import UsageError
 from harness.records import Admission, Answer, Json, Kind, Message, Row, Score
+from harness.scoring.checks import no_expectation, pair_up, unanswered
+from harness.scoring.text import judged_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +65,16 @@ class GradingModel(Protocol):
 
 @dataclass(frozen=True)
 class JudgeEstimate:
-    """The calls that a judge makes to a hosted model, before there is an answer to judge.
+    """The calls that a judge makes to a hosted model, before there is an answer to judge."""
 
-    Args:
-        model: which is asked, and paid.
-        labels: prompts about its labels, asked once a run.
-        rows: for each held-out row, the prompt with an empty answer in place of the candidate's.
-        references: for each of ``rows``, a text as long as an answer is expected to be.
-        max_tokens: longest judgment.
-        short_tokens: length of an ordinary judgment.
-        extra_tokens: tokens by which a prompt may be longer than shown, apart from the answer.
-        schema: JSON that a service may put before each prompt.
-    """
-
-    model: GradingModel
-    labels: Sequence[tuple[Message, ...]]
-    rows: Sequence[tuple[Message, ...]]
-    references: Sequence[str]
-    max_tokens: int
-    short_tokens: int = 40
-    extra_tokens: int = 0
-    schema: str = ""
+    model: GradingModel  # which is asked, and paid
+    labels: Sequence[tuple[Message, ...]]  # prompts about its labels, asked once a run
+    rows: Sequence[tuple[Message, ...]]  # for each held-out row, the prompt around an empty answer
+    references: Sequence[str]  # for each of ``rows``, a text as long as an answer is expected to be
+    max_tokens: int  # longest judgment
+    short_tokens: int = 40  # length of an ordinary judgment
+    extra_tokens: int = 0  # by which a prompt may be longer than shown, apart from the answer
+    schema: str = ""  # JSON that a service may put before each prompt
 
 
 class Oracle(Scorer, Protocol):
@@ -92,10 +83,7 @@ class Oracle(Scorer, Protocol):
     def grader(self, model: GradingModel, schema: Mapping[str, Json], max_tokens: int) -> Grader:
         """``model``, ready to be asked; nothing is sent yet.
 
-        Args:
-            model: which.
-            schema: JSON schema that its answers are bound to, where its service offers that.
-            max_tokens: longest answer.
+        Its answers are bound to the JSON ``schema`` where its service offers that.
 
         Raises:
             HarnessError: it cannot be asked or paid for: there is no key, or under a cap no price.
@@ -156,21 +144,32 @@ JUDGE_MEMBERS = tuple(name for name in vars(Judge) if not name.startswith("_"))
 
 
 def require_complete(score: object, suite: str) -> None:
-    """Check that a score that judges has all that a judge needs: the plan and the rehearsal ask it, too.
-
-    Args:
-        score: one of a suite's.
-        suite: its name, for the message.
-
-    Raises:
-        UsageError: it has some of a judge's own methods and lacks others; names them.
-    """
-    if not hasattr(score, "calibrated"):
-        return  # a check
+    """UsageError if a score of the ``suite`` can be calibrated, as a judge can, and lacks other members."""
     missing = [name for name in JUDGE_MEMBERS if not hasattr(score, name)]
-    if missing:
+    if missing and hasattr(score, "calibrated"):
         raise UsageError(
             f"suite {suite}: {type(score).__name__} lacks {', '.join(missing)} of a judge.\n"
             "  hint: write them: estimate(rows) returns None and redirected(url) returns self where no hosted"
             " model is asked; docs/judges.md shows a whole judge."
         )
+
+
+def readable(
+    name: str, field: str | None, rows: Sequence[Row], answers: Sequence[Answer]
+) -> list[tuple[str, str] | Score]:
+    """Reference and reply of each row, or the score that it has without being judged.
+
+    An answer that is empty, is not JSON, or lacks the ``field`` is worth 0.0.
+    """
+    found: list[tuple[str, str] | Score] = []
+    for row, answer in pair_up(name, rows, answers):
+        reference, _ = judged_text(row.reference, field)
+        reply, problem = judged_text(answer.text, field)
+        if (failure := unanswered(answer)) is not None:
+            found.append(failure)
+        elif not reference:
+            lacking = "reference" if field is None else f"text under {field!r} in its reference"
+            found.append(no_expectation(row, lacking))
+        else:
+            found.append((reference, reply) if reply else Score(0.0, problem))
+    return found

@@ -22,7 +22,6 @@ class Label:
     reply: str
     good: bool
     kind: str = ""
-    where: str = ""
 
     def digest(self, seed: int) -> str:
         """Its place in the split: a hash of its content, whatever its file or line."""
@@ -30,12 +29,13 @@ class Label:
         return sha256(material.encode()).hexdigest()
 
 
-def read_labels(read: Callable[[str], str], path: str, reply_key: str) -> tuple[Label, ...]:
-    """The labels of the file ``path``; see ``parse_labels``.
+def label_material(known: Sequence[Label] | None, path: str, seed: int) -> Json:
+    """Labels in a judge's fingerprint: their content, or their file's path before they were read."""
+    return [[label.digest(seed), label.good, label.kind] for label in known or ()] or path
 
-    Raises:
-        DataError: the file is missing or holds a line that is no label.
-    """
+
+def read_labels(read: Callable[[str], str], path: str, reply_key: str) -> tuple[Label, ...]:
+    """The labels of the file ``path``; raises as ``parse_labels`` does, and where there is no file."""
     try:
         text = read(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -48,7 +48,7 @@ def parse_labels(text: str, where: str, reply_key: str = "summary") -> tuple[Lab
     """Labels from JSONL: message, reference, the reply under ``reply_key``, label, optional kind.
 
     Raises:
-        DataError: a line that is not such a label, with its number; or no line at all.
+        DataError: a line that is not such a label, or no line at all.
     """
     labels = tuple(
         _label(line, f"{where}:{number}", reply_key)
@@ -74,14 +74,8 @@ def _label(line: str, where: str, reply_key: str) -> Label:
     if row.get("label") not in ("good", "bad"):
         problem = f"the label is {row.get('label')!r}"
         raise DataError(where, problem, 'write "label": "good" or "label": "bad"')
-    return Label(
-        message=str(texts["message"]),
-        reference=str(texts["reference"]),
-        reply=str(texts[reply_key]),
-        good=row["label"] == "good",
-        kind=str(row.get("kind", "")),
-        where=where,
-    )
+    message, reference, reply = (str(texts[key]) for key in ("message", "reference", reply_key))
+    return Label(message, reference, reply, row["label"] == "good", str(row.get("kind", "")))
 
 
 def split_labels(labels: Sequence[Label], seed: int = 0) -> tuple[tuple[Label, ...], tuple[Label, ...]]:
@@ -100,17 +94,12 @@ def split_labels(labels: Sequence[Label], seed: int = 0) -> tuple[tuple[Label, .
 def enough_labels(
     labels: Sequence[Label], where: str, seed: int = 0
 ) -> tuple[tuple[Label, ...], tuple[Label, ...]]:
-    """The halves of ``split_labels``, large enough to calibrate a judge and to test it.
-
-    Raises:
-        DataError: fewer than 10 good or 10 bad labels.
-    """
+    """The halves of ``split_labels``; DataError for fewer than 10 good or 10 bad labels."""
     calibration, test = split_labels(labels, seed)
     for kind, of in (("good", True), ("bad", False)):
         count = sum(label.good == of for label in labels)
         if count < MIN_LABELS_OF_A_KIND or len({label.good for label in test}) < 2:
             problem = f"{count} {kind} labels, too few to calibrate a judge and to test it"
-            raise DataError(
-                where, problem, f"label at least {MIN_LABELS_OF_A_KIND} different replies of each"
-            )
+            hint = f"label at least {MIN_LABELS_OF_A_KIND} different replies of each"
+            raise DataError(where, problem, hint)
     return calibration, test

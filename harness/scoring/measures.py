@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from harness.errors import UsageError
 from harness.records import Answer, Json, Kind, Row, Score
-from harness.scoring.check import NamedCheck
+from harness.scoring.checks import NamedCheck
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class _Measure(NamedCheck):
 
     @property
     def kind(self) -> Kind:
-        """Within the limit or not; without one, anywhere between 0 and 1."""
+        """Right or wrong by the limit; graded without one."""
         return Kind.GRADED if self.at_most is None else Kind.BINARY
 
     def spec(self) -> Mapping[str, Json]:
@@ -53,8 +53,8 @@ class _Measure(NamedCheck):
         return f"{self.quantity} ≤ {self.at_most:g} {self.unit}"
 
     def _measured(self, measured: float) -> Score:
-        within = None if self.at_most is None else float(measured <= self.at_most)
-        value = max(0.0, 1 - measured / self.scale) if within is None else within
+        graded = max(0.0, 1 - measured / self.scale)
+        value = graded if self.at_most is None else float(measured <= self.at_most)
         return Score(value, f"{measured:.0f} {self.unit}")
 
 

@@ -15,19 +15,21 @@ from dataclasses import dataclass
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Answer, Json, Kind, Row, Score
 from harness.scoring.admission import admit
-from harness.scoring.check import no_expectation, pair_up, unanswered
-from harness.scoring.judges import Failure, Grader, GradingModel, JudgeEstimate, Oracle
-from harness.scoring.labels import Label, enough_labels, read_labels
+from harness.scoring.judges import Failure, Grader, GradingModel, JudgeEstimate, Oracle, readable
+from harness.scoring.labels import Label, enough_labels, label_material, read_labels
 from harness.scoring.rubric_prompt import (
     CLOSING,
     CODE_CHARACTERS,
     CODES_IN_A_PROMPT,
+    GRADER,
+    RULES,
+    SCALE,
     Case,
+    Judgment,
     as_prompt,
-    instructions,
+    read_judgment,
     reply_schema,
 )
-from harness.scoring.rubric_reply import Judgment, read_judgment
 from harness.scoring.text import judged_text
 
 MOST_SCALE = 100
@@ -93,19 +95,17 @@ class Rubric:
 
     @property
     def instructions(self) -> str:
-        """The system message."""
-        return instructions(self.criteria, self.scale, self.lowest, self.highest)
+        """The system message; the same for every case, so that services can cache it."""
+        ends = SCALE.format(scale=self.scale, lowest=self.lowest.strip(), highest=self.highest.strip())
+        return GRADER + self.criteria.strip() + ends + RULES
 
     def spec(self) -> Mapping[str, Json]:
         """Everything that shapes the score; the labels by their content, once bound."""
-        digests = (
-            None if self.known is None else [(lb.digest(self.seed), lb.good, lb.kind) for lb in self.known]
-        )
         return {
             "check": "Rubric",
             "model": dict(self.model.identity()),
             "field": self.field,
-            "labels": digests or self.labels,
+            "labels": label_material(self.known, self.labels, self.seed),
             "instructions": self.instructions,
             "closing": CLOSING,
             "scale": self.scale,
@@ -114,25 +114,18 @@ class Rubric:
         }
 
     def bind(self, read: Callable[[str], str]) -> Rubric:
-        """Itself with its labels read.
-
-        Raises:
-            DataError: the file is missing or holds a line that is no label.
-        """
+        """Itself with its labels read; DataError if the file is missing or holds a line that is no label."""
         return dataclasses.replace(self, known=read_labels(read, self.labels, self.field or "reply"))
 
     def require_ready(self, oracle: Oracle) -> None:
-        """See that the model can be asked and paid for; sends nothing.
-
-        Raises:
-            HarnessError: there is no key, or under a cap no price.
-        """
+        """HarnessError where there is no key, or under a cap no price; sends nothing."""
         self.grader(oracle)
 
     def estimate(self, rows: Sequence[Row]) -> JudgeEstimate:
         """See ``Judge``."""
         known = (Case(label.message, label.reference, label.reply) for label in self.known or ())
-        cases = [case for case in map(self.case_before, rows) if case is not None]
+        references = ((row, judged_text(row.reference, self.field)[0]) for row in rows)
+        cases = [Case(_message(row), reference, "") for row, reference in references if reference]
         return JudgeEstimate(
             model=self.model,
             labels=[as_prompt(self.instructions, case) for case in dict.fromkeys(known)],
@@ -149,14 +142,39 @@ class Rubric:
         return dataclasses.replace(self, model=self.model.redirected(url))
 
     def calibrated(self, oracle: Oracle) -> CalibratedRubric:
-        """See ``calibrate_rubric``.
+        """Take the threshold from one half of the labels and test for admission on the other.
+
+        Labels that the grader gave no judgment of are left out. Where they are more than a tenth of the test
+        half, the rubric is not admitted, whatever the others say.
 
         Raises:
             UsageError: it is not bound.
+            DataError: fewer than 10 good or 10 bad labels, or too few of them judged to calibrate or test.
         """
         if self.known is None:
             raise UsageError(f"{self.name}: its labels have not been read; bind it first.")
-        return calibrate_rubric(self, self.known, self.grader(oracle))
+        calibration, test = enough_labels(self.known, self.labels, self.seed)
+        cases = [Case(label.message, label.reference, label.reply) for label in (*calibration, *test)]
+        judgments = self.judgments(cases, self.grader(oracle))
+        fitted = _judged(self, calibration, judgments[: len(calibration)], "calibration")
+        tested = _judged(self, test, judgments[len(calibration) :], "test")
+        threshold = best_threshold(
+            [value for value, _ in fitted],
+            [good for _, good in fitted],
+            [self.value(level) for level in range(2, self.scale + 1)],
+        )
+        admission = admit(
+            self.name,
+            [good for _, good in tested],
+            [value >= threshold for value, _ in tested],
+            threshold=threshold,
+            n_calibration=len(fitted),
+        )
+        lost = len(test) - len(tested)
+        if lost > MOST_UNJUDGED * len(test):
+            reason = f"{lost} of {len(test)} test labels were not judged: {_first_failure(judgments)}"
+            admission = dataclasses.replace(admission, admitted=False, reasons=(*admission.reasons, reason))
+        return CalibratedRubric(self, threshold, admission)
 
     def grader(self, oracle: Oracle) -> Grader:
         """Its model, ready to be asked."""
@@ -165,28 +183,23 @@ class Rubric:
     def judgments(self, cases: Sequence[Case], grader: Grader) -> tuple[Judgment | Failure, ...]:
         """One judgment a case, in order. Equal cases are asked once."""
         distinct = list(dict.fromkeys(cases))
-        if not distinct:
-            return ()
-        system = self.instructions
-        replies = grader.ask([as_prompt(system, case) for case in distinct])
+        replies = grader.ask([as_prompt(self.instructions, case) for case in distinct])
         found = {
             case: reply if isinstance(reply, Failure) else read_judgment(reply, self.scale)
             for case, reply in zip(distinct, replies, strict=True)
         }
         return tuple(found[case] for case in cases)
 
-    def case_before(self, row: Row) -> Case | None:
-        """A row's case before it is answered; None where its reference holds nothing to judge by."""
-        reference, _ = judged_text(row.reference, self.field)
-        # the turns before the reply, without instructions; a single message is its own text
-        turns = [turn for turn in row.prompt if turn.role not in ("system", "developer")]
-        whole = "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
-        message = turns[0].content if len(turns) == 1 else whole
-        return Case(message, reference, "") if reference else None
-
-    def value(self, judgment: Judgment) -> float:
+    def value(self, level: int) -> float:
         """The level in [0, 1]."""
-        return (judgment.level - 1) / (self.scale - 1)
+        return (level - 1) / (self.scale - 1)
+
+
+def _message(row: Row) -> str:
+    """The turns before the reply, without instructions; a single message is its own text."""
+    turns = [turn for turn in row.prompt if turn.role not in ("system", "developer")]
+    whole = "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
+    return turns[0].content if len(turns) == 1 else whole
 
 
 # --------------------------------------------------------------------------- calibration
@@ -203,36 +216,15 @@ class CalibratedRubric:
         """The rubric's."""
         return self.rubric.name
 
-    @property
-    def kind(self) -> Kind:
-        """The rubric's."""
-        return self.rubric.kind
-
-    def spec(self) -> Mapping[str, Json]:
-        """The rubric's, and its calibration."""
-        return {**self.rubric.spec(), "threshold": self.threshold}
-
     def score_many(self, rows: Sequence[Row], answers: Sequence[Answer], oracle: Oracle) -> tuple[Score, ...]:
         """One score a row, in order; the model is asked for all of them at once.
 
-        An answer that is empty, is not JSON, or lacks the field is worth 0.0 and not put to the model. A
-        judgment that did not come, or cannot be read, is a failure.
-
-        Raises:
-            UsageError: rows and answers do not belong together.
+        A judgment that did not come, or cannot be read, is a failure.
         """
-        field = self.rubric.field
-        found: list[Case | Score] = []
-        for row, answer in pair_up(self.name, rows, answers):
-            case = self.rubric.case_before(row)
-            judged, problem = judged_text(answer.text, field)
-            if (failure := unanswered(answer)) is not None:
-                found.append(failure)
-            elif case is None:
-                lacking = "reference" if field is None else f"text under {field!r} in its reference"
-                found.append(no_expectation(row, lacking))
-            else:
-                found.append(dataclasses.replace(case, answer=judged) if judged else Score(0.0, problem))
+        found = [
+            one if isinstance(one, Score) else Case(_message(row), *one)
+            for row, one in zip(rows, readable(self.name, self.rubric.field, rows, answers), strict=True)
+        ]
         cases = [case for case in found if isinstance(case, Case)]
         judgments = iter(self.rubric.judgments(cases, self.rubric.grader(oracle)) if cases else ())
         return tuple(one if isinstance(one, Score) else self._score(next(judgments)) for one in found)
@@ -241,40 +233,7 @@ class CalibratedRubric:
         if isinstance(judgment, Failure):
             return Score(None, failure=f"not judged: {judgment.reason}")
         reason = f"{judgment.level} of {self.rubric.scale}: {judgment.reason}"
-        return Score(self.rubric.value(judgment), reason)
-
-
-def calibrate_rubric(rubric: Rubric, labels: Sequence[Label], grader: Grader) -> CalibratedRubric:
-    """Takes the threshold from one half of the labels and tests for admission on the other.
-
-    Labels that the grader gave no judgment of are left out. Where they are more than a tenth of the test
-    half, the rubric is not admitted, whatever the others say.
-
-    Raises:
-        DataError: fewer than 10 good or 10 bad labels, or too few of them judged to calibrate or test.
-    """
-    calibration, test = enough_labels(labels, rubric.labels, rubric.seed)
-    cases = [Case(label.message, label.reference, label.reply) for label in (*calibration, *test)]
-    judgments = rubric.judgments(cases, grader)
-    fitted = _judged(rubric, calibration, judgments[: len(calibration)], "calibration")
-    tested = _judged(rubric, test, judgments[len(calibration) :], "test")
-    threshold = best_threshold(
-        [value for value, _ in fitted],
-        [good for _, good in fitted],
-        [rubric.value(Judgment(level, "")) for level in range(2, rubric.scale + 1)],
-    )
-    admission = admit(
-        rubric.name,
-        [good for _, good in tested],
-        [value >= threshold for value, _ in tested],
-        threshold=threshold,
-        n_calibration=len(fitted),
-    )
-    lost = len(test) - len(tested)
-    if lost > MOST_UNJUDGED * len(test):
-        reason = f"{lost} of {len(test)} test labels were not judged: {_first_failure(judgments)}"
-        admission = dataclasses.replace(admission, admitted=False, reasons=(*admission.reasons, reason))
-    return CalibratedRubric(rubric, threshold, admission)
+        return Score(self.rubric.value(judgment.level), reason)
 
 
 def _judged(
@@ -282,7 +241,7 @@ def _judged(
 ) -> list[tuple[float, bool]]:
     """Value and label of each label that was judged."""
     pairs = [
-        (rubric.value(judgment), label.good)
+        (rubric.value(judgment.level), label.good)
         for label, judgment in zip(labels, judgments, strict=True)
         if isinstance(judgment, Judgment)
     ]

@@ -1,4 +1,4 @@
-"""The prompt of a rubric, around an answer that may try to talk its way to a better score.
+"""The prompt of a rubric, around an answer that may try to talk its way to a better score; and its reply.
 
 The texts to be judged stand between tags whose code is a hash of those texts: a closing tag cannot be
 written into a text in advance. (Delimiting after Hines et al. 2024, "Defending against indirect prompt
@@ -8,14 +8,20 @@ injection attacks with spotlighting". It lowers the share of attacks that succee
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from hashlib import sha256
 
 from harness.records import Json, Message
+from harness.scoring.judges import Failure
+from harness.scoring.text import short
 
 CODE_CHARACTERS = 12
 CODES_IN_A_PROMPT = 7
+REASON_CHARACTERS = 400
+_THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)  # models that think aloud, served as they are
+_NUMBER = re.compile(r"(\d{1,3})(?:\.0+)?(?:\s*/\s*(\d{1,3}))?", re.ASCII)
 
 GRADER = """\
 You grade answers. You are given a message, a reference answer that is known to be good, and the answer \
@@ -52,12 +58,6 @@ class Case:
     answer: str
 
 
-def instructions(criteria: str, scale: int, lowest: str, highest: str) -> str:
-    """The system message; the same for every case, so that services can cache it."""
-    ends = SCALE.format(scale=scale, lowest=lowest.strip(), highest=highest.strip())
-    return GRADER + criteria.strip() + ends + RULES
-
-
 def as_prompt(instructions: str, case: Case) -> tuple[Message, Message]:
     """The turns that ask for one judgment."""
     code = code_of(case)
@@ -89,3 +89,59 @@ def reply_schema(scale: int) -> Mapping[str, Json]:
         "required": ["reason", "score"],
         "additionalProperties": False,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Judgment:
+    """A score on the scale, with its reason."""
+
+    level: int
+    reason: str
+
+
+def read_judgment(text: str, scale: int) -> Judgment | Failure:
+    """The judgment in a grader's reply.
+
+    A thought before it, a code fence or prose around it are tolerated. The reply must hold one JSON object: a
+    grader may quote the answer under judgment, and an answer may hold a judgment of itself. So braces outside
+    the first object, or an object that does not end, make the reply a failure.
+    """
+    body = _THOUGHT.sub("", text)
+    start = body.find("{")
+    if start < 0:
+        return Failure(f"no JSON object in the judgment: {short(body, 80) or 'it is empty'!r}")
+    decoder = json.JSONDecoder(object_pairs_hook=_unique_keys)
+    try:
+        found, end = decoder.raw_decode(body, start)
+    except (ValueError, RecursionError) as error:
+        return Failure(f"the judgment cannot be read: {short(str(error), 80)}")
+    if {"{", "}"} & set(body[end:]):
+        return Failure("more than one JSON object in the judgment")
+    if "score" not in found:
+        return Failure("no score in the judgment")
+    level = _level(found["score"], scale)
+    if level is None:
+        return Failure(f"the score {short(repr(found['score']), 40)} is no whole number from 1 to {scale}")
+    reason = found.get("reason")
+    if not isinstance(reason, str) or not reason.strip():
+        return Failure("a score without a reason")
+    return Judgment(level, short(reason, REASON_CHARACTERS))
+
+
+def _unique_keys(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """Refuse a key that stands there twice: readers differ in which of its values counts."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
+
+
+def _level(score: Json, scale: int) -> int | None:
+    """The score as a whole number; ``4.0``, ``"4"`` and, on a scale to 5, ``"4/5"`` are 4."""
+    if isinstance(score, bool) or not isinstance(score, int | float | str):
+        return None
+    number = _NUMBER.fullmatch(str(score).strip())
+    if number is None or (number[2] is not None and int(number[2]) != scale):
+        return None
+    level = int(number[1])
+    return level if 1 <= level <= scale else None

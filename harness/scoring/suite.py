@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from harness.errors import UsageError
-from harness.scoring.check import Check
+from harness.scoring.checks import Check
 from harness.scoring.judges import Judge
 
 SuiteScore: TypeAlias = Check | Judge

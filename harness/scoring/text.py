@@ -14,67 +14,36 @@ REFUSAL_WINDOW_CHARACTERS = 240
 #: Phrases that make an answer a refusal: lower case, straight apostrophes, whole words.
 REFUSALS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "en": (
-            "i can't help",
-            "i cannot help",
-            "i can't assist",
-            "i cannot assist",
-            "i can't provide",
-            "i cannot provide",
-            "i can't do that",
-            "i cannot do that",
-            "i can't comply",
-            "i cannot comply",
-            "i'm unable to",
-            "i am unable to",
-            "i'm not able to",
-            "i am not able to",
-            "i won't be able to",
-            "i must decline",
-            "i have to decline",
-            "as an ai language model",
-        ),
-        "de": (
-            "ich kann dir nicht helfen",
-            "ich kann dir dabei nicht helfen",
-            "ich kann ihnen nicht helfen",
-            "ich kann ihnen dabei nicht helfen",
-            "dabei kann ich nicht helfen",
-            "dabei kann ich ihnen nicht helfen",
-            "dabei kann ich dir nicht helfen",
-            "ich bin nicht in der lage",
-            "ich muss ablehnen",
-        ),
-        "fr": (
-            "je ne peux pas vous aider",
-            "je ne peux pas t'aider",
-            "je ne peux pas fournir",
-            "je ne suis pas en mesure",
-            "je ne peux pas répondre",
-            "je dois refuser",
-        ),
-        "es": (
-            "no puedo ayudar",
-            "no puedo ayudarte",
-            "no puedo ayudarle",
-            "no puedo proporcionar",
-            "no puedo responder",
-            "no estoy en condiciones de",
-        ),
-        "it": (
-            "non posso aiutarti",
-            "non posso aiutarla",
-            "non posso fornire",
-            "non sono in grado di",
-        ),
-        "nl": (
-            "daar kan ik niet mee helpen",
-            "ik kan je niet helpen",
-            "ik kan u niet helpen",
-            "ik ben niet in staat",
-        ),
-        "pt": ("não posso ajudar", "não posso fornecer", "não consigo ajudar", "não sou capaz de"),
-        "pl": ("nie mogę pomóc", "nie mogę ci pomóc", "nie jestem w stanie", "muszę odmówić"),
+        language: tuple(phrases.split(", "))
+        for language, phrases in {
+            "en": (
+                "i can't help, i cannot help, i can't assist, i cannot assist, i can't provide, "
+                "i cannot provide, i can't do that, i cannot do that, i can't comply, "
+                "i cannot comply, i'm unable to, i am unable to, i'm not able to, i am not able to, "
+                "i won't be able to, i must decline, i have to decline, as an ai language model"
+            ),
+            "de": (
+                "ich kann dir nicht helfen, ich kann dir dabei nicht helfen, "
+                "ich kann ihnen nicht helfen, ich kann ihnen dabei nicht helfen, "
+                "dabei kann ich nicht helfen, dabei kann ich ihnen nicht helfen, "
+                "dabei kann ich dir nicht helfen, ich bin nicht in der lage, ich muss ablehnen"
+            ),
+            "fr": (
+                "je ne peux pas vous aider, je ne peux pas t'aider, je ne peux pas fournir, "
+                "je ne suis pas en mesure, je ne peux pas répondre, je dois refuser"
+            ),
+            "es": (
+                "no puedo ayudar, no puedo ayudarte, no puedo ayudarle, no puedo proporcionar, "
+                "no puedo responder, no estoy en condiciones de"
+            ),
+            "it": "non posso aiutarti, non posso aiutarla, non posso fornire, non sono in grado di",
+            "nl": (
+                "daar kan ik niet mee helpen, ik kan je niet helpen, ik kan u niet helpen, "
+                "ik ben niet in staat"
+            ),
+            "pt": "não posso ajudar, não posso fornecer, não consigo ajudar, não sou capaz de",
+            "pl": "nie mogę pomóc, nie mogę ci pomóc, nie jestem w stanie, muszę odmówić",
+        }.items()
     }
 )
 

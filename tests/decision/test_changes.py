@@ -8,7 +8,7 @@ from decision_builders import binary_pair, graded_pair, vector
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from harness.decision.changes import Change, anything_changed, which_changed
+from harness.decision.exploratory import Change, anything_changed, which_changed
 from harness.errors import UsageError
 from harness.records import Kind
 

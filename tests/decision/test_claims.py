@@ -121,6 +121,17 @@ def test_sides_with_different_alpha_are_refused() -> None:
     assert (replace(a, alpha=0.01) > replace(b, alpha=0.01)).comparison.alpha == 0.01
 
 
+def test_a_claim_below_a_number_mirrors_every_training_seed() -> None:
+    by_seed = tuple((float(at % 20 == 0), float(at % 25 == 0)) for at in range(200))
+    seeded = replace(
+        vector([sum(row) / 2 for row in by_seed], kind=Kind.BINARY), by_seed=by_seed, subject="tuned"
+    )
+    below, above = Scores(seeded) < 0.1, Scores(seeded) > 0.1
+    assert (below.outcome, above.outcome) == (Outcome.SHOWN, Outcome.REFUTED)
+    assert below.comparison.difference == pytest.approx(0.1 - 0.045)
+    assert below.comparison.seed_differences == pytest.approx((0.05, 0.06))
+
+
 # --------------------------------------------------------------------------- truth
 def test_shown_is_true_refuted_is_false_and_inconclusive_raises_with_the_explanation() -> None:
     a, b = sides()

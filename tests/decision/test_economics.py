@@ -15,7 +15,6 @@ from harness.decision.economics import (
     TrainingBill,
     Usage,
     appraise,
-    break_even_days,
     parse_economics,
 )
 from harness.decision.prices import HOSTED, batch_price, price_of
@@ -68,9 +67,15 @@ def test_a_tuned_model_priced_as_its_base_breaks_even_after_fifty_days() -> None
 
 
 def test_free_training_that_saves_breaks_even_at_once() -> None:
-    assert break_even_days(0, 0.01) == 0
-    assert break_even_days(0, 0) is None
-    assert break_even_days(1, -1) is None
+    config = EconomicsConfig(
+        1, served_input_usd_per_mtok=1, served_output_usd_per_mtok=1, training_usd_per_hour=0
+    )
+
+    def days(new: Usage, old: Usage) -> float | None:
+        return appraise("a", "b", new, old, config, TrainingBill(seconds=9), Prices()).break_even_days
+
+    cheap, dear = Usage(10, 0, 1), Usage(20, 0, 1)
+    assert (days(cheap, dear), days(dear, dear), days(dear, cheap)) == (0, None, None)
 
 
 def test_a_prompt_costs_no_training_and_no_data() -> None:

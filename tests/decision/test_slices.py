@@ -5,7 +5,7 @@ import pytest
 from decision_builders import suite_of, trial_of
 from scipy.stats import false_discovery_control
 
-from harness.decision.slices import by_slice
+from harness.decision.exploratory import by_slice
 from harness.decision.vectors import SuiteUnits, recorded_units, recorded_vector
 from harness.errors import UnknownName
 from harness.records import Outcome, Score, ScoreVector

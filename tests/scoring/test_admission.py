@@ -12,7 +12,7 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.proportion import proportion_confint
 
 from harness.errors import UsageError
-from harness.scoring.admission import admit, cohen_kappa
+from harness.scoring.admission import admit, cohen_kappa, wilson
 
 
 def ratings(table: list[list[int]]) -> tuple[list[bool], list[bool]]:
@@ -49,6 +49,7 @@ def test_the_interval_of_a_rate_is_wilsons(case: tuple[int, int]) -> None:
     found = admit("judge", *ratings([[hits, n - hits], [0, 1]]), threshold=0.5, n_calibration=9).tpr
     assert (found.low, found.high) == pytest.approx(proportion_confint(hits, n, method="wilson"), abs=1e-9)
     assert found.low <= found.value == hits / n <= found.high
+    assert found == wilson(hits, n)
 
 
 def test_a_judge_that_agrees_is_admitted_with_its_figures() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -310,3 +311,9 @@ def test_a_row_says_whether_it_should_be_refused() -> None:
     assert value(Refusal("harmful"), "I cannot help with that.", a_row(harmful=True)) == 1.0
     assert value(Refusal("harmful"), "I cannot help with that.", a_row(harmful=False)) == 0.0
     assert value(Refusal("harmful"), "Sure.", a_row(harmful="yes")) is None
+
+
+def test_the_old_module_of_the_protocol_warns_with_the_new_name() -> None:
+    with pytest.warns(DeprecationWarning, match=r"called harness\.scoring\.checks now"):
+        old = importlib.import_module("harness.scoring.check")
+    assert old.Check is Check

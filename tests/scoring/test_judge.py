@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -17,14 +18,12 @@ from harness.scoring.judge import (
     CONTEXT,
     NULL_CONTEXT,
     CalibratedJudge,
-    Label,
     LikelihoodJudge,
     Statistic,
-    calibrate,
     fit_platt,
-    parse_labels,
 )
-from harness.scoring.labels import split_labels
+from harness.scoring.judges import Scorer
+from harness.scoring.labels import Label, parse_labels, split_labels
 
 JUDGE = LikelihoodJudge("summary", labels="labels.jsonl")
 WORDS = (
@@ -73,6 +72,10 @@ def some_labels(n: int = 60, noise: float = 0.0) -> tuple[Label, ...]:
     return tuple(labels)
 
 
+def calibrate(judge: LikelihoodJudge, labels: Sequence[Label], scorer: Scorer) -> CalibratedJudge:
+    return replace(judge, known=tuple(labels)).calibrated(scorer)
+
+
 def a_row(reference: str = '{"summary": "hub valve refund"}', row_id: str = "r1") -> Row:
     return Row(row_id, (Message("user", "?"), Message("assistant", reference)), {}, "heldout.jsonl:3")
 
@@ -87,11 +90,11 @@ def a_line(**changes: object) -> str:
 
 
 # --------------------------------------------------------------------------- labels
-def test_labels_are_read_with_their_line_and_kind() -> None:
+def test_labels_are_read_with_their_kind() -> None:
     text = a_line(kind="good") + "\n\n" + a_line(label="bad", kind="subtle") + "\n"
     first, second = parse_labels(text, "labels.jsonl")
-    assert (first.reply, first.good, first.kind, first.where) == ("s", True, "good", "labels.jsonl:1")
-    assert (second.good, second.where) == (False, "labels.jsonl:3")
+    assert (first.reply, first.good, first.kind) == ("s", True, "good")
+    assert not second.good
 
 
 @pytest.mark.parametrize(
@@ -293,10 +296,9 @@ def test_better_replies_get_higher_probabilities_with_the_statistic_as_reason() 
     answers = [an_answer('{"summary": "refund valve hub"}', "a"), an_answer('{"summary": "gas app"}', "b")]
     judge = calibrated()
     good, bad = judge.score_many(rows, answers, SharedWords())
-    assert judge.kind is Kind.GRADED
     assert good.value is not None
     assert bad.value is not None
-    assert 0 <= bad.value < judge.threshold < good.value <= 1
+    assert 0 <= bad.value < JUDGE.threshold < good.value <= 1
     assert good.reason == "pmi +3.00 nats a token"
 
 
@@ -352,5 +354,6 @@ def test_a_scorer_without_a_number_is_a_failure_and_not_a_score() -> None:
 
 
 def test_the_specification_holds_all_that_shapes_a_score() -> None:
-    spec = json.loads(json.dumps(calibrated().spec()))
-    assert {"statistic", "context", "null_context", "labels", "intercept", "slope"} <= set(spec)
+    spec = json.loads(json.dumps(JUDGE.spec()))
+    assert {"statistic", "context", "null_context", "labels"} <= set(spec)
+    assert JUDGE.kind is Kind.GRADED

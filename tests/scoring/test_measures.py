@@ -9,7 +9,7 @@ import pytest
 from harness.decision.claims import Scores
 from harness.errors import UsageError
 from harness.records import Answer, Kind, Message, Row, ScoreVector
-from harness.scoring.check import Check, score_all
+from harness.scoring.checks import Check, score_all
 from harness.scoring.measures import LatencyMs, OutputTokens
 
 ROW = Row("r", (Message("user", "q"), Message("assistant", "a")))
