@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from harness.data.rows import read_rows
 from small_project import GUARD, SUITE, TARGET, SmallProject
 
 import harness.candidates.lab
 import harness.run.suite_loading
+from harness.data.rows import read_rows
 from harness.records import Row
 
 
