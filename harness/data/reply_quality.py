@@ -197,14 +197,10 @@ def placeholder_findings(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[
 
 
 def _leftovers(row: Row) -> Iterator[tuple[str, str]]:
-    """The leftovers of a row and their places."""
     for message in row.prompt:
-        if (
-            message.role == "user"
-            and "{{" in message.content
-            and not _ABOUT_TEMPLATES.search(message.content)
-        ):
-            for match in _TEMPLATE.finditer(_CODE.sub(" ", message.content)):
+        text = message.content if message.role == "user" else ""
+        if "{{" in text and not _ABOUT_TEMPLATES.search(text):
+            for match in _TEMPLATE.finditer(_CODE.sub(" ", text)):
                 yield match[0], "the user's message"
     for at, message in enumerate(row.messages):
         if message.role != "assistant" or not any(mark in message.content for mark in _MARKS):
