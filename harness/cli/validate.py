@@ -82,26 +82,15 @@ def run_validation(given: argparse.Namespace) -> int:
 
 
 def examine_file(options: ValidateOptions) -> ValidationReport:
-    """The whole examination. Rows stream; the lint and the comparison with held-out rows need all at once.
-
-    Raises:
-        DataError: the file is missing, or a held-out file cannot be used.
-        UsageError: columns or a model that do not exist.
-    """
+    """The whole examination. Rows stream; the lint and the comparison with held-out rows need all at once."""
     target, counted_with = _target(options)
     validation = validate(scan_source(options.file, options.columns), target)
     notes: list[str] = []
     distinct_3: float | None = None
-    lint = options.lint
-    if lint is None:
-        lint = validation.rows <= LINT_ROWS
-        notes += (
-            []
-            if lint
-            else [
-                f"lint left out beyond {LINT_ROWS:,} rows, as it needs all of them in memory: ask with --lint"
-            ]
-        )
+    lint = validation.rows <= LINT_ROWS if options.lint is None else options.lint
+    if not lint and options.lint is None:
+        left_out = f"lint left out beyond {LINT_ROWS:,} rows, as it needs all of them in memory"
+        notes.append(f"{left_out}: ask with --lint")
     if not validation.usable:
         notes.append("no lint: no row could be used")
     elif lint or options.heldout:

@@ -154,9 +154,8 @@ def length_findings(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[Findi
             if abs(log(size) - middle) >= fence and max(size, usual) > LABEL_CHARS
         ]
         for at, size in odd if len(odd) <= OUTLIER_SHARE * len(task) else ():
-            problem = (
-                f"the reply has {size:,} characters; the median of {len(task):,} replies is {usual:,.0f}"
-            )
+            usually = f"the median of {len(task):,} replies is {usual:,.0f}"
+            problem = f"the reply has {size:,} characters; {usually}"
             hint = "check that the reply is whole, and belongs to this message"
             yield Finding("length-outlier", lines[at], problem, hint)
 

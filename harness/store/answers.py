@@ -60,7 +60,7 @@ class AnswerStore:
             self._connection.executescript(SCHEMA)
 
     def close(self) -> None:
-        """Close the file; the store cannot be used any more. More than once does no harm."""
+        """Close the file; more than once does no harm."""
         with self._lock:
             self._finalizer()
 
