@@ -125,10 +125,10 @@ def harness(address: str, rows: int) -> dict[str, float]:
     from harness.candidates.base import Variant
     from harness.candidates.lab import Lab
     from harness.candidates.prompted import Prompted
-    from harness.models.ledger import Ledger
-    from harness.models.pricing import Money
+    from harness.models.ledger import Ledger, Money
     from harness.models.remote import RemoteModel
     from harness.run.answering import Answerer
+    from harness.run.judge_backends import JudgeBackends
     from harness.run.suite_loading import LoadedSuite
     from harness.scoring.checks import ExactMatch
     from harness.scoring.measures import LatencyMs
@@ -148,7 +148,8 @@ def harness(address: str, rows: int) -> dict[str, float]:
         prepared = candidate.prepare(lab, Variant("stub", candidate))
         began = time.perf_counter()
         money = Money(Ledger())
-        answerer = Answerer(AnswerStore(Path(folder) / "answers.sqlite"), watch, money)
+        store = AnswerStore(Path(folder) / "answers.sqlite")
+        answerer = Answerer(store, watch, JudgeBackends(store, money, watch))
         answers = answerer.answers("stub", candidate, prepared, bound)
         found = answerer.scores(bound, answers, judge_all=True)
         seconds = time.perf_counter() - began

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from benchmarks import ceiling
 from benchmarks.recipes import ROOT
 from benchmarks.results import Options, Result
-from harness.data.files import read_rows
+from harness.data.rows import read_rows
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import DevicePlan, device_plan
 from harness.models.local import LocalModel, batches_by_length, make_head_input_contiguous

@@ -16,7 +16,7 @@ from benchmarks import ceiling
 from benchmarks.recipes import ROOT, TUTORIAL, Meter, demo_recipe, for_steps, train_ours, train_tutorial
 from benchmarks.results import Options, Result
 from harness.candidates.lora import QLoRA
-from harness.data.files import read_rows
+from harness.data.rows import read_rows
 from harness.data.subsets import nested_subsets
 from harness.models.chat import load_tokenizer
 from harness.models.device import DevicePlan, device_plan

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.candidates.lora import QLoRA
-from harness.data.files import read_rows
+from harness.data.rows import read_rows
 from harness.data.subsets import nested_subsets
 from harness.models.device import device_plan
 from harness.models.local import LocalModel

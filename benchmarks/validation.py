@@ -14,7 +14,7 @@ from benchmarks.leakage import synthetic_rows
 from benchmarks.recipes import ROOT
 from benchmarks.results import Options, Result
 from harness.data.convert import to_json
-from harness.data.files import read_rows
+from harness.data.rows import read_rows
 
 ROWS, MANY_ROWS = 100_000, 1_000_000
 TRAIN = ROOT / "suites" / "support" / "train.jsonl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,15 @@ from tiny_llama import build_adapter, build_source
 from harness.models.source import ModelSource
 
 pytest_plugins = ["pytester"]
+
+
+def pytest_configure() -> None:
+    """Children of tests can be interrupted, also where these tests run in the background of a script.
+
+    There SIGINT is ignored, and every child process would inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from harness.data.files import file_digest, read_rows
 from harness.data.fingerprints import fingerprint, row_fingerprint
+from harness.data.rows import file_digest, read_rows
 from harness.decision.economics import EconomicsConfig
 from harness.decision.plan import Purpose
 from harness.errors import DataError, HarnessError
 from harness.models.device import DevicePlan, device_plan
-from harness.models.pricing import Money, Spending
+from harness.models.ledger import Money, Spending
 from harness.models.progress import Progress
 from harness.models.source import ModelSource, folder_digest, resolve
 from harness.records import Json, Row

@@ -49,24 +49,12 @@ def _run(given: argparse.Namespace) -> int:
 
         return jobs(given)
     if given.command == "validate":
-        from harness.cli.validate import ValidateOptions, run_validation
+        from harness.cli.validate import run_validation
 
-        options = ValidateOptions(
-            source=given.file,
-            model=given.model,
-            columns=given.columns,
-            epochs=given.epochs,
-            max_tokens=given.max_tokens,
-            heldout=tuple(given.heldout),
-            stratify=given.stratify,
-            lint=given.lint,
-        )
-        return run_validation(options, as_json=given.json, all_findings=given.all)
+        return run_validation(given)
     from harness.cli.rewrite import convert, split
 
-    if given.command == "split":
-        return split(given)
-    return convert(given)
+    return split(given) if given.command == "split" else convert(given)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from harness.atomic import write_atomically
-from harness.cli.sources import read_source
 from harness.data.convert import to_json, to_prompt_completion
 from harness.data.splits import split_rows
+from harness.data.tables import read_source
 from harness.errors import UsageError
 
 
@@ -23,23 +23,15 @@ def split(given: argparse.Namespace) -> int:
     """
     rows = read_source(given.file, given.columns)
     folder = given.to or Path(given.file).parent
-    stem = Path(given.file).name.removesuffix(Path(given.file).suffix)
-    files = [folder / f"{stem}.{side}.jsonl" for side in ("train", "heldout")]
+    files = [folder / f"{Path(given.file).stem}.{side}.jsonl" for side in ("train", "heldout")]
     _require_free(files, given.force)
     try:
         size = int(given.heldout) if given.heldout.isdecimal() else float(given.heldout)
     except ValueError as error:
-        raise UsageError(
-            f"--heldout={given.heldout}: give a number of rows (200) or a share (0.2)."
-        ) from error
-    made = split_rows(
-        rows,
-        heldout=size,
-        seed=given.seed,
-        stratify=given.stratify,
-        group=given.group,
-        time=given.time,
-    )
+        problem = f"--heldout={given.heldout}: give a number of rows (200) or a share (0.2)."
+        raise UsageError(problem) from error
+    fields = {name: getattr(given, name) for name in ("seed", "stratify", "group", "time")}
+    made = split_rows(rows, heldout=size, **fields)
     folder.mkdir(parents=True, exist_ok=True)
     for file, side in zip(files, (made.train, made.heldout), strict=True):
         _write(file, map(to_json, side))

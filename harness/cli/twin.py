@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from harness.errors import UsageError
 
@@ -48,12 +47,8 @@ def twin(port: int, state: Path | None, scripted: bool, aliases: Sequence[str], 
         faults[name.strip().replace("-", "_")] = value.strip()
     progress = Drawn(sys.stderr) if sys.stderr.isatty() else Silent()
     backend = ScriptedBackend(script=None) if scripted else RealBackend(progress=progress)
-    stopped = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stopped.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    stopping = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in stopping}
     behind = "scripted answers, no model" if scripted else "the built-in model, really trained"
     kept = f"kept in {state}" if state else "forgotten at the end (keep it with --state DIR)"
     try:
@@ -68,9 +63,10 @@ def twin(port: int, state: Path | None, scripted: bool, aliases: Sequence[str], 
                 f"What was called: {base_url.removesuffix('/v1')}/twin/stats. Ctrl-C ends it.",
                 flush=True,
             )
-            stopped.wait()
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        pass
     finally:
-        backend.close()
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0

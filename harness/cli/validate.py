@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 
-from harness.cli.sources import read_source, scan_source
 from harness.data.findings import Finding
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, is_hosted, service_epochs
 from harness.data.leakage import describe, find_leaks
 from harness.data.lint import diversity, first_to_fix, lint_rows
 from harness.data.rows import line_of
-from harness.data.validation import Target, Validation, validate, with_findings
+from harness.data.tables import read_source, scan_source
+from harness.data.validation import Target, Validation, validate
 from harness.errors import UnknownName
 from harness.records import Row
 
@@ -24,12 +26,12 @@ SCHEMA = 1
 class ValidateOptions:
     """The command's arguments. ``lint`` None: for files of up to ``LINT_ROWS`` rows."""
 
-    source: str
+    file: str
     model: str | None = None
     columns: str | None = None
     epochs: float | None = None
     max_tokens: int | None = None
-    heldout: tuple[str, ...] = ()
+    heldout: Sequence[str] = ()
     stratify: str | None = None
     lint: bool | None = None
 
@@ -60,15 +62,16 @@ class ValidationReport:
     notes: tuple[str, ...]
 
 
-def run_validation(options: ValidateOptions, *, as_json: bool, all_findings: bool) -> int:
+def run_validation(given: argparse.Namespace) -> int:
     """Check the file and say so. 0: usable (there may be warnings); 1: errors."""
-    report = examine_file(options)
-    if as_json:
+    options = {field.name: getattr(given, field.name) for field in fields(ValidateOptions)}
+    report = examine_file(ValidateOptions(**options))
+    if given.json:
         print(json.dumps(as_document(report), ensure_ascii=False, indent=1))  # noqa: T201 - a command prints
     else:
         from harness.cli.validate_view import show
 
-        show(report, sys.stdout, all_findings=all_findings)
+        show(report, sys.stdout, all_findings=given.all)
     return 1 if report.validation.has_errors else 0
 
 
@@ -80,48 +83,40 @@ def examine_file(options: ValidateOptions) -> ValidationReport:
         UsageError: columns or a model that do not exist.
     """
     target, counted_with = _target(options)
-    validation = validate(scan_source(options.source, options.columns), target)
+    validation = validate(scan_source(options.file, options.columns), target)
     notes: list[str] = []
     distinct_3: float | None = None
-    lint = options.lint if options.lint is not None else validation.rows <= LINT_ROWS
-    if not lint and options.lint is None:
-        notes.append(
-            f"lint left out beyond {LINT_ROWS:,} rows, as it needs all of them in memory: ask with --lint"
+    lint = options.lint
+    if lint is None:
+        lint = validation.rows <= LINT_ROWS
+        notes += (
+            []
+            if lint
+            else [
+                f"lint left out beyond {LINT_ROWS:,} rows, as it needs all of them in memory: ask with --lint"
+            ]
         )
     if not validation.usable:
         notes.append("no lint: no row could be used")
     elif lint or options.heldout:
-        rows = tuple(item for item in scan_source(options.source, options.columns) if isinstance(item, Row))
+        rows = tuple(item for item in scan_source(options.file, options.columns) if isinstance(item, Row))
         heldout = tuple(row for file in options.heldout for row in read_source(file, None))
         field = options.stratify
         if field is not None and all(row.text(field) is None for row in rows):
             known = {key for row in rows for key in row.metadata}
             raise UnknownName("metadata field", field, known, "Name one with --stratify that the rows have.")
         line_by_where = {row.where: line_of(row) for row in rows}
-        more = [
-            Finding(
-                "leak",
-                line_by_where[leak.train_where],
-                f"also in the held-out rows: {leak.heldout_where} ({describe(leak)})",
-                "take the row out, or replace the held-out row with one never trained on",
-            )
-            for leak in find_leaks(rows, heldout)
-            if leak.kind != "exact-short"  # a user text of under five words is often the same by chance
-        ]
+        for leak in find_leaks(rows, heldout):
+            if leak.kind != "exact-short":  # a user text of under five words is often the same by chance
+                problem = f"also in the held-out rows: {leak.heldout_where} ({describe(leak)})"
+                hint = "take the row out, or replace the held-out row with one never trained on"
+                validation.add(Finding("leak", line_by_where[leak.train_where], problem, hint))
         if lint:
             distinct_3 = diversity(rows)
-            more += lint_rows(rows, heldout, stratify=field)
-        validation = with_findings(validation, more)
-    price = _price(options, validation, notes)
+            validation.add(*lint_rows(rows, heldout, stratify=field))
+    price, first = _price(options, validation, notes), first_to_fix(validation.findings)
     return ValidationReport(
-        options.source,
-        options.model,
-        counted_with,
-        validation,
-        price,
-        distinct_3,
-        tuple(first_to_fix(validation.findings)),
-        tuple(notes),
+        options.file, options.model, counted_with, validation, price, distinct_3, first, tuple(notes)
     )
 
 
@@ -164,7 +159,7 @@ def _price(options: ValidateOptions, validation: Validation, notes: list[str]) -
 
 def as_document(report: ValidationReport) -> dict[str, object]:
     """For programs. ``findings`` holds the first thousand of each code; ``counts`` holds all."""
-    validation = report.validation
+    validation, tokens = report.validation, report.validation.tokens
     return {
         "schema": SCHEMA,
         "source": report.source,
@@ -173,13 +168,9 @@ def as_document(report: ValidationReport) -> dict[str, object]:
         "rows": validation.rows,
         "usable_rows": validation.usable,
         "counts": dict(validation.counts),
-        "findings": [
-            {"severity": finding.severity.value, **asdict(finding)} for finding in validation.findings
-        ],
-        "tokens": None
-        if validation.tokens is None
-        else {"counted_with": report.counted_with, **asdict(validation.tokens)},
-        "training_price": None if report.price is None else asdict(report.price),
+        "findings": [{"severity": f.severity.value, **asdict(f)} for f in validation.findings],
+        "tokens": tokens and {"counted_with": report.counted_with, **asdict(tokens)},
+        "training_price": report.price and asdict(report.price),
         "diversity_distinct_3": report.diversity,
         "first_to_fix": list(report.first_to_fix),
         "notes": list(report.notes),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LINES_SHOWN = 6
 BAR_CELLS = 30
-_STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
+_STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "yellow"}
 
 
 def show(report: ValidationReport, stream: TextIO, *, all_findings: bool) -> None:

@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 
-from harness.data.lines import Unusable, kind_of, shown
-from harness.data.tools import calls_of, parallel_tool_calls_of, require_matching, tools_of
+from harness.data.findings import Unusable, kind_of, shown
+from harness.data.tools import calls_of, require_matching, tools_of
 from harness.records import Json, Message, Row
 
 ROLES = ("system", "user", "assistant", "tool")
-_OLD_ROLES = ("function",)
-FORMAT_KEYS = frozenset({"messages", "tools", "functions", "parallel_tool_calls"})
-_MESSAGE_KEYS = frozenset({"role", "content", "name"})
-_KEYS_OF = {
-    "system": _MESSAGE_KEYS,
-    "user": _MESSAGE_KEYS,
-    "assistant": _MESSAGE_KEYS | {"weight", "tool_calls", "function_call"},
-    "tool": _MESSAGE_KEYS | {"tool_call_id"},
-    "function": _MESSAGE_KEYS,
-}
+FORMAT_KEYS = ("messages", "tools", "functions", "parallel_tool_calls")
+_KEYS_OF = dict.fromkeys((*ROLES, "function"), frozenset({"role", "content", "name"}))
+_KEYS_OF["assistant"] |= {"weight", "tool_calls", "function_call"}
+_KEYS_OF["tool"] |= {"tool_call_id"}
 _PREFERENCE = ({"preferred_output", "non_preferred_output"}, {"chosen", "rejected"})
 
 
@@ -47,14 +41,18 @@ def row_of(value: Mapping[str, Json], where: str, default_id: str) -> Row:
         messages = _prompt_and_completion(value)
         metadata = {key: item for key, item in value.items() if key not in ("prompt", "completion")}
         return Row(row_id, messages, metadata, where)
-    tools = tools_of(value)
+    tools = tools_of(value) if "tools" in value or "functions" in value else ()
     turns = value["messages"]
     if not isinstance(turns, list):
         raise Unusable("no-messages", f"'messages' is {kind_of(turns)}", "make it a list of messages")
     if not turns:
         raise Unusable("no-messages", "no messages", "give at least a user and an assistant message")
     messages = tuple(_message(turn, f"message {number}") for number, turn in enumerate(turns, start=1))
-    require_matching(messages, tools)
+    metadata = {key: item for key, item in value.items() if key not in FORMAT_KEYS}
+    parallel = value.get("parallel_tool_calls")
+    row = Row(row_id, messages, metadata, where, tools, parallel if isinstance(parallel, bool) else None)
+    if row.uses_tools:
+        require_matching(messages, tools)
     roles = [message.role for message in messages]
     if "assistant" not in roles:
         hint = "end the row with the reply a good assistant would give"
@@ -64,8 +62,10 @@ def row_of(value: Mapping[str, Json], where: str, default_id: str) -> Row:
     if roles[-1] != "assistant":
         problem = f"the last message is the {roles[-1]}'s, not the assistant's"
         raise Unusable("role-order", problem, "end the row with the reply")
-    metadata = {key: item for key, item in value.items() if key not in FORMAT_KEYS}
-    return Row(row_id, messages, metadata, where, tools, parallel_tool_calls_of(value))
+    if parallel is not row.parallel_tool_calls:
+        hint = "write true or false, or leave it out"
+        raise Unusable("bad-tool", f"parallel_tool_calls is {shown(parallel)}", hint)
+    return row
 
 
 def uses_deprecated_functions(value: Mapping[str, Json]) -> bool:
@@ -73,7 +73,7 @@ def uses_deprecated_functions(value: Mapping[str, Json]) -> bool:
     messages = value.get("messages")
     turns = messages if isinstance(messages, list) else []
     return bool(value.get("functions")) or any(
-        isinstance(m, dict) and (m.get("function_call") is not None or m.get("role") in _OLD_ROLES)
+        isinstance(m, dict) and (m.get("function_call") is not None or m.get("role") == "function")
         for m in turns
     )
 
@@ -86,10 +86,8 @@ def _prompt_and_completion(value: Mapping[str, Json]) -> tuple[Message, ...]:
         close = [key for key in value if get_close_matches(key, ("messages", "prompt", "completion"), n=1)]
         hint = f"; is {shown(close[0])} meant?" if close else ""
         raise Unusable("missing-key", f"no 'messages'{hint}", "give 'messages', or 'prompt' and 'completion'")
-    return (
-        Message("user", _text(value["prompt"], "prompt")),
-        Message("assistant", _text(value["completion"], "completion")),
-    )
+    prompt, completion = (_text(value[key], key) for key in ("prompt", "completion"))
+    return Message("user", prompt), Message("assistant", completion)
 
 
 def _message(value: Json, at: str) -> Message:
@@ -118,7 +116,8 @@ def _message(value: Json, at: str) -> Message:
     if role == "tool" and not (isinstance(call_id, str) and call_id):
         hint = "give it the id of the call that it answers"
         raise Unusable("unmatched-tool-call", f"{at} has no tool_call_id", hint)
-    calls = calls_of(value, at)
+    has_calls = value.get("tool_calls") is not None or value.get("function_call") is not None
+    calls = calls_of(value, at) if has_calls else ()
     if value.get("content") in (None, "") and (calls or role in ("tool", "function")):
         content = ""  # a turn may only call tools, and a tool may find nothing
     elif "content" not in value:
@@ -131,13 +130,10 @@ def _message(value: Json, at: str) -> Message:
 def _text(value: Json, at: str) -> str:
     if isinstance(value, list):
         kinds = sorted({str(part.get("type")) for part in value if isinstance(part, dict)})
-        if kinds and set(kinds) != {"text"}:
-            what = f"{at} has parts of the kinds {', '.join(kinds)}"
-        else:
-            what = f"{at} is a list of parts"
-        raise Unusable(
-            "multimodal", f"{what}; only plain text can be tuned and judged here", "write it as one text"
-        )
+        is_text = kinds in ([], ["text"])
+        what = "is a list of parts" if is_text else f"has parts of the kinds {', '.join(kinds)}"
+        problem = f"{at} {what}; only plain text can be tuned and judged here"
+        raise Unusable("multimodal", problem, "write it as one text")
     if not isinstance(value, str):
         raise Unusable("bad-content", f"{at} is {kind_of(value)}, not text", "write it as one text")
     if not value.strip():

@@ -1,16 +1,10 @@
-"""From rows back to JSON objects, and between the chat and the prompt and completion format.
-
-A conversion that would lose something is refused; it never happens silently.
-"""
+"""From rows back to JSON objects. A conversion that would lose something is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from harness.data.chat_rows import FORMAT_KEYS
 from harness.errors import DataError
-from harness.records import Json, Message, Row, ToolCall
-
-_CHAT_KEYS = ("messages", "tools", "functions", "parallel_tool_calls")
+from harness.records import Message, Row
 
 
 def to_json(row: Row, *, metadata: bool = True) -> dict[str, object]:
@@ -24,7 +18,7 @@ def to_json(row: Row, *, metadata: bool = True) -> dict[str, object]:
         DataError: metadata under a name that the chat format has a meaning of its own for (a prompt and
             completion row may have it).
     """
-    clash = [key for key in _CHAT_KEYS if key in row.metadata]
+    clash = [key for key in FORMAT_KEYS if key in row.metadata]
     if metadata and clash:
         raise DataError(
             row.where or row.id,
@@ -46,8 +40,6 @@ def to_json(row: Row, *, metadata: bool = True) -> dict[str, object]:
 def to_prompt_completion(row: Row, *, metadata: bool = True) -> dict[str, object]:
     """``prompt`` and ``completion`` of a row that is one user message and its reply, and nothing more.
 
-    ``to_chat`` of it is ``to_json`` of the row.
-
     Raises:
         DataError: for any other row, naming the parts that would be lost.
     """
@@ -63,7 +55,7 @@ def to_prompt_completion(row: Row, *, metadata: bool = True) -> dict[str, object
         "'parallel_tool_calls'": row.parallel_tool_calls is not None,
     }
     if metadata:
-        losses |= {f"the metadata {k!r}": k in row.metadata for k in ("prompt", "completion", *_CHAT_KEYS)}
+        losses |= {f"the metadata {k!r}": k in row.metadata for k in ("prompt", "completion", *FORMAT_KEYS)}
     lost = [part for part, is_lost in losses.items() if is_lost]
     if lost:
         raise DataError(
@@ -76,30 +68,6 @@ def to_prompt_completion(row: Row, *, metadata: bool = True) -> dict[str, object
     return {**rest, "prompt": user.content, "completion": assistant.content}
 
 
-def to_chat(value: Mapping[str, Json], where: str) -> dict[str, object]:
-    """The chat object of one that has ``prompt`` and ``completion``; with its other keys.
-
-    Raises:
-        DataError: no text in ``prompt`` or ``completion``, or keys that would change their meaning.
-    """
-    for key in ("prompt", "completion"):
-        if not isinstance(value.get(key), str):
-            raise DataError(where, f"there is no text in {key!r}", "give both 'prompt' and 'completion'")
-    clash = [key for key in _CHAT_KEYS if key in value]
-    if clash:
-        raise DataError(
-            where,
-            f"{clash[0]!r} beside 'prompt' and 'completion' has a meaning of its own in the chat format",
-            f"rename {clash[0]!r}, or leave it out",
-        )
-    rest = {key: item for key, item in value.items() if key not in ("prompt", "completion")}
-    messages = [
-        {"role": "user", "content": value["prompt"]},
-        {"role": "assistant", "content": value["completion"]},
-    ]
-    return {**rest, "messages": messages}
-
-
 def _message(message: Message) -> dict[str, object]:
     found: dict[str, object] = {"role": message.role}
     if message.content or not message.tool_calls:
@@ -108,16 +76,12 @@ def _message(message: Message) -> dict[str, object]:
         found["name"] = message.name
     if message.weight != 1:
         found["weight"] = message.weight
-    for call in message.tool_calls:
-        if not call.id:
-            found["function_call"] = _function(call)
-    calls = [{"id": c.id, "type": "function", "function": _function(c)} for c in message.tool_calls if c.id]
+    functions = [(call.id, {"name": call.name, "arguments": call.arguments}) for call in message.tool_calls]
+    calls = [{"id": id, "type": "function", "function": function} for id, function in functions if id]
+    if len(calls) < len(functions):
+        found["function_call"] = functions[-1][1]  # read after the calls with an id
     if calls:
         found["tool_calls"] = calls
     if message.tool_call_id is not None:
         found["tool_call_id"] = message.tool_call_id
     return found
-
-
-def _function(call: ToolCall) -> dict[str, object]:
-    return {"name": call.name, "arguments": call.arguments}

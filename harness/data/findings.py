@@ -10,32 +10,25 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from harness.records import Json
+
 
 class Severity(StrEnum):
-    """An error makes a file unusable; a warning costs quality or money; a note is worth knowing."""
+    """An error makes a file unusable; a warning costs quality or money."""
 
     ERROR = "error"
     WARNING = "warning"
-    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing found in a file.
-
-    Attributes:
-        code: one of ``CODES``.
-        line: from 1; the last line of the file where the finding is about the file as a whole.
-        problem: one sentence, with the values that show it.
-        hint: a way to mend it.
-        lines: for findings about several rows (duplicates, contradictions): all of their lines.
-    """
+    """One thing found in a file, by its code in ``CODES``."""
 
     code: str
-    line: int
-    problem: str
+    line: int  # from 1; of a finding about the whole file the last one
+    problem: str  # one sentence, with the values that show it
     hint: str
-    lines: tuple[int, ...] = ()
+    lines: tuple[int, ...] = ()  # of findings about several rows (duplicates, contradictions): all of theirs
 
     @property
     def severity(self) -> Severity:
@@ -60,3 +53,23 @@ _WARNINGS = """
 CODES: Mapping[str, Severity] = MappingProxyType(
     dict.fromkeys(_ERRORS.split(), Severity.ERROR) | dict.fromkeys(_WARNINGS.split(), Severity.WARNING)
 )
+
+
+class Unusable(Exception):  # noqa: N818 - caught where the line gets its number
+    """The line being read cannot be used; with ``ends_file`` every other would fail in the same way."""
+
+    def __init__(self, code: str, problem: str, hint: str, *, ends_file: bool = False) -> None:
+        super().__init__(problem)
+        self.code, self.problem, self.hint, self.ends_file = code, problem, hint, ends_file
+
+
+def shown(value: Json) -> str:
+    """A value in Python's notation, cut to 40 characters, for messages."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+def kind_of(value: Json) -> str:
+    """The kind of a JSON value, in words."""
+    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")

@@ -31,9 +31,8 @@ def fingerprint(value: object) -> str:
         UsageError: for anything whose text would not be its content: a path (it names a place, not
             bytes), a set (it has no order), NaN or infinity, bytes, keys that are no strings.
     """
-    text = json.dumps(
-        _plain(value, "value"), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    plain = _plain(value, "value")
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     try:
         return bytes_digest(text.encode("utf-8"))
     except UnicodeEncodeError as error:
@@ -41,10 +40,7 @@ def fingerprint(value: object) -> str:
 
 
 def row_fingerprint(row: Row) -> str:
-    """The fingerprint of the parts of a row that a model is trained on: roles, contents, weights and tools.
-
-    The row's id, metadata and place in a file do not count.
-    """
+    """Of the parts that a model is trained on: roles, contents, weights and tools; not id or metadata."""
     turns: list[list[Json]] = []
     for m in row.messages:
         turns.append([m.role, m.content, m.weight])
@@ -78,9 +74,7 @@ def _plain(value: object, at: str) -> Json:
         return {f"dataclass {type(value).__name__}": fields}
     if isinstance(value, Mapping):
         for key in value:
-            if not isinstance(
-                key, str
-            ):  # JSON writes 1 and "1" alike: two mappings would share a fingerprint
+            if not isinstance(key, str):  # JSON writes 1 and "1" alike: two mappings would share it
                 name = type(key).__name__
                 raise UsageError(f"cannot fingerprint {at}: the key {key!r} is {name}; use a string")
         return {key: _plain(item, f"{at}[{key!r}]") for key, item in value.items()}

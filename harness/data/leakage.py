@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal, TypeAlias
@@ -60,12 +60,6 @@ def word_trigrams(text: str) -> frozenset[Trigram]:
     """The distinct runs of three words of ``text``."""
     found = words(text)
     return frozenset(zip(found, found[1:], found[2:], strict=False))
-
-
-def containment(a: Set[Trigram], b: Set[Trigram]) -> float:
-    """The larger of the shares of ``a`` in ``b`` and of ``b`` in ``a``, in [0, 1]; 0 where one is empty."""
-    smaller = min(len(a), len(b))
-    return len(a & b) / smaller if smaller else 0.0
 
 
 def require_no_leaks(
@@ -120,13 +114,45 @@ def find_leaks(train: Sequence[Row], heldout: Sequence[Row], threshold: float = 
     limit = max(COMMON_AT_LEAST, min(COMMON_SHARE * len(distinct), COMMON_AT_MOST))
     common = _in_more_than(limit, (text.message for text in distinct.values()))
     stock = _in_more_than(STOCK_REPLY_ROWS, (text.reply for text in distinct.values()))
-    index = _Index([text.without(common, stock) for text in sides[0]], threshold)
-    leaks = (
-        Leak(train[at].id, row.id, train[at].where, row.where, kind, share)
-        for row, text in zip(heldout, sides[1], strict=True)
-        for at, kind, share in index.alike(text.without(common, stock))
-    )
+    known, asked = ([text.without(common, stock) for text in side] for side in sides)
+    # the training texts by their runs, so that a held-out text meets only those that share one
+    same: defaultdict[str, list[int]] = defaultdict(list)
+    by_message: defaultdict[Trigram, list[int]] = defaultdict(list)
+    by_reply: defaultdict[Trigram, list[int]] = defaultdict(list)
+    for at, text in enumerate(known):
+        same[text.same].append(at)
+        if text.is_compared:
+            for run in text.message:
+                by_message[run].append(at)
+            for run in text.reply:
+                by_reply[run].append(at)
+    leaks: list[Leak] = []
+    for row, text in zip(heldout, asked, strict=True):
+        copied = same.get(text.same, [])
+        kind: LeakKind = "exact-short" if text.is_short else "exact"
+        alike = [(at, (kind, 1.0)) for at in copied]
+        if text.is_compared:
+            runs = Counter(chain.from_iterable(by_message.get(run, ()) for run in text.message))
+            reply_runs = Counter(chain.from_iterable(by_reply.get(run, ()) for run in text.reply))
+            for at in sorted(runs.keys() - set(copied)):
+                found = _alike(text, known[at], runs[at], reply_runs[at], threshold)
+                alike += [(at, found)] if found else []
+        leaks += [Leak(train[at].id, row.id, train[at].where, row.where, *found) for at, found in alike]
     return tuple(leaks)
+
+
+def _alike(a: _Text, b: _Text, runs: int, reply_runs: int, threshold: float) -> tuple[LeakKind, float] | None:
+    """How two texts are too much alike, if they are. ``runs`` and ``reply_runs``: how many they share."""
+    share = runs / min(len(a.message), len(b.message))
+    if share >= threshold:
+        # words in common, repeats counted: a single run may be a phrase that two questions share
+        in_both = (Counter(a.words) & Counter(b.words)).total() if runs == 1 else 0
+        if runs > 1 or in_both / min(len(a.words), len(b.words)) >= LONE_RUN_WORDS:
+            return "message", share
+    if runs == 1 or not reply_runs:
+        return None
+    share = (runs + reply_runs) / min(len(a.message) + len(a.reply), len(b.message) + len(b.reply))
+    return ("conversation", share) if share >= threshold else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +168,13 @@ class _Text:
     def of(cls, row: Row) -> _Text:
         turns = [m.content for m in row.messages if m.role == "user"]
         replies = [m.content for m in row.messages if m.role == "assistant"]
+        compared = [reply for reply in replies if len(words(reply)) >= SHORT_WORDS]
         found = tuple(word for turn in turns for word in words(turn))
         return cls(
             same=" ".join(found) or "".join("".join(turns).split()),
             words=found,
             message=frozenset[Trigram]().union(*map(word_trigrams, turns)),
-            reply=frozenset[Trigram]().union(
-                *(word_trigrams(reply) for reply in replies if len(words(reply)) >= SHORT_WORDS)
-            ),
+            reply=frozenset[Trigram]().union(*map(word_trigrams, compared)),
         )
 
     @property
@@ -168,48 +193,3 @@ class _Text:
 def _in_more_than(limit: float, texts: Iterable[Set[Trigram]]) -> frozenset[Trigram]:
     counts = Counter(trigram for text in texts for trigram in text)
     return frozenset(trigram for trigram, count in counts.items() if count > limit)
-
-
-class _Index:
-    """The training texts by their runs, so that a held-out text meets only those that share one."""
-
-    def __init__(self, texts: Sequence[_Text], threshold: float) -> None:
-        self._texts = texts
-        self._threshold = threshold
-        self._same: defaultdict[str, list[int]] = defaultdict(list)
-        self._by_message: defaultdict[Trigram, list[int]] = defaultdict(list)
-        self._by_reply: defaultdict[Trigram, list[int]] = defaultdict(list)
-        for at, text in enumerate(texts):
-            self._same[text.same].append(at)
-            if text.is_compared:
-                for run in text.message:
-                    self._by_message[run].append(at)
-                for run in text.reply:
-                    self._by_reply[run].append(at)
-
-    def alike(self, text: _Text) -> Iterator[tuple[int, LeakKind, float]]:
-        """Place, kind and containment of each training text that is too much like ``text``."""
-        same = self._same.get(text.same, [])
-        for at in same:
-            yield at, "exact-short" if text.is_short else "exact", 1.0
-        if not text.is_compared:
-            return
-        shared = Counter(chain.from_iterable(self._by_message.get(run, ()) for run in text.message))
-        shared_replies = Counter(chain.from_iterable(self._by_reply.get(run, ()) for run in text.reply))
-        for at in sorted(shared.keys() - set(same)):
-            found = self._compared(text, self._texts[at], shared[at], shared_replies[at])
-            if found is not None:
-                yield at, *found
-
-    def _compared(self, a: _Text, b: _Text, runs: int, reply_runs: int) -> tuple[LeakKind, float] | None:
-        share = runs / min(len(a.message), len(b.message))
-        if share >= self._threshold:
-            # words in common, repeats counted: a single run may be a phrase that two questions share
-            in_both = (Counter(a.words) & Counter(b.words)).total() if runs == 1 else 0
-            if runs > 1 or in_both / min(len(a.words), len(b.words)) >= LONE_RUN_WORDS:
-                return "message", share
-        if runs == 1 or not reply_runs:
-            return None
-        smaller = min(len(a.message) + len(a.reply), len(b.message) + len(b.reply))
-        share = (runs + reply_runs) / smaller
-        return ("conversation", share) if share >= self._threshold else None

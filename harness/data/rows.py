@@ -1,115 +1,208 @@
 """Rows from JSON Lines, checked line by line: OpenAI chat (``messages``), or ``prompt`` and ``completion``.
 
-Lines stream, so that any file fits in memory.
+Lines stream, so that any file fits in memory. They are read more strictly than by ``json.loads``: RFC 8259
+does not define a repeated key, or a number beyond a double; readers disagree on both, so both are refused.
 """
 
 from __future__ import annotations
 
+import codecs
+import hashlib
+import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
 from typing import NoReturn
 
 from harness.data.chat_rows import row_of, uses_deprecated_functions
-from harness.data.findings import Finding, Severity
-from harness.data.lines import ONE_OBJECT, Unusable, WholeFileUnusable, decode, parse_object, shown
+from harness.data.findings import Finding, Severity, Unusable, kind_of, shown
 from harness.errors import DataError
 from harness.records import Json, Row
 
+NAMES_SHOWN = 5
 PROBLEMS_SHOWN = 10
+ONE_OBJECT = 'write one JSON object a line, such as {"messages": [...]}'
+AS_UTF8 = "save the file as UTF-8 without BOM"
 _BLANK = b" \t\r\n"
 
 
+# --------------------------------------------------------------------------- files
+def read_rows(path: Path) -> tuple[Row, ...]:
+    """The rows of a JSON Lines file in UTF-8; ``where`` of each is ``path:line``.
+
+    Raises:
+        DataError: the file is missing (similar files in its folder are listed) or cannot be read, or as
+            ``collect``.
+    """
+    return collect(scan_file(path), str(path))
+
+
+def scan_file(path: Path) -> Iterator[Row | Finding]:
+    """``scan_lines`` over a file, which is never in memory as a whole.
+
+    Raises:
+        DataError: the file is missing or cannot be read.
+    """
+    try:
+        # in bytes, only \n ends a line: text would also be cut at U+2028 inside a JSON string
+        with path.open("rb") as lines:
+            yield from scan_lines(lines, str(path))
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of the file's bytes, as 64 hex digits.
+
+    Raises:
+        DataError: the file is missing or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError, ending: str = ".jsonl") -> DataError:
+    """The error for a file that could not be opened. ``ending`` is that of files to name in its place."""
+    if not isinstance(error, FileNotFoundError):
+        return DataError(str(path), f"cannot be read: {error.strerror}", "give a file that can be read")
+    folder = path.parent
+    if not folder.is_dir():
+        return DataError(str(path), f"there is no folder {folder}", "check the path, or create the file")
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    similar = get_close_matches(path.name, names, n=NAMES_SHOWN, cutoff=0.5)
+    listed = similar or [name for name in names if name.endswith(ending)][:NAMES_SHOWN]
+    there = f"{folder} has {', '.join(listed)}" if listed else f"{folder} has no {ending} file"
+    return DataError(str(path), f"there is no such file; {there}", "check the name, or create the file")
+
+
+# --------------------------------------------------------------------------- lines
 def scan_lines(lines: Iterable[bytes], where: str) -> Iterator[Row | Finding]:
     """Each line's row, or why there is none; a warning about a row comes before it.
 
     A row's ``id`` is its top-level ``id`` (text or an integer), else ``row-<line>``; lines count from 1 and
     blank ones are skipped. Every top-level key that the format does not know is metadata, ``id`` included.
     """
-    yield from _Scan(where).over_lines(lines)
+    return scan_objects(enumerate(lines, start=1), where)
 
 
-def scan_objects(objects: Iterable[tuple[int, dict[str, Json]]], where: str) -> Iterator[Row | Finding]:
-    """``scan_lines`` for objects that were read otherwise (CSV, Parquet), each with its number."""
-    yield from _Scan(where).over_objects(objects)
-
-
-class _Scan:
-    """State between lines. Ids are held by their hash, which bounds memory."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self._line_of_id: dict[int, int] = {}
-        self._number = 0
-        self._has_rows = False
-
-    def over_lines(self, lines: Iterable[bytes]) -> Iterator[Row | Finding]:
-        for number, line in enumerate(lines, start=1):
-            self._number = number
-            if not line.strip(_BLANK):
-                continue
-            self._has_rows = True
-            try:
-                yield from self._row(parse_object(decode(line, number)), number)
-            except WholeFileUnusable as error:
-                yield Finding(error.code, number, error.problem, error.hint)
+def scan_objects(
+    objects: Iterable[tuple[int, bytes | dict[str, Json]]], where: str
+) -> Iterator[Row | Finding]:
+    """``scan_lines`` for lines, or objects that were read otherwise (CSV, Parquet), each with its number."""
+    line_of_id: dict[int, int] = {}  # ids by their hash, which bounds memory
+    number, has_rows = 1, False
+    for number, item in objects:
+        if isinstance(item, bytes) and not item.strip(_BLANK):
+            continue
+        has_rows = True
+        try:
+            value = parse_object(decode(item, number)) if isinstance(item, bytes) else item
+            row = row_of(value, f"{where}:{number}", f"row-{number}")
+            before = line_of_id.setdefault(hash(row.id), number)
+            if before != number:
+                problem = f"the id {shown(row.id)} is also that of line {before}"
+                raise Unusable("repeated-id", problem, "give every row an id of its own, or none")
+        except Unusable as error:
+            yield Finding(error.code, number, error.problem, error.hint)
+            if error.ends_file:
                 return
-            except Unusable as error:
-                yield Finding(error.code, number, error.problem, error.hint)
-        yield from self._end()
-
-    def over_objects(self, objects: Iterable[tuple[int, dict[str, Json]]]) -> Iterator[Row | Finding]:
-        for number, value in objects:
-            self._number, self._has_rows = number, True
-            try:
-                yield from self._row(value, number)
-            except Unusable as error:
-                yield Finding(error.code, number, error.problem, error.hint)
-        yield from self._end()
-
-    def _row(self, value: dict[str, Json], number: int) -> Iterator[Row | Finding]:
-        row = row_of(value, f"{self._where}:{number}", f"row-{number}")
-        before = self._line_of_id.setdefault(hash(row.id), number)
-        if before != number:
-            problem = f"the id {shown(row.id)} is also that of line {before}"
-            raise Unusable("repeated-id", problem, "give every row an id of its own, or none")
+            continue
         if uses_deprecated_functions(value):
             problem = "functions and function_call are the deprecated form of tools and tool_calls"
             hint = "write 'tools', 'tool_calls' and messages of the role 'tool'"
             yield Finding("deprecated-functions", number, problem, hint)
         yield row
+    if not has_rows:
+        yield Finding(
+            "empty-file", number, "the file has no rows (an empty training or held-out set)", ONE_OBJECT
+        )
 
-    def _end(self) -> Iterator[Finding]:
-        if not self._has_rows:
-            problem = "the file has no rows (an empty training or held-out set)"
-            yield Finding("empty-file", max(self._number, 1), problem, ONE_OBJECT)
+
+def decode(line: bytes, number: int) -> str:
+    """The line as text.
+
+    Raises:
+        Unusable: it is not UTF-8.
+    """
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        is_utf16 = number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        what = "UTF-16" if is_utf16 else f"byte 0x{line[error.start]:02x} at byte {error.start + 1}"
+        raise Unusable("not-utf8", f"not UTF-8 ({what})", AS_UTF8, ends_file=is_utf16) from error
 
 
-def parse_rows(lines: Iterable[str | bytes], where: str) -> tuple[Row, ...]:
-    """The rows of a JSON Lines text, in its order. ``where`` is the file's name, for messages.
+def parse_object(line: str) -> dict[str, Json]:
+    """The JSON object that the line holds.
+
+    Raises:
+        Unusable: it holds none, or one that readers would take differently.
+    """
+    if line.startswith("\ufeff"):
+        raise Unusable("byte-order-mark", "begins with a byte order mark", AS_UTF8)
+    try:
+        value: Json = json.loads(
+            line, object_pairs_hook=_without_repeats, parse_constant=_no_number, parse_float=_finite
+        )
+    except json.JSONDecodeError as error:
+        problem = f"not JSON at column {error.pos + 1}: {error.msg}"
+        raise Unusable("invalid-json", problem, ONE_OBJECT) from error
+    except ValueError as error:  # an integer of thousands of digits
+        hint = "write long digit strings in quotes"
+        raise Unusable("bad-number", f"not a usable number: {error}", hint) from error
+    except RecursionError as error:
+        raise Unusable("invalid-json", "nested too deeply", ONE_OBJECT) from error
+    if not isinstance(value, dict):
+        raise Unusable("not-an-object", f"not an object but {kind_of(value)}", ONE_OBJECT)
+    if "\\ud" in line or "\\uD" in line:
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            problem = f"\\u{ord(error.object[error.start]):04x} is half a surrogate pair, not a character"
+            hint = "write the character itself, or both halves"
+            raise Unusable("half-surrogate", problem, hint) from error
+    return value
+
+
+def _without_repeats(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for at, key in enumerate(keys) if key in keys[:at])
+        raise Unusable(
+            "repeated-key", f"the key {shown(twice)} appears twice in one object", "keep one of the two"
+        )
+    return found
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise Unusable("bad-number", f"{constant} is no JSON number", "write null, or leave the key out")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise Unusable("bad-number", f"the number {shown(digits)} is too large", "write it in quotes")
+    return number
+
+
+# --------------------------------------------------------------------------- rows
+def collect(scanned: Iterable[Row | Finding], where: str) -> tuple[Row, ...]:
+    """All rows, if none has an error. Warnings are for ``harness validate``.
 
     Raises:
         DataError: naming ``file:line`` for each line that cannot be used (one problem a line, ten
             lines at most, the rest counted), or when there is no row at all.
     """
-    raw = (line.encode("utf-8", "surrogatepass") if isinstance(line, str) else line for line in lines)
-    return collect(scan_lines(raw, where), where)
-
-
-def collect(scanned: Iterable[Row | Finding], where: str) -> tuple[Row, ...]:
-    """All rows, if none has an error. Warnings are for ``harness validate``.
-
-    Raises:
-        DataError: as ``parse_rows``.
-    """
-    rows: list[Row] = []
-    problems: list[Finding] = []
-    for item in scanned:
-        if isinstance(item, Row):
-            rows.append(item)
-        elif item.severity is Severity.ERROR:
-            problems.append(item)
+    items = list(scanned)
+    problems = [item for item in items if isinstance(item, Finding) and item.severity is Severity.ERROR]
     if problems:
         _refuse(problems, where)
-    return tuple(rows)
+    return tuple(item for item in items if isinstance(item, Row))
 
 
 def require_supervised(rows: Sequence[Row]) -> None:

@@ -6,12 +6,12 @@ By class, groups are dealt out largest first; the order of single rows is that o
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from harness.data.split_groups import RowGroups, near_duplicates
-from harness.data.split_stratified import StratifiedSplit
-from harness.data.split_temporal import TemporalSplit
+from harness.data.leakage import SHORT_WORDS, find_leaks, words
+from harness.data.split_sides import hold_out_by_class, hold_out_newest
 from harness.errors import UnknownName, UsageError
 from harness.records import Row
 
@@ -66,24 +66,81 @@ def split_rows(
         if field is not None and all(row.text(field) is None for row in rows):
             known = {key for row in rows for key in row.metadata}
             raise UnknownName("metadata field", field, known, "Name a field that the rows have.")
-    groups = RowGroups(rows, group)
-    groups.join(near_duplicates(rows, range(len(rows)), range(len(rows))))
-    hold_out = (
-        StratifiedSplit(rows, wanted, seed, stratify) if time is None else TemporalSplit(rows, wanted, time)
-    )
+    grouped: list[tuple[int, int]] = []
+    near: list[tuple[int, int]] = []
+    of_value: dict[str, int] = {}
+    of_text: dict[tuple[str, ...], int] = {}
+    for at, row in enumerate(rows):
+        value = None if group is None else row.text(group)
+        if value is not None:
+            grouped.append((of_value.setdefault(value, at), at))
+        text = tuple(word for turn in _user_words(row) for word in turn)
+        if len(text) >= SHORT_WORDS and of_text.setdefault(text, at) != at:
+            near.append((of_text[text], at))
+    near += _near_duplicates(rows, range(len(rows)), range(len(rows)))
     while True:
-        held = hold_out(groups.members())
-        train = [at for at in range(len(rows)) if at not in held.places]
+        together = _joined(len(rows), [*grouped, *near])
+        if time is None:
+            held, notes = hold_out_by_class(rows, together, wanted, seed, stratify)
+        else:
+            held, notes = hold_out_newest(rows, together, wanted, time)
+        train = [at for at in range(len(rows)) if at not in held]
         # leakage drops stock phrases by their count, and the last of equal short texts stands for them, so
         # that a pair may show between the finished sides only
-        pairs = near_duplicates(rows, train, sorted(held.places))
+        pairs = _near_duplicates(rows, train, sorted(held))
         if not pairs:
             break
-        groups.join(pairs)
-    notes = (*held.notes, *groups.notes())
-    if len(held.places) != wanted:
-        notes = (f"{len(held.places)} of {len(rows)} rows are held out; {wanted} were asked for.", *notes)
-    return Split(tuple(rows[at] for at in train), tuple(rows[at] for at in sorted(held.places)), notes)
+        near += pairs
+    if near:
+        count = len({at for pair in near for at in pair})
+        notes.append(f"{count} rows have near-duplicates; each was kept on the side of its own.")
+    if len(held) != wanted:
+        notes.insert(0, f"{len(held)} of {len(rows)} rows are held out; {wanted} were asked for.")
+    return Split(tuple(rows[at] for at in train), tuple(rows[at] for at in sorted(held)), tuple(notes))
+
+
+def _joined(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """The sets of the places 0 to ``count`` that ``pairs`` join, each in the file's order."""
+    import numpy as np  # here, as scipy is slow to import
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    a, b = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    joined = coo_array((np.ones(len(a)), (a, b)), shape=(count, count))
+    _, labels = connected_components(joined, directed=False)
+    found: dict[int, list[int]] = defaultdict(list)
+    for at, label in enumerate(labels.tolist()):
+        found[label].append(at)
+    return list(found.values())
+
+
+def _user_words(row: Row) -> tuple[tuple[str, ...], ...]:
+    return tuple(words(m.content) for m in row.messages if m.role == "user")
+
+
+def _near_duplicates(
+    rows: Sequence[Row], train: Sequence[int], heldout: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Pairs of places, one of each side, whose texts would count as a leak."""
+
+    def distinct(side: Sequence[int]) -> list[Row]:
+        """One row for each text, as k copies would make k * k pairs, with its place as its id.
+
+        It is the last of them, in its order, as ``find_leaks`` reads them.
+        """
+        last: dict[object, int] = {}
+        for at in side:
+            replies = tuple(m.content for m in rows[at].messages if m.role == "assistant")
+            key = _user_words(rows[at]), replies
+            last.pop(key, None)
+            last[key] = at
+        return [replace(rows[at], id=str(at)) for at in last.values()]
+
+    return [
+        (int(leak.train_id), int(leak.heldout_id))
+        for leak in find_leaks(distinct(train), distinct(heldout))
+        if leak.kind != "exact-short" and leak.train_id != leak.heldout_id
+    ]
 
 
 def _wanted(total: int, heldout: float | int) -> int:

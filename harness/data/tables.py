@@ -1,24 +1,62 @@
-"""Chat objects from tables: CSV, Parquet, or a data set of the Hugging Face hub."""
+"""Chat objects from tables: CSV, Parquet, or a data set of the Hugging Face hub.
+
+CSV is read by Python's ``csv``, not by ``datasets``, which gives no line numbers, turns texts such as "NA"
+and "007" into other values, and guesses types from the first rows.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import date, datetime, time
+from decimal import Decimal
+from itertools import count
 from pathlib import Path
+from typing import TypeAlias
 
-from harness.data.files import unreadable
-from harness.data.table_sources import RecordTable, arrow_table, csv_table, open_hub, open_parquet
+from harness.data.findings import Finding, Unusable
+from harness.data.rows import collect, decode, scan_file, scan_objects, unreadable
 from harness.errors import DataError, UnknownName, UsageError
 from harness.extras import require_extra
+from harness.records import Json, Row
+
+Record: TypeAlias = Mapping[str, object]  # without missing values
+Table: TypeAlias = tuple[Sequence[str], Iterator[tuple[int, Record]]]  # columns, and records by number
+Opened: TypeAlias = tuple[Sequence[str] | None, Iterator[Record], Mapping[str, list[str]]]
 
 COLUMNS_SHOWN = 30
+TABLES = (".csv", ".tsv", ".parquet")
 FORMS = (("messages",), ("prompt", "completion"), ("user", "assistant"))
 MAPS = "'user=COLUMN,assistant=COLUMN', 'prompt=COLUMN,completion=COLUMN' or 'messages=COLUMN'"
-_JSON_KEYS = ("messages", "tools")  # their texts are JSON: a CSV cell can be nothing else
+DELIMITERS = ",;\t"
+CELL_CHARACTERS = 10_000_000  # csv's own limit, 131,072, is less than a long conversation
+WITH_QUOTES = 'write a cell that has quotes, delimiters or line ends as "…", with "" for each quote in it'
+BATCH_ROWS, BUFFER_BYTES = 1_000, 1 << 20  # of Parquet at once; its row groups may hold a million rows
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+def scan_source(source: str, columns: str | None) -> Iterator[Row | Finding]:
+    """Every row of JSON Lines, a table or a data set of the hub, or why there is none, in order.
+
+    Raises:
+        DataError: it is missing or cannot be read.
+        UsageError: columns that do not fit.
+    """
+    path = Path(source)
+    if path.suffix.lower() in TABLES or not (path.suffix or path.exists()):
+        return scan_objects(read_table(source, ColumnMap.parse(columns) if columns else None), source)
+    if columns:
+        raise UsageError(f"--columns is for tables ({', '.join(TABLES)}); {source} is read as JSON Lines.")
+    return scan_file(path)
+
+
+def read_source(source: str, columns: str | None) -> tuple[Row, ...]:
+    """All rows of ``source``; a ``DataError`` names the lines that cannot be used."""
+    return collect(scan_source(source, columns), source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +149,11 @@ def read_table(
     """
     path = Path(path_or_id)
     suffix = path.suffix.lower()
-    if suffix in (".csv", ".tsv", ".parquet"):
+    if suffix in TABLES:
         if not path.is_file():
             raise unreadable(path, FileNotFoundError(), suffix)
         is_parquet = suffix == ".parquet"
-        table = arrow_table(path_or_id, lambda: open_parquet(path)) if is_parquet else csv_table(path)
+        names, records = _arrow(path_or_id, lambda: _open_parquet(path)) if is_parquet else _csv(path)
     elif path.exists() or not _HUB_ID.fullmatch(path_or_id):
         raise UsageError(
             f"{path_or_id} is no table; give a file that ends in .csv, .tsv or .parquet, or the id of a "
@@ -123,55 +161,48 @@ def read_table(
         )
     else:
         require_extra("local", f"reading {path_or_id} from the Hugging Face hub")
-        table = arrow_table(path_or_id, lambda: open_hub(path_or_id, split, config))
-    chosen = columns or _guess(table)
-    _require_columns(table, chosen)
-    for number, record in table.records:
-        yield number, _chat(record, chosen.given, f"{path_or_id}:{number}")
+        names, records = _arrow(path_or_id, lambda: _open_hub(path_or_id, split, config))
+    given = (columns or _guess(names, path_or_id)).given
+    for column in given.values():
+        if column not in names:
+            raise UnknownName("column", column, names, f"These are the columns of {path_or_id}.")
+    made = {"messages", *(key for key in given if key not in ("user", "assistant", "system"))}
+    clash = [column for column in names if column in made and column not in given.values()]
+    if clash:
+        raise UsageError(
+            f"{path_or_id} has a column {clash[0]!r} that is not mapped, and the rows need that name for "
+            "another; map it, or rename it in the table"
+        )
+    for number, record in records:
+        yield number, _chat(record, given, f"{path_or_id}:{number}")
 
 
-def _guess(table: RecordTable) -> ColumnMap:
-    if "messages" in table.columns:
-        return ColumnMap(messages="messages")
-    if {"prompt", "completion"} <= set(table.columns):
-        return ColumnMap(prompt="prompt", completion="completion")
-    one, other = (*table.columns, "question", "answer")[:2]
-    shown = ", ".join(table.columns[:COLUMNS_SHOWN]) or "no column at all"
+def _guess(names: Sequence[str], where: str) -> ColumnMap:
+    for form in FORMS[:2]:
+        if set(form) <= set(names):
+            return ColumnMap(**{part: part for part in form})
+    one, other = (*names, "question", "answer")[:2]
+    shown = ", ".join(names[:COLUMNS_SHOWN]) or "no column at all"
     raise UsageError(
-        f"{table.where} does not say which columns are the conversation; it has {shown}. "
+        f"{where} does not say which columns are the conversation; it has {shown}. "
         f"Say it, for example with --columns user={one},assistant={other}"
     )
 
 
-def _require_columns(table: RecordTable, columns: ColumnMap) -> None:
-    for column in columns.given.values():
-        if column not in table.columns:
-            raise UnknownName("column", column, table.columns, f"These are the columns of {table.where}.")
-    made = {"messages", *(key for key in columns.given if key not in ("user", "assistant", "system"))}
-    clash = [c for c in table.columns if c in made and c not in columns.given.values()]
-    if clash:
-        raise UsageError(
-            f"{table.where} has a column {clash[0]!r} that is not mapped, and the rows need that name for "
-            "another; map it, or rename it in the table"
-        )
-
-
-def _chat(record: Mapping[str, object], given: Mapping[str, str], where: str) -> dict[str, object]:
+def _chat(record: Record, given: Mapping[str, str], where: str) -> dict[str, object]:
     """The chat object of a record. ``given``: column by target."""
-    chat = {key: record[given[key]] for key in ("id",) if key in given and given[key] in record}
-    chat.update((key, value) for key, value in record.items() if key not in given.values())
+    found = {target: record[column] for target, column in given.items() if column in record}
+    chat = {key: found[key] for key in ("id",) if key in found}
+    chat |= {key: value for key, value in record.items() if key not in given.values()}
     if "user" in given:
-        roles = [role for role in ("system", "user", "assistant") if role in given]
-        turns = [(role, record.get(given[role])) for role in roles]
+        turns = {role: found.get(role) for role in ("system", "user", "assistant")}
         chat["messages"] = [
             {"role": role} if content is None else {"role": role, "content": content}
-            for role, content in turns
+            for role, content in turns.items()
             if content is not None or role != "system"
         ]
-    for key in ("messages", "prompt", "completion"):
-        if key in given and given[key] in record:
-            chat[key] = record[given[key]]
-    for key in _JSON_KEYS:
+    chat |= {key: found[key] for key in ("messages", "prompt", "completion") if key in found}
+    for key in ("messages", "tools"):  # their texts are JSON: a CSV cell can be nothing else
         text = chat.get(key)
         if isinstance(text, str):
             try:
@@ -180,3 +211,148 @@ def _chat(record: Mapping[str, object], given: Mapping[str, str], where: str) ->
                 problem = f"the text in {key!r} is not JSON: {error}"
                 raise DataError(where, problem, 'write [{"role": "user", "content": ...}, …]') from error
     return chat
+
+
+# --------------------------------------------------------------------------- CSV
+def _csv(path: Path) -> Table:
+    """A record's number is the line that it begins on; errors have ``file:line``."""
+    headers = {sign: next(csv.reader(_csv_lines(path), delimiter=sign), []) for sign in DELIMITERS}
+    delimiter = max(DELIMITERS, key=lambda sign: len(headers[sign]))  # the first, where several split as much
+    records = _csv_records(path, delimiter)
+    line, cells = next(records, (1, []))
+    names = [cell.strip() for cell in cells]
+    if not any(names):
+        raise DataError(f"{path}:{line}", "the file has no header", "name the columns in its first line")
+    twice = [name for name in names if name and names.count(name) > 1]
+    if twice:
+        raise DataError(f"{path}:{line}", f"two columns are called {twice[0]!r}", "rename one of them")
+
+    def rows() -> Iterator[tuple[int, Record]]:
+        for line, cells in records:
+            if len(cells) != len(names):
+                problem = f"{len(cells)} cells, but the header has {len(names)}"
+                raise DataError(f"{path}:{line}", problem, WITH_QUOTES)
+            yield line, {name: cell for name, cell in zip(names, cells, strict=True) if name and cell}
+
+    return [name for name in names if name], rows()
+
+
+def _csv_records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(_csv_lines(path), delimiter=delimiter, strict=True)
+    while True:
+        begins = reader.line_num + 1
+        limit = csv.field_size_limit(CELL_CHARACTERS)  # of the whole process, so it is put back
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(f"{path}:{begins}", f"not CSV: {error}", WITH_QUOTES) from error
+        finally:
+            csv.field_size_limit(limit)
+        if cells:
+            yield begins, cells
+
+
+def _csv_lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield decode(line, number).removeprefix("\ufeff" if number == 1 else "")
+    except Unusable as error:
+        raise DataError(f"{path}:{number}", error.problem, "save the file as UTF-8") from error
+    except OSError as error:
+        raise unreadable(path, error, path.suffix) from error
+
+
+# --------------------------------------------------------------------------- Parquet and the hub
+def _open_parquet(path: Path) -> Opened:
+    # not through datasets, which holds a row group (by default a million rows) and imports torch
+    import pyarrow.parquet
+
+    file = pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER_BYTES)
+    batches = file.iter_batches(BATCH_ROWS)
+    return file.schema_arrow.names, (record for batch in batches for record in batch.to_pylist()), {}
+
+
+def _open_hub(name: str, split: str, config: str | None) -> Opened:
+    """Column names (None where only the records have them), records, and the names behind class labels."""
+    import datasets
+
+    # media stay bytes, which are refused by name: decoding them needs more libraries
+    dataset = datasets.load_dataset(name, config, split=split, streaming=True).decode(False)
+    features = (dataset.features or {}).items()
+    labels = {column: f.names for column, f in features if isinstance(f, datasets.ClassLabel)}
+    return dataset.column_names, iter(dataset), labels
+
+
+def _arrow(where: str, load: Callable[[], Opened]) -> Table:
+    """The table that ``load`` opens; an error of the libraries, then or later, is one about ``where``."""
+    try:
+        columns, records, labels = load()
+        first = next(records, None)
+    except Exception as error:  # pyarrow, datasets and the libraries below them raise many kinds
+        raise _unreadable_arrow(where, error) from error
+
+    def rows() -> Iterator[tuple[int, Record]]:
+        record = first
+        for number in count(1):
+            if record is None:
+                return
+            found: dict[str, object] = {}
+            for column, value in record.items():
+                plain = _plain(value, column, f"{where}:{number}")
+                if column in labels and isinstance(plain, int):
+                    plain = labels[column][plain] if plain >= 0 else None  # -1: not labelled
+                if plain is not None:
+                    found[column] = plain
+            yield number, found
+            try:
+                record = next(records, None)
+            except Exception as error:  # as above
+                raise _unreadable_arrow(where, error) from error
+
+    return list(columns or first or ()), rows()
+
+
+def _unreadable_arrow(where: str, error: Exception) -> DataError | UsageError:
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    if where.lower().endswith(".parquet"):
+        return DataError(where, f"cannot be read as Parquet: {reason}", "write the file anew")
+    if type(error).__name__ == "DatasetNotFoundError":
+        hint = "check the name; for a private or gated one, log in first (hf auth login)"
+        return DataError(where, "there is no such dataset on the Hugging Face hub that you may read", hint)
+    if isinstance(error, ValueError):
+        more = " ".join(str(error).split())
+        return UsageError(f"{where} cannot be read so: {more}\n  hint: name a split and config that it has")
+    return DataError(
+        where,
+        f"cannot be read from the Hugging Face hub, and is not in the local cache: {reason}",
+        "check the name and the network, or download it and give the path of its .csv or .parquet file",
+    )
+
+
+def _plain(value: object, column: str, where: str) -> Json:
+    """``value`` as JSON has it; None where it is missing. Empty keys of structs are left out."""
+    for unwrap in ("as_py", "tolist"):  # pyarrow; numpy scalars and arrays
+        method = getattr(value, unwrap, None)
+        if callable(method):
+            return _plain(method(), column, where)
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, Mapping):
+        items = ((str(key), _plain(item, column, where)) for key, item in value.items())
+        return {key: item for key, item in items if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item, column, where) for item in value]
+    if value != value:  # NaN, and pandas' NaT
+        return None
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    kind = "infinity" if isinstance(value, float) else type(value).__name__
+    problem = f"the column {column!r} holds {kind}, which is no JSON"
+    raise DataError(where, problem, "take the column out of the table")

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from harness.data.lines import Unusable, kind_of, shown
+from harness.data.findings import Unusable, kind_of, shown
 from harness.records import Json, Message, ToolCall
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -24,58 +24,33 @@ def tools_of(value: Mapping[str, Json]) -> tuple[Mapping[str, Json], ...]:
     Raises:
         Unusable: a definition without a usable name or parameters, or two of one name.
     """
-    tools = _listed(value.get("tools"), "tools")
-    functions = [{"type": "function", "function": f} for f in _listed(value.get("functions"), "functions")]
-    checked = tuple(_tool(tool, f"tool {k}") for k, tool in enumerate([*tools, *functions], start=1))
-    names = [name_of(tool) for tool in checked]
+    given: list[Json] = []
+    for key in ("tools", "functions"):
+        listed = value.get(key)
+        if listed is not None and not isinstance(listed, list):
+            raise Unusable("bad-tool", f"{key!r} is {kind_of(listed)}", "make it a list, or leave it out")
+        given += [{"type": "function", "function": f} if key == "functions" else f for f in listed or ()]
+    tools: list[Mapping[str, Json]] = []
+    names: list[str] = []
+    for k, tool in enumerate(given, start=1):
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if not isinstance(tool, dict) or tool.get("type") != "function" or not isinstance(function, dict):
+            raise Unusable("bad-tool", f"tool {k} is no function: {shown(tool)}", TOOL_FORM)
+        name = function.get("name")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            hint = "use 1 to 64 letters, digits, underscores and hyphens"
+            raise Unusable("bad-tool", f"tool {k} has the name {shown(name)}", hint)
+        parameters = function.get("parameters", {})
+        if not isinstance(parameters, dict):
+            problem = f"tool {k}'s parameters are {kind_of(parameters)}"
+            raise Unusable("bad-tool", problem, "give a JSON Schema object")
+        tools.append(tool)
+        names.append(name)
     for k, name in enumerate(names):
         if name in names[:k]:
-            hint = "give every tool a name of its own"
-            raise Unusable("bad-tool", f"two tools are called {shown(name)}", hint)
-    return checked
-
-
-def parallel_tool_calls_of(value: Mapping[str, Json]) -> bool | None:
-    """Whether the assistant may call several tools in one turn; None where the row does not say.
-
-    Raises:
-        Unusable: it is neither true nor false.
-    """
-    given = value.get("parallel_tool_calls")
-    if given is None or isinstance(given, bool):
-        return given
-    hint = "write true or false, or leave it out"
-    raise Unusable("bad-tool", f"parallel_tool_calls is {shown(given)}", hint)
-
-
-def name_of(tool: Mapping[str, Json]) -> str:
-    """The name of a checked tool."""
-    function = tool["function"]
-    assert isinstance(function, Mapping)
-    return str(function["name"])
-
-
-def _listed(value: Json, what: str) -> list[Json]:
-    if value is None:
-        return []
-    if isinstance(value, list):
-        return value
-    raise Unusable("bad-tool", f"{what!r} is {kind_of(value)}", "make it a list, or leave it out")
-
-
-def _tool(tool: Json, at: str) -> Mapping[str, Json]:
-    function = tool.get("function") if isinstance(tool, dict) else None
-    if not isinstance(tool, dict) or tool.get("type") != "function" or not isinstance(function, dict):
-        raise Unusable("bad-tool", f"{at} is no function: {shown(tool)}", TOOL_FORM)
-    name = function.get("name")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        hint = "use 1 to 64 letters, digits, underscores and hyphens"
-        raise Unusable("bad-tool", f"{at} has the name {shown(name)}", hint)
-    parameters = function.get("parameters", {})
-    if not isinstance(parameters, dict):
-        hint = "give a JSON Schema object"
-        raise Unusable("bad-tool", f"{at}'s parameters are {kind_of(parameters)}", hint)
-    return tool
+            problem = f"two tools are called {shown(name)}"
+            raise Unusable("bad-tool", problem, "give every tool a name of its own")
+    return tuple(tools)
 
 
 # ------------------------------------------------------------------------------------------- calls
@@ -85,23 +60,21 @@ def calls_of(message: Mapping[str, Json], at: str) -> tuple[ToolCall, ...]:
     Raises:
         Unusable: a call without id, name or arguments, or arguments that are no JSON object.
     """
-    calls = message.get("tool_calls")
+    calls, old = message.get("tool_calls"), message.get("function_call")
+    if calls is not None and not (isinstance(calls, list) and calls):
+        raise Unusable("bad-tool-call", f"{at}'s tool_calls are {kind_of(calls)}", "give a list of calls")
     found: list[ToolCall] = []
-    if calls is not None:
-        if not isinstance(calls, list) or not calls:
-            raise Unusable("bad-tool-call", f"{at}'s tool_calls are {kind_of(calls)}", "give a list of calls")
-        for k, call in enumerate(calls, start=1):
-            at_call = f"{at}'s tool call {k}"
-            if not isinstance(call, dict) or call.get("type", "function") != "function":
-                raise Unusable("bad-tool-call", f"{at_call} is no function call: {shown(call)}", CALL_FORM)
-            call_id = call.get("id")
-            if not isinstance(call_id, str) or not call_id:
-                raise Unusable("bad-tool-call", f"{at_call} has no id", CALL_FORM)
-            found.append(_called(call.get("function"), call_id, at_call))
+    for k, call in enumerate(calls or (), start=1):
+        at_call = f"{at}'s tool call {k}"
+        if not isinstance(call, dict) or call.get("type", "function") != "function":
+            raise Unusable("bad-tool-call", f"{at_call} is no function call: {shown(call)}", CALL_FORM)
+        call_id = call.get("id")
+        if not isinstance(call_id, str) or not call_id:
+            raise Unusable("bad-tool-call", f"{at_call} has no id", CALL_FORM)
+        found.append(_called(call.get("function"), call_id, at_call))
     ids = {call.id for call in found}
     if len(ids) < len(found):
         raise Unusable("bad-tool-call", f"{at} has two calls of one id", "give every call an id of its own")
-    old = message.get("function_call")
     if old is not None:
         found.append(_called(old, "", f"{at}'s function_call"))
     return tuple(found)
@@ -133,7 +106,8 @@ def require_matching(messages: Sequence[Message], tools: Sequence[Mapping[str, J
         Unusable: a call without its tool, a tool's message without its call, or a call that another turn
             follows before it is answered. The calls of the last message need no answer.
     """
-    names = {name_of(tool) for tool in tools}
+    functions = (tool["function"] for tool in tools)
+    names = {str(function["name"]) for function in functions if isinstance(function, Mapping)}
     unanswered: dict[str, int] = {}  # calls by id, with the number of their message
     for k, message in enumerate(messages, start=1):
         if message.role in ("tool", "function"):

@@ -9,12 +9,12 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
 
 from harness.data.convert import to_prompt_completion
-from harness.data.findings import Finding, Severity
+from harness.data.findings import CODES, Finding, Severity
 from harness.data.rows import line_of, nothing_to_learn
 from harness.errors import DataError
 from harness.records import Row
@@ -70,45 +70,49 @@ class TokenStatistics:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Validation:
-    """The result of ``validate``.
+    """The result of ``validate``, to which findings of the lint may be added."""
 
-    Attributes:
-        rows: lines that hold something, usable or not.
-        usable: rows without an error.
-        findings: in the order of lines, at most ``KEPT_A_CODE`` of each code.
-        counts: all findings by code.
-        tokens: None where no row could be used.
-    """
+    rows: int = 0  # lines that hold something, usable or not
+    usable: int = 0  # rows without an error
+    counts: Counter[str] = field(default_factory=Counter)  # all findings by code
+    tokens: TokenStatistics | None = None  # None where no row could be used
+    _kept: list[Finding] = field(default_factory=list)
 
-    rows: int
-    usable: int
-    findings: tuple[Finding, ...]
-    counts: Mapping[str, int]
-    tokens: TokenStatistics | None
+    def add(self, *findings: Finding) -> None:
+        """Count findings, and keep those among the first of their code."""
+        for finding in findings:
+            self.counts[finding.code] += 1
+            if self.counts[finding.code] <= KEPT_A_CODE:
+                self._kept.append(finding)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The first ``KEPT_A_CODE`` of each code, in the order of lines."""
+        return tuple(sorted(self._kept, key=lambda finding: (finding.line, finding.code)))
 
     @property
     def has_errors(self) -> bool:
         """Whether the file cannot be used as it is."""
-        return any(finding.severity is Severity.ERROR for finding in self.findings)
+        return any(CODES[code] is Severity.ERROR for code in self.counts)
 
 
 def validate(scanned: Iterable[Row | Finding], target: Target) -> Validation:
     """Look at every row once. ``scanned`` is the result of ``scan_lines`` or ``scan_objects``."""
-    findings = _FirstFindings()
+    found = Validation()
     lengths = array("I")
-    rows = usable = last_line = 0
+    last_line = 0
     items = iter(scanned)
     while chunk := list(islice(items, CHUNK_ROWS)):
         good: list[Row] = []
         for item in chunk:
             if isinstance(item, Finding):
-                findings.add(item)
-                rows += item.severity is Severity.ERROR and item.code != "empty-file"
+                found.add(item)
+                found.rows += item.severity is Severity.ERROR and item.code != "empty-file"
                 last_line = max(last_line, item.line)
                 continue
-            rows, last_line = rows + 1, max(last_line, line_of(item))
+            found.rows, last_line = found.rows + 1, max(last_line, line_of(item))
             unfit = nothing_to_learn(item)
             if unfit is None and target.completions:
                 try:
@@ -116,51 +120,25 @@ def validate(scanned: Iterable[Row | Finding], target: Target) -> Validation:
                 except DataError as error:
                     unfit = Finding("wrong-format", line_of(item), error.problem, error.hint)
             if unfit:
-                findings.add(unfit)
+                found.add(unfit)
             else:
                 good.append(item)
         for row, tokens in zip(good, target.count(good), strict=True):
             lengths.append(tokens)
             if target.max_tokens is None or tokens <= target.max_tokens:
-                usable += 1
+                found.usable += 1
                 continue
             problem = f"{tokens:,} tokens, more than the {target.max_tokens:,} that the model trains on"
             hint = "shorten the row or split the conversation"
-            findings.add(Finding("over-context", line_of(row), problem, hint))
-    if usable and rows < MIN_ROWS:
-        problem = f"{rows} rows; services refuse files of fewer than {MIN_ROWS}"
+            found.add(Finding("over-context", line_of(row), problem, hint))
+    few = f"{found.rows} rows; "
+    if found.usable and found.rows < MIN_ROWS:
+        few += f"services refuse files of fewer than {MIN_ROWS}"
         hint = "collect more rows; 50 are where tuning begins to show"
-        findings.add(Finding("too-few-rows", last_line, problem, hint))
-    elif usable and rows < FEW_ROWS:
-        problem = f"{rows} rows; with fewer than {FEW_ROWS} a fine-tune seldom beats a prompt with examples"
+        found.add(Finding("too-few-rows", last_line, few, hint))
+    elif found.usable and found.rows < FEW_ROWS:
+        few += f"with fewer than {FEW_ROWS} a fine-tune seldom beats a prompt with examples"
         hint = "collect more rows, or compare with FewShot first"
-        findings.add(Finding("few-rows", last_line, problem, hint))
-    return Validation(
-        rows, usable, findings.in_order(), findings.counts, TokenStatistics.of(lengths) if lengths else None
-    )
-
-
-def with_findings(validation: Validation, more: Iterable[Finding]) -> Validation:
-    """The same with further findings (of the lint)."""
-    added = _FirstFindings()
-    for finding in more:
-        added.add(finding)
-    findings = sorted((*validation.findings, *added.in_order()), key=lambda f: (f.line, f.code))
-    counts = dict(Counter(validation.counts) + Counter(added.counts))
-    return Validation(validation.rows, validation.usable, tuple(findings), counts, validation.tokens)
-
-
-class _FirstFindings:
-    """The first findings of each code, and how many there were."""
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self._findings: list[Finding] = []
-
-    def add(self, finding: Finding) -> None:
-        self.counts[finding.code] = self.counts.get(finding.code, 0) + 1
-        if self.counts[finding.code] <= KEPT_A_CODE:
-            self._findings.append(finding)
-
-    def in_order(self) -> tuple[Finding, ...]:
-        return tuple(sorted(self._findings, key=lambda f: (f.line, f.code)))
+        found.add(Finding("few-rows", last_line, few, hint))
+    found.tokens = TokenStatistics.of(lengths) if lengths else None
+    return found

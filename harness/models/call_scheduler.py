@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from harness.errors import BudgetReached, HarnessError, ModelError
 from harness.models.retry import CallVerdict, RetryPolicy, spoken_span
-from harness.models.throttle import Throttle
 
 if TYPE_CHECKING:
     from anyio import CancelScope
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+RECENT = 0.1  # weight of the newest call in the share of calls turned away
+BUSY_SHARE = 0.3  # above this the service is busy; below, some call met a limit by chance
+RISE = 1 / 16  # of the full concurrency, regained in the time of one round of calls
 
 RequestT = TypeVar("RequestT")
 ReplyT = TypeVar("ReplyT")
@@ -33,47 +35,24 @@ CallSession: TypeAlias = Callable[[], AbstractAsyncContextManager[ModelCall[Requ
 
 @dataclass(frozen=True)
 class CallPolicy(RetryPolicy):
-    """How many calls are made at once, how often one is repeated, and when all of them are given up.
+    """How many calls are made at once, how often one is repeated, and when all of them are given up."""
 
-    Args:
-        concurrency: calls on their way at once, at most.
-        timeout_s: longest wait for one answer.
-        give_up_after: rows that fail one after another, none answered between, until the run stops asking.
-        loading_s: how long a model that was just made may be unknown to the service before it is taken for
-            one that does not exist.
-        parting_s: how long calls on their way are waited for when nobody wants more of them.
-    """
-
-    concurrency: int = 32
-    timeout_s: float = 60.0
-    give_up_after: int = 25
-    loading_s: float = 0.0
-    parting_s: float = 5.0
+    concurrency: int = 32  # calls on their way at once, at most
+    timeout_s: float = 60.0  # longest wait for one answer
+    give_up_after: int = 25  # rows that fail one after another, none answered between
+    loading_s: float = 0.0  # how long a model that was just made may be unknown to the service
+    parting_s: float = 5.0  # how long calls on their way are waited for when nobody wants more of them
 
 
+@dataclass(eq=False)
 class CallFailed(Exception):  # noqa: N818 - one call's outcome, handled here
-    """One call brought no answer.
+    """One call brought no answer."""
 
-    Args:
-        reason: the failure in words, without secrets.
-        verdict: whether the same call may succeed later.
-        fatal: whether every other call would end alike (a wrong key, an unknown model).
-        unbilled: the service itself refused; else it may have answered, and the bill is not known.
-        unknown_model: the service knows no such model, or does not yet.
-    """
-
-    def __init__(
-        self,
-        reason: str,
-        verdict: CallVerdict,
-        *,
-        fatal: bool = False,
-        unbilled: bool = True,
-        unknown_model: bool = False,
-    ) -> None:
-        self.reason, self.verdict = reason, verdict
-        self.fatal, self.unbilled, self.unknown_model = fatal, unbilled, unknown_model
-        super().__init__(reason)
+    reason: str  # in words, without secrets
+    verdict: CallVerdict
+    fatal: bool = False  # every other call would end alike: a wrong key, an unknown model
+    unbilled: bool = True  # the service itself refused; else it may have answered, and the bill is not known
+    unknown_model: bool = False  # the service knows no such model, or does not yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +68,7 @@ class CallResult(Generic[RequestT, ReplyT]):
 
 @dataclass(slots=True)
 class Tally:
-    """Counts over all requests so far, and the state of the service; for whoever watches.
-
-    ``asked_until`` is when the service wants to be asked again, on the clock of the calls.
-    """
+    """Counts over all requests so far, and the state of the service; for whoever watches."""
 
     calls: int = 0
     answered: int = 0
@@ -100,11 +76,55 @@ class Tally:
     throttled: int = 0
     faults: int = 0
     on_their_way: int = 0
-    asked_until: float = float("-inf")
+    asked_until: float = float("-inf")  # when the service wants to be asked again, on the clock of the calls
 
     def pause_s(self, now: float) -> float:
         """How long everything still waits as the service asks; 0 while a call is on its way."""
         return 0.0 if self.on_their_way else max(0.0, self.asked_until - now)
+
+
+class Throttle:
+    """How many calls may be on their way: additive increase, multiplicative decrease (Chiu & Jain 1989).
+
+    A single call turned away holds back only itself. When a good share of the recent calls are, the limit is
+    halved, once a round trip, and nothing is sent until the pause that the service asks for is over.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float]) -> None:
+        from anyio import CapacityLimiter
+
+        self._most, self._clock = most, clock
+        self._limit = float(most)
+        self._share = 0.0
+        self._cut_at = float("-inf")
+        self.open_at = float("-inf")
+        self.slots = CapacityLimiter(most)
+
+    @property
+    def limit(self) -> int:
+        """Calls that may be on their way now."""
+        return int(self._limit)
+
+    def went_well(self) -> None:
+        """Note a call that was answered."""
+        self._share *= 1 - RECENT
+        self._resize(min(self._most, self._limit + self._most * RISE / self._limit))
+
+    def turned_away(self, sent_at: float, pause_s: float) -> None:
+        """A call sent at ``sent_at`` met "too many"; the service is to be left alone for ``pause_s``."""
+        self._share += RECENT * (1 - self._share)
+        if self._share < BUSY_SHARE:
+            return
+        now = self._clock()
+        self.open_at = max(self.open_at, now + pause_s)
+        if sent_at > self._cut_at:  # an older call says nothing about the new limit
+            self._cut_at = now
+            self._resize(max(1.0, self._limit / 2))
+
+    def _resize(self, limit: float) -> None:
+        self._limit = limit
+        if self.slots.total_tokens != int(limit):
+            self.slots.total_tokens = int(limit)
 
 
 class CallScheduler(Generic[RequestT, ReplyT]):
@@ -113,9 +133,7 @@ class CallScheduler(Generic[RequestT, ReplyT]):
     Args:
         session: opens the connection; gives the function that makes one call, which raises ``CallFailed``.
         policy: bounds.
-        clock: seconds, rising.
-        sleep: waits so many seconds (None: anyio's).
-        rng: for the jitter of waits, so that calls turned away together do not come back together.
+        clock: seconds, rising; ``sleep`` waits by it, and ``rng`` draws the jitter.
         tally: where calls are counted, if several schedulers share one count.
     """
 
@@ -130,8 +148,8 @@ class CallScheduler(Generic[RequestT, ReplyT]):
     ) -> None:
         self.session, self.policy, self.clock, self.sleep = session, policy, clock, sleep
         self.rng, self.tally = rng or random.Random(), tally or Tally()
-        #: Results of calls that were on their way when the iteration was left.
-        self.late: list[CallResult[RequestT, ReplyT]] = []
+        #: Once the iteration was left: results of calls that were on their way then.
+        self.late: deque[CallResult[RequestT, ReplyT]] = deque()
         self._stop: HarnessError | None = None
         self._halted = False
         self._failed_in_a_row = 0
@@ -152,41 +170,36 @@ class CallScheduler(Generic[RequestT, ReplyT]):
         from anyio import create_memory_object_stream
         from anyio.from_thread import start_blocking_portal
 
-        arrived: deque[CallResult[RequestT, ReplyT]] = deque()
-        send, receive = create_memory_object_stream["CallResult[RequestT, ReplyT]"](self.policy.concurrency)
+        stream = create_memory_object_stream["CallResult[RequestT, ReplyT]"](self.policy.concurrency)
+        self._send, self._receive = stream
         with start_blocking_portal("asyncio", name="harness calls") as portal:
-            ended = portal.start_task_soon(self._run, iter(requests), send)
+            ended = portal.start_task_soon(self._run, iter(requests))
             try:
-                while portal.call(_drain, receive, arrived):
-                    while arrived:
-                        yield arrived[0]
-                        arrived.popleft()  # only now: an interruption must not lose it
+                while portal.call(self._drain):
+                    while self.late:
+                        yield self.late[0]
+                        self.late.popleft()  # only now: an interruption must not lose it
                 ended.result()
             finally:
                 try:
-                    portal.call(self._part, receive, arrived)
+                    portal.call(self._part)
                 finally:
-                    self.late = list(arrived)
                     ended.cancel()
-                    portal.call(receive.aclose)
+                    portal.call(self._receive.aclose)
 
-    async def _run(
-        self, requests: Iterator[RequestT], send: MemoryObjectSendStream[CallResult[RequestT, ReplyT]]
-    ) -> None:
+    async def _run(self, requests: Iterator[RequestT]) -> None:
         """Work until there are no more requests or a reason to stop."""
         from anyio import Event, create_task_group
 
         self._throttle = Throttle(self.policy.concurrency, self.clock)
         self._freed = Event()
-        async with send, self.session() as self._call, create_task_group() as workers:
+        async with self._send, self.session() as self._call, create_task_group() as workers:
             for _ in range(self.policy.concurrency):
-                workers.start_soon(self._work, requests, send)
+                workers.start_soon(self._work, requests)
         if self._stop is not None:
             raise self._stop
 
-    async def _work(
-        self, requests: Iterator[RequestT], send: MemoryObjectSendStream[CallResult[RequestT, ReplyT]]
-    ) -> None:
+    async def _work(self, requests: Iterator[RequestT]) -> None:
         for request in requests:  # shared: each worker takes the next
             if self._halted:
                 return
@@ -200,11 +213,11 @@ class CallScheduler(Generic[RequestT, ReplyT]):
                 self.tally.answered += answered
                 self.tally.failed += not answered
                 self._failed_in_a_row = 0 if answered else self._failed_in_a_row + 1
-                await send.send(result)
+                await self._send.send(result)
 
     async def _ask(self, request: RequestT) -> CallResult[RequestT, ReplyT] | None:
         """The result of one request, after as many attempts as it takes; None where the run stops first."""
-        policy, faults, throttled, loading = self.policy, 0, 0, 0
+        policy, tally, faults, throttled, loading = self.policy, self.tally, 0, 0, 0
         while True:
             async with self._throttle.slots:
                 while not self._halted and (pause_s := self._throttle.open_at - self.clock()) > 0:
@@ -214,10 +227,13 @@ class CallScheduler(Generic[RequestT, ReplyT]):
                 outcome, sent_at = await self._call_within_budget(request)
                 latency_ms = (self.clock() - sent_at) * 1000
             attempts = faults + throttled + loading + 1
+            tally.calls += 1
             if not isinstance(outcome, CallFailed):
                 self._throttle.went_well()
                 return CallResult(request, outcome, None, attempts, latency_ms)
             verdict, is_loading = outcome.verdict, outcome.unknown_model and self._may_be_loading()
+            tally.throttled += verdict.throttled
+            tally.faults += not verdict.throttled
             loading += is_loading
             throttled += verdict.throttled
             faults = attempts - loading - throttled
@@ -230,7 +246,7 @@ class CallScheduler(Generic[RequestT, ReplyT]):
             if verdict.throttled or is_loading:  # a model that is being loaded is asked by few calls, too
                 self._throttle.turned_away(sent_at, verdict.retry_after_s or wait_s)
             if verdict.retry_after_s:
-                self.tally.asked_until = max(self.tally.asked_until, self.clock() + verdict.retry_after_s)
+                tally.asked_until = max(tally.asked_until, self.clock() + verdict.retry_after_s)
             await self._pause(wait_s)
 
     async def _call_within_budget(self, request: RequestT) -> tuple[ReplyT | CallFailed, float]:
@@ -257,11 +273,6 @@ class CallScheduler(Generic[RequestT, ReplyT]):
             finally:
                 tally.on_their_way -= 1
             if refused is None:
-                is_failed = isinstance(outcome, CallFailed)
-                is_throttled = isinstance(outcome, CallFailed) and outcome.verdict.throttled
-                tally.calls += 1
-                tally.throttled += is_throttled
-                tally.faults += is_failed and not is_throttled
                 # everybody who waits for money tries again; an event is for one use, so the next is a new one
                 self._freed.set()
                 self._freed = Event()
@@ -315,33 +326,25 @@ class CallScheduler(Generic[RequestT, ReplyT]):
             )
         return None
 
-    async def _part(
-        self,
-        receive: MemoryObjectReceiveStream[CallResult[RequestT, ReplyT]],
-        arrived: deque[CallResult[RequestT, ReplyT]],
-    ) -> None:
+    async def _part(self) -> None:
         """End the run, and take the results of calls on their way."""
         from anyio import move_on_after
 
         self._halt()
         with move_on_after(self.policy.parting_s):
-            while await _drain(receive, arrived):
+            while await self._drain():
                 pass
 
+    async def _drain(self) -> bool:
+        """Take all results that are there, at least one; False when there will be no more."""
+        from anyio import EndOfStream, WouldBlock
 
-async def _drain(
-    receive: MemoryObjectReceiveStream[CallResult[RequestT, ReplyT]],
-    arrived: deque[CallResult[RequestT, ReplyT]],
-) -> bool:
-    """Take all results that are there, at least one; False when there will be no more."""
-    from anyio import EndOfStream, WouldBlock
-
-    try:
-        arrived.append(await receive.receive())
-    except EndOfStream:
-        return False
-    try:
-        while True:
-            arrived.append(receive.receive_nowait())
-    except (EndOfStream, WouldBlock):
-        return True
+        try:
+            self.late.append(await self._receive.receive())
+        except EndOfStream:
+            return False
+        try:
+            while True:
+                self.late.append(self._receive.receive_nowait())
+        except (EndOfStream, WouldBlock):
+            return True

@@ -1,8 +1,6 @@
-"""Device, precision and faster ways, chosen from the machine and remembered.
+"""Device, precision and faster ways, chosen from the machine and remembered: asking torch takes seconds.
 
-The choice is part of every cache key, because greedy answers in bfloat16 depend on it. Asking torch
-costs seconds, so the answer is kept per installation and hardware: a run in which everything is
-cached never imports torch.
+The choice is part of every cache key, because greedy answers in bfloat16 depend on it.
 """
 
 from __future__ import annotations
@@ -29,10 +27,7 @@ RULES = "3"  # raised when ask_torch chooses otherwise for the same machine
 
 @dataclass(frozen=True, slots=True)
 class DevicePlan:
-    """Device, working precision, attention kernels and the faster ways that are taken.
-
-    ``dtype`` is a torch dtype's name.
-    """
+    """Device, working precision, attention kernels and the faster ways that are taken."""
 
     device: str  # "cpu" or "cuda"
     dtype: str  # "bfloat16", "float16" or "float32"
@@ -50,8 +45,8 @@ class DevicePlan:
         """The precision as torch knows it."""
         import torch
 
-        dtypes = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-        return dtypes[self.dtype]
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
 
 
 def ask_torch() -> DevicePlan:
@@ -75,19 +70,6 @@ def ask_torch() -> DevicePlan:
     return DevicePlan("cpu", "bfloat16" if has_bf16 else "float32", "eager", attention, paths)
 
 
-def _machine() -> dict[str, str]:
-    """Everything that the plan depends on, read without importing torch."""
-    gpus = sorted(str(p) for p in Path("/dev").glob("nvidia[0-9]*"))
-    return {
-        "rules": RULES,
-        "machine": platform.machine(),
-        "processor": cpu_name(),
-        "gpus": ",".join(gpus),
-        "visible": os.environ.get("CUDA_VISIBLE_DEVICES", "all"),
-        **fast.installed(),
-    }
-
-
 def cpu_name() -> str:
     """The processor's model name, as the system gives it."""
     info = Path("/proc/cpuinfo")
@@ -103,7 +85,14 @@ def device_plan() -> DevicePlan:
 
     Warns, once a process, where the installed libraries rule out a faster way.
     """
-    machine = _machine()
+    machine = {  # everything that the plan depends on, read without importing torch
+        "rules": RULES,
+        "machine": platform.machine(),
+        "processor": cpu_name(),
+        "gpus": ",".join(sorted(str(p) for p in Path("/dev").glob("nvidia[0-9]*"))),
+        "visible": os.environ.get("CUDA_VISIBLE_DEVICES", "all"),
+        **fast.installed(),
+    }
     memory = cache_folder() / "device.json"
     plan: DevicePlan | None = None
     try:

@@ -8,17 +8,17 @@ address in ``OPENAI_BASE_URL``.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 from urllib.parse import quote, urlsplit
 
 from harness.errors import ModelError, UsageError
-from harness.models.hosts import host_of, is_loopback, is_openai, is_private, require_address
 
 if TYPE_CHECKING:
     from httpx2 import AsyncClient, Client
@@ -28,17 +28,16 @@ ClientKind: TypeAlias = Literal["openai", "azure", "compatible"]
 ClientT = TypeVar("ClientT", "OpenAI", "AsyncOpenAI")
 
 OPENAI_URL = "https://api.openai.com/v1"
-OPENAI_KEY = "OPENAI_API_KEY"
+OPENAI_KEY, AZURE_KEY = "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY"
 NO_KEY = "no-key-needed"  # sent to a server of the team's own that asks for none: the SDK insists on a key
 REDACTED = "[key]"
 _KEY = re.compile(r"[!-~]+")  # visible ASCII: what an HTTP header can hold
 SHORTEST_SECRET = 4  # characters; a shorter text is part of too many words to be taken out of them
-# usual variables; for that of OpenAI see Endpoint.key_variable
-KEY_VARIABLES: Mapping[ClientKind, str | None] = {
-    "openai": None,
-    "azure": "AZURE_OPENAI_API_KEY",
-    "compatible": None,
-}
+
+OPENAI_HOST = "api.openai.com"  # and its regions, such as eu.api.openai.com
+LOOPBACK_NAME, PRIVATE_NAMES = ".localhost", (".local", ".internal")
+# a name without a dot, such as of a docker container; 2130706433 and 0x7f000001 are addresses, not names
+_SINGLE_LABEL = re.compile(r"(?!0x[0-9a-f]*$)(?=[^a-z]*[a-z])[a-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,6 @@ class Endpoint:
             there is none; any other must have its variable named.
         client_kind: ``"openai"``, ``"azure"``, or ``"compatible"`` for anything else that speaks the same.
         timeout_s: longest wait for one answer.
-        api_version: Azure's dated interface (None: ``OPENAI_API_VERSION``); not for its ``/openai/v1``.
 
     Raises:
         UsageError: an address that is none, that carries a secret, or that is plain http in the internet.
@@ -64,11 +62,8 @@ class Endpoint:
     api_key_env: str | None = None
     client_kind: ClientKind = "openai"
     timeout_s: float = 60.0
-    api_version: str | None = None
 
     def __post_init__(self) -> None:
-        if self.client_kind not in KEY_VARIABLES:
-            raise UsageError(f"client_kind={self.client_kind!r}: use one of {', '.join(KEY_VARIABLES)}.")
         if not self.timeout_s > 0:
             raise UsageError(f"timeout_s={self.timeout_s}: must be above 0.")
         if self.base_url is not None:
@@ -83,7 +78,7 @@ class Endpoint:
     @property
     def key_variable(self) -> str | None:
         """The environment variable that holds the key; None where no key belongs to this address."""
-        variable = self.api_key_env or KEY_VARIABLES[self.client_kind]
+        variable = self.api_key_env or (AZURE_KEY if self.client_kind == "azure" else None)
         # OPENAI_BASE_URL is the key's pair in the SDK, too
         is_openai_s = self.base_url is None or is_openai(self.url) or self.is_local
         return variable or (OPENAI_KEY if is_openai_s else None)
@@ -94,19 +89,11 @@ class Endpoint:
         return is_loopback(self.url)
 
     def require_key(self) -> None:
-        """Check that a client can be made.
-
-        Raises:
-            ModelError: there is no key, or its variable holds none; the message has the line to write.
-        """
+        """Check that a client can be made; the message of the ``ModelError`` has the line to write."""
         self._key()
 
     def client(self) -> OpenAI:
-        """The official client, for tuning jobs and batches; it retries nothing by itself.
-
-        Raises:
-            ModelError: there is no key.
-        """
+        """The official client, for tuning jobs and batches; it retries nothing by itself."""
         from openai import AzureOpenAI, DefaultHttpxClient, OpenAI
 
         self.require_key()
@@ -114,11 +101,7 @@ class Endpoint:
         return self._opened(OpenAI, AzureOpenAI, http)
 
     def async_client(self, connections: int) -> AsyncOpenAI:
-        """The official client for asyncio, with ``connections`` kept open; it retries nothing by itself.
-
-        Raises:
-            ModelError: there is no key.
-        """
+        """The official client for asyncio, with ``connections`` kept open."""
         from httpx2 import Limits
         from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient
 
@@ -141,12 +124,12 @@ class Endpoint:
         them, ``OPENAI_BASE_URL``; the administrator's key is for nobody.
         """
         if self.client_kind == "azure" and "/openai/v1" not in urlsplit(self.url).path:
-            version = self.api_version or os.environ.get("OPENAI_API_VERSION")
+            version = os.environ.get("OPENAI_API_VERSION")
             if not version:
                 raise ModelError(
                     f"{self.url}: Azure's interface has dated versions, and none is named.\n"
-                    "  hint: api_version='2024-10-21', or export OPENAI_API_VERSION; or use the address that"
-                    " ends in /openai/v1, which has none."
+                    "  hint: export OPENAI_API_VERSION=2024-10-21; or use the address that ends in"
+                    " /openai/v1, which has none."
                 )
             kind = partial(azure, azure_endpoint=self.url, api_version=version)
         else:
@@ -207,3 +190,74 @@ class Endpoint:
         # apart from _key: there the broken key would be a local variable of the frame that raises
         key = os.environ.get(self.key_variable or "", "").strip()
         return bool(key) and not _KEY.fullmatch(key)
+
+
+# ----------------------------------------------------------------- whose host an address names
+# By its name alone: nothing is looked up, for a name server would learn the address.
+def host_of(url: str) -> str:
+    """The host's name or number, in lower case."""
+    return (urlsplit(url).hostname or "").rstrip(".")
+
+
+def is_openai(url: str) -> bool:
+    """Whether the address is OpenAI's own, and encrypted."""
+    host = host_of(url)
+    return urlsplit(url).scheme == "https" and (host == OPENAI_HOST or host.endswith(f".{OPENAI_HOST}"))
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the server runs on this machine."""
+    host = host_of(url)
+    number = _number(host)
+    return f".{host}".endswith(LOOPBACK_NAME) if number is None else number.is_loopback
+
+
+def is_private(url: str) -> bool:
+    """Whether the server is on this machine or in a network of one's own.
+
+    Loopback, private and link-local numbers (RFC 1918, 4193, 3927, 4291), ``*.local`` (RFC 6762),
+    ``*.internal``, and names without a dot.
+    """
+    host = host_of(url)
+    number = _number(host)
+    if number is not None:
+        return number.is_private or number.is_link_local or number.is_loopback
+    named = host.endswith(PRIVATE_NAMES) or _SINGLE_LABEL.fullmatch(host) is not None
+    return named or is_loopback(url)
+
+
+def require_address(url: str) -> str:
+    """``url``, where requests may go there.
+
+    Raises:
+        UsageError: it is no address, holds a secret, or is plain http in the internet.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UsageError("base_url is no address: write one such as 'http://127.0.0.1:8000/v1'.")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        # the address is not quoted: it may hold a key
+        raise UsageError(
+            f"base_url of {parts.hostname}: it may hold no user, password, query or fragment, for it is"
+            " recorded.\n  hint: put the key into the environment variable that api_key_env names."
+        )
+    if parts.scheme == "http" and not is_private(url):
+        raise UsageError(
+            f"base_url {url}: http:// is not encrypted, and would show key, prompts and answers to everybody"
+            " on the way.\n  hint: write https://. Plain http is for this machine and private networks (10.*,"
+            " 172.16-31.*, 192.168.*, *.local, *.internal, names without a dot)."
+        )
+    return url
+
+
+def _number(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        number = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    mapped = number.ipv4_mapped if isinstance(number, ipaddress.IPv6Address) else None
+    return mapped or number

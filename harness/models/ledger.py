@@ -1,18 +1,23 @@
-"""One run's money: what was billed, what is reserved for requests under way, and a cap on both together."""
+"""One run's money: prices, bills, reservations for requests under way, and a cap on all of it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from threading import Lock
-from types import TracebackType
 from typing import NamedTuple
 
+from harness.data.hosted import hosted_counter, hosted_model
 from harness.decision.plan import Purpose
-from harness.errors import BudgetReached
-from harness.records import SpendingLine
+from harness.decision.prices import PriceKey, batch_price, call_usd, most_usd, price_of
+from harness.errors import BudgetReached, UnknownName
+from harness.records import Message, Price, Row, SpendingLine
 
 PICO_USD = 10**12  # amounts are whole picodollars: sums of floats would drift past the cap
+# A service may count what is not in the messages: a template's own system text, special tokens
+MARGIN_SHARE, MARGIN_TOKENS = 0.02, 8
+UNKNOWN_MARGIN_TOKENS, UNKNOWN_TOKENS_A_MESSAGE = 64, 16
 
 
 class Account(NamedTuple):
@@ -40,19 +45,12 @@ UNBILLED = Charge(0.0, calls=0, prompt_tokens=0, completion_tokens=0)
 
 def total_charge(charges: Iterable[Charge]) -> Charge:
     """Their sum. One bill without token counts leaves their sums unknown."""
-    total = UNBILLED
-    for charge in charges:
-        total = Charge(
-            total.usd + charge.usd,
-            total.calls + charge.calls,
-            _sum(total.prompt_tokens, charge.prompt_tokens),
-            _sum(total.completion_tokens, charge.completion_tokens),
-        )
-    return total
 
+    def total(counts: tuple[int | None, ...]) -> int | None:
+        return None if None in counts else sum(count or 0 for count in counts)
 
-def _sum(first: int | None, second: int | None) -> int | None:
-    return None if first is None or second is None else first + second
+    usd, calls, read, written = zip(UNBILLED, *charges, strict=True)
+    return Charge(sum(usd), sum(calls), total(read), total(written))
 
 
 class Ledger:
@@ -119,7 +117,7 @@ class Ledger:
         if not (math.isfinite(upper_usd) and upper_usd >= 0):
             raise ValueError(f"cannot reserve {upper_usd} USD for {account}: a request has a finite cost")
         upper = math.ceil(upper_usd * PICO_USD)  # up, so that rounding never lets a run pass its cap
-        reservation = Reservation(self, account, upper_usd)
+        reservation = Reservation(self, account)
         with self._lock:
             if self._cap is not None and self._spent + self._reserved + upper > self._cap:
                 assert self.max_usd is not None
@@ -130,11 +128,7 @@ class Ledger:
         return reservation
 
     def close(self, reservation: Reservation, charge: Charge) -> None:
-        """Bill a reservation, once; see ``Reservation.settle``.
-
-        Raises:
-            ValueError: no amount of money, or it was closed before.
-        """
+        """Bill a reservation, once; see ``Reservation.settle``."""
         if not (math.isfinite(charge.usd) and charge.usd >= 0):
             raise ValueError(f"a bill of {charge.usd} USD for {reservation.account} is no amount of money")
         with self._lock:
@@ -150,15 +144,12 @@ class Ledger:
                 self._charges[reservation.account] = total_charge([before, rounded])
 
 
+@dataclass(frozen=True, eq=False)
 class Reservation:
-    """Money set aside for one request. As a context manager it is released where the request fails.
+    """Money set aside for one request, until the request is billed or is known to cost nothing."""
 
-    Left without an error and without a bill, it counts as spent whole: an unknown bill is not taken for 0.
-    """
-
-    def __init__(self, ledger: Ledger, account: Account, upper_usd: float) -> None:
-        self._ledger, self.account, self.upper_usd = ledger, account, upper_usd
-        self._is_open = True
+    ledger: Ledger
+    account: Account
 
     def settle(
         self,
@@ -178,8 +169,7 @@ class Reservation:
         Raises:
             ValueError: no amount of money, or closed before.
         """
-        self._ledger.close(self, Charge(usd, calls, prompt_tokens, completion_tokens))
-        self._is_open = False
+        self.ledger.close(self, Charge(usd, calls, prompt_tokens, completion_tokens))
 
     def release(self) -> None:
         """The request is not billed.
@@ -189,13 +179,104 @@ class Reservation:
         """
         self.settle(*UNBILLED)
 
-    def __enter__(self) -> Reservation:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._is_open and kind is None:
-            self.settle(self.upper_usd)
-        elif self._is_open:
-            self.release()
+@dataclass(frozen=True)
+class Spending:
+    """The price of one model, and the ledger that its calls of one purpose are paid from."""
+
+    model: str
+    price: Price
+    ledger: Ledger
+    purpose: Purpose = "answers"
+    is_tuned: bool = False  # a fine-tune of the model is asked, or made
+
+    @property
+    def account(self) -> Account:
+        """The line of the ledger that its bills are added to."""
+        return Account(self.purpose, self.model, self.is_tuned)
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether there is a cap, under which nothing without a bound may begin."""
+        return self.ledger.is_capped
+
+    def reserve(self, upper_usd: float, missing: str = "") -> Reservation:
+        """See ``Ledger.reserve``."""
+        return self.ledger.reserve(upper_usd, self.account, missing)
+
+    @property
+    def spent_usd(self) -> float:
+        """Dollars billed for such calls in this run so far."""
+        return self.ledger.spent_on(self.account)
+
+    def most(self, prompt_tokens: int, max_tokens: int | None, *, batched: bool = False) -> float:
+        """The most that one call can cost.
+
+        Raises:
+            UsageError: nothing bounds the answer.
+        """
+        price = batch_price(self.price) if batched else self.price
+        return most_usd(price, prompt_tokens, max_tokens, self.model)
+
+    def cost(
+        self, prompt_tokens: int, completion_tokens: int, cached: int = 0, *, batched: bool = False
+    ) -> float:
+        """The cost of one call, in dollars, by the tokens that it was billed."""
+        price = batch_price(self.price) if batched else self.price
+        return call_usd(price, prompt_tokens, completion_tokens, cached)
+
+
+@dataclass(frozen=True)
+class Money:
+    """A run's ledger and its prices.
+
+    Args:
+        ledger: the run's.
+        prices: the project's own, which come first, and the file that they are in. A function, because suites
+            that come late may bring the file.
+    """
+
+    ledger: Ledger
+    prices: Callable[[], tuple[Mapping[PriceKey, Price], str]] = field(default=lambda: ({}, "economics.toml"))
+
+    def on(self, model: str, *, tuned: bool = False, purpose: Purpose = "answers") -> Spending | None:
+        """The price of a model and the ledger, for calls of one purpose; None where it has no price.
+
+        Args:
+            model: its name; that of a fine-tune (``ft:…``) is priced as one.
+            tuned: whether a fine-tune of the model is asked, or made.
+            purpose: of the calls.
+
+        Raises:
+            UnknownName: there is a cap and no price; the message has the lines to add. Without a cap it is no
+                error, because many servers bill nobody.
+        """
+        is_tuned = tuned or model.startswith("ft:")
+        try:
+            price = price_of(model, is_tuned, *self.prices())
+        except UnknownName:
+            if self.ledger.is_capped:
+                raise
+            return None
+        return Spending(model, price, self.ledger, purpose, is_tuned)
+
+
+def prompt_bound(model: str) -> Callable[[Sequence[Message]], int]:
+    """Counts the tokens of a prompt, no fewer than the service will.
+
+    For known models by their encoding, with a small margin. Of any other's tokenizer it is known only that a
+    token holds at least one byte: every byte counts.
+    """
+    known = hosted_model(model)
+    if known is None:
+        return lambda messages: (
+            UNKNOWN_MARGIN_TOKENS
+            + sum(len(m.content.encode("utf-8", "replace")) + UNKNOWN_TOKENS_A_MESSAGE for m in messages)
+        )
+    count = hosted_counter(known.encoding)
+
+    def bound(messages: Sequence[Message]) -> int:
+        (tokens,) = count([Row("", tuple(messages))])
+        return math.ceil(tokens * (1 + MARGIN_SHARE)) + MARGIN_TOKENS
+
+    return bound

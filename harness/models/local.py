@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, TypeVar
 from harness.errors import ModelError
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import DevicePlan
+from harness.models.fast import keep_freed_memory
+from harness.models.fast.attention import (
+    MIN_PREFIX_TOKENS,
+    SharedPrefix,
+    can_share,
+    common_prefix,
+    register_grouped_eager,
+)
 from harness.models.fast.attention import NAME as GROUPED_EAGER
-from harness.models.fast.attention import register_grouped_eager
 from harness.models.fast.decoding import KEEP_SHARE, shrinking_greedy
 from harness.models.fast.heads import has_plain_head, logits_at
-from harness.models.fast.memory import keep_freed_memory
-from harness.models.fast.prefix import MIN_PREFIX_TOKENS, SharedPrefix, can_share, common_prefix
 from harness.models.protocol import Decoding, Prompt
 from harness.models.quiet import quiet_transformers
 from harness.models.source import ModelSource
@@ -37,9 +42,9 @@ def load_base(source: ModelSource, plan: DevicePlan, *, attention: str, nf4: boo
     """The base model, frozen, on the plan's device.
 
     With ``nf4`` its linear layers hold what 4-bit NormalFloat with double quantisation keeps (Dettmers et
-    al. 2023, QLoRA). On a GPU they stay packed, which saves memory. On a CPU they are unpacked once: the
-    values are those of nf4, the layers' outputs are the same bit for bit, and matrix products run several
-    times faster.
+    al. 2023, QLoRA). On a GPU they stay packed, which saves memory. On a CPU they are unpacked before the
+    first forward, which would repack them in place (bitsandbytes 0.50.2): the layers' outputs are the same
+    bit for bit, and matrix products run several times faster.
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -68,8 +73,6 @@ def load_base(source: ModelSource, plan: DevicePlan, *, attention: str, nf4: boo
             quantization_config=quantisation,
             device_map={"": plan.device} if nf4 else None,
         )
-        if nf4:
-            disarm_cpu_repacking(model)
         if nf4 and plan.device == "cpu":
             model = model.dequantize(dtype=plan.torch_dtype)
     model.requires_grad_(False)
@@ -77,19 +80,6 @@ def load_base(source: ModelSource, plan: DevicePlan, *, attention: str, nf4: boo
     if not nf4:
         torch.nn.Module.to(model, plan.device)  # in place
     return model
-
-
-def disarm_cpu_repacking(model: torch.nn.Module) -> None:
-    """Keep bitsandbytes from repacking 4-bit weights in place during an evaluation forward.
-
-    bitsandbytes 0.50.2 does so on CPUs with AVX512-BF16; gradients and merges after it are wrong while the
-    loss looks healthy.
-    """
-    from bitsandbytes.nn import Linear4bit
-
-    for module in model.modules():
-        if isinstance(module, Linear4bit):
-            module.support_avx512bf16_for_cpu = False
 
 
 def make_head_input_contiguous(model: PreTrainedModel) -> None:
@@ -165,69 +155,46 @@ class LocalModel:
         import torch
 
         began = time.perf_counter()
+        pad, device = self._tokenizer.pad_token_id, torch.device(self._plan.device)
         ids = [tokens[row_id] for row_id in batch]
-        width = max(len(i) for i in ids)
-        inputs = self._padded_after(ids, width, prefix.tokens if prefix else 0)
-        if prefix is not None:
-            inputs["past_key_values"] = prefix.new_cache()
-        generate: Callable[..., torch.Tensor] = getattr(self._model, "generate")  # noqa: B009 - untyped there
-        with torch.inference_mode(), quiet_transformers():
-            output = generate(
-                **inputs, pad_token_id=self._tokenizer.pad_token_id, **self._sampling(decoding, batch)
-            )
-        elapsed_ms = (time.perf_counter() - began) * 1000 / len(batch)
-        for row_id, sequence in zip(batch, output[:, width:].tolist(), strict=True):
-            yield self._as_answer(row_id, len(tokens[row_id]), sequence, decoding, elapsed_ms)
-
-    def _sampling(self, decoding: Decoding, batch: Sequence[str]) -> dict[str, object]:
-        """What ``generate`` is called with besides the prompts."""
-        import torch
-
+        width, shared = max(map(len, ids)), prefix.tokens if prefix else 0
+        gaps = [width - len(i) for i in ids]  # padded on the left of each row's own tokens
+        rows = [i[:shared] + [pad] * gap + i[shared:] for i, gap in zip(ids, gaps, strict=True)]
+        masks = [[1] * shared + [0] * gap + [1] * (width - shared - gap) for gap in gaps]
         settings: dict[str, object] = {
+            "input_ids": torch.tensor(rows, device=device),
+            "attention_mask": torch.tensor(masks, device=device),
+            "pad_token_id": pad,
             "max_new_tokens": decoding.max_new_tokens,
             "do_sample": decoding.temperature > 0,
         }
-        if decoding.temperature == 0:
-            return {**settings, "custom_generate": shrinking_greedy} if self._plan.fast.decoding else settings
-        # every batch has a seed of its own, or the same place in two batches would meet the same chances
-        seed = hashlib.sha256(f"{decoding.seed} {batch[0]}".encode()).digest()
-        torch.manual_seed(int.from_bytes(seed[:8], "big", signed=True))
-        return {
-            **settings,
-            "temperature": decoding.temperature,
-            "top_p": decoding.top_p,
-            "top_k": 0,  # transformers' own default keeps 50
-        }
-
-    def _padded_after(self, ids: Sequence[list[int]], width: int, shared: int) -> dict[str, object]:
-        """Prompts padded to ``width`` on the left of what is their own, after the ``shared`` tokens."""
-        import torch
-
-        pad, device = self._tokenizer.pad_token_id, torch.device(self._plan.device)
-        gaps = [width - len(i) for i in ids]
-        rows = [i[:shared] + [pad] * gap + i[shared:] for i, gap in zip(ids, gaps, strict=True)]
-        masks = [[1] * shared + [0] * gap + [1] * (width - shared - gap) for gap in gaps]
-        return {
-            "input_ids": torch.tensor(rows, device=device),
-            "attention_mask": torch.tensor(masks, device=device),
-        }
-
-    def _as_answer(
-        self, row_id: str, prompt_tokens: int, sequence: list[int], decoding: Decoding, latency_ms: float
-    ) -> Answer:
-        configured = self._model.generation_config.eos_token_id
-        ends = configured if isinstance(configured, list) else [configured]
-        stop = next((k for k, token in enumerate(sequence) if token in ends), None)
-        said = sequence if stop is None else sequence[:stop]
-        text = self._tokenizer.decode(said, skip_special_tokens=True)
-        return Answer(
-            row_id=row_id,
-            text=str(text),
-            prompt_tokens=prompt_tokens,
-            completion_tokens=len(said) + (stop is not None),  # the end token is generated and billed too
-            latency_ms=latency_ms,
-            finish="length" if stop is None else "stop",
-        )
+        if prefix is not None:
+            settings["past_key_values"] = prefix.new_cache()
+        if decoding.temperature > 0:
+            # every batch has a seed of its own, or the same place in two batches would meet the same chances
+            seed = hashlib.sha256(f"{decoding.seed} {batch[0]}".encode()).digest()
+            torch.manual_seed(int.from_bytes(seed[:8], "big", signed=True))
+            # transformers' own default keeps the 50 likeliest tokens
+            settings |= {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
+        elif self._plan.fast.decoding:
+            settings["custom_generate"] = shrinking_greedy
+        generate: Callable[..., torch.Tensor] = getattr(self._model, "generate")  # noqa: B009 - untyped there
+        with torch.inference_mode(), quiet_transformers():
+            output = generate(**settings)
+        elapsed_ms = (time.perf_counter() - began) * 1000 / len(batch)
+        end = self._model.generation_config.eos_token_id
+        ends = end if isinstance(end, list) else [end]
+        for row_id, sequence in zip(batch, output[:, width:].tolist(), strict=True):
+            stop = next((k for k, token in enumerate(sequence) if token in ends), None)
+            said = sequence[:stop]
+            yield Answer(
+                row_id=row_id,
+                text=str(self._tokenizer.decode(said, skip_special_tokens=True)),
+                prompt_tokens=len(tokens[row_id]),
+                completion_tokens=len(said) + (stop is not None),  # the end token is generated and billed too
+                latency_ms=elapsed_ms,
+                finish="length" if stop is None else "stop",
+            )
 
     def logprob(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """See ``Model.logprob``."""

@@ -21,48 +21,27 @@ REHEARSAL_KEY = "HARNESS_REHEARSAL_KEY"
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One provider's way with the fine-tuning API.
+    """One provider's way with the fine-tuning API, and with answers."""
 
-    Args:
-        name: the value of ``profile=`` that chooses it.
-        speaks: which of the official clients talks to it.
-        key_variable: the environment variable that usually holds its key (None: see ``Endpoint``).
-        learning_rate: how it reads ``learning_rate_multiplier``: as a factor of its own choice, or as the
-            learning rate itself.
-        minimum_rows: training rows below which it refuses a file.
-        suffix_characters: longest suffix of a tuned model's name.
-        metadata: jobs carry metadata, and are found by it.
-        nested_method: hyperparameters go under ``method``; else they stand in the request itself.
-        seed: jobs take a seed.
-        checkpoints: intermediate models are listed and can be asked.
-        batch_api: answers can be had through the Batch API.
-        structured_outputs: answers can be bound to a JSON schema.
-        wandb: jobs can send their metrics to Weights & Biases.
-        must_deploy: a tuned model answers only under the name of a deployment that the user makes.
-        lifetimes: the dated table of closures holds for it.
-        poll_s: seconds between two looks at a job.
-        concurrency: calls on their way at once, where the model does not say.
-        timeout_s: longest wait for one answer, where the model does not say.
-    """
-
-    name: str
-    speaks: endpoint.ClientKind = "compatible"
-    key_variable: str | None = None
+    name: str  # the value of ``profile=`` that chooses it
+    speaks: endpoint.ClientKind = "compatible"  # which of the official clients talks to it
+    key_variable: str | None = None  # usually holds its key (None: see ``Endpoint``)
+    #: How it reads ``learning_rate_multiplier``: as a factor of its own choice, or as the rate itself.
     learning_rate: Literal["multiplier", "absolute"] = "multiplier"
-    minimum_rows: int = 1
-    suffix_characters: int = 40
-    metadata: bool = False
-    nested_method: bool = False
-    seed: bool = True
-    checkpoints: bool = True
-    batch_api: bool = False
-    structured_outputs: bool = False
-    wandb: bool = False
-    must_deploy: bool = False
-    lifetimes: bool = False
-    poll_s: float = 10.0
-    concurrency: int = 32
-    timeout_s: float = 60.0
+    minimum_rows: int = 1  # training rows below which it refuses a file
+    suffix_characters: int = 40  # longest suffix of a tuned model's name
+    metadata: bool = False  # jobs carry metadata, and are found by it
+    nested_method: bool = False  # hyperparameters go under ``method``; else they stand in the request itself
+    seed: bool = True  # jobs take a seed
+    checkpoints: bool = True  # intermediate models are listed and can be asked
+    batch_api: bool = False  # answers can be had through the Batch API
+    structured_outputs: bool = False  # answers can be bound to a JSON schema
+    wandb: bool = False  # jobs can send their metrics to Weights & Biases
+    must_deploy: bool = False  # a tuned model answers only under the name of a deployment that the user makes
+    lifetimes: bool = False  # the dated table of closures holds for it
+    poll_s: float = 10.0  # between two looks at a job
+    concurrency: int = 32  # calls on their way at once, where the model does not say
+    timeout_s: float = 60.0  # longest wait for one answer, where the model does not say
 
     def endpoint(
         self, base_url: str | None, api_key_env: str | None, timeout_s: float | None = None
@@ -86,12 +65,7 @@ OPENAI = Profile(
 )
 # Azure's reference of 2024-10-21: a suffix of up to 40 characters; neither metadata nor method are named
 AZURE = Profile(
-    "azure",
-    speaks="azure",
-    minimum_rows=10,
-    batch_api=True,
-    structured_outputs=True,
-    must_deploy=True,
+    "azure", speaks="azure", minimum_rows=10, batch_api=True, structured_outputs=True, must_deploy=True
 )
 NEBIUS = Profile(
     "nebius",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
@@ -16,13 +17,7 @@ class Bar(Protocol):
     """One running task."""
 
     def at(self, done: float, total: float | None = None, note: str = "") -> None:
-        """Report how far the task is.
-
-        Args:
-            done: in the task's unit.
-            total: in the same unit; None where it is not known.
-            note: a few words, such as loss and tokens/s.
-        """
+        """Report how far the task is, in its unit, with a few words such as loss and tokens/s."""
 
 
 class Progress(Protocol):
@@ -89,39 +84,25 @@ class Drawn:
     @contextmanager
     def task(self, name: str, unit: str) -> Iterator[Bar]:
         """Draw a bar while the task runs; a finished task leaves one line."""
+        from rich import progress as rich
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Progress as Bars
         from rich.table import Column
 
-        def whole() -> Column:
-            return Column(no_wrap=True)
-
-        def shrinking(ratio: int) -> Column:  # in a narrow terminal these give way to the numbers
-            return Column(ratio=ratio, no_wrap=True, overflow="ellipsis")
-
-        counts = (
-            TextColumn("{task.fields[size]}", table_column=whole())
-            if unit == "B"
-            else MofNCompleteColumn(table_column=whole())
-        )
+        whole = partial(Column, no_wrap=True)
+        shrinking = partial(Column, no_wrap=True, overflow="ellipsis")  # in a narrow terminal
         columns = (
-            TextColumn("{task.description}", table_column=shrinking(4)),
-            BarColumn(bar_width=None, table_column=shrinking(1)),
-            counts,
-            TimeElapsedColumn(table_column=whole()),
-            TextColumn("left", table_column=whole()),
-            TimeRemainingColumn(table_column=whole()),
-            TextColumn("{task.fields[note]}", table_column=shrinking(4)),
+            rich.TextColumn("{task.description}", table_column=shrinking(ratio=4)),
+            rich.BarColumn(bar_width=None, table_column=shrinking(ratio=1)),
+            rich.TextColumn("{task.fields[size]}", table_column=whole())
+            if unit == "B"
+            else rich.MofNCompleteColumn(table_column=whole()),
+            rich.TimeElapsedColumn(table_column=whole()),
+            rich.TextColumn("left", table_column=whole()),
+            rich.TimeRemainingColumn(table_column=whole()),
+            rich.TextColumn("{task.fields[note]}", table_column=shrinking(ratio=4)),
         )
         console = Console(file=self._file, width=self._width())
-        with Bars(*columns, console=console, refresh_per_second=4, expand=True) as bars:
+        with rich.Progress(*columns, console=console, refresh_per_second=4, expand=True) as bars:
             self._bars = bars
             try:
                 yield _DrawnBar(bars, bars.add_task(name, total=None, note="", size=""))

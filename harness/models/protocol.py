@@ -50,20 +50,15 @@ class Model(Protocol):
 
 
 @runtime_checkable
-class Noting(Protocol):
-    """A model that has something to say of its work while it answers."""
-
-    @property
-    def note(self) -> str:
-        """For a progress bar."""
-
-
-@runtime_checkable
 class Interruptible(Protocol):
     """A model that has answers on their way while others are being looked at."""
 
+    @property
+    def note(self) -> str:
+        """The state of its work, for a progress bar."""
+
     def late(self) -> Sequence[Answer]:
-        """What came after the last iteration over ``answer`` was left, once; it was paid for.
+        """Answers that came after the last iteration over ``answer`` was left, once; they were paid for.
 
         It may hold answers that the iteration gave, too.
         """

@@ -18,8 +18,7 @@ from harness.data.hosted import hosted_model
 from harness.errors import BudgetReached, ModelError, UsageError
 from harness.models.call_scheduler import CallFailed, CallPolicy, CallResult, CallScheduler, ModelCall, Tally
 from harness.models.endpoint import Endpoint
-from harness.models.ledger import UNBILLED, Charge
-from harness.models.pricing import Spending
+from harness.models.ledger import UNBILLED, Charge, Spending
 from harness.models.profiles import REHEARSAL_KEY, TWIN, Profile, profile_of
 from harness.models.progress import Progress, Silent
 from harness.models.protocol import Decoding, Prompt
@@ -99,12 +98,12 @@ class RemoteModel:
     @property
     def calls_at_once(self) -> int:
         """Calls on their way, at most."""
-        return self.provider.concurrency if self.concurrency is None else self.concurrency
+        return self.concurrency or self.provider.concurrency
 
     @property
     def longest_wait_s(self) -> float:
         """For one answer."""
-        return self.provider.timeout_s if self.timeout_s is None else self.timeout_s
+        return self.timeout_s or self.provider.timeout_s
 
     @property
     def takes_prompt(self) -> bool:
@@ -120,11 +119,7 @@ class RemoteModel:
         return self.model.startswith("ft:")
 
     def redirected(self, url: str) -> RemoteModel:
-        """The same model asked at a local stand-in for its service, which is shown no real key.
-
-        Args:
-            url: the stand-in's address.
-        """
+        """The same model asked at a local stand-in for its service, which is shown no real key."""
         return replace(self, base_url=url, profile=TWIN.name, api_key_env=REHEARSAL_KEY)
 
     def described(self) -> dict[str, Json]:
@@ -156,11 +151,7 @@ class RemoteModel:
         return f"the service's own, at {self.endpoint.url}"
 
     def require_ready(self) -> None:
-        """Check what can be checked before a call; sends nothing.
-
-        Raises:
-            ModelError: there is no key.
-        """
+        """Check what can be checked before a call; sends nothing. Raises ``ModelError`` without a key."""
         self.endpoint.require_key()
 
     def open(
@@ -189,29 +180,19 @@ class RemoteModel:
 
 @dataclass
 class OpenRemoteModel:
-    """A hosted model that is asked. See ``models.protocol.Model``.
+    """A hosted model that is asked. See ``models.protocol.Model``, and ``RemoteModel.open`` for the fields.
 
     Each answer depends on its own prompt alone, so any may be stored. The money of every call is reserved
     before it is sent.
-
-    Args:
-        spec: the model.
-        spending: its price and the ledger that calls are paid from; None: nothing is counted.
-        progress: watches the wait for a batch.
-        schema: JSON schema that answers are bound to, where the service offers that for such a model.
-        loading_s: how long the service may not know the model yet.
-        sleep: between two looks at a batch.
-        now: seconds since 1970, for a batch's deadline.
-        tally: counts calls.
     """
 
     spec: RemoteModel
     spending: Spending | None
     progress: Progress
     schema: Mapping[str, Json] | None = None
-    loading_s: float = 0.0
-    sleep: Callable[[float], None] = time.sleep
-    now: Callable[[], float] = time.time
+    loading_s: float = 0.0  # how long the service may not know the model yet
+    sleep: Callable[[float], None] = time.sleep  # between two looks at a batch
+    now: Callable[[], float] = time.time  # for a batch's deadline
     tally: Tally = field(default_factory=Tally)
     _began: float | None = None
     _late: list[Answer] = field(default_factory=list)
@@ -224,15 +205,8 @@ class OpenRemoteModel:
         """How it is asked, and the cost of that."""
         from harness.models.remote_wire import ModelWire  # pydantic takes 0.1 s, and most runs ask nobody
 
-        spec = self.spec
-        return ModelWire(
-            model=spec.model,
-            completions=spec.takes_prompt,
-            logprobs=spec.logprobs,
-            batch=spec.batch,
-            spending=self.spending,
-            schema=(self.schema or None) if spec.provider.structured_outputs else None,
-        )
+        schema = (self.schema or None) if self.spec.provider.structured_outputs else None
+        return ModelWire(self.spec, self.spending, schema)
 
     def answer(
         self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]
@@ -240,11 +214,7 @@ class OpenRemoteModel:
         """Answers as they come, in any order; a row that is known is not asked.
 
         A call that fails, after as many attempts as are worth it, ends as an answer with ``failure``.
-
-        Args:
-            prompts: all prompts.
-            decoding: sent as far as the service takes it; ``seed`` grows with a prompt's ``repeat``.
-            known: rows already answered.
+        ``decoding`` is sent as far as the service takes it; its ``seed`` grows with a prompt's ``repeat``.
 
         Raises:
             BudgetReached: the next call could pass the cap; says how many answers are missing.
@@ -306,10 +276,7 @@ class OpenRemoteModel:
         """Answers through the Batch API."""
         from harness.models.remote_batch import BatchSender
 
-        spec = self.spec
-        sender = BatchSender(
-            self.wire, spec.endpoint, spec.provider.poll_s, self.progress, self.sleep, self.now
-        )
+        sender = BatchSender(self.wire, self.progress, self.sleep, self.now)
         try:
             with closing(sender.answers(prompts, known, decoding)) as answers:
                 yield from answers
@@ -318,13 +285,13 @@ class OpenRemoteModel:
 
     def _called(self, prompts: Sequence[Prompt], decoding: Decoding) -> Generator[Answer, None, None]:
         """Answers by one call each."""
+        from harness.models.remote_wire import failed_reply
+
         spec, wire = self.spec, self.wire
 
         def answer_of(result: CallResult[PricedRequest, RemoteReply]) -> Answer:
-            prompt, attempts, latency_ms = result.request.prompt, result.attempts, result.latency_ms
-            if result.reply is None:
-                return wire.no_answer(prompt, result.failure or "", attempts, latency_ms)
-            return wire.answer(prompt, result.reply, attempts, latency_ms)
+            reply = result.reply or failed_reply(result.failure or "")
+            return wire.answer(result.request.prompt, reply, result.attempts, result.latency_ms)
 
         policy = CallPolicy(
             concurrency=spec.calls_at_once,
@@ -367,13 +334,11 @@ class OpenRemoteModel:
             )
             reply = read_reply(response.content, completions=wire.completions)
             charge = wire.charge(request, reply)
-        except OpenAIError as error:
-            failure = failure_of(error, self.spec.endpoint.scrub)
+        except (OpenAIError, CallFailed) as error:
+            scrub = self.spec.endpoint.scrub
+            failure = error if isinstance(error, CallFailed) else failure_of(error, scrub)
             charge = UNBILLED if failure.unbilled else charge
             raise failure from None
-        except CallFailed as failure:
-            charge = UNBILLED if failure.unbilled else charge
-            raise
         finally:
             if reservation is not None:
                 reservation.settle(*charge)

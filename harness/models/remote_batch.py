@@ -9,7 +9,6 @@ is sent anew.
 from __future__ import annotations
 
 import json
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -20,11 +19,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 from harness.data.fingerprints import bytes_digest
 from harness.errors import ModelError
 from harness.models.call_scheduler import CallFailed
-from harness.models.endpoint import Endpoint
 from harness.models.ledger import UNBILLED, Charge, total_charge
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
-from harness.models.remote_wire import ModelWire, PricedRequest, failure_of, read_reply
+from harness.models.remote_wire import ModelWire, PricedRequest, failed_reply, failure_of, read_reply
 from harness.models.retry import CallVerdict, RetryPolicy
 from harness.records import Answer, Json
 
@@ -55,25 +53,25 @@ class BatchGoesOn(KeyboardInterrupt):
 # --------------------------------------------------------------------------- files of requests
 @dataclass(frozen=True)
 class BatchPart:
-    """Requests that make one batch.
+    """Requests that make one batch, each with its line of the input file.
 
-    Args:
-        name: the fingerprint of all requests that the part was cut with. The rest of a part, some of whose
-            answers are known, keeps that name, so that a batch that was sent for it is found.
-        requests: those to be answered.
-        lines: each as a line of the input file.
-        url: where the service sends them.
+    The name is the fingerprint of all requests that the part was cut with. The rest of a part, some of whose
+    answers are known, keeps that name, so that a batch that was sent for it is found.
     """
 
     name: str
-    requests: Sequence[PricedRequest]
-    lines: Sequence[bytes]
+    rows: Sequence[tuple[PricedRequest, bytes]]
     url: BatchUrl
+
+    @property
+    def requests(self) -> list[PricedRequest]:
+        """Those to be answered."""
+        return [request for request, _ in self.rows]
 
     @property
     def content(self) -> bytes:
         """The input file."""
-        return b"".join(self.lines)
+        return b"".join(line for _, line in self.rows)
 
     @property
     def file_name(self) -> str:
@@ -82,9 +80,7 @@ class BatchPart:
 
     def without(self, known: Collection[str]) -> BatchPart:
         """The rest, without the rows that are known."""
-        both = zip(self.requests, self.lines, strict=True)
-        rest = [(request, line) for request, line in both if request.prompt.row_id not in known]
-        return replace(self, requests=[request for request, _ in rest], lines=[line for _, line in rest])
+        return replace(self, rows=[row for row in self.rows if row[0].prompt.row_id not in known])
 
 
 def cut(
@@ -95,18 +91,22 @@ def cut(
 ) -> Iterator[BatchPart]:
     """The requests in order, in parts that the service accepts."""
     url: BatchUrl = "/v1/completions" if completions else "/v1/chat/completions"
-    lines: list[bytes] = []
-    begun = size = 0
-    for at, request in enumerate(requests):
+    rows: list[tuple[PricedRequest, bytes]] = []
+    size = 0
+    for request in requests:
         named = {"custom_id": request.prompt.row_id, "method": "POST", "url": url, "body": request.body}
         line = json.dumps(named, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-        if lines and (len(lines) >= most_lines or size + len(line) > most_bytes):
-            yield BatchPart(_digest(b"".join(lines)), requests[begun:at], lines, url)
-            lines, begun, size = [], at, 0
-        lines.append(line)
+        if rows and (len(rows) >= most_lines or size + len(line) > most_bytes):
+            yield _part(rows, url)
+            rows, size = [], 0
+        rows.append((request, line))
         size += len(line)
-    if lines:
-        yield BatchPart(_digest(b"".join(lines)), requests[begun:], lines, url)
+    if rows:
+        yield _part(rows, url)
+
+
+def _part(rows: Sequence[tuple[PricedRequest, bytes]], url: BatchUrl) -> BatchPart:
+    return BatchPart(_digest(b"".join(line for _, line in rows)), rows, url)
 
 
 def _digest(content: bytes) -> str:
@@ -116,35 +116,23 @@ def _digest(content: bytes) -> str:
 # --------------------------------------------------------------------------- batches
 @dataclass
 class BatchSender:
-    """Sends one model's requests as batches, and waits for their answers.
-
-    Args:
-        wire: the model.
-        endpoint: where it is asked.
-        poll_s: seconds until a batch is first looked at; the pauses grow to a minute.
-        progress: watches the wait.
-        sleep: waits so many seconds.
-        now: seconds since 1970, for a batch's deadline.
-    """
+    """Sends one model's requests as batches, and waits for their answers."""
 
     wire: ModelWire
-    endpoint: Endpoint
-    poll_s: float
     progress: Progress
-    sleep: Callable[[float], None] = time.sleep
-    now: Callable[[], float] = time.time
-    #: Answers that came together with others and that nobody has taken.
-    late: list[Answer] = field(default_factory=list)
+    sleep: Callable[[float], None]
+    now: Callable[[], float]  # seconds since 1970, for a batch's deadline
+    late: list[Answer] = field(default_factory=list)  # came together with others, and nobody has taken them
+
+    def __post_init__(self) -> None:
+        self.endpoint = self.wire.spec.endpoint
 
     def answers(
         self, prompts: Sequence[Prompt], known: frozenset[str], decoding: Decoding
     ) -> Generator[Answer, None, None]:
-        """An answer for each prompt that is not known; one that its batch failed on holds its failure.
+        """An answer for each prompt that is not known; all prompts name the batches.
 
-        Args:
-            prompts: all prompts: they name the batches.
-            known: rows already answered.
-            decoding: how answers are drawn.
+        A prompt that its batch failed on has an answer with that failure.
 
         Raises:
             BudgetReached: the next batch could pass the cap; nothing of it was sent.
@@ -204,11 +192,8 @@ class BatchSender:
 
     def _batches_of(self, client: OpenAI, name: str) -> list[Batch]:
         """Batches that were sent for the part of that name, the newest first."""
-        return [
-            batch
-            for batch in client.batches.list(limit=100)
-            if (batch.metadata or {}).get(MARK) == name and batch.status != REJECTED
-        ]
+        batches = [b for b in client.batches.list(limit=100) if (b.metadata or {}).get(MARK) == name]
+        return [batch for batch in batches if batch.status != REJECTED]
 
     def _create(self, client: OpenAI, part: BatchPart, earlier: Sequence[str]) -> Batch:
         """The new batch; an attempt whose answer was lost may have made it, so it is looked for again."""
@@ -216,8 +201,8 @@ class BatchSender:
             if batch.id not in earlier:
                 return batch
         files = client.files.list(purpose="batch")
-        usable = [file.id for file in files if file.filename == part.file_name and file.status != "error"]
-        file_id = usable[0] if usable else None
+        usable = (file.id for file in files if file.filename == part.file_name and file.status != "error")
+        file_id = next(usable, None)
         if file_id is None:
             file_id = client.files.create(file=(part.file_name, part.content), purpose="batch").id
         return client.batches.create(
@@ -225,13 +210,8 @@ class BatchSender:
         )
 
     def _wait(self, client: OpenAI, batch: Batch, rows: int) -> Batch:
-        """The batch once it has ended.
-
-        Raises:
-            ModelError: it failed, or is long past its time.
-            BatchGoesOn: Ctrl-C.
-        """
-        model, poll_s = self.wire.model, self.poll_s
+        """The batch once it has ended; ``ModelError`` where it failed or is long past its time."""
+        model, poll_s = self.wire.spec.model, self.wire.spec.provider.poll_s
         if batch.status in ENDED:
             return batch
         try:
@@ -307,25 +287,22 @@ class BatchSender:
             inner = problem.get("error", problem) if isinstance(problem, dict) else problem
             message = inner.get("message") if isinstance(inner, dict) else inner
             reason = f"in the batch: {code}: {str(message)[:300]}"
-        return self.wire.no_answer(request.prompt, self.endpoint.scrub(reason), 1, 0.0), charge
+        failed = failed_reply(self.endpoint.scrub(reason))
+        return self.wire.answer(request.prompt, failed, 1, 0.0), charge
 
     def _insist(self, request: Callable[[], ResultT]) -> ResultT:
-        """The request's result, asked for again where that may help.
-
-        Raises:
-            ModelError: it was refused, or failed too often.
-        """
+        """The request's result, asked for again where that may help; ``ModelError`` where it is refused."""
         from openai import OpenAIError
 
         def verdict(error: Exception) -> CallVerdict | None:
             if not isinstance(error, OpenAIError):
                 return None
-            return failure_of(error, self.endpoint.scrub, self.now).verdict
+            return failure_of(error, self.endpoint.scrub).verdict
 
         try:
             return RETRIES.call(request, should_retry=verdict, sleep=self.sleep)
         except OpenAIError as error:
-            reason = failure_of(error, self.endpoint.scrub, self.now).reason
+            reason = failure_of(error, self.endpoint.scrub).reason
         raise ModelError(
             f"the Batch API at {self.endpoint.url}: {reason}\n"
             "  hint: remove the cause, and run the same command again; a batch that was sent is found and not"

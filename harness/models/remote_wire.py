@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHan
 
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter
 from harness.models.call_scheduler import CallFailed
-from harness.models.ledger import Charge
-from harness.models.pricing import Spending, prompt_bound
+from harness.models.ledger import Charge, Spending, prompt_bound
 from harness.models.protocol import Decoding, Prompt
 from harness.models.retry import CallVerdict, verdict_of
 from harness.records import Answer, Json, Message, Row
@@ -27,14 +25,14 @@ from harness.records import Answer, Json, Message, Row
 if TYPE_CHECKING:
     from openai import OpenAIError
 
+    from harness.models.remote import RemoteModel
+
 # Models that reason before they answer: they take max_completion_tokens in place of max_tokens, and no
 # temperature.
 _REASONING = re.compile(r"(ft:)?(o\d|gpt-5)")
 _SAME_FOR_ALL = (401, 403, 404)  # a wrong key, or a model that does not exist
 _NAMES_A_MODEL = re.compile("model|deployment", re.IGNORECASE)  # a 404 of the model, not of the path
 SCHEMA_NAME = "answer"
-
-FinishReason: TypeAlias = Literal["stop", "length", "failed"]
 
 
 # --------------------------------------------------------------------------- requests and answers
@@ -52,12 +50,17 @@ class RemoteReply:
     """One answer as the service gave it. Token counts are None where it gives none."""
 
     text: str
-    finish: FinishReason
+    finish: Literal["stop", "length", "failed"]
     failure: str | None
     prompt_tokens: int | None
     completion_tokens: int | None
-    cached_prompt_tokens: int
-    logprob: float | None
+    cached_prompt_tokens: int = 0
+    logprob: float | None = None
+
+
+def failed_reply(failure: str) -> RemoteReply:
+    """In place of an answer where all calls failed."""
+    return RemoteReply("", "failed", failure, prompt_tokens=0, completion_tokens=0)
 
 
 @dataclass(frozen=True)
@@ -65,20 +68,19 @@ class ModelWire:
     """One model as it is asked.
 
     Args:
-        model: its name at the service.
-        completions: it takes one prompt, not messages.
-        logprobs: ask for the log-probability of each answer.
-        batch: requests go through the Batch API.
+        spec: the model.
         spending: its price; None: nothing is counted.
         schema: JSON schema that answers are bound to; None also where the service does not offer that.
     """
 
-    model: str
-    completions: bool = False
-    logprobs: bool = False
-    batch: bool = False
+    spec: RemoteModel
     spending: Spending | None = None
     schema: Mapping[str, Json] | None = None
+
+    @cached_property
+    def completions(self) -> bool:
+        """Whether it takes one prompt, not messages."""
+        return self.spec.takes_prompt
 
     @property
     def path(self) -> str:
@@ -87,10 +89,6 @@ class ModelWire:
 
     def request(self, prompt: Prompt, decoding: Decoding) -> PricedRequest:
         """The prompt in the form that the service takes.
-
-        Args:
-            prompt: the question.
-            decoding: sent as far as the model takes it; ``seed`` grows with the prompt's ``repeat``.
 
         Raises:
             UsageError: it is paid, and nothing bounds the answer.
@@ -102,7 +100,7 @@ class ModelWire:
             binding = json.dumps({"response_format": body["response_format"]})
             messages = (*messages, Message("system", binding))
         tokens = self._most_tokens(messages)
-        most_usd = self.spending.most(tokens, decoding.max_new_tokens, batched=self.batch)
+        most_usd = self.spending.most(tokens, decoding.max_new_tokens, batched=self.spec.batch)
         return PricedRequest(prompt, body, most_usd)
 
     def body(self, prompt: Prompt, decoding: Decoding) -> dict[str, Json]:
@@ -110,21 +108,21 @@ class ModelWire:
 
         The order of its keys is part of the name of a batch, by which one that was paid for is found again.
         """
-        body: dict[str, Json] = {"model": self.model}
+        body: dict[str, Json] = {"model": self.spec.model}
         if self.completions:
-            body["prompt"] = as_prompt(prompt.messages)
+            body["prompt"] = "\n\n".join(message.content for message in prompt.messages)
         else:
             body["messages"] = [
                 {"role": m.role, "content": m.content} | ({} if m.name is None else {"name": m.name})
                 for m in prompt.messages
             ]
-        if _REASONING.match(self.model) and not self.completions:
+        if _REASONING.match(self.spec.model) and not self.completions:
             body["max_completion_tokens"] = decoding.max_new_tokens
         else:
             body |= {"max_tokens": decoding.max_new_tokens, "temperature": decoding.temperature}
             if decoding.temperature > 0:
                 body |= {"top_p": decoding.top_p, "seed": decoding.seed + prompt.repeat}
-            if self.logprobs:
+            if self.spec.logprobs:
                 body["logprobs"] = 0 if self.completions else True
         if self.schema is not None and not self.completions:  # structured outputs, strict
             json_schema = {"name": SCHEMA_NAME, "strict": True, "schema": self.schema}
@@ -150,35 +148,20 @@ class ModelWire:
             attempts=attempts,
             repeat=prompt.repeat,
             logprob=reply.logprob,
-            batched=self.batch,
-        )
-
-    def no_answer(self, prompt: Prompt, failure: str, attempts: int, latency_ms: float) -> Answer:
-        """The answer to a prompt whose calls all failed."""
-        return Answer(
-            row_id=prompt.row_id,
-            text="",
-            prompt_tokens=0,
-            completion_tokens=0,
-            latency_ms=latency_ms,
-            finish="failed",
-            failure=failure,
-            attempts=attempts,
-            repeat=prompt.repeat,
-            batched=self.batch,
+            batched=self.spec.batch,
         )
 
     def charge(self, request: PricedRequest, reply: RemoteReply) -> Charge:
         """The bill of an answered call; the most that it can be where the service counts no tokens."""
         read, written = reply.prompt_tokens, reply.completion_tokens
-        if self.spending is None or read is None or written is None:
-            return Charge(request.most_usd, 1, read, written)
-        usd = self.spending.cost(read, written, reply.cached_prompt_tokens, batched=self.batch)
+        usd = request.most_usd
+        if self.spending is not None and read is not None and written is not None:
+            usd = self.spending.cost(read, written, reply.cached_prompt_tokens, batched=self.spec.batch)
         return Charge(usd, 1, read, written)
 
     @cached_property
     def _most_tokens(self) -> Callable[[Sequence[Message]], int]:
-        return prompt_bound(self.model)
+        return prompt_bound(self.spec.model)
 
     @cached_property
     def _counter(self) -> Callable[[Sequence[Row]], list[int]]:
@@ -186,11 +169,6 @@ class ModelWire:
 
     def _count(self, messages: Sequence[Message]) -> int:
         return self._counter([Row("", tuple(messages))])[0]
-
-
-def as_prompt(messages: Sequence[Message]) -> str:
-    """Turns as one text, for a model that takes no messages; a single user turn is its own text."""
-    return "\n\n".join(message.content for message in messages)
 
 
 # --------------------------------------------------------------------------- reading a reply
@@ -289,16 +267,8 @@ def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
 
 
 # --------------------------------------------------------------------------- reading an error
-def failure_of(
-    error: OpenAIError, scrub: Callable[[str], str], now: Callable[[], float] = time.time
-) -> CallFailed:
-    """An error of the SDK as the outcome of a call, without secrets.
-
-    Args:
-        error: from one call.
-        scrub: takes the key out of a text.
-        now: the time as seconds since 1970, for a ``Retry-After`` that is a date.
-    """
+def failure_of(error: OpenAIError, scrub: Callable[[str], str]) -> CallFailed:
+    """An error of the SDK as the outcome of a call; ``scrub`` takes the key out of a text."""
     from httpx2 import ProtocolError
     from openai import APIConnectionError, APIStatusError, APITimeoutError
 
@@ -313,7 +283,7 @@ def failure_of(
     if not isinstance(error, APIStatusError):
         reason = scrub(f"{type(error).__name__}: {error}")
         return CallFailed(reason, CallVerdict(retry=False), unbilled=False)
-    status, verdict = error.status_code, verdict_of(error, now)
+    status, verdict = error.status_code, verdict_of(error)
     body = error.body if isinstance(error.body, Mapping) else {}
     message = " ".join(str(body.get("message") or error.message).split())[:300]
     named = [f"{key} {value}" for key, value in (("code", error.code), ("param", error.param)) if value]

@@ -1,7 +1,7 @@
-"""When a call that failed is made again, and after how long: one policy for answers, batches and tuning jobs.
+"""When a call that failed is made again, and when: one policy for answers, batches and tuning jobs.
 
-tenacity was weighed as the engine. It brings the loop over attempts, which is ten lines here; whether to go
-on and how long to wait depend on the service's answer, and would be callbacks of our own in any case.
+tenacity would bring the loop over attempts, ten lines here; the rest depends on the service's answer, and
+would be callbacks of our own.
 """
 
 from __future__ import annotations
@@ -28,34 +28,22 @@ _TRANSIENT = (408, 409, 425)
 
 @dataclass(frozen=True, slots=True)
 class CallVerdict:
-    """How a failed call is treated.
+    """How a failed call is treated."""
 
-    Args:
-        retry: the same call may succeed later.
-        throttled: the service did nothing, because there are too many calls.
-        spent: the account has no money left, so every other call would end alike.
-        retry_after_s: the pause that the service asks for; None where it does not say.
-    """
-
-    retry: bool
-    throttled: bool = False
-    spent: bool = False
-    retry_after_s: float | None = None
+    retry: bool  # the same call may succeed later
+    throttled: bool = False  # the service did nothing, because there are too many calls
+    spent: bool = False  # the account has no money left, so every other call would end alike
+    retry_after_s: float | None = None  # the pause that the service asks for
 
 
-def verdict_of(error: APIStatusError, now: Callable[[], float] = time.time) -> CallVerdict:
-    """The consequence of an HTTP error for the next attempt.
+def verdict_of(error: APIStatusError) -> CallVerdict:
+    """The consequence of an HTTP error for the next attempt, whatever was called.
 
-    The answer depends on the status, the error's code and the headers ``Retry-After``, ``retry-after-ms`` and
-    ``x-should-retry`` alone, not on what was called: a caller that must not repeat a call whose outcome is
-    unknown (a job that may have begun) decides that for itself.
-
-    Args:
-        error: from one call.
-        now: seconds since 1970, for a ``Retry-After`` that is a date.
+    A caller that must not repeat a call whose outcome is unknown (a job that may have begun) decides that for
+    itself.
     """
     status, headers = error.status_code, error.response.headers
-    after_s = retry_after_s(headers, now())
+    after_s = retry_after_s(headers, time.time())
     if SPENT_CODES & {error.code, error.type}:
         return CallVerdict(retry=False, spent=True, retry_after_s=after_s)
     throttled = status == TOO_MANY or (status in _OVERLOADED and after_s is not None)
@@ -66,14 +54,10 @@ def verdict_of(error: APIStatusError, now: Callable[[], float] = time.time) -> C
 
 
 def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
-    """The pause that a response asks for, in seconds; None where it names none that can be read.
+    """The pause that a response asks for ``now`` (s since 1970); None where it names none that can be read.
 
     ``retry-after-ms`` is OpenAI's own and more precise; ``Retry-After`` is a number of seconds or an HTTP
-    date (RFC 9110 §10.2.3).
-
-    Args:
-        headers: the response's; their names are in lower case, or the mapping ignores case.
-        now: seconds since 1970, for a date.
+    date (RFC 9110 §10.2.3). The names in ``headers`` are in lower case, or the mapping ignores case.
     """
     for name, units_per_s in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
@@ -90,21 +74,13 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often a call is made, and how long the pauses between are.
+    """How often a call is made, and how long the pauses between are."""
 
-    Args:
-        attempts: calls that may end in a fault, the first included.
-        throttled_attempts: calls that the service may turn away as too many.
-        first_wait_s: the wait before the first repetition is drawn from 0 to this; it doubles each time.
-        longest_wait_s: where the doubling ends.
-        longest_retry_after_s: a service that asks for a longer pause is not waited for.
-    """
-
-    attempts: int = 5
-    throttled_attempts: int = 12
-    first_wait_s: float = 0.5
-    longest_wait_s: float = 30.0
-    longest_retry_after_s: float = 120.0
+    attempts: int = 5  # calls that may end in a fault, the first included
+    throttled_attempts: int = 12  # calls that the service may turn away as too many
+    first_wait_s: float = 0.5  # the first wait is drawn from 0 to this; it doubles each time
+    longest_wait_s: float = 30.0  # where the doubling ends
+    longest_retry_after_s: float = 120.0  # a service that asks for a longer pause is not waited for
 
     def wait_s(
         self,
@@ -145,11 +121,7 @@ class RetryPolicy:
     ) -> T:
         """Call ``function``, again where that may help, and return its result; the last error is raised.
 
-        Args:
-            function: makes one call.
-            should_retry: the verdict on an error; None where it is no failed call, and is raised at once.
-            sleep: waits so many seconds.
-            uniform: draws from a span; an argument for tests.
+        ``should_retry`` gives the verdict on an error; None where it is no failed call, but a mistake.
         """
         faults = throttled = 0
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import CodeType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,8 @@ class CandidateFixtures:
             for shown, definition in self._spelled(name, visible[-1:]):
                 if match_names(wanted, [shown]):
                     number = 0 if not definition.params else list(self._params(name, definition)).index(shown)
-                    found[shown] = self._evaluate(definition, shown, number, node)
+                    made = self._evaluate(definition, shown, number, node)
+                    found[shown] = replace(made, overrides=len(visible) > 1)
         return found
 
     def names_at(self, node: Node) -> list[str]:

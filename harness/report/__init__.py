@@ -1,1 +1,4 @@
-"""What people see: a run record as a page, as Markdown and as JSON."""
+"""What people see: a run record as a page, as Markdown and as JSON.
+
+Private: no module here is public; see docs/compatibility.md.
+"""

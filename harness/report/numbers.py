@@ -7,40 +7,32 @@ Minus signs are U+2212, so that they are as wide as a plus sign in tabular figur
 from __future__ import annotations
 
 from math import isfinite
+from typing import TypeGuard
 
 from harness.records import Kind, Rate
 
 NONE = "–"
-MINUS = "\N{MINUS SIGN}"
+_MINUS = "\N{MINUS SIGN}"
 
 
-def known(value: float | None) -> bool:
-    """Whether there is a finite number to show."""
+def _known(value: float | None) -> TypeGuard[float]:
     return value is not None and isfinite(value)
 
 
 def points(value: float | None) -> str:
     """A difference of scores in points: ``+12.4``."""
-    if value is None or not isfinite(value):
-        return NONE
-    text = f"{100 * value:+,.1f}"
-    if not text.strip("+-0.,"):
-        return text[1:]  # neither +0.0 nor -0.0
-    return text.replace("-", MINUS)
+    text = f"{100 * value:+,.1f}" if _known(value) else NONE
+    return text.replace("-", _MINUS) if text.strip("+-0.,") else text[1:]  # neither +0.0 nor -0.0
 
 
 def interval(low: float | None, high: float | None) -> str:
     """The limits of a difference in points: ``[+8.1, +16.7]``."""
-    if not known(low) or not known(high):
-        return NONE
-    return f"[{points(low)}, {points(high)}]"
+    return f"[{points(low)}, {points(high)}]" if _known(low) and _known(high) else NONE
 
 
 def percent(value: float | None, digits: int = 1) -> str:
     """A share: ``86.5%``."""
-    if value is None or not isfinite(value):
-        return NONE
-    return f"{100 * value:.{digits}f}%".replace("-", MINUS)
+    return f"{100 * value:.{digits}f}%".replace("-", _MINUS) if _known(value) else NONE
 
 
 def level(alpha: float) -> str:
@@ -50,44 +42,42 @@ def level(alpha: float) -> str:
 
 def mean(value: float | None, kind: Kind) -> str:
     """The mean of a score: a share of rows when binary (``86.5%``), else out of 100 (``62.1``)."""
-    if value is None or not isfinite(value):
-        return NONE
-    return percent(value) if kind is Kind.BINARY else f"{100 * value:.1f}"
+    if kind is Kind.BINARY:
+        return percent(value)
+    return f"{100 * value:.1f}" if _known(value) else NONE
 
 
 def score(value: float | None, kind: Kind) -> str:
     """The score of one answer: ``1`` or ``0`` when binary, else out of 100 (``62``)."""
-    if value is None or not isfinite(value):
+    if not _known(value):
         return NONE
     return f"{value:g}" if kind is Kind.BINARY else f"{100 * value:.0f}"
 
 
 def rate(value: Rate) -> str:
     """A proportion with its interval and n: ``0.71 [0.60, 0.80], n = 120``."""
-    if not known(value.value):
+    if not _known(value.value):
         return f"{NONE}, n = {value.n:,}"
     body = f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}], n = {value.n:,}"
-    return body.replace("-", MINUS)
+    return body.replace("-", _MINUS)
 
 
 def usd(value: float | None) -> str:
     """Dollars, to the cent from one dollar up and to two significant digits below: ``$0.0042``."""
-    if value is None or not isfinite(value):
+    if not _known(value):
         return NONE
-    sign, size = (MINUS if value < 0 else ""), abs(value)
+    sign, size = (_MINUS if value < 0 else ""), abs(value)
     if size == 0:
         return "$0"
-    if size < 1:
-        digits = 2
-        while digits < 8 and round(size, digits) * 10 ** (digits - 1) < 1:
-            digits += 1
-        return f"{sign}${size:.{digits}f}"
-    return f"{sign}${size:,.2f}" if size < 1000 else f"{sign}${size:,.0f}"
+    digits = 2 if size < 1000 else 0
+    while size < 1 and digits < 8 and round(size, digits) * 10 ** (digits - 1) < 1:
+        digits += 1
+    return f"{sign}${size:,.{digits}f}"
 
 
 def tokens(value: float | None) -> str:
     """A number of tokens: ``412``, ``1,234``, ``12.3k``, ``4.5M``."""
-    if value is None or not isfinite(value):
+    if not _known(value):
         return NONE
     if value < 9_999.5:
         return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
@@ -96,12 +86,10 @@ def tokens(value: float | None) -> str:
 
 def seconds(value: float | None) -> str:
     """A duration: ``0.42 s``, ``12.3 s``, ``4 min 05 s``, ``1 h 02 min``."""
-    if value is None or not isfinite(value):
+    if not _known(value):
         return NONE
-    if value < 9.995:
-        return f"{value:.2f} s"
     if value < 59.95:
-        return f"{value:.1f} s"
+        return f"{value:.2f} s" if value < 9.995 else f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
@@ -111,7 +99,7 @@ def seconds(value: float | None) -> str:
 
 def days(value: float | None) -> str:
     """Days until something pays: ``0.4 days``, ``37 days``, ``never`` for None."""
-    if value is None or not isfinite(value):
+    if not _known(value):
         return "never"
     if round(value, 1) == 1:
         return "1 day"
@@ -120,17 +108,16 @@ def days(value: float | None) -> str:
 
 def p_value(value: float | None) -> str:
     """A p-value to three decimals: ``0.032``, ``<0.001``."""
-    if value is None or not isfinite(value):
+    if not _known(value):
         return NONE
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """A plain number: ``1,234`` when whole, else so many decimals."""
-    if value is None or not isfinite(value):
+    if not _known(value):
         return NONE
-    text = f"{value:,.0f}" if value == int(value) else f"{value:,.{digits}f}"
-    return text.replace("-", MINUS)
+    return f"{value:,.{0 if value == int(value) else digits}f}".replace("-", _MINUS)
 
 
 def count(value: int, of: int | None = None) -> str:
@@ -138,6 +125,6 @@ def count(value: int, of: int | None = None) -> str:
     return f"{value:,}" if of is None else f"{value:,} of {of:,}"
 
 
-def plural(value: int, word: str, many: str | None = None) -> str:
+def plural(value: int, word: str) -> str:
     """A count with its noun: ``1 row``, ``1,200 rows``."""
-    return f"{value:,} {word if value == 1 else many or word + 's'}"
+    return f"{value:,} {word if value == 1 else word + 's'}"

@@ -17,12 +17,13 @@ from harness.run.suite_loading import LoadedSuite
 
 
 def economics_config(suites: Iterable[LoadedSuite], root: Path) -> EconomicsConfig | None:
-    """The project's ``economics.toml``, parsed; None where there is none.
+    """``economics.toml`` of the folder above the suites, or of the project's root; None where there is none.
 
     Raises:
         UsageError: the file is not TOML, or holds a value that is not possible.
     """
-    path = economics_file(suites, root)
+    folders = (*(bound.folder.parent for bound in suites), root)
+    path = next((f / "economics.toml" for f in folders if (f / "economics.toml").is_file()), None)
     if path is None:
         return None
     return _parsed(path, os.path.relpath(path, root), path.stat().st_mtime_ns)
@@ -35,13 +36,6 @@ def _parsed(path: Path, where: str, mtime_ns: int) -> EconomicsConfig:
         return parse_economics(tomllib.loads(path.read_text(encoding="utf-8")), where)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{where}: not TOML: {error}.") from error
-
-
-def economics_file(suites: Iterable[LoadedSuite], root: Path) -> Path | None:
-    """``economics.toml`` in the folder above the suites, or in the project's root."""
-    folders = [bound.folder.parent for bound in suites]
-    found = [f / "economics.toml" for f in (*folders, root) if (f / "economics.toml").is_file()]
-    return found[0] if found else None
 
 
 def hosted_price(candidate: Candidate, config: EconomicsConfig | None) -> Price | None:

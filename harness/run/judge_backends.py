@@ -1,7 +1,7 @@
 """The models that judges ask: the built-in one for likelihoods, and hosted ones that grade.
 
-A hosted grader is asked once for each distinct prompt, at temperature 0. Its judgments are stored, so that a
-second run sends nothing.
+A hosted grader is asked once for each distinct prompt, at temperature 0. Judgments are stored, so that a
+second run asks nothing.
 """
 
 from __future__ import annotations
@@ -10,36 +10,50 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.metadata import version
 
 from harness.data.fingerprints import fingerprint
 from harness.errors import UsageError
-from harness.models.pricing import Money
+from harness.models import builtin
+from harness.models.device import device_plan
+from harness.models.ledger import Money
+from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import OpenRemoteModel, RemoteModel
+from harness.models.source import resolve
 from harness.records import Answer, Json, Message
-from harness.run.answer_writer import content_key, keeping
-from harness.scoring.judges import Failure, GradingModel, Scorer
+from harness.run.answering import content_key, keeping
+from harness.scoring.judges import Failure, GradingModel
 from harness.store.answers import AnswerStore
 
 
 class JudgeBackends:
-    """See ``scoring.judges.Oracle``.
+    """See ``scoring.judges.Oracle``. Judgments are stored in ``store``, and paid with ``money``."""
 
-    Args:
-        reader: the model whose likelihoods are read.
-        store: where graders' judgments are stored.
-        money: pays for them.
-        progress: who watches.
-    """
-
-    def __init__(self, reader: Scorer, store: AnswerStore, money: Money, progress: Progress) -> None:
-        self._reader, self._store, self._money, self._progress = reader, store, money, progress
+    def __init__(self, store: AnswerStore, money: Money, progress: Progress) -> None:
+        self._store, self._money, self._progress = store, money, progress
+        self._reader: LocalModel | None = None
         self._graders: dict[tuple[RemoteModel, str, int], HostedGrader] = {}
 
-    def logprob(self, prompts: Sequence[tuple[str, str]]) -> Sequence[float]:
-        """See ``scoring.judges.Scorer``."""
-        return self._reader.logprob(prompts)
+    def logprob(self, prompts: Sequence[tuple[str, str]]) -> list[float]:
+        """See ``scoring.judges.Scorer``; the built-in model reads."""
+        source, plan = resolve(builtin.NAME, self._progress), device_plan()
+        versions = f"transformers {version('transformers')}, torch {version('torch')}"
+        numeric_config = f"{batch_numeric_config(plan)}; {versions}"
+        key = fingerprint(
+            {"model": source.digest, "numerics": numeric_config, "prompts": [list(p) for p in prompts]}
+        )
+        kept = self._store.judgment(key)
+        if kept is not None and len(kept) == len(prompts):
+            return kept
+        if self._reader is None:
+            self._reader = LocalModel.load(source, plan)
+        with self._progress.task(f"judging {len(prompts)} texts", unit="text") as bar:
+            numbers = self._reader.logprob(prompts)
+            bar.at(len(prompts), len(prompts))
+        self._store.keep_judgment(key, numbers)
+        return numbers
 
     def grader(self, model: GradingModel, schema: Mapping[str, Json], max_tokens: int) -> HostedGrader:
         """The model, ready to be asked. Sends nothing.
@@ -63,14 +77,7 @@ class JudgeBackends:
 
 @dataclass
 class HostedGrader:
-    """A hosted model that is asked for judgments; see ``scoring.judges.Grader``.
-
-    Args:
-        model: with the schema that its judgments are bound to.
-        max_tokens: longest judgment.
-        store: where judgments are stored.
-        progress: who watches.
-    """
+    """A hosted model that gives judgments of at most ``max_tokens``; see ``scoring.judges.Grader``."""
 
     model: OpenRemoteModel
     max_tokens: int
@@ -101,7 +108,9 @@ class HostedGrader:
             model, done, total = self.model, len(known), len(own)
             # all prompts are handed over, known or not: they name a batch
             coming = model.answer(list(own.values()), Decoding(max_new_tokens=self.max_tokens), known)
-            stored = keeping(self.store, self.context, self._complete(coming), self._late)
+            stored = keeping(
+                self.store, self.context, self._complete(coming), lambda: map(self._or_failure, model.late())
+            )
             with self.progress.task(f"{model.spec.model} judges", unit="judgment") as bar, closing(stored):
                 bar.at(done, total)
                 for answer in stored:
@@ -122,9 +131,6 @@ class HostedGrader:
         # a generator that closes the other: else calls on their way would not be late yet when they are read
         with closing(answers):
             yield from map(self._or_failure, answers)
-
-    def _late(self) -> list[Answer]:
-        return [self._or_failure(answer) for answer in self.model.late()]
 
     def _or_failure(self, answer: Answer) -> Answer:
         """The answer; one that was cut off holds no judgment, and is a failure."""

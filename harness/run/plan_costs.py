@@ -11,8 +11,7 @@ from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, 
 from harness.decision.plan import CallCount, CostLine, Purpose, Usd
 from harness.decision.prices import TOKENS_PER_MTOK, PriceKey, batch_price, price_of
 from harness.errors import UnknownName
-from harness.models.ledger import Ledger
-from harness.models.pricing import Spending, prompt_bound
+from harness.models.ledger import Ledger, Spending, prompt_bound
 from harness.models.protocol import Prompt
 from harness.records import Message, Price, Row
 from harness.scoring.judges import JudgeEstimate

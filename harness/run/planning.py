@@ -9,7 +9,8 @@ from dataclasses import replace
 from harness.candidates.base import CostEstimate, TrainingEstimate
 from harness.decision.plan import CallCount, CostLine, Plan, Trainings, Work
 from harness.errors import ModelError, TrainingError, UnknownName
-from harness.run.answering import Left
+from harness.models.protocol import Prompt
+from harness.run.answering import Asked
 from harness.run.plan_costs import Asking, Costs, Judged, Payee
 from harness.run.plan_power import powers
 from harness.run.selection import Arm
@@ -53,7 +54,7 @@ def _unready(run: Session) -> Iterator[str]:
     Raises:
         DataError, UsageError: rows or settings that cannot be used.
     """
-    for problem in run.problems():
+    for problem in run.problems(offline=True):
         if isinstance(problem, ModelError | TrainingError):
             yield str(problem)
         elif not isinstance(problem, UnknownName):  # a missing price: the plan names it itself
@@ -106,14 +107,15 @@ class _Counting:
         for suite in self._run.suites.values():
             references = [row.reference for row in suite.rows]
             for one in estimates:
-                left = self._run.answerer.left(arm.candidate, one.prepared, suite)
-                most = left.decoding.max_new_tokens
-                self._judged[suite.name].append(Judged(len(left.prompts) / len(suite.rows), most))
-                fresh = self._fresh(left)
-                kept, shared = kept + left.kept, shared + len(left.prompts) - len(fresh.prompts)
+                asked = self._run.answerer.asked(arm.candidate, one.prepared, suite)
+                most = asked.decoding.max_new_tokens
+                self._judged[suite.name].append(Judged(len(asked.missing) / len(suite.rows), most))
+                fresh = self._fresh(asked)
+                kept += sum(key in asked.kept for key in asked.keys)
+                shared += len(asked.missing) - len(fresh)
                 longest = max(longest, most)
                 asked_as = one.asked_as.model if one.asked_as else ""
-                asking.append(Asking(asked_as, fresh.prompts, references, most))
+                asking.append(Asking(asked_as, fresh, references, most))
         new = sum(len(one.prompts) for one in asking)
         priced = arm.candidate.endpoint()
         if priced is None:
@@ -122,12 +124,12 @@ class _Counting:
         bill, tokens = self.costs.answers(payee, asking)
         return CallCount(new, kept, shared, tokens, longest), (bill,)
 
-    def _fresh(self, left: Left) -> Left:
+    def _fresh(self, asked: Asked) -> tuple[Prompt, ...]:
         """The questions that no earlier line of the plan asks; this one asks them from now on."""
-        places = {prompt.row_id: (left.context, prompt.row_id) for prompt in left.prompts}
-        fresh = tuple(p for p in left.prompts if places[p.row_id] not in self._asked)
-        self._asked.update(places.values())
-        return replace(left, prompts=fresh)
+        places = {(asked.context, prompt.row_id): prompt for prompt in asked.missing}
+        fresh = tuple(prompt for place, prompt in places.items() if place not in self._asked)
+        self._asked.update(places)
+        return fresh
 
     def judges(self) -> Iterator[Work]:
         """What judges ask of hosted models, a line for each suite. Call it once all arms are counted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -101,7 +102,7 @@ def _stopped(run: Session, name: str) -> list[str]:
 
 def run_id(now: datetime, names: Sequence[str]) -> str:
     """``20261121-093000-qlora-r16``: sorts by time and says what it was."""
-    shown = names[0] if len(names) == 1 else f"{len(names)}-candidates"
+    shown = re.sub(r"[^\w.-]+", "-", names[0]) if len(names) == 1 else f"{len(names)}-candidates"
     return f"{now:%Y%m%d-%H%M%S}-{shown}"
 
 

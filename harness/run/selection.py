@@ -24,12 +24,14 @@ class Definition:
         candidate: what the function returned.
         folder: its conftest's, which its paths start from.
         where: ``file:line``, relative to the project's root.
+        overrides: whether it takes the place of one of the same name that is defined further out.
     """
 
     name: str
     candidate: Candidate
     folder: Path
     where: str = ""
+    overrides: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,11 +165,11 @@ class Selection:
         return visible[names[0]]
 
     def _register(self, definition: Definition) -> tuple[Arm, ...]:
-        """The arms of a definition. A second one of the same name is called after its folder as well."""
+        """The arms of a definition. One that overrides another is called after its folder as well."""
         place = definition.name, definition.where
         if place not in self._names:
             name = definition.name
-            if name in self._arms:
+            if definition.overrides or name in self._arms:
                 name = f"{self._lab.relative(definition.folder)}:{name}"
             self._names[place] = name
             self._arms[name] = self._at_sizes(name, definition)

@@ -16,14 +16,14 @@ from harness.decision.economics import EconomicsConfig
 from harness.decision.prices import PriceKey
 from harness.decision.vectors import only_rows, over_seeds
 from harness.errors import DataError, HarnessError
-from harness.models.ledger import Ledger
-from harness.models.pricing import Money
+from harness.models.ledger import Ledger, Money
 from harness.models.progress import Progress
 from harness.records import Gate, Price, Row, Trial
 from harness.report.terminal import printable
 from harness.run.answering import Answerer
 from harness.run.costs import economics_config
 from harness.run.interim_analysis import InterimAnalysis
+from harness.run.judge_backends import JudgeBackends
 from harness.run.preflight import problems_of, problems_of_judges, require_rows
 from harness.run.selection import Arm, Selection
 from harness.run.suite_loading import LoadedSuite
@@ -89,11 +89,10 @@ class Session:
             money=money,
             horizon_days=self._horizon_days,
             require_unseen=self._require_unseen,
-            is_offline=settings.plan,
         )
         self.selection = Selection(settings, self.lab, adapt)
         self.store = AnswerStore(settings.store / "answers.sqlite")
-        self.answerer = Answerer(self.store, progress, money)
+        self.answerer = Answerer(self.store, progress, JudgeBackends(self.store, money, progress))
         self.suites: dict[str, LoadedSuite] = {}
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
@@ -148,9 +147,13 @@ class Session:
         """
         require_rows(self.selection.arms(), self.suites.values(), self.lab)
 
-    def problems(self) -> Iterator[HarnessError]:
-        """Why variants could not be prepared, or judges asked, as far as that can be known beforehand."""
-        yield from problems_of(self.selection.arms(), self.lab)
+    def problems(self, *, offline: bool = False) -> Iterator[HarnessError]:
+        """Why variants could not be prepared, or judges asked, as far as that can be known beforehand.
+
+        Args:
+            offline: send nothing, not even to look for a job that could not be begun any more.
+        """
+        yield from problems_of(self.selection.arms(), replace(self.lab, is_offline=offline))
         for suite in self.suites.values():
             yield from problems_of_judges(suite, self.answerer.oracle)
 

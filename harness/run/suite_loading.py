@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from harness.data.files import read_rows
 from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
-from harness.data.rows import require_no_tools
+from harness.data.rows import read_rows, require_no_tools
 from harness.decision.vectors import SuiteUnits, score_vector
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
@@ -26,7 +25,7 @@ class LoadedSuite:
 
     name: str
     suite: Suite
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...] = field(repr=False)
     prompt: str | None
     scores: tuple[SuiteScore, ...]
     heldout: str  # path as people see it

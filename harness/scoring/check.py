@@ -1,4 +1,4 @@
-"""Deprecated: ``Check`` is in :mod:`harness.scoring.checks`. This module goes in 0.5."""
+"""Deprecated: ``Check`` is in :mod:`harness.scoring.checks`. This module goes in 0.4."""
 
 from warnings import warn
 

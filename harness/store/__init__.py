@@ -1,1 +1,4 @@
-"""Results that outlive a run: artifacts by content, answers and judgments in SQLite."""
+"""Results that outlive a run: artifacts by content, answers and judgments in SQLite.
+
+Private: no module here is public; see docs/compatibility.md.
+"""

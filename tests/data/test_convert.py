@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.data.convert import to_chat, to_json, to_prompt_completion
-from harness.data.files import read_rows
+from harness.data.convert import to_json, to_prompt_completion
+from harness.data.rows import read_rows
 from harness.errors import DataError
 from harness.records import Json, Message, Row, ToolCall
 
@@ -78,9 +78,8 @@ def test_a_row_written_and_read_is_the_same_row(tmp_path: Path, row: Row) -> Non
 @given(plain_rows())
 def test_prompt_and_completion_and_back_is_the_same_chat(tmp_path: Path, row: Row) -> None:
     pair = to_prompt_completion(row)
-    assert to_chat(pair, row.where) == to_json(row)
     assert read_again(tmp_path, pair) == row
-    assert to_prompt_completion(read_again(tmp_path, to_chat(pair, row.where))) == pair
+    assert to_prompt_completion(read_again(tmp_path, to_json(row))) == pair
 
 
 @IN_TMP
@@ -182,11 +181,3 @@ def test_metadata_that_would_read_as_part_of_the_chat_format_is_refused() -> Non
         with pytest.raises(DataError, match=r"t\.jsonl:4: .*'tools'"):
             convert(row)
     assert "tools" not in to_json(row, metadata=False)
-    with pytest.raises(DataError, match=r"t\.jsonl:4: 'tools' beside 'prompt' and 'completion'"):
-        to_chat({"prompt": "a", "completion": "b", "tools": "hammer"}, "t.jsonl:4")
-
-
-@pytest.mark.parametrize("value", [{"prompt": "a"}, {"prompt": "a", "completion": None}, {"completion": "b"}])
-def test_a_prompt_or_completion_without_text_is_refused(value: dict[str, Json]) -> None:
-    with pytest.raises(DataError, match=r"t\.jsonl:4: there is no text in '(prompt|completion)'"):
-        to_chat(value, "t.jsonl:4")

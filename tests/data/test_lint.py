@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.files import read_rows
 from harness.data.findings import CODES, Finding
 from harness.data.lint import diversity, first_to_fix, lint_rows
+from harness.data.rows import read_rows
 from harness.records import Message, Row, ToolCall
 
 SUITES = Path(__file__).parents[2] / "suites"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.files import file_digest, read_rows
+from harness.data.rows import file_digest, read_rows
 from harness.errors import DataError
 
 ROWS = [

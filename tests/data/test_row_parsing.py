@@ -2,16 +2,22 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 
 import pytest
 
-from harness.data.rows import parse_rows, require_supervised
+from harness.data.rows import collect, require_supervised, scan_lines
 from harness.errors import DataError
-from harness.records import Message
+from harness.records import Message, Row
 
 USER = {"role": "user", "content": "where is my parcel"}
 ASSISTANT = {"role": "assistant", "content": "On its way."}
 GOOD = json.dumps({"messages": [USER, ASSISTANT]})
+
+
+def parse_rows(lines: Sequence[str | bytes], where: str) -> tuple[Row, ...]:
+    raw = (line.encode("utf-8", "surrogatepass") if isinstance(line, str) else line for line in lines)
+    return collect(scan_lines(raw, where), where)
 
 
 def line(*messages: object, **others: object) -> str:

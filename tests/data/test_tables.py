@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.data.files import read_rows
+from harness.data.rows import read_rows
 from harness.data.tables import ColumnMap, read_table
 from harness.errors import DataError, UnknownName, UsageError
 
@@ -273,7 +273,7 @@ def test_numpy_and_pandas_values_become_plain_python() -> None:
     import numpy as np
     import pandas as pd
 
-    from harness.data.table_sources import _plain
+    from harness.data.tables import _plain
 
     given = [
         np.float32(0.5),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.data.convert import to_json
 from harness.data.findings import Finding, Severity
 from harness.data.hosted import hosted_counter, hosted_model, is_hosted, service_epochs
-from harness.data.rows import parse_rows, scan_lines
+from harness.data.rows import collect, scan_lines
 from harness.data.validation import KEPT_A_CODE, Target, validate
 from harness.errors import DataError
 from harness.records import Message, Row
@@ -68,6 +68,10 @@ def chat(*messages: object, **others: object) -> str:
     return json.dumps({"messages": list(messages), **others})
 
 
+def read(line: str) -> tuple[Row, ...]:
+    return collect(scan_lines([line.encode()], "f"), "f")
+
+
 def test_tools_calls_and_their_answers_are_read_and_written_back() -> None:
     text = chat(
         {**USER, "name": "ada"},
@@ -78,7 +82,7 @@ def test_tools_calls_and_their_answers_are_read_and_written_back() -> None:
         parallel_tool_calls=False,
         id="t",
     )
-    (row,) = parse_rows([text], "f")
+    (row,) = read(text)
     assert row.uses_tools
     assert row.messages[0].name == "ada"
     assert row.messages[1].tool_calls[0].arguments == '{"order": 7}'
@@ -87,14 +91,14 @@ def test_tools_calls_and_their_answers_are_read_and_written_back() -> None:
 
 
 def test_the_last_call_needs_no_answer_and_parallel_calls_are_answered_in_any_order() -> None:
-    parse_rows([chat(USER, {"role": "assistant", "tool_calls": [CALL]}, tools=[TOOL])], "f")
+    read(chat(USER, {"role": "assistant", "tool_calls": [CALL]}, tools=[TOOL]))
     second = {**CALL, "id": "c2"}
     answers = [{"role": "tool", "tool_call_id": k, "content": "x"} for k in ("c2", "c1")]
     reply = {"role": "assistant", "content": "Both."}
     turn = {"role": "assistant", "tool_calls": [CALL, second]}
-    parse_rows([chat(USER, turn, *answers, reply, tools=[TOOL])], "f")
+    read(chat(USER, turn, *answers, reply, tools=[TOOL]))
     with pytest.raises(DataError, match="message 2's call 'c1' has no answer"):
-        parse_rows([chat(USER, turn, answers[0], reply, tools=[TOOL])], "f")
+        read(chat(USER, turn, answers[0], reply, tools=[TOOL]))
 
 
 def test_deprecated_functions_are_read_with_a_warning() -> None:

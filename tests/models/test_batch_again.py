@@ -10,8 +10,7 @@ from batch_service import BatchService, Body, answered
 from harness.decision.prices import price_of
 from harness.errors import ModelError
 from harness.models.endpoint import Endpoint
-from harness.models.ledger import Ledger
-from harness.models.pricing import Spending
+from harness.models.ledger import Ledger, Spending
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import OpenRemoteModel, RemoteModel

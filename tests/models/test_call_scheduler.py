@@ -12,9 +12,15 @@ import anyio
 import pytest
 
 from harness.errors import BudgetReached, ModelError
-from harness.models.call_scheduler import CallFailed, CallPolicy, CallResult, CallScheduler, ModelCall
+from harness.models.call_scheduler import (
+    CallFailed,
+    CallPolicy,
+    CallResult,
+    CallScheduler,
+    ModelCall,
+    Throttle,
+)
 from harness.models.retry import CallVerdict
-from harness.models.throttle import Throttle
 
 BUSY = CallFailed("HTTP 429: slow down", CallVerdict(True, throttled=True, retry_after_s=2.0))
 BROKEN = CallFailed("HTTP 500: oops", CallVerdict(True))

@@ -18,8 +18,7 @@ from harness.decision.prices import price_of
 from harness.errors import BudgetReached, ModelError
 from harness.models.call_scheduler import CallFailed
 from harness.models.endpoint import Endpoint
-from harness.models.ledger import ANYBODY, Account, Ledger, Reservation
-from harness.models.pricing import Spending, prompt_bound
+from harness.models.ledger import ANYBODY, Account, Ledger, Reservation, Spending, prompt_bound
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import OpenRemoteModel, RemoteModel

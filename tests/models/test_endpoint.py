@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Iterator
 from traceback import walk_tb
 from typing import Any
@@ -14,8 +13,7 @@ from starlette.responses import Response
 from stub_service import Service, serving
 
 from harness.errors import ModelError, UsageError
-from harness.models.endpoint import ClientKind, Endpoint
-from harness.models.hosts import is_private
+from harness.models.endpoint import ClientKind, Endpoint, is_private
 from harness.models.remote import RemoteModel
 from harness.models.remote_wire import failure_of
 
@@ -253,7 +251,7 @@ def test_what_a_protocol_s_error_quotes_reaches_no_reason() -> None:
 
     error = APIConnectionError(request=Request("POST", LOCAL))
     error.__cause__ = LocalProtocolError("Illegal header value b'Bearer sk-PLANTED\\nsecond'")
-    failure = failure_of(error, lambda text: text, time.time)
+    failure = failure_of(error, lambda text: text)
     assert failure.reason == "no connection: LocalProtocolError"
 
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from tiny_llama import BF16, EXACT, rows
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from harness.models.fast.attention import NAME
-from harness.models.fast.prefix import MIN_PREFIX_TOKENS, SharedPrefix, can_share, common_prefix
+from harness.models.fast.attention import MIN_PREFIX_TOKENS, NAME, SharedPrefix, can_share, common_prefix
 from harness.models.local import LocalModel
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource

@@ -19,8 +19,7 @@ from harness.data.fingerprints import fingerprint
 from harness.data.hosted import hosted_counter, hosted_model
 from harness.decision.prices import price_of
 from harness.errors import BudgetReached, ModelError, UnknownName, UsageError
-from harness.models.ledger import Ledger
-from harness.models.pricing import Money, Spending, prompt_bound
+from harness.models.ledger import Ledger, Money, Spending, prompt_bound
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.records import Answer, Message, Row

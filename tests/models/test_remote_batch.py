@@ -10,8 +10,7 @@ import pytest
 
 from harness.decision.prices import price_of
 from harness.errors import BudgetReached, ModelError
-from harness.models.ledger import Ledger
-from harness.models.pricing import Spending
+from harness.models.ledger import Ledger, Spending
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import OpenRemoteModel, RemoteModel
@@ -167,7 +166,7 @@ def test_a_batch_that_an_earlier_version_sent_is_found_by_its_name(
     prompts = [Prompt(f"r{k}", messages, repeat=k) for k, messages in enumerate(turns)]
     top_p, seed = (0.9, 5) if schema is not None and temperature else (1.0, 0)
     decoding = Decoding(max_new_tokens=8, temperature=temperature, top_p=top_p, seed=seed)
-    wire = ModelWire(model, model == "babbage-002", logprobs, batch=True, schema=schema)
+    wire = ModelWire(RemoteModel(model, profile="twin", batch=True, logprobs=logprobs), schema=schema)
     (part,) = cut([wire.request(prompt, decoding) for prompt in prompts], wire.completions)
     assert (part.name, part.file_name) == (name, f"harness-{name}.jsonl")
 

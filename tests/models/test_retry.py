@@ -46,7 +46,7 @@ def test_an_account_without_money_is_asked_once_and_ends_the_run(status: int, co
     error = refusal(status, code, retry_after="2", x_should_retry="true")
     verdict = verdict_of(error)
     assert (verdict.retry, verdict.spent, verdict.throttled) == (False, True, False)
-    failure = failure_of(error, str, time.time)
+    failure = failure_of(error, str)
     assert (failure.verdict, failure.fatal) == (verdict, True)
 
 

@@ -23,7 +23,7 @@ from harness.training.hosted.openai import FINGERPRINT_KEY
 LOUD = ("-vv", "--showlocals", "--full-trace", "--tb=long", "-rA", "--log-level=DEBUG")
 FAILS = """
 def test_fails(candidate, baseline):
-    model = candidate.entry.candidate.remote("any").open()
+    model = candidate.arm.candidate.remote("any").open()
     endpoint = model.spec.endpoint
     client = endpoint.client()
     assert candidate.scores(right) > baseline.scores(right)

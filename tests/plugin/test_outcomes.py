@@ -8,7 +8,7 @@ from xml.etree import ElementTree as XmlTree
 import pytest
 from small_project import GUARD, SUITE, TARGET, Outcome, SmallProject, jsonl, rows
 
-from harness.run.answering import Reader
+from harness.run.judge_backends import JudgeBackends
 
 JUDGED = SUITE.replace("scores=(right,)", "scores=(right, meant)").replace(
     "\n\n@pytest.fixture",
@@ -54,10 +54,10 @@ def judged(project: SmallProject) -> SmallProject:
 def reads(monkeypatch: pytest.MonkeyPatch, understands: bool) -> None:
     """Replace the judge's model: it finds a reference likely after a reply that holds it, or never does."""
 
-    def logprob(self: Reader, prompts: list[tuple[str, str]]) -> list[float]:
+    def logprob(self: JudgeBackends, prompts: list[tuple[str, str]]) -> list[float]:
         return [-0.5 if understands and text.strip() in context else -4.0 for context, text in prompts]
 
-    monkeypatch.setattr(Reader, "logprob", logprob)
+    monkeypatch.setattr(JudgeBackends, "logprob", logprob)
 
 
 # --------------------------------------------------------------------------- shown and refuted

@@ -274,7 +274,9 @@ def test_a_cap_that_is_reached_in_judging_ends_inconclusive_and_a_higher_one_goe
     assert rich.status == 0, rich.said
     prompts = [question.last for question in grader.asked]
     assert len(prompts) == len(set(prompts)), "what was paid for is not asked again"
-    assert any("USD (judging 0.0" in note for note in judged.record.notes)
+    (line,) = judged.record.spending
+    assert (line.purpose, line.model) == ("judging", "gpt-4o-mini")
+    assert 0 < line.usd < 5
 
 
 def test_a_grader_without_a_key_or_under_a_cap_without_a_price_is_found_before_anything_is_asked(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +12,7 @@ import pytest
 from stub_service import DROP, Service, asked, error, said, serving
 
 from harness.errors import BudgetReached, ModelError, UnknownName, UsageError
-from harness.models.ledger import Ledger
-from harness.models.pricing import Money
+from harness.models.ledger import Ledger, Money
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
@@ -31,15 +30,10 @@ def service() -> Iterator[Service]:
         yield running
 
 
-class Reads:
-    def logprob(self, prompts: Sequence[tuple[str, str]]) -> list[float]:
-        return [-1.0 for _ in prompts]
-
-
 def oracle(folder: Path, max_usd: float | None = None) -> tuple[JudgeBackends, Ledger]:
     """The oracle of a new run over what earlier ones have kept in ``folder``."""
     ledger = Ledger(max_usd)
-    return JudgeBackends(Reads(), AnswerStore(folder / "kept.sqlite"), Money(ledger), Silent()), ledger
+    return JudgeBackends(AnswerStore(folder / "kept.sqlite"), Money(ledger), Silent()), ledger
 
 
 def model(service: Service, name: str = "gpt-4o-mini", **given: object) -> RemoteModel:
@@ -213,8 +207,3 @@ def test_the_schema_counts_in_what_a_call_may_cost(service: Service, tmp_path: P
     assert plain is not None
     assert bound is not None
     assert (bound - plain) / 0.15e-6 > len(json.dumps(SCHEMA)) / 8
-
-
-def test_likelihoods_come_from_the_reader(tmp_path: Path) -> None:
-    judges, _ = oracle(tmp_path)
-    assert judges.logprob([("a", "b")]) == [-1.0]

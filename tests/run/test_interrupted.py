@@ -21,7 +21,7 @@ from stub_service import Body, Service, said, serving
 
 from harness.errors import StoreError
 from harness.records import Answer
-from harness.run.answer_writer import keeping
+from harness.run.answering import keeping
 from harness.store.answers import AnswerStore
 
 CONTEXT, AT_ONCE = "context", 16
@@ -33,7 +33,7 @@ from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.plugin.stopping import sigterm_as_ctrl_c
 from harness.records import Message
-from harness.run.answer_writer import keeping
+from harness.run.answering import keeping
 from harness.store.answers import AnswerStore
 
 url, store = sys.argv[1:]
@@ -95,6 +95,25 @@ def test_ctrl_c_and_sigterm_lose_no_answer(number: signal.Signals, tmp_path: Pat
         child.send_signal(number)
         assert child.wait(30) != 0
         assert kept(tmp_path) == len(answered) == len(service.bodies)
+
+
+def test_these_tests_hold_where_the_runner_ignores_ctrl_c() -> None:
+    """As ``make test &`` in a script does; children inherit it."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        __file__,
+        "-k",
+        "lose_no_answer",
+    ]
+    ignoring = subprocess.run(
+        ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command], capture_output=True, text=True, timeout=120
+    )
+    assert "2 passed" in ignoring.stdout, ignoring.stdout
 
 
 def test_a_process_that_is_killed_loses_no_answer_older_than_a_second_or_so(tmp_path: Path) -> None:
@@ -203,7 +222,7 @@ def test_ctrl_c_in_the_middle_of_a_write_loses_no_answer(
 def test_progress_is_watched_while_an_answer_is_long_in_coming(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.run.answer_writer.WATCH_S", 0.01)
+    monkeypatch.setattr("harness.run.answering.WATCH_S", 0.01)
     watched: list[str] = []
 
     def coming() -> Iterator[Answer]:

@@ -12,8 +12,7 @@ from planned_project import HOSTED, Project
 
 from harness import Prompted
 from harness.decision.plan import Usd, total
-from harness.models.ledger import Ledger
-from harness.models.pricing import Spending
+from harness.models.ledger import Ledger, Spending
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.records import Message, Price

@@ -13,7 +13,7 @@ from planned_project import HOSTED, MODEL, NOWHERE, Project
 
 from harness.data.hosted import text_counter
 from harness.decision.plan import Usd, Work
-from harness.models.pricing import prompt_bound
+from harness.models.ledger import prompt_bound
 from harness.models.remote import RemoteModel
 from harness.run.plan_costs import Costs, Judged, Tokens
 from harness.run.planning import make_plan

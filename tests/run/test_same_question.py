@@ -11,13 +11,13 @@ from stub_service import Service, said, serving
 from harness.candidates.base import Variant
 from harness.candidates.lab import Lab
 from harness.candidates.prompted import Prompted
-from harness.models.ledger import Ledger
-from harness.models.pricing import Money
+from harness.models.ledger import Ledger, Money
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding
 from harness.models.remote import RemoteModel
 from harness.records import Answer, Message, Row
 from harness.run.answering import Answerer
+from harness.run.judge_backends import JudgeBackends
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.checks import ExactMatch
 from harness.scoring.suite import Suite
@@ -49,10 +49,11 @@ def answers(
     candidate = Prompted(model=model, decoding=decoding)
     lab = Lab(folder, AdapterStore(folder), Silent())
     prepared = candidate.prepare(lab, Variant("coin", candidate))
-    answerer = Answerer(AnswerStore(folder / "answers.sqlite"), Silent(), Money(Ledger()))
+    store = AnswerStore(folder / "answers.sqlite")
+    answerer = Answerer(store, Silent(), JudgeBackends(store, Money(Ledger()), Silent()))
     found = list(answerer.answers("coin", candidate, prepared, suite))
     assert [answer.row_id for answer in found] == [row.id for row in rows]
-    assert answerer.left(candidate, prepared, suite).kept == len(rows)
+    assert not answerer.asked(candidate, prepared, suite).missing
     return found
 
 

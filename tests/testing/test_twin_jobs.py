@@ -196,7 +196,7 @@ def test_a_completion_model_is_tuned_on_pairs_and_completes(client: OpenAI) -> N
     pairs = [{"prompt": f"prompt {k} ->", "completion": f" end {k}"} for k in range(10)]
     job = client.fine_tuning.jobs.create(model=COMPLETIONS, training_file=upload(client, lines(pairs)).id)
     name = waited(client, job.id).fine_tuned_model or ""
-    answer = client.completions.create(model=name, prompt="prompt 4 ->", max_tokens=5, logprobs=1)
+    answer = client.completions.create(model=name, prompt="prompt 4 ->", max_tokens=5, logprobs=0)
     assert answer.choices[0].text == " end 4"
     assert answer.choices[0].logprobs is not None
     assert answer.usage is not None

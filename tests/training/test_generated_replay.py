@@ -19,8 +19,8 @@ import harness
 from harness import QLoRA, SelfGenerated
 from harness.candidates.base import Variant
 from harness.candidates.lab import Lab
-from harness.data.files import read_rows
 from harness.data.leakage import find_leaks, require_no_leaks
+from harness.data.rows import read_rows
 from harness.errors import DataError, LeakError, StoreError, TrainingError, UsageError
 from harness.models.local import LocalModel
 from harness.models.progress import Silent

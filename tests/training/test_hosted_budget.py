@@ -21,8 +21,7 @@ from hosted_builders import (
 from harness.candidates.lab import Lab
 from harness.decision.prices import price_of
 from harness.errors import BudgetReached, HostedTrainingError, UsageError
-from harness.models.ledger import Ledger
-from harness.models.pricing import Money
+from harness.models.ledger import Ledger, Money
 from harness.models.progress import Silent
 from harness.store.adapters import AdapterStore
 from harness.training.hosted.environment import RETRY

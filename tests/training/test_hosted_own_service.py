@@ -15,8 +15,7 @@ from harness import HostedTuning, RemoteModel
 from harness.candidates.base import Variant, require_candidate
 from harness.candidates.lab import Lab
 from harness.errors import BudgetReached, HostedTrainingError, UsageError
-from harness.models.ledger import Ledger
-from harness.models.pricing import Money
+from harness.models.ledger import Ledger, Money
 from harness.models.progress import Silent
 from harness.records import Price
 from harness.store.adapters import AdapterStore

@@ -3,21 +3,26 @@
 Some of them call names that transformers does not document. They are taken only where the installed libraries
 are of versions that they were tested with, and where each such name is there with the parameters that it had.
 Else the plain way is taken, which gives the same answers and losses later; ``HARNESS_FAST=0`` asks for it.
-
-``FastPaths`` is a part of the ``DevicePlan``: it is decided once, travels with every model and training, and
-is in their cache keys.
 """
 
 from __future__ import annotations
 
-import importlib
+import ctypes
 import inspect
 import re
+import sys
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, version
-from operator import attrgetter
+from itertools import chain
+from pkgutil import resolve_name
+
+# names of mallopt's parameters in glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_BYTES = 2**31 - 1  # mallopt takes an int
+LARGEST_BLOCK_BYTES = 2**30
 
 
 class SlowPathWarning(UserWarning):
@@ -26,25 +31,15 @@ class SlowPathWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class FastPaths:
-    """Which of the faster ways are taken.
+    """Which of the faster ways are taken: a part of the ``DevicePlan``, and so of cache keys."""
 
-    Args:
-        attention: grouped keys and values are read in place (``attention.py``; on a CPU).
-        decoding: finished answers leave their batch (``decoding.py``).
-        prefix: a beginning that all prompts share is read once (``prefix.py``; needs ``attention``).
-        heads: only positions whose logits are wanted reach the output head (``heads.py``).
-        loss: the same in training, whose batches go through the model in parts (``training/local/sft.py``).
-        memory: freed memory is kept for the next step (``memory.py``; changes no number).
-        reasons: why some of them are not, one sentence each.
-    """
-
-    attention: bool = True
-    decoding: bool = True
-    prefix: bool = True
-    heads: bool = True
-    loss: bool = True
-    memory: bool = True
-    reasons: tuple[str, ...] = field(default=(), compare=False)
+    attention: bool = True  # grouped keys and values are read in place (attention.py; on a CPU)
+    decoding: bool = True  # finished answers leave their batch (decoding.py)
+    prefix: bool = True  # a beginning that all prompts share is read once (attention.py; needs ``attention``)
+    heads: bool = True  # only positions whose logits are wanted reach the output head (heads.py)
+    loss: bool = True  # the same in training, whose batches go in parts (training/local/sft.py)
+    memory: bool = True  # freed memory is kept for the next step; changes no number
+    reasons: tuple[str, ...] = field(default=(), compare=False)  # why some are not, one sentence each
 
     @property
     def off(self) -> tuple[str, ...]:
@@ -57,52 +52,31 @@ ALL_ON = FastPaths()
 ALL_OFF = FastPaths(False, False, False, False, False, False, ("HARNESS_FAST=0 is set",))
 
 # the first version that a way was tested with, and the first that it was not: (major, minor)
-TESTED = {
-    "torch": ((2, 13), (3, 0)),
-    "transformers": ((5, 12), (5, 24)),
-    "trl": ((1, 8), (2, 0)),
-}
-NEEDS = {
-    "attention": ("torch", "transformers"),
-    "decoding": ("torch", "transformers"),
-    "prefix": ("torch", "transformers"),
-    "loss": ("torch", "transformers", "trl"),
-}
-# names that each way calls, replaces or stands in for, with their first parameters; None: any parameters
-CALLED: dict[str, tuple[tuple[str, tuple[str, ...] | None], ...]] = {
+TESTED = {"torch": ((2, 13), (3, 0)), "transformers": ((5, 12), (5, 24)), "trl": ((1, 8), (2, 0))}
+# names that each way calls, replaces or stands in for, and their first parameters
+CALLED = {
     "attention": (
-        ("transformers:AttentionInterface.register", ("key", "value")),
-        ("transformers:AttentionMaskInterface.register", ("key", "value")),
-        ("transformers.masking_utils:eager_mask", None),
-        (
-            "transformers.models.llama.modeling_llama:eager_attention_forward",
-            ("module", "query", "key", "value", "attention_mask", "scaling", "dropout"),
-        ),
+        "transformers:AttentionInterface.register(key, value)",
+        "transformers:AttentionMaskInterface.register(key, value)",
+        "transformers.masking_utils:eager_mask",
+        "transformers.models.llama.modeling_llama:eager_attention_forward"
+        "(module, query, key, value, attention_mask, scaling, dropout)",
     ),
     "decoding": (
-        ("transformers:GenerationMixin._prefill", ("self", "input_ids", "generation_config", "model_kwargs")),
-        (
-            "transformers:GenerationMixin._update_model_kwargs_for_generation",
-            ("self", "outputs", "model_kwargs"),
-        ),
-        (
-            "transformers:GenerationMixin.prepare_inputs_for_generation",
-            ("self", "input_ids", "next_sequence_length"),
-        ),
-        ("transformers:Cache.batch_select_indices", ("self", "indices")),
+        "transformers:GenerationMixin._prefill(self, input_ids, generation_config, model_kwargs)",
+        "transformers:GenerationMixin._update_model_kwargs_for_generation(self, outputs, model_kwargs)",
+        "transformers:GenerationMixin.prepare_inputs_for_generation(self, input_ids, next_sequence_length)",
+        "transformers:Cache.batch_select_indices(self, indices)",
     ),
     "prefix": (
-        ("transformers:Cache.__init__", ("self", "layers")),
-        ("transformers.cache_utils:DynamicLayer.__init__", ("self",)),
-        ("transformers.cache_utils:DynamicLayer.update", ("self", "key_states", "value_states")),
-        ("transformers.cache_utils:DynamicLayer.get_seq_length", ("self",)),
+        "transformers:Cache.__init__(self, layers)",
+        "transformers.cache_utils:DynamicLayer.__init__(self)",
+        "transformers.cache_utils:DynamicLayer.update(self, key_states, value_states)",
+        "transformers.cache_utils:DynamicLayer.get_seq_length(self)",
     ),
     "loss": (
-        ("transformers:Trainer.training_step", ("self", "model", "inputs", "num_items_in_batch")),
-        (
-            "transformers:Trainer.compute_loss",
-            ("self", "model", "inputs", "return_outputs", "num_items_in_batch"),
-        ),
+        "transformers:Trainer.training_step(self, model, inputs, num_items_in_batch)",
+        "transformers:Trainer.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)",
     ),
 }
 # where those names are defined; a library that was changed in place is examined again
@@ -118,28 +92,24 @@ EXAMINED_FILES = (
 
 def installed() -> dict[str, str]:
     """What the decision depends on, read without importing any of the libraries."""
-    found = {}
+    found = dict.fromkeys((*TESTED, *EXAMINED_FILES), "none")
     for package in TESTED:
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "none"
     for name in EXAMINED_FILES:
-        try:
+        with suppress(PackageNotFoundError, OSError):
             state = distribution("transformers").locate_file(f"transformers/{name}").stat()  # type: ignore[attr-defined]  # a Path
             found[name] = f"{state.st_size} bytes of {state.st_mtime_ns}"
-        except (PackageNotFoundError, OSError):
-            found[name] = "none"
     return found
 
 
 def examine() -> FastPaths:
     """Decide for the installed libraries. Imports torch and transformers, which takes seconds."""
     reasons: dict[str, str] = {}
-    for path, packages in NEEDS.items():
-        problem = next(filter(None, map(_version_problem, packages)), None)
-        if problem is None:
-            problem = next(filter(None, (_problem(*called) for called in CALLED[path])), None)
+    for path, called in CALLED.items():
+        packages = ("torch", "transformers", "trl") if path == "loss" else ("torch", "transformers")
+        problems = chain(map(_version_problem, packages), map(_problem, called))
+        problem = next(filter(None, problems), None)
         if problem is not None:
             reasons[path] = problem
     if "attention" in reasons:
@@ -154,35 +124,37 @@ def examine() -> FastPaths:
 
 
 def _version_problem(package: str) -> str | None:
-    least, beyond = TESTED[package]
+    (major, minor), beyond = TESTED[package]
     try:
         text = version(package)
     except PackageNotFoundError:
         return f"{package} is not installed"
-    if least <= tuple(map(int, re.findall(r"\d+", text)[:2])) < beyond:
+    if (major, minor) <= tuple(map(int, re.findall(r"\d+", text)[:2])) < beyond:
         return None
-    tested = f"from {least[0]}.{least[1]} to below {beyond[0]}.{beyond[1]}"
+    tested = f"from {major}.{minor} to below {beyond[0]}.{beyond[1]}"
     return f"{package} {text} is not among the versions tested, {tested}"
 
 
-def _problem(target: str, expected: tuple[str, ...] | None) -> str | None:
+def _problem(called: str) -> str | None:
     """How a name differs from what is called here: it is gone, or takes other parameters."""
-    module, _, path = target.partition(":")
+    target, is_called, listed = called.partition("(")
+    name = target.replace(":", ".")
     try:
-        found = attrgetter(path)(importlib.import_module(module))
+        found = resolve_name(target)
     except (ImportError, AttributeError, RuntimeError):  # transformers' lazy imports raise RuntimeError too
-        return f"{target.replace(':', '.')} is gone"
-    if expected is None:
+        return f"{name} is gone"
+    if not is_called:
         return None
     if not callable(found):
-        return f"{target.replace(':', '.')} cannot be called"
+        return f"{name} cannot be called"
+    expected = listed.rstrip(")").split(", ")
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = [p for p in inspect.signature(found).parameters.values() if p.kind not in variadic]
-    names = tuple(p.name for p in parameters)
+    names = [p.name for p in parameters]
     needs_more = any(p.default is inspect.Parameter.empty for p in parameters[len(expected) :])
     if names[: len(expected)] == expected and not needs_more:
         return None
-    return f"{target.replace(':', '.')} takes ({', '.join(names)}), not ({', '.join(expected)})"
+    return f"{name} takes ({', '.join(names)}), not ({listed}"
 
 
 @cache  # once a process
@@ -195,3 +167,17 @@ def warn_of(paths: FastPaths) -> None:
             SlowPathWarning,
             stacklevel=3,
         )
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc not to return freed memory to the system. It costs no memory beyond the peak.
+
+    glibc hands every large block back as soon as it is freed, and the system clears it page by page when it
+    is asked for again; a training step frees and asks for the same gigabyte every time.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):
+        libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        libc.mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK_BYTES)

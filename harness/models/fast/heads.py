@@ -22,7 +22,8 @@ def has_plain_head(model: torch.nn.Module) -> bool:
         with torch.no_grad():
             ids = torch.tensor([[1, 2, 3, 4]], device=next(model.parameters()).device)
             own = model(input_ids=ids, use_cache=False).logits.float()
-            thin = _head(model)(_decoder(model)(input_ids=ids, use_cache=False).last_hidden_state).float()
+            decoder, head = _parts(model)
+            thin = head(decoder(input_ids=ids, use_cache=False).last_hidden_state).float()
     except (AttributeError, TypeError):  # an architecture without decoder and head of the usual shape
         return False
     finally:
@@ -37,29 +38,22 @@ def logits_at(
 
     Args:
         model: a causal language model, with or without a PEFT adapter.
-        ids: (rows, tokens), padded on the right.
-        mask: like ``ids``; 0 on padding.
-        keep: like ``ids``; which positions are wanted.
-        plain: what ``has_plain_head`` said. Otherwise the model computes every position's logits itself.
+        ids: (rows, tokens), padded on the right; ``mask`` and ``keep`` are like it.
+        mask: 0 on padding.
+        keep: which positions are wanted.
+        plain: the result of ``has_plain_head``. Otherwise the model computes every position's logits itself.
     """
     if not plain:
         logits: torch.Tensor = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[keep]
         return logits
-    hidden = _decoder(model)(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    chosen: torch.Tensor = _head(model)(hidden[keep].contiguous())
+    decoder, head = _parts(model)
+    hidden = decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    chosen: torch.Tensor = head(hidden[keep].contiguous())
     return chosen
 
 
-def _without_adapter(model: torch.nn.Module) -> PreTrainedModel:
-    """The causal model that PEFT wrapped; its layers still hold the adapter."""
+def _parts(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Decoder and head of the causal model; where PEFT wrapped it, its layers still hold the adapter."""
     unwrap = getattr(model, "get_base_model", None)
-    return cast("PreTrainedModel", unwrap() if unwrap else model)
-
-
-def _decoder(model: torch.nn.Module) -> torch.nn.Module:
-    return _without_adapter(model).base_model
-
-
-def _head(model: torch.nn.Module) -> torch.nn.Module:
-    head: torch.nn.Module = _without_adapter(model).get_output_embeddings()
-    return head
+    causal = cast("PreTrainedModel", unwrap() if unwrap else model)
+    return causal.base_model, causal.get_output_embeddings()

@@ -8,15 +8,8 @@ For rehearsing hosted fine-tuning without a key, and for tests of clients of suc
 Needs the extra ``twin``: ``pip install 'finetune-harness[twin]'``.
 """
 
-from harness.testing.fake_openai.backend import (
-    Backend,
-    FakeReply,
-    Question,
-    Step,
-    Token,
-    TuningTask,
-)
-from harness.testing.fake_openai.catalogue import (
+from harness.testing.fake_openai.backend import Backend, FakeReply, Question, Step, Token, TuningTask
+from harness.testing.fake_openai.completions import (
     ALIAS,
     CHAT,
     CLOSED_TO_TUNING,

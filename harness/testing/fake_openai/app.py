@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from hashlib import sha256
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from anyio import CapacityLimiter, to_thread
 from openai import BaseModel
-from openai.types import Batch, FileDeleted, FileObject, Model, ModelDeleted
+from openai.types import Batch, FileObject, Model
 from openai.types.fine_tuning import FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 from starlette.applications import Starlette
@@ -24,8 +23,7 @@ from starlette.routing import Route
 from harness.errors import UsageError
 from harness.records import Json
 from harness.testing.fake_openai.backend import Backend
-from harness.testing.fake_openai.catalogue import Catalogue, FakeModel
-from harness.testing.fake_openai.completions import Completions
+from harness.testing.fake_openai.completions import Catalogue, Completions
 from harness.testing.fake_openai.faults import FaultInjector, Faults, parse_faults
 from harness.testing.fake_openai.refusals import HTTPRefusal, no_key, server_error
 from harness.testing.fake_openai.request_batches import RequestBatches
@@ -39,28 +37,12 @@ CREATED = 1_767_225_600  # 1 January 2026, of models that are not tuned
 
 @dataclass(frozen=True, slots=True)
 class APICall:
-    """A request: the ``{id}`` of its path, its query, its body or its form."""
+    """A request: the ``{id}`` of its path, its query, its JSON or form, its file's name and content."""
 
     id: str
     query: Mapping[str, str]
-    content: bytes
-    purpose: str | None = None
-    filename: str = ""
-    upload: bytes | None = None
-
-    def body(self) -> dict[str, Json]:
-        """The JSON body, which has to be an object.
-
-        Raises:
-            HTTPRefusal: it is none.
-        """
-        try:
-            value: Json = json.loads(self.content)
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
-            raise HTTPRefusal(400, "We could not parse the JSON body of your request.")
-        return value
+    body: dict[str, Json]
+    upload: tuple[str, bytes] | None = None
 
 
 Handler: TypeAlias = Callable[[APICall], "BaseModel | Response | dict[str, Json]"]
@@ -69,7 +51,7 @@ Handler: TypeAlias = Callable[[APICall], "BaseModel | Response | dict[str, Json]
 class FakeOpenAI:
     """The service's state, and the threads that work on it until ``close``. ``app`` is its ASGI app.
 
-    ``folder`` stores weights and, if ``persistent``, everything else too, for the next start.
+    ``folder`` stores everything for the next start.
     """
 
     def __init__(
@@ -77,7 +59,6 @@ class FakeOpenAI:
         folder: Path,
         backend: Backend,
         *,
-        persistent: bool,
         aliases: Sequence[str],
         faults: Faults,
         api_key: str | None,
@@ -85,7 +66,7 @@ class FakeOpenAI:
         folder.mkdir(parents=True, exist_ok=True)
         weights = folder / "weights"
         self._api_key, self._limiter = api_key, CapacityLimiter(MOST_AT_ONCE)
-        self._store = FakeStore(folder / DATABASE if persistent else None)
+        self._store = FakeStore(folder / DATABASE)
         self._catalogue = Catalogue(aliases)
         self._completions = Completions(self._store, backend, self._catalogue, weights)
         refuse = {Exception: _refuse, HTTPException: _refuse, HTTPRefusal: _refuse}
@@ -104,15 +85,14 @@ class FakeOpenAI:
         self._store.close()
 
     def _handlers(self) -> dict[str, Handler]:
-        """What answers each method and path."""
         store, job, batch = self._store, "/v1/fine_tuning/jobs", "/v1/batches"
         return {
-            "POST /v1/files": lambda call: store.upload(call.filename, call.purpose, call.upload),
+            "POST /v1/files": lambda call: store.upload(call.body.get("purpose"), call.upload),
             "GET /v1/files": lambda call: self._page(call, FileObject, 10_000, 10_000),
             "GET /v1/files/{id}": lambda call: store.get(FileObject, call.id),
             "GET /v1/files/{id}/content": lambda call: Response(store.content(call.id)),
-            "DELETE /v1/files/{id}": self._delete_file,
-            f"POST {job}": lambda call: self._jobs.create(call.body()),
+            "DELETE /v1/files/{id}": lambda call: store.delete(store.get(FileObject, call.id), "file"),
+            f"POST {job}": lambda call: self._jobs.create(call.body),
             f"GET {job}": lambda call: self._page(call, FakeJob),
             f"GET {job}/{{id}}": lambda call: store.get(FakeJob, call.id),
             f"POST {job}/{{id}}/cancel": lambda call: self._jobs.move(call.id, "cancelled"),
@@ -120,18 +100,19 @@ class FakeOpenAI:
             f"POST {job}/{{id}}/resume": lambda call: self._jobs.move(call.id, "queued"),
             f"GET {job}/{{id}}/events": lambda call: self._page(call, FineTuningJobEvent),
             f"GET {job}/{{id}}/checkpoints": lambda call: self._page(call, FineTuningJobCheckpoint, 10),
-            "POST /v1/chat/completions": lambda call: self._completions.chat(call.body()),
-            "POST /v1/completions": lambda call: self._completions.complete(call.body()),
+            "POST /v1/chat/completions": lambda call: self._completions.chat(call.body),
+            "POST /v1/completions": lambda call: self._completions.complete(call.body),
             "GET /v1/models": self._models,
-            "GET /v1/models/{id:path}": lambda call: _model(*self._completions.model(call.id)),
-            "DELETE /v1/models/{id:path}": self._delete_model,
-            f"POST {batch}": lambda call: self._batches.create(call.body()),
+            "GET /v1/models/{id:path}": lambda call: self._model(call.id),
+            "DELETE /v1/models/{id:path}": lambda call: store.delete(
+                store.get(FakeTunedModel, call.id), "model"
+            ),
+            f"POST {batch}": lambda call: self._batches.create(call.body),
             f"GET {batch}": lambda call: self._page(call, Batch),
             f"GET {batch}/{{id}}": lambda call: store.get(Batch, call.id),
             f"POST {batch}/{{id}}/cancel": lambda call: self._batches.cancel(call.id),
             # controls that the real service does not have
             "GET /twin/stats": self._stats,
-            "GET /twin/faults": lambda call: asdict(self.app.faults),
             "PUT /twin/faults": self._set_faults,
             "PUT /twin/aliases": self._add_aliases,
         }
@@ -159,60 +140,42 @@ class FakeOpenAI:
             raise no_key()
         if self._api_key not in (None, key):
             shown = f"{key[:4]}***{key[-4:]}" if len(key) > 12 else "***"
-            message = (
-                f"Incorrect API key provided: {shown}. Find yours at https://platform.openai.com/account."
-            )
+            message = f"Incorrect API key provided: {shown}."
             raise HTTPRefusal(401, message, None, "invalid_api_key")
 
     def _page(self, call: APICall, kind: type[R], default: int = 20, most: int = 100) -> dict[str, Json]:
         """The part of a list, newest first, that the query selects."""
         if call.id:
             self._store.get(FakeJob, call.id)
-        query, limit = call.query, call.query.get("limit", str(default))
-        if not limit.isdecimal() or int(limit) < 1:
-            message = f"Invalid 'limit': expected an integer >= 1, but got {limit} instead."
-            raise HTTPRefusal(400, message, "limit", "integer_below_min_value")
         found = [item.model_dump(mode="json") for item in self._store.newest_first(kind, call.id)]
-        if query.get("order") == "asc":
-            found.reverse()
-        if "purpose" in query:
-            found = [item for item in found if item["purpose"] == query["purpose"]]
-        if query.get("metadata") == "null":
-            found = [item for item in found if not item["metadata"]]
-        wanted = {key[9:-1]: value for key, value in query.items() if key.startswith("metadata[")}
+        if "purpose" in call.query:
+            found = [item for item in found if item["purpose"] == call.query["purpose"]]
+        wanted = {key[9:-1]: value for key, value in call.query.items() if key.startswith("metadata[")}
         if wanted:
             found = [item for item in found if wanted.items() <= (item["metadata"] or {}).items()]
-        after, start = query.get("after"), 0
+        start, after = 0, call.query.get("after")
         if after is not None:
             start = next((k for k, item in enumerate(found, start=1) if item["id"] == after), 0)
             if not start:
                 raise HTTPRefusal(404, f"No object found with id '{after}'.", "after")
-        data = found[start : start + min(int(limit), most)]
-        return {
-            "object": "list",
-            "data": data,
-            "has_more": start + len(data) < len(found),
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-        }
+        end = start + min(int(call.query.get("limit", default)), most)
+        return {"object": "list", "data": found[start:end], "has_more": end < len(found)}
 
-    def _delete_file(self, call: APICall) -> FileDeleted:
-        self._store.delete(FileObject, self._store.get(FileObject, call.id).id)
-        return FileDeleted(id=call.id, deleted=True, object="file")
+    def _model(self, name: str) -> Model:
+        model, tuned = self._completions.model(name)
+        return Model(
+            id=name,
+            object="model",
+            created=tuned.created_at if tuned else CREATED,
+            owned_by="org-fake" if tuned else "fake",
+            shutdown_date=model.shutdown.isoformat() if model.shutdown else None,
+        )
 
     def _models(self, call: APICall) -> dict[str, Json]:
-        found = {model.name: _model(model, None) for model in self._catalogue.offered()}
-        for tuned in self._store.newest_first(FakeTunedModel):
-            if tuned.base in found:  # a tuned model is retired with its base
-                found[tuned.id] = _model(*self._completions.model(tuned.id))
-        return {"object": "list", "data": [model.model_dump(mode="json") for model in found.values()]}
-
-    def _delete_model(self, call: APICall) -> ModelDeleted:
-        _, tuned = self._completions.model(call.id)
-        if tuned is None:
-            raise HTTPRefusal(403, "You have insufficient permissions for this operation.")
-        self._store.delete(FakeTunedModel, tuned.id)
-        return ModelDeleted(id=tuned.id, object="model", deleted=True)
+        names = self._catalogue.offered()
+        # a tuned model is retired with its base
+        names += [tuned.id for tuned in self._store.newest_first(FakeTunedModel) if tuned.base in names]
+        return {"object": "list", "data": [self._model(name).model_dump(mode="json") for name in names]}
 
     def _stats(self, call: APICall) -> dict[str, Json]:
         """What was uploaded, trained and called, for tests of clients."""
@@ -224,10 +187,6 @@ class FakeOpenAI:
         return {
             "uploads": counts.get("uploads", 0),
             "uploads_by_sha256": counted("upload "),
-            "files": {
-                file.id: {"sha256": sha256(self._store.content(file.id)).hexdigest(), "purpose": file.purpose}
-                for file in self._store.newest_first(FileObject)
-            },
             "jobs": counts.get("jobs", 0),
             "batches": counts.get("batches", 0),
             "batch_requests": counts.get("batch requests", 0),
@@ -236,49 +195,37 @@ class FakeOpenAI:
         }
 
     def _set_faults(self, call: APICall) -> dict[str, Json]:
-        given = {name: str(value) for name, value in call.body().items() if value is not None}
         try:
-            self.app.faults = parse_faults(given)
+            self.app.switch(parse_faults(call.body))
         except UsageError as error:
             raise HTTPRefusal(400, str(error)) from error
-        return asdict(self.app.faults)
+        return call.body
 
     def _add_aliases(self, call: APICall) -> dict[str, Json]:
-        names = call.body().get("models")
+        names = call.body.get("models")
         self._catalogue.add_aliases(map(str, names if isinstance(names, list) else ()))
-        return {"models": names}
+        return call.body
 
 
 async def _call(request: Request) -> APICall:
     name, query = str(request.path_params.get("id", "")), request.query_params
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        return APICall(name, query, await request.body())
-    async with request.form(max_files=1, max_fields=10) as form:
-        purpose, file = form.get("purpose"), form.get("file")
-        purpose = purpose if isinstance(purpose, str) else None
-        if not isinstance(file, UploadFile):
-            return APICall(name, query, b"", purpose)
-        return APICall(name, query, b"", purpose, file.filename or "", await file.read())
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        async with request.form(max_files=1, max_fields=10) as form:
+            file = form.get("file")
+            upload = (file.filename or "", await file.read()) if isinstance(file, UploadFile) else None
+            return APICall(name, query, {"purpose": str(form.get("purpose"))}, upload)
+    try:
+        body: Json = json.loads(await request.body() or b"{}")
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise HTTPRefusal(400, "We could not parse the JSON body of your request.")
+    return APICall(name, query, body)
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
     """The error's body and status, as the service words them."""
-    if isinstance(error, HTTPRefusal):
-        refusal = error
-    elif isinstance(error, HTTPException) and error.status_code in (404, 405):
+    refusal = error if isinstance(error, HTTPRefusal) else server_error()
+    if isinstance(error, HTTPException):
         refusal = HTTPRefusal(404, f"Invalid URL ({request.method} {request.url.path})")
-    elif isinstance(error, HTTPException):
-        refusal = HTTPRefusal(error.status_code, str(error.detail))
-    else:
-        refusal = server_error()
     return JSONResponse(refusal.body(), refusal.status, dict(refusal.headers))
-
-
-def _model(model: FakeModel, tuned: FakeTunedModel | None) -> Model:
-    return Model(
-        id=model.name,
-        object="model",
-        created=tuned.created_at if tuned else CREATED,
-        owned_by="org-fake" if tuned else "fake",
-        shutdown_date=model.shutdown.isoformat() if model.shutdown else None,
-    )

@@ -42,9 +42,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request to a model. ``weights`` is the folder of a tuned model's; None: the base itself answers.
+    """A request to a model; the reply has to satisfy the JSON Schema ``schema``.
 
-    ``schema``: the JSON Schema that the reply has to satisfy; see ``structured_output.within``.
+    ``weights`` is the folder of a tuned model's; None: the base itself answers.
     """
 
     model: str
@@ -54,8 +54,7 @@ class Question:
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int | None = None
-    top_logprobs: int | None = None  # None: no log-probabilities are wanted
-    completions: bool = False
+    logprobs: bool = False
     schema: Mapping[str, Json] | None = field(default=None, compare=False)
 
     @property
@@ -66,11 +65,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A generated token, its natural log-probability, and the most likely tokens in its place."""
+    """A generated token and its natural log-probability."""
 
     text: str
     logprob: float
-    top: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +97,3 @@ class Backend(Protocol):
 
     def count(self, row: Row) -> int:
         """How many tokens training sees in a row."""
-
-    def close(self) -> None:
-        """Stop threads and free memory."""

@@ -1,9 +1,10 @@
-"""``/v1/chat/completions`` and ``/v1/completions``: checked bodies in, the SDK's response models out."""
+"""The models on offer, each with a lifetime of its own, and their answers as the SDK's response models."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from openai.types import Completion
@@ -13,21 +14,85 @@ from openai.types.completion_create_params import CompletionCreateParamsNonStrea
 
 from harness.records import Json, Message, Row
 from harness.testing.fake_openai.backend import Backend, FakeReply, Question
-from harness.testing.fake_openai.catalogue import Catalogue, FakeModel
-from harness.testing.fake_openai.refusals import (
-    HTTPRefusal,
-    checked,
-    text_of,
-    unsupported,
-)
+from harness.testing.fake_openai.refusals import HTTPRefusal, checked, text_of, unsupported
 from harness.testing.fake_openai.store import FakeStore, FakeTunedModel, new_id, now
-from harness.testing.fake_openai.structured_output import ANY_OBJECT, require_valid
+from harness.testing.fake_openai.structured_output import require_valid
 
+CHAT = "smollm2-135m-2026-01-01"
+CLOSING = "smollm2-135m-2025-07-01"
+CLOSED_TO_TUNING = "smollm2-135m-2025-01-01"
+RETIRED = "smollm2-135m-2024-07-01"
+COMPLETIONS = "smollm2-135m-completion-2026-01-01"
+ALIAS = "smollm2-135m"
+CLOSES_WITHIN_DAYS = 30
+CONTEXT_TOKENS = 8_192  # of prompt and reply together, and of a training row
+MAX_OUTPUT_TOKENS = 4_096
 DEFAULT_MAX_TOKENS = 512  # a small model may never stop; the real service would let it run to its limit
 # what the service has and the models here lack; n and best_of may be 1
 UNSUPPORTED = (
-    *("n", "best_of", "tools", "functions", "audio", "prediction", "reasoning_effort", "logit_bias"),
+    *("n", "best_of", "stop", "top_logprobs", "tools", "functions", "audio", "prediction"),
+    *("reasoning_effort", "logit_bias"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class FakeModel:
+    """A model, which takes messages or (``completions``) prompts, until the day ``shutdown``."""
+
+    name: str
+    completions: bool = False
+    tunable: bool = True
+    shutdown: date | None = None
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether its last day has passed."""
+        return self.shutdown is not None and self.shutdown <= datetime.now(UTC).date()
+
+
+class Catalogue:
+    """Models by name: one current, one that closes soon, one closed to tuning, one retired, and aliases."""
+
+    def __init__(self, aliases: Iterable[str]) -> None:
+        today = datetime.now(UTC).date()
+        chat = FakeModel(CHAT, shutdown=date(2036, 1, 1))
+        self._models = {
+            CHAT: chat,
+            ALIAS: chat,
+            COMPLETIONS: replace(chat, name=COMPLETIONS, completions=True),
+            CLOSING: replace(chat, name=CLOSING, shutdown=today + timedelta(days=CLOSES_WITHIN_DAYS)),
+            CLOSED_TO_TUNING: replace(chat, name=CLOSED_TO_TUNING, tunable=False),
+            RETIRED: replace(chat, name=RETIRED, shutdown=date(2025, 7, 1)),
+        }
+        self.add_aliases(aliases)
+
+    def add_aliases(self, names: Iterable[str]) -> None:
+        """Offer models under these names too; ``babbage-`` and ``davinci-`` take prompts, others messages."""
+        for name in names:
+            takes_prompts = name.startswith(("babbage-", "davinci-"))
+            self._models.setdefault(name, FakeModel(name, completions=takes_prompts))
+
+    def offered(self) -> list[str]:
+        """All names of those that are not retired."""
+        return [name for name, model in self._models.items() if not model.is_retired]
+
+    def find(self, name: str) -> FakeModel:
+        """The model of that name; an alias of a snapshot gives the snapshot."""
+        model = self._models.get(name)
+        if model is None or model.is_retired:
+            reason = "does not exist or you do not have access to it"
+            if model is not None:
+                reason = "has been deprecated: https://platform.openai.com/docs/deprecations"
+            raise HTTPRefusal(404, f"The model `{name}` {reason}.", "model", "model_not_found")
+        return model
+
+    def tunable(self, name: str) -> FakeModel:
+        """The model of that name, if it accepts new jobs."""
+        model = self._models.get(name)
+        if model is None or not model.tunable or model.is_retired:
+            message = f"Model {name} is not available for fine-tuning or does not exist."
+            raise HTTPRefusal(400, message, "model", "model_not_available")
+        return model
 
 
 class Completions:
@@ -37,90 +102,61 @@ class Completions:
         self._store, self._backend, self._catalogue, self._weights = store, backend, catalogue, weights
 
     def model(self, name: str) -> tuple[FakeModel, FakeTunedModel | None]:
-        """The model of that name, and its weights if it is tuned.
-
-        Raises:
-            HTTPRefusal: there is none, or it is retired; a tuned model is retired with its base.
-        """
+        """The model of that name, and its weights if it is tuned; it is retired with its base."""
         tuned = self._store.find(FakeTunedModel, name)
         model = self._catalogue.find(tuned.base if tuned else name)
         return (replace(model, name=name) if tuned else model), tuned
 
     def chat(self, body: Json) -> ChatCompletion:
-        """Answer a chat.
-
-        Raises:
-            HTTPRefusal: for the reasons of the service.
-        """
+        """Answer a chat."""
         params = checked(ChatParams, body)
-        limits = [name for name in ("max_completion_tokens", "max_tokens") if params.get(name) is not None]
-        if len(limits) > 1:
-            message = "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
-            raise HTTPRefusal(400, message, "max_tokens", "invalid_parameter_combination")
-        top = params.get("top_logprobs")
-        if top is not None and not params.get("logprobs"):
-            message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
-            raise HTTPRefusal(400, message, "top_logprobs")
         schema: Mapping[str, Json] | None = None
         form = params.get("response_format")
         if form is not None and form["type"] == "json_schema":
             schema = form["json_schema"].get("schema", {})
             require_valid(schema, form["json_schema"]["name"], bool(form["json_schema"].get("strict")))
-        elif form is not None and form["type"] == "json_object":
-            schema = ANY_OBJECT
+        elif form is not None and form["type"] != "text":
+            raise unsupported("response_format.type")
         messages = tuple(
             Message(message["role"], text_of(message.get("content"), f"messages[{k}].content"))
             for k, message in enumerate(params["messages"])
         )
-        question = self._question(params, messages, limits[0] if limits else "max_completion_tokens")
-        wanted = (top or 0) if params.get("logprobs") else None
-        reply = self._backend.reply(replace(question, top_logprobs=wanted, schema=schema))
-        reply = stopped(reply, params.get("stop"))
+        reply, shown = self._answered(params, messages, bool(params.get("logprobs")), schema)
         logprobs: Json = None
         if reply.tokens is not None:
             content: list[Json] = [
-                {
-                    **_token(token.text, token.logprob),
-                    "top_logprobs": [_token(text, logprob) for text, logprob in token.top],
-                }
-                for token in reply.tokens
+                {"token": token.text, "logprob": token.logprob, "top_logprobs": []} for token in reply.tokens
             ]
-            logprobs = {"content": content, "refusal": None}
-        said: Json = {"role": "assistant", "content": reply.text, "refusal": None, "annotations": []}
-        choice = {"index": 0, "message": said, "finish_reason": reply.finish, "logprobs": logprobs}
-        shown = self._shown("chatcmpl-", "chat.completion", params, reply)
-        return ChatCompletion.model_validate({**shown, "choices": [choice]})
+            logprobs = {"content": content}
+        said: Json = {"role": "assistant", "content": reply.text}
+        choice: Json = {"index": 0, "message": said, "finish_reason": reply.finish, "logprobs": logprobs}
+        return ChatCompletion.model_validate({**shown, "object": "chat.completion", "choices": [choice]})
 
     def complete(self, body: Json) -> Completion:
-        """Complete a prompt.
-
-        Raises:
-            HTTPRefusal: for the reasons of the service.
-        """
+        """Complete a prompt."""
         params = checked(CompletionParams, body)
         prompt = params.get("prompt")
         if not isinstance(prompt, str):
             raise unsupported("prompt")
-        question = self._question(params, (Message("user", prompt),), "max_tokens")
-        reply = self._backend.reply(replace(question, completions=True, top_logprobs=params.get("logprobs")))
-        reply = stopped(reply, params.get("stop"))
+        wants_logprobs = params.get("logprobs") is not None
+        reply, shown = self._answered(params, (Message("user", prompt),), wants_logprobs)
         logprobs: Json = None
         if reply.tokens is not None:
-            texts = [token.text for token in reply.tokens]
             logprobs = {
-                "tokens": list(texts),
+                "tokens": [token.text for token in reply.tokens],
                 "token_logprobs": [token.logprob for token in reply.tokens],
-                "top_logprobs": [dict(token.top) for token in reply.tokens],
-                "text_offset": [sum(map(len, texts[:k])) for k in range(len(texts))],
             }
-        choice = {"index": 0, "text": reply.text, "finish_reason": reply.finish, "logprobs": logprobs}
-        shown = self._shown("cmpl-", "text_completion", params, reply)
-        return Completion.model_validate({**shown, "choices": [choice]})
+        choice: Json = {"index": 0, "text": reply.text, "finish_reason": reply.finish, "logprobs": logprobs}
+        return Completion.model_validate({**shown, "object": "text_completion", "choices": [choice]})
 
-    def _question(
-        self, params: ChatParams | CompletionParams, messages: tuple[Message, ...], limit: str
-    ) -> Question:
-        """What the backend is asked; ``limit`` names the parameter that bounds the reply."""
+    def _answered(
+        self,
+        params: ChatParams | CompletionParams,
+        messages: tuple[Message, ...],
+        logprobs: bool,
+        schema: Mapping[str, Json] | None = None,
+    ) -> tuple[FakeReply, dict[str, Json]]:
+        """The reply, and the fields that both kinds of responses share."""
         model, tuned = self.model(params["model"])
         takes_prompts = "prompt" in params
         if model.completions != takes_prompts:
@@ -129,20 +165,21 @@ class Completions:
         for name in UNSUPPORTED:
             if params.get(name) and params.get(name) != 1:
                 raise unsupported(name)
+        limit = "max_completion_tokens" if params.get("max_completion_tokens") else "max_tokens"
         given = params.get(limit)
         max_tokens = given if isinstance(given, int) else DEFAULT_MAX_TOKENS
-        if max_tokens > model.max_output_tokens:
-            message = f"{limit} is too large: {max_tokens}. This model supports {model.max_output_tokens}."
+        if max_tokens > MAX_OUTPUT_TOKENS:
+            message = f"{limit} is too large: {max_tokens}. This model supports {MAX_OUTPUT_TOKENS}."
             raise HTTPRefusal(400, message, limit, "invalid_value")
         prompt_tokens = self._backend.count(Row("question", messages))
-        if prompt_tokens + max_tokens > model.context_tokens:
+        if prompt_tokens + max_tokens > CONTEXT_TOKENS:
             message = (
-                f"This model's maximum context length is {model.context_tokens} tokens. However, the messages"
+                f"This model's maximum context length is {CONTEXT_TOKENS} tokens. However, the messages"
                 f" have {prompt_tokens} tokens, and {max_tokens} are requested for the completion."
             )
             raise HTTPRefusal(400, message, "messages", "context_length_exceeded")
         temperature, top_p = params.get("temperature"), params.get("top_p")
-        return Question(
+        question = Question(
             model=tuned.base if tuned else model.name,
             weights=self._weights / tuned.weights if tuned else None,
             messages=messages,
@@ -150,46 +187,18 @@ class Completions:
             temperature=1.0 if temperature is None else temperature,
             top_p=1.0 if top_p is None else top_p,
             seed=params.get("seed"),
+            logprobs=logprobs,
+            schema=schema,
         )
-
-    def _shown(
-        self, prefix: str, kind: str, params: ChatParams | CompletionParams, reply: FakeReply
-    ) -> dict[str, Json]:
-        """The fields that both responses share."""
-        return {
-            "id": new_id(prefix),
-            "object": kind,
+        reply = self._backend.reply(question)
+        return reply, {
+            "id": new_id("chatcmpl-"),
             "created": now(),
-            "model": self.model(params["model"])[0].name,
-            "system_fingerprint": "fp_fake",
+            "model": model.name,
             "usage": {
                 "prompt_tokens": reply.prompt_tokens,
                 "completion_tokens": reply.completion_tokens,
                 "total_tokens": reply.prompt_tokens + reply.completion_tokens,
-                "prompt_tokens_details": {"cached_tokens": reply.cached_tokens, "audio_tokens": 0},
-                "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+                "prompt_tokens_details": {"cached_tokens": reply.cached_tokens},
             },
         }
-
-
-def stopped(reply: FakeReply, stop: str | Iterable[str] | None) -> FakeReply:
-    """The reply up to the first stop sequence. Tokens generated after it are not billed."""
-    sequences = [stop] if isinstance(stop, str) else stop or ()
-    ends = [reply.text.find(sequence) for sequence in sequences if sequence in reply.text]
-    if not ends:
-        return reply
-    text = reply.text[: min(ends)]
-    if reply.tokens is None:  # the text's share of the tokens is billed
-        billed = max(1, round(reply.completion_tokens * len(text) / len(reply.text)))
-        return replace(reply, text=text, completion_tokens=billed, finish="stop")
-    tokens, length = [], 0
-    for token in reply.tokens:
-        if length >= len(text):
-            break
-        tokens.append(token)
-        length += len(token.text)
-    return replace(reply, text=text, completion_tokens=len(tokens), finish="stop", tokens=tuple(tokens))
-
-
-def _token(text: str, logprob: float) -> dict[str, Json]:
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}

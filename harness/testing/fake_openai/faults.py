@@ -2,136 +2,78 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from harness.errors import UsageError
-from harness.records import Json
 from harness.testing.fake_openai.refusals import HTTPRefusal, no_key, server_error
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-SHARES = ("unauthorized", "rate_limited", "server_error", "dropped", "lost", "malformed", "slow")
+SHARES = ("unauthorized", "rate_limited", "server_error", "dropped", "lost", "malformed")
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
-    """What goes wrong, and how often. Shares are of requests under ``path``, in [0, 1].
+class Faults(BaseModel, frozen=True, extra="forbid"):
+    """What goes wrong. Shares are of requests, from 0 to 1 each and together; ``seed`` chooses those hit."""
 
-    Attributes:
-        unauthorized: answered 401, whatever the key.
-        rate_limited: answered 429 with ``retry_after_s``.
-        most_at_once: more requests than that under way are answered 429 too.
-        server_error: answered 500.
-        dropped: the connection breaks before the request is processed.
-        lost: the request is processed, and the connection breaks before its answer.
-        malformed: the request is processed, and half of its answer's JSON is sent as if it were all.
-        slow: answered ``slow_s`` later.
-        latency_s: of every request.
-        path: only requests whose path begins so.
-        job_fails_at_step: jobs fail after this training step.
-        job_stalls_at_step: jobs stop moving at this step, until they are cancelled; 0: they stay queued.
-        seed: which requests are hit.
-    """
-
-    unauthorized: float = 0.0
-    rate_limited: float = 0.0
+    unauthorized: Share = 0.0  # answered 401, whatever the key
+    rate_limited: Share = 0.0  # answered 429 with ``retry_after_s``
     retry_after_s: float = 1.0
-    most_at_once: int | None = None
-    server_error: float = 0.0
-    dropped: float = 0.0
-    lost: float = 0.0
-    malformed: float = 0.0
-    slow: float = 0.0
-    slow_s: float = 2.0
-    latency_s: float = 0.0
-    path: str = "/v1/"
+    server_error: Share = 0.0  # answered 500
+    dropped: Share = 0.0  # the connection breaks before the request is processed
+    lost: Share = 0.0  # it breaks after that, before the answer
+    malformed: Share = 0.0  # half of the answer's JSON is sent as if it were all
     job_fails_at_step: int | None = None
-    job_stalls_at_step: int | None = None
+    job_stalls_at_step: int | None = None  # jobs stop moving until they are cancelled; at 0 they stay queued
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        shares = [getattr(self, name) for name in SHARES]
-        if min(shares) < 0 or sum(shares) > 1:
-            raise UsageError(
-                f"faults {', '.join(SHARES)}: each is a share from 0 to 1, and all together too."
-            )
+    @model_validator(mode="after")
+    def _require_shares(self) -> Faults:
+        if sum(getattr(self, name) for name in SHARES) > 1:
+            raise ValueError(f"{', '.join(SHARES)} are shares, and at most 1 together")
+        return self
 
 
-def parse_faults(given: Mapping[str, str]) -> Faults:
-    """Faults from texts, as they come from a command line or a request.
-
-    Raises:
-        UsageError: an unknown fault or a value of the wrong type.
-    """
-    kinds = {field.name: str(field.type) for field in fields(Faults)}
-    changes: dict[str, Json] = {}
-    for name, value in given.items():
-        kind = kinds.get(name)
-        if kind is None:
-            raise UsageError(f"unknown fault {name!r}. There are: {', '.join(kinds)}.")
-        try:
-            changes[name] = value if kind == "str" else int(value) if "int" in kind else float(value)
-        except ValueError as error:
-            raise UsageError(f"fault {name}={value}: give a number.") from error
-    return replace(Faults(), **changes)  # type: ignore[arg-type]  # each has its field's type
+def parse_faults(given: Mapping[str, object]) -> Faults:
+    """Faults from texts or numbers, as they come from a command line or a request."""
+    for name in given.keys() - Faults.model_fields.keys():
+        raise UsageError(f"unknown fault {name!r}. There are: {', '.join(Faults.model_fields)}.")
+    try:
+        return Faults.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = "".join(f" {name}={problem['input']}" for name in problem["loc"])
+        raise UsageError(f"fault{where}: {problem['msg']}.") from error
 
 
 class FaultInjector:
-    """ASGI middleware: lets requests through, late, or not at all. ``faults`` may be replaced at any time."""
+    """ASGI middleware: lets requests through or not; ``switch`` replaces ``faults`` at any time."""
 
     def __init__(self, app: ASGIApp, faults: Faults, count: Callable[[str], int]) -> None:
         self._app, self._count = app, count
-        self._under_way = 0
-        self.faults = faults
+        self.switch(faults)
 
-    @property
-    def faults(self) -> Faults:
-        """What goes wrong now."""
-        return self._faults
-
-    @faults.setter
-    def faults(self, faults: Faults) -> None:
-        self._faults = faults
-        self._random = random.Random(faults.seed)
+    def switch(self, faults: Faults) -> None:
+        """From now on these go wrong."""
+        self.faults, self._random = faults, random.Random(faults.seed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http" or not str(scope["path"]).startswith(self.faults.path):
-            await self._app(scope, receive, send)
-            return
-        self._under_way += 1
-        try:
-            await self._inject(self._draw(), scope, receive, send)
-        finally:
-            self._under_way -= 1
-
-    def _draw(self) -> str | None:
-        """The fault that hits this request."""
-        most = self.faults.most_at_once
-        if most is not None and self._under_way > most:
-            return "rate_limited"
-        drawn = self._random.random()
-        for name in SHARES:
-            drawn -= getattr(self.faults, name)
-            if drawn < 0:
-                return name
-        return None
-
-    async def _inject(self, fault: str | None, scope: Scope, receive: Receive, send: Send) -> None:
         from starlette.responses import JSONResponse, Response  # of the extra, which ``Faults`` does not need
 
-        faults = self.faults
-        if fault:
-            self._count(f"fault {fault}")
-        await asyncio.sleep(faults.latency_s + (faults.slow_s if fault == "slow" else 0))
-        if fault in (None, "slow"):
+        fault, faults = None, self.faults
+        if scope["type"] == "http" and str(scope["path"]).startswith("/v1/"):
+            shares = [getattr(faults, name) for name in SHARES]
+            (fault,) = self._random.choices((*SHARES, None), (*shares, max(0.0, 1 - sum(shares))))
+        if fault is None:
             await self._app(scope, receive, send)
             return
+        self._count(f"fault {fault}")
         body = bytearray()
         if fault in ("lost", "malformed"):
 
@@ -147,13 +89,13 @@ class FaultInjector:
             promised = [(b"content-length", b"100")]
             await send({"type": "http.response.start", "status": 200, "headers": promised})
             return
-        wait = f"{faults.retry_after_s:g}", f"{faults.retry_after_s * 1000:g}"
+        wait_s = faults.retry_after_s
         limited = HTTPRefusal(
             status=429,
-            message=f"Rate limit reached for requests. Please try again in {wait[0]}s.",
+            message=f"Rate limit reached for requests. Please try again in {wait_s:g}s.",
             code="rate_limit_exceeded",
             kind="requests",
-            headers={"retry-after": wait[0], "retry-after-ms": wait[1]},
+            headers={"retry-after": f"{wait_s:g}", "retry-after-ms": f"{wait_s * 1000:g}"},
         )
         refusals = {"unauthorized": no_key(), "rate_limited": limited, "server_error": server_error()}
         response = Response(bytes(body[: len(body) // 2]), media_type="application/json")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import OrderedDict
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,37 +16,31 @@ from harness.extras import require_extra
 from harness.models.builtin import NAME
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import DevicePlan, device_plan
-from harness.models.fast.heads import has_plain_head, logits_at
-from harness.models.local import LocalModel, load_base, make_head_input_contiguous, with_adapter
+from harness.models.local import LocalModel
 from harness.models.progress import Progress, Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource, context_tokens, resolve
 from harness.records import Row
 from harness.testing.fake_openai.backend import FakeReply, Question, Step, Token, TuningTask
-from harness.testing.fake_openai.microbatching import Microbatcher, YieldLock
 from harness.testing.fake_openai.structured_output import answered_within
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 TARGETS = ("gate_proj", "up_proj", "down_proj")
 LEARNING_RATE = 2e-3  # at a learning_rate_multiplier of 1, for adapters on these layers
 MOST_MODELS = 3  # in memory
 DEFAULT_CONTEXT_TOKENS = 8_192
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    answers: LocalModel
+LINGER_S = 0.25  # how long a batch waits for further questions: on a CPU a small first one costs seconds
+POLL_S = 0.002
 
 
 class RealBackend:
-    """Real training and real answers. Greedy questions that come together are answered in one batch.
+    """Real training and real answers. Greedy questions of one model and length are answered in one batch.
 
-    A job's adapters are trained on the nf4 base and answer on it, as local QLoRA candidates do. While a job
-    trains, questions are answered between its steps.
+    A job's adapters are trained on the nf4 base and answer on it, as local QLoRA candidates do. Training and
+    answering share a processor and the libraries' process-wide switches (warnings, verbosity, torch's seed),
+    so neither runs beside the other: while a job trains, questions are answered between its steps.
 
     Args:
         base: the model behind every name that the service offers, as candidates name models.
@@ -55,10 +50,9 @@ class RealBackend:
     def __init__(self, base: str = NAME, progress: Progress | None = None) -> None:
         require_extra("local", "the twin with a real model (without --scripted)")
         self._base, self._progress = base, progress or Silent()
-        self._lock = YieldLock()
-        self._counting = threading.Lock()
-        self._models: OrderedDict[Path | None, _Loaded] = OrderedDict()
-        self._batcher = Microbatcher(self._answer)
+        self._lock, self._counting = threading.Lock(), threading.Lock()
+        self._waiting: dict[Future[FakeReply], Question] = {}
+        self._loaded = lru_cache(MOST_MODELS)(self._load)
 
     @cached_property
     def _source(self) -> ModelSource:
@@ -79,12 +73,7 @@ class RealBackend:
 
     def reply(self, question: Question) -> FakeReply:
         """See ``Backend``."""
-        return answered_within(question, self._batcher.ask)
-
-    def close(self) -> None:
-        """See ``Backend``."""
-        self._batcher.close()
-        self._models.clear()
+        return answered_within(question, self._ask)
 
     def train(self, task: TuningTask, folder: Path, watch: Callable[[Step], None]) -> None:
         """See ``Backend``. The training has a process of its own."""
@@ -124,14 +113,43 @@ class RealBackend:
                     dev_loss=done.point.dev_loss,
                     dev_accuracy=done.point.dev_token_accuracy,
                 )
-            with self._lock.yielded():  # questions are answered between steps
+            self._lock.release()  # questions are answered between steps
+            try:
                 watch(step)
+                while self._waiting:
+                    time.sleep(POLL_S)
+            finally:
+                self._lock.acquire()
 
         folder.mkdir(parents=True, exist_ok=True)
-        with self._lock.long(), Silent().task("", unit="step") as bar:
+        with self._lock, Silent().task("", unit="step") as bar:
             run_in_subprocess(training, bar, after_step)
 
-    def _answer(self, questions: Sequence[Question]) -> list[FakeReply]:
+    def _ask(self, question: Question) -> FakeReply:
+        """The reply; whoever gets the lock answers all waiting questions that fit its own."""
+
+        def key(q: Question) -> tuple[object, ...]:
+            return q.temperature, q.weights, q.max_tokens
+
+        mine: Future[FakeReply] = Future()
+        self._waiting[mine] = question
+        with self._lock:
+            if not mine.done():
+                batch = {mine: question}
+                if question.temperature == 0:  # a sampled one has a seed of its own
+                    time.sleep(LINGER_S)
+                    batch |= {f: q for f, q in list(self._waiting.items()) if key(q) == key(question)}
+                for future in batch:
+                    del self._waiting[future]
+                try:
+                    for future, reply in zip(batch, self._answers([*batch.values()]), strict=True):
+                        future.set_result(reply)
+                except Exception as error:  # noqa: BLE001 - raised again where the question was asked
+                    for future in batch:
+                        future.set_exception(error)
+        return mine.result()
+
+    def _answers(self, questions: Sequence[Question]) -> list[FakeReply]:
         """Replies to questions of one model and one decoding."""
         first = questions[0]
         decoding = Decoding(
@@ -140,67 +158,31 @@ class RealBackend:
             top_p=first.top_p,
             seed=random.getrandbits(31) if first.seed is None else first.seed,
         )
+        model = self._loaded(first.weights)
         prompts = [Prompt(str(k), question.messages) for k, question in enumerate(questions)]
-        with self._lock.short():
-            loaded = self._loaded(first.weights)
-            answers = {a.row_id: a for a in loaded.answers.answer(prompts, decoding, frozenset())}
-            replies = []
-            for prompt, question in zip(prompts, questions, strict=True):
-                answer, tokens = answers[prompt.row_id], None
-                if question.top_logprobs is not None:
-                    tokens = self._tokens(loaded, question, answer.text, question.top_logprobs)
-                reply = FakeReply(
-                    text=answer.text,
-                    prompt_tokens=answer.prompt_tokens,
-                    completion_tokens=answer.completion_tokens,
-                    finish="length" if answer.finish == "length" else "stop",
-                    tokens=tokens,
-                )
-                replies.append(reply)
-        return replies
-
-    def _loaded(self, weights: Path | None) -> _Loaded:
-        """The base or a tuned model, from memory if it answered recently."""
-        if weights not in self._models:
-            plan = self._plan
-            base = load_base(self._source, plan, attention=plan.inference_attention, nf4=weights is not None)
-            make_head_input_contiguous(base)
-            model = base if weights is None else with_adapter(base, weights, plan)
-            tokenizer = load_tokenizer(self._source)
-            self._models[weights] = _Loaded(model, tokenizer, LocalModel(model, tokenizer, plan))
-        self._models.move_to_end(weights)
-        while len(self._models) > MOST_MODELS:
-            self._models.popitem(last=False)
-        return self._models[weights]
-
-    def _tokens(self, loaded: _Loaded, question: Question, text: str, top: int) -> tuple[Token, ...]:
-        """The answer's tokens with their log-probabilities, from one forward pass over the whole text."""
-        import torch
-
-        before = render(loaded.tokenizer, question.messages, reply_follows=True)
-        said: list[int] = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
-        if not said:
-            return ()
-        ids = torch.tensor([before + said], device=self._plan.device)
-        keep = torch.zeros_like(ids, dtype=torch.bool)
-        keep[0, len(before) - 1 : -1] = True
-        with torch.inference_mode():
-            plain = has_plain_head(loaded.model)
-            logits = logits_at(loaded.model, ids, torch.ones_like(ids), keep, plain=plain).float()
-        logprobs = torch.log_softmax(logits, dim=-1)
-        best = logprobs.topk(max(top, 1), dim=-1)
-
-        def decoded(token: int) -> str:
-            return str(loaded.tokenizer.decode([token]))
-
-        return tuple(
-            Token(
-                text=decoded(token),
-                logprob=float(logprobs[k, token]),
-                top=tuple(
-                    (decoded(int(other)), float(logprob))
-                    for other, logprob in zip(best.indices[k][:top], best.values[k][:top], strict=True)
-                ),
+        answers = {int(a.row_id): a for a in model.answer(prompts, decoding, frozenset())}
+        return [
+            FakeReply(
+                text=answers[k].text,
+                prompt_tokens=answers[k].prompt_tokens,
+                completion_tokens=answers[k].completion_tokens,
+                finish="length" if answers[k].finish == "length" else "stop",
+                tokens=self._tokens(model, question, answers[k].text) if question.logprobs else None,
             )
-            for k, token in enumerate(said)
-        )
+            for k, question in enumerate(questions)
+        ]
+
+    def _load(self, adapter: Path | None) -> LocalModel:
+        return LocalModel.load(self._source, self._plan, nf4=adapter is not None, adapter=adapter)
+
+    def _tokens(self, model: LocalModel, question: Question, text: str) -> tuple[Token, ...]:
+        """The answer's tokens, each with the mean log-probability of all."""
+        if not text:
+            return ()
+        turns = [{"role": m.role, "content": m.content} for m in question.messages]
+        with self._counting:
+            context = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+            ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+            words = [str(self._tokenizer.decode([token])) for token in ids]
+        (logprob,) = model.logprob([(str(context), text)])
+        return tuple(Token(word, logprob) for word in words)

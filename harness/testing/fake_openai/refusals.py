@@ -32,21 +32,13 @@ METADATA: Mapping[str, Json] = {
 SAMPLING: Mapping[str, Mapping[str, Json]] = {
     "temperature": {"minimum": 0.0, "maximum": 2.0},
     "top_p": {"minimum": 0.0, "maximum": 1.0},
-    "frequency_penalty": {"minimum": -2.0, "maximum": 2.0},
-    "presence_penalty": {"minimum": -2.0, "maximum": 2.0},
     "max_tokens": {"minimum": 1},
     "max_completion_tokens": {"minimum": 1},
-    "stop": {"maxItems": 4},
 }
 # JSON Schema keywords for the properties of that name, at any depth of the parameters
 LIMITS: Mapping[type, Mapping[str, Mapping[str, Json]]] = {
-    ChatParams: {
-        **SAMPLING,
-        "messages": {"minItems": 1},
-        "top_logprobs": {"minimum": 0, "maximum": 20},
-        "metadata": METADATA,
-    },
-    CompletionParams: {**SAMPLING, "logprobs": {"minimum": 0, "maximum": 5}},
+    ChatParams: {**SAMPLING, "messages": {"minItems": 1}, "metadata": METADATA},
+    CompletionParams: {**SAMPLING, "logprobs": {"maximum": 0}},  # the models here name no alternatives
     JobCreateParams: {
         "n_epochs": {"minimum": 1, "maximum": 50},
         "batch_size": {"minimum": 1, "maximum": 256},
@@ -57,22 +49,11 @@ LIMITS: Mapping[type, Mapping[str, Mapping[str, Json]]] = {
     },
     BatchCreateParams: {"metadata": METADATA},
 }
-CODES = {
-    "additionalProperties": "unknown_parameter",
-    "required": "missing_required_parameter",
-    "type": "invalid_type",
-    "minItems": "empty_array",
-    "maxItems": "array_above_max_length",
-    "maxLength": "string_above_max_length",
-    "maxProperties": "object_above_max_properties",
-    "minimum": "below_min_value",
-    "maximum": "above_max_value",
-}
 
 
 @dataclass(frozen=True)
 class HTTPRefusal(Exception):  # noqa: N818 - an answer of the service, not an error of this program
-    """A refused request: the HTTP status, and OpenAI's error body."""
+    """A refused request: the HTTP status, and OpenAI's error body; jobs fail with it too."""
 
     status: int
     message: str
@@ -90,11 +71,6 @@ def unsupported(name: str) -> HTTPRefusal:
     """The service knows the parameter; the models here do not support it."""
     message = f"Unsupported value: '{name}' does not support this value with this model."
     return HTTPRefusal(400, message, name, "unsupported_value")
-
-
-def no_such_model(name: str, reason: str = "does not exist or you do not have access to it") -> HTTPRefusal:
-    """The model never existed, or is retired."""
-    return HTTPRefusal(404, f"The model `{name}` {reason}.", "model", "model_not_found")
 
 
 def no_key() -> HTTPRefusal:
@@ -122,17 +98,15 @@ def checked(kind: type[T], body: Json) -> T:
 
 @cache
 def _validator(kind: type) -> Draft202012Validator:
-    def close(node: Json) -> None:
-        children = node if isinstance(node, list) else list(node.values()) if isinstance(node, dict) else []
-        for child in children:
+    def close(node: object) -> None:
+        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
             close(child)
-        properties = node.get("properties") if isinstance(node, dict) else None
-        if isinstance(node, dict) and isinstance(properties, dict) and node.get("type") == "object":
+        if isinstance(node, dict) and node.get("type") == "object" and "properties" in node:
             node["additionalProperties"] = False
             for name, limit in LIMITS.get(kind, {}).items():
-                found = properties.get(name)
-                if isinstance(found, dict):
-                    found.update(limit)  # each keyword ignores values of other types, such as "auto" or null
+                if name in node["properties"]:
+                    # each keyword ignores values of other types, such as "auto" or null
+                    node["properties"][name].update(limit)
 
     schema = TypeAdapter(kind).json_schema()
     close(schema)
@@ -145,34 +119,26 @@ def _refusal(error: ValidationError) -> HTTPRefusal:
         # the fewest errors
         branches = [list(found) for _, found in groupby(error.context, lambda e: e.schema_path[0])]
         error = min(branches, key=lambda found: (any(e.validator == "const" for e in found), len(found)))[0]
-    problem, param = str(error.validator), error.json_path.removeprefix("$").removeprefix(".")
+    param = error.json_path.removeprefix("$").removeprefix(".")
     given, schema = cast("dict[str, Json]", error.instance), cast("dict[str, Any]", error.schema)
-    code, message = (
-        CODES.get(problem, "invalid_value"),
-        f"Invalid '{param}': {error.message[:LONGEST_ERROR]}.",
-    )
-    if problem == "additionalProperties":
+    if error.validator == "additionalProperties":
         name = next(key for key in given if key not in schema["properties"])
         param = f"{param}.{name}".removeprefix(".")
-        message = f"Unknown parameter: '{param}'."
-    elif problem == "required":
+        return HTTPRefusal(400, f"Unknown parameter: '{param}'.", param, "unknown_parameter")
+    if error.validator == "required":
         name = next(key for key in schema["required"] if key not in given)
-        param = f"{param}.{name}".removeprefix(".")
-        message = f"Missing required parameter: '{param}'."
-    elif problem in ("minimum", "maximum"):
-        code = f"{'integer' if isinstance(error.validator_value, int) else 'decimal'}_{code}"
-    return HTTPRefusal(400, message, param, code)
+        return missing(f"{param}.{name}".removeprefix("."))
+    return HTTPRefusal(400, f"Invalid '{param}': {error.message[:LONGEST_ERROR]}.", param, "invalid_value")
+
+
+def missing(param: str) -> HTTPRefusal:
+    """A parameter that has to be given."""
+    message = f"Missing required parameter: '{param}'."
+    return HTTPRefusal(400, message, param, "missing_required_parameter")
 
 
 def text_of(content: object, at: str) -> str:
-    """A message's content, a string or a list of parts, as one text.
-
-    Raises:
-        HTTPRefusal: a part is no text.
-    """
-    if not isinstance(content, list):
-        return str(content or "")
-    for k, part in enumerate(content):
-        if part["type"] != "text":
-            raise HTTPRefusal(400, "Only text is supported by this model.", f"{at}[{k}]")
-    return "".join(part["text"] for part in content)
+    """A message's content, which has to be text."""
+    if isinstance(content, list):
+        raise HTTPRefusal(400, "Only text is supported by this model.", at)
+    return str(content or "")

@@ -15,12 +15,7 @@ from openai.types.batch_create_params import BatchCreateParams
 from typing_extensions import TypedDict
 
 from harness.records import Json
-from harness.testing.fake_openai.refusals import (
-    HTTPRefusal,
-    checked,
-    server_error,
-    unsupported,
-)
+from harness.testing.fake_openai.refusals import HTTPRefusal, checked, server_error, unsupported
 from harness.testing.fake_openai.store import FakeStore, new_id, now
 
 MOST_REQUESTS = 50_000
@@ -57,11 +52,7 @@ class RequestBatches:
         self._answering.shutdown(cancel_futures=True)
 
     def create(self, body: Json) -> Batch:
-        """Accept a batch.
-
-        Raises:
-            HTTPRefusal: a wrong parameter, or a file that cannot be used.
-        """
+        """Accept a batch."""
         params = checked(BatchCreateParams, body)
         self._store.require_file(params["input_file_id"], "batch", "input_file_id")
         if params["endpoint"] not in self._endpoints:
@@ -75,7 +66,6 @@ class RequestBatches:
             completion_window=params["completion_window"],
             metadata=params.get("metadata"),
             status="validating",
-            request_counts=BatchRequestCounts(total=0, completed=0, failed=0),
             expires_at=now() + EXPIRES_AFTER_S,
         )
         self._store.put(batch)
@@ -102,10 +92,7 @@ class RequestBatches:
 
     def _work(self, batch_id: str) -> None:
         batch = self._store.get(Batch, batch_id)
-        try:
-            requests, errors = _read(self._store.content(batch.input_file_id), batch.endpoint)
-        except HTTPRefusal as error:  # the file was deleted meanwhile
-            requests, errors = [], [BatchError(code="invalid_file", message=error.message)]
+        requests, errors = _read(self._store.content(batch.input_file_id), batch.endpoint)
         if errors:
             self._move(batch_id, "failed", errors=Errors(object="list", data=errors))
             return
@@ -137,8 +124,6 @@ class RequestBatches:
             if lines:
                 file = self._store.add_file(f"{kind}.jsonl", "batch_output", "".join(lines).encode())
                 files[f"{kind}_file_id"] = file.id
-        if self._store.get(Batch, batch_id).status != "cancelling":
-            self._move(batch_id, "finalizing")
         completed = [kind for kind, _ in answers].count("output")
         counts = BatchRequestCounts(total=len(requests), completed=completed, failed=len(answers) - completed)
         status = "cancelled" if self._store.get(Batch, batch_id).status == "cancelling" else "completed"
@@ -156,10 +141,7 @@ def _read(content: bytes, endpoint: str) -> tuple[list[FakeBatchRequest], list[B
         return [], [BatchError(code="too_many_tasks" if lines else "empty_file", message=message)]
     for number, line in enumerate(lines, start=1):
         try:
-            value: Json = json.loads(line)
-            if not isinstance(value, dict):
-                raise HTTPRefusal(400, "This line is not a JSON object.", None, "invalid_json_line")
-            request = checked(FakeBatchRequest, value)
+            request = checked(FakeBatchRequest, json.loads(line))
             name = request["custom_id"]
             if name in seen:
                 message = f"The custom_id '{name}' has already been used in this file."

@@ -7,6 +7,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
@@ -53,20 +54,14 @@ class ScriptedBackend:
         total = steps_an_epoch * task.epochs
         for number in range(1, total + 1):
             time.sleep(self._step_s)
-            ends_epoch = number % steps_an_epoch == 0
             loss = 2 / (1 + number)
-            step = Step(
-                number=number,
-                total=total,
-                train_loss=loss,
-                train_accuracy=1 - loss / 2,
-                dev_loss=loss + 0.1 if task.dev and ends_epoch else None,
-                dev_accuracy=0.9 - loss / 2 if task.dev and ends_epoch else None,
-                weights=f"step-{number}" if ends_epoch else None,
-            )
-            if step.weights:
-                (folder / step.weights).mkdir(parents=True, exist_ok=True)
-                (folder / step.weights / LEARNT).write_text(learnt, encoding="utf-8")
+            step = Step(number, total, loss, 1 - loss / 2)
+            if number % steps_an_epoch == 0:
+                step = replace(step, weights=f"step-{number}")
+                if task.dev:
+                    step = replace(step, dev_loss=loss + 0.1, dev_accuracy=0.9 - loss / 2)
+                (folder / f"step-{number}").mkdir(parents=True, exist_ok=True)
+                (folder / f"step-{number}" / LEARNT).write_text(learnt, encoding="utf-8")
             watch(step)
 
     def reply(self, question: Question) -> FakeReply:
@@ -80,24 +75,18 @@ class ScriptedBackend:
             return said
         words = (said if question.schema is None else within(question.schema, said)).split(" ")
         given = words[: question.max_tokens]
-        tokens = tuple(
-            Token(word if k == 0 else f" {word}", -0.1, ((word, -0.1),)[: question.top_logprobs or 0])
-            for k, word in enumerate(given)
-        )
+        tokens = tuple(Token(word if k == 0 else f" {word}", -0.1) for k, word in enumerate(given))
         return FakeReply(
             text=" ".join(given),
             prompt_tokens=self.count(Row("question", question.messages)),
             completion_tokens=len(given),
             finish="stop" if len(given) == len(words) else "length",
-            tokens=tokens if question.top_logprobs is not None else None,
+            tokens=tokens if question.logprobs else None,
         )
 
     def count(self, row: Row) -> int:
         """See ``Backend``."""
         return sum(len(message.content.split()) + 1 for message in row.messages)
-
-    def close(self) -> None:
-        """See ``Backend``. Nothing was started."""
 
     def _examples(self, weights: Path) -> Examples:
         if weights not in self._learnt:

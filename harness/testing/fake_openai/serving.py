@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
+
+import httpx2
 
 from harness.errors import UsageError
 from harness.extras import require_extra
@@ -37,23 +36,19 @@ def running_fake_openai(
 ) -> Iterator[str]:
     """The service in a thread of this process; yields the ``base_url`` for the SDK.
 
-        with running_fake_openai() as base_url:
-            client = OpenAI(base_url=base_url, api_key="any")
-
     Args:
         state: a folder that outlives the server; None: everything is forgotten at the end.
         port: 0 takes a free one.
         aliases: names of other models, offered with the same model behind them.
-        train: True: the built-in model, really trained and really answering; False: the scripted backend,
-            which takes no time.
+        train: the built-in model, really trained and really answering, and not the scripted backend.
         faults: what goes wrong.
-        backend: other models than those of ``train``; the caller closes it.
+        backend: the models, in place of those that ``train`` chooses.
         api_key: the only accepted key; None: any.
 
     Raises:
         UsageError: the packages of the extra are not installed, or the port is taken.
     """
-    require_installed()
+    require_extra("twin", "the local twin")
     import uvicorn
 
     from harness.testing.fake_openai.app import FakeOpenAI
@@ -77,12 +72,10 @@ def running_fake_openai(
                 from harness.testing.fake_openai.scripted_backend import ScriptedBackend
 
                 backend = ScriptedBackend(script=None)
-            stack.callback(backend.close)
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="fake-openai-"))
         service = FakeOpenAI(
             state or Path(scratch),
             backend,
-            persistent=state is not None,
             aliases=aliases,
             faults=faults or Faults(),
             api_key=api_key,
@@ -91,10 +84,8 @@ def running_fake_openai(
         config = uvicorn.Config(
             service.app,
             http="h11",
-            ws="none",
             lifespan="off",
             log_level="critical",
-            access_log=False,
             timeout_graceful_shutdown=ENDS_WITHIN_S,
         )
         server = uvicorn.Server(config)
@@ -110,15 +101,6 @@ def running_fake_openai(
         yield f"http://{HOST}:{listening.getsockname()[1]}/v1"
 
 
-def require_installed() -> None:
-    """Check that the extra's packages are installed.
-
-    Raises:
-        UsageError: one is missing.
-    """
-    require_extra("twin", "the local twin")
-
-
 def twin_stats(base_url: str) -> dict[str, Json]:
     """What a running service has counted: uploads, jobs, calls, faults."""
     return _control(base_url, "stats", None)
@@ -126,7 +108,7 @@ def twin_stats(base_url: str) -> dict[str, Json]:
 
 def set_twin_faults(base_url: str, faults: Faults) -> None:
     """Change what goes wrong in a running service."""
-    _control(base_url, "faults", asdict(faults))
+    _control(base_url, "faults", faults.model_dump())
 
 
 def add_aliases(base_url: str, models: Sequence[str]) -> None:
@@ -136,8 +118,7 @@ def add_aliases(base_url: str, models: Sequence[str]) -> None:
 
 def _control(base_url: str, path: str, body: dict[str, Json] | None) -> dict[str, Json]:
     url = f"{base_url.removesuffix('/v1')}/twin/{path}"
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, method="GET" if body is None else "PUT")
-    with urllib.request.urlopen(request, timeout=30) as response:
-        answer: dict[str, Json] = json.load(response)
+    method = "GET" if body is None else "PUT"
+    response = httpx2.request(method, url, json=body, timeout=30, trust_env=False).raise_for_status()
+    answer: dict[str, Json] = response.json()
     return answer

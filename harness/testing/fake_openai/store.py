@@ -1,4 +1,4 @@
-"""The service's records and files, in SQLite: in memory, or in a file that outlives the server.
+"""The service's records and files, in an SQLite file that may outlive the server.
 
 Records are the SDK's own response models: what is stored is what the service answers with.
 """
@@ -9,7 +9,7 @@ import hashlib
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
 from typing import Any, Literal, TypeAlias, TypeVar, cast
@@ -19,17 +19,14 @@ from openai.types import Batch, FileObject
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
-from harness.testing.fake_openai.refusals import HTTPRefusal
+from harness.records import Json
+from harness.testing.fake_openai.refusals import HTTPRefusal, missing
 
 JobStatus: TypeAlias = Literal[
     "validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"
 ]
-FilesPurpose: TypeAlias = Literal[
-    "assistants", "batch", "batch_output", "fine-tune", "fine-tune-results", "user_data", "vision"
-]
-OF_CLIENTS = ("fine-tune", "batch", "assistants", "user_data", "vision")
-JSON_LINES = ("fine-tune", "batch")
-MOST_BYTES = 512_000_000
+FilesPurpose: TypeAlias = Literal["batch", "batch_output", "fine-tune", "fine-tune-results"]
+OF_CLIENTS = ("fine-tune", "batch")
 
 
 class FakeJob(FineTuningJob):
@@ -49,11 +46,6 @@ class FakeTunedModel(BaseModel):
 
 
 R = TypeVar("R", FileObject, FakeJob, FineTuningJobEvent, FineTuningJobCheckpoint, FakeTunedModel, Batch)
-# param and code of the refusal when there is no such record
-NOT_FOUND: Mapping[type, tuple[str, str | None]] = {
-    FileObject: ("id", None),
-    FakeJob: ("fine_tune_id", "fine_tune_not_found"),
-}
 _TABLES = """
 CREATE TABLE IF NOT EXISTS records (
     n INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, id TEXT, owner TEXT, json TEXT, UNIQUE (kind, id));
@@ -66,9 +58,9 @@ CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, n INTEGER);
 class FakeStore:
     """Records by kind (their class), contents of files, and counts. Safe to use from several threads."""
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, file: Path) -> None:
         self._lock = RLock()
-        self._database = sqlite3.connect(file or ":memory:", check_same_thread=False, isolation_level=None)
+        self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
         self._database.executescript(_TABLES)
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = OFF")  # a killed process loses nothing, a power cut may
@@ -97,15 +89,11 @@ class FakeStore:
         return kind.model_validate_json(found[0][0]) if found else None
 
     def get(self, kind: type[R], name: str) -> R:
-        """The record with that id.
-
-        Raises:
-            HTTPRefusal: there is none.
-        """
+        """The record with that id, which is refused if there is none."""
         record = self.find(kind, name)
         if record is None:
             message = f"No {kind.__name__.removeprefix('Fake')} found with id '{name}'."
-            raise HTTPRefusal(404, message, *NOT_FOUND.get(kind, (None, None)))
+            raise HTTPRefusal(404, message, "id")
         return record
 
     def newest_first(self, kind: type[R], owner: str = "") -> list[R]:
@@ -120,10 +108,11 @@ class FakeStore:
         with self._lock:
             return self.put(change(self.get(kind, name)))
 
-    def delete(self, kind: type[R], name: str) -> None:
-        """Delete a record, and the content of that id."""
-        self._sql("DELETE FROM records WHERE kind = ? AND id = ?", kind.__name__, name)
-        self._sql("DELETE FROM contents WHERE id = ?", name)
+    def delete(self, record: R, shown: str = "") -> dict[str, Json]:
+        """Delete a record, and the content of its id; returns the answer, which calls it ``shown``."""
+        self._sql("DELETE FROM records WHERE kind = ? AND id = ?", type(record).__name__, record.id)
+        self._sql("DELETE FROM contents WHERE id = ?", record.id)
+        return {"id": record.id, "object": shown, "deleted": True}
 
     def count(self, name: str) -> int:
         """Count one more; returns the new count."""
@@ -134,24 +123,16 @@ class FakeStore:
         """All counts by name."""
         return dict(self._sql("SELECT name, n FROM counts ORDER BY name"))
 
-    # ------------------------------------------------------------------ files
-    def upload(self, filename: str, purpose: str | None, content: bytes | None) -> FileObject:
-        """Store a client's file, and count it.
-
-        Raises:
-            HTTPRefusal: no file, no known purpose, an empty file, or not JSON Lines where required.
-        """
-        if content is None or purpose is None:
-            name = "file" if content is None else "purpose"
-            message = f"Missing required parameter: '{name}'."
-            raise HTTPRefusal(400, message, name, "missing_required_parameter")
+    def upload(self, purpose: Json, upload: tuple[str, bytes] | None) -> FileObject:
+        """Check, store and count a client's file, given as its name and content."""
+        if upload is None:
+            raise missing("file")
+        filename, content = upload
         if purpose not in OF_CLIENTS:
             raise HTTPRefusal(400, f"'{purpose}' is not one of {list(OF_CLIENTS)} - 'purpose'")
         if not content:
             raise HTTPRefusal(400, "File is empty.", "file", "empty_file")
-        if len(content) > MOST_BYTES:
-            raise HTTPRefusal(413, f"File exceeds the maximum size for purpose '{purpose}'.", "file")
-        if purpose in JSON_LINES and not filename.endswith(".jsonl"):
+        if not filename.endswith(".jsonl"):
             raise HTTPRefusal(400, f"Invalid file format for purpose '{purpose}'. Must be .jsonl", "file")
         self.count("uploads")
         self.count(f"upload {hashlib.sha256(content).hexdigest()}")
@@ -172,26 +153,17 @@ class FakeStore:
         return self.put(file)
 
     def content(self, file_id: str) -> bytes:
-        """A file's bytes.
-
-        Raises:
-            HTTPRefusal: there is no such file.
-        """
+        """A file's bytes."""
         name = self.get(FileObject, file_id).id
         return bytes(self._sql("SELECT content FROM contents WHERE id = ?", name)[0][0])
 
     def require_file(self, file_id: str, purpose: FilesPurpose, param: str) -> None:
-        """Check that a file named in a request was uploaded for that purpose.
-
-        Raises:
-            HTTPRefusal: there is none, or it was uploaded for something else.
-        """
+        """Check that a file named in a request was uploaded for that purpose."""
         file = self.find(FileObject, file_id)
-        if file is None:
-            raise HTTPRefusal(400, f"invalid {param}: {file_id}", param)
-        if file.purpose != purpose:
-            message = f"File '{file_id}' has the purpose '{file.purpose}', but '{param}' takes '{purpose}'."
-            raise HTTPRefusal(400, message, param, "invalid_file_purpose")
+        if file is None or file.purpose != purpose:
+            found = "does not exist" if file is None else f"has the purpose '{file.purpose}'"
+            message = f"invalid {param}: {file_id} {found}, not '{purpose}'."
+            raise HTTPRefusal(400, message, param)
 
 
 def new_id(prefix: str) -> str:

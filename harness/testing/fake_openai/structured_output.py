@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
@@ -19,38 +20,31 @@ from harness.records import Json
 from harness.testing.fake_openai.backend import FakeReply, Question
 from harness.testing.fake_openai.refusals import HTTPRefusal
 
-ANY_OBJECT: Mapping[str, Json] = {
-    "type": "object",
-    "properties": {"answer": {"type": "string"}},
-    "required": ["answer"],
-}
-MOST_DEPTH = 10
 LONGEST_STRING = 200  # characters: the whole answer has to fit into what is usually requested
 MOST_TOKENS = 16  # of a model that keeps to no schema: its words only become the strings of the answer
 
 
-def require_valid(schema: Mapping[str, Json], name: str, strict: bool) -> None:
+def require_valid(schema: Mapping[str, Any], name: str, strict: bool) -> None:
     """Check a requested schema; a ``strict`` one has to close every object and require all its properties.
 
     Raises:
         HTTPRefusal: it is no JSON Schema, or it leaves something open.
     """
+    problem = ""
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
-        raise _invalid(name, error.message) from error
-    if not strict:
-        return
-    properties = schema.get("properties")
-    inner = properties if isinstance(properties, dict) else {}
-    if schema.get("type") == "object":
-        if schema.get("additionalProperties") is not False:
-            raise _invalid(name, "'additionalProperties' is required to be supplied and to be false.")
-        required = schema.get("required")
-        missing = sorted(set(inner) - set(map(str, required if isinstance(required, list) else ())))
-        if missing:
-            raise _invalid(name, f"'required' has to include every property. Missing '{missing[0]}'.")
-    for value in inner.values():
+        problem = error.message
+    else:
+        missing = sorted(schema.get("properties", {}).keys() - set(schema.get("required", ())))
+        if strict and schema.get("type") == "object" and schema.get("additionalProperties") is not False:
+            problem = "'additionalProperties' is required to be supplied and to be false."
+        elif strict and missing:
+            problem = f"'required' has to include every property. Missing '{missing[0]}'."
+    if problem:
+        message = f"Invalid schema for response_format '{name}': {problem}"
+        raise HTTPRefusal(400, message, "response_format", "invalid_json_schema")
+    for value in schema.get("properties", {}).values():
         if isinstance(value, dict):
             require_valid(value, name, strict)
 
@@ -72,40 +66,24 @@ def within(schema: Mapping[str, Json], text: str) -> str:
         pass
     chance = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     words = text.strip()[:LONGEST_STRING] or "(no text)"
-    return json.dumps(_value(schema, words, chance, 0), ensure_ascii=False)
+    return json.dumps(_value(schema, words, chance), ensure_ascii=False)
 
 
-def _invalid(name: str, problem: str) -> HTTPRefusal:
-    message = f"Invalid schema for response_format '{name}': {problem}"
-    return HTTPRefusal(400, message, "response_format", "invalid_json_schema")
-
-
-def _value(schema: Json, text: str, chance: int, depth: int) -> Json:
+def _value(schema: Mapping[str, Any], text: str, chance: int) -> Json:
     """A value of the schema's shape; ``chance`` makes every choice."""
-    if not isinstance(schema, dict) or depth > MOST_DEPTH:
-        return text
-    choices, alternatives = schema.get("enum"), schema.get("anyOf")
-    if isinstance(choices, list) and choices:
+    if "enum" in schema:
+        choices: list[Json] = schema["enum"]
         return choices[chance % len(choices)]
-    if "const" in schema:
-        return schema["const"]
-    if isinstance(alternatives, list) and alternatives:
-        return _value(alternatives[0], text, chance, depth + 1)
-    kind = schema.get("type")
-    match kind[0] if isinstance(kind, list) and kind else kind:
+    if "anyOf" in schema:
+        return _value(schema["anyOf"][0], text, chance)
+    match schema.get("type"):
         case "object":
-            properties = schema.get("properties")
-            inner = properties if isinstance(properties, dict) else {}
-            return {key: _value(value, text, chance, depth + 1) for key, value in inner.items()}
+            return {k: _value(value, text, chance) for k, value in schema.get("properties", {}).items()}
         case "array":
-            return [_value(schema.get("items"), text, chance, depth + 1)]
+            return [_value(schema.get("items", {}), text, chance)]
         case "integer" | "number":
-            low, high = schema.get("minimum", 0), schema.get("maximum", 10)
-            if isinstance(low, int | float) and isinstance(high, int | float) and high >= low:
-                return int(low) + chance % (int(high) - int(low) + 1)
-            return 0
+            low, high = int(schema.get("minimum", 0)), int(schema.get("maximum", 10))
+            return low + chance % max(1, high - low + 1)
         case "boolean":
             return bool(chance % 2)
-        case "null":
-            return None
     return text

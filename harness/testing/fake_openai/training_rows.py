@@ -8,23 +8,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Literal, Required, cast
 
-from openai.types.chat import (
-    ChatCompletionAssistantMessageParam,
-    ChatCompletionDeveloperMessageParam,
-    ChatCompletionFunctionMessageParam,
-    ChatCompletionSystemMessageParam,
-    ChatCompletionToolMessageParam,
-    ChatCompletionUserMessageParam,
-)
+from openai.types.chat import ChatCompletionAssistantMessageParam, ChatCompletionMessageParam
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from harness.records import Json, Message, Row
-from harness.testing.fake_openai.catalogue import FakeModel
-from harness.testing.fake_openai.refusals import HTTPRefusal, checked, text_of
+from harness.testing.fake_openai.completions import CONTEXT_TOKENS, FakeModel
+from harness.testing.fake_openai.refusals import HTTPRefusal, checked, missing, text_of
 
 MIN_EXAMPLES = {"training": 10, "validation": 1}
 _SPECIAL_TOKEN = re.compile(r"<\|(?:endoftext|im_start|im_end|fim_prefix|fim_middle|fim_suffix)\|>")
@@ -39,19 +31,7 @@ class WeightedReply(ChatCompletionAssistantMessageParam, total=False):
 class ChatExample(TypedDict, total=False):
     """A row of a chat model's file."""
 
-    messages: Required[
-        Annotated[
-            list[
-                ChatCompletionSystemMessageParam
-                | ChatCompletionUserMessageParam
-                | WeightedReply
-                | ChatCompletionDeveloperMessageParam
-                | ChatCompletionToolMessageParam
-                | ChatCompletionFunctionMessageParam
-            ],
-            Field(min_length=1),
-        ]
-    ]
+    messages: Required[Annotated[list[WeightedReply | ChatCompletionMessageParam], Field(min_length=1)]]
     tools: list[dict[str, Json]]
     functions: list[dict[str, Json]]
     parallel_tool_calls: bool
@@ -64,22 +44,13 @@ class PromptExample(TypedDict):
     completion: str
 
 
-@dataclass(frozen=True)
-class BadFile(Exception):  # noqa: N818 - the job fails with it
-    """Why a job fails: code, message and param of its error."""
-
-    code: str
-    message: str
-    param: str | None = None
-
-
 def training_rows(
     content: bytes, model: FakeModel, count: Callable[[Row], int], which: Literal["training", "validation"]
 ) -> tuple[Row, ...]:
     """The rows of a file of JSON Lines; ``count`` counts a row's tokens.
 
     Raises:
-        BadFile: with the first problem.
+        HTTPRefusal: the first problem, with which the job fails.
     """
     rows: list[Row] = []
     for number, line in enumerate(filter(bytes.strip, content.split(b"\n")), start=1):
@@ -87,28 +58,24 @@ def training_rows(
             messages = _messages(json.loads(line.decode()), model.completions)
             rows.append(Row(f"row-{number}", messages, where=f"example {number}"))
             tokens = count(rows[-1])
-            if tokens > model.context_tokens:
-                limit = model.context_tokens
-                raise HTTPRefusal(400, f"It has {tokens} tokens, more than the {limit} of the model.")
+            if tokens > CONTEXT_TOKENS:
+                raise HTTPRefusal(
+                    400, f"It has {tokens} tokens, more than the {CONTEXT_TOKENS} of the model."
+                )
         except (HTTPRefusal, ValueError, RecursionError) as error:
             problem = error.message if isinstance(error, HTTPRefusal) else f"It is no JSON: {error}"
             message = f"The job failed due to an invalid {which} file. Example {number} is invalid. {problem}"
-            raise BadFile(f"invalid_{which}_file", message, f"{which}_file") from error
+            raise HTTPRefusal(400, message, f"{which}_file", f"invalid_{which}_file") from error
     least = MIN_EXAMPLES[which]
     if len(rows) < least:
-        message = (
-            f"{which.capitalize()} file has {len(rows)} example(s), but must have at least {least} examples"
-        )
-        raise BadFile("invalid_n_examples", message, f"{which}_file")
+        has = f"{which.capitalize()} file has {len(rows)} example(s)"
+        message = f"{has}, but must have at least {least} examples"
+        raise HTTPRefusal(400, message, f"{which}_file", "invalid_n_examples")
     return tuple(rows)
 
 
 def _messages(value: Json, completions: bool) -> tuple[Message, ...]:
-    """A row's messages.
-
-    Raises:
-        HTTPRefusal: the row cannot be trained on.
-    """
+    """A row's messages, if it can be trained on."""
     if completions:
         pair = checked(PromptExample, value)
         return Message("user", pair["prompt"]), Message("assistant", pair["completion"])
@@ -119,7 +86,7 @@ def _messages(value: Json, completions: bool) -> tuple[Message, ...]:
         if special:
             raise HTTPRefusal(400, f"'messages[{k}]' contains an invalid token: {special[0]}.")
         if not (text or "content" in message or message.get("tool_calls") or message.get("function_call")):
-            raise HTTPRefusal(400, f"Missing required parameter: 'messages[{k}].content'.")
+            raise missing(f"messages[{k}].content")
         messages.append(Message(message["role"], text, cast("Literal[0, 1]", message.get("weight", 1))))
     if messages[-1].role != "assistant":
         raise HTTPRefusal(400, "The last message must be from the assistant.")

@@ -21,11 +21,11 @@ from openai.types.fine_tuning.jobs.fine_tuning_job_checkpoint import Metrics
 from harness.data.hosted import service_epochs
 from harness.records import Json, Row
 from harness.testing.fake_openai.backend import Backend, Step, TuningTask
-from harness.testing.fake_openai.catalogue import Catalogue
+from harness.testing.fake_openai.completions import Catalogue
 from harness.testing.fake_openai.faults import Faults
 from harness.testing.fake_openai.refusals import HTTPRefusal, checked, unsupported
 from harness.testing.fake_openai.store import FakeJob, FakeStore, FakeTunedModel, JobStatus, new_id, now
-from harness.testing.fake_openai.training_rows import BadFile, training_rows
+from harness.testing.fake_openai.training_rows import training_rows
 
 POLL_S = 0.02  # how often a waiting job looks at its status
 AUTO_BATCH_ROWS = 8
@@ -79,11 +79,7 @@ class TuningJobs:
 
     # ------------------------------------------------------------------ requests
     def create(self, body: Json) -> FakeJob:
-        """Accept a job.
-
-        Raises:
-            HTTPRefusal: a wrong parameter, a file that cannot be used, or a model that cannot be tuned.
-        """
+        """Accept a job."""
         params = checked(JobCreateParams, body)
         model = self._catalogue.tunable(params["model"])
         self._store.require_file(params["training_file"], "fine-tune", "training_file")
@@ -95,7 +91,7 @@ class TuningJobs:
             raise unsupported("method.type")
         if method is not None and "supervised" in method:
             given = method["supervised"].get("hyperparameters", given)
-        auto = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}
+        given = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto", **given}
         seed = params.get("seed")
         job = FakeJob.model_validate(
             {
@@ -106,7 +102,7 @@ class TuningJobs:
                 "training_file": params["training_file"],
                 "validation_file": validation_file,
                 "status": "validating_files",
-                **_hyperparameters({**auto, **given}),
+                **_hyperparameters(given),
                 "seed": secrets.randbelow(2**31) if seed is None else seed,
                 "user_provided_suffix": params.get("suffix"),
                 "metadata": params.get("metadata"),
@@ -123,11 +119,7 @@ class TuningJobs:
         return job
 
     def move(self, job_id: str, status: JobStatus) -> FakeJob:
-        """Cancel, pause or resume ("queued") a job.
-
-        Raises:
-            HTTPRefusal: it has ended, or cannot change to that status now.
-        """
+        """Cancel, pause or resume ("queued") a job."""
         before = self._store.get(FakeJob, job_id).status
         if before not in ALIVE:
             raise HTTPRefusal(400, f"Job has already completed: {job_id}")
@@ -139,7 +131,6 @@ class TuningJobs:
 
     # ------------------------------------------------------------------ validating and training
     def _validate(self, job_id: str) -> None:
-        """Check both files; then the job is queued, or it has failed."""
         try:
             self._rows(self._store.get(FakeJob, job_id))
         except Exception as error:  # noqa: BLE001 - the job fails with it, and the server goes on
@@ -151,11 +142,6 @@ class TuningJobs:
                 self._training.submit(self._run, job_id)
 
     def _rows(self, job: FakeJob) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-        """Training and validation rows.
-
-        Raises:
-            BadFile: in one of the two.
-        """
         model, count = self._catalogue.tunable(job.model), self._backend.count
         training = training_rows(self._store.content(job.training_file), model, count, "training")
         if job.validation_file is None:
@@ -163,7 +149,6 @@ class TuningJobs:
         return training, training_rows(self._store.content(job.validation_file), model, count, "validation")
 
     def _run(self, job_id: str) -> None:
-        """Train a queued job to its end."""
         try:
             self._wait_until_running(job_id, 0)
             self._train(self._store.get(FakeJob, job_id))
@@ -182,16 +167,8 @@ class TuningJobs:
         }
         given = job.hyperparameters.model_dump()
         taken = {name: value if given[name] == "auto" else given[name] for name, value in auto.items()}
-        task = TuningTask(
-            job_id=job.id,
-            base=job.model,
-            rows=rows,
-            dev=dev,
-            epochs=taken["n_epochs"],
-            batch_rows=taken["batch_size"],
-            learning_rate_multiplier=taken["learning_rate_multiplier"],
-            seed=job.seed,
-        )
+        epochs, batch_rows, multiplier = taken.values()
+        task = TuningTask(job.id, job.model, rows, dev, epochs, batch_rows, multiplier, job.seed)
         self._change(job.id, ("running",), **_hyperparameters(taken))
         self._log(job.id, "Fine-tuning job started")
         name = f"ft:{job.model}:twin:{(job.user_provided_suffix or '').lower()}:{job.id[-8:]}"
@@ -201,7 +178,7 @@ class TuningJobs:
             steps.append(step)
             self._publish(job, step, name)
             if self._faults().job_fails_at_step == step.number:
-                raise BadFile("server_error", "The job failed due to an internal error.")
+                raise HTTPRefusal(500, "The job failed due to an internal error.", code="server_error")
             self._wait_until_running(job.id, step.number)
 
         self._backend.train(task, self._weights / job.id, after_step)
@@ -237,9 +214,11 @@ class TuningJobs:
         found = self._store.newest_first(FineTuningJobCheckpoint, job.id)
         earlier = [checkpoint for checkpoint in found if checkpoint.step_number <= step.number]
         for old in earlier[SAVED_CHECKPOINTS - 1 :]:  # the end of the training will be one too
-            self._store.delete(FineTuningJobCheckpoint, old.id)
-            self._store.delete(FakeTunedModel, old.fine_tuned_model_checkpoint)
-            shutil.rmtree(self._weights / job.id / f"step-{old.step_number}", ignore_errors=True)
+            self._store.delete(old)
+            tuned = self._store.find(FakeTunedModel, old.fine_tuned_model_checkpoint)
+            if tuned is not None:
+                self._store.delete(tuned)
+                shutil.rmtree(self._weights / tuned.weights, ignore_errors=True)
 
     def _add_checkpoint(self, job: FakeJob, step: Step, name: str) -> None:
         """The model as it is after a step, which answers under ``name``."""
@@ -257,11 +236,7 @@ class TuningJobs:
         self._store.put(checkpoint, job.id)
 
     def _wait_until_running(self, job_id: str, step: int) -> None:
-        """Return when the job may go on after ``step`` (0: when it may start).
-
-        Raises:
-            _Interrupted: it has ended, or the server shuts down.
-        """
+        """Return when the job may go on after ``step`` (0: when it may start)."""
         while not self._stopping.is_set():
             status = self._store.get(FakeJob, job_id).status
             if status not in ALIVE:
@@ -277,8 +252,8 @@ class TuningJobs:
     # ------------------------------------------------------------------ records
     def _fail(self, job_id: str, problem: Exception) -> None:
         error = Error(code="server_error", message=f"{type(problem).__name__}: {problem}")
-        if isinstance(problem, BadFile):
-            error = Error(code=problem.code, message=problem.message, param=problem.param)
+        if isinstance(problem, HTTPRefusal):
+            error = Error(code=problem.code or "invalid_value", message=problem.message, param=problem.param)
         if self._change(job_id, ALIVE, status="failed", error=error).error == error:
             self._log(job_id, error.message, "error")
 
@@ -294,7 +269,7 @@ class TuningJobs:
         self,
         job_id: str,
         message: str,
-        level: Literal["info", "warn", "error"] = "info",
+        level: Literal["info", "error"] = "info",
         data: dict[str, Json] | None = None,
         event_id: str | None = None,
     ) -> None:

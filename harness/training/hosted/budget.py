@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from harness.data.hosted import hosted_counter, hosted_model, service_epochs
 from harness.errors import UsageError
-from harness.models.ledger import Reservation
-from harness.models.pricing import MARGIN_SHARE, MARGIN_TOKENS, Spending
+from harness.models.ledger import MARGIN_SHARE, MARGIN_TOKENS, Reservation, Spending
 from harness.records import Row
 from harness.training.hosted.provider import TuningJob
 from harness.training.hosted.request import JobRequest

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from harness.data.convert import to_json
-from harness.data.files import read_rows
 from harness.data.fingerprints import fingerprint, rows_fingerprint
+from harness.data.rows import read_rows
 from harness.errors import DataError, StoreError, TrainingError, UsageError
 from harness.models.cache import build_once, is_whole
 from harness.models.device import DevicePlan

@@ -1,0 +1,404 @@
+"""The life of a fine-tune that a service makes, whichever service: checked, estimated, tuned once, asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal, TypeAlias
+
+from harness.candidates.base import (
+    BaseCandidate,
+    CostEstimate,
+    Prepared,
+    PricedModel,
+    TrainingEstimate,
+    Variant,
+    asked_as_trained,
+)
+from harness.candidates.lab import Lab
+from harness.candidates.prompted import Prompted
+from harness.data.fingerprints import fingerprint
+from harness.data.hosted import hosted_counter, hosted_model
+from harness.data.rows import require_supervised
+from harness.errors import DataError, HostedTrainingError, UsageError
+from harness.models.protocol import Model
+from harness.models.remote import RemoteModel
+from harness.records import Json, Training
+from harness.training.hosted.budget import JobBudget, is_payable, training_tokens
+from harness.training.hosted.environment import Environment
+from harness.training.hosted.jobs import find_job, tune
+from harness.training.hosted.lifetimes import ending_notes, lifetime, require_tunable
+from harness.training.hosted.provider import Capabilities, TuningProvider
+from harness.training.hosted.record import JobRecord, read_state, training_record, write_state
+from harness.training.hosted.request import JobRequest, JobSettings, make_request
+from harness.training.rows import TrainingData, TrainingRows, draw_rows
+
+Auto: TypeAlias = Literal["auto"]
+
+MOST_EPOCHS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class HostedJob:
+    """One variant's rows, the job that they make, and the name of its artifact in the store."""
+
+    rows: TrainingRows
+    request: JobRequest
+    artifact: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseHostedTuning(BaseCandidate):
+    """What all fine-tunes at a service share; a kind of its own implements ``service`` and ``settings``.
+
+    The same rows, base and settings are one job: a second run finds it and pays nothing.
+
+    Args:
+        base: the model to tune, best a dated snapshot: ``gpt-4o-mini-2024-07-18``.
+        train: training rows (chat JSONL or prompt/completion). Only the conversations are sent, no metadata.
+        dev: development rows, sent as the validation file; for the loss curves and ``checkpoint="best"``.
+        replay: a file of general rows mixed in against forgetting, added to every size.
+        stratify: metadata field whose proportions every subset keeps.
+        epochs, batch_size: ``"auto"`` leaves them to the service.
+        suffix: part of the tuned model's name.
+        checkpoint: which of the job's models is evaluated: the last, the one with the lowest validation
+            loss (its development rows have chosen it), or the one of that step.
+        deployment: the name that the tuned model answers to, where it must be deployed first (Azure);
+            ``{size}`` and ``{seed}`` in it stand for the training's.
+        base_deployment: the name that the base answers to there, for the baseline.
+        patience_hours: longest time without any news of the job. The job goes on, and the next run finds it.
+    """
+
+    cost_rank: ClassVar[int] = 4
+
+    base: str
+    train: str
+    dev: str | None = None
+    replay: str | None = None
+    stratify: str | None = None
+    epochs: int | Auto = 3
+    batch_size: int | Auto = "auto"
+    suffix: str | None = None
+    checkpoint: Literal["last", "best"] | int = "last"
+    deployment: str | None = None
+    base_deployment: str | None = None
+    patience_hours: float = 6.0
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        for setting, value, most in (
+            ("epochs", self.epochs, MOST_EPOCHS),
+            ("batch_size", self.batch_size, None),
+        ):
+            is_whole = isinstance(value, int) and not isinstance(value, bool)
+            if value != "auto" and not (is_whole and 1 <= int(value) <= (most or math.inf)):
+                span = f"1 to {most}" if most else "1 or more"
+                raise UsageError(f"{name}({setting}={value!r}): use a whole number, {span}, or 'auto'.")
+        if isinstance(self.checkpoint, int):
+            if self.checkpoint < 1:
+                raise UsageError(f"{name}(checkpoint={self.checkpoint}): a step is at least 1.")
+        elif self.checkpoint not in ("last", "best"):
+            raise UsageError(
+                f"{name}(checkpoint={self.checkpoint!r}): use 'last', 'best' or a step's number;"
+                " `harness jobs follow ID` lists the steps of a job."
+            )
+        if self.checkpoint == "best" and self.dev is None:
+            raise UsageError(
+                f"{name}(checkpoint='best') needs development rows to choose by.\n"
+                "  hint: name them: dev='dev.jsonl'. Never the held-out rows."
+            )
+        if not self.patience_hours > 0:
+            raise UsageError(f"{name}(patience_hours={self.patience_hours}): must be above 0.")
+
+    # ----------------------------------------------------------------------- for each kind
+    def service(self) -> TuningProvider:
+        """Who tunes it. Close it after use."""
+        raise NotImplementedError
+
+    def settings(self) -> JobSettings:
+        """The settings of its jobs."""
+        raise NotImplementedError
+
+    def require_fit(self, service: Capabilities) -> None:
+        """Check the settings against what the service can do.
+
+        Raises:
+            UsageError: a setting that it would refuse, drop, or take for something else.
+        """
+        where, longest = f"{type(self).__name__} at a {service.name!r} service", service.suffix_characters
+        if self.suffix is not None and len(self.suffix) > longest:
+            raise UsageError(f"{where}: the suffix has {len(self.suffix)} characters; use at most {longest}.")
+        for name, is_set, can in (
+            ("metadata", bool(self.settings().metadata), service.metadata),
+            ("wandb", self.settings().wandb is not None, service.wandb),
+            ("checkpoint", self.checkpoint != "last", service.checkpoints),
+            ("base_deployment", self.base_deployment is not None, service.must_deploy),
+        ):
+            if is_set and not can:
+                raise UsageError(f"{where}: there is no {name} there.\n  hint: leave {name}= out.")
+
+    def remote(self, model: str) -> RemoteModel:
+        """A model of the service: the base, or one that was made of it."""
+        return self.service().model(model)
+
+    # ----------------------------------------------------------------------- a candidate
+    @property
+    def model_name(self) -> str:
+        """See ``Candidate``."""
+        return self.base
+
+    def own_baseline(self) -> Prompted:
+        """See ``Candidate``: the base at the same service, with the full prompt.
+
+        Raises:
+            UsageError: the base must be deployed there, and its deployment is not named.
+        """
+        service = self.service().capabilities
+        if service.must_deploy and self.base_deployment is None:
+            raise UsageError(
+                f"{type(self).__name__} at a {service.name!r} service: the baseline is {self.base} with the"
+                " full prompt, and a model answers there only under the name of its deployment.\n"
+                f"  hint: deploy {self.base} there and give base_deployment='ITS NAME'; or name another"
+                " baseline: --baseline=NAME."
+            )
+        return Prompted(model=self.remote(self.base_deployment or self.base), decoding=self.decoding)
+
+    def data(self, lab: Lab) -> TrainingData:
+        """See ``Candidate``."""
+        return TrainingData(
+            train=lab.rows(self.train),
+            file=lab.shown(self.train),
+            dev=lab.rows(self.dev) if self.dev else (),
+            general=lab.rows(self.replay) if self.replay else (),
+            stratify=self.stratify,
+        )
+
+    def endpoint(self) -> PricedModel:
+        """See ``Candidate``."""
+        return PricedModel(self.remote(self.base), is_tuned=True)
+
+    def preflight(self, lab: Lab, variant: Variant) -> None:
+        """See ``Candidate``. The key is looked for after the rows: a plan has none, and still checks them.
+
+        Raises:
+            DataError: rows that the service would refuse.
+            UsageError: settings that do not fit the service; or, under a cap on spending, a job that nothing
+                bounds or that has no price.
+            ModelError: there is no key.
+            HostedTrainingError: the model can no longer be tuned, or the service could not be asked.
+        """
+        lab.spending(self.base, tuned=True)
+        job = self.job(lab, variant)
+        is_made = lab.adapters.find(job.artifact) is not None
+        with closing(self.service()) as service:
+            if not is_made:
+                self._require_rows(job.rows, service.capabilities)
+            service.require_ready()
+            if is_made or lab.is_offline:
+                return
+            try:
+                self._require_tunable(lab)
+                spending = lab.spending(self.base, tuned=True, purpose="training")
+                if spending is not None:
+                    is_payable(spending, self.base, bounded=self.epochs != "auto")
+            except (HostedTrainingError, UsageError):
+                # a new job would be refused; one that exists need not be begun
+                state = read_state(lab.adapters.folder(job.artifact))
+                if find_job(job.request, service, self.environment(lab), state) is None:
+                    raise
+
+    def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
+        """See ``Candidate``. A job that only the service knows counts as new."""
+        job = self.job(lab, variant)
+        rows = len(job.rows.own) + len(job.rows.replay)
+        if lab.adapters.find(job.artifact) is not None:
+            record = JobRecord.read(lab.adapters.folder(job.artifact))
+            remote = self.remote(self._name_that_answers(record, variant))
+            done = TrainingEstimate(job.artifact, rows, is_kept=True)
+            return CostEstimate(self.prepare(lab, variant), done, remote)
+        problem = ""
+        try:
+            self._require_tunable(lab)
+        except HostedTrainingError as error:
+            problem = error.problem
+        bill = training_tokens(job.request, (*job.rows.own, *job.rows.replay))
+        training = TrainingEstimate(job.artifact, rows, False, bill.expected, bill.most, problem)
+        must_deploy = self.service().capabilities.must_deploy
+        remote = self.remote((self._deployment(variant) if must_deploy else None) or self.base)
+        # what makes its answers is not known, so no answer is cached under this identity
+        parts = {"yet to be made": job.artifact, "checkpoint": self.checkpoint, "asked": remote.identity()}
+        prepared = Prepared(
+            model_name=self.base,
+            model_digest="",
+            identity=fingerprint(parts),
+            numeric_config=remote.numeric_config,
+            load=_not_made,
+            ask=asked_as_trained,
+            batch_independent=True,
+            recipe=self._recipe(),
+        )
+        return CostEstimate(prepared, training, remote)
+
+    def prepare(self, lab: Lab, variant: Variant) -> Prepared:
+        """See ``Candidate``: tuned at its service once for the same content.
+
+        Raises:
+            DataError, UsageError: rows or settings that the service cannot take.
+            HostedTrainingError: the service refused, or the job did not end well.
+            BudgetReached: the job could pass the cap on spending.
+        """
+        job = self.job(lab, variant)
+        if job.artifact in lab.failed:
+            raise lab.failed[job.artifact].with_traceback(None)
+        try:
+            training = lab.adapters.get_or_train(job.artifact, lambda folder: self._tune(lab, job, folder))
+        except HostedTrainingError as error:
+            lab.failed[job.artifact] = error
+            raise
+        record = JobRecord.read(lab.adapters.folder(job.artifact))
+        remote = self.remote(self._name_that_answers(record, variant))
+        identity = {
+            "trained": job.artifact,
+            "model": record.model_at(self.checkpoint),
+            "asked": remote.identity(),
+        }
+        return Prepared(
+            model_name=self.base,
+            model_digest=fingerprint({"hosted": self.service().identity(), "base": self.base}),
+            identity=fingerprint(identity),
+            numeric_config=remote.numeric_config,
+            load=lambda: remote.open(lab.spending(self.base, tuned=True), lab.progress, just_tuned=True),
+            ask=asked_as_trained,
+            training=replace(training, subset=job.rows.drawn),  # another run may draw them from another file
+            batch_independent=True,
+            recipe=self._recipe(),
+        )
+
+    def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
+        """See ``Candidate``: earlier jobs that failed, and when the model stops answering."""
+        job = self.job(lab, variant)
+        folder = lab.adapters.folder(job.artifact)
+        is_made = lab.adapters.find(job.artifact) is not None
+        known = JobRecord.read(folder) if is_made else read_state(folder)
+        found = lifetime(self.base, known.ends, in_table=self.service().capabilities.lifetimes)
+        return (*known.notes, *ending_notes(found, lab.today(), lab.horizon_days()))
+
+    # ----------------------------------------------------------------------- steps
+    def job(self, lab: Lab, variant: Variant) -> HostedJob:
+        """The job of a variant; nothing is sent.
+
+        Raises:
+            DataError: rows that cannot be read, or that the model's format cannot hold.
+            UsageError: settings that do not fit the service, or a size beyond the data.
+        """
+        service = self.service()
+        self.require_fit(service.capabilities)
+        seed = variant.seed or 0
+        rows = draw_rows(self.data(lab), variant.size, seed)
+        request = make_request(
+            self.settings(),
+            (*rows.own, *rows.replay),
+            rows.dev,
+            seed,
+            names_job=not service.capabilities.metadata,
+        )
+        artifact = fingerprint({"hosted": service.identity(), "job": request.fingerprint})
+        return HostedJob(rows, request, artifact)
+
+    def _require_rows(self, rows: TrainingRows, service: Capabilities) -> None:
+        require_supervised(rows.own)
+        least = service.minimum_rows
+        if len(rows.own) + len(rows.replay) < least:
+            raise DataError(
+                self.train,
+                f"{len(rows.own)} training rows; this service takes no fewer than {least}",
+                f"ask for larger sizes (--sizes={least} or more), or add rows",
+            )
+        known, sent = hosted_model(self.base), (*rows.own, *rows.replay, *rows.dev)
+        if known is None:
+            return
+        for row, tokens in zip(sent, hosted_counter(known.encoding)(sent), strict=True):
+            if tokens > known.training_context_tokens:
+                raise DataError(
+                    row.where or row.id,
+                    f"{tokens:,} tokens, more than the {known.training_context_tokens:,} that {self.base}"
+                    " trains on",
+                    "shorten the row or split the conversation",
+                )
+
+    def _require_tunable(self, lab: Lab) -> None:
+        in_table = self.service().capabilities.lifetimes
+        require_tunable(lifetime(self.base, None, in_table=in_table), lab.today())
+
+    def environment(self, lab: Lab) -> Environment:
+        """What its jobs need besides the service."""
+        return Environment(
+            today=lab.today(),
+            patience_s=self.patience_hours * 3600,
+            horizon_days=lab.horizon_days(),
+            say=lab.progress.say,
+        )
+
+    def _tune(self, lab: Lab, job: HostedJob, folder: Path) -> Training:
+        artifact = lab.adapters.folder(job.artifact)
+        spending = lab.spending(self.base, tuned=True, purpose="training")
+        bill = training_tokens(job.request, (*job.rows.own, *job.rows.replay))
+        name = f"tuning {self.base} on {len(job.rows.own)} rows at the service"
+        with closing(self.service()) as service, lab.progress.task(name, unit="step") as bar:
+            environment = replace(
+                self.environment(lab),
+                budget=JobBudget(spending, bill, self.base),
+                bar=bar,
+                remember=lambda state: write_state(artifact, state),
+            )
+            tuned = tune(job.request, service, environment, read_state(artifact))
+            JobRecord.of(tuned, service.url).write(folder)
+            return training_record(job.request, job.rows, job.artifact, tuned, service)
+
+    def _name_that_answers(self, record: JobRecord, variant: Variant) -> str:
+        model = record.model_at(self.checkpoint)
+        if not self.service().capabilities.must_deploy:
+            return model
+        name = self._deployment(variant)
+        if name is None:
+            raise HostedTrainingError(
+                f"the job {record.job} made {model}; at this service it must be deployed before it answers.",
+                f"deploy {model} there, give the candidate deployment='ITS NAME', and run again: nothing is"
+                " tuned twice. With several sizes, name the deployments alike: 'support-{size}'.",
+                job=record.job,
+            )
+        return name
+
+    def _deployment(self, variant: Variant) -> str | None:
+        if self.deployment is None:
+            return None
+        size = "all" if variant.size is None else str(variant.size)
+        try:
+            return self.deployment.format(size=size, seed=variant.seed or 0)
+        except (KeyError, IndexError, ValueError) as error:
+            raise UsageError(
+                f"{type(self).__name__}(deployment={self.deployment!r}): only {{size}} and {{seed}} can stand"
+                " in it."
+            ) from error
+
+    def _recipe(self) -> Mapping[str, Json]:
+        """The settings that all seeds share, without names and paths."""
+        settings = self.settings()
+        return {
+            "kind": self.kind,
+            "service": self.service().identity(),
+            "base": settings.base,
+            "hyperparameters": dict(settings.hyperparameters),
+            "completions": settings.completions,
+            "checkpoint": self.checkpoint,
+            "decoding": asdict(self.decoding),
+        }
+
+
+def _not_made() -> Model:
+    raise HostedTrainingError(
+        "a model that is only estimated cannot be loaded.", "prepare the candidate first."
+    )
