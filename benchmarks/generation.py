@@ -16,12 +16,12 @@ from benchmarks import ceiling
 from benchmarks.recipes import ROOT
 from benchmarks.results import Options, Result
 from harness.data.rows import read_rows
+from harness.models import quiet_transformers
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import DevicePlan, device_plan
 from harness.models.local import LocalModel, batches_by_length, make_head_input_contiguous
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
-from harness.models.quiet import quiet_transformers
 from harness.models.source import ModelSource, resolve
 from harness.records import Answer
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from harness.candidates.fixture import MARK
 from harness.candidates.lora import QLoRA
+from harness.models import quiet_transformers
 from harness.models.chat import load_tokenizer
 from harness.models.device import DevicePlan
-from harness.models.quiet import quiet_transformers
 from harness.models.source import ModelSource
 from harness.records import Row
 from harness.training.local.recipe import trainable_model

@@ -1,7 +1,6 @@
 """The shapes that travel between rooms: frozen, plain, and the same in memory and in ``run.json``.
 
-Field names carry units. A value that could not be obtained is ``None`` beside a ``failure`` that says why;
-it is never a zero.
+A value that could not be obtained is ``None`` beside a ``failure`` that says why; it is never a zero.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ Json: TypeAlias = object  # whatever json.loads gives; narrowed where it is used
 SCHEMA_VERSION = 3  # of run.json; `report.runjson` migrates older records
 
 
-# --------------------------------------------------------------------------- rows and answers
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """A function that the assistant asks for. ``id`` is empty in the deprecated ``function_call`` form."""
@@ -28,14 +26,11 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a chat. ``weight`` is OpenAI's: 0 keeps an assistant turn out of the loss.
-
-    ``content`` is empty where an assistant's turn only calls tools.
-    """
+    """One turn of a chat."""
 
     role: str
-    content: str
-    weight: int = 1
+    content: str  # empty where an assistant's turn only calls tools
+    weight: int = 1  # OpenAI's: 0 keeps an assistant turn out of the loss
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None  # of a tool's message: the call that it answers
@@ -43,17 +38,13 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One example: a conversation that ends with the assistant's reply, and its metadata.
-
-    ``where`` is ``file:line``, for messages to people. ``metadata`` holds every top-level key but
-    those of the format itself. ``tools`` are the function definitions the assistant may call, as given.
-    """
+    """One example: a conversation that ends with the assistant's reply, and its metadata."""
 
     id: str
     messages: tuple[Message, ...]
-    metadata: Mapping[str, Json] = field(default_factory=dict)
-    where: str = ""
-    tools: tuple[Mapping[str, Json], ...] = ()
+    metadata: Mapping[str, Json] = field(default_factory=dict)  # every top-level key but the format's own
+    where: str = ""  # ``file:line``, for messages to people
+    tools: tuple[Mapping[str, Json], ...] = ()  # function definitions the assistant may call, as given
     parallel_tool_calls: bool | None = None
 
     @property
@@ -84,26 +75,20 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A model's answer to one row. ``failure`` is set, and ``text`` empty, when no answer came.
-
-    ``latency_ms`` is of the one call that answered; what came ``batched``, hours after it was asked, has
-    none, and holds 0. ``prompt_tokens`` include the ``cached_prompt_tokens``. ``attempts`` counts the calls
-    made for it. ``repeat`` tells answers to one question apart. ``logprob`` is the mean natural
-    log-probability a token of the answer; None where it was not asked for or is not offered.
-    """
+    """A model's answer to one row. ``failure`` is set, and ``text`` empty, when no answer came."""
 
     row_id: str
     text: str
-    prompt_tokens: int
+    prompt_tokens: int  # the cached ones included
     completion_tokens: int
-    latency_ms: float
+    latency_ms: float  # of the one call that answered; 0 where it came batched
     finish: Literal["stop", "length", "failed"] = "stop"
     failure: str | None = None
     cached_prompt_tokens: int = 0
-    attempts: int = 1
-    repeat: int = 0
-    logprob: float | None = None
-    batched: bool = False
+    attempts: int = 1  # calls made for it
+    repeat: int = 0  # tells answers to one question apart
+    logprob: float | None = None  # mean natural log-probability a token; None: not asked for or not offered
+    batched: bool = False  # it came hours after it was asked
 
 
 class Kind(StrEnum):
@@ -116,12 +101,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The worth of one answer, in [0, 1], with its reason; ``value`` is None when it failed.
+    """The worth of one answer, in [0, 1], with its reason."""
 
-    Without a value and without a failure the answer was not judged, since the judging stopped early.
-    """
-
-    value: float | None
+    value: float | None  # None: it failed, or, without a failure, was not judged, as judging stopped early
     reason: str = ""
     failure: str | None = None
 
@@ -133,26 +115,20 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class ScoreVector:
-    """One score over the rows of one suite, in the suite's order. All tuples have one length.
-
-    ``groups`` holds each row's cluster (None: the row stands alone). Of a candidate trained with several
-    seeds, ``by_seed`` holds each row's values, one a seed, and ``values`` their means. ``rows`` says which
-    part of the suite this is (``language=es``; empty: all of it).
-    """
+    """One score over the rows of one suite, in the suite's order. All tuples have one length."""
 
     subject: str
     score: str
     kind: Kind
     row_ids: tuple[str, ...]
-    values: tuple[float | None, ...]
-    groups: tuple[str | None, ...]
+    values: tuple[float | None, ...]  # of a candidate trained with several seeds, their means
+    groups: tuple[str | None, ...]  # each row's cluster; None: the row stands alone
     reasons: tuple[str, ...] = ()
     advisory: bool = False
-    by_seed: tuple[tuple[float | None, ...], ...] = ()
-    rows: str = ""
+    by_seed: tuple[tuple[float | None, ...], ...] = ()  # each row's values, one a seed
+    rows: str = ""  # the part of the suite that this is (``language=es``); empty: all of it
 
 
-# --------------------------------------------------------------------------- what scores mean
 class Outcome(StrEnum):
     """What the evidence says of a claim."""
 
@@ -171,13 +147,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The paired difference candidate - baseline on the same rows, and what it says of one claim.
-
-    The claim is ``difference > bound`` (``bound`` is 0 for a target, -margin for a guard; against a
-    plain number the difference is taken from it). ``low`` and ``high`` are the two one-sided
-    ``1 - alpha`` limits (a two-sided 90% interval at the default). All differences are in score
-    units ([-1, 1]).
-    """
+    """The paired difference candidate - baseline on the same rows, and what it says of one claim."""
 
     score: str
     candidate: str
@@ -186,10 +156,10 @@ class Comparison:
     n: int
     candidate_mean: float | None
     baseline_mean: float | None
-    difference: float | None
-    low: float | None
+    difference: float | None  # as its limits, in score units ([-1, 1])
+    low: float | None  # the two one-sided 1 - alpha limits: a two-sided 90% interval at the default
     high: float | None
-    bound: float
+    bound: float  # the claim is difference > bound: 0 for a target, -margin for a guard
     alpha: float
     outcome: Outcome
     method: str  # "Tango", "paired t and Hall", "cluster-robust t and Tango", "Wilson", ..., "none"
@@ -208,11 +178,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A comparison that a suite asserts.
-
-    ``state``: ``gated`` decides; ``measured`` is a smaller size; ``advisory`` rests on a judge that
-    was not admitted; ``missing`` was deselected or never reached, and has no comparison.
-    """
+    """A comparison that a suite asserts."""
 
     suite: str
     test: str  # the test's id without the candidate
@@ -220,6 +186,8 @@ class Gate:
     size: int | None
     seeds: tuple[int, ...]
     role: Role
+    #: gated decides; measured is a smaller size; advisory rests on a judge that was not admitted; missing was
+    #: deselected or never reached, and has no comparison
     state: Literal["gated", "measured", "advisory", "missing"]
     comparison: Comparison | None = None
 
@@ -234,17 +202,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """GO, NO-GO or INCONCLUSIVE for one candidate at one size, with its reasons, strongest first.
-
-    ``seeds`` are those it was trained with. Of one, the verdict speaks of that checkpoint; of several, of
-    the recipe: what another training would give.
-    """
+    """The verdict for one candidate at one size, with its reasons, strongest first."""
 
     candidate: str
     size: int | None
     verdict: Verdict
     reasons: tuple[str, ...]
-    seeds: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()  # of one, the verdict speaks of that checkpoint; of several, of the recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +236,6 @@ class Admission:
     reasons: tuple[str, ...]  # which bars were missed; empty when admitted
 
 
-# --------------------------------------------------------------------------- what was run
 @dataclass(frozen=True, slots=True)
 class TrainingPoint:
     """Loss and token accuracy (share of supervised tokens predicted right) at one moment."""
@@ -380,10 +343,7 @@ class CandidateInfo:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Dollars per million tokens, with where and when they were read. None: not known or not sold.
-
-    Prompt tokens that the service had cached cost ``cached_input_usd_per_mtok`` (None: as any other).
-    """
+    """Dollars per million tokens, with where and when they were read. None: not known or not sold."""
 
     model: str
     input_usd_per_mtok: float
@@ -391,15 +351,12 @@ class Price:
     training_usd_per_mtok: float | None
     source: str
     date: str | None  # ISO date; None where the source gives none
-    cached_input_usd_per_mtok: float | None = None
+    cached_input_usd_per_mtok: float | None = None  # None: as any other prompt token
 
 
 @dataclass(frozen=True, slots=True)
 class Economics:
-    """What the candidate costs and saves, from token counts measured in this run.
-
-    ``break_even_days`` is None when it is never reached.
-    """
+    """What the candidate costs and saves, from token counts measured in this run."""
 
     candidate: str
     baseline: str
@@ -415,7 +372,7 @@ class Economics:
     candidate_usd_per_day: float
     saving_usd_per_day: float
     saving_usd_over_horizon: float  # training cost deducted
-    break_even_days: float | None
+    break_even_days: float | None  # None: never
     baseline_price: Price
     candidate_price: Price
     notes: tuple[str, ...] = ()
@@ -427,27 +384,20 @@ class Economics:
 
 @dataclass(frozen=True, slots=True)
 class SpendingLine:
-    """What one hosted model was billed for one purpose in this run; in a rehearsal, what it would have been.
-
-    ``calls`` counts billed calls; training has one for each job. Token counts are the billed ones, and None
-    where a bill came without them. Where the bill of a call is not known, ``usd`` holds the most it can be.
-    """
+    """What one hosted model was billed for one purpose; in a rehearsal, what it would have been."""
 
     purpose: Literal["training", "answers", "judging"]
     model: str
     is_tuned: bool  # a fine-tuned model, which has a price of its own
-    usd: float
-    calls: int
-    prompt_tokens: int | None
+    usd: float  # the most it can be where the bill of a call is not known
+    calls: int  # billed ones; training has one for each job
+    prompt_tokens: int | None  # None where a bill came without them
     completion_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """Everything one run did and saw. The reports show nothing that is not in it.
-
-    ``spending`` is empty where no hosted model was billed. ``max_usd`` is the cap on it; None: no cap.
-    """
+    """Everything one run did and saw. The reports show nothing that is not in it."""
 
     id: str
     created: str  # ISO 8601, UTC
@@ -465,5 +415,5 @@ class RunRecord:
     notes: tuple[str, ...] = ()
     rehearsal: bool = False  # hosted models were a local twin's
     spending: tuple[SpendingLine, ...] = ()
-    max_usd: float | None = None
+    max_usd: float | None = None  # the cap on spending
     schema: int = SCHEMA_VERSION

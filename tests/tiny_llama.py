@@ -76,7 +76,7 @@ def build_granite(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> ModelSource:
     """Any model with a tokenizer, as a source in a local folder."""
-    from harness.models.quiet import quiet_transformers
+    from harness.models import quiet_transformers
 
     with quiet_transformers():
         model.save_pretrained(folder)

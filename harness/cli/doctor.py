@@ -19,8 +19,8 @@ class Examined:
 
 def doctor(fetch: bool, as_json: bool) -> int:
     """Print what ``examine`` finds; 0: this machine can run the harness, 1: something is missing."""
-    from harness.models.builtin import ensure_builtin
     from harness.models.progress import Drawn, Silent
+    from harness.models.source import ensure_builtin
 
     if fetch:
         ensure_builtin(Drawn(sys.stderr) if sys.stderr.isatty() else Silent())
@@ -37,11 +37,10 @@ def doctor(fetch: bool, as_json: bool) -> int:
 def examine() -> list[Examined]:
     """Python, packages, device, disk and the built-in model, as they are on this machine."""
     from harness.extras import EXTRAS, installed_version
-    from harness.models.builtin import NAME
     from harness.models.cache import cache_folder
     from harness.models.device import cpu_name, device_plan
     from harness.models.fast import NAMES
-    from harness.models.source import is_at_hand
+    from harness.models.source import BUILTIN, is_at_hand
 
     findings = [Examined("python", sys.version_info >= (3, 11), sys.version.split()[0])]
     versions = {package: installed_version(package) for package in EXTRAS["local"]}
@@ -62,11 +61,11 @@ def examine() -> list[Examined]:
     findings.append(
         Examined("disk", free_gb > 2, f"{free_gb:.0f} GB free at {cache_folder()} (2 GB are needed)")
     )
-    ready = is_at_hand(NAME)
+    ready = is_at_hand(BUILTIN)
     says = (
         "in the cache"
         if ready
         else "not in the cache; the first run fetches 93 MB, or `harness doctor --fetch`"
     )
-    findings.append(Examined(f"model {NAME}", True if ready else None, says))
+    findings.append(Examined(f"model {BUILTIN}", True if ready else None, says))
     return findings

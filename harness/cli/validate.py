@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, fields
 from harness.data.findings import Finding
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, is_hosted, service_epochs
 from harness.data.leakage import describe, find_leaks
-from harness.data.lint import diversity, first_to_fix, lint_rows
+from harness.data.lint import first_to_fix, lint_rows
+from harness.data.repetition import diversity
 from harness.data.rows import line_of
 from harness.data.tables import read_source, scan_source
 from harness.data.validation import Target, Validation, validate

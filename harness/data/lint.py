@@ -11,15 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from harness.data.findings import Finding, Severity
-from harness.data.repetition import (
-    PlainRow,
-    copies,
-    diversity,
-    filled_in,
-    near_copies,
-    plain_turn,
-    shown_lines,
-)
+from harness.data.repetition import PlainRow, copies, filled_in, near_copies, plain_turn, shown_lines
 from harness.data.reply_quality import (
     are_labels,
     form_findings,
@@ -31,8 +23,6 @@ from harness.data.rows import line_of
 from harness.data.sensitive import KINDS, is_sensitive, sensitive_findings
 from harness.data.shift import shift_findings
 from harness.records import Row
-
-__all__ = ["diversity", "first_to_fix", "lint_rows"]
 
 SENTENCES = 5
 LABEL_WORDS = 5

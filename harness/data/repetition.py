@@ -54,7 +54,7 @@ class PlainRow:
     user: str
     answer: str  # every other turn but the system's, with its tool calls
     turns: int
-    word_count: int  # of the user turns
+    short: bool  # under five words, as messages have that repeat honestly
     words: tuple[tuple[str, ...], ...]  # of each user turn
 
     @classmethod
@@ -63,18 +63,9 @@ class PlainRow:
         turns = [m.content for m in row.messages if m.role == "user"]
         others = [m for m in row.messages if m.role not in ("user", "system", "developer")]
         found = tuple(tuple(map(sys.intern, words(turn))) for turn in turns)  # each word held once
-        return cls(
-            user="\n".join(map(_same, turns, found)),
-            answer="\n".join(map(plain_turn, others)),
-            turns=len(turns) + len(others),
-            word_count=sum(map(len, found)),
-            words=found,
-        )
-
-    @property
-    def short(self) -> bool:
-        """Whether it has under five words, as messages have that repeat honestly."""
-        return self.word_count < SHORT_WORDS
+        user = "\n".join(map(_same, turns, found))
+        answer = "\n".join(map(plain_turn, others))
+        return cls(user, answer, len(turns) + len(others), sum(map(len, found)) < SHORT_WORDS, found)
 
 
 def plain_turn(message: Message) -> str:
@@ -99,13 +90,9 @@ def copies(plain: Sequence[PlainRow], lines: Sequence[int]) -> Iterator[Finding]
         if len(group) < 2 or (plain[group[0]].short and len(group) <= HONEST_SHORT_COPIES):
             continue
         at = tuple(sorted(lines[index] for index in group))
-        yield Finding(
-            "exact-duplicate",
-            at[1],
-            f"{len(at)} rows have the same user text and the same reply: {shown_lines(at)}",
-            "keep one of them: copies are learned by heart and take room from other rows",
-            at,
-        )
+        problem = f"{len(at)} rows have the same user text and the same reply: {shown_lines(at)}"
+        hint = "keep one of them: copies are learned by heart and take room from other rows"
+        yield Finding("exact-duplicate", at[1], problem, hint, at)
 
 
 def shown_lines(lines: Collection[int]) -> str:
@@ -141,12 +128,11 @@ def near_copies(
         at = tuple(lines[compared[member]] for member in members)
         if any(known_lines.issuperset(at) for known_lines in known):
             continue
-        pair = (
-            f"lines {lines[compared[a]]} and {lines[compared[b]]} share {share:.0%} of their three-word runs"
-        )
+        pair = f"lines {lines[compared[a]]} and {lines[compared[b]]}"
         more = "" if len(at) == 2 else f"; {len(at)} rows are so joined ({shown_lines(at)})"
+        problem = f"the user texts of {pair} share {share:.0%} of their three-word runs{more}"
         hint = "keep the best of them, unless they ask different things of one pasted text"
-        yield Finding("near-duplicate", at[1], f"the user texts of {pair}{more}", hint, at)
+        yield Finding("near-duplicate", at[1], problem, hint, at)
 
 
 def _alike(texts: Sequence[PlainRow]) -> list[tuple[list[int], tuple[int, int], float]]:
@@ -187,16 +173,13 @@ def _pairs(texts: Sequence[PlainRow]) -> tuple[Ints, Ints, npt.NDArray[np.float6
     runs = int(run.max()) + 1 if len(run) else 0
     has = csr_array((np.ones(len(row), dtype=np.int32), (row, run)), shape=(len(texts), runs))
     by_run = has.T.tocsr()
-    empty = np.empty(0, dtype=np.int64)
-    found: list[tuple[Ints, Ints, npt.NDArray[np.float64]]] = [(empty, empty, np.empty(0))]
-    for start in range(0, len(texts), PAIRS_AT_ONCE):
+    found: list[tuple[Ints, Ints, npt.NDArray[np.float64]]] = []
+    for start in range(0, max(len(texts), 1), PAIRS_AT_ONCE):
         shared = (has[start : start + PAIRS_AT_ONCE] @ by_run).tocoo()
         a, b = shared.row.astype(np.int64) + start, shared.col.astype(np.int64)
-        kept = a < b
-        a, b = a[kept], b[kept]
-        share = shared.data[kept] / np.minimum(size[a], size[b])
-        near = share >= NEAR_CONTAINMENT
-        found.append((a[near], b[near], share[near]))
+        share = shared.data / np.minimum(size[a], size[b])
+        kept = (a < b) & (share >= NEAR_CONTAINMENT)
+        found.append((a[kept], b[kept], share[kept]))
     ones, others, shares = zip(*found, strict=True)
     return np.concatenate(ones), np.concatenate(others), np.concatenate(shares)
 
@@ -227,18 +210,16 @@ def diversity(rows: Sequence[Row]) -> float:
     who divide by words. Over at most 1,000 distinct turns of at least five words, chosen by a hash of their
     words: the score falls with the number of texts, so only scores over as many are comparable.
     """
-    return distinct_3(sample(PlainRow.of(row) for row in rows))
+    return _distinct_3(_sample(PlainRow.of(row) for row in rows))
 
 
-def sample(plain: Iterable[PlainRow]) -> list[list[Trigram]]:
-    """The three-word runs, in order, of at most 1,000 distinct user turns of at least five words."""
+def _sample(plain: Iterable[PlainRow]) -> list[list[Trigram]]:
     turns = {turn for text in plain for turn in text.words if len(turn) >= SHORT_WORDS}
     chosen = sorted(turns, key=lambda turn: bytes_digest(" ".join(turn).encode("utf-8", "surrogatepass")))
     return [list(zip(turn, turn[1:], turn[2:], strict=False)) for turn in chosen[:SAMPLE_TURNS]]
 
 
-def distinct_3(texts: Sequence[Sequence[Trigram]]) -> float:
-    """Distinct runs over all runs of ``texts``."""
+def _distinct_3(texts: Sequence[Sequence[Trigram]]) -> float:
     total = sum(map(len, texts))
     return len({run for text in texts for run in text}) / total if total else 1.0
 
@@ -250,7 +231,7 @@ def filled_in(plain: Sequence[PlainRow], line: int) -> Iterator[Finding]:
     its own (six new words in a row), as a message pasted under one instruction has. Judged on the turns
     that ``diversity`` is, where there are at least 50.
     """
-    texts = sample(plain)
+    texts = _sample(plain)
     if len(texts) < TEMPLATE_TURNS:
         return
     in_texts = Counter(run for text in texts for run in set(text))
@@ -260,12 +241,11 @@ def filled_in(plain: Sequence[PlainRow], line: int) -> Iterator[Finding]:
         # the longest stretch of runs that no other turn has
         own = max((len(list(g)) for is_shared, g in groupby(shared) if not is_shared), default=0)
         filled += sum(shared) > len(shared) / 2 and own < OWN_PASSAGE_RUNS
-    if filled <= TEMPLATE_SHARE * len(texts):
-        return
-    yield Finding(
-        "low-diversity",
-        line,
-        f"{filled:,} of {len(texts):,} user turns ({filled / len(texts):.0%}) share most of their three-word"
-        f" runs with others and have no passage of their own; distinct-3 is {distinct_3(texts):.2f}",
-        "add messages that people wrote: a model trained on filled-in templates learns the templates",
-    )
+    if filled > TEMPLATE_SHARE * len(texts):
+        problem = (
+            f"{filled:,} of {len(texts):,} user turns ({filled / len(texts):.0%}) share most of their "
+            "three-word runs with others and have no passage of their own; "
+            f"distinct-3 is {_distinct_3(texts):.2f}"
+        )
+        hint = "add messages that people wrote: a model trained on filled-in templates learns the templates"
+        yield Finding("low-diversity", line, problem, hint)

@@ -11,6 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from math import log
 from statistics import median
 
@@ -31,13 +32,15 @@ OUTLIER_SHARE = 0.05  # more than this are a second kind of reply, not outliers
 
 def json_object(text: str) -> Mapping[str, Json] | None:
     """The JSON object that ``text`` is, or None."""
-    if not text.lstrip().startswith("{"):
-        return None
+    value = _json(text) if text.lstrip().startswith("{") else None
+    return value if isinstance(value, dict) else None
+
+
+def _json(text: str) -> Json:
     try:
-        value: Json = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
 
 
 def are_labels(values: Collection[str], rows: int) -> bool:
@@ -77,7 +80,7 @@ def form_findings(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[Finding
         last = found[FORM_FINDINGS - 1]
         at = tuple(finding.line for finding in (last, *rest))
         more = f"{last.problem}; {len(rest):,} more replies differ in form from the others"
-        found = [*found[: FORM_FINDINGS - 1], replace(last, problem=more, lines=at)]
+        found[FORM_FINDINGS - 1 :] = [replace(last, problem=more, lines=at)]
     yield from found
 
 
@@ -111,13 +114,7 @@ def _kind(reply: str) -> str:
     text = reply.strip()
     if re.fullmatch(r"```.*\n(?:(?!```)[^\n]*\n)*```", text):
         return "fenced code"
-    if text.startswith("["):
-        try:
-            json.loads(text)
-        except (ValueError, RecursionError):
-            return "plain text"
-        return "a JSON array"
-    return "plain text"
+    return "a JSON array" if text.startswith("[") and isinstance(_json(text), list) else "plain text"
 
 
 def _usual(forms: Mapping[int, str]) -> str | None:
@@ -129,13 +126,12 @@ def _usual(forms: Mapping[int, str]) -> str | None:
 
 
 def _differing(forms: Mapping[int, str], usual: str | None, one: str, many: str) -> Iterator[tuple[int, str]]:
-    def cut(text: str) -> str:
-        return text if len(text) <= 2 * LABEL_CHARS else f"{text[: 2 * LABEL_CHARS]}..."
-
     count = sum(form == usual for form in forms.values())
     for at, form in forms.items():
         if usual is not None and form != usual:
-            yield at, f"the reply {one} {cut(form)}; {count:,} of {len(forms):,} {many} {cut(usual)}"
+            most = 2 * LABEL_CHARS
+            this, that = (text if len(text) <= most else f"{text[:most]}..." for text in (form, usual))
+            yield at, f"the reply {one} {this}; {count:,} of {len(forms):,} {many} {that}"
 
 
 # --------------------------------------------------------------------------- length
@@ -157,15 +153,12 @@ def length_findings(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[Findi
             for at, size in zip(task, sizes, strict=True)
             if abs(log(size) - middle) >= fence and max(size, usual) > LABEL_CHARS
         ]
-        if len(odd) > OUTLIER_SHARE * len(task):
-            continue
-        for at, size in odd:
-            yield Finding(
-                "length-outlier",
-                lines[at],
-                f"the reply has {size:,} characters; the median of {len(task):,} replies is {usual:,.0f}",
-                "check that the reply is whole, and belongs to this message",
+        for at, size in odd if len(odd) <= OUTLIER_SHARE * len(task) else ():
+            problem = (
+                f"the reply has {size:,} characters; the median of {len(task):,} replies is {usual:,.0f}"
             )
+            hint = "check that the reply is whole, and belongs to this message"
+            yield Finding("length-outlier", lines[at], problem, hint)
 
 
 # --------------------------------------------------------------------------- leftovers
@@ -198,28 +191,26 @@ def placeholder_findings(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[
     the turns before it, since it answers them.
     """
     for line, row in zip(lines, rows, strict=True):
-        found = _leftover(row)
-        if found is not None:
-            text, where = found
+        for text, where in islice(_leftovers(row), 1):
             hint = "write what belongs there, or take the row out"
             yield Finding("placeholder", line, f"{where} holds the leftover {text!r}", hint)
 
 
-def _leftover(row: Row) -> tuple[str, str] | None:
-    """The first leftover of a row and its place."""
+def _leftovers(row: Row) -> Iterator[tuple[str, str]]:
+    """The leftovers of a row and their places."""
     for message in row.prompt:
-        if message.role == "user" and "{{" in message.content:
-            match = _TEMPLATE.search(_CODE.sub(" ", message.content))
-            if match and not _ABOUT_TEMPLATES.search(message.content):
-                return match[0], "the user's message"
+        if (
+            message.role == "user"
+            and "{{" in message.content
+            and not _ABOUT_TEMPLATES.search(message.content)
+        ):
+            for match in _TEMPLATE.finditer(_CODE.sub(" ", message.content)):
+                yield match[0], "the user's message"
     for at, message in enumerate(row.messages):
         if message.role != "assistant" or not any(mark in message.content for mark in _MARKS):
             continue
         prose = _CODE.sub(" ", message.content)
-        found = [match[0] for pattern in _LEFTOVERS for match in pattern.finditer(prose)]
         asked = "\n".join(m.content for m in row.messages[:at] if m.role != "system")
-        if found and not _ABOUT_TEMPLATES.search(asked):
-            new = next((text for text in found if text.casefold() not in asked.casefold()), None)
-            if new is not None:
-                return new, "the reply"
-    return None
+        for match in chain.from_iterable(pattern.finditer(prose) for pattern in _LEFTOVERS):
+            if match[0].casefold() not in asked.casefold() and not _ABOUT_TEMPLATES.search(asked):
+                yield match[0], "the reply"

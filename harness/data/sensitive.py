@@ -194,26 +194,21 @@ def _ssns(text: str) -> Iterator[str]:
 
 
 def _phones(text: str) -> Iterator[str]:
+    import phonenumbers
+
     for match in _PHONE.finditer(text):
         ends = [group.end() for group in re.finditer(r"\d+", match[0])]
         for end in reversed(ends):  # other digits may follow the number: "+1 650 253 0000 24/7"
-            digits = _assigned(match[0][:end])
-            if digits:
+            try:
+                number = phonenumbers.parse(match[0][:end])
+            except phonenumbers.NumberParseException:
+                continue
+            if phonenumbers.is_valid_number(number):
+                digits = f"{number.country_code}{number.national_number}"
                 invented = _FICTION.fullmatch(digits) or "1234567" in digits
                 if not invented and len(set(digits)) >= FEWEST_DIGITS_APART:
                     yield digits
                 break
-
-
-def _assigned(phone: str) -> str:
-    """The digits of a number that its country's plan has, in the form of E.164; empty for any other."""
-    import phonenumbers
-
-    try:
-        number = phonenumbers.parse(phone)
-    except phonenumbers.NumberParseException:
-        return ""
-    return f"{number.country_code}{number.national_number}" if phonenumbers.is_valid_number(number) else ""
 
 
 # --------------------------------------------------------------------------- secrets
@@ -240,7 +235,7 @@ _TEXTBOOK_JWT = ".eyJzdWIiOiIxMjM0NTY3ODkw"  # "sub": "1234567890", as on jwt.io
 
 def _keys(text: str) -> Iterator[str]:
     for match in _KEY.finditer(text):
-        body = match[0][len(_prefix(match[0])) :]
+        body = match[0].removeprefix(_prefix(match[0]))
         mixed = any(c.isdigit() for c in body) or match[0].startswith(("AKIA", "ASIA"))
         if mixed and len(set(body)) >= FEWEST_CHARACTERS_APART and not _STAND_IN.search(body):
             yield match[0]
@@ -255,24 +250,19 @@ def _tokens(text: str) -> Iterator[str]:
     return (match[0] for match in _JWT.finditer(text) if _TEXTBOOK_JWT not in match[0])
 
 
+_SECRETS = (
+    ("API key", "API keys", _KEY_MARKS, _keys, lambda key: f"{_prefix(key)}…"),
+    ("private key", "private keys", ("-----BEGIN",), _PEM.findall, lambda _: "-----BEGIN …"),
+    ("JSON Web Token", "JSON Web Tokens", ("eyJ",), _tokens, lambda _: "eyJ…"),
+)
+_PERSONAL_DATA = (
+    ("e-mail address", "e-mail addresses", ("@",), _emails, _mask_email),
+    ("payment card number", "payment card numbers", (), _cards, _issuer),
+    ("bank account (IBAN)", "bank accounts (IBAN)", (), _ibans, lambda iban: f"{iban[:2]}…"),
+    ("US social security number", "US social security numbers", ("-",), _ssns, lambda _: ""),
+    ("phone number", "phone numbers", ("+",), _phones, lambda _: "+…"),
+)
 KINDS = (
-    SensitiveKind("secret", "API key", "API keys", _KEY_MARKS, _keys, lambda key: f"{_prefix(key)}…"),
-    SensitiveKind(
-        "secret", "private key", "private keys", ("-----BEGIN",), _PEM.findall, lambda _: "-----BEGIN …"
-    ),
-    SensitiveKind("secret", "JSON Web Token", "JSON Web Tokens", ("eyJ",), _tokens, lambda _: "eyJ…"),
-    SensitiveKind("personal-data", "e-mail address", "e-mail addresses", ("@",), _emails, _mask_email),
-    SensitiveKind("personal-data", "payment card number", "payment card numbers", (), _cards, _issuer),
-    SensitiveKind(
-        "personal-data", "bank account (IBAN)", "bank accounts (IBAN)", (), _ibans, lambda v: f"{v[:2]}…"
-    ),
-    SensitiveKind(
-        "personal-data",
-        "US social security number",
-        "US social security numbers",
-        ("-",),
-        _ssns,
-        lambda _: "",
-    ),
-    SensitiveKind("personal-data", "phone number", "phone numbers", ("+",), _phones, lambda _: "+…"),
+    *(SensitiveKind("secret", *kind) for kind in _SECRETS),
+    *(SensitiveKind("personal-data", *kind) for kind in _PERSONAL_DATA),
 )

@@ -9,12 +9,12 @@ et al., "Appropriate statistics for ordinal level data", 2006).
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import sqrt
 from statistics import median
+from typing import TypeAlias
 
 from harness.data.findings import Finding
 from harness.data.leakage import words
@@ -29,43 +29,9 @@ CLASSES_SHOWN = 2  # a side
 LANGUAGE_FIELDS = ("language", "lang")
 COCHRAN_SMALL, COCHRAN_SHARE = 5.0, 0.2  # W. G. Cochran, 1954: when chi-square's tail can be trusted
 RESAMPLES = 9999
-
-_SCRIPTS = {
-    "Latin": "A-Za-z\u00aa\u00ba\u00c0-\u024f\u1e00-\u1eff",
-    "Greek": "\u0370-\u03ff\u1f00-\u1fff",
-    "Cyrillic": "\u0400-\u052f",
-    "Armenian": "\u0530-\u058f",
-    "Hebrew": "\u0590-\u05ff",
-    "Arabic": "\u0600-\u06ff\u0750-\u077f\u08a0-\u08ff",
-    "Devanagari": "\u0900-\u097f",
-    "Bengali": "\u0980-\u09ff",
-    "Tamil": "\u0b80-\u0bff",
-    "Telugu": "\u0c00-\u0c7f",
-    "Thai": "\u0e00-\u0e7f",
-    "Georgian": "\u10a0-\u10ff",
-    "Hangul": "\u1100-\u11ff\uac00-\ud7af",
-    "Kana": "\u3040-\u30ff",
-    "Han": "\u3400-\u4dbf\u4e00-\u9fff",
-}
-_LETTERS = {name: re.compile(f"[{ranges}]") for name, ranges in _SCRIPTS.items()}
 KANA_SHARE = 0.1  # Japanese mixes Kana into Han
 
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """One field of both sides. Values are class names."""
-
-    code: str
-    label: str
-    train: tuple[str, ...]
-    heldout: tuple[str, ...]
-
-    @property
-    def has_classes(self) -> bool:
-        """Whether its values repeat, as classes do; a field with a new value in most rows holds ids."""
-        sides = self.train, self.heldout
-        are_ids = any(len(set(side)) > len(side) / 2 for side in sides if len(side) > 1)
-        return not are_ids and len({*self.train, *self.heldout}) <= MOST_CLASSES
+Sides: TypeAlias = tuple[Sequence[str], Sequence[str]]  # class names of the training and the held-out rows
 
 
 def shift_findings(
@@ -85,50 +51,54 @@ def shift_findings(
     """
     if not rows or not heldout:
         return
-    fields: list[_Field] = []
+    compared: list[tuple[str, str, Sides]] = []  # code, field, values
     keys = {stratify} if stratify else {key for row in rows for key in row.metadata}
     for key in sorted(keys - set(LANGUAGE_FIELDS)):
-        field = _field("class-shift", key, rows, heldout)
-        if field is not None and (stratify or field.has_classes):
-            fields.append(field)
-    language = next(filter(None, (_field("language-shift", k, rows, heldout) for k in LANGUAGE_FIELDS)), None)
-    if language is None:
-        train, held = (
-            tuple(filter(None, (script(row.question) for row in side))) for side in (rows, heldout)
-        )
+        sides = _values(key, rows, heldout)
+        if sides and not stratify:
+            are_ids = any(len(set(side)) > len(side) / 2 for side in sides if len(side) > 1)
+            sides = None if are_ids or len({*sides[0], *sides[1]}) > MOST_CLASSES else sides
+        if sides:
+            compared.append(("class-shift", f'"{key}"', sides))
+    languages = [(f'"{key}"', sides) for key in LANGUAGE_FIELDS if (sides := _values(key, rows, heldout))]
+    if not languages:
+        train, held = ([name for row in side if (name := script(row.question))] for side in (rows, heldout))
         if train and held and len({*train, *held}) > 1:
-            language = _Field("language-shift", "script of the last user message", train, held)
-    if language is not None:
-        fields.append(language)
-    for field in fields:
-        found = _shares_shift(field, line, tests=len(fields))
-        if found is not None:
-            yield found
-    found = _length_shift(rows, heldout, line)
-    if found is not None:
-        yield found
+            languages = [("script of the last user message", (train, held))]
+    compared += [("language-shift", label, sides) for label, sides in languages[:1]]
+    for code, label, sides in compared:
+        problem = _shares_shift(label, *sides, tests=len(compared))
+        if problem:
+            yield Finding(code, line, problem, "add or take out rows until the shares are those of real use")
+    problem = _length_shift(rows, heldout)
+    if problem:
+        yield Finding("length-shift", line, problem, "train on messages as long as those of real use")
 
 
 # --------------------------------------------------------------------------- classes and languages
-def _field(code: str, key: str, rows: Sequence[Row], heldout: Sequence[Row]) -> _Field | None:
-    sides = []
-    for side in (rows, heldout):
-        values = [str(v) for row in side if isinstance(v := row.metadata.get(key), str | int)]
-        if len(values) < PRESENT_SHARE * len(side):
-            return None
-        sides.append(tuple(values))
-    return _Field(code, f'"{key}"', *sides) if len({*sides[0], *sides[1]}) > 1 else None
+def _values(key: str, rows: Sequence[Row], heldout: Sequence[Row]) -> Sides | None:
+    """The field's values on both sides, where enough rows have it and not all the same."""
+    train, held = (
+        [str(v) for row in side if isinstance(v := row.metadata.get(key), str | int)]
+        for side in (rows, heldout)
+    )
+    is_there = len(train) >= PRESENT_SHARE * len(rows) and len(held) >= PRESENT_SHARE * len(heldout)
+    return (train, held) if is_there and len({*train, *held}) > 1 else None
 
 
 def script(text: str) -> str | None:
-    """The writing system of most letters of ``text``, by Unicode block; None where it has no letter."""
-    if text.isascii():
-        return "Latin" if _LETTERS["Latin"].search(text) else None
-    counts = {name: len(letters.findall(text)) for name, letters in _LETTERS.items()}
-    if counts["Kana"] >= KANA_SHARE * (counts["Kana"] + counts["Han"]):
-        counts["Kana"] += counts.pop("Han")
-    most = max(counts, key=lambda name: counts[name])
-    return most if counts[most] else None
+    """The writing system of most letters of ``text``, by their Unicode names; None where it has no letter."""
+    counts: Counter[str] = Counter()
+    for c, count in Counter(text).items():
+        if unicodedata.category(c)[0] in "LM":  # marks: vowels in Indian scripts
+            counts[unicodedata.name(c, "").partition(" ")[0].title()] += count
+    del counts["Combining"]
+    kana = sum(counts.pop(name, 0) for name in ("Hiragana", "Katakana", "Katakana-Hiragana"))
+    han = counts.pop("Cjk", 0)
+    if kana >= KANA_SHARE * (kana + han):
+        kana, han = kana + han, 0
+    counts += Counter(Kana=kana, Han=han)  # without zeros
+    return counts.most_common(1)[0][0] if counts else None
 
 
 def cramers_v(train: Mapping[str, int], heldout: Mapping[str, int]) -> float:
@@ -143,8 +113,8 @@ def cramers_v(train: Mapping[str, int], heldout: Mapping[str, int]) -> float:
     return sqrt(sum(sorted((p - q) ** 2 / (p + q) for p, q in shares)) / 2)
 
 
-def _shares_shift(field: _Field, line: int, tests: int) -> Finding | None:
-    train, heldout = Counter(field.train), Counter(field.heldout)
+def _shares_shift(label: str, of_train: Sequence[str], of_heldout: Sequence[str], tests: int) -> str | None:
+    train, heldout = Counter(of_train), Counter(of_heldout)
     v = cramers_v(train, heldout)
     if v < V_AT_LEAST:
         return None
@@ -152,7 +122,7 @@ def _shares_shift(field: _Field, line: int, tests: int) -> Finding | None:
     p = min(1.0, p * tests)
     if p >= P_BELOW:
         return None
-    n, m = len(field.train), len(field.heldout)
+    n, m = len(of_train), len(of_heldout)
     gap = {name: train[name] / n - heldout[name] / m for name in {**train, **heldout}}
     ranked = sorted(gap, key=lambda name: (-gap[name], name))
 
@@ -162,11 +132,10 @@ def _shares_shift(field: _Field, line: int, tests: int) -> Finding | None:
 
     over = [described(name) for name in ranked[:CLASSES_SHOWN] if gap[name] > 0]
     under = [described(name) for name in reversed(ranked[-CLASSES_SHOWN:]) if gap[name] < 0]
-    problem = (
-        f"the shares of {field.label} in {n:,} training and {m:,} held-out rows differ: too many of "
+    return (
+        f"the shares of {label} in {n:,} training and {m:,} held-out rows differ: too many of "
         f"{'; '.join(over)}; too few of {'; '.join(under)} ({test}, {_p(p)}; Cramér's V = {v:.2f})"
     )
-    return Finding(field.code, line, problem, "add or take out rows until the shares are those of real use")
 
 
 def _p_value(train: Mapping[str, int], heldout: Mapping[str, int]) -> tuple[float, str]:
@@ -185,7 +154,7 @@ def _p_value(train: Mapping[str, int], heldout: Mapping[str, int]) -> tuple[floa
 
 
 # --------------------------------------------------------------------------- lengths
-def _length_shift(rows: Sequence[Row], heldout: Sequence[Row], line: int) -> Finding | None:
+def _length_shift(rows: Sequence[Row], heldout: Sequence[Row]) -> str | None:
     train, held = ([len(words(row.question)) for row in side] for side in (rows, heldout))
     if len({*train, *held}) == 1:
         return None
@@ -195,12 +164,11 @@ def _length_shift(rows: Sequence[Row], heldout: Sequence[Row], line: int) -> Fin
     p, delta = float(result.pvalue), 2 * float(result.statistic) / (len(train) * len(held)) - 1
     if p >= P_BELOW or abs(delta) < DELTA_AT_LEAST:
         return None
-    problem = (
+    return (
         f"the last user message is {'longer' if delta > 0 else 'shorter'} in training than in held-out rows: "
         f"median {median(train):g} words (n = {len(train):,}) against {median(held):g} (n = {len(held):,}) "
         f"(Mann-Whitney test, {_p(p)}; Cliff's delta = {delta:+.2f})"
     )
-    return Finding("length-shift", line, problem, "train on messages as long as those of real use")
 
 
 def _p(p: float) -> str:

@@ -39,10 +39,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def recorded_digest(folder: Path) -> str | None:
-    """The digest that the manifest gives for the content of a folder of this cache; None for any other.
-
-    A user's own folder may hold a ``manifest.json`` of another kind, or a copied one that is out of date.
-    """
+    """The manifest's digest of a folder of this cache; None for a user's own, whose manifest may be any."""
     if not folder.resolve().is_relative_to(cache_folder().resolve()) or not is_whole(folder):
         return None
     return str(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["digest"])
@@ -51,8 +48,7 @@ def recorded_digest(folder: Path) -> str | None:
 def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
     """Fill ``folder`` by ``build(temporary folder)``, once, however many processes ask together.
 
-    The folder appears whole, with a manifest of sizes and digests; one that was cut short or
-    damaged is removed and built again.
+    It appears whole, with a manifest of sizes and digests; a damaged one is built again.
     """
 
     def build_with_manifest(part: Path) -> None:

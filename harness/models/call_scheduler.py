@@ -100,11 +100,6 @@ class Throttle:
         self.open_at = float("-inf")
         self.slots = CapacityLimiter(most)
 
-    @property
-    def limit(self) -> int:
-        """Calls that may be on their way now."""
-        return int(self._limit)
-
     def went_well(self) -> None:
         """Note a call that was answered."""
         self._share *= 1 - RECENT
@@ -122,9 +117,7 @@ class Throttle:
             self._resize(max(1.0, self._limit / 2))
 
     def _resize(self, limit: float) -> None:
-        self._limit = limit
-        if self.slots.total_tokens != int(limit):
-            self.slots.total_tokens = int(limit)
+        self._limit, self.slots.total_tokens = limit, int(limit)
 
 
 class CallScheduler(Generic[RequestT, ReplyT]):
@@ -159,9 +152,9 @@ class CallScheduler(Generic[RequestT, ReplyT]):
     def results(self, requests: Iterable[RequestT]) -> Generator[CallResult[RequestT, ReplyT], None, None]:
         """Results as they come, in any order; each request ends as a reply or as a failure.
 
-        Requests are taken one by one as calls become free. When the iteration is left before its end (Ctrl-C,
-        or whoever iterates has enough), no more are taken, calls on their way are waited for as long as the
-        policy says, and ``late`` holds their results; a result there may have been given before.
+        Requests are taken one by one as calls become free. When the iteration is left before its end, no more
+        are taken, calls on their way are waited for as long as the policy says, and ``late`` holds their
+        results; a result there may have been given before.
 
         Raises:
             BudgetReached: a call could pass the cap; calls on their way are waited for and given first.
@@ -301,11 +294,9 @@ class CallScheduler(Generic[RequestT, ReplyT]):
 
     def _may_be_loading(self) -> bool:
         """Whether a model that the service does not know was made so lately that it soon may."""
-        if self._halted:
-            return False
         now = self.clock()
         self._unknown_since = now if self._unknown_since is None else self._unknown_since
-        return now - self._unknown_since < self.policy.loading_s
+        return not self._halted and now - self._unknown_since < self.policy.loading_s
 
     def _reason_to_stop(self, failure: CallFailed) -> ModelError | None:
         """Why no other request is worth a call after this failure; None where others may go well."""

@@ -22,7 +22,7 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    from harness.models.quiet import quiet_transformers
+    from harness.models import quiet_transformers
 
     with quiet_transformers():
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -52,11 +52,8 @@ def row_counter(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Row]],
     """A function that counts the tokens of whole conversations, rendered as in training."""
 
     def count(rows: Sequence[Row]) -> list[int]:
-        if not rows:
-            return []
         turns = [[{"role": m.role, "content": m.content} for m in row.messages] for row in rows]
         texts = [tokenizer.apply_chat_template(of_row, tokenize=False) for of_row in turns]
-        encoded: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return [len(ids) for ids in encoded]
+        return list(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])) if texts else []
 
     return count

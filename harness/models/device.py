@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.atomic import write_atomically
-from harness.models import fast
+from harness.models import fast, quiet_transformers
 from harness.models.cache import cache_folder
 from harness.models.fast import ALL_OFF, ALL_ON, FastPaths, warn_of
-from harness.models.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     import torch
@@ -73,11 +73,9 @@ def ask_torch() -> DevicePlan:
 def cpu_name() -> str:
     """The processor's model name, as the system gives it."""
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    text = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
+    found = re.search(r"^model name\s*:(.*)", text, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def device_plan() -> DevicePlan:

@@ -47,10 +47,7 @@ class Endpoint:
     Args:
         base_url: its address, such as ``http://127.0.0.1:8000/v1``; of Azure the resource's. None: what
             ``OPENAI_BASE_URL`` says, else OpenAI's own.
-        api_key_env: the environment variable that holds the key. None: of Azure its usual one, and
-            ``OPENAI_API_KEY`` for OpenAI's own hosts, for this machine, and where ``OPENAI_BASE_URL`` gives
-            the address. A server of one's own (this machine, a private network) is asked without a key where
-            there is none; any other must have its variable named.
+        api_key_env: the environment variable that holds the key; see ``RemoteModel``.
         client_kind: ``"openai"``, ``"azure"``, or ``"compatible"`` for anything else that speaks the same.
         timeout_s: longest wait for one answer.
 

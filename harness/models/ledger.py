@@ -34,9 +34,9 @@ ANYBODY = Account()
 class Charge(NamedTuple):
     """The bill of one call or several. Token counts are None where a bill came without them."""
 
-    usd: float
+    usd: float  # where the bill is not known, the most that it can be
     calls: int = 1
-    prompt_tokens: int | None = None
+    prompt_tokens: int | None = None  # of a training, those trained on
     completion_tokens: int | None = None
 
 
@@ -103,15 +103,10 @@ class Ledger:
             return self._charges.get(account, UNBILLED).usd
 
     def reserve(self, upper_usd: float, account: Account = ANYBODY, missing: str = "") -> Reservation:
-        """Set money aside for a request, before it is sent.
-
-        Args:
-            upper_usd: the most that it can cost.
-            account: whose calls these are, and their purpose.
-            missing: the work that is not done if there is no money for it, for the message.
+        """Set aside the most that a request can cost, before it is sent.
 
         Raises:
-            BudgetReached: spent, reserved and this together would pass the cap.
+            BudgetReached: spent, reserved and this together would pass the cap; names the ``missing`` work.
             ValueError: no amount of money.
         """
         if not (math.isfinite(upper_usd) and upper_usd >= 0):
@@ -158,13 +153,7 @@ class Reservation:
         prompt_tokens: int | None = None,
         completion_tokens: int | None = None,
     ) -> None:
-        """The request is billed. More than was reserved is counted, too: it was paid.
-
-        Args:
-            usd: the bill; where it is not known, the most that it can be.
-            calls: how many calls are billed with it: those of a batch.
-            prompt_tokens: billed; those trained on, of a training. None where the bill does not say.
-            completion_tokens: billed; None where the bill does not say.
+        """The request is billed: see ``Charge``. More than was reserved is counted, too: it was paid.
 
         Raises:
             ValueError: no amount of money, or closed before.
@@ -172,11 +161,7 @@ class Reservation:
         self.ledger.close(self, Charge(usd, calls, prompt_tokens, completion_tokens))
 
     def release(self) -> None:
-        """The request is not billed.
-
-        Raises:
-            ValueError: closed before.
-        """
+        """The request is not billed."""
         self.settle(*UNBILLED)
 
 
@@ -195,26 +180,12 @@ class Spending:
         """The line of the ledger that its bills are added to."""
         return Account(self.purpose, self.model, self.is_tuned)
 
-    @property
-    def is_capped(self) -> bool:
-        """Whether there is a cap, under which nothing without a bound may begin."""
-        return self.ledger.is_capped
-
     def reserve(self, upper_usd: float, missing: str = "") -> Reservation:
         """See ``Ledger.reserve``."""
         return self.ledger.reserve(upper_usd, self.account, missing)
 
-    @property
-    def spent_usd(self) -> float:
-        """Dollars billed for such calls in this run so far."""
-        return self.ledger.spent_on(self.account)
-
     def most(self, prompt_tokens: int, max_tokens: int | None, *, batched: bool = False) -> float:
-        """The most that one call can cost.
-
-        Raises:
-            UsageError: nothing bounds the answer.
-        """
+        """The most that one call can cost; ``UsageError`` where nothing bounds the answer."""
         price = batch_price(self.price) if batched else self.price
         return most_usd(price, prompt_tokens, max_tokens, self.model)
 
@@ -228,24 +199,16 @@ class Spending:
 
 @dataclass(frozen=True)
 class Money:
-    """A run's ledger and its prices.
-
-    Args:
-        ledger: the run's.
-        prices: the project's own, which come first, and the file that they are in. A function, because suites
-            that come late may bring the file.
-    """
+    """A run's ledger and its prices."""
 
     ledger: Ledger
+    #: The project's own, and the file that they are in. A function, because late suites may bring the file.
     prices: Callable[[], tuple[Mapping[PriceKey, Price], str]] = field(default=lambda: ({}, "economics.toml"))
 
     def on(self, model: str, *, tuned: bool = False, purpose: Purpose = "answers") -> Spending | None:
         """The price of a model and the ledger, for calls of one purpose; None where it has no price.
 
-        Args:
-            model: its name; that of a fine-tune (``ft:…``) is priced as one.
-            tuned: whether a fine-tune of the model is asked, or made.
-            purpose: of the calls.
+        ``tuned`` means that a fine-tune of the model is asked, or made; one of its own (``ft:…``) always is.
 
         Raises:
             UnknownName: there is a cap and no price; the message has the lines to add. Without a cap it is no
@@ -264,8 +227,7 @@ class Money:
 def prompt_bound(model: str) -> Callable[[Sequence[Message]], int]:
     """Counts the tokens of a prompt, no fewer than the service will.
 
-    For known models by their encoding, with a small margin. Of any other's tokenizer it is known only that a
-    token holds at least one byte: every byte counts.
+    Of an unknown model's tokenizer it is known only that a token holds at least one byte: every byte counts.
     """
     known = hosted_model(model)
     if known is None:

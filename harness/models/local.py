@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import ModelError
+from harness.models import quiet_transformers
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import DevicePlan
 from harness.models.fast import keep_freed_memory
@@ -23,7 +24,6 @@ from harness.models.fast.attention import NAME as GROUPED_EAGER
 from harness.models.fast.decoding import KEEP_SHARE, shrinking_greedy
 from harness.models.fast.heads import has_plain_head, logits_at
 from harness.models.protocol import Decoding, Prompt
-from harness.models.quiet import quiet_transformers
 from harness.models.source import ModelSource
 from harness.records import Answer
 
@@ -75,8 +75,7 @@ def load_base(source: ModelSource, plan: DevicePlan, *, attention: str, nf4: boo
         )
         if nf4 and plan.device == "cpu":
             model = model.dequantize(dtype=plan.torch_dtype)
-    model.requires_grad_(False)
-    model.eval()
+    model.eval().requires_grad_(False)
     if not nf4:
         torch.nn.Module.to(model, plan.device)  # in place
     return model
@@ -100,9 +99,7 @@ def with_adapter(base: PreTrainedModel, adapter: Path, plan: DevicePlan) -> PreT
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.to(plan.torch_dtype)
-    model.eval()
-    model.requires_grad_(False)
-    frozen: PreTrainedModel = model
+    frozen: PreTrainedModel = model.eval().requires_grad_(False)
     return frozen
 
 
@@ -203,12 +200,24 @@ class LocalModel:
         encoded = [self._encode_pair(context, continuation) for context, continuation in pairs]
         order = sorted(range(len(encoded)), key=lambda k: (len(encoded[k][0]), k))
         results = [0.0] * len(encoded)
+        pad, device = self._tokenizer.pad_token_id, torch.device(self._plan.device)
         with torch.inference_mode():
             plain = self._plan.fast.heads and has_plain_head(self._model)
             for batch in batches_by_length(order, [len(encoded[k][0]) for k in order]):
-                values = self._logprob_batch([encoded[k] for k in batch], plain)
-                for k, value in zip(batch, values, strict=True):
-                    results[k] = value
+                rows = [encoded[k] for k in batch]
+                width = max(len(ids) for ids, _ in rows)
+                ids = torch.tensor([i + [pad] * (width - len(i)) for i, _ in rows], device=device)
+                mask = torch.tensor([[1] * len(i) + [0] * (width - len(i)) for i, _ in rows], device=device)
+                # only continuation positions reach the output head: the vocabulary is most of the work
+                keep = torch.zeros_like(mask, dtype=torch.bool)
+                for k, (i, start) in enumerate(rows):
+                    keep[k, start - 1 : len(i) - 1] = True
+                logits = logits_at(self._model, ids, mask, keep, plain=plain).float()
+                targets = ids.roll(-1, dims=1)[keep]
+                chosen = torch.log_softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]
+                parts = chosen.split(keep.sum(dim=1).tolist())
+                for k, part in zip(batch, parts, strict=True):
+                    results[k] = float(part.mean())
         return results
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], int]:
@@ -220,24 +229,6 @@ class LocalModel:
             begin = self._tokenizer.bos_token_id  # 0 is a token too
             before = [self._tokenizer.eos_token_id if begin is None else begin]
         return before + after, len(before)
-
-    def _logprob_batch(self, batch: Sequence[tuple[list[int], int]], plain: bool) -> list[float]:
-        """Only continuation positions reach the output head: the vocabulary is most of the work."""
-        import torch
-
-        width = max(len(ids) for ids, _ in batch)
-        pad = self._tokenizer.pad_token_id
-        device = torch.device(self._plan.device)
-        ids = torch.tensor([i + [pad] * (width - len(i)) for i, _ in batch], device=device)
-        mask = torch.tensor([[1] * len(i) + [0] * (width - len(i)) for i, _ in batch], device=device)
-        keep = torch.zeros_like(mask, dtype=torch.bool)
-        for k, (i, start) in enumerate(batch):
-            keep[k, start - 1 : len(i) - 1] = True
-        logits = logits_at(self._model, ids, mask, keep, plain=plain).float()
-        targets = ids.roll(-1, dims=1)[keep]
-        chosen = torch.log_softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]
-        lengths = keep.sum(dim=1).tolist()
-        return [float(part.mean()) for part in chosen.split(lengths)]
 
 
 def batch_numeric_config(plan: DevicePlan) -> str:

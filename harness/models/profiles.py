@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
-from urllib.parse import urlsplit
 
 from harness.errors import UnknownName
-from harness.models import endpoint
+from harness.models.endpoint import ClientKind, Endpoint, host_of
 
 #: The variable that would hold the key of a local stand-in. Nobody sets it, so no real key is sent there.
 REHEARSAL_KEY = "HARNESS_REHEARSAL_KEY"
@@ -24,7 +23,7 @@ class Profile:
     """One provider's way with the fine-tuning API, and with answers."""
 
     name: str  # the value of ``profile=`` that chooses it
-    speaks: endpoint.ClientKind = "compatible"  # which of the official clients talks to it
+    speaks: ClientKind = "compatible"  # which of the official clients talks to it
     key_variable: str | None = None  # usually holds its key (None: see ``Endpoint``)
     #: How it reads ``learning_rate_multiplier``: as a factor of its own choice, or as the rate itself.
     learning_rate: Literal["multiplier", "absolute"] = "multiplier"
@@ -43,12 +42,9 @@ class Profile:
     concurrency: int = 32  # calls on their way at once, where the model does not say
     timeout_s: float = 60.0  # longest wait for one answer, where the model does not say
 
-    def endpoint(
-        self, base_url: str | None, api_key_env: str | None, timeout_s: float | None = None
-    ) -> endpoint.Endpoint:
+    def endpoint(self, url: str | None, key_env: str | None, timeout_s: float | None = None) -> Endpoint:
         """Where it is asked, with the key of the named variable, else of its usual one."""
-        variable, longest_s = api_key_env or self.key_variable, timeout_s or self.timeout_s
-        return endpoint.Endpoint(base_url, variable, self.speaks, longest_s)
+        return Endpoint(url, key_env or self.key_variable, self.speaks, timeout_s or self.timeout_s)
 
 
 OPENAI = Profile(
@@ -112,7 +108,7 @@ def profile_of(name: str | None, url: str) -> Profile:
         if name not in PROFILES:
             raise UnknownName("profile", name, PROFILES, "Leave it out to have it chosen by base_url.")
         return PROFILES[name]
-    host = urlsplit(url).hostname or ""
+    host = host_of(url)
     for known, profile in _HOSTS:
         if host == known or host.endswith(f".{known}"):
             return profile

@@ -24,7 +24,7 @@ class Progress(Protocol):
     """Shows running tasks."""
 
     def task(self, name: str, unit: str) -> AbstractContextManager[Bar]:
-        """Begin a task, such as ``training qlora``; the context manager gives its bar and ends it."""
+        """A task's bar, such as that of ``training qlora``; leaving the context ends it."""
 
     def say(self, text: str) -> None:
         """Show a line that stays, such as the id of a job that costs money."""

@@ -21,14 +21,11 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The turns that one row puts to a model.
-
-    ``repeat`` tells prompts of the same turns apart where each is to have a draw of its own.
-    """
+    """The turns that one row puts to a model."""
 
     row_id: str
     messages: tuple[Message, ...]
-    repeat: int = 0
+    repeat: int = 0  # tells prompts of the same turns apart where each is to have a draw of its own
 
 
 class Model(Protocol):
@@ -39,10 +36,10 @@ class Model(Protocol):
     def answer(
         self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]
     ) -> Iterator[Answer]:
-        """Answers as they come, in any order.
+        """Answers as they come, in any order; ``known`` names rows already answered.
 
-        ``known`` names rows already answered: a batch of which all rows are known is skipped, and any
-        other is generated whole, so that an answer never depends on what was kept from earlier runs.
+        A batch of known rows is skipped, and any other is generated whole, so that an answer never depends on
+        what was kept from earlier runs.
         """
 
     def logprob(self, pairs: Sequence[tuple[str, str]]) -> list[float]:

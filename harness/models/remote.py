@@ -211,9 +211,8 @@ class OpenRemoteModel:
     def answer(
         self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]
     ) -> Generator[Answer, None, None]:
-        """Answers as they come, in any order; a row that is known is not asked.
+        """Answers as they come, in any order; a call that fails ends as one with ``failure``.
 
-        A call that fails, after as many attempts as are worth it, ends as an answer with ``failure``.
         ``decoding`` is sent as far as the service takes it; its ``seed`` grows with a prompt's ``repeat``.
 
         Raises:
@@ -245,11 +244,7 @@ class OpenRemoteModel:
         return came
 
     def logprob(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Not offered.
-
-        Raises:
-            ModelError: always.
-        """
+        """Not offered: raises ``ModelError``."""
         raise ModelError(
             f"{self.spec.model} at {self.spec.endpoint.url}: an endpoint gives no likelihood of a given text."
             "\n  hint: let a local model judge."
@@ -261,11 +256,12 @@ class OpenRemoteModel:
         tally, now = self.tally, time.monotonic()
         seconds, errors = now - (self._began or now), tally.faults + tally.throttled
         pause_s = tally.pause_s(now)
+        spending = self.spending
         parts = [
             f"{tally.calls / seconds:.0f} calls/s" if seconds > 0 and tally.calls else "",
             f"{errors} errors" if errors else "",
             f"{tally.failed} failed" if tally.failed else "",
-            f"${self.spending.spent_usd:.4f}" if self.spending is not None else "",
+            f"${spending.ledger.spent_on(spending.account):.4f}" if spending is not None else "",
             f"waiting {math.ceil(pause_s)} s as the service asks" if pause_s else "",
         ]
         return ", ".join(part for part in parts if part)
@@ -293,12 +289,8 @@ class OpenRemoteModel:
             reply = result.reply or failed_reply(result.failure or "")
             return wire.answer(result.request.prompt, reply, result.attempts, result.latency_ms)
 
-        policy = CallPolicy(
-            concurrency=spec.calls_at_once,
-            attempts=spec.attempts,
-            timeout_s=spec.longest_wait_s,
-            loading_s=self.loading_s,
-        )
+        at_once, longest_s = spec.calls_at_once, spec.longest_wait_s
+        policy = CallPolicy(spec.attempts, concurrency=at_once, timeout_s=longest_s, loading_s=self.loading_s)
         self._began = self._began or time.monotonic()
         calls = CallScheduler(self._session, policy, tally=self.tally)
         try:
@@ -327,10 +319,7 @@ class OpenRemoteModel:
         try:
             # the SDK's own create() would build its models from each reply, which read_reply does once more
             response = await client.post(
-                wire.path,
-                body=request.body,
-                cast_to=Response,
-                options={"security": {"bearer_auth": True}},
+                wire.path, body=request.body, cast_to=Response, options={"security": {"bearer_auth": True}}
             )
             reply = read_reply(response.content, completions=wire.completions)
             charge = wire.charge(request, reply)

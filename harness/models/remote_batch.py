@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
@@ -42,21 +42,20 @@ ENDED = ("completed", REJECTED, "cancelled", "expired")
 MARK = "harness"  # the metadata key that holds the fingerprint
 
 ResultT = TypeVar("ResultT")
-BatchUrl: TypeAlias = Literal["/v1/chat/completions", "/v1/completions"]
 OutputLine: TypeAlias = Mapping[str, Json]  # of an output or error file
+BatchUrl: TypeAlias = Literal["/v1/chat/completions", "/v1/completions"]
 
 
 class BatchGoesOn(KeyboardInterrupt):
     """Ctrl-C while a batch is under way. It goes on at the service, and the next run finds it."""
 
 
-# --------------------------------------------------------------------------- files of requests
 @dataclass(frozen=True)
 class BatchPart:
     """Requests that make one batch, each with its line of the input file.
 
-    The name is the fingerprint of all requests that the part was cut with. The rest of a part, some of whose
-    answers are known, keeps that name, so that a batch that was sent for it is found.
+    The rest of a part, some of whose answers are known, keeps the name, so that a batch that was sent for it
+    is found.
     """
 
     name: str
@@ -113,7 +112,6 @@ def _digest(content: bytes) -> str:
     return bytes_digest(content)[:40]
 
 
-# --------------------------------------------------------------------------- batches
 @dataclass
 class BatchSender:
     """Sends one model's requests as batches, and waits for their answers."""
@@ -191,7 +189,7 @@ class BatchSender:
         return [answer for answer, _ in read]
 
     def _batches_of(self, client: OpenAI, name: str) -> list[Batch]:
-        """Batches that were sent for the part of that name, the newest first."""
+        """Those that were sent for the part of that name, the newest first."""
         batches = [b for b in client.batches.list(limit=100) if (b.metadata or {}).get(MARK) == name]
         return [batch for batch in batches if batch.status != REJECTED]
 
@@ -259,12 +257,10 @@ class BatchSender:
                 continue
             content = self._insist(partial(client.files.content, file_id))
             for text in content.text.splitlines():
-                try:
+                with suppress(ValueError):
                     line = json.loads(text)
-                except ValueError:
-                    continue
-                if isinstance(line, dict):
-                    lines[str(line.get("custom_id"))] = line
+                    if isinstance(line, dict):
+                        lines[str(line.get("custom_id"))] = line
         return lines
 
     def _read(self, request: PricedRequest, line: OutputLine | None, status: str) -> tuple[Answer, Charge]:

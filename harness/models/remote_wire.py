@@ -65,17 +65,11 @@ def failed_reply(failure: str) -> RemoteReply:
 
 @dataclass(frozen=True)
 class ModelWire:
-    """One model as it is asked.
-
-    Args:
-        spec: the model.
-        spending: its price; None: nothing is counted.
-        schema: JSON schema that answers are bound to; None also where the service does not offer that.
-    """
+    """One model as it is asked."""
 
     spec: RemoteModel
-    spending: Spending | None = None
-    schema: Mapping[str, Json] | None = None
+    spending: Spending | None = None  # None: nothing is counted
+    schema: Mapping[str, Json] | None = None  # that answers are bound to, where the service offers that
 
     @cached_property
     def completions(self) -> bool:
@@ -88,26 +82,8 @@ class ModelWire:
         return "/completions" if self.completions else "/chat/completions"
 
     def request(self, prompt: Prompt, decoding: Decoding) -> PricedRequest:
-        """The prompt in the form that the service takes.
-
-        Raises:
-            UsageError: it is paid, and nothing bounds the answer.
-        """
-        messages, body = prompt.messages, self.body(prompt, decoding)
-        if self.spending is None:
-            return PricedRequest(prompt, body, 0.0)
-        if "response_format" in body:  # services count the schema among the input tokens
-            binding = json.dumps({"response_format": body["response_format"]})
-            messages = (*messages, Message("system", binding))
-        tokens = self._most_tokens(messages)
-        most_usd = self.spending.most(tokens, decoding.max_new_tokens, batched=self.spec.batch)
-        return PricedRequest(prompt, body, most_usd)
-
-    def body(self, prompt: Prompt, decoding: Decoding) -> dict[str, Json]:
-        """The body of ``POST /chat/completions`` or ``POST /completions``.
-
-        The order of its keys is part of the name of a batch, by which one that was paid for is found again.
-        """
+        """The prompt as the service takes it; ``UsageError`` where nothing bounds an answer that is paid."""
+        # the order of keys is part of the name of a batch, by which one that was paid for is found again
         body: dict[str, Json] = {"model": self.spec.model}
         if self.completions:
             body["prompt"] = "\n\n".join(message.content for message in prompt.messages)
@@ -127,15 +103,23 @@ class ModelWire:
         if self.schema is not None and not self.completions:  # structured outputs, strict
             json_schema = {"name": SCHEMA_NAME, "strict": True, "schema": self.schema}
             body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
-        return body
+        if self.spending is None:
+            return PricedRequest(prompt, body, 0.0)
+        messages = prompt.messages
+        if "response_format" in body:  # services count the schema among the input tokens
+            binding = json.dumps({"response_format": body["response_format"]})
+            messages = (*messages, Message("system", binding))
+        tokens = self._most_tokens(messages)
+        most_usd = self.spending.most(tokens, decoding.max_new_tokens, batched=self.spec.batch)
+        return PricedRequest(prompt, body, most_usd)
 
     def answer(self, prompt: Prompt, reply: RemoteReply, attempts: int, latency_ms: float) -> Answer:
         """A reply as an answer. Where the service counts no tokens, they are counted here."""
         read, written = reply.prompt_tokens, reply.completion_tokens
         if read is None:
-            read = self._count(prompt.messages)
+            (read,) = self._counter([Row("", prompt.messages)])
         if written is None:
-            written = self._count((Message("assistant", reply.text),))
+            (written,) = self._counter([Row("", (Message("assistant", reply.text),))])
         return Answer(
             row_id=prompt.row_id,
             text=reply.text,
@@ -167,9 +151,6 @@ class ModelWire:
     def _counter(self) -> Callable[[Sequence[Row]], list[int]]:
         return hosted_counter(DEFAULT_ENCODING)  # reading an encoding takes 50 ms
 
-    def _count(self, messages: Sequence[Message]) -> int:
-        return self._counter([Row("", tuple(messages))])[0]
-
 
 # --------------------------------------------------------------------------- reading a reply
 def _else_none(value: object, read: ValidatorFunctionWrapHandler) -> object:
@@ -184,14 +165,10 @@ OrNone: TypeAlias = Annotated[FieldT | None, WrapValidator(_else_none)]
 TokenCount: TypeAlias = OrNone[Annotated[int, Field(ge=0)]]
 
 
-class _Details(BaseModel):
-    cached_tokens: TokenCount = None
-
-
 class _Usage(BaseModel):
     prompt_tokens: TokenCount = None
     completion_tokens: TokenCount = None
-    prompt_tokens_details: OrNone[_Details] = None
+    prompt_tokens_details: OrNone[dict[str, TokenCount]] = None
 
 
 class _Token(BaseModel):
@@ -229,11 +206,7 @@ class _Body(BaseModel, Generic[ChoiceT]):
 
 
 def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
-    """The answer in a response's body.
-
-    Raises:
-        CallFailed: the body breaks the promises of the interface. It may have been billed.
-    """
+    """The answer in a response's body; ``CallFailed`` where that breaks the promises of the interface."""
     try:
         kind = _Body[_TextChoice] if completions else _Body[_ChatChoice]
         body = kind.model_validate_json(content)
@@ -261,7 +234,7 @@ def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
         failure=failure,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
-        cached_prompt_tokens=(usage.prompt_tokens_details or _Details()).cached_tokens or 0,
+        cached_prompt_tokens=(usage.prompt_tokens_details or {}).get("cached_tokens") or 0,
         logprob=sum(logprobs) / len(logprobs) if logprobs else None,
     )
 

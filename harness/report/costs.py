@@ -1,96 +1,192 @@
-"""What a candidate costs and saves a day, and when it has paid for itself."""
+"""What a candidate costs and saves a day, and what hosted models were billed in the run."""
 
 from __future__ import annotations
 
-from harness.records import Economics, RunRecord
-from harness.report import numbers
-from harness.report.view_models import Cell, CostBlock, TextTable
+from collections import defaultdict
+from collections.abc import Sequence
 
-_PRICE_HEAD = (
-    Cell("price of"),
-    *(Cell(name, numeric=True) for name in ("input", "cached", "output", "training")),
-    Cell("source"),
-    Cell("date", numeric=True),
+from harness.decision.prices import call_usd
+from harness.records import Economics, Price, RunRecord, SpendingLine
+from harness.report import numbers
+from harness.report.view_models import CostBlock, SpendingBlock, TextTable
+
+_WHY_THEY_DIFFER = (
+    "The economics price each measured answer as one call of its own. The bill is lower where an answer came "
+    "from the store and was not billed again, or came in a batch, at half the price. It is higher by calls "
+    "that failed or were repeated, and by calls whose bill is not known, which count at the most they can be."
 )
 
 
-def costs(record: RunRecord) -> tuple[CostBlock, ...]:
-    """One block for each candidate whose prices are known."""
-    return tuple(_block(money) for money in record.economics)
-
-
-def _block(money: Economics) -> CostBlock:
+def cost(money: Economics) -> CostBlock:
     """The candidate beside its baseline: a day's costs, the saving, and the prices that they rest on."""
     requests = f"{numbers.number(money.requests_per_day)} requests a day"
+    verdict = f"Pays for itself after {numbers.days(money.break_even_days)} at {requests}."
     if money.break_even_days is None:
         verdict = (
             f"Never pays for itself at {requests}: {numbers.usd(money.candidate_usd_per_day)} a day against "
             f"{numbers.usd(money.baseline_usd_per_day)} for {money.baseline}."
         )
-    else:
-        verdict = f"Pays for itself after {numbers.days(money.break_even_days)} at {requests}."
-    prices = []
-    for name, price in ((money.baseline, money.baseline_price), (money.candidate, money.candidate_price)):
-        per_mtok = (
-            price.input_usd_per_mtok,
-            price.cached_input_usd_per_mtok,
-            price.output_usd_per_mtok,
-            price.training_usd_per_mtok,
+    prices = [
+        (
+            f"{name} ({price.model})",
+            numbers.usd(price.input_usd_per_mtok),
+            numbers.usd(price.cached_input_usd_per_mtok),
+            numbers.usd(price.output_usd_per_mtok),
+            numbers.usd(price.training_usd_per_mtok),
+            price.source,
+            price.date or "undated",
         )
-        prices.append(
-            (
-                Cell(f"{name} ({price.model})"),
-                *(Cell(numbers.usd(usd), numeric=True) for usd in per_mtok),
-                Cell(price.source),
-                Cell(price.date or "undated", numeric=True),
-            )
+        for name, price in (
+            (money.baseline, money.baseline_price),
+            (money.candidate, money.candidate_price),
         )
+    ]
+    tokens = [
+        ("prompt tokens a request (mean)", money.baseline_prompt_tokens, money.candidate_prompt_tokens),
+        (
+            "of these cached, at their own price",
+            money.baseline_cached_prompt_tokens,
+            money.candidate_cached_prompt_tokens,
+        ),
+        (
+            "completion tokens a request (mean)",
+            money.baseline_completion_tokens,
+            money.candidate_completion_tokens,
+        ),
+    ]
+    if not money.baseline_cached_prompt_tokens and not money.candidate_cached_prompt_tokens:
+        del tokens[1]
+    of_candidate = {
+        "training, once": numbers.usd(money.training_usd),
+        "saved a day": numbers.usd(money.saving_usd_per_day),
+        f"saved in {numbers.days(money.horizon_days)}, training deducted": numbers.usd(
+            money.saving_usd_over_horizon
+        ),
+        "break-even": numbers.days(money.break_even_days),
+    }
+    usd_a_day = numbers.usd(money.baseline_usd_per_day), numbers.usd(money.candidate_usd_per_day)
     return CostBlock(
-        table=_table(money, requests),
-        prices=TextTable("Prices, dollars per million tokens", _PRICE_HEAD, tuple(prices)),
+        table=TextTable(
+            caption=f"{money.candidate} against {money.baseline}, {requests}",
+            heads=("", f"{money.baseline}#", f"{money.candidate}#"),
+            rows=[
+                *((name, numbers.tokens(mean), numbers.tokens(other)) for name, mean, other in tokens),
+                ("inference a day", *usd_a_day),
+                *((name, numbers.NONE, text) for name, text in of_candidate.items()),
+            ],
+            note="Token counts are means over "
+            f"{numbers.plural(money.n_requests_measured, 'request')} of this run.",
+        ),
+        prices=TextTable(
+            "Prices, dollars per million tokens",
+            ("price of", "input#", "cached#", "output#", "training#", "source", "date#"),
+            prices,
+        ),
         verdict=verdict,
         notes=money.notes,
     )
 
 
-def _table(money: Economics, requests: str) -> TextTable:
-    none = numbers.NONE
-    lines = [
-        (
-            "prompt tokens a request (mean)",
-            numbers.tokens(money.baseline_prompt_tokens),
-            numbers.tokens(money.candidate_prompt_tokens),
-        ),
-        (
-            "of these cached, at their own price",
-            numbers.tokens(money.baseline_cached_prompt_tokens),
-            numbers.tokens(money.candidate_cached_prompt_tokens),
-        ),
-        (
-            "completion tokens a request (mean)",
-            numbers.tokens(money.baseline_completion_tokens),
-            numbers.tokens(money.candidate_completion_tokens),
-        ),
-        (
-            "inference a day",
-            numbers.usd(money.baseline_usd_per_day),
-            numbers.usd(money.candidate_usd_per_day),
-        ),
-        ("training, once", none, numbers.usd(money.training_usd)),
-        ("saved a day", none, numbers.usd(money.saving_usd_per_day)),
-        (
-            f"saved in {numbers.days(money.horizon_days)}, training deducted",
-            none,
-            numbers.usd(money.saving_usd_over_horizon),
-        ),
-        ("break-even", none, numbers.days(money.break_even_days)),
-    ]
-    if not money.baseline_cached_prompt_tokens and not money.candidate_cached_prompt_tokens:
-        del lines[1]
-    return TextTable(
-        caption=f"{money.candidate} against {money.baseline}, {requests}",
-        head=(Cell(""), Cell(money.baseline, numeric=True), Cell(money.candidate, numeric=True)),
-        rows=tuple((Cell(a), Cell(b, numeric=True), Cell(c, numeric=True)) for a, b, c in lines),
-        note="Token counts are means over "
-        f"{numbers.plural(money.n_requests_measured, 'request')} of this run.",
+def spending_sentence(record: RunRecord) -> str:
+    """The bill of this run against its cap; empty where there is neither. All reports print this sentence."""
+    if not record.spending and record.max_usd is None:
+        return ""
+    by_purpose: defaultdict[str, float] = defaultdict(float)
+    for line in record.spending:
+        by_purpose[line.purpose] += line.usd
+    cap = "" if record.max_usd is None else f" of at most {record.max_usd:g}"
+    parts = ", ".join(f"{purpose} {usd:.4f}" for purpose, usd in sorted(by_purpose.items()))
+    amount = f"{sum(by_purpose.values()):.4f}{cap} USD" + (f" ({parts})" if parts else "")
+    if record.rehearsal:
+        return f"Nothing was paid. By the twin's counts of tokens the service would have taken {amount}."
+    return f"Hosted models took {amount} in this run."
+
+
+def spending(record: RunRecord) -> SpendingBlock | None:
+    """The bills by purpose and model with their total, beside the economics' prices; None without a bill."""
+    if not record.spending:
+        return None
+    rows = []
+    lines = sorted(record.spending, key=lambda line: (line.purpose, line.model, line.is_tuned))
+    for line in lines:
+        # a training makes a fine-tune, and an ft:… id names one: both say it already
+        is_marked = line.is_tuned and line.purpose != "training" and not line.model.startswith("ft:")
+        rows.append(_row(line.purpose, f"{line.model} (tuned)" if is_marked else line.model, [line]))
+    table = TextTable(
+        "What the service would have billed" if record.rehearsal else "Billed in this run",
+        ("for", "model", "calls#", "prompt tokens#", "completion tokens#", "dollars#"),
+        [*rows, _row("total", "", lines)],
+        spending_sentence(record),
     )
+    return SpendingBlock(table, _reconciliation(record))
+
+
+def _row(purpose: str, model: str, lines: Sequence[SpendingLine]) -> tuple[str, ...]:
+    prompt = [line.prompt_tokens for line in lines if line.prompt_tokens is not None]
+    completion = [line.completion_tokens for line in lines if line.completion_tokens is not None]
+    return (
+        purpose,
+        model,
+        numbers.count(sum(line.calls for line in lines)),
+        numbers.tokens(sum(prompt) if prompt else None),
+        numbers.tokens(sum(completion) if completion else None),
+        numbers.usd(sum(line.usd for line in lines)),
+    )
+
+
+def _reconciliation(record: RunRecord) -> tuple[str, ...]:
+    """The measured answers at the economics' prices, against the bill for answers.
+
+    Only models that have both are compared; without any there is nothing to say.
+    """
+    prices: dict[str, Price] = {}  # by candidate; all its sizes have one price
+    for money in record.economics:
+        prices[money.baseline.partition("@")[0]] = money.baseline_price
+        prices[money.candidate.partition("@")[0]] = money.candidate_price
+    models = {info.name: info.model for info in record.candidates}
+    bills: defaultdict[tuple[str, bool], list[SpendingLine]] = defaultdict(list)
+    for line in record.spending:
+        if line.purpose == "answers":
+            bills[_priced_as(line.model, is_tuned=line.is_tuned)].append(line)
+
+    compared: set[tuple[str, bool]] = set()
+    n_answers, n_batched, priced_usd = 0, 0, 0.0
+    for trial in record.trials:
+        if trial.candidate not in prices or trial.candidate not in models:
+            continue
+        is_tuned = trial.training is not None or trial.size is not None
+        key = _priced_as(models[trial.candidate], is_tuned=is_tuned)
+        if key not in bills:
+            continue  # served on this machine, where nobody bills
+        compared.add(key)
+        answers = [answer for answer in trial.answers if answer.failure is None]
+        n_answers += len(answers)
+        n_batched += sum(answer.batched for answer in answers)
+        priced_usd += call_usd(
+            prices[trial.candidate],
+            sum(answer.prompt_tokens for answer in answers),
+            sum(answer.completion_tokens for answer in answers),
+            sum(answer.cached_prompt_tokens for answer in answers),
+        )
+    if not compared:
+        return ()
+    billed = [line for key in compared for line in bills[key]]
+    billed_usd = sum(line.usd for line in billed)
+    more_usd = billed_usd - priced_usd
+    answered = numbers.plural(n_answers, "answer")
+    answered += f" ({n_batched:,} of them batched)" if n_batched else ""
+    calls = numbers.plural(sum(line.calls for line in billed), "call")
+    who = "The twin counted" if record.rehearsal else "The service billed"
+    return (
+        f"At the prices of the economics, the measured tokens of {answered} cost {numbers.usd(priced_usd)}. "
+        f"{who} {numbers.usd(billed_usd)} for {calls}, "
+        f"{numbers.usd(abs(more_usd))} {'more' if more_usd > 0 else 'less'}.",
+        _WHY_THEY_DIFFER,
+    )
+
+
+def _priced_as(model: str, *, is_tuned: bool) -> tuple[str, bool]:
+    """The base model and whether a fine-tune of it is asked: ``ft:BASE:…`` and BASE as tuned are one."""
+    if model.startswith("ft:"):
+        return model.split(":")[1], True
+    return model, is_tuned

@@ -1,4 +1,4 @@
-"""The report as one HTML file that opens from disk, and the folder it is written to.
+"""The report as one HTML file that opens from disk, the folder it is written to, and the index of all runs.
 
 Jinja escapes everything by default. Only three things enter a page as markup: our own style sheet,
 our own script (whose hash is the only one the page's content security policy admits), and our own
@@ -8,27 +8,29 @@ charts.
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from markupsafe import Markup
 
 from harness.atomic import write_atomically
 from harness.errors import StoreError
-from harness.records import RunRecord
-from harness.report import charts
-from harness.report.index import IndexEntry, index_view, read_entry
+from harness.records import Comparison, Decision, Gate, RunRecord
+from harness.report import charts, numbers
+from harness.report.comparisons import OUTCOME_TONE, axis, plot, reach_of
 from harness.report.markdown import markdown_of
-from harness.report.runjson import dump_run
-from harness.report.view import build_view
-from harness.report.view_models import ReportView
+from harness.report.runjson import dump_run, load_as
+from harness.report.trial_pairs import size_label
+from harness.report.view import REHEARSAL, VERDICT_TONE, build_view
+from harness.report.view_models import IntervalPlot, ReportView, Tone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from jinja2 import Environment
 
 _TEMPLATES = files("harness.report") / "templates"
@@ -48,9 +50,7 @@ def write_report(record: RunRecord, folder: Path) -> Path:
     Raises:
         StoreError: the record holds a number that cannot be written.
     """
-    text = dump_run(record)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "run.json", text)
+    _write(folder / "run.json", dump_run(record))
     return write_pages(record, folder)
 
 
@@ -58,30 +58,7 @@ def write_pages(record: RunRecord, folder: Path) -> Path:
     """Write ``report.md`` and ``report.html`` into ``folder``; the path of the page."""
     view = build_view(record)
     _write(folder / "report.md", markdown_of(view))
-    page = folder / "report.html"
-    _write(page, _page(view))
-    return page
-
-
-def render_index(entries: Iterable[IndexEntry]) -> str:
-    """A page that lists runs, newest first, and those that could not be read."""
-    template = _environment().get_template("index.html.j2")
-    return template.render(index=index_view(entries), style=_markup("report.css"))
-
-
-def write_index(report_dir: Path) -> Path:
-    """Write ``index.html`` over every ``*/run.json`` below ``report_dir``; the path of the page."""
-    entries = []
-    for path in sorted(report_dir.glob("*/run.json")):
-        folder = path.parent.relative_to(report_dir).as_posix()
-        try:
-            entries.append(read_entry(path.read_text("utf-8"), str(path), folder))
-        except (OSError, UnicodeDecodeError, StoreError) as error:
-            entries.append(IndexEntry(folder, None, str(error)))  # listed with its problem, not hidden
-    report_dir.mkdir(parents=True, exist_ok=True)
-    page = report_dir / "index.html"
-    _write(page, render_index(entries))
-    return page
+    return _write(folder / "report.html", _page(view))
 
 
 def _page(view: ReportView) -> str:
@@ -89,6 +66,88 @@ def _page(view: ReportView) -> str:
     digest = b64encode(sha256(script.encode("utf-8")).digest()).decode("ascii")
     template = _environment().get_template("report.html.j2")
     return template.render(view=view, style=_markup("report.css"), script=script, script_sha256=digest)
+
+
+@dataclass(frozen=True, slots=True)
+class RunHead:
+    """The fields of a run record that the index reads; the answers, most of the file, are not checked."""
+
+    id: str
+    created: str
+    decisions: tuple[Decision, ...]
+    gates: tuple[Gate, ...]
+    rehearsal: bool = False
+
+    def gated(self) -> list[tuple[str, Comparison]]:
+        """The comparisons of the gates that decided, each with its suite."""
+        return [
+            (gate.suite, gate.comparison) for gate in self.gates if gate.state == "gated" and gate.comparison
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """One run, formatted; ``problem`` says why it could not be read.
+
+    ``verdicts`` are (candidate, verdict, tone), and ``gates`` (suite and score, figures, outcome, interval).
+    """
+
+    href: str
+    run_id: str
+    created: str = numbers.NONE
+    verdicts: Sequence[tuple[str, str, Tone]] = ()
+    gates: Sequence[tuple[str, str, str, IntervalPlot | None]] = ()
+    stamp: str = ""
+    problem: str = ""
+
+
+def write_index(report_dir: Path) -> Path:
+    """Write ``index.html`` over every ``*/run.json`` below ``report_dir``; the path of the page.
+
+    Runs are listed newest first, then those that could not be read. All intervals share one axis.
+    """
+    from pydantic import TypeAdapter
+
+    adapter = TypeAdapter(RunHead)
+    heads: list[tuple[str, RunHead]] = []
+    broken: list[IndexRow] = []
+    for path in sorted(report_dir.glob("*/run.json")):
+        folder = path.parent.name
+        href = f"./{quote(folder)}/report.html"
+        try:
+            heads.append((href, load_as(adapter, path.read_text("utf-8"), str(path))))
+        except (OSError, UnicodeDecodeError, StoreError) as error:
+            broken.append(IndexRow(href, folder, problem=str(error)))  # listed with its problem, not hidden
+    heads.sort(key=lambda item: item[1].created, reverse=True)
+    reach = reach_of(found for _, head in heads for _, found in head.gated())
+    rows = [*(_index_row(href, head, reach) for href, head in heads), *reversed(broken)]
+    counts = numbers.plural(len(rows), "run") + (f", {len(broken):,} unreadable" if broken else "")
+    template = _environment().get_template("index.html.j2")
+    page = template.render(rows=rows, counts=counts, ends=axis(reach), style=_markup("report.css"))
+    return _write(report_dir / "index.html", page)
+
+
+def _index_row(href: str, head: RunHead, reach: float) -> IndexRow:
+    return IndexRow(
+        href=href,
+        run_id=head.id,
+        created=head.created,
+        verdicts=[
+            (size_label(d.size, None, d.candidate), d.verdict.value, VERDICT_TONE[d.verdict])
+            for d in head.decisions
+        ],
+        gates=[
+            (
+                f"{suite} / {found.score}",
+                f"{numbers.points(found.difference)} {numbers.interval(found.low, found.high)}, "
+                f"n = {found.n:,}",
+                found.outcome.value,
+                plot(found, reach, OUTCOME_TONE[found.outcome]),
+            )
+            for suite, found in head.gated()
+        ],
+        stamp=REHEARSAL if head.rehearsal else "",
+    )
 
 
 @cache  # it holds the compiled templates
@@ -102,13 +161,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (
-        charts.learning_curve,
-        charts.training_loss,
-        charts.training_accuracy,
-        charts.colour_of,
-        charts.scale_of,
-    ):
+    for function in (charts.learning_curve, charts.training_curve):
         environment.globals[function.__name__] = function
     return environment
 
@@ -118,6 +171,7 @@ def _markup(name: str) -> Markup:
     return Markup((_TEMPLATES / name).read_text("utf-8"))
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str) -> Path:
     """Replace the file in one step. Lone surrogates, which UTF-8 cannot hold, become ``?``."""
     write_atomically(path, text.encode("utf-8", "replace"))
+    return path

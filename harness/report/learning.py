@@ -1,82 +1,94 @@
-"""The learning curve: the mean of every score over training size, with the baseline beside it."""
+"""How candidates learned: scores over training size with their forecasts, and losses over epochs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from math import isfinite
+
+from harness.decision.curve import (
+    LEAST_SIZES,
+    ScoredTraining,
+    fit_curve,
+    forecast_sentence,
+    value_of_more_rows,
+)
 from harness.decision.paired import compare
 from harness.decision.vectors import recorded_vector
-from harness.records import Comparison, Kind, RunRecord, ScoreInfo, SuiteInfo
+from harness.records import Comparison, Kind, Role, RunRecord, ScoreInfo, SuiteInfo, Training, Trial
 from harness.report import numbers
-from harness.report.forecast import forecast
-from harness.report.trial_pairs import is_advisory, is_compared, trial_label, trials_of
-from harness.report.view_models import Band, Cell, Curve, CurveLine, CurveMark, TextTable
-
-_HEAD = (
-    Cell("trial"),
-    *(Cell(name, numeric=True) for name in ("rows trained on", "n", "mean", "interval")),
+from harness.report.trial_pairs import is_advisory, is_compared, order, trial_label, trials_of
+from harness.report.view_models import (
+    Curve,
+    CurveLine,
+    CurveMark,
+    Series,
+    TextTable,
+    TrainingBlock,
+    TrainingCurves,
+    TrainingLine,
 )
 
+_Z90 = 1.645  # half of a two-sided 90% interval, in standard errors
 
-def learning_curves(record: RunRecord) -> tuple[Curve, ...]:
+
+def learning_curves(record: RunRecord) -> list[Curve]:
     """One curve for each score of each suite on which something was trained."""
-    curves = (
-        _curve(record, suite, info)
-        for suite in record.suites
-        for info in suite.scores
-        if any(t.suite == suite.name and t.size is not None and info.name in t.scores for t in record.trials)
-    )
-    return tuple(curve for curve in curves if curve.lines)
+    curves = [_curve(record, suite, info) for suite in record.suites for info in suite.scores]
+    return [curve for curve in curves if curve.lines]
 
 
 def _curve(record: RunRecord, suite: SuiteInfo, info: ScoreInfo) -> Curve:
     baselines = {c.baseline for c in record.candidates if is_compared(c)}
-    lines, bands, rows = [], [], []
-    forecasts: list[str] = []
+    lines: list[CurveLine] = []
+    bands: list[CurveLine] = []
+    rows, forecasts = [], []
     unsized_means: dict[str, float | None] = {}  # of what has no size
     # baselines come first: the candidates' forecasts need their means, and the first colour is theirs
     candidates = sorted(record.candidates, key=lambda candidate: candidate.name not in baselines)
-    for colour, candidate in enumerate(candidates):
-        measured = [
-            (trial, compare(recorded_vector(suite, trial, info.name), 0.0, alpha=record.alpha))
-            for trial in trials_of(record, suite.name, candidate.name)
-            if info.name in trial.scores
-        ]
-        for trial, found in measured:
-            low, high = numbers.mean(found.low, info.kind), numbers.mean(found.high, info.kind)
-            figures = (
-                numbers.NONE if trial.size is None else numbers.count(trial.size),
-                numbers.count(found.n),
-                numbers.mean(found.candidate_mean, info.kind),
-                numbers.NONE if found.low is None else f"[{low}, {high}]",
+    for place, candidate in enumerate(candidates):
+        colour = f"c{1 + (place - 1) % 7 if place else 0}"  # the page has eight
+        name, is_baseline = candidate.name, candidate.name in baselines
+        sized: list[CurveMark] = []
+        points: list[ScoredTraining] = []
+        trials = [t for t in trials_of(record, suite.name, name) if info.name in t.scores]
+        for trial in trials:
+            found = compare(recorded_vector(suite, trial, info.name), 0.0, alpha=record.alpha)
+            mean, low, high = (
+                numbers.mean(value, info.kind) for value in (found.candidate_mean, found.low, found.high)
             )
-            rows.append((Cell(trial_label(trial)), *(Cell(text, numeric=True) for text in figures)))
-        sized = [(trial, found) for trial, found in measured if trial.size is not None]
-        if sized:
-            marks = tuple(
-                CurveMark(trial.size, trial.seed, *_in_points(found))
-                for trial, found in sized
-                if trial.size is not None and found.candidate_mean is not None
-            )
-            lines.append(CurveLine(candidate.name, colour, marks))
-            mean = unsized_means.get(candidate.baseline)
-            forecasts += forecast(record, suite, info, candidate, sized, mean)
-        unsized = [found for trial, found in measured if trial.size is None]
-        unsized_means[candidate.name] = unsized[0].candidate_mean if unsized else None
-        bands += [
-            Band(candidate.name, colour, *_in_points(found), is_baseline=candidate.name in baselines)
-            for found in unsized
-            if found.candidate_mean is not None
-        ]
+            size = numbers.NONE if trial.size is None else numbers.count(trial.size)
+            interval = numbers.NONE if found.low is None else f"[{low}, {high}]"
+            rows.append((trial_label(trial), size, numbers.count(found.n), mean, interval))
+            if trial.size is None:
+                unsized_means.setdefault(name, found.candidate_mean)
+            if found.candidate_mean is None:
+                continue
+            mark = CurveMark(trial.size or 0, *_in_points(found))
+            if trial.size is None:
+                bands.append(CurveLine(name, colour, [mark], is_baseline))
+            else:
+                sized.append(mark)
+                error = None
+                if found.low is not None and found.high is not None:
+                    error = (found.high - found.low) / (2 * _Z90)
+                points.append(ScoredTraining(trial.size, trial.seed, found.candidate_mean, error))
+        if any(trial.size is not None for trial in trials):
+            lines.append(CurveLine(name, colour, sized))
+            said = _forecast(record, suite, info, name, points, unsized_means.get(candidate.baseline))
+            forecasts += [f"{name}: {line}" for line in said]
     title = f"{suite.name} / {info.name}"
-    means = "; ".join(f"{row[0].text}: {row[3].text}" for row in rows)
+    means = "; ".join(f"{row[0]}: {row[3]}" for row in rows)
     return Curve(
         title=title + (" (advisory)" if is_advisory(info) else ""),
         y_label="rows right (%)" if info.kind is Kind.BINARY else "mean score (of 100)",
-        lines=tuple(lines),
-        bands=tuple(bands),
+        lines=lines,
+        bands=bands,
         table=TextTable(
-            f"{title}: means with {numbers.level(record.alpha)} intervals over rows", _HEAD, tuple(rows)
+            f"{title}: means with {numbers.level(record.alpha)} intervals over rows",
+            ("trial", "rows trained on#", "n#", "mean#", "interval#"),
+            rows,
         ),
-        forecast=tuple(forecasts),
+        forecast=forecasts,
         description=f"Learning curve of {title}. {means}.",
     )
 
@@ -85,3 +97,125 @@ def _in_points(found: Comparison) -> tuple[float, float | None, float | None]:
     """Mean and limits, from 0 to 100."""
     low, high = (None if limit is None else 100 * limit for limit in (found.low, found.high))
     return 100 * (found.candidate_mean or 0.0), low, high
+
+
+def _forecast(
+    record: RunRecord,
+    suite: SuiteInfo,
+    info: ScoreInfo,
+    name: str,
+    points: Sequence[ScoredTraining],
+    baseline_mean: float | None,
+) -> list[str]:
+    """The forecast at the next doubling, how the smaller sizes forecast the largest, and what rows are worth.
+
+    With two sizes there is no forecast, and one sentence says so. ``baseline_mean`` is None where it was not
+    measured.
+    """
+    sizes = sorted({point.size for point in points})
+    if len(sizes) < 2:
+        return []
+    fit, last = fit_curve(points), sizes[-1]
+    if isinstance(fit, str):
+        return [f"no forecast: {fit}"]
+    lines = [forecast_sentence(fit, last, 2 * last, kind=info.kind)]
+
+    # the forecast put to the test on the largest size, beside the simplest one: the last value
+    earlier = fit_curve([point for point in points if point.size < last])
+    if len(sizes) > LEAST_SIZES and not isinstance(earlier, str):
+        means = ([point.mean for point in points if point.size == size] for size in sizes[-2:])
+        value, found = (numbers.mean(sum(each) / len(each), info.kind) for each in means)
+        at = earlier.at(last)
+        mean, low, high = (numbers.mean(one, info.kind) for one in (at.mean, at.low, at.high))
+        lines.append(
+            f"From the sizes up to {sizes[-2]:,} rows it would have forecast {mean}"
+            f" [{low}, {high}] at {last:,}; the last value was {value}; {found} was measured."
+        )
+
+    # the economics put a price on the points of the candidate's first target only
+    targets = (
+        (gate.suite, gate.comparison.score)
+        for gate in record.gates
+        if gate.role is Role.TARGET and gate.state == "gated" and gate.candidate == name and gate.comparison
+    )
+    money = next((e for e in record.economics if e.candidate.partition("@")[0] == name), None)
+    if money is None or next(targets, None) != (suite.name, info.name):
+        return lines
+    usd_per_point, row_usd = money.value_usd_per_point_per_day, money.training_row_usd
+    if usd_per_point is not None and row_usd is not None:
+        over_horizon = usd_per_point * money.horizon_days
+        worth = value_of_more_rows(
+            fit, last, 2 * last, over_horizon, row_usd * last, baseline_mean, info.kind
+        )
+        lines.append(worth.sentence)
+    return lines
+
+
+def trainings(record: RunRecord) -> TrainingBlock:
+    """How every adapter came to be, each once, however many suites it was evaluated on."""
+    distinct: dict[tuple[str, str], tuple[Trial, Training]] = {}
+    for trial in sorted(record.trials, key=order):
+        if trial.training is not None:
+            distinct.setdefault((trial.candidate, trial.training.fingerprint), (trial, trial.training))
+    by_candidate: dict[str, list[tuple[Trial, Training]]] = {}
+    for trial, training in distinct.values():
+        by_candidate.setdefault(trial.candidate, []).append((trial, training))
+    rows = [
+        (
+            trial_label(trial),
+            numbers.count(training.rows),
+            numbers.count(training.replay_rows),
+            numbers.number(training.epochs, 1),
+            numbers.count(training.steps),
+            numbers.tokens(training.tokens),
+            numbers.tokens(training.supervised_tokens),
+            numbers.seconds(training.seconds),
+            numbers.number(round(training.tokens_per_second)),
+            numbers.number(_last(point.dev_loss for point in training.points)),
+            numbers.percent(_last(point.dev_token_accuracy for point in training.points)),
+            f"{training.numeric_config}, {training.device}",
+            training.subset,
+        )
+        for trial, training in distinct.values()
+    ]
+    heads = ["adapter", "rows#", "replay rows#", "epochs#", "steps#", "tokens an epoch#", "supervised#"]
+    heads += ["time#", "tokens/s#", "dev loss#", "dev token accuracy#", "numerics", "rows drawn"]
+    return TrainingBlock(
+        curves=[_training_curves(name, mine) for name, mine in by_candidate.items()],
+        table=TextTable("Trainings", heads, rows),
+        flags=[f"{trial_label(t)}: {one.overfitting}" for t, one in distinct.values() if one.overfitting],
+    )
+
+
+def _training_curves(name: str, trained: Sequence[tuple[Trial, Training]]) -> TrainingCurves:
+    sizes = sorted({trial.size or 0 for trial, _ in trained})
+    lines, ends = [], []
+    for trial, training in trained:
+        points = training.points
+        lines.append(
+            TrainingLine(
+                label=trial_label(trial),
+                colour=f"s{min(sizes.index(trial.size or 0), 5)}",
+                loss=(
+                    _series((p.epoch, p.train_loss) for p in points),
+                    _series((p.epoch, p.dev_loss) for p in points),
+                ),
+                accuracy=(
+                    _series(((p.epoch, p.train_token_accuracy) for p in points), times=100),
+                    _series(((p.epoch, p.dev_token_accuracy) for p in points), times=100),
+                ),
+            )
+        )
+        last = numbers.number(_last(p.dev_loss for p in points))
+        ends.append(f"{trial_label(trial)}: development loss {last}")
+    description = f"Training of {name}: loss and token accuracy over epochs. {'; '.join(ends)}."
+    return TrainingCurves(name, lines, description)
+
+
+def _series(values: Iterable[tuple[float, float | None]], times: float = 1) -> Series:
+    """(epoch, value) where there is a finite value; a diverged training has others."""
+    return [(epoch, times * value) for epoch, value in values if value is not None and isfinite(value)]
+
+
+def _last(values: Iterable[float | None]) -> float | None:
+    return next((value for value in reversed([*values]) if value is not None), None)

@@ -11,15 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from harness.records import RunRecord
 from harness.report.view import build_view
-from harness.report.view_models import (
-    Answers,
-    Cell,
-    Comparisons,
-    Headline,
-    ReportView,
-    Slices,
-    TextTable,
-)
+from harness.report.view_models import Answers, Comparisons, Figures, Headline, ReportView, Slices, TextTable
 
 _MOST_SLICES, _MOST_ANSWERS, _LONGEST = 10, 5, 280
 _SYMBOL = {"good": "✅", "bad": "❌", "unsure": "⚠️", "plain": ""}
@@ -51,8 +43,7 @@ def markdown_of(view: ReportView) -> str:
     if view.training.table.rows:
         body = [_bullets(view.training.flags), _block(view.training.table)]
         parts.append(_folded("Training", "\n\n".join(filter(None, body))))
-    run = [_code(view.run.command), *map(_block, view.run.tables)]
-    parts.append(_folded("What was run", "\n\n".join(run)))
+    parts.append(_folded("What was run", "\n\n".join([_code(view.command), *map(_block, view.provenance)])))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -68,17 +59,17 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + " …"
 
 
-def _table(head: Iterable[Cell], rows: Iterable[Iterable[str]]) -> str:
-    """A pipe table; the cells of ``rows`` are Markdown already."""
-    columns = tuple(head)
-    lines = [[plain(cell.text) or " " for cell in columns], ["--:" if c.numeric else "---" for c in columns]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [*lines, *map(list, rows)])
-
-
 def _block(table: TextTable) -> str:
-    body = _table(table.head, ([plain(cell.text) for cell in row] for row in table.rows))
-    note = f"\n\n{plain(table.note)}" if table.note else ""
-    return f"**{plain(table.caption)}**\n\n{body}{note}"
+    body = _table(table.columns, (map(plain, row) for row in table.rows))
+    return f"**{plain(table.caption)}**\n\n{body}" + (f"\n\n{plain(table.note)}" if table.note else "")
+
+
+def _table(columns: Iterable[tuple[str, bool]], rows: Iterable[Iterable[str]]) -> str:
+    """A pipe table; the cells of ``rows`` are Markdown already."""
+    names, numeric = zip(*columns, strict=True)
+    rules = ["--:" if is_numeric else "---" for is_numeric in numeric]
+    lines = [[plain(name) or " " for name in names], rules, *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _folded(title: str, body: str) -> str:
@@ -91,8 +82,8 @@ def _bullets(lines: Iterable[str]) -> str:
 
 def _headline(top: Headline) -> Iterator[str]:
     yield f"# {plain(top.title)}"
-    for stamp in top.stamps:
-        yield f"**{plain(stamp)}**"
+    if top.stamp:
+        yield f"**{plain(top.stamp)}**"
     for card in top.cards:
         yield f"## {_SYMBOL[card.tone]} {card.verdict}: {plain(card.subject)}"
         yield plain(card.means)
@@ -109,71 +100,59 @@ def _code(text: str) -> str:
     return f"<code>{plain(text)}</code>"
 
 
-_COMPARED = (
-    *(Cell(name) for name in ("suite / score", "role", "candidate")),
-    *(Cell(name, numeric=True) for name in ("n", "baseline", "candidate", "difference")),
-    *(Cell(name) for name in ("outcome", "method")),
-)
+def _difference(figures: Figures) -> str:
+    return f"{figures.difference} {figures.interval}".replace("– –", "–")
 
 
 def _comparisons(block: Comparisons) -> Iterator[str]:
-    rows = [
-        (
-            line.state in ("measured", "no gate"),
-            [
-                plain(f"{line.suite} / {line.score}"),
-                plain(line.role if line.state == "gated" else f"{line.role} ({line.state})"),
-                plain(line.subject),
-                " ".join(filter(None, [line.n, line.clusters, line.failed and f"({line.failed})"])),
-                line.baseline_mean,
-                line.candidate_mean,
-                f"{line.difference} {line.interval}".replace("– –", "–"),
-                f"{_SYMBOL[line.tone]} {line.outcome}".strip(),
-                plain(line.method),
-            ],
-        )
-        for line in block.lines
-    ]
-    gates = [row for is_minor, row in rows if not is_minor]
-    others = [row for is_minor, row in rows if is_minor]
+    heads = [(name, False) for name in ("suite / score", "role", "candidate")]
+    heads += [(name, True) for name in ("n", "baseline", "candidate", "difference")]
+    heads += [(name, False) for name in ("outcome", "method")]
+    gates: list[list[str]] = []
+    others: list[list[str]] = []
+    for line in block.lines:
+        found = line.figures
+        row = [
+            plain(f"{line.suite} / {line.score}"),
+            plain(line.role if line.state == "gated" else f"{line.role} ({line.state})"),
+            plain(line.subject),
+            " ".join(filter(None, [found.n, found.clusters, found.failed and f"({found.failed})"])),
+            found.baseline_mean,
+            found.candidate_mean,
+            _difference(found),
+            f"{_SYMBOL[found.tone]} {line.outcome}".strip(),
+            plain(line.method),
+        ]
+        (others if line.is_minor else gates).append(row)
     yield "## Gates"
-    yield _table(_COMPARED, gates) if gates else "No gate was collected."
-    yield plain(block.note) if rows else ""
+    yield _table(heads, gates) if gates else "No gate was collected."
+    yield plain(block.note) if block.lines else ""
     yield _bullets(block.power)
     if others:
-        yield _folded(f"{len(others)} comparisons that decide nothing", _table(_COMPARED, others))
+        yield _folded(f"{len(others)} comparisons that decide nothing", _table(heads, others))
     if block.changes is not None:
         yield _folded("What changed (exploratory)", _block(block.changes))
 
 
-def _slices(blocks: tuple[Slices, ...], note: str) -> Iterator[str]:
-    if not blocks:
-        return
-    yield "## Slices (exploratory)"
-    yield plain(note)
-    head = (
-        Cell("slice"),
-        *(Cell(name, numeric=True) for name in ("n", "baseline", "candidate", "difference", "p")),
-    )
-    for block in blocks:
-        rows = (
-            [
-                plain(f"{line.key} {line.value}"),
-                line.n,
-                line.baseline_mean,
-                line.candidate_mean,
-                f"{line.difference} {line.interval}".replace("– –", "–"),
-                plain(line.p_adjusted),
-            ]
-            for line in block.lines[:_MOST_SLICES]
-        )
-        yield _folded(f"{block.title}: the largest differences", _table(head, rows))
+def _slices(blocks: Iterable[Slices], note: str) -> Iterator[str]:
+    heads = [("slice", False)]
+    heads += [(name, True) for name in ("n", "baseline", "candidate", "difference", "p")]
+    for place, block in enumerate(blocks):
+        if place == 0:
+            yield "## Slices (exploratory)"
+            yield plain(note)
+        rows = []
+        for line in block.lines[:_MOST_SLICES]:
+            found = line.figures
+            name, means = plain(f"{line.key} {line.value}"), (found.baseline_mean, found.candidate_mean)
+            rows.append([name, found.n, *means, _difference(found), plain(line.p_adjusted)])
+        yield _folded(f"{block.title}: the largest differences", _table(heads, rows))
 
 
 def _answers(block: Answers) -> str:
     """Rows that changed, each with the baseline's answer and that of the largest size, which is the last."""
     texts = []
-    for row in [row for row in block.rows if "changed" in row.tags.split()][:_MOST_ANSWERS]:
+    for row in [row for row in block.rows if "changed" in row.tags][:_MOST_ANSWERS]:
         lines = [
             f"**{plain(row.id)}** ({plain(row.change)})",
             f"- question: {plain(_cut(row.question.head))}",

@@ -51,15 +51,11 @@ def plan_text(plan: Plan, width: int = WIDTH) -> str:
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-# --------------------------------------------------------------------------- work
 def _work_columns(work: Sequence[Work]) -> list[Column]:
     trained = [one.trainings for one in work]
     calls = [one.calls for one in work]
     training_tokens = [
-        _range(_tokens(t.tokens), None if t.most_tokens is None else _tokens(t.most_tokens), "–")
-        if t and t.new
-        else ""
-        for t in trained
+        _range(_tokens(t.tokens), _tokens(t.most_tokens), "–") if t and t.new else "" for t in trained
     ]
     return [
         ("\ncandidate", [one.label for one in work], "left"),
@@ -88,15 +84,16 @@ def _work_usd(work: Work) -> str:
     if work.usd is not None:
         usd = work.usd
         low = "<$0.0001" if 0 < usd.low < 1e-4 else numbers.usd(usd.low)
-        high = None if usd.high is None else low if usd.high < 1e-4 else numbers.usd(usd.high)
+        high = "" if usd.high is None else low if usd.high < 1e-4 else numbers.usd(usd.high)
         parts.append(_range(low, high, "–").replace("–$", "–"))
     if any(bill.price is None for bill in work.bills):
         parts.append("no price")
     return " + ".join(parts)
 
 
-def _range(low: str, high: str | None, between: str) -> str:
-    if high is None:
+def _range(low: str, high: str, between: str) -> str:
+    """Both ends, or one where they look alike; without a high end it is open."""
+    if not high:
         return f"{low} and up"
     return low if low == high else f"{low}{between}{high}"
 
@@ -121,7 +118,6 @@ def _work_notes(plan: Plan) -> Iterator[str]:
         yield f"Training on this machine takes about {minutes} min at {pace:,.0f} tokens/s, its latest pace."
 
 
-# --------------------------------------------------------------------------- dollars
 def _dollar_notes(plan: Plan) -> Iterator[str]:
     dates = sorted({bill.price.date or "unknown date" for bill in plan.bills if bill.price is not None})
     if dates:
@@ -146,26 +142,26 @@ def _dollar_notes(plan: Plan) -> Iterator[str]:
 
 
 def _usd_range(usd: Usd) -> str:
-    return _range(numbers.usd(usd.low), None if usd.high is None else numbers.usd(usd.high), " to ")
+    return _range(numbers.usd(usd.low), "" if usd.high is None else numbers.usd(usd.high), " to ")
 
 
 def _price_columns(bills: Sequence[CostLine]) -> list[Column]:
     found = {bill.price for bill in bills if bill.price is not None}
     prices = sorted(found, key=lambda price: (price.model, price.source))
-    per_mtok: dict[str, list[float | None]] = {
-        "read": [price.input_usd_per_mtok for price in prices],
-        "written": [price.output_usd_per_mtok for price in prices],
-        "trained": [price.training_usd_per_mtok for price in prices],
-    }
-    columns: list[Column] = [("dollars a million tokens", [price.model for price in prices], "left")]
-    for head, values in per_mtok.items():
-        columns.append((head, ["" if value is None else f"{value:,.4g}" for value in values], "right"))
-    columns.append(("date", [price.date or "unknown" for price in prices], "left"))
-    columns.append(("source", [price.source for price in prices], "left"))
-    return columns
+    return [
+        ("dollars a million tokens", [price.model for price in prices], "left"),
+        ("read", [_usd_per_mtok(price.input_usd_per_mtok) for price in prices], "right"),
+        ("written", [_usd_per_mtok(price.output_usd_per_mtok) for price in prices], "right"),
+        ("trained", [_usd_per_mtok(price.training_usd_per_mtok) for price in prices], "right"),
+        ("date", [price.date or "unknown" for price in prices], "left"),
+        ("source", [price.source for price in prices], "left"),
+    ]
 
 
-# --------------------------------------------------------------------------- layout, in terminal cells
+def _usd_per_mtok(usd: float | None) -> str:
+    return "" if usd is None else f"{usd:,.4g}"
+
+
 def _wrapped(text: str, width: int) -> list[str]:
     """``text`` in lines of at most ``width`` cells, all but the first indented by two more."""
     from rich.cells import cell_len

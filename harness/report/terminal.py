@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from harness.records import Gate, Role, RunRecord
 from harness.report import numbers
 from harness.report.comparisons import gate_line
-from harness.report.headline import headline
 from harness.report.trial_pairs import seeds_label
+from harness.report.view import headline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +42,8 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False)
     top = headline(record)
-    for stamp in top.stamps:
-        console.print(_text(stamp, "bold yellow"))
+    if top.stamp:
+        console.print(_text(top.stamp, "bold yellow"))
         console.print()
     shown = [gate for gate in record.gates if gate.state != "measured"]
     groups: dict[tuple[str, str], list[Gate]] = {}
@@ -87,15 +87,16 @@ def _table(gates: Sequence[Gate], level: str, *, with_score: bool) -> Table:
         table.add_column(name, justify="right" if name == "n" else "left", no_wrap=True, overflow="fold")
     for gate in gates:
         line = gate_line(gate, reach=1.0)
+        found = line.figures
         cells = [line.test.removeprefix("test_"), *([line.score] if with_score else [])]
         if gate.comparison is None:
             cells += ["", "", ""]
         else:
-            means = f"{line.baseline_mean.removesuffix('%')} → {line.candidate_mean}"
-            cells += [means, f"{line.difference} {line.interval}", line.n]
+            means = f"{found.baseline_mean.removesuffix('%')} → {found.candidate_mean}"
+            cells += [means, f"{found.difference} {found.interval}", found.n]
         outcome = line.outcome + ("*" if gate.state == "advisory" else "")
         # texts, not strings: rich reads [red] in a string as markup
-        table.add_row(*map(_text, cells), _text(outcome, COLOURS[line.tone]))
+        table.add_row(*map(_text, cells), _text(outcome, COLOURS[found.tone]))
     return table
 
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.decision.vectors import common_rows, over_seeds, recorded_vector
-from harness.records import CandidateInfo, Decision, Kind, RunRecord, ScoreInfo, ScoreVector, SuiteInfo, Trial
-from harness.report import numbers
+from harness.records import CandidateInfo, RunRecord, ScoreInfo, ScoreVector, SuiteInfo, Trial
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One candidate on one suite. ``trials`` are in the order of size, then seed.
-
-    ``baselines`` are the baseline's trials at its largest size, one a seed.
-    """
+    """One candidate on one suite, and its baseline's trials at their largest size, one a seed."""
 
     suite: SuiteInfo
     candidate: CandidateInfo
-    trials: tuple[Trial, ...]
-    baselines: tuple[Trial, ...]
+    trials: Sequence[Trial]  # in the order of size, then seed
+    baselines: Sequence[Trial]
 
     @property
     def baseline(self) -> Trial | None:
@@ -29,17 +26,12 @@ class Pair:
     @property
     def lead(self) -> Trial:
         """The trial shown row by row: the largest size, and of its seeds the first."""
-        return self.largest[0]
-
-    @property
-    def largest(self) -> tuple[Trial, ...]:
-        """The trials at the largest size, one a seed."""
-        return _at_last_size(self.trials)
+        return _at_last_size(self.trials)[0]
 
     def vectors(self, score: str) -> tuple[ScoreVector, ScoreVector] | None:
         """Candidate's and baseline's values at their largest sizes, over seeds; None where one has none."""
         sides = []
-        for trials in (self.largest, self.baselines):
+        for trials in (_at_last_size(self.trials), self.baselines):
             if not trials or not all(score in trial.scores for trial in trials):
                 return None
             each = [recorded_vector(self.suite, trial, score) for trial in trials]
@@ -47,37 +39,35 @@ class Pair:
         return common_rows(*sides)
 
 
+def pairs(record: RunRecord) -> list[Pair]:
+    """Every candidate that is compared with a baseline, on every suite it was evaluated on."""
+    found = []
+    for suite in record.suites:
+        for candidate in filter(is_compared, record.candidates):
+            trials = trials_of(record, suite.name, candidate.name)
+            baselines = _at_last_size(trials_of(record, suite.name, candidate.baseline))
+            if trials:
+                found.append(Pair(suite, candidate, trials, baselines))
+    return found
+
+
+def _at_last_size(trials: Sequence[Trial]) -> list[Trial]:
+    return [trial for trial in trials if trial.size == trials[-1].size]
+
+
+def trials_of(record: RunRecord, suite: str, candidate: str) -> list[Trial]:
+    """The candidate's trials on the suite, in the order of size, then seed."""
+    return sorted((t for t in record.trials if (t.suite, t.candidate) == (suite, candidate)), key=order)
+
+
 def order(trial: Trial) -> tuple[int, int]:
     """Sort key: size, then seed; trials without them come first."""
     return (-1 if trial.size is None else trial.size, -1 if trial.seed is None else trial.seed)
 
 
-def pairs(record: RunRecord) -> tuple[Pair, ...]:
-    """Every candidate that is compared with a baseline, on every suite it was evaluated on."""
-    found = []
-    for suite in record.suites:
-        for candidate in record.candidates:
-            trials = trials_of(record, suite.name, candidate.name)
-            if not trials or not is_compared(candidate):
-                continue
-            baselines = trials_of(record, suite.name, candidate.baseline)
-            found.append(Pair(suite, candidate, trials, _at_last_size(baselines)))
-    return tuple(found)
-
-
-def _at_last_size(trials: tuple[Trial, ...]) -> tuple[Trial, ...]:
-    return tuple(trial for trial in trials if trial.size == trials[-1].size)
-
-
-def trials_of(record: RunRecord, suite: str, candidate: str) -> tuple[Trial, ...]:
-    """The candidate's trials on the suite, in the order of size, then seed."""
-    mine = (t for t in record.trials if t.suite == suite and t.candidate == candidate)
-    return tuple(sorted(mine, key=order))
-
-
 def is_compared(candidate: CandidateInfo) -> bool:
     """Whether the candidate is tried against another one, rather than being the baseline itself."""
-    return bool(candidate.baseline) and candidate.baseline != candidate.name
+    return candidate.baseline not in ("", candidate.name)
 
 
 def size_label(size: int | None, seed: int | None, name: str) -> str:
@@ -96,17 +86,6 @@ def seeds_label(size: int | None, seeds: tuple[int, ...], name: str) -> str:
     if len(seeds) < 2:
         return size_label(size, seeds[0] if seeds else None, name)
     return f"{size_label(size, None, name)} seeds {', '.join(map(str, seeds))}"
-
-
-def decision_label(decision: Decision) -> str:
-    """``name at 400 rows``, as the decision names it everywhere."""
-    name, size = decision.candidate, decision.size
-    return name if size is None else f"{name} at {numbers.plural(size, 'row')}"
-
-
-def kinds(suite: SuiteInfo) -> dict[str, Kind]:
-    """The kind of every score of the suite."""
-    return {info.name: info.kind for info in suite.scores}
 
 
 def is_advisory(info: ScoreInfo) -> bool:

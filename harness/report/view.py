@@ -1,18 +1,34 @@
-"""A run record as a report: which blocks there are, in which order. Pure."""
+"""A run record as a report: which blocks there are, in which order; the decision and what was run. Pure."""
 
 from __future__ import annotations
 
-from harness.records import RunRecord
+from collections.abc import Iterator, Mapping
+
+from harness.decision.gates import speaks_of
+from harness.records import Admission, Kind, RunRecord, Trial, Verdict
+from harness.report import numbers
 from harness.report.answers import answers
-from harness.report.comparisons import comparisons
-from harness.report.costs import costs
-from harness.report.headline import headline
-from harness.report.learning import learning_curves
-from harness.report.provenance import provenance
-from harness.report.slice_tables import NOTE, slices
-from harness.report.spending import spending
-from harness.report.trainings import trainings
-from harness.report.view_models import ReportView
+from harness.report.comparisons import SLICES_NOTE, comparisons, slices
+from harness.report.costs import cost, spending, spending_sentence
+from harness.report.learning import learning_curves, trainings
+from harness.report.trial_pairs import is_compared, trial_label
+from harness.report.view_models import Caution, DecisionCard, Headline, ReportView, TextTable, Tone
+
+VERDICT_TONE: dict[Verdict, Tone] = {
+    Verdict.GO: "good",
+    Verdict.NO_GO: "bad",
+    Verdict.INCONCLUSIVE: "unsure",
+}
+_MEANS = {
+    Verdict.GO: "Ship it: every gate is shown.",
+    Verdict.NO_GO: "Do not ship it: at least one gate is refuted.",
+    Verdict.INCONCLUSIVE: "Not decided: the evidence shows neither.",
+}
+REHEARSAL = "REHEARSAL: hosted models were a local twin of the service; nothing here speaks of the real ones."
+_POLICY = {
+    "release": "release policy: anything but GO fails the run",
+    "regression": "regression policy: only a refuted gate fails the run",
+}
 
 
 def build_view(record: RunRecord) -> ReportView:
@@ -22,10 +38,177 @@ def build_view(record: RunRecord) -> ReportView:
         curves=learning_curves(record),
         comparisons=comparisons(record),
         slices=slices(record),
-        slices_note=NOTE,
+        slices_note=SLICES_NOTE,
         answers=answers(record),
-        costs=costs(record),
+        costs=[cost(money) for money in record.economics],
         spending=spending(record),
         training=trainings(record),
-        run=provenance(record),
+        command=record.command,
+        provenance=[table for table in _provenance(record) if table.rows],
+    )
+
+
+def headline(record: RunRecord) -> Headline:
+    """The decisions, what qualifies them, and the policy they were taken under."""
+    decided = list(dict.fromkeys(decision.candidate for decision in record.decisions))
+    names = decided or [candidate.name for candidate in record.candidates if is_compared(candidate)]
+    cards = [
+        DecisionCard(
+            subject=decision.candidate
+            if decision.size is None
+            else f"{decision.candidate} at {numbers.plural(decision.size, 'row')}",
+            verdict=decision.verdict.value,
+            tone=VERDICT_TONE[decision.verdict],
+            means=f"{_MEANS[decision.verdict]} {speaks_of(decision)}".strip(),
+            reasons=decision.reasons,
+        )
+        for decision in record.decisions
+    ]
+    return Headline(
+        title=f"Should we ship {' or '.join(names)}?" if names else "Nothing was compared",
+        run_id=record.id,
+        created=record.created,
+        stamp=REHEARSAL if record.rehearsal else "",
+        notes=record.notes,
+        cards=cards,
+        cautions=[*_cautions(record)],
+        policy=f"Gate {_POLICY[record.gate_policy]}. Each gate is a one-sided test at "
+        f"{numbers.percent(record.alpha, 0)}; GO needs every gate to be shown.",
+        spending=spending_sentence(record),
+    )
+
+
+def _admission_figures(judge: Admission) -> tuple[tuple[str, str], ...]:
+    """What was measured of a judge, as (name, value with interval and n)."""
+    return (
+        ("Cohen’s kappa", numbers.rate(judge.kappa)),
+        ("true-positive rate", numbers.rate(judge.tpr)),
+        ("true-negative rate", numbers.rate(judge.tnr)),
+        ("good from a score of", numbers.score(judge.threshold, Kind.GRADED)),
+        ("calibrated on", numbers.plural(judge.n_calibration, "label")),
+        ("tested on", numbers.plural(judge.n_test, "other label")),
+    )
+
+
+def _cautions(record: RunRecord) -> Iterator[Caution]:
+    if not record.decisions:
+        yield Caution("No decision was taken in this run: no gate was collected.")
+    for suite in record.suites:
+        for info in suite.scores:
+            if info.admission is not None and not info.admission.admitted:
+                yield Caution(
+                    f"The judge of {suite.name} / {info.name} was not admitted: its gates only advise.",
+                    info.admission.reasons,
+                    _admission_figures(info.admission),
+                )
+    n_answers, n_scores, details = 0, 0, []
+    for trial in record.trials:
+        answers = sum(answer.failure is not None for answer in trial.answers)
+        scores = sum(score.failure is not None for many in trial.scores.values() for score in many)
+        if answers or scores:
+            of_all = numbers.count(answers, len(trial.answers))
+            details.append(
+                f"{trial.suite}, {trial_label(trial)}: {of_all} answers, {numbers.plural(scores, 'score')}."
+            )
+        n_answers, n_scores = n_answers + answers, n_scores + scores
+    if details:
+        yield Caution(
+            f"{numbers.plural(n_answers, 'answer')} and {numbers.plural(n_scores, 'score')} failed. "
+            "They are counted here and left out of every mean; none is a zero.",
+            details,
+        )
+    for suite in record.suites:
+        if suite.uses > 1:
+            yield Caution(
+                f"{suite.heldout} has been used for a decision {suite.uses:,} times, this run included: "
+                "each further use makes it a little less held out.",
+            )
+
+
+def _provenance(record: RunRecord) -> Iterator[TextTable]:
+    """Enough to run it again, and to see what did not go as it should."""
+    yield TextTable(
+        "Candidates",
+        ("candidate", "kind", "cost rank#", "model", "model digest", "compared with", "settings"),
+        [
+            (
+                candidate.name,
+                candidate.kind,
+                str(candidate.cost_rank),
+                candidate.model,
+                candidate.model_digest,
+                candidate.baseline or numbers.NONE,
+                ", ".join(f"{key}={value}" for key, value in sorted(candidate.spec.items())) or numbers.NONE,
+            )
+            for candidate in record.candidates
+        ],
+    )
+    yield TextTable(
+        "Suites and data",
+        ("suite", "held-out file", "digest", "rows#", "prompt digest", "uses#", "scores"),
+        [
+            (
+                suite.name,
+                suite.heldout,
+                suite.heldout_digest,
+                numbers.count(len(suite.rows)),
+                suite.prompt_digest or numbers.NONE,
+                numbers.count(suite.uses),
+                "; ".join(f"{info.name} ({info.kind.value}): {info.description}" for info in suite.scores),
+            )
+            for suite in record.suites
+        ],
+        "Uses: how often the held-out file has been used for a decision, this run included.",
+    )
+    judges = []
+    for suite in record.suites:
+        for info in suite.scores:
+            if info.admission is None:
+                continue
+            asks, model = "the built-in model", info.spec.get("model")
+            if isinstance(model, Mapping):  # a hosted one, as its spec describes it
+                asks = (
+                    f"{model.get('model')} at {model.get('base_url')}, levels 1 to {info.spec.get('scale')}"
+                )
+            name = f"{suite.name} / {info.name}: {info.admission.judge}"
+            measured = "; ".join(f"{name} {value}" for name, value in _admission_figures(info.admission))
+            judges.append((name, asks, "yes" if info.admission.admitted else "no", measured))
+    yield TextTable(
+        "Judges",
+        ("judge", "asks", "admitted", "measured"),
+        judges,
+        "Scores are out of 100. A judge's instructions are in run.json word for word (its spec).",
+    )
+    heads = ["trial", "suite", "seed#", "answers#", "failed#", "cut off#", "scores failed#", "time#"]
+    yield TextTable(
+        "Trials",
+        [*heads, "latency (mean)#", "numerics", "training data digest"],
+        [_trial(trial) for trial in record.trials],
+        "A failed answer or score has no value: it is counted here and left out of every mean.",
+    )
+    timings = [(part, numbers.seconds(seconds)) for part, seconds in record.timings_s.items()]
+    yield TextTable("Timings", ("part", "time#"), timings)
+    versions = dict(record.environment)
+    for trial in record.trials:
+        for name, version in trial.training.versions.items() if trial.training else ():
+            if record.environment.get(name) != version:  # trained elsewhere, or before an update
+                versions[f"{name} (training)"] = version
+    yield TextTable("Environment", ("name", "version"), sorted(versions.items()))
+
+
+def _trial(trial: Trial) -> tuple[str, ...]:
+    latencies_ms = [answer.latency_ms for answer in trial.answers if answer.failure is None]
+    failed = {name: sum(score.failure is not None for score in each) for name, each in trial.scores.items()}
+    return (
+        trial.label,
+        trial.suite,
+        numbers.NONE if trial.seed is None else str(trial.seed),
+        numbers.count(len(trial.answers)),
+        numbers.count(len(trial.answers) - len(latencies_ms)),
+        numbers.count(sum(answer.finish == "length" for answer in trial.answers)),
+        ", ".join(f"{name} {n:,}" for name, n in failed.items() if n) or "0",
+        numbers.seconds(trial.seconds),
+        f"{sum(latencies_ms) / len(latencies_ms):,.0f} ms" if latencies_ms else numbers.NONE,
+        trial.numeric_config,
+        (trial.training.row_digest if trial.training else "") or numbers.NONE,
     )

@@ -6,31 +6,29 @@ questions, reasons, names) is held raw here; whoever renders a block escapes it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Tone: TypeAlias = Literal["good", "bad", "unsure", "plain"]
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One cell of a table. ``numeric`` cells are right-aligned with tabular figures."""
-
-    text: str
-    numeric: bool = False
+Series: TypeAlias = Sequence[tuple[float, float]]  # (epoch, value)
 
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """A table of text. The first cell of every row names the row."""
+    """A table of text, whose rows are named by their first cells. A head that ends in ``#`` is of numbers."""
 
     caption: str
-    head: tuple[Cell, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
     note: str = ""
 
+    @property
+    def columns(self) -> list[tuple[str, bool]]:
+        """Each column's name, and whether its cells are numbers: right-aligned, with tabular figures."""
+        return [(head.removesuffix("#"), head.endswith("#")) for head in self.heads]
 
-# --------------------------------------------------------------------------- decision
+
 @dataclass(frozen=True, slots=True)
 class DecisionCard:
     """The decision for one candidate: verdict, tone, then its reasons, strongest first."""
@@ -39,7 +37,7 @@ class DecisionCard:
     verdict: str
     tone: Tone
     means: str  # the verdict in one plain sentence
-    reasons: tuple[str, ...]
+    reasons: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +45,8 @@ class Caution:
     """Something to know before trusting the decision, with its figures as (name, value)."""
 
     title: str
-    details: tuple[str, ...] = ()
-    figures: tuple[tuple[str, str], ...] = ()
+    details: Sequence[str] = ()
+    figures: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,51 +56,32 @@ class Headline:
     title: str
     run_id: str
     created: str
-    stamps: tuple[str, ...]  # such as REHEARSAL
-    notes: tuple[str, ...]  # the run's
-    cards: tuple[DecisionCard, ...]
-    cautions: tuple[Caution, ...]
+    stamp: str  # to be read before anything else, such as REHEARSAL; or empty
+    notes: Sequence[str]  # the run's
+    cards: Sequence[DecisionCard]
+    cautions: Sequence[Caution]
     policy: str
     spending: str  # the bill in one sentence; empty where there is none
 
 
-# --------------------------------------------------------------------------- comparisons
 @dataclass(frozen=True, slots=True)
 class IntervalPlot:
-    """Positions in percent of the plot's width. ``bound`` is what the interval has to clear.
-
-    ``axis_low`` and ``axis_high`` are the ends of the axis, in points; zero is in the middle.
-    """
+    """Positions in percent of the plot's width; zero is in the middle."""
 
     low: float
     width: float
     point: float
-    zero: float
-    bound: float | None
+    bound: float | None  # what the interval has to clear
     tone: Tone
-    axis_low: str
-    axis_high: str
+    axis: tuple[str, str]  # its two ends, in points
     label: str
 
 
 @dataclass(frozen=True, slots=True)
-class ComparisonLine:
-    """One comparison, formatted. The defaults are those of a gate that was not run.
+class Figures:
+    """A comparison, formatted. ``clusters`` and ``failed`` are empty where there are none."""
 
-    ``subject`` is the candidate with its size and seeds. ``clusters`` and ``failed`` are empty where there
-    are none, and ``reason`` where nothing is claimed.
-    """
-
-    suite: str
-    test: str
-    score: str
-    role: str
-    state: str
-    subject: str
-    outcome: str
     tone: Tone
-    reason: str
-    baseline: str = "–"
     n: str = "–"
     clusters: str = ""
     failed: str = ""
@@ -110,30 +89,46 @@ class ComparisonLine:
     candidate_mean: str = "–"
     difference: str = "–"
     interval: str = "–"
-    method: str = "–"
     plot: IntervalPlot | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class ComparisonLine:
+    """One comparison of a suite. ``reason`` is empty where nothing is claimed."""
+
+    suite: str
+    test: str
+    score: str
+    role: str
+    state: str
+    subject: str  # the candidate with its size and seeds
+    outcome: str
+    reason: str
+    figures: Figures
+    baseline: str = "–"
+    method: str = "–"
+
+    @property
+    def is_minor(self) -> bool:
+        """Whether it is neither a gate nor the advice of one."""
+        return self.state in ("measured", "no gate")
+
+
+@dataclass(frozen=True, slots=True)
 class Comparisons:
-    """All comparisons, gates first. Those of one score and suite are drawn on one scale.
+    """All comparisons, gates first. Those of one score and suite are drawn on one scale."""
 
-    ``power`` says what each suite's rows can show; ``changes`` which suites changed at all.
-    """
-
-    lines: tuple[ComparisonLine, ...]
+    lines: Sequence[ComparisonLine]
     note: str
-    power: tuple[str, ...]
-    changes: TextTable | None
+    power: Sequence[str]  # what each suite's rows can show
+    changes: TextTable | None  # which suites changed at all
 
 
-# --------------------------------------------------------------------------- learning curve
 @dataclass(frozen=True, slots=True)
 class CurveMark:
-    """The mean score of one trial with its interval, in points (0 to 100). ``size`` is in rows."""
+    """The mean score of one trial with its interval, in points (0 to 100)."""
 
-    size: int
-    seed: int | None
+    size: int  # rows trained on; 0 where it has no size
     mean: float
     low: float | None
     high: float | None
@@ -141,23 +136,12 @@ class CurveMark:
 
 @dataclass(frozen=True, slots=True)
 class CurveLine:
-    """One trained candidate over its sizes, in order. Several marks of one size are its seeds."""
+    """One candidate over its sizes, in order. Several marks of one size are its seeds."""
 
     label: str
-    colour: int  # index into the palette
-    marks: tuple[CurveMark, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """A candidate without a size: its mean and interval, in points, over the whole width."""
-
-    label: str
-    colour: int
-    mean: float
-    low: float | None
-    high: float | None
-    is_baseline: bool
+    colour: str  # the page's custom property: c0 is the baseline's
+    marks: Sequence[CurveMark]
+    is_baseline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,28 +150,21 @@ class Curve:
 
     title: str
     y_label: str
-    lines: tuple[CurveLine, ...]
-    bands: tuple[Band, ...]
+    lines: Sequence[CurveLine]
+    bands: Sequence[CurveLine]  # of one mark each, without a size: drawn over the whole width
     table: TextTable
-    forecast: tuple[str, ...]  # what more rows would give, a sentence each
+    forecast: Sequence[str]  # what more rows would give, a sentence each
     description: str  # for those who do not see the chart
 
 
-# --------------------------------------------------------------------------- slices
 @dataclass(frozen=True, slots=True)
 class SliceLine:
     """One slice of one score."""
 
     key: str
     value: str
-    n: str
-    baseline_mean: str
-    candidate_mean: str
-    difference: str
-    interval: str
+    figures: Figures
     p_adjusted: str
-    tone: Tone
-    plot: IntervalPlot | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,13 +172,11 @@ class Slices:
     """One score of one suite broken down by row metadata, furthest from zero first."""
 
     title: str
-    lines: tuple[SliceLine, ...]
-    axis_low: str
-    axis_high: str
+    lines: Sequence[SliceLine]
+    axis: tuple[str, str]
     note: str
 
 
-# --------------------------------------------------------------------------- answers
 @dataclass(frozen=True, slots=True)
 class Folded:
     """A text: its beginning, the whole where that is longer, and what had to be left out."""
@@ -229,7 +204,7 @@ class AnswerCell:
     is_baseline: bool
     answer: Folded
     failure: str
-    chips: tuple[ScoreChip, ...]
+    chips: Sequence[ScoreChip]
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,13 +212,13 @@ class AnswerRow:
     """One held-out row with every answer to it."""
 
     id: str
-    tags: str  # "changed wrong": what the filter buttons read
+    tags: Sequence[str]  # "changed", "wrong": what the filter buttons read
     change: str  # in words: which scores were gained or lost
     tone: Tone
     question: Folded
     reference: Folded
-    slices: tuple[tuple[str, str], ...]
-    cells: tuple[AnswerCell, ...]
+    slices: Sequence[tuple[str, str]]
+    cells: Sequence[AnswerCell]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,24 +226,21 @@ class Answers:
     """The answers to one suite side by side: those that changed first."""
 
     title: str
-    rows: tuple[AnswerRow, ...]
+    rows: Sequence[AnswerRow]
+    note: str
     n_changed: str
     n_wrong: str
     n_all: str
-    note: str
 
 
-# --------------------------------------------------------------------------- training
 @dataclass(frozen=True, slots=True)
-class LossLine:
-    """One training: (epoch, value) pairs; token accuracies in percent."""
+class TrainingLine:
+    """One training, each of its measures over training rows and over development rows."""
 
     label: str
-    colour: int
-    train_loss: tuple[tuple[float, float], ...]
-    dev_loss: tuple[tuple[float, float], ...]
-    train_accuracy: tuple[tuple[float, float], ...]
-    dev_accuracy: tuple[tuple[float, float], ...]
+    colour: str  # s0 ... s5, by size
+    loss: tuple[Series, Series]
+    accuracy: tuple[Series, Series]  # of tokens, in percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +248,7 @@ class TrainingCurves:
     """The trainings of one candidate, one line for each size and seed."""
 
     title: str
-    lines: tuple[LossLine, ...]
+    lines: Sequence[TrainingLine]
     description: str
 
 
@@ -284,9 +256,9 @@ class TrainingCurves:
 class TrainingBlock:
     """How the adapters came to be."""
 
-    curves: tuple[TrainingCurves, ...]
+    curves: Sequence[TrainingCurves]
     table: TextTable
-    flags: tuple[str, ...]
+    flags: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +268,7 @@ class CostBlock:
     table: TextTable
     prices: TextTable
     verdict: str
-    notes: tuple[str, ...]
+    notes: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,15 +276,7 @@ class SpendingBlock:
     """The bills of this run; ``reconciliation`` compares them with the economics, a sentence each."""
 
     table: TextTable
-    reconciliation: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RunBlock:
-    """What was run."""
-
-    command: str
-    tables: tuple[TextTable, ...]
+    reconciliation: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,12 +284,13 @@ class ReportView:
     """The whole report, in reading order."""
 
     headline: Headline
-    curves: tuple[Curve, ...]
+    curves: Sequence[Curve]
     comparisons: Comparisons
-    slices: tuple[Slices, ...]
+    slices: Sequence[Slices]
     slices_note: str
-    answers: tuple[Answers, ...]
-    costs: tuple[CostBlock, ...]
+    answers: Sequence[Answers]
+    costs: Sequence[CostBlock]
     spending: SpendingBlock | None
     training: TrainingBlock
-    run: RunBlock
+    command: str
+    provenance: Sequence[TextTable]

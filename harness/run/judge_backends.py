@@ -14,14 +14,13 @@ from importlib.metadata import version
 
 from harness.data.fingerprints import fingerprint
 from harness.errors import UsageError
-from harness.models import builtin
 from harness.models.device import device_plan
 from harness.models.ledger import Money
 from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import OpenRemoteModel, RemoteModel
-from harness.models.source import resolve
+from harness.models.source import BUILTIN, resolve
 from harness.records import Answer, Json, Message
 from harness.run.answering import content_key, keeping
 from harness.scoring.judges import Failure, GradingModel
@@ -38,7 +37,7 @@ class JudgeBackends:
 
     def logprob(self, prompts: Sequence[tuple[str, str]]) -> list[float]:
         """See ``scoring.judges.Scorer``; the built-in model reads."""
-        source, plan = resolve(builtin.NAME, self._progress), device_plan()
+        source, plan = resolve(BUILTIN, self._progress), device_plan()
         versions = f"transformers {version('transformers')}, torch {version('torch')}"
         numeric_config = f"{batch_numeric_config(plan)}; {versions}"
         key = fingerprint(

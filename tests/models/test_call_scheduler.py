@@ -273,17 +273,17 @@ def test_the_limit_is_halved_once_a_round_trip_and_regained() -> None:
         now = 0.0
         throttle = Throttle(64, lambda: now)
         throttle.turned_away(0.0, 1.0)
-        assert throttle.limit == 64, "one call turned away is no evidence"
+        assert throttle.slots.total_tokens == 64, "one call turned away is no evidence"
         for _ in range(64):  # all of one round
             throttle.turned_away(0.0, 1.0)
-        assert throttle.limit == 32
+        assert throttle.slots.total_tokens == 32
         assert throttle.open_at == 1.0
         now = 1.0
         throttle.turned_away(1.0, 1.0)
-        assert throttle.limit == 16
+        assert throttle.slots.total_tokens == 16
         for _ in range(2000):
             throttle.went_well()
-        assert throttle.limit == 64
+        assert throttle.slots.total_tokens == 64
 
     anyio.run(check)
 

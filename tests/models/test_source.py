@@ -264,7 +264,7 @@ def test_a_gguf_file_is_converted_once_and_answers_like_its_origin(
     assert [a.prompt_tokens for a in first] == [a.prompt_tokens for a in second]
     assert capfd.readouterr().err == ""
 
-    monkeypatch.setattr("harness.models.builtin.convert_gguf", lambda *_: pytest.fail("converted again"))
+    monkeypatch.setattr("harness.models.source.convert_gguf", lambda *_: pytest.fail("converted again"))
     assert resolve(str(gguf), Silent()) == source
 
 
@@ -275,7 +275,7 @@ def test_a_changed_gguf_file_is_another_model(
         (folder / "model.safetensors").write_bytes(file.read_bytes())
         (folder / "config.json").write_text("{}", encoding="utf-8")
 
-    monkeypatch.setattr("harness.models.builtin.convert_gguf", convert)
+    monkeypatch.setattr("harness.models.source.convert_gguf", convert)
     changed = tmp_path / gguf.name
     changed.write_bytes(gguf.read_bytes() + b"\0")
     one, other = resolve(str(gguf), Silent()), resolve(str(changed), Silent())

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from harness.data.files import read_rows
+from harness.data.rows import read_rows
 from small_project import GUARD, SUITE, TARGET, SmallProject
 
 import harness.candidates.lab

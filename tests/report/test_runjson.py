@@ -11,8 +11,7 @@ from harness.errors import StoreError
 from harness.records import SCHEMA_VERSION
 from harness.report.html import render_html, write_index
 from harness.report.markdown import render_markdown
-from harness.report.migration import OLDEST, migrate
-from harness.report.runjson import dump_run, load_run
+from harness.report.runjson import OLDEST, dump_run, load_run
 
 RECORDS = Path(__file__).parent / "records"
 OLD = range(OLDEST, SCHEMA_VERSION)
@@ -55,13 +54,6 @@ def test_a_record_of_an_earlier_version_is_read_and_shown(version: int) -> None:
     for reason in run.decisions[0].reasons:
         assert reason.split(":")[0] in summary
     assert run.id in page
-
-
-def test_a_migration_leaves_its_argument_as_it_was() -> None:
-    plain = json.loads((RECORDS / "schema-1.json").read_text("utf-8"))
-    before = json.dumps(plain)
-    assert migrate(plain, 1)["schema"] == SCHEMA_VERSION
-    assert json.dumps(plain) == before
 
 
 @pytest.mark.parametrize("version", OLD)

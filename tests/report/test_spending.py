@@ -8,10 +8,10 @@ import pytest
 from sample_run import ADAPTER, BASE, sample_run
 
 from harness.records import RunRecord, SpendingLine
+from harness.report.costs import spending, spending_sentence
 from harness.report.html import render_html
 from harness.report.markdown import plain, render_markdown
 from harness.report.runjson import dump_run, load_run
-from harness.report.spending import spending, spending_sentence
 from harness.report.terminal import summary
 
 MODEL = "gpt-4o-mini-2024-07-18"
@@ -70,7 +70,7 @@ def test_a_run_without_hosted_models_says_nothing_of_bills() -> None:
 def test_the_table_has_a_line_for_each_purpose_and_model_and_their_total() -> None:
     block = spending(hosted_run())
     assert block is not None
-    assert [[cell.text for cell in row] for row in block.table.rows] == [
+    assert [list(row) for row in block.table.rows] == [
         ["answers", f"ft:{MODEL}:team::1", "160", "65.0k", "3,000", "$0.010"],
         ["answers", MODEL, "35", "14.4k", "700", "$0.0042"],
         ["judging", "gpt-4.1", "40", "9,000", "800", "$0.0020"],

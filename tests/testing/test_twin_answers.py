@@ -18,7 +18,7 @@ from harness.testing.fake_openai import (
     ScriptedBackend,
     running_fake_openai,
 )
-from harness.testing.fake_openai.structured_output import MOST_TOKENS, answered_within, within
+from harness.testing.fake_openai.backend import MOST_TOKENS, answered_within, within
 
 HELLO: list[dict[str, str]] = [{"role": "user", "content": "one two three four"}]
 

@@ -103,7 +103,7 @@ def test_killed_at_thirty_random_points_against_a_real_server(server: Server, at
 @given(seed=st.integers(0, 10_000))
 def test_answers_lost_on_the_way_make_no_second_upload_or_job(server: Server, seed: int) -> None:
     faults = Faults(lost=0.15, malformed=0.1, dropped=0.1, server_error=0.1, rate_limited=0.1)
-    set_twin_faults(server.url, replace(faults, retry_after_s=0.0, seed=seed, path="/v1/f"))
+    set_twin_faults(server.url, replace(faults, retry_after_s=0.0, seed=seed))
     request = on_server(next(SEEDS))
     try:
         # three submissions without an answer end a run, whose hint is to run again

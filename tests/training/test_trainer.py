@@ -15,11 +15,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness import Full, LoRA
 from harness.errors import TrainingError
+from harness.models import quiet_transformers
 from harness.models.device import DevicePlan
 from harness.models.fast import ALL_OFF
 from harness.models.fast.heads import has_plain_head
 from harness.models.progress import SilentBar
-from harness.models.quiet import quiet_transformers
 from harness.models.source import ModelSource
 from harness.training.local import sft
 from harness.training.local.losses import measure_loss, padded, token_losses

@@ -15,7 +15,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pkgutil import resolve_name
 
@@ -79,27 +79,14 @@ CALLED = {
         "transformers:Trainer.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)",
     ),
 }
-# where those names are defined; a library that was changed in place is examined again
-EXAMINED_FILES = (
-    "cache_utils.py",
-    "generation/utils.py",
-    "masking_utils.py",
-    "modeling_utils.py",
-    "models/llama/modeling_llama.py",
-    "trainer.py",
-)
 
 
 def installed() -> dict[str, str]:
     """What the decision depends on, read without importing any of the libraries."""
-    found = dict.fromkeys((*TESTED, *EXAMINED_FILES), "none")
+    found = dict.fromkeys(TESTED, "none")
     for package in TESTED:
         with suppress(PackageNotFoundError):
             found[package] = version(package)
-    for name in EXAMINED_FILES:
-        with suppress(PackageNotFoundError, OSError):
-            state = distribution("transformers").locate_file(f"transformers/{name}").stat()  # type: ignore[attr-defined]  # a Path
-            found[name] = f"{state.st_size} bytes of {state.st_mtime_ns}"
     return found
 
 

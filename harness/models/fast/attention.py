@@ -140,10 +140,7 @@ class SharedPrefix:
 
 
 def can_share(model: PreTrainedModel, attention: str) -> bool:
-    """Whether the model attends as ``grouped_eager`` does, to everything before: no sliding windows.
-
-    ``attention`` is the name that it was loaded with.
-    """
+    """Whether a model loaded with ``attention`` attends as ``grouped_eager`` does: no sliding windows."""
     config = model.config
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     slides = kinds != {"full_attention"} or getattr(config, "sliding_window", None)

@@ -59,25 +59,14 @@ def shrinking_greedy(
         unfinished = unfinished & ~ending
         if not unfinished.any():
             return torch.nn.utils.rnn.pad_sequence(answers, batch_first=True, padding_value=pad)
-        if int(unfinished.sum()) < KEEP_SHARE * len(rows) and _can_be_cut(model_kwargs):
+        cached = model_kwargs.get("past_key_values")
+        # a state-space model's cache gives up no rows
+        if int(unfinished.sum()) < KEEP_SHARE * len(rows) and hasattr(cached, "batch_select_indices"):
             kept = unfinished.nonzero()[:, 0]
-            model_kwargs = _cut(model_kwargs, kept, len(rows))
+            cached.batch_select_indices(kept)  # in place
+            for name, value in model_kwargs.items():
+                if isinstance(value, torch.Tensor) and value.ndim and len(value) == len(rows):
+                    model_kwargs[name] = value[kept]
             input_ids, rows, unfinished = input_ids[kept], rows[kept], unfinished[kept]
         inputs = inputs_of(input_ids, next_sequence_length=1, **model_kwargs)
         outputs = model(**inputs, return_dict=True)
-
-
-def _can_be_cut(model_kwargs: dict[str, object]) -> bool:
-    """Whether the model keeps a cache that rows can be taken out of; state-space models keep others."""
-    return hasattr(model_kwargs.get("past_key_values"), "batch_select_indices")
-
-
-def _cut(model_kwargs: dict[str, object], kept: torch.Tensor, rows: int) -> dict[str, object]:
-    """The arguments for the rows that go on; the cache is cut in place."""
-    import torch
-
-    model_kwargs["past_key_values"].batch_select_indices(kept)  # type: ignore[attr-defined]  # any Cache
-    return {
-        name: value[kept] if isinstance(value, torch.Tensor) and value.ndim and len(value) == rows else value
-        for name, value in model_kwargs.items()
-    }

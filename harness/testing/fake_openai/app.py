@@ -20,10 +20,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from harness.errors import UsageError
 from harness.records import Json
 from harness.testing.fake_openai.backend import Backend
-from harness.testing.fake_openai.completions import Catalogue, Completions
+from harness.testing.fake_openai.completions import ServedModels
 from harness.testing.fake_openai.faults import FaultInjector, Faults, parse_faults
 from harness.testing.fake_openai.refusals import HTTPRefusal, no_key, server_error
 from harness.testing.fake_openai.request_batches import RequestBatches
@@ -55,27 +54,19 @@ class FakeOpenAI:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        backend: Backend,
-        *,
-        aliases: Sequence[str],
-        faults: Faults,
-        api_key: str | None,
+        self, folder: Path, backend: Backend, aliases: Sequence[str], faults: Faults, api_key: str | None
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         weights = folder / "weights"
         self._api_key, self._limiter = api_key, CapacityLimiter(MOST_AT_ONCE)
         self._store = FakeStore(folder / DATABASE)
-        self._catalogue = Catalogue(aliases)
-        self._completions = Completions(self._store, backend, self._catalogue, weights)
+        self._models = ServedModels(self._store, backend, aliases, weights)
         refuse = {Exception: _refuse, HTTPException: _refuse, HTTPRefusal: _refuse}
         routes = [self._route(name, handler) for name, handler in self._handlers().items()]
         app = Starlette(routes=routes, exception_handlers=refuse)
         self.app = FaultInjector(app, faults, self._store.count)
-        self._jobs = TuningJobs(self._store, backend, self._catalogue, weights, lambda: self.app.faults)
-        chat, complete = self._completions.chat, self._completions.complete
-        endpoints = {"/v1/chat/completions": chat, "/v1/completions": complete}
+        self._jobs = TuningJobs(self._store, backend, self._models, weights, lambda: self.app.faults)
+        endpoints = {"/v1/chat/completions": self._models.chat, "/v1/completions": self._models.complete}
         self._batches = RequestBatches(self._store, endpoints)
 
     def close(self) -> None:
@@ -100,9 +91,9 @@ class FakeOpenAI:
             f"POST {job}/{{id}}/resume": lambda call: self._jobs.move(call.id, "queued"),
             f"GET {job}/{{id}}/events": lambda call: self._page(call, FineTuningJobEvent),
             f"GET {job}/{{id}}/checkpoints": lambda call: self._page(call, FineTuningJobCheckpoint, 10),
-            "POST /v1/chat/completions": lambda call: self._completions.chat(call.body),
-            "POST /v1/completions": lambda call: self._completions.complete(call.body),
-            "GET /v1/models": self._models,
+            "POST /v1/chat/completions": lambda call: self._models.chat(call.body),
+            "POST /v1/completions": lambda call: self._models.complete(call.body),
+            "GET /v1/models": self._list_models,
             "GET /v1/models/{id:path}": lambda call: self._model(call.id),
             "DELETE /v1/models/{id:path}": lambda call: store.delete(
                 store.get(FakeTunedModel, call.id), "model"
@@ -144,7 +135,6 @@ class FakeOpenAI:
             raise HTTPRefusal(401, message, None, "invalid_api_key")
 
     def _page(self, call: APICall, kind: type[R], default: int = 20, most: int = 100) -> dict[str, Json]:
-        """The part of a list, newest first, that the query selects."""
         if call.id:
             self._store.get(FakeJob, call.id)
         found = [item.model_dump(mode="json") for item in self._store.newest_first(kind, call.id)]
@@ -162,7 +152,7 @@ class FakeOpenAI:
         return {"object": "list", "data": found[start:end], "has_more": end < len(found)}
 
     def _model(self, name: str) -> Model:
-        model, tuned = self._completions.model(name)
+        model, tuned = self._models.find(name)
         return Model(
             id=name,
             object="model",
@@ -171,14 +161,13 @@ class FakeOpenAI:
             shutdown_date=model.shutdown.isoformat() if model.shutdown else None,
         )
 
-    def _models(self, call: APICall) -> dict[str, Json]:
-        names = self._catalogue.offered()
+    def _list_models(self, call: APICall) -> dict[str, Json]:
+        names = self._models.offered()
         # a tuned model is retired with its base
         names += [tuned.id for tuned in self._store.newest_first(FakeTunedModel) if tuned.base in names]
         return {"object": "list", "data": [self._model(name).model_dump(mode="json") for name in names]}
 
     def _stats(self, call: APICall) -> dict[str, Json]:
-        """What was uploaded, trained and called, for tests of clients."""
         counts = self._store.counts()
 
         def counted(prefix: str) -> dict[str, Json]:
@@ -195,15 +184,12 @@ class FakeOpenAI:
         }
 
     def _set_faults(self, call: APICall) -> dict[str, Json]:
-        try:
-            self.app.switch(parse_faults(call.body))
-        except UsageError as error:
-            raise HTTPRefusal(400, str(error)) from error
+        self.app.switch(parse_faults(call.body))
         return call.body
 
     def _add_aliases(self, call: APICall) -> dict[str, Json]:
         names = call.body.get("models")
-        self._catalogue.add_aliases(map(str, names if isinstance(names, list) else ()))
+        self._models.add_aliases(map(str, names if isinstance(names, list) else ()))
         return call.body
 
 
@@ -224,7 +210,6 @@ async def _call(request: Request) -> APICall:
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    """The error's body and status, as the service words them."""
     refusal = error if isinstance(error, HTTPRefusal) else server_error()
     if isinstance(error, HTTPException):
         refusal = HTTPRefusal(404, f"Invalid URL ({request.method} {request.url.path})")

@@ -1,13 +1,25 @@
-"""The interface to the models behind the service: something that can be trained and can answer."""
+"""The interface to the models behind the service, and answers that are made to satisfy a requested schema.
+
+A real service lets the model choose within the schema. Neither a script nor the small built-in model keeps to
+one, so strings become the model's words and every choice follows from a hash of them: the shape is right, the
+judgment is arbitrary.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
+
+from jsonschema import Draft202012Validator
 
 from harness.records import Json, Message, Row
+
+LONGEST_STRING = 200  # characters: the whole answer has to fit into what is usually requested
+MOST_TOKENS = 16  # of a model that keeps to no schema: its words only become the strings of the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +109,43 @@ class Backend(Protocol):
 
     def count(self, row: Row) -> int:
         """How many tokens training sees in a row."""
+
+
+def answered_within(question: Question, answer: Callable[[Question], FakeReply]) -> FakeReply:
+    """The reply of a model that keeps to no schema, made to satisfy the question's."""
+    if question.schema is None:
+        return answer(question)
+    reply = answer(replace(question, max_tokens=min(question.max_tokens, MOST_TOKENS)))
+    return replace(reply, text=within(question.schema, reply.text), finish="stop", tokens=None)
+
+
+def within(schema: Mapping[str, Json], text: str) -> str:
+    """The text, if it satisfies the schema; else JSON that does."""
+    try:
+        if Draft202012Validator(schema).is_valid(json.loads(text)):
+            return text
+    except (ValueError, RecursionError):
+        pass
+    chance = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    words = text.strip()[:LONGEST_STRING] or "(no text)"
+    return json.dumps(_value(schema, words, chance), ensure_ascii=False)
+
+
+def _value(schema: Mapping[str, Any], text: str, chance: int) -> Json:
+    """A value of the schema's shape; ``chance`` makes every choice."""
+    if "enum" in schema:
+        choices: list[Json] = schema["enum"]
+        return choices[chance % len(choices)]
+    if "anyOf" in schema:
+        return _value(schema["anyOf"][0], text, chance)
+    match schema.get("type"):
+        case "object":
+            return {k: _value(value, text, chance) for k, value in schema.get("properties", {}).items()}
+        case "array":
+            return [_value(schema.get("items", {}), text, chance)]
+        case "integer" | "number":
+            low, high = int(schema.get("minimum", 0)), int(schema.get("maximum", 10))
+            return low + chance % max(1, high - low + 1)
+        case "boolean":
+            return bool(chance % 2)
+    return text

@@ -14,9 +14,8 @@ from openai.types.completion_create_params import CompletionCreateParamsNonStrea
 
 from harness.records import Json, Message, Row
 from harness.testing.fake_openai.backend import Backend, FakeReply, Question
-from harness.testing.fake_openai.refusals import HTTPRefusal, checked, text_of, unsupported
+from harness.testing.fake_openai.refusals import HTTPRefusal, checked, require_valid, text_of, unsupported
 from harness.testing.fake_openai.store import FakeStore, FakeTunedModel, new_id, now
-from harness.testing.fake_openai.structured_output import require_valid
 
 CHAT = "smollm2-135m-2026-01-01"
 CLOSING = "smollm2-135m-2025-07-01"
@@ -50,10 +49,14 @@ class FakeModel:
         return self.shutdown is not None and self.shutdown <= datetime.now(UTC).date()
 
 
-class Catalogue:
-    """Models by name: one current, one that closes soon, one closed to tuning, one retired, and aliases."""
+class ServedModels:
+    """One current model, one that closes soon, one closed to tuning, one retired, tuned ones, and aliases.
 
-    def __init__(self, aliases: Iterable[str]) -> None:
+    ``weights`` is the folder of tuned weights.
+    """
+
+    def __init__(self, store: FakeStore, backend: Backend, aliases: Iterable[str], weights: Path) -> None:
+        self._store, self._backend, self._weights = store, backend, weights
         today = datetime.now(UTC).date()
         chat = FakeModel(CHAT, shutdown=date(2036, 1, 1))
         self._models = {
@@ -76,16 +79,6 @@ class Catalogue:
         """All names of those that are not retired."""
         return [name for name, model in self._models.items() if not model.is_retired]
 
-    def find(self, name: str) -> FakeModel:
-        """The model of that name; an alias of a snapshot gives the snapshot."""
-        model = self._models.get(name)
-        if model is None or model.is_retired:
-            reason = "does not exist or you do not have access to it"
-            if model is not None:
-                reason = "has been deprecated: https://platform.openai.com/docs/deprecations"
-            raise HTTPRefusal(404, f"The model `{name}` {reason}.", "model", "model_not_found")
-        return model
-
     def tunable(self, name: str) -> FakeModel:
         """The model of that name, if it accepts new jobs."""
         model = self._models.get(name)
@@ -94,17 +87,15 @@ class Catalogue:
             raise HTTPRefusal(400, message, "model", "model_not_available")
         return model
 
-
-class Completions:
-    """Answers requests with the model that they name; ``weights`` is the folder of tuned weights."""
-
-    def __init__(self, store: FakeStore, backend: Backend, catalogue: Catalogue, weights: Path) -> None:
-        self._store, self._backend, self._catalogue, self._weights = store, backend, catalogue, weights
-
-    def model(self, name: str) -> tuple[FakeModel, FakeTunedModel | None]:
-        """The model of that name, and its weights if it is tuned; it is retired with its base."""
+    def find(self, name: str) -> tuple[FakeModel, FakeTunedModel | None]:
+        """The model of that name, and its weights if it is tuned; an alias gives its snapshot."""
         tuned = self._store.find(FakeTunedModel, name)
-        model = self._catalogue.find(tuned.base if tuned else name)
+        model = self._models.get(tuned.base if tuned else name)
+        if model is None or model.is_retired:  # a tuned model is retired with its base
+            reason = "does not exist or you do not have access to it"
+            if model is not None:
+                reason = "has been deprecated: https://platform.openai.com/docs/deprecations"
+            raise HTTPRefusal(404, f"The model `{name}` {reason}.", "model", "model_not_found")
         return (replace(model, name=name) if tuned else model), tuned
 
     def chat(self, body: Json) -> ChatCompletion:
@@ -157,7 +148,7 @@ class Completions:
         schema: Mapping[str, Json] | None = None,
     ) -> tuple[FakeReply, dict[str, Json]]:
         """The reply, and the fields that both kinds of responses share."""
-        model, tuned = self.model(params["model"])
+        model, tuned = self.find(params["model"])
         takes_prompts = "prompt" in params
         if model.completions != takes_prompts:
             endpoint = "v1/chat/completions" if takes_prompts else "v1/completions"

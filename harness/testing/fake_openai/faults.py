@@ -54,7 +54,7 @@ def parse_faults(given: Mapping[str, object]) -> Faults:
 class FaultInjector:
     """ASGI middleware: lets requests through or not; ``switch`` replaces ``faults`` at any time."""
 
-    def __init__(self, app: ASGIApp, faults: Faults, count: Callable[[str], int]) -> None:
+    def __init__(self, app: ASGIApp, faults: Faults, count: Callable[[str], None]) -> None:
         self._app, self._count = app, count
         self.switch(faults)
 

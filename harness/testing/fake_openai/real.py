@@ -7,22 +7,20 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.extras import require_extra
-from harness.models.builtin import NAME
 from harness.models.chat import load_tokenizer, render
-from harness.models.device import DevicePlan, device_plan
+from harness.models.device import device_plan
 from harness.models.local import LocalModel
 from harness.models.progress import Progress, Silent
 from harness.models.protocol import Decoding, Prompt
-from harness.models.source import ModelSource, context_tokens, resolve
+from harness.models.source import BUILTIN, ModelSource, resolve
 from harness.records import Row
-from harness.testing.fake_openai.backend import FakeReply, Question, Step, Token, TuningTask
-from harness.testing.fake_openai.structured_output import answered_within
+from harness.testing.fake_openai.backend import FakeReply, Question, Step, Token, TuningTask, answered_within
+from harness.testing.fake_openai.completions import CONTEXT_TOKENS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 TARGETS = ("gate_proj", "up_proj", "down_proj")
 LEARNING_RATE = 2e-3  # at a learning_rate_multiplier of 1, for adapters on these layers
 MOST_MODELS = 3  # in memory
-DEFAULT_CONTEXT_TOKENS = 8_192
 LINGER_S = 0.25  # how long a batch waits for further questions: on a CPU a small first one costs seconds
 POLL_S = 0.002
 
@@ -42,25 +39,19 @@ class RealBackend:
     answering share a processor and the libraries' process-wide switches (warnings, verbosity, torch's seed),
     so neither runs beside the other: while a job trains, questions are answered between its steps.
 
-    Args:
-        base: the model behind every name that the service offers, as candidates name models.
-        progress: shows the download of the base.
+    ``progress`` shows the download of the model.
     """
 
-    def __init__(self, base: str = NAME, progress: Progress | None = None) -> None:
+    def __init__(self, progress: Progress | None = None) -> None:
         require_extra("local", "the twin with a real model (without --scripted)")
-        self._base, self._progress = base, progress or Silent()
+        self._progress = progress or Silent()
         self._lock, self._counting = threading.Lock(), threading.Lock()
         self._waiting: dict[Future[FakeReply], Question] = {}
         self._loaded = lru_cache(MOST_MODELS)(self._load)
 
     @cached_property
     def _source(self) -> ModelSource:
-        return resolve(self._base, self._progress)
-
-    @cached_property
-    def _plan(self) -> DevicePlan:
-        return device_plan()
+        return resolve(BUILTIN, self._progress)
 
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerBase:
@@ -84,13 +75,13 @@ class RealBackend:
         from harness.training.rows import TrainingRows
 
         candidate = QLoRA(
-            base=self._base,
+            base=BUILTIN,
             train="",
             targets=TARGETS,
             epochs=task.epochs,
             learning_rate=LEARNING_RATE * task.learning_rate_multiplier,
             batch_rows=task.batch_rows,
-            max_tokens=context_tokens(self._source) or DEFAULT_CONTEXT_TOKENS,
+            max_tokens=CONTEXT_TOKENS,
             dev_evaluations=task.epochs,
         )
         training = LocalTraining(
@@ -98,21 +89,17 @@ class RealBackend:
             self._source,
             TrainingRows(task.rows, dev=task.dev),
             task.seed,
-            self._plan,
+            device_plan(),
             task.job_id,
             folder,
             keeps_checkpoints=True,
         )
 
         def after_step(done: StepDone) -> None:
-            step = Step(done.number, done.total, done.train_loss, done.train_token_accuracy)
-            if done.point is not None:
-                step = replace(
-                    step,
-                    weights=checkpoint_name(done),
-                    dev_loss=done.point.dev_loss,
-                    dev_accuracy=done.point.dev_token_accuracy,
-                )
+            measured, at = (done.number, done.total, done.train_loss, done.train_token_accuracy), done.point
+            step = Step(*measured)
+            if at is not None:
+                step = Step(*measured, at.dev_loss, at.dev_token_accuracy, checkpoint_name(done))
             self._lock.release()  # questions are answered between steps
             try:
                 watch(step)
@@ -150,7 +137,6 @@ class RealBackend:
         return mine.result()
 
     def _answers(self, questions: Sequence[Question]) -> list[FakeReply]:
-        """Replies to questions of one model and one decoding."""
         first = questions[0]
         decoding = Decoding(
             max_new_tokens=first.max_tokens,
@@ -173,7 +159,7 @@ class RealBackend:
         ]
 
     def _load(self, adapter: Path | None) -> LocalModel:
-        return LocalModel.load(self._source, self._plan, nf4=adapter is not None, adapter=adapter)
+        return LocalModel.load(self._source, device_plan(), nf4=adapter is not None, adapter=adapter)
 
     def _tokens(self, model: LocalModel, question: Question, text: str) -> tuple[Token, ...]:
         """The answer's tokens, each with the mean log-probability of all."""

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any, TypeVar, cast
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
+from jsonschema.exceptions import SchemaError, ValidationError
 from openai.types.batch_create_params import BatchCreateParams
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming as ChatParams
 from openai.types.completion_create_params import CompletionCreateParamsNonStreaming as CompletionParams
@@ -85,11 +85,7 @@ def server_error() -> HTTPRefusal:
 
 
 def checked(kind: type[T], body: Json) -> T:
-    """The body, if it has the SDK's parameter type ``kind``.
-
-    Raises:
-        HTTPRefusal: a parameter is unknown, missing, of another type or out of range; ``param`` names it.
-    """
+    """The body, if it has the SDK's parameter type ``kind``; else a refusal names the parameter."""
     error = next(_validator(kind).iter_errors(body), None)  # type: ignore[arg-type]  # types are hashable
     if error is not None:
         raise _refusal(error)
@@ -142,3 +138,24 @@ def text_of(content: object, at: str) -> str:
     if isinstance(content, list):
         raise HTTPRefusal(400, "Only text is supported by this model.", at)
     return str(content or "")
+
+
+def require_valid(schema: Mapping[str, Any], name: str, strict: bool) -> None:
+    """Check a requested schema; a ``strict`` one has to close every object and require all its properties."""
+    problem = ""
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        problem = error.message
+    else:
+        missing = sorted(schema.get("properties", {}).keys() - set(schema.get("required", ())))
+        if strict and schema.get("type") == "object" and schema.get("additionalProperties") is not False:
+            problem = "'additionalProperties' is required to be supplied and to be false."
+        elif strict and missing:
+            problem = f"'required' has to include every property. Missing '{missing[0]}'."
+    if problem:
+        message = f"Invalid schema for response_format '{name}': {problem}"
+        raise HTTPRefusal(400, message, "response_format", "invalid_json_schema")
+    for value in schema.get("properties", {}).values():
+        if isinstance(value, dict):
+            require_valid(value, name, strict)

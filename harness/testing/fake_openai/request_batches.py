@@ -96,8 +96,7 @@ class RequestBatches:
         if errors:
             self._move(batch_id, "failed", errors=Errors(object="list", data=errors))
             return
-        counts = BatchRequestCounts(total=len(requests), completed=0, failed=0)
-        self._move(batch_id, "in_progress", request_counts=counts)
+        self._move(batch_id, "in_progress")
 
         def answer(request: FakeBatchRequest) -> tuple[str, Json] | None:
             """The kind of file that takes the answer, and its line; None once the batch is stopped."""
@@ -131,7 +130,6 @@ class RequestBatches:
 
 
 def _read(content: bytes, endpoint: str) -> tuple[list[FakeBatchRequest], list[BatchError]]:
-    """The requests of a file, or the errors of its lines."""
     requests: list[FakeBatchRequest] = []
     errors: list[BatchError] = []
     seen: set[str] = set()

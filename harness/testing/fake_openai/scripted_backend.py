@@ -8,13 +8,13 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
 from harness.records import Row
-from harness.testing.fake_openai.backend import FakeReply, Question, Step, Token, TuningTask
-from harness.testing.fake_openai.structured_output import within
+from harness.testing.fake_openai.backend import FakeReply, Question, Step, Token, TuningTask, within
 
 LEARNT = "learnt.json"
 MOST_COMPARED = 2_000  # examples; more would take longer to compare than the answer is worth
@@ -23,29 +23,26 @@ Script: TypeAlias = Callable[[Question], "str | FakeReply"]
 Examples: TypeAlias = Mapping[str, str]  # a reply by its question
 
 
-def echo(question: Question) -> str:
-    """The question, as if it were the answer."""
-    return question.last
-
-
 class ScriptedBackend:
     """Learns training rows by heart and answers by script; a token is a word.
 
     A tuned model gives the trained reply to a question that it was trained on, and ``script`` answers all
-    others. Text that does not satisfy a question's schema is made to (see ``structured_output.within``); a
+    others. Text that does not satisfy a question's schema is made to (see ``within``); a
     whole ``FakeReply`` is passed on as it is.
 
     Args:
-        script: what a model answers, as text or as a whole ``FakeReply``. None: the reply to the most similar
-            example, among the rows that the model was tuned on and the earlier turns of the conversation; the
-            beginning of the question if there is no example.
-        step_s: how long a training step takes.
-        reply_s: how long a reply takes.
+        script: what a model answers. None: the reply to the most similar example, among the rows that it was
+            tuned on and the earlier turns; the beginning of the question if there is no example.
+        step_s, reply_s: how long a training step and a reply take.
     """
 
-    def __init__(self, script: Script | None = echo, step_s: float = 0.0, reply_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        script: Script | None = lambda question: question.last,
+        step_s: float = 0.0,
+        reply_s: float = 0.0,
+    ) -> None:
         self._script, self._step_s, self._reply_s = script, step_s, reply_s
-        self._learnt: dict[Path, Examples] = {}
 
     def train(self, task: TuningTask, folder: Path, watch: Callable[[Step], None]) -> None:
         """See ``Backend``. The loss falls from 2 nats as 1 / (1 + step)."""
@@ -67,7 +64,7 @@ class ScriptedBackend:
     def reply(self, question: Question) -> FakeReply:
         """See ``Backend``."""
         time.sleep(self._reply_s)
-        learnt = self._examples(question.weights) if question.weights else {}
+        learnt = _examples(question.weights) if question.weights else {}
         said: str | FakeReply | None = learnt.get(question.last)
         if said is None:
             said = self._script(question) if self._script else _nearest(question, learnt)
@@ -88,11 +85,12 @@ class ScriptedBackend:
         """See ``Backend``."""
         return sum(len(message.content.split()) + 1 for message in row.messages)
 
-    def _examples(self, weights: Path) -> Examples:
-        if weights not in self._learnt:
-            file = weights / LEARNT  # absent if the real backend trained this model
-            self._learnt[weights] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        return self._learnt[weights]
+
+@cache
+def _examples(weights: Path) -> Examples:
+    file = weights / LEARNT  # absent if the real backend trained this model
+    found: Examples = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found
 
 
 def _nearest(question: Question, learnt: Examples) -> str:

@@ -114,10 +114,9 @@ class FakeStore:
         self._sql("DELETE FROM contents WHERE id = ?", record.id)
         return {"id": record.id, "object": shown, "deleted": True}
 
-    def count(self, name: str) -> int:
-        """Count one more; returns the new count."""
-        statement = "INSERT INTO counts VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET n = n + 1 RETURNING n"
-        return int(self._sql(statement, name)[0][0])
+    def count(self, name: str) -> None:
+        """Count one more."""
+        self._sql("INSERT INTO counts VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET n = n + 1", name)
 
     def counts(self) -> dict[str, int]:
         """All counts by name."""
@@ -161,9 +160,7 @@ class FakeStore:
         """Check that a file named in a request was uploaded for that purpose."""
         file = self.find(FileObject, file_id)
         if file is None or file.purpose != purpose:
-            found = "does not exist" if file is None else f"has the purpose '{file.purpose}'"
-            message = f"invalid {param}: {file_id} {found}, not '{purpose}'."
-            raise HTTPRefusal(400, message, param)
+            raise HTTPRefusal(400, f"invalid {param}: {file_id} is no file of purpose '{purpose}'.", param)
 
 
 def new_id(prefix: str) -> str:

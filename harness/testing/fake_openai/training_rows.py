@@ -75,7 +75,6 @@ def training_rows(
 
 
 def _messages(value: Json, completions: bool) -> tuple[Message, ...]:
-    """A row's messages, if it can be trained on."""
     if completions:
         pair = checked(PromptExample, value)
         return Message("user", pair["prompt"]), Message("assistant", pair["completion"])

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from openai.types.fine_tuning import FineTuningJobEvent
 from openai.types.fine_tuning.fine_tuning_job import Error, Hyperparameters, Method
@@ -21,7 +21,7 @@ from openai.types.fine_tuning.jobs.fine_tuning_job_checkpoint import Metrics
 from harness.data.hosted import service_epochs
 from harness.records import Json, Row
 from harness.testing.fake_openai.backend import Backend, Step, TuningTask
-from harness.testing.fake_openai.completions import Catalogue
+from harness.testing.fake_openai.completions import ServedModels
 from harness.testing.fake_openai.faults import Faults
 from harness.testing.fake_openai.refusals import HTTPRefusal, checked, unsupported
 from harness.testing.fake_openai.store import FakeJob, FakeStore, FakeTunedModel, JobStatus, new_id, now
@@ -29,7 +29,6 @@ from harness.testing.fake_openai.training_rows import training_rows
 
 POLL_S = 0.02  # how often a waiting job looks at its status
 AUTO_BATCH_ROWS = 8
-AUTO_LEARNING_RATE_MULTIPLIER = 1.0
 SAVED_CHECKPOINTS = 3  # the service has those of the last three epochs
 ALIVE: tuple[JobStatus, ...] = ("validating_files", "queued", "running", "paused")
 # by the status that a request asks for: the statuses from which a job can change to it
@@ -55,11 +54,11 @@ class TuningJobs:
         self,
         store: FakeStore,
         backend: Backend,
-        catalogue: Catalogue,
+        models: ServedModels,
         weights: Path,
         faults: Callable[[], Faults],
     ) -> None:
-        self._store, self._backend, self._catalogue = store, backend, catalogue
+        self._store, self._backend, self._models = store, backend, models
         self._weights, self._faults = weights, faults
         self._validating = ThreadPoolExecutor(1, thread_name_prefix="fake-openai-files")
         self._training = ThreadPoolExecutor(1, thread_name_prefix="fake-openai-training")
@@ -77,11 +76,10 @@ class TuningJobs:
         self._validating.shutdown(cancel_futures=True)
         self._training.shutdown(cancel_futures=True)
 
-    # ------------------------------------------------------------------ requests
     def create(self, body: Json) -> FakeJob:
         """Accept a job."""
         params = checked(JobCreateParams, body)
-        model = self._catalogue.tunable(params["model"])
+        model = self._models.tunable(params["model"])
         self._store.require_file(params["training_file"], "fine-tune", "training_file")
         validation_file = params.get("validation_file")
         if validation_file is not None:
@@ -114,7 +112,6 @@ class TuningJobs:
         self._store.put(job)
         self._store.count("jobs")
         self._log(job.id, f"Created fine-tuning job: {job.id}")
-        self._log(job.id, f"Validating training file: {job.training_file}")
         self._validating.submit(self._validate, job.id)
         return job
 
@@ -129,7 +126,6 @@ class TuningJobs:
         self._log(job_id, f"Fine-tuning job {'resumed' if status == 'queued' else status}")
         return job
 
-    # ------------------------------------------------------------------ validating and training
     def _validate(self, job_id: str) -> None:
         try:
             self._rows(self._store.get(FakeJob, job_id))
@@ -142,7 +138,7 @@ class TuningJobs:
                 self._training.submit(self._run, job_id)
 
     def _rows(self, job: FakeJob) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-        model, count = self._catalogue.tunable(job.model), self._backend.count
+        model, count = self._models.tunable(job.model), self._backend.count
         training = training_rows(self._store.content(job.training_file), model, count, "training")
         if job.validation_file is None:
             return training, ()
@@ -163,7 +159,7 @@ class TuningJobs:
         auto: dict[str, Any] = {
             "n_epochs": service_epochs(len(rows)),
             "batch_size": min(AUTO_BATCH_ROWS, len(rows)),
-            "learning_rate_multiplier": AUTO_LEARNING_RATE_MULTIPLIER,
+            "learning_rate_multiplier": 1.0,
         }
         given = job.hyperparameters.model_dump()
         taken = {name: value if given[name] == "auto" else given[name] for name, value in auto.items()}
@@ -203,9 +199,11 @@ class TuningJobs:
         message = f"Step {step.number}/{step.total}: training loss={step.train_loss:.2f}"
         if step.dev_loss is not None:
             message += f", validation loss={step.dev_loss:.2f}, full validation loss={step.dev_loss:.2f}"
-        data = {**_metrics(step).model_dump(exclude_none=True), "total_steps": step.total}
+        data = _metrics(step).model_dump(exclude_none=True)
         # ids are the same when a restarted server trains again, so that no step is listed twice
-        self._log(job.id, message, data=data, event_id=f"ftevent-{job.id[6:]}-{step.number}")
+        self._log(
+            job.id, message, False, f"ftevent-{job.id[6:]}-{step.number}", total_steps=step.total, **data
+        )
         if not step.weights or step.number == step.total:
             return
         self._add_checkpoint(job, step, f"{name}:ckpt-step-{step.number}")
@@ -249,13 +247,12 @@ class TuningJobs:
                 self._change(job_id, ("queued",), status="running")
         raise _Interrupted
 
-    # ------------------------------------------------------------------ records
     def _fail(self, job_id: str, problem: Exception) -> None:
         error = Error(code="server_error", message=f"{type(problem).__name__}: {problem}")
         if isinstance(problem, HTTPRefusal):
             error = Error(code=problem.code or "invalid_value", message=problem.message, param=problem.param)
         if self._change(job_id, ALIVE, status="failed", error=error).error == error:
-            self._log(job_id, error.message, "error")
+            self._log(job_id, error.message, is_error=True)
 
     def _change(self, job_id: str, sources: tuple[JobStatus, ...], **changes: object) -> FakeJob:
         """Change a job if its status is one of ``sources``; returns it as it then is."""
@@ -266,20 +263,15 @@ class TuningJobs:
         )
 
     def _log(
-        self,
-        job_id: str,
-        message: str,
-        level: Literal["info", "error"] = "info",
-        data: dict[str, Json] | None = None,
-        event_id: str | None = None,
+        self, job_id: str, message: str, is_error: bool = False, event_id: str = "", **data: Json
     ) -> None:
         event = FineTuningJobEvent(
             object="fine_tuning.job.event",
             id=event_id or new_id("ftevent-"),
             created_at=now(),
-            level=level,
+            level="error" if is_error else "info",
             message=message,
-            data=data or {},
+            data=data,
             type="metrics" if data else "message",
         )
         self._store.put(event, job_id)

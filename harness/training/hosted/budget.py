@@ -64,12 +64,12 @@ def is_payable(spending: Spending, base: str, *, bounded: bool) -> bool:
         UsageError: under a cap, nothing bounds it, or it has no price.
     """
     price = spending.price.training_usd_per_mtok
-    if spending.is_capped and not bounded:
+    if spending.ledger.is_capped and not bounded:
         raise UsageError(
             f"tuning {base} with epochs='auto' has no bound, and there is a cap on spending.\n"
             "  hint: say how many: epochs=3."
         )
-    if spending.is_capped and price is None:
+    if spending.ledger.is_capped and price is None:
         raise UsageError(
             f"there is no price for tuning {base}, and there is a cap on spending.\n"
             f'  hint: economics.toml: [prices."{base}".tuned] with training_usd_per_mtok.'
@@ -119,7 +119,7 @@ class JobBudget:
         if found is not None:
             bill = _bounded_by(found, bill)
             what += f" (job {found.id} goes on at the service and is billed there)"
-            if self._spending.is_capped and bill.most is None:
+            if self._spending.ledger.is_capped and bill.most is None:
                 raise UsageError(
                     f"the tuning job {found.id} of {self._base} is under way, begun with epochs='auto':"
                     " nothing bounds its bill, and there is a cap on spending.\n"

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.errors import TrainingError
+from harness.models import quiet_transformers
 from harness.models.chat import load_tokenizer
 from harness.models.device import DevicePlan
 from harness.models.local import LocalModel, load_base, make_head_input_contiguous
 from harness.models.progress import Bar
-from harness.models.quiet import quiet_transformers
 from harness.models.source import ModelSource, folder_digest
 from harness.records import Json, Training
 from harness.store.adapters import AdapterStore
