@@ -22,19 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Variant:
-    """A candidate at one size and seed.
+    """A candidate at one size and seed."""
 
-    Args:
-        name: what the candidate is called in this run.
-        candidate: itself.
-        size: number of training rows; None for what is not trained.
-        seed: of the subset and of the training; None for what is not trained.
-    """
-
-    name: str
-    candidate: Candidate
-    size: int | None = None
-    seed: int | None = None
+    name: str  # what the candidate is called in this run
+    candidate: Candidate  # itself
+    size: int | None = None  # number of training rows; None for what is not trained
+    seed: int | None = None  # of the subset and of the training; None for what is not trained
 
     @property
     def label(self) -> str:
@@ -53,23 +46,14 @@ class PricedModel:
 
 @dataclass(frozen=True, slots=True)
 class TrainingEstimate:
-    """One training, here or at a service, before it is begun.
+    """One training, here or at a service, before it is begun."""
 
-    Args:
-        artifact: its name in the store; two trainings of one name are one.
-        rows: those trained on, general rows included.
-        is_kept: the store has its result, and nothing is left to do.
-        tokens: those to train on, epochs included; 0 where it is kept.
-        most_tokens: their bound; None where nothing bounds them.
-        problem: why a service would not begin it today, as far as is known without asking.
-    """
-
-    artifact: str
-    rows: int
-    is_kept: bool
-    tokens: float = 0.0
-    most_tokens: float | None = 0.0
-    problem: str = ""
+    artifact: str  # its name in the store; two trainings of one name are one
+    rows: int  # those trained on, general rows included
+    is_kept: bool  # the store has its result, and nothing is left to do
+    tokens: float = 0.0  # those to train on, epochs included; 0 where it is kept
+    most_tokens: float | None = 0.0  # their bound; None where nothing bounds them
+    problem: str = ""  # why a service would not begin it today, as far as is known without asking
 
 
 class Ask(Protocol):
@@ -81,46 +65,32 @@ class Ask(Protocol):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A variant that is ready to be loaded and asked.
+    """A variant that is ready to be loaded and asked."""
 
-    Args:
-        model_name: the model that answers (before any tuning), as people see it.
-        model_digest: of that model's content.
-        identity: fingerprint of everything that shapes an answer but the question and the decoding.
-        numeric_config: how its numbers are computed, in words.
-        load: gives the model; called when the first answer is missing.
-        ask: how a row becomes a prompt.
-        training: how it was trained.
-        batch_independent: whether each answer depends on its own question only, and not on the questions
-            that share a batch with it.
-        recipe: the settings that all seeds of one training recipe share, without names and paths; None: those
-            that ``Candidate.described`` gives.
-    """
-
-    model_name: str
-    model_digest: str
-    identity: str
-    numeric_config: str
-    load: Callable[[], Model]
-    ask: Ask
-    training: Training | None = None
+    model_name: str  # the model that answers (before any tuning), as people see it
+    model_digest: str  # of that model's content
+    identity: str  # fingerprint of everything that shapes an answer but the question and the decoding
+    numeric_config: str  # how its numbers are computed, in words
+    load: Callable[[], Model]  # gives the model; called when the first answer is missing
+    ask: Ask  # how a row becomes a prompt
+    training: Training | None = None  # how it was trained
+    # whether each answer depends on its own question only, and not on the questions that share a batch
+    # with it
     batch_independent: bool = False
+    # the settings that all seeds of one training recipe share, without names and paths; None: those that
+    # ``Candidate.described`` gives
     recipe: Mapping[str, Json] | None = None
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What preparing and asking a variant would take.
+    """What preparing and asking a variant would take."""
 
-    Args:
-        prepared: the variant. Where its identity is not known yet (the base has yet to write general rows, a
-            service has yet to make the model), no answer is kept under the identity given.
-        training: None for what is not trained.
-        asked_as: the hosted model that answers, under the name that it is asked by; None for a local one.
-    """
-
+    # the variant. Where its identity is not known yet (the base has yet to write general rows, a service
+    # has yet to make the model), no answer is kept under the identity given
     prepared: Prepared
-    training: TrainingEstimate | None = None
+    training: TrainingEstimate | None = None  # None for what is not trained
+    # the hosted model that answers, under the name that it is asked by; None for a local one
     asked_as: RemoteModel | None = None
 
 

@@ -28,8 +28,7 @@ from harness.models.protocol import Model
 from harness.models.remote import RemoteModel
 from harness.records import Json, Training
 from harness.training.hosted.budget import JobBudget, is_payable, training_tokens
-from harness.training.hosted.environment import Environment
-from harness.training.hosted.jobs import find_job, tune
+from harness.training.hosted.jobs import Environment, find_job, tune
 from harness.training.hosted.lifetimes import ending_notes, lifetime, require_tunable
 from harness.training.hosted.provider import Capabilities, TuningProvider
 from harness.training.hosted.record import JobRecord, read_state, training_record, write_state

@@ -27,30 +27,20 @@ class Lab:
     """What a candidate is made with, seen from the folder of its conftest.
 
     Files and base models are read once for the whole run, whoever asks.
-
-    Args:
-        root: the folder that the candidate's paths start from.
-        adapters: where artifacts are kept.
-        progress: who watches.
-        project: the project's root, which paths in messages start from (None: ``root``).
-        executor: where trainings run.
-        money: what hosted models are paid from; None: nothing is counted.
-        horizon_days: the time over which the project's economics add up a saving.
-        require_unseen: compares rows that were made during the run with the held-out files.
-        is_offline: whether nothing may be sent (``--plan``).
-        today: the day, in UTC.
     """
 
-    root: Path
-    adapters: AdapterStore
-    progress: Progress
-    project: Path | None = None
-    executor: Executor = field(default_factory=SubprocessExecutor)
-    money: Money | None = None
+    root: Path  # the folder that the candidate's paths start from
+    adapters: AdapterStore  # where artifacts are kept
+    progress: Progress  # who watches
+    project: Path | None = None  # the project's root, which paths in messages start from (None: ``root``)
+    executor: Executor = field(default_factory=SubprocessExecutor)  # where trainings run
+    money: Money | None = None  # what hosted models are paid from; None: nothing is counted
+    # the time over which the project's economics add up a saving
     horizon_days: Callable[[], float] = lambda: EconomicsConfig(1).horizon_days
+    # compares rows that were made during the run with the held-out files
     require_unseen: Callable[[Sequence[Row]], None] = lambda rows: None
-    is_offline: bool = False
-    today: Callable[[], date] = lambda: datetime.now(UTC).date()
+    is_offline: bool = False  # whether nothing may be sent (``--plan``)
+    today: Callable[[], date] = lambda: datetime.now(UTC).date()  # the day, in UTC
     # why a hosted job of this run made nothing, by artifact: what failed is not begun again in the same run
     failed: dict[str, HarnessError] = field(default_factory=dict, repr=False, compare=False)
     _sources: dict[tuple[str, bool], ModelSource] = field(default_factory=dict, repr=False, compare=False)

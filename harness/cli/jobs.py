@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.training.hosted.environment import Environment
+    from harness.training.hosted.jobs import Environment
     from harness.training.hosted.openai import OpenAIProvider
     from harness.training.hosted.provider import TuningJob
 
@@ -50,8 +50,8 @@ def jobs(given: argparse.Namespace) -> int:
         HostedTrainingError: the service refused, or cannot be reached.
         ModelError: there is no key.
     """
-    from harness.training.hosted.environment import Environment
     from harness.training.hosted.errors import from_service
+    from harness.training.hosted.jobs import Environment
     from harness.training.hosted.openai import OpenAIProvider
     from harness.training.hosted.provider import ServiceError
 

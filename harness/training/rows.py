@@ -14,21 +14,14 @@ class TrainingData:
     """All rows of the project that shape a candidate.
 
     Sizes count ``train``; the leak check compares ``seen`` with every held-out file.
-
-    Args:
-        train: the rows that subsets are drawn from.
-        file: where they came from, as people see it.
-        dev: development rows, which only measure.
-        general: rows of other tasks, mixed in whole at every size.
-        stratify: the metadata field whose proportions every subset keeps.
-        is_trained: whether sizes and seeds apply. False for rows that are shown or looked up, not learnt.
     """
 
-    train: tuple[Row, ...]
-    file: str = "the training rows"
-    dev: tuple[Row, ...] = ()
-    general: tuple[Row, ...] = ()
-    stratify: str | None = None
+    train: tuple[Row, ...]  # the rows that subsets are drawn from
+    file: str = "the training rows"  # where they came from, as people see it
+    dev: tuple[Row, ...] = ()  # development rows, which only measure
+    general: tuple[Row, ...] = ()  # rows of other tasks, mixed in whole at every size
+    stratify: str | None = None  # the metadata field whose proportions every subset keeps
+    # whether sizes and seeds apply. False for rows that are shown or looked up, not learnt
     is_trained: bool = True
 
     @property
@@ -46,19 +39,12 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRows:
-    """The rows of one training.
+    """The rows of one training."""
 
-    Args:
-        own: the task's rows.
-        replay: general rows mixed in.
-        dev: rows that the training is only measured on.
-        drawn: how ``own`` was drawn from its file, for the record.
-    """
-
-    own: tuple[Row, ...]
-    replay: tuple[Row, ...] = ()
-    dev: tuple[Row, ...] = ()
-    drawn: str = ""
+    own: tuple[Row, ...]  # the task's rows
+    replay: tuple[Row, ...] = ()  # general rows mixed in
+    dev: tuple[Row, ...] = ()  # rows that the training is only measured on
+    drawn: str = ""  # how ``own`` was drawn from its file, for the record
 
 
 def draw_rows(data: TrainingData, size: int | None, seed: int) -> TrainingRows:

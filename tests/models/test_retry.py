@@ -22,7 +22,7 @@ from harness.models.remote import OpenRemoteModel, RemoteModel
 from harness.models.remote_wire import failure_of
 from harness.models.retry import SPENT_CODES, CallVerdict, RetryPolicy, retry_after_s, verdict_of
 from harness.records import Message
-from harness.training.hosted.environment import Environment
+from harness.training.hosted.jobs import Environment
 from harness.training.hosted.openai import OpenAIProvider
 from harness.training.hosted.provider import ServiceError
 

@@ -22,8 +22,7 @@ from harness.models.profiles import TWIN, Profile
 from harness.models.progress import Bar, SilentBar
 from harness.models.retry import RetryPolicy
 from harness.records import Message, Row
-from harness.training.hosted.environment import RETRY, Environment
-from harness.training.hosted.jobs import tune
+from harness.training.hosted.jobs import RETRY, Environment, tune
 from harness.training.hosted.openai import OpenAIProvider
 from harness.training.hosted.provider import JobFailure, RequestRejected, TuningProvider
 from harness.training.hosted.record import JobState, TunedModel

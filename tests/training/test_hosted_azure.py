@@ -28,7 +28,7 @@ from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.store.adapters import AdapterStore
 from harness.testing.fake_openai import CHAT, ScriptedBackend, running_fake_openai, twin_stats
-from harness.training.hosted.environment import Environment
+from harness.training.hosted.jobs import Environment
 
 VERSION, KEY = "2024-10-21", "azure-planted-0123456789"
 NOT_THERE = ("metadata", "method", "integrations")  # what Azure's reference of that version does not name

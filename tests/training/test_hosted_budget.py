@@ -24,7 +24,7 @@ from harness.errors import BudgetReached, HostedTrainingError, UsageError
 from harness.models.ledger import Ledger, Money
 from harness.models.progress import Silent
 from harness.store.adapters import AdapterStore
-from harness.training.hosted.environment import RETRY
+from harness.training.hosted.jobs import RETRY
 from harness.training.hosted.provider import (
     JobFailure,
     OutcomeUnknown,

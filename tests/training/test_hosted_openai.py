@@ -21,7 +21,6 @@ from harness.training.hosted.openai_objects import (
 )
 from harness.training.hosted.provider import (
     JobFailure,
-    MalformedResponse,
     OutcomeUnknown,
     RateLimited,
     RequestRejected,
@@ -114,12 +113,12 @@ def test_a_service_that_gives_one_page_for_ever_is_believed_once() -> None:
 
 @pytest.mark.parametrize("item", ["<html>", None, 3, []])
 def test_what_is_no_object_is_malformed(item: object) -> None:
-    with pytest.raises(MalformedResponse):
+    with pytest.raises(OutcomeUnknown):
         read_job(item, clean)
 
 
 def test_an_object_without_an_id_is_malformed() -> None:
-    with pytest.raises(MalformedResponse, match="no id"):
+    with pytest.raises(OutcomeUnknown, match="no id"):
         read_job(FineTuningJob.construct(status="running"), clean)
 
 

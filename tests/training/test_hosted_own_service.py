@@ -19,7 +19,7 @@ from harness.models.ledger import Ledger, Money
 from harness.models.progress import Silent
 from harness.records import Price
 from harness.store.adapters import AdapterStore
-from harness.training.hosted.environment import Environment
+from harness.training.hosted.jobs import Environment
 from harness.training.hosted.openai import OpenAIProvider
 from harness.training.hosted.provider import (
     Capabilities,

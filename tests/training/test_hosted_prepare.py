@@ -33,7 +33,7 @@ from harness.testing.fake_openai import (
     set_twin_faults,
     twin_stats,
 )
-from harness.training.hosted.environment import Environment
+from harness.training.hosted.jobs import Environment
 from harness.training.hosted.provider import JobFailure
 
 TODAY = date(2026, 11, 21)

@@ -4,8 +4,7 @@ provider        the protocol of a service, its values, and how a call can fail
 openai          OpenAI's API behind the official SDK: OpenAI, Azure, Nebius and others, by profile
 openai_objects  objects of that API as plain values
 request         a job before anything is sent: settings, files, and the fingerprint that names it
-jobs            a job found, submitted once, and waited for
-environment     what a job needs besides its service: money, clock, watchers, retries
+jobs            a job found, submitted once, and waited for; what that needs besides the service
 budget          what a job may cost, set aside before it is begun
 metrics         losses and accuracies out of events and results files
 errors          refusals as errors with the user's own file and line

@@ -18,27 +18,18 @@ TOKENS_PER_MTOK = 1e6
 
 @dataclass(frozen=True, slots=True)
 class TokenBill:
-    """Tokens that a job is billed for.
+    """Tokens that a job is billed for."""
 
-    Args:
-        expected: over all epochs.
-        most: their upper bound; None where nothing bounds them.
-        most_an_epoch: the bound of one epoch, known even then.
-    """
-
-    expected: float
-    most: float | None
-    most_an_epoch: float = math.inf
+    expected: float  # over all epochs
+    most: float | None  # their upper bound; None where nothing bounds them
+    most_an_epoch: float = math.inf  # the bound of one epoch, known even then
 
 
 def training_tokens(request: JobRequest, rows: Sequence[Row]) -> TokenBill:
     """What a job costs in tokens: counted where the model's encoding is known, else bounded by bytes.
 
-    Epochs that are left to the service are expected as OpenAI's cookbook has them, and not bounded.
-
-    Args:
-        request: the job.
-        rows: those of its training file.
+    ``rows`` are those of its training file. Epochs that are left to the service are expected as OpenAI's
+    cookbook has them, and not bounded.
     """
     known = hosted_model(request.base)
     if known is None:  # a token of any tokenizer holds at least one byte
@@ -55,13 +46,8 @@ def training_tokens(request: JobRequest, rows: Sequence[Row]) -> TokenBill:
 def is_payable(spending: Spending, base: str, *, bounded: bool) -> bool:
     """Whether a training can be paid by its tokens; without a cap it is not an error that it cannot.
 
-    Args:
-        spending: the price and the budget.
-        base: the model to tune.
-        bounded: whether it is known how many tokens the training takes at most.
-
     Raises:
-        UsageError: under a cap, nothing bounds it, or it has no price.
+        UsageError: under a cap, its tokens are not ``bounded``, or ``base`` has no price.
     """
     price = spending.price.training_usd_per_mtok
     if spending.ledger.is_capped and not bounded:
@@ -82,11 +68,7 @@ class JobBudget:
 
     A job is billed at its end. So one that an earlier run began and that is still under way is set aside like
     a new one: this run's cap is for what falls due in it. A job that had ended when found costs nothing.
-
-    Args:
-        spending: the price and the budget; None: nothing is counted.
-        bill: tokens of the job.
-        base: the model to tune.
+    Without ``spending`` nothing is counted.
     """
 
     def __init__(
@@ -98,10 +80,7 @@ class JobBudget:
         self._may_be_billed = False
 
     def reserve(self, found: TuningJob | None = None) -> None:
-        """Set aside the most that the job can cost; nothing for one that was found ended.
-
-        Args:
-            found: the job; None: it is yet to be begun.
+        """Set aside the most that the job can cost, before it is begun or when it was ``found``.
 
         Raises:
             BudgetReached: it could pass the cap.

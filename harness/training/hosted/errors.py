@@ -18,14 +18,11 @@ from harness.training.hosted.provider import (
 from harness.training.hosted.request import JobRequest, Upload
 
 PLACES_SHOWN = 5
-_INPUT_CODES = (  # parts of them
-    *("invalid", "unsupported", "unsafe", "policy", "moderation"),
-    *("format", "too_large", "not_found"),
-)
+_INPUT_CODES = re.compile("invalid|unsupported|unsafe|policy|moderation|format|too_large|not_found")
 _INPUT_PARAMS = ("training_file", "validation_file", "hyperparameters", "model", "method", "suffix", "seed")
 _LINE = re.compile(
     r"\b(?:lines?|rows?|examples?|samples?|records?)\s*(?:numbers?|no\.?|#)?\s*"
-    r"((?:\d+)(?:\s*(?:,|and|&)\s*\d+)*)",
+    r"(\d+(?:\s*(?:,|and|&)\s*\d+)*)",
     re.IGNORECASE,
 )
 
@@ -34,8 +31,8 @@ def is_of_the_input(failure: JobFailure | None) -> bool:
     """Whether the same input would fail again, so that another job would only cost time and money."""
     if failure is None:
         return False
-    code, param = (failure.code or "").lower(), failure.param or ""
-    return any(word in code for word in _INPUT_CODES) or param.startswith(_INPUT_PARAMS)
+    is_known = _INPUT_CODES.search((failure.code or "").lower()) is not None
+    return is_known or (failure.param or "").startswith(_INPUT_PARAMS)
 
 
 # --------------------------------------------------------------------------- a job that did not end well
@@ -130,15 +127,7 @@ def rejected(
     param: str | None = None,
     job: str | None = None,
 ) -> HostedTrainingError:
-    """A file or a job that the service did not take, or does not show any more.
-
-    Args:
-        request: the job.
-        problem: what was refused, in one sentence.
-        no: the service's words.
-        param: what they are about, where that is known without them.
-        job: its id, where there is one.
-    """
+    """A file or a job that the service did not take, or does not show any more."""
     param = param or no.param
     where = places(request, param, no.message)
     hint = _hint(where, no.code, param)
@@ -176,13 +165,7 @@ def outcome_unknown(what: str, problem: str) -> HostedTrainingError:
 def from_service(
     error: ServiceError, job: str | None = None, unreached_hint: str = "check the address and the network."
 ) -> HostedTrainingError:
-    """Any other call that failed.
-
-    Args:
-        error: of the provider.
-        job: the one that is followed.
-        unreached_hint: what to do where the service gives no answer.
-    """
+    """Any other call that failed, perhaps while a job was followed."""
     if not isinstance(error, RequestRejected):
         return HostedTrainingError(
             "the service cannot be reached, or does not answer as it should.",

@@ -6,15 +6,25 @@ call of it: the next one finds what was done by its content, and goes on from th
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from typing import ParamSpec, TypeVar
 
-from harness.models.progress import Bar
+from harness.models.progress import Bar, SilentBar
+from harness.models.retry import TOO_MANY, CallVerdict, RetryPolicy
 from harness.training.hosted import errors
-from harness.training.hosted.environment import Environment
-from harness.training.hosted.lifetimes import earliest, ending_notes, lifetime, require_tunable
+from harness.training.hosted.budget import JobBudget
+from harness.training.hosted.lifetimes import (
+    DEFAULT_HORIZON_DAYS,
+    earliest,
+    ending_notes,
+    lifetime,
+    require_tunable,
+)
 from harness.training.hosted.metrics import Metrics, merged, metrics_of_event, parse_results
 from harness.training.hosted.provider import (
     PAUSED,
@@ -22,6 +32,7 @@ from harness.training.hosted.provider import (
     SUCCEEDED,
     JobCheckpoint,
     OutcomeUnknown,
+    RateLimited,
     RemoteFile,
     RequestRejected,
     ServiceError,
@@ -31,6 +42,7 @@ from harness.training.hosted.provider import (
 from harness.training.hosted.record import JobState, TunedModel
 from harness.training.hosted.request import JobRequest, Upload
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 UPLOADS = 5  # attempts, each after a look for the outcome of the last one
@@ -41,6 +53,61 @@ SETTLE_S, LONGEST_SETTLE_S = 2.0, 60.0
 FILE_WAIT_S = 3600.0
 GONE = frozenset({400, 404, 410})  # HTTP statuses that say that there is no such job or file
 NOTHING = JobState()
+# A job runs for hours: a service or a network that is away for minutes is waited for.
+RETRY = RetryPolicy(
+    attempts=9, throttled_attempts=9, first_wait_s=2.0, longest_wait_s=60.0, longest_retry_after_s=600.0
+)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a job needs besides its service."""
+
+    budget: JobBudget = field(default_factory=JobBudget)  # pays for it
+    bar: Bar = field(default_factory=SilentBar)  # shows how far it is
+    # prints a line that stays, where a bar would be drawn over
+    say: Callable[[str], None] = lambda text: None
+    # writes down the state of the job on this machine
+    remember: Callable[[JobState], None] = lambda state: None
+    today: date = field(default_factory=lambda: datetime.now(UTC).date())  # the day, in UTC
+    patience_s: float = 6 * 3600.0  # the longest time without news
+    # a model that stops answering within it is warned of before anything is paid
+    horizon_days: float = DEFAULT_HORIZON_DAYS
+    retry: RetryPolicy = RETRY  # how calls that failed are repeated
+    sleep: Callable[[float], None] = time.sleep  # waits so many seconds
+    uniform: Callable[[float, float], float] = random.uniform  # draws a number between two
+
+    def ask(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of a call that changes nothing, repeated where the service does not answer.
+
+        Raises:
+            ServiceError: of the last call.
+        """
+        return self._repeated((RateLimited, OutcomeUnknown), lambda: call(*args, **kwargs))
+
+    def change(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of a call that must not be made twice: repeated only where nothing was done.
+
+        Raises:
+            RequestRejected, OutcomeUnknown: of the last call.
+        """
+        try:
+            return self._repeated((RateLimited,), lambda: call(*args, **kwargs))
+        except RateLimited as error:  # at the last attempt, too, nothing was done
+            raise RequestRejected(
+                error.message, status=TOO_MANY, code=error.code, param=error.param
+            ) from None
+
+    def _repeated(
+        self, kinds: tuple[type[RateLimited] | type[OutcomeUnknown], ...], call: Callable[[], T]
+    ) -> T:
+        def verdict(error: Exception) -> CallVerdict | None:
+            if not isinstance(error, kinds):
+                return None
+            throttled = isinstance(error, RateLimited)
+            return CallVerdict(retry=True, throttled=throttled, retry_after_s=error.retry_after_s)
+
+        return self.retry.call(call, should_retry=verdict, sleep=self.sleep, uniform=self.uniform)
 
 
 class JobGoesOn(KeyboardInterrupt):
@@ -79,12 +146,6 @@ def tune(
     request: JobRequest, provider: TuningProvider, environment: Environment, known: JobState = NOTHING
 ) -> TunedModel:
     """The whole way: find or begin the job, wait for it, and collect what it measured.
-
-    Args:
-        request: the job.
-        provider: the service.
-        environment: who pays, watches and remembers.
-        known: what this machine remembers of the job.
 
     Raises:
         HostedTrainingError: the service refused, cannot be reached, or the job did not end well.

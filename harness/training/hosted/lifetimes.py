@@ -61,24 +61,19 @@ def known_closures() -> Closures:
     )
 
 
-def lifetime(
-    model: str, service_date: str | None, *, in_table: bool, closures: Closures | None = None
-) -> Lifetime:
-    """The lifetime of a base model or of a fine-tune on it.
+def lifetime(model: str, service_date: str | None, *, in_table: bool) -> Lifetime:
+    """The lifetime of a base model or of a fine-tune on it, which is called ``ft:BASE:…``.
 
-    Args:
-        model: its name; a fine-tune's is ``ft:BASE:…``.
-        service_date: the ``shutdown_date`` of the service's model object, which comes before the table.
-        in_table: whether the table holds for the service.
-        closures: another table than the package's own.
+    ``service_date``, the ``shutdown_date`` of the service's model object, comes before the table.
     """
     by_service = _date(service_date)
     if not in_table:
         return Lifetime(model, None, by_service, "the service" if by_service else "")
-    table = closures or known_closures()
+    table = known_closures()
     base = model.split(":")[1] if model.startswith("ft:") else model
     names = [f"ft:{base}", base] if model != base else [base]
-    days = (_listed(name, table) for name in names)
+    # a snapshot's day, else that of its model
+    days = [table.shutdowns.get(text) for name in names for text in (name, _SNAPSHOT.sub("", name))]
     by_table = next((day for day in days if day is not None), None)
     return Lifetime(
         model=model,
@@ -136,10 +131,6 @@ def earliest(found: Sequence[str | None]) -> str | None:
     """The first of several ISO dates; texts that are no date are left out."""
     dates = [day for text in found if (day := _date(text)) is not None]
     return min(dates).isoformat() if dates else None
-
-
-def _listed(base: str, table: Closures) -> date | None:
-    return table.shutdowns.get(base) or table.shutdowns.get(_SNAPSHOT.sub("", base))
 
 
 def _date(text: str | None) -> date | None:

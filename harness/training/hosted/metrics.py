@@ -143,10 +143,7 @@ def training_points(metrics: Sequence[Metrics], epochs: float) -> tuple[Training
     """The curve, at most ``MOST_POINTS`` points of it: each holds the means of the steps since the last.
 
     Where losses over all development rows are known, those over a batch are left out, because they scatter.
-
-    Args:
-        metrics: in order of step.
-        epochs: where the service does not name a step's epoch, it is the step's share of these.
+    Where the service does not name a step's epoch, it is the step's share of ``epochs``.
     """
     if not metrics:
         return ()
@@ -176,15 +173,12 @@ def training_points(metrics: Sequence[Metrics], epochs: float) -> tuple[Training
 
 def best_checkpoint(checkpoints: Sequence[JobCheckpoint]) -> JobCheckpoint | None:
     """The one with the lowest development loss, the earlier of equals; None where none has a loss."""
-    best: tuple[float, int] | None = None
-    chosen: JobCheckpoint | None = None
+    measured: list[tuple[float, int, JobCheckpoint]] = []
     for checkpoint in checkpoints:
         found = metrics_of({**checkpoint.metrics, "step": checkpoint.step})
         if found is not None and found.dev_loss is not None:
-            key = found.dev_loss, checkpoint.step
-            if best is None or key < best:
-                best, chosen = key, checkpoint
-    return chosen
+            measured.append((found.dev_loss, checkpoint.step, checkpoint))
+    return min(measured, key=lambda item: item[:2])[2] if measured else None
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -206,8 +200,6 @@ def _decoded(content: bytes) -> str:
     text = content.decode("utf-8", "replace").lstrip("\ufeff")
     packed = "".join(text.split())
     if packed and not set(",;\t") & set(text):
-        try:
+        with suppress(ValueError):  # neither base64 nor text in it
             return base64.b64decode(packed, validate=True).decode("utf-8").lstrip("\ufeff")
-        except ValueError:  # neither base64 nor text in it
-            return text
     return text

@@ -80,16 +80,7 @@ class OpenAIProvider:
         given = {"base-url": self.base_url, "api-key-env": self.api_key_env, "profile": self.profile}
         flags = " ".join(f"--{flag}={value}" for flag, value in given.items() if value)
         return Capabilities(
-            name=facts.name,
-            minimum_rows=facts.minimum_rows,
-            suffix_characters=facts.suffix_characters,
-            learning_rate=facts.learning_rate,
-            metadata=facts.metadata,
-            wandb=facts.wandb,
-            checkpoints=facts.checkpoints,
-            must_deploy=facts.must_deploy,
-            lifetimes=facts.lifetimes,
-            poll_s=facts.poll_s,
+            **{name: getattr(facts, name) for name in Capabilities.__slots__ if hasattr(facts, name)},
             command="harness jobs {action} {job} " + flags.replace("{", "{{").replace("}", "}}"),
             package="openai",
         )

@@ -15,7 +15,7 @@ from harness.training.hosted.provider import (
     JobCheckpoint,
     JobEvent,
     JobFailure,
-    MalformedResponse,
+    OutcomeUnknown,
     RemoteFile,
     TuningJob,
 )
@@ -53,7 +53,7 @@ def items(page: Page, *, whole: bool = True) -> Iterator[object]:
     for _ in range(MOST_PAGES):
         data = getattr(page, "data", None)
         if not isinstance(data, list):
-            raise MalformedResponse("the service answered with no list")
+            raise OutcomeUnknown("the service answered with no list")
         ids = [str(_fields(item).get("id")) for item in data]
         if seen.issuperset(ids):
             return
@@ -101,7 +101,7 @@ def read_job(item: object, clean: Clean) -> TuningJob:
     """A job object of the SDK.
 
     Raises:
-        MalformedResponse: it is none, or has no id.
+        OutcomeUnknown: it is none, or has no id.
     """
     found = _fields(item)
     files = found.get("result_files")
@@ -185,7 +185,7 @@ def _fields(item: object) -> Mapping[str, Json]:
     if isinstance(item, Mapping):
         return item
     if not isinstance(item, BaseModel):
-        raise MalformedResponse("the service answered with something that is no JSON object")
+        raise OutcomeUnknown("the service answered with something that is no JSON object")
     return item.model_dump(warnings=False)
 
 
@@ -201,7 +201,7 @@ def _mapping(value: object) -> Mapping[str, Json]:
 def _required(found: Mapping[str, Json], name: str) -> str:
     text = _text(found, name)
     if not text:
-        raise MalformedResponse(f"the service's answer has no {name}")
+        raise OutcomeUnknown(f"the service's answer has no {name}")
     return text
 
 

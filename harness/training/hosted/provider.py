@@ -66,51 +66,35 @@ class RateLimited(ServiceError):  # noqa: N818
 
 
 class OutcomeUnknown(ServiceError):  # noqa: N818
-    """The connection broke, or the service failed: what was sent may have been done, or not."""
+    """The connection broke, the service failed, or its answer cannot be read: it may be done, or not."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message)
 
 
-class MalformedResponse(OutcomeUnknown):
-    """The service answered with something that cannot be read."""
-
-
 # --------------------------------------------------------------------------- values
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a service can do.
+    """What a service can do."""
 
-    Args:
-        name: of the service, for messages.
-        minimum_rows: training rows below which it refuses a file.
-        suffix_characters: longest suffix of a tuned model's name.
-        learning_rate: what it takes: the learning rate itself, or a factor of its own choice.
-        metadata: jobs carry metadata of the user's. Where they do not, the training file is named after its
-            job, so that the job can be found by it.
-        wandb: jobs can send their metrics to Weights & Biases.
-        checkpoints: models from the middle of a job are listed and can be asked.
-        must_deploy: a tuned model answers only under the name of a deployment that the user makes.
-        lifetimes: OpenAI's published dates of closure hold for it.
-        poll_s: seconds between two looks at a job.
-        command: the command that acts on a job, for hints; ``{action}`` (follow, cancel, resume or list) and
-            ``{job}`` stand in it. Empty: there is none, and hints name the job alone.
-        package: the Python package that talks to the service; its version goes into the record.
-    """
-
-    name: str
-    minimum_rows: int = 1
-    suffix_characters: int = 40
+    name: str  # of the service, for messages
+    minimum_rows: int = 1  # training rows below which it refuses a file
+    suffix_characters: int = 40  # longest suffix of a tuned model's name
+    # what it takes: the learning rate itself, or a factor of its own choice
     learning_rate: Literal["multiplier", "absolute"] = "absolute"
+    # jobs carry metadata of the user's. Where they do not, the training file is named after its job, so
+    # that the job can be found by it
     metadata: bool = False
-    wandb: bool = False
-    checkpoints: bool = False
-    must_deploy: bool = False
-    lifetimes: bool = False
-    poll_s: float = 10.0
+    wandb: bool = False  # jobs can send their metrics to Weights & Biases
+    checkpoints: bool = False  # models from the middle of a job are listed and can be asked
+    must_deploy: bool = False  # a tuned model answers only under the name of a deployment that the user makes
+    lifetimes: bool = False  # OpenAI's published dates of closure hold for it
+    poll_s: float = 10.0  # seconds between two looks at a job
+    # the command that acts on a job, for hints; ``{action}`` (follow, cancel, resume or list) and
+    # ``{job}`` stand in it. Empty: there is none, and hints name the job alone
     command: str = ""
-    package: str = ""
+    package: str = ""  # the Python package that talks to the service; its version goes into the record
 
     def command_for(self, action: str, job: str = "") -> str:
         """The command in backquotes, ready for a hint; empty where there is none."""
@@ -119,17 +103,12 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file at the service.
+    """A file at the service."""
 
-    Args:
-        id: its name there.
-        state: whether it can be used; a service that checks no files says ``ready``.
-        problem: what is wrong with one that is ``unusable``, in the service's words.
-    """
-
-    id: str
+    id: str  # its name there
+    # whether it can be used; a service that checks no files says ``ready``
     state: Literal["checking", "ready", "unusable"] = "ready"
-    problem: str = ""
+    problem: str = ""  # what is wrong with one that is ``unusable``, in the service's words
 
 
 @dataclass(frozen=True, slots=True)

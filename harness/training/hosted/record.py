@@ -27,19 +27,13 @@ NOTED_RISE = 1.02  # a validation loss this much above its minimum is noted
 # --------------------------------------------------------------------------- a job under way
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """What this machine knows of a job, so that it is found again without a listing.
+    """What this machine knows of a job, so that it is found again without a listing."""
 
-    Args:
-        files: ids at the service, by the name under which each file was sent.
-        job: its id.
-        ends: the first shutdown date that the service gave for the base, in ISO 8601.
-        notes: sentences for the report.
-    """
-
+    # ids at the service, by the name under which each file was sent
     files: Mapping[str, str] = field(default_factory=dict)
-    job: str | None = None
-    ends: str | None = None
-    notes: tuple[str, ...] = ()
+    job: str | None = None  # its id
+    ends: str | None = None  # the first shutdown date that the service gave for the base, in ISO 8601
+    notes: tuple[str, ...] = ()  # sentences for the report
 
 
 def state_file(artifact: Path) -> Path:
@@ -49,9 +43,6 @@ def state_file(artifact: Path) -> Path:
 
 def read_state(artifact: Path) -> JobState:
     """The state of a job; an empty one where nothing was begun.
-
-    Args:
-        artifact: the folder that its artifact will have in the store.
 
     Raises:
         StoreError: it cannot be read.
@@ -90,21 +81,14 @@ def write_state(artifact: Path, state: JobState) -> None:
 # --------------------------------------------------------------------------- a job that has succeeded
 @dataclass(frozen=True, slots=True)
 class TunedModel:
-    """The outcome of a job.
+    """The outcome of a job."""
 
-    Args:
-        job: as it ended.
-        checkpoints: in order of step.
-        metrics: in order of step.
-        ends: the first shutdown date that the service gave for the base or the tuned model, in ISO 8601.
-        notes: sentences for the report.
-    """
-
-    job: TuningJob
-    checkpoints: tuple[JobCheckpoint, ...] = ()
-    metrics: tuple[Metrics, ...] = ()
+    job: TuningJob  # as it ended
+    checkpoints: tuple[JobCheckpoint, ...] = ()  # in order of step
+    metrics: tuple[Metrics, ...] = ()  # in order of step
+    # the first shutdown date that the service gave for the base or the tuned model, in ISO 8601
     ends: str | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # sentences for the report
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +170,6 @@ def training_record(
 
     ``tokens`` are the billed tokens (``trained_tokens``) of one epoch; where the service does not bill by
     tokens they are counted here, as ``supervised_tokens`` always are. ``seconds`` include the queue.
-
-    Args:
-        request: the job.
-        rows: those that its files were written from.
-        artifact: its name in the store.
-        tuned: its outcome.
-        provider: who made it.
     """
     from importlib.metadata import version
 

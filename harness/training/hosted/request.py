@@ -18,24 +18,16 @@ NAME_DIGITS = 32  # of the SHA-256 in a file's name
 
 @dataclass(frozen=True, slots=True)
 class JobSettings:
-    """The settings of a job.
+    """The settings of a job."""
 
-    Args:
-        base: the model to tune.
-        hyperparameters: under OpenAI's names (``n_epochs``, ``batch_size``, ``learning_rate_multiplier``) and
-            ``learning_rate``; a provider translates them. Those left to the service are left out.
-        suffix: part of the tuned model's name.
-        metadata: stored with the job.
-        wandb: where metrics are sent at Weights & Biases.
-        completions: rows are sent as prompt and completion, not as messages.
-    """
-
-    base: str
+    base: str  # the model to tune
+    # under OpenAI's names (``n_epochs``, ``batch_size``, ``learning_rate_multiplier``) and
+    # ``learning_rate``; a provider translates them. Those left to the service are left out
     hyperparameters: Mapping[str, Json] = field(default_factory=dict)
-    suffix: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    wandb: Mapping[str, Json] | None = None
-    completions: bool = False
+    suffix: str | None = None  # part of the tuned model's name
+    metadata: Mapping[str, str] = field(default_factory=dict)  # stored with the job
+    wandb: Mapping[str, Json] | None = None  # where metrics are sent at Weights & Biases
+    completions: bool = False  # rows are sent as prompt and completion, not as messages
 
     @property
     def epochs(self) -> int | None:
@@ -46,17 +38,11 @@ class JobSettings:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file as it is sent.
+    """A file as it is sent."""
 
-    Args:
-        name: holds a digest of the content, or of the job.
-        content: JSON Lines.
-        places: for each line, the user's ``file:line`` that it came from.
-    """
-
-    name: str
-    content: bytes = field(repr=False)
-    places: tuple[str, ...] = field(repr=False)
+    name: str  # holds a digest of the content, or of the job
+    content: bytes = field(repr=False)  # JSON Lines
+    places: tuple[str, ...] = field(repr=False)  # for each line, the user's ``file:line`` that it came from
 
     @property
     def digest(self) -> str:
@@ -90,14 +76,8 @@ def make_request(
     """The job of these settings on these rows.
 
     Rows are written without their ids and metadata: the service has no use for them. A file is named after
-    its content, and sent once.
-
-    Args:
-        settings: of the job.
-        train: rows of the training file.
-        dev: rows of the validation file; none where it is empty.
-        seed: of the training.
-        names_job: the training file is named after the job instead, which is then found by it.
+    its content, and sent once; with ``names_job`` the training file is named after the job instead, which is
+    then found by it.
 
     Raises:
         DataError: a row that the model's format cannot hold.

@@ -18,19 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Loss of a model on rows.
+    """Loss of a model on rows."""
 
-    Args:
-        mean: nats a supervised token.
-        standard_error: of ``mean``, over rows; None for one row.
-        token_accuracy: share of supervised tokens that were the likeliest.
-        rows: how many.
-    """
-
-    mean: float
-    standard_error: float | None
-    token_accuracy: float
-    rows: int
+    mean: float  # nats a supervised token
+    standard_error: float | None  # of ``mean``, over rows; None for one row
+    token_accuracy: float  # share of supervised tokens that were the likeliest
+    rows: int  # how many
 
 
 def token_losses(

@@ -32,53 +32,32 @@ SHAPING_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "acc
 
 @dataclass(frozen=True, slots=True)
 class AdapterShape:
-    """Low-rank adapters (Hu et al. 2021).
+    """Low-rank adapters (Hu et al. 2021)."""
 
-    Args:
-        r: rank of every adapter.
-        alpha: scale; the adapter's output is multiplied by alpha / r.
-        dropout: probability, on the adapter's input.
-        targets: names of the linear layers that get an adapter.
-        top_layers: adapt only the last so many transformer blocks; None: all.
-    """
-
-    r: int
-    alpha: float
-    dropout: float
-    targets: tuple[str, ...]
-    top_layers: int | None
+    r: int  # rank of every adapter
+    alpha: float  # scale; the adapter's output is multiplied by alpha / r
+    dropout: float  # probability, on the adapter's input
+    targets: tuple[str, ...]  # names of the linear layers that get an adapter
+    top_layers: int | None  # adapt only the last so many transformer blocks; None: all
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a model is trained, whatever it is trained on.
+    """How a model is trained, whatever it is trained on."""
 
-    Args:
-        kind: one word for people and records: ``qlora``.
-        shape: the settings that name the artifact; JSON. It must hold everything below that changes what is
-            trained, and nothing that does not: no paths, no names, no decoding.
-        epochs: how often every row is seen.
-        learning_rate: peak, reached after ``warmup`` (share of all steps), then a cosine to zero.
-        warmup: share of all steps.
-        weight_decay: AdamW's.
-        batch_rows: rows an optimiser step, over all devices.
-        max_tokens: longest row; a longer one is an error.
-        dev_evaluations: how many times the development rows are measured, evenly spaced, the end included.
-        nf4: whether the base is quantised to 4-bit NormalFloat.
-        adapter: the adapters that are trained; None: all weights are.
-    """
-
-    kind: str
+    kind: str  # one word for people and records: ``qlora``
+    # the settings that name the artifact; JSON. It must hold everything below that changes what is
+    # trained, and nothing that does not: no paths, no names, no decoding
     shape: Mapping[str, Json]
-    epochs: float
-    learning_rate: float
-    warmup: float
-    weight_decay: float
-    batch_rows: int
-    max_tokens: int
-    dev_evaluations: int
-    nf4: bool = False
-    adapter: AdapterShape | None = None
+    epochs: float  # how often every row is seen
+    learning_rate: float  # peak, reached after ``warmup`` (share of all steps), then a cosine to zero
+    warmup: float  # share of all steps
+    weight_decay: float  # AdamW's
+    batch_rows: int  # rows an optimiser step, over all devices
+    max_tokens: int  # longest row; a longer one is an error
+    dev_evaluations: int  # how many times the development rows are measured, evenly spaced, the end included
+    nf4: bool = False  # whether the base is quantised to 4-bit NormalFloat
+    adapter: AdapterShape | None = None  # the adapters that are trained; None: all weights are
 
 
 def training_fingerprint(
@@ -115,26 +94,16 @@ def shaping_versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """A training that is complete in itself; see ``TrainingJob``.
+    """A training that is complete in itself; see ``TrainingJob``."""
 
-    Args:
-        recipe: how.
-        source: the base model.
-        rows: what is trained on, and what is only measured.
-        seed: of weights, dropout and the order of rows.
-        plan: device and precision.
-        name: the artifact's fingerprint, for the record.
-        folder: takes the artifact.
-        keeps_checkpoints: whether the artifact as it was at each measurement is kept too, below ``folder``.
-    """
-
-    recipe: Recipe
-    source: ModelSource
-    rows: TrainingRows
-    seed: int
-    plan: DevicePlan
-    name: str
-    folder: Path
+    recipe: Recipe  # how
+    source: ModelSource  # the base model
+    rows: TrainingRows  # what is trained on, and what is only measured
+    seed: int  # of weights, dropout and the order of rows
+    plan: DevicePlan  # device and precision
+    name: str  # the artifact's fingerprint, for the record
+    folder: Path  # takes the artifact
+    # whether the artifact as it was at each measurement is kept too, below ``folder``
     keeps_checkpoints: bool = False
 
     def __call__(self, bar: Bar, after_step: Callable[[StepDone], None] | None = None) -> Training:
