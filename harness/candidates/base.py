@@ -171,8 +171,10 @@ def require_candidate(made: object, where: str) -> Candidate:
     """``made`` as a candidate. ``where`` names the function that made it.
 
     Raises:
-        UsageError: a member of ``Candidate`` is missing; names them.
+        UsageError: a member of ``Candidate`` is missing; names them. Or it is not hashable.
     """
+    if isinstance(made, type):
+        raise UsageError(f"{where} gives the class {made.__name__}: call it, as in {made.__name__}(...).")
     missing = [name for name in MEMBERS if not hasattr(type(made), name) and not hasattr(made, name)]
     if len(missing) == len(MEMBERS):
         raise UsageError(
@@ -185,6 +187,13 @@ def require_candidate(made: object, where: str) -> Candidate:
             "  hint: write them, or derive the class from harness.candidates.base.BaseCandidate, which has"
             " harmless defaults; docs/architecture.md shows a whole kind."
         )
+    try:
+        hash(made)
+    except TypeError as error:
+        raise UsageError(
+            f"{where}: {type(made).__name__} is not hashable: {error}.\n"
+            "  hint: use tuples in place of lists, and write the class as a frozen dataclass."
+        ) from error
     return cast(Candidate, made)
 
 

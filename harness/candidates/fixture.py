@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, overload
 
 from harness.candidates.base import Candidate
+from harness.errors import UsageError
 
 MARK = "__harness_candidate__"
 Function = ParamSpec("Function")
@@ -41,16 +42,37 @@ def candidate(
     Args:
         function: returns the candidate.
         params: values for ``request.param``, one candidate each: ``qlora-r8`` and ``qlora-r16`` above. Values
-            without names are named by their text.
+            without names are named by their text, or by the id of a ``pytest.param``.
+
+    Raises:
+        UsageError: two parameters have one name, or one has marks.
     """
     import pytest
 
-    if not isinstance(params, Mapping):
-        params = {str(value): value for value in params}
-    values, names = list(params.values()) or None, list(params) or None
+    pairs = params.items() if isinstance(params, Mapping) else [(None, value) for value in params]
+    values, names = [], []
+    for name, value in pairs:
+        own, value = _unpacked(value)
+        values.append(value)
+        names.append(str(value if own is None else own) if name is None else name)
+    spelled = [str(name).replace("_", "-") for name in names]
+    twice = [name for name in dict.fromkeys(spelled) if spelled.count(name) > 1]
+    if twice:
+        raise UsageError(f"harness.candidate(params=...): two parameters are called {twice[0]!r}.")
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         setattr(function, MARK, True)
-        return pytest.fixture(scope="session", params=values, ids=names)(function)
+        return pytest.fixture(scope="session", params=values or None, ids=names or None)(function)
 
     return decorate if function is None else decorate(function)
+
+
+def _unpacked(value: object) -> tuple[object, object]:
+    """The id and the value of a ``pytest.param``; None and the value itself for anything else."""
+    import pytest
+
+    if not isinstance(value, type(pytest.param())):
+        return None, value
+    if value.marks or len(value.values) != 1:
+        raise UsageError("harness.candidate(params=...): pytest.param takes one value here, and no marks.")
+    return value.id, value.values[0]

@@ -58,14 +58,9 @@ def examine() -> list[Examined]:
         findings.append(Examined("fast paths", None, ", ".join(taken) or "none"))
         findings += [Examined("plain path", None, reason) for reason in plan.fast.reasons]
     free_gb = shutil.disk_usage(cache_folder()).free / 1e9
-    findings.append(
-        Examined("disk", free_gb > 2, f"{free_gb:.0f} GB free at {cache_folder()} (2 GB are needed)")
-    )
+    says = f"{free_gb:.0f} GB free at {cache_folder()} (2 GB are needed)"
+    findings.append(Examined("disk", free_gb > 2, says))
     ready = is_at_hand(BUILTIN)
-    says = (
-        "in the cache"
-        if ready
-        else "not in the cache; the first run fetches 93 MB, or `harness doctor --fetch`"
-    )
-    findings.append(Examined(f"model {BUILTIN}", True if ready else None, says))
+    says = "not in the cache; the first run fetches 93 MB, or `harness doctor --fetch`"
+    findings.append(Examined(f"model {BUILTIN}", ready or None, "in the cache" if ready else says))
     return findings

@@ -33,8 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> int:
     """Imports only what the command needs: ``--help`` and a typing error answer at once."""
     if given.command == "report":
-        from harness.cli.report import report
-
         return report(given.run)
     if given.command == "twin":
         from harness.cli.twin import twin
@@ -55,6 +53,24 @@ def _run(given: argparse.Namespace) -> int:
     from harness.cli.rewrite import convert, split
 
     return split(given) if given.command == "split" else convert(given)
+
+
+def report(run: Path) -> int:
+    """Write the pages of a run's folder or ``run.json`` again, and the index a folder above."""
+    from harness.report.html import write_index, write_pages
+    from harness.report.runjson import load_run
+
+    file = run / "run.json" if run.is_dir() else run
+    if not file.is_file():
+        raise UsageError(f"{file} does not exist. Give a folder that a run wrote, such as reports/example.")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} cannot be read: {error}") from error
+    page = write_pages(load_run(text, str(file)), file.parent)
+    write_index(file.parent.parent)
+    print(page)  # noqa: T201
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,12 +15,7 @@ from harness.errors import UsageError
 
 
 def split(given: argparse.Namespace) -> int:
-    """Write FILE.train.jsonl and FILE.heldout.jsonl; return 0.
-
-    Raises:
-        DataError: rows that cannot be used.
-        UsageError: a size that is none, or files that exist, without ``--force``.
-    """
+    """Write FILE.train.jsonl and FILE.heldout.jsonl; return 0."""
     rows = read_source(given.file, given.columns)
     folder = given.to or Path(given.file).parent
     files = [folder / f"{Path(given.file).stem}.{side}.jsonl" for side in ("train", "heldout")]
@@ -42,12 +37,7 @@ def split(given: argparse.Namespace) -> int:
 
 
 def convert(given: argparse.Namespace) -> int:
-    """Write every row in the wanted format; return 0.
-
-    Raises:
-        DataError: rows that cannot be used, or that the format cannot hold.
-        UsageError: the file exists, without ``--force``.
-    """
+    """Write every row in the wanted format; return 0."""
     rows = read_source(given.file, given.columns)
     _require_free([given.to], given.force)
     form = to_prompt_completion if given.format == "completion" else to_json
@@ -60,9 +50,8 @@ def convert(given: argparse.Namespace) -> int:
 def _require_free(files: Iterable[Path], force: bool) -> None:
     there = [str(file) for file in files if file.exists()]
     if there and not force:
-        raise UsageError(
-            f"{', '.join(there)} exists; name another place with --to, or write over it with --force."
-        )
+        places = ", ".join(there)
+        raise UsageError(f"{places} exists; name another place with --to, or write over it with --force.")
 
 
 def _write(file: Path, objects: Iterable[Mapping[str, object]]) -> None:

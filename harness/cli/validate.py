@@ -7,20 +7,27 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, TextIO
 
-from harness.data.findings import Finding
+from harness.data.findings import CODES, Finding, Severity
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, is_hosted, service_epochs
 from harness.data.leakage import describe, find_leaks
 from harness.data.lint import first_to_fix, lint_rows
 from harness.data.repetition import diversity
 from harness.data.rows import line_of
 from harness.data.tables import read_source, scan_source
-from harness.data.validation import Target, Validation, validate
+from harness.data.validation import Target, TokenStatistics, Validation, validate
 from harness.errors import UnknownName
 from harness.records import Row
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 LINT_ROWS = 100_000  # beyond this, comparing rows with each other wants to be asked for
 SCHEMA = 1
+LINES_SHOWN = 6
+BAR_CELLS = 30
+_STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "yellow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,33 +77,20 @@ def run_validation(given: argparse.Namespace) -> int:
     if given.json:
         print(json.dumps(as_document(report), ensure_ascii=False, indent=1))  # noqa: T201 - a command prints
     else:
-        from harness.cli.validate_view import show
-
         show(report, sys.stdout, all_findings=given.all)
     return 1 if report.validation.has_errors else 0
 
 
 def examine_file(options: ValidateOptions) -> ValidationReport:
-    """The whole examination. Rows stream; the lint and the comparison with held-out rows need all at once.
-
-    Raises:
-        DataError: the file is missing, or a held-out file cannot be used.
-        UsageError: columns or a model that do not exist.
-    """
+    """The whole examination. Rows stream; the lint and the comparison with held-out rows need all at once."""
     target, counted_with = _target(options)
     validation = validate(scan_source(options.file, options.columns), target)
     notes: list[str] = []
     distinct_3: float | None = None
-    lint = options.lint
-    if lint is None:
-        lint = validation.rows <= LINT_ROWS
-        notes += (
-            []
-            if lint
-            else [
-                f"lint left out beyond {LINT_ROWS:,} rows, as it needs all of them in memory: ask with --lint"
-            ]
-        )
+    lint = validation.rows <= LINT_ROWS if options.lint is None else options.lint
+    if not lint and options.lint is None:
+        left_out = f"lint left out beyond {LINT_ROWS:,} rows, as it needs all of them in memory"
+        notes.append(f"{left_out}: ask with --lint")
     if not validation.usable:
         notes.append("no lint: no row could be used")
     elif lint or options.heldout:
@@ -176,3 +170,95 @@ def as_document(report: ValidationReport) -> dict[str, object]:
         "first_to_fix": list(report.first_to_fix),
         "notes": list(report.notes),
     }
+
+
+# --------------------------------------------------------------------------- for people
+def show(report: ValidationReport, stream: TextIO, *, all_findings: bool) -> None:
+    """Write the report; findings are grouped by code unless all are asked for."""
+    from rich.console import Console
+
+    width = None if stream.isatty() else 100
+    console = Console(file=stream, width=width, highlight=False, soft_wrap=False)
+    validation = report.validation
+    counts = {
+        severity: sum(n for code, n in validation.counts.items() if CODES[code] is severity)
+        for severity in (Severity.ERROR, Severity.WARNING)
+    }
+    found = ", ".join(f"{n} {severity.value}{'' if n == 1 else 's'}" for severity, n in counts.items() if n)
+    mark, style = ("✗", "bold red") if validation.has_errors else ("✓", "bold green")
+    console.print(f"{mark} {report.source}", style=style, markup=False, end="")
+    console.print(f": {validation.rows:,} rows, {validation.usable:,} usable; {found or 'nothing found'}")
+    if validation.findings:
+        _findings(console, report, all_findings)
+    if report.first_to_fix:
+        console.print("\nWhat to fix first", style="bold")
+        for k, sentence in enumerate(report.first_to_fix, start=1):
+            console.print(f" {k}. {sentence}", markup=False)
+    if validation.tokens:
+        _tokens(console, report, validation.tokens)
+    for note in report.notes:
+        console.print(f"\n{note}", style="dim", markup=False)
+
+
+def _findings(console: Console, report: ValidationReport, all_findings: bool) -> None:
+    """A table: one line a finding, or one a code, errors first."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("line" if all_findings else "lines", justify="right", no_wrap=True)
+    table.add_column("finding", no_wrap=True)
+    table.add_column("what is wrong, and what to do", ratio=1)
+    if all_findings:
+        groups = [[finding] for finding in report.validation.findings]
+    else:
+        by_code: dict[str, list[Finding]] = {}
+        for finding in report.validation.findings:
+            by_code.setdefault(finding.code, []).append(finding)
+        groups = sorted(by_code.values(), key=lambda group: (CODES[group[0].code], group[0].line))
+    for group in groups:
+        first = group[0]
+        count = report.validation.counts[first.code]
+        name = Text(first.code, style=_STYLE[first.severity])
+        if not all_findings and count > 1:
+            name.append(f" ×{count}")
+        problem = Text(first.problem)
+        problem.append(f"\n→ {first.hint}", style="dim")
+        table.add_row(_lines(group), name, problem)
+    console.print()
+    console.print(table)
+    hidden = sum(report.validation.counts.values()) - len(report.validation.findings)
+    if hidden and all_findings:
+        console.print(f"and {hidden:,} more, counted but not listed", style="dim")
+
+
+def _lines(group: list[Finding]) -> str:
+    """Their line numbers, three in a row of the cell."""
+    lines = list(dict.fromkeys(finding.line for finding in group))
+    shown = lines[:LINES_SHOWN]
+    text = "\n".join(", ".join(map(str, shown[k : k + 3])) for k in range(0, len(shown), 3))
+    return text + ("…" if len(lines) > LINES_SHOWN else "")
+
+
+def _tokens(console: Console, report: ValidationReport, tokens: TokenStatistics) -> None:
+    console.print(f"\nTokens a row (n={tokens.n:,}, {report.counted_with})", style="bold")
+    shares = ", ".join(f"p{p} {value:,}" for p, value in tokens.percentiles.items())
+    console.print(f"total {tokens.total:,}, mean {tokens.mean:.1f}, {shares}, longest {tokens.longest:,}")
+    most = max(rows for _, _, rows in tokens.histogram)
+    digits = len(f"{tokens.longest:,}")
+    for low, high, rows in tokens.histogram:
+        bar = "█" * max(round(BAR_CELLS * rows / most), rows > 0)
+        console.print(f"{low:>{digits},}–{high - 1:<{digits},} {bar:<{BAR_CELLS}} {rows:,}", markup=False)
+    if report.diversity is not None:
+        console.print(f"\nDiversity of the user texts (distinct-3, from 0 to 1): {report.diversity:.2f}")
+    price = report.price
+    if price:
+        dated = price.date or "no date"
+        console.print(
+            f"\nTraining {report.model}: about {price.usd:,.2f} US dollars", style="bold", markup=False
+        )
+        console.print(
+            f"{tokens.total:,} tokens × {price.epochs:g} epochs ({price.epochs_chosen_by}) "
+            f"at {price.usd_per_mtok:g} dollars per million; price: {price.source} ({dated})",
+            markup=False,
+        )

@@ -18,25 +18,19 @@ _PREFERENCE = ({"preferred_output", "non_preferred_output"}, {"chosen", "rejecte
 
 
 def row_of(value: Mapping[str, Json], where: str, default_id: str) -> Row:
-    """The row of an object. Top-level keys that the format does not know are metadata.
-
-    Raises:
-        Unusable: with the first thing that is wrong.
-    """
+    """The row of an object; ``Unusable`` with the first thing that is wrong. Unknown keys are metadata."""
     for pair in _PREFERENCE:
         if pair <= value.keys():
-            raise Unusable(
-                "preference-row",
-                f"a preference row ({' and '.join(sorted(pair))}): made for DPO, not for supervised tuning",
-                "keep the preferred reply alone, as the assistant's message",
-            )
+            keys = " and ".join(sorted(pair))
+            problem = f"a preference row ({keys}): made for DPO, not for supervised tuning"
+            hint = "keep the preferred reply alone, as the assistant's message"
+            raise Unusable("preference-row", problem, hint)
     row_id = value.get("id", default_id)
     if isinstance(row_id, int) and not isinstance(row_id, bool):
         row_id = str(row_id)
     if not (isinstance(row_id, str) and row_id.strip()):
-        raise Unusable(
-            "bad-id", f"the id {shown(row_id)} is no name", "use text or an integer, or leave it out"
-        )
+        hint = "use text or an integer, or leave it out"
+        raise Unusable("bad-id", f"the id {shown(row_id)} is no name", hint)
     if "messages" not in value:
         messages = _prompt_and_completion(value)
         metadata = {key: item for key, item in value.items() if key not in ("prompt", "completion")}

@@ -10,21 +10,17 @@ from harness.records import Message, Row
 def to_json(row: Row, *, metadata: bool = True) -> dict[str, object]:
     """The chat object of a row, which reads as the same row again.
 
-    What is the default is not written: a weight of 1, no name, no tools. A turn that only calls tools
-    has no ``content``. Calls without an id, and their answers, are written in the deprecated form
-    (``functions``, ``function_call``) in which they came. Without ``metadata`` the ``id`` is left out too.
+    What is the default is not written. Calls without an id, and their answers, are written in the
+    deprecated form in which they came. Without ``metadata`` the ``id`` is left out too.
 
     Raises:
-        DataError: metadata under a name that the chat format has a meaning of its own for (a prompt and
-            completion row may have it).
+        DataError: metadata (of a prompt and completion row) under a name that the chat format has.
     """
     clash = [key for key in FORMAT_KEYS if key in row.metadata]
     if metadata and clash:
-        raise DataError(
-            row.where or row.id,
-            f"the metadata {clash[0]!r} would read as a part of the chat format",
-            f"rename {clash[0]!r} in the row, or leave metadata out",
-        )
+        problem = f"the metadata {clash[0]!r} would read as a part of the chat format"
+        hint = f"rename {clash[0]!r} in the row, or leave metadata out"
+        raise DataError(row.where or row.id, problem, hint)
     found: dict[str, object] = dict(row.metadata) if metadata else {}
     found["messages"] = [_message(message) for message in row.messages]
     deprecated = any(m.role == "function" or any(not c.id for c in m.tool_calls) for m in row.messages)
@@ -58,11 +54,9 @@ def to_prompt_completion(row: Row, *, metadata: bool = True) -> dict[str, object
         losses |= {f"the metadata {k!r}": k in row.metadata for k in ("prompt", "completion", *FORMAT_KEYS)}
     lost = [part for part, is_lost in losses.items() if is_lost]
     if lost:
-        raise DataError(
-            row.where or row.id,
-            f"as prompt and completion this row would lose {', '.join(lost)}",
-            "keep it in the chat format, or take that out of the row",
-        )
+        problem = f"as prompt and completion this row would lose {', '.join(lost)}"
+        hint = "keep it in the chat format, or take that out of the row"
+        raise DataError(row.where or row.id, problem, hint)
     user, assistant = row.messages
     rest = dict(row.metadata) if metadata else {}
     return {**rest, "prompt": user.content, "completion": assistant.content}

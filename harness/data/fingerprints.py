@@ -18,9 +18,7 @@ from harness.records import Json, Row
 
 
 def fingerprint(value: object) -> str:
-    """64 hex digits that depend on the content of ``value`` alone.
-
-    Takes str, int, float, bool and None, and sequences, string-keyed mappings and dataclasses of them.
+    """64 hex digits that depend on the content of ``value`` alone: JSON values, tuples and dataclasses.
 
     What counts as the same: mappings in any key order; a list and a tuple of the same items.
     What differs: ``1``, ``1.0``, ``True`` and ``"1"``; ``0.0`` and ``-0.0``; text in another Unicode

@@ -55,10 +55,9 @@ def hosted_model(model: str) -> HostedModel | None:
 
 
 def hosted_counter(encoding: str) -> Callable[[Sequence[Row]], list[int]]:
-    """Counts the tokens that a row costs in training.
+    """Counts the tokens that a row costs in training, by a package that carries tiktoken's encodings.
 
-    The encodings are tiktoken's, from a package that carries them: tiktoken itself fetches them first. Tool
-    definitions are counted as their JSON text, which is near to the tokens billed but not documented.
+    Tool definitions are counted as their JSON text, which is near to the tokens billed but not documented.
     """
     count = text_counter(encoding)
 

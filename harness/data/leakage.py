@@ -65,11 +65,7 @@ def word_trigrams(text: str) -> frozenset[Trigram]:
 def require_no_leaks(
     train: Sequence[Row], heldout: Sequence[Row], threshold: float = 0.3
 ) -> tuple[Leak, ...]:
-    """Check that no training row is in ``heldout``, too; returns the ``exact-short`` pairs, to show.
-
-    Raises:
-        LeakError: naming ``file:line`` of each pair of another kind (five, the rest counted).
-    """
+    """The ``exact-short`` pairs, to show; ``LeakError`` with the first five pairs of other kinds."""
     leaks = find_leaks(train, heldout, threshold)
     found = [leak for leak in leaks if leak.kind != "exact-short"]
     if not found:

@@ -58,9 +58,7 @@ def lint_rows(
     ]
     # a finding quotes rows: where that is personal data or a secret, it must not
     hidden = "see the row: the finding holds sensitive text and is not shown"
-    shown = [
-        replace(finding, problem=hidden) if is_sensitive(finding.problem) else finding for finding in found
-    ]
+    shown = [replace(each, problem=hidden) if is_sensitive(each.problem) else each for each in found]
     return tuple(sorted(shown, key=lambda finding: (finding.line, finding.code, finding.problem)))
 
 
@@ -111,13 +109,10 @@ def _labels(row: Row) -> Mapping[str, str]:
     parsed = json_object(row.reference)
     if parsed is None:
         return {REPLY: " ".join(row.reference.split())}
-    return {
-        f'"{name}"': value
-        if isinstance(value, str)
-        else json.dumps(value, ensure_ascii=False, sort_keys=True)
-        for name, value in parsed.items()
-        if not isinstance(value, dict)
-    }
+    texts = {name: value for name, value in parsed.items() if isinstance(value, str)}
+    others = {name: value for name, value in parsed.items() if not isinstance(value, str | dict)}
+    texts |= {name: json.dumps(value, ensure_ascii=False, sort_keys=True) for name, value in others.items()}
+    return {f'"{name}"': text for name, text in texts.items()}
 
 
 # --------------------------------------------------------------------------- the first things to fix
@@ -126,11 +121,7 @@ _ADVICE = {  # most harmful first: of one row, of several, and the cost
     "personal-data": ("row holds", "rows hold", "a model repeats what it was trained on"),
     "contradiction": ("row contradicts", "rows contradict each other", "the same input, different labels"),
     "placeholder": ("row holds a placeholder", "rows hold placeholders", "the model will write it too"),
-    "inconsistent-format": (
-        "reply has another form",
-        "replies have another form",
-        "one form is learnt best",
-    ),
+    "inconsistent-format": ("reply has another form", "replies have another form", "one form is learnt best"),
     "exact-duplicate": ("row is a copy", "rows are copies of others", "keep one of each"),
     "near-duplicate": ("row is nearly a copy", "rows are nearly copies of others", "keep the best"),
     "length-outlier": ("reply has an odd length", "replies have odd lengths", "check that they are whole"),

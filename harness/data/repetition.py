@@ -1,7 +1,6 @@
 """Rows that repeat other rows: copies, near-copies, and files filled in from templates.
 
-Texts are compared by the three-word runs they share, as training rows are with held-out ones (A. Z.
-Broder, "On the resemblance and containment of documents", 1997).
+Texts are compared by the three-word runs they share, as by ``leakage``.
 """
 
 from __future__ import annotations

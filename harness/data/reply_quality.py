@@ -154,9 +154,8 @@ def length_findings(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[Findi
             if abs(log(size) - middle) >= fence and max(size, usual) > LABEL_CHARS
         ]
         for at, size in odd if len(odd) <= OUTLIER_SHARE * len(task) else ():
-            problem = (
-                f"the reply has {size:,} characters; the median of {len(task):,} replies is {usual:,.0f}"
-            )
+            usually = f"the median of {len(task):,} replies is {usual:,.0f}"
+            problem = f"the reply has {size:,} characters; {usually}"
             hint = "check that the reply is whole, and belongs to this message"
             yield Finding("length-outlier", lines[at], problem, hint)
 
@@ -197,14 +196,10 @@ def placeholder_findings(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[
 
 
 def _leftovers(row: Row) -> Iterator[tuple[str, str]]:
-    """The leftovers of a row and their places."""
     for message in row.prompt:
-        if (
-            message.role == "user"
-            and "{{" in message.content
-            and not _ABOUT_TEMPLATES.search(message.content)
-        ):
-            for match in _TEMPLATE.finditer(_CODE.sub(" ", message.content)):
+        text = message.content if message.role == "user" else ""
+        if "{{" in text and not _ABOUT_TEMPLATES.search(text):
+            for match in _TEMPLATE.finditer(_CODE.sub(" ", text)):
                 yield match[0], "the user's message"
     for at, message in enumerate(row.messages):
         if message.role != "assistant" or not any(mark in message.content for mark in _MARKS):

@@ -39,11 +39,7 @@ def read_rows(path: Path) -> tuple[Row, ...]:
 
 
 def scan_file(path: Path) -> Iterator[Row | Finding]:
-    """``scan_lines`` over a file, which is never in memory as a whole.
-
-    Raises:
-        DataError: the file is missing or cannot be read.
-    """
+    """``scan_lines`` over a file, which is never in memory as a whole; ``DataError`` if it cannot be read."""
     try:
         # in bytes, only \n ends a line: text would also be cut at U+2028 inside a JSON string
         with path.open("rb") as lines:
@@ -53,11 +49,7 @@ def scan_file(path: Path) -> Iterator[Row | Finding]:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of the file's bytes, as 64 hex digits.
-
-    Raises:
-        DataError: the file is missing or cannot be read.
-    """
+    """SHA-256 of the file's bytes, as 64 hex digits; ``DataError`` if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -123,11 +115,7 @@ def scan_objects(
 
 
 def decode(line: bytes, number: int) -> str:
-    """The line as text.
-
-    Raises:
-        Unusable: it is not UTF-8.
-    """
+    """The line as text; ``Unusable`` if it is not UTF-8."""
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -137,11 +125,7 @@ def decode(line: bytes, number: int) -> str:
 
 
 def parse_object(line: str) -> dict[str, Json]:
-    """The JSON object that the line holds.
-
-    Raises:
-        Unusable: it holds none, or one that readers would take differently.
-    """
+    """The object of the line; ``Unusable`` if it has none, or one that readers would take differently."""
     if line.startswith("\ufeff"):
         raise Unusable("byte-order-mark", "begins with a byte order mark", AS_UTF8)
     try:
@@ -206,22 +190,14 @@ def collect(scanned: Iterable[Row | Finding], where: str) -> tuple[Row, ...]:
 
 
 def require_supervised(rows: Sequence[Row]) -> None:
-    """Check that each training row has an assistant message to learn from.
-
-    Raises:
-        DataError: naming the rows whose assistant messages all have weight 0.
-    """
+    """Raise a ``DataError`` that names the training rows whose assistant messages all have weight 0."""
     found = [(row.where, finding) for row in rows if (finding := nothing_to_learn(row))]
     if found:
         _refuse([finding for _, finding in found], found[0][0].rpartition(":")[0])
 
 
 def require_no_tools(rows: Sequence[Row]) -> None:
-    """Check that rows are plain conversations: local chat templates render tools each in its own way.
-
-    Raises:
-        DataError: naming the rows that offer, call or answer tools.
-    """
+    """Raise a ``DataError`` for rows with tools: local chat templates render them each in its own way."""
     found = [row for row in rows if row.uses_tools]
     if found:
         more = f" (and {len(found) - 1} more rows)" if len(found) > 1 else ""
@@ -251,15 +227,10 @@ def line_of(row: Row) -> int:
 
 
 def _refuse(problems: Sequence[Finding], where: str) -> NoReturn:
-    first = problems[0]
-    at = f"{where}:{first.line}"
+    at = f"{where}:{problems[0].line}"
     if len(problems) == 1:
-        raise DataError(at, first.problem, first.hint)
+        raise DataError(at, problems[0].problem, problems[0].hint)
     listed = [f"  {where}:{p.line}: {p.problem}; {p.hint}" for p in problems[:PROBLEMS_SHOWN]]
-    more = len(problems) - len(listed)
-    tail = [f"  and {more} more"] if more else []
-    raise DataError(
-        at,
-        "\n".join([f"{len(problems)} lines cannot be used:", *listed, *tail]),
-        "mend each line as its message says",
-    )
+    more = [f"  and {len(problems) - len(listed)} more"] if len(problems) > len(listed) else []
+    text = "\n".join([f"{len(problems)} lines cannot be used:", *listed, *more])
+    raise DataError(at, text, "mend each line as its message says")

@@ -3,10 +3,7 @@
 Only unmistakable forms are looked for, so that a finding is worth acting on: numbers with their check
 digit, phone numbers of a numbering plan, keys with their issuer's prefix. What is invented by rule is left
 out: example domains (RFC 2606), role mailboxes (RFC 2142), numbers reserved for fiction, the card schemes'
-test numbers. Names, postal addresses and passwords in running text are not found. No finding repeats the
-value itself.
-
-What countries assign (accounts, phone numbers) is looked up in libraries that follow the registries.
+test numbers. Names, postal addresses and passwords in running text are not found.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Training and held-out rows from one file, so that nothing of one side is known from the other.
-
-Rows that are copies or edits of one another stay together, and so does every group that is asked for.
-By class, groups are dealt out largest first; the order of single rows is that of ``subsets``.
-"""
+"""Training and held-out rows from one file, so that nothing of one side is known from the other."""
 
 from __future__ import annotations
 

@@ -27,8 +27,7 @@ def nested_subsets(
     With C classes of the metadata field ``stratify``, the count of every class at every size is less
     than one row from size x (the class's share of ``rows``): at most 1 - 1/(2C - 2) rows (C >= 2). Rows
     that lack the field are a class of their own. Within a class the order is that of a hash of the seed
-    and the row's messages, so that the file's own order does not matter; which of two rows with the same
-    messages comes first is settled by their metadata, then their id.
+    and the row's messages (then its metadata, then its id), so that the file's own order does not matter.
 
     Raises:
         UsageError: no size, a size below 1 or above the number of rows, or (``UnknownName``) a field

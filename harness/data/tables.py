@@ -40,12 +40,7 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def scan_source(source: str, columns: str | None) -> Iterator[Row | Finding]:
-    """Every row of JSON Lines, a table or a data set of the hub, or why there is none, in order.
-
-    Raises:
-        DataError: it is missing or cannot be read.
-        UsageError: columns that do not fit.
-    """
+    """Every row of JSON Lines, a table or a data set of the hub, or why there is none, in order."""
     path = Path(source)
     if path.suffix.lower() in TABLES or not (path.suffix or path.exists()):
         return scan_objects(read_table(source, ColumnMap.parse(columns) if columns else None), source)
@@ -104,12 +99,7 @@ class ColumnMap:
 
     @classmethod
     def parse(cls, text: str) -> ColumnMap:
-        """A map from text: ``user=question,assistant=answer``; quotes hold a name with a comma.
-
-        Raises:
-            UsageError: as for the class, and for targets given twice and parts that are no ``a=b``;
-                ``UnknownName`` for targets that do not exist.
-        """
+        """A map from text: ``user=question,assistant=answer``; quotes hold a name with a comma."""
         known = [f.name for f in fields(cls)]
         found: dict[str, str] = {}
         for part in next(csv.reader([text], skipinitialspace=True), []):

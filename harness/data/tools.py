@@ -1,7 +1,7 @@
 """Tool definitions and tool calls of a chat row, as the OpenAI chat format has them.
 
-Calls are matched with the definitions that the row offers, and tools' messages with the calls that they
-answer: a service refuses the whole file for one that does not match.
+Calls are matched with definitions and answers: a service refuses the whole file for one that does not match.
+Every function raises ``Unusable`` for the first thing that is wrong.
 """
 
 from __future__ import annotations
@@ -19,11 +19,7 @@ CALL_FORM = 'write {"id": ..., "type": "function", "function": {"name": ..., "ar
 
 
 def tools_of(value: Mapping[str, Json]) -> tuple[Mapping[str, Json], ...]:
-    """The row's tools; the deprecated ``functions`` in today's form.
-
-    Raises:
-        Unusable: a definition without a usable name or parameters, or two of one name.
-    """
+    """The row's tools, checked; the deprecated ``functions`` in today's form."""
     given: list[Json] = []
     for key in ("tools", "functions"):
         listed = value.get(key)
@@ -55,11 +51,7 @@ def tools_of(value: Mapping[str, Json]) -> tuple[Mapping[str, Json], ...]:
 
 # ------------------------------------------------------------------------------------------- calls
 def calls_of(message: Mapping[str, Json], at: str) -> tuple[ToolCall, ...]:
-    """The calls of an assistant's message; the deprecated ``function_call`` has an empty id.
-
-    Raises:
-        Unusable: a call without id, name or arguments, or arguments that are no JSON object.
-    """
+    """The calls of an assistant's message, checked; the deprecated ``function_call`` has an empty id."""
     calls, old = message.get("tool_calls"), message.get("function_call")
     if calls is not None and not (isinstance(calls, list) and calls):
         raise Unusable("bad-tool-call", f"{at}'s tool_calls are {kind_of(calls)}", "give a list of calls")
@@ -100,11 +92,9 @@ def _called(function: Json, call_id: str, at: str) -> ToolCall:
 
 
 def require_matching(messages: Sequence[Message], tools: Sequence[Mapping[str, Json]]) -> None:
-    """Check that every call names a tool that is offered, and that tools' messages answer calls.
+    """Check that each call names a tool that is offered and is answered by the next turns' tool messages.
 
-    Raises:
-        Unusable: a call without its tool, a tool's message without its call, or a call that another turn
-            follows before it is answered. The calls of the last message need no answer.
+    The calls of the last message need no answer.
     """
     functions = (tool["function"] for tool in tools)
     names = {str(function["name"]) for function in functions if isinstance(function, Mapping)}

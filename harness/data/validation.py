@@ -1,7 +1,6 @@
 """A training file as a whole: its findings, its tokens, and whether a model can be trained on it.
 
-Rows stream through, so that any file fits in memory: of each there remains its number of tokens, and of the
-findings the first thousand of each code.
+Rows stream: of each there remains its number of tokens, and of findings the first thousand of each code.
 """
 
 from __future__ import annotations
@@ -63,9 +62,7 @@ class TokenStatistics:
             total=int(values.sum(dtype=np.uint64)),
             mean=float(values.mean()),
             longest=int(values.max()),
-            percentiles={
-                p: int(v) for p, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)
-            },
+            percentiles=dict(zip(PERCENTILES, map(int, np.percentile(values, PERCENTILES)), strict=True)),
             histogram=tuple(zip(bounds[:-1], bounds[1:], counted, strict=True)),
         )
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import CodeType, SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from _pytest.nodes import Node
 
 FixtureDef = pytest.FixtureDef[object]
+RESERVED = {"candidate", "baseline", "suite"}  # fixtures that tests ask for
 
 
 class CandidateFixtures:
@@ -35,12 +36,15 @@ class CandidateFixtures:
         self._root = root
         self._names: dict[str, None] = {}  # of fixtures
         self._evaluated: dict[tuple[FixtureDef, int], Definition] = {}
+        self._asked_for: dict[FixtureDef, dict[str, FixtureDef]] = {}  # the fixtures that each was made with
 
     def add(self, module: object) -> None:
         """Note the candidates among the names of a conftest, a plugin, a test module or a class."""
-        for name, value in list(getattr(module, "__dict__", {}).items()):
-            if getattr(value, MARK, False) is True:
-                self._names[name] = None
+        every: tuple[object, ...] = module.__mro__ if isinstance(module, type) else (module,)
+        for one in every:
+            for name, value in list(getattr(one, "__dict__", {}).items()):
+                if getattr(value, MARK, False) is True:
+                    self._names[name] = None
 
     def known(self, session: pytest.Session) -> list[str]:
         """Names of all candidates, wherever they are visible."""
@@ -65,9 +69,10 @@ class CandidateFixtures:
         """The candidates that a test sees and that some pattern matches, by name.
 
         Raises:
-            UsageError: a candidate's function fails, or returns something else.
+            UsageError: a candidate's function fails, or returns something else; or two have one name.
         """
         session, wanted = node.session, list(patterns)
+        self._require_free_names(session)
         found: dict[str, Definition] = {}
         for name in self._names:
             visible = session._fixturemanager.getfixturedefs(name, node) or ()
@@ -75,6 +80,12 @@ class CandidateFixtures:
                 if match_names(wanted, [shown]):
                     number = 0 if not definition.params else list(self._params(name, definition)).index(shown)
                     made = self._evaluate(definition, shown, number, node)
+                    if shown in found:
+                        raise UsageError(
+                            f"{made.where} and {found[shown].where} are both the candidate {shown}.\n"
+                            "  hint: rename one; underscores and hyphens are one, and a parameter's name is"
+                            " part of the candidate's."
+                        )
                     found[shown] = replace(made, overrides=len(visible) > 1)
         return found
 
@@ -83,6 +94,15 @@ class CandidateFixtures:
         manager = node.session._fixturemanager
         seen = ((name, manager.getfixturedefs(name, node) or ()) for name in self._names)
         return sorted({shown for name, defs in seen for shown, _ in self._spelled(name, defs[-1:])})
+
+    def _require_free_names(self, session: pytest.Session) -> None:
+        for name in RESERVED.intersection(self._names):
+            for definition in _all(session, name):
+                if getattr(definition.func, MARK, False) is True:
+                    raise UsageError(
+                        f"{_where(definition, self._root)}: a candidate cannot be called {name}: tests ask"
+                        " for the harness's own fixture by that name.\n  hint: rename the function."
+                    )
 
     def _spelled(self, name: str, definitions: Sequence[FixtureDef]) -> Iterator[tuple[str, FixtureDef]]:
         """The names that a fixture's candidates answer to; one for each parameter."""
@@ -98,11 +118,20 @@ class CandidateFixtures:
         return [f"{stem}-{id}".replace("_", "-") for id in ids]
 
     def _evaluate(self, definition: FixtureDef, name: str, number: int, node: Node) -> Definition:
-        key = definition, number
+        key, where = (definition, number), _where(definition, self._root)
+        here = _asked_for(definition, node)
+        there = self._asked_for.setdefault(definition, here)
+        for fixture in here.keys() & there.keys():
+            if here[fixture] is not there[fixture]:
+                places = [_where(one, self._root) for one in (there[fixture], here[fixture])]
+                raise UsageError(
+                    f"{where}: {name} asks for {fixture}, which is defined at {places[0]} and, for other"
+                    f" tests, at {places[1]}; pytest makes {name} once.\n"
+                    f"  hint: define {name} beside each of the two, or run the suites apart."
+                )
         if key not in self._evaluated:
-            where = _where(definition, self._root)
             made = require_candidate(_value(definition, number, node, where), where)
-            folder = Path(_code(definition).co_filename).parent
+            folder = Path(_file(definition)).parent
             self._evaluated[key] = Definition(name, made, folder, where)
         return self._evaluated[key]
 
@@ -174,12 +203,32 @@ def _all(session: pytest.Session, name: str) -> list[FixtureDef]:
     return sorted(dict.fromkeys(found), key=lambda definition: (len(definition.baseid), definition.baseid))
 
 
-def _code(definition: FixtureDef) -> CodeType:
+def _asked_for(definition: FixtureDef, node: Node) -> dict[str, FixtureDef]:
+    """The fixtures that one is made with, as a test sees them."""
+    found: dict[str, FixtureDef] = {}
+    names = list(definition.argnames)
+    while names:
+        name = names.pop()
+        visible = node.session._fixturemanager.getfixturedefs(name, node)
+        if visible and name not in found and name != definition.argname:
+            found[name] = visible[-1]
+            names += visible[-1].argnames
+    return found
+
+
+def _function(definition: FixtureDef) -> FunctionType:
     function: Any = inspect.unwrap(definition.func)
-    code: CodeType = getattr(function, "__func__", function).__code__  # a class's fixture is a bound method
-    return code
+    plain: FunctionType = getattr(function, "__func__", function)  # a class's fixture is a bound method
+    return plain
+
+
+def _file(definition: FixtureDef) -> str:
+    """Of its module, as loaded. Before pytest 9.2, compiled modules keep the path that they had when they
+    were compiled: in a project that was copied or moved since, another folder's."""
+    function = _function(definition)
+    return str(function.__globals__.get("__file__") or function.__code__.co_filename)
 
 
 def _where(definition: FixtureDef, root: Path) -> str:
-    code = _code(definition)
-    return f"{os.path.relpath(code.co_filename, root)}:{code.co_firstlineno}"
+    line = _function(definition).__code__.co_firstlineno
+    return f"{os.path.relpath(_file(definition), root)}:{line}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("candidate", arms or [None], indirect=True, ids=ids)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector) -> Generator[None, object, object]:
+    """Note every gate of a file or class, before ``file::test`` on the command line leaves the others out."""
+    made = yield
+    state = collector.config.stash[STATE]
+    for item in made if isinstance(made, list) else ():
+        if isinstance(item, pytest.Function) and has_candidate(item):
+            state.gates[item.nodeid] = item
+    return made
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Set aside the tests that no candidate was chosen for; note every gate before anything is deselected."""
@@ -65,10 +76,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     selection = state.session().selection
     with_arm = [(item, arm) for item in gates if (arm := arm_of(item)) is not None]
     gated = [(i, arm) for i, arm in with_arm if arm.size == selection.largest(arm.name)]
-    state.expected = [expected_gate(function_of(i), suite_name(i), gate_name(i), arm) for i, arm in gated]
+    collected = [expected_gate(function_of(i), suite_name(i), gate_name(i), arm) for i, arm in gated]
+    names = {arm.name for _, arm in gated}
+    left_out = [
+        expected_gate(function_of(item), suite_name(item), gate_name(item), arm)
+        for item in state.gates.values()
+        if (arm := arm_of(item)) and arm.name in names and arm.size == selection.largest(arm.name)
+    ]
+    state.expected = list(dict.fromkeys([*collected, *left_out]))
     try:
         selection.require_matches(state.known)
-        require_target([function_of(i) for i, _ in gated], state.expected)
+        require_target([function_of(i) for i, _ in gated], collected)
     except HarnessError as error:
         state.wrong = error
 

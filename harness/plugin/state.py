@@ -33,6 +33,7 @@ class State:
 
         self.settings, self.command, self.terminal, self.log = settings, command, terminal, log
         self.fixtures: CandidateFixtures = CandidateFixtures(settings.root)
+        self.gates: dict[str, pytest.Item] = {}  # by node id, those included that nobody asked for
         self.expected: list[Gate] = []
         self.explained: dict[str, str] = {}  # why the last claim of a test was refuted
         self.current: Session | None = None

@@ -52,11 +52,16 @@ def headline(record: RunRecord) -> Headline:
     """The decisions, what qualifies them, and the policy they were taken under."""
     decided = list(dict.fromkeys(decision.candidate for decision in record.decisions))
     names = decided or [candidate.name for candidate in record.candidates if is_compared(candidate)]
+    # a stand-in may well end in GO, and a line of a log is read without its heading
+    rehearsed = " (a rehearsal: it says nothing of the real models)" if record.rehearsal else ""
     cards = [
         DecisionCard(
-            subject=decision.candidate
-            if decision.size is None
-            else f"{decision.candidate} at {numbers.plural(decision.size, 'row')}",
+            subject=(
+                decision.candidate
+                if decision.size is None
+                else f"{decision.candidate} at {numbers.plural(decision.size, 'row')}"
+            )
+            + rehearsed,
             verdict=decision.verdict.value,
             tone=VERDICT_TONE[decision.verdict],
             means=f"{_MEANS[decision.verdict]} {speaks_of(decision)}".strip(),

@@ -25,6 +25,11 @@ def require_rows(arms: Iterable[Arm], suites: Iterable[LoadedSuite], lab: Lab) -
         data = arm.candidate.data(lab.at(arm.folder))
         if data is None:
             continue
+        if data.is_trained and not data.train:
+            raise UsageError(
+                f"{arm.name}: its data() gives no training rows, and it is trained.\n"
+                "  hint: give those that it learns from, or None where it learns from none."
+            )
         if arm.size is not None and arm.size > len(data.train):
             raise UsageError(
                 f"--sizes: {arm.size} rows asked for, and {data.file} has {len(data.train)}.\n"

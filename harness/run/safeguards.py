@@ -24,8 +24,8 @@ def chosen_seeds(run: Session, name: str, gates: Sequence[Gate]) -> list[str]:
     """
     arm = run.selection.sized(name)[-1]
     suites = dict.fromkeys(g.suite for g in gates if g.candidate == name and g.state == "gated")
-    if not arm.seeds or not suites:
-        return []
+    if not arm.seeds or not suites or not any(variant in run.prepared for variant in arm.variants):
+        return []  # what was never trained has shown no seed, though a claim on its baseline may have spoken
     recipe = run.recipe_of(arm)
     found = []
     for suite in suites:

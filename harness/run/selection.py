@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.candidates.base import Candidate, Variant
+from harness.candidates.base import Candidate, Variant, require_candidate
 from harness.candidates.lab import Lab
 from harness.errors import UnknownName, UsageError
 from harness.settings import Settings
@@ -80,7 +80,7 @@ class Selection:
         adapt: Callable[[Candidate], Candidate] = lambda candidate: candidate,
     ) -> None:
         self._settings, self._lab, self._adapt = settings, lab, adapt
-        self._names: dict[tuple[str, str], str] = {}  # the run's name of each definition
+        self._names: dict[tuple[str, str, Candidate], str] = {}  # the run's name of each definition
         self._arms: dict[str, tuple[Arm, ...]] = {}
         self._chosen: dict[str, None] = {}
         self._baselines: dict[str, Arm] = {}
@@ -97,11 +97,13 @@ class Selection:
             UsageError: nothing but the baseline is chosen, or a candidate would be compared with two
                 different baselines of one name.
         """
-        baseline = self._visible_baseline(visible, known)
         names = match_names(self._settings.candidates, visible)
+        if not names:  # a baseline need not be visible where no candidate is
+            return ()
+        baseline = self._visible_baseline(visible, known)
         self._unmatched = {p: None for p in self._unmatched if not match_names((p,), visible)}
         others = [name for name in names if baseline is None or name != baseline.name]
-        if names and not others:
+        if not others:
             raise UsageError(
                 f"--candidate and --baseline both say {names[0]}: name another one to compare it with."
             )
@@ -166,11 +168,16 @@ class Selection:
 
     def _register(self, definition: Definition) -> tuple[Arm, ...]:
         """The arms of a definition. One that overrides another is called after its folder as well."""
-        place = definition.name, definition.where
+        # two conftests may import one function, and it may give each another candidate
+        place = definition.name, definition.where, definition.candidate
         if place not in self._names:
             name = definition.name
             if definition.overrides or name in self._arms:
                 name = f"{self._lab.relative(definition.folder)}:{name}"
+            stem, number = name, 1
+            while name in self._arms:  # classes and modules of one folder
+                number += 1
+                name = f"{stem}-{number}"
             self._names[place] = name
             self._arms[name] = self._at_sizes(name, definition)
         return self._arms[self._names[place]]
@@ -197,7 +204,8 @@ class Selection:
     def _own_baseline(self, arm: Arm) -> Arm:
         if arm.name in self._baselines:
             return self._baselines[arm.name]
-        own = self._adapt(arm.candidate.own_baseline())
+        own = require_candidate(arm.candidate.own_baseline(), f"the own_baseline() of {arm.name}")
+        own = self._adapt(own)
         stem = f"prompted-{Path(own.model_name).name}"
         # only a path means another model in another folder
         folder = arm.folder if (arm.folder / own.model_name).exists() else self._lab.root
@@ -215,5 +223,9 @@ class Selection:
 def match_names(patterns: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
     """Names that any pattern matches, in the patterns' order; underscores and hyphens are one."""
     known = list(names)
-    found = (n for p in patterns for n in known if fnmatch.fnmatchcase(n, p.replace("_", "-")))
-    return tuple(dict.fromkeys(found))
+    found: dict[str, None] = {}
+    for pattern in (p.replace("_", "-") for p in patterns):
+        # a parameter's name may hold brackets; a name that is given whole is no pattern
+        matching = [pattern] if pattern in known else [n for n in known if fnmatch.fnmatchcase(n, pattern)]
+        found |= dict.fromkeys(matching)
+    return tuple(found)

@@ -97,7 +97,7 @@ class Session:
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
         self.prepared: dict[Variant, Prepared] = {}
-        self.failed: dict[Variant, HarnessError] = {}  # what could not be prepared
+        self.failed: dict[Variant, Exception] = {}  # what could not be prepared
         self.stopped: dict[str, str] = {}  # by candidate: what kept its gates from being judged
         self.training_seconds = 0.0
         self.began = time.perf_counter()
@@ -216,8 +216,8 @@ class Session:
     def _prepare_once(self, arm: Arm, variant: Variant) -> None:
         try:
             self.prepared[variant] = variant.candidate.prepare(self.lab_of(arm), variant)
-        except HarnessError as error:
-            self.failed[variant] = error
+        except Exception as error:  # noqa: BLE001 - a kind of the project's own may raise anything, and only its
+            self.failed[variant] = error  # own gates are to hear of it
 
     def recipe_of(self, arm: Arm) -> str:
         """What the seeds of one trained recipe share: settings, rows to draw from, and the size, by content.
@@ -303,7 +303,8 @@ class Session:
             self.need((*self._needed, arm))
             self.train()
         if variant in self.failed:
-            raise self.failed[variant].with_traceback(None)
+            error = self.failed[variant]
+            raise error.with_traceback(None) if isinstance(error, HarnessError) else error
         return self.prepared[variant]
 
     def _try(self, arm: Arm, variant: Variant, prepared: Prepared, suite: LoadedSuite) -> Trial:

@@ -14,7 +14,11 @@ RECORD = "training.json"
 
 
 class AdapterStore:
-    """Folders under ``root``; each appears whole or not at all, and is made by one process at a time."""
+    """Folders under ``root``; each appears whole or not at all, and is made by one process at a time.
+
+    Raises:
+        StoreError: in every method, when a record cannot be read.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -24,29 +28,17 @@ class AdapterStore:
         return self._root / fingerprint[:32]
 
     def find(self, fingerprint: str) -> Training | None:
-        """How the artifact came to be; None when there is none.
-
-        Raises:
-            StoreError: its record cannot be read.
-        """
+        """How the artifact came to be; None when there is none."""
         record = self.folder(fingerprint) / RECORD
         return _read(record) if record.is_file() else None
 
     def trainings(self) -> tuple[Training, ...]:
-        """How every artifact came to be, the latest first.
-
-        Raises:
-            StoreError: a record cannot be read.
-        """
+        """How every artifact came to be, the latest first."""
         records = sorted(self._root.glob(f"*/{RECORD}"), key=lambda file: file.stat().st_mtime, reverse=True)
         return tuple(_read(record) for record in records)
 
     def get_or_train(self, fingerprint: str, build: Callable[[Path], Training]) -> Training:
-        """The artifact's record, training it with ``build(temporary folder)`` when it is missing.
-
-        Raises:
-            StoreError: there is a record, and it cannot be read.
-        """
+        """The artifact's record, training it with ``build(temporary folder)`` when it is missing."""
         trained: list[Training] = []
 
         def train(part: Path) -> None:
@@ -73,6 +65,5 @@ def _read(record: Path) -> Training:
             found["numeric_config"] = found.pop("numerics")
         return TypeAdapter(Training).validate_python(found)
     except ValueError as error:  # no JSON, no UTF-8, or another shape: pydantic's ValidationError is one too
-        raise StoreError(
-            f"{record} cannot be read: delete {record.parent} and it is trained again."
-        ) from error
+        problem = f"{record} cannot be read: delete {record.parent} and it is trained again."
+        raise StoreError(problem) from error

@@ -50,10 +50,9 @@ class AnswerStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(
-                f"{path.parent} cannot be made ({error.strerror}).\n  hint: name another by --harness-store."
-            ) from error
-        with self._errors():
+            hint = "name another by --harness-store."
+            raise StoreError(f"{path.parent} cannot be made ({error.strerror}).\n  hint: {hint}") from error
+        with self._using():
             self._connection = sqlite3.connect(path, timeout=LOCK_WAIT_S, check_same_thread=False)
             # where nobody calls close, it is called when the store is let go
             self._finalizer = weakref.finalize(self, self._connection.close)
@@ -61,14 +60,15 @@ class AnswerStore:
             self._connection.executescript(SCHEMA)
 
     def close(self) -> None:
-        """Close the file; the store cannot be used any more. More than once does no harm."""
+        """Close the file; more than once does no harm."""
         with self._lock:
             self._finalizer()
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _using(self) -> Iterator[None]:
         try:
-            yield
+            with self._lock:
+                yield
         except sqlite3.Error as error:
             raise self._unusable(str(error)) from error
 
@@ -78,15 +78,14 @@ class AnswerStore:
             hint = "let the other run end, or give this one its own folder by --harness-store."
         return StoreError(f"{self._path} cannot be used ({problem}).\n  hint: {hint}")
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._errors():
-            yield self._connection
+    def _read(self, query: str, *values: str) -> list[tuple[str]]:
+        with self._using():
+            return self._connection.execute(query, values).fetchall()
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction, undone where it is left by an error."""
-        with self._lock, self._errors():
+        with self._using():
             self._connection.rollback()  # a write that Ctrl-C left open
             now_s = monotonic()
             due = now_s - self._synced_s >= SYNC_S
@@ -102,8 +101,7 @@ class AnswerStore:
         """Every answer stored under ``context``, by row id."""
         from pydantic import ValidationError
 
-        with self._reading() as connection:
-            found = connection.execute("SELECT answer FROM answers WHERE context = ?", (context,)).fetchall()
+        found = self._read("SELECT answer FROM answers WHERE context = ?", context)
         read = _adapter().validate_json
         try:
             return {answer.row_id: answer for answer in (read(text) for (text,) in found)}
@@ -119,14 +117,13 @@ class AnswerStore:
 
     def judgment(self, key: str) -> list[float] | None:
         """Numbers that a judge's model gave, or None."""
-        with self._reading() as connection:
-            found = connection.execute("SELECT numbers FROM judgments WHERE key = ?", (key,)).fetchone()
-        return None if found is None else [float(number) for number in json.loads(found[0])]
+        found = self._read("SELECT numbers FROM judgments WHERE key = ?", key)
+        return [float(number) for number in json.loads(found[0][0])] if found else None
 
     def keep_judgment(self, key: str, numbers: Sequence[float]) -> None:
         """Store numbers that a judge's model gave."""
-        row = (key, json.dumps(list(numbers)))
         with self._writing() as connection:
+            row = (key, json.dumps(list(numbers)))
             connection.execute("INSERT OR REPLACE INTO judgments VALUES (?, ?)", row)
 
     def count_use(self, heldout: str, decision: str) -> int:

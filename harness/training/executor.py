@@ -94,4 +94,6 @@ def find_executor(name: str) -> Executor:
             f"--executor={name}: {type(made).__name__} needs `slots` (an int) and `run(job, bar)`;"
             " see docs/architecture.md."
         )
+    if not isinstance(made.slots, int) or made.slots < 1:
+        raise UsageError(f"--executor={name}: slots is {made.slots!r}; it must be a whole number from 1 on.")
     return made

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tiny_llama import EXACT, rows
+from transformers import Cache
 
 from harness.models.fast import decoding
 from harness.models.local import LocalModel
@@ -34,13 +35,13 @@ def test_answers_are_those_of_a_batch_that_is_never_cut(
     model: LocalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     widths: list[int] = []
-    cut = decoding._cut
+    cut = Cache.batch_select_indices
 
-    def noting(kwargs: dict[str, object], kept: torch.Tensor, size: int) -> dict[str, object]:
+    def noting(cache: Cache, kept: torch.Tensor) -> None:
         widths.append(len(kept))
-        return cut(kwargs, kept, size)
+        cut(cache, kept)
 
-    monkeypatch.setattr(decoding, "_cut", noting)
+    monkeypatch.setattr(Cache, "batch_select_indices", noting)
     shrunk = answers(model)
     assert widths, "no batch was cut: the test shows nothing"
     monkeypatch.setattr(decoding, "KEEP_SHARE", 0.0)
@@ -57,6 +58,9 @@ def test_answers_are_those_of_transformers_own_greedy_search(
     assert answers(model) == ours
 
 
-def test_a_model_whose_cache_cannot_be_cut_keeps_its_batch() -> None:
-    assert not decoding._can_be_cut({})
-    assert not decoding._can_be_cut({"past_key_values": object()})
+def test_a_model_whose_cache_cannot_be_cut_keeps_its_batch(
+    model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrunk = answers(model)
+    monkeypatch.delattr(Cache, "batch_select_indices")
+    assert answers(model) == shrunk

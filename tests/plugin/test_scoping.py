@@ -31,7 +31,7 @@ def verdicts(project: SmallProject) -> dict[str, str]:
 
 
 def test_an_inner_candidate_overrides_an_outer_one_in_its_folder_only(two: SmallProject) -> None:
-    """In the first house the later conftest won for every suite, and turned a GO into a NO-GO."""
+    """Once the later conftest won for every suite, and turned a GO into a NO-GO."""
     two.run("--candidate=good")
     assert verdicts(two) == {"good": "GO", "suites/other:good": "NO-GO"}
     tried = {(t.candidate, t.suite) for t in two.record.trials if "good" in t.candidate}

@@ -29,3 +29,10 @@ def test_a_wide_terminal_shows_the_score_as_well() -> None:
     assert all(score in wide.splitlines()[1] or score in wide for score in scores)
     assert " score " in wide.splitlines()[1]
     assert " score " not in narrow.splitlines()[1]
+
+
+def test_a_verdict_of_a_rehearsal_says_so_in_its_own_line() -> None:
+    lines = summary(replace(RUN, rehearsal=True), 200, colour=False).splitlines()
+    verdicts = [line for line in lines if line.startswith(("GO: ", "NO-GO: ", "INCONCLUSIVE: "))]
+    assert verdicts
+    assert all("(a rehearsal: it says nothing of the real models)" in line for line in verdicts)

@@ -29,7 +29,6 @@ from harness.testing.fake_openai.request_batches import RequestBatches
 from harness.testing.fake_openai.store import FakeJob, FakeStore, FakeTunedModel, R, new_id
 from harness.testing.fake_openai.tuning_jobs import TuningJobs
 
-DATABASE = "fake_openai.sqlite"
 MOST_AT_ONCE = 256  # requests that may wait for a model
 CREATED = 1_767_225_600  # 1 January 2026, of models that are not tuned
 
@@ -59,7 +58,7 @@ class FakeOpenAI:
         folder.mkdir(parents=True, exist_ok=True)
         weights = folder / "weights"
         self._api_key, self._limiter = api_key, CapacityLimiter(MOST_AT_ONCE)
-        self._store = FakeStore(folder / DATABASE)
+        self._store = FakeStore(folder / "fake_openai.sqlite")
         self._models = ServedModels(self._store, backend, aliases, weights)
         refuse = {Exception: _refuse, HTTPException: _refuse, HTTPRefusal: _refuse}
         routes = [self._route(name, handler) for name, handler in self._handlers().items()]

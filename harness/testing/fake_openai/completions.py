@@ -23,7 +23,6 @@ CLOSED_TO_TUNING = "smollm2-135m-2025-01-01"
 RETIRED = "smollm2-135m-2024-07-01"
 COMPLETIONS = "smollm2-135m-completion-2026-01-01"
 ALIAS = "smollm2-135m"
-CLOSES_WITHIN_DAYS = 30
 CONTEXT_TOKENS = 8_192  # of prompt and reply together, and of a training row
 MAX_OUTPUT_TOKENS = 4_096
 DEFAULT_MAX_TOKENS = 512  # a small model may never stop; the real service would let it run to its limit
@@ -63,7 +62,7 @@ class ServedModels:
             CHAT: chat,
             ALIAS: chat,
             COMPLETIONS: replace(chat, name=COMPLETIONS, completions=True),
-            CLOSING: replace(chat, name=CLOSING, shutdown=today + timedelta(days=CLOSES_WITHIN_DAYS)),
+            CLOSING: replace(chat, name=CLOSING, shutdown=today + timedelta(days=30)),
             CLOSED_TO_TUNING: replace(chat, name=CLOSED_TO_TUNING, tunable=False),
             RETIRED: replace(chat, name=RETIRED, shutdown=date(2025, 7, 1)),
         }

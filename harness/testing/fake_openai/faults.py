@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from harness.errors import UsageError
 from harness.testing.fake_openai.refusals import HTTPRefusal, no_key, server_error
@@ -18,7 +20,8 @@ SHARES = ("unauthorized", "rate_limited", "server_error", "dropped", "lost", "ma
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Faults(BaseModel, frozen=True, extra="forbid"):
+@dataclass(frozen=True, kw_only=True)
+class Faults:
     """What goes wrong. Shares are of requests, from 0 to 1 each and together; ``seed`` chooses those hit."""
 
     unauthorized: Share = 0.0  # answered 401, whatever the key
@@ -28,23 +31,23 @@ class Faults(BaseModel, frozen=True, extra="forbid"):
     dropped: Share = 0.0  # the connection breaks before the request is processed
     lost: Share = 0.0  # it breaks after that, before the answer
     malformed: Share = 0.0  # half of the answer's JSON is sent as if it were all
+    path: str = "/v1/"  # only requests whose path begins so
     job_fails_at_step: int | None = None
     job_stalls_at_step: int | None = None  # jobs stop moving until they are cancelled; at 0 they stay queued
     seed: int = 0
 
-    @model_validator(mode="after")
-    def _require_shares(self) -> Faults:
+    def __post_init__(self) -> None:
         if sum(getattr(self, name) for name in SHARES) > 1:
             raise ValueError(f"{', '.join(SHARES)} are shares, and at most 1 together")
-        return self
 
 
 def parse_faults(given: Mapping[str, object]) -> Faults:
     """Faults from texts or numbers, as they come from a command line or a request."""
-    for name in given.keys() - Faults.model_fields.keys():
-        raise UsageError(f"unknown fault {name!r}. There are: {', '.join(Faults.model_fields)}.")
+    known = [field.name for field in fields(Faults)]
+    for name in given.keys() - known:
+        raise UsageError(f"unknown fault {name!r}. There are: {', '.join(known)}.")
     try:
-        return Faults.model_validate(given)
+        return TypeAdapter(Faults).validate_python(given)
     except ValidationError as error:
         problem = error.errors()[0]
         where = "".join(f" {name}={problem['input']}" for name in problem["loc"])
@@ -67,7 +70,7 @@ class FaultInjector:
         from starlette.responses import JSONResponse, Response  # of the extra, which ``Faults`` does not need
 
         fault, faults = None, self.faults
-        if scope["type"] == "http" and str(scope["path"]).startswith("/v1/"):
+        if scope["type"] == "http" and str(scope["path"]).startswith(faults.path):
             shares = [getattr(faults, name) for name in SHARES]
             (fault,) = self._random.choices((*SHARES, None), (*shares, max(0.0, 1 - sum(shares))))
         if fault is None:
@@ -98,8 +101,8 @@ class FaultInjector:
             headers={"retry-after": f"{wait_s:g}", "retry-after-ms": f"{wait_s * 1000:g}"},
         )
         refusals = {"unauthorized": no_key(), "rate_limited": limited, "server_error": server_error()}
+        refusal = refusals.get(fault)
         response = Response(bytes(body[: len(body) // 2]), media_type="application/json")
-        if fault in refusals:
-            refusal = refusals[fault]
+        if refusal is not None:
             response = JSONResponse(refusal.body(), refusal.status, dict(refusal.headers))
         await response(scope, receive, send)

@@ -19,8 +19,6 @@ from harness.testing.fake_openai.refusals import HTTPRefusal, checked, server_er
 from harness.testing.fake_openai.store import FakeStore, new_id, now
 
 MOST_REQUESTS = 50_000
-WORKERS = 16
-EXPIRES_AFTER_S = 24 * 3600
 ENDED = ("failed", "completed", "cancelled")
 
 
@@ -39,7 +37,7 @@ class RequestBatches:
     def __init__(self, store: FakeStore, endpoints: Mapping[str, Callable[[Json], BaseModel]]) -> None:
         self._store, self._endpoints = store, endpoints
         self._working = ThreadPoolExecutor(1, thread_name_prefix="fake-openai-batches")
-        self._answering = ThreadPoolExecutor(WORKERS, thread_name_prefix="fake-openai-batch-requests")
+        self._answering = ThreadPoolExecutor(16, thread_name_prefix="fake-openai-batch-requests")
         self._stopping = threading.Event()
         for batch in reversed(store.newest_first(Batch)):
             if batch.status not in ENDED:
@@ -66,7 +64,7 @@ class RequestBatches:
             completion_window=params["completion_window"],
             metadata=params.get("metadata"),
             status="validating",
-            expires_at=now() + EXPIRES_AFTER_S,
+            expires_at=now() + 24 * 3600,
         )
         self._store.put(batch)
         self._store.count("batches")

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx2
@@ -99,7 +100,7 @@ def twin_stats(base_url: str) -> dict[str, Json]:
 
 def set_twin_faults(base_url: str, faults: Faults) -> None:
     """Change what goes wrong in a running service."""
-    _control(base_url, "faults", faults.model_dump())
+    _control(base_url, "faults", asdict(faults))
 
 
 def add_aliases(base_url: str, models: Sequence[str]) -> None:

@@ -28,7 +28,6 @@ from harness.testing.fake_openai.store import FakeJob, FakeStore, FakeTunedModel
 from harness.testing.fake_openai.training_rows import training_rows
 
 POLL_S = 0.02  # how often a waiting job looks at its status
-AUTO_BATCH_ROWS = 8
 SAVED_CHECKPOINTS = 3  # the service has those of the last three epochs
 ALIVE: tuple[JobStatus, ...] = ("validating_files", "queued", "running", "paused")
 # by the status that a request asks for: the statuses from which a job can change to it
@@ -158,7 +157,7 @@ class TuningJobs:
         # epochs as in OpenAI's cookbook; the learning rate is that of this package's own trainer
         auto: dict[str, Any] = {
             "n_epochs": service_epochs(len(rows)),
-            "batch_size": min(AUTO_BATCH_ROWS, len(rows)),
+            "batch_size": min(8, len(rows)),
             "learning_rate_multiplier": 1.0,
         }
         given = job.hyperparameters.model_dump()
