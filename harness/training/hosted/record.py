@@ -52,7 +52,7 @@ def read_state(artifact: Path) -> JobState:
     if not file.is_file():
         return JobState()
     try:
-        return TypeAdapter(JobState).validate_json(file.read_bytes())
+        return TypeAdapter(JobState).validate_python(json.loads(file.read_bytes()))
     except (OSError, ValueError) as error:  # pydantic's errors are ValueErrors
         raise StoreError(
             f"{file} cannot be read: delete it; the job is then looked for at the service."
@@ -104,7 +104,7 @@ class JobRecord:
 
         file = artifact / RECORD
         try:
-            return TypeAdapter(cls).validate_json(file.read_bytes())
+            return TypeAdapter(cls).validate_python(json.loads(file.read_bytes()))
         except (OSError, ValueError) as error:  # pydantic's errors are ValueErrors
             raise StoreError(
                 f"{file} cannot be read: delete {artifact}; the job is found again at the service."
