@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -52,8 +52,12 @@ def read_state(artifact: Path) -> JobState:
     if not file.is_file():
         return JobState()
     try:
-        return TypeAdapter(JobState).validate_python(json.loads(file.read_bytes()))
-    except (OSError, ValueError) as error:  # pydantic's errors are ValueErrors
+        found = json.loads(file.read_bytes())
+        missing = {each.name for each in fields(JobState)} - set(found)
+        if missing:  # a state without its job would have it begun, and paid, again
+            raise ValueError(f"no {', '.join(sorted(missing))}")
+        return TypeAdapter(JobState).validate_python(found)
+    except (OSError, ValueError, TypeError) as error:  # pydantic's errors are ValueErrors
         raise StoreError(
             f"{file} cannot be read: delete it; the job is then looked for at the service."
         ) from error
