@@ -65,6 +65,8 @@ class Lab:
             DataError: it is missing or broken.
         """
         file = (self.project or self.root) / self.shown(path)
+        if os.path.realpath(file) != os.path.realpath(self.root / path):
+            file = self.root / path  # behind a link, ".." is another folder than the name says
         if file not in self._files:
             self._files[file] = read_rows(file)
         return self._files[file]

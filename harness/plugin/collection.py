@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -21,8 +22,14 @@ from harness.plugin.items import (
 from harness.plugin.state import STATE, State
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.run.selection import Arm
 
+LATE = (
+    "Not in this plan: what the suite of {} asks and costs. Its fixture takes fixtures, yields, or stands in"
+    " a conftest, so it is not known before its tests run."
+)
 REHEARSED = "A rehearsal asks a local twin, which bills nobody: the dollars are those of the real service."
 
 
@@ -107,12 +114,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if state.wrong is not None:
             raise state.wrong
         if gates and not only_shows(session.config):
-            _load_suites(state, gates)
+            late = _load_suites(state, gates)
             run = state.session()
             arms = [arm for item in gates if (arm := arm_of(item)) is not None]
             run.need(each for arm in arms for each in (arm, run.selection.baseline_of(arm.name)))
             if state.settings.plan:
-                _plan(state, session)
+                _plan(state, session, late)
             else:
                 from harness.run.recording import require_economics
 
@@ -122,7 +129,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         raise pytest.UsageError(str(error)) from error
 
 
-def _plan(state: State, session: pytest.Session) -> None:
+def _plan(state: State, session: pytest.Session, late: Sequence[Path]) -> None:
     """Show what the run would do, and run nothing; what it lacks (a key, a price) is part of the plan."""
     from harness.report.plan import plan_text
     from harness.run.planning import make_plan
@@ -132,13 +139,17 @@ def _plan(state: State, session: pytest.Session) -> None:
     with suppress(UnknownName):  # a model without a price: the plan names it
         require_economics(run)
     state.planned = "\n\n".join(
-        [*([REHEARSED] if state.settings.rehearse else []), plan_text(make_plan(run))]
+        [
+            *([REHEARSED] if state.settings.rehearse else []),
+            *(LATE.format(os.path.relpath(file, state.settings.root)) for file in late),
+            plan_text(make_plan(run)),
+        ]
     )
     session.items.clear()
 
 
-def _load_suites(state: State, gates: list[pytest.Item]) -> None:
-    """Load the suites that are known before their tests run."""
+def _load_suites(state: State, gates: list[pytest.Item]) -> list[Path]:
+    """Load the suites that are known before their tests run; the files of those that are not."""
     from harness.run.discovery import suite_of
 
     modules = {item.path: getattr(item, "module", None) for item in gates}
@@ -148,3 +159,4 @@ def _load_suites(state: State, gates: list[pytest.Item]) -> None:
             state.load(suite, file)
     if state.rehearsal is not None and None not in suites.values():
         state.rehearsal.require_needed()
+    return [file for file, suite in suites.items() if suite is None]

@@ -131,9 +131,8 @@ def pytest_configure(config: pytest.Config) -> None:
         settings = parse_settings(given, config.rootpath)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
-    if settings.candidates and (
-        getattr(config.option, "dist", "no") != "no" or hasattr(config, "workerinput")
-    ):
+    dist, tx = getattr(config.option, "dist", "no"), getattr(config.option, "tx", None)
+    if settings.candidates and ((dist != "no" and tx) or hasattr(config, "workerinput")):
         raise pytest.UsageError(
             "pytest-xdist splits a run, and a candidate is decided on all of its gates together.\n"
             "  hint: add -n0. How many trainings run at once is the executor's to say."

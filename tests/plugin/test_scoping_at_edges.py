@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from small_project import GUARD, TARGET, SmallProject
+from small_project import GUARD, SUITE, TARGET, SmallProject
 from test_scoping import OTHER, verdicts
 
 SHARED = """
@@ -333,3 +333,41 @@ def test_a_run_is_not_split_over_processes(project: SmallProject) -> None:
     """Each process would train everything, and none would see all gates; the exit status was 0."""
     project.suite(TARGET + GUARD)
     project.run("--candidate=good", "-n2").assert_one_screen("pytest-xdist", "-n0")
+
+
+def test_a_plan_says_which_suites_it_cannot_know(project: SmallProject) -> None:
+    """It said that nothing is to be asked, and nothing to be paid."""
+    project.suite(TARGET, head=SUITE.partition("@pytest.fixture")[0])
+    project.write("suites/support/conftest.py", SUITE)
+    out = " ".join(project.run("--candidate=good", "--plan").out.split())
+    assert "Not in this plan: what the suite of suites/support/test_support.py asks" in out
+    project.suite(TARGET)
+    assert "Not in this plan" not in project.run("--candidate=good", "--plan").out
+
+
+def test_a_real_plan_learns_nothing_from_rehearsals(project: SmallProject) -> None:
+    project.suite(TARGET)
+    project.run("--candidate=good")
+    assert "by the spread of run" in project.run("--candidate=good", "--plan").out
+    (file,) = (project.path / "reports").glob("*/run.json")
+    text = file.read_text(encoding="utf-8")
+    assert '"rehearsal": false' in text
+    file.write_text(text.replace('"rehearsal": false', '"rehearsal": true'), encoding="utf-8")
+    assert "not known before a first run" in project.run("--candidate=good", "--plan").out
+
+
+def test_paths_of_a_linked_folder_start_from_what_is_linked(project: SmallProject) -> None:
+    """The rows of a file of the same name beside the link were taken."""
+    real = project.path.parent / "elsewhere"
+    project.suite(TARGET, name="linked")
+    project.write("suites/linked/conftest.py", OTHER.format(name="own", train="../train.jsonl", says="yes"))
+    shutil.rmtree(real, ignore_errors=True)
+    real.mkdir()
+    (project.path / "suites/linked").rename(real / "linked")
+    (project.path / "suites/linked").symlink_to(real / "linked")
+    lines = (project.path / "train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (project.path / "suites/train.jsonl").write_text("".join(lines[:9]), encoding="utf-8")
+    (real / "train.jsonl").write_text("".join(lines[:7]), encoding="utf-8")
+    project.run("--candidate=own", "suites/linked")
+    assert {gate.size for gate in project.record.gates} == {7}
+    shutil.rmtree(real)
