@@ -38,14 +38,9 @@ class FewShot(Prompted):
         rows = lab.rows(self.train)
         return TrainingData(rows, lab.shown(self.train), stratify=self.stratify, is_trained=False)
 
-    def examples(self, lab: Lab) -> tuple[Row, ...]:
-        """The rows that are shown, in order."""
-        rows = lab.rows(self.train)
-        return nested_subsets(rows, [self.shots], 0, self.stratify)[self.shots]
-
     def asker(self, lab: Lab) -> Ask:
         """See ``Prompted``."""
-        examples = self.examples(lab)
+        examples = nested_subsets(lab.rows(self.train), [self.shots], 0, self.stratify)[self.shots]
         shown = [m for row in examples for m in row.messages if m.role in ("user", "assistant")]
 
         def ask(row: Row, prompt: str | None) -> tuple[Message, ...]:

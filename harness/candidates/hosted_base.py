@@ -150,11 +150,7 @@ class BaseHostedTuning(BaseCandidate):
         return self.base
 
     def own_baseline(self) -> Prompted:
-        """See ``Candidate``: the base at the same service, with the full prompt.
-
-        Raises:
-            UsageError: the base must be deployed there, and its deployment is not named.
-        """
+        """See ``Candidate``: the base at the same service. One that must be deployed there must be named."""
         service = self.service().capabilities
         if service.must_deploy and self.base_deployment is None:
             raise UsageError(
@@ -180,15 +176,7 @@ class BaseHostedTuning(BaseCandidate):
         return PricedModel(self.remote(self.base), is_tuned=True)
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
-        """See ``Candidate``. The key is looked for after the rows: a plan has none, and still checks them.
-
-        Raises:
-            DataError: rows that the service would refuse.
-            UsageError: settings that do not fit the service; or, under a cap on spending, a job that nothing
-                bounds or that has no price.
-            ModelError: there is no key.
-            HostedTrainingError: the model can no longer be tuned, or the service could not be asked.
-        """
+        """See ``Candidate``. The key is looked for after the rows: a plan has none, and still checks them."""
         lab.spending(self.base, tuned=True)
         job = self.job(lab, variant)
         is_made = lab.adapters.find(job.artifact) is not None
@@ -245,8 +233,6 @@ class BaseHostedTuning(BaseCandidate):
         """See ``Candidate``: tuned at its service once for the same content.
 
         Raises:
-            DataError, UsageError: rows or settings that the service cannot take.
-            HostedTrainingError: the service refused, or the job did not end well.
             BudgetReached: the job could pass the cap on spending.
         """
         job = self.job(lab, variant)

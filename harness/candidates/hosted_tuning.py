@@ -101,17 +101,12 @@ class OpenAITuning(BaseHostedTuning):
             suffix=self.suffix,
             metadata=dict(self.metadata),
             wandb=self.wandb.described() if self.wandb else None,
-            completions=self.takes_prompt,
+            completions=self.remote(self.base).takes_prompt,
         )
-
-    @property
-    def takes_prompt(self) -> bool:
-        """Whether training rows are sent as prompt and completion."""
-        return self.remote(self.base).takes_prompt
 
     def remote(self, model: str) -> RemoteModel:
         """See ``BaseHostedTuning``; what was made of a completion model is one, too."""
-        completions = self.completions if model == self.base else self.takes_prompt
+        completions = self.completions if model == self.base else self.remote(self.base).takes_prompt
         return replace(
             self.service().model(model),
             concurrency=self.concurrency,
@@ -137,7 +132,7 @@ class OpenAITuning(BaseHostedTuning):
             deployment=None,
             base_deployment=None,
             learning_rate_multiplier=self.learning_rate_multiplier if is_factor else "auto",
-            completions=self.takes_prompt,
+            completions=self.remote(self.base).takes_prompt,
         )
 
     def require_fit(self, service: Capabilities) -> None:

@@ -96,7 +96,6 @@ class LocalTuning(BaseCandidate):
     def recipe(self) -> Recipe:
         """Its settings as the trainer takes them."""
         return Recipe(
-            kind=self.kind,
             epochs=self.epochs,
             learning_rate=self.learning_rate,
             warmup=self.warmup,

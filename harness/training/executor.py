@@ -68,11 +68,7 @@ class SubprocessExecutor:
 
 
 def find_executor(name: str) -> Executor:
-    """The executor that ``--executor`` names.
-
-    Args:
-        name: ``local`` (a process for each training), ``inline``, or the import path of a class of the
-            project's own, ``module:Class``.
+    """The executor that ``--executor`` names: ``local``, ``inline``, or the project's own ``module:Class``.
 
     Raises:
         UsageError: there is no such executor, or the class lacks ``slots`` or ``run``.

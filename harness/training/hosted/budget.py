@@ -149,9 +149,7 @@ class JobBudget:
 
 def _bounded_by(job: TuningJob, bill: TokenBill) -> TokenBill:
     """The bill of a job under way, which names its epochs even where they were left to the service."""
-    epochs = job.hyperparameters.get("n_epochs")
-    is_named = isinstance(epochs, int | float) and not isinstance(epochs, bool) and epochs > 0
-    if bill.most is not None or not is_named or math.isinf(bill.most_an_epoch):
+    if bill.most is not None or job.epochs is None or math.isinf(bill.most_an_epoch):
         return bill
-    most = bill.most_an_epoch * float(str(epochs))
+    most = bill.most_an_epoch * job.epochs
     return TokenBill(min(bill.expected, most), most, bill.most_an_epoch)

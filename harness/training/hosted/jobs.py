@@ -272,11 +272,7 @@ def _follow(tuning: _Tuning, job: TuningJob) -> TuningJob:
 
 # --------------------------------------------------------------------------- submitted
 def _submit(tuning: _Tuning) -> TuningJob:
-    """Send the files that are missing and begin the job; the one to follow, which may be another machine's.
-
-    Raises:
-        HostedTrainingError: the service refused; or it is not known whether it began the job.
-    """
+    """Send missing files and begin the job; returns the one to follow, which may be another machine's."""
     request, environment, budget = tuning.request, tuning.environment, tuning.environment.budget
     budget.reserve()
     training = _sent(tuning, request.training)
@@ -383,11 +379,7 @@ def _sent(tuning: _Tuning, sent: Upload) -> RemoteFile:
 
 # --------------------------------------------------------------------------- waited for
 def _wait(tuning: _Tuning, job: TuningJob) -> tuple[TuningJob, tuple[Metrics, ...]]:
-    """Follow a job until it has succeeded; with its metrics by step.
-
-    Raises:
-        HostedTrainingError: it failed, was cancelled or paused, or there was no news for too long.
-    """
+    """Follow a job until it has succeeded; with its metrics by step."""
     request, provider, environment = tuning.request, tuning.provider, tuning.environment
     service, id = provider.capabilities, job.id
     seen: set[str] = set()

@@ -166,6 +166,14 @@ class TuningJob:
         return self.status == SUCCEEDED or not self.is_alive
 
     @property
+    def epochs(self) -> float | None:
+        """How often it sees every row; None where the service does not say."""
+        applied = self.hyperparameters.get("n_epochs")
+        if isinstance(applied, bool) or not isinstance(applied, int | float) or applied <= 0:
+            return None
+        return float(applied)
+
+    @property
     def age_key(self) -> tuple[int, str]:
         """Sorts older jobs first, in the same order on every machine."""
         return self.created, self.id

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from harness.atomic import write_atomically
 from harness.data.fingerprints import rows_fingerprint
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, service_epochs, text_counter
 from harness.errors import HostedTrainingError, StoreError
@@ -47,35 +46,22 @@ def read_state(artifact: Path) -> JobState:
     Raises:
         StoreError: it cannot be read.
     """
+    from pydantic import TypeAdapter
+
     file = state_file(artifact)
     if not file.is_file():
         return JobState()
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(found["files"], Mapping):
-            raise TypeError("files")
-        return JobState(
-            files={str(name): str(id) for name, id in found["files"].items()},
-            job=None if found["job"] is None else str(found["job"]),
-            ends=None if found["ends"] is None else str(found["ends"]),
-            notes=tuple(map(str, found["notes"])),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return TypeAdapter(JobState).validate_python(json.loads(file.read_bytes()))
+    except (OSError, ValueError) as error:  # pydantic's errors are ValueErrors
         raise StoreError(
             f"{file} cannot be read: delete it; the job is then looked for at the service."
         ) from error
 
 
 def write_state(artifact: Path, state: JobState) -> None:
-    """Replace the state of a job; a process that is killed leaves the old one or the new one whole."""
-    file = state_file(artifact)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as part:
-        json.dump(asdict(state), part, indent=1)
-        part.flush()
-        os.fsync(part.fileno())  # what it names costs money: it must survive a crash of the machine, too
-    Path(name).replace(file)
+    """Replace the state of a job. What it names costs money: it survives a crash of the machine, too."""
+    write_atomically(state_file(artifact), json.dumps(asdict(state), indent=1))
 
 
 # --------------------------------------------------------------------------- a job that has succeeded
@@ -114,22 +100,12 @@ class JobRecord:
         Raises:
             StoreError: it cannot be read.
         """
+        from pydantic import TypeAdapter
+
         file = artifact / RECORD
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            checkpoints = tuple(
-                JobCheckpoint(
-                    str(item["id"]),
-                    int(str(item["step"])),
-                    str(item["model"]),
-                    item["metrics"] if isinstance(item["metrics"], Mapping) else {},
-                )
-                for item in found["checkpoints"]
-            )
-            return cls(
-                found["job"], found["model"], found["url"], checkpoints, found["ends"], tuple(found["notes"])
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return TypeAdapter(cls).validate_python(json.loads(file.read_bytes()))
+        except (OSError, ValueError) as error:  # pydantic's errors are ValueErrors
             raise StoreError(
                 f"{file} cannot be read: delete {artifact}; the job is found again at the service."
             ) from error
@@ -177,11 +153,7 @@ def training_record(
     known = hosted_model(request.base)
     encoding = known.encoding if known else DEFAULT_ENCODING
     count = text_counter(encoding)
-    applied = job.hyperparameters.get("n_epochs")
-    if isinstance(applied, int | float) and not isinstance(applied, bool) and applied > 0:
-        epochs = float(applied)
-    else:
-        epochs = float(request.settings.epochs or service_epochs(len(sent)))
+    epochs = job.epochs or float(request.settings.epochs or service_epochs(len(sent)))
     billed = job.trained_tokens
     tokens = round(billed / epochs) if billed else sum(hosted_counter(encoding)(sent))
     seconds = float(max(0, job.finished - job.created)) if job.finished else 0.0

@@ -17,11 +17,6 @@ class LengthSampler(torch.utils.data.Sampler[int]):
     Every epoch draws anew: lengths are blurred by up to ``BLUR`` before they are sorted, so that a row meets
     other rows each time. transformers' own length groups leave a third of a batch as padding at these sizes,
     because they sort only within random groups of a few batches.
-
-    Args:
-        lengths: of the rows, in tokens.
-        batch_rows: rows a batch.
-        seed: of the blur and of the order.
     """
 
     def __init__(self, lengths: Sequence[int], batch_rows: int, seed: int) -> None:

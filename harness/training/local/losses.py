@@ -31,10 +31,8 @@ def token_losses(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Cross-entropy (nats) of every labelled token, whether it was the likeliest, and its row's index.
 
-    Args:
-        model: a causal language model.
-        inputs: input_ids, attention_mask and labels of shape (rows, tokens).
-        plain: whether logits are ``head(hidden)`` and nothing more (see ``has_plain_head``).
+    ``inputs`` are input_ids, attention_mask and labels of shape (rows, tokens); ``plain``: whether logits are
+    ``head(hidden)`` and nothing more (see ``has_plain_head``).
     """
     targets = inputs["labels"].roll(-1, dims=1)
     targets[:, -1] = IGNORED
@@ -54,15 +52,7 @@ def autocast(plan: DevicePlan) -> torch.autocast:
 def measure_loss(
     model: torch.nn.Module, examples: Sequence[Example], plan: DevicePlan, pad: int, batch_rows: int = 8
 ) -> Loss:
-    """Loss of a model on rows. The standard error is that of a ratio of means over rows.
-
-    Args:
-        model: a causal language model; it is left in the mode that it was in.
-        examples: at least one.
-        plan: its precision is computed in.
-        pad: the token that fills short rows.
-        batch_rows: rows that go through the model together.
-    """
+    """Loss of a model on at least one row. The standard error is that of a ratio of means over rows."""
     sums, counts, right = [], [], 0
     ordered = sorted(examples, key=lambda e: (len(e.input_ids), e.row_id))
     device = next(model.parameters()).device

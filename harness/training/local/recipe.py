@@ -45,7 +45,6 @@ class AdapterShape:
 class Recipe:
     """How a model is trained, whatever it is trained on."""
 
-    kind: str  # one word for people and records: ``qlora``
     # the settings that name the artifact; JSON. It must hold everything below that changes what is
     # trained, and nothing that does not: no paths, no names, no decoding
     shape: Mapping[str, Json]
@@ -96,23 +95,20 @@ def shaping_versions() -> dict[str, str]:
 class LocalTraining:
     """A training that is complete in itself; see ``TrainingJob``."""
 
-    recipe: Recipe  # how
-    source: ModelSource  # the base model
-    rows: TrainingRows  # what is trained on, and what is only measured
+    recipe: Recipe
+    source: ModelSource
+    rows: TrainingRows
     seed: int  # of weights, dropout and the order of rows
-    plan: DevicePlan  # device and precision
+    plan: DevicePlan
     name: str  # the artifact's fingerprint, for the record
     folder: Path  # takes the artifact
-    # whether the artifact as it was at each measurement is kept too, below ``folder``
-    keeps_checkpoints: bool = False
+    keeps_checkpoints: bool = False  # the artifact at each measurement, too, below ``folder``
 
     def __call__(self, bar: Bar, after_step: Callable[[StepDone], None] | None = None) -> Training:
         """Train, write the artifact into ``folder``, and return how it came to be.
 
-        Args:
-            bar: who watches.
-            after_step: called after every optimiser step, before the next begins. An exception from it ends
-                the training.
+        ``after_step`` is called after every optimiser step, before the next begins. An exception from it ends
+        the training.
 
         Raises:
             DataError: a row that cannot be trained on.
@@ -175,15 +171,9 @@ def load_trained(
 ) -> LocalModel:
     """The artifact that ships, loaded as it would be served.
 
-    Args:
-        recipe: how it was trained.
-        ship: ``adapter``: the base as it was during training (nf4 for QLoRA) with the adapter on top,
-            unmerged. ``merged``: the adapter merged into the full-precision base and saved once; that folder
-            is loaded. Where all weights were trained, the artifact is the whole model either way.
-        source: the base model.
-        artifact: the folder that the training wrote.
-        plan: device and precision.
-        store: keeps the merged model.
+    ``ship`` is ``adapter``: the base as it was during training (nf4 for QLoRA) with the adapter on top,
+    unmerged; or ``merged``: the adapter merged into the full-precision base and saved once, in ``store``.
+    Where all weights were trained, the artifact is the whole model either way.
     """
     if recipe.adapter is None:
         return LocalModel.load(replace(source, folder=artifact), plan)

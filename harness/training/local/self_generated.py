@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from harness.data.convert import to_json
 from harness.data.fingerprints import fingerprint, rows_fingerprint
@@ -84,16 +84,12 @@ class Generation:
     @property
     def left_out(self) -> str:
         """The replies that were not taken, counted by their reasons."""
-        reasons = (
-            (self.cut_off, f"not ended within {self.max_new_tokens} tokens"),
-            (self.empty, "empty"),
-            (self.failed, "failed"),
-        )
-        counts = ", ".join(f"{count} {reason}" for count, reason in reasons if count)
-        total = self.cut_off + self.empty + self.failed
-        return (
-            f"{total} of {total + self.kept} replies were left out ({counts})" if total else "none left out"
-        )
+        late = f"not ended within {self.max_new_tokens} tokens"
+        reasons = {late: self.cut_off, "empty": self.empty, "failed": self.failed}
+        if not (total := sum(reasons.values())):
+            return "none left out"
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+        return f"{total} of {total + self.kept} replies were left out ({counts})"
 
 
 @dataclass(frozen=True)
@@ -105,7 +101,7 @@ class GeneratedRows:
 
     spec: SelfGenerated
     source: ModelSource
-    nf4: bool
+    nf4: bool  # whether the base is quantised when it is trained; it answers as it is trained
     plan: DevicePlan
     prompts: tuple[Row, ...]
     store: AdapterStore
@@ -140,10 +136,7 @@ class GeneratedRows:
             TrainingError: the base was asked, and finished too few replies.
             StoreError: the record cannot be read.
         """
-        if not is_whole(self.folder):
-            return None
-        self._require_enough()
-        return read_rows(self.file)
+        return self._checked() if is_whole(self.folder) else None
 
     def get(self, progress: Progress) -> tuple[Row, ...]:
         """The rows; the base writes them now if they are not in the store. Safe with several processes.
@@ -151,9 +144,8 @@ class GeneratedRows:
         Raises:
             TrainingError, StoreError: see ``found``.
         """
-        folder = build_once(self.folder, lambda into: self._generate(into, progress))
-        self._require_enough()
-        return read_rows(folder / ROWS)
+        build_once(self.folder, lambda into: self._generate(into, progress))
+        return self._checked()
 
     def summary(self) -> str | None:
         """One sentence for people about the rows in the store; None where there are none."""
@@ -167,7 +159,7 @@ class GeneratedRows:
         shaping = ("torch", "transformers", *(("bitsandbytes",) if self.nf4 else ()))
         return {name: version(name) for name in shaping}
 
-    def _require_enough(self) -> None:
+    def _checked(self) -> tuple[Row, ...]:
         made = _read_record(self.folder / RECORD)
         if 2 * made.kept < made.wanted:
             raise TrainingError(
@@ -176,6 +168,7 @@ class GeneratedRows:
                 "  hint: raise SelfGenerated(max_new_tokens=...), name prompts that short replies answer by"
                 " SelfGenerated(prompts='prompts.txt'), or name a file of rows: replay='general.jsonl'."
             )
+        return read_rows(self.file)
 
     def _generate(self, into: Path, progress: Progress) -> None:
         from pydantic import TypeAdapter
@@ -194,9 +187,7 @@ class GeneratedRows:
             base=self.source.name,
             wanted=wanted,
             kept=len(rows),
-            cut_off=left_out["cut_off"],
-            empty=left_out["empty"],
-            failed=left_out["failed"],
+            **{reason: left_out[reason] for reason in get_args(LeftOut)},
             max_new_tokens=self.spec.max_new_tokens,
             numeric_config=f"{'nf4 base; ' if self.nf4 else ''}{model.numeric_config}",
             versions=self._versions(),
@@ -207,15 +198,7 @@ class GeneratedRows:
 def plan_generation(
     spec: SelfGenerated, root: Path, source: ModelSource, nf4: bool, plan: DevicePlan, store: AdapterStore
 ) -> GeneratedRows:
-    """The generation that ``spec`` asks of a base.
-
-    Args:
-        spec: how many rows, and their prompts.
-        root: the folder that the path in ``spec`` starts from.
-        source: the base.
-        nf4: whether the base is quantised when it is trained; it answers as it is trained.
-        plan: device and precision.
-        store: the rows are stored beside its adapters.
+    """The generation that ``spec``, whose path starts from ``root``, asks of a base.
 
     Raises:
         DataError: the file of prompts cannot be read, or has fewer prompts than rows are asked for.

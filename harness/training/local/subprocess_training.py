@@ -71,12 +71,8 @@ def run_in_subprocess(
 ) -> T:
     """Run a job in a child process and return its result.
 
-    Args:
-        job: any job that can be pickled, of a class that stands at the top of a module. With ``after_step``
-            it must be a ``SteppedJob``.
-        bar: who watches.
-        after_step: called after every optimiser step, while the child waits. An exception from it ends the
-            training.
+    The job's class stands at the top of a module. ``after_step`` is called after every optimiser step of a
+    ``SteppedJob``, while the child waits; an exception from it ends the training.
 
     Raises:
         TrainingError: the job cannot be sent, it failed, or its process died.
