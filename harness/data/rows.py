@@ -109,9 +109,8 @@ def scan_objects(
             yield Finding("deprecated-functions", number, problem, hint)
         yield row
     if not has_rows:
-        yield Finding(
-            "empty-file", number, "the file has no rows (an empty training or held-out set)", ONE_OBJECT
-        )
+        problem = "the file has no rows (an empty training or held-out set)"
+        yield Finding("empty-file", number, problem, ONE_OBJECT)
 
 
 def decode(line: bytes, number: int) -> str:

@@ -104,8 +104,7 @@ def script(text: str) -> str | None:
 def cramers_v(train: Mapping[str, int], heldout: Mapping[str, int]) -> float:
     """How far the shares of two sides lie apart, in [0, 1], each side counted as half of all rows.
 
-    Cramér's V of the table of shares; equal to that of the counts where both sides have the same n.
-    Unlike that one it does not shrink when one side has many more rows than the other.
+    Cramér's V of the table of shares; that of counts shrinks when one side has many more rows.
     """
     n, m = sum(train.values()), sum(heldout.values())
     shares = ((train.get(name, 0) / n, heldout.get(name, 0) / m) for name in {**train, **heldout})

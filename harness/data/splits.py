@@ -120,10 +120,7 @@ def _near_duplicates(
     """Pairs of places, one of each side, whose texts would count as a leak."""
 
     def distinct(side: Sequence[int]) -> list[Row]:
-        """One row for each text, as k copies would make k * k pairs, with its place as its id.
-
-        It is the last of them, in its order, as ``find_leaks`` reads them.
-        """
+        """The last row of each text (k copies would make k * k pairs), with its place as its id."""
         last: dict[object, int] = {}
         for at in side:
             replies = tuple(m.content for m in rows[at].messages if m.role == "assistant")
