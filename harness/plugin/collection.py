@@ -116,8 +116,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if gates and not only_shows(session.config):
             late = _load_suites(state, gates)
             run = state.session()
-            arms = [arm for item in gates if (arm := arm_of(item)) is not None]
-            run.need(each for arm in arms for each in (arm, run.selection.baseline_of(arm.name)))
+            pairs = [(arm, suite_name(item)) for item in gates if (arm := arm_of(item)) is not None]
+            baselines = [(run.selection.baseline_of(arm.name), suite) for arm, suite in pairs]
+            run.need([*pairs, *baselines])
             if state.settings.plan:
                 _plan(state, session, late)
             else:

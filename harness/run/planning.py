@@ -104,7 +104,7 @@ class _Counting:
     def _calls(self, arm: Arm, estimates: list[CostEstimate]) -> tuple[CallCount, tuple[CostLine, ...]]:
         asking: list[Asking] = []
         kept = shared = longest = 0
-        for suite in self._run.suites.values():
+        for suite in self._run.suites_of(arm):
             references = [row.reference for row in suite.rows]
             for one in estimates:
                 asked = self._run.answerer.asked(arm.candidate, one.prepared, suite)

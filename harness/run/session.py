@@ -101,7 +101,7 @@ class Session:
         self.stopped: dict[str, str] = {}  # by candidate: what kept its gates from being judged
         self.training_seconds = 0.0
         self.began = time.perf_counter()
-        self._needed: tuple[Arm, ...] = ()
+        self._needed: dict[Arm, set[str]] = {}  # with the suites that each is asked
         self._was_checked = False
 
     def lab_of(self, arm: Arm) -> Lab:
@@ -184,10 +184,18 @@ class Session:
             require_no_leaks(seen, suite.rows)
 
     # ----------------------------------------------------------------- training
-    def need(self, arms: Iterable[Arm]) -> None:
-        """Name the arms that the collected tests compare, so that all are trained before the first is
-        asked."""
-        self._needed = tuple(dict.fromkeys(arms))
+    def need(self, pairs: Iterable[tuple[Arm, str]]) -> None:
+        """Name the arms that the collected tests compare, and on which suites.
+
+        All are trained before the first is asked, and each is asked its own suites only.
+        """
+        for arm, suite in pairs:
+            self._needed.setdefault(arm, set()).add(suite)
+
+    def suites_of(self, arm: Arm) -> list[LoadedSuite]:
+        """The suites that an arm is asked; all of them where no test was collected."""
+        needed = self._needed.get(arm)
+        return [suite for name, suite in self.suites.items() if needed is None or name in needed]
 
     def train(self) -> None:
         """Prepare every variant that is needed, as many at once as the executor has slots.
@@ -290,7 +298,7 @@ class Session:
         """All suites of the run are answered while the model is loaded: loading costs more than asking."""
         if (arm.label, variant.seed, suite) not in self.trials:
             prepared = self._prepared(arm, variant)
-            for loaded in self.suites.values():
+            for loaded in (*self.suites_of(arm), self.suites[suite]):
                 if (arm.label, variant.seed, loaded.name) not in self.trials:
                     self.trials[arm.label, variant.seed, loaded.name] = self._try(
                         arm, variant, prepared, loaded
@@ -300,7 +308,8 @@ class Session:
     def _prepared(self, arm: Arm, variant: Variant) -> Prepared:
         """Made once, or failed once: what failed is not begun, and paid, again for every gate of a run."""
         if variant not in self.prepared and variant not in self.failed:
-            self.need((*self._needed, arm))
+            if arm not in self._needed:
+                self.need((arm, suite) for suite in self.suites)
             self.train()
         if variant in self.failed:
             error = self.failed[variant]

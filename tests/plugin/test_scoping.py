@@ -191,3 +191,15 @@ def test_pytest_lists_candidates_among_its_fixtures(project: SmallProject) -> No
 def test_rehearse_may_stand_before_a_path(two: SmallProject) -> None:
     outcome = two.run("--candidate=good", "--rehearse", "suites/support")
     outcome.assert_one_screen("there is nothing to rehearse")  # and not: unknown mode 'suites/support'
+
+
+def test_a_candidate_is_asked_the_suites_that_it_is_compared_on_and_no_others(two: SmallProject) -> None:
+    """Two teams in one run pay for their own answers."""
+    planned = two.run("--candidate=good", "--plan").out
+    assert two.asked == []
+    for name in ("good@30", "suites/other:good@30"):
+        (line,) = (text.split() for text in planned.splitlines() if text.startswith(f"{name} "))
+        assert line[4] == "40", "calls"
+    two.run("--candidate=good")
+    tried = {(t.candidate, t.suite) for t in two.record.trials if t.candidate != "old"}
+    assert tried == {("good", "support"), ("suites/other:good", "other")}

@@ -168,7 +168,9 @@ def test_a_state_that_an_earlier_version_wrote_is_read(tmp_path: Path) -> None:
     assert read_state(tmp_path / "abc") == JobState({"harness-e2.jsonl": "file-0"}, "ftjob-0")
 
 
-@pytest.mark.parametrize("text", ['{"files": {}, "ends": null, "notes": []}', "", "[]", '{"files": []}', '{"files": {}, "job": 1}'])
+@pytest.mark.parametrize(
+    "text", ['{"files": {}, "ends": null, "notes": []}', "", "[]", '{"files": []}', '{"files": {}, "job": 1}']
+)
 def test_a_file_that_cannot_be_read_is_an_error_that_says_which(tmp_path: Path, text: str) -> None:
     (tmp_path / "abc.job.json").write_text(text, encoding="utf-8")
     with pytest.raises(StoreError, match=r"abc\.job\.json cannot be read: delete it"):
