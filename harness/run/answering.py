@@ -9,13 +9,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from threading import Event, Thread
 
-from harness.candidates.base import Candidate, Prepared
+from harness.candidates.base import Candidate, Prepared, Variant
 from harness.data.fingerprints import fingerprint
 from harness.errors import ModelError
 from harness.extras import installed_version
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Interruptible, Model, Prompt
-from harness.records import Admission, Answer, Message, Score
+from harness.records import Admission, Answer, Message, Score, Trial
 from harness.run.interim_analysis import NOT_JUDGED
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.checks import score_all
@@ -76,6 +76,23 @@ class Answerer:
         wanted, stored = set(keys), self._store.answers(context)
         kept = {key: answer for key, answer in stored.items() if key in wanted}
         return Asked(prompts, keys, decoding, context, kept)
+
+    def trial(
+        self, variant: Variant, label: str, prepared: Prepared, suite: LoadedSuite, *, judge_all: bool
+    ) -> Trial:
+        """A variant's answers and scores on a suite; see ``answers`` and ``scores``."""
+        answers = self.answers(label, variant.candidate, prepared, suite)
+        return Trial(
+            candidate=variant.name,
+            size=variant.size,
+            seed=variant.seed,
+            suite=suite.name,
+            answers=answers,
+            scores=self.scores(suite, answers, judge_all=judge_all),
+            seconds=sum(answer.latency_ms for answer in answers) / 1000,
+            numeric_config=prepared.numeric_config,
+            training=prepared.training,
+        )
 
     def answers(
         self, label: str, candidate: Candidate, prepared: Prepared, bound: LoadedSuite

@@ -300,8 +300,10 @@ class Session:
             prepared = self._prepared(arm, variant)
             for loaded in (*self.suites_of(arm), self.suites[suite]):
                 if (arm.label, variant.seed, loaded.name) not in self.trials:
-                    self.trials[arm.label, variant.seed, loaded.name] = self._try(
-                        arm, variant, prepared, loaded
+                    label = arm.label if len(arm.seeds) < 2 else f"{arm.label} seed {variant.seed}"
+                    whole = self.settings.max_interim_looks == 1
+                    self.trials[arm.label, variant.seed, loaded.name] = self.answerer.trial(
+                        variant, label, prepared, loaded, judge_all=whole
                     )
         return self.trials[arm.label, variant.seed, suite]
 
@@ -315,21 +317,6 @@ class Session:
             error = self.failed[variant]
             raise error.with_traceback(None) if isinstance(error, HarnessError) else error
         return self.prepared[variant]
-
-    def _try(self, arm: Arm, variant: Variant, prepared: Prepared, suite: LoadedSuite) -> Trial:
-        label = arm.label if len(arm.seeds) < 2 else f"{arm.label} seed {variant.seed}"
-        answers = self.answerer.answers(label, arm.candidate, prepared, suite)
-        return Trial(
-            candidate=arm.name,
-            size=arm.size,
-            seed=variant.seed,
-            suite=suite.name,
-            answers=answers,
-            scores=self.answerer.scores(suite, answers, judge_all=self.settings.max_interim_looks == 1),
-            seconds=sum(answer.latency_ms for answer in answers) / 1000,
-            numeric_config=prepared.numeric_config,
-            training=prepared.training,
-        )
 
     # ----------------------------------------------------------------- what was claimed
     def record_claim(self, arm: Arm, suite: str, test: str, claim: Claim) -> Gate:
