@@ -7,7 +7,7 @@ the methods whose default is harmless. ``data`` has no default: a kind that trai
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from harness.errors import UsageError
@@ -199,17 +199,30 @@ def require_candidate(made: object, where: str) -> Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class BaseCandidate:
-    """The members of ``Candidate`` that have a harmless default; fields are keyword-only."""
+    """The members of ``Candidate`` that have a harmless default; fields are keyword-only.
+
+    Args:
+        decoding: how its answers are drawn.
+        thinking: whether it thinks before it answers; stands for ``Decoding(thinking=…)``.
+    """
 
     kind: ClassVar[str] = ""
     cost_rank: ClassVar[int] = 0
 
     decoding: Decoding = field(default_factory=Decoding)
+    thinking: bool | None = None
     trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        if self.thinking is not None:
+            # a frozen dataclass: the field that was given takes its place in the one that is read
+            object.__setattr__(self, "decoding", replace(self.decoding, thinking=self.thinking))
 
     def described(self) -> dict[str, Json]:
         """See ``Candidate``."""
-        return {"kind": self.kind, **asdict(self)}
+        fields = asdict(self)
+        del fields["thinking"]  # the decoding holds it
+        return {"kind": self.kind, **fields}
 
     def endpoint(self) -> PricedModel | None:
         """See ``Candidate``. A kind that asks a service overrides it, and ``redirected`` with it."""

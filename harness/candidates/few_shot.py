@@ -30,6 +30,7 @@ class FewShot(Prompted):
     stratify: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.shots < 1:
             raise UsageError(f"FewShot(shots={self.shots}): use at least 1, or Prompted for none.")
 

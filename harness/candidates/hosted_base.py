@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias
 
@@ -87,6 +87,7 @@ class BaseHostedTuning(BaseCandidate):
     patience_hours: float = 6.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         name = type(self).__name__
         for setting, value, most in (
             ("epochs", self.epochs, MOST_EPOCHS),
@@ -379,7 +380,7 @@ class BaseHostedTuning(BaseCandidate):
             "hyperparameters": dict(settings.hyperparameters),
             "completions": settings.completions,
             "checkpoint": self.checkpoint,
-            "decoding": asdict(self.decoding),
+            "decoding": self.decoding.settings(),
         }
 
 

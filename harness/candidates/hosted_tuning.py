@@ -195,7 +195,7 @@ class HostedTuning(BaseHostedTuning):
         return {
             "kind": self.kind,
             **fields,
-            "decoding": asdict(self.decoding),
+            "decoding": self.decoding.settings(),
             "provider": self.provider.identity(),
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -74,6 +74,7 @@ class LocalTuning(BaseCandidate):
     ship: Literal["adapter", "merged"] = "adapter"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("epochs", "learning_rate", "batch_rows", "max_tokens"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{type(self).__name__}({name}={getattr(self, name)}): must be above 0.")
@@ -195,7 +196,7 @@ class LocalTuning(BaseCandidate):
         plan, recipe = lab.plan(), self.recipe()
         artifact = lab.adapters.folder(name)
         settings: dict[str, Json] = {**recipe.shape, "base": source.digest, "ship": self.ship}
-        settings["decoding"] = asdict(self.decoding)
+        settings["decoding"] = self.decoding.settings()
         return Prepared(
             model_name=source.name,
             model_digest=source.digest,

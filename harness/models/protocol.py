@@ -6,17 +6,36 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from harness.records import Answer, Message
+from harness.records import Answer, Json, Message
 
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How answers are drawn. Temperature 0 is greedy; ``seed`` matters only above 0."""
+    """How answers are drawn. Temperature 0 is greedy; ``seed`` matters only above 0.
+
+    ``max_new_tokens`` bounds the answer alone. A thinking model may write ``max_thinking_tokens`` before it.
+    """
 
     max_new_tokens: int = 128
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    thinking: bool | None = None  # whether it thinks before it answers; None: as the model is served
+    max_thinking_tokens: int = 2048  # on top of max_new_tokens, where it thinks
+
+    def settings(self) -> dict[str, Json]:
+        """The settings that shape an answer, for keys and records; those of thinking where it is set."""
+        settings: dict[str, Json] = {
+            "max_new_tokens": self.max_new_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "seed": self.seed,
+        }
+        if self.thinking is not None:
+            settings["thinking"] = self.thinking
+        if self.thinking:
+            settings["max_thinking_tokens"] = self.max_thinking_tokens
+        return settings
 
 
 @dataclass(frozen=True, slots=True)

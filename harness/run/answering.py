@@ -68,7 +68,7 @@ class Answerer:
             keys = [content_key(prompt.messages, prompt.repeat) for prompt in prompts]
             own = dict(zip(keys, prompts, strict=True))
             prompts = [replace(prompt, row_id=key) for key, prompt in own.items()]
-            context = fingerprint({"model": prepared.identity, "decoding": decoding})
+            context = fingerprint({"model": prepared.identity, "decoding": decoding.settings()})
         else:
             keys = [row.id for row in bound.rows]
             context = _batch_context(prepared, prompts, decoding)
@@ -198,7 +198,7 @@ def _batch_context(prepared: Prepared, prompts: Sequence[Prompt], decoding: Deco
     return fingerprint(
         {
             "model": prepared.identity,
-            "decoding": decoding,
+            "decoding": decoding.settings(),
             "numerics": prepared.numeric_config,
             "versions": {name: installed_version(name) for name in ("torch", "transformers")},
             "prompts": [[p.row_id, [[m.role, m.content] for m in p.messages]] for p in prompts],
