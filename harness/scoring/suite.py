@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from harness.errors import UsageError
+from harness.records import Kind
 from harness.scoring.checks import Check
 from harness.scoring.judges import Judge
+from harness.scoring.text import short
 
 SuiteScore: TypeAlias = Check | Judge
 
@@ -37,6 +39,15 @@ class Suite:
     final: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("scores", "slices"):
+            object.__setattr__(self, name, _several(self.heldout, name, getattr(self, name)))
+        if not isinstance(self.group, str):
+            raise UsageError(
+                f"Suite(heldout={self.heldout!r}): group is the name of one metadata field, such as 'customer',"
+                f" and not {short(repr(self.group), 60)}."
+            )
+        for score in self.scores:
+            _require_score(self.heldout, score)
         names = [score.name for score in self.scores]
         if not names:
             raise UsageError(f"Suite(heldout={self.heldout!r}) has no scores: nothing could be measured.")
@@ -45,3 +56,43 @@ class Suite:
             raise UsageError(
                 f"Suite(heldout={self.heldout!r}): two scores are named {twice[0]!r}; set name=."
             )
+
+
+def _several(heldout: str, name: str, given: object) -> tuple[object, ...]:
+    """``given`` as a tuple; UsageError where it is one thing in place of several."""
+    if isinstance(given, list | tuple):
+        return tuple(given)
+    shown = given.__name__ if isinstance(given, type) else short(repr(given), 60)
+    raise UsageError(f"Suite(heldout={heldout!r}): {name} is a tuple: {name}=({shown},), with the comma.")
+
+
+def _require_score(heldout: str, score: object) -> None:
+    """UsageError for what cannot be a check or a judge, with what it lacks.
+
+    A judge that lacks members is left to ``judges.require_complete``, which knows the suite's name.
+    """
+    at = f"Suite(heldout={heldout!r})"
+    if isinstance(score, type):
+        raise UsageError(f"{at}: scores holds the class {score.__name__}; write {score.__name__}(...).")
+    name = type(score).__name__
+    wanted = ("name", "kind", "spec", "bind", *(() if hasattr(score, "calibrated") else ("score",)))
+    lacking = [member for member in wanted if not hasattr(score, member)]
+    if lacking:
+        raise UsageError(
+            f"{at}: {name} lacks {', '.join(lacking)} of a check.\n"
+            "  hint: kind is Kind.BINARY for 0 or 1, and Kind.GRADED for anything in [0, 1];"
+            " docs/writing-suites.md shows a whole check."
+        )
+    called, kind = getattr(score, "name", None), getattr(score, "kind", None)
+    if not isinstance(called, str) or not called.strip():
+        raise UsageError(f"{at}: the name of {name} is a text, and not {short(repr(called), 60)}.")
+    if kind not in list(Kind):
+        known = ", ".join(f"Kind.{one.name}" for one in Kind)
+        raise UsageError(f"{at}: the kind of {name} is {short(repr(kind), 60)}; there are {known}.")
+    try:
+        hash(score)
+    except TypeError as error:
+        raise UsageError(
+            f"{at}: {name} cannot be hashed: {error}.\n"
+            "  hint: make it a @dataclass(frozen=True) whose fields are texts, numbers or tuples."
+        ) from error

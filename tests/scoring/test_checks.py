@@ -18,12 +18,12 @@ from harness.scoring.checks import (
     Contains,
     ExactMatch,
     FieldMatch,
-    JsonSchema,
     MaxTokens,
     Refusal,
     Regex,
     score_all,
 )
+from harness.scoring.json_schema import JsonSchema
 
 SCHEMA: Mapping[str, Json] = {
     "type": "object",
