@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from harness.candidates.lab import Lab
 from harness.data.leakage import require_no_leaks
 from harness.errors import HarnessError, UsageError
+from harness.run.references import require_references
 from harness.run.selection import Arm
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.judges import Oracle
@@ -17,9 +18,11 @@ def require_rows(arms: Iterable[Arm], suites: Iterable[LoadedSuite], lab: Lab) -
 
     Raises:
         UsageError: a size beyond the data.
-        DataError: unreadable or leaking rows.
+        DataError: unreadable or leaking rows, or a check that scores a row's own reference as wrong.
     """
     suites = list(suites)
+    for suite in suites:
+        require_references(suite)
     compared: set[str] = set()
     for arm in arms:
         data = arm.candidate.data(lab.at(arm.folder))

@@ -78,7 +78,7 @@ def make_record(
         economics=economics,
         environment=environment(),
         timings_s=_timings(run),
-        notes=(*_candidate_notes(run), *money_notes),
+        notes=(*run.notes, *_candidate_notes(run), *money_notes),
         rehearsal=rehearsal,
         spending=run.ledger.lines(),
         max_usd=run.ledger.max_usd,

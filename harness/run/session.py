@@ -25,6 +25,7 @@ from harness.run.costs import economics_config
 from harness.run.interim_analysis import InterimAnalysis
 from harness.run.judge_backends import JudgeBackends
 from harness.run.preflight import problems_of, problems_of_judges, require_rows
+from harness.run.references import reference_notes
 from harness.run.selection import Arm, Selection
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.judges import Judge, judge_all
@@ -96,6 +97,7 @@ class Session:
         self.suites: dict[str, LoadedSuite] = {}
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
+        self.notes: list[str] = []  # what was found before anything was spent, and stops nothing
         self.prepared: dict[Variant, Prepared] = {}
         self.failed: dict[Variant, Exception] = {}  # what could not be prepared
         self.stopped: dict[str, str] = {}  # by candidate: what kept its gates from being judged
@@ -137,6 +139,8 @@ class Session:
         self.check_rows()
         for problem in self.problems():
             raise problem
+        for suite in self.suites.values():
+            self._note_references(suite)
         self._was_checked = True
 
     def check_rows(self) -> None:
@@ -175,7 +179,13 @@ class Session:
             require_rows(self.selection.arms(), [suite], self.lab)
             for problem in problems_of_judges(suite, self.answerer.oracle):
                 raise problem
+            self._note_references(suite)
         self.suites.setdefault(suite.name, suite)
+
+    def _note_references(self, suite: LoadedSuite) -> None:
+        for note in map(printable, reference_notes(suite)):
+            self.notes.append(note)
+            self.lab.progress.say(note)
 
     def _require_unseen(self, rows: Iterable[Row]) -> None:
         """Compare rows that were made during the run with every held-out file; see ``Lab``."""

@@ -48,11 +48,14 @@ class Rules:
     turn_at_once: regex.Pattern[str]  # in the sentence after
     offer: regex.Pattern[str]
 
-    def declines(self, sentence: str, following: str) -> bool:
-        """Whether the sentence refuses, and neither it nor the one after it goes on to help."""
+    def declines(self, sentence: str, following: str, within: int) -> bool:
+        """Whether the sentence refuses, and neither it nor the one after it goes on to help.
+
+        A refusal that begins after ``within`` characters does not count.
+        """
         for pattern in self.refusals:
             found = pattern.search(sentence)
-            if found is None or self.condition.search(sentence[: found.start()]):
+            if found is None or found.start() >= within or self.condition.search(sentence[: found.start()]):
                 continue
             turn = self.turn.search(sentence[found.end() :]) or self.turn_at_once.match(following)
             helps = turn is not None and turn[1].strip(" ,.!") and not self.offer.search(turn[1])
@@ -71,12 +74,14 @@ def refusal_in(text: str) -> str | None:
     places = [found for found in _SENTENCE.finditer(own) if found[0].strip()]
     sentences = [" ".join(found[0].split()) for found in places]
     languages, phrase = _rules()
-    for place, sentence, following in zip(places, sentences, [*sentences[1:], ""], strict=True):
-        if place.start() >= WINDOW_CHARACTERS:
-            break
-        if sentence.endswith("?"):
+    for at, sentence in enumerate(sentences):
+        within = WINDOW_CHARACTERS - places[at].start()
+        following = sentences[at + 1] if at + 1 < len(sentences) else ""
+        if within <= 0 or sentence.endswith("?"):
             continue
-        if phrase.search(sentence) or any(one.declines(sentence, following) for one in languages):
+        if phrase.search(sentence[:within]) or any(
+            one.declines(sentence, following, within) for one in languages
+        ):
             return sentence
     return None
 

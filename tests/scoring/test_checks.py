@@ -102,7 +102,7 @@ class Broken:
 
 def test_an_exception_in_a_users_check_is_that_rows_failure() -> None:
     scores = score_all(Broken(), [a_row(), a_row()], [an_answer("bad"), an_answer("fine")])
-    assert scores == (Score(None, failure="TypeError: unsupported operand"), Score(0.5))
+    assert scores == (Score(None, failure="mine: TypeError: unsupported operand"), Score(0.5))
 
 
 def test_answers_of_other_rows_are_refused() -> None:
