@@ -143,7 +143,7 @@ class Answerer:
             if not isinstance(score, Judge):
                 found[score.name] = score_all(score, bound.rows, answers)
             elif judge_all:
-                found[score.name] = judge_all(score, self.judge(score), bound.rows, answers, self.oracle)
+                found[score.name] = judged_rows(score, self.judge(score), bound.rows, answers, self.oracle)
             else:
                 found[score.name] = (NOT_JUDGED,) * len(answers)
         self.seconds["scoring"] += time.perf_counter() - began

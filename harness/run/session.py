@@ -28,7 +28,7 @@ from harness.run.preflight import problems_of, problems_of_judges, require_rows
 from harness.run.references import reference_notes
 from harness.run.selection import Arm, Selection
 from harness.run.suite_loading import LoadedSuite
-from harness.scoring.judges import Judge, judge_all
+from harness.scoring.judges import Judge, judged_rows
 from harness.scoring.suite import SuiteScore
 from harness.settings import Settings
 from harness.store.adapters import AdapterStore
@@ -283,7 +283,7 @@ class Session:
             get=lambda: self.trials[place],
             put=lambda trial: self.trials.update({place: trial}),
             score=score.name,
-            judge=lambda rows, answers: judge_all(score, judge, rows, answers, oracle),
+            judge=lambda rows, answers: judged_rows(score, judge, rows, answers, oracle),
             looks=self.settings.max_interim_looks,
             alpha=self.settings.alpha,
             name=arm.label,

@@ -248,18 +248,18 @@ class Contains(NamedCheck):
     Args:
         expected: the metadata key that holds the accepted texts, one or a list; default the reference.
         ignore_case: compare words without regard to case.
-        max_words: the longest answer, in words between white space. Without a limit an answer that goes on and
-            on has more chances than a short one.
+        first_words: read only so many words (between white space) of the answer. Without it an answer that
+            goes on and on has more chances than a short one.
     """
 
     expected: str | None = None
     ignore_case: bool = True
-    max_words: int | None = None
+    first_words: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_words is not None and self.max_words < 1:
-            raise UsageError(f"Contains: max_words must be at least 1, not {self.max_words}")
+        if self.first_words is not None and self.first_words < 1:
+            raise UsageError(f"Contains: first_words must be at least 1, not {self.first_words}")
 
     def _default_name(self) -> str:
         return "contains the reference" if self.expected is None else f"contains {self.expected}"
@@ -270,11 +270,15 @@ class Contains(NamedCheck):
         accepted = [str(one) for one in texts if isinstance(one, str | int | float) and str(one).strip()]
         if not accepted:
             return no_expectation(row, f"{self.expected!r} in its metadata" if self.expected else "reference")
-        words = len(answer.text.split())
-        if self.max_words is not None and words > self.max_words:
-            return Score(0.0, f"{words:,} words, more than {self.max_words}")
-        mentions = Mentions(answer.text, ignore_case=self.ignore_case)
-        return verdict(any(one in mentions for one in accepted), f"none of: {short(', '.join(accepted))}")
+        text, place = answer.text, ""
+        if self.first_words is not None:
+            text, place = (
+                " ".join(text.split()[: self.first_words]),
+                f" in the first {self.first_words} words",
+            )
+        mentions = Mentions(text, ignore_case=self.ignore_case)
+        found = any(one in mentions for one in accepted)
+        return verdict(found, f"none of: {short(', '.join(accepted))}{place}")
 
 
 @dataclass(frozen=True)

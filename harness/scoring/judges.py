@@ -155,7 +155,7 @@ def require_complete(score: object, suite: str) -> None:
         )
 
 
-def judge_all(
+def judged_rows(
     judge: Judge, calibrated: Calibrated, rows: Sequence[Row], answers: Sequence[Answer], oracle: Oracle
 ) -> tuple[Score, ...]:
     """One score a row, in order; what a judge raises, or gives in place of scores, is a failure of its rows.

@@ -101,7 +101,9 @@ def _rules() -> tuple[tuple[Rules, ...], regex.Pattern[str]]:
     languages = []
     for name, written in written_rules().items():
         if name == "phrases":
-            listed = [str(one) for phrases in written.values() if isinstance(phrases, list) for one in phrases]
+            listed = [
+                str(one) for phrases in written.values() if isinstance(phrases, list) for one in phrases
+            ]
             phrase = _compiled(rf"(?<!\w)(?:{'|'.join(listed)})(?!\w)")
             continue
         patterns = written["refusals"]
