@@ -19,7 +19,7 @@ from harness.records import Admission, Answer, Message, Score, Trial
 from harness.run.interim_analysis import NOT_JUDGED
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.checks import score_all
-from harness.scoring.judges import Calibrated, Judge, Oracle
+from harness.scoring.judges import Calibrated, Judge, Oracle, judged_rows
 from harness.store.answers import AnswerStore
 
 WATCH_S = 1.0

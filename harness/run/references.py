@@ -39,8 +39,8 @@ def require_references(suite: LoadedSuite) -> None:
 def reference_notes(suite: LoadedSuite) -> Iterator[str]:
     """What the project's own checks give the rows' references, where that is not 1: a sentence each.
 
-    They may mean it so (a share of a word budget has no full marks), so nothing stops here. It runs code of the
-    project's, so ``--plan`` does not call it.
+    They may mean it so (a share of a word budget has no full marks), so nothing stops here. It runs code of
+    the project's, so ``--plan`` does not call it.
     """
     for check in suite.scores:
         if not isinstance(check, NamedCheck | Judge):
@@ -58,6 +58,9 @@ def _note(suite: LoadedSuite, check: Check) -> Iterator[str]:
     if worst.failure is None and worst.reason:
         said += f" ({worst.reason})"
     yield (
-        f"{suite.name}: {check.name!r} gives {len(pairs)} of {len(suite.rows)} rows' own references less than 1; "
-        f"{row.where or row.id} gets {said}. A candidate that answers as the references do has no more."
+       
+       
+       
+        f"{suite.name}: {check.name!r} gives {len(pairs)} of
+        {len(suite.rows)} rows' own references less than 1; " f"{row.where or row.id} gets {said}. A candidate that answers as the references do has no more."
     )

@@ -48,14 +48,17 @@ _TOKEN = regex.compile(
         | \d+(?:[.,:/'^_–—−-]\d+)*                              # 12, 12,000, 10:30, 3-5
         | (?<![\p{L}\p{N}.])\.\d+                               # .5
       )
-      (?P<power> [ ]?[×x·⋅*][ ]?10(?:(?:\^|\*\*)[-+−]?\d+|[⁺⁻]?[⁰¹²³⁴-⁹]+)(?!\d) | [eE][-+−]?\d+(?![\p{L}\p{N}_]) )?
+      (?P<power> [ ]?[×x·⋅*][ ]?10(?:(?:\^|\*\*)[-+−]?\d+|[⁺⁻]?[⁰¹²³⁴-⁹]+)(?!\d)
+        | [eE][-+−]?\d+(?![\p{L}\p{N}_]) )?
       (?P<other> \p{No}+ )?
-      (?P<glued> [[\p{L}\p{M}\p{N}_]--[\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]]+ )?
-    | (?P<unspaced> [\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}] \p{M}* )
-    | (?P<word> [[\p{L}\p{M}\p{N}_]--[\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]]+
-        (?: ['\u200c\u200d] [[\p{L}\p{M}\p{N}_]--[\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]]+ )* )
+      (?P<glued> WORD+ )?
+    | (?P<unspaced> ALONE \p{M}* )
+    | (?P<word> WORD+
+        (?: ['\u200c\u200d] WORD+ )* )
     | (?P<mark> \S )
-    """,
+    """.replace("WORD", r"[[\p{L}\p{M}\p{N}_]--ALONE]").replace(
+        "ALONE", r"[\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+    ),
     regex.VERBOSE | regex.V1,
 )
 _APOSTROPHES = str.maketrans("’ʼ＇", "'''")

@@ -43,8 +43,8 @@ class Suite:
             object.__setattr__(self, name, _several(self.heldout, name, getattr(self, name)))
         if not isinstance(self.group, str):
             raise UsageError(
-                f"Suite(heldout={self.heldout!r}): group is the name of one metadata field, such as 'customer',"
-                f" and not {short(repr(self.group), 60)}."
+                f"Suite(heldout={self.heldout!r}): group names one metadata field, such as 'customer', and is"
+                f" not {short(repr(self.group), 60)}."
             )
         for score in self.scores:
             _require_score(self.heldout, score)
