@@ -49,7 +49,8 @@ def reference_notes(suite: LoadedSuite) -> Iterator[str]:
 
 def _note(suite: LoadedSuite, check: Check) -> Iterator[str]:
     scores = score_all(check, suite.rows, [own_reference(row) for row in suite.rows])
-    pairs = [(row, score) for row, score in zip(suite.rows, scores, strict=True) if score.value != FULL_MARKS]
+    both = zip(suite.rows, scores, strict=True)
+    pairs = [(row, score) for row, score in both if score.value != FULL_MARKS]
     if not pairs:
         return
     failed = [(row, score) for row, score in pairs if score.failure is not None]
@@ -58,9 +59,9 @@ def _note(suite: LoadedSuite, check: Check) -> Iterator[str]:
     if worst.failure is None and worst.reason:
         said += f" ({worst.reason})"
     yield (
+        f"{suite.name}: {check.name!r} gives {len(pairs)} of {len(suite.rows)} rows' own references less"
        
        
-       
-        f"{suite.name}: {check.name!r} gives {len(pairs)} of
-        {len(suite.rows)} rows' own references less than 1; " f"{row.where or row.id} gets {said}. A candidate that answers as the references do has no more."
+        f" than 1; {row.where or row.id} gets {said}. A candidate that answers as the references do has
+        no more."
     )
