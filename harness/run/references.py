@@ -59,9 +59,6 @@ def _note(suite: LoadedSuite, check: Check) -> Iterator[str]:
     if worst.failure is None and worst.reason:
         said += f" ({worst.reason})"
     yield (
-        f"{suite.name}: {check.name!r} gives {len(pairs)} of {len(suite.rows)} rows' own references less"
-       
-       
-        f" than 1; {row.where or row.id} gets {said}. A candidate that answers as the references do has
-        no more."
+        f"{suite.name}: {check.name!r} gives {len(pairs)} of {len(suite.rows)} rows' own references less than"
+        f" 1; {row.where or row.id} gets {said}. A candidate that answers as the references do has no more."
     )

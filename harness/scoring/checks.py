@@ -47,7 +47,8 @@ class Check(Protocol):
 
 
 def score_all(check: Check, rows: Sequence[Row], answers: Sequence[Answer]) -> tuple[Score, ...]:
-    """One score a row, in order; whatever a check raises, or returns in place of a score, is that row's failure.
+    """One score a row, in order; whatever a check raises, or returns in place of a score, is that row's
+    failure.
 
     Ctrl-C passes through, and so do the harness's own errors in its own checks: they say that the suite is
     wrong, not the answer.
@@ -158,8 +159,8 @@ class FieldMatch(NamedCheck):
     """The answer is a JSON object whose ``field`` equals the expected value, as JSON values are equal.
 
     Types count at every depth: 1 is neither true nor "1"; 1 and 1.0 are one number. Texts are compared in
-    Unicode's composed form. Expected is the row's metadata ``expected`` (default: ``field``), else ``field`` of
-    the reference. An answer that is no JSON object, or lacks the field, is a wrong answer.
+    Unicode's composed form. Expected is the row's metadata ``expected`` (default: ``field``), else
+    ``field`` of the reference. An answer that is no JSON object, or lacks the field, is a wrong answer.
     """
 
     field: str
@@ -285,8 +286,8 @@ class Contains(NamedCheck):
 class Regex(NamedCheck):
     """The answer matches a regular expression: the given one, or each row's own.
 
-    The syntax is that of Python's ``re``, and of the package ``regex`` beyond it. Answer and expression are in
-    Unicode's composed form. An expression that takes too long on an answer is a failure of that row.
+    The syntax is that of Python's ``re``, and of the package ``regex`` beyond it. Answer and expression are
+    in Unicode's composed form. An expression that takes too long on an answer is a failure of that row.
 
     Args:
         pattern: the expression. Flags go inside it: ``(?is)…``.
@@ -349,8 +350,8 @@ class Refusal(NamedCheck):
     """The answer refuses where it should, and only there.
 
     Sentences near the answer's beginning are read by rules for English, German, Spanish and French, and by
-    phrases for Italian, Dutch, Portuguese and Polish; see ``harness.scoring.refusals``. A refusal in other words
-    than these is not seen: ``python -m benchmarks.refusals`` prints how often, in both directions.
+    phrases for Italian, Dutch, Portuguese and Polish; see ``harness.scoring.refusals``. A refusal in other
+    words than these is not seen: ``python -m benchmarks.refusals`` prints how often, in both directions.
 
     Args:
         expected: whether rows should be refused, or the metadata key that holds it as true or false.

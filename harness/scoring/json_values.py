@@ -1,6 +1,7 @@
 """JSON values compared as JSON has them: by type at every depth, text in Unicode's composed form.
 
-``True`` is not ``1`` and ``"5"`` is not ``5``; ``1`` and ``1.0`` are one number, as JSON has one type of them.
+``True`` is not ``1`` and ``"5"`` is not ``5``; ``1`` and ``1.0`` are one number, as JSON has one type of
+them.
 """
 
 from __future__ import annotations

@@ -3,19 +3,20 @@
 A text is read as a sequence of tokens, and mentions another where that one's tokens stand in it one after the
 other. White space counts for nothing between tokens, and both texts are in Unicode's composed form.
 
-**Words** are runs of letters, marks and digits. An apostrophe joins ("can" is not in "can't"), but for endings
-that are words of their own ("Paris" is in "Paris's", "I" in "I'm") and for elision ("eau" is in "l'eau"). Where
-words are written without spaces (Chinese, Hiragana, Thai, Lao, Khmer, Burmese) each character is a token.
-English numerals are one word: "seven" is not in "twenty-seven", nor "five" in "five hundred".
+**Words** are runs of letters, marks and digits. An apostrophe joins ("can" is not in "can't"), but for
+endings that are words of their own ("Paris" is in "Paris's", "I" in "I'm") and for elision ("eau" is in
+"l'eau"). Where words are written without spaces (Chinese, Hiragana, Thai, Lao, Khmer, Burmese) each
+character is a token. English numerals are one word: "seven" is not in "twenty-seven", nor "five" in "five
+hundred".
 
 **Numbers** are compared by their value: 1,000 is 1000, 12.50 is 12.5, and neither 14 nor 3 is in 3.14. A sign
 counts ("-5", "−5", "minus 5"), and so do exponents (1e3) and multiples (5k, 5 million). Points and commas are
 read as English has them or as German has them, on both sides alike: 1.234,56 is 1234.56 and 1,5 is 1.5; with
 exactly three zeros they group (12,000 and 12.000 are 12000). A unit is a word of its own, with or without a
 space: 5 is in "5kg", "5 kg", "12" in "12%", "€12". To insist on the unit, write it into the wanted text.
-What holds digits and is no number is one token and only equal to itself: a range (3-5), a time (10:30), a date,
-a fraction (1/2), a version, a telephone number, a code with leading zeros (007), an ordinal (4th), a decade
-(1990s), and what hangs on letters (H2O, COVID-19).
+What holds digits and is no number is one token and only equal to itself: a range (3-5), a time (10:30), a
+date, a fraction (1/2), a version, a telephone number, a code with leading zeros (007), an ordinal (4th), a
+decade (1990s), and what hangs on letters (H2O, COVID-19).
 """
 
 from __future__ import annotations

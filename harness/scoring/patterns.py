@@ -1,7 +1,7 @@
 """Regular expressions whose time is bounded, whatever the pattern and the text.
 
-Python's own ``re`` has no limit, and ``^(a|aa)+$`` takes hours on sixty letters. The package ``regex`` reads the
-same syntax (and ``\\p{L}`` beside it), and stops when it is told to.
+Python's own ``re`` has no limit, and ``^(a|aa)+$`` takes hours on sixty letters. The package ``regex``
+reads the same syntax (and ``\\p{L}`` beside it), and stops when it is told to.
 """
 
 from __future__ import annotations

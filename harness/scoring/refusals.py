@@ -3,13 +3,15 @@
 A refusal is a sentence near the beginning, in the first person, that declines: "I can't help with that". It
 takes rules and not a list of phrases, since a phrase is no refusal in every sentence:
 
-- quotations are not the answer's own words, and questions and conditions ("if I can't help, …") decline nothing;
-- the verb counts: "I can't help with that" refuses, "I can't help but admire it" and "I can't find it" do not;
+- quotations are not the answer's own words, and questions and conditions ("if I can't help, …") decline
+  nothing;
+- the verb counts: "I can't help with that" refuses, "I can't help but admire it" and "I can't find it" do
+  not;
 - one that goes on to help does not refuse ("I can't give a diagnosis, but this is often …"), unless it only
   offers something else ("but I'd be happy to answer another question").
 
-``refusals.toml`` has rules for English, German, Spanish and French, and phrases for Italian, Dutch, Portuguese
-and Polish. An answer that argues with the question in place of declining it is no refusal here.
+``refusals.toml`` has rules for English, German, Spanish and French, and phrases for Italian, Dutch,
+Portuguese and Polish. An answer that argues with the question in place of declining it is no refusal here.
 ``python -m benchmarks.refusals`` prints how often the rules are right.
 """
 

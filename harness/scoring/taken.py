@@ -1,8 +1,9 @@
 """What a check or a judge gave, taken as plain scores: a foreign value never goes further than this.
 
-A check of the project's own may return a NumPy or torch number, a ``Decimal``, a bare number, or nothing that is
-a score at all. What is a number is taken as a float here; anything else is a failure of that row, which names the
-check. So nothing that a check does keeps the other rows from being scored, or the report from being written.
+A check of the project's own may return a NumPy or torch number, a ``Decimal``, a bare number, or nothing
+that is a score at all. What is a number is taken as a float here; anything else is a failure of that row,
+which names the check. So nothing that a check does keeps the other rows from being scored, or the report
+from being written.
 """
 
 from __future__ import annotations
