@@ -179,7 +179,7 @@ def _bounded_validator() -> type[Draft202012Validator]:
         "additionalProperties": _additional_properties,
         "uniqueItems": _unique_items,
     }
-    bounded: type[Draft202012Validator] = extend(Draft202012Validator, own)
+    bounded: type[Draft202012Validator] = extend(Draft202012Validator, own)  # type: ignore[no-untyped-call]
     return bounded
 
 
@@ -216,7 +216,7 @@ def _additional_properties(
                 f"Additional properties are not allowed ({short(key, 60)!r} was unexpected)"
             )
         else:
-            yield from validator.descend(held, part, path=key)  # type: ignore[arg-type]  # true is a schema, too
+            yield from validator.descend(held, part, path=key)
 
 
 def _unique_items(validator: Draft202012Validator, wanted: bool, value: Json, schema: Json) -> _Errors:

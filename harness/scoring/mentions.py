@@ -33,7 +33,7 @@ from harness.scoring.patterns import nfc
 
 Convention: TypeAlias = Literal[".", ","]  # the mark before decimals
 CONVENTIONS: tuple[Convention, Convention] = (".", ",")
-MOST_CHARACTERS = 200_000  # of an answer: a second's work; no task's answer is as long
+MOST_CHARACTERS = 100_000  # of an answer; no task asks for as many, and they take a second
 LONGEST_NUMBER = 100  # characters; longer ones are compared as text
 
 _BETWEEN = "\x1f"  # no text holds it: it is white space

@@ -77,7 +77,8 @@ def _taken(given: object, kind: Kind) -> Score:
 
 def _value(given: object, kind: Kind) -> float:
     """The number as a plain float that scores of this kind can have."""
-    if isinstance(given, str | bytes) or getattr(given, "ndim", 0) or not hasattr(type(given), "__float__"):
+    dimensions: object = getattr(given, "ndim", 0)  # of an array: one of a single number has none
+    if isinstance(given, str | bytes) or dimensions or not hasattr(type(given), "__float__"):
         raise _Unusable(f"its value is {_named(given)}, and no number")
     value = float(given)  # type: ignore[arg-type]  # it has __float__
     if not math.isfinite(value):
