@@ -18,6 +18,7 @@ from harness.candidates.lab import Lab
 from harness.data.fingerprints import fingerprint
 from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.remote import RemoteModel
+from harness.models.thinking import thinking_fields
 from harness.records import Json
 from harness.training.rows import TrainingData
 
@@ -70,6 +71,7 @@ class Prompted(BaseCandidate):
     def preflight(self, lab: Lab, variant: Variant) -> None:
         """See ``Candidate``: the key and the price of a hosted model; a local one is fetched."""
         if isinstance(self.model, RemoteModel):
+            thinking_fields(self.model, self.decoding)
             self.model.require_ready()
             lab.spending(self.model.model)
         else:

@@ -15,10 +15,12 @@ from harness.errors import ModelError
 from harness.extras import installed_version
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Interruptible, Model, Prompt
+from harness.models.thinking import most_tokens
 from harness.records import Admission, Answer, Message, Score, Trial
 from harness.run.interim_analysis import NOT_JUDGED
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.checks import score_all
+from harness.scoring.envelope import read_answer
 from harness.scoring.judges import Calibrated, Judge, Oracle
 from harness.store.answers import AnswerStore
 
@@ -74,7 +76,13 @@ class Answerer:
             context = _batch_context(prepared, prompts, decoding)
         # where each answer is kept alone, others share the context
         wanted, stored = set(keys), self._store.answers(context)
-        kept = {key: answer for key, answer in stored.items() if key in wanted}
+        endpoint = candidate.endpoint()
+        most = most_tokens("" if endpoint is None else endpoint.model.model, decoding)
+        kept = {
+            key: answer
+            for key, answer in stored.items()
+            if key in wanted and not _cut_too_early(answer, decoding, most)
+        }
         return Asked(prompts, keys, decoding, context, kept)
 
     def trial(
@@ -121,8 +129,10 @@ class Answerer:
                         kept[answer.row_id] = answer
                         show()
             self.seconds["generation"] += time.perf_counter() - began
+        # what is kept is what came: a better reader reads it again, and nothing is asked again
         return tuple(
-            replace(kept[key], row_id=row.id) for key, row in zip(asked.keys, bound.rows, strict=True)
+            read_answer(replace(kept[key], row_id=row.id), bound.kept_tags)
+            for key, row in zip(asked.keys, bound.rows, strict=True)
         )
 
     def _model(self, prepared: Prepared) -> Model:
@@ -141,9 +151,9 @@ class Answerer:
         found: dict[str, tuple[Score, ...]] = {}
         for score in bound.scores:
             if not isinstance(score, Judge):
-                found[score.name] = score_all(score, bound.rows, answers)
+                found[score.name] = score_all(score, bound.scored_rows, answers)
             elif judge_all:
-                found[score.name] = self.judge(score).score_many(bound.rows, answers, self.oracle)
+                found[score.name] = self.judge(score).score_many(bound.scored_rows, answers, self.oracle)
             else:
                 found[score.name] = (NOT_JUDGED,) * len(answers)
         self.seconds["scoring"] += time.perf_counter() - began
@@ -160,6 +170,15 @@ class Answerer:
         if key not in self._judges:
             self._judges[key] = judge.calibrated(self.oracle)
         return self._judges[key]
+
+
+def _cut_too_early(answer: Answer, decoding: Decoding, most_tokens: int) -> bool:
+    """Whether a thinking model was cut off when its limit had no room for a thought: it is asked again.
+
+    The key does not tell, for answers that came to their end are the same under any higher limit.
+    """
+    had_no_room = 0 < answer.completion_tokens <= decoding.max_new_tokens < most_tokens
+    return answer.finish == "length" and had_no_room and decoding.thinking is None
 
 
 def _judge_key(judge: Judge) -> str:
@@ -272,8 +291,8 @@ def _calling_each_second(watch: Callable[[], None]) -> Iterator[None]:
 
 def _in_unicode(answer: Answer) -> Answer:
     """The answer with halves of surrogate pairs, which no file can hold, as question marks."""
-    text, failure = (
+    text, failure, thought = (
         None if given is None else given.encode("utf-8", "replace").decode("utf-8")
-        for given in (answer.text, answer.failure)
+        for given in (answer.text, answer.failure, answer.thought)
     )
-    return replace(answer, text=text or "", failure=failure)
+    return replace(answer, text=text or "", failure=failure, thought=thought)

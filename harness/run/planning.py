@@ -10,6 +10,7 @@ from harness.candidates.base import CostEstimate, TrainingEstimate
 from harness.decision.plan import CallCount, CostLine, Plan, Trainings, Work
 from harness.errors import ModelError, TrainingError, UnknownName
 from harness.models.protocol import Prompt
+from harness.models.thinking import most_tokens
 from harness.run.answering import Asked
 from harness.run.plan_costs import Asking, Costs, Judged, Payee
 from harness.run.plan_power import powers
@@ -108,13 +109,13 @@ class _Counting:
             references = [row.reference for row in suite.rows]
             for one in estimates:
                 asked = self._run.answerer.asked(arm.candidate, one.prepared, suite)
-                most = asked.decoding.max_new_tokens
+                asked_as = one.asked_as.model if one.asked_as else ""
+                most = most_tokens(asked_as, asked.decoding)
                 self._judged[suite.name].append(Judged(len(asked.missing) / len(suite.rows), most))
                 fresh = self._fresh(asked)
                 kept += sum(key in asked.kept for key in asked.keys)
                 shared += len(asked.missing) - len(fresh)
                 longest = max(longest, most)
-                asked_as = one.asked_as.model if one.asked_as else ""
                 asking.append(Asking(asked_as, fresh, references, most))
         new = sum(len(one.prompts) for one in asking)
         priced = arm.candidate.endpoint()
