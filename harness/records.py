@@ -88,8 +88,8 @@ class FailureKind(StrEnum):
 class Answer:
     """A model's answer to one row. ``failure`` is set, and ``text`` empty, when no answer came.
 
-    A model gives ``text`` as it came, and in ``thought`` what its service gave apart. Where answers are handed
-    out to be scored, `scoring.envelope` has moved every thought from ``text`` to ``thought``.
+    A model gives ``text`` as it came, and in ``thought`` what its service gave apart. Before an answer is
+    scored, `scoring.envelope` moves every thought from ``text`` to ``thought``.
     """
 
     row_id: str

@@ -36,7 +36,15 @@ _NAMES_A_MODEL = re.compile("model|deployment", re.IGNORECASE)  # a 404 of the m
 SCHEMA_NAME = "answer"
 # finish reasons, OpenAI's first, then what others send in the same place
 _AT_THE_LIMIT = ("length", "max_tokens", "MAX_TOKENS", "model_length")
-_FILTERED = ("content_filter", "safety", "SAFETY", "recitation", "RECITATION", "PROHIBITED_CONTENT", "refusal")
+_FILTERED = (
+    "content_filter",
+    "safety",
+    "SAFETY",
+    "recitation",
+    "RECITATION",
+    "PROHIBITED_CONTENT",
+    "refusal",
+)
 _BROKEN_OFF = ("error", "abort", "insufficient_system_resource")
 
 
@@ -230,7 +238,9 @@ class _ChatMessage(BaseModel):
         """What the service gives apart from the answer."""
         parts = self.content if isinstance(self.content, list) else []
         inside = [
-            part.thinking if isinstance(part.thinking, str) else "".join(one.text or "" for one in part.thinking)
+            part.thinking
+            if isinstance(part.thinking, str)
+            else "".join(one.text or "" for one in part.thinking)
             for part in parts
             if part.thinking is not None
         ]
@@ -288,7 +298,10 @@ def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
     elif finish in _BROKEN_OFF:
         kind, failure = FailureKind.ERROR, f"broken off by the service (finish_reason {finish!r})"
     elif not text and message.tool_calls:
-        kind, failure = FailureKind.UNANSWERED, f"a tool call in place of an answer (finish_reason {finish!r})"
+        kind, failure = (
+            FailureKind.UNANSWERED,
+            f"a tool call in place of an answer (finish_reason {finish!r})",
+        )
     elif text is None and not thought and finish not in _AT_THE_LIMIT:
         kind, failure = FailureKind.ERROR, f"no text in the answer (finish_reason {finish or 'missing'!r})"
     return RemoteReply(

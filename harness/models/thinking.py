@@ -1,7 +1,7 @@
 """Hosted models that think before they answer: which do, how a service is told, and how long that may take.
 
-As known in November 2026, from the providers' own reference pages. Whether a service did as it was told is seen
-in its answers, and said beside the decision where it did not.
+As known in November 2026, from the providers' own reference pages. Whether a service did as it was told is
+seen in its answers, and said beside the decision where it did not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ALWAYS = re.compile(rf"{_START}(?:o\d|gpt-5[\w.-]*-(?:pro|codex))", re.IGNORECA
 
 
 def thinks(model: str, decoding: Decoding) -> bool:
-    """Whether a model of that name may think under these settings, so that its limit has room for a thought."""
+    """Whether a model of that name may think under these settings, so that its limit has room for that."""
     if _OPENAI.search(model):
         return decoding.thinking is not False or _EFFORT_NONE.search(model) is None
     if decoding.thinking is not None:
@@ -43,13 +43,13 @@ def thinks(model: str, decoding: Decoding) -> bool:
 
 
 def most_tokens(model: str, decoding: Decoding) -> int:
-    """The most tokens that one reply may have, thought and answer together. ``model`` is a hosted one's name."""
+    """The most tokens of one reply, thought and answer together. ``model`` is a hosted one's name."""
     room = decoding.max_thinking_tokens if thinks(model, decoding) else 0
     return decoding.max_new_tokens + room
 
 
 def request_limit(spec: RemoteModel, decoding: Decoding) -> int:
-    """The limit to send; a rehearsal's models do not think, whatever they are called, and have short limits."""
+    """The limit to send; a rehearsal's models do not think, whatever they are called."""
     return decoding.max_new_tokens if spec.provider is TWIN else most_tokens(spec.model, decoding)
 
 
@@ -86,7 +86,7 @@ def thinking_fields(spec: RemoteModel, decoding: Decoding) -> dict[str, Json]:
         return {"reasoning_effort": "default" if wanted else "none"}
     if host.endswith("googleapis.com"):
         return {"reasoning_effort": "medium" if wanted else "none"}
-    # vLLM, SGLang and llama.cpp's server hand these to the chat template; families name the switch differently
+    # vLLM, SGLang and llama.cpp's server hand these to the chat template; families have either name
     return {"chat_template_kwargs": {"enable_thinking": wanted, "thinking": wanted}}
 
 

@@ -60,6 +60,8 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
         console.print(_text(f"{card.verdict}: {card.subject}", f"bold {COLOURS[card.tone]}"))
         for reason in card.reasons:
             console.print(_text(f"  - {reason}"))
+        for note in card.notes:
+            console.print(_text(f"  ! {note}", COLOURS["unsure"]))
         console.print()
     console.print(_text(top.spending))
     return out.getvalue().strip("\n")

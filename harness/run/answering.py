@@ -25,6 +25,7 @@ from harness.scoring.judges import Calibrated, Judge, Oracle
 from harness.store.answers import AnswerStore
 
 WATCH_S = 1.0
+NEAR_THE_LIMIT = 0.9  # of the tokens of a limit: services count them each in a way of their own
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ class Asked:
     decoding: Decoding
     context: str
     kept: dict[str, Answer]
+    most_tokens: int  # of one reply, thought and answer together
+
+    @property
+    def thinks_past(self) -> int | None:
+        """The most tokens of an answer alone, where the model may write a thought before it; else None."""
+        limit = self.decoding.max_new_tokens
+        return limit if self.most_tokens > limit else None
 
     @property
     def missing(self) -> list[Prompt]:
@@ -83,7 +91,7 @@ class Answerer:
             for key, answer in stored.items()
             if key in wanted and not _cut_too_early(answer, decoding, most)
         }
-        return Asked(prompts, keys, decoding, context, kept)
+        return Asked(prompts, keys, decoding, context, kept, most)
 
     def trial(
         self, variant: Variant, label: str, prepared: Prepared, suite: LoadedSuite, *, judge_all: bool
@@ -131,7 +139,7 @@ class Answerer:
             self.seconds["generation"] += time.perf_counter() - began
         # what is kept is what came: a better reader reads it again, and nothing is asked again
         return tuple(
-            read_answer(replace(kept[key], row_id=row.id), bound.kept_tags)
+            read_answer(replace(kept[key], row_id=row.id), bound.kept_tags, thinks_past=asked.thinks_past)
             for key, row in zip(asked.keys, bound.rows, strict=True)
         )
 
@@ -173,12 +181,13 @@ class Answerer:
 
 
 def _cut_too_early(answer: Answer, decoding: Decoding, most_tokens: int) -> bool:
-    """Whether a thinking model was cut off when its limit had no room for a thought: it is asked again.
+    """Whether a model that thinks unasked was cut off at a lower limit than today's: it is asked again.
 
     The key does not tell, for answers that came to their end are the same under any higher limit.
     """
-    had_no_room = 0 < answer.completion_tokens <= decoding.max_new_tokens < most_tokens
-    return answer.finish == "length" and had_no_room and decoding.thinking is None
+    if answer.finish != "length" or decoding.thinking is not None or most_tokens <= decoding.max_new_tokens:
+        return False
+    return 0 < answer.completion_tokens < NEAR_THE_LIMIT * most_tokens
 
 
 def _judge_key(judge: Judge) -> str:

@@ -10,7 +10,6 @@ from harness.candidates.base import CostEstimate, TrainingEstimate
 from harness.decision.plan import CallCount, CostLine, Plan, Trainings, Work
 from harness.errors import ModelError, TrainingError, UnknownName
 from harness.models.protocol import Prompt
-from harness.models.thinking import most_tokens
 from harness.run.answering import Asked
 from harness.run.plan_costs import Asking, Costs, Judged, Payee
 from harness.run.plan_power import powers
@@ -110,7 +109,7 @@ class _Counting:
             for one in estimates:
                 asked = self._run.answerer.asked(arm.candidate, one.prepared, suite)
                 asked_as = one.asked_as.model if one.asked_as else ""
-                most = most_tokens(asked_as, asked.decoding)
+                most = asked.most_tokens
                 self._judged[suite.name].append(Judged(len(asked.missing) / len(suite.rows), most))
                 fresh = self._fresh(asked)
                 kept += sum(key in asked.kept for key in asked.keys)

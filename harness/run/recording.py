@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.data.fingerprints import fingerprint, rows_fingerprint
+from harness.decision.answered import Side, answer_notes
 from harness.decision.economics import EconomicsConfig, Prices, TrainingBill, Usage, appraise
 from harness.decision.gates import decide
 from harness.errors import UsageError
@@ -55,6 +56,7 @@ def make_record(
             gates,
             seeds=run.selection.sized(name)[-1].seeds,
             obstacles=[*_stopped(run, name), *chosen_seeds(run, name, gates)],
+            notes=_answer_notes(run, name),
         )
         for name in run.selection.chosen()
         if name in claimed or _was_tried(run, name)
@@ -94,6 +96,28 @@ def _candidate_notes(run: Session) -> list[str]:
             for sentence in arm.candidate.notes(run.lab_of(arm), variant):
                 names.setdefault(sentence, {})[arm.name] = None
     return [f"{', '.join(users)}: {sentence}" for sentence, users in names.items()]
+
+
+def _answer_notes(run: Session, name: str) -> tuple[str, ...]:
+    """What to know of the answers of a candidate and its baseline, suite by suite."""
+    arms = run.selection.sized(name)[-1], run.selection.baseline_of(name)
+    found: list[str] = []
+    for suite in run.suites:
+        candidate, baseline = (
+            Side(
+                arm.label,
+                [
+                    run.trials[arm.label, seed, suite]
+                    for seed in arm.replicas
+                    if (arm.label, seed, suite) in run.trials
+                ],
+                arm.candidate.decoding.thinking,
+            )
+            for arm in arms
+        )
+        if candidate.trials or baseline.trials:
+            found += answer_notes(suite, candidate, baseline)
+    return tuple(found)
 
 
 def _stopped(run: Session, name: str) -> list[str]:

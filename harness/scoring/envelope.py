@@ -41,7 +41,7 @@ _OPENING = re.compile(
     re.IGNORECASE,
 )
 _CLOSING = tuple(re.compile(closing, re.IGNORECASE) for _, closing in _MARKS)
-# a closing tag alone: the opening one was the end of the prompt, as DeepSeek's and Nemotron's templates have it
+# a closing tag alone: the opening one ended the prompt, as DeepSeek's and Nemotron's templates have it
 _LONE = re.compile(
     rf"</(?P<tag>{_THINK}|(?P<word>{_WORDS}))\s*>|"
     + "|".join(f"(?P<m{k}>{closing})" for k, (_, closing) in enumerate(_MARKS) if closing != r"<\|end\|>")
@@ -137,7 +137,9 @@ def kept_tags(references: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def read_answer(came: Answer, kept: frozenset[str] = frozenset()) -> Answer:
+def read_answer(
+    came: Answer, kept: frozenset[str] = frozenset(), *, thinks_past: int | None = None
+) -> Answer:
     """What came from a model, as the answer that is scored; one that never came has a ``failure``.
 
     Reading an answer that has been read changes nothing.
@@ -145,10 +147,16 @@ def read_answer(came: Answer, kept: frozenset[str] = frozenset()) -> Answer:
     Args:
         came: as a model gave it.
         kept: see ``kept_tags``.
+        thinks_past: of a model that thinks first, the most tokens of an answer alone. What is longer, was cut
+            off and shows no thought is one, whose beginning stood in the prompt. None: it may not think.
     """
     if came.failure is not None:
         return replace(came, failure_kind=came.failure_kind or FailureKind.ERROR)
     found = opened(came.text, cut=came.finish == "length", kept=kept)
+    shows_none = found.thought is None and not came.thought and not came.thought_tokens
+    if came.finish == "length" and shows_none and thinks_past is not None:
+        if came.completion_tokens > thinks_past:
+            found = Opened("", came.text, is_complete=False)
     parts = [part for part in (came.thought, found.thought) if part]
     thought = "\n\n".join(parts) if parts else None
     written = came.thought_tokens
@@ -253,7 +261,9 @@ def _harmony(body: str, *, cut: bool) -> Opened | None:
     while header is not None:
         end = _MESSAGE_END.search(body, header.end())
         inside = body[header.end() : end.start() if end else len(body)].strip()
-        for_user = header["channel"] == "final" or (header["channel"] is None and header["to"] in (None, "user"))
+        for_user = header["channel"] == "final" or (
+            header["channel"] is None and header["to"] in (None, "user")
+        )
         (answers if for_user else thoughts).append(inside)
         at = end.end() if end else len(body)
         header = _HEADER.match(body, at)
