@@ -59,7 +59,7 @@ def read(content: bytes) -> Answer:
     )
 
 
-REASONED = {"completion_tokens_details": {"reasoning_tokens": 64, "accepted_prediction_tokens": 0}}
+REASONED: Fields = {"completion_tokens_details": {"reasoning_tokens": 64, "accepted_prediction_tokens": 0}}
 WHY = "Could be legal."
 
 
