@@ -106,10 +106,10 @@ def opened(said: str, *, cut: bool = False, kept: frozenset[str] = frozenset()) 
         body = body.lstrip() if thoughts else body
         step = _opening_step(body, kept) or _lone_step(body, kept)
         if step is None:
-            rest = _without_start(body, kept, is_answer=bool(thoughts))
-            if rest == body:
+            shorter = _without_start(body, kept, is_answer=bool(thoughts))
+            if shorter == body:
                 break
-            body = rest
+            body = shorter
             continue
         thought, rest, is_firm = step
         if rest is None:
