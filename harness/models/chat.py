@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
+from harness.data.fingerprints import fingerprint
 from harness.errors import ModelError
+from harness.models.protocol import Decoding, Prompt
 from harness.records import Message, Row
 
 if TYPE_CHECKING:
@@ -54,9 +56,7 @@ def render(
     return ids
 
 
-def rendered(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, reply_follows: bool
-) -> str:
+def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, reply_follows: bool) -> str:
     """The text of a conversation, as ``render`` takes it apart; of ``RENDERED_DAY`` where it has a date."""
     turns = [{"role": m.role, "content": m.content} for m in messages]
     template = dated_template(tokenizer)
@@ -65,6 +65,30 @@ def rendered(
             turns, chat_template=template, add_generation_prompt=reply_follows, tokenize=False
         )
     )
+
+
+class TokenReader:
+    """What a local model's tokenizer makes of prompts, for the keys of kept answers.
+
+    An edited chat template, a tokenizer that splits otherwise, a template that finds out the time by itself:
+    all of it shows in the tokens.
+    """
+
+    def __init__(self, source: ModelSource) -> None:
+        self._source = source
+        self._seen: dict[tuple[Message, ...], str] = {}
+
+    def __call__(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[str]:
+        """The fingerprint of each prompt's tokens."""
+        for prompt in prompts:
+            if prompt.messages not in self._seen:
+                ids = render(self._tokenizer, prompt.messages, reply_follows=True)
+                self._seen[prompt.messages] = fingerprint(ids)
+        return [self._seen[prompt.messages] for prompt in prompts]
+
+    @cached_property
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        return load_tokenizer(self._source)
 
 
 def row_counter(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[Row]], list[int]]:

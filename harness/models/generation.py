@@ -1,4 +1,4 @@
-"""Which settings answers are drawn with: those of ``Decoding``, and none of the model's own but its end tokens.
+"""Which settings answers are drawn with: those of ``Decoding``, and of the model's own its end tokens alone.
 
 Bases ship defaults in ``generation_config.json`` (a repetition penalty, sampling, suppressed tokens), and
 ``generate`` fills every setting that the caller left open from them: "greedy" would be another thing for each
@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
 FILE = "generation_config.json"
 # they say which tokens there are and how a result is handed over, not which token comes next
-_HARMLESS = ("eos_token_id", "bos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version")
-_HARMLESS += ("use_cache", "cache_implementation", "cache_config", "output_scores", "output_logits")
-_HARMLESS += ("output_attentions", "output_hidden_states", "return_dict_in_generate")
+_HARMLESS = frozenset(
+    (
+        *("eos_token_id", "bos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version"),
+        *("use_cache", "cache_implementation", "cache_config", "return_dict_in_generate"),
+        *("output_scores", "output_logits", "output_attentions", "output_hidden_states"),
+    )
+)
 
 
 def keep_end_tokens_only(model: PreTrainedModel) -> None:
@@ -36,7 +40,7 @@ def keep_end_tokens_only(model: PreTrainedModel) -> None:
 
 
 def set_aside(folder: Path) -> dict[str, Json]:
-    """The defaults in a model folder that ``keep_end_tokens_only`` sets aside, by name; neutral ones left out."""
+    """The defaults of a model folder that are set aside, by name, without those that do nothing."""
     try:
         given = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

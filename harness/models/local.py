@@ -107,8 +107,9 @@ def with_adapter(base: PreTrainedModel, adapter: Path, plan: DevicePlan) -> PreT
 class LocalModel:
     """A loaded model with its tokenizer.
 
-    The model's own defaults of generation are set aside, in place, but for its end tokens. Answers are drawn in batches of rows of like length. The batches follow from the prompts alone, because
-    greedy answers in bfloat16 depend on which rows share a batch.
+    The model's own defaults of generation are set aside, in place, but for its end tokens. Answers are drawn
+    in batches of rows of like length. The batches follow from the prompts alone, because greedy answers in
+    bfloat16 depend on which rows share a batch.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, plan: DevicePlan) -> None:
