@@ -19,7 +19,7 @@ from harness.candidates.prompted import Prompted
 from harness.data.fingerprints import fingerprint
 from harness.data.rows import require_supervised
 from harness.errors import UsageError
-from harness.models.chat import load_tokenizer
+from harness.models.chat import digest_with_day, load_tokenizer
 from harness.models.generation import note_on_defaults
 from harness.models.local import batch_numeric_config
 from harness.models.source import ModelSource
@@ -192,7 +192,7 @@ class LocalTuning(BaseCandidate):
         """The rows of one training, and the name of the artifact that it makes."""
         seed = variant.seed or 0
         rows = draw_rows(self.data(lab), variant.size, seed)
-        digest = self._source(lab).digest
+        digest = digest_with_day(self._source(lab))
         return rows, training_fingerprint(self.recipe(), digest, rows, seed, lab.plan())
 
     def _shipped(self, lab: Lab, source: ModelSource, name: str, training: Training | None) -> Prepared:

@@ -114,6 +114,15 @@ def dated_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return _clock() + template if template and "strftime_now" in template else None
 
 
+def digest_with_day(source: ModelSource) -> str:
+    """The base's digest for the name of a training, with ``RENDERED_DAY`` where a template writes dates."""
+    files = [source.folder / "tokenizer_config.json", *source.folder.glob("*.jinja")]
+    texts = (file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file())
+    if not any("strftime_now" in text for text in texts):
+        return source.digest
+    return fingerprint({"base": source.digest, "day": RENDERED_DAY.isoformat()})
+
+
 @cache
 def _clock() -> str:
     """A macro ``strftime_now`` that knows one day, at midnight."""
