@@ -119,6 +119,7 @@ class Answer:
     thought: str | None = None  # what it wrote before the answer, never scored; None: nothing
     thought_tokens: int | None = None  # those of completion_tokens; None: not counted, or a thought unread
     failure_kind: FailureKind | None = None
+    served_by: str = ""  # the model that a service names as answering, where it is not the one asked for
 
     @property
     def answer_tokens(self) -> int:
@@ -340,6 +341,18 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """When the answers of a trial were given. ``asked`` and ``kept`` are rows; failures count as asked."""
+
+    asked: int  # by this run
+    kept: int  # from earlier runs
+    undated: int = 0  # of the kept: those of versions that noted no date
+    oldest: str | None = None  # of the kept, ISO 8601, UTC
+    newest: str | None = None
+    runs: tuple[str, ...] = ()  # that gave the kept ones: the beginnings of their records' ids
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One candidate at one size and seed, evaluated on one suite. ``scores`` has one tuple a score."""
 
@@ -352,6 +365,7 @@ class Trial:
     seconds: float
     numeric_config: str
     training: Training | None = None
+    provenance: Provenance | None = None  # None in records of versions that noted none
 
     @property
     def label(self) -> str:

@@ -13,6 +13,7 @@ from harness.data.rows import file_digest, read_rows
 from harness.decision.economics import EconomicsConfig
 from harness.decision.plan import Purpose
 from harness.errors import DataError, HarnessError
+from harness.models.chat import TokenReader
 from harness.models.device import DevicePlan, device_plan
 from harness.models.ledger import Money, Spending
 from harness.models.progress import Progress
@@ -44,6 +45,7 @@ class Lab:
     # why a hosted job of this run made nothing, by artifact: what failed is not begun again in the same run
     failed: dict[str, HarnessError] = field(default_factory=dict, repr=False, compare=False)
     _sources: dict[tuple[str, bool], ModelSource] = field(default_factory=dict, repr=False, compare=False)
+    _readers: dict[str, TokenReader] = field(default_factory=dict, repr=False, compare=False)
     _files: dict[Path, tuple[Row, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def at(self, root: Path) -> Lab:
@@ -84,6 +86,10 @@ class Lab:
         if key not in self._sources:
             self._sources[key] = resolve(name, self.progress, trust_remote_code)
         return self._sources[key]
+
+    def reader(self, source: ModelSource) -> TokenReader:
+        """What the chat template of a local model makes of prompts; the tokenizer is loaded once."""
+        return self._readers.setdefault(source.digest, TokenReader(source))
 
     def by_content(self, value: Json) -> Json:
         """A field of a candidate by its content: the name of a file or folder is replaced by a digest of it.

@@ -19,7 +19,8 @@ from harness.candidates.prompted import Prompted
 from harness.data.fingerprints import fingerprint
 from harness.data.rows import require_supervised
 from harness.errors import UsageError
-from harness.models.chat import load_tokenizer
+from harness.models.chat import digest_with_day, load_tokenizer
+from harness.models.generation import note_on_defaults
 from harness.models.local import batch_numeric_config
 from harness.models.source import ModelSource
 from harness.records import Json, Training
@@ -134,12 +135,15 @@ class LocalTuning(BaseCandidate):
         return plan_generation(self.replay, lab.root, self._source(lab), self.nf4, lab.plan(), lab.adapters)
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
-        """See ``Candidate``: how many general rows the base wrote, and where they are."""
+        """See ``Candidate``: how many general rows the base wrote, where they are, and what is set aside of
+        the base's defaults.
+        """
+        aside = note_on_defaults(self._source(lab).folder)
         generated = self.generated_rows(lab)
         told = generated.summary() if generated is not None else None
         if generated is None or told is None:
-            return ()
-        return (f"{told} They are in {lab.relative(generated.file)}.",)
+            return aside
+        return (f"{told} They are in {lab.relative(generated.file)}.", *aside)
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
         """See ``Candidate``. Every row of a training that is not in the store is tokenised."""
@@ -188,7 +192,7 @@ class LocalTuning(BaseCandidate):
         """The rows of one training, and the name of the artifact that it makes."""
         seed = variant.seed or 0
         rows = draw_rows(self.data(lab), variant.size, seed)
-        digest = self._source(lab).digest
+        digest = digest_with_day(self._source(lab))
         return rows, training_fingerprint(self.recipe(), digest, rows, seed, lab.plan())
 
     def _shipped(self, lab: Lab, source: ModelSource, name: str, training: Training | None) -> Prepared:
@@ -206,6 +210,7 @@ class LocalTuning(BaseCandidate):
             ask=asked_as_trained,
             training=training,
             recipe=settings,
+            read=lab.reader(source),
         )
 
 

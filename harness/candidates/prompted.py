@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ from harness.candidates.base import (
     Ask,
     BaseCandidate,
     CostEstimate,
+    MutableModel,
     Prepared,
     PricedModel,
     Variant,
@@ -16,7 +18,10 @@ from harness.candidates.base import (
 )
 from harness.candidates.lab import Lab
 from harness.data.fingerprints import fingerprint
+from harness.models.generation import note_on_defaults
+from harness.models.ledger import Spending
 from harness.models.local import LocalModel, batch_numeric_config
+from harness.models.progress import Progress
 from harness.models.remote import RemoteModel
 from harness.models.thinking import thinking_fields
 from harness.records import Json
@@ -95,6 +100,8 @@ class Prompted(BaseCandidate):
                 load=lambda: model.open(lab.spending(model.model), lab.progress),
                 ask=ask,
                 batch_independent=True,
+                read=model.sent_beside,
+                mutable=mutable_model(model, lambda: lab.spending(model.model), lab.progress),
             )
         source, plan = lab.source(model, self.trust_remote_code), lab.plan()
         return Prepared(
@@ -104,4 +111,19 @@ class Prompted(BaseCandidate):
             numeric_config=batch_numeric_config(plan),
             load=lambda: LocalModel.load(source, plan),
             ask=ask,
+            read=lab.reader(source),
         )
+
+    def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
+        """See ``Candidate``: the defaults of a local model that are set aside."""
+        if isinstance(self.model, RemoteModel):
+            return ()
+        return note_on_defaults(lab.source(self.model, self.trust_remote_code).folder)
+
+
+def mutable_model(
+    model: RemoteModel, spending: Callable[[], Spending | None], progress: Progress
+) -> MutableModel | None:
+    """The model as one that may change under its name; None where its name or ``version`` pins it."""
+    single = replace(model, batch=False, attempts=min(2, model.attempts))
+    return None if model.is_pinned else MutableModel(model, lambda: single.open(spending(), progress))
