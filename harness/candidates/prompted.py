@@ -16,6 +16,7 @@ from harness.candidates.base import (
 )
 from harness.candidates.lab import Lab
 from harness.data.fingerprints import fingerprint
+from harness.models.askable import chat_format, require_askable
 from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.remote import RemoteModel
 from harness.records import Json
@@ -68,12 +69,23 @@ class Prompted(BaseCandidate):
         return asked_with_prompt
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
-        """See ``Candidate``: the key and the price of a hosted model; a local one is fetched."""
+        """See ``Candidate``: the key and the price of a hosted model; a local one is fetched, and its prompts
+        are rendered.
+        """
         if isinstance(self.model, RemoteModel):
             self.model.require_ready()
             lab.spending(self.model.model)
-        else:
-            lab.source(self.model, self.trust_remote_code)
+            return
+        source = lab.source(self.model, self.trust_remote_code)
+        for suite, prompts, decoding in lab.unanswered(self, self.prepare(lab, variant)):
+            require_askable(lab.chat(source, decoding.thinking), source, suite, prompts, decoding)
+
+    def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
+        """See ``Candidate``: what the chat template of a local model wants."""
+        if isinstance(self.model, RemoteModel):
+            return ()
+        source = lab.source(self.model, self.trust_remote_code)
+        return chat_format(source).notes(source.name)
 
     def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
         """See ``Candidate``."""
@@ -98,7 +110,7 @@ class Prompted(BaseCandidate):
         return Prepared(
             model_name=source.name,
             model_digest=source.digest,
-            identity=fingerprint({"base": source.digest}),
+            identity=fingerprint({"base": source.digest, **chat_format(source).key()}),
             numeric_config=batch_numeric_config(plan),
             load=lambda: LocalModel.load(source, plan),
             ask=ask,

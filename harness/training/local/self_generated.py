@@ -23,6 +23,7 @@ from harness.data.convert import to_json
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.data.rows import read_rows
 from harness.errors import DataError, StoreError, TrainingError, UsageError
+from harness.models.askable import chat_format
 from harness.models.cache import build_once, is_whole
 from harness.models.device import DevicePlan
 from harness.models.local import LocalModel, batch_numeric_config
@@ -119,6 +120,7 @@ class GeneratedRows:
                 "rows": self.spec.rows,
                 "max_new_tokens": self.spec.max_new_tokens,
                 "versions": self._versions(),
+                **chat_format(self.source).key(),
             }
         )
         adapter = self.store.folder(key)
