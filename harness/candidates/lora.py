@@ -135,7 +135,9 @@ class LocalTuning(BaseCandidate):
         """The general rows that the base is to write; None where they are a file's."""
         if not isinstance(self.replay, SelfGenerated):
             return None
-        return plan_generation(self.replay, lab.root, self._source(lab), self.nf4, lab.plan(), lab.adapters)
+        source = self._source(lab)
+        chat = chat_format(source).key()
+        return plan_generation(self.replay, lab.root, source, self.nf4, lab.plan(), lab.adapters, chat)
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
         """See ``Candidate``: what the base's chat template wants; how many general rows the base wrote, and

@@ -66,16 +66,23 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     """The model's own tokenizer, with a pad token that the model has an embedding for (it is masked anyway).
 
     Raises:
-        ModelError: it has no chat template; prompts would be guesses.
+        ModelError: it cannot be read, or has no chat template; prompts would be guesses.
     """
     from transformers import AutoTokenizer
 
     from harness.models import quiet_transformers
 
-    with quiet_transformers():
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            str(source.folder), trust_remote_code=source.trust_remote_code
-        )
+    try:
+        with quiet_transformers():
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                str(source.folder), trust_remote_code=source.trust_remote_code, local_files_only=True
+            )
+    except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
+        raise ModelError(
+            f"{source.name}: its tokenizer cannot be read: {str(error).strip().partition(chr(10))[0]}\n"
+            "  hint: give a folder with the tokenizer's files; a newer architecture may want a newer"
+            " transformers, or trust_remote_code=True."
+        ) from error
     if not tokenizer.chat_template:
         raise ModelError(
             f"{source.name}: its tokenizer has no chat template, so messages cannot be rendered rightly.\n"
@@ -320,16 +327,13 @@ def rendered(
     """
     from jinja2 import TemplateError
 
+    apply: Callable[..., object] = tokenizer.apply_chat_template
     turns = [
         {"role": m.role, "content": [{"type": "text", "text": m.content}] if in_parts else m.content}
         for m in messages
     ]
     try:
-        return str(
-            tokenizer.apply_chat_template(
-                turns, add_generation_prompt=reply_follows, tokenize=False, **(switch or {})
-            )
-        )
+        return str(apply(turns, add_generation_prompt=reply_follows, tokenize=False, **(switch or {})))
     except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
         raise TurnsError(str(error) or type(error).__name__) from error
 

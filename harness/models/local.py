@@ -29,7 +29,12 @@ from harness.records import Answer
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
 
 MAX_BATCH_ROWS = 128
 MAX_BATCH_TOKENS = 32_768  # padded prompt tokens: bounds memory
@@ -47,7 +52,7 @@ def load_base(source: ModelSource, plan: DevicePlan, *, attention: str, nf4: boo
     bit for bit, and matrix products run several times faster.
     """
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
 
     if attention == GROUPED_EAGER:
         register_grouped_eager()
@@ -64,7 +69,7 @@ def load_base(source: ModelSource, plan: DevicePlan, *, attention: str, nf4: boo
         else None
     )
     with quiet_transformers():
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel = _auto_class(source).from_pretrained(
             str(source.folder),
             dtype=plan.torch_dtype,
             attn_implementation=attention,
@@ -79,6 +84,19 @@ def load_base(source: ModelSource, plan: DevicePlan, *, attention: str, nf4: boo
     if not nf4:
         torch.nn.Module.to(model, plan.device)  # in place
     return model
+
+
+def _auto_class(source: ModelSource) -> type[AutoModelForCausalLM | AutoModelForImageTextToText]:
+    """What loads a base: some multimodal architectures are no causal language model by themselves."""
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(
+        str(source.folder), trust_remote_code=source.trust_remote_code, local_files_only=True
+    )
+    is_multimodal = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    if is_multimodal and type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        return transformers.AutoModelForImageTextToText
+    return transformers.AutoModelForCausalLM
 
 
 def make_head_input_contiguous(model: PreTrainedModel) -> None:

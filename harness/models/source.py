@@ -155,7 +155,7 @@ def text_config(source: ModelSource, name: str) -> Json:
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(
-                str(source.folder), trust_remote_code=source.trust_remote_code
+                str(source.folder), trust_remote_code=source.trust_remote_code, local_files_only=True
             )
         return cast("Json", getattr(config.get_text_config(decoder=True), name, None))
     except (OSError, ValueError, KeyError, ImportError, AttributeError):

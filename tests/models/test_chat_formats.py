@@ -65,7 +65,7 @@ def family(name: str) -> PreTrainedTokenizerBase:
     marks = set(re.findall(r"</s>|<\|?[a-z_]+\|?>|<\|[A-Za-z_]+\|>|<｜[^｜<>]+｜>", text)) - {"<think>"}
     eos = next((end for end in ENDS if end in marks), "<|endoftext|>")
     tokenizer = build_tokenizer()
-    tokenizer.add_special_tokens({"additional_special_tokens": sorted(marks), "eos_token": eos})  # type: ignore[dict-item]
+    tokenizer.add_special_tokens({"additional_special_tokens": sorted(marks), "eos_token": eos})
     tokenizer.add_tokens(["<think>", "</think>"])
     tokenizer.chat_template = text
     return tokenizer
@@ -198,7 +198,7 @@ def test_a_reply_that_the_tokenizer_rewrites_is_refused_with_the_place() -> None
     from tokenizers import normalizers
 
     tokenizer = build_tokenizer()
-    tokenizer.backend_tokenizer.normalizer = normalizers.NFKC()  # type: ignore[attr-defined]
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFKC()
     with pytest.raises(
         DataError, match=r"is not the row's reply '10 ㎏': as answers are read, it is '10 kg'"
     ):

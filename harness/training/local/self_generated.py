@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -23,14 +23,13 @@ from harness.data.convert import to_json
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.data.rows import read_rows
 from harness.errors import DataError, StoreError, TrainingError, UsageError
-from harness.models.askable import chat_format
 from harness.models.cache import build_once, is_whole
 from harness.models.device import DevicePlan
 from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.progress import Bar, Progress
 from harness.models.protocol import Decoding, Model, Prompt
 from harness.models.source import ModelSource
-from harness.records import Message, Row
+from harness.records import Json, Message, Row
 from harness.store.adapters import AdapterStore
 
 MOST_GENERATED_ROWS = 100
@@ -106,6 +105,7 @@ class GeneratedRows:
     plan: DevicePlan
     prompts: tuple[Row, ...]
     store: AdapterStore
+    chat: Mapping[str, Json] = field(default_factory=dict, hash=False)  # ``ChatFormat.key()`` of the base
 
     @property
     def folder(self) -> Path:
@@ -120,7 +120,7 @@ class GeneratedRows:
                 "rows": self.spec.rows,
                 "max_new_tokens": self.spec.max_new_tokens,
                 "versions": self._versions(),
-                **chat_format(self.source).key(),
+                **self.chat,
             }
         )
         adapter = self.store.folder(key)
@@ -198,7 +198,13 @@ class GeneratedRows:
 
 
 def plan_generation(
-    spec: SelfGenerated, root: Path, source: ModelSource, nf4: bool, plan: DevicePlan, store: AdapterStore
+    spec: SelfGenerated,
+    root: Path,
+    source: ModelSource,
+    nf4: bool,
+    plan: DevicePlan,
+    store: AdapterStore,
+    chat: Mapping[str, Json] | None = None,
 ) -> GeneratedRows:
     """The generation that ``spec``, whose path starts from ``root``, asks of a base.
 
@@ -213,7 +219,7 @@ def plan_generation(
             f"{len(prompts)} different prompts, and SelfGenerated(rows={spec.rows}) asks for more rows.",
             "add prompts (more than rows: replies that do not end are left out), or ask for fewer rows",
         )
-    return GeneratedRows(spec, source, nf4, plan, prompts, store)
+    return GeneratedRows(spec, source, nf4, plan, prompts, store, chat or {})
 
 
 # --------------------------------------------------------------------------- prompts
