@@ -162,7 +162,7 @@ class LocalTuning(BaseCandidate):
             require_thoughts(chat, rows.own)
             encode_rows(chat, (*rows.own, *rows.replay, *rows.dev), self.max_tokens)
         for suite, prompts, decoding in lab.unanswered(self, self._shipped(lab, source, name, found)):
-            require_askable(lab.chat(source, decoding.thinking), source, suite, prompts, decoding)
+            require_askable(lab.chat(source, decoding.thinking), suite, prompts, decoding)
 
     def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
         """See ``Candidate``."""

@@ -78,7 +78,7 @@ class Prompted(BaseCandidate):
             return
         source = lab.source(self.model, self.trust_remote_code)
         for suite, prompts, decoding in lab.unanswered(self, self.prepare(lab, variant)):
-            require_askable(lab.chat(source, decoding.thinking), source, suite, prompts, decoding)
+            require_askable(lab.chat(source, decoding.thinking), suite, prompts, decoding)
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
         """See ``Candidate``: what the chat template of a local model wants."""

@@ -10,9 +10,9 @@ from importlib.metadata import version
 from harness.atomic import write_atomically
 from harness.errors import ModelError
 from harness.models.cache import cache_folder
-from harness.models.chat import Chat, ChatFormat, TurnsError, embedding_rows, load_chat
+from harness.models.chat import RESIZE, Chat, ChatFormat, TurnsError, load_chat
 from harness.models.protocol import Decoding, Prompt
-from harness.models.source import ModelSource, context_tokens
+from harness.models.source import ModelSource
 
 RULES = 1  # raised when ``Chat`` sees another format in the same template
 
@@ -37,9 +37,7 @@ def chat_format(source: ModelSource) -> ChatFormat:
     return found
 
 
-def require_askable(
-    chat: Chat, source: ModelSource, suite: str, prompts: Sequence[Prompt], decoding: Decoding
-) -> None:
+def require_askable(chat: Chat, suite: str, prompts: Sequence[Prompt], decoding: Decoding) -> None:
     """See that every prompt of a suite renders, and fits the model with its answer and its thought.
 
     Raises:
@@ -51,22 +49,19 @@ def require_askable(
             texts.append(chat.prompt(prompt.messages))
         except TurnsError as error:
             raise ModelError(
-                f"suite {suite}, row {prompt.row_id}: the chat template of {source.name} refuses its prompt:"
+                f"suite {suite}, row {prompt.row_id}: the chat template of {chat.name} refuses its prompt:"
                 f" {error}.\n"
                 "  hint: write turns that it takes (most often: user and assistant in alternation), or choose"
                 " another model."
             ) from error
-    limit, size = context_tokens(source), embedding_rows(source)
+    limit = chat.context
     thought = decoding.max_thinking_tokens if decoding.thinking else 0
     for prompt, ids in zip(prompts, chat.ids(texts), strict=True):
-        beyond = next((token for token in ids if size is not None and token >= size), None)
-        if beyond is not None:
-            token = chat.tokenizer.convert_ids_to_tokens(beyond)
+        missing = chat.without_embedding(ids)
+        if missing is not None:
             raise ModelError(
-                f"suite {suite}, row {prompt.row_id}: {source.name} has no embedding for the token {token}"
-                f" ({beyond} of {size}).\n"
-                "  hint: its tokenizer was extended and its model was not: model.resize_token_embeddings("
-                "len(tokenizer)), then save both."
+                f"suite {suite}, row {prompt.row_id}: {chat.name} has no embedding for the token {missing}.\n"
+                f"  hint: {RESIZE}."
             )
         total = len(ids) + decoding.max_new_tokens + thought
         if limit is not None and total > limit:
@@ -74,7 +69,7 @@ def require_askable(
             raise ModelError(
                 f"suite {suite}, row {prompt.row_id}: a prompt of {len(ids):,} tokens, an answer of"
                 f" {decoding.max_new_tokens:,}{more} are {total:,}, more than the {limit:,} that"
-                f" {source.name} reads.\n"
+                f" {chat.name} reads.\n"
                 "  hint: shorten the prompt, lower Suite(max_tokens=...) or Decoding(max_new_tokens=...,"
                 " max_thinking_tokens=...), or choose a model with a longer context."
             )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from harness.errors import DataError, ModelError
-from harness.models.source import ModelSource, end_token_ids, text_config
+from harness.models.source import ModelSource, context_tokens, end_token_ids, text_config
 from harness.records import Json, Message, Row
 
 if TYPE_CHECKING:
@@ -19,6 +19,12 @@ _ASKED, _REPLY, _RULE = "Qz1asked", "Qz2reply", "Qz3rule"
 _OPENED = re.compile(r"(<|\[)([A-Za-z][\w:-]*)(>|\])\s*\Z")  # a tag at the very end: <think>, [THINK]
 _OPENING = re.compile(r"\s*(<|\[)[^<>\[\]/]+(>|\])")  # a tag at the beginning
 _CLOSING = re.compile(r"(<|\[)/[^<>\[\]]+(>|\])\Z")
+
+
+RESIZE = (
+    "its tokenizer was extended and its model was not: model.resize_token_embeddings(len(tokenizer)), then"
+    " save both"
+)
 
 
 class TurnsError(Exception):
@@ -108,7 +114,20 @@ def load_chat(source: ModelSource, thinking: bool | None = None) -> Chat:
     Raises:
         ModelError: it has no chat template, or one that renders no turns.
     """
-    return Chat(load_tokenizer(source), thinking, end_token_ids(source), name=source.name)
+    size, pad = embedding_rows(source), text_config(source, "pad_token_id")
+    if size is not None and isinstance(pad, int) and pad >= size:
+        raise ModelError(
+            f"{source.name}: its config.json has pad_token_id {pad}, and embeddings for {size} tokens:"
+            " the model cannot be loaded.\n  hint: set it to null there, or to a token that the model has."
+        )
+    return Chat(
+        load_tokenizer(source),
+        thinking,
+        end_token_ids(source),
+        name=source.name,
+        size=size,
+        context=context_tokens(source),
+    )
 
 
 class Chat:
@@ -124,6 +143,8 @@ class Chat:
         thinking: whether it thinks before it answers; None: no.
         ends: ids of tokens that generation stops at by itself.
         name: the model's, for messages.
+        size: how many tokens the model has embeddings for; None: not known.
+        context: the most tokens that it reads; None: not known.
 
     Raises:
         ModelError: the template renders no turns.
@@ -136,8 +157,10 @@ class Chat:
         ends: Sequence[int] = (),
         *,
         name: str = "this model",
+        size: int | None = None,
+        context: int | None = None,
     ) -> None:
-        self.tokenizer, self.name = tokenizer, name
+        self.tokenizer, self.name, self.size, self.context = tokenizer, name, size, context
         self.thinks = self._in_parts = self._folds_system = False
         asked = Message("user", _ASKED)
         told = (asked, Message("assistant", _REPLY))
@@ -213,6 +236,13 @@ class Chat:
             return []
         found: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         return found
+
+    def without_embedding(self, ids: Sequence[int]) -> str | None:
+        """A token that the model has no embedding for, in words; None where it has all."""
+        beyond = next((token for token in ids if self.size is not None and token >= self.size), None)
+        if beyond is None:
+            return None
+        return f"{self.tokenizer.convert_ids_to_tokens(beyond)} (number {beyond} of {self.size})"
 
     # ----------------------------------------------------------------- tokens to text
     def stop(self, ids: Sequence[int]) -> int | None:

@@ -243,7 +243,7 @@ def test_a_prompt_with_a_token_beyond_the_embedding_is_refused(tiny: ModelSource
     with pytest.raises(
         ModelError, match=r"suite mail, row r-7: tiny has no embedding for the token <ticket>"
     ):
-        require_askable(load_chat(source), source, "mail", [prompt], Decoding())
+        require_askable(load_chat(source), "mail", [prompt], Decoding())
 
 
 @pytest.mark.parametrize(
@@ -257,15 +257,15 @@ def test_a_prompt_that_leaves_no_room_for_its_answer_is_refused(
     tiny: ModelSource, decoding: Decoding, says: str
 ) -> None:
     chat, prompt = load_chat(tiny, decoding.thinking), Prompt("r-7", CHAT[:2])
-    require_askable(chat, tiny, "mail", [prompt], Decoding(max_new_tokens=8))
+    require_askable(chat, "mail", [prompt], Decoding(max_new_tokens=8))
     with pytest.raises(ModelError, match=says):
-        require_askable(chat, tiny, "mail", [prompt], decoding)
+        require_askable(chat, "mail", [prompt], decoding)
 
 
 def test_a_refused_prompt_is_named_by_suite_and_row(tiny: ModelSource, tmp_path: Path) -> None:
     source = saved(tiny, tmp_path, templated(ALTERNATES))
     with pytest.raises(ModelError, match=r"suite mail, row r-7: .* refuses its prompt: roles must alternate"):
-        require_askable(load_chat(source), source, "mail", [Prompt("r-7", (CHAT[1], CHAT[3]))], Decoding())
+        require_askable(load_chat(source), "mail", [Prompt("r-7", (CHAT[1], CHAT[3]))], Decoding())
 
 
 def test_a_base_is_looked_at_once(tiny: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

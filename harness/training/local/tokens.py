@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.data.rows import require_no_tools
 from harness.errors import DataError
-from harness.models.chat import Chat, TurnsError, refused_turns
+from harness.models.chat import RESIZE, Chat, TurnsError, refused_turns
 from harness.records import Message, Row
 
 IGNORED = -100  # PyTorch's ignore_index
@@ -121,13 +121,7 @@ def _encoded(chat: Chat, rows: Sequence[Row], max_tokens: int) -> Iterator[list[
             for turn, (_, learnt) in zip(found, parts, strict=True):
                 _require_read(chat, row, turn.message.content, learnt)
             examples = _sequences(row, parts)
-            longest = max(len(example.input_ids) for example in examples)
-            if longest > max_tokens:
-                raise DataError(
-                    row.where,
-                    f"{longest} tokens, more than max_tokens={max_tokens}; it would be truncated.",
-                    "shorten the row or raise max_tokens on the candidate",
-                )
+            _require_fits(chat, row, examples, max_tokens)
             yield examples
         except DataError as error:
             yield error
@@ -193,6 +187,31 @@ def _require_read(chat: Chat, row: Row, content: str, learnt: list[int]) -> None
         f" as answers are read, it is {_excerpt(read.strip(), wanted.strip())}.",
         "take tokens of chat templates out of the reply, or choose a base whose tokenizer keeps its text",
     )
+
+
+def _require_fits(chat: Chat, row: Row, examples: Sequence[Example], max_tokens: int) -> None:
+    """See that the model has room and embeddings for a row's sequences.
+
+    Raises:
+        DataError: it has not.
+    """
+    for example in examples:
+        missing = chat.without_embedding(example.input_ids)
+        if missing is not None:
+            raise DataError(row.where, f"{chat.name} has no embedding for the token {missing}.", RESIZE)
+    longest = max(len(example.input_ids) for example in examples)
+    if longest > max_tokens:
+        raise DataError(
+            row.where,
+            f"{longest} tokens, more than max_tokens={max_tokens}; it would be truncated.",
+            "shorten the row or raise max_tokens on the candidate",
+        )
+    if chat.context is not None and longest > chat.context:
+        raise DataError(
+            row.where,
+            f"{longest:,} tokens, more than the {chat.context:,} that {chat.name} reads.",
+            "shorten the row, or choose a base with a longer context",
+        )
 
 
 def _excerpt(text: str, other: str) -> str:
