@@ -213,6 +213,10 @@ def trainable_model(recipe: Recipe, source: ModelSource, plan: DevicePlan) -> Pr
     if shape is None:
         model = load_base(source, replace(plan, dtype="float32"), attention=plan.training_attention)
         model.requires_grad_(True)
+        if model.config.get_text_config() is not model.config:  # of a multimodal base the language model only
+            model.requires_grad_(False)
+            for part in (model.get_decoder(), model.get_input_embeddings(), model.get_output_embeddings()):
+                part.requires_grad_(True)
         return model
     from peft import LoraConfig, get_peft_model
 
