@@ -92,7 +92,7 @@ def test_training_rows_are_read_back_before_they_are_trained_on(project: Project
         "train.jsonl", "\n".join([*rows[:3], rows[3].replace('"yes"', '"yes<|im_end|>"'), *rows[4:]])
     )
     (problem,) = problems(project, TUNED)
-    assert str(problem).startswith("train.jsonl:4: ")
+    assert "train.jsonl:4: what" in str(problem)
 
 
 @pytest.mark.parametrize("candidate", [TUNED, Prompted(model="base", decoding=EIGHT)], ids=lambda c: c.kind)
