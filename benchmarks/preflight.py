@@ -13,6 +13,8 @@ from pathlib import Path
 from benchmarks.leakage import synthetic_rows
 from benchmarks.results import Options, Result
 from harness.data.convert import to_json
+from harness.models.cache import cache_folder
+from harness.models.device import device_plan
 from harness.models.progress import Silent
 from harness.models.source import BUILTIN, resolve
 from harness.records import Row
@@ -74,7 +76,12 @@ def measure(options: Options) -> list[Result]:
     shrink = 20 if options.smoke else 1
     with tempfile.TemporaryDirectory() as folder:
         bases = _project(Path(folder), ROWS // shrink, HELDOUT_ROWS // shrink)
-        environment = {**os.environ, "HARNESS_CACHE": f"{folder}/cache", "PYTHONPATH": str(Path.cwd())}
+        # what the machine can do is known; what the bases' templates want is not
+        device_plan()
+        cache = Path(folder, "cache")
+        cache.mkdir()
+        (cache / "device.json").write_bytes((cache_folder() / "device.json").read_bytes())
+        environment = {**os.environ, "HARNESS_CACHE": str(cache), "PYTHONPATH": str(Path.cwd())}
         began = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-c", _COMMAND], cwd=folder, env=environment, capture_output=True, text=True
@@ -126,7 +133,7 @@ def _project(folder: Path, rows: int, heldout: int) -> list[str]:
     for k in range(2):
         suite = folder / "suites" / f"suite{k}"
         suite.mkdir(parents=True)
-        (suite / "test_it.py").write_text(SUITE, encoding="utf-8")
+        (suite / f"test_suite{k}.py").write_text(SUITE, encoding="utf-8")
         (suite / "prompt.md").write_text("Sort the message. Answer with one word.", encoding="utf-8")
         (suite / "heldout.jsonl").write_text(lines(asked[k::2]), encoding="utf-8")
     return names

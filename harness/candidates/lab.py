@@ -14,7 +14,8 @@ from harness.data.rows import file_digest, read_rows
 from harness.decision.economics import EconomicsConfig
 from harness.decision.plan import Purpose
 from harness.errors import DataError, HarnessError
-from harness.models.chat import Chat, load_chat
+from harness.models.askable import remember_format, remembered_format
+from harness.models.chat import Chat, ChatFormat, load_chat
 from harness.models.device import DevicePlan, device_plan
 from harness.models.ledger import Money, Spending
 from harness.models.progress import Progress
@@ -106,6 +107,18 @@ class Lab:
         if key not in self._chats:
             self._chats[key] = load_chat(source, thinking)
         return self._chats[key]
+
+    def chat_format(self, source: ModelSource) -> ChatFormat:
+        """What a base's chat template wants. Its tokenizer is read once a machine.
+
+        Raises:
+            ModelError: see ``load_chat``.
+        """
+        found = remembered_format(source)
+        if found is None:
+            found = self.chat(source, None).format
+            remember_format(source, found)
+        return found
 
     def by_content(self, value: Json) -> Json:
         """A field of a candidate by its content: the name of a file or folder is replaced by a digest of it.

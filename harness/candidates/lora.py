@@ -19,7 +19,7 @@ from harness.candidates.prompted import Prompted
 from harness.data.fingerprints import fingerprint
 from harness.data.rows import require_supervised
 from harness.errors import UsageError
-from harness.models.askable import chat_format, require_askable
+from harness.models.askable import require_askable
 from harness.models.local import batch_numeric_config
 from harness.models.source import ModelSource
 from harness.records import Json, Training
@@ -136,7 +136,7 @@ class LocalTuning(BaseCandidate):
         if not isinstance(self.replay, SelfGenerated):
             return None
         source = self._source(lab)
-        chat = chat_format(source).key()
+        chat = lab.chat_format(source).key()
         return plan_generation(self.replay, lab.root, source, self.nf4, lab.plan(), lab.adapters, chat)
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
@@ -144,7 +144,7 @@ class LocalTuning(BaseCandidate):
         where they are.
         """
         source, generated = self._source(lab), self.generated_rows(lab)
-        notes = chat_format(source).notes(source.name)
+        notes = lab.chat_format(source).notes(source.name)
         told = generated.summary() if generated is not None else None
         if generated is None or told is None:
             return notes
@@ -205,7 +205,7 @@ class LocalTuning(BaseCandidate):
         seed = variant.seed or 0
         rows = draw_rows(self.data(lab), variant.size, seed)
         source = self._source(lab)
-        shaped = chat_format(source).trained()
+        shaped = lab.chat_format(source).trained()
         return rows, training_fingerprint(self.recipe(), source.digest, rows, seed, lab.plan(), shaped)
 
     def _shipped(self, lab: Lab, source: ModelSource, name: str, training: Training | None) -> Prepared:
@@ -217,7 +217,7 @@ class LocalTuning(BaseCandidate):
         return Prepared(
             model_name=source.name,
             model_digest=source.digest,
-            identity=fingerprint({"trained": name, "ship": self.ship, **chat_format(source).key()}),
+            identity=fingerprint({"trained": name, "ship": self.ship, **lab.chat_format(source).key()}),
             numeric_config=batch_numeric_config(plan),
             load=lambda: load_trained(recipe, self.ship, source, artifact, plan, lab.adapters),
             ask=asked_as_trained,

@@ -16,7 +16,7 @@ from harness.candidates.base import (
 )
 from harness.candidates.lab import Lab
 from harness.data.fingerprints import fingerprint
-from harness.models.askable import chat_format, require_askable
+from harness.models.askable import require_askable
 from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.remote import RemoteModel
 from harness.records import Json
@@ -85,7 +85,7 @@ class Prompted(BaseCandidate):
         if isinstance(self.model, RemoteModel):
             return ()
         source = lab.source(self.model, self.trust_remote_code)
-        return chat_format(source).notes(source.name)
+        return lab.chat_format(source).notes(source.name)
 
     def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
         """See ``Candidate``."""
@@ -110,7 +110,7 @@ class Prompted(BaseCandidate):
         return Prepared(
             model_name=source.name,
             model_digest=source.digest,
-            identity=fingerprint({"base": source.digest, **chat_format(source).key()}),
+            identity=fingerprint({"base": source.digest, **lab.chat_format(source).key()}),
             numeric_config=batch_numeric_config(plan),
             load=lambda: LocalModel.load(source, plan),
             ask=ask,

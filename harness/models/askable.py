@@ -6,35 +6,41 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 
 from harness.atomic import write_atomically
 from harness.errors import ModelError
 from harness.models.cache import cache_folder
-from harness.models.chat import RESIZE, Chat, ChatFormat, TurnsError, load_chat
+from harness.models.chat import RESIZE, Chat, ChatFormat, TurnsError
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource
+from harness.records import Json
 
 RULES = 1  # raised when ``Chat`` sees another format in the same template
 
 
-def chat_format(source: ModelSource) -> ChatFormat:
-    """What the base's template wants; remembered by content, for reading a tokenizer takes seconds.
-
-    Raises:
-        ModelError: see ``load_chat``.
-    """
-    memory = cache_folder() / "chat-formats" / f"{source.digest[:32]}.json"
-    asked = {"rules": RULES, "transformers": version("transformers"), "digest": source.digest}
+def remembered_format(source: ModelSource) -> ChatFormat | None:
+    """What the base's template was found to want; None where nobody has looked: a tokenizer takes seconds."""
     try:
-        kept = json.loads(memory.read_text(encoding="utf-8"))
-        if kept["asked"] == asked:
-            return ChatFormat(**kept["format"])
+        kept = json.loads(_memory(source).read_text(encoding="utf-8"))
+        return ChatFormat(**kept["format"]) if kept["asked"] == _asked(source) else None
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # absent, damaged or of another version: found again
-    found = load_chat(source).format
+        return None  # absent, damaged or of another version
+
+
+def remember_format(source: ModelSource, found: ChatFormat) -> None:
+    """Keep what the base's template wants, by the base's content."""
+    memory = _memory(source)
     memory.parent.mkdir(exist_ok=True)
-    write_atomically(memory, json.dumps({"asked": asked, "format": asdict(found)}, indent=1))
-    return found
+    write_atomically(memory, json.dumps({"asked": _asked(source), "format": asdict(found)}, indent=1))
+
+
+def _memory(source: ModelSource) -> Path:
+    return cache_folder() / "chat-formats" / f"{source.digest[:32]}.json"
+
+
+def _asked(source: ModelSource) -> dict[str, Json]:
+    return {"rules": RULES, "transformers": version("transformers"), "digest": source.digest}
 
 
 def require_askable(chat: Chat, suite: str, prompts: Sequence[Prompt], decoding: Decoding) -> None:

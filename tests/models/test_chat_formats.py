@@ -14,7 +14,7 @@ from tiny_llama import build_tokenizer, row
 from transformers import PreTrainedTokenizerBase
 
 from harness.errors import DataError, ModelError
-from harness.models.askable import chat_format, require_askable
+from harness.models.askable import remember_format, remembered_format, require_askable
 from harness.models.chat import Chat, TurnsError, load_chat, load_tokenizer, row_counter
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource, context_tokens, folder_digest
@@ -268,13 +268,16 @@ def test_a_refused_prompt_is_named_by_suite_and_row(tiny: ModelSource, tmp_path:
         require_askable(load_chat(source), "mail", [Prompt("r-7", (CHAT[1], CHAT[3]))], Decoding())
 
 
-def test_a_base_is_looked_at_once(tiny: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_template_wants_is_remembered_by_content(
+    tiny: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     source = saved(tiny, tmp_path / "base", templated(ALTERNATES))
-    found = chat_format(source)
-    assert found.folds_system
-    monkeypatch.setattr("harness.models.askable.load_chat", None)
-    assert chat_format(source) == found
+    assert remembered_format(source) is None
+    found = load_chat(source).format
+    remember_format(source, found)
+    assert remembered_format(replace(source, name="elsewhere")) == found
+    assert remembered_format(replace(source, digest="another")) is None
 
 
 def test_the_context_length_is_that_of_the_nested_language_model(tmp_path: Path) -> None:
