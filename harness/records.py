@@ -101,6 +101,7 @@ class Answer:
     repeat: int = 0  # tells answers to one question apart
     logprob: float | None = None  # mean natural log-probability a token; None: not asked for or not offered
     batched: bool = False  # it came hours after it was asked
+    served_by: str = ""  # the model that a service names as answering, where it is not the one asked for
 
 
 class Kind(StrEnum):
@@ -285,6 +286,18 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """When the answers of a trial were given. ``asked`` and ``kept`` are rows; failures count as asked."""
+
+    asked: int  # by this run
+    kept: int  # from earlier runs
+    undated: int = 0  # of the kept: those of versions that noted no date
+    oldest: str | None = None  # of the kept, ISO 8601, UTC
+    newest: str | None = None
+    runs: tuple[str, ...] = ()  # that gave the kept ones: the beginnings of their records' ids
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One candidate at one size and seed, evaluated on one suite. ``scores`` has one tuple a score."""
 
@@ -297,6 +310,7 @@ class Trial:
     seconds: float
     numeric_config: str
     training: Training | None = None
+    provenance: Provenance | None = None  # None in records of versions that noted none
 
     @property
     def label(self) -> str:

@@ -19,7 +19,7 @@ from harness.candidates.base import (
     asked_as_trained,
 )
 from harness.candidates.lab import Lab
-from harness.candidates.prompted import Prompted
+from harness.candidates.prompted import Prompted, mutable_model
 from harness.data.fingerprints import fingerprint
 from harness.data.hosted import hosted_counter, hosted_model
 from harness.data.rows import require_supervised
@@ -227,6 +227,7 @@ class BaseHostedTuning(BaseCandidate):
             ask=asked_as_trained,
             batch_independent=True,
             recipe=self._recipe(),
+            read=remote.sent_beside,
         )
         return CostEstimate(prepared, training, remote)
 
@@ -261,6 +262,11 @@ class BaseHostedTuning(BaseCandidate):
             training=replace(training, subset=job.rows.drawn),  # another run may draw them from another file
             batch_independent=True,
             recipe=self._recipe(),
+            read=remote.sent_beside,
+            # what a job made never changes, but a deployment may come to hold another model
+            mutable=mutable_model(remote, lambda: lab.spending(self.base, tuned=True), lab.progress)
+            if self.service().capabilities.must_deploy
+            else None,
         )
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from harness.decision.economics import EconomicsConfig
 from harness.decision.plan import Purpose
 from harness.errors import DataError, HarnessError
 from harness.models.askable import remember_format, remembered_format
-from harness.models.chat import Chat, ChatFormat, load_chat
+from harness.models.chat_format import Chat, ChatFormat, TokenReader, load_chat
 from harness.models.device import DevicePlan, device_plan
 from harness.models.ledger import Money, Spending
 from harness.models.progress import Progress
@@ -56,6 +56,7 @@ class Lab:
     failed: dict[str, HarnessError] = field(default_factory=dict, repr=False, compare=False)
     _sources: dict[tuple[str, bool], ModelSource] = field(default_factory=dict, repr=False, compare=False)
     _chats: dict[tuple[ModelSource, bool], Chat] = field(default_factory=dict, repr=False, compare=False)
+    _readers: dict[str, TokenReader] = field(default_factory=dict, repr=False, compare=False)
     _files: dict[Path, tuple[Row, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def at(self, root: Path) -> Lab:
@@ -119,6 +120,10 @@ class Lab:
             found = self.chat(source, None).format
             remember_format(source, found)
         return found
+
+    def reader(self, source: ModelSource) -> TokenReader:
+        """What the chat template of a local model makes of prompts; the tokenizer is loaded once."""
+        return self._readers.setdefault(source.digest, TokenReader(source, self.chat))
 
     def by_content(self, value: Json) -> Json:
         """A field of a candidate by its content: the name of a file or folder is replaced by a digest of it.

@@ -20,6 +20,7 @@ from harness.data.fingerprints import fingerprint
 from harness.data.rows import require_supervised
 from harness.errors import UsageError
 from harness.models.askable import require_askable
+from harness.models.generation import note_on_defaults
 from harness.models.local import batch_numeric_config
 from harness.models.source import ModelSource
 from harness.records import Json, Training
@@ -141,14 +142,14 @@ class LocalTuning(BaseCandidate):
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
         """See ``Candidate``: what the base's chat template wants; how many general rows the base wrote, and
-        where they are.
+        where they are; and what is set aside of the base's defaults.
         """
         source, generated = self._source(lab), self.generated_rows(lab)
-        notes = lab.chat_format(source).notes(source.name)
+        notes = (*lab.chat_format(source).notes(source.name), *note_on_defaults(source.folder))
         told = generated.summary() if generated is not None else None
         if generated is None or told is None:
             return notes
-        return (*notes, f"{told} They are in {lab.relative(generated.file)}.")
+        return (f"{told} They are in {lab.relative(generated.file)}.", *notes)
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
         """See ``Candidate``. Every row of a training that is not in the store is tokenised, and every prompt
@@ -223,6 +224,7 @@ class LocalTuning(BaseCandidate):
             ask=asked_as_trained,
             training=training,
             recipe=settings,
+            read=lab.reader(source),
         )
 
 

@@ -121,7 +121,7 @@ def _target(options: ValidateOptions) -> tuple[Target, str]:
         encoding = known.encoding if known else DEFAULT_ENCODING
         limit = options.max_tokens or (known.training_context_tokens if known else None)
         return Target(hosted_counter(encoding), limit, bool(known and known.completions)), encoding
-    from harness.models.chat import load_chat, row_counter
+    from harness.models.chat_format import load_chat, row_counter
     from harness.models.progress import Drawn, Silent
     from harness.models.source import context_tokens, resolve
 

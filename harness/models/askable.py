@@ -11,7 +11,8 @@ from pathlib import Path
 from harness.atomic import write_atomically
 from harness.errors import ModelError
 from harness.models.cache import cache_folder
-from harness.models.chat import RESIZE, Chat, ChatFormat, TurnsError
+from harness.models.chat import TurnsError
+from harness.models.chat_format import RESIZE, Chat, ChatFormat
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource
 from harness.records import Json

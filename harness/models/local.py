@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import ModelError
 from harness.models import quiet_transformers
-from harness.models.chat import Chat, TurnsError, load_tokenizer
+from harness.models.chat import TurnsError, load_tokenizer
+from harness.models.chat_format import Chat
 from harness.models.device import DevicePlan
 from harness.models.fast import keep_freed_memory
 from harness.models.fast.attention import (
@@ -23,6 +24,7 @@ from harness.models.fast.attention import (
 from harness.models.fast.attention import NAME as GROUPED_EAGER
 from harness.models.fast.decoding import KEEP_SHARE, shrinking_greedy
 from harness.models.fast.heads import has_plain_head, logits_at
+from harness.models.generation import keep_end_tokens_only
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource
 from harness.records import Answer
@@ -124,13 +126,15 @@ def with_adapter(base: PreTrainedModel, adapter: Path, plan: DevicePlan) -> PreT
 class LocalModel:
     """A loaded model with its tokenizer.
 
-    Answers are drawn in batches of rows of like length. The batches follow from the prompts alone, because
-    greedy answers in bfloat16 depend on which rows share a batch.
+    The model's own defaults of generation are set aside, in place, but for its end tokens. Answers are drawn
+    in batches of rows of like length. The batches follow from the prompts alone, because greedy answers in
+    bfloat16 depend on which rows share a batch.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, plan: DevicePlan) -> None:
         self._model, self._tokenizer, self._plan = model, tokenizer, plan
         self.numeric_config = batch_numeric_config(plan)
+        keep_end_tokens_only(model)
 
     @classmethod
     def load(

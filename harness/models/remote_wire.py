@@ -56,6 +56,12 @@ class RemoteReply:
     completion_tokens: int | None
     cached_prompt_tokens: int = 0
     logprob: float | None = None
+    served_by: str = ""  # the model that the service says has answered
+
+
+def reasons(model: str) -> bool:
+    """Whether a hosted model reasons before it answers, and so takes no temperature."""
+    return _REASONING.match(model) is not None
 
 
 def failed_reply(failure: str) -> RemoteReply:
@@ -92,7 +98,7 @@ class ModelWire:
                 {"role": m.role, "content": m.content} | ({} if m.name is None else {"name": m.name})
                 for m in prompt.messages
             ]
-        if _REASONING.match(self.spec.model) and not self.completions:
+        if reasons(self.spec.model) and not self.completions:
             body["max_completion_tokens"] = decoding.max_new_tokens
         else:
             body |= {"max_tokens": decoding.max_new_tokens, "temperature": decoding.temperature}
@@ -133,6 +139,8 @@ class ModelWire:
             repeat=prompt.repeat,
             logprob=reply.logprob,
             batched=self.spec.batch,
+            # most services repeat the name that they were asked by, which says nothing
+            served_by="" if reply.served_by == self.spec.model else reply.served_by,
         )
 
     def charge(self, request: PricedRequest, reply: RemoteReply) -> Charge:
@@ -203,6 +211,7 @@ ChoiceT = TypeVar("ChoiceT", _ChatChoice, _TextChoice)
 class _Body(BaseModel, Generic[ChoiceT]):
     choices: list[ChoiceT] = Field(min_length=1)
     usage: OrNone[_Usage] = None
+    model: OrNone[str] = None
 
 
 def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
@@ -236,6 +245,7 @@ def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
         completion_tokens=usage.completion_tokens,
         cached_prompt_tokens=(usage.prompt_tokens_details or {}).get("cached_tokens") or 0,
         logprob=sum(logprobs) / len(logprobs) if logprobs else None,
+        served_by=body.model or "",
     )
 
 

@@ -10,7 +10,7 @@ from harness.records import Gate, Role, RunRecord
 from harness.report import numbers
 from harness.report.comparisons import gate_line
 from harness.report.trial_pairs import seeds_label
-from harness.report.view import headline
+from harness.report.view import headline, kept_answers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +62,8 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
             console.print(_text(f"  - {reason}"))
         console.print()
     console.print(_text(top.spending))
+    for line in kept_answers(record):
+        console.print(_text(f"kept answers: {line}"))
     return out.getvalue().strip("\n")
 
 

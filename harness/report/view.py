@@ -122,12 +122,37 @@ def _cautions(record: RunRecord) -> Iterator[Caution]:
             "They are counted here and left out of every mean; none is a zero.",
             details,
         )
+    kept = [*kept_answers(record)]
+    if kept:
+        yield Caution("Answers of earlier runs were used; --fresh asks again.", kept)
     for suite in record.suites:
         if suite.uses > 1:
             yield Caution(
                 f"{suite.heldout} has been used for a decision {suite.uses:,} times, this run included: "
                 "each further use makes it a little less held out.",
             )
+
+
+def kept_answers(record: RunRecord) -> Iterator[str]:
+    """For each trial with answers of earlier runs: how many, when they were given and by which runs."""
+    for trial in record.trials:
+        found = trial.provenance
+        if found is None or not found.kept:
+            continue
+        days = list(dict.fromkeys(day[:10] for day in (found.oldest, found.newest) if day))
+        dates = [f"given {' to '.join(days)} (UTC)"] if days else []
+        if found.undated:
+            dates.append(f"{numbers.count(found.undated)} on an unknown day")
+        runs = (
+            [f"by {numbers.plural(len(found.runs), 'run')}: {', '.join(found.runs[-3:])}"]
+            if found.runs
+            else []
+        )
+        yield (
+            f"{trial.suite}, {trial_label(trial)}: {numbers.count(found.kept)} of"
+            f" {numbers.plural(found.asked + found.kept, 'answer')} kept, {', '.join([*dates, *runs])};"
+            f" {numbers.count(found.asked)} asked now"
+        )
 
 
 def _provenance(record: RunRecord) -> Iterator[TextTable]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from harness.candidates.base import CostEstimate, TrainingEstimate
@@ -70,6 +70,7 @@ class _Counting:
         self.problems: list[str] = []
         self._made: set[str] = set()  # artifacts
         self._asked: set[tuple[str, str]] = set()  # contexts and keys of answers
+        self._probed: set[str] = set()  # identities of models
         self._judged: defaultdict[str, list[Judged]] = defaultdict(list)  # by suite
 
     def arm(self, arm: Arm) -> Work:
@@ -116,6 +117,9 @@ class _Counting:
                 longest = max(longest, most)
                 asked_as = one.asked_as.model if one.asked_as else ""
                 asking.append(Asking(asked_as, fresh, references, most))
+                # those that come otherwise are asked once more
+                again = self._probes(one.prepared.identity, asked)
+                asking.append(Asking(asked_as, [*again, *again], references, most))
         new = sum(len(one.prompts) for one in asking)
         priced = arm.candidate.endpoint()
         if priced is None:
@@ -123,6 +127,13 @@ class _Counting:
         payee = Payee(priced.model.model, priced.is_tuned, priced.model.batch)
         bill, tokens = self.costs.answers(payee, asking)
         return CallCount(new, kept, shared, tokens, longest), (bill,)
+
+    def _probes(self, identity: str, asked: Asked) -> Sequence[Prompt]:
+        """The questions that are asked again to see whether a hosted model is the same, once for a model."""
+        if identity in self._probed or not asked.probe:
+            return ()
+        self._probed.add(identity)
+        return asked.probe
 
     def _fresh(self, asked: Asked) -> tuple[Prompt, ...]:
         """The questions that no earlier line of the plan asks; this one asks them from now on."""

@@ -62,7 +62,7 @@ def make_record(
     economics, money_notes = _economics(run)
     now = datetime.now(UTC)
     return RunRecord(
-        id=run_id(now, run.selection.chosen()),
+        id=run_id(run.started, run.selection.chosen()),
         created=now.isoformat(timespec="seconds"),
         command=command,
         gate_policy=run.settings.gate,
@@ -78,11 +78,16 @@ def make_record(
         economics=economics,
         environment=environment(),
         timings_s=_timings(run),
-        notes=(*_candidate_notes(run), *money_notes),
+        notes=(*_candidate_notes(run), *_notes_on_kept(run), *money_notes),
         rehearsal=rehearsal,
         spending=run.ledger.lines(),
         max_usd=run.ledger.max_usd,
     )
+
+
+def _notes_on_kept(run: Session) -> list[str]:
+    """What was lost of the kept answers, and whether those of hosted models were still good."""
+    return [*([run.store.lost] if run.store.lost else []), *run.freshness.notes]
 
 
 def _candidate_notes(run: Session) -> list[str]:

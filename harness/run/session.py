@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from harness.candidates.base import Candidate, Prepared, Variant
 from harness.candidates.lab import Lab
@@ -23,6 +24,7 @@ from harness.records import Gate, Price, Row, Trial
 from harness.report.terminal import printable
 from harness.run.answering import Answerer
 from harness.run.costs import economics_config
+from harness.run.freshness import Freshness
 from harness.run.interim_analysis import InterimAnalysis
 from harness.run.judge_backends import JudgeBackends
 from harness.run.preflight import problems_of, problems_of_judges, require_rows
@@ -92,8 +94,17 @@ class Session:
             require_unseen=self._require_unseen,
         )
         self.selection = Selection(settings, self.lab, adapt)
-        self.store = AnswerStore(settings.store / "answers.sqlite")
-        self.answerer = Answerer(self.store, progress, JudgeBackends(self.store, money, progress))
+        self.started = datetime.now(UTC)
+        self.store = AnswerStore(
+            settings.store / "answers.sqlite", self.started.isoformat(timespec="microseconds")
+        )
+        if self.store.lost:
+            progress.say(self.store.lost)
+        self.freshness = Freshness(
+            self.store, asks_again=settings.fresh, probes=settings.rehearse is None, say=progress.say
+        )
+        judges = JudgeBackends(self.store, money, progress, self.freshness)
+        self.answerer = Answerer(self.store, progress, judges, self.freshness)
         self.suites: dict[str, LoadedSuite] = {}
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import trl
+from harness.models.chat_format import Chat, load_chat, row_counter
 from tiny_llama import build_tokenizer, row
 from transformers import PreTrainedTokenizerBase
 
 from harness.errors import DataError, ModelError
 from harness.models.askable import remember_format, remembered_format, require_askable
-from harness.models.chat import Chat, TurnsError, load_chat, load_tokenizer, row_counter
+from harness.models.chat import TurnsError, load_tokenizer
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource, context_tokens, folder_digest
 from harness.records import Message, Row

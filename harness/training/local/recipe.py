@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.errors import TrainingError
 from harness.models import quiet_transformers
-from harness.models.chat import load_chat, load_tokenizer
+from harness.models.chat import load_tokenizer
+from harness.models.chat_format import load_chat
 from harness.models.device import DevicePlan
 from harness.models.local import LocalModel, load_base, make_head_input_contiguous
 from harness.models.progress import Bar

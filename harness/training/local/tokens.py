@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from harness.data.rows import require_no_tools
 from harness.errors import DataError
-from harness.models.chat import RESIZE, Chat, TurnsError, refused_turns
+from harness.models.chat import TurnsError
+from harness.models.chat_format import RESIZE, Chat, refused_turns
 from harness.records import Message, Row
 
 IGNORED = -100  # PyTorch's ignore_index
