@@ -20,6 +20,7 @@ from harness.data.fingerprints import fingerprint
 from harness.data.rows import require_supervised
 from harness.errors import UsageError
 from harness.models.askable import require_askable
+from harness.models.chat import digest_with_day
 from harness.models.generation import note_on_defaults
 from harness.models.local import batch_numeric_config
 from harness.models.source import ModelSource
@@ -207,7 +208,8 @@ class LocalTuning(BaseCandidate):
         rows = draw_rows(self.data(lab), variant.size, seed)
         source = self._source(lab)
         shaped = lab.chat_format(source).trained()
-        return rows, training_fingerprint(self.recipe(), source.digest, rows, seed, lab.plan(), shaped)
+        digest = digest_with_day(source)
+        return rows, training_fingerprint(self.recipe(), digest, rows, seed, lab.plan(), shaped)
 
     def _shipped(self, lab: Lab, source: ModelSource, name: str, training: Training | None) -> Prepared:
         """The fine-tune whose artifact has that name in the store, or will have it."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from harness.models.remote_wire import ModelWire, PricedRequest, RemoteReply
 
-_DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+_SNAPSHOT = re.compile(r"-\d{4}(-\d{2}-\d{2})?$")  # gpt-4o-mini-2024-07-18, gpt-3.5-turbo-0125
 LOADING_S = 300.0  # a tuned model may be unknown for minutes after its job
 
 
@@ -126,7 +126,7 @@ class RemoteModel:
         OpenAI promises that of dated snapshots and of fine-tunes, and so does what stands in for it here.
         """
         is_promised = is_openai(self.url) or self.provider is TWIN
-        is_snapshot = self.is_tuned or _DATED.search(self.model) is not None
+        is_snapshot = self.is_tuned or _SNAPSHOT.search(self.model) is not None
         return self.version is not None or (is_promised and is_snapshot)
 
     @property
