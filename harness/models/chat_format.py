@@ -245,9 +245,9 @@ class Chat:
         return self.ids([text])[0]
 
     def _marks(self, ids: Sequence[int]) -> list[int]:
-        """Those tokens that stand for no text: special and added ones."""
+        """Those tokens that stand for no text: special and added ones, but for added white space."""
         marks = {*self.tokenizer.all_special_ids, *self.tokenizer.get_added_vocab().values()}
-        return [token for token in ids if token in marks]
+        return [token for token in ids if token in marks and self._decode([token], keep_marks=True).strip()]
 
     def _render(self, messages: Sequence[Message], reply_follows: bool, *, plain: bool = False) -> str:
         turns = folded(messages) if self._folds_system else messages

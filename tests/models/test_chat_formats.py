@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import trl
-from harness.models.chat_format import Chat, load_chat, row_counter
 from tiny_llama import build_tokenizer, row
 from transformers import PreTrainedTokenizerBase
 
 from harness.errors import DataError, ModelError
 from harness.models.askable import remember_format, remembered_format, require_askable
 from harness.models.chat import TurnsError, load_tokenizer
+from harness.models.chat_format import Chat, load_chat, row_counter
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource, context_tokens, folder_digest
 from harness.records import Message, Row
@@ -180,6 +180,15 @@ def test_a_reply_that_the_template_leaves_open_is_ended_by_the_end_token() -> No
     chat = Chat(templated(ENDS_NOTHING))
     assert (chat.format.end, chat.ends) == ("<|im_end|>", (1,))
     assert read_back(chat, encode_row(chat, ROW, ROOM)) == [CHAT[2].content, CHAT[4].content]
+
+
+def test_white_space_of_a_vocabulary_s_own_ends_no_reply() -> None:
+    tokenizer = templated(ENDS_NOTHING)
+    tokenizer.add_tokens(["\n\n"])  # as Gemma's and GPT-NeoX's have
+    chat = Chat(tokenizer)
+    assert (chat.format.end, chat.ends) == ("<|im_end|>", (1,))
+    reply = "One.\n\nTwo."
+    assert read_back(chat, encode_row(chat, row("Both?", reply), ROOM)) == [reply]
 
 
 def test_the_end_of_a_turn_that_generation_does_not_know_is_added() -> None:
