@@ -18,6 +18,7 @@ from harness.candidates.base import (
 )
 from harness.candidates.lab import Lab
 from harness.data.fingerprints import fingerprint
+from harness.models.askable import require_askable
 from harness.models.generation import note_on_defaults
 from harness.models.ledger import Spending
 from harness.models.local import LocalModel, batch_numeric_config
@@ -74,13 +75,17 @@ class Prompted(BaseCandidate):
         return asked_with_prompt
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
-        """See ``Candidate``: the key and the price of a hosted model; a local one is fetched."""
+        """See ``Candidate``: the key and the price of a hosted model; a local one is fetched, and its prompts
+        are rendered.
+        """
         if isinstance(self.model, RemoteModel):
             thinking_fields(self.model, self.decoding)
             self.model.require_ready()
             lab.spending(self.model.model)
-        else:
-            lab.source(self.model, self.trust_remote_code)
+            return
+        source = lab.source(self.model, self.trust_remote_code)
+        for suite, prompts, decoding in lab.unanswered(self, self.prepare(lab, variant)):
+            require_askable(lab.chat(source, decoding.thinking), suite, prompts, decoding)
 
     def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
         """See ``Candidate``."""
@@ -107,7 +112,7 @@ class Prompted(BaseCandidate):
         return Prepared(
             model_name=source.name,
             model_digest=source.digest,
-            identity=fingerprint({"base": source.digest}),
+            identity=fingerprint({"base": source.digest, **lab.chat_format(source).key()}),
             numeric_config=batch_numeric_config(plan),
             load=lambda: LocalModel.load(source, plan),
             ask=ask,
@@ -115,10 +120,11 @@ class Prompted(BaseCandidate):
         )
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
-        """See ``Candidate``: the defaults of a local model that are set aside."""
+        """See ``Candidate``: what a local model's template wants, and what is set aside of its defaults."""
         if isinstance(self.model, RemoteModel):
             return ()
-        return note_on_defaults(lab.source(self.model, self.trust_remote_code).folder)
+        source = lab.source(self.model, self.trust_remote_code)
+        return (*lab.chat_format(source).notes(source.name), *note_on_defaults(source.folder))
 
 
 def mutable_model(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from harness.decision.vectors import only_rows, over_seeds
 from harness.errors import DataError, HarnessError
 from harness.models.ledger import Ledger, Money
 from harness.models.progress import Progress
+from harness.models.protocol import Decoding, Prompt
 from harness.records import Gate, Price, Row, Trial
 from harness.report.terminal import printable
 from harness.run.answering import Answerer
@@ -164,9 +165,19 @@ class Session:
         Args:
             offline: send nothing, not even to look for a job that could not be begun any more.
         """
-        yield from problems_of(self.selection.arms(), replace(self.lab, is_offline=offline))
+        lab = replace(self.lab, is_offline=offline)
+        yield from problems_of(self.selection.arms(), lab, self._unanswered)
         for suite in self.suites.values():
             yield from problems_of_judges(suite, self.answerer.oracle)
+
+    def _unanswered(
+        self, arm: Arm, candidate: Candidate, prepared: Prepared
+    ) -> Iterator[tuple[str, Sequence[Prompt], Decoding]]:
+        """See ``Lab.unanswered``."""
+        for suite in self.suites_of(arm):
+            asked = self.answerer.asked(candidate, prepared, suite)
+            if asked.missing:
+                yield suite.name, asked.prompts, asked.decoding
 
     def add_suite(self, suite: LoadedSuite) -> None:
         """Register a suite. One that comes late, when the test that uses it begins, is checked on its own.
@@ -184,6 +195,10 @@ class Session:
             )
         if other is None and self._was_checked:
             require_rows(self.selection.arms(), [suite], self.lab)
+            self.suites[suite.name] = suite
+            lab = replace(self.lab, is_offline=True)
+            for problem in problems_of(self.selection.arms(), lab, self._unanswered):
+                raise problem
             for problem in problems_of_judges(suite, self.answerer.oracle):
                 raise problem
         self.suites.setdefault(suite.name, suite)

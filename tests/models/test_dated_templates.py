@@ -12,7 +12,8 @@ import trl
 from tiny_llama import build_tokenizer
 from transformers.utils import chat_template_utils
 
-from harness.models.chat import RENDERED_DAY, TokenReader, digest_with_day, render, rendered, row_counter
+from harness.models.chat import RENDERED_DAY, digest_with_day, render, rendered
+from harness.models.chat_format import Chat, TokenReader, row_counter
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource, folder_digest
 from harness.records import Message, Row
@@ -49,7 +50,7 @@ def test_every_day_renders_the_prompt_of_the_one_day(monkeypatch: pytest.MonkeyP
     for day in ((2026, 11, 28), (2027, 1, 1)):
         set_clock(monkeypatch, *day)
         seen.append(render(tokenizer, TURNS, reply_follows=True))
-        assert row_counter(tokenizer)([Row("r", TURNS)])[0] > 0
+        assert row_counter(Chat(tokenizer))([Row("r", TURNS)])[0] > 0
     assert seen[0] == seen[1]
     set_clock(monkeypatch, RENDERED_DAY.year, RENDERED_DAY.month, RENDERED_DAY.day)
     turns = [{"role": m.role, "content": m.content} for m in TURNS]

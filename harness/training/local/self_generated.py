@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -29,7 +29,7 @@ from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.progress import Bar, Progress
 from harness.models.protocol import Decoding, Model, Prompt
 from harness.models.source import ModelSource
-from harness.records import FailureKind, Message, Row
+from harness.records import FailureKind, Json, Message, Row
 from harness.scoring.envelope import read_answer
 from harness.store.adapters import AdapterStore
 
@@ -106,6 +106,7 @@ class GeneratedRows:
     plan: DevicePlan
     prompts: tuple[Row, ...]
     store: AdapterStore
+    chat: Mapping[str, Json] = field(default_factory=dict, hash=False)  # ``ChatFormat.key()`` of the base
 
     @property
     def folder(self) -> Path:
@@ -120,6 +121,7 @@ class GeneratedRows:
                 "rows": self.spec.rows,
                 "max_new_tokens": self.spec.max_new_tokens,
                 "versions": self._versions(),
+                **self.chat,
             }
         )
         adapter = self.store.folder(key)
@@ -197,7 +199,13 @@ class GeneratedRows:
 
 
 def plan_generation(
-    spec: SelfGenerated, root: Path, source: ModelSource, nf4: bool, plan: DevicePlan, store: AdapterStore
+    spec: SelfGenerated,
+    root: Path,
+    source: ModelSource,
+    nf4: bool,
+    plan: DevicePlan,
+    store: AdapterStore,
+    chat: Mapping[str, Json] | None = None,
 ) -> GeneratedRows:
     """The generation that ``spec``, whose path starts from ``root``, asks of a base.
 
@@ -212,7 +220,7 @@ def plan_generation(
             f"{len(prompts)} different prompts, and SelfGenerated(rows={spec.rows}) asks for more rows.",
             "add prompts (more than rows: replies that do not end are left out), or ask for fewer rows",
         )
-    return GeneratedRows(spec, source, nf4, plan, prompts, store)
+    return GeneratedRows(spec, source, nf4, plan, prompts, store, chat or {})
 
 
 # --------------------------------------------------------------------------- prompts
