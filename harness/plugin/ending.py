@@ -10,6 +10,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.plugin.items import only_shows
 from harness.plugin.state import STATE, State
+from harness.plugin.workers import is_worker
 
 if TYPE_CHECKING:
     from harness.run.session import Session
@@ -25,7 +26,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             session.exitstatus = pytest.ExitCode.OK
         return
     ended = exitstatus in (0, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
-    if run is None or only_shows(session.config) or not (run.trials or (state.expected and ended)):
+    if (
+        run is None
+        or is_worker(session.config)
+        or only_shows(session.config)
+        or not (run.trials or (state.expected and ended))
+    ):
         return
     try:
         failing = _conclude(state, run, session.config)
