@@ -4,8 +4,8 @@ A decision needs every gate of a session; a candidate is trained once, and a mod
 controller collects as a run without workers does, and runs the gates as one does. Workers leave them out:
 whatever ``--dist`` or a scheduler of the project's own does with the other tests, it never sees a gate.
 
-The two do not run at the same time, so what is measured (tokens a second, and the costs that follow from it) is
-measured on a machine that does nothing else.
+The two do not run at the same time, so what is measured (tokens a second, and the costs that follow from
+it) is measured on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.plugin.items import has_candidate
+from harness.plugin.items import has_candidate, only_shows
 from harness.plugin.state import STATE
 from harness.settings import Settings
 
@@ -52,8 +52,8 @@ def worker_settings(settings: Settings, config: pytest.Config) -> Settings:
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Start no workers where no test is run."""
     option = config.option
-    shows = option.harness_list or option.harness_plan or config.getini("harness_plan")
-    if shows and hasattr(option, "numprocesses"):
+    plans = option.harness_list or option.harness_plan or config.getini("harness_plan")
+    if (plans or only_shows(config)) and hasattr(option, "numprocesses"):
         option.numprocesses, option.dist, option.distload, option.tx = 0, "no", False, []
 
 
@@ -142,6 +142,9 @@ def _run_gates(session: pytest.Session) -> None:
             raise session.Failed(session.shouldfail)
         if session.shouldstop:
             raise session.Interrupted(session.shouldstop)
+    reporter = session.config.pluginmanager.getplugin("terminalreporter")
+    if reporter is not None:
+        reporter.ensure_newline()  # pytest-xdist begins in the middle of a line
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -154,14 +157,11 @@ def pytest_testnodedown(node: WorkerController) -> None:
 
 
 # --------------------------------------------------------------------------- in a worker
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection_modifyitems(
-    config: pytest.Config, items: list[pytest.Item]
-) -> Generator[None, None, None]:
-    """Leave the gates out, after everything else has chosen among all tests."""
-    yield
-    if is_worker(config):
-        items[:] = [item for item in items if not has_candidate(item)]
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave the gates out, after all else has chosen among all tests, and before the controller is told."""
+    if is_worker(session.config):
+        session.items[:] = [item for item in session.items if not has_candidate(item)]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
