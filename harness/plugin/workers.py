@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import pytest
 
@@ -20,11 +20,24 @@ from harness.plugin.items import has_candidate, only_shows
 from harness.plugin.state import STATE
 from harness.settings import Settings
 
-if TYPE_CHECKING:
-    from xdist.workermanage import WorkerController
-
 WAITING = "harness_waiting"  # in a worker's output: how many gates wait for a candidate, and those there are
-NODES: pytest.StashKey[list[WorkerController]] = pytest.StashKey()
+
+
+class Gateway(Protocol):
+    """execnet's connection to a worker."""
+
+    def exit(self) -> None:
+        """End the worker's process."""
+
+
+class Node(Protocol):
+    """A worker as pytest-xdist shows it to the controller; once it has ended, it has a ``workeroutput``."""
+
+    config: pytest.Config  # the controller's
+    gateway: Gateway
+
+
+NODES: pytest.StashKey[list[Node]] = pytest.StashKey()
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -66,7 +79,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 # --------------------------------------------------------------------------- in the controller
 @pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: WorkerController) -> None:
+def pytest_configure_node(node: Node) -> None:
     """Note the workers."""
     node.config.stash.setdefault(NODES, []).append(node)
 
@@ -148,7 +161,7 @@ def _run_gates(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: WorkerController) -> None:
+def pytest_testnodedown(node: Node) -> None:
     """Take over how many gates wait for a candidate, where nobody but the workers has collected."""
     state = node.config.stash[STATE]
     waiting = getattr(node, "workeroutput", {}).get(WAITING)
