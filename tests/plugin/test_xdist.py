@@ -123,8 +123,9 @@ WORKERS = "the gates run in this process; workers run the other tests"
 
 
 @pytest.fixture
-def shared(project: SmallProject) -> SmallProject:
+def shared(project: SmallProject, monkeypatch: pytest.MonkeyPatch) -> SmallProject:
     """Two suites with six gates each, and a file of ten other tests."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # these tests may be run by a worker themselves
     project.conftest(CANDIDATES)
     for name in ("mail", "chat"):
         held = [row(f"{name}-{n}", f"{name} {n}?", language="en" if n // 10 % 2 else "es") for n in range(60)]
