@@ -81,7 +81,7 @@ def _colours(config: pytest.Config) -> bool:
 
 
 def _write(reporter: pytest.TerminalReporter, text: str) -> None:
-    """Line by line: where its file cannot encode a sign, pytest escapes all of the text, its line ends too."""
+    """Line by line: where its file cannot encode a sign, pytest escapes all of a text, line ends too."""
     from harness.report.terminal import encodable
 
     encoding = getattr(reporter._tw._file, "encoding", None) or "utf-8"
