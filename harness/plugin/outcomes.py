@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import pytest
 
 from harness.errors import BudgetReached, HarnessError, Undecided
-from harness.plugin.items import arm_of, has_candidate
+from harness.plugin.hearing import HEARING
+from harness.plugin.items import arm_of, function_of, gate_name, has_candidate, suite_name
 from harness.plugin.state import SPOKEN, STATE, State
 from harness.records import Gate, Outcome
 
@@ -40,6 +42,8 @@ def pytest_runtest_makereport(
     if not has_candidate(item) or call.when == "teardown":
         return report
     state = item.config.stash[STATE]
+    if call.when == "call" and HEARING in item.stash:
+        item.stash[HEARING].close()
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, Undecided):
         _set_inconclusive(report, item, str(error), state.settings.gate)
@@ -61,7 +65,24 @@ def pytest_runtest_makereport(
         elif report.failed and "Full output truncated" in report.longreprtext:
             report.sections.append(("the whole explanation", state.explained.get(item.nodeid, "")))
         _note_failed(item, state, error, spoken)
+    if error is not None and not item.stash.get(SPOKEN, []):
+        _note_silent(item, state, error)
     return report
+
+
+def _note_silent(item: pytest.Item, state: State, error: BaseException) -> None:
+    """The decision says what kept a test from its first claim."""
+    from harness.run.claim_detection import expected_gate
+
+    arm, run = arm_of(item), state.current
+    if arm is None or run is None or arm.size != run.selection.largest(arm.name):
+        return
+    said = (str(error).strip().splitlines() or [""])[0]
+    why = f"it stopped before its first claim: {type(error).__name__}: {said}"
+    if isinstance(error, pytest.skip.Exception):
+        why = f"it was skipped: {said}"
+    gate = expected_gate(function_of(item), suite_name(item), gate_name(item), arm)
+    run.gates.append(replace(gate, why=why))
 
 
 def _note_failed(
