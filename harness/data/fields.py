@@ -10,7 +10,9 @@ from difflib import get_close_matches
 from harness.errors import DataError
 from harness.records import Json, Row
 
-_UNSEEN = re.compile(r"[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")  # they take no place on a screen
+_UNSEEN = re.compile(
+    r"[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]"
+)  # they take no place on a screen
 _MOST_NAMED = 3
 
 
@@ -42,9 +44,10 @@ def require_field(rows: Sequence[Row], field: str, purpose: str, where: str) -> 
         raise DataError(
             where,
             f"{len(without)} of {len(rows)} rows have no {purpose} field {field!r} (the first:"
-            f" {', '.join(row.where or row.id for row in without[:_MOST_NAMED])}).",
-            f"give every row one; a row that stands alone, a {purpose} of its own" if purpose == "group"
-            else "give every row one, such as \"none\"",
+            f" {', '.join(map(_place, without[:_MOST_NAMED]))}).",
+            f"give every row one; a row that stands alone, a {purpose} of its own"
+            if purpose == "group"
+            else 'give every row one, such as "none"',
         )
     first: dict[str, Row] = {}
     for row in rows:
@@ -52,10 +55,14 @@ def require_field(rows: Sequence[Row], field: str, purpose: str, where: str) -> 
         if row.text(field) != other.text(field):
             raise DataError(
                 where,
-                f"the {purpose} field {field!r} is {other.text(field)!r} in {other.where or other.id} and"
-                f" {row.text(field)!r} in {row.where or row.id}: two values by their writing alone.",
+                f"the {purpose} field {field!r} is {other.text(field)!r} on {_place(other)} and"
+                f" {row.text(field)!r} on {_place(row)}: two values by their writing alone.",
                 "write them alike, or so that they differ by more than spaces and case",
             )
+
+
+def _place(row: Row) -> str:
+    return f"line {row.where.rpartition(':')[2]}" if row.where else f"row {row.id}"
 
 
 def _is_empty(value: Json) -> bool:

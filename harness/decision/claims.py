@@ -18,9 +18,9 @@ written (or its mirror image)   role       claim
 A target needs ``>`` and a bound of at least 0: ``a > b - m`` tolerates a loss, so it is a guard. ``>=``
 does not make a claim cheaper: "at least as good" has to be shown as well.
 
-Where the sides are known to be the candidate's and the baseline's, a claim has to speak for the candidate: one
-that the baseline is the larger, one of a side against itself, and one of the baseline against a number are
-refused. So is a margin of more than ``MOST_MARGIN``, which guards nothing.
+Where the sides are known to be the candidate's and the baseline's, a claim has to speak for the candidate:
+one that the baseline is the larger, one of a side against itself, and one of the baseline against a number
+are refused. So is a margin of more than ``MOST_MARGIN``, which guards nothing.
 """
 
 from __future__ import annotations
@@ -250,8 +250,8 @@ def too_wide(bound: float) -> str | None:
     if bound >= -MOST_MARGIN:
         return None
     return (
-        f"a margin of {-bound:g} tolerates a loss of {-100 * bound:g} points, and scores lie between 0 and 1.\n"
-        f"  hint: 5 points are 0.05; a margin is at most {MOST_MARGIN:g}."
+        f"a margin of {-bound:g} tolerates a loss of {-100 * bound:g} points, and scores lie between 0 and 1."
+        f"\n  hint: 5 points are 0.05; a margin is at most {MOST_MARGIN:g}."
     )
 
 

@@ -29,7 +29,9 @@ class Hearing:
     def __init__(self, item: pytest.Item, arm: Arm, suite: str) -> None:
         self._item, self._arm, self._suite = item, arm, suite
         self._state = item.config.stash[STATE]
-        self._open: dict[int, tuple[Claim, Place, str]] = {}  # by identity: equal claims are made at two places
+        self._open: dict[
+            int, tuple[Claim, Place, str]
+        ] = {}  # by identity: equal claims are made at two places
 
     def made(self, claim: Claim) -> None:
         """Note a comparison; it has to be asserted before the test ends."""
@@ -66,9 +68,7 @@ class Hearing:
         run, root = self._state.session(), self._state.settings.root
         for claim, place, why in self._open.values():
             why = f"its claim was {why}, and it is {claim.outcome}: {claim.comparison.reason}"
-            run.record_claim(
-                self._arm, self._suite, self._name, claim, place.shown(root), unasserted=why
-            )
+            run.record_claim(self._arm, self._suite, self._name, claim, place.shown(root), unasserted=why)
         self._open.clear()
 
     @property

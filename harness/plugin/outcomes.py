@@ -65,7 +65,7 @@ def pytest_runtest_makereport(
         elif report.failed and "Full output truncated" in report.longreprtext:
             report.sections.append(("the whole explanation", state.explained.get(item.nodeid, "")))
         _note_failed(item, state, error, spoken)
-    if error is not None and not item.stash.get(SPOKEN, []):
+    if error is not None and not isinstance(error, HarnessError) and not item.stash.get(SPOKEN, []):
         _note_silent(item, state, error)
     return report
 

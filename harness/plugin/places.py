@@ -41,7 +41,7 @@ def caller() -> Place:
 
 
 def is_asserted(place: Place) -> bool:
-    """Whether the place belongs to an assert statement. What has no source is given the benefit of the doubt."""
+    """Whether the place belongs to an assert statement; what has no source is taken to."""
     module = read_module(place.file)
     if module is None:
         return True
@@ -66,7 +66,7 @@ def _module(file: str, mtime_ns: int) -> WrittenModule | None:
 def read_module(file: str | Path) -> WrittenModule | None:
     """A module's source; None where there is none that can be read as Python."""
     try:
-        return _module(str(file), os.stat(file).st_mtime_ns)
+        return _module(str(file), Path(file).stat().st_mtime_ns)
     except OSError:
         return None
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import UsageError
-from harness.plugin.items import arm_of, function_of, gate_name, has_candidate, suite_name
+from harness.plugin.items import function_of, gate_name, has_candidate, suite_name
 from harness.plugin.places import read_module
 from harness.run.claim_detection import written_gate, written_gates
 
@@ -52,7 +52,6 @@ class WrittenTests:
         """Note what a module or class gave."""
         if isinstance(collector, pytest.Module):
             self._modules[collector.path] = collector
-        self._opened.add(collector.nodeid)
         for one in made if isinstance(made, list) else [made]:
             if isinstance(one, pytest.Class):
                 self._made.add(one.nodeid)
@@ -62,7 +61,8 @@ class WrittenTests:
                     self._wrapped.add(one.nodeid.partition("[")[0])
 
     def add_report(self, report: pytest.CollectReport) -> None:
-        """Note a file or folder that was skipped or failed as a whole."""
+        """Note what was opened, and a file or folder that was skipped or failed as a whole."""
+        self._opened.add(report.nodeid)
         if not report.passed:
             said = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
             lines = said.strip().splitlines() or [""]
@@ -96,7 +96,7 @@ class WrittenTests:
                 self._require_no_tests(file, patterns)
 
     def expected(self, gated: Iterable[tuple[pytest.Item, Arm]], chosen: Iterable[Arm]) -> list[Gate]:
-        """The gates that are written: comparisons in tests and in their helpers, and tests that were left out.
+        """The gates that are written: comparisons in tests and their helpers, and tests that were left out.
 
         Args:
             gated: the collected tests, each with the candidate that it decides on.
@@ -156,8 +156,6 @@ class WrittenTests:
         item = self._tests.get((str(file), function.line))
         if item is not None:
             return has_candidate(item)
-        if self._modules[file].nodeid not in self._opened:
-            return True
         return f"{self._modules[file].nodeid}::{function.name.replace('.', '::')}" in self._wrapped
 
     def _is_left_out(self, file: Path, function: WrittenFunction) -> bool:
@@ -238,9 +236,10 @@ def _is_imported(file: Path, function: WrittenFunction, root: Path) -> bool:
     name = function.name.rpartition(".")[2]
     for module in list(sys.modules.values()):
         place = _file_of(module)
-        if place and not _is_same_file(place, file) and Path(place).is_relative_to(root):
-            if any(_line_of(one) == (str(file), function.line) for one in _named(module, name)):
-                return True
+        if not place or _is_same_file(place, file) or not Path(place).is_relative_to(root):
+            continue
+        if any(_line_of(one) == (str(file), function.line) for one in _named(module, name)):
+            return True
     return False
 
 
@@ -256,7 +255,7 @@ def _file_of(module: object) -> str:
 
 
 def _is_same_file(one: str, other: Path) -> bool:
-    return bool(one) and os.path.basename(one) == other.name and os.path.realpath(one) == os.path.realpath(other)
+    return bool(one) and Path(one).name == other.name and os.path.realpath(one) == os.path.realpath(other)
 
 
 def _matches(file: Path, patterns: Iterable[str]) -> bool:

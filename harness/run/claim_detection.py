@@ -41,10 +41,10 @@ def written_gates(function: WrittenFunction, file: str, suite: str, name: str, e
 def still_missing(expected: Sequence[Gate], spoken: Sequence[Gate]) -> list[Gate]:
     """The expected gates that have not spoken.
 
-    A test is heard once a gate of the same test, suite, candidate and size has spoken. A comparison, which has
-    a place, is heard once it was made there. One that was not is named where all else of its test holds, for
-    a test that ends at its first claim does not reach the next. Of a function that is no test, it is enough
-    that one comparison was made: others may be another caller's.
+    A test is heard once a gate of the same test, suite, candidate and size has spoken. A comparison, which
+    has a place, is heard once it was made there. One that was not is named where all else of its test holds,
+    for a test that ends at its first claim does not reach the next. Of a function that is no test, it is
+    enough that one comparison was made: others may be another caller's.
     """
     heard = {_test(gate) for gate in spoken}
     missing = [gate for gate in expected if not gate.place and _test(gate) not in heard]
@@ -86,9 +86,9 @@ def never_asserted(gates: Iterable[Gate]) -> list[Gate]:
 
 
 def _holds(gate: Gate) -> bool:
-    return gate.state != "gated" or (
-        gate.comparison is not None and gate.comparison.outcome is Outcome.SHOWN
-    )
+    """Whether its test may have gone on after it."""
+    found = gate.comparison
+    return found is not None and (gate.state != "gated" or found.outcome is Outcome.SHOWN)
 
 
 def _test(gate: Gate) -> tuple[object, ...]:

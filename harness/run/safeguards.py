@@ -78,11 +78,13 @@ def _harm_gate(run: Session, gate: Gate, last: Arm, before: Arm, score: str) -> 
     if harmed:
         found = replace(found, reason=f"{found.reason} Overfitting: {flags[0]}.")
     state: Literal["gated", "measured"] = "gated" if harmed and gate.state == "gated" else "measured"
-    return replace(gate, test=f"{gate.suite}::{MORE_ROWS}", role=Role.GUARD, state=state, comparison=found, place="")
+    return replace(
+        gate, test=f"{gate.suite}::{MORE_ROWS}", role=Role.GUARD, state=state, comparison=found, place=""
+    )
 
 
 def unasserted_scores(run: Session, name: str, gates: Sequence[Gate]) -> tuple[list[str], list[str]]:
-    """The suites' scores that no gate compares with the baseline's: what stands in the way of GO, and the rest.
+    """The scores that no gate compares with the baseline's: what stands in the way of GO, and the rest.
 
     In the way is a score that is *shown* to be worse by more than ``UNASKED_DROP``, at the level of a gate,
     unless its suite waives it. The level is not adjusted for the number of scores: to miss a loss costs more
@@ -112,8 +114,8 @@ def unasserted_scores(run: Session, name: str, gates: Sequence[Gate]) -> tuple[l
             elif found.outcome is Outcome.REFUTED:
                 obstacles.append(
                     f"score {score.name} (suite {suite.name}) is shown to be worse, and no gate compares it"
-                    f" with the baseline: {summary(found)}. More than {100 * UNASKED_DROP:g} points do not pass"
-                    " unasked: assert how much it may lose, or waive it with"
+                    f" with the baseline: {summary(found)}. More than {100 * UNASKED_DROP:g} points do not"
+                    " pass unasked: assert how much it may lose, or waive it with"
                     f" Suite(may_drop=({score.name!r},))."
                 )
             else:

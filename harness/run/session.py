@@ -250,7 +250,7 @@ class Session:
         made: Callable[[Claim], None] | None = None,
         side: Side | None = None,
     ) -> Subject:
-        """The arm on a suite, as a test sees it; ``settle``, ``made`` and ``side`` are those of its scores."""
+        """The arm on a suite, as a test sees it; ``settle``, ``made`` and ``side`` are its scores'."""
 
         def scores(score: SuiteScore, where: Mapping[str, str]) -> Scores:
             loaded = self.suites[suite]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
 from harness.data.fields import require_field
+from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
 from harness.data.rows import read_rows, require_no_tools
 from harness.decision.vectors import SuiteUnits, score_vector
 from harness.errors import DataError, UsageError

@@ -1,4 +1,4 @@
-"""A suite's module as it is written: its functions and the claims in them, whether or not anything runs them."""
+"""A suite's module as it is written: its functions and the claims in them, whether or not they run."""
 
 from __future__ import annotations
 
@@ -184,7 +184,9 @@ def _kept_scores(function: ast.AST) -> dict[str, str | None]:
     return known
 
 
-def _bound(target: ast.expr, value: ast.expr, known: dict[str, str | None]) -> Iterator[tuple[str, str | None]]:
+def _bound(
+    target: ast.expr, value: ast.expr, known: dict[str, str | None]
+) -> Iterator[tuple[str, str | None]]:
     """The names of a target that the value makes scores, or collections of scores."""
     pairs = [(target, value)]
     if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
@@ -199,7 +201,7 @@ def _bound(target: ast.expr, value: ast.expr, known: dict[str, str | None]) -> I
 
 
 def _is_scores(node: ast.expr, known: dict[str, str | None]) -> bool:
-    """``x.scores(...)``, a name that stands for such, an item of a collection of such, or one that is shifted."""
+    """``x.scores(...)``, a name for such, an item of a collection of such, or such with a number added."""
     if isinstance(node, ast.BinOp):
         return _is_scores(node.left, known) or _is_scores(node.right, known)
     if isinstance(node, ast.Subscript):
