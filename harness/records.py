@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import dropwhile, takewhile
 from typing import Literal, TypeAlias
 
 Json: TypeAlias = object  # whatever json.loads gives; narrowed where it is used
@@ -56,6 +57,17 @@ class Row:
     def reference(self) -> str:
         """The final assistant reply: what a good answer looks like."""
         return self.messages[-1].content
+
+    @property
+    def instructions(self) -> str:
+        """The system messages before the first other turn, which a suite's prompt takes the place of."""
+        own = takewhile(lambda message: message.role == "system", self.prompt)
+        return "\n\n".join(message.content for message in own)
+
+    @property
+    def turns(self) -> tuple[Message, ...]:
+        """The prompt without ``instructions``. A later system message is a turn like any other."""
+        return tuple(dropwhile(lambda message: message.role == "system", self.prompt))
 
     @property
     def uses_tools(self) -> bool:
@@ -328,6 +340,9 @@ class SuiteInfo:
     slices: tuple[str, ...]
     prompt_digest: str | None
     uses: int = 1  # how often this held-out file has been used for a decision, this run included
+    #: where the rows' own system messages are in what a prompted side is sent: in the prompt's place for
+    #: them, beside the prompt, or replaced by it, since all rows share one; empty: no prompt, or no messages
+    own_system: Literal["", "placed", "beside", "replaced"] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class Ask(Protocol):
     """How a candidate puts a row to its model."""
 
     def __call__(self, row: Row, prompt: str | None) -> tuple[Message, ...]:
-        """The turns to send; ``prompt`` is the suite's full instructions."""
+        """The turns to send; ``prompt`` is the suite's full instructions for this row."""
 
 
 @dataclass(frozen=True)
@@ -234,10 +234,13 @@ class BaseCandidate:
 
 
 def asked_with_prompt(row: Row, prompt: str | None) -> tuple[Message, ...]:
-    """The suite's prompt in place of the row's own system message, then the row's other turns."""
+    """The suite's prompt in place of the row's own instructions, then the row's other turns.
+
+    ``prompt`` holds those facts of the instructions that differ from row to row: the suite puts them there.
+    """
     if prompt is None:
         return row.prompt
-    return (Message("system", prompt), *(m for m in row.prompt if m.role != "system"))
+    return (Message("system", prompt), *row.turns)
 
 
 def asked_as_trained(row: Row, prompt: str | None) -> tuple[Message, ...]:

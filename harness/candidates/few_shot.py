@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from harness.candidates.base import Ask, asked_with_prompt
@@ -20,6 +21,7 @@ class FewShot(Prompted):
 
     The examples are the first ``shots`` of the nested order of the training rows, stratified like the
     subsets that a fine-tune sees. A suite without a prompt is another task: it is asked without examples.
+    Where the training rows have system messages of their own, each example's user turn begins with its own.
     """
 
     kind: ClassVar[str] = "few-shot"
@@ -41,11 +43,25 @@ class FewShot(Prompted):
 
     def asker(self, lab: Lab) -> Ask:
         """See ``Prompted``."""
-        examples = nested_subsets(lab.rows(self.train), [self.shots], 0, self.stratify)[self.shots]
-        shown = [m for row in examples for m in row.messages if m.role in ("user", "assistant")]
+        rows = lab.rows(self.train)
+        examples = nested_subsets(rows, [self.shots], 0, self.stratify)[self.shots]
+        shown = _shown(examples, with_facts=len({row.instructions for row in rows}) > 1)
 
         def ask(row: Row, prompt: str | None) -> tuple[Message, ...]:
             turns = asked_with_prompt(row, prompt)
             return turns if prompt is None else (turns[0], *shown, *turns[1:])
 
         return ask
+
+
+def _shown(examples: Sequence[Row], *, with_facts: bool) -> list[Message]:
+    """The turns of the examples. A system turn among them would be refused by many templates."""
+    shown: list[Message] = []
+    for row in examples:
+        facts = row.instructions if with_facts else ""
+        for turn in (*row.turns, row.messages[-1]):
+            if turn.role == "user" and facts:
+                turn, facts = replace(turn, content=f"{facts}\n\n{turn.content}"), ""
+            if turn.role in ("user", "assistant"):
+                shown.append(turn)
+    return shown

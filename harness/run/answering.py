@@ -58,7 +58,7 @@ class Answerer:
 
     def asked(self, candidate: Candidate, prepared: Prepared, bound: LoadedSuite) -> Asked:
         """What a suite asks the candidate, and what is stored of it."""
-        prompts = [Prompt(row.id, prepared.ask(row, bound.prompt)) for row in bound.rows]
+        prompts = [Prompt(row.id, prepared.ask(row, bound.prompt_of(row))) for row in bound.rows]
         decoding, limit = candidate.decoding, bound.suite.max_tokens
         if limit is not None:
             decoding = replace(decoding, max_new_tokens=min(limit, decoding.max_new_tokens))

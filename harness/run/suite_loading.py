@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from harness.data.fields import require_field
 from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
@@ -15,6 +16,8 @@ from harness.errors import DataError, UsageError
 from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
 from harness.scoring.judges import Judge, require_complete
 from harness.scoring.suite import DEFAULT_GROUP, Suite, SuiteScore
+
+OWN_SYSTEM = "{system}"  # in a suite's prompt: the place of each row's own system message
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,32 @@ class LoadedSuite:
             kind=Kind(kind),
             advisory=advisory,
         )
+
+    @cached_property
+    def own_system(self) -> Literal["", "placed", "beside", "replaced"]:
+        """Where the rows' own system messages are in what a prompted side is sent; see ``SuiteInfo``."""
+        own = {row.instructions for row in self.rows}
+        if self.prompt is None:
+            return ""
+        if OWN_SYSTEM in self.prompt:
+            return "placed"
+        if len(own) > 1:
+            return "beside"
+        return "replaced" if any(own) else ""
+
+    def prompt_of(self, row: Row) -> str | None:
+        """The suite's prompt for one row, with the facts that only this row's system message holds.
+
+        A fine-tune is asked with the row as it stands. Were these facts left out here, the side that is asked
+        with the prompt would know less, and lose for it.
+        """
+        if self.prompt is None or not self.own_system:
+            return self.prompt
+        if self.own_system == "placed":
+            return self.prompt.replace(OWN_SYSTEM, row.instructions)
+        if self.own_system == "beside" and row.instructions:
+            return f"{self.prompt}\n\n{row.instructions}"
+        return self.prompt
 
     @property
     def judges(self) -> tuple[Judge, ...]:
@@ -98,6 +127,7 @@ class LoadedSuite:
             slices=self.suite.slices,
             prompt_digest=None if self.prompt is None else bytes_digest(self.prompt.encode()),
             uses=uses,
+            own_system=self.own_system,
         )
 
     def _shown(self, row: Row) -> SuiteRow:
