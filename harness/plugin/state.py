@@ -41,6 +41,7 @@ class State:
         self.current: Session | None = None
         self.rehearsal: Rehearsal | None = None
         self.summary = self.planned = ""
+        self.torn = ""  # why fixtures could not be torn down
         self.unchosen = 0
         self.known: list[str] = []  # names of candidates
         self.wrong: HarnessError | None = None

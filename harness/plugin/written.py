@@ -10,6 +10,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,10 @@ import pytest
 from harness.errors import UsageError
 from harness.plugin.items import function_of, gate_name, has_candidate, suite_name
 from harness.plugin.places import read_module
+from harness.records import Gate, Role
 from harness.run.claim_detection import written_gate, written_gates
 
 if TYPE_CHECKING:
-    from harness.records import Gate
     from harness.run.selection import Arm
     from harness.run.written_claims import WrittenFunction, WrittenModule
 
@@ -35,12 +36,11 @@ class WrittenTests:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._modules: dict[Path, pytest.Module] = {}
-        self._tests: dict[Line, pytest.Function] = {}
+        self._tests: dict[Line, list[pytest.Function]] = {}  # what one decorator made of several has one line
         self._made: set[str] = set()  # node ids of classes
         self._opened: set[str] = set()
         self._visited: set[Path] = set()
         self._broken: dict[str, str] = {}  # by node id of a file or folder: why it gave no tests
-        self._wrapped: set[str] = set()  # node ids, without parameters, of tests whose function is elsewhere
 
     # ----------------------------------------------------------------- noted while pytest collects
     def visit(self, file: Path) -> None:
@@ -56,9 +56,7 @@ class WrittenTests:
             if isinstance(one, pytest.Class):
                 self._made.add(one.nodeid)
             elif isinstance(one, pytest.Function):
-                self._tests.setdefault(_line_of(function_of(one)), one)
-                if self._written(one) is None:
-                    self._wrapped.add(one.nodeid.partition("[")[0])
+                self._tests.setdefault(_line_of(function_of(one)), []).append(one)
 
     def add_report(self, report: pytest.CollectReport) -> None:
         """Note what was opened, and a file or folder that was skipped or failed as a whole."""
@@ -134,18 +132,33 @@ class WrittenTests:
         for nodeid, why in self._broken.items():
             place = self._root / nodeid.partition("::")[0]
             for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-                module = read_module(file)
-                for function in module.functions if module else ():
-                    if function.judges and not function.is_fixture:
-                        name = f"{self._shown(file)}::{function.name.replace('.', '::')}"
-                        for arm in _serving(chosen, file):
-                            yield written_gate(function, file.parent.name, name, arm, why)
+                if _speaks_of_candidates(file):
+                    for arm in _serving(chosen, file):
+                        yield from self._unread_gates(file, arm, why)
+
+    def _unread_gates(self, file: Path, arm: Arm, why: str) -> Iterator[Gate]:
+        module, suite = read_module(file), file.parent.name
+        if module is None:  # no Python: what it holds cannot be told
+            yield Gate(
+                suite, self._shown(file), arm.name, arm.size, arm.seeds, Role.GUARD, "missing", why=why
+            )
+            return
+        for function in module.functions:
+            if function.judges and not function.is_fixture:
+                name = f"{self._shown(file)}::{function.name.replace('.', '::')}"
+                yield written_gate(function, suite, name, arm, why)
 
     def _read(self) -> Iterator[tuple[Path, WrittenModule]]:
         for file in self._modules:
-            module = read_module(file)
-            if module is not None and "candidate" in module.source:
+            module = read_module(file) if _speaks_of_candidates(file) else None
+            if module is not None:
                 yield file, module
+
+    @cached_property
+    def _wrapped(self) -> frozenset[str]:
+        """Node ids, without parameters, of gates whose function is written elsewhere: a decorator's."""
+        gates = [item for items in self._tests.values() for item in items if has_candidate(item)]
+        return frozenset(one.nodeid.partition("[")[0] for one in gates if self._written(one) is None)
 
     def _written(self, item: pytest.Item) -> WrittenFunction | None:
         module, (file, line) = read_module(item.path), _line_of(function_of(item))
@@ -153,9 +166,9 @@ class WrittenTests:
 
     def _is_collected(self, file: Path, function: WrittenFunction) -> bool:
         """Whether it is a gate; where a decorator stands for the function, by its name."""
-        item = self._tests.get((str(file), function.line))
-        if item is not None:
-            return has_candidate(item)
+        items = self._tests.get((str(file), function.line))
+        if items is not None:
+            return any(map(has_candidate, items))
         return f"{self._modules[file].nodeid}::{function.name.replace('.', '::')}" in self._wrapped
 
     def _is_left_out(self, file: Path, function: WrittenFunction) -> bool:
@@ -187,8 +200,12 @@ class WrittenTests:
             )
 
     def _require_no_tests(self, file: Path, patterns: Iterable[str]) -> None:
-        module = read_module(file)
-        judging = [one for one in module.functions if one.judges] if module else []
+        module = read_module(file) if _speaks_of_candidates(file) else None
+        # a script beside a suite may well have a function of a candidate and a baseline
+        tests = (
+            (one for one in module.functions if one.claims or "test" in one.name.lower()) if module else ()
+        )
+        judging = [one for one in tests if one.judges]
         if judging and not any(_is_same_file(_file_of(one), file) for one in list(sys.modules.values())):
             raise UsageError(
                 f"{self._shown(file)}:{judging[0].line}: {judging[0].name} tests a candidate, and pytest does"
@@ -215,6 +232,14 @@ def _require_own_fixtures(item: pytest.Item, root: Path) -> None:
                 f" {name}, so the gates of {os.path.relpath(item.path, root)} test nothing.\n"
                 "  hint: give it another name."
             )
+
+
+def _speaks_of_candidates(file: Path) -> bool:
+    """Whether it is worth reading as Python: a project may have many tests of other things."""
+    try:
+        return b"candidate" in file.read_bytes()
+    except OSError:
+        return False
 
 
 def _serving(arms: Iterable[Arm], file: Path) -> Iterator[Arm]:

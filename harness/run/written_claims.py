@@ -11,6 +11,7 @@ from harness.decision.claims import too_wide, wrong_sides
 
 SUBJECTS = ("candidate", "baseline")
 _ORDERED = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
+_LONGEST = 100  # characters of a comparison in a message
 _HELPERS = ("assert_better", "assert_not_worse")
 _DEFS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SCOPES = (*_DEFS, ast.Lambda)
@@ -156,7 +157,7 @@ def _claims(function: ast.AST) -> Iterator[WrittenClaim]:
     known = _kept_scores(function)
     for node in ast.walk(function):
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in _HELPERS:
-            yield _claim(node, None)
+            yield _claim(node, _problem_of_call(node, known))
         elif isinstance(node, ast.Compare) and isinstance(node.ops[0], _ORDERED):
             sides = [node.left, *node.comparators]
             if any(_is_scores(side, known) for side in sides):
@@ -164,7 +165,9 @@ def _claims(function: ast.AST) -> Iterator[WrittenClaim]:
 
 
 def _claim(node: ast.expr, problem: str | None) -> WrittenClaim:
-    return WrittenClaim(node.lineno, node.col_offset, ast.unparse(node), problem)
+    text = ast.unparse(node)
+    shown = text if len(text) <= _LONGEST else text[:_LONGEST] + " …"
+    return WrittenClaim(node.lineno, node.col_offset, shown, problem)
 
 
 def _kept_scores(function: ast.AST) -> dict[str, str | None]:
@@ -246,6 +249,16 @@ def _problem(node: ast.Compare, known: dict[str, str | None]) -> str | None:
     if "number" in sides or None in shifts:
         return None
     return too_wide((shifts[1] or 0.0) - (shifts[0] or 0.0))
+
+
+def _problem_of_call(node: ast.Call, known: dict[str, str | None]) -> str | None:
+    """The same of ``assert_better`` and ``assert_not_worse``."""
+    if len(node.args) < 2:
+        return None
+    margins = [one.value for one in node.keywords if one.arg == "margin"] + node.args[2:]
+    margin = _number(margins[0]) if margins else None
+    problem = wrong_sides(_side(node.args[0], known), _side(node.args[1], known))
+    return problem or (None if margin is None else too_wide(-margin))
 
 
 def _shift(node: ast.expr, known: dict[str, str | None]) -> float | None:

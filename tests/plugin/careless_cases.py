@@ -129,6 +129,16 @@ RUNS = {
         in_test(f"assert {SHOWN}", "assert sorted([baseline.scores(brief), candidate.scores(brief)])"),
         "is shown to be worse",
     ),
+    "decorated_away": (
+        "\n\ndef later(test):\n    return lambda candidate, baseline: None\n\n\n@later"
+        + in_test(f"assert {GUARD}")[1:],
+        "deselected or never reached",
+    ),
+    "asked_of_the_request": (
+        "\n\ndef test_brief(request):\n    candidate, baseline = map(request.getfixturevalue, ('candidate', 'baseline'))\n"
+        f"    assert {GUARD}\n",
+        "was never made",
+    ),
     "exception_first": (in_test("float('brief')", f"assert {GUARD}"), "ValueError: could not convert"),
 }
 CAREFUL = {
@@ -147,6 +157,11 @@ CAREFUL = {
     "in_a_class": f"\n\nclass TestRight:\n    def test_right(self, candidate, baseline):\n        assert {SHOWN}\n",
     "bar_below": in_test("assert candidate.scores(brief) < 0.5"),
     "asked_in_if": in_test(f"if not {SHOWN}:", "    pytest.fail('worse')"),
+    "decorated": (
+        "\n\ndef noisy(test):\n    def inner(candidate, baseline):\n        test(candidate, baseline)\n\n    return inner\n"
+        f"\n\n@noisy\ndef test_right(candidate, baseline):\n    assert {SHOWN}\n"
+        "\n\n@noisy\ndef test_bar(candidate, baseline):\n    assert candidate.scores(right) > 0.5\n"
+    ),
     "own_fixture": (
         "\n\n@pytest.fixture\ndef both(candidate, baseline):\n    return candidate.scores(right), baseline.scores(right)\n"
         "\n\ndef test_right(both):\n    mine, theirs = both\n    assert mine >= theirs - 0.1\n"
