@@ -65,13 +65,14 @@ def pytest_runtest_makereport(
         elif report.failed and "Full output truncated" in report.longreprtext:
             report.sections.append(("the whole explanation", state.explained.get(item.nodeid, "")))
         _note_failed(item, state, error, spoken)
-    if error is not None and not isinstance(error, HarnessError) and not item.stash.get(SPOKEN, []):
+    is_over = call.when == "call" or error is not None
+    if is_over and not isinstance(error, HarnessError) and not item.stash.get(SPOKEN, []):
         _note_silent(item, state, error)
     return report
 
 
-def _note_silent(item: pytest.Item, state: State, error: BaseException) -> None:
-    """The decision says what kept a test from its first claim."""
+def _note_silent(item: pytest.Item, state: State, error: BaseException | None) -> None:
+    """The decision says why a test has claimed nothing."""
     from harness.run.claim_detection import expected_gate
 
     arm, run = arm_of(item), state.current
@@ -79,10 +80,15 @@ def _note_silent(item: pytest.Item, state: State, error: BaseException) -> None:
         return
     said = (str(error).strip().splitlines() or [""])[0]
     why = f"it stopped before its first claim: {type(error).__name__}: {said}"
-    if isinstance(error, pytest.skip.Exception):
+    if error is None:
+        why = "it ran and claimed nothing."
+    elif isinstance(error, pytest.skip.Exception):
         why = f"it was skipped: {said}"
-    gate = expected_gate(function_of(item), suite_name(item), gate_name(item), arm)
-    run.gates.append(replace(gate, why=why))
+    gate = replace(expected_gate(function_of(item), suite_name(item), gate_name(item), arm), why=why)
+    # a claim that was made and not asserted has been noted already
+    unasserted = {(g.suite, g.test, g.candidate) for g in run.gates if g.state == "missing" and g.comparison}
+    if error is not None or (gate.suite, gate.test, gate.candidate) not in unasserted:
+        run.gates.append(gate)
 
 
 def _note_failed(

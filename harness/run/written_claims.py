@@ -88,7 +88,7 @@ class WrittenModule:
         return {function.line: function for function in self.functions}
 
     def uses(self, function: WrittenFunction) -> bool:
-        """Whether anything outside the function itself names it, but to set an attribute of it."""
+        """Whether anything outside the function names it, a method as an attribute, but to set one of it."""
         inside = set(map(id, ast.walk(function.node)))
         name = function.name.rpartition(".")[2]
         marked = {
@@ -96,8 +96,9 @@ class WrittenModule:
             for node in ast.walk(self.tree)
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
         }
+        is_method = "." in function.name
         return any(
-            _loads(node, name) and id(node) not in inside and id(node) not in marked
+            _loads(node, name, is_method) and id(node) not in inside and id(node) not in marked
             for node in ast.walk(self.tree)
         )
 
@@ -146,9 +147,9 @@ def _functions(parent: ast.AST, prefix: str) -> Iterator[WrittenFunction]:
             yield from _functions(node, prefix)
 
 
-def _loads(node: ast.AST, name: str) -> bool:
+def _loads(node: ast.AST, name: str, is_method: bool) -> bool:
     if isinstance(node, ast.Name):
-        return node.id == name and isinstance(node.ctx, ast.Load)
+        return node.id == name and isinstance(node.ctx, ast.Load) and not is_method
     return isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Load)
 
 

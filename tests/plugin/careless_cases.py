@@ -132,7 +132,7 @@ RUNS = {
     "decorated_away": (
         "\n\ndef later(test):\n    return lambda candidate, baseline: None\n\n\n@later"
         + in_test(f"assert {GUARD}")[1:],
-        "deselected or never reached",
+        "it ran and claimed nothing",
     ),
     "asked_of_the_request": (
         "\n\ndef test_brief(request):\n    candidate, baseline = map(request.getfixturevalue, ('candidate', 'baseline'))\n"
@@ -222,6 +222,18 @@ NEVER = {
     "class_not_named_test": (
         f"\n\nclass Brief:\n    def test_brief(self, candidate, baseline):\n        assert {GUARD}\n",
         "pytest does not collect it",
+    ),
+    "method_not_named_test": (
+        f"\n\nclass TestIt:\n    def brief(self, candidate, baseline):\n        assert {GUARD}\n",
+        "pytest does not collect it",
+    ),
+    "given_to_the_helpers": (
+        in_test("assert_not_worse(baseline.scores(brief), candidate.scores(brief), margin=0.05)"),
+        "more is better",
+    ),
+    "given_to_the_helpers_in_points": (
+        in_test("assert_not_worse(candidate.scores(brief), baseline.scores(brief), margin=5)"),
+        "a loss of 500 points",
     ),
     "marked_as_no_test": (
         in_test(f"assert {GUARD}") + "\n\ntest_brief.__test__ = False\n",
