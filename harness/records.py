@@ -253,9 +253,11 @@ class Gate:
     seeds: tuple[int, ...]
     role: Role
     #: gated decides; measured is a smaller size; advisory rests on a judge that was not admitted; missing was
-    #: deselected or never reached, and has no comparison
+    #: deselected, never reached or never asserted, and has no comparison
     state: Literal["gated", "measured", "advisory", "missing"]
     comparison: Comparison | None = None
+    place: str = ""  # ``file:line:column`` of the claim; empty where nobody saw it written
+    why: str = ""  # of a missing gate: what kept it from being judged; empty where that is not known
 
 
 class Verdict(StrEnum):

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from harness.data.fields import require_field
 from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
 from harness.data.rows import read_rows, require_no_tools
 from harness.decision.vectors import SuiteUnits, score_vector
@@ -15,7 +16,7 @@ from harness.errors import DataError, UsageError
 from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
 from harness.scoring.envelope import kept_tags, opened
 from harness.scoring.judges import Judge, require_complete
-from harness.scoring.suite import Suite, SuiteScore
+from harness.scoring.suite import DEFAULT_GROUP, Suite, SuiteScore
 
 OWN_SYSTEM = "{system}"  # in a suite's prompt: the place of each row's own system message
 
@@ -112,7 +113,8 @@ class LoadedSuite:
 
     def _content(self) -> tuple[object, ...]:
         scores = [(score.name, score.spec()) for score in self.scores]
-        return self.rows, self.prompt, scores, self.suite.slices, self.suite.group, self.suite.max_tokens
+        own = self.suite
+        return self.rows, self.prompt, scores, own.slices, own.group, own.max_tokens, own.may_drop
 
     def score(self, wanted: SuiteScore) -> SuiteScore:
         """The bound form of a score that a test names.
@@ -172,7 +174,8 @@ def load_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> 
 
     Raises:
         UsageError: ``final`` of a suite that names no final rows.
-        DataError: a file is missing, empty or broken, or a slice that no row has.
+        DataError: a file is missing, empty or broken, or a row lacks a field that the suite groups or
+            slices by.
     """
     folder = file.parent
 
@@ -184,10 +187,10 @@ def load_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> 
     require_no_tools(rows)
     shown = _relative(heldout, root)
     for key in suite.slices:
-        if not any(key in row.metadata for row in rows):
-            raise DataError(
-                shown, f"no row has the slice field {key!r}.", f"add {key!r} to the rows or drop the slice"
-            )
+        require_field(rows, key, "slice", shown)
+    # nobody has to have the default's field
+    if suite.group != DEFAULT_GROUP or any(suite.group in row.metadata for row in rows):
+        require_field(rows, suite.group, "group", shown)
     prompt = _prompt(suite, folder, root)
     for score in suite.scores:
         require_complete(score, folder.name)
