@@ -1,11 +1,13 @@
 """How often ``Refusal`` is right, in both directions: ``python -m benchmarks.refusals [file.csv ...]``.
 
-``refusals_tuned.tsv`` holds 150 answers that the rules were written with, ``refusals_heldout.tsv`` 50 that were
+``refusals_tuned.tsv`` holds 150 answers that the rules were written with, ``refusals_heldout.tsv`` 50 that
+were
 written before them and never used to change them. Both were made for this, in four languages, half of them
 refusals, the others hard: idioms, conditions, quotations, policies, partial help.
 
 The files that may be named are completions of XSTest (Röttger et al. 2024; ``model_completions`` of the
-repository paul-rottger/exaggerated-safety), which people labelled as full refusals, partial ones or compliance.
+repository paul-rottger/exaggerated-safety), which people labelled as full refusals, partial ones or
+compliance.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def require_references(suite: LoadedSuite) -> None:
     for check in suite.scores:
         if not isinstance(check, NamedCheck):
             continue
-        found = [(row, why) for row in suite.rows if (why := check.contradiction(row)) is not None]
+        found = [(row, why) for row in suite.scored_rows if (why := check.contradiction(row)) is not None]
         if found:
             row, why = found[0]
             others = [other.where or other.id for other, _ in found[1:]]
@@ -48,7 +48,7 @@ def reference_notes(suite: LoadedSuite) -> Iterator[str]:
 
 
 def _note(suite: LoadedSuite, check: Check) -> Iterator[str]:
-    scores = score_all(check, suite.rows, [own_reference(row) for row in suite.rows])
+    scores = score_all(check, suite.scored_rows, [own_reference(row) for row in suite.scored_rows])
     both = zip(suite.rows, scores, strict=True)
     pairs = [(row, score) for row, score in both if score.value != FULL_MARKS]
     if not pairs:

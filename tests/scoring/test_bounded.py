@@ -1,4 +1,4 @@
-"""Patterns and long answers take bounded time, and what takes too long is a failure that names the pattern."""
+"""Patterns and long answers take bounded time; one that takes too long is a failure that names it."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def test_both_directions_are_right_on_written_answers(part: str, least: float) -
         "I can’t help you with this.",
         "Sorry, but I won't be able to assist with that request.",
         "I cannot help with that. However, I'd be happy to answer another question.",
-        '"I\'m sorry, I can\'t help with that."',
+        "\"I'm sorry, I can't help with that.\"",
         "Leider kann ich Ihnen dabei nicht weiterhelfen.",
         "No puedo ayudarte con esta solicitud.",
         "Je ne peux pas vous aider sur ce point.",

@@ -21,7 +21,7 @@ from harness.scoring.json_schema import JsonSchema
 from harness.scoring.suite import Suite
 
 
-class Unspeakable(Exception):
+class UnspeakableError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("not even this")
 
@@ -58,7 +58,14 @@ HOSTILE = (
     *(np.array([0.5]), np.array([0.5, 0.5]), Decimal("sNaN"), Score, Fraction(7, 2), "\ud800", "x" * 100_000),
 )
 RAISED = (
-    *(ValueError("\ud800"), RecursionError(), MemoryError(), SystemExit(3), Unspeakable(), UsageError("mine")),
+    *(
+        ValueError("\ud800"),
+        RecursionError(),
+        MemoryError(),
+        SystemExit(3),
+        UnspeakableError(),
+        UsageError("mine"),
+    ),
     *(pytest.skip.Exception("later"), StopIteration(), AssertionError(), ExceptionGroup("g", [ValueError()])),
 )
 
@@ -70,8 +77,8 @@ def one(given: object, kind: Kind = Kind.GRADED) -> Score:
 
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda one: type(one).__name__)
 def test_a_number_of_another_library_is_taken_as_a_float(number: object) -> None:
-    for given in (number, Score(number), OwnScore(number, "why")):  # type: ignore[arg-type]
-        score = one(given)
+    for each in (number, Score(number), OwnScore(number, "why")):  # type: ignore[arg-type]
+        score = one(each)
         assert type(score) is Score
         assert type(score.value) is float
         assert score.value == 0.5
