@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from harness.models.chat_format import load_chat
-
 from benchmarks import ceiling
 from benchmarks.recipes import ROOT, TUTORIAL, Meter, demo_recipe, for_steps, train_ours, train_tutorial
 from benchmarks.results import Options, Result
@@ -21,6 +19,7 @@ from harness.candidates.lora import QLoRA
 from harness.data.rows import read_rows
 from harness.data.subsets import nested_subsets
 from harness.models.chat import load_tokenizer
+from harness.models.chat_format import load_chat
 from harness.models.device import DevicePlan, device_plan
 from harness.models.progress import Silent
 from harness.models.source import ModelSource, resolve

@@ -26,6 +26,7 @@ from harness.data.rows import require_supervised
 from harness.errors import DataError, HostedTrainingError, UsageError
 from harness.models.protocol import Model
 from harness.models.remote import RemoteModel
+from harness.models.thinking import thinking_fields
 from harness.records import Json, Training
 from harness.training.hosted.budget import JobBudget, is_payable, training_tokens
 from harness.training.hosted.jobs import Environment, find_job, tune
@@ -178,6 +179,7 @@ class BaseHostedTuning(BaseCandidate):
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
         """See ``Candidate``. The key is looked for after the rows: a plan has none, and still checks them."""
+        thinking_fields(self.remote(self.base), self.decoding)
         lab.spending(self.base, tuned=True)
         job = self.job(lab, variant)
         is_made = lab.adapters.find(job.artifact) is not None

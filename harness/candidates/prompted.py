@@ -24,6 +24,7 @@ from harness.models.ledger import Spending
 from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.progress import Progress
 from harness.models.remote import RemoteModel
+from harness.models.thinking import thinking_fields
 from harness.records import Json
 from harness.training.rows import TrainingData
 
@@ -78,6 +79,7 @@ class Prompted(BaseCandidate):
         are rendered.
         """
         if isinstance(self.model, RemoteModel):
+            thinking_fields(self.model, self.decoding)
             self.model.require_ready()
             lab.spending(self.model.model)
             return

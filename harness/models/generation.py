@@ -31,7 +31,7 @@ def keep_end_tokens_only(model: PreTrainedModel) -> None:
     """Set the model's own defaults aside, in place: whatever a call leaves open is neutral from now on."""
     from transformers import GenerationConfig
 
-    own = model.generation_config
+    own = getattr(model, "generation_config", None)
     model.generation_config = GenerationConfig(
         eos_token_id=None if own is None else own.eos_token_id,
         bos_token_id=None if own is None else own.bos_token_id,

@@ -2,7 +2,8 @@
 
 Keys were made of the turns and of ``Decoding`` when the first answers were paid for, and those must be found
 for as long as the request stays the same. So the form that requests had then is written down here, once and
-for all: where a request has it, nothing is added to the key; where it differs, the difference is.
+for all: where a request has it, nothing is added to the key; where it differs, the difference is. But for the
+limit of tokens: an answer that came to its end is the same under any higher one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # as of that time; `remote_wire` has the one that counts now
 _REASONING = re.compile(r"(ft:)?(o\d|gpt-5)")
+_LIMITS = ("max_tokens", "max_completion_tokens")
 
 
 def sent_beside(spec: RemoteModel, prompts: Sequence[Prompt], decoding: Decoding) -> list[Json]:
@@ -33,7 +35,7 @@ def sent_beside(spec: RemoteModel, prompts: Sequence[Prompt], decoding: Decoding
 
 
 def _difference(body: dict[str, Json], first: dict[str, Json]) -> dict[str, Json] | None:
-    names = sorted({*body, *first})
+    names = sorted({*body, *first}.difference(_LIMITS))
     return {name: body.get(name) for name in names if body.get(name) != first.get(name)} or None
 
 

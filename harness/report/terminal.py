@@ -27,6 +27,20 @@ COLOURS: dict[Tone, str] = {"good": "green", "bad": "red", "unsure": "yellow", "
 _UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+# how a terminal without them is shown the signs that reports are written with
+_SPELLED = {"→": "->", "–": "-", "−": "-", "…": "...", "×": "x", "’": "'", "±": "+-", "≤": "<=", "²": "^2"}
+
+
+def encodable(text: str, encoding: str) -> str:
+    """``text`` in the characters of ``encoding``: known signs are spelled in ASCII, others are escaped."""
+
+    def fits(character: str) -> bool:
+        return bool(character.encode(encoding, "ignore"))
+
+    spelled = "".join(one if fits(one) else _SPELLED.get(one, one) for one in text)
+    return spelled.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def printable(text: str) -> str:
     """``text`` with its control characters spelled out: an answer must not steer the reader's terminal."""
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
@@ -60,6 +74,8 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
         console.print(_text(f"{card.verdict}: {card.subject}", f"bold {COLOURS[card.tone]}"))
         for reason in card.reasons:
             console.print(_text(f"  - {reason}"))
+        for note in card.notes:
+            console.print(_text(f"  ! {note}", COLOURS["unsure"]))
         console.print()
     console.print(_text(top.spending))
     for line in kept_answers(record):

@@ -66,6 +66,7 @@ def headline(record: RunRecord) -> Headline:
             tone=VERDICT_TONE[decision.verdict],
             means=f"{_MEANS[decision.verdict]} {speaks_of(decision)}".strip(),
             reasons=decision.reasons,
+            notes=decision.notes,
         )
         for decision in record.decisions
     ]
@@ -108,12 +109,14 @@ def _cautions(record: RunRecord) -> Iterator[Caution]:
                 )
     n_answers, n_scores, details = 0, 0, []
     for trial in record.trials:
-        answers = sum(answer.failure is not None for answer in trial.answers)
+        counts = trial.counts
+        answers = counts.n_failed
         scores = sum(score.failure is not None for many in trial.scores.values() for score in many)
         if answers or scores:
-            of_all = numbers.count(answers, len(trial.answers))
+            why = ", ".join(f"{n:,} {kind.value}" for kind, n in counts.failed.items())
+            of_all = numbers.count(answers, counts.n) + " answers" + (f" ({why})" if why else "")
             details.append(
-                f"{trial.suite}, {trial_label(trial)}: {of_all} answers, {numbers.plural(scores, 'score')}."
+                f"{trial.suite}, {trial_label(trial)}: {of_all}, {numbers.plural(scores, 'score')}."
             )
         n_answers, n_scores = n_answers + answers, n_scores + scores
     if details:
@@ -209,12 +212,14 @@ def _provenance(record: RunRecord) -> Iterator[TextTable]:
         judges,
         "Scores are out of 100. A judge's instructions are in run.json word for word (its spec).",
     )
-    heads = ["trial", "suite", "seed#", "answers#", "failed#", "cut off#", "scores failed#", "time#"]
+    heads = ["trial", "suite", "seed#", "answers#", "failed#", "cut off#", "thought first#", "scores failed#"]
+    heads.append("time#")
     yield TextTable(
         "Trials",
         [*heads, "latency (mean)#", "numerics", "training data digest"],
         [_trial(trial) for trial in record.trials],
-        "A failed answer or score has no value: it is counted here and left out of every mean.",
+        "A failed answer or score has no value: it is counted here and left out of every mean. A thought is"
+        " set aside and never scored.",
     )
     timings = [(part, numbers.seconds(seconds)) for part, seconds in record.timings_s.items()]
     yield TextTable("Timings", ("part", "time#"), timings)
@@ -228,14 +233,16 @@ def _provenance(record: RunRecord) -> Iterator[TextTable]:
 
 def _trial(trial: Trial) -> tuple[str, ...]:
     latencies_ms = [answer.latency_ms for answer in trial.answers if answer.failure is None]
+    counts = trial.counts
     failed = {name: sum(score.failure is not None for score in each) for name, each in trial.scores.items()}
     return (
         trial.label,
         trial.suite,
         numbers.NONE if trial.seed is None else str(trial.seed),
-        numbers.count(len(trial.answers)),
-        numbers.count(len(trial.answers) - len(latencies_ms)),
-        numbers.count(sum(answer.finish == "length" for answer in trial.answers)),
+        numbers.count(counts.n),
+        numbers.count(counts.n_failed),
+        numbers.count(counts.cut),
+        numbers.count(counts.thought),
         ", ".join(f"{name} {n:,}" for name, n in failed.items() if n) or "0",
         numbers.seconds(trial.seconds),
         f"{sum(latencies_ms) / len(latencies_ms):,.0f} ms" if latencies_ms else numbers.NONE,

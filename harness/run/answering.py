@@ -15,15 +15,18 @@ from harness.errors import ModelError
 from harness.extras import installed_version
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Interruptible, Model, Prompt
+from harness.models.thinking import most_tokens
 from harness.records import Admission, Answer, Json, Message, Score, Trial
 from harness.run.freshness import Freshness, Questions
 from harness.run.interim_analysis import NOT_JUDGED
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.checks import score_all
+from harness.scoring.envelope import read_answer
 from harness.scoring.judges import Calibrated, Judge, Oracle
 from harness.store.answers import AnswerStore
 
 WATCH_S = 1.0
+NEAR_THE_LIMIT = 0.9  # of the tokens of a limit: services count them each in a way of their own
 # raised when a change here or in `models.generation` makes a local model answer the same prompt otherwise
 GENERATION = 2
 
@@ -38,7 +41,14 @@ class Asked(Questions):
 
     keys: list[str]
     kept: dict[str, Answer]
+    most_tokens: int  # of one reply, thought and answer together
     probe: list[Prompt] = field(default_factory=list)
+
+    @property
+    def thinks_past(self) -> int | None:
+        """The most tokens of an answer alone, where the model may write a thought before it; else None."""
+        limit = self.decoding.max_new_tokens
+        return limit if self.most_tokens > limit else None
 
     @property
     def missing(self) -> list[Prompt]:
@@ -83,8 +93,14 @@ class Answerer:
             context = _batch_context(prepared, prompts, decoding)
         # where each answer is kept alone, others share the context
         wanted, stored = set(keys), self.freshness.kept(context)
-        kept = {key: answer for key, answer in stored.items() if key in wanted}
-        asked = Asked(prompts, decoding, context, kept, keys)
+        endpoint = candidate.endpoint()
+        most = most_tokens("" if endpoint is None else endpoint.model.model, decoding)
+        kept = {
+            key: answer
+            for key, answer in stored.items()
+            if key in wanted and not _cut_too_early(answer, decoding, most)
+        }
+        asked = Asked(prompts, decoding, context, kept, keys, most)
         return replace(asked, probe=self.freshness.to_probe(prepared.mutable, prepared.identity, asked))
 
     def trial(
@@ -135,8 +151,10 @@ class Answerer:
                         kept[answer.row_id] = answer
                         show()
             self.seconds["generation"] += time.perf_counter() - began
+        # what is kept is what came: a better reader reads it again, and nothing is asked again
         return tuple(
-            replace(kept[key], row_id=row.id) for key, row in zip(asked.keys, bound.rows, strict=True)
+            read_answer(replace(kept[key], row_id=row.id), bound.kept_tags, thinks_past=asked.thinks_past)
+            for key, row in zip(asked.keys, bound.rows, strict=True)
         )
 
     def _model(self, prepared: Prepared) -> Model:
@@ -155,9 +173,9 @@ class Answerer:
         found: dict[str, tuple[Score, ...]] = {}
         for score in bound.scores:
             if not isinstance(score, Judge):
-                found[score.name] = score_all(score, bound.rows, answers)
+                found[score.name] = score_all(score, bound.scored_rows, answers)
             elif judge_all:
-                found[score.name] = self.judge(score).score_many(bound.rows, answers, self.oracle)
+                found[score.name] = self.judge(score).score_many(bound.scored_rows, answers, self.oracle)
             else:
                 found[score.name] = (NOT_JUDGED,) * len(answers)
         self.seconds["scoring"] += time.perf_counter() - began
@@ -174,6 +192,16 @@ class Answerer:
         if key not in self._judges:
             self._judges[key] = judge.calibrated(self.oracle)
         return self._judges[key]
+
+
+def _cut_too_early(answer: Answer, decoding: Decoding, most_tokens: int) -> bool:
+    """Whether a model that thinks unasked was cut off at a lower limit than today's: it is asked again.
+
+    The key does not tell, for answers that came to their end are the same under any higher limit.
+    """
+    if answer.finish != "length" or decoding.thinking is not None or most_tokens <= decoding.max_new_tokens:
+        return False
+    return 0 < answer.completion_tokens < NEAR_THE_LIMIT * most_tokens
 
 
 def _judge_key(judge: Judge) -> str:
@@ -298,8 +326,8 @@ def _calling_each_second(watch: Callable[[], None]) -> Iterator[None]:
 
 def _in_unicode(answer: Answer) -> Answer:
     """The answer with halves of surrogate pairs, which no file can hold, as question marks."""
-    text, failure = (
+    text, failure, thought = (
         None if given is None else given.encode("utf-8", "replace").decode("utf-8")
-        for given in (answer.text, answer.failure)
+        for given in (answer.text, answer.failure, answer.thought)
     )
-    return replace(answer, text=text or "", failure=failure)
+    return replace(answer, text=text or "", failure=failure, thought=thought)

@@ -14,7 +14,7 @@ are drawn at random, only the name that the service gives can be compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -172,7 +172,8 @@ def _probed(
     except ModelError as error:
         return "unclear", f"{str(error).splitlines()[0]} They are used as they are.", []
     kept = {prompt.row_id: asked.kept[prompt.row_id] for prompt in prompts}
-    verdict, why = compared(kept, first, second)
+    named = {answer.served_by for answer in asked.kept.values() if answer.served_by}
+    verdict, why = compared(kept, first, second, named)
     if is_drawn and verdict != "changed":
         verdict, why = "same", "the service names the same model."
     return verdict, why, [] if is_drawn else list(first.values())
@@ -185,18 +186,21 @@ def _asked(model: Model, prompts: Sequence[Prompt], decoding: Decoding) -> Itera
             yield answer.row_id, answer
 
 
-def compared(kept: Answers, first: Answers, second: Answers) -> tuple[Verdict, str]:
+def compared(
+    kept: Answers, first: Answers, second: Answers, named: Collection[str] = ()
+) -> tuple[Verdict, str]:
     """Whether the answers of ``first`` are of the model that gave ``kept``; see this module for the rule.
 
     Args:
         kept: by key.
         first: asked for again; those that failed are missing.
         second: once more, of those that came otherwise.
+        named: every model that the service has named as giving a kept answer; a router may name several.
     """
-    names = {(kept[key].served_by, answer.served_by) for key, answer in first.items()}
-    moved = next((pair for pair in sorted(names) if all(pair) and pair[0] != pair[1]), None)
-    if moved:
-        return "changed", f"the service named {moved[0]} as answering, and names {moved[1]}."
+    new = sorted({answer.served_by for answer in first.values() if answer.served_by}.difference(named))
+    if named and new:
+        before = ", ".join(sorted(named))
+        return "changed", f"the service named {before} as answering, and names {', '.join(new)}."
     same = [key for key, answer in first.items() if answer.text == kept[key].text]
     speaking = [key for key in second if key not in same and second[key].text == first[key].text]
     if any(len(kept[key].text) < LONG for key in speaking) or len(speaking) > len(same):

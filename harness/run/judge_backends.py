@@ -25,6 +25,7 @@ from harness.models.source import BUILTIN, resolve
 from harness.records import Answer, Json, Message
 from harness.run.answering import content_key, keeping
 from harness.run.freshness import Freshness, Questions
+from harness.scoring.envelope import read_answer
 from harness.scoring.judges import Failure, GradingModel
 from harness.store.answers import AnswerStore
 
@@ -123,7 +124,7 @@ class HostedGrader:
                 bar.at(done, total)
                 for answer in stored:
                     if answer.failure is None:
-                        self._judgments[answer.row_id] = answer.text
+                        self._judgments[answer.row_id] = _judgment(answer)
                     else:
                         failed[answer.row_id] = Failure(answer.failure)
                     done += 1
@@ -131,9 +132,9 @@ class HostedGrader:
         return [failed[key] if key in failed else self._judgments[key] for key in keys]
 
     @cached_property
-    def _judgments(self) -> dict[str, str]:
-        """Stored judgments by their prompts' keys."""
-        return {key: answer.text for key, answer in self.freshness.kept(self.context).items()}
+    def _judgments(self) -> dict[str, str | Failure]:
+        """Stored judgments by their prompts' keys, read as answers are."""
+        return {key: _judgment(answer) for key, answer in self.freshness.kept(self.context).items()}
 
     def _settle(self, own: Mapping[str, Prompt]) -> None:
         """Forget stored judgments that are to be asked for again, or are another model's."""
@@ -157,3 +158,9 @@ class HostedGrader:
             return answer
         why = f"cut off after {self.max_tokens} tokens; raise the judge's max_tokens"
         return replace(answer, text="", finish="failed", failure=why)
+
+
+def _judgment(came: Answer) -> str | Failure:
+    """What the grader said, without the thought before it."""
+    read = read_answer(came)
+    return read.text if read.failure is None else Failure(read.failure)

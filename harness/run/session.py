@@ -12,7 +12,7 @@ from harness.candidates.base import Candidate, Prepared, Variant
 from harness.candidates.lab import Lab
 from harness.data.fingerprints import fingerprint
 from harness.data.leakage import require_no_leaks
-from harness.decision.claims import Claim, Scores
+from harness.decision.claims import Claim, Scores, Side
 from harness.decision.economics import EconomicsConfig
 from harness.decision.prices import PriceKey
 from harness.decision.vectors import only_rows, over_seeds
@@ -268,8 +268,15 @@ class Session:
         return fingerprint({"kind": arm.candidate.kind, "settings": settings, "rows": rows, "size": arm.size})
 
     # ----------------------------------------------------------------- trying
-    def subject(self, arm: Arm, suite: str, settle: Callable[[Claim], bool] | None) -> Subject:
-        """The arm on a suite, as a test sees it. ``settle`` is asked for the truth of a claim."""
+    def subject(
+        self,
+        arm: Arm,
+        suite: str,
+        settle: Callable[[Claim], bool] | None,
+        made: Callable[[Claim], None] | None = None,
+        side: Side | None = None,
+    ) -> Subject:
+        """The arm on a suite, as a test sees it; ``settle``, ``made`` and ``side`` are its scores'."""
 
         def scores(score: SuiteScore, where: Mapping[str, str]) -> Scores:
             loaded = self.suites[suite]
@@ -283,7 +290,7 @@ class Session:
             vector = only_rows(loaded.units, over_seeds(each, arm.seeds), where)
             reasons = tuple(map(printable, vector.reasons))  # they quote answers, and people read them
             shown = replace(vector, subject=arm.label, reasons=reasons)
-            return Scores(shown, settle, self.settings.alpha, interim=interim)
+            return Scores(shown, settle, self.settings.alpha, interim=interim, side=side, made=made)
 
         return Subject(arm, suite, scores)
 
@@ -345,8 +352,16 @@ class Session:
         return self.prepared[variant]
 
     # ----------------------------------------------------------------- what was claimed
-    def record_claim(self, arm: Arm, suite: str, test: str, claim: Claim) -> Gate:
-        """Note a claim as a gate, once, however often its truth is asked."""
+    def record_claim(
+        self, arm: Arm, suite: str, test: str, claim: Claim, place: str = "", unasserted: str = ""
+    ) -> Gate:
+        """Note a claim as a gate, once, however often its truth is asked.
+
+        Args:
+            place: ``file:line:column`` where it was made.
+            unasserted: why a claim that was only made is missing among the gates; it decides nothing where
+                it would decide nothing if it were asserted.
+        """
         measured = arm.size != self.selection.largest(arm.name)
         gate = Gate(
             suite=suite,
@@ -357,7 +372,12 @@ class Session:
             role=claim.role,
             state="measured" if measured else "advisory" if claim.advisory else "gated",
             comparison=claim.comparison,
+            place=place,
         )
+        if unasserted:
+            if gate.state != "gated":
+                return gate
+            gate = replace(gate, state="missing", why=unasserted)
         if gate not in self.gates:
             self.gates.append(gate)
         return gate

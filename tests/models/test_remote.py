@@ -99,7 +99,8 @@ def test_drawn_answers_say_how_and_each_repeat_has_its_own_seed(service: Service
 
 def test_models_that_think_first_get_the_settings_they_take(service: Service) -> None:
     answers(service, prompts(1), RemoteModel("gpt-5-mini"))
-    assert service.bodies[0]["max_completion_tokens"] == 20
+    limit = DECODING.max_new_tokens + DECODING.max_thinking_tokens
+    assert service.bodies[0]["max_completion_tokens"] == limit
     assert not {"max_tokens", "temperature"} & service.bodies[0].keys()
 
 

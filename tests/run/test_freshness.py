@@ -254,6 +254,14 @@ def test_long_answers_must_outnumber_those_that_came_the_same(
     assert compared(kept, found(**first), found(**second))[0] == verdict
 
 
+def test_a_router_that_names_several_models_is_not_taken_for_a_changed_one() -> None:
+    kept, first = found(a="yes", b="no"), found(a="yes", b="no")
+    first["a"] = replace(first["a"], served_by="small")
+    assert compared(kept, first, {}, {"small", "large"})[0] == "same"
+    assert compared(kept, first, {}, {"large"})[0] == "changed"
+    assert compared(kept, first, {})[0] == "same", "kept by a version that noted no names"
+
+
 # --------------------------------------------------------------------------- keys of what was paid for
 TURNS = (Message("system", "Sort."), Message("user", "Where?"))
 NAMED = (Message("user", "Where?", name="ana"), Message("assistant", "Here."), Message("user", "So?"))

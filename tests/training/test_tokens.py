@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from harness.models.chat_format import Chat
 from tiny_llama import build_tokenizer, ids_of, row, rows
 from transformers import PreTrainedTokenizerBase
 
 from harness.errors import DataError
 from harness.models.chat import render
+from harness.models.chat_format import Chat
 from harness.records import Message, Row
 from harness.training.local.tokens import IGNORED, Example, encode_rows
 from harness.training.local.tokens import encode_row as sequences_of

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness.models.chat_format import Chat
 from tiny_llama import BF16, EXACT, build_granite, build_tokenizer, row, rows
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness import Full, LoRA
 from harness.errors import TrainingError
 from harness.models import quiet_transformers
+from harness.models.chat_format import Chat
 from harness.models.device import DevicePlan
 from harness.models.fast import ALL_OFF
 from harness.models.fast.heads import has_plain_head

@@ -29,7 +29,8 @@ from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.progress import Bar, Progress
 from harness.models.protocol import Decoding, Model, Prompt
 from harness.models.source import ModelSource
-from harness.records import Json, Message, Row
+from harness.records import FailureKind, Json, Message, Row
+from harness.scoring.envelope import read_answer
 from harness.store.adapters import AdapterStore
 
 MOST_GENERATED_ROWS = 100
@@ -269,15 +270,15 @@ def _answered(
         batch = prompts[asked : asked + max(wanted - len(kept), LEAST_ROUND)]
         asked += len(batch)
         questions = [Prompt(row.id, row.prompt) for row in batch]
-        answers = {a.row_id: a for a in model.answer(questions, decoding, frozenset())}
+        answers = {a.row_id: read_answer(a) for a in model.answer(questions, decoding, frozenset())}
         for row in batch:
             answer = answers[row.id]
             if len(kept) == wanted:
                 break
-            if answer.failure is not None or answer.finish == "failed":
-                left_out["failed"] += 1
-            elif answer.finish == "length":
+            if answer.finish == "length" or answer.failure_kind is FailureKind.CUT:
                 left_out["cut_off"] += 1
+            elif answer.failure is not None or answer.finish == "failed":
+                left_out["failed"] += 1
             elif not answer.text.strip():
                 left_out["empty"] += 1
             else:
