@@ -212,23 +212,12 @@ class Chat:
         """What was written before the end; with thinking, tokens that part a thought from it stay in."""
         return self._decode(list(ids), keep_marks=self.thinks)
 
-    def answer(self, ids: Sequence[int]) -> str | None:
-        """The answer in the tokens before the end, its thought set aside. None: it never left the thought."""
-        ids = list(ids)
-        if self.thinks and self.thought_end:
-            closing = self._ids(self.thought_end)
-            starts = range(len(ids) - len(closing) + 1)
-            at = next((k for k in starts if ids[k : k + len(closing)] == closing), None)
-            if at is None:
-                return None
-            return self._decode(ids[at + len(closing) :]).lstrip("\n")
-        return self._decode(ids)
-
-    def own_text(self, content: str) -> str:
-        """A row's reply without its thought, as ``answer`` reads it."""
-        if self.thinks and self.thought_end:
-            return content.rpartition(self.thought_end)[2].lstrip("\n")
-        return content
+    def leaves_thought(self, ids: Sequence[int]) -> bool:
+        """Whether the tokens come to an answer; False where a thinking model is still in its thought."""
+        if not self.thinks or not self.thought_end:
+            return True
+        closing = self._ids(self.thought_end)
+        return any(list(ids[k : k + len(closing)]) == closing for k in range(len(ids) - len(closing) + 1))
 
     def has_thought(self, content: str) -> bool:
         """Whether a row's reply begins with a thought, in the template's form for them."""

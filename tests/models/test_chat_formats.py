@@ -20,6 +20,7 @@ from harness.models.chat_format import Chat, load_chat, row_counter
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource, context_tokens, folder_digest
 from harness.records import Message, Row
+from harness.scoring.envelope import opened
 from harness.training.local.tokens import IGNORED, Example, encode_row, encode_rows, require_thoughts
 
 ROOM = 4000
@@ -96,7 +97,8 @@ def read_back(chat: Chat, examples: Sequence[Example]) -> list[str]:
         for run in learnt(example):
             stop = chat.stop(run)
             assert stop is not None, "it teaches no end that generation stops at"
-            found.append((chat.answer(run[:stop]) or "").strip())
+            assert chat.leaves_thought(run[:stop])
+            found.append(opened(chat.said(run[:stop])).text.strip())
     return found
 
 

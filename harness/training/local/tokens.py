@@ -10,6 +10,7 @@ from harness.errors import DataError
 from harness.models.chat import TurnsError
 from harness.models.chat_format import RESIZE, Chat, refused_turns
 from harness.records import Message, Row
+from harness.scoring.envelope import kept_tags, opened
 
 IGNORED = -100  # PyTorch's ignore_index
 SHOWN = 60  # characters of a reply in a message
@@ -173,21 +174,21 @@ def _require_read(chat: Chat, row: Row, content: str, learnt: list[int]) -> None
             f"the reply ends with {last}, which generation does not stop at: no answer would end.",
             "add that token to eos_token_id in the base's generation_config.json",
         )
-    read, wanted = chat.answer(learnt[:stop]), chat.own_text(content)
-    if read is not None and read.strip() == wanted.strip():
-        return
-    if read is None:
+    if not chat.leaves_thought(learnt[:stop]):
         raise DataError(
             row.where,
             f"thinking=True, and the reply has no thought: {chat.name} would learn one that never ends.",
             f"write the thought before the reply, up to {chat.thought_end}, or leave thinking out",
         )
-    raise DataError(
-        row.where,
-        f"what {chat.name} would learn is not the row's reply {_excerpt(wanted.strip(), read.strip())}:"
-        f" as answers are read, it is {_excerpt(read.strip(), wanted.strip())}.",
-        "take tokens of chat templates out of the reply, or choose a base whose tokenizer keeps its text",
-    )
+    kept = kept_tags([content])
+    read, wanted = (opened(text, kept=kept).text.strip() for text in (chat.said(learnt[:stop]), content))
+    if read != wanted:
+        raise DataError(
+            row.where,
+            f"what {chat.name} would learn is not the row's reply {_excerpt(wanted, read)}: as answers are"
+            f" read, it is {_excerpt(read, wanted)}.",
+            "take tokens of chat templates out of the reply, or choose a base whose tokenizer keeps its text",
+        )
 
 
 def _require_fits(chat: Chat, row: Row, examples: Sequence[Example], max_tokens: int) -> None:
