@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # texts that no template holds and none rewrites, to see what it makes of each turn
 _ASKED, _REPLY, _RULE = "Qz1asked", "Qz2reply", "Qz3rule"
 _OPENED = re.compile(r"(<|\[)([A-Za-z][\w:-]*)(>|\])\s*\Z")  # a tag at the very end: <think>, [THINK]
-_OPENING = re.compile(r"\s*(<|\[)[^<>\[\]/]+(>|\])")  # a tag at the beginning
 _CLOSING = re.compile(r"(<|\[)/[^<>\[\]]+(>|\])\Z")
 
 
@@ -218,10 +217,6 @@ class Chat:
             return True
         closing = self._ids(self.thought_end)
         return any(list(ids[k : k + len(closing)]) == closing for k in range(len(ids) - len(closing) + 1))
-
-    def has_thought(self, content: str) -> bool:
-        """Whether a row's reply begins with a thought, in the template's form for them."""
-        return bool(self.thought_end) and self.thought_end in content and bool(_OPENING.match(content))
 
     # ----------------------------------------------------------------- the template
     def _decode(self, ids: list[int], *, keep_marks: bool = False) -> str:

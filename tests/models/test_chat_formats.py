@@ -224,6 +224,14 @@ def test_spaces_before_commas_are_read_as_they_were_learnt() -> None:
     assert read_back(chat, encode_row(chat, row("List", "a , b do n't ."), ROOM)) == ["a , b do n't ."]
 
 
+def test_thoughts_are_taught_to_a_base_whose_template_has_none_if_it_is_to_think() -> None:
+    thoughtful = row("How many?", "<think>\n2 and 2\n</think>\n\n4")
+    with pytest.raises(DataError, match="begins with a thought, and the candidate does not think"):
+        encode_row(Chat(build_tokenizer()), thoughtful, ROOM)
+    chat = Chat(build_tokenizer(), thinking=True)
+    assert read_back(chat, encode_row(chat, thoughtful, ROOM)) == ["4"]
+
+
 # --------------------------------------------------------------------------- bases on disk
 def saved(tiny: ModelSource, folder: Path, tokenizer: PreTrainedTokenizerBase) -> ModelSource:
     """The tiny base's configuration with another tokenizer; its weights are not needed."""

@@ -62,7 +62,12 @@ def require_thoughts(chat: Chat, rows: Sequence[Row]) -> None:
     Raises:
         DataError: none does.
     """
-    if chat.thinks and chat.thought_end and rows and not any(chat.has_thought(row.reference) for row in rows):
+    if (
+        chat.thinks
+        and chat.thought_end
+        and rows
+        and all(opened(row.reference).thought is None for row in rows)
+    ):
         raise DataError(
             rows[0].where,
             f"thinking=True, and no reply of the training rows holds a thought for {chat.name}.",
@@ -160,7 +165,9 @@ def _require_read(chat: Chat, row: Row, content: str, learnt: list[int]) -> None
     Raises:
         DataError: it is not, or no answer would end.
     """
-    if not chat.thinks and chat.has_thought(content):
+    kept = kept_tags([content])
+    own = opened(content, kept=kept)
+    if not chat.thinks and own.thought is not None:
         raise DataError(
             row.where,
             "the reply begins with a thought, and the candidate does not think.",
@@ -180,8 +187,8 @@ def _require_read(chat: Chat, row: Row, content: str, learnt: list[int]) -> None
             f"thinking=True, and the reply has no thought: {chat.name} would learn one that never ends.",
             f"write the thought before the reply, up to {chat.thought_end}, or leave thinking out",
         )
-    kept = kept_tags([content])
-    read, wanted = (opened(text, kept=kept).text.strip() for text in (chat.said(learnt[:stop]), content))
+    wanted = (own.text if chat.thinks else content).strip()
+    read = opened(chat.said(learnt[:stop]), kept=kept).text.strip()
     if read != wanted:
         raise DataError(
             row.where,
