@@ -102,7 +102,7 @@ def measure(options: Options) -> list[Result]:
             value=float(last[0]) if ended else None,
             unit="CPU s",
             detail=f"{ROWS // shrink} training rows, two suites of {HELDOUT_ROWS // shrink} rows,"
-            f" own baselines; before it {float(last[1]) if ended else 0:.1f} CPU s for importing transformers;"
+            f" own baselines; first {float(last[1]) if ended else 0:.1f} CPU s for importing transformers;"
             f" whole plan {whole:.1f} s",
             bar=5.0,
             bar_is="value at most",
