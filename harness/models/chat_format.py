@@ -66,6 +66,16 @@ class ChatFormat:
         return tuple(found)
 
 
+@dataclass(frozen=True, slots=True)
+class PromptTokens:
+    """A prompt as the model reads it."""
+
+    digest: str  # of its tokens
+    count: int = 0
+    missing: str | None = None  # a token that the model has no embedding for, in words
+    refused: str | None = None  # why the template does not render it
+
+
 def load_chat(source: ModelSource, thinking: bool | None = None) -> Chat:
     """The base's tokenizer with its template, as it trains and answers here.
 
@@ -119,6 +129,7 @@ class Chat:
         context: int | None = None,
     ) -> None:
         self.tokenizer, self.name, self.size, self.context = tokenizer, name, size, context
+        self._read: dict[tuple[Message, ...], PromptTokens] = {}
         self.thinks = self._in_parts = self._folds_system = False
         asked = Message("user", _ASKED)
         told = (asked, Message("assistant", _REPLY))
@@ -171,9 +182,19 @@ class Chat:
                 raise TurnsError(f"it leaves out the {message.role} turn at place {k + 1}")
         return text + self._lead
 
-    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Tokens of ``prompt``."""
-        return self._ids(self.prompt(messages))
+    def read(self, prompts: Sequence[tuple[Message, ...]]) -> list[PromptTokens]:
+        """What the tokenizer makes of prompts. Each is rendered once, whoever asks, and its tokens let go."""
+        texts: dict[tuple[Message, ...], str] = {}
+        for messages in prompts:
+            if messages not in self._read and messages not in texts:
+                try:
+                    texts[messages] = self.prompt(messages)
+                except TurnsError as error:
+                    self._read[messages] = PromptTokens(f"refused: {error}", refused=str(error))
+        for messages, ids in zip(texts, self.ids(list(texts.values())), strict=True):
+            missing = self.without_embedding(ids)
+            self._read[messages] = PromptTokens(fingerprint(ids), len(ids), missing)
+        return [self._read[messages] for messages in prompts]
 
     def reply(self, messages: Sequence[Message], prompt: str) -> str:
         """The text of the last turn after ``prompt``, which asks for it; its end included.
@@ -296,21 +317,11 @@ class TokenReader:
         self, source: ModelSource, chat: Callable[[ModelSource, bool | None], Chat] = load_chat
     ) -> None:
         self._source, self._chat = source, chat
-        self._seen: dict[tuple[bool, tuple[Message, ...]], str] = {}
 
     def __call__(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[str]:
         """The fingerprint of each prompt's tokens; of a prompt that the template refuses, why it does."""
-        thinks = bool(decoding.thinking)
-        new = [prompt for prompt in prompts if (thinks, prompt.messages) not in self._seen]
-        if new:
-            chat = self._chat(self._source, decoding.thinking)
-            for prompt in new:
-                try:
-                    read = fingerprint(chat.prompt_ids(prompt.messages))
-                except TurnsError as error:
-                    read = f"refused: {error}"
-                self._seen[thinks, prompt.messages] = read
-        return [self._seen[thinks, prompt.messages] for prompt in prompts]
+        chat = self._chat(self._source, decoding.thinking)
+        return [found.digest for found in chat.read([prompt.messages for prompt in prompts])]
 
 
 def refused_turns(row: Row, chat: Chat, error: TurnsError) -> DataError:

@@ -111,7 +111,7 @@ def _encoded(chat: Chat, rows: Sequence[Row], max_tokens: int) -> Iterator[list[
         for found in turns
         if not isinstance(found, DataError)
         for turn in found
-        for text in (turn.prompt, turn.prompt + turn.reply, turn.reply)
+        for text in (turn.prompt, turn.prompt + turn.reply)
     ]
     ids = iter(chat.ids(texts))
     for row, found in zip(rows, turns, strict=True):
@@ -119,10 +119,11 @@ def _encoded(chat: Chat, rows: Sequence[Row], max_tokens: int) -> Iterator[list[
             yield found
             continue
         parts: list[tuple[list[int], list[int]]] = []
-        for _ in found:
-            prompt, whole, reply = next(ids), next(ids), next(ids)
+        for turn in found:
+            prompt, whole = next(ids), next(ids)
             is_prefix = whole[: len(prompt)] == prompt
-            learnt = whole[len(prompt) :] if is_prefix else reply  # else their border lies within a token
+            # else their border lies within a token
+            learnt = whole[len(prompt) :] if is_prefix else chat.ids([turn.reply])[0]
             parts.append((prompt, _to_its_end(chat, learnt)))
         try:
             for turn, (_, learnt) in zip(found, parts, strict=True):
