@@ -21,9 +21,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the record and the report; under ``--gate=release`` anything but GO fails the run."""
     state = session.config.stash[STATE]
     run = state.current
+    try:
+        # what candidates asked for; where no test ran, nothing has torn it down, and an error in pytest's own
+        # turn would lose what is to be printed
+        session._setupstate.teardown_exact(None)
+    except Exception as error:  # noqa: BLE001 - a user's fixture may raise anything
+        state.torn = f"a fixture failed while it was torn down: {type(error).__name__}: {error}"
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if state.planned:
         if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
-            session.exitstatus = pytest.ExitCode.OK
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED if state.torn else pytest.ExitCode.OK
         return
     ended = exitstatus in (0, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
     if (
@@ -103,6 +110,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if state.summary:
         terminalreporter.write_sep("=", "decision")
         _write(terminalreporter, state.summary)
+    if state.torn:
+        _write(terminalreporter, state.torn)
     if state.unchosen:
         names = ", ".join(state.known) or "none: write one under @harness.candidate in conftest.py"
         how = (

@@ -35,6 +35,7 @@ OPTIONS = {
     ),
     "plan": ("store_true", "show what a run would do, and what its rows can show; do nothing"),
     "final": ("store_true", "judge the gates on the suites' final= rows"),
+    "fresh": ("store_true", "ask candidates, baselines and judges again, whatever answers are kept"),
     "max-interim-looks": (
         "store",
         "stop judging early on a clear answer, at up to so many looks (default: 1, judge every row)",

@@ -10,7 +10,7 @@ from harness.records import Gate, Role, RunRecord
 from harness.report import numbers
 from harness.report.comparisons import gate_line
 from harness.report.trial_pairs import seeds_label
-from harness.report.view import headline
+from harness.report.view import headline, kept_answers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,8 +74,12 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
         console.print(_text(f"{card.verdict}: {card.subject}", f"bold {COLOURS[card.tone]}"))
         for reason in card.reasons:
             console.print(_text(f"  - {reason}"))
+        for note in card.notes:
+            console.print(_text(f"  ! {note}", COLOURS["unsure"]))
         console.print()
     console.print(_text(top.spending))
+    for line in kept_answers(record):
+        console.print(_text(f"kept answers: {line}"))
     return out.getvalue().strip("\n")
 
 
