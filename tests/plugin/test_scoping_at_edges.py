@@ -383,6 +383,35 @@ def test_a_gate_that_is_left_out_by_name_is_missing(project: SmallProject) -> No
     assert verdicts(project) == {"good": "GO"}
 
 
+UNITTEST = """
+import unittest
+
+class TestOld(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def asks(self, candidate):
+        self.candidate = candidate
+
+    def test_old(self):
+        pass
+"""
+WHILE_IT_RUNS = """
+def test_late(request):
+    request.getfixturevalue("candidate")
+"""
+
+
+@pytest.mark.parametrize("gate", [UNITTEST, WHILE_IT_RUNS])
+def test_a_test_that_asks_for_candidate_while_it_runs_is_told_how_to_ask(
+    project: SmallProject, gate: str
+) -> None:
+    """It was an AttributeError of pytest's own."""
+    project.suite(TARGET + gate)
+    outcome = project.run("--candidate=good")
+    assert outcome.status == 1
+    assert "hint: take candidate as an argument of a test function" in outcome.out
+    assert "asks for candidate while it runs" in outcome.out
+
+
 def test_a_plan_says_which_suites_it_cannot_know(project: SmallProject) -> None:
     """It said that nothing is to be asked, and nothing to be paid."""
     project.suite(TARGET, head=SUITE.partition("@pytest.fixture")[0])
