@@ -20,6 +20,7 @@ from harness.plugin.items import (
     suite_name,
 )
 from harness.plugin.state import STATE, State
+from harness.plugin.workers import is_worker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,6 +123,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
     pytest calls this even after a failed collection; what was found to be wrong before comes first.
     """
+    if is_worker(session.config):  # the controller collects, too
+        return
     state = session.config.stash[STATE]
     if state.settings.lists:
         listed = "\n".join(state.fixtures.listed(session))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.errors import UsageError
 from harness.plugin.hearing import HEARING, Hearing
 from harness.plugin.state import STATE
 
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 @pytest.fixture
 def candidate(request: pytest.FixtureRequest, suite: Suite) -> Subject:
     """The candidate under test at one size, on the module's suite."""
+    if not hasattr(request, "param"):
+        where = f"{request.node.location[0]}:{(request.node.location[1] or 0) + 1}"
+        raise UsageError(
+            f"{where}: {request.node.name} asks for candidate while it runs, and so it is not one test for"
+            " each.\n  hint: take candidate as an argument of a test function, or of a fixture that it asks for;"
+            " not by request.getfixturevalue, and not in a unittest.TestCase."
+        )
     return _subject(request, suite, request.param)
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.data.fingerprints import fingerprint, rows_fingerprint
+from harness.decision.answered import Side, answer_notes
 from harness.decision.economics import EconomicsConfig, Prices, TrainingBill, Usage, appraise
 from harness.decision.gates import decide
 from harness.errors import UsageError
@@ -63,7 +64,7 @@ def make_record(
     economics, money_notes = _economics(run)
     now = datetime.now(UTC)
     return RunRecord(
-        id=run_id(now, run.selection.chosen()),
+        id=run_id(run.started, run.selection.chosen()),
         created=now.isoformat(timespec="seconds"),
         command=command,
         gate_policy=run.settings.gate,
@@ -79,11 +80,16 @@ def make_record(
         economics=economics,
         environment=environment(),
         timings_s=_timings(run),
-        notes=(*_candidate_notes(run), *money_notes),
+        notes=(*_candidate_notes(run), *_notes_on_kept(run), *money_notes),
         rehearsal=rehearsal,
         spending=run.ledger.lines(),
         max_usd=run.ledger.max_usd,
     )
+
+
+def _notes_on_kept(run: Session) -> list[str]:
+    """What was lost of the kept answers, and whether those of hosted models were still good."""
+    return [*([run.store.lost] if run.store.lost else []), *run.freshness.notes]
 
 
 def _decision(run: Session, name: str, gates: Sequence[Gate]) -> Decision:
@@ -95,6 +101,7 @@ def _decision(run: Session, name: str, gates: Sequence[Gate]) -> Decision:
         seeds=run.selection.sized(name)[-1].seeds,
         obstacles=[*_stopped(run, name), *chosen_seeds(run, name, gates), *worse],
         remarks=remarks,
+        notes=_answer_notes(run, name),
     )
 
 
@@ -107,6 +114,28 @@ def _candidate_notes(run: Session) -> list[str]:
             for sentence in arm.candidate.notes(run.lab_of(arm), variant):
                 names.setdefault(sentence, {})[arm.name] = None
     return [f"{', '.join(users)}: {sentence}" for sentence, users in names.items()]
+
+
+def _answer_notes(run: Session, name: str) -> tuple[str, ...]:
+    """What to know of the answers of a candidate and its baseline, suite by suite."""
+    arms = run.selection.sized(name)[-1], run.selection.baseline_of(name)
+    found: list[str] = []
+    for suite in run.suites:
+        candidate, baseline = (
+            Side(
+                arm.label,
+                [
+                    run.trials[arm.label, seed, suite]
+                    for seed in arm.replicas
+                    if (arm.label, seed, suite) in run.trials
+                ],
+                arm.candidate.decoding.thinking,
+            )
+            for arm in arms
+        )
+        if candidate.trials or baseline.trials:
+            found += answer_notes(suite, candidate, baseline)
+    return tuple(found)
 
 
 def _stopped(run: Session, name: str) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from harness.candidates.base import Candidate, Prepared, Variant
 from harness.candidates.lab import Lab
@@ -18,10 +19,12 @@ from harness.decision.vectors import only_rows, over_seeds
 from harness.errors import DataError, HarnessError
 from harness.models.ledger import Ledger, Money
 from harness.models.progress import Progress
+from harness.models.protocol import Decoding, Prompt
 from harness.records import Gate, Price, Row, Trial
 from harness.report.terminal import printable
 from harness.run.answering import Answerer
 from harness.run.costs import economics_config
+from harness.run.freshness import Freshness
 from harness.run.interim_analysis import InterimAnalysis
 from harness.run.judge_backends import JudgeBackends
 from harness.run.preflight import problems_of, problems_of_judges, require_rows
@@ -91,8 +94,17 @@ class Session:
             require_unseen=self._require_unseen,
         )
         self.selection = Selection(settings, self.lab, adapt)
-        self.store = AnswerStore(settings.store / "answers.sqlite")
-        self.answerer = Answerer(self.store, progress, JudgeBackends(self.store, money, progress))
+        self.started = datetime.now(UTC)
+        self.store = AnswerStore(
+            settings.store / "answers.sqlite", self.started.isoformat(timespec="microseconds")
+        )
+        if self.store.lost:
+            progress.say(self.store.lost)
+        self.freshness = Freshness(
+            self.store, asks_again=settings.fresh, probes=settings.rehearse is None, say=progress.say
+        )
+        judges = JudgeBackends(self.store, money, progress, self.freshness)
+        self.answerer = Answerer(self.store, progress, judges, self.freshness)
         self.suites: dict[str, LoadedSuite] = {}
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
@@ -153,9 +165,19 @@ class Session:
         Args:
             offline: send nothing, not even to look for a job that could not be begun any more.
         """
-        yield from problems_of(self.selection.arms(), replace(self.lab, is_offline=offline))
+        lab = replace(self.lab, is_offline=offline)
+        yield from problems_of(self.selection.arms(), lab, self._unanswered)
         for suite in self.suites.values():
             yield from problems_of_judges(suite, self.answerer.oracle)
+
+    def _unanswered(
+        self, arm: Arm, candidate: Candidate, prepared: Prepared
+    ) -> Iterator[tuple[str, Sequence[Prompt], Decoding]]:
+        """See ``Lab.unanswered``."""
+        for suite in self.suites_of(arm):
+            asked = self.answerer.asked(candidate, prepared, suite)
+            if asked.missing:
+                yield suite.name, asked.prompts, asked.decoding
 
     def add_suite(self, suite: LoadedSuite) -> None:
         """Register a suite. One that comes late, when the test that uses it begins, is checked on its own.
@@ -173,6 +195,10 @@ class Session:
             )
         if other is None and self._was_checked:
             require_rows(self.selection.arms(), [suite], self.lab)
+            self.suites[suite.name] = suite
+            lab = replace(self.lab, is_offline=True)
+            for problem in problems_of(self.selection.arms(), lab, self._unanswered):
+                raise problem
             for problem in problems_of_judges(suite, self.answerer.oracle):
                 raise problem
         self.suites.setdefault(suite.name, suite)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from harness.data.rows import read_rows, require_no_tools
 from harness.decision.vectors import SuiteUnits, score_vector
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
+from harness.scoring.envelope import kept_tags, opened
 from harness.scoring.judges import Judge, require_complete
 from harness.scoring.suite import DEFAULT_GROUP, Suite, SuiteScore
 
@@ -45,6 +46,22 @@ class LoadedSuite:
             tuple(self._slices(row) for row in self.rows),
         )
 
+    @cached_property
+    def kept_tags(self) -> frozenset[str]:
+        """Tags that are part of an answer here, since references begin with them."""
+        return kept_tags(row.reference for row in self.rows)
+
+    @cached_property
+    def scored_rows(self) -> tuple[Row, ...]:
+        """The rows as scores see them: a reference is read as an answer is, without the thought before it."""
+        return tuple(self._scored(row) for row in self.rows)
+
+    def _scored(self, row: Row) -> Row:
+        reference = opened(row.reference, kept=self.kept_tags).text
+        if reference in (row.reference, ""):
+            return row
+        return replace(row, messages=(*row.prompt, replace(row.messages[-1], content=reference)))
+
     def vector(self, trial: Trial, score: str, *, advisory: bool = False) -> ScoreVector:
         """One score of a trial of this suite, row by row; ``advisory``: by a judge that was not admitted."""
         (kind,) = (known.kind for known in self.scores if known.name == score)
@@ -56,6 +73,7 @@ class LoadedSuite:
             score=score,
             kind=Kind(kind),
             advisory=advisory,
+            unanswered=frozenset(answer.row_id for answer in trial.answers if answer.failure is not None),
         )
 
     @cached_property

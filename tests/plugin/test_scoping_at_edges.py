@@ -383,12 +383,6 @@ def test_a_gate_that_is_left_out_by_name_is_missing(project: SmallProject) -> No
     assert verdicts(project) == {"good": "GO"}
 
 
-def test_a_run_is_not_split_over_processes(project: SmallProject) -> None:
-    """Each process would train everything, and none would see all gates; the exit status was 0."""
-    project.suite(TARGET + GUARD)
-    project.run("--candidate=good", "-n2").assert_one_screen("pytest-xdist", "-n0")
-
-
 def test_a_plan_says_which_suites_it_cannot_know(project: SmallProject) -> None:
     """It said that nothing is to be asked, and nothing to be paid."""
     project.suite(TARGET, head=SUITE.partition("@pytest.fixture")[0])
