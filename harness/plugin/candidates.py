@@ -86,7 +86,7 @@ class CandidateFixtures:
                             "  hint: rename one; underscores and hyphens are one, and a parameter's name is"
                             " part of the candidate's."
                         )
-                    found[shown] = replace(made, overrides=len(visible) > 1, folder=_folder(visible))
+                    found[shown] = replace(made, overrides=len(visible) > 1, paths_from=_folder(visible))
         return found
 
     def names_at(self, node: Node) -> list[str]:

@@ -66,7 +66,7 @@ def pytest_runtest_makereport(
             report.sections.append(("the whole explanation", state.explained.get(item.nodeid, "")))
         _note_failed(item, state, error, spoken)
     is_over = call.when == "call" or error is not None
-    if is_over and not isinstance(error, HarnessError) and not item.stash.get(SPOKEN, []):
+    if is_over and not item.stash.get(SPOKEN, []):
         _note_silent(item, state, error)
     return report
 
@@ -80,7 +80,9 @@ def _note_silent(item: pytest.Item, state: State, error: BaseException | None) -
         return
     said = (str(error).strip().splitlines() or [""])[0]
     why = f"it stopped before its first claim: {type(error).__name__}: {said}"
-    if error is None:
+    if isinstance(error, HarnessError):  # said in full beside it
+        why = f"it stopped before its first claim: {type(error).__name__}."
+    elif error is None:
         why = "it ran and claimed nothing."
     elif isinstance(error, pytest.skip.Exception):
         why = f"it was skipped: {said}"

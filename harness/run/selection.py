@@ -22,9 +22,10 @@ class Definition:
     Args:
         name: of its function, with hyphens.
         candidate: what the function returned.
-        folder: its conftest's, which its paths start from.
+        folder: its conftest's, which its paths start from and which tells it from others of its name.
         where: ``file:line``, relative to the project's root.
         overrides: whether it takes the place of one of the same name that is defined further out.
+        paths_from: where its paths start instead of its folder: it is made from that outer one.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Definition:
     folder: Path
     where: str = ""
     overrides: bool = False
+    paths_from: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ class Selection:
         return self._arms[self._names[place]]
 
     def _at_sizes(self, name: str, definition: Definition) -> tuple[Arm, ...]:
-        candidate, folder = self._adapt(definition.candidate), definition.folder
+        candidate, folder = self._adapt(definition.candidate), definition.paths_from or definition.folder
         data = candidate.data(self._lab.at(folder))
         if data is None or not data.is_trained:
             return (Arm(name, candidate, folder=folder),)
