@@ -10,6 +10,7 @@ import pytest
 from harness.errors import BudgetReached, HarnessError, Undecided
 from harness.plugin.hearing import HEARING
 from harness.plugin.items import arm_of, function_of, gate_name, has_candidate, suite_name
+from harness.plugin.messages import told
 from harness.plugin.state import SPOKEN, STATE, State
 from harness.records import Gate, Outcome
 
@@ -52,7 +53,7 @@ def pytest_runtest_makereport(
         _set_inconclusive(report, item, str(error), state.settings.gate)
     elif isinstance(error, HarnessError):
         _note_stopped(item, state, str(error))
-        report.longrepr = f"{_place(item, call)}{type(error).__name__}: {error}"
+        report.longrepr = f"{_place(item, call)}{type(error).__name__}: {told(error, item.config)}"
     elif call.when == "call":
         spoken = item.stash.get(SPOKEN, [])
         arm = arm_of(item)

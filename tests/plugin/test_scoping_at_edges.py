@@ -317,7 +317,7 @@ def uncalled():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("with-a-list", "LoRA is not hashable: unhashable type: 'list'"),
+        ("with-a-list", "LoRA(targets=['q_proj']): use a tuple of text"),
         ("uncalled", "gives the class LoRA: call it"),
         ("empty", "empty: its data() gives no training rows, and it is trained"),
     ],
