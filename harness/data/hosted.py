@@ -17,6 +17,7 @@ from harness.records import Row
 DEFAULT_ENCODING = "o200k_base"
 # OpenAI's cookbook, "How to count tokens with tiktoken": a message costs its role and content and 3 more, a
 # name 1, and 3 begin the reply
+PIECE = 50_000  # characters: of four tokens at most
 TOKENS_A_MESSAGE, TOKENS_A_NAME, TOKENS_A_REPLY = 3, 1, 3
 
 
@@ -81,15 +82,16 @@ def text_counter(encoding: str) -> Callable[[str], int]:
     import bpe_openai
 
     encode = bpe_openai.get_encoding(encoding).encode_ordinary
-    return lambda text: len(encode(text))
+    # the encoder refuses texts of more than 200,000 tokens; a piece's border costs a token or two
+    return lambda text: sum(len(encode(text[k : k + PIECE])) for k in range(0, len(text), PIECE))
 
 
 def service_epochs(rows: int) -> int:
     """How many epochs the service trains for when none are asked for.
 
-    Three, but enough for 100 rows in all and never more than 25, and fewer beyond 25,000 rows in all:
+    Three; of few rows as many as stay within 100 rows in all, at most 25; fewer beyond 25,000 rows in all:
     OpenAI's cookbook, "Data preparation and analysis for chat model fine-tuning".
     """
     if rows * 3 < 100:
-        return min(25, -(-100 // max(rows, 1)))
-    return max(1, min(3, 25_000 // rows))
+        return min(25, 100 // max(rows, 1))
+    return max(1, 25_000 // rows) if rows * 3 > 25_000 else 3

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from typing import TypeAlias
 
 from harness.errors import UnknownName, UsageError
+<<<<<<< HEAD
 from harness.records import Kind
+=======
+from harness.fields import Count, require_fields
+>>>>>>> main
 from harness.scoring.checks import Check
 from harness.scoring.judges import Judge
 from harness.scoring.text import short
@@ -35,16 +40,17 @@ class Suite:
         max_tokens: longest answer that the task needs; a candidate's own limit applies where it is lower.
     """
 
-    heldout: str
+    heldout: str | PathLike[str]
     scores: tuple[SuiteScore, ...]
-    prompt: str | None = None
+    prompt: str | PathLike[str] | None = None
     slices: tuple[str, ...] = ()
     group: str = DEFAULT_GROUP
-    max_tokens: int | None = None
-    final: str | None = None
+    max_tokens: Count | None = None
+    final: str | PathLike[str] | None = None
     may_drop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+<<<<<<< HEAD
         for name in ("scores", "slices"):
             object.__setattr__(self, name, _several(self.heldout, name, getattr(self, name)))
         if not isinstance(self.group, str):
@@ -54,6 +60,9 @@ class Suite:
             )
         for score in self.scores:
             _require_score(self.heldout, score)
+=======
+        require_fields(self)
+>>>>>>> main
         names = [score.name for score in self.scores]
         if not names:
             raise UsageError(f"Suite(heldout={self.heldout!r}) has no scores: nothing could be measured.")
