@@ -53,7 +53,7 @@ class Gives:
 ROW = Row("r1", (Message("user", "?"), Message("assistant", "x")), {}, "heldout.jsonl:7")
 NUMBERS = (0.5, np.float32(0.5), np.float16(0.5), np.array(0.5), Decimal("0.5"), Fraction(1, 2))
 ONES = (1, True, np.bool_(True), np.int64(1), 1.0000001)
-HOSTILE = (
+HOSTILE: tuple[object, ...] = (
     *(None, "0.5", b"1", float("nan"), float("inf"), -0.1, 1.5, 10**400, 1j, object(), [], {0.5}, int),
     *(np.array([0.5]), np.array([0.5, 0.5]), Decimal("sNaN"), Score, Fraction(7, 2), "\ud800", "x" * 100_000),
 )
