@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.decision.vectors import SuiteUnits, score_vector
@@ -137,8 +137,22 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-@given(texts, st.sampled_from([*NUMBERS, *ONES, *HOSTILE, *RAISED]))
+ANYTHING = st.sampled_from([*NUMBERS, *ONES, *HOSTILE, *RAISED])
+
+
+@given(texts, ANYTHING)
 def test_every_row_has_a_plain_score_whatever_the_answer_and_the_check(text: str, given: object) -> None:
+    _require_plain_scores(text, given)
+
+
+@pytest.mark.slow
+@settings(max_examples=5_000, derandomize=True, deadline=None)
+@given(texts, ANYTHING)
+def test_five_thousand_hostile_answers_and_results_have_plain_scores(text: str, given: object) -> None:
+    _require_plain_scores(text, given)
+
+
+def _require_plain_scores(text: str, given: object) -> None:
     row, answer = Row("r1", ROW.messages, {"n": text}, "h.jsonl:1"), Answer("r1", text, 1, 1, 1.0)
     for check in (*CHECKS, Gives(given)):
         (score,) = score_all(check, [row], [answer])
