@@ -368,6 +368,10 @@ class Trial:
     numeric_config: str
     training: Training | None = None
     provenance: Provenance | None = None  # None in records of versions that noted none
+    asked_with: str = ""  # what stood before each question, in words; empty: not said
+    decoding: Mapping[str, Json] = field(
+        default_factory=dict
+    )  # the settings that the answers were drawn with
 
     @property
     def label(self) -> str:

@@ -100,6 +100,7 @@ class Prepared:
     read: Read | None = None
     # set where ``identity`` cannot tell one model from the next; some kept answers are then asked for again
     mutable: MutableModel | None = None
+    asked_with: str = ""  # what ``ask`` puts before the question, in words for the report
 
 
 @dataclass(frozen=True)
@@ -252,6 +253,9 @@ class BaseCandidate:
     def notes(self, lab: Lab, variant: Variant) -> Sequence[str]:
         """See ``Candidate``."""
         return ()
+
+
+WITH_PROMPT, AS_TRAINED = "the suite's prompt", "each row's own turns, as in training"
 
 
 def asked_with_prompt(row: Row, prompt: str | None) -> tuple[Message, ...]:

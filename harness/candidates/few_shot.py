@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from harness.candidates.base import Ask, asked_with_prompt
+from harness.candidates.base import WITH_PROMPT, Ask, asked_with_prompt
 from harness.candidates.lab import Lab
 from harness.candidates.prompted import Prompted
 from harness.data.subsets import nested_subsets
@@ -35,6 +35,11 @@ class FewShot(Prompted):
         """See ``Candidate``: rows that are shown, not learnt."""
         rows = lab.rows(self.train)
         return TrainingData(rows, lab.shown(self.train), stratify=self.stratify, is_trained=False)
+
+    @property
+    def asked_with(self) -> str:
+        """See ``Prompted``."""
+        return f"{WITH_PROMPT} and {self.shots} example{'s' * (self.shots > 1)}"
 
     def asker(self, lab: Lab) -> Ask:
         """See ``Prompted``."""

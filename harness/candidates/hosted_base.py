@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from harness.candidates.base import (
+    AS_TRAINED,
     BaseCandidate,
     CostEstimate,
     Prepared,
@@ -209,6 +210,7 @@ class BaseHostedTuning(BaseCandidate):
             numeric_config=remote.numeric_config,
             load=_not_made,
             ask=asked_as_trained,
+            asked_with=AS_TRAINED,
             batch_independent=True,
             recipe=self._recipe(),
             read=remote.sent_beside,
@@ -243,6 +245,7 @@ class BaseHostedTuning(BaseCandidate):
             numeric_config=remote.numeric_config,
             load=lambda: remote.open(lab.spending(self.base, tuned=True), lab.progress, just_tuned=True),
             ask=asked_as_trained,
+            asked_with=AS_TRAINED,
             training=replace(training, subset=job.rows.drawn),  # another run may draw them from another file
             batch_independent=True,
             recipe=self._recipe(),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from harness.candidates.base import (
+    AS_TRAINED,
     BaseCandidate,
     CostEstimate,
     Prepared,
@@ -217,6 +218,7 @@ class LocalTuning(BaseCandidate):
             numeric_config=batch_numeric_config(plan),
             load=lambda: load_trained(recipe, self.ship, source, artifact, plan, lab.adapters),
             ask=asked_as_trained,
+            asked_with=AS_TRAINED,
             training=training,
             recipe=settings,
             read=lab.reader(source),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from harness.candidates.base import (
+    WITH_PROMPT,
     Ask,
     BaseCandidate,
     CostEstimate,
@@ -71,8 +72,13 @@ class Prompted(BaseCandidate):
         )
 
     def asker(self, lab: Lab) -> Ask:
-        """How a row becomes a prompt. A kind that only asks otherwise overrides this alone."""
+        """How a row becomes a prompt. A kind that only asks otherwise overrides this, and ``asked_with``."""
         return asked_with_prompt
+
+    @property
+    def asked_with(self) -> str:
+        """What stands before the question, in words for the report."""
+        return WITH_PROMPT
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
         """See ``Candidate``: the key and the price of a hosted model; a local one is fetched, and its prompts
@@ -104,6 +110,7 @@ class Prompted(BaseCandidate):
                 numeric_config=model.numeric_config,
                 load=lambda: model.open(lab.spending(model.model), lab.progress),
                 ask=ask,
+                asked_with=self.asked_with,
                 batch_independent=True,
                 read=model.sent_beside,
                 mutable=mutable_model(model, lambda: lab.spending(model.model), lab.progress),
@@ -116,6 +123,7 @@ class Prompted(BaseCandidate):
             numeric_config=batch_numeric_config(plan),
             load=lambda: LocalModel.load(source, plan),
             ask=ask,
+            asked_with=self.asked_with,
             read=lab.reader(source),
         )
 

@@ -120,6 +120,8 @@ class Answerer:
             numeric_config=prepared.numeric_config,
             training=prepared.training,
             provenance=self.freshness.provenance(asked.context, asked.keys),
+            asked_with=prepared.asked_with,
+            decoding=asked.decoding.settings(),
         )
 
     def answers(

@@ -9,6 +9,7 @@ from inspect import signature
 from types import FunctionType
 
 from harness.candidates.base import (
+    WITH_PROMPT,
     Candidate,
     CostEstimate,
     Prepared,
@@ -116,6 +117,7 @@ class Scripted:
             numeric_config=ScriptedModel.numeric_config,
             load=lambda: ScriptedModel(self.reply, size, seed),
             ask=asked_with_prompt,
+            asked_with=WITH_PROMPT,
             training=self.training,
         )
 
