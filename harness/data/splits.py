@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from harness.data.leakage import SHORT_WORDS, find_leaks, words
+from harness.data.copies import joined
+from harness.data.leakage import compare_rows
+from harness.data.plain_text import SHORT_WORDS, plain_words
 from harness.data.split_sides import hold_out_by_class, hold_out_newest
 from harness.errors import UnknownName, UsageError
 from harness.records import Row
@@ -75,7 +76,7 @@ def split_rows(
             near.append((of_text[text], at))
     near += _near_duplicates(rows, range(len(rows)), range(len(rows)))
     while True:
-        together = _joined(len(rows), [*grouped, *near])
+        together = joined(len(rows), [*grouped, *near])
         if time is None:
             held, notes = hold_out_by_class(rows, together, wanted, seed, stratify)
         else:
@@ -95,23 +96,8 @@ def split_rows(
     return Split(tuple(rows[at] for at in train), tuple(rows[at] for at in sorted(held)), tuple(notes))
 
 
-def _joined(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """The sets of the places 0 to ``count`` that ``pairs`` join, each in the file's order."""
-    import numpy as np  # here, as scipy is slow to import
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    a, b = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    joined = coo_array((np.ones(len(a)), (a, b)), shape=(count, count))
-    _, labels = connected_components(joined, directed=False)
-    found: dict[int, list[int]] = defaultdict(list)
-    for at, label in enumerate(labels.tolist()):
-        found[label].append(at)
-    return list(found.values())
-
-
 def _user_words(row: Row) -> tuple[tuple[str, ...], ...]:
-    return tuple(words(m.content) for m in row.messages if m.role == "user")
+    return tuple(plain_words(m.content) for m in row.messages if m.role == "user")
 
 
 def _near_duplicates(
@@ -131,7 +117,7 @@ def _near_duplicates(
 
     return [
         (int(leak.train_id), int(leak.heldout_id))
-        for leak in find_leaks(distinct(train), distinct(heldout))
+        for leak in compare_rows(distinct(train), distinct(heldout), calibrated=False).leaks
         if leak.kind != "exact-short" and leak.train_id != leak.heldout_id
     ]
 
