@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 
 from harness.data.nearness import EVIDENCE_NATS, Evenly, Neighbours, WordPairs, near
 from harness.data.plain_text import plain_words, same_key
@@ -42,6 +42,30 @@ def copied_rows(rows: Sequence[Row]) -> list[list[int]]:
             if found is not None and found.is_copy and found.evidence >= EVIDENCE_NATS:
                 pairs.append((firsts[a], firsts[b]))
     return [group for group in joined(len(rows), pairs) if len(group) > 1]
+
+
+def clusters(
+    rows: Sequence[Row], own: Sequence[str | None], together: Collection[str] = ()
+) -> tuple[str | None, ...]:
+    """The cluster of each row: its ``own`` group, joined with those of its copies; None: it stands alone.
+
+    Args:
+        rows: of one file.
+        own: the group that each row names.
+        together: ids of rows that are one cluster whatever they say.
+    """
+    first: dict[Hashable, int] = {}
+    pairs = [(first.setdefault(name, at), at) for at, name in enumerate(own) if name is not None]
+    pairs += [(group[0], at) for group in copied_rows(rows) for at in group]
+    one = [at for at, row in enumerate(rows) if row.id in together]
+    pairs += [(one[0], at) for at in one]
+    found: list[str | None] = list(own)
+    for group in joined(len(rows), pairs):
+        if len(group) > 1:
+            named = next((name for at in group if (name := own[at]) is not None), None)
+            for at in group:
+                found[at] = named or f"copies of {rows[group[0]].id}"
+    return tuple(found)
 
 
 def joined(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, TypeAlias
+from typing import Literal, NoReturn, TypeAlias
 
 from harness.data.nearness import COPY_WORDS, EVIDENCE_NATS, Near, Neighbours, WordForWord, Words
 from harness.data.plain_text import SHORT_WORDS, plain_words, same_key
@@ -46,11 +46,11 @@ class Leak:
     similarity: float  # share of words, in [0, 1]
     part: str = USER  # of the training row
 
-    @property
-    def names(self) -> frozenset[str]:
-        """What it may be accepted by: either row's id or place, or the pair as messages show it."""
-        pair = f"{self.train_where} ~ {self.heldout_where}"
-        return frozenset((pair, self.train_id, self.heldout_id, self.train_where, self.heldout_where))
+    def is_named(self, names: Iterable[str]) -> bool:
+        """Whether one of ``names`` is a row's id or place (or its end), or the pair as errors show it."""
+        ids = self.train_id, self.heldout_id, f"{self.train_where} ~ {self.heldout_where}"
+        places = self.train_where, self.heldout_where
+        return any(name in ids or f"/{place}".endswith(f"/{name}") for name in names for place in places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def require_no_leaks(
     Args:
         train: rows that were learnt from, or chosen on.
         heldout: rows that nothing may be known of.
-        accepted: names of leaks (see ``Leak.names``), or ``warn`` for all.
+        accepted: names of leaks (see ``Leak.is_named``), or ``warn`` for all.
         sides: what the two are, in messages.
 
     Raises:
@@ -94,18 +94,22 @@ def require_no_leaks(
     compared = compare_rows(train, heldout)
     if accepted == "warn":
         return compared
-    known = frozenset(accepted)
-    found = [leak for leak in compared.leaks if not leak.names & known]
-    short = {leak.heldout_id for leak in found if leak.kind == "exact-short"}
-    if len(short) <= max(SHORT_ROWS, SHORT_SHARE * len(heldout)):
-        found = [leak for leak in found if leak.kind != "exact-short"]
+    unnamed = [leak for leak in compared.leaks if not leak.is_named(accepted)]
+    found = without_honest_repeats(unnamed, len(heldout))
     if found:
-        refuse(found, sides)
+        _refuse(found, sides)
     return compared
 
 
-def refuse(found: Sequence[Leak], sides: tuple[str, str] = ("training rows", "held-out rows")) -> None:
-    """Raise the ``LeakError`` that names the first of these pairs."""
+def without_honest_repeats(found: Sequence[Leak], rows: int) -> Sequence[Leak]:
+    """The leaks without those of short texts, where of ``rows`` held-out rows only few repeat short texts."""
+    short = {leak.heldout_id for leak in found if leak.kind == "exact-short"}
+    if len(short) > max(SHORT_ROWS, SHORT_SHARE * rows):
+        return found
+    return [leak for leak in found if leak.kind != "exact-short"]
+
+
+def _refuse(found: Sequence[Leak], sides: tuple[str, str]) -> NoReturn:
     lines = [f"  {leak.train_where} ~ {leak.heldout_where} ({describe(leak)})" for leak in found]
     shown = "\n".join(lines[:PAIRS_SHOWN])
     more = f"\n  and {len(lines) - PAIRS_SHOWN} more" if len(lines) > PAIRS_SHOWN else ""
@@ -116,7 +120,7 @@ def refuse(found: Sequence[Leak], sides: tuple[str, str] = ("training rows", "he
         f"{ours} that are also in the {theirs}, copied or edited ({rows}):\n{shown}{more}",
         f"take these rows out of the {'training file' if ours == 'training rows' else ours}, or replace the"
         f" {theirs} with ones never trained on; repeats that are honest can be accepted by name,"
-        f' Suite(leaks=["{found[0].heldout_where}"])',
+        f' Suite(leaks=("{found[0].heldout_where}",))',
     )
 
 
@@ -210,10 +214,10 @@ def _inside_parts(train: Sequence[Row], asked: Sequence[Words]) -> Mapping[Words
     for at, row in enumerate(train):
         for part, text in _parts(row):
             owners[plain_words(text)][at, part] = None
-    wanted = WordForWord(asked)
+    looked_for = WordForWord(asked)
     found: defaultdict[Words, list[tuple[int, str]]] = defaultdict(list)
-    for text, places in owners.items():
-        for held in wanted.within(text):
+    for words, places in owners.items():
+        for held in looked_for.within(words):
             found[held] += places
     return found
 
@@ -252,7 +256,7 @@ def _among_themselves(
     for text, places in owners.items():
         for row, _ in places:
             of_row[row].add(place[text])
-    own = [suspected.union(*(of_row[row] for row, _ in owners[text])) for text in sample]
+    own = [set(suspected).union(*(of_row[row] for row, _ in owners[text])) for text in sample]
     return [_evidence(found) for found in neighbours.of(sample, own)]
 
 

@@ -27,6 +27,7 @@ from harness.records import (
     Trial,
 )
 from harness.run.costs import economics_config, hosted_price
+from harness.run.nearness_notes import row_notes
 from harness.run.safeguards import chosen_seeds, harm_gates
 from harness.run.selection import Arm
 from harness.run.session import Session
@@ -78,7 +79,7 @@ def make_record(
         economics=economics,
         environment=environment(),
         timings_s=_timings(run),
-        notes=(*_candidate_notes(run), *money_notes),
+        notes=(*row_notes(run), *_candidate_notes(run), *money_notes),
         rehearsal=rehearsal,
         spending=run.ledger.lines(),
         max_usd=run.ledger.max_usd,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -24,7 +24,8 @@ from harness.run.answering import Answerer
 from harness.run.costs import economics_config
 from harness.run.interim_analysis import InterimAnalysis
 from harness.run.judge_backends import JudgeBackends
-from harness.run.preflight import problems_of, problems_of_judges, require_rows
+from harness.run.leak_check import Seen, compare_files, with_repeats
+from harness.run.preflight import problems_of, problems_of_judges
 from harness.run.selection import Arm, Selection
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.judges import Judge
@@ -94,6 +95,7 @@ class Session:
         self.store = AnswerStore(settings.store / "answers.sqlite")
         self.answerer = Answerer(self.store, progress, JudgeBackends(self.store, money, progress))
         self.suites: dict[str, LoadedSuite] = {}
+        self.seen: dict[str, Seen] = {}  # by suite: what training and held-out rows share
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
         self.prepared: dict[Variant, Prepared] = {}
@@ -145,7 +147,14 @@ class Session:
         Raises:
             HarnessError: unreadable or leaking rows, a size beyond the data.
         """
-        require_rows(self.selection.arms(), self.suites.values(), self.lab)
+        self._compare(list(self.suites.values()))
+
+    def _compare(self, suites: Sequence[LoadedSuite]) -> None:
+        """Compare all files with ``suites``; what training has too, and may have, is counted as one."""
+        found = compare_files(self.selection.arms(), suites, self.lab)
+        self.seen.update(found)
+        for suite in suites:
+            self.suites[suite.name] = with_repeats(suite, found[suite.name])
 
     def problems(self, *, offline: bool = False) -> Iterator[HarnessError]:
         """Why variants could not be prepared, or judges asked, as far as that can be known beforehand.
@@ -172,7 +181,7 @@ class Session:
                 "put each suite in a folder of its own, of another name; or let both tests share one suite",
             )
         if other is None and self._was_checked:
-            require_rows(self.selection.arms(), [suite], self.lab)
+            self._compare([suite])
             for problem in problems_of_judges(suite, self.answerer.oracle):
                 raise problem
         self.suites.setdefault(suite.name, suite)
@@ -181,7 +190,7 @@ class Session:
         """Compare rows that were made during the run with every held-out file; see ``Lab``."""
         seen = list(rows)
         for suite in self.suites.values():
-            require_no_leaks(seen, suite.rows)
+            require_no_leaks(seen, suite.rows, suite.suite.leaks)
 
     # ----------------------------------------------------------------- training
     def need(self, pairs: Iterable[tuple[Arm, str]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from harness.errors import UsageError
 from harness.scoring.checks import Check
@@ -25,6 +25,8 @@ class Suite:
         group: metadata field that names a row's cluster (one customer's rows, say).
         final: JSONL of other held-out rows, for one last test after a choice (of a seed, of a recipe) that
             was made on ``heldout``; ``--final`` judges the gates on them.
+        leaks: rows of these files that training has too and that are right so, by id, by ``file:line`` or as
+            the pair that the error shows; ``"warn"`` for all, which then count as one row together.
         max_tokens: longest answer that the task needs; a candidate's own limit applies where it is lower.
     """
 
@@ -35,8 +37,17 @@ class Suite:
     group: str = "group"
     max_tokens: int | None = None
     final: str | None = None
+    leaks: tuple[str, ...] | Literal["warn"] = ()
 
     def __post_init__(self) -> None:
+        accepted: object = self.leaks  # whatever a user wrote
+        if accepted != "warn":
+            if not isinstance(accepted, list | tuple) or not all(isinstance(name, str) for name in accepted):
+                raise UsageError(
+                    f"Suite(leaks={accepted!r}): give the accepted rows by id or file:line, such as"
+                    ' ("heldout.jsonl:7",), or "warn".'
+                )
+            object.__setattr__(self, "leaks", tuple(accepted))  # a list would not be hashable
         names = [score.name for score in self.scores]
         if not names:
             raise UsageError(f"Suite(heldout={self.heldout!r}) has no scores: nothing could be measured.")
