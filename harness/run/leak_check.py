@@ -14,7 +14,9 @@ from typing import TypeAlias
 
 from harness.candidates.lab import Lab
 from harness.data.leakage import Leak, require_no_leaks
-from harness.errors import UsageError
+from harness.data.rows import line_of
+from harness.data.template_tokens import is_exported, leftovers
+from harness.errors import DataError, UsageError
 from harness.records import Message, Row
 from harness.run.selection import Arm
 from harness.run.suite_loading import LoadedSuite
@@ -52,6 +54,8 @@ def compare_files(arms: Iterable[Arm], suites: Sequence[LoadedSuite], lab: Lab) 
         _require_size(arm, data)
         near = next((near for other, near in known if _is_same(data, other)), None)
         if near is None:
+            for suite in suites[:1]:
+                seen[suite.name].notes.update(_template_notes(data))
             near = {suite.name: _compare(data, suite, seen[suite.name]) for suite in suites}
             known.append((data, near))
         for name, ids in near.items():
@@ -76,6 +80,30 @@ def _require_size(arm: Arm, data: TrainingData) -> None:
             f"--sizes: {arm.size} rows asked for, and {data.file} has {len(data.train)}.\n"
             f"  hint: ask for at most {len(data.train)}, or add rows."
         )
+
+
+def _template_notes(data: TrainingData) -> dict[str, None]:
+    """What to say of rows that hold a few leftovers of a template.
+
+    Raises:
+        DataError: a file of finished prompts.
+    """
+    found = leftovers(data.train) if data.is_trained else []
+    if not found:
+        return {}
+    (first, _, trace), places = (
+        found[0],
+        ", ".join(str(line_of(data.train[at])) for at, *_ in found[:NAMES_SHOWN]),
+    )
+    more = f" and {len(found) - NAMES_SHOWN} more" if len(found) > NAMES_SHOWN else ""
+    problem = (
+        f"{len(found)} of {len(data.train)} training rows already hold a chat template's text, such as"
+        f" {trace.shown!r} (lines {places}{more})"
+    )
+    if is_exported(data.train, found):
+        hint = "give the plain texts as messages: the base's template would be applied a second time"
+        raise DataError(data.train[first].where, problem, hint)
+    return {f"{data.file}: {problem}.": None}
 
 
 def _compare_suite(suite: LoadedSuite, suites: Sequence[LoadedSuite]) -> None:
