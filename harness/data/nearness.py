@@ -32,7 +32,7 @@ NEAR = 0.5  # any of the three: near, and no copy
 COPY_WORDS = 11  # the longer text, or the one inside the other; shorter ones leak by being the same only
 EVIDENCE_NATS = 30.0  # of surprise in what is shared: among 10 million pairs, no chance
 NEAR_NATS = 15.0
-CANDIDATES = 8  # texts that share most, looked at more closely
+CANDIDATES = 12  # texts that share most, looked at more closely
 COMMON_SHARE, COMMON_AT_LEAST = 0.05, 50  # word pairs in more texts do not suggest candidates
 ALIGNED_WORDS = 400  # longer texts are compared by their runs alone
 BEGINNING_WORDS = 5  # by which texts are looked for in longer ones
@@ -61,14 +61,14 @@ class Near:
 class Surprise(Protocol):
     """How surprising words are."""
 
-    def nats(self, before: str | None, word: str) -> float:
-        """Surprise in ``word`` after ``before``."""
+    def nats(self, before: str | None, word: str, left_out: int) -> float:
+        """Surprise in ``word`` after ``before``, with so many of the texts that hold it left out."""
 
 
 class Evenly:
     """Every word is as surprising: for texts whose frequencies are not known yet."""
 
-    def nats(self, before: str | None, word: str) -> float:
+    def nats(self, before: str | None, word: str, left_out: int) -> float:
         """See ``Surprise``."""
         return EVIDENCE_NATS / (COPY_WORDS * INSIDE * EDITED)
 
@@ -85,28 +85,31 @@ class WordPairs:
             self.words[""] += 1
         self.total = max(self.words.total(), 1)
 
-    def nats(self, before: str | None, word: str) -> float:
-        """Surprise in ``word`` after ``before``; the two texts that are compared do not count."""
-        alone = max(self.words[word] - 2, 0.5) / self.total
+    def nats(self, before: str | None, word: str, left_out: int) -> float:
+        """See ``Surprise``."""
+        alone = max(self.words[word] - left_out, 0.5) / self.total
         if before is None:
             return -math.log(alone)
-        after = max(self.pairs[before, word] - 2, 0) + PRIOR * alone
-        return -math.log(after / (max(self.words[before] - 2, 0) + PRIOR))
+        after = max(self.pairs[before, word] - left_out, 0) + PRIOR * alone
+        return -math.log(after / (max(self.words[before] - left_out, 0) + PRIOR))
 
 
-def near(a: Words, b: Words, model: Surprise) -> Near | None:
-    """How ``a`` and ``b`` are near, the strongest of the relations; None where they are not."""
+def near(a: Words, b: Words, model: Surprise, left_out: int = 2) -> Near | None:
+    """How ``a`` and ``b`` are near, the strongest of the relations; None where they are not.
+
+    ``left_out``: how many copies of what they share are no evidence that it is common, these two included.
+    """
     shorter, longer = (a, b) if len(a) <= len(b) else (b, a)
     shared = (Counter(a) & Counter(b)).total()
     if shared < NEAR * len(shorter):
         return None
     found: list[Near] = []
     if shared >= NEAR * len(longer) and len(longer) <= ALIGNED_WORDS:
-        found.append(_edited(a, b, model))
+        found.append(_edited(a, b, model, left_out))
     runs = _in_shared_runs(shorter, longer)
     covered = sum(runs)
     nats = sum(
-        model.nats(shorter[at - 1] if at and runs[at - 1] else None, shorter[at])
+        model.nats(shorter[at - 1] if at and runs[at - 1] else None, shorter[at], left_out)
         for at, is_shared in enumerate(runs)
         if is_shared
     )
@@ -117,7 +120,7 @@ def near(a: Words, b: Words, model: Surprise) -> Near | None:
     return max(found, key=lambda one: (one.is_copy, one.evidence), default=None)
 
 
-def _edited(a: Words, b: Words, model: Surprise) -> Near:
+def _edited(a: Words, b: Words, model: Surprise, left_out: int) -> Near:
     """By an alignment that keeps the order."""
     nats, edits = 0.0, 0
     for kind, start, end, other, other_end in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
@@ -129,7 +132,7 @@ def _edited(a: Words, b: Words, model: Surprise) -> Near:
                 (a[at - 1] if at else ""),
                 (b[other + at - start - 1] if other + at > start else ""),
             )
-            nats += model.nats(before if before == theirs else None, a[at])
+            nats += model.nats(before if before == theirs else None, a[at], left_out)
     return Near("edited", 1 - edits / max(len(a), len(b)), nats, max(len(a), len(b)))
 
 
@@ -200,13 +203,19 @@ class Neighbours:
                 values = shares.data[shares.indptr[row] : shares.indptr[row + 1]]
                 left_out = own[at] if own is not None else ()
                 best = (place for place in places[np.argsort(-values)].tolist() if place not in left_out)
-                seen = [
-                    (place, one)
-                    for place in islice(best, CANDIDATES)
-                    if (one := near(texts[at], self.pool[place], self.model))
-                ]
-                found[at] = sorted(seen, key=lambda pair: (-pair[1].is_copy, -pair[1].evidence, pair[0]))
+                found[at] = self._near(texts[at], list(islice(best, CANDIDATES)))
         return found
+
+    def _near(self, text: Words, places: Sequence[int]) -> list[tuple[int, Near]]:
+        """Those of ``places`` that are near. Several copies of one text do not make its words common."""
+        alike = [(place, one) for place in places if (one := near(text, self.pool[place], Evenly()))]
+        copies = 1 + sum(one.is_copy for _, one in alike)
+        found = [
+            (place, one)
+            for place, _ in alike
+            if (one := near(text, self.pool[place], self.model, max(copies, 2)))
+        ]
+        return sorted(found, key=lambda pair: (-pair[1].is_copy, -pair[1].evidence, pair[0]))
 
     def _sparse(self, texts: Sequence[Words]) -> Sparse:
         import numpy as np

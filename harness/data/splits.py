@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from harness.data.copies import joined
 from harness.data.leakage import compare_rows
-from harness.data.plain_text import SHORT_WORDS, plain_words
+from harness.data.plain_text import plain_words, same_key
 from harness.data.split_sides import hold_out_by_class, hold_out_newest
 from harness.errors import UnknownName, UsageError
 from harness.records import Row
@@ -33,8 +33,8 @@ def split_rows(
 ) -> Split:
     """Hold out a share of ``rows`` (a float in (0, 1)) or a number of them (an int).
 
-    Neither side holds a near-duplicate of the other's rows: the result passes ``require_no_leaks``. Texts
-    of under five words repeat in honest data and may be on both sides. ``stratify``, ``group`` and ``time``
+    Neither side holds a near-duplicate of the other's rows: the result passes ``require_no_leaks``.
+    ``stratify``, ``group`` and ``time``
     name metadata fields.
 
     - ``stratify``: every class has its share on both sides, within one row of it unless groups or
@@ -66,13 +66,13 @@ def split_rows(
     grouped: list[tuple[int, int]] = []
     near: list[tuple[int, int]] = []
     of_value: dict[str, int] = {}
-    of_text: dict[tuple[str, ...], int] = {}
+    of_text: dict[str, int] = {}
     for at, row in enumerate(rows):
         value = None if group is None else row.text(group)
         if value is not None:
             grouped.append((of_value.setdefault(value, at), at))
-        text = tuple(word for turn in _user_words(row) for word in turn)
-        if len(text) >= SHORT_WORDS and of_text.setdefault(text, at) != at:
+        text = same_key("\n".join(m.content for m in row.messages if m.role == "user"))
+        if of_text.setdefault(text, at) != at:
             near.append((of_text[text], at))
     near += _near_duplicates(rows, range(len(rows)), range(len(rows)))
     while True:
@@ -118,7 +118,7 @@ def _near_duplicates(
     return [
         (int(leak.train_id), int(leak.heldout_id))
         for leak in compare_rows(distinct(train), distinct(heldout), calibrated=False).leaks
-        if leak.kind != "exact-short" and leak.train_id != leak.heldout_id
+        if leak.train_id != leak.heldout_id
     ]
 
 
