@@ -5,7 +5,8 @@ A value that could not be obtained is ``None`` beside a ``failure`` that says wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import dropwhile, takewhile
@@ -85,9 +86,23 @@ class Row:
         return None if value is None else str(value)
 
 
+class FailureKind(StrEnum):
+    """Why an answer never came."""
+
+    CUT = "cut off before the answer"  # the limit was reached within a thought, or before anything was said
+    UNANSWERED = "thought without an answer"  # it ended by itself
+    REFUSED = "refused by the service"
+    WITHHELD = "withheld by a content filter"
+    ERROR = "not obtained"  # the call failed, or the model's code raised
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A model's answer to one row. ``failure`` is set, and ``text`` empty, when no answer came."""
+    """A model's answer to one row. ``failure`` is set, and ``text`` empty, when no answer came.
+
+    A model gives ``text`` as it came, and in ``thought`` what its service gave apart. Before an answer is
+    scored, `scoring.envelope` moves every thought from ``text`` to ``thought``.
+    """
 
     row_id: str
     text: str
@@ -101,6 +116,44 @@ class Answer:
     repeat: int = 0  # tells answers to one question apart
     logprob: float | None = None  # mean natural log-probability a token; None: not asked for or not offered
     batched: bool = False  # it came hours after it was asked
+    thought: str | None = None  # what it wrote before the answer, never scored; None: nothing
+    thought_tokens: int | None = None  # those of completion_tokens; None: not counted, or a thought unread
+    failure_kind: FailureKind | None = None
+    served_by: str = ""  # the model that a service names as answering, where it is not the one asked for
+
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens without those of its thought."""
+        return max(0, self.completion_tokens - (self.thought_tokens or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCounts:
+    """What became of the questions of one trial, or of several."""
+
+    n: int
+    failed: Mapping[FailureKind, int]  # answers that never came, by reason
+    cut: int  # answers that came and were cut off at the limit
+    thought: int  # questions before whose answer a thought was set aside
+    thought_tokens: int
+
+    @property
+    def n_failed(self) -> int:
+        """Answers that never came."""
+        return sum(self.failed.values())
+
+    @classmethod
+    def of(cls, answers: Iterable[Answer]) -> AnswerCounts:
+        """Count answers that have been handed out."""
+        answers = tuple(answers)
+        failed = Counter(a.failure_kind or FailureKind.ERROR for a in answers if a.failure is not None)
+        return cls(
+            n=len(answers),
+            failed=dict(failed.most_common()),
+            cut=sum(a.failure is None and a.finish == "length" for a in answers),
+            thought=sum(bool(a.thought and a.thought.strip()) or bool(a.thought_tokens) for a in answers),
+            thought_tokens=sum(a.thought_tokens or 0 for a in answers),
+        )
 
 
 class Kind(StrEnum):
@@ -138,6 +191,7 @@ class ScoreVector:
     reasons: tuple[str, ...] = ()
     advisory: bool = False
     by_seed: tuple[tuple[float | None, ...], ...] = ()  # each row's values, one a seed
+    unanswered: tuple[bool, ...] = ()  # whether the row's answer never came; empty: not known of any
     rows: str = ""  # the part of the suite that this is (``language=es``); empty: all of it
 
 
@@ -199,9 +253,11 @@ class Gate:
     seeds: tuple[int, ...]
     role: Role
     #: gated decides; measured is a smaller size; advisory rests on a judge that was not admitted; missing was
-    #: deselected or never reached, and has no comparison
+    #: deselected, never reached or never asserted, and has no comparison
     state: Literal["gated", "measured", "advisory", "missing"]
     comparison: Comparison | None = None
+    place: str = ""  # ``file:line:column`` of the claim; empty where nobody saw it written
+    why: str = ""  # of a missing gate: what kept it from being judged; empty where that is not known
 
 
 class Verdict(StrEnum):
@@ -221,6 +277,8 @@ class Decision:
     verdict: Verdict
     reasons: tuple[str, ...]
     seeds: tuple[int, ...] = ()  # of one, the verdict speaks of that checkpoint; of several, of the recipe
+    #: what to know beside the verdict: many answers that never came, sides that differ in thinking
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +343,18 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """When the answers of a trial were given. ``asked`` and ``kept`` are rows; failures count as asked."""
+
+    asked: int  # by this run
+    kept: int  # from earlier runs
+    undated: int = 0  # of the kept: those of versions that noted no date
+    oldest: str | None = None  # of the kept, ISO 8601, UTC
+    newest: str | None = None
+    runs: tuple[str, ...] = ()  # that gave the kept ones: the beginnings of their records' ids
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One candidate at one size and seed, evaluated on one suite. ``scores`` has one tuple a score."""
 
@@ -297,11 +367,17 @@ class Trial:
     seconds: float
     numeric_config: str
     training: Training | None = None
+    provenance: Provenance | None = None  # None in records of versions that noted none
 
     @property
     def label(self) -> str:
         """``name`` or ``name@size``."""
         return self.candidate if self.size is None else f"{self.candidate}@{self.size}"
+
+    @property
+    def counts(self) -> AnswerCounts:
+        """What became of its questions."""
+        return AnswerCounts.of(self.answers)
 
 
 @dataclass(frozen=True, slots=True)

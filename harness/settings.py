@@ -28,6 +28,7 @@ class Settings:
     ``max_interim_looks`` is the most looks at which judging may stop early (1: every row is judged).
     ``max_usd`` caps what hosted models may cost in this run; None: no cap. ``rehearse`` asks a local twin
     instead of them: it answers by ``script``, or really trains (``train``) with the built-in model.
+    ``fresh`` asks every model again, whatever is kept.
     ``executor`` names where trainings run; see ``training.executor.find_executor``.
     ``sizes`` is empty for "all rows". Each of ``seeds`` draws subsets of its own and seeds a training.
     """
@@ -48,6 +49,7 @@ class Settings:
     rehearse: RehearsalMode | None = None
     executor: str = "local"
     lists: bool = False
+    fresh: bool = False
 
 
 def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
@@ -83,6 +85,7 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
         lists=bool(raw.get("list")),
         executor=str(raw.get("executor") or "local"),
         final=bool(raw.get("final")),
+        fresh=bool(raw.get("fresh")),
         plan=bool(raw.get("plan")),
         max_interim_looks=looks,
         max_usd=_max_usd(str(raw["max-usd"])) if raw.get("max-usd") else None,

@@ -19,13 +19,14 @@ from harness.candidates.base import (
     asked_as_trained,
 )
 from harness.candidates.lab import Lab
-from harness.candidates.prompted import Prompted
+from harness.candidates.prompted import Prompted, mutable_model
 from harness.data.fingerprints import fingerprint
 from harness.data.hosted import hosted_counter, hosted_model
 from harness.data.rows import require_supervised
 from harness.errors import DataError, HostedTrainingError, UsageError
 from harness.models.protocol import Model
 from harness.models.remote import RemoteModel
+from harness.models.thinking import thinking_fields
 from harness.records import Json, Training
 from harness.training.hosted.budget import JobBudget, is_payable, training_tokens
 from harness.training.hosted.jobs import Environment, find_job, tune
@@ -178,6 +179,7 @@ class BaseHostedTuning(BaseCandidate):
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
         """See ``Candidate``. The key is looked for after the rows: a plan has none, and still checks them."""
+        thinking_fields(self.remote(self.base), self.decoding)
         lab.spending(self.base, tuned=True)
         job = self.job(lab, variant)
         is_made = lab.adapters.find(job.artifact) is not None
@@ -227,6 +229,7 @@ class BaseHostedTuning(BaseCandidate):
             ask=asked_as_trained,
             batch_independent=True,
             recipe=self._recipe(),
+            read=remote.sent_beside,
         )
         return CostEstimate(prepared, training, remote)
 
@@ -261,6 +264,11 @@ class BaseHostedTuning(BaseCandidate):
             training=replace(training, subset=job.rows.drawn),  # another run may draw them from another file
             batch_independent=True,
             recipe=self._recipe(),
+            read=remote.sent_beside,
+            # what a job made never changes, but a deployment may come to hold another model
+            mutable=mutable_model(remote, lambda: lab.spending(self.base, tuned=True), lab.progress)
+            if self.service().capabilities.must_deploy
+            else None,
         )
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:

@@ -19,7 +19,9 @@ from harness.candidates.prompted import Prompted
 from harness.data.fingerprints import fingerprint
 from harness.data.rows import require_supervised
 from harness.errors import UsageError
-from harness.models.chat import load_tokenizer
+from harness.models.askable import require_askable
+from harness.models.chat import digest_with_day
+from harness.models.generation import note_on_defaults
 from harness.models.local import batch_numeric_config
 from harness.models.source import ModelSource
 from harness.records import Json, Training
@@ -31,7 +33,7 @@ from harness.training.local.recipe import (
     training_fingerprint,
 )
 from harness.training.local.self_generated import GeneratedRows, SelfGenerated, plan_generation
-from harness.training.local.tokens import encode_rows
+from harness.training.local.tokens import encode_rows, require_thoughts
 from harness.training.rows import TrainingData, TrainingRows, draw_rows
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -106,7 +108,11 @@ class LocalTuning(BaseCandidate):
             dev_evaluations=self.dev_evaluations,
             nf4=self.nf4,
             adapter=self.adapter(),
-            shape={name: value for name, value in self.described().items() if name not in NOT_SHAPING},
+            thinking=self.decoding.thinking,
+            shape={
+                **{name: value for name, value in self.described().items() if name not in NOT_SHAPING},
+                **({"thinking": True} if self.decoding.thinking else {}),
+            },
         )
 
     @property
@@ -131,22 +137,34 @@ class LocalTuning(BaseCandidate):
         """The general rows that the base is to write; None where they are a file's."""
         if not isinstance(self.replay, SelfGenerated):
             return None
-        return plan_generation(self.replay, lab.root, self._source(lab), self.nf4, lab.plan(), lab.adapters)
+        source = self._source(lab)
+        chat = lab.chat_format(source).key()
+        return plan_generation(self.replay, lab.root, source, self.nf4, lab.plan(), lab.adapters, chat)
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
-        """See ``Candidate``: how many general rows the base wrote, and where they are."""
-        generated = self.generated_rows(lab)
+        """See ``Candidate``: what the base's chat template wants; how many general rows the base wrote, and
+        where they are; and what is set aside of the base's defaults.
+        """
+        source, generated = self._source(lab), self.generated_rows(lab)
+        notes = (*lab.chat_format(source).notes(source.name), *note_on_defaults(source.folder))
         told = generated.summary() if generated is not None else None
         if generated is None or told is None:
-            return ()
-        return (f"{told} They are in {lab.relative(generated.file)}.",)
+            return notes
+        return (f"{told} They are in {lab.relative(generated.file)}.", *notes)
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
-        """See ``Candidate``. Every row of a training that is not in the store is tokenised."""
+        """See ``Candidate``. Every row of a training that is not in the store is tokenised, and every prompt
+        of a suite that is not answered yet.
+        """
         source, (rows, name) = self._source(lab), self._training(lab, variant)
         require_supervised(rows.own)
-        if lab.adapters.find(name) is None:
-            encode_rows(load_tokenizer(source), (*rows.own, *rows.replay, *rows.dev), self.max_tokens)
+        found = lab.adapters.find(name)
+        if found is None:
+            chat = lab.chat(source, self.decoding.thinking)
+            require_thoughts(chat, rows.own)
+            encode_rows(chat, (*rows.own, *rows.replay, *rows.dev), self.max_tokens)
+        for suite, prompts, decoding in lab.unanswered(self, self._shipped(lab, source, name, found)):
+            require_askable(lab.chat(source, decoding.thinking), suite, prompts, decoding)
 
     def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
         """See ``Candidate``."""
@@ -159,7 +177,7 @@ class LocalTuning(BaseCandidate):
         sent = (*rows.own, *rows.replay)
         if found is not None:
             return CostEstimate(prepared, TrainingEstimate(name, len(sent), is_kept=True))
-        examples = encode_rows(load_tokenizer(source), sent, self.max_tokens)
+        examples = encode_rows(lab.chat(source, self.decoding.thinking), sent, self.max_tokens)
         tokens = sum(len(example.input_ids) for example in examples) * self.epochs
         return CostEstimate(prepared, TrainingEstimate(name, len(sent), False, tokens, tokens))
 
@@ -188,8 +206,10 @@ class LocalTuning(BaseCandidate):
         """The rows of one training, and the name of the artifact that it makes."""
         seed = variant.seed or 0
         rows = draw_rows(self.data(lab), variant.size, seed)
-        digest = self._source(lab).digest
-        return rows, training_fingerprint(self.recipe(), digest, rows, seed, lab.plan())
+        source = self._source(lab)
+        shaped = lab.chat_format(source).trained()
+        digest = digest_with_day(source)
+        return rows, training_fingerprint(self.recipe(), digest, rows, seed, lab.plan(), shaped)
 
     def _shipped(self, lab: Lab, source: ModelSource, name: str, training: Training | None) -> Prepared:
         """The fine-tune whose artifact has that name in the store, or will have it."""
@@ -200,12 +220,13 @@ class LocalTuning(BaseCandidate):
         return Prepared(
             model_name=source.name,
             model_digest=source.digest,
-            identity=fingerprint({"trained": name, "ship": self.ship}),
+            identity=fingerprint({"trained": name, "ship": self.ship, **lab.chat_format(source).key()}),
             numeric_config=batch_numeric_config(plan),
             load=lambda: load_trained(recipe, self.ship, source, artifact, plan, lab.adapters),
             ask=asked_as_trained,
             training=training,
             recipe=settings,
+            read=lab.reader(source),
         )
 
 

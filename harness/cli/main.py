@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 from harness.cli.jobs import add_jobs
@@ -16,6 +17,9 @@ COLUMNS_HELP = "which columns hold what: user=COL,assistant=COL | prompt=COL,com
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit status. 0: done; 1: something is wrong; 2: usage."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a sign that a terminal lacks is escaped, and ends nothing
+            stream.reconfigure(errors="backslashreplace")
     given = _parser().parse_args(arguments)
     try:
         return _run(given)

@@ -128,12 +128,12 @@ def _target(options: ValidateOptions) -> tuple[Target, str]:
         encoding = known.encoding if known else DEFAULT_ENCODING
         limit = options.max_tokens or (known.training_context_tokens if known else None)
         return Target(hosted_counter(encoding), limit, bool(known and known.completions)), encoding
-    from harness.models.chat import load_tokenizer, row_counter
+    from harness.models.chat_format import load_chat, row_counter
     from harness.models.progress import Drawn, Silent
     from harness.models.source import context_tokens, resolve
 
     source = resolve(options.model, Drawn(sys.stderr) if sys.stderr.isatty() else Silent())
-    counter = row_counter(load_tokenizer(source))
+    counter = row_counter(load_chat(source))
     return Target(counter, options.max_tokens or context_tokens(source)), f"{options.model}'s own tokenizer"
 
 

@@ -51,6 +51,7 @@ class Rows:
     kind: Kind
     number: float | None  # the baseline, where it is a plain number
     by_seed: tuple[Values, Values] | None = None  # both sides as tables of (rows, seeds)
+    unanswered: Mask | None = None  # rows where a side's answer never came; None: none is known
 
     @property
     def differences(self) -> Values:
@@ -89,11 +90,17 @@ class Rows:
             baseline=self.baseline[mask],
             clusters=None if self.clusters is None else self.clusters[mask],
             by_seed=self.by_seed and (self.by_seed[0][mask], self.by_seed[1][mask]),
+            unanswered=None if self.unanswered is None else self.unanswered[mask],
         )
 
     def worst_case(self) -> Rows:
-        """Missing values taken against the claim; rows without a value on either side are left out."""
-        rows = self.only(~(np.isnan(self.candidate) & np.isnan(self.baseline)))
+        """Missing values taken against the claim.
+
+        A row without a value on either side is left out where both were answered: it says what its check or
+        its reference lacks. Where an answer never came, it counts.
+        """
+        unscored = np.isnan(self.candidate) & np.isnan(self.baseline)
+        rows = self.only(~unscored if self.unanswered is None else ~unscored | self.unanswered)
 
         def filled(mine: Values, theirs: Values) -> tuple[Values, Values]:
             return np.nan_to_num(mine, nan=0.0), np.nan_to_num(theirs, nan=1.0)
@@ -132,8 +139,10 @@ def pair(candidate: ScoreVector, baseline: ScoreVector | float) -> Rows:
             f"({', '.join(map(str, sorted(counts)))}): give both the same --train-seeds."
         )
     clusters = _clusters(candidate.groups)
+    flags = [np.array(side.unanswered, dtype=np.bool_) for side in sides if side.unanswered]
+    unanswered: Mask | None = np.logical_or.reduce(flags) if flags else None
     if not counts:
-        return Rows(values, others, clusters, candidate.kind, number)
+        return Rows(values, others, clusters, candidate.kind, number, unanswered=unanswered)
     shape = len(values), counts.pop()
     # a side without seeds, a prompt or a number, has the same value at each seed of the other
     first, second = (
@@ -142,7 +151,7 @@ def pair(candidate: ScoreVector, baseline: ScoreVector | float) -> Rows:
         else np.broadcast_to(means[:, np.newaxis], shape)
         for side, means in ((candidate, values), (baseline, others))
     )
-    return Rows(values, others, clusters, Kind.GRADED, number, (first, second))
+    return Rows(values, others, clusters, Kind.GRADED, number, (first, second), unanswered)
 
 
 def _values(vector: ScoreVector) -> Values:

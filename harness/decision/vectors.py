@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.errors import UnknownName, UsageError
@@ -28,6 +28,7 @@ def score_vector(
     score: str,
     kind: Kind,
     advisory: bool = False,
+    unanswered: Collection[str] = (),
 ) -> ScoreVector:
     """The values of one score over a suite's rows; a failed score is None, with its failure as the reason.
 
@@ -40,6 +41,7 @@ def score_vector(
         subject: the candidate that was scored, such as ``tuned@500``.
         score, kind: the score's name and kind.
         advisory: whether it rests on a judge that was not admitted.
+        unanswered: ids of the rows whose answers never came.
 
     Raises:
         UsageError: ``answered`` and ``scores`` differ in length, or the ids are not those of ``units``.
@@ -64,6 +66,7 @@ def score_vector(
         groups=units.groups,
         reasons=tuple(one.failure or one.reason for one in scores),
         advisory=advisory,
+        unanswered=tuple(row_id in unanswered for row_id in units.row_ids) if unanswered else (),
     )
     judged = [at for at, one in enumerate(scores) if one.was_judged]
     return whole if len(judged) == len(scores) else at_places(whole, judged)
@@ -103,6 +106,7 @@ def recorded_vector(suite: SuiteInfo, trial: Trial, score: str) -> ScoreVector:
         subject=trial.label,
         score=score,
         kind=kinds[score],
+        unanswered=frozenset(answer.row_id for answer in trial.answers if answer.failure is not None),
     )
 
 
@@ -129,7 +133,9 @@ def over_seeds(vectors: Sequence[ScoreVector], seeds: Sequence[int]) -> ScoreVec
         "; ".join(f"seed {seed}: {why}" for seed, why in zip(seeds, of_row, strict=True) if why)
         for of_row in zip(*(vector.reasons for vector in vectors), strict=True)
     )
-    return replace(vectors[0], values=means, reasons=reasons, by_seed=by_seed)
+    flags = [vector.unanswered for vector in vectors if vector.unanswered]
+    unanswered = tuple(map(any, zip(*flags, strict=True)))
+    return replace(vectors[0], values=means, reasons=reasons, by_seed=by_seed, unanswered=unanswered)
 
 
 def only_rows(units: SuiteUnits, vector: ScoreVector, where: Mapping[str, str]) -> ScoreVector:
@@ -161,4 +167,5 @@ def at_places(vector: ScoreVector, places: Sequence[int]) -> ScoreVector:
         groups=tuple(vector.groups[at] for at in places),
         reasons=tuple(vector.reasons[at] for at in places) if vector.reasons else (),
         by_seed=tuple(vector.by_seed[at] for at in places) if vector.by_seed else (),
+        unanswered=tuple(vector.unanswered[at] for at in places) if vector.unanswered else (),
     )

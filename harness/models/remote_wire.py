@@ -20,7 +20,8 @@ from harness.models.call_scheduler import CallFailed
 from harness.models.ledger import Charge, Spending, prompt_bound
 from harness.models.protocol import Decoding, Prompt
 from harness.models.retry import CallVerdict, verdict_of
-from harness.records import Answer, Json, Message, Row
+from harness.models.thinking import request_limit, thinking_fields
+from harness.records import Answer, FailureKind, Json, Message, Row
 
 if TYPE_CHECKING:
     from openai import OpenAIError
@@ -33,6 +34,18 @@ _REASONING = re.compile(r"(ft:)?(o\d|gpt-5)")
 _SAME_FOR_ALL = (401, 403, 404)  # a wrong key, or a model that does not exist
 _NAMES_A_MODEL = re.compile("model|deployment", re.IGNORECASE)  # a 404 of the model, not of the path
 SCHEMA_NAME = "answer"
+# finish reasons, OpenAI's first, then what others send in the same place
+_AT_THE_LIMIT = ("length", "max_tokens", "MAX_TOKENS", "model_length")
+_FILTERED = (
+    "content_filter",
+    "safety",
+    "SAFETY",
+    "recitation",
+    "RECITATION",
+    "PROHIBITED_CONTENT",
+    "refusal",
+)
+_BROKEN_OFF = ("error", "abort", "insufficient_system_resource")
 
 
 # --------------------------------------------------------------------------- requests and answers
@@ -47,7 +60,11 @@ class PricedRequest:
 
 @dataclass(frozen=True, slots=True)
 class RemoteReply:
-    """One answer as the service gave it. Token counts are None where it gives none."""
+    """One reply as the service gave it. Token counts are None where it gives none.
+
+    A text that is empty because the limit was reached, or beside a thought, is no failure here:
+    `scoring.envelope` reads it, and it is kept, since it was paid for and would come the same again.
+    """
 
     text: str
     finish: Literal["stop", "length", "failed"]
@@ -56,11 +73,22 @@ class RemoteReply:
     completion_tokens: int | None
     cached_prompt_tokens: int = 0
     logprob: float | None = None
+    thought: str | None = None  # given apart from the text
+    thought_tokens: int | None = None
+    failure_kind: FailureKind | None = None
+    served_by: str = ""  # the model that the service says has answered
+
+
+def reasons(model: str) -> bool:
+    """Whether a hosted model reasons before it answers, and so takes no temperature."""
+    return _REASONING.match(model) is not None
 
 
 def failed_reply(failure: str) -> RemoteReply:
     """In place of an answer where all calls failed."""
-    return RemoteReply("", "failed", failure, prompt_tokens=0, completion_tokens=0)
+    return RemoteReply(
+        "", "failed", failure, prompt_tokens=0, completion_tokens=0, failure_kind=FailureKind.ERROR
+    )
 
 
 @dataclass(frozen=True)
@@ -92,14 +120,16 @@ class ModelWire:
                 {"role": m.role, "content": m.content} | ({} if m.name is None else {"name": m.name})
                 for m in prompt.messages
             ]
-        if _REASONING.match(self.spec.model) and not self.completions:
-            body["max_completion_tokens"] = decoding.max_new_tokens
+        most_new_tokens = request_limit(self.spec, decoding)
+        if reasons(self.spec.model) and not self.completions:
+            body["max_completion_tokens"] = most_new_tokens
         else:
-            body |= {"max_tokens": decoding.max_new_tokens, "temperature": decoding.temperature}
+            body |= {"max_tokens": most_new_tokens, "temperature": decoding.temperature}
             if decoding.temperature > 0:
                 body |= {"top_p": decoding.top_p, "seed": decoding.seed + prompt.repeat}
             if self.spec.logprobs:
                 body["logprobs"] = 0 if self.completions else True
+        body |= thinking_fields(self.spec, decoding)
         if self.schema is not None and not self.completions:  # structured outputs, strict
             json_schema = {"name": SCHEMA_NAME, "strict": True, "schema": self.schema}
             body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
@@ -110,7 +140,7 @@ class ModelWire:
             binding = json.dumps({"response_format": body["response_format"]})
             messages = (*messages, Message("system", binding))
         tokens = self._most_tokens(messages)
-        most_usd = self.spending.most(tokens, decoding.max_new_tokens, batched=self.spec.batch)
+        most_usd = self.spending.most(tokens, most_new_tokens, batched=self.spec.batch)
         return PricedRequest(prompt, body, most_usd)
 
     def answer(self, prompt: Prompt, reply: RemoteReply, attempts: int, latency_ms: float) -> Answer:
@@ -119,7 +149,8 @@ class ModelWire:
         if read is None:
             (read,) = self._counter([Row("", prompt.messages)])
         if written is None:
-            (written,) = self._counter([Row("", (Message("assistant", reply.text),))])
+            said = f"{reply.thought or ''}{reply.text}"
+            (written,) = self._counter([Row("", (Message("assistant", said),))])
         return Answer(
             row_id=prompt.row_id,
             text=reply.text,
@@ -133,6 +164,11 @@ class ModelWire:
             repeat=prompt.repeat,
             logprob=reply.logprob,
             batched=self.spec.batch,
+            thought=reply.thought,
+            thought_tokens=reply.thought_tokens,
+            failure_kind=reply.failure_kind,
+            # most services repeat the name that they were asked by, which says nothing
+            served_by="" if reply.served_by == self.spec.model else reply.served_by,
         )
 
     def charge(self, request: PricedRequest, reply: RemoteReply) -> Charge:
@@ -169,6 +205,8 @@ class _Usage(BaseModel):
     prompt_tokens: TokenCount = None
     completion_tokens: TokenCount = None
     prompt_tokens_details: OrNone[dict[str, TokenCount]] = None
+    completion_tokens_details: OrNone[dict[str, TokenCount]] = None
+    reasoning_tokens: TokenCount = None  # SGLang's place for it
 
 
 class _Token(BaseModel):
@@ -180,9 +218,47 @@ class _Logprobs(BaseModel):
     token_logprobs: list[float | None] | None = None  # of a completion; the first token may have none
 
 
+class _Part(BaseModel):
+    """A part of a message's content: text, a refusal, or (Mistral) a thought that is a list of texts."""
+
+    text: OrNone[str] = None
+    refusal: OrNone[str] = None
+    thinking: OrNone[str | list[_Part]] = None
+
+
 class _ChatMessage(BaseModel):
-    content: str | None = None
-    refusal: str | None = None
+    content: str | list[_Part] | None = None
+    refusal: OrNone[str] = None
+    reasoning_content: OrNone[str] = None  # SGLang, DeepSeek, llama.cpp; vLLM until 0.11
+    reasoning: OrNone[str] = None  # vLLM, OpenRouter, Groq, Ollama
+    tool_calls: OrNone[list[Json]] = None
+
+    @property
+    def text(self) -> str | None:
+        """The answer's text; None where the service gives none."""
+        if not isinstance(self.content, list):
+            return self.content
+        texts = [part.text for part in self.content if part.text is not None]
+        return "".join(texts) if texts else None
+
+    @property
+    def thought(self) -> str | None:
+        """What the service gives apart from the answer."""
+        parts = self.content if isinstance(self.content, list) else []
+        inside = [
+            part.thinking
+            if isinstance(part.thinking, str)
+            else "".join(one.text or "" for one in part.thinking)
+            for part in parts
+            if part.thinking is not None
+        ]
+        return self.reasoning_content or self.reasoning or "\n\n".join(inside) or None
+
+    @property
+    def refused(self) -> str | None:
+        """The service's words where it refuses."""
+        parts = self.content if isinstance(self.content, list) else []
+        return self.refusal or next((part.refusal for part in parts if part.refusal), None)
 
 
 class _ChatChoice(BaseModel):
@@ -203,13 +279,14 @@ ChoiceT = TypeVar("ChoiceT", _ChatChoice, _TextChoice)
 class _Body(BaseModel, Generic[ChoiceT]):
     choices: list[ChoiceT] = Field(min_length=1)
     usage: OrNone[_Usage] = None
+    model: OrNone[str] = None
 
 
 def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
     """The answer in a response's body; ``CallFailed`` where that breaks the promises of the interface."""
     try:
-        kind = _Body[_TextChoice] if completions else _Body[_ChatChoice]
-        body = kind.model_validate_json(content)
+        form = _Body[_TextChoice] if completions else _Body[_ChatChoice]
+        body = form.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the body"
@@ -220,23 +297,39 @@ def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
     given = choice.logprobs or _Logprobs()
     logprobs = [token.logprob for token in given.content or ()]
     logprobs += [logprob for logprob in given.token_logprobs or () if logprob is not None]
-    text = choice.text if isinstance(choice, _TextChoice) else choice.message.content
-    if isinstance(choice, _ChatChoice) and text is None:
-        if choice.message.refusal is not None:
-            failure = f"refused: {choice.message.refusal}"
-        elif finish not in ("stop", "length"):  # else it is an empty answer, which is one
-            failure = f"no text in the answer (finish_reason {finish or 'missing'!r})"
-    if finish == "content_filter":
-        failure = "withheld by the service's content filter"
+    kind: FailureKind | None = None
+    message = choice.message if isinstance(choice, _ChatChoice) else _ChatMessage(content=choice.text)
+    text, thought = message.text, message.thought
+    if not text and message.refused is not None:
+        kind, failure = FailureKind.REFUSED, f"refused: {message.refused}"
+    elif finish in _FILTERED:
+        kind, failure = FailureKind.WITHHELD, "withheld by the service's content filter"
+    elif finish in _BROKEN_OFF:
+        kind, failure = FailureKind.ERROR, f"broken off by the service (finish_reason {finish!r})"
+    elif not text and message.tool_calls:
+        kind, failure = (
+            FailureKind.UNANSWERED,
+            f"a tool call in place of an answer (finish_reason {finish!r})",
+        )
+    elif text is None and not thought and finish not in _AT_THE_LIMIT:
+        kind, failure = FailureKind.ERROR, f"no text in the answer (finish_reason {finish or 'missing'!r})"
     return RemoteReply(
         text="" if failure else text or "",
-        finish="failed" if failure else "length" if finish == "length" else "stop",
+        finish="failed" if failure else "length" if finish in _AT_THE_LIMIT else "stop",
         failure=failure,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         cached_prompt_tokens=(usage.prompt_tokens_details or {}).get("cached_tokens") or 0,
         logprob=sum(logprobs) / len(logprobs) if logprobs else None,
+        thought=thought,
+        thought_tokens=written if (written := _thought_tokens(usage)) else None,
+        failure_kind=kind,
+        served_by=body.model or "",
     )
+
+
+def _thought_tokens(usage: _Usage) -> int | None:
+    return (usage.completion_tokens_details or {}).get("reasoning_tokens") or usage.reasoning_tokens
 
 
 # --------------------------------------------------------------------------- reading an error

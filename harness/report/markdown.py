@@ -88,6 +88,7 @@ def _headline(top: Headline) -> Iterator[str]:
         yield f"## {_SYMBOL[card.tone]} {card.verdict}: {plain(card.subject)}"
         yield plain(card.means)
         yield _bullets(card.reasons)
+        yield "\n".join(f"> ⚠️ {plain(note)}" for note in card.notes)
     for caution in top.cautions:
         figures = (f"{name}: {value}" for name, value in caution.figures)
         rest = "".join(f"\n> - {plain(line)}" for line in (*caution.details, *figures))

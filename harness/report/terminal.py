@@ -10,7 +10,7 @@ from harness.records import Gate, Role, RunRecord
 from harness.report import numbers
 from harness.report.comparisons import gate_line
 from harness.report.trial_pairs import seeds_label
-from harness.report.view import headline
+from harness.report.view import headline, kept_answers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,20 @@ WIDE = 100  # columns from which the score has a place
 COLOURS: dict[Tone, str] = {"good": "green", "bad": "red", "unsure": "yellow", "plain": ""}
 # control characters but the end of a line, those that turn the writing direction, halves of surrogate pairs
 _UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+# how a terminal without them is shown the signs that reports are written with
+_SPELLED = {"→": "->", "–": "-", "−": "-", "…": "...", "×": "x", "’": "'", "±": "+-", "≤": "<=", "²": "^2"}
+
+
+def encodable(text: str, encoding: str) -> str:
+    """``text`` in the characters of ``encoding``: known signs are spelled in ASCII, others are escaped."""
+
+    def fits(character: str) -> bool:
+        return bool(character.encode(encoding, "ignore"))
+
+    spelled = "".join(one if fits(one) else _SPELLED.get(one, one) for one in text)
+    return spelled.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def printable(text: str) -> str:
@@ -60,8 +74,12 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
         console.print(_text(f"{card.verdict}: {card.subject}", f"bold {COLOURS[card.tone]}"))
         for reason in card.reasons:
             console.print(_text(f"  - {reason}"))
+        for note in card.notes:
+            console.print(_text(f"  ! {note}", COLOURS["unsure"]))
         console.print()
     console.print(_text(top.spending))
+    for line in kept_answers(record):
+        console.print(_text(f"kept answers: {line}"))
     return out.getvalue().strip("\n")
 
 

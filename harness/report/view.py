@@ -66,6 +66,7 @@ def headline(record: RunRecord) -> Headline:
             tone=VERDICT_TONE[decision.verdict],
             means=f"{_MEANS[decision.verdict]} {speaks_of(decision)}".strip(),
             reasons=decision.reasons,
+            notes=decision.notes,
         )
         for decision in record.decisions
     ]
@@ -108,12 +109,14 @@ def _cautions(record: RunRecord) -> Iterator[Caution]:
                 )
     n_answers, n_scores, details = 0, 0, []
     for trial in record.trials:
-        answers = sum(answer.failure is not None for answer in trial.answers)
+        counts = trial.counts
+        answers = counts.n_failed
         scores = sum(score.failure is not None for many in trial.scores.values() for score in many)
         if answers or scores:
-            of_all = numbers.count(answers, len(trial.answers))
+            why = ", ".join(f"{n:,} {kind.value}" for kind, n in counts.failed.items())
+            of_all = numbers.count(answers, counts.n) + " answers" + (f" ({why})" if why else "")
             details.append(
-                f"{trial.suite}, {trial_label(trial)}: {of_all} answers, {numbers.plural(scores, 'score')}."
+                f"{trial.suite}, {trial_label(trial)}: {of_all}, {numbers.plural(scores, 'score')}."
             )
         n_answers, n_scores = n_answers + answers, n_scores + scores
     if details:
@@ -122,12 +125,37 @@ def _cautions(record: RunRecord) -> Iterator[Caution]:
             "They are counted here and left out of every mean; none is a zero.",
             details,
         )
+    kept = [*kept_answers(record)]
+    if kept:
+        yield Caution("Answers of earlier runs were used; --fresh asks again.", kept)
     for suite in record.suites:
         if suite.uses > 1:
             yield Caution(
                 f"{suite.heldout} has been used for a decision {suite.uses:,} times, this run included: "
                 "each further use makes it a little less held out.",
             )
+
+
+def kept_answers(record: RunRecord) -> Iterator[str]:
+    """For each trial with answers of earlier runs: how many, when they were given and by which runs."""
+    for trial in record.trials:
+        found = trial.provenance
+        if found is None or not found.kept:
+            continue
+        days = list(dict.fromkeys(day[:10] for day in (found.oldest, found.newest) if day))
+        dates = [f"given {' to '.join(days)} (UTC)"] if days else []
+        if found.undated:
+            dates.append(f"{numbers.count(found.undated)} on an unknown day")
+        runs = (
+            [f"by {numbers.plural(len(found.runs), 'run')}: {', '.join(found.runs[-3:])}"]
+            if found.runs
+            else []
+        )
+        yield (
+            f"{trial.suite}, {trial_label(trial)}: {numbers.count(found.kept)} of"
+            f" {numbers.plural(found.asked + found.kept, 'answer')} kept, {', '.join([*dates, *runs])};"
+            f" {numbers.count(found.asked)} asked now"
+        )
 
 
 def _provenance(record: RunRecord) -> Iterator[TextTable]:
@@ -184,12 +212,14 @@ def _provenance(record: RunRecord) -> Iterator[TextTable]:
         judges,
         "Scores are out of 100. A judge's instructions are in run.json word for word (its spec).",
     )
-    heads = ["trial", "suite", "seed#", "answers#", "failed#", "cut off#", "scores failed#", "time#"]
+    heads = ["trial", "suite", "seed#", "answers#", "failed#", "cut off#", "thought first#", "scores failed#"]
+    heads.append("time#")
     yield TextTable(
         "Trials",
         [*heads, "latency (mean)#", "numerics", "training data digest"],
         [_trial(trial) for trial in record.trials],
-        "A failed answer or score has no value: it is counted here and left out of every mean.",
+        "A failed answer or score has no value: it is counted here and left out of every mean. A thought is"
+        " set aside and never scored.",
     )
     timings = [(part, numbers.seconds(seconds)) for part, seconds in record.timings_s.items()]
     yield TextTable("Timings", ("part", "time#"), timings)
@@ -203,14 +233,16 @@ def _provenance(record: RunRecord) -> Iterator[TextTable]:
 
 def _trial(trial: Trial) -> tuple[str, ...]:
     latencies_ms = [answer.latency_ms for answer in trial.answers if answer.failure is None]
+    counts = trial.counts
     failed = {name: sum(score.failure is not None for score in each) for name, each in trial.scores.items()}
     return (
         trial.label,
         trial.suite,
         numbers.NONE if trial.seed is None else str(trial.seed),
-        numbers.count(len(trial.answers)),
-        numbers.count(len(trial.answers) - len(latencies_ms)),
-        numbers.count(sum(answer.finish == "length" for answer in trial.answers)),
+        numbers.count(counts.n),
+        numbers.count(counts.n_failed),
+        numbers.count(counts.cut),
+        numbers.count(counts.thought),
         ", ".join(f"{name} {n:,}" for name, n in failed.items() if n) or "0",
         numbers.seconds(trial.seconds),
         f"{sum(latencies_ms) / len(latencies_ms):,.0f} ms" if latencies_ms else numbers.NONE,

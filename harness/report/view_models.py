@@ -38,6 +38,7 @@ class DecisionCard:
     tone: Tone
     means: str  # the verdict in one plain sentence
     reasons: Sequence[str]
+    notes: Sequence[str] = ()  # to know before the verdict is trusted
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class InterimAnalysis:
         scores = list(trial.scores[self.score])
         missing = [at for at in wanted if not scores[at].was_judged]
         if missing:
-            rows = [self.suite.rows[at] for at in missing]
+            rows = [self.suite.scored_rows[at] for at in missing]
             found = self.judge(rows, [trial.answers[at] for at in missing])
             for at, score in zip(missing, found, strict=True):
                 scores[at] = score

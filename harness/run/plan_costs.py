@@ -12,7 +12,8 @@ from harness.decision.plan import CallCount, CostLine, Purpose, Usd
 from harness.decision.prices import TOKENS_PER_MTOK, PriceKey, batch_price, price_of
 from harness.errors import UnknownName
 from harness.models.ledger import Ledger, Spending, prompt_bound
-from harness.models.protocol import Prompt
+from harness.models.protocol import Decoding, Prompt
+from harness.models.thinking import most_tokens
 from harness.records import Message, Price, Row
 from harness.scoring.judges import JudgeEstimate
 
@@ -174,15 +175,15 @@ class Costs:
         ]
         parts.append((float(any(trial.fresh for trial in trials)), known))
         spending = self.spending(payee.model, payee.is_tuned)
-        usd = Usd()
+        usd, longest = Usd(), most_tokens(payee.model, Decoding(max_new_tokens=judge.max_tokens))
         if spending is not None:
             short, batched = min(judge.short_tokens, judge.max_tokens), payee.is_batched
             for share, prompts in parts:
                 low = spending.cost(sum(n for n, _ in prompts), len(prompts) * short, batched=batched)
-                high = sum(spending.most(most, judge.max_tokens, batched=batched) for _, most in prompts)
+                high = sum(spending.most(most, longest, batched=batched) for _, most in prompts)
                 usd += Usd(share * low, high)
         counts = [n for _, prompts in parts for n, _ in prompts]
-        calls = CallCount(len(counts), 0, prompt_tokens=sum(counts), most_answer_tokens=judge.max_tokens)
+        calls = CallCount(len(counts), 0, prompt_tokens=sum(counts), most_answer_tokens=longest)
         return self.bill("judging", payee, spending, usd), calls
 
     def bill(self, purpose: Purpose, payee: Payee, spending: Spending | None, usd: Usd) -> CostLine:

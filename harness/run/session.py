@@ -6,22 +6,25 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from harness.candidates.base import Candidate, Prepared, Variant
 from harness.candidates.lab import Lab
 from harness.data.fingerprints import fingerprint
 from harness.data.leakage import require_no_leaks
-from harness.decision.claims import Claim, Scores
+from harness.decision.claims import Claim, Scores, Side
 from harness.decision.economics import EconomicsConfig
 from harness.decision.prices import PriceKey
 from harness.decision.vectors import only_rows, over_seeds
 from harness.errors import DataError, HarnessError
 from harness.models.ledger import Ledger, Money
 from harness.models.progress import Progress
+from harness.models.protocol import Decoding, Prompt
 from harness.records import Gate, Price, Row, Trial
 from harness.report.terminal import printable
 from harness.run.answering import Answerer
 from harness.run.costs import economics_config
+from harness.run.freshness import Freshness
 from harness.run.interim_analysis import InterimAnalysis
 from harness.run.judge_backends import JudgeBackends
 from harness.run.leak_check import Seen, compare_files, with_repeats
@@ -92,8 +95,17 @@ class Session:
             require_unseen=self._require_unseen,
         )
         self.selection = Selection(settings, self.lab, adapt)
-        self.store = AnswerStore(settings.store / "answers.sqlite")
-        self.answerer = Answerer(self.store, progress, JudgeBackends(self.store, money, progress))
+        self.started = datetime.now(UTC)
+        self.store = AnswerStore(
+            settings.store / "answers.sqlite", self.started.isoformat(timespec="microseconds")
+        )
+        if self.store.lost:
+            progress.say(self.store.lost)
+        self.freshness = Freshness(
+            self.store, asks_again=settings.fresh, probes=settings.rehearse is None, say=progress.say
+        )
+        judges = JudgeBackends(self.store, money, progress, self.freshness)
+        self.answerer = Answerer(self.store, progress, judges, self.freshness)
         self.suites: dict[str, LoadedSuite] = {}
         self.seen: dict[str, Seen] = {}  # by suite: what training and held-out rows share
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
@@ -162,9 +174,19 @@ class Session:
         Args:
             offline: send nothing, not even to look for a job that could not be begun any more.
         """
-        yield from problems_of(self.selection.arms(), replace(self.lab, is_offline=offline))
+        lab = replace(self.lab, is_offline=offline)
+        yield from problems_of(self.selection.arms(), lab, self._unanswered)
         for suite in self.suites.values():
             yield from problems_of_judges(suite, self.answerer.oracle)
+
+    def _unanswered(
+        self, arm: Arm, candidate: Candidate, prepared: Prepared
+    ) -> Iterator[tuple[str, Sequence[Prompt], Decoding]]:
+        """See ``Lab.unanswered``."""
+        for suite in self.suites_of(arm):
+            asked = self.answerer.asked(candidate, prepared, suite)
+            if asked.missing:
+                yield suite.name, asked.prompts, asked.decoding
 
     def add_suite(self, suite: LoadedSuite) -> None:
         """Register a suite. One that comes late, when the test that uses it begins, is checked on its own.
@@ -182,6 +204,9 @@ class Session:
             )
         if other is None and self._was_checked:
             self._compare([suite])
+            lab = replace(self.lab, is_offline=True)
+            for problem in problems_of(self.selection.arms(), lab, self._unanswered):
+                raise problem
             for problem in problems_of_judges(suite, self.answerer.oracle):
                 raise problem
         self.suites.setdefault(suite.name, suite)
@@ -251,8 +276,15 @@ class Session:
         return fingerprint({"kind": arm.candidate.kind, "settings": settings, "rows": rows, "size": arm.size})
 
     # ----------------------------------------------------------------- trying
-    def subject(self, arm: Arm, suite: str, settle: Callable[[Claim], bool] | None) -> Subject:
-        """The arm on a suite, as a test sees it. ``settle`` is asked for the truth of a claim."""
+    def subject(
+        self,
+        arm: Arm,
+        suite: str,
+        settle: Callable[[Claim], bool] | None,
+        made: Callable[[Claim], None] | None = None,
+        side: Side | None = None,
+    ) -> Subject:
+        """The arm on a suite, as a test sees it; ``settle``, ``made`` and ``side`` are its scores'."""
 
         def scores(score: SuiteScore, where: Mapping[str, str]) -> Scores:
             loaded = self.suites[suite]
@@ -266,7 +298,7 @@ class Session:
             vector = only_rows(loaded.units, over_seeds(each, arm.seeds), where)
             reasons = tuple(map(printable, vector.reasons))  # they quote answers, and people read them
             shown = replace(vector, subject=arm.label, reasons=reasons)
-            return Scores(shown, settle, self.settings.alpha, interim=interim)
+            return Scores(shown, settle, self.settings.alpha, interim=interim, side=side, made=made)
 
         return Subject(arm, suite, scores)
 
@@ -328,8 +360,16 @@ class Session:
         return self.prepared[variant]
 
     # ----------------------------------------------------------------- what was claimed
-    def record_claim(self, arm: Arm, suite: str, test: str, claim: Claim) -> Gate:
-        """Note a claim as a gate, once, however often its truth is asked."""
+    def record_claim(
+        self, arm: Arm, suite: str, test: str, claim: Claim, place: str = "", unasserted: str = ""
+    ) -> Gate:
+        """Note a claim as a gate, once, however often its truth is asked.
+
+        Args:
+            place: ``file:line:column`` where it was made.
+            unasserted: why a claim that was only made is missing among the gates; it decides nothing where
+                it would decide nothing if it were asserted.
+        """
         measured = arm.size != self.selection.largest(arm.name)
         gate = Gate(
             suite=suite,
@@ -340,7 +380,12 @@ class Session:
             role=claim.role,
             state="measured" if measured else "advisory" if claim.advisory else "gated",
             comparison=claim.comparison,
+            place=place,
         )
+        if unasserted:
+            if gate.state != "gated":
+                return gate
+            gate = replace(gate, state="missing", why=unasserted)
         if gate not in self.gates:
             self.gates.append(gate)
         return gate

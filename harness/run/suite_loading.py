@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from harness.data.copies import clusters, copied_rows
+from harness.data.fields import require_field
 from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
 from harness.data.rows import line_of, read_rows, require_no_tools
 from harness.decision.vectors import SuiteUnits, score_vector
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
+from harness.scoring.envelope import kept_tags, opened
 from harness.scoring.judges import Judge, require_complete
-from harness.scoring.suite import Suite, SuiteScore
+from harness.scoring.suite import DEFAULT_GROUP, Suite, SuiteScore
 
 OWN_SYSTEM = "{system}"  # in a suite's prompt: the place of each row's own system message
 
@@ -77,6 +79,22 @@ class LoadedSuite:
         where = "" if other.name == self.name else f" of suite {other.name}"
         return first + where, second
 
+    @cached_property
+    def kept_tags(self) -> frozenset[str]:
+        """Tags that are part of an answer here, since references begin with them."""
+        return kept_tags(row.reference for row in self.rows)
+
+    @cached_property
+    def scored_rows(self) -> tuple[Row, ...]:
+        """The rows as scores see them: a reference is read as an answer is, without the thought before it."""
+        return tuple(self._scored(row) for row in self.rows)
+
+    def _scored(self, row: Row) -> Row:
+        reference = opened(row.reference, kept=self.kept_tags).text
+        if reference in (row.reference, ""):
+            return row
+        return replace(row, messages=(*row.prompt, replace(row.messages[-1], content=reference)))
+
     def vector(self, trial: Trial, score: str, *, advisory: bool = False) -> ScoreVector:
         """One score of a trial of this suite, row by row; ``advisory``: by a judge that was not admitted."""
         (kind,) = (known.kind for known in self.scores if known.name == score)
@@ -88,6 +106,7 @@ class LoadedSuite:
             score=score,
             kind=Kind(kind),
             advisory=advisory,
+            unanswered=frozenset(answer.row_id for answer in trial.answers if answer.failure is not None),
         )
 
     @cached_property
@@ -127,8 +146,8 @@ class LoadedSuite:
 
     def _content(self) -> tuple[object, ...]:
         scores = [(score.name, score.spec()) for score in self.scores]
-        suite = self.suite
-        return self.rows, self.prompt, scores, suite.slices, suite.group, suite.max_tokens, suite.leaks
+        own = self.suite
+        return self.rows, self.prompt, scores, own.slices, own.group, own.max_tokens, own.may_drop, own.leaks
 
     def score(self, wanted: SuiteScore) -> SuiteScore:
         """The bound form of a score that a test names.
@@ -187,7 +206,8 @@ def load_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> 
 
     Raises:
         UsageError: ``final`` of a suite that names no final rows.
-        DataError: a file is missing, empty or broken, or a slice that no row has.
+        DataError: a file is missing, empty or broken, or a row lacks a field that the suite groups or
+            slices by.
     """
     folder = file.parent
 
@@ -201,10 +221,10 @@ def load_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> 
     require_no_tools(rows)
     shown = _relative(heldout, root)
     for key in suite.slices:
-        if not any(key in row.metadata for row in rows):
-            raise DataError(
-                shown, f"no row has the slice field {key!r}.", f"add {key!r} to the rows or drop the slice"
-            )
+        require_field(rows, key, "slice", shown)
+    # nobody has to have the default's field
+    if suite.group != DEFAULT_GROUP or any(suite.group in row.metadata for row in rows):
+        require_field(rows, suite.group, "group", shown)
     prompt = _prompt(suite, folder, root)
     for score in suite.scores:
         require_complete(score, folder.name)

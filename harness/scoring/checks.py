@@ -342,7 +342,7 @@ class MaxTokens(NamedCheck):
         return f"at most {self.limit} tokens"
 
     def _score(self, row: Row, answer: Answer) -> Score:
-        return verdict(answer.completion_tokens <= self.limit, f"{answer.completion_tokens} tokens")
+        return verdict(answer.answer_tokens <= self.limit, f"{answer.answer_tokens} tokens")
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from harness.errors import UsageError
+from harness.errors import UnknownName, UsageError
 from harness.scoring.checks import Check
 from harness.scoring.judges import Judge
+
+DEFAULT_GROUP = "group"
 
 SuiteScore: TypeAlias = Check | Judge
 
@@ -27,6 +29,9 @@ class Suite:
             was made on ``heldout``; ``--final`` judges the gates on them.
         leaks: rows of these files that training has too and that are right so, by id, by ``file:line`` or as
             the pair that the error shows; ``"warn"`` for all, which then count as one row together.
+        may_drop: names of scores that may be worse than the baseline's without a gate that says by how much.
+            Any other score that no gate compares with the baseline's, and that is shown to be more than 2
+            points worse, stands in the way of GO.
         max_tokens: longest answer that the task needs; a candidate's own limit applies where it is lower.
     """
 
@@ -34,10 +39,11 @@ class Suite:
     scores: tuple[SuiteScore, ...]
     prompt: str | None = None
     slices: tuple[str, ...] = ()
-    group: str = "group"
+    group: str = DEFAULT_GROUP
     max_tokens: int | None = None
     final: str | None = None
     leaks: tuple[str, ...] | Literal["warn"] = ()
+    may_drop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         accepted: object = self.leaks  # whatever a user wrote
@@ -56,3 +62,11 @@ class Suite:
             raise UsageError(
                 f"Suite(heldout={self.heldout!r}): two scores are named {twice[0]!r}; set name=."
             )
+        waived: object = self.may_drop  # whatever a project wrote there
+        if not isinstance(waived, tuple) or not all(isinstance(name, str) for name in waived):
+            raise UsageError(
+                f"Suite(heldout={self.heldout!r}): may_drop= takes names of scores: may_drop=({names[0]!r},)."
+            )
+        for name in self.may_drop:
+            if name not in names:
+                raise UnknownName("score in may_drop=", name, names, f"Suite(heldout={self.heldout!r}).")

@@ -47,7 +47,11 @@ REFUSALS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
-_FENCE = re.compile(r"\A```[\w-]*[ \t]*\n(.*?)\n?```\Z", re.DOTALL)
+_FENCE_MARK = re.compile(r"`{3,}|~{3,}")
+_LINE_END = re.compile(r"\r\n|\n|\r")
+_INFO_WORD = re.compile(
+    r"[ \t]*(?:[A-Za-z][\w+.#-]*(?![\w+.#-])(?=\s*\S))?"
+)  # of a fence on one line: ```json {}```
 
 
 class NotJson(ValueError):  # noqa: N818 - an answer's state, caught where it is scored
@@ -69,11 +73,40 @@ def parse_json(text: str, *, fenced_ok: bool = False) -> Json:
     body = text.strip()
     if not body:
         raise NotJson("not JSON: the answer is empty")
-    fence = _FENCE.match(body)
-    if fence is not None:
-        if not fenced_ok:
-            raise NotJson("not JSON: inside a code fence")
-        body = fence[1]
+    inside = in_fence(body)
+    if inside and not fenced_ok:
+        raise NotJson("not JSON: inside a code fence")
+    problems: list[NotJson] = []
+    for text_inside in inside or (body,):
+        try:
+            return _json(text_inside)
+        except NotJson as problem:
+            problems.append(problem)
+    raise problems[0]
+
+
+def in_fence(text: str) -> tuple[str, ...]:
+    """What a Markdown code fence around all of ``text`` may hold, likeliest first; empty where there is none.
+
+    Fences are those of CommonMark 0.31 (section 4.5): three or more backticks or tildes, an info string, a
+    closing mark at least as long, any line ends. Models also write one on a single line, and begin the code
+    on the line of the info string.
+    """
+    body = text.strip()
+    begun = _FENCE_MARK.match(body)
+    if begun is None:
+        return ()
+    mark = begun[0]
+    rest = body[len(mark) :]
+    inner = rest.rstrip(mark[0])
+    if len(rest) - len(inner) < len(mark):
+        return ()
+    glued = inner[_INFO_WORD.match(inner).end() :]  # type: ignore[union-attr]  # it matches nothing, too
+    info = _LINE_END.search(inner)
+    return (glued,) if info is None else (inner[info.end() :], glued)
+
+
+def _json(body: str) -> Json:
     try:
         value: Json = json.loads(body, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:

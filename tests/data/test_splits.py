@@ -192,7 +192,9 @@ def test_edited_copies_stay_together_and_are_counted() -> None:
 
 
 def test_copies_of_a_short_text_stay_on_one_side() -> None:
-    split = split_rows([row(at, "refund???" if at < 4 else f"{at} + {at}?") for at in range(1, 21)], heldout=0.5)
+    split = split_rows(
+        [row(at, "refund???" if at < 4 else f"{at} + {at}?") for at in range(1, 21)], heldout=0.5
+    )
     assert sum(r.question == "refund???" for r in split.heldout) in (0, 3)
     require_no_leaks(split.train, split.heldout)
 

@@ -134,6 +134,35 @@ def test_a_code_fence_is_accepted_only_where_asked() -> None:
 
 
 @pytest.mark.parametrize(
+    "form",
+    [
+        "```json\r\n{}\r\n```",
+        "```json {}```",
+        "```{}```",
+        "~~~\n{}\n~~~",
+        "````json\n{}\n`````",
+        "  ```json\n  {}\n  ```\n",
+        '```json title="reply.json"\n{}\n```',
+        "```{.json .numberLines}\n{}\n```",
+        "```json {}\n```",
+    ],
+)
+def test_every_form_of_a_code_fence_is_one(form: str) -> None:
+    fenced = form.replace("{}", '{"intent": "refund"}', 1) if "{.json" not in form else form
+    fenced = fenced.replace("\n{}\n", '\n{"intent": "refund"}\n')
+    assert value(JsonSchema(SCHEMA, fenced_ok=True), fenced) == 1.0
+    assert JsonSchema(SCHEMA).score(a_row(), an_answer(fenced)).reason == "not JSON: inside a code fence"
+
+
+@pytest.mark.parametrize(
+    "form", ["Here:\n```\n{}\n```", "```\n{}\n```\nDone.", "````\n{}\n```", "```\n{}\n~~~"]
+)
+def test_text_around_a_fence_is_no_fence_around_the_answer(form: str) -> None:
+    text = form.replace("{}", '{"intent": "refund"}')
+    assert value(JsonSchema(SCHEMA, fenced_ok=True), text) == 0.0
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -29,7 +29,8 @@ from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.progress import Bar, Progress
 from harness.models.protocol import Decoding, Model, Prompt
 from harness.models.source import ModelSource
-from harness.records import Message, Row
+from harness.records import FailureKind, Json, Message, Row
+from harness.scoring.envelope import read_answer
 from harness.store.adapters import AdapterStore
 
 MOST_GENERATED_ROWS = 100
@@ -105,6 +106,7 @@ class GeneratedRows:
     plan: DevicePlan
     prompts: tuple[Row, ...]
     store: AdapterStore
+    chat: Mapping[str, Json] = field(default_factory=dict, hash=False)  # ``ChatFormat.key()`` of the base
 
     @property
     def folder(self) -> Path:
@@ -119,6 +121,7 @@ class GeneratedRows:
                 "rows": self.spec.rows,
                 "max_new_tokens": self.spec.max_new_tokens,
                 "versions": self._versions(),
+                **self.chat,
             }
         )
         adapter = self.store.folder(key)
@@ -196,7 +199,13 @@ class GeneratedRows:
 
 
 def plan_generation(
-    spec: SelfGenerated, root: Path, source: ModelSource, nf4: bool, plan: DevicePlan, store: AdapterStore
+    spec: SelfGenerated,
+    root: Path,
+    source: ModelSource,
+    nf4: bool,
+    plan: DevicePlan,
+    store: AdapterStore,
+    chat: Mapping[str, Json] | None = None,
 ) -> GeneratedRows:
     """The generation that ``spec``, whose path starts from ``root``, asks of a base.
 
@@ -211,7 +220,7 @@ def plan_generation(
             f"{len(prompts)} different prompts, and SelfGenerated(rows={spec.rows}) asks for more rows.",
             "add prompts (more than rows: replies that do not end are left out), or ask for fewer rows",
         )
-    return GeneratedRows(spec, source, nf4, plan, prompts, store)
+    return GeneratedRows(spec, source, nf4, plan, prompts, store, chat or {})
 
 
 # --------------------------------------------------------------------------- prompts
@@ -261,15 +270,15 @@ def _answered(
         batch = prompts[asked : asked + max(wanted - len(kept), LEAST_ROUND)]
         asked += len(batch)
         questions = [Prompt(row.id, row.prompt) for row in batch]
-        answers = {a.row_id: a for a in model.answer(questions, decoding, frozenset())}
+        answers = {a.row_id: read_answer(a) for a in model.answer(questions, decoding, frozenset())}
         for row in batch:
             answer = answers[row.id]
             if len(kept) == wanted:
                 break
-            if answer.failure is not None or answer.finish == "failed":
-                left_out["failed"] += 1
-            elif answer.finish == "length":
+            if answer.finish == "length" or answer.failure_kind is FailureKind.CUT:
                 left_out["cut_off"] += 1
+            elif answer.failure is not None or answer.finish == "failed":
+                left_out["failed"] += 1
             elif not answer.text.strip():
                 left_out["empty"] += 1
             else:

@@ -1,0 +1,84 @@
+"""What is said beside a decision of its answers: how many never came, and who thought before answering."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.records import AnswerCounts, Trial
+
+WORTH_SAYING = 0.02  # share of a side's answers, or of its scores, that failed
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a decision on one suite: its trials, one a seed, and whether it was asked to think."""
+
+    name: str
+    trials: Sequence[Trial]
+    thinking: bool | None = None  # None: as the model is served
+
+    @property
+    def counts(self) -> AnswerCounts:
+        """What became of its questions, over all seeds."""
+        return AnswerCounts.of(answer for trial in self.trials for answer in trial.answers)
+
+
+def answer_notes(suite: str, candidate: Side, baseline: Side) -> tuple[str, ...]:
+    """Sentences on failures above 2% of a side, on thoughts that one side has, and on settings not taken."""
+    notes = [*_failures(suite, candidate, "wrong"), *_failures(suite, baseline, "right")]
+    notes += [sentence for side in (candidate, baseline) for sentence in _not_taken(suite, side)]
+    mine, theirs = candidate.counts, baseline.counts
+    if _share(mine) > 0.5 > _share(theirs) or _share(theirs) > 0.5 > _share(mine):
+        notes.append(
+            f"{suite}: the sides differ in thinking: {_thought(candidate)}, {_thought(baseline)}."
+            " thinking=True or False sets it for each."
+        )
+    elif candidate.thinking is not baseline.thinking and candidate.trials and baseline.trials:
+        notes.append(
+            f"{suite}: the sides were asked differently: {candidate.name} with thinking={candidate.thinking},"
+            f" {baseline.name} with thinking={baseline.thinking}."
+        )
+    return tuple(notes)
+
+
+def _failures(suite: str, side: Side, counted_as: str) -> Iterator[str]:
+    counts = side.counts
+    if counts.n_failed > WORTH_SAYING * counts.n:
+        why = ", ".join(f"{n:,} {kind.value}" for kind, n in counts.failed.items())
+        yield (
+            f"{suite}: {counts.n_failed:,} of {counts.n:,} answers of {side.name} never came ({why})."
+            f" No claim is shown unless it would hold if all of them were {counted_as}."
+        )
+    unscored: Counter[str] = Counter()
+    for trial in side.trials:
+        for name, scores in trial.scores.items():
+            failed = zip(trial.answers, scores, strict=True)
+            unscored[name] += sum(s.failure is not None and a.failure is None for a, s in failed)
+    for name, n in unscored.items():
+        if n > WORTH_SAYING * counts.n:
+            yield f"{suite}: {n:,} of {counts.n:,} scores {name} of {side.name} could not be computed."
+
+
+def _not_taken(suite: str, side: Side) -> Iterator[str]:
+    """A service may drop a setting without a word; its answers tell."""
+    counts = side.counts
+    if side.thinking is False and counts.thought > WORTH_SAYING * counts.n:
+        yield (
+            f"{suite}: {side.name} was asked with thinking=False, and thought before {counts.thought:,} of"
+            f" {counts.n:,} answers: its service does not take that setting."
+        )
+    if side.thinking is True and counts.n and not counts.thought:
+        yield (
+            f"{suite}: {side.name} was asked with thinking=True, and no thought came with its {counts.n:,}"
+            " answers: its service does not take that setting, or does not show thoughts."
+        )
+
+
+def _share(counts: AnswerCounts) -> float:
+    return counts.thought / counts.n if counts.n else 0.0
+
+
+def _thought(side: Side) -> str:
+    return f"{side.name} thought before {side.counts.thought:,} of {side.counts.n:,} answers"
