@@ -33,7 +33,7 @@ our accountant needs the VAT number on last year's receipts or the tax office wi
 hub blinks purple, manual knows only green and amber, what does purple want from me
 we run a newspaper in Bristol and would love a quote about smart homes in old houses
 """.splitlines()
-SPARE = ["lantern", "gravel", "mirror", "tuesday", "copper", "whistle", "orchard", "ladder", "velvet", "anchor"]
+SPARE = [
     "lantern",
     "gravel",
     "mirror",
@@ -44,8 +44,6 @@ SPARE = ["lantern", "gravel", "mirror", "tuesday", "copper", "whistle", "orchard
     "ladder",
     "velvet",
     "anchor",
-    "pepper",
-    "canyon",
 ]
 
 

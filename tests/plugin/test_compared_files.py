@@ -63,4 +63,4 @@ def test_copies_among_heldout_rows_are_one_cluster_and_no_go(project: SmallProje
     run = project.run("--candidate=good")
     (report,) = project.path.glob("reports/*/report.md")
     assert "5 distinct questions in 40 rows" in report.read_text(encoding="utf-8")
-    assert "INCONCLUSIVE: good" in run.text
+    assert "INCONCLUSIVE: good" in run.out
