@@ -64,3 +64,21 @@ def test_copies_among_heldout_rows_are_one_cluster_and_no_go(project: SmallProje
     (report,) = project.path.glob("reports/*/report.md")
     assert "5 distinct questions in 40 rows" in report.read_text(encoding="utf-8")
     assert "INCONCLUSIVE: good" in run.out
+
+
+def test_the_report_says_what_nearness_to_training_is_worth(project: SmallProject) -> None:
+    near = [f"{text} and nobody has answered me since about {k} days ago" for k, text in enumerate(LONG)] * 2
+    held = [
+        *rows("support", 30),
+        *(row(f"support-{30 + k}", f"{text} or {k}") for k, text in enumerate(near)),
+    ]
+    train = [
+        *rows("train", 30),
+        *(row(f"t{k}", f"{text} so what about the refund") for k, text in enumerate(LONG)),
+    ]
+    project.suite(held=held)
+    project.write("train.jsonl", jsonl(train))
+    project.run("--candidate=good")
+    assert any(
+        "near neighbour" in note and "n=10" in note and "interval" in note for note in project.record.notes
+    )
