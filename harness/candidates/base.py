@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from harness.errors import UsageError
+from harness.fields import require_fields
 from harness.models.protocol import Decoding, Model, Prompt
 from harness.records import Json, Message, Row, Training
 
@@ -233,6 +234,7 @@ class BaseCandidate:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
+        require_fields(self)
         if self.thinking is not None:
             # a frozen dataclass: the field that was given takes its place in the one that is read
             object.__setattr__(self, "decoding", replace(self.decoding, thinking=self.thinking))

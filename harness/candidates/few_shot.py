@@ -10,7 +10,7 @@ from harness.candidates.base import Ask, asked_with_prompt
 from harness.candidates.lab import Lab
 from harness.candidates.prompted import Prompted
 from harness.data.subsets import nested_subsets
-from harness.errors import UsageError
+from harness.fields import Count
 from harness.records import Message, Row
 from harness.training.rows import TrainingData
 
@@ -28,13 +28,8 @@ class FewShot(Prompted):
     cost_rank: ClassVar[int] = 1
 
     train: str
-    shots: int = 5
+    shots: Count = 5  # without examples it is a Prompted
     stratify: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.shots < 1:
-            raise UsageError(f"FewShot(shots={self.shots}): use at least 1, or Prompted for none.")
 
     def data(self, lab: Lab) -> TrainingData:
         """See ``Candidate``: rows that are shown, not learnt."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from harness.candidates.base import (
     BaseCandidate,
@@ -24,6 +23,7 @@ from harness.data.fingerprints import fingerprint
 from harness.data.hosted import hosted_counter, hosted_model
 from harness.data.rows import require_supervised
 from harness.errors import DataError, HostedTrainingError, UsageError
+from harness.fields import Count, Positive, Span
 from harness.models.protocol import Model
 from harness.models.remote import RemoteModel
 from harness.models.thinking import thinking_fields
@@ -79,40 +79,22 @@ class BaseHostedTuning(BaseCandidate):
     dev: str | None = None
     replay: str | None = None
     stratify: str | None = None
-    epochs: int | Auto = 3
-    batch_size: int | Auto = "auto"
+    epochs: Annotated[int, Span(1, MOST_EPOCHS)] | Auto = 3
+    batch_size: Count | Auto = "auto"
     suffix: str | None = None
-    checkpoint: Literal["last", "best"] | int = "last"
+    checkpoint: Literal["last", "best"] | Count = "last"
     deployment: str | None = None
     base_deployment: str | None = None
-    patience_hours: float = 6.0
+    patience_hours: Positive = 6.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         name = type(self).__name__
-        for setting, value, most in (
-            ("epochs", self.epochs, MOST_EPOCHS),
-            ("batch_size", self.batch_size, None),
-        ):
-            is_whole = isinstance(value, int) and not isinstance(value, bool)
-            if value != "auto" and not (is_whole and 1 <= int(value) <= (most or math.inf)):
-                span = f"1 to {most}" if most else "1 or more"
-                raise UsageError(f"{name}({setting}={value!r}): use a whole number, {span}, or 'auto'.")
-        if isinstance(self.checkpoint, int):
-            if self.checkpoint < 1:
-                raise UsageError(f"{name}(checkpoint={self.checkpoint}): a step is at least 1.")
-        elif self.checkpoint not in ("last", "best"):
-            raise UsageError(
-                f"{name}(checkpoint={self.checkpoint!r}): use 'last', 'best' or a step's number;"
-                " `harness jobs follow ID` lists the steps of a job."
-            )
         if self.checkpoint == "best" and self.dev is None:
             raise UsageError(
                 f"{name}(checkpoint='best') needs development rows to choose by.\n"
                 "  hint: name them: dev='dev.jsonl'. Never the held-out rows."
             )
-        if not self.patience_hours > 0:
-            raise UsageError(f"{name}(patience_hours={self.patience_hours}): must be above 0.")
 
     # ----------------------------------------------------------------------- for each kind
     def service(self) -> TuningProvider:

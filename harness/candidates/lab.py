@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.atomic import what_is_at
 from harness.data.fingerprints import fingerprint, row_fingerprint
 from harness.data.rows import file_digest, read_rows
 from harness.decision.economics import EconomicsConfig
@@ -92,7 +93,7 @@ class Lab:
         Raises:
             ModelError, UnknownName: there is none, or it cannot be fetched.
         """
-        name = os.path.relpath(self.root / model) if (self.root / model).exists() else model
+        name = os.path.relpath(self.root / model) if what_is_at(self.root / model) else model
         key = name, trust_remote_code
         if key not in self._sources:
             self._sources[key] = resolve(name, self.progress, trust_remote_code)
@@ -135,9 +136,9 @@ class Lab:
             return {name: self.by_content(item) for name, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.by_content(item) for item in value]
-        if not isinstance(value, str) or not value or not (self.root / value).exists():
+        if not isinstance(value, str) or not value or not what_is_at(self.root / value):
             return value
-        if (self.root / value).is_dir():
+        if what_is_at(self.root / value) == "folder":
             return folder_digest(self.root / value)
         try:
             return fingerprint(sorted(map(row_fingerprint, self.rows(value))))

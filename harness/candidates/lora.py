@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from harness.candidates.base import (
     BaseCandidate,
@@ -18,7 +18,7 @@ from harness.candidates.lab import Lab
 from harness.candidates.prompted import Prompted
 from harness.data.fingerprints import fingerprint
 from harness.data.rows import require_supervised
-from harness.errors import UsageError
+from harness.fields import Count, Positive, Share, Span
 from harness.models.askable import require_askable
 from harness.models.chat import digest_with_day
 from harness.models.generation import note_on_defaults
@@ -37,6 +37,7 @@ from harness.training.local.tokens import encode_rows, require_thoughts
 from harness.training.rows import TrainingData, TrainingRows, draw_rows
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+LearningRate: TypeAlias = Annotated[float, Span(above=0, most=1)]
 # fields that do not shape what is trained: rows and the base count by their content
 NOT_SHAPING = ("decoding", "train", "dev", "replay", "base", "trust_remote_code", "ship")
 
@@ -66,22 +67,14 @@ class LocalTuning(BaseCandidate):
     dev: str | None = None
     replay: str | SelfGenerated | None = None
     stratify: str | None = None
-    epochs: float = 3
-    learning_rate: float = 1e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.0
-    batch_rows: int = 8
-    max_tokens: int = 2048
-    dev_evaluations: int = 3
+    epochs: Annotated[float, Span(above=0, most=1_000)] = 3
+    learning_rate: LearningRate = 1e-3
+    warmup: Share = 0.1
+    weight_decay: Share = 0.0
+    batch_rows: Count = 8
+    max_tokens: Count = 2048
+    dev_evaluations: Count = 3
     ship: Literal["adapter", "merged"] = "adapter"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("epochs", "learning_rate", "batch_rows", "max_tokens"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{type(self).__name__}({name}={getattr(self, name)}): must be above 0.")
-        if self.ship not in ("adapter", "merged"):
-            raise UsageError(f"ship={self.ship!r}: use 'adapter' (base plus adapter) or 'merged'.")
 
     @property
     def model_name(self) -> str:
@@ -245,11 +238,11 @@ class LoRA(LocalTuning):
 
     kind: ClassVar[str] = "lora"
 
-    r: int = 16
-    alpha: float = 32
-    dropout: float = 0.0
-    targets: tuple[str, ...] = ALL_LINEAR
-    top_layers: int | None = None
+    r: Annotated[int, Span(1, 65_536)] = 16
+    alpha: Positive = 32
+    dropout: Annotated[float, Span(0, below=1)] = 0.0
+    targets: Annotated[tuple[str, ...], Span(1)] = ALL_LINEAR
+    top_layers: Count | None = None
 
     def adapter(self) -> AdapterShape:
         """See ``LocalTuning``."""
@@ -274,7 +267,7 @@ class Full(LocalTuning):
 
     kind: ClassVar[str] = "full"
 
-    learning_rate: float = 5e-5
+    learning_rate: LearningRate = 5e-5
     ship: Literal["adapter", "merged"] = "merged"
 
     def adapter(self) -> None:

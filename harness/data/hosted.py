@@ -18,7 +18,7 @@ DEFAULT_ENCODING = "o200k_base"
 # OpenAI's cookbook, "How to count tokens with tiktoken": a message costs its role and content and 3 more, a
 # name 1, and 3 begin the reply
 TOKENS_A_MESSAGE, TOKENS_A_NAME, TOKENS_A_REPLY = 3, 1, 3
-ENCODED_CHARACTERS = 50_000  # at once: the encoder refuses more than 200,000 tokens
+ENCODED_CHARACTERS = 50_000  # at once, of four tokens at most: the encoder refuses more than 200,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,9 @@ def _parts(text: str) -> Iterator[str]:
 def service_epochs(rows: int) -> int:
     """How many epochs the service trains for when none are asked for.
 
-    Three, but enough for 100 rows in all and never more than 25, and fewer beyond 25,000 rows in all:
+    Three; of few rows as many as stay within 100 rows in all, at most 25; fewer beyond 25,000 rows in all:
     OpenAI's cookbook, "Data preparation and analysis for chat model fine-tuning".
     """
     if rows * 3 < 100:
-        return min(25, -(-100 // max(rows, 1)))
-    return max(1, min(3, 25_000 // rows))
+        return min(25, 100 // max(rows, 1))
+    return max(1, 25_000 // rows) if rows * 3 > 25_000 else 3

@@ -37,6 +37,7 @@ from harness.decision.power import can_show_of
 from harness.errors import Undecided, UsageError
 from harness.records import Comparison, Kind, Outcome, Role, ScoreVector
 
+MOST_MARGIN = 0.5
 MOST_REASON_CHARACTERS = 80  # of one row's reason, so that both sides fit on a line or two
 MOST_MARGIN = 0.5  # in score units: who tolerates a loss of more than half of everything meant something else
 
@@ -273,6 +274,11 @@ def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) ->
     if problem := too_wide(bound):
         raise UsageError(problem)
     role = Role.TARGET if strict and bound >= 0.0 else Role.GUARD
+    if bound < -MOST_MARGIN:
+        raise UsageError(
+            f"a margin of {-bound:g} tolerates a loss of {-100 * bound:g} points: nearly anything would"
+            f" pass.\n  hint: margins are shares, at most {MOST_MARGIN:g}: 2 points are 0.02."
+        )
     settle = larger.settle or smaller.settle
     if larger.interim is not None and smaller.interim is not None:
         return _by_looks(larger.interim, smaller.interim, bound, role, settle)

@@ -11,7 +11,6 @@ from pathlib import Path
 from harness.atomic import write_atomically
 from harness.errors import ModelError
 from harness.models.cache import cache_folder
-from harness.models.chat import TurnsError
 from harness.models.chat_format import RESIZE, Chat, ChatFormat
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource
@@ -50,33 +49,25 @@ def require_askable(chat: Chat, suite: str, prompts: Sequence[Prompt], decoding:
     Raises:
         ModelError: one does not; names its row.
     """
-    texts: list[str] = []
-    for prompt in prompts:
-        try:
-            texts.append(chat.prompt(prompt.messages))
-        except TurnsError as error:
+    thought = decoding.max_thinking_tokens if decoding.thinking else 0
+    for prompt, found in zip(prompts, chat.read([prompt.messages for prompt in prompts]), strict=True):
+        where = f"suite {suite}, row {prompt.row_id}"
+        if found.refused is not None:
             raise ModelError(
-                f"suite {suite}, row {prompt.row_id}: the chat template of {chat.name} refuses its prompt:"
-                f" {error}.\n"
+                f"{where}: the chat template of {chat.name} refuses its prompt: {found.refused}.\n"
                 "  hint: write turns that it takes (most often: user and assistant in alternation), or choose"
                 " another model."
-            ) from error
-    limit = chat.context
-    thought = decoding.max_thinking_tokens if decoding.thinking else 0
-    for prompt, ids in zip(prompts, chat.ids(texts), strict=True):
-        missing = chat.without_embedding(ids)
-        if missing is not None:
-            raise ModelError(
-                f"suite {suite}, row {prompt.row_id}: {chat.name} has no embedding for the token {missing}.\n"
-                f"  hint: {RESIZE}."
             )
-        total = len(ids) + decoding.max_new_tokens + thought
-        if limit is not None and total > limit:
+        if found.missing is not None:
+            raise ModelError(
+                f"{where}: {chat.name} has no embedding for the token {found.missing}.\n  hint: {RESIZE}."
+            )
+        total = found.count + decoding.max_new_tokens + thought
+        if chat.context is not None and total > chat.context:
             more = f" and a thought of {thought:,}" if thought else ""
             raise ModelError(
-                f"suite {suite}, row {prompt.row_id}: a prompt of {len(ids):,} tokens, an answer of"
-                f" {decoding.max_new_tokens:,}{more} are {total:,}, more than the {limit:,} that"
-                f" {chat.name} reads.\n"
+                f"{where}: a prompt of {found.count:,} tokens, an answer of {decoding.max_new_tokens:,}{more}"
+                f" are {total:,}, more than the {chat.context:,} that {chat.name} reads.\n"
                 "  hint: shorten the prompt, lower Suite(max_tokens=...) or Decoding(max_new_tokens=...,"
                 " max_thinking_tokens=...), or choose a model with a longer context."
             )

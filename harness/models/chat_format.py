@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # texts that no template holds and none rewrites, to see what it makes of each turn
 _ASKED, _REPLY, _RULE = "Qz1asked", "Qz2reply", "Qz3rule"
 _OPENED = re.compile(r"(<|\[)([A-Za-z][\w:-]*)(>|\])\s*\Z")  # a tag at the very end: <think>, [THINK]
-_OPENING = re.compile(r"\s*(<|\[)[^<>\[\]/]+(>|\])")  # a tag at the beginning
 _CLOSING = re.compile(r"(<|\[)/[^<>\[\]]+(>|\])\Z")
 
 
@@ -65,6 +64,16 @@ class ChatFormat:
         if self.end:
             found.append(f"The chat template of {name} ends no reply: {self.end} is taught as its end.")
         return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTokens:
+    """A prompt as the model reads it."""
+
+    digest: str  # of its tokens
+    count: int = 0
+    missing: str | None = None  # a token that the model has no embedding for, in words
+    refused: str | None = None  # why the template does not render it
 
 
 def load_chat(source: ModelSource, thinking: bool | None = None) -> Chat:
@@ -120,6 +129,7 @@ class Chat:
         context: int | None = None,
     ) -> None:
         self.tokenizer, self.name, self.size, self.context = tokenizer, name, size, context
+        self._read: dict[tuple[Message, ...], PromptTokens] = {}
         self.thinks = self._in_parts = self._folds_system = False
         asked = Message("user", _ASKED)
         told = (asked, Message("assistant", _REPLY))
@@ -172,9 +182,19 @@ class Chat:
                 raise TurnsError(f"it leaves out the {message.role} turn at place {k + 1}")
         return text + self._lead
 
-    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Tokens of ``prompt``."""
-        return self._ids(self.prompt(messages))
+    def read(self, prompts: Sequence[tuple[Message, ...]]) -> list[PromptTokens]:
+        """What the tokenizer makes of prompts. Each is rendered once, whoever asks, and its tokens let go."""
+        texts: dict[tuple[Message, ...], str] = {}
+        for messages in prompts:
+            if messages not in self._read and messages not in texts:
+                try:
+                    texts[messages] = self.prompt(messages)
+                except TurnsError as error:
+                    self._read[messages] = PromptTokens(f"refused: {error}", refused=str(error))
+        for messages, ids in zip(texts, self.ids(list(texts.values())), strict=True):
+            missing = self.without_embedding(ids)
+            self._read[messages] = PromptTokens(fingerprint(ids), len(ids), missing)
+        return [self._read[messages] for messages in prompts]
 
     def reply(self, messages: Sequence[Message], prompt: str) -> str:
         """The text of the last turn after ``prompt``, which asks for it; its end included.
@@ -212,27 +232,12 @@ class Chat:
         """What was written before the end; with thinking, tokens that part a thought from it stay in."""
         return self._decode(list(ids), keep_marks=self.thinks)
 
-    def answer(self, ids: Sequence[int]) -> str | None:
-        """The answer in the tokens before the end, its thought set aside. None: it never left the thought."""
-        ids = list(ids)
-        if self.thinks and self.thought_end:
-            closing = self._ids(self.thought_end)
-            starts = range(len(ids) - len(closing) + 1)
-            at = next((k for k in starts if ids[k : k + len(closing)] == closing), None)
-            if at is None:
-                return None
-            return self._decode(ids[at + len(closing) :]).lstrip("\n")
-        return self._decode(ids)
-
-    def own_text(self, content: str) -> str:
-        """A row's reply without its thought, as ``answer`` reads it."""
-        if self.thinks and self.thought_end:
-            return content.rpartition(self.thought_end)[2].lstrip("\n")
-        return content
-
-    def has_thought(self, content: str) -> bool:
-        """Whether a row's reply begins with a thought, in the template's form for them."""
-        return bool(self.thought_end) and self.thought_end in content and bool(_OPENING.match(content))
+    def leaves_thought(self, ids: Sequence[int]) -> bool:
+        """Whether the tokens come to an answer; False where a thinking model is still in its thought."""
+        if not self.thinks or not self.thought_end:
+            return True
+        closing = self._ids(self.thought_end)
+        return any(list(ids[k : k + len(closing)]) == closing for k in range(len(ids) - len(closing) + 1))
 
     # ----------------------------------------------------------------- the template
     def _decode(self, ids: list[int], *, keep_marks: bool = False) -> str:
@@ -312,21 +317,11 @@ class TokenReader:
         self, source: ModelSource, chat: Callable[[ModelSource, bool | None], Chat] = load_chat
     ) -> None:
         self._source, self._chat = source, chat
-        self._seen: dict[tuple[bool, tuple[Message, ...]], str] = {}
 
     def __call__(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[str]:
         """The fingerprint of each prompt's tokens; of a prompt that the template refuses, why it does."""
-        thinks = bool(decoding.thinking)
-        new = [prompt for prompt in prompts if (thinks, prompt.messages) not in self._seen]
-        if new:
-            chat = self._chat(self._source, decoding.thinking)
-            for prompt in new:
-                try:
-                    read = fingerprint(chat.prompt_ids(prompt.messages))
-                except TurnsError as error:
-                    read = f"refused: {error}"
-                self._seen[thinks, prompt.messages] = read
-        return [self._seen[thinks, prompt.messages] for prompt in prompts]
+        chat = self._chat(self._source, decoding.thinking)
+        return [found.digest for found in chat.read([prompt.messages for prompt in prompts])]
 
 
 def refused_turns(row: Row, chat: Chat, error: TurnsError) -> DataError:

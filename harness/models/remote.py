@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from harness.data.hosted import hosted_model
 from harness.errors import BudgetReached, ModelError, UsageError
+from harness.fields import Count, Positive, require_fields
 from harness.models.call_scheduler import CallFailed, CallPolicy, CallResult, CallScheduler, ModelCall, Tally
 from harness.models.endpoint import Endpoint, is_openai
 from harness.models.ledger import UNBILLED, Charge, Spending
@@ -64,21 +65,16 @@ class RemoteModel:
     base_url: str | None = None
     api_key_env: str | None = None
     profile: str | None = None
-    concurrency: int | None = None
+    concurrency: Count | None = None
     batch: bool = False
     logprobs: bool = False
     completions: bool | None = None
-    timeout_s: float | None = None
-    attempts: int = 5
+    timeout_s: Positive | None = None
+    attempts: Count = 5
     version: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.model:
-            raise UsageError("RemoteModel needs the model's name at the service.")
-        for name in ("concurrency", "attempts"):
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise UsageError(f"RemoteModel({name}={number}): must be at least 1.")
+        require_fields(self)
         if self.batch and not self.provider.batch_api:
             raise UsageError(
                 f"RemoteModel(batch=True): no Batch API is known of {self.endpoint.url}"

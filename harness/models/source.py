@@ -23,10 +23,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import cast
 
-from harness.errors import ModelError, UnknownName
+from harness.atomic import what_is_at
+from harness.errors import HarnessError, ModelError, UnknownName
 from harness.extras import require_extra
 from harness.models import quiet_transformers
 from harness.models.cache import build_once, cache_folder, is_whole, recorded_digest, sha256_of
+from harness.models.gguf import require_gguf
 from harness.models.progress import Progress
 from harness.records import Json
 
@@ -59,9 +61,10 @@ def resolve(name: str, progress: Progress, trust_remote_code: bool = False) -> M
         ModelError: it exists but cannot be fetched or has no safetensors.
     """
     path = Path(name).expanduser()
-    is_gguf = path.suffix == ".gguf" and path.is_file()
+    is_folder = what_is_at(path) == "folder"
+    is_gguf = path.suffix == ".gguf" and what_is_at(path) == "file"
     is_hub_id = name.partition("@")[0].count("/") == 1 and not name.startswith((".", "/", "~"))
-    if not (name == BUILTIN or is_gguf or path.is_dir() or is_hub_id):
+    if not (name == BUILTIN or is_gguf or is_folder or is_hub_id):
         raise UnknownName(
             "model",
             name,
@@ -74,8 +77,9 @@ def resolve(name: str, progress: Progress, trust_remote_code: bool = False) -> M
         folder = ensure_builtin(progress)
     elif is_gguf:
         converted = cache_folder() / "models" / f"{path.stem}-{sha256_of(path)[:16]}"
-        folder = build_once(converted, lambda into: convert_gguf(path, into, progress))
-    elif path.is_dir():
+        require_gguf(path)
+        folder = build_once(converted, lambda into: _convert_own(path, into, progress))
+    elif is_folder:
         folder = path
     else:
         folder = _from_hub(name, progress)
@@ -106,6 +110,21 @@ def folder_digest(folder: Path) -> str:
     files = sorted({p for pattern in WANTED for p in folder.glob(pattern)})
     listing = {p.name: sha256_of(p) for p in files}
     return hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()
+
+
+def _convert_own(gguf: Path, folder: Path, progress: Progress) -> None:
+    """``convert_gguf`` of a file of the user's, whose content may be anything."""
+    try:
+        convert_gguf(gguf, folder, progress)
+    except HarnessError:
+        raise
+    except Exception as error:  # the libraries raise whatever the content brings about
+        said = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"{gguf} cannot be converted from GGUF: {type(error).__name__}: {said}\n"
+            "  hint: is it a language model whose architecture transformers reads from GGUF? Else give its"
+            " folder of safetensors, or its Hugging Face id."
+        ) from error
 
 
 def _from_hub(name: str, progress: Progress) -> Path:

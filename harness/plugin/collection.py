@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import HarnessError, UnknownName
+from harness.errors import HarnessError, UnknownName, UsageError
+from harness.models.progress import noticed
 from harness.plugin.items import (
     arm_of,
     function_of,
@@ -19,6 +20,7 @@ from harness.plugin.items import (
     only_shows,
     suite_name,
 )
+from harness.plugin.messages import usage_error
 from harness.plugin.state import STATE, State
 from harness.plugin.workers import is_worker
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.run.selection import Arm
+    from harness.scoring.suite import Suite
 
 LATE = (
     "Not in this plan: what the suite of {} asks and costs. Its fixture takes fixtures, yields, or stands in"
@@ -135,6 +138,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     try:
         if state.wrong is not None:
             raise state.wrong
+        _require_apart(state, gates)
         if gates and not only_shows(session.config):
             late = _load_suites(state, gates)
             run = state.session()
@@ -149,7 +153,27 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 require_economics(run)
                 run.check()
     except HarnessError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise usage_error(error, session.config) from error
+    except OSError as error:  # a disk that is full, a folder that may not be written
+        raise pytest.UsageError(f"{error.filename or 'a file'}: {error.strerror or error}") from error
+
+
+def _require_apart(state: State, gates: Sequence[pytest.Item]) -> None:
+    """Reports and the store are not written among the suites, where they would be read as a part of them.
+
+    Raises:
+        UsageError: a test stands in the folder that is to take them.
+    """
+    folders = {"report-dir": state.settings.reports, "harness-store": state.settings.store}
+    for option, folder in folders.items():
+        place, root = folder.resolve(), state.settings.root.resolve()
+        inside = [item for item in gates if item.path.resolve().is_relative_to(place)]
+        if inside and place.is_relative_to(root):
+            raise UsageError(
+                f"--{option}={os.path.relpath(folder, state.settings.root)}: the suites stand there, such as"
+                f" {os.path.relpath(inside[0].path, state.settings.root)}.\n"
+                "  hint: name a folder of its own; without the option, one is made in the project's root."
+            )
 
 
 def _plan(state: State, session: pytest.Session, late: Sequence[Path]) -> None:
@@ -176,7 +200,10 @@ def _load_suites(state: State, gates: list[pytest.Item]) -> list[Path]:
     from harness.run.discovery import suite_of
 
     modules = {item.path: getattr(item, "module", None) for item in gates}
-    suites = {file: suite_of(module) for file, module in modules.items()}
+    suites: dict[Path, Suite | None] = {}
+    for file, module in modules.items():
+        with noticed(f"the suite fixture of {os.path.relpath(file, state.settings.root)}", state.log):
+            suites[file] = suite_of(module)
     for file, suite in suites.items():
         if suite is not None:
             state.load(suite, file)

@@ -23,8 +23,9 @@ def candidate(request: pytest.FixtureRequest, suite: Suite) -> Subject:
     if not hasattr(request, "param"):
         where = f"{request.node.location[0]}:{(request.node.location[1] or 0) + 1}"
         raise UsageError(
-            f"{where}: {request.node.name} asks for candidate while it runs, and so it is not one test for"
-            " each.\n  hint: take candidate as an argument of a test function, or of a fixture that it asks for;"
+            f"{where}: {request.node.name} asks for candidate while it runs, so it is not one test"
+            " for each.\n"
+            "  hint: take candidate as an argument of a test function, or of a fixture that it asks for;"
             " not by request.getfixturevalue, and not in a unittest.TestCase."
         )
     return _subject(request, suite, request.param)

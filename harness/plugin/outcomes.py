@@ -10,6 +10,7 @@ import pytest
 from harness.errors import BudgetReached, HarnessError, Undecided
 from harness.plugin.hearing import HEARING
 from harness.plugin.items import arm_of, function_of, gate_name, has_candidate, suite_name
+from harness.plugin.messages import told
 from harness.plugin.state import SPOKEN, STATE, State
 from harness.records import Gate, Outcome
 
@@ -52,7 +53,7 @@ def pytest_runtest_makereport(
         _set_inconclusive(report, item, str(error), state.settings.gate)
     elif isinstance(error, HarnessError):
         _note_stopped(item, state, str(error))
-        report.longrepr = f"{_place(item, call)}{type(error).__name__}: {error}"
+        report.longrepr = f"{_place(item, call)}{type(error).__name__}: {told(error, item.config)}"
     elif call.when == "call":
         spoken = item.stash.get(SPOKEN, [])
         arm = arm_of(item)
@@ -66,7 +67,7 @@ def pytest_runtest_makereport(
             report.sections.append(("the whole explanation", state.explained.get(item.nodeid, "")))
         _note_failed(item, state, error, spoken)
     is_over = call.when == "call" or error is not None
-    if is_over and not isinstance(error, HarnessError) and not item.stash.get(SPOKEN, []):
+    if is_over and not item.stash.get(SPOKEN, []):
         _note_silent(item, state, error)
     return report
 
@@ -80,7 +81,9 @@ def _note_silent(item: pytest.Item, state: State, error: BaseException | None) -
         return
     said = (str(error).strip().splitlines() or [""])[0]
     why = f"it stopped before its first claim: {type(error).__name__}: {said}"
-    if error is None:
+    if isinstance(error, HarnessError):  # said in full beside it
+        why = f"it stopped before its first claim: {type(error).__name__}."
+    elif error is None:
         why = "it ran and claimed nothing."
     elif isinstance(error, pytest.skip.Exception):
         why = f"it was skipped: {said}"

@@ -33,7 +33,7 @@ class State:
         from harness.plugin.written import WrittenTests
 
         self.settings, self.command, self.terminal, self.log = settings, command, terminal, log
-        self.fixtures: CandidateFixtures = CandidateFixtures(settings.root)
+        self.fixtures: CandidateFixtures = CandidateFixtures(settings.root, log)
         self.gates: dict[str, pytest.Item] = {}  # by node id, those included that nobody asked for
         self.written = WrittenTests(settings.root)
         self.expected: list[Gate] = []

@@ -93,7 +93,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
     return done
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
@@ -121,6 +121,8 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     is_first = every[:1] == session.items[:1]
     if is_first:
         _run_gates(session)
+        workers = session.config.pluginmanager.getplugin("dsession")
+        workers.countfailures = session.testsfailed  # --maxfail counts both
     session.config.pluginmanager.register(_Count(session, len(every)))
     try:
         done = yield

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from harness.report.view_models import Tone
 
+LONGEST_LINE, MOST_LINES = 600, 40  # of an error
 WIDE = 100  # columns from which the score has a place
 
 COLOURS: dict[Tone, str] = {"good": "green", "bad": "red", "unsure": "yellow", "plain": ""}
@@ -44,6 +45,18 @@ def encodable(text: str, encoding: str) -> str:
 def printable(text: str) -> str:
     """``text`` with its control characters spelled out: an answer must not steer the reader's terminal."""
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def one_screen(text: str) -> str:
+    """An error's ``text`` for a terminal: printable, its lines not endless, and not too many of them."""
+    lines = printable(text).split("\n")
+    cut = [
+        one if len(one) <= LONGEST_LINE else f"{one[:LONGEST_LINE]} … ({len(one):,} characters)"
+        for one in lines
+    ]
+    if len(cut) > MOST_LINES:
+        cut[MOST_LINES - 1 : -1] = [f"  … {len(cut) - MOST_LINES:,} more lines"]
+    return "\n".join(cut)
 
 
 def summary(record: RunRecord, width: int, colour: bool) -> str:

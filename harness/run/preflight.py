@@ -26,6 +26,9 @@ def problems_of(arms: Iterable[Arm], lab: Lab, unanswered: Unanswered) -> Iterat
         own_lab = replace(lab.at(arm.folder), unanswered=partial(unanswered, arm))
         for variant in arm.variants:
             try:
+                # the record needs both, when all has been paid for
+                arm.candidate.described()
+                arm.candidate.endpoint()
                 arm.candidate.preflight(own_lab, variant)
             except HarnessError as problem:
                 yield problem

@@ -11,11 +11,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from harness.candidates.base import Variant
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.decision.answered import Side, answer_notes
 from harness.decision.economics import EconomicsConfig, Prices, TrainingBill, Usage, appraise
 from harness.decision.gates import decide
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.extras import installed_version
 from harness.models.device import cpu_name
 from harness.records import (
@@ -112,9 +113,17 @@ def _candidate_notes(run: Session) -> list[str]:
     names: dict[str, dict[str, None]] = {}
     for arm, variant in run.selection.variants():
         if variant in run.prepared or variant in run.failed:
-            for sentence in arm.candidate.notes(run.lab_of(arm), variant):
+            for sentence in _notes(run, arm, variant):
                 names.setdefault(sentence, {})[arm.name] = None
     return [f"{', '.join(users)}: {sentence}" for sentence, users in names.items()]
+
+
+def _notes(run: Session, arm: Arm, variant: Variant) -> Sequence[str]:
+    """The candidate's sentences; a kind that fails at them does not take the report with it."""
+    try:
+        return [str(sentence) for sentence in arm.candidate.notes(run.lab_of(arm), variant)]
+    except HarnessError as error:
+        return [" ".join(str(error).split())]
 
 
 def _answer_notes(run: Session, name: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Literal
 
 from harness.data.copies import clusters, copied_rows
 from harness.data.fields import require_field
+from harness.data.files import read_text
 from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
 from harness.data.rows import line_of, read_rows, require_no_tools
 from harness.decision.vectors import SuiteUnits, score_vector
@@ -22,6 +24,7 @@ from harness.scoring.suite import DEFAULT_GROUP, Suite, SuiteScore
 OWN_SYSTEM = "{system}"  # in a suite's prompt: the place of each row's own system message
 
 COPIES_SHOWN = 5
+MOST_PROMPT_BYTES = 2_000_000  # more than any model reads before a question
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,10 @@ def load_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> 
     folder = file.parent
 
     def read(name: str) -> str:
-        return (folder / name).read_text(encoding="utf-8")
+        try:
+            return read_text(folder / name)
+        except DataError as error:  # whoever reads says which file, and what it is for
+            raise OSError(error.problem) from error
 
     heldout, reserved = folder / suite.heldout, suite.final
     if final:
@@ -241,7 +247,7 @@ def load_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> 
     )
 
 
-def _final_rows(suite: Suite, name: str) -> str:
+def _final_rows(suite: Suite, name: str) -> str | os.PathLike[str]:
     if suite.final is None:
         raise UsageError(
             f"--final: suite {name} names no final rows.\n  hint: give it rows that nothing has been chosen"
@@ -262,22 +268,19 @@ def _prompt(suite: Suite, folder: Path, root: Path) -> str | None:
     if suite.prompt is None:
         return None
     path = folder / suite.prompt
-    if not path.is_file():
-        where = _relative(path, root)
+    where = _relative(path, root)
+    if not os.path.lexists(path):
         raise DataError(where, "the suite's prompt file is missing.", "write the full instructions there")
     try:
-        text = path.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        where = f"{_relative(path, root)}:{line}"
-        raise DataError(where, "the suite's prompt is not UTF-8.", "save it as UTF-8") from error
-    if not text:
-        raise DataError(
-            _relative(path, root), "the suite's prompt is empty.", "write the full instructions there"
-        )
+        text = read_text(path, ".md", most_bytes=MOST_PROMPT_BYTES).strip()
+    except DataError as error:
+        at = error.where.removeprefix(str(path))
+        raise DataError(f"{where}{at}", f"the suite's prompt: {error.problem}", error.hint) from error
+    if not text.strip("\u200b\u200c\u200d\u2060\ufeff"):  # blank to everybody, though no whitespace
+        raise DataError(where, "the suite's prompt is empty.", "write the full instructions there")
     return text
 
 
 def _relative(path: Path, root: Path) -> str:
-    resolved = path.resolve()
+    resolved = Path(os.path.realpath(path))
     return str(resolved.relative_to(root)) if resolved.is_relative_to(root) else str(path)

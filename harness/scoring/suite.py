@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from typing import Literal, TypeAlias
 
 from harness.errors import UnknownName, UsageError
+from harness.fields import Count, require_fields
 from harness.scoring.checks import Check
 from harness.scoring.judges import Judge
 
@@ -35,13 +37,13 @@ class Suite:
         max_tokens: longest answer that the task needs; a candidate's own limit applies where it is lower.
     """
 
-    heldout: str
+    heldout: str | PathLike[str]
     scores: tuple[SuiteScore, ...]
-    prompt: str | None = None
+    prompt: str | PathLike[str] | None = None
     slices: tuple[str, ...] = ()
     group: str = DEFAULT_GROUP
-    max_tokens: int | None = None
-    final: str | None = None
+    max_tokens: Count | None = None
+    final: str | PathLike[str] | None = None
     leaks: tuple[str, ...] | Literal["warn"] = ()
     may_drop: tuple[str, ...] = ()
 
@@ -54,6 +56,7 @@ class Suite:
                     ' ("heldout.jsonl:7",), or "warn".'
                 )
             object.__setattr__(self, "leaks", tuple(accepted))  # a list would not be hashable
+        require_fields(self)
         names = [score.name for score in self.scores]
         if not names:
             raise UsageError(f"Suite(heldout={self.heldout!r}) has no scores: nothing could be measured.")

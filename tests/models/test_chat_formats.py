@@ -20,6 +20,7 @@ from harness.models.chat_format import Chat, load_chat, row_counter
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource, context_tokens, folder_digest
 from harness.records import Message, Row
+from harness.scoring.envelope import opened
 from harness.training.local.tokens import IGNORED, Example, encode_row, encode_rows, require_thoughts
 
 ROOM = 4000
@@ -96,7 +97,8 @@ def read_back(chat: Chat, examples: Sequence[Example]) -> list[str]:
         for run in learnt(example):
             stop = chat.stop(run)
             assert stop is not None, "it teaches no end that generation stops at"
-            found.append((chat.answer(run[:stop]) or "").strip())
+            assert chat.leaves_thought(run[:stop])
+            found.append(opened(chat.said(run[:stop])).text.strip())
     return found
 
 
@@ -220,6 +222,14 @@ def test_spaces_before_commas_are_read_as_they_were_learnt() -> None:
     tokenizer.clean_up_tokenization_spaces = True  # as Llama 3's is
     chat = Chat(tokenizer)
     assert read_back(chat, encode_row(chat, row("List", "a , b do n't ."), ROOM)) == ["a , b do n't ."]
+
+
+def test_thoughts_are_taught_to_a_base_whose_template_has_none_if_it_is_to_think() -> None:
+    thoughtful = row("How many?", "<think>\n2 and 2\n</think>\n\n4")
+    with pytest.raises(DataError, match="begins with a thought, and the candidate does not think"):
+        encode_row(Chat(build_tokenizer()), thoughtful, ROOM)
+    chat = Chat(build_tokenizer(), thinking=True)
+    assert read_back(chat, encode_row(chat, thoughtful, ROOM)) == ["4"]
 
 
 # --------------------------------------------------------------------------- bases on disk

@@ -317,7 +317,7 @@ def uncalled():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("with-a-list", "LoRA is not hashable: unhashable type: 'list'"),
+        ("with-a-list", "LoRA(targets=['q_proj']): use a tuple of text"),
         ("uncalled", "gives the class LoRA: call it"),
         ("empty", "empty: its data() gives no training rows, and it is trained"),
     ],
@@ -381,6 +381,35 @@ def test_a_gate_that_is_left_out_by_name_is_missing(project: SmallProject) -> No
     assert missing == ["suites/support/test_support.py::test_not_worse[0.2]"]
     project.run("--candidate=good", str(file))
     assert verdicts(project) == {"good": "GO"}
+
+
+UNITTEST = """
+import unittest
+
+class TestOld(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def asks(self, candidate):
+        self.candidate = candidate
+
+    def test_old(self):
+        pass
+"""
+WHILE_IT_RUNS = """
+def test_late(request):
+    request.getfixturevalue("candidate")
+"""
+
+
+@pytest.mark.parametrize("gate", [UNITTEST, WHILE_IT_RUNS])
+def test_a_test_that_asks_for_candidate_while_it_runs_is_told_how_to_ask(
+    project: SmallProject, gate: str
+) -> None:
+    """It was an AttributeError of pytest's own."""
+    project.suite(TARGET + gate)
+    outcome = project.run("--candidate=good")
+    assert outcome.status == 1
+    assert "hint: take candidate as an argument of a test function" in outcome.out
+    assert "asks for candidate while it runs" in outcome.out
 
 
 def test_a_plan_says_which_suites_it_cannot_know(project: SmallProject) -> None:

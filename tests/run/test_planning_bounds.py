@@ -146,7 +146,7 @@ def test_looking_whether_a_model_is_the_same_is_in_the_plan_and_stays_below_it(
         first.trials_of(next(arm for arm in first.selection.arms() if arm.name == "asked"), "support")
         first.store.close()
         plan = make_plan(project.run())
-        assert [one.calls.probes for one in plan.work if one.label == "asked"] == [6]
+        assert sum(one.calls.probes for one in plan.work) == 6, "its own baseline is the same model"
         high = plan.usd("answers").high
         assert high is not None
         run = project.run(high + 1e-9)

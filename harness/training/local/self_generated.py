@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from harness.data.convert import to_json
+from harness.data.files import read_text
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.data.rows import read_rows
 from harness.errors import DataError, StoreError, TrainingError, UsageError
+from harness.fields import Count, require_fields
 from harness.models.cache import build_once, is_whole
 from harness.models.device import DevicePlan
 from harness.models.local import LocalModel, batch_numeric_config
@@ -54,18 +56,17 @@ class SelfGenerated:
     """
 
     rows: int = 60
-    max_new_tokens: int = 96
+    max_new_tokens: Count = 96
     prompts: str | None = None
 
     def __post_init__(self) -> None:
+        require_fields(self)
         if not 1 <= self.rows <= MOST_GENERATED_ROWS:
             raise UsageError(
                 f"SelfGenerated(rows={self.rows}): use 1 to {MOST_GENERATED_ROWS}; 50 to 100 are advised."
                 " They are added whole to every size; more would outweigh the task's own at small sizes.\n"
                 "  hint: for more, name a file of general rows: replay='general.jsonl'."
             )
-        if self.max_new_tokens < 1:
-            raise UsageError(f"SelfGenerated(max_new_tokens={self.max_new_tokens}): must be above 0.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,16 +227,8 @@ def plan_generation(
 # --------------------------------------------------------------------------- prompts
 def _prompt_lines(file: Path) -> tuple[Row, ...]:
     """One prompt a line; blank lines and repeats are skipped."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(
-            str(file), f"cannot be read: {error.strerror}", "check the path in SelfGenerated(prompts=...)"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(str(file), f"not UTF-8 (at byte {error.start + 1})", "save it as UTF-8") from error
     lines: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(read_text(file, file.suffix).split("\n"), start=1):
         if line.strip():
             lines.setdefault(line.strip(), number)
     return tuple(

@@ -10,6 +10,7 @@ from harness.errors import DataError
 from harness.models.chat import TurnsError
 from harness.models.chat_format import RESIZE, Chat, refused_turns
 from harness.records import Message, Row
+from harness.scoring.envelope import kept_tags, opened
 
 IGNORED = -100  # PyTorch's ignore_index
 SHOWN = 60  # characters of a reply in a message
@@ -61,7 +62,12 @@ def require_thoughts(chat: Chat, rows: Sequence[Row]) -> None:
     Raises:
         DataError: none does.
     """
-    if chat.thinks and chat.thought_end and rows and not any(chat.has_thought(row.reference) for row in rows):
+    if (
+        chat.thinks
+        and chat.thought_end
+        and rows
+        and all(opened(row.reference).thought is None for row in rows)
+    ):
         raise DataError(
             rows[0].where,
             f"thinking=True, and no reply of the training rows holds a thought for {chat.name}.",
@@ -105,7 +111,7 @@ def _encoded(chat: Chat, rows: Sequence[Row], max_tokens: int) -> Iterator[list[
         for found in turns
         if not isinstance(found, DataError)
         for turn in found
-        for text in (turn.prompt, turn.prompt + turn.reply, turn.reply)
+        for text in (turn.prompt, turn.prompt + turn.reply)
     ]
     ids = iter(chat.ids(texts))
     for row, found in zip(rows, turns, strict=True):
@@ -113,10 +119,11 @@ def _encoded(chat: Chat, rows: Sequence[Row], max_tokens: int) -> Iterator[list[
             yield found
             continue
         parts: list[tuple[list[int], list[int]]] = []
-        for _ in found:
-            prompt, whole, reply = next(ids), next(ids), next(ids)
+        for turn in found:
+            prompt, whole = next(ids), next(ids)
             is_prefix = whole[: len(prompt)] == prompt
-            learnt = whole[len(prompt) :] if is_prefix else reply  # else their border lies within a token
+            # else their border lies within a token
+            learnt = whole[len(prompt) :] if is_prefix else chat.ids([turn.reply])[0]
             parts.append((prompt, _to_its_end(chat, learnt)))
         try:
             for turn, (_, learnt) in zip(found, parts, strict=True):
@@ -159,7 +166,9 @@ def _require_read(chat: Chat, row: Row, content: str, learnt: list[int]) -> None
     Raises:
         DataError: it is not, or no answer would end.
     """
-    if not chat.thinks and chat.has_thought(content):
+    kept = kept_tags([content])
+    own = opened(content, kept=kept)
+    if not chat.thinks and own.thought is not None:
         raise DataError(
             row.where,
             "the reply begins with a thought, and the candidate does not think.",
@@ -173,21 +182,21 @@ def _require_read(chat: Chat, row: Row, content: str, learnt: list[int]) -> None
             f"the reply ends with {last}, which generation does not stop at: no answer would end.",
             "add that token to eos_token_id in the base's generation_config.json",
         )
-    read, wanted = chat.answer(learnt[:stop]), chat.own_text(content)
-    if read is not None and read.strip() == wanted.strip():
-        return
-    if read is None:
+    if not chat.leaves_thought(learnt[:stop]):
         raise DataError(
             row.where,
             f"thinking=True, and the reply has no thought: {chat.name} would learn one that never ends.",
             f"write the thought before the reply, up to {chat.thought_end}, or leave thinking out",
         )
-    raise DataError(
-        row.where,
-        f"what {chat.name} would learn is not the row's reply {_excerpt(wanted.strip(), read.strip())}:"
-        f" as answers are read, it is {_excerpt(read.strip(), wanted.strip())}.",
-        "take tokens of chat templates out of the reply, or choose a base whose tokenizer keeps its text",
-    )
+    wanted = (own.text if chat.thinks else content).strip()
+    read = opened(chat.said(learnt[:stop]), kept=kept).text.strip()
+    if read != wanted:
+        raise DataError(
+            row.where,
+            f"what {chat.name} would learn is not the row's reply {_excerpt(wanted, read)}: as answers are"
+            f" read, it is {_excerpt(read, wanted)}.",
+            "take tokens of chat templates out of the reply, or choose a base whose tokenizer keeps its text",
+        )
 
 
 def _require_fits(chat: Chat, row: Row, examples: Sequence[Example], max_tokens: int) -> None:
