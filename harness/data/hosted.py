@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -17,8 +17,8 @@ from harness.records import Row
 DEFAULT_ENCODING = "o200k_base"
 # OpenAI's cookbook, "How to count tokens with tiktoken": a message costs its role and content and 3 more, a
 # name 1, and 3 begin the reply
-PIECE = 50_000  # characters: of four tokens at most
 TOKENS_A_MESSAGE, TOKENS_A_NAME, TOKENS_A_REPLY = 3, 1, 3
+ENCODED_CHARACTERS = 50_000  # at once, of four tokens at most: the encoder refuses more than 200,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,18 @@ def text_counter(encoding: str) -> Callable[[str], int]:
     import bpe_openai
 
     encode = bpe_openai.get_encoding(encoding).encode_ordinary
-    # the encoder refuses texts of more than 200,000 tokens; a piece's border costs a token or two
-    return lambda text: sum(len(encode(text[k : k + PIECE])) for k in range(0, len(text), PIECE))
+    return lambda text: sum(len(encode(part)) for part in _parts(text))
+
+
+def _parts(text: str) -> Iterator[str]:
+    """The text in pieces that the encoder takes, cut before a space where a token begins anyway."""
+    start = 0
+    while len(text) - start > ENCODED_CHARACTERS:
+        cut = text.rfind(" ", start + 1, start + ENCODED_CHARACTERS)
+        cut = start + ENCODED_CHARACTERS if cut < 0 else cut
+        yield text[start:cut]
+        start = cut
+    yield text[start:]
 
 
 def service_epochs(rows: int) -> int:

@@ -30,6 +30,7 @@ from harness.records import (
 )
 from harness.run.claim_detection import never_asserted, still_missing
 from harness.run.costs import economics_config, hosted_price
+from harness.run.nearness_notes import row_notes
 from harness.run.safeguards import chosen_seeds, harm_gates, unasserted_scores
 from harness.run.selection import Arm
 from harness.run.session import Session
@@ -81,7 +82,7 @@ def make_record(
         economics=economics,
         environment=environment(),
         timings_s=_timings(run),
-        notes=(*run.notes, *_candidate_notes(run), *_notes_on_kept(run), *money_notes),
+        notes=(*run.notes, *row_notes(run), *_candidate_notes(run), *_notes_on_kept(run), *money_notes),
         rehearsal=rehearsal,
         spending=run.ledger.lines(),
         max_usd=run.ledger.max_usd,

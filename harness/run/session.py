@@ -27,8 +27,9 @@ from harness.run.costs import economics_config
 from harness.run.freshness import Freshness
 from harness.run.interim_analysis import InterimAnalysis
 from harness.run.judge_backends import JudgeBackends
-from harness.run.preflight import problems_of, problems_of_judges, require_rows
-from harness.run.references import reference_notes
+from harness.run.leak_check import Seen, compare_files, with_repeats
+from harness.run.preflight import problems_of, problems_of_judges
+from harness.run.references import reference_notes, require_references
 from harness.run.selection import Arm, Selection
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.judges import Judge, judged_rows
@@ -107,6 +108,7 @@ class Session:
         judges = JudgeBackends(self.store, money, progress, self.freshness)
         self.answerer = Answerer(self.store, progress, judges, self.freshness)
         self.suites: dict[str, LoadedSuite] = {}
+        self.seen: dict[str, Seen] = {}  # by suite: what training and held-out rows share
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
         self.notes: list[str] = []  # what was found before anything was spent, and stops nothing
@@ -159,9 +161,19 @@ class Session:
         """The part of ``check`` that looks at rows alone.
 
         Raises:
-            HarnessError: unreadable or leaking rows, a size beyond the data.
+            HarnessError: unreadable or leaking rows, a size beyond the data, a check that scores a row's own
+                reference as wrong.
         """
-        require_rows(self.selection.arms(), self.suites.values(), self.lab)
+        self._compare(list(self.suites.values()))
+
+    def _compare(self, suites: Sequence[LoadedSuite]) -> None:
+        """Compare all files with ``suites``; what training has too, and may have, is counted as one."""
+        for suite in suites:
+            require_references(suite)
+        found = compare_files(self.selection.arms(), suites, self.lab)
+        self.seen.update(found)
+        for suite in suites:
+            self.suites[suite.name] = with_repeats(suite, found[suite.name])
 
     def problems(self, *, offline: bool = False) -> Iterator[HarnessError]:
         """Why variants could not be prepared, or judges asked, as far as that can be known beforehand.
@@ -198,8 +210,7 @@ class Session:
                 "put each suite in a folder of its own, of another name; or let both tests share one suite",
             )
         if other is None and self._was_checked:
-            require_rows(self.selection.arms(), [suite], self.lab)
-            self.suites[suite.name] = suite
+            self._compare([suite])
             lab = replace(self.lab, is_offline=True)
             for problem in problems_of(self.selection.arms(), lab, self._unanswered):
                 raise problem
@@ -217,7 +228,7 @@ class Session:
         """Compare rows that were made during the run with every held-out file; see ``Lab``."""
         seen = list(rows)
         for suite in self.suites.values():
-            require_no_leaks(seen, suite.rows)
+            require_no_leaks(seen, suite.rows, suite.suite.leaks)
 
     # ----------------------------------------------------------------- training
     def need(self, pairs: Iterable[tuple[Arm, str]]) -> None:

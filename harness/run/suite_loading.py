@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from harness.data.copies import clusters, copied_rows
 from harness.data.fields import require_field
-from harness.data.files import opened as opened_file
 from harness.data.files import read_text
 from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
-from harness.data.rows import read_rows, require_no_tools
+from harness.data.rows import line_of, read_rows, require_no_tools
 from harness.decision.vectors import SuiteUnits, score_vector
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
@@ -23,6 +23,7 @@ from harness.scoring.suite import DEFAULT_GROUP, Suite, SuiteScore
 
 OWN_SYSTEM = "{system}"  # in a suite's prompt: the place of each row's own system message
 
+COPIES_SHOWN = 5
 MOST_PROMPT_BYTES = 2_000_000  # more than any model reads before a question
 
 
@@ -40,6 +41,9 @@ class LoadedSuite:
     scores: tuple[SuiteScore, ...]
     heldout: str  # path as people see it
     folder: Path
+    reserved: tuple[Row, ...] = field(default=(), repr=False)  # of the other file: final rows, or held-out
+    is_final: bool = False  # whether ``rows`` are the final ones
+    repeated: frozenset[str] = frozenset()  # ids of rows that training has too: they count as one
 
     @cached_property
     def units(self) -> SuiteUnits:
@@ -47,9 +51,36 @@ class LoadedSuite:
         return SuiteUnits(
             self.name,
             tuple(row.id for row in self.rows),
-            tuple(row.text(self.suite.group) for row in self.rows),
+            self.clusters,
             tuple(self._slices(row) for row in self.rows),
         )
+
+    @cached_property
+    def clusters(self) -> tuple[str | None, ...]:
+        """Each row's cluster: its group, joined with its copies among the rows and with repeated rows."""
+        own = [row.text(self.suite.group) for row in self.rows]
+        return clusters(self.rows, own, self.repeated)
+
+    @cached_property
+    def copies(self) -> str:
+        """A sentence about rows that are copies of each other; empty where there are none."""
+        groups = copied_rows(self.rows)
+        if not groups:
+            return ""
+        distinct = len(self.rows) - sum(len(group) - 1 for group in groups)
+        places = [str(line_of(self.rows[at])) for at in groups[0]]
+        lines = ", ".join(places[:COPIES_SHOWN]) + (", ..." if len(places) > COPIES_SHOWN else "")
+        return (
+            f"{self.name}: {distinct} distinct questions in {len(self.rows)} rows: copies and near-copies"
+            f" count as one cluster each (the first: lines {lines} of {self.heldout})."
+        )
+
+    def sides(self, other: LoadedSuite) -> tuple[str, str]:
+        """What ``other``'s rows and this suite's reserved rows are called in messages."""
+        names = ("held-out rows", "final rows")
+        first, second = reversed(names) if self.is_final else names
+        where = "" if other.name == self.name else f" of suite {other.name}"
+        return first + where, second
 
     @cached_property
     def kept_tags(self) -> frozenset[str]:
@@ -119,7 +150,7 @@ class LoadedSuite:
     def _content(self) -> tuple[object, ...]:
         scores = [(score.name, score.spec()) for score in self.scores]
         own = self.suite
-        return self.rows, self.prompt, scores, own.slices, own.group, own.max_tokens, own.may_drop
+        return self.rows, self.prompt, scores, own.slices, own.group, own.max_tokens, own.may_drop, own.leaks
 
     def score(self, wanted: SuiteScore) -> SuiteScore:
         """The bound form of a score that a test names.
@@ -142,7 +173,7 @@ class LoadedSuite:
             name=self.name,
             heldout=self.heldout,
             heldout_digest=rows_fingerprint(self.rows),
-            rows=tuple(self._shown(row) for row in self.rows),
+            rows=tuple(map(self._shown, self.rows, self.clusters)),
             scores=tuple(
                 ScoreInfo(s.name, Kind(s.kind), _described(s), admissions.get(s.name), _asked(s))
                 for s in self.scores
@@ -153,9 +184,8 @@ class LoadedSuite:
             own_system=self.own_system,
         )
 
-    def _shown(self, row: Row) -> SuiteRow:
-        slices = self._slices(row)
-        return SuiteRow(row.id, row.question, row.reference, slices, row.text(self.suite.group))
+    def _shown(self, row: Row, cluster: str | None) -> SuiteRow:
+        return SuiteRow(row.id, row.question, row.reference, self._slices(row), cluster)
 
     def _slices(self, row: Row) -> dict[str, str]:
         return {key: value for key in self.suite.slices if (value := row.text(key)) is not None}
@@ -190,10 +220,10 @@ def load_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> 
         except DataError as error:  # whoever reads says which file, and what it is for
             raise OSError(error.problem) from error
 
-    heldout = folder / (_final_rows(suite, folder.name) if final else suite.heldout)
+    heldout, reserved = folder / suite.heldout, suite.final
+    if final:
+        heldout, reserved = folder / _final_rows(suite, folder.name), suite.heldout
     rows = read_rows(heldout)
-    if suite.final is not None and not final:  # the last test is not the time to learn that there are no rows
-        opened_file(folder / suite.final).close()
     require_no_tools(rows)
     shown = _relative(heldout, root)
     for key in suite.slices:
@@ -212,6 +242,8 @@ def load_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> 
         scores=tuple(_bound(score, read, _relative(folder, root)) for score in suite.scores),
         heldout=shown,
         folder=folder,
+        reserved=() if reserved is None else read_rows(folder / reserved),
+        is_final=final,
     )
 
 

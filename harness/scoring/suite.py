@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from harness.errors import UnknownName, UsageError
 from harness.fields import Count, require_fields
@@ -31,6 +31,8 @@ class Suite:
         group: metadata field that names a row's cluster (one customer's rows, say).
         final: JSONL of other held-out rows, for one last test after a choice (of a seed, of a recipe) that
             was made on ``heldout``; ``--final`` judges the gates on them.
+        leaks: rows of these files that training has too and that are right so, by id, by ``file:line`` or as
+            the pair that the error shows; ``"warn"`` for all, which then count as one row together.
         may_drop: names of scores that may be worse than the baseline's without a gate that says by how much.
             Any other score that no gate compares with the baseline's, and that is shown to be more than 2
             points worse, stands in the way of GO.
@@ -44,6 +46,7 @@ class Suite:
     group: str = DEFAULT_GROUP
     max_tokens: Count | None = None
     final: str | PathLike[str] | None = None
+    leaks: tuple[str, ...] | Literal["warn"] = ()
     may_drop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -51,6 +54,14 @@ class Suite:
             object.__setattr__(self, name, _several(self.heldout, name, getattr(self, name)))
         for score in self.scores:
             _require_score(self.heldout, score)
+        accepted: object = self.leaks  # whatever a user wrote
+        if accepted != "warn":
+            if not isinstance(accepted, list | tuple) or not all(isinstance(name, str) for name in accepted):
+                raise UsageError(
+                    f"Suite(leaks={accepted!r}): give the accepted rows by id or file:line, such as"
+                    ' ("heldout.jsonl:7",), or "warn".'
+                )
+            object.__setattr__(self, "leaks", tuple(accepted))  # a list would not be hashable
         require_fields(self)
         names = [score.name for score in self.scores]
         if not names:

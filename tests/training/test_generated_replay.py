@@ -105,7 +105,7 @@ def test_the_shipped_prompts_are_a_hundred_and_near_to_no_row_of_the_worked_exam
     assert len(prompts) == len(NEUTRAL_PROMPTS.read_text(encoding="utf-8").splitlines()) == 100
     for file in PROJECT.glob("suites/*/*.jsonl"):
         if file.name in ("heldout.jsonl", "dev.jsonl"):
-            assert find_leaks(prompts, read_rows(file), threshold=0.2) == ()
+            assert find_leaks(prompts, read_rows(file)) == ()
 
 
 def test_the_prompts_are_in_the_wheel() -> None:
