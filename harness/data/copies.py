@@ -31,7 +31,7 @@ def copied_rows(rows: Sequence[Row]) -> list[list[int]]:
             Neighbours(texts, model=Evenly()).of(texts, [{k} for k in range(len(texts))])
         )
         for other, one in found
-        if one.is_copy
+        if one.is_copy()
     ]
     if like:
         groups = joined(len(texts), like)
@@ -39,7 +39,7 @@ def copied_rows(rows: Sequence[Row]) -> list[list[int]]:
         model = WordPairs(texts if a_form else [texts[group[0]] for group in groups])
         for a, b in like:
             found = near(texts[a], texts[b], model)
-            if found is not None and found.is_copy and found.evidence >= EVIDENCE_NATS:
+            if any(one.is_copy() and one.evidence >= EVIDENCE_NATS for one in found):
                 pairs.append((firsts[a], firsts[b]))
     return [group for group in joined(len(rows), pairs) if len(group) > 1]
 

@@ -7,22 +7,34 @@ that is near to one of them is what the task looks like, and no leak.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, NoReturn, TypeAlias
 
-from harness.data.nearness import COPY_WORDS, EVIDENCE_NATS, Near, Neighbours, WordForWord, Words
+from harness.data.nearness import (
+    NARROW,
+    WIDE,
+    Bounds,
+    Near,
+    Neighbours,
+    WordForWord,
+    Words,
+    least_evidence,
+)
 from harness.data.plain_text import SHORT_WORDS, plain_words, same_key
 from harness.errors import LeakError
 from harness.records import Row
 
+Found: TypeAlias = list[tuple[int, Near]]
 LeakKind: TypeAlias = Literal["exact", "exact-short", "edited", "moved", "inside", "conversation"]
 
 FEW_SHARE = 0.01  # of the held-out rows: so few may be named on their nearness alone
 EXPECTED_SHARE = 1 / 3  # of more than those, how many may be as near as training rows are to each other
 CALIBRATION_ROWS = 2_000
+REPLY_WORDS = 11
 SHORT_SHARE, SHORT_ROWS = 0.05, 2  # held-out rows that may repeat short training rows
 SAME_REPLY_QUESTIONS = 2  # distinct questions with one reply; in more, it is a stock phrase or a label
 PAIRS_SHOWN = 5
@@ -157,13 +169,12 @@ def compare_rows(train: Sequence[Row], heldout: Sequence[Row], *, calibrated: bo
     pool = list(owners)
     neighbours = Neighbours(pool, asked_words)
     nearest = _nearest(neighbours, asked_words)
-    least = EVIDENCE_NATS
+    bar = Bar(WIDE, *[least_evidence(len(pool) * len(set(asked_words)))] * 2)
     if calibrated:
         copied = [same_key(text) in at_key for text in asked]
-        best = [_evidence(found) for found, is_copy in zip(nearest, copied, strict=True) if not is_copy]
-        suspected = {place for found in nearest for place, one in found if _is_evident(one)}
-        among = _among_themselves(neighbours, owners, known_words, suspected)
-        least = _least_evidence(best, among, len(heldout))
+        others = [found for found, is_copy in zip(nearest, copied, strict=True) if not is_copy]
+        among = _among_themselves(neighbours, owners, known_words)
+        bar = _calibrated(bar, nearest, others, among, len(heldout))
     replies = _same_replies(train, known_words)
     leaks: list[Leak] = []
     near: set[str] = set()
@@ -176,7 +187,7 @@ def compare_rows(train: Sequence[Row], heldout: Sequence[Row], *, calibrated: bo
             found.setdefault(other, ("inside" if kind == "exact" else kind, 1.0, part))
         for place, one in nearest[at]:
             for other, part in owners[pool[place]]:
-                if one.is_copy and one.evidence >= least:
+                if bar.is_met(one):
                     found.setdefault(other, (one.relation, one.similarity, part))
         for other in replies.get(same_key(row.reference), ()):
             if _share_pairs(asked_words[at], known_words[other], neighbours):
@@ -223,54 +234,118 @@ def _inside_parts(train: Sequence[Row], asked: Sequence[Words]) -> Mapping[Words
 
 
 # --------------------------------------------------------------------------- how near is too near
-def _nearest(neighbours: Neighbours, texts: Sequence[Words]) -> list[list[tuple[int, Near]]]:
+def _nearest(neighbours: Neighbours, texts: Sequence[Words]) -> list[Found]:
     """For each text what is near it, equal texts asked for once."""
     distinct = list(dict.fromkeys(texts))
     found = dict(zip(distinct, neighbours.of(distinct), strict=True))
     return [found[text] for text in texts]
 
 
-def _evidence(found: Iterable[tuple[int, Near]]) -> float:
-    return max((one.evidence for _, one in found if _is_evident(one)), default=0.0)
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """From where nearness counts as a leak. Evidence is in nats."""
 
+    bounds: Bounds
+    in_order: float  # evidence of texts whose words are the same in their order
+    otherwise: float  # of sentences that are moved, or within another text
 
-def _is_evident(one: Near) -> bool:
-    return one.is_copy and one.evidence >= EVIDENCE_NATS
+    def is_met(self, one: Near) -> bool:
+        """Whether texts that are so near are copies."""
+        least = self.in_order if one.relation == "edited" else self.otherwise
+        return one.is_copy(self.bounds) and one.evidence >= least
 
 
 def _among_themselves(
-    neighbours: Neighbours,
-    owners: Mapping[Words, Sequence[tuple[int, str]]],
-    known: Sequence[Words],
-    suspected: Set[int],
-) -> list[float]:
-    """The evidence that distinct training rows would give against each other: what honest rows look like.
-
-    Texts that held-out rows may have been copied to are no such rows.
-    """
+    neighbours: Neighbours, owners: Mapping[Words, Sequence[tuple[int, str]]], known: Sequence[Words]
+) -> list[tuple[int, Found]]:
+    """The places of distinct training rows, each with what it is near to: what honest rows look like."""
     place = {text: at for at, text in enumerate(owners)}
-    distinct = [text for text in dict.fromkeys(known) if place[text] not in suspected]
-    step = max(1, len(distinct) // CALIBRATION_ROWS)
-    sample = distinct[::step]
+    distinct = list(dict.fromkeys(known))
+    sample = distinct[:: max(1, len(distinct) // CALIBRATION_ROWS)]
     of_row: defaultdict[int, set[int]] = defaultdict(set)  # a row's own parts are no neighbours
     for text, places in owners.items():
         for row, _ in places:
             of_row[row].add(place[text])
-    own = [set(suspected).union(*(of_row[row] for row, _ in owners[text])) for text in sample]
-    return [_evidence(found) for found in neighbours.of(sample, own)]
+    own = [set().union(*(of_row[row] for row, _ in owners[text])) for text in sample]
+    return list(zip([place[text] for text in sample], neighbours.of(sample, own), strict=True))
 
 
-def _least_evidence(heldout: Sequence[float], among: Sequence[float], rows: int) -> float:
+def _calibrated(
+    wide: Bar,
+    nearest: Iterable[Found],
+    heldout: Sequence[Found],
+    among: Sequence[tuple[int, Found]],
+    rows: int,
+) -> Bar:
+    """The bar for these rows: the wide one, unless honest rows are too near to each other for that.
+
+    Then the bounds are narrow, and the evidence is raised for either order. Training texts that held-out
+    rows may have been copied to are no honest rows.
+
+    Args:
+        wide: with the least evidence for so many pairs.
+        nearest: what each held-out row is near to.
+        heldout: of those that are no exact copies.
+        among: what training rows are near to, with their places.
+        rows: number of held-out rows.
+    """
+    narrow = replace(wide, bounds=NARROW)
+    half = FEW_SHARE / 2
+    ways = (
+        (wide, ("any",), half, 1.0),
+        (narrow, ("any",), FEW_SHARE, 0.0),
+        (narrow, ("in order", "otherwise"), half, 0.0),
+    )
+    raised: list[float] = []
+    for bar, orders, few, errors in ways:
+        suspected = {place for near in nearest for place, one in near if bar.is_met(one)}
+        honest = [
+            [(place, one) for place, one in near if place not in suspected]
+            for at, near in among
+            if at not in suspected
+        ]
+        raised = [
+            _least_evidence(
+                [_evidence(near, bar, order) for near in heldout],
+                [_evidence(near, bar, order) for near in honest],
+                bar.in_order,
+                few=few * rows,
+                errors=errors,
+            )
+            for order in orders
+        ]
+        if raised == [bar.in_order]:
+            return bar
+    return Bar(NARROW, *raised)
+
+
+def _evidence(found: Found, bar: Bar, order: str) -> float:
+    """The strongest evidence that meets the bar, among relations of that order."""
+    return max(
+        (
+            one.evidence
+            for _, one in found
+            if order in ("any", "in order" if one.relation == "edited" else "otherwise") and bar.is_met(one)
+        ),
+        default=0.0,
+    )
+
+
+def _least_evidence(
+    heldout: Sequence[float], among: Sequence[float], start: float, *, few: float, errors: float
+) -> float:
     """The evidence from which nearness counts as a leak.
 
-    It is raised until either one held-out row of a hundred is named at most, or of those named at most a
-    third would be expected, had the held-out rows been drawn like the training rows.
+    It is raised from ``start`` until either ``few`` held-out rows are named, or of those named at most a
+    third would be expected, had the held-out rows been drawn like the training rows (with so many standard
+    ``errors`` on top).
     """
-    levels = [EVIDENCE_NATS, *sorted(one for one in heldout if one > EVIDENCE_NATS)]
+    levels = [start, *sorted(one for one in heldout if one > start)]
     for least in levels:
         named = sum(one >= least for one in heldout)
-        expected = sum(one >= least for one in among) / max(len(among), 1) * len(heldout)
-        if named <= FEW_SHARE * rows or expected <= EXPECTED_SHARE * named:
+        as_near = sum(one >= least for one in among)
+        expected = (as_near + errors * math.sqrt(as_near)) / max(len(among), 1) * len(heldout)
+        if named <= few or expected <= EXPECTED_SHARE * named:
             return least
     return float("inf")
 
@@ -280,7 +355,7 @@ def _same_replies(train: Sequence[Row], known: Sequence[Words]) -> Mapping[str, 
     """The training rows of each long reply that only few questions have."""
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for at, row in enumerate(train):
-        if len(plain_words(row.reference)) >= COPY_WORDS:
+        if len(plain_words(row.reference)) >= REPLY_WORDS:
             rows[same_key(row.reference)].append(at)
     return {
         reply: places
