@@ -7,32 +7,20 @@ that is near to one of them is what the task looks like, and no leak.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NoReturn, TypeAlias
 
-from harness.data.nearness import (
-    NARROW,
-    WIDE,
-    Bounds,
-    Near,
-    Neighbours,
-    WordForWord,
-    Words,
-    least_evidence,
-)
+from harness.data.leak_bar import Bar, Found, calibrated_bar
+from harness.data.nearness import WIDE, Neighbours, WordForWord, Words, least_evidence
 from harness.data.plain_text import SHORT_WORDS, plain_words, same_key
 from harness.errors import LeakError
 from harness.records import Row
 
-Found: TypeAlias = list[tuple[int, Near]]
 LeakKind: TypeAlias = Literal["exact", "exact-short", "edited", "moved", "inside", "conversation"]
 
-FEW_SHARE = 0.01  # of the held-out rows: so few may be named on their nearness alone
-EXPECTED_SHARE = 1 / 3  # of more than those, how many may be as near as training rows are to each other
 CALIBRATION_ROWS = 2_000
 REPLY_WORDS = 11
 SHORT_SHARE, SHORT_ROWS = 0.05, 2  # held-out rows that may repeat short training rows
@@ -174,7 +162,7 @@ def compare_rows(train: Sequence[Row], heldout: Sequence[Row], *, calibrated: bo
         copied = [same_key(text) in at_key for text in asked]
         others = [found for found, is_copy in zip(nearest, copied, strict=True) if not is_copy]
         among = _among_themselves(neighbours, owners, known_words)
-        bar = _calibrated(bar, nearest, others, among, len(heldout))
+        bar = calibrated_bar(bar, nearest, others, among, len(heldout))
     replies = _same_replies(train, known_words)
     leaks: list[Leak] = []
     near: set[str] = set()
@@ -233,26 +221,12 @@ def _inside_parts(train: Sequence[Row], asked: Sequence[Words]) -> Mapping[Words
     return found
 
 
-# --------------------------------------------------------------------------- how near is too near
+# --------------------------------------------------------------------------- what is near
 def _nearest(neighbours: Neighbours, texts: Sequence[Words]) -> list[Found]:
     """For each text what is near it, equal texts asked for once."""
     distinct = list(dict.fromkeys(texts))
     found = dict(zip(distinct, neighbours.of(distinct), strict=True))
     return [found[text] for text in texts]
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """From where nearness counts as a leak. Evidence is in nats."""
-
-    bounds: Bounds
-    in_order: float  # evidence of texts whose words are the same in their order
-    otherwise: float  # of sentences that are moved, or within another text
-
-    def is_met(self, one: Near) -> bool:
-        """Whether texts that are so near are copies."""
-        least = self.in_order if one.relation == "edited" else self.otherwise
-        return one.is_copy(self.bounds) and one.evidence >= least
 
 
 def _among_themselves(
@@ -268,86 +242,6 @@ def _among_themselves(
             of_row[row].add(place[text])
     own = [set().union(*(of_row[row] for row, _ in owners[text])) for text in sample]
     return list(zip([place[text] for text in sample], neighbours.of(sample, own), strict=True))
-
-
-def _calibrated(
-    wide: Bar,
-    nearest: Iterable[Found],
-    heldout: Sequence[Found],
-    among: Sequence[tuple[int, Found]],
-    rows: int,
-) -> Bar:
-    """The bar for these rows: the wide one, unless honest rows are too near to each other for that.
-
-    Then the bounds are narrow, and the evidence is raised for either order. Training texts that held-out
-    rows may have been copied to are no honest rows.
-
-    Args:
-        wide: with the least evidence for so many pairs.
-        nearest: what each held-out row is near to.
-        heldout: of those that are no exact copies.
-        among: what training rows are near to, with their places.
-        rows: number of held-out rows.
-    """
-    narrow = replace(wide, bounds=NARROW)
-    half = FEW_SHARE / 2
-    ways = (
-        (wide, ("any",), half, 1.0),
-        (narrow, ("any",), FEW_SHARE, 0.0),
-        (narrow, ("in order", "otherwise"), half, 0.0),
-    )
-    raised: list[float] = []
-    for bar, orders, few, errors in ways:
-        suspected = {place for near in nearest for place, one in near if bar.is_met(one)}
-        honest = [
-            [(place, one) for place, one in near if place not in suspected]
-            for at, near in among
-            if at not in suspected
-        ]
-        raised = [
-            _least_evidence(
-                [_evidence(near, bar, order) for near in heldout],
-                [_evidence(near, bar, order) for near in honest],
-                bar.in_order,
-                few=few * rows,
-                errors=errors,
-            )
-            for order in orders
-        ]
-        if raised == [bar.in_order]:
-            return bar
-    return Bar(NARROW, *raised)
-
-
-def _evidence(found: Found, bar: Bar, order: str) -> float:
-    """The strongest evidence that meets the bar, among relations of that order."""
-    return max(
-        (
-            one.evidence
-            for _, one in found
-            if order in ("any", "in order" if one.relation == "edited" else "otherwise") and bar.is_met(one)
-        ),
-        default=0.0,
-    )
-
-
-def _least_evidence(
-    heldout: Sequence[float], among: Sequence[float], start: float, *, few: float, errors: float
-) -> float:
-    """The evidence from which nearness counts as a leak.
-
-    It is raised from ``start`` until either ``few`` held-out rows are named, or of those named at most a
-    third would be expected, had the held-out rows been drawn like the training rows (with so many standard
-    ``errors`` on top).
-    """
-    levels = [start, *sorted(one for one in heldout if one > start)]
-    for least in levels:
-        named = sum(one >= least for one in heldout)
-        as_near = sum(one >= least for one in among)
-        expected = (as_near + errors * math.sqrt(as_near)) / max(len(among), 1) * len(heldout)
-        if named <= few or expected <= EXPECTED_SHARE * named:
-            return least
-    return float("inf")
 
 
 # --------------------------------------------------------------------------- replies
