@@ -226,8 +226,8 @@ class Neighbours:
 
     def _near(self, text: Words, places: Sequence[int]) -> list[tuple[int, Near]]:
         """Those of ``places`` that are near. Several copies of one text do not make its words common."""
-        alike = [(place, found) for place in places if (found := near(text, self.pool[place], Evenly()))]
-        copies = 1 + sum(any(one.is_copy() for one in found) for _, found in alike)
+        alike = [(place, ways) for place in places if (ways := near(text, self.pool[place], Evenly()))]
+        copies = 1 + sum(any(one.is_copy() for one in ways) for _, ways in alike)
         found = [
             (place, one)
             for place, _ in alike
