@@ -41,20 +41,29 @@ LONGEST = 1_000_000
 STEERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 TEXTS: tuple[str, ...] = (
-    *("", " ", "\0", "\ud800", "yes \udfff no", "\ufeff", "\u202eseY", "\u2028", "\x1b[2J\x1b]0;title\x07", "\x9b31m"),
-    *("<think>", "<think>never closed", "</think>yes", "<think></think>", "<|im_end|>", "<|endoftext|>", "[INST]"),
-    *("<|channel|>analysis<|message|>", "</s>" * 200, "NaN", "Infinity", '{"intent": NaN}', '{"intent": -Infinity}'),
-    *("9" * 5_000, '{"intent": ' + "9" * 5_000 + "}", "[" * 100_000, '{"a":' * 20_000, "[]", "null", '{"intent": null}'),
-    *('{"intent": "refund", "intent": "other"}', '{"intent": {"$ref": "#"}}', "```json\n{}\n```", "```", "1e999"),
+    *("", " ", "\0", "\ud800", "yes \udfff no", "\ufeff", "\u202eseY", "\u2028", "\x1b[2J\x1b]0;title\x07"),
+    *("\x9b31m",),
+    *("<think>", "<think>never closed", "</think>yes", "<think></think>", "<|im_end|>", "<|endoftext|>"),
+    *("[INST]",),
+    *("<|channel|>analysis<|message|>", "</s>" * 200, "NaN", "Infinity", '{"intent": NaN}'),
+    *('{"intent": -Infinity}',),
+    *("9" * 5_000, '{"intent": ' + "9" * 5_000 + "}", "[" * 100_000, '{"a":' * 20_000, "[]", "null"),
+    *('{"intent": null}',),
+    *('{"intent": "refund", "intent": "other"}', '{"intent": {"$ref": "#"}}', "```json\n{}\n```", "```"),
+    *("1e999",),
     '{"tool_calls": [{"type": "function", "function": {"name": "rm", "arguments": "{}"}}]}',
-    *("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "</script><svg onload=alert(1)>", "]]>", "<!--"),
-    *("{{ 7 * 7 }}{% raw %}", "{{ self.__init__.__globals__ }}", "{% endraw %}", "[red]bold[/] [/]", "[/]", "%s%n{}"),
-    *("| a | b |\n|---|", "# heading\n```\n", "[x](javascript:alert(1))", "'; DROP TABLE answers; --", "=1+1", "a" * 30_000),
-    *("e\u0301" * 2_000, "𝔰𝔱𝔞𝔯𝔱", "👩‍👩‍👧" * 50, "\r\n\r", "\t", "﷽", "Z̴͎̈a̶", "../../etc/passwd", '{"intent": "refund"}'),
+    *("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "</script><svg onload=alert(1)>", "]]>"),
+    *("<!--",),
+    *("{{ 7 * 7 }}{% raw %}", "{{ self.__init__.__globals__ }}", "{% endraw %}", "[red]bold[/] [/]", "[/]"),
+    *("%s%n{}",),
+    *("| a | b |\n|---|", "# heading\n```\n", "[x](javascript:alert(1))", "'; DROP TABLE answers; --"),
+    *("=1+1", "a" * 30_000),
+    *("e\u0301" * 2_000, "𝔰𝔱𝔞𝔯𝔱", "👩‍👩‍👧" * 50, "\r\n\r", "\t", "﷽", "Z̴͎̈a̶", "../../etc/passwd"),
+    *('{"intent": "refund"}',),
 )  # fmt: skip
 
 
-class Unspeakable(Exception):
+class UnspeakableError(Exception):
     """An exception that cannot say what it is."""
 
     def __str__(self) -> str:
@@ -73,14 +82,19 @@ class OddNumber:
 
 
 RAISED: tuple[BaseException, ...] = (
-    *(ValueError("\x1b[31m\ud800"), RecursionError(), MemoryError(), SystemExit(3), Unspeakable(), StopIteration()),
+    *(ValueError("\x1b[31m\ud800"), RecursionError(), MemoryError(), SystemExit(3), UnspeakableError()),
+    *(StopIteration(),),
     *(pytest.skip.Exception("later"), pytest.fail.Exception("no"), AssertionError(), OSError(5, "x" * 9_999)),
-    *(ExceptionGroup("g", [ValueError()]), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "<script>"), KeyError("{{ 1 }}")),
+    *(ExceptionGroup("g", [ValueError()]), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "<script>")),
+    *(KeyError("{{ 1 }}"),),
 )  # fmt: skip
 VALUES: tuple[object, ...] = (
-    *(0, 1, True, False, 0.5, np.float32(0.5), np.float16(1), np.int64(1), np.bool_(True), np.array(0.5), np.array([1.0])),
-    *(Decimal("0.5"), Decimal("sNaN"), Fraction(1, 3), Fraction(7, 2), "1", "", b"1", None, float("nan"), float("inf")),
-    *(-1, 2, -0.1, 1.0000001, 10**400, 1j, [], {}, {0.5}, object(), int, Score, OddNumber(), np.float64("nan")),
+    *(0, 1, True, False, 0.5, np.float32(0.5), np.float16(1), np.int64(1), np.bool_(True), np.array(0.5)),
+    *(np.array([1.0]),),
+    *(Decimal("0.5"), Decimal("sNaN"), Fraction(1, 3), Fraction(7, 2), "1", "", b"1", None, float("nan")),
+    *(float("inf"),),
+    *(-1, 2, -0.1, 1.0000001, 10**400, 1j, [], {}, {0.5}, object(), int, Score, OddNumber()),
+    *(np.float64("nan"),),
 )  # fmt: skip
 REASONS: tuple[object, ...] = ("", None, 3, ["a"], b"x", "\ud83d", "x" * 100_000, *TEXTS[:40])
 
@@ -121,7 +135,8 @@ def hostile_reply(rng: Random, row_id: str, longest: int = LONGEST) -> object:
         "thought_tokens": (-1, "3", float("nan"), 10**9),
         "logprob": (float("nan"), float("-inf"), "x", np.float32(-0.5)),
         "attempts": (0, -1, None), "repeat": (None, -1), "batched": ("yes", None, np.bool_(True)),
-        "failure_kind": ("cut", 3, "refused"), "served_by": (None, 3, text), "cached_prompt_tokens": (None, -1, 1.5),
+        "failure_kind": ("cut", 3, "refused"), "served_by": (None, 3, text),
+        "cached_prompt_tokens": (None, -1, 1.5),
     }  # fmt: skip
     name = rng.choice(list(odd))
     return replace(answer, **{name: rng.choice(odd[name])})  # type: ignore[arg-type]  # that is the point
@@ -276,7 +291,8 @@ pytest_plugins = ["harness.plugin"]
 
 @harness.candidate(params={"hostile": SEED_HERE})
 def a(request):
-    return Hostile(train="train.jsonl", reply=lambda prompt, size: "", seed=request.param, longest=LONGEST_HERE)
+    seed, longest = request.param, LONGEST_HERE
+    return Hostile(train="train.jsonl", reply=lambda prompt, size: "", seed=seed, longest=longest)
 
 
 @harness.candidate
@@ -286,7 +302,7 @@ def old():
 SUITE = """
 import pytest
 from benchmarks.hostile_answers import HostileCheck, HostileJudge
-from harness import Contains, ExactMatch, FieldMatch, JsonSchema, Regex, Suite, assert_better, assert_not_worse
+from harness import Contains, ExactMatch, FieldMatch, JsonSchema, Regex, Suite, assert_not_worse
 from harness.records import Kind
 
 SEED = SEED_HERE
@@ -323,7 +339,7 @@ def test_bar(candidate):
 
 
 def rows_of(seed: int, n_rows: int = ROWS) -> list[dict[str, object]]:
-    """Held-out rows whose ids, groups, slices, questions and references are hostile, as far as a file holds them."""
+    """Held-out rows whose ids, groups, slices and turns are hostile, as far as a file may hold that."""
     rng = Random(f"rows {seed}")
     texts = [
         text

@@ -23,7 +23,7 @@ def plain_answers(
 ) -> Generator[Answer, None, None]:
     """The answers that ``ask`` gives, as they come, then a failure for each row that has none.
 
-    Errors of the harness and Ctrl-C pass, and so does ``pytest.exit``: they end the asking, whatever the rows.
+    Errors of the harness, Ctrl-C and ``pytest.exit`` pass: they end the asking.
 
     Args:
         ask: the call of a model's ``answer``.
