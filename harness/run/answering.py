@@ -17,6 +17,7 @@ from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Interruptible, Model, Prompt
 from harness.models.thinking import most_tokens
 from harness.records import Admission, Answer, Json, Message, Score, Trial
+from harness.report.terminal import printable
 from harness.run.freshness import Freshness, Questions
 from harness.run.interim_analysis import NOT_JUDGED
 from harness.run.received import plain_answers
@@ -147,9 +148,12 @@ class Answerer:
                     bar.at(len(kept), len(asked.prompts), interruptible.note if interruptible else "")
 
                 show()
-                known = frozenset(kept)
+                known, ids = frozenset(kept), set(asked.keys)
                 coming = plain_answers(
-                    lambda: model.answer(asked.prompts, asked.decoding, known), set(asked.keys), known
+                    lambda: model.answer(asked.prompts, asked.decoding, known),
+                    ids,
+                    known,
+                    lambda said: self._progress.say(printable(f"{label}, {bound.name}: {said}")),
                 )
                 late = interruptible.late if interruptible else tuple
                 with closing(keeping(self._store, asked.context, coming, late, show)) as answers:

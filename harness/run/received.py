@@ -19,7 +19,10 @@ MOST_CHARACTERS = 300  # of what is said of a foreign value
 
 
 def plain_answers(
-    ask: Callable[[], object], asked: Collection[str], known: Collection[str]
+    ask: Callable[[], object],
+    asked: Collection[str],
+    known: Collection[str],
+    say: Callable[[str], None] = lambda problem: None,
 ) -> Generator[Answer, None, None]:
     """The answers that ``ask`` gives, as they come, then a failure for each row that has none.
 
@@ -29,6 +32,7 @@ def plain_answers(
         ask: the call of a model's ``answer``.
         asked: ids of all rows; answers to others are left out.
         known: those of them that have an answer.
+        say: told at once what the model raised, since it may be broken.
     """
     import pytest
 
@@ -61,6 +65,7 @@ def plain_answers(
         raise
     except BaseException as error:  # noqa: BLE001 - a model of the project's own may raise anything
         problem = f"the model raised {_said(error)}"
+        say(f"{problem}; {len(missing):,} of {len(wanted):,} rows have no answer")
     finally:
         if isinstance(given, Generator):
             given.close()

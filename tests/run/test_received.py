@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from benchmarks.hostile_answers import hostile_reply
+from benchmarks.hostile_values import hostile_reply
 from harness.errors import ModelError
 from harness.records import Answer, FailureKind
 from harness.run.received import plain_answers
@@ -44,7 +44,8 @@ def test_what_is_no_answer_is_the_failure_of_its_row(one: object, says: str) -> 
 
 
 def test_numbers_of_other_libraries_are_taken_and_a_logprob_that_is_none_is_left_out() -> None:
-    odd = replace(GOOD, prompt_tokens=np.int64(3), latency_ms=np.float32(1), logprob=float("nan"))
+    numbers: dict[str, object] = {"prompt_tokens": np.int64(3), "latency_ms": np.float32(1)}
+    odd = replace(GOOD, **numbers, logprob=float("nan"))  # type: ignore[arg-type]
     assert received(lambda: iter([odd]))["a"] == GOOD
     assert type(received(lambda: iter([odd]))["a"].prompt_tokens) is int
 
@@ -83,3 +84,14 @@ def test_hostile_replies_are_answers_of_the_types_that_their_fields_have() -> No
             adapter.validate_python(adapter.dump_python(answer), strict=False)
             assert answer.failure is not None or type(answer.text) is str
             assert type(answer.prompt_tokens) is type(answer.completion_tokens) is int
+
+
+def test_what_a_model_raised_is_said_at_once() -> None:
+    said: list[str] = []
+
+    def ask() -> object:
+        raise RuntimeError("out of memory")
+
+    assert len(list(plain_answers(ask, ("a", "b"), (), said.append))) == 2
+    assert said[0].startswith("the model raised RuntimeError: out of memory")
+    assert said[0].endswith("; 2 of 2 rows have no answer")
