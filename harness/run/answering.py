@@ -338,8 +338,8 @@ def _calling_each_second(watch: Callable[[], None]) -> Iterator[None]:
 
 def _in_unicode(answer: Answer) -> Answer:
     """The answer with halves of surrogate pairs, which no file can hold, as question marks."""
-    text, failure, thought = (
+    text, failure, thought, served_by = (
         None if given is None else given.encode("utf-8", "replace").decode("utf-8")
-        for given in (answer.text, answer.failure, answer.thought)
+        for given in (answer.text, answer.failure, answer.thought, answer.served_by)
     )
-    return replace(answer, text=text or "", failure=failure, thought=thought)
+    return replace(answer, text=text or "", failure=failure, thought=thought, served_by=served_by or "")

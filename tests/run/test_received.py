@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -13,7 +14,9 @@ from pydantic import TypeAdapter
 from benchmarks.hostile_values import hostile_reply
 from harness.errors import ModelError
 from harness.records import Answer, FailureKind
+from harness.run.answering import keeping
 from harness.run.received import plain_answers
+from harness.store.answers import AnswerStore
 
 GOOD = Answer("a", "yes", 3, 1, 1.0)
 
@@ -95,3 +98,12 @@ def test_what_a_model_raised_is_said_at_once() -> None:
     assert len(list(plain_answers(ask, ("a", "b"), (), said.append))) == 2
     assert said[0].startswith("the model raised RuntimeError: out of memory")
     assert said[0].endswith("; 2 of 2 rows have no answer")
+
+
+def test_half_a_character_in_any_text_of_an_answer_can_be_stored(tmp_path: Path) -> None:
+    half = "\ud800"
+    odd = Answer("a", half, 1, 1, 0.0, thought=half, served_by=half)
+    store = AnswerStore(tmp_path / "answers.sqlite")
+    (kept,) = keeping(store, "c", iter([odd]))
+    assert (kept.text, kept.thought, kept.served_by) == ("?", "?", "?")
+    assert store.answers("c")["a"] == kept
