@@ -4,13 +4,13 @@ A local model is known by its content. What answers behind an address is known b
 mean another model: a server is redeployed, an alias is moved. Unless ``version=`` or the name itself pins the
 model, a few kept answers are asked for again before any is used.
 
-The answers are compared as they are scored, without the thoughts before them, by this rule. A service that names another model as answering has changed. Else an
-answer speaks for a change if it comes otherwise than it was kept, and so again when it is asked once more: a
-service that varies by itself seldom does that. One short answer that speaks is enough. Long ones vary with a
-server's load (another batch rounds otherwise), and so do short ones after a long thought: more of them must
-speak than came the same. The
-``system_fingerprint`` is not looked at: with one and the same model it may change by the day. Where answers
-are drawn at random, only the name that the service gives can be compared.
+The answers are compared as they are scored, without the thoughts before them, by this rule. A service that
+names another model as answering has changed. Else an answer speaks for a change if it comes otherwise than it
+was kept, and so again when it is asked once more: a service that varies by itself seldom does that. One short
+answer that speaks is enough. Long ones vary with a server's load (another batch rounds otherwise), and so do
+short ones after a long thought: more of them must speak than came the same. The ``system_fingerprint`` is not
+looked at: with one and the same model it may change by the day. Where answers are drawn at random, only the
+name that the service gives can be compared.
 """
 
 from __future__ import annotations
