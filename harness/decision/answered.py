@@ -72,8 +72,8 @@ def _unfinished(suite: str, side: Side) -> Iterator[str]:
     if counts.cut > MOST * counts.n:
         yield (
             f"{suite}: {counts.cut:,} of {counts.n:,} answers of {side.name} were cut off at their limit and"
-            " are scored as they are. If it thinks before it answers, or writes more than was asked for, a higher"
-            " Suite(max_tokens=...) or another prompt would show what it can do."
+            " are scored as they are. If it thinks before it answers, or writes more than was asked for, a"
+            " higher Suite(max_tokens=...) or another prompt would show what it can do."
         )
     empty = sum(a.failure is None and not a.text.strip() for trial in side.trials for a in trial.answers)
     if empty > MOST * counts.n:

@@ -106,7 +106,6 @@ def test_a_nested_sliding_window_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_language_model_that_is_its_own_base_has_the_thin_loss() -> None:
-    config = transformers.Llama4TextConfig(
-        **TEXT, head_dim=16, intermediate_size_mlp=64, num_local_experts=2, attention_chunk_size=64
-    )
+    small = {"head_dim": 16, "intermediate_size_mlp": 64, "num_local_experts": 2, "attention_chunk_size": 64}
+    config = transformers.Llama4TextConfig.from_dict({**TEXT, **small})
     assert has_plain_head(transformers.Llama4ForCausalLM(config))
