@@ -31,7 +31,7 @@ def require_field(rows: Sequence[Row], field: str, purpose: str, where: str) -> 
     """
     without = [row for row in rows if _is_empty(row.metadata.get(field))]
     if len(without) == len(rows):
-        known = {key: None for row in rows for key in row.metadata}
+        known = {key: None for row in rows for key in row.metadata if key != field}
         close = get_close_matches(field, known, n=1)
         meant = f" Did you mean {close[0]!r}?" if close else ""
         there = ", ".join(known) or "none"
