@@ -277,7 +277,11 @@ def test_edited_copies_are_one_cluster_however_many() -> None:
 
 @pytest.mark.parametrize("frame", ["Hello, {}", "{} please", "Dear team, {} Kind regards", "{} (ticket 12)"])
 def test_short_copies_with_a_greeting_are_one_cluster(frame: str) -> None:
-    texts = ["how do I reset my password", "the app crashes on my phone", "cancel my yearly subscription before June"]
+    texts = [
+        "how do I reset my password",
+        "the app crashes on my phone",
+        "cancel my yearly subscription before June",
+    ]
     held = rows("h", [*texts, *map(frame.format, texts), *MESSAGES, "how do I close my account"])
     assert copied_rows(held) == [[0, 3], [1, 4], [2, 5]]
 
