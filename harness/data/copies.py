@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Sequence
 
-from harness.data.nearness import EVIDENCE_NATS, Evenly, Neighbours, WordPairs, near
+from harness.data.nearness import (
+    EVIDENCE_NATS,
+    LEAST_NATS,
+    Bounds,
+    Evenly,
+    Near,
+    Neighbours,
+    WordPairs,
+    Words,
+    near,
+)
 from harness.data.plain_text import plain_words, same_key
 from harness.records import Row
 
 NUMBERED_WORDS = 8  # beside the number
+# Of short texts: one word of seven edited, or all of one within the other, as with a greeting. Honest short
+# rows may be as near; here that costs no more than a row that counts with another.
+SHORT = Bounds(edited=0.85, moved=1.0, inside=1.0, words=4)
+SHORT_TIMES = 4  # longer the other text may be
 FORM_SHARE = 1 / 3  # of all texts: so many that are alike are one form filled in, and no copies
 
 
@@ -31,7 +45,7 @@ def copied_rows(rows: Sequence[Row]) -> list[list[int]]:
             Neighbours(texts, model=Evenly()).of(texts, [{k} for k in range(len(texts))])
         )
         for other, one in found
-        if one.is_copy
+        if _is_copy(one, texts[place], texts[other])
     ]
     if like:
         groups = joined(len(texts), like)
@@ -39,7 +53,7 @@ def copied_rows(rows: Sequence[Row]) -> list[list[int]]:
         model = WordPairs(texts if a_form else [texts[group[0]] for group in groups])
         for a, b in like:
             found = near(texts[a], texts[b], model)
-            if found is not None and found.is_copy and found.evidence >= EVIDENCE_NATS:
+            if any(_is_copy(one, texts[a], texts[b]) for one in found):
                 pairs.append((firsts[a], firsts[b]))
     return [group for group in joined(len(rows), pairs) if len(group) > 1]
 
@@ -81,6 +95,13 @@ def joined(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
     for at, label in enumerate(labels.tolist()):
         found[label].append(at)
     return list(found.values())
+
+
+def _is_copy(one: Near, a: Words, b: Words) -> bool:
+    if one.is_copy() and one.evidence >= EVIDENCE_NATS:
+        return True
+    times = max(len(a), len(b)) / min(len(a), len(b))
+    return one.is_copy(SHORT) and one.evidence >= LEAST_NATS and times <= SHORT_TIMES
 
 
 def _asked(row: Row) -> str:

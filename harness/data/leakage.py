@@ -8,21 +8,21 @@ that is near to one of them is what the task looks like, and no leak.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NoReturn, TypeAlias
 
-from harness.data.nearness import COPY_WORDS, EVIDENCE_NATS, Near, Neighbours, WordForWord, Words
+from harness.data.leak_bar import Bar, Found, calibrated_bar
+from harness.data.nearness import WIDE, Neighbours, WordForWord, Words, least_evidence
 from harness.data.plain_text import SHORT_WORDS, plain_words, same_key
 from harness.errors import LeakError
 from harness.records import Row
 
 LeakKind: TypeAlias = Literal["exact", "exact-short", "edited", "moved", "inside", "quoted", "conversation"]
 
-FEW_SHARE = 0.01  # of the held-out rows: so few may be named on their nearness alone
-EXPECTED_SHARE = 1 / 3  # of more than those, how many may be as near as training rows are to each other
 CALIBRATION_ROWS = 2_000
+REPLY_WORDS = 11
 SHORT_SHARE, SHORT_ROWS = 0.05, 2  # held-out rows that may repeat short training rows, or be quoted
 SAME_ADDED_SHARE = 1 / 3  # of the held-out texts, with the same words added to them
 HONEST_AT_TIMES: Collection[LeakKind] = ("exact-short", "quoted")
@@ -167,13 +167,12 @@ def compare_rows(train: Sequence[Row], heldout: Sequence[Row], *, calibrated: bo
     pool = list(owners)
     neighbours = Neighbours(pool, asked_words)
     nearest = _nearest(neighbours, asked_words)
-    least = EVIDENCE_NATS
+    bar = Bar(WIDE, *[least_evidence(len(pool) * len(set(asked_words)))] * 2)
     if calibrated:
         copied = [same_key(text) in at_key for text in asked]
-        best = [_evidence(found) for found, is_copy in zip(nearest, copied, strict=True) if not is_copy]
-        suspected = {place for found in nearest for place, one in found if _is_evident(one)}
-        among = _among_themselves(neighbours, owners, known_words, suspected)
-        least = _least_evidence(best, among, len(heldout))
+        others = [found for found, is_copy in zip(nearest, copied, strict=True) if not is_copy]
+        among = _among_themselves(neighbours, owners, known_words)
+        bar = calibrated_bar(bar, nearest, others, among, len(heldout))
     replies = _same_replies(train, known_words)
     leaks: list[Leak] = []
     near: set[str] = set()
@@ -186,7 +185,7 @@ def compare_rows(train: Sequence[Row], heldout: Sequence[Row], *, calibrated: bo
             found.setdefault(other, ("inside" if kind == "exact" else kind, 1.0, part))
         for place, one in nearest[at]:
             for other, part in owners[pool[place]]:
-                if one.is_copy and one.evidence >= least:
+                if bar.is_met(one):
                     found.setdefault(other, (one.relation, one.similarity, part))
         for other in replies.get(same_key(row.reference), ()):
             if _share_pairs(asked_words[at], known_words[other], neighbours):
@@ -250,7 +249,7 @@ def _quoted(
         for held in wanted.within(known[at]):
             if held == known[at]:
                 continue
-            if len(held) >= COPY_WORDS:
+            if len(held) >= REPLY_WORDS:
                 found[held].append((at, USER))
             elif (added := _added(known[at], held)) is not None:
                 short[added].append((held, at))
@@ -273,57 +272,27 @@ def _added(text: Words, held: Words) -> Words | None:
     return tuple("0" if word.isdigit() else word for word in rest)
 
 
-# --------------------------------------------------------------------------- how near is too near
-def _nearest(neighbours: Neighbours, texts: Sequence[Words]) -> list[list[tuple[int, Near]]]:
+# --------------------------------------------------------------------------- what is near
+def _nearest(neighbours: Neighbours, texts: Sequence[Words]) -> list[Found]:
     """For each text what is near it, equal texts asked for once."""
     distinct = list(dict.fromkeys(texts))
     found = dict(zip(distinct, neighbours.of(distinct), strict=True))
     return [found[text] for text in texts]
 
 
-def _evidence(found: Iterable[tuple[int, Near]]) -> float:
-    return max((one.evidence for _, one in found if _is_evident(one)), default=0.0)
-
-
-def _is_evident(one: Near) -> bool:
-    return one.is_copy and one.evidence >= EVIDENCE_NATS
-
-
 def _among_themselves(
-    neighbours: Neighbours,
-    owners: Mapping[Words, Sequence[tuple[int, str]]],
-    known: Sequence[Words],
-    suspected: Set[int],
-) -> list[float]:
-    """The evidence that distinct training rows would give against each other: what honest rows look like.
-
-    Texts that held-out rows may have been copied to are no such rows.
-    """
+    neighbours: Neighbours, owners: Mapping[Words, Sequence[tuple[int, str]]], known: Sequence[Words]
+) -> list[tuple[int, Found]]:
+    """The places of distinct training rows, each with what it is near to: what honest rows look like."""
     place = {text: at for at, text in enumerate(owners)}
-    distinct = [text for text in dict.fromkeys(known) if place[text] not in suspected]
-    step = max(1, len(distinct) // CALIBRATION_ROWS)
-    sample = distinct[::step]
+    distinct = list(dict.fromkeys(known))
+    sample = distinct[:: max(1, len(distinct) // CALIBRATION_ROWS)]
     of_row: defaultdict[int, set[int]] = defaultdict(set)  # a row's own parts are no neighbours
     for text, places in owners.items():
         for row, _ in places:
             of_row[row].add(place[text])
-    own = [set(suspected).union(*(of_row[row] for row, _ in owners[text])) for text in sample]
-    return [_evidence(found) for found in neighbours.of(sample, own)]
-
-
-def _least_evidence(heldout: Sequence[float], among: Sequence[float], rows: int) -> float:
-    """The evidence from which nearness counts as a leak.
-
-    It is raised until either one held-out row of a hundred is named at most, or of those named at most a
-    third would be expected, had the held-out rows been drawn like the training rows.
-    """
-    levels = [EVIDENCE_NATS, *sorted(one for one in heldout if one > EVIDENCE_NATS)]
-    for least in levels:
-        named = sum(one >= least for one in heldout)
-        expected = sum(one >= least for one in among) / max(len(among), 1) * len(heldout)
-        if named <= FEW_SHARE * rows or expected <= EXPECTED_SHARE * named:
-            return least
-    return float("inf")
+    own = [set().union(*(of_row[row] for row, _ in owners[text])) for text in sample]
+    return list(zip([place[text] for text in sample], neighbours.of(sample, own), strict=True))
 
 
 # --------------------------------------------------------------------------- replies
@@ -331,7 +300,7 @@ def _same_replies(train: Sequence[Row], known: Sequence[Words]) -> Mapping[str, 
     """The training rows of each long reply that only few questions have."""
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for at, row in enumerate(train):
-        if len(plain_words(row.reference)) >= COPY_WORDS:
+        if len(plain_words(row.reference)) >= REPLY_WORDS:
             rows[same_key(row.reference)].append(at)
     return {
         reply: places

@@ -25,19 +25,33 @@ if TYPE_CHECKING:
 Words: TypeAlias = tuple[str, ...]
 Relation: TypeAlias = Literal["edited", "moved", "inside"]
 
-EDITED = 0.73  # of the longer text's words are the same, in their order: a fifth of them may be edited
-MOVED = 0.85  # of the longer text's words stand in runs of three that the other has too
-INSIDE = 0.9  # of the shorter text's words do
-NEAR = 0.5  # any of the three: near, and no copy
-COPY_WORDS = 11  # the longer text, or the one inside the other; shorter ones leak by being the same only
-EVIDENCE_NATS = 30.0  # of surprise in what is shared: among 10 million pairs, no chance
+NEAR = 0.5  # any of the three relations: near, and no copy
 NEAR_NATS = 15.0
+EVIDENCE_NATS = 30.0  # of surprise in what is shared: among 10 million pairs, no chance
+CHANCE_NATS = 14.0  # beyond the logarithm of the pairs: one pair by chance in a million comparisons
+LEAST_NATS = 20.0
 CANDIDATES = 12  # texts that share most, looked at more closely
 COMMON_SHARE, COMMON_AT_LEAST = 0.05, 50  # word pairs in more texts do not suggest candidates
 ALIGNED_WORDS = 400  # longer texts are compared by their runs alone
 BEGINNING_WORDS = 5  # by which texts are looked for in longer ones
 AT_ONCE = 500
 PRIOR = 2.0  # pseudo-counts of the word pairs' model
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """From which share of words two texts are copies. Shorter texts leak by being the same only."""
+
+    edited: float  # of the longer text's words are the same, in their order
+    moved: float  # of the longer text's words stand in runs of three that the other has too
+    inside: float  # of the shorter text's words do
+    words: int  # of the longer text, or of the one inside the other
+
+
+# A fifth of the words edited leaves 80% where words are replaced, and 67% where each edit costs a word of
+# its own: inserted words make the text longer. The wide bounds hold where honest rows are not that near.
+NARROW = Bounds(edited=0.73, moved=0.85, inside=0.9, words=11)
+WIDE = Bounds(edited=0.66, moved=0.75, inside=0.85, words=9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +63,10 @@ class Near:
     evidence: float  # nats
     words: int  # of the longer text; of the one inside the other
 
-    @property
-    def is_copy(self) -> bool:
+    def is_copy(self, bounds: Bounds = NARROW) -> bool:
         """Whether the words alone are those of a copy or an edit; how much that proves is the evidence."""
-        return (
-            self.words >= COPY_WORDS
-            and self.similarity >= {"edited": EDITED, "moved": MOVED, "inside": INSIDE}[self.relation]
-        )
+        least = {"edited": bounds.edited, "moved": bounds.moved, "inside": bounds.inside}[self.relation]
+        return self.words >= bounds.words and self.similarity >= least
 
 
 class Surprise(Protocol):
@@ -70,7 +81,7 @@ class Evenly:
 
     def nats(self, before: str | None, word: str, left_out: int) -> float:
         """See ``Surprise``."""
-        return EVIDENCE_NATS / (COPY_WORDS * INSIDE * EDITED)
+        return EVIDENCE_NATS / (NARROW.words * NARROW.inside * NARROW.edited)
 
 
 class WordPairs:
@@ -94,15 +105,20 @@ class WordPairs:
         return -math.log(after / (max(self.words[before] - left_out, 0) + PRIOR))
 
 
-def near(a: Words, b: Words, model: Surprise, left_out: int = 2) -> Near | None:
-    """How ``a`` and ``b`` are near, the strongest of the relations; None where they are not.
+def least_evidence(pairs: int) -> float:
+    """The surprise, in nats, from which none of so many pairs shares its words by chance."""
+    return min(max(CHANCE_NATS + math.log(max(pairs, 1)), LEAST_NATS), EVIDENCE_NATS)
+
+
+def near(a: Words, b: Words, model: Surprise, left_out: int = 2) -> list[Near]:
+    """How ``a`` and ``b`` are near, each relation that holds.
 
     ``left_out``: how many copies of what they share are no evidence that it is common, these two included.
     """
     shorter, longer = (a, b) if len(a) <= len(b) else (b, a)
     shared = (Counter(a) & Counter(b)).total()
     if shared < NEAR * len(shorter):
-        return None
+        return []
     found: list[Near] = []
     if shared >= NEAR * len(longer) and len(longer) <= ALIGNED_WORDS:
         found.append(_edited(a, b, model, left_out))
@@ -116,8 +132,7 @@ def near(a: Words, b: Words, model: Surprise, left_out: int = 2) -> Near | None:
     both = min(covered, sum(_in_shared_runs(longer, shorter)))
     found.append(Near("moved", both / len(longer), nats, len(longer)))
     found.append(Near("inside", covered / len(shorter), nats, len(shorter)))
-    found = [one for one in found if one.similarity >= NEAR and one.evidence >= NEAR_NATS]
-    return max(found, key=lambda one: (one.is_copy, one.evidence), default=None)
+    return [one for one in found if one.similarity >= NEAR and one.evidence >= NEAR_NATS]
 
 
 def _edited(a: Words, b: Words, model: Surprise, left_out: int) -> Near:
@@ -191,7 +206,10 @@ class Neighbours:
     def of(
         self, texts: Sequence[Words], own: Sequence[Collection[int]] | None = None
     ) -> list[list[tuple[int, Near]]]:
-        """For each text the places in the pool that are near it, strongest first; ``own`` are left out."""
+        """For each text the places in the pool that are near it, and how; ``own`` are left out.
+
+        The strongest come first; a place that is near in several ways is named with each.
+        """
         import numpy as np
 
         found: list[list[tuple[int, Near]]] = [[] for _ in texts]
@@ -211,14 +229,14 @@ class Neighbours:
 
     def _near(self, text: Words, places: Sequence[int]) -> list[tuple[int, Near]]:
         """Those of ``places`` that are near. Several copies of one text do not make its words common."""
-        alike = [(place, one) for place in places if (one := near(text, self.pool[place], Evenly()))]
-        copies = 1 + sum(one.is_copy for _, one in alike)
+        alike = [(place, evenly) for place in places if (evenly := near(text, self.pool[place], Evenly()))]
+        copies = 1 + sum(any(one.is_copy() for one in evenly) for _, evenly in alike)
         found = [
             (place, one)
             for place, _ in alike
-            if (one := near(text, self.pool[place], self.model, max(copies, 2)))
+            for one in near(text, self.pool[place], self.model, max(copies, 2))
         ]
-        return sorted(found, key=lambda pair: (-pair[1].is_copy, -pair[1].evidence, pair[0]))
+        return sorted(found, key=lambda pair: (-pair[1].is_copy(), -pair[1].evidence, pair[0]))
 
     def _sparse(self, texts: Sequence[Words]) -> Sparse:
         import numpy as np

@@ -13,14 +13,17 @@ SHORT_WORDS = 5  # shorter texts repeat honestly ("refund???")
 _CJK = "\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
 # in "12 + 5" and "12 - 5" the sign is no punctuation; between words it is
-_OPERATOR = r"[-+*/=<>^÷×−]"
+_OPERATOR = r"(?:[=!<>]=|\*\*|&&|\|\||[-+*/=<>^÷×−])"
 _SIGN = (
     rf"(?:(?<=[\d)])|(?<=[\d)]\s)|(?<=\b[a-z])|(?<=\b[a-z]\s)){_OPERATOR}(?=\s?[-\d(]|\s?[a-z]\b)"
-    r"|(?<![\w)])[-−](?=\d)|(?<=\d)%"
+    r"|(?<![\w)])[-−](?=\d)|(?<=\d)%|(?<=\d\s)%"
+    r"|[$€£¥₹₽₩](?=\s?\d)|(?<=\d)[$€£¥₹₽₩]|(?<=\d\s)[$€£¥₹₽₩]"
+    r"|(?<=\b[a-z])(?:\+\+|#)(?!\w)|[≤≥√∧∨¬∈∉∪∩⊂⊃±≈]"
 )
+_FACE = r"[:;]-?[()](?!\w)"
 _PICTURE = "[\u2600-\u27bf\U0001f000-\U0001faff]"  # the word of many a short message
 _TOKEN = re.compile(rf"{_WORD.pattern}|{_SIGN}")
-_SHORT_TOKEN = re.compile(rf"{_TOKEN.pattern}|{_PICTURE}")
+_SHORT_TOKEN = re.compile(rf"{_TOKEN.pattern}|{_PICTURE}|{_FACE}")
 _SPACING = re.compile(r"(?<!\d) | (?!\d)")  # spaces part numbers only
 
 _APOSTROPHE = re.compile(r"(?<=\w)['’ʼ`](?=\w)")
@@ -79,7 +82,7 @@ def plain(text: str) -> str:
     if "<" in text:
         text = _TAG.sub(" ", text)
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
+        text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text).replace("≠", "!=")).casefold()
         text = unicodedata.normalize("NFC", _ACCENT.sub("", unicodedata.normalize("NFKD", text)))
         text = _INVISIBLE.sub("", text).translate(_LOOK_ALIKE)
     text = _APOSTROPHE.sub("", text.casefold())
@@ -99,9 +102,9 @@ def words(text: str) -> tuple[str, ...]:
 def same_key(text: str) -> str:
     """Equal for texts that are the same but for case, punctuation, spacing, markup and look-alike letters.
 
-    Numbers to 99 are the same in words and in digits. Signs between numbers and single letters count:
-    "12 + 7" is not "12 - 7". So do pictures in texts of under five words, and all characters of a text
-    without words.
+    Numbers to 99 are the same in words and in digits. Signs between numbers and single letters count
+    ("12 + 7" is not "12 - 7"), as do currencies, "C++", pictures and faces in texts of under five words,
+    and all characters of a text without words.
     """
     text = plain(text)
     found = _TOKEN.findall(text)

@@ -11,6 +11,7 @@ from harness.report.answers import answers
 from harness.report.comparisons import SLICES_NOTE, comparisons, slices
 from harness.report.costs import cost, spending, spending_sentence
 from harness.report.learning import learning_curves, trainings
+from harness.report.sides import sides
 from harness.report.trial_pairs import is_compared, trial_label
 from harness.report.view_models import Caution, DecisionCard, Headline, ReportView, TextTable, Tone
 
@@ -212,8 +213,8 @@ def _provenance(record: RunRecord) -> Iterator[TextTable]:
         judges,
         "Scores are out of 100. A judge's instructions are in run.json word for word (its spec).",
     )
-    heads = ["trial", "suite", "seed#", "answers#", "failed#", "cut off#", "thought first#", "scores failed#"]
-    heads.append("time#")
+    yield sides(record)
+    heads = ["trial", "suite", "seed#", "answers#", "failed#", "scores failed#", "time#"]
     yield TextTable(
         "Trials",
         [*heads, "latency (mean)#", "numerics", "training data digest"],
@@ -241,8 +242,6 @@ def _trial(trial: Trial) -> tuple[str, ...]:
         numbers.NONE if trial.seed is None else str(trial.seed),
         numbers.count(counts.n),
         numbers.count(counts.n_failed),
-        numbers.count(counts.cut),
-        numbers.count(counts.thought),
         ", ".join(f"{name} {n:,}" for name, n in failed.items() if n) or "0",
         numbers.seconds(trial.seconds),
         f"{sum(latencies_ms) / len(latencies_ms):,.0f} ms" if latencies_ms else numbers.NONE,

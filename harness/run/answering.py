@@ -17,12 +17,14 @@ from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Interruptible, Model, Prompt
 from harness.models.thinking import most_tokens
 from harness.records import Admission, Answer, Json, Message, Score, Trial
+from harness.report.terminal import printable
 from harness.run.freshness import Freshness, Questions
 from harness.run.interim_analysis import NOT_JUDGED
+from harness.run.received import plain_answers
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.checks import score_all
 from harness.scoring.envelope import read_answer
-from harness.scoring.judges import Calibrated, Judge, Oracle, judged_rows
+from harness.scoring.judges import Judge, Oracle, TriedJudge, judged_rows, tried_out
 from harness.store.answers import AnswerStore
 
 WATCH_S = 1.0
@@ -68,7 +70,7 @@ class Answerer:
         self._store, self._progress, self.oracle = store, progress, oracle
         self.freshness = freshness or Freshness(store)
         self._loaded: tuple[str, Model] | None = None
-        self._judges: dict[str, Calibrated] = {}
+        self._judges: dict[str, TriedJudge] = {}
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def asked(self, candidate: Candidate, prepared: Prepared, bound: LoadedSuite) -> Asked:
@@ -146,7 +148,13 @@ class Answerer:
                     bar.at(len(kept), len(asked.prompts), interruptible.note if interruptible else "")
 
                 show()
-                coming = model.answer(asked.prompts, asked.decoding, frozenset(kept))
+                known, ids = frozenset(kept), set(asked.keys)
+                coming = plain_answers(
+                    lambda: model.answer(asked.prompts, asked.decoding, known),
+                    ids,
+                    known,
+                    lambda said: self._progress.say(printable(f"{label}, {bound.name}: {said}")),
+                )
                 late = interruptible.late if interruptible else tuple
                 with closing(keeping(self._store, asked.context, coming, late, show)) as answers:
                     for answer in answers:
@@ -186,15 +194,15 @@ class Answerer:
         return found
 
     def admission(self, judge: Judge) -> Admission | None:
-        """Whether the judge was admitted; None where nothing has asked it in this run."""
+        """Whether the judge was admitted; None where nothing has asked it in this run, or it broke."""
         calibrated = self._judges.get(_judge_key(judge))
         return None if calibrated is None else calibrated.admission
 
-    def judge(self, judge: Judge) -> Calibrated:
+    def judge(self, judge: Judge) -> TriedJudge:
         """The judge, calibrated and tested for admission, once a run."""
         key = _judge_key(judge)
         if key not in self._judges:
-            self._judges[key] = judge.calibrated(self.oracle)
+            self._judges[key] = tried_out(judge, self.oracle)
         return self._judges[key]
 
 
@@ -330,8 +338,8 @@ def _calling_each_second(watch: Callable[[], None]) -> Iterator[None]:
 
 def _in_unicode(answer: Answer) -> Answer:
     """The answer with halves of surrogate pairs, which no file can hold, as question marks."""
-    text, failure, thought = (
+    text, failure, thought, served_by = (
         None if given is None else given.encode("utf-8", "replace").decode("utf-8")
-        for given in (answer.text, answer.failure, answer.thought)
+        for given in (answer.text, answer.failure, answer.thought, answer.served_by)
     )
-    return replace(answer, text=text or "", failure=failure, thought=thought)
+    return replace(answer, text=text or "", failure=failure, thought=thought, served_by=served_by or "")

@@ -78,6 +78,9 @@ def kinds(train: Sequence[Row], heldout: Sequence[Row]) -> list[str]:
         ("👍🏽", "👍🏽"),
         ("item thirty-nine", "item 39"),
         ("order 7 20", "order seven twenty"),
+        ("100 % wool?", "100% wool"),
+        ("x ≠ 5", "x != 5"),
+        ("Where is C++ used?", "where is c++ used"),
     ],
 )
 def test_one_text_in_two_spellings_is_the_same(one: str, other: str) -> None:
@@ -95,6 +98,15 @@ def test_one_text_in_two_spellings_is_the_same(one: str, other: str) -> None:
         ("x < 5", "x > 5"),
         ("👍", "👎"),
         ("good 👍", "good 👎"),
+        ("12+7?", "12+8?"),
+        ("cancel order 17", "cancel order 18"),
+        ("ship it", "don't ship it"),
+        ("Ana owes Bob", "Bob owes Ana"),
+        ("pay $10", "pay €10"),
+        ("x ≤ 5", "x ≥ 5"),
+        ("x != 5", "x == 5"),
+        ("learn C++", "learn C#"),
+        ("ok :)", "ok :("),
     ],
 )
 def test_other_questions_are_not_the_same(one: str, other: str) -> None:
@@ -303,6 +315,17 @@ def test_edited_copies_are_one_cluster_however_many() -> None:
     rng = random.Random(3)
     held = rows("h", [one_word_replaced(text, rng) for text in MESSAGES[:12] for _ in range(8)])
     assert [len(group) for group in copied_rows(held)] == [8] * 12
+
+
+@pytest.mark.parametrize("frame", ["Hello, {}", "{} please", "Dear team, {} Kind regards", "{} (ticket 12)"])
+def test_short_copies_with_a_greeting_are_one_cluster(frame: str) -> None:
+    texts = [
+        "how do I reset my password",
+        "the app crashes on my phone",
+        "cancel my yearly subscription before June",
+    ]
+    held = rows("h", [*texts, *map(frame.format, texts), *MESSAGES, "how do I close my account"])
+    assert copied_rows(held) == [[0, 3], [1, 4], [2, 5]]
 
 
 def test_clusters_join_copies_with_the_rows_own_groups() -> None:
