@@ -170,12 +170,15 @@ class WordForWord:
             if len(text) > 1:
                 self._by_beginning[text[:BEGINNING_WORDS]].append(text)
         self._lengths = sorted({len(beginning) for beginning in self._by_beginning})
+        self.count = sum(map(len, self._by_beginning.values()))
+        self._first = frozenset(beginning[0] for beginning in self._by_beginning)
 
     def within(self, text: Words) -> list[Words]:
         """Those that ``text`` holds, each once."""
         found: dict[Words, None] = {}
+        places = [at for at, word in enumerate(text) if word in self._first]
         for length in self._lengths:
-            for at in range(len(text) - length + 1):
+            for at in places:
                 for wanted in self._by_beginning.get(text[at : at + length], ()):
                     if text[at : at + len(wanted)] == wanted:
                         found[wanted] = None
