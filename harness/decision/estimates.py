@@ -23,6 +23,7 @@ from harness.records import Kind, ScoreVector
 MIN_ROWS = 10
 MIN_CLUSTERS = 10
 NO_SPREAD = 1e-12
+LARGE_LOSS, LOSSES_SEEN, RARE_LOSS = 0.2, 3, 0.5  # docs/decision.md has what they hold, and cost
 _TIE = 0.5  # the value of a preference for neither
 _ALLOWED = {
     Kind.BINARY: ((0.0, 1.0), "a binary score is 0 or 1"),
@@ -108,6 +109,42 @@ class Rows:
         candidate, baseline = filled(rows.candidate, rows.baseline)
         by_seed = rows.by_seed and filled(*rows.by_seed)
         return replace(rows, candidate=candidate, baseline=baseline, by_seed=by_seed)
+
+    def with_a_rare_loss(self) -> Rows | None:
+        """The rows and one more that loses half, or a group of the mean size; None where there is no need.
+
+        An interval of graded scores rests on the losses that the sample holds. Where it holds fewer than
+        three of a fifth or more, larger ones may be so rare that none was drawn. Against a number, one more
+        always counts: the shortfall of a single row says little of how far others fall short.
+        """
+        if self.kind is Kind.PREFERENCE or (self.kind is Kind.BINARY and self.by_seed is None):
+            return None  # counts of wins and losses have limits that allow for what was not drawn
+        losses = self.differences
+        if self.clusters is not None:
+            counts, sums = cluster_sums(self.clusters, np.ones(len(losses)), losses)
+            losses = sums / counts
+        if self.number is None and np.count_nonzero(losses <= -LARGE_LOSS) >= LOSSES_SEEN:
+            return None
+        size = round(len(self.candidate) / self.n_units)
+        most = 0.5 + RARE_LOSS / 2
+        mine, theirs = (
+            (most - RARE_LOSS, most)
+            if self.number is None
+            else (max(self.number - RARE_LOSS, 0.0), self.number)
+        )
+
+        def longer(side: Values, value: float) -> Values:
+            return np.concatenate([side, np.full((size, *side.shape[1:]), value)])
+
+        clusters = self.clusters
+        return replace(
+            self,
+            candidate=longer(self.candidate, mine),
+            baseline=longer(self.baseline, theirs),
+            clusters=None if clusters is None else np.append(clusters, np.full(size, clusters.max() + 1)),
+            by_seed=self.by_seed and (longer(self.by_seed[0], mine), longer(self.by_seed[1], theirs)),
+            unanswered=None,
+        )
 
 
 def pair(candidate: ScoreVector, baseline: ScoreVector | float) -> Rows:

@@ -9,8 +9,9 @@ Rows are grouped where at least two of them share a ``group``. The cluster-robus
 mean is ``G/(G-1) Σ (cluster sum of residuals)² / n²`` with ``G - 1`` degrees of freedom (CR1; Cameron
 and Miller 2015, Journal of Human Resources 50:317).
 
-No interval here sees losses of graded scores so rare that the rows at hand hold none, or whole groups
-lost so rarely that there is none among them, where other groups lost a row each.
+No interval of graded scores sees losses so rare that the rows at hand hold none. Where they hold fewer than
+three losses of a fifth or more, a claim is therefore shown only if it still is with one row more that loses
+half; against a number that row always counts.
 """
 
 from __future__ import annotations
@@ -98,6 +99,14 @@ def compare(
         if isinstance(worst, str) or _outcome(worst, bound) is not Outcome.SHOWN:
             comparison = replace(comparison, outcome=Outcome.INCONCLUSIVE)
             reason += ", but not if the rows that failed count against the claim; repair those and run again"
+    if comparison.outcome is Outcome.SHOWN and (one_more := seen.with_a_rare_loss()) is not None:
+        unlucky = estimated(one_more, bound, alpha)
+        if isinstance(unlucky, str) or _outcome(unlucky, bound) is not Outcome.SHOWN:
+            comparison = replace(comparison, outcome=Outcome.INCONCLUSIVE)
+            reason += (
+                ", but not with one row more that loses half, and a loss so rare need not be among"
+                " these rows: it takes more rows"
+            )
     return replace(comparison, reason=_sentence(reason, failed), rows_needed=needed)
 
 
