@@ -5,9 +5,9 @@ that each side is a test at ``alpha``. docs/decision.md has the method for each 
 named, each limit is the wider of theirs. A preference's difference is its mean less the number; Tango's, of
 the share won less the share lost, is twice that.
 
-Rows are grouped where at least two of them share a ``group``. The cluster-robust variance of the
-mean is ``G/(G-1) Σ (cluster sum of residuals)² / n²`` with ``G - 1`` degrees of freedom (CR1; Cameron
-and Miller 2015, Journal of Human Resources 50:317).
+Rows are grouped where at least two of them share a ``group``. The variance of the mean is then CR2's, with
+Bell and McCaffrey's degrees of freedom (:mod:`harness.decision.student`); groups that weigh as too few equal
+ones give no interval.
 
 No interval of graded scores sees losses so rare that the rows at hand hold none. Where they hold fewer than
 three losses of a fifth or more, a claim is therefore shown only if it still is with one row more that loses
