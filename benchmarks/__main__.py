@@ -19,6 +19,7 @@ from benchmarks import (
     decision_quality,
     generation,
     leakage,
+    preflight,
     training,
     validation,
 )
@@ -27,6 +28,7 @@ from benchmarks.results import Options, Result, keep, show, this_setting
 # the quick ones first
 BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "leakage": leakage.measure,
+    "preflight": preflight.measure,
     "validation": validation.measure,
     "decide_report": decide_report.measure,
     "api_calls": api_calls.measure,

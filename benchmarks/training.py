@@ -19,6 +19,7 @@ from harness.candidates.lora import QLoRA
 from harness.data.rows import read_rows
 from harness.data.subsets import nested_subsets
 from harness.models.chat import load_tokenizer
+from harness.models.chat_format import load_chat
 from harness.models.device import DevicePlan, device_plan
 from harness.models.progress import Silent
 from harness.models.source import ModelSource, resolve
@@ -52,7 +53,7 @@ class Bench:
         rows = read_rows(SUPPORT / "train.jsonl")
         if smoke:
             rows = tuple(sorted(rows, key=lambda row: len(row.question))[:SMOKE_ROWS])
-        examples = encode_rows(load_tokenizer(source), rows, spec.max_tokens)
+        examples = encode_rows(load_chat(source), rows, spec.max_tokens)
         return cls(spec, source, plan, rows, tuple(examples))
 
 
@@ -175,8 +176,7 @@ def _race(bench: Bench, options: Options) -> list[Result]:
     """The tutorial to its end, then ours, on the same rows: loss on the answers of the development rows."""
     size = len(bench.rows) if options.to_loss else min(RACE_ROWS, len(bench.rows))
     rows = nested_subsets(bench.rows, [size], 0, bench.spec.stratify)[size]
-    tokenizer = load_tokenizer(bench.source)
-    dev = encode_rows(tokenizer, read_rows(SUPPORT / "dev.jsonl"), bench.spec.max_tokens)
+    dev = encode_rows(load_chat(bench.source), read_rows(SUPPORT / "dev.jsonl"), bench.spec.max_tokens)
     dev = dev[:4] if options.smoke else dev
     meter = Meter()
     model, tutorial_seconds = train_tutorial(
@@ -205,7 +205,7 @@ def _our_run(bench: Bench, rows: Sequence[Row], dev: Sequence[Example], smoke: b
         bench.spec, epochs=1 if smoke else bench.spec.epochs, dev_evaluations=2 if smoke else DEV_EVALUATIONS
     )
     meter = Meter()
-    examples = encode_rows(load_tokenizer(bench.source), rows, spec.max_tokens)
+    examples = encode_rows(load_chat(bench.source), rows, spec.max_tokens)
     curve = train_ours(spec, bench.source, examples, dev, bench.plan, meter)
     began = time.perf_counter() - curve.seconds - curve.evaluation_seconds
     each = curve.evaluation_seconds / len(curve.points)

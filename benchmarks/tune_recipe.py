@@ -23,7 +23,8 @@ from harness.models.progress import Silent, SilentBar
 from harness.models.protocol import Decoding, Model, Prompt
 from harness.models.source import resolve
 from harness.records import Row, Score
-from harness.scoring.checks import Contains, FieldMatch, JsonSchema, score_all
+from harness.scoring.checks import Contains, FieldMatch, score_all
+from harness.scoring.json_schema import JsonSchema
 from harness.store.adapters import AdapterStore
 from harness.training.local.recipe import LocalTraining, load_trained, training_fingerprint
 from harness.training.rows import TrainingRows

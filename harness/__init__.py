@@ -13,11 +13,11 @@ from harness.scoring.checks import (
     Contains,
     ExactMatch,
     FieldMatch,
-    JsonSchema,
     MaxTokens,
     Refusal,
     Regex,
 )
+from harness.scoring.json_schema import JsonSchema
 from harness.scoring.judge import LikelihoodJudge
 from harness.scoring.measures import LatencyMs, OutputTokens
 from harness.scoring.rubric import Rubric

@@ -5,10 +5,24 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
+
+
+def what_is_at(path: Path) -> Literal["file", "folder", "other"] | None:
+    """What the path leads to, links followed; None where there is nothing, or nothing could be called so.
+
+    ``Path.exists`` and its like raise for a name that is too long.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+    return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

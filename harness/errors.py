@@ -41,6 +41,13 @@ class ModelError(HarnessError):
     """A model that cannot be fetched, read or loaded."""
 
 
+class CandidateError(UsageError):
+    """A candidate, or a function of a project's own, raised something or gave what it must not give.
+
+    What it raised is the ``__cause__``.
+    """
+
+
 class TrainingError(HarnessError):
     """Training that cannot start or did not finish."""
 

@@ -119,6 +119,7 @@ class Answer:
     thought: str | None = None  # what it wrote before the answer, never scored; None: nothing
     thought_tokens: int | None = None  # those of completion_tokens; None: not counted, or a thought unread
     failure_kind: FailureKind | None = None
+    served_by: str = ""  # the model that a service names as answering, where it is not the one asked for
 
     @property
     def answer_tokens(self) -> int:
@@ -252,9 +253,11 @@ class Gate:
     seeds: tuple[int, ...]
     role: Role
     #: gated decides; measured is a smaller size; advisory rests on a judge that was not admitted; missing was
-    #: deselected or never reached, and has no comparison
+    #: deselected, never reached or never asserted, and has no comparison
     state: Literal["gated", "measured", "advisory", "missing"]
     comparison: Comparison | None = None
+    place: str = ""  # ``file:line:column`` of the claim; empty where nobody saw it written
+    why: str = ""  # of a missing gate: what kept it from being judged; empty where that is not known
 
 
 class Verdict(StrEnum):
@@ -340,6 +343,18 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """When the answers of a trial were given. ``asked`` and ``kept`` are rows; failures count as asked."""
+
+    asked: int  # by this run
+    kept: int  # from earlier runs
+    undated: int = 0  # of the kept: those of versions that noted no date
+    oldest: str | None = None  # of the kept, ISO 8601, UTC
+    newest: str | None = None
+    runs: tuple[str, ...] = ()  # that gave the kept ones: the beginnings of their records' ids
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One candidate at one size and seed, evaluated on one suite. ``scores`` has one tuple a score."""
 
@@ -352,6 +367,11 @@ class Trial:
     seconds: float
     numeric_config: str
     training: Training | None = None
+    provenance: Provenance | None = None  # None in records of versions that noted none
+    asked_with: str = ""  # what stood before each question, in words; empty: not said
+    decoding: Mapping[str, Json] = field(
+        default_factory=dict
+    )  # the settings that the answers were drawn with
 
     @property
     def label(self) -> str:

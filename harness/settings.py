@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import math
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from harness.atomic import what_is_at
 from harness.errors import UsageError
+from harness.fields import LARGEST, LARGEST_SEED, LONGEST_TEXT, shown_value
 
 GatePolicy: TypeAlias = Literal["release", "regression"]
 RehearsalMode: TypeAlias = Literal["script", "train"]
 
+_DIGITS = re.compile(r"0|-?[1-9][0-9]{0,17}")  # int() takes 1_0, +1 and the digits of other scripts, too
+_AMOUNT = re.compile(r"([0-9]{1,15}\.?[0-9]{0,15}|\.[0-9]{1,15})(e-?[0-9]{1,2})?", re.IGNORECASE)
+MOST_USD = 1e12
 MOST_LOOKS = 10  # more save little and widen the final interval
+
+VARIABLES = ("HARNESS_CACHE", "HARNESS_FAST")
 
 # options that are named in the interface and come with later releases
 LATER = ("against", "bless")
@@ -28,6 +37,7 @@ class Settings:
     ``max_interim_looks`` is the most looks at which judging may stop early (1: every row is judged).
     ``max_usd`` caps what hosted models may cost in this run; None: no cap. ``rehearse`` asks a local twin
     instead of them: it answers by ``script``, or really trains (``train``) with the built-in model.
+    ``fresh`` asks every model again, whatever is kept.
     ``executor`` names where trainings run; see ``training.executor.find_executor``.
     ``sizes`` is empty for "all rows". Each of ``seeds`` draws subsets of its own and seeds a training.
     """
@@ -48,14 +58,20 @@ class Settings:
     rehearse: RehearsalMode | None = None
     executor: str = "local"
     lists: bool = False
+    fresh: bool = False
 
 
 def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
-    """Validate raw option values (strings, lists or None) into settings.
+    """Validate raw option values (strings, lists or None where nothing was given) into settings.
 
     Raises:
-        UsageError: naming the option, the value and what it takes.
+        UsageError: naming the option, the value and what it takes. An empty value is refused, too: it is what
+            a variable that is not set leaves behind.
     """
+    for option, value in raw.items():
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str):
+                _require_text(option, text)
     gate = str(raw.get("gate") or "release")
     if gate not in ("release", "regression"):
         raise UsageError(
@@ -73,20 +89,58 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
     return Settings(
         candidates=tuple(str(name) for name in named),
         baseline=str(raw["baseline"]) if raw.get("baseline") else None,
-        sizes=_sizes(str(raw.get("sizes") or "")),
+        sizes=_sizes(str(raw.get("sizes") or "all")),
         seeds=seeds,
         gate="regression" if gate == "regression" else "release",
-        store=root / str(raw.get("harness-store") or ".harness"),
-        reports=root / str(raw.get("report-dir") or "reports"),
+        store=_folder("harness-store", str(raw.get("harness-store") or ".harness"), root),
+        reports=_folder("report-dir", str(raw.get("report-dir") or "reports"), root),
         root=root,
         rehearse=_rehearsal(raw.get("rehearse")),
         lists=bool(raw.get("list")),
         executor=str(raw.get("executor") or "local"),
         final=bool(raw.get("final")),
+        fresh=bool(raw.get("fresh")),
         plan=bool(raw.get("plan")),
         max_interim_looks=looks,
         max_usd=_max_usd(str(raw["max-usd"])) if raw.get("max-usd") else None,
     )
+
+
+def require_known_variables(environment: Mapping[str, str]) -> None:
+    """Refuse a variable that is nearly one of ours. Others that begin with HARNESS_ are Harness CI's.
+
+    Raises:
+        UsageError: names the nearest.
+    """
+    for name in environment:
+        near = get_close_matches(name.upper(), VARIABLES, n=1, cutoff=0.85)
+        if near and name not in VARIABLES:
+            raise UsageError(f"unknown environment variable {name}. Did you mean {near[0]}?")
+    fast = environment.get("HARNESS_FAST", "1")
+    if fast not in ("", "0", "1"):
+        raise UsageError(f"HARNESS_FAST={fast}: use 0 (plain paths only), or 1.")
+
+
+def _require_text(option: str, text: str) -> None:
+    if not text.strip():
+        raise UsageError(
+            f"--{option}= is empty.\n"
+            f"  hint: give it a value, or leave it out; is a variable of the script or of CI not set?"
+        )
+    if not text.isprintable() or len(text) > LONGEST_TEXT:
+        raise UsageError(
+            f"--{option}={shown_value(text)}: use one line of at most {LONGEST_TEXT:,} printable characters."
+        )
+
+
+def _folder(option: str, text: str, root: Path) -> Path:
+    folder = root / text
+    if os.path.lexists(folder) and what_is_at(folder) != "folder":
+        raise UsageError(
+            f"--{option}={text} cannot be made: something is called so, and is no folder.\n"
+            "  hint: name another folder, or take that away."
+        )
+    return folder
 
 
 def _rehearsal(given: object) -> RehearsalMode | None:
@@ -99,43 +153,55 @@ def _rehearsal(given: object) -> RehearsalMode | None:
     raise UsageError(f"--rehearse={given}: use script (answers by script, the default) or train.")
 
 
+def _whole_numbers(option: str, text: str, example: str) -> tuple[int, ...]:
+    """Numbers with commas, as they were written."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(map(_DIGITS.fullmatch, parts)):
+        raise UsageError(f"--{option}={text}: use whole numbers with commas, such as --{option}={example}.")
+    numbers = tuple(map(int, parts))
+    twice = [number for number in numbers if numbers.count(number) > 1]
+    if twice:
+        raise UsageError(f"--{option}={text}: {twice[0]} stands there twice; write each number once.")
+    return numbers
+
+
 def _sizes(text: str) -> tuple[int, ...]:
-    if not text.strip() or text.strip() == "all":
+    if text.strip() == "all":
         return ()
-    try:
-        sizes = sorted({int(part) for part in text.split(",") if part.strip()})
-    except ValueError as error:
-        raise UsageError(
-            f"--sizes={text}: use whole numbers with commas, such as --sizes=50,100,200,400."
-        ) from error
-    if not sizes or sizes[0] <= 0:
+    sizes = _whole_numbers("sizes", text, "50,100,200,400")
+    if not all(1 <= size <= LARGEST for size in sizes):
         raise UsageError(f"--sizes={text}: every size is a number of training rows, at least 1.")
-    return tuple(sizes)
+    if list(sizes) != sorted(sizes):
+        in_order = ",".join(map(str, sorted(sizes)))
+        raise UsageError(
+            f"--sizes={text}: write the smallest first; gates are judged at the largest.\n"
+            f"  hint: --sizes={in_order}."
+        )
+    return sizes
 
 
 def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        seeds = tuple(sorted({int(part) for part in text.split(",") if part.strip()}))
-    except ValueError as error:
+    seeds = _whole_numbers("train-seeds", text, "0,1,2")
+    if not all(0 <= seed <= LARGEST_SEED for seed in seeds):
         raise UsageError(
-            f"--train-seeds={text}: use whole numbers with commas, such as --train-seeds=0,1,2."
-        ) from error
-    if not seeds or seeds[0] < 0:
-        raise UsageError(f"--train-seeds={text}: every seed is a whole number of 0 or more.")
-    return seeds
+            f"--train-seeds={text}: every seed is a whole number of 0 or more, at most {LARGEST_SEED}."
+        )
+    return tuple(sorted(seeds))
 
 
 def _looks(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_LOOKS:
+    if not _DIGITS.fullmatch(text) or not 1 <= int(text) <= MOST_LOOKS:
         raise UsageError(f"--max-interim-looks={text}: use 1 (judge every row) to {MOST_LOOKS}, such as 5.")
     return int(text)
 
 
 def _max_usd(text: str) -> float:
-    try:
-        amount = float(text)
-    except ValueError:
-        amount = math.nan
-    if not (math.isfinite(amount) and amount >= 0):
+    if not _AMOUNT.fullmatch(text) or float(text) > MOST_USD:
         raise UsageError(f"--max-usd={text}: use an amount of US dollars, such as --max-usd=5.")
-    return amount
+    if not float(text):
+        raise UsageError(
+            f"--max-usd={text}: nothing hosted could be asked under it, and elsewhere 0 means no cap.\n"
+            "  hint: leave it out for no cap; name the smallest amount that you would pay, such as 0.01; or"
+            " see with --plan what is paid for already."
+        )
+    return float(text)

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from harness.errors import UsageError
-from harness.models.protocol import Decoding, Model
+from harness.fields import require_fields
+from harness.models.protocol import Decoding, Model, Prompt
 from harness.records import Json, Message, Row, Training
 
 if TYPE_CHECKING:
@@ -63,6 +64,21 @@ class Ask(Protocol):
         """The turns to send; ``prompt`` is the suite's full instructions for this row."""
 
 
+class Read(Protocol):
+    """What of each prompt reaches a model, for the keys that its answers are kept under."""
+
+    def __call__(self, prompts: Sequence[Prompt], decoding: Decoding) -> Sequence[Json]:
+        """One value a prompt, such as the tokens that a chat template makes of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MutableModel:
+    """A hosted model whose name may come to mean another one."""
+
+    model: RemoteModel
+    open: Callable[[], Model]  # for a few single answers
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A variant that is ready to be loaded and asked."""
@@ -80,6 +96,11 @@ class Prepared:
     # the settings that all seeds of one training recipe share, without names and paths; None: those that
     # ``Candidate.described`` gives
     recipe: Mapping[str, Json] | None = None
+    # what of each prompt reaches the model, where its turns do not say it all
+    read: Read | None = None
+    # set where ``identity`` cannot tell one model from the next; some kept answers are then asked for again
+    mutable: MutableModel | None = None
+    asked_with: str = ""  # what ``ask`` puts before the question, in words for the report
 
 
 @dataclass(frozen=True)
@@ -214,6 +235,7 @@ class BaseCandidate:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
+        require_fields(self)
         if self.thinking is not None:
             # a frozen dataclass: the field that was given takes its place in the one that is read
             object.__setattr__(self, "decoding", replace(self.decoding, thinking=self.thinking))
@@ -231,6 +253,9 @@ class BaseCandidate:
     def notes(self, lab: Lab, variant: Variant) -> Sequence[str]:
         """See ``Candidate``."""
         return ()
+
+
+WITH_PROMPT, AS_TRAINED = "the suite's prompt", "each row's own turns, as in training"
 
 
 def asked_with_prompt(row: Row, prompt: str | None) -> tuple[Message, ...]:

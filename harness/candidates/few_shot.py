@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from harness.candidates.base import Ask, asked_with_prompt
+from harness.candidates.base import WITH_PROMPT, Ask, asked_with_prompt
 from harness.candidates.lab import Lab
 from harness.candidates.prompted import Prompted
 from harness.data.subsets import nested_subsets
-from harness.errors import UsageError
+from harness.fields import Count
 from harness.records import Message, Row
 from harness.training.rows import TrainingData
 
@@ -28,18 +28,18 @@ class FewShot(Prompted):
     cost_rank: ClassVar[int] = 1
 
     train: str
-    shots: int = 5
+    shots: Count = 5  # without examples it is a Prompted
     stratify: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.shots < 1:
-            raise UsageError(f"FewShot(shots={self.shots}): use at least 1, or Prompted for none.")
 
     def data(self, lab: Lab) -> TrainingData:
         """See ``Candidate``: rows that are shown, not learnt."""
         rows = lab.rows(self.train)
         return TrainingData(rows, lab.shown(self.train), stratify=self.stratify, is_trained=False)
+
+    @property
+    def asked_with(self) -> str:
+        """See ``Prompted``."""
+        return f"{WITH_PROMPT} and {self.shots} example{'s' * (self.shots > 1)}"
 
     def asker(self, lab: Lab) -> Ask:
         """See ``Prompted``."""

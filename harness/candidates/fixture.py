@@ -27,7 +27,7 @@ def candidate(
     function: Callable[..., Any] | None = None,
     /,
     *,
-    params: Mapping[str, object] | Sequence[object] = (),
+    params: Mapping[str, object] | Sequence[object] | None = None,
 ) -> Callable[..., Any]:
     """Make ``function`` a candidate: a session fixture of pytest, under its name.
 
@@ -45,11 +45,17 @@ def candidate(
             without names are named by their text, or by the id of a ``pytest.param``.
 
     Raises:
-        UsageError: two parameters have one name, or one has marks.
+        UsageError: there are no parameters, two have one name, or one has marks.
     """
     import pytest
 
-    pairs = params.items() if isinstance(params, Mapping) else [(None, value) for value in params]
+    if params is not None and not params:
+        raise UsageError(
+            "harness.candidate(params=...): it is empty, so there is no candidate.\n"
+            "  hint: give each candidate a value, as in params={'r8': 8, 'r16': 16}, or leave params out."
+        )
+    given = params or ()
+    pairs = given.items() if isinstance(given, Mapping) else [(None, value) for value in given]
     values, names = [], []
     for name, value in pairs:
         own, value = _unpacked(value)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from harness.candidates.base import (
+    AS_TRAINED,
     BaseCandidate,
     CostEstimate,
     Prepared,
@@ -19,11 +19,12 @@ from harness.candidates.base import (
     asked_as_trained,
 )
 from harness.candidates.lab import Lab
-from harness.candidates.prompted import Prompted
+from harness.candidates.prompted import Prompted, mutable_model
 from harness.data.fingerprints import fingerprint
 from harness.data.hosted import hosted_counter, hosted_model
 from harness.data.rows import require_supervised
 from harness.errors import DataError, HostedTrainingError, UsageError
+from harness.fields import Count, Positive, Span
 from harness.models.protocol import Model
 from harness.models.remote import RemoteModel
 from harness.models.thinking import thinking_fields
@@ -79,40 +80,22 @@ class BaseHostedTuning(BaseCandidate):
     dev: str | None = None
     replay: str | None = None
     stratify: str | None = None
-    epochs: int | Auto = 3
-    batch_size: int | Auto = "auto"
+    epochs: Annotated[int, Span(1, MOST_EPOCHS)] | Auto = 3
+    batch_size: Count | Auto = "auto"
     suffix: str | None = None
-    checkpoint: Literal["last", "best"] | int = "last"
+    checkpoint: Literal["last", "best"] | Count = "last"
     deployment: str | None = None
     base_deployment: str | None = None
-    patience_hours: float = 6.0
+    patience_hours: Positive = 6.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         name = type(self).__name__
-        for setting, value, most in (
-            ("epochs", self.epochs, MOST_EPOCHS),
-            ("batch_size", self.batch_size, None),
-        ):
-            is_whole = isinstance(value, int) and not isinstance(value, bool)
-            if value != "auto" and not (is_whole and 1 <= int(value) <= (most or math.inf)):
-                span = f"1 to {most}" if most else "1 or more"
-                raise UsageError(f"{name}({setting}={value!r}): use a whole number, {span}, or 'auto'.")
-        if isinstance(self.checkpoint, int):
-            if self.checkpoint < 1:
-                raise UsageError(f"{name}(checkpoint={self.checkpoint}): a step is at least 1.")
-        elif self.checkpoint not in ("last", "best"):
-            raise UsageError(
-                f"{name}(checkpoint={self.checkpoint!r}): use 'last', 'best' or a step's number;"
-                " `harness jobs follow ID` lists the steps of a job."
-            )
         if self.checkpoint == "best" and self.dev is None:
             raise UsageError(
                 f"{name}(checkpoint='best') needs development rows to choose by.\n"
                 "  hint: name them: dev='dev.jsonl'. Never the held-out rows."
             )
-        if not self.patience_hours > 0:
-            raise UsageError(f"{name}(patience_hours={self.patience_hours}): must be above 0.")
 
     # ----------------------------------------------------------------------- for each kind
     def service(self) -> TuningProvider:
@@ -227,8 +210,10 @@ class BaseHostedTuning(BaseCandidate):
             numeric_config=remote.numeric_config,
             load=_not_made,
             ask=asked_as_trained,
+            asked_with=AS_TRAINED,
             batch_independent=True,
             recipe=self._recipe(),
+            read=remote.sent_beside,
         )
         return CostEstimate(prepared, training, remote)
 
@@ -260,9 +245,15 @@ class BaseHostedTuning(BaseCandidate):
             numeric_config=remote.numeric_config,
             load=lambda: remote.open(lab.spending(self.base, tuned=True), lab.progress, just_tuned=True),
             ask=asked_as_trained,
+            asked_with=AS_TRAINED,
             training=replace(training, subset=job.rows.drawn),  # another run may draw them from another file
             batch_independent=True,
             recipe=self._recipe(),
+            read=remote.sent_beside,
+            # what a job made never changes, but a deployment may come to hold another model
+            mutable=mutable_model(remote, lambda: lab.spending(self.base, tuned=True), lab.progress)
+            if self.service().capabilities.must_deploy
+            else None,
         )
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
 
 from harness.candidates.hosted_base import Auto, BaseHostedTuning
 from harness.errors import UsageError
+from harness.fields import Count, Positive, require_fields
 from harness.models.remote import RemoteModel
 from harness.records import Json
 from harness.training.hosted.openai import OpenAIProvider
@@ -27,6 +27,9 @@ class WandB:
     name: str | None = None
     entity: str | None = None
     tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_fields(self)
 
     def described(self) -> dict[str, Json]:
         """The fields that are sent: those that are set."""
@@ -54,19 +57,18 @@ class OpenAITuning(BaseHostedTuning):
 
     kind: ClassVar[str] = "openai"
 
-    learning_rate_multiplier: float | Auto = "auto"
+    learning_rate_multiplier: Positive | Auto = "auto"
     metadata: Mapping[str, str] = field(default_factory=dict)
     wandb: WandB | None = None
     completions: bool | None = None
     base_url: str | None = None
     api_key_env: str | None = None
     profile: str | None = None
-    concurrency: int | None = None
+    concurrency: Count | None = None
     batch: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_rate("OpenAITuning(learning_rate_multiplier", self.learning_rate_multiplier)
         if len(self.metadata) > METADATA_KEYS:
             raise UsageError(
                 f"OpenAITuning: {len(self.metadata)} pairs of metadata; use at most {METADATA_KEYS}."
@@ -165,12 +167,8 @@ class HostedTuning(BaseHostedTuning):
     kind: ClassVar[str] = "hosted"
 
     provider: TuningProvider
-    learning_rate: float | Auto = "auto"
+    learning_rate: Positive | Auto = "auto"
     hyperparameters: Mapping[str, Json] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require_rate("HostedTuning(learning_rate", self.learning_rate)
 
     def __hash__(self) -> int:
         return hash((type(self), self.base, self.train, self.epochs, self.provider))
@@ -209,8 +207,3 @@ class HostedTuning(BaseHostedTuning):
             learning_rate="auto",
             hyperparameters={},
         )
-
-
-def _require_rate(setting: str, rate: float | str) -> None:
-    if rate != "auto" and not (isinstance(rate, float | int) and 0 < rate < math.inf):
-        raise UsageError(f"{setting}={rate!r}): use a number above 0, or 'auto'.")

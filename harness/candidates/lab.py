@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from harness.atomic import what_is_at
 from harness.data.fingerprints import fingerprint, row_fingerprint
 from harness.data.rows import file_digest, read_rows
 from harness.decision.economics import EconomicsConfig
 from harness.decision.plan import Purpose
 from harness.errors import DataError, HarnessError
+from harness.models.askable import remember_format, remembered_format
+from harness.models.chat_format import Chat, ChatFormat, TokenReader, load_chat
 from harness.models.device import DevicePlan, device_plan
 from harness.models.ledger import Money, Spending
 from harness.models.progress import Progress
+from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource, folder_digest, resolve
 from harness.records import Json, Row
 from harness.store.adapters import AdapterStore
 from harness.training.executor import Executor, SubprocessExecutor
+
+if TYPE_CHECKING:
+    from harness.candidates.base import Candidate, Prepared
 
 
 @dataclass(frozen=True)
@@ -39,11 +47,17 @@ class Lab:
     horizon_days: Callable[[], float] = lambda: EconomicsConfig(1).horizon_days
     # compares rows that were made during the run with the held-out files
     require_unseen: Callable[[Sequence[Row]], None] = lambda rows: None
+    # for each suite that the arm is asked and whose answers are not all kept: its name, prompts and decoding
+    unanswered: Callable[[Candidate, Prepared], Iterable[tuple[str, Sequence[Prompt], Decoding]]] = (
+        lambda candidate, prepared: ()
+    )
     is_offline: bool = False  # whether nothing may be sent (``--plan``)
     today: Callable[[], date] = lambda: datetime.now(UTC).date()  # the day, in UTC
     # why a hosted job of this run made nothing, by artifact: what failed is not begun again in the same run
     failed: dict[str, HarnessError] = field(default_factory=dict, repr=False, compare=False)
     _sources: dict[tuple[str, bool], ModelSource] = field(default_factory=dict, repr=False, compare=False)
+    _chats: dict[tuple[ModelSource, bool], Chat] = field(default_factory=dict, repr=False, compare=False)
+    _readers: dict[str, TokenReader] = field(default_factory=dict, repr=False, compare=False)
     _files: dict[Path, tuple[Row, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def at(self, root: Path) -> Lab:
@@ -79,11 +93,38 @@ class Lab:
         Raises:
             ModelError, UnknownName: there is none, or it cannot be fetched.
         """
-        name = os.path.relpath(self.root / model) if (self.root / model).exists() else model
+        name = os.path.relpath(self.root / model) if what_is_at(self.root / model) else model
         key = name, trust_remote_code
         if key not in self._sources:
             self._sources[key] = resolve(name, self.progress, trust_remote_code)
         return self._sources[key]
+
+    def chat(self, source: ModelSource, thinking: bool | None) -> Chat:
+        """A base's tokenizer and chat template. Not for several threads at once.
+
+        Raises:
+            ModelError: see ``load_chat``.
+        """
+        key = source, bool(thinking)
+        if key not in self._chats:
+            self._chats[key] = load_chat(source, thinking)
+        return self._chats[key]
+
+    def chat_format(self, source: ModelSource) -> ChatFormat:
+        """What a base's chat template wants. Its tokenizer is read once a machine.
+
+        Raises:
+            ModelError: see ``load_chat``.
+        """
+        found = remembered_format(source)
+        if found is None:
+            found = self.chat(source, None).format
+            remember_format(source, found)
+        return found
+
+    def reader(self, source: ModelSource) -> TokenReader:
+        """What the chat template of a local model makes of prompts; the tokenizer is loaded once."""
+        return self._readers.setdefault(source.digest, TokenReader(source, self.chat))
 
     def by_content(self, value: Json) -> Json:
         """A field of a candidate by its content: the name of a file or folder is replaced by a digest of it.
@@ -95,9 +136,9 @@ class Lab:
             return {name: self.by_content(item) for name, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.by_content(item) for item in value]
-        if not isinstance(value, str) or not value or not (self.root / value).exists():
+        if not isinstance(value, str) or not value or not what_is_at(self.root / value):
             return value
-        if (self.root / value).is_dir():
+        if what_is_at(self.root / value) == "folder":
             return folder_digest(self.root / value)
         try:
             return fingerprint(sorted(map(row_fingerprint, self.rows(value))))

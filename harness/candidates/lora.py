@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from harness.candidates.base import (
+    AS_TRAINED,
     BaseCandidate,
     CostEstimate,
     Prepared,
@@ -18,8 +19,10 @@ from harness.candidates.lab import Lab
 from harness.candidates.prompted import Prompted
 from harness.data.fingerprints import fingerprint
 from harness.data.rows import require_supervised
-from harness.errors import UsageError
-from harness.models.chat import load_tokenizer
+from harness.fields import Count, Positive, Share, Span
+from harness.models.askable import require_askable
+from harness.models.chat import digest_with_day
+from harness.models.generation import note_on_defaults
 from harness.models.local import batch_numeric_config
 from harness.models.source import ModelSource
 from harness.records import Json, Training
@@ -31,10 +34,11 @@ from harness.training.local.recipe import (
     training_fingerprint,
 )
 from harness.training.local.self_generated import GeneratedRows, SelfGenerated, plan_generation
-from harness.training.local.tokens import encode_rows
+from harness.training.local.tokens import encode_rows, require_thoughts
 from harness.training.rows import TrainingData, TrainingRows, draw_rows
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+LearningRate: TypeAlias = Annotated[float, Span(above=0, most=1)]
 # fields that do not shape what is trained: rows and the base count by their content
 NOT_SHAPING = ("decoding", "train", "dev", "replay", "base", "trust_remote_code", "ship")
 
@@ -64,22 +68,14 @@ class LocalTuning(BaseCandidate):
     dev: str | None = None
     replay: str | SelfGenerated | None = None
     stratify: str | None = None
-    epochs: float = 3
-    learning_rate: float = 1e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.0
-    batch_rows: int = 8
-    max_tokens: int = 2048
-    dev_evaluations: int = 3
+    epochs: Annotated[float, Span(above=0, most=1_000)] = 3
+    learning_rate: LearningRate = 1e-3
+    warmup: Share = 0.1
+    weight_decay: Share = 0.0
+    batch_rows: Count = 8
+    max_tokens: Count = 2048
+    dev_evaluations: Count = 3
     ship: Literal["adapter", "merged"] = "adapter"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("epochs", "learning_rate", "batch_rows", "max_tokens"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{type(self).__name__}({name}={getattr(self, name)}): must be above 0.")
-        if self.ship not in ("adapter", "merged"):
-            raise UsageError(f"ship={self.ship!r}: use 'adapter' (base plus adapter) or 'merged'.")
 
     @property
     def model_name(self) -> str:
@@ -106,7 +102,11 @@ class LocalTuning(BaseCandidate):
             dev_evaluations=self.dev_evaluations,
             nf4=self.nf4,
             adapter=self.adapter(),
-            shape={name: value for name, value in self.described().items() if name not in NOT_SHAPING},
+            thinking=self.decoding.thinking,
+            shape={
+                **{name: value for name, value in self.described().items() if name not in NOT_SHAPING},
+                **({"thinking": True} if self.decoding.thinking else {}),
+            },
         )
 
     @property
@@ -131,22 +131,34 @@ class LocalTuning(BaseCandidate):
         """The general rows that the base is to write; None where they are a file's."""
         if not isinstance(self.replay, SelfGenerated):
             return None
-        return plan_generation(self.replay, lab.root, self._source(lab), self.nf4, lab.plan(), lab.adapters)
+        source = self._source(lab)
+        chat = lab.chat_format(source).key()
+        return plan_generation(self.replay, lab.root, source, self.nf4, lab.plan(), lab.adapters, chat)
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
-        """See ``Candidate``: how many general rows the base wrote, and where they are."""
-        generated = self.generated_rows(lab)
+        """See ``Candidate``: what the base's chat template wants; how many general rows the base wrote, and
+        where they are; and what is set aside of the base's defaults.
+        """
+        source, generated = self._source(lab), self.generated_rows(lab)
+        notes = (*lab.chat_format(source).notes(source.name), *note_on_defaults(source.folder))
         told = generated.summary() if generated is not None else None
         if generated is None or told is None:
-            return ()
-        return (f"{told} They are in {lab.relative(generated.file)}.",)
+            return notes
+        return (f"{told} They are in {lab.relative(generated.file)}.", *notes)
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
-        """See ``Candidate``. Every row of a training that is not in the store is tokenised."""
+        """See ``Candidate``. Every row of a training that is not in the store is tokenised, and every prompt
+        of a suite that is not answered yet.
+        """
         source, (rows, name) = self._source(lab), self._training(lab, variant)
         require_supervised(rows.own)
-        if lab.adapters.find(name) is None:
-            encode_rows(load_tokenizer(source), (*rows.own, *rows.replay, *rows.dev), self.max_tokens)
+        found = lab.adapters.find(name)
+        if found is None:
+            chat = lab.chat(source, self.decoding.thinking)
+            require_thoughts(chat, rows.own)
+            encode_rows(chat, (*rows.own, *rows.replay, *rows.dev), self.max_tokens)
+        for suite, prompts, decoding in lab.unanswered(self, self._shipped(lab, source, name, found)):
+            require_askable(lab.chat(source, decoding.thinking), suite, prompts, decoding)
 
     def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
         """See ``Candidate``."""
@@ -159,7 +171,7 @@ class LocalTuning(BaseCandidate):
         sent = (*rows.own, *rows.replay)
         if found is not None:
             return CostEstimate(prepared, TrainingEstimate(name, len(sent), is_kept=True))
-        examples = encode_rows(load_tokenizer(source), sent, self.max_tokens)
+        examples = encode_rows(lab.chat(source, self.decoding.thinking), sent, self.max_tokens)
         tokens = sum(len(example.input_ids) for example in examples) * self.epochs
         return CostEstimate(prepared, TrainingEstimate(name, len(sent), False, tokens, tokens))
 
@@ -188,8 +200,10 @@ class LocalTuning(BaseCandidate):
         """The rows of one training, and the name of the artifact that it makes."""
         seed = variant.seed or 0
         rows = draw_rows(self.data(lab), variant.size, seed)
-        digest = self._source(lab).digest
-        return rows, training_fingerprint(self.recipe(), digest, rows, seed, lab.plan())
+        source = self._source(lab)
+        shaped = lab.chat_format(source).trained()
+        digest = digest_with_day(source)
+        return rows, training_fingerprint(self.recipe(), digest, rows, seed, lab.plan(), shaped)
 
     def _shipped(self, lab: Lab, source: ModelSource, name: str, training: Training | None) -> Prepared:
         """The fine-tune whose artifact has that name in the store, or will have it."""
@@ -200,12 +214,14 @@ class LocalTuning(BaseCandidate):
         return Prepared(
             model_name=source.name,
             model_digest=source.digest,
-            identity=fingerprint({"trained": name, "ship": self.ship}),
+            identity=fingerprint({"trained": name, "ship": self.ship, **lab.chat_format(source).key()}),
             numeric_config=batch_numeric_config(plan),
             load=lambda: load_trained(recipe, self.ship, source, artifact, plan, lab.adapters),
             ask=asked_as_trained,
+            asked_with=AS_TRAINED,
             training=training,
             recipe=settings,
+            read=lab.reader(source),
         )
 
 
@@ -224,11 +240,11 @@ class LoRA(LocalTuning):
 
     kind: ClassVar[str] = "lora"
 
-    r: int = 16
-    alpha: float = 32
-    dropout: float = 0.0
-    targets: tuple[str, ...] = ALL_LINEAR
-    top_layers: int | None = None
+    r: Annotated[int, Span(1, 65_536)] = 16
+    alpha: Positive = 32
+    dropout: Annotated[float, Span(0, below=1)] = 0.0
+    targets: Annotated[tuple[str, ...], Span(1)] = ALL_LINEAR
+    top_layers: Count | None = None
 
     def adapter(self) -> AdapterShape:
         """See ``LocalTuning``."""
@@ -253,7 +269,7 @@ class Full(LocalTuning):
 
     kind: ClassVar[str] = "full"
 
-    learning_rate: float = 5e-5
+    learning_rate: LearningRate = 5e-5
     ship: Literal["adapter", "merged"] = "merged"
 
     def adapter(self) -> None:

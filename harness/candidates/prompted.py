@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from harness.candidates.base import (
+    WITH_PROMPT,
     Ask,
     BaseCandidate,
     CostEstimate,
+    MutableModel,
     Prepared,
     PricedModel,
     Variant,
@@ -16,7 +19,11 @@ from harness.candidates.base import (
 )
 from harness.candidates.lab import Lab
 from harness.data.fingerprints import fingerprint
+from harness.models.askable import require_askable
+from harness.models.generation import note_on_defaults
+from harness.models.ledger import Spending
 from harness.models.local import LocalModel, batch_numeric_config
+from harness.models.progress import Progress
 from harness.models.remote import RemoteModel
 from harness.models.thinking import thinking_fields
 from harness.records import Json
@@ -65,17 +72,26 @@ class Prompted(BaseCandidate):
         )
 
     def asker(self, lab: Lab) -> Ask:
-        """How a row becomes a prompt. A kind that only asks otherwise overrides this alone."""
+        """How a row becomes a prompt. A kind that only asks otherwise overrides this, and ``asked_with``."""
         return asked_with_prompt
 
+    @property
+    def asked_with(self) -> str:
+        """What stands before the question, in words for the report."""
+        return WITH_PROMPT
+
     def preflight(self, lab: Lab, variant: Variant) -> None:
-        """See ``Candidate``: the key and the price of a hosted model; a local one is fetched."""
+        """See ``Candidate``: the key and the price of a hosted model; a local one is fetched, and its prompts
+        are rendered.
+        """
         if isinstance(self.model, RemoteModel):
             thinking_fields(self.model, self.decoding)
             self.model.require_ready()
             lab.spending(self.model.model)
-        else:
-            lab.source(self.model, self.trust_remote_code)
+            return
+        source = lab.source(self.model, self.trust_remote_code)
+        for suite, prompts, decoding in lab.unanswered(self, self.prepare(lab, variant)):
+            require_askable(lab.chat(source, decoding.thinking), suite, prompts, decoding)
 
     def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
         """See ``Candidate``."""
@@ -94,14 +110,34 @@ class Prompted(BaseCandidate):
                 numeric_config=model.numeric_config,
                 load=lambda: model.open(lab.spending(model.model), lab.progress),
                 ask=ask,
+                asked_with=self.asked_with,
                 batch_independent=True,
+                read=model.sent_beside,
+                mutable=mutable_model(model, lambda: lab.spending(model.model), lab.progress),
             )
         source, plan = lab.source(model, self.trust_remote_code), lab.plan()
         return Prepared(
             model_name=source.name,
             model_digest=source.digest,
-            identity=fingerprint({"base": source.digest}),
+            identity=fingerprint({"base": source.digest, **lab.chat_format(source).key()}),
             numeric_config=batch_numeric_config(plan),
             load=lambda: LocalModel.load(source, plan),
             ask=ask,
+            asked_with=self.asked_with,
+            read=lab.reader(source),
         )
+
+    def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
+        """See ``Candidate``: what a local model's template wants, and what is set aside of its defaults."""
+        if isinstance(self.model, RemoteModel):
+            return ()
+        source = lab.source(self.model, self.trust_remote_code)
+        return (*lab.chat_format(source).notes(source.name), *note_on_defaults(source.folder))
+
+
+def mutable_model(
+    model: RemoteModel, spending: Callable[[], Spending | None], progress: Progress
+) -> MutableModel | None:
+    """The model as one that may change under its name; None where its name or ``version`` pins it."""
+    single = replace(model, batch=False, attempts=min(2, model.attempts))
+    return None if model.is_pinned else MutableModel(model, lambda: single.open(spending(), progress))

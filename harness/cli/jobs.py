@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from harness.errors import HostedTrainingError
+from harness.models.progress import noticed
 
 if TYPE_CHECKING:
     from harness.training.hosted.jobs import Environment
     from harness.training.hosted.openai import OpenAIProvider
     from harness.training.hosted.provider import TuningJob
 
+KNOCK_S = 5.0
 INTERRUPTED = 130  # what shells give for Ctrl-C
 
 
@@ -58,6 +65,7 @@ def jobs(given: argparse.Namespace) -> int:
     names = ("base_url", "api_key_env", "profile")
     service, environment = OpenAIProvider(*(getattr(given, name, None) for name in names)), Environment()
     service.require_ready()
+    _require_there(service.url)
     as_json = getattr(given, "json", False)
     try:
         if given.action == "follow":
@@ -66,7 +74,9 @@ def jobs(given: argparse.Namespace) -> int:
             change = service.cancel if given.action == "cancel" else service.resume
             _show(environment.ask(change, given.id), as_json)
         else:
-            _list(environment.ask(service.jobs), as_json)
+            with noticed(f"asking {service.url}", sys.stderr.write):
+                found = environment.ask(service.jobs)
+            _list(found, as_json)
     except ServiceError as error:
         raise from_service(error) from None
     except KeyboardInterrupt:
@@ -77,6 +87,25 @@ def jobs(given: argparse.Namespace) -> int:
     finally:
         service.close()
     return 0
+
+
+def _require_there(url: str) -> None:
+    """Knock once: a run waits for a service that is away for minutes, and a person at a terminal does not.
+
+    Raises:
+        HostedTrainingError: nobody listens at the address. Behind a proxy that is not known.
+    """
+    address = urlsplit(url)
+    host, port = address.hostname or "", address.port or {"http": 80}.get(address.scheme, 443)
+    if getproxies() and not proxy_bypass(host):
+        return
+    try:
+        socket.create_connection((host, port), timeout=KNOCK_S).close()
+    except OSError as error:
+        why = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        raise HostedTrainingError(
+            f"nobody answers at {url} ({why}).", "is the address right (--base-url), and the service running?"
+        ) from error
 
 
 def _list(jobs: tuple[TuningJob, ...], as_json: bool) -> None:

@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
+from harness.atomic import what_is_at
+from harness.cli.arguments import number, require_plain, whole
 from harness.cli.jobs import add_jobs
 from harness.cli.twin import add_twin
+from harness.data.files import read_text
 from harness.errors import HarnessError, UsageError
+from harness.fields import LARGEST, LARGEST_SEED
+from harness.report.terminal import one_screen
+from harness.settings import require_known_variables
 
 COLUMNS_HELP = "which columns hold what: user=COL,assistant=COL | prompt=COL,completion=COL | messages=COL"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit status. 0: done; 1: something is wrong; 2: usage."""
-    given = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a sign that a terminal lacks is escaped, and ends nothing
+            stream.reconfigure(errors="backslashreplace")
+    given_arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        return _run(given)
+        require_plain(given_arguments)
+        require_known_variables(os.environ)
+        return _run(_parser().parse_args(given_arguments))
     except UsageError as error:
-        print(f"harness: {error}", file=sys.stderr)  # noqa: T201 - a command prints
+        print(one_screen(f"harness: {error}"), file=sys.stderr)  # noqa: T201 - a command prints
         return 2
     except HarnessError as error:
-        print(f"harness: {error}", file=sys.stderr)  # noqa: T201
+        print(one_screen(f"harness: {error}"), file=sys.stderr)  # noqa: T201
         return 1
     except BrokenPipeError:  # the reader (head, less) has seen enough
         sys.stderr.close()
         return 0
+    except OSError as error:  # a disk that is full, a folder that may not be written
+        where = f"{error.filename}: " if error.filename else ""
+        print(one_screen(f"harness: {where}{error.strerror or error}"), file=sys.stderr)  # noqa: T201
+        return 1
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -60,14 +77,10 @@ def report(run: Path) -> int:
     from harness.report.html import write_index, write_pages
     from harness.report.runjson import load_run
 
-    file = run / "run.json" if run.is_dir() else run
-    if not file.is_file():
+    file = run / "run.json" if what_is_at(run) == "folder" else run
+    if not os.path.lexists(file):
         raise UsageError(f"{file} does not exist. Give a folder that a run wrote, such as reports/example.")
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} cannot be read: {error}") from error
-    page = write_pages(load_run(text, str(file)), file.parent)
+    page = write_pages(load_run(read_text(file, ".json"), str(file)), file.parent)
     write_index(file.parent.parent)
     print(page)  # noqa: T201
     return 0
@@ -97,8 +110,12 @@ def _add_validate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--stratify", metavar="FIELD", help="the metadata field whose classes to compare")
     parser.add_argument("--columns", help=COLUMNS_HELP)
-    parser.add_argument("--epochs", type=float, help="for the price; default: what the service would take")
-    parser.add_argument("--max-tokens", type=int, help="longest row, where it is not the model's")
+    parser.add_argument(
+        "--epochs", type=number(above=0), help="for the price; default: what the service would take"
+    )
+    parser.add_argument(
+        "--max-tokens", type=whole(1, LARGEST), help="longest row, where it is not the model's"
+    )
     lint = parser.add_mutually_exclusive_group()
     lint.add_argument("--lint", action="store_true", default=None, help="also for files beyond 100,000 rows")
     lint.add_argument("--no-lint", dest="lint", action="store_false", help="formats and tokens only")
@@ -112,7 +129,7 @@ def _add_split(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stratify", metavar="FIELD", help="keep this field's proportions on both sides")
     parser.add_argument("--group", metavar="FIELD", help="never put one value of this field on both sides")
     parser.add_argument("--time", metavar="FIELD", help="hold out the newest rows by this date")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole(0, LARGEST_SEED), default=0)
     parser.add_argument("--columns", help=COLUMNS_HELP)
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="where to write; default: beside the file")
     parser.add_argument("--force", action="store_true", help="write over files that exist")

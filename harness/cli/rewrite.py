@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from harness.atomic import write_atomically
+from harness.atomic import what_is_at, write_atomically
 from harness.data.convert import to_json, to_prompt_completion
 from harness.data.splits import split_rows
 from harness.data.tables import read_source
@@ -20,11 +22,9 @@ def split(given: argparse.Namespace) -> int:
     folder = given.to or Path(given.file).parent
     files = [folder / f"{Path(given.file).stem}.{side}.jsonl" for side in ("train", "heldout")]
     _require_free(files, given.force)
-    try:
-        size = int(given.heldout) if given.heldout.isdecimal() else float(given.heldout)
-    except ValueError as error:
-        problem = f"--heldout={given.heldout}: give a number of rows (200) or a share (0.2)."
-        raise UsageError(problem) from error
+    if not re.fullmatch(r"[1-9][0-9]{0,9}|0?\.[0-9]{1,15}", given.heldout):
+        raise UsageError(f"--heldout={given.heldout}: give a number of rows (200) or a share (0.2).")
+    size = int(given.heldout) if given.heldout.isdecimal() else float(given.heldout)
     fields = {name: getattr(given, name) for name in ("seed", "stratify", "group", "time")}
     made = split_rows(rows, heldout=size, **fields)
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,17 @@ def convert(given: argparse.Namespace) -> int:
 
 
 def _require_free(files: Iterable[Path], force: bool) -> None:
-    there = [str(file) for file in files if file.exists()]
+    """Files that are there are written over where that is asked for; folders, pipes and devices never are.
+
+    Raises:
+        UsageError: names what is there.
+    """
+    there = [str(file) for file in files if os.path.lexists(file)]
+    for file in there:
+        if Path(file).is_symlink() or what_is_at(Path(file)) != "file":
+            raise UsageError(
+                f"{file} is there, and is no file of its own.\n  hint: name another place with --to."
+            )
     if there and not force:
         places = ", ".join(there)
         raise UsageError(f"{places} exists; name another place with --to, or write over it with --force.")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.atomic import what_is_at
+from harness.cli.arguments import whole
 from harness.errors import UsageError
 
 PORT = 8123
@@ -16,7 +19,9 @@ PORT = 8123
 
 def add_twin(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``harness twin``."""
-    parser.add_argument("--port", type=int, default=PORT, help=f"on 127.0.0.1; default {PORT}, 0 takes any")
+    parser.add_argument(
+        "--port", type=whole(0, 65_535), default=PORT, help=f"on 127.0.0.1; default {PORT}, 0 takes any"
+    )
     parser.add_argument("--state", type=Path, metavar="DIR", help="keep files, jobs and models there")
     parser.add_argument(
         "--scripted", action="store_true", help="no model: answers with the most similar example's reply"
@@ -39,6 +44,8 @@ def twin(port: int, state: Path | None, scripted: bool, aliases: Sequence[str], 
     from harness.testing.fake_openai import CHAT, ScriptedBackend, parse_faults, running_fake_openai
     from harness.testing.fake_openai.real import RealBackend
 
+    if state is not None and os.path.lexists(state) and what_is_at(state) != "folder":
+        raise UsageError(f"--state {state}: that is there, and is no folder.\n  hint: name a folder.")
     faults = {}
     for text in fail:
         name, equals, value = text.partition("=")

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, TextIO
 
+from harness.data.copies import copied_rows
 from harness.data.findings import CODES, Finding, Severity
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, is_hosted, service_epochs
-from harness.data.leakage import describe, find_leaks
+from harness.data.leakage import describe, find_leaks, without_honest_repeats
 from harness.data.lint import first_to_fix, lint_rows
 from harness.data.repetition import diversity
 from harness.data.rows import line_of
@@ -101,11 +102,17 @@ def examine_file(options: ValidateOptions) -> ValidationReport:
             known = {key for row in rows for key in row.metadata}
             raise UnknownName("metadata field", field, known, "Name one with --stratify that the rows have.")
         line_by_where = {row.where: line_of(row) for row in rows}
-        for leak in find_leaks(rows, heldout):
-            if leak.kind != "exact-short":  # a user text of under five words is often the same by chance
-                problem = f"also in the held-out rows: {leak.heldout_where} ({describe(leak)})"
-                hint = "take the row out, or replace the held-out row with one never trained on"
-                validation.add(Finding("leak", line_by_where[leak.train_where], problem, hint))
+        for leak in without_honest_repeats(find_leaks(rows, heldout), len(heldout)):
+            problem = f"also in the held-out rows: {leak.heldout_where} ({describe(leak)})"
+            hint = "take the row out, or replace the held-out row with one never trained on"
+            validation.add(Finding("leak", line_by_where[leak.train_where], problem, hint))
+        if copied := copied_rows(heldout):
+            places = ", ".join(heldout[at].where for at in copied[0][:LINES_SHOWN])
+            distinct = len(heldout) - sum(len(group) - 1 for group in copied)
+            notes.append(
+                f"{distinct:,} distinct questions in {len(heldout):,} held-out rows: copies and near-copies"
+                f" count as one cluster each, such as {places}"
+            )
         if lint:
             distinct_3 = diversity(rows)
             validation.add(*lint_rows(rows, heldout, stratify=field))
@@ -121,12 +128,12 @@ def _target(options: ValidateOptions) -> tuple[Target, str]:
         encoding = known.encoding if known else DEFAULT_ENCODING
         limit = options.max_tokens or (known.training_context_tokens if known else None)
         return Target(hosted_counter(encoding), limit, bool(known and known.completions)), encoding
-    from harness.models.chat import load_tokenizer, row_counter
+    from harness.models.chat_format import load_chat, row_counter
     from harness.models.progress import Drawn, Silent
     from harness.models.source import context_tokens, resolve
 
     source = resolve(options.model, Drawn(sys.stderr) if sys.stderr.isatty() else Silent())
-    counter = row_counter(load_tokenizer(source))
+    counter = row_counter(load_chat(source))
     return Target(counter, options.max_tokens or context_tokens(source)), f"{options.model}'s own tokenizer"
 
 

@@ -48,7 +48,7 @@ _ERRORS = """
 _WARNINGS = """
     deprecated-functions few-rows
     exact-duplicate near-duplicate contradiction inconsistent-format length-outlier placeholder personal-data
-    secret class-shift length-shift language-shift low-diversity
+    secret template-leftover class-shift length-shift language-shift low-diversity
 """
 CODES: Mapping[str, Severity] = MappingProxyType(
     dict.fromkeys(_ERRORS.split(), Severity.ERROR) | dict.fromkeys(_WARNINGS.split(), Severity.WARNING)

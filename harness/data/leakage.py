@@ -1,46 +1,41 @@
-"""Training rows that are also among the held-out rows, copied or lightly edited.
+"""Rows that stand on both sides: copied, lightly edited, or inside another text.
 
-Rows are compared by the share of three-word runs they have in common (containment: A. Z. Broder, "On the
-resemblance and containment of documents", 1997), with the system message left out. It finds copies and
-edits of them, not a row in wholly other words.
+Copies are found by their text in one plain form, whatever its length. Edits are found by ``nearness``, and
+how much nearness proves is read off the data: where training rows are as near to each other, a held-out row
+that is near to one of them is what the task looks like, and no leak.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence, Set
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from itertools import chain
-from typing import Literal, TypeAlias
+from itertools import pairwise
+from typing import Literal, NoReturn, TypeAlias
 
+from harness.data.nearness import COPY_WORDS, EVIDENCE_NATS, Near, Neighbours, WordForWord, Words
+from harness.data.plain_text import SHORT_WORDS, plain_words, same_key
 from harness.errors import LeakError
 from harness.records import Row
 
-Trigram: TypeAlias = tuple[str, str, str]
-LeakKind: TypeAlias = Literal["exact", "message", "conversation", "exact-short"]
+LeakKind: TypeAlias = Literal["exact", "exact-short", "edited", "moved", "inside", "conversation"]
 
-SHORT_WORDS = 5  # shorter texts repeat honestly, and hold too few runs to compare
-MIN_RUNS = 3  # as many as five words have
-# a run in more than 5% of the texts is boilerplate; in up to 5 texts it never is, in more than 50 always
-COMMON_SHARE, COMMON_AT_LEAST, COMMON_AT_MOST = 0.05, 5, 50
-STOCK_REPLY_ROWS = 2  # a run in more replies than one training and one held-out row
-LONE_RUN_WORDS = 0.7  # words to share where only one run is shared
+FEW_SHARE = 0.01  # of the held-out rows: so few may be named on their nearness alone
+EXPECTED_SHARE = 1 / 3  # of more than those, how many may be as near as training rows are to each other
+CALIBRATION_ROWS = 2_000
+SHORT_SHARE, SHORT_ROWS = 0.05, 2  # held-out rows that may repeat short training rows
+SAME_REPLY_QUESTIONS = 2  # distinct questions with one reply; in more, it is a stock phrase or a label
 PAIRS_SHOWN = 5
-
-# Chinese and Japanese are written without spaces: there, one character counts as a word
-_CJK = "\u3040-\u30ff\u3400-\u9fff"
-_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
+USER = "user text"
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
     """A training row and a held-out row that are too much alike.
 
-    ``kind``: ``exact``, the same user text; ``message``, user texts that share runs; ``conversation``,
-    user texts and replies that do so together; ``exact-short``, the same user text of under five words,
-    which honest data have too ("refund???") and which is no ground for refusal.
+    ``kind``: ``exact``, the same text; ``exact-short``, the same text of under five words, which honest data
+    have too ("refund???"); ``edited``, most words in the same order; ``moved``, the same sentences in another
+    order; ``inside``, one text within the other; ``conversation``, like questions with the same reply.
     """
 
     train_id: str
@@ -48,144 +43,252 @@ class Leak:
     train_where: str
     heldout_where: str
     kind: LeakKind
-    containment: float  # in [threshold, 1]
+    similarity: float  # share of words, in [0, 1]
+    part: str = USER  # of the training row
+
+    def is_named(self, names: Iterable[str]) -> bool:
+        """Whether one of ``names`` is a row's id or place (or its end), or the pair as errors show it."""
+        ids = self.train_id, self.heldout_id, f"{self.train_where} ~ {self.heldout_where}"
+        places = self.train_where, self.heldout_where
+        return any(name in ids or f"/{place}".endswith(f"/{name}") for name in names for place in places)
 
 
-def words(text: str) -> tuple[str, ...]:
-    """Lower-case words of ``text``, without punctuation and whatever its Unicode normal form."""
-    return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the comparison of two sides found. Pairs are in the order of the held-out rows."""
 
-
-def word_trigrams(text: str) -> frozenset[Trigram]:
-    """The distinct runs of three words of ``text``."""
-    found = words(text)
-    return frozenset(zip(found, found[1:], found[2:], strict=False))
-
-
-def require_no_leaks(
-    train: Sequence[Row], heldout: Sequence[Row], threshold: float = 0.3
-) -> tuple[Leak, ...]:
-    """The ``exact-short`` pairs, to show; ``LeakError`` with the first five pairs of other kinds."""
-    leaks = find_leaks(train, heldout, threshold)
-    found = [leak for leak in leaks if leak.kind != "exact-short"]
-    if not found:
-        return leaks
-    lines = [f"  {leak.train_where} ~ {leak.heldout_where} ({describe(leak)})" for leak in found]
-    shown = "\n".join(lines[:PAIRS_SHOWN])
-    more = f"\n  and {len(lines) - PAIRS_SHOWN} more" if len(lines) > PAIRS_SHOWN else ""
-    rows = len({leak.train_where for leak in found})
-    raise LeakError(
-        found[0].train_where,
-        f"training rows that are also in the held-out rows, copied or edited ({rows}):\n{shown}{more}",
-        "take these rows out of the training file, or replace the held-out rows with ones never trained on",
-    )
+    leaks: tuple[Leak, ...]
+    near: frozenset[str]  # ids of held-out rows that are near to a training row without being its copy
 
 
 def describe(leak: Leak) -> str:
     """How the two rows are alike, for people."""
-    if leak.kind == "exact":
-        return "the same user text"
-    what = "user text" if leak.kind == "message" else "user text and reply"
-    return f"{what}: {leak.containment:.0%} of three-word runs shared"
+    where = "" if leak.part == USER else f" in {leak.part}"
+    if leak.kind in ("exact", "exact-short"):
+        return f"the same user text{where}"
+    if leak.kind == "conversation":
+        return "user text and reply: the same reply to a like question"
+    how = {"edited": "in the same order", "moved": "in another order", "inside": "of the shorter text"}
+    return f"user text{where}: {leak.similarity:.0%} of the words are the same, {how[leak.kind]}"
 
 
-def find_leaks(train: Sequence[Row], heldout: Sequence[Row], threshold: float = 0.3) -> tuple[Leak, ...]:
-    """Every pair of a training and a held-out row that are too much alike, in the held-out rows' order.
+def require_no_leaks(
+    train: Sequence[Row],
+    heldout: Sequence[Row],
+    accepted: Sequence[str] | Literal["warn"] = (),
+    *,
+    sides: tuple[str, str] = ("training rows", "held-out rows"),
+) -> Comparison:
+    """Compare the two sides; the leaks that are accepted remain in the result.
 
-    Compared are the user turns and, where these share two runs, the user turns with the replies. A pair
-    leaks when the containment of its three-word runs, in either direction, is at least ``threshold``.
+    Args:
+        train: rows that were learnt from, or chosen on.
+        heldout: rows that nothing may be known of.
+        accepted: names of leaks (see ``Leak.is_named``), or ``warn`` for all.
+        sides: what the two are, in messages.
 
-    - Texts of under five words, and texts left with fewer than three runs, only leak by being the same
-      (case, punctuation and spacing aside).
-    - Runs in more than 5% of the distinct user texts of both sides together are boilerplate and not
-      compared (never those in up to 5 texts, always those in more than 50).
-    - Runs in the replies to more than two distinct user texts are stock phrases or labels and not
-      compared; nor are replies of under five words. Two different questions with one answer do not leak.
-    - Where a single run is shared, 70% of the shorter text's words must be too.
-
-    Time and memory grow with the pairs that share a run, not with all pairs.
+    Raises:
+        LeakError: with the first five pairs. Short texts repeat in honest data: pairs of these are refused
+            where more than 5% of the held-out rows (and more than two) are such copies.
     """
-    sides = [_Text.of(row) for row in train], [_Text.of(row) for row in heldout]
-    distinct = {text.same: text for side in sides for text in side}
-    limit = max(COMMON_AT_LEAST, min(COMMON_SHARE * len(distinct), COMMON_AT_MOST))
-    common = _in_more_than(limit, (text.message for text in distinct.values()))
-    stock = _in_more_than(STOCK_REPLY_ROWS, (text.reply for text in distinct.values()))
-    known, asked = ([text.without(common, stock) for text in side] for side in sides)
-    # the training texts by their runs, so that a held-out text meets only those that share one
-    same: defaultdict[str, list[int]] = defaultdict(list)
-    by_message: defaultdict[Trigram, list[int]] = defaultdict(list)
-    by_reply: defaultdict[Trigram, list[int]] = defaultdict(list)
-    for at, text in enumerate(known):
-        same[text.same].append(at)
-        if text.is_compared:
-            for run in text.message:
-                by_message[run].append(at)
-            for run in text.reply:
-                by_reply[run].append(at)
+    compared = compare_rows(train, heldout)
+    if accepted == "warn":
+        return compared
+    unnamed = [leak for leak in compared.leaks if not leak.is_named(accepted)]
+    found = without_honest_repeats(unnamed, len(heldout))
+    if found:
+        _refuse(found, sides)
+    return compared
+
+
+def without_honest_repeats(found: Sequence[Leak], rows: int) -> Sequence[Leak]:
+    """The leaks without those of short texts, where of ``rows`` held-out rows only few repeat short texts."""
+    short = {leak.heldout_id for leak in found if leak.kind == "exact-short"}
+    if len(short) > max(SHORT_ROWS, SHORT_SHARE * rows):
+        return found
+    return [leak for leak in found if leak.kind != "exact-short"]
+
+
+def _refuse(found: Sequence[Leak], sides: tuple[str, str]) -> NoReturn:
+    lines = [f"  {leak.train_where} ~ {leak.heldout_where} ({describe(leak)})" for leak in found]
+    shown = "\n".join(lines[:PAIRS_SHOWN])
+    more = f"\n  and {len(lines) - PAIRS_SHOWN} more" if len(lines) > PAIRS_SHOWN else ""
+    rows = len({leak.train_where for leak in found})
+    ours, theirs = sides
+    raise LeakError(
+        found[0].train_where,
+        f"{ours} that are also in the {theirs}, copied or edited ({rows}):\n{shown}{more}",
+        f"take these rows out of the {'training file' if ours == 'training rows' else ours}, or replace the"
+        f" {theirs} with ones never trained on; repeats that are honest can be accepted by name,"
+        f' Suite(leaks=("{found[0].heldout_where}",))',
+    )
+
+
+def find_leaks(train: Sequence[Row], heldout: Sequence[Row]) -> tuple[Leak, ...]:
+    """The pairs of a training and a held-out row that are too much alike; see ``compare_rows``."""
+    return compare_rows(train, heldout).leaks
+
+
+def compare_rows(train: Sequence[Row], heldout: Sequence[Row], *, calibrated: bool = True) -> Comparison:
+    """Compare every training row with every held-out row.
+
+    Of a held-out row its user turns are compared. Of a training row these, each earlier turn, and the system
+    message, which may hold examples. Time and memory grow with the pairs that share rare word pairs.
+
+    Args:
+        train: one side.
+        heldout: the other.
+        calibrated: whether pairs that are as near as training rows are to each other are left out.
+    """
+    asked = [_user_text(row) for row in heldout]
+    known = [_user_text(row) for row in train]
+    at_key: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+    for at, row in enumerate(train):
+        at_key[same_key(known[at])].append((at, USER))
+        for part, text in _parts(row):
+            at_key[same_key(text)].append((at, part))
+    asked_words, known_words = [plain_words(text) for text in asked], [plain_words(text) for text in known]
+    inside = _inside_parts(train, asked_words)
+    owners: defaultdict[Words, list[tuple[int, str]]] = defaultdict(list)
+    for at, row in enumerate(train):
+        owners[known_words[at]].append((at, USER))
+        for part, text in _parts(row):
+            owners[plain_words(text)].append((at, part))
+    pool = list(owners)
+    neighbours = Neighbours(pool, asked_words)
+    nearest = _nearest(neighbours, asked_words)
+    least = EVIDENCE_NATS
+    if calibrated:
+        copied = [same_key(text) in at_key for text in asked]
+        best = [_evidence(found) for found, is_copy in zip(nearest, copied, strict=True) if not is_copy]
+        suspected = {place for found in nearest for place, one in found if _is_evident(one)}
+        among = _among_themselves(neighbours, owners, known_words, suspected)
+        least = _least_evidence(best, among, len(heldout))
+    replies = _same_replies(train, known_words)
     leaks: list[Leak] = []
-    for row, text in zip(heldout, asked, strict=True):
-        copied = same.get(text.same, [])
-        kind: LeakKind = "exact-short" if text.is_short else "exact"
-        alike = [(at, (kind, 1.0)) for at in copied]
-        if text.is_compared:
-            runs = Counter(chain.from_iterable(by_message.get(run, ()) for run in text.message))
-            reply_runs = Counter(chain.from_iterable(by_reply.get(run, ()) for run in text.reply))
-            for at in sorted(runs.keys() - set(copied)):
-                found = _alike(text, known[at], runs[at], reply_runs[at], threshold)
-                alike += [(at, found)] if found else []
-        leaks += [Leak(train[at].id, row.id, train[at].where, row.where, *found) for at, found in alike]
-    return tuple(leaks)
+    near: set[str] = set()
+    for at, row in enumerate(heldout):
+        kind: LeakKind = "exact-short" if len(asked_words[at]) < SHORT_WORDS else "exact"
+        found: dict[int, tuple[LeakKind, float, str]] = {}
+        for other, part in at_key.get(same_key(asked[at]), ()):
+            found.setdefault(other, (kind, 1.0, part))
+        for other, part in inside.get(asked_words[at], ()):
+            found.setdefault(other, ("inside" if kind == "exact" else kind, 1.0, part))
+        for place, one in nearest[at]:
+            for other, part in owners[pool[place]]:
+                if one.is_copy and one.evidence >= least:
+                    found.setdefault(other, (one.relation, one.similarity, part))
+        for other in replies.get(same_key(row.reference), ()):
+            if _share_pairs(asked_words[at], known_words[other], neighbours):
+                found.setdefault(other, ("conversation", 1.0, USER))
+        if nearest[at] and not found:
+            near.add(row.id)
+        leaks += [
+            Leak(train[other].id, row.id, train[other].where, row.where, *found[other])
+            for other in sorted(found)
+        ]
+    return Comparison(tuple(leaks), frozenset(near))
 
 
-def _alike(a: _Text, b: _Text, runs: int, reply_runs: int, threshold: float) -> tuple[LeakKind, float] | None:
-    """How two texts are too much alike, if they are. ``runs`` and ``reply_runs``: how many they share."""
-    share = runs / min(len(a.message), len(b.message))
-    if share >= threshold:
-        # words in common, repeats counted: a single run may be a phrase that two questions share
-        in_both = (Counter(a.words) & Counter(b.words)).total() if runs == 1 else 0
-        if runs > 1 or in_both / min(len(a.words), len(b.words)) >= LONE_RUN_WORDS:
-            return "message", share
-    if runs == 1 or not reply_runs:
-        return None
-    share = (runs + reply_runs) / min(len(a.message) + len(a.reply), len(b.message) + len(b.reply))
-    return ("conversation", share) if share >= threshold else None
+# --------------------------------------------------------------------------- texts of rows
+def _user_text(row: Row) -> str:
+    """What the row asks: its user turns."""
+    return "\n".join(m.content for m in row.messages if m.role == "user")
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """The parts of a row that are compared."""
-
-    same: str  # equal for user texts that are the same but for case, punctuation and spacing
-    words: tuple[str, ...]  # of the user turns
-    message: frozenset[Trigram]  # of the user turns, none across two turns
-    reply: frozenset[Trigram]  # of the assistant's, empty for under five words
-
-    @classmethod
-    def of(cls, row: Row) -> _Text:
-        turns = [m.content for m in row.messages if m.role == "user"]
-        replies = [m.content for m in row.messages if m.role == "assistant"]
-        compared = [reply for reply in replies if len(words(reply)) >= SHORT_WORDS]
-        found = tuple(word for turn in turns for word in words(turn))
-        return cls(
-            same=" ".join(found) or "".join("".join(turns).split()),
-            words=found,
-            message=frozenset[Trigram]().union(*map(word_trigrams, turns)),
-            reply=frozenset[Trigram]().union(*map(word_trigrams, compared)),
-        )
-
-    @property
-    def is_short(self) -> bool:
-        return len(self.words) < SHORT_WORDS
-
-    @property
-    def is_compared(self) -> bool:
-        """Whether it has runs enough to be compared by them; the others leak by being the same only."""
-        return not self.is_short and len(self.message) >= MIN_RUNS
-
-    def without(self, common: Set[Trigram], stock: Set[Trigram]) -> _Text:
-        return _Text(self.same, self.words, self.message - common, self.reply - stock)
+def _parts(row: Row) -> Iterator[tuple[str, str]]:
+    """The other texts of a training row that may hold a held-out row, with their names."""
+    turns = [m for m in row.messages if m.role == "user"]
+    if len(turns) > 1:
+        yield from (("an earlier turn", turn.content) for turn in turns[:-1])
+        yield "the last turn", turns[-1].content
+    for message in row.messages[:-1]:
+        if message.role != "user" and message.content:
+            system = message.role in ("system", "developer")
+            yield ("the system message" if system else "an earlier turn"), message.content
 
 
-def _in_more_than(limit: float, texts: Iterable[Set[Trigram]]) -> frozenset[Trigram]:
-    counts = Counter(trigram for text in texts for trigram in text)
-    return frozenset(trigram for trigram, count in counts.items() if count > limit)
+def _inside_parts(train: Sequence[Row], asked: Sequence[Words]) -> Mapping[Words, Sequence[tuple[int, str]]]:
+    """The held-out texts that stand word for word in other parts of training rows than what these ask."""
+    owners: defaultdict[Words, dict[tuple[int, str], None]] = defaultdict(dict)
+    for at, row in enumerate(train):
+        for part, text in _parts(row):
+            owners[plain_words(text)][at, part] = None
+    looked_for = WordForWord(asked)
+    found: defaultdict[Words, list[tuple[int, str]]] = defaultdict(list)
+    for words, places in owners.items():
+        for held in looked_for.within(words):
+            found[held] += places
+    return found
+
+
+# --------------------------------------------------------------------------- how near is too near
+def _nearest(neighbours: Neighbours, texts: Sequence[Words]) -> list[list[tuple[int, Near]]]:
+    """For each text what is near it, equal texts asked for once."""
+    distinct = list(dict.fromkeys(texts))
+    found = dict(zip(distinct, neighbours.of(distinct), strict=True))
+    return [found[text] for text in texts]
+
+
+def _evidence(found: Iterable[tuple[int, Near]]) -> float:
+    return max((one.evidence for _, one in found if _is_evident(one)), default=0.0)
+
+
+def _is_evident(one: Near) -> bool:
+    return one.is_copy and one.evidence >= EVIDENCE_NATS
+
+
+def _among_themselves(
+    neighbours: Neighbours,
+    owners: Mapping[Words, Sequence[tuple[int, str]]],
+    known: Sequence[Words],
+    suspected: Set[int],
+) -> list[float]:
+    """The evidence that distinct training rows would give against each other: what honest rows look like.
+
+    Texts that held-out rows may have been copied to are no such rows.
+    """
+    place = {text: at for at, text in enumerate(owners)}
+    distinct = [text for text in dict.fromkeys(known) if place[text] not in suspected]
+    step = max(1, len(distinct) // CALIBRATION_ROWS)
+    sample = distinct[::step]
+    of_row: defaultdict[int, set[int]] = defaultdict(set)  # a row's own parts are no neighbours
+    for text, places in owners.items():
+        for row, _ in places:
+            of_row[row].add(place[text])
+    own = [set(suspected).union(*(of_row[row] for row, _ in owners[text])) for text in sample]
+    return [_evidence(found) for found in neighbours.of(sample, own)]
+
+
+def _least_evidence(heldout: Sequence[float], among: Sequence[float], rows: int) -> float:
+    """The evidence from which nearness counts as a leak.
+
+    It is raised until either one held-out row of a hundred is named at most, or of those named at most a
+    third would be expected, had the held-out rows been drawn like the training rows.
+    """
+    levels = [EVIDENCE_NATS, *sorted(one for one in heldout if one > EVIDENCE_NATS)]
+    for least in levels:
+        named = sum(one >= least for one in heldout)
+        expected = sum(one >= least for one in among) / max(len(among), 1) * len(heldout)
+        if named <= FEW_SHARE * rows or expected <= EXPECTED_SHARE * named:
+            return least
+    return float("inf")
+
+
+# --------------------------------------------------------------------------- replies
+def _same_replies(train: Sequence[Row], known: Sequence[Words]) -> Mapping[str, Sequence[int]]:
+    """The training rows of each long reply that only few questions have."""
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    for at, row in enumerate(train):
+        if len(plain_words(row.reference)) >= COPY_WORDS:
+            rows[same_key(row.reference)].append(at)
+    return {
+        reply: places
+        for reply, places in rows.items()
+        if len({known[at] for at in places}) <= SAME_REPLY_QUESTIONS
+    }
+
+
+def _share_pairs(a: Words, b: Words, neighbours: Neighbours) -> bool:
+    """Whether two questions share two word pairs that are not common ones."""
+    return len(set(pairwise(a)) & set(pairwise(b)) & neighbours.column.keys()) > 1

@@ -22,6 +22,7 @@ from harness.data.reply_quality import (
 from harness.data.rows import line_of
 from harness.data.sensitive import KINDS, is_sensitive, sensitive_findings
 from harness.data.shift import shift_findings
+from harness.data.template_tokens import template_findings
 from harness.records import Row
 
 SENTENCES = 5
@@ -53,6 +54,7 @@ def lint_rows(
         *form_findings(rows, lines),
         *length_findings(rows, lines),
         *placeholder_findings(rows, lines),
+        *template_findings(rows, lines),
         *sensitive_findings(rows, lines),
         *shift_findings(rows, heldout, last, stratify),
     ]
@@ -120,6 +122,11 @@ _ADVICE = {  # most harmful first: of one row, of several, and the cost
     "secret": ("row holds", "rows hold", "revoke it now; whoever has the model has it"),
     "personal-data": ("row holds", "rows hold", "a model repeats what it was trained on"),
     "contradiction": ("row contradicts", "rows contradict each other", "the same input, different labels"),
+    "template-leftover": (
+        "row holds a chat template's tokens",
+        "rows hold a chat template's tokens",
+        "the template is applied again",
+    ),
     "placeholder": ("row holds a placeholder", "rows hold placeholders", "the model will write it too"),
     "inconsistent-format": ("reply has another form", "replies have another form", "one form is learnt best"),
     "exact-duplicate": ("row is a copy", "rows are copies of others", "keep one of each"),

@@ -1,6 +1,7 @@
 """Rows that repeat other rows: copies, near-copies, and files filled in from templates.
 
-Texts are compared by the three-word runs they share, as by ``leakage``.
+Texts are compared by the share of three-word runs they have in common (containment: A. Z. Broder, "On the
+resemblance and containment of documents", 1997).
 """
 
 from __future__ import annotations
@@ -16,15 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from harness.data.findings import Finding
 from harness.data.fingerprints import bytes_digest
-from harness.data.leakage import (
-    COMMON_AT_LEAST,
-    COMMON_AT_MOST,
-    COMMON_SHARE,
-    MIN_RUNS,
-    SHORT_WORDS,
-    Trigram,
-    words,
-)
+from harness.data.plain_text import SHORT_WORDS, words
 from harness.records import Message, Row
 
 if TYPE_CHECKING:
@@ -33,6 +26,11 @@ if TYPE_CHECKING:
 
     Ints: TypeAlias = npt.NDArray[np.int64]
 
+Trigram: TypeAlias = tuple[str, str, str]
+
+MIN_RUNS = 3  # as many as five words have
+# a run in more than 5% of the texts is boilerplate; in up to 5 texts it never is, in more than 50 always
+COMMON_SHARE, COMMON_AT_LEAST, COMMON_AT_MOST = 0.05, 5, 50
 NEAR_CONTAINMENT = 0.5
 HONEST_SHORT_COPIES = 3  # rows with one short message and one reply that are no finding
 PAIRS_AT_ONCE = 2000  # rows compared with all others in one sparse product

@@ -11,16 +11,15 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
 from harness.data.chat_rows import row_of, uses_deprecated_functions
+from harness.data.files import opened, unreadable
 from harness.data.findings import Finding, Severity, Unusable, kind_of, shown
 from harness.errors import DataError
 from harness.records import Json, Row
 
-NAMES_SHOWN = 5
 PROBLEMS_SHOWN = 10
 ONE_OBJECT = 'write one JSON object a line, such as {"messages": [...]}'
 AS_UTF8 = "save the file as UTF-8 without BOM"
@@ -42,7 +41,7 @@ def scan_file(path: Path) -> Iterator[Row | Finding]:
     """``scan_lines`` over a file, which is never in memory as a whole; ``DataError`` if it cannot be read."""
     try:
         # in bytes, only \n ends a line: text would also be cut at U+2028 inside a JSON string
-        with path.open("rb") as lines:
+        with opened(path) as lines:
             yield from scan_lines(lines, str(path))
     except OSError as error:
         raise unreadable(path, error) from error
@@ -51,24 +50,10 @@ def scan_file(path: Path) -> Iterator[Row | Finding]:
 def file_digest(path: Path) -> str:
     """SHA-256 of the file's bytes, as 64 hex digits; ``DataError`` if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise unreadable(path, error) from error
-
-
-def unreadable(path: Path, error: OSError, ending: str = ".jsonl") -> DataError:
-    """The error for a file that could not be opened. ``ending`` is that of files to name in its place."""
-    if not isinstance(error, FileNotFoundError):
-        return DataError(str(path), f"cannot be read: {error.strerror}", "give a file that can be read")
-    folder = path.parent
-    if not folder.is_dir():
-        return DataError(str(path), f"there is no folder {folder}", "check the path, or create the file")
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    similar = get_close_matches(path.name, names, n=NAMES_SHOWN, cutoff=0.5)
-    listed = similar or [name for name in names if name.endswith(ending)][:NAMES_SHOWN]
-    there = f"{folder} has {', '.join(listed)}" if listed else f"{folder} has no {ending} file"
-    return DataError(str(path), f"there is no such file; {there}", "check the name, or create the file")
 
 
 # --------------------------------------------------------------------------- lines

@@ -17,7 +17,7 @@ from statistics import median
 from typing import TypeAlias
 
 from harness.data.findings import Finding
-from harness.data.leakage import words
+from harness.data.plain_text import words
 from harness.records import Row
 
 P_BELOW = 0.01

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from harness.data.leakage import SHORT_WORDS, find_leaks, words
+from harness.data.copies import joined
+from harness.data.leakage import compare_rows
+from harness.data.plain_text import plain_words, same_key
 from harness.data.split_sides import hold_out_by_class, hold_out_newest
 from harness.errors import UnknownName, UsageError
 from harness.records import Row
@@ -32,8 +33,8 @@ def split_rows(
 ) -> Split:
     """Hold out a share of ``rows`` (a float in (0, 1)) or a number of them (an int).
 
-    Neither side holds a near-duplicate of the other's rows: the result passes ``require_no_leaks``. Texts
-    of under five words repeat in honest data and may be on both sides. ``stratify``, ``group`` and ``time``
+    Neither side holds a near-duplicate of the other's rows: the result passes ``require_no_leaks``.
+    ``stratify``, ``group`` and ``time``
     name metadata fields.
 
     - ``stratify``: every class has its share on both sides, within one row of it unless groups or
@@ -65,17 +66,17 @@ def split_rows(
     grouped: list[tuple[int, int]] = []
     near: list[tuple[int, int]] = []
     of_value: dict[str, int] = {}
-    of_text: dict[tuple[str, ...], int] = {}
+    of_text: dict[str, int] = {}
     for at, row in enumerate(rows):
         value = None if group is None else row.text(group)
         if value is not None:
             grouped.append((of_value.setdefault(value, at), at))
-        text = tuple(word for turn in _user_words(row) for word in turn)
-        if len(text) >= SHORT_WORDS and of_text.setdefault(text, at) != at:
+        text = same_key("\n".join(m.content for m in row.messages if m.role == "user"))
+        if of_text.setdefault(text, at) != at:
             near.append((of_text[text], at))
     near += _near_duplicates(rows, range(len(rows)), range(len(rows)))
     while True:
-        together = _joined(len(rows), [*grouped, *near])
+        together = joined(len(rows), [*grouped, *near])
         if time is None:
             held, notes = hold_out_by_class(rows, together, wanted, seed, stratify)
         else:
@@ -95,23 +96,8 @@ def split_rows(
     return Split(tuple(rows[at] for at in train), tuple(rows[at] for at in sorted(held)), tuple(notes))
 
 
-def _joined(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """The sets of the places 0 to ``count`` that ``pairs`` join, each in the file's order."""
-    import numpy as np  # here, as scipy is slow to import
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    a, b = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    joined = coo_array((np.ones(len(a)), (a, b)), shape=(count, count))
-    _, labels = connected_components(joined, directed=False)
-    found: dict[int, list[int]] = defaultdict(list)
-    for at, label in enumerate(labels.tolist()):
-        found[label].append(at)
-    return list(found.values())
-
-
 def _user_words(row: Row) -> tuple[tuple[str, ...], ...]:
-    return tuple(words(m.content) for m in row.messages if m.role == "user")
+    return tuple(plain_words(m.content) for m in row.messages if m.role == "user")
 
 
 def _near_duplicates(
@@ -131,8 +117,8 @@ def _near_duplicates(
 
     return [
         (int(leak.train_id), int(leak.heldout_id))
-        for leak in find_leaks(distinct(train), distinct(heldout))
-        if leak.kind != "exact-short" and leak.train_id != leak.heldout_id
+        for leak in compare_rows(distinct(train), distinct(heldout), calibrated=False).leaks
+        if leak.train_id != leak.heldout_id
     ]
 
 

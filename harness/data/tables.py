@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -18,8 +19,9 @@ from itertools import count
 from pathlib import Path
 from typing import TypeAlias
 
+from harness.data.files import opened, unreadable
 from harness.data.findings import Finding, Unusable
-from harness.data.rows import collect, decode, scan_file, scan_objects, unreadable
+from harness.data.rows import collect, decode, scan_file, scan_objects
 from harness.errors import DataError, UnknownName, UsageError
 from harness.extras import require_extra
 from harness.records import Json, Row
@@ -42,7 +44,7 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 def scan_source(source: str, columns: str | None) -> Iterator[Row | Finding]:
     """Every row of JSON Lines, a table or a data set of the hub, or why there is none, in order."""
     path = Path(source)
-    if path.suffix.lower() in TABLES or not (path.suffix or path.exists()):
+    if path.suffix.lower() in TABLES or not (path.suffix or os.path.lexists(path)):
         return scan_objects(read_table(source, ColumnMap.parse(columns) if columns else None), source)
     if columns:
         raise UsageError(f"--columns is for tables ({', '.join(TABLES)}); {source} is read as JSON Lines.")
@@ -140,11 +142,10 @@ def read_table(
     path = Path(path_or_id)
     suffix = path.suffix.lower()
     if suffix in TABLES:
-        if not path.is_file():
-            raise unreadable(path, FileNotFoundError(), suffix)
+        opened(path, suffix).close()
         is_parquet = suffix == ".parquet"
         names, records = _arrow(path_or_id, lambda: _open_parquet(path)) if is_parquet else _csv(path)
-    elif path.exists() or not _HUB_ID.fullmatch(path_or_id):
+    elif os.path.lexists(path) or not _HUB_ID.fullmatch(path_or_id):
         raise UsageError(
             f"{path_or_id} is no table; give a file that ends in .csv, .tsv or .parquet, or the id of a "
             "dataset of the Hugging Face hub such as 'owner/name'"
@@ -246,7 +247,7 @@ def _csv_records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 def _csv_lines(path: Path) -> Iterator[str]:
     try:
-        with path.open("rb") as file:
+        with opened(path, path.suffix) as file:
             for number, line in enumerate(file, start=1):
                 yield decode(line, number).removeprefix("\ufeff" if number == 1 else "")
     except Unusable as error:

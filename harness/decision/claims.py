@@ -17,6 +17,10 @@ written (or its mirror image)   role       claim
 
 A target needs ``>`` and a bound of at least 0: ``a > b - m`` tolerates a loss, so it is a guard. ``>=``
 does not make a claim cheaper: "at least as good" has to be shown as well.
+
+Where the sides are known to be the candidate's and the baseline's, a claim has to speak for the candidate:
+one that the baseline is the larger, one of a side against itself, and one of the baseline against a number
+are refused. So is a margin of more than ``MOST_MARGIN``, which guards nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from numbers import Real
-from typing import ClassVar, Protocol, TypeAlias, TypeGuard
+from typing import ClassVar, Literal, Protocol, TypeAlias, TypeGuard
 
 from harness.decision.estimates import pair
 from harness.decision.group_sequential import GroupSequentialDesign, LookState, judge_look
@@ -33,9 +37,12 @@ from harness.decision.power import can_show_of
 from harness.errors import Undecided, UsageError
 from harness.records import Comparison, Kind, Outcome, Role, ScoreVector
 
+MOST_MARGIN = 0.5
 MOST_REASON_CHARACTERS = 80  # of one row's reason, so that both sides fit on a line or two
+MOST_MARGIN = 0.5  # in score units: who tolerates a loss of more than half of everything meant something else
 
 Settle: TypeAlias = "Callable[[Claim], bool]"
+Side: TypeAlias = Literal["candidate", "baseline"]
 
 
 class InterimScores(Protocol):
@@ -120,6 +127,8 @@ class Scores:
         alpha: level of each one-sided test.
         shift: sum of the numbers added and subtracted, in score units (2 points are 0.02).
         interim: judges rows as they are needed, where judging may stop early; ``vector`` is then not read.
+        side: whose scores they are, where that is known.
+        made: hears of each claim when it is made, before its truth is asked.
     """
 
     vector: ScoreVector
@@ -127,6 +136,8 @@ class Scores:
     alpha: float = 0.05
     shift: float = 0.0
     interim: InterimScores | None = None
+    side: Side | None = None
+    made: Callable[[Claim], None] | None = None
 
     __hash__: ClassVar[None]  # type: ignore[assignment]  # set by the __eq__ below
     __array_ufunc__: ClassVar[None] = None  # lets a numpy number on the left leave the operator to us
@@ -204,6 +215,48 @@ def _is_comparable(value: object) -> TypeGuard[Scores | float]:
 
 
 def _claim(larger: Scores | float, smaller: Scores | float, *, strict: bool) -> Claim:
+    sides = tuple(one.side if isinstance(one, Scores) else "number" for one in (larger, smaller))
+    if problem := wrong_sides(*sides):
+        raise UsageError(problem)
+    claim = _judged(larger, smaller, strict=strict)
+    for one in (larger, smaller):
+        if isinstance(one, Scores) and one.made is not None:
+            one.made(claim)
+            break
+    return claim
+
+
+def wrong_sides(larger: str | None, smaller: str | None) -> str | None:
+    """Why a claim that one side is the larger says nothing for the candidate, and how to write it; or None.
+
+    Args:
+        larger, smaller: ``candidate``, ``baseline``, ``number``, or None where a side is not known.
+    """
+    if (larger, smaller) == ("baseline", "candidate"):
+        problem = "this claims that the baseline is the better one; of every score, more is better"
+    elif larger == smaller and larger is not None:
+        problem = f"this compares the {larger} with itself, which shows nothing"
+    elif {larger, smaller} == {"baseline", "number"}:
+        problem = "this compares the baseline with a number, which says nothing of the candidate"
+    else:
+        return None
+    return (
+        f"{problem}.\n  hint: write `candidate.scores(x) > baseline.scores(x)` for better, or"
+        " `candidate.scores(x) >= baseline.scores(x) - 0.05` for not worse by more than 5 points."
+    )
+
+
+def too_wide(bound: float) -> str | None:
+    """Why a claim "the difference exceeds ``bound``" guards nothing; None where it does."""
+    if bound >= -MOST_MARGIN:
+        return None
+    return (
+        f"a margin of {-bound:g} tolerates a loss of {-100 * bound:g} points, and scores lie between 0 and 1."
+        f"\n  hint: 5 points are 0.05; a margin is at most {MOST_MARGIN:g}."
+    )
+
+
+def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) -> Claim:
     # differences of shifts are rounded: 0.1 + 0.2 - 0.3 is not 0 to a float
     if not isinstance(larger, Scores):
         assert isinstance(smaller, Scores)
@@ -218,7 +271,14 @@ def _claim(larger: Scores | float, smaller: Scores | float, *, strict: bool) -> 
     if larger.alpha != smaller.alpha:
         raise UsageError(f"the two sides have different alpha ({larger.alpha} and {smaller.alpha}).")
     bound = round(smaller.shift - larger.shift, 12) + 0.0  # + 0.0 turns -0.0 into 0.0
+    if problem := too_wide(bound):
+        raise UsageError(problem)
     role = Role.TARGET if strict and bound >= 0.0 else Role.GUARD
+    if bound < -MOST_MARGIN:
+        raise UsageError(
+            f"a margin of {-bound:g} tolerates a loss of {-100 * bound:g} points: nearly anything would"
+            f" pass.\n  hint: margins are shares, at most {MOST_MARGIN:g}: 2 points are 0.02."
+        )
     settle = larger.settle or smaller.settle
     if larger.interim is not None and smaller.interim is not None:
         return _by_looks(larger.interim, smaller.interim, bound, role, settle)

@@ -13,10 +13,12 @@ from difflib import get_close_matches
 
 from harness.decision.prices import TOKENS_PER_MTOK, PriceKey, call_usd
 from harness.errors import UsageError
+from harness.fields import shown_value
 from harness.records import Economics, Json, Price
 
 SECONDS_PER_HOUR = 3600
 LONG_BREAK_EVEN_DAYS = 90
+MOST_USD = 1e15  # and requests and days: beyond it, a slip of the keyboard
 _PRICE_NUMBERS = tuple(f"{each}_usd_per_mtok" for each in ("input", "output", "training", "cached_input"))
 
 
@@ -86,20 +88,21 @@ def _refuse_unknown(table: Mapping[str, Json], known: list[str], where: str) -> 
         if key not in known:
             close = get_close_matches(key, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
-            raise UsageError(f"{where}: unknown key {key!r}; {hint}")
+            raise UsageError(f"{where}: unknown key {shown_value(key)}; {hint}")
 
 
 def _number(value: Json, key: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"{where}: {key} must be a number, not {value!r}")
-    if not math.isfinite(value) or value < 0:
-        raise UsageError(f"{where}: {key} must be a finite number of 0 or more, not {value}")
+        raise UsageError(f"{where}: {key} must be a number, not {shown_value(value)}")
+    if not 0 <= value <= MOST_USD:
+        problem = f"must be a finite number of 0 or more (at most {MOST_USD:g}), not {shown_value(value)}"
+        raise UsageError(f"{where}: {key} {problem}")
     return float(value)
 
 
 def _table(value: Json, heading: str, where: str) -> Mapping[str, Json]:
     if not isinstance(value, Mapping):
-        raise UsageError(f"{where}: {heading} must be a table, not {value!r}")
+        raise UsageError(f"{where}: {heading} must be a table, not {shown_value(value)}")
     return value
 
 

@@ -19,6 +19,7 @@ def decide(
     seeds: tuple[int, ...] = (),
     obstacles: Sequence[str] = (),
     notes: tuple[str, ...] = (),
+    remarks: Sequence[str] = (),
 ) -> Decision:
     """The decision for ``candidate`` at ``size``, from the ``gates`` of the whole run.
 
@@ -26,8 +27,8 @@ def decide(
     and at least one of them is a target. Else INCONCLUSIVE. A threshold (a comparison with a plain
     number) counts as a guard and never as a target: passing a bar does not show that the candidate
     beats what is there already. Advisory gates decide nothing and are mentioned last; measured ones,
-    and those of other candidates and sizes, are ignored. ``obstacles`` are other reasons against GO;
-    ``notes`` are only said beside the decision.
+    and those of other candidates and sizes, are ignored. ``obstacles`` are other reasons against GO,
+    ``remarks`` are named last and decide nothing, and ``notes`` are only said beside the decision.
     """
     own = [gate for gate in gates if gate.candidate == candidate and gate.size == size]
     judged = [(g, g.comparison) for g in own if g.state == "gated" and g.comparison is not None]
@@ -42,7 +43,7 @@ def decide(
         if gate.state == "missing" or (gate.state == "gated" and gate.comparison is None):
             gaps.append(
                 f"{gate.role} gate {gate.test} (suite {gate.suite}) is missing: "
-                "it was deselected or never reached."
+                f"{gate.why or 'it was deselected or never reached.'}"
             )
     if not any(gate.role is Role.TARGET for gate, _ in judged):
         targets = {gate.state for gate in own if gate.role is Role.TARGET}
@@ -61,7 +62,7 @@ def decide(
     refuted, open_ = by_outcome[Outcome.REFUTED], by_outcome[Outcome.INCONCLUSIVE]
     undecided = Verdict.INCONCLUSIVE if gaps or open_ else Verdict.GO
     verdict = Verdict.NO_GO if refuted else undecided
-    reasons = (*refuted, *gaps, *open_, *by_outcome[Outcome.SHOWN], *advice)
+    reasons = (*refuted, *gaps, *open_, *by_outcome[Outcome.SHOWN], *advice, *remarks)
     return Decision(candidate, size, verdict, reasons, seeds, notes)
 
 

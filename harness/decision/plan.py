@@ -72,6 +72,7 @@ class CallCount:
     shared: int = 0  # asked by an earlier line of the plan
     prompt_tokens: int | None = None  # of the new ones; None for a local model, whose tokens nobody bills
     most_answer_tokens: int | None = None
+    probes: int = 0  # of the new ones: those that only look whether a hosted model is still the same
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.atomic import build_atomically
+from harness.errors import UsageError
 
 MANIFEST = "manifest.json"
 
 
 def cache_folder() -> Path:
-    """The user's cache: ``$HARNESS_CACHE`` or the platform's usual place. Created if absent."""
+    """The user's cache: ``$HARNESS_CACHE`` or the platform's usual place. Created if absent.
+
+    Raises:
+        UsageError: it cannot be.
+    """
     import platformdirs
 
     root = os.environ.get("HARNESS_CACHE")
     folder = Path(root) if root else Path(platformdirs.user_cache_dir("finetune-harness"))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"the cache {folder} cannot be made: {error}.\n"
+            "  hint: set HARNESS_CACHE to a folder that can be written."
+        ) from error
     return folder
 
 

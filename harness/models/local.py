@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import ModelError
 from harness.models import quiet_transformers
-from harness.models.chat import load_tokenizer, render
+from harness.models.chat import TurnsError, load_tokenizer
+from harness.models.chat_format import Chat
 from harness.models.device import DevicePlan
 from harness.models.fast import keep_freed_memory
 from harness.models.fast.attention import (
@@ -23,13 +24,19 @@ from harness.models.fast.attention import (
 from harness.models.fast.attention import NAME as GROUPED_EAGER
 from harness.models.fast.decoding import KEEP_SHARE, shrinking_greedy
 from harness.models.fast.heads import has_plain_head, logits_at
+from harness.models.generation import keep_end_tokens_only
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource
 from harness.records import Answer
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
 
 MAX_BATCH_ROWS = 128
 MAX_BATCH_TOKENS = 32_768  # padded prompt tokens: bounds memory
@@ -47,7 +54,7 @@ def load_base(source: ModelSource, plan: DevicePlan, *, attention: str, nf4: boo
     bit for bit, and matrix products run several times faster.
     """
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
 
     if attention == GROUPED_EAGER:
         register_grouped_eager()
@@ -64,7 +71,7 @@ def load_base(source: ModelSource, plan: DevicePlan, *, attention: str, nf4: boo
         else None
     )
     with quiet_transformers():
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel = _auto_class(source).from_pretrained(
             str(source.folder),
             dtype=plan.torch_dtype,
             attn_implementation=attention,
@@ -79,6 +86,19 @@ def load_base(source: ModelSource, plan: DevicePlan, *, attention: str, nf4: boo
     if not nf4:
         torch.nn.Module.to(model, plan.device)  # in place
     return model
+
+
+def _auto_class(source: ModelSource) -> type[AutoModelForCausalLM | AutoModelForImageTextToText]:
+    """What loads a base: some multimodal architectures are no causal language model by themselves."""
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(
+        str(source.folder), trust_remote_code=source.trust_remote_code, local_files_only=True
+    )
+    is_multimodal = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    if is_multimodal and type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        return transformers.AutoModelForImageTextToText
+    return transformers.AutoModelForCausalLM
 
 
 def make_head_input_contiguous(model: PreTrainedModel) -> None:
@@ -106,13 +126,15 @@ def with_adapter(base: PreTrainedModel, adapter: Path, plan: DevicePlan) -> PreT
 class LocalModel:
     """A loaded model with its tokenizer.
 
-    Answers are drawn in batches of rows of like length. The batches follow from the prompts alone, because
-    greedy answers in bfloat16 depend on which rows share a batch.
+    The model's own defaults of generation are set aside, in place, but for its end tokens. Answers are drawn
+    in batches of rows of like length. The batches follow from the prompts alone, because greedy answers in
+    bfloat16 depend on which rows share a batch.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, plan: DevicePlan) -> None:
         self._model, self._tokenizer, self._plan = model, tokenizer, plan
         self.numeric_config = batch_numeric_config(plan)
+        keep_end_tokens_only(model)
 
     @classmethod
     def load(
@@ -128,7 +150,12 @@ class LocalModel:
         self, prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]
     ) -> Iterator[Answer]:
         """See ``Model.answer``. A beginning that all prompts share is read once."""
-        tokens = {p.row_id: render(self._tokenizer, p.messages, reply_follows=True) for p in prompts}
+        chat = Chat(self._tokenizer, decoding.thinking, self._end_ids())
+        try:
+            texts = chat.ids([chat.prompt(p.messages) for p in prompts])
+        except TurnsError as error:
+            raise ModelError(f"a prompt that the model's chat template refuses: {error}.") from error
+        tokens = {p.row_id: ids for p, ids in zip(prompts, texts, strict=True)}
         order = sorted(tokens, key=lambda row_id: (len(tokens[row_id]), row_id))
         shares = self._plan.fast.prefix and can_share(self._model, self._plan.inference_attention)
         shared = common_prefix(list(tokens.values())) if tokens and shares else []
@@ -140,7 +167,7 @@ class LocalModel:
                 continue
             if shared and prefix is None:
                 prefix = SharedPrefix(self._model, shared)
-            yield from self._answer_batch(batch, tokens, decoding, prefix)
+            yield from self._answer_batch(batch, tokens, decoding, prefix, chat)
 
     def _answer_batch(
         self,
@@ -148,10 +175,12 @@ class LocalModel:
         tokens: dict[str, list[int]],
         decoding: Decoding,
         prefix: SharedPrefix | None,
+        chat: Chat,
     ) -> Iterator[Answer]:
         import torch
 
         began = time.perf_counter()
+        limit = decoding.max_new_tokens + (decoding.max_thinking_tokens if decoding.thinking else 0)
         pad, device = self._tokenizer.pad_token_id, torch.device(self._plan.device)
         ids = [tokens[row_id] for row_id in batch]
         width, shared = max(map(len, ids)), prefix.tokens if prefix else 0
@@ -162,7 +191,8 @@ class LocalModel:
             "input_ids": torch.tensor(rows, device=device),
             "attention_mask": torch.tensor(masks, device=device),
             "pad_token_id": pad,
-            "max_new_tokens": decoding.max_new_tokens,
+            "eos_token_id": list(chat.ends),
+            "max_new_tokens": limit,
             "do_sample": decoding.temperature > 0,
         }
         if prefix is not None:
@@ -179,19 +209,23 @@ class LocalModel:
         with torch.inference_mode(), quiet_transformers():
             output = generate(**settings)
         elapsed_ms = (time.perf_counter() - began) * 1000 / len(batch)
-        end = self._model.generation_config.eos_token_id
-        ends = end if isinstance(end, list) else [end]
         for row_id, sequence in zip(batch, output[:, width:].tolist(), strict=True):
-            stop = next((k for k, token in enumerate(sequence) if token in ends), None)
+            stop = chat.stop(sequence)
             said = sequence[:stop]
             yield Answer(
                 row_id=row_id,
-                text=str(self._tokenizer.decode(said, skip_special_tokens=True)),
+                text=chat.said(said),
                 prompt_tokens=len(tokens[row_id]),
                 completion_tokens=len(said) + (stop is not None),  # the end token is generated and billed too
                 latency_ms=elapsed_ms,
                 finish="length" if stop is None else "stop",
             )
+
+    def _end_ids(self) -> tuple[int, ...]:
+        """The tokens that the model's own settings end an answer at."""
+        generation = self._model.generation_config
+        given = None if generation is None else generation.eos_token_id
+        return tuple(given) if isinstance(given, list) else () if given is None else (int(given),)
 
     def logprob(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """See ``Model.logprob``."""

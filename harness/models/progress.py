@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
+
+NOTICED_AFTER_S = 5.0
 
 
 class Bar(Protocol):
@@ -117,3 +120,16 @@ class _DrawnBar:
     def at(self, done: float, total: float | None = None, note: str = "") -> None:
         size = f"{done / 1e6:.0f}/{(total or 0) / 1e6:.0f} MB"
         self._bars.update(self._task, completed=done, total=total, note=note, size=size)
+
+
+@contextmanager
+def noticed(what: str, log: Callable[[str], object]) -> Iterator[None]:
+    """Say, once, that ``what`` is still going on, where nothing else is to be seen."""
+    text = f"still in {what} after {NOTICED_AFTER_S:g} s; Ctrl-C ends it\n"
+    timer = threading.Timer(NOTICED_AFTER_S, log, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

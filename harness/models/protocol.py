@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
+from harness.fields import Count, Span, require_fields
 from harness.records import Answer, Json, Message
 
 
@@ -16,12 +17,15 @@ class Decoding:
     ``max_new_tokens`` bounds the answer alone. A thinking model may write ``max_thinking_tokens`` before it.
     """
 
-    max_new_tokens: int = 128
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
+    max_new_tokens: Count = 128
+    temperature: Annotated[float, Span(0, 100)] = 0.0
+    top_p: Annotated[float, Span(above=0, most=1)] = 1.0
+    seed: Annotated[int, Span(0, 2**63 - 1)] = 0
     thinking: bool | None = None  # whether it thinks before it answers; None: as the model is served
-    max_thinking_tokens: int = 2048  # on top of max_new_tokens, where it thinks
+    max_thinking_tokens: Count = 2048  # on top of max_new_tokens, where it thinks
+
+    def __post_init__(self) -> None:
+        require_fields(self)
 
     def settings(self) -> dict[str, Json]:
         """The settings that shape an answer, for keys and records; those of thinking where it is set."""

@@ -7,6 +7,7 @@ Prompted(model=RemoteModel("qwen3-4b", base_url="http://127.0.0.1:8000/v1", conc
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from harness.data.hosted import hosted_model
 from harness.errors import BudgetReached, ModelError, UsageError
+from harness.fields import Count, Positive, require_fields
 from harness.models.call_scheduler import CallFailed, CallPolicy, CallResult, CallScheduler, ModelCall, Tally
-from harness.models.endpoint import Endpoint
+from harness.models.endpoint import Endpoint, is_openai
 from harness.models.ledger import UNBILLED, Charge, Spending
 from harness.models.profiles import REHEARSAL_KEY, TWIN, Profile, profile_of
 from harness.models.progress import Progress, Silent
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from harness.models.remote_wire import ModelWire, PricedRequest, RemoteReply
 
+_SNAPSHOT = re.compile(r"-\d{4}(-\d{2}-\d{2})?$")  # gpt-4o-mini-2024-07-18, gpt-3.5-turbo-0125
 LOADING_S = 300.0  # a tuned model may be unknown for minutes after its job
 
 
@@ -38,6 +41,9 @@ class RemoteModel:
 
     Args:
         model: its name there.
+        version: which model the name means at present, such as the digest or date of what is served. Answers
+            are kept under it: change it when another model takes the name. Without it, three kept answers are
+            asked for again in each run, to see whether it is still the same model.
         base_url: the service's address (None: ``OPENAI_BASE_URL``, else OpenAI's own).
         api_key_env: the environment variable that holds the key. Without it, ``OPENAI_API_KEY`` is sent to
             OpenAI and this machine only, and a server in a private network is asked without one; Azure and
@@ -59,20 +65,16 @@ class RemoteModel:
     base_url: str | None = None
     api_key_env: str | None = None
     profile: str | None = None
-    concurrency: int | None = None
+    concurrency: Count | None = None
     batch: bool = False
     logprobs: bool = False
     completions: bool | None = None
-    timeout_s: float | None = None
-    attempts: int = 5
+    timeout_s: Positive | None = None
+    attempts: Count = 5
+    version: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.model:
-            raise UsageError("RemoteModel needs the model's name at the service.")
-        for name in ("concurrency", "attempts"):
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise UsageError(f"RemoteModel({name}={number}): must be at least 1.")
+        require_fields(self)
         if self.batch and not self.provider.batch_api:
             raise UsageError(
                 f"RemoteModel(batch=True): no Batch API is known of {self.endpoint.url}"
@@ -114,6 +116,23 @@ class RemoteModel:
         return known is not None and known.completions
 
     @property
+    def is_pinned(self) -> bool:
+        """Whether its name, with its version, can only ever mean one model.
+
+        OpenAI promises that of dated snapshots and of fine-tunes, and so does what stands in for it here.
+        """
+        is_promised = is_openai(self.url) or self.provider is TWIN
+        is_snapshot = self.is_tuned or _SNAPSHOT.search(self.model) is not None
+        return self.version is not None or (is_promised and is_snapshot)
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether it takes no temperature, so that its answers are drawn whatever is asked for."""
+        from harness.models.remote_wire import reasons
+
+        return reasons(self.model) and not self.takes_prompt
+
+    @property
     def is_tuned(self) -> bool:
         """Whether its name is that of a fine-tune."""
         return self.model.startswith("ft:")
@@ -136,7 +155,7 @@ class RemoteModel:
 
         ``batch`` is among it, for a batched answer has no latency to be scored by.
         """
-        return {
+        identity: dict[str, Json] = {
             "model": self.model,
             "base_url": self.endpoint.url,
             "profile": self.provider.name,
@@ -144,6 +163,13 @@ class RemoteModel:
             "batch": self.batch,
             "logprobs": self.logprobs,
         }
+        return identity if self.version is None else {**identity, "version": self.version}
+
+    def sent_beside(self, prompts: Sequence[Prompt], decoding: Decoding) -> Sequence[Json]:
+        """For each prompt what keys of kept answers say of its request; see ``models.request_keys``."""
+        from harness.models.request_keys import sent_beside
+
+        return sent_beside(self, prompts, decoding)
 
     @property
     def numeric_config(self) -> str:

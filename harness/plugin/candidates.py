@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
@@ -14,13 +14,16 @@ import pytest
 
 from harness.candidates.base import require_candidate
 from harness.candidates.fixture import MARK
-from harness.errors import HarnessError, UsageError
+from harness.errors import CandidateError, HarnessError, UsageError
+from harness.fields import shown_value
+from harness.models.progress import noticed
 from harness.run.selection import Definition, match_names
 
 if TYPE_CHECKING:
     from _pytest.nodes import Node
 
 FixtureDef = pytest.FixtureDef[object]
+LONGEST_NAME = 100
 RESERVED = {"candidate", "baseline", "suite"}  # fixtures that tests ask for
 
 
@@ -32,8 +35,8 @@ class CandidateFixtures:
     session ends.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, log: Callable[[str], None] = lambda text: None) -> None:
+        self._root, self._log = root, log
         self._names: dict[str, None] = {}  # of fixtures
         self._evaluated: dict[tuple[FixtureDef, int], Definition] = {}
         self._asked_for: dict[FixtureDef, dict[str, FixtureDef]] = {}  # the fixtures that each was made with
@@ -86,7 +89,7 @@ class CandidateFixtures:
                             "  hint: rename one; underscores and hyphens are one, and a parameter's name is"
                             " part of the candidate's."
                         )
-                    found[shown] = replace(made, overrides=len(visible) > 1)
+                    found[shown] = replace(made, overrides=len(visible) > 1, paths_from=_folder(visible))
         return found
 
     def names_at(self, node: Node) -> list[str]:
@@ -130,7 +133,9 @@ class CandidateFixtures:
                     f"  hint: define {name} beside each of the two, or run the suites apart."
                 )
         if key not in self._evaluated:
-            made = require_candidate(_value(definition, number, node, where), where)
+            with noticed(f"the candidate function {name} ({where})", self._log):
+                made = require_candidate(_value(definition, number, node, where), where)
+            _require_name(name, where)
             folder = Path(_file(definition)).parent
             self._evaluated[key] = Definition(name, made, folder, where)
         return self._evaluated[key]
@@ -167,14 +172,24 @@ def _value(definition: FixtureDef, number: int, node: Node, where: str) -> objec
     only_planned, option.setupplan = option.setupplan, False  # --setup-plan would give None for every fixture
     try:
         state.setup(probe)
+        _set_up_autouse(probe)
         return probe._request.getfixturevalue(name)
-    except Exception as error:  # a user's function may raise anything
-        raise _failed(error, name, where) from error
-    except (pytest.fail.Exception, pytest.skip.Exception) as error:  # these are no Exceptions to pytest
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a user's function may raise anything; SystemExit and pytest.exit, too
         raise _failed(error, name, where) from error
     finally:
         option.setupplan = only_planned
         state.teardown_exact(node.session)  # type: ignore[arg-type]  # the session stays set up
+
+
+def _set_up_autouse(probe: _Probe) -> None:
+    """Set up the session's fixtures that every test gets: a candidate may need what they do."""
+    manager = probe.session._fixturemanager
+    for name in list(manager._getautousenames(probe)):
+        visible = manager.getfixturedefs(name, probe) or ()
+        if visible and visible[-1].scope == "session":
+            probe._request.getfixturevalue(name)
 
 
 def _no_test() -> None:
@@ -190,7 +205,16 @@ def _failed(error: BaseException, name: str, where: str) -> UsageError:
         )
     if isinstance(error, pytest.FixtureLookupError):
         said = f"there is no fixture {error.argname!r} for it to ask for."
-    return UsageError(f"{where}: in {name}: {said.strip()}{hint}")
+    return CandidateError(f"{where}: in {name}: {said.strip()}{hint}")
+
+
+def _require_name(name: str, where: str) -> None:
+    """Names stand in reports and file names, and one with @ would read as another candidate at a size."""
+    if not name.isprintable() or "@" in name or len(name) > LONGEST_NAME or name != name.strip():
+        raise UsageError(
+            f"{where}: a candidate cannot be called {shown_value(name)}: use up to {LONGEST_NAME} printable"
+            " characters without @.\n  hint: name the parameters: params={'short': value, ...}."
+        )
 
 
 def _all(session: pytest.Session, name: str) -> list[FixtureDef]:
@@ -227,6 +251,12 @@ def _file(definition: FixtureDef) -> str:
     were compiled: in a project that was copied or moved since, another folder's."""
     function = _function(definition)
     return str(function.__globals__.get("__file__") or function.__code__.co_filename)
+
+
+def _folder(visible: Sequence[FixtureDef]) -> Path:
+    """Where a candidate's paths start: one that is made from the outer one of its name keeps that one's."""
+    own = [one for one in visible if one.argname not in one.argnames]
+    return Path(_file((own or list(visible))[-1])).parent
 
 
 def _where(definition: FixtureDef, root: Path) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import HarnessError, UnknownName
+from harness.errors import HarnessError, UnknownName, UsageError
+from harness.models.progress import noticed
 from harness.plugin.items import (
     arm_of,
     function_of,
@@ -19,12 +20,15 @@ from harness.plugin.items import (
     only_shows,
     suite_name,
 )
+from harness.plugin.messages import usage_error
 from harness.plugin.state import STATE, State
+from harness.plugin.workers import is_worker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.run.selection import Arm
+    from harness.scoring.suite import Suite
 
 LATE = (
     "Not in this plan: what the suite of {} asks and costs. Its fixture takes fixtures, yields, or stands in"
@@ -61,7 +65,23 @@ def pytest_pycollect_makeitem(collector: pytest.Collector) -> Generator[None, ob
     for item in made if isinstance(made, list) else ():
         if isinstance(item, pytest.Function) and has_candidate(item):
             state.gates[item.nodeid] = item
+    state.written.add(collector, made)
     return made
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> None:
+    """Note every file that pytest looks at: tests may stand in one that it does not take for tests."""
+    parent.config.stash[STATE].written.visit(file_path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Note what was skipped, or failed, as a whole: its gates are missing."""
+    report = yield
+    collector.config.stash[STATE].written.add_report(report)
+    return report
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -90,9 +110,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in state.gates.values()
         if (arm := arm_of(item)) and arm.name in names and arm.size == selection.largest(arm.name)
     ]
-    state.expected = list(dict.fromkeys([*collected, *left_out]))
+    every = [selection.sized(name)[-1] for name in selection.chosen()]
+    written = state.written.expected(gated, every)
+    state.expected = list(dict.fromkeys([*collected, *left_out, *written]))
     try:
         selection.require_matches(state.known)
+        state.written.require_collected([item for item, _ in gated])
         require_target([function_of(i) for i, _ in gated], collected)
     except HarnessError as error:
         state.wrong = error
@@ -103,6 +126,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
     pytest calls this even after a failed collection; what was found to be wrong before comes first.
     """
+    if is_worker(session.config):  # the controller collects, too
+        return
     state = session.config.stash[STATE]
     if state.settings.lists:
         listed = "\n".join(state.fixtures.listed(session))
@@ -113,6 +138,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     try:
         if state.wrong is not None:
             raise state.wrong
+        _require_apart(state, gates)
         if gates and not only_shows(session.config):
             late = _load_suites(state, gates)
             run = state.session()
@@ -127,7 +153,27 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 require_economics(run)
                 run.check()
     except HarnessError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise usage_error(error, session.config) from error
+    except OSError as error:  # a disk that is full, a folder that may not be written
+        raise pytest.UsageError(f"{error.filename or 'a file'}: {error.strerror or error}") from error
+
+
+def _require_apart(state: State, gates: Sequence[pytest.Item]) -> None:
+    """Reports and the store are not written among the suites, where they would be read as a part of them.
+
+    Raises:
+        UsageError: a test stands in the folder that is to take them.
+    """
+    folders = {"report-dir": state.settings.reports, "harness-store": state.settings.store}
+    for option, folder in folders.items():
+        place, root = folder.resolve(), state.settings.root.resolve()
+        inside = [item for item in gates if item.path.resolve().is_relative_to(place)]
+        if inside and place.is_relative_to(root):
+            raise UsageError(
+                f"--{option}={os.path.relpath(folder, state.settings.root)}: the suites stand there, such as"
+                f" {os.path.relpath(inside[0].path, state.settings.root)}.\n"
+                "  hint: name a folder of its own; without the option, one is made in the project's root."
+            )
 
 
 def _plan(state: State, session: pytest.Session, late: Sequence[Path]) -> None:
@@ -154,7 +200,10 @@ def _load_suites(state: State, gates: list[pytest.Item]) -> list[Path]:
     from harness.run.discovery import suite_of
 
     modules = {item.path: getattr(item, "module", None) for item in gates}
-    suites = {file: suite_of(module) for file, module in modules.items()}
+    suites: dict[Path, Suite | None] = {}
+    for file, module in modules.items():
+        with noticed(f"the suite fixture of {os.path.relpath(file, state.settings.root)}", state.log):
+            suites[file] = suite_of(module)
     for file, suite in suites.items():
         if suite is not None:
             state.load(suite, file)

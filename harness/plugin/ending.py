@@ -10,6 +10,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.plugin.items import only_shows
 from harness.plugin.state import STATE, State
+from harness.plugin.workers import is_worker
 
 if TYPE_CHECKING:
     from harness.run.session import Session
@@ -20,12 +21,24 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the record and the report; under ``--gate=release`` anything but GO fails the run."""
     state = session.config.stash[STATE]
     run = state.current
+    try:
+        # what candidates asked for; where no test ran, nothing has torn it down, and an error in pytest's own
+        # turn would lose what is to be printed
+        session._setupstate.teardown_exact(None)
+    except Exception as error:  # noqa: BLE001 - a user's fixture may raise anything
+        state.torn = f"a fixture failed while it was torn down: {type(error).__name__}: {error}"
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if state.planned:
         if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
-            session.exitstatus = pytest.ExitCode.OK
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED if state.torn else pytest.ExitCode.OK
         return
     ended = exitstatus in (0, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
-    if run is None or only_shows(session.config) or not (run.trials or (state.expected and ended)):
+    if (
+        run is None
+        or is_worker(session.config)
+        or only_shows(session.config)
+        or not (run.trials or (state.expected and ended))
+    ):
         return
     try:
         failing = _conclude(state, run, session.config)
@@ -74,6 +87,15 @@ def _colours(config: pytest.Config) -> bool:
     return bool(reporter and reporter.hasmarkup)
 
 
+def _write(reporter: pytest.TerminalReporter, text: str) -> None:
+    """Line by line: where its file cannot encode a sign, pytest escapes all of a text, line ends too."""
+    from harness.report.terminal import encodable
+
+    encoding = getattr(reporter._tw._file, "encoding", None) or "utf-8"
+    for line in encodable(text, encoding).splitlines():
+        reporter.write_line(line)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the table, the decision and the report's path; or how to choose a candidate."""
     state = config.stash[STATE]
@@ -81,13 +103,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         if config.option.verbose >= 0:
             terminalreporter.write_sep("_", f"INCONCLUSIVE {report.nodeid}")
             why = report.longrepr if isinstance(report.longrepr, str) else report.longrepr[2]
-            terminalreporter.write_line(why)
+            _write(terminalreporter, why)
     if state.planned:
         terminalreporter.write_sep("=", "candidates" if state.settings.lists else "plan")
-        terminalreporter.write_line(state.planned)
+        _write(terminalreporter, state.planned)
     if state.summary:
         terminalreporter.write_sep("=", "decision")
-        terminalreporter.write_line(state.summary)
+        _write(terminalreporter, state.summary)
+    if state.torn:
+        _write(terminalreporter, state.torn)
     if state.unchosen:
         names = ", ".join(state.known) or "none: write one under @harness.candidate in conftest.py"
         how = (
@@ -95,4 +119,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             if state.settings.candidates
             else "wait for a candidate: choose with --candidate=NAME"
         )
-        terminalreporter.write_line(f"{state.unchosen} gates {how} (there are: {names}).")
+        _write(terminalreporter, f"{state.unchosen} gates {how} (there are: {names}).")

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import Undecided
-from harness.plugin.items import gate_name
-from harness.plugin.state import SPOKEN, STATE
+from harness.errors import UsageError
+from harness.plugin.hearing import HEARING, Hearing
+from harness.plugin.state import STATE
 
 if TYPE_CHECKING:
-    from harness.decision.claims import Claim
+    from harness.decision.claims import Side
     from harness.run.selection import Arm
     from harness.run.session import Subject
     from harness.scoring.suite import Suite
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 @pytest.fixture
 def candidate(request: pytest.FixtureRequest, suite: Suite) -> Subject:
     """The candidate under test at one size, on the module's suite."""
+    if not hasattr(request, "param"):
+        where = f"{request.node.location[0]}:{(request.node.location[1] or 0) + 1}"
+        raise UsageError(
+            f"{where}: {request.node.name} asks for candidate while it runs, so it is not one test"
+            " for each.\n"
+            "  hint: take candidate as an argument of a test function, or of a fixture that it asks for;"
+            " not by request.getfixturevalue, and not in a unittest.TestCase."
+        )
     return _subject(request, suite, request.param)
 
 
@@ -31,20 +39,8 @@ def baseline(request: pytest.FixtureRequest, suite: Suite, candidate: Subject) -
 
 
 def _subject(request: pytest.FixtureRequest, suite: Suite, arm: Arm, judged: Arm | None = None) -> Subject:
-    from harness.report.terminal import printable
-
     state = request.config.stash[STATE]
     name = state.load(suite, request.path)
-    item = request.node
-
-    def settle(claim: Claim) -> bool:
-        gate = state.session().record_claim(judged or arm, name, gate_name(item), claim)
-        item.stash.setdefault(SPOKEN, []).append(gate)
-        if gate.state != "gated":
-            return True
-        if gate.comparison is not None and gate.comparison.outcome == "inconclusive":
-            raise Undecided(printable(claim.explain()))
-        state.explained[item.nodeid] = printable(claim.explain())
-        return claim.outcome == "shown"
-
-    return state.session().subject(arm, name, settle)
+    hearing = request.node.stash.setdefault(HEARING, Hearing(request.node, judged or arm, name))
+    side: Side = "candidate" if judged is None else "baseline"
+    return state.session().subject(arm, name, hearing.settle, hearing.made, side)

@@ -8,14 +8,17 @@ import shlex
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
+from harness.plugin.messages import usage_error
 from harness.plugin.state import STATE, State
-from harness.settings import LATER, parse_settings
+from harness.plugin.workers import is_worker, worker_settings
+from harness.settings import LATER, parse_settings, require_known_variables
 
 OPTIONS = {
     "candidate": ("append", "try this candidate; may repeat and be a glob"),
@@ -34,6 +37,7 @@ OPTIONS = {
     ),
     "plan": ("store_true", "show what a run would do, and what its rows can show; do nothing"),
     "final": ("store_true", "judge the gates on the suites' final= rows"),
+    "fresh": ("store_true", "ask candidates, baselines and judges again, whatever answers are kept"),
     "max-interim-looks": (
         "store",
         "stop judging early on a clear answer, at up to so many looks (default: 1, judge every row)",
@@ -70,7 +74,7 @@ class _Rehearse(argparse.Action):
         values: object,
         option_string: str | None = None,
     ) -> None:
-        is_path = values not in ("script", "train") and Path(str(values).partition("::")[0]).exists()
+        is_path = values not in ("script", "train", "") and Path(str(values).partition("::")[0]).exists()
         setattr(namespace, self.dest, "script" if is_path else values)
         setattr(namespace, PATH_AFTER_REHEARSE, str(values) if is_path else None)
 
@@ -116,11 +120,12 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"--{name} is not in this version yet; leave it out.")
     given = {}
     for name in (*OPTIONS, "rehearse"):
-        given[name] = config.getoption(_dest(name)) or config.getini(_dest(name)) or None
+        option = config.getoption(_dest(name))
+        given[name] = _ini_value(config, _dest(name)) if option is None else option
     given["list"] = config.getoption("harness_list")
     for name, key in OLD_INI_KEYS.items():
-        if given[name] is None and config.getini(key):
-            given[name] = config.getini(key)
+        if given[name] is None and (old := _ini_value(config, key)) is not None:
+            given[name] = old
             warning = pytest.PytestDeprecationWarning(f"the ini key {key} is called {_dest(name)} now.")
             config.issue_config_time_warning(warning, stacklevel=2)
     path = getattr(config.option, PATH_AFTER_REHEARSE, None)
@@ -128,15 +133,12 @@ def pytest_configure(config: pytest.Config) -> None:
         only = config.args_source != pytest.Config.ArgsSource.ARGS
         config.args[:] = [path] if only else [*config.args, path]
     try:
+        _require_known(config)
         settings = parse_settings(given, config.rootpath)
     except HarnessError as error:
-        raise pytest.UsageError(str(error)) from error
-    dist, tx = getattr(config.option, "dist", "no"), getattr(config.option, "tx", None)
-    if settings.candidates and ((dist != "no" and tx) or hasattr(config, "workerinput")):
-        raise pytest.UsageError(
-            "pytest-xdist splits a run, and a candidate is decided on all of its gates together.\n"
-            "  hint: add -n0. How many trainings run at once is the executor's to say."
-        )
+        raise usage_error(error, config) from error
+    if is_worker(config):
+        settings = worker_settings(settings, config)
     command = "pytest " + shlex.join(map(str, config.invocation_params.args))
     state = State(settings, command, _terminal(), _log_of(config))
     config.stash[STATE] = state
@@ -146,6 +148,29 @@ def pytest_configure(config: pytest.Config) -> None:
         # --lf would leave out files and tests unseen, and their gates could then not be named as missing;
         # without this part of it, it deselects them afterwards
         config.pluginmanager.set_blocked("lfplugin-collwrapper")
+
+
+def _ini_value(config: pytest.Config, key: str) -> object:
+    """None where the key is not there; an empty list is an empty text here."""
+    value: object = config.getini(key)
+    return "" if value == [] else value
+
+
+def _require_known(config: pytest.Config) -> None:
+    """Refuse keys and variables that are nearly ours: a setting that is misspelt would be silently unset.
+
+    Keys and variables of others that begin with ``harness`` (Harness CI has such) are left alone.
+
+    Raises:
+        UsageError: names the nearest one.
+    """
+    known = [*map(_dest, (*OPTIONS, "rehearse")), *OLD_INI_KEYS.values()]
+    for key in sorted(config._get_unknown_ini_keys()):
+        near = get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.8)
+        if near or key.startswith("harness_"):
+            listed = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
+            raise UsageError(f"{config.inipath or 'the ini file'}: unknown key {key!r}. {listed}")
+    require_known_variables(os.environ)
 
 
 def _terminal() -> int | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import pytest
 
 from harness.errors import BudgetReached, HarnessError, Undecided
-from harness.plugin.items import arm_of, has_candidate
+from harness.plugin.hearing import HEARING
+from harness.plugin.items import arm_of, function_of, gate_name, has_candidate, suite_name
+from harness.plugin.messages import told
 from harness.plugin.state import SPOKEN, STATE, State
 from harness.records import Gate, Outcome
 
@@ -40,6 +43,8 @@ def pytest_runtest_makereport(
     if not has_candidate(item) or call.when == "teardown":
         return report
     state = item.config.stash[STATE]
+    if call.when == "call" and HEARING in item.stash:
+        item.stash[HEARING].close()
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, Undecided):
         _set_inconclusive(report, item, str(error), state.settings.gate)
@@ -48,7 +53,7 @@ def pytest_runtest_makereport(
         _set_inconclusive(report, item, str(error), state.settings.gate)
     elif isinstance(error, HarnessError):
         _note_stopped(item, state, str(error))
-        report.longrepr = f"{_place(item, call)}{type(error).__name__}: {error}"
+        report.longrepr = f"{_place(item, call)}{type(error).__name__}: {told(error, item.config)}"
     elif call.when == "call":
         spoken = item.stash.get(SPOKEN, [])
         arm = arm_of(item)
@@ -61,7 +66,32 @@ def pytest_runtest_makereport(
         elif report.failed and "Full output truncated" in report.longreprtext:
             report.sections.append(("the whole explanation", state.explained.get(item.nodeid, "")))
         _note_failed(item, state, error, spoken)
+    is_over = call.when == "call" or error is not None
+    if is_over and not item.stash.get(SPOKEN, []):
+        _note_silent(item, state, error)
     return report
+
+
+def _note_silent(item: pytest.Item, state: State, error: BaseException | None) -> None:
+    """The decision says why a test has claimed nothing."""
+    from harness.run.claim_detection import expected_gate
+
+    arm, run = arm_of(item), state.current
+    if arm is None or run is None or arm.size != run.selection.largest(arm.name):
+        return
+    said = (str(error).strip().splitlines() or [""])[0]
+    why = f"it stopped before its first claim: {type(error).__name__}: {said}"
+    if isinstance(error, HarnessError):  # said in full beside it
+        why = f"it stopped before its first claim: {type(error).__name__}."
+    elif error is None:
+        why = "it ran and claimed nothing."
+    elif isinstance(error, pytest.skip.Exception):
+        why = f"it was skipped: {said}"
+    gate = replace(expected_gate(function_of(item), suite_name(item), gate_name(item), arm), why=why)
+    # a claim that was made and not asserted has been noted already
+    unasserted = {(g.suite, g.test, g.candidate) for g in run.gates if g.state == "missing" and g.comparison}
+    if error is not None or (gate.suite, gate.test, gate.candidate) not in unasserted:
+        run.gates.append(gate)
 
 
 def _note_failed(

@@ -55,7 +55,7 @@ class Rehearsal:
         redirected = candidate.redirected(self._url)
         asked = redirected.endpoint()
         if asked is None or not self._is_here(asked.model.url):
-            raise _not_redirected(f"the candidate {type(candidate).__name__}")
+            raise _not_redirected(f"the candidate {candidate}")
         return redirected
 
     def suite(self, suite: LoadedSuite) -> LoadedSuite:

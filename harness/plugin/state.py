@@ -30,15 +30,18 @@ class State:
         self, settings: Settings, command: str, terminal: int | None, log: Callable[[str], None]
     ) -> None:
         from harness.plugin.candidates import CandidateFixtures
+        from harness.plugin.written import WrittenTests
 
         self.settings, self.command, self.terminal, self.log = settings, command, terminal, log
-        self.fixtures: CandidateFixtures = CandidateFixtures(settings.root)
+        self.fixtures: CandidateFixtures = CandidateFixtures(settings.root, log)
         self.gates: dict[str, pytest.Item] = {}  # by node id, those included that nobody asked for
+        self.written = WrittenTests(settings.root)
         self.expected: list[Gate] = []
         self.explained: dict[str, str] = {}  # why the last claim of a test was refuted
         self.current: Session | None = None
         self.rehearsal: Rehearsal | None = None
         self.summary = self.planned = ""
+        self.torn = ""  # why fixtures could not be torn down
         self.unchosen = 0
         self.known: list[str] = []  # names of candidates
         self.wrong: HarnessError | None = None

@@ -89,7 +89,7 @@ def gate_line(gate: Gate, reach: float) -> ComparisonLine:
         state="not run",
         subject=seeds_label(gate.size, gate.seeds, gate.candidate),
         outcome="not run",
-        reason="The gate was deselected or never reached, so the decision cannot be GO.",
+        reason=f"The decision cannot be GO: {gate.why or 'the gate was deselected or never reached.'}",
         figures=Figures("unsure"),
     )
 

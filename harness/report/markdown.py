@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from harness.records import RunRecord
+from harness.report.terminal import printable
 from harness.report.view import build_view
 from harness.report.view_models import Answers, Comparisons, Figures, Headline, ReportView, Slices, TextTable
 
@@ -49,7 +50,7 @@ def markdown_of(view: ReportView) -> str:
 
 def plain(text: str) -> str:
     """``text`` on one line, as text: nothing in it is markup, a link, a mention or a table's border."""
-    line = " ".join(text.split()).translate(_ACTIVE)
+    line = printable(" ".join(text.split())).translate(_ACTIVE)
     line = line.replace("://", "&#58;//").replace("www.", "www&#46;")
     line = _EMPHASIS.sub("&#95;", line)
     return _MENTION.sub("&#64;\N{ZERO WIDTH SPACE}", line)

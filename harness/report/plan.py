@@ -105,6 +105,13 @@ def _work_notes(plan: Plan) -> Iterator[str]:
     shared += [numbers.plural(answers, "answer")] if answers else []
     if shared:
         yield f"{' and '.join(shared)} that several lines need are counted in the first of them only."
+    probes = sum(one.calls.probes for one in plan.work)
+    if probes:
+        yield (
+            f"Up to {numbers.plural(probes, 'call')} look whether hosted models are still those that gave the"
+            " kept answers. Where one is not, its kept answers are asked for again, beyond this plan:"
+            " RemoteModel(version=…) pins a model."
+        )
     if any(bill.purpose == "judging" for bill in plan.bills):
         yield "Judges are asked at most this often: judgments that are in the store are not subtracted."
     seconds = plan.training_seconds

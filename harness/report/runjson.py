@@ -61,7 +61,7 @@ def load_as(adapter: TypeAdapter[T], text: str, where: str) -> T:
     """
     try:
         plain = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{where}: this is not JSON ({error}).{_RESTORE}") from error
     if not isinstance(plain, dict):
         raise StoreError(f"{where}: a run record is a JSON object.\n  hint: pass a run.json.")

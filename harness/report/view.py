@@ -11,6 +11,7 @@ from harness.report.answers import answers
 from harness.report.comparisons import SLICES_NOTE, comparisons, slices
 from harness.report.costs import cost, spending, spending_sentence
 from harness.report.learning import learning_curves, trainings
+from harness.report.sides import sides
 from harness.report.trial_pairs import is_compared, trial_label
 from harness.report.view_models import Caution, DecisionCard, Headline, ReportView, TextTable, Tone
 
@@ -125,12 +126,37 @@ def _cautions(record: RunRecord) -> Iterator[Caution]:
             "They are counted here and left out of every mean; none is a zero.",
             details,
         )
+    kept = [*kept_answers(record)]
+    if kept:
+        yield Caution("Answers of earlier runs were used; --fresh asks again.", kept)
     for suite in record.suites:
         if suite.uses > 1:
             yield Caution(
                 f"{suite.heldout} has been used for a decision {suite.uses:,} times, this run included: "
                 "each further use makes it a little less held out.",
             )
+
+
+def kept_answers(record: RunRecord) -> Iterator[str]:
+    """For each trial with answers of earlier runs: how many, when they were given and by which runs."""
+    for trial in record.trials:
+        found = trial.provenance
+        if found is None or not found.kept:
+            continue
+        days = list(dict.fromkeys(day[:10] for day in (found.oldest, found.newest) if day))
+        dates = [f"given {' to '.join(days)} (UTC)"] if days else []
+        if found.undated:
+            dates.append(f"{numbers.count(found.undated)} on an unknown day")
+        runs = (
+            [f"by {numbers.plural(len(found.runs), 'run')}: {', '.join(found.runs[-3:])}"]
+            if found.runs
+            else []
+        )
+        yield (
+            f"{trial.suite}, {trial_label(trial)}: {numbers.count(found.kept)} of"
+            f" {numbers.plural(found.asked + found.kept, 'answer')} kept, {', '.join([*dates, *runs])};"
+            f" {numbers.count(found.asked)} asked now"
+        )
 
 
 def _provenance(record: RunRecord) -> Iterator[TextTable]:
@@ -187,8 +213,8 @@ def _provenance(record: RunRecord) -> Iterator[TextTable]:
         judges,
         "Scores are out of 100. A judge's instructions are in run.json word for word (its spec).",
     )
-    heads = ["trial", "suite", "seed#", "answers#", "failed#", "cut off#", "thought first#", "scores failed#"]
-    heads.append("time#")
+    yield sides(record)
+    heads = ["trial", "suite", "seed#", "answers#", "failed#", "scores failed#", "time#"]
     yield TextTable(
         "Trials",
         [*heads, "latency (mean)#", "numerics", "training data digest"],
@@ -216,8 +242,6 @@ def _trial(trial: Trial) -> tuple[str, ...]:
         numbers.NONE if trial.seed is None else str(trial.seed),
         numbers.count(counts.n),
         numbers.count(counts.n_failed),
-        numbers.count(counts.cut),
-        numbers.count(counts.thought),
         ", ".join(f"{name} {n:,}" for name, n in failed.items() if n) or "0",
         numbers.seconds(trial.seconds),
         f"{sum(latencies_ms) / len(latencies_ms):,.0f} ms" if latencies_ms else numbers.NONE,

@@ -6,7 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Event, Thread
 
 from harness.candidates.base import Candidate, Prepared, Variant
@@ -16,31 +16,33 @@ from harness.extras import installed_version
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Interruptible, Model, Prompt
 from harness.models.thinking import most_tokens
-from harness.records import Admission, Answer, Message, Score, Trial
+from harness.records import Admission, Answer, Json, Message, Score, Trial
+from harness.run.freshness import Freshness, Questions
 from harness.run.interim_analysis import NOT_JUDGED
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.checks import score_all
 from harness.scoring.envelope import read_answer
-from harness.scoring.judges import Calibrated, Judge, Oracle
+from harness.scoring.judges import Calibrated, Judge, Oracle, judged_rows
 from harness.store.answers import AnswerStore
 
 WATCH_S = 1.0
 NEAR_THE_LIMIT = 0.9  # of the tokens of a limit: services count them each in a way of their own
+# raised when a change here or in `models.generation` makes a local model answer the same prompt otherwise
+GENERATION = 2
 
 
 @dataclass(frozen=True)
-class Asked:
+class Asked(Questions):
     """What a suite asks a candidate: prompts named by their keys, each once, and a key for each row.
 
-    Answers to one key in one ``context`` are one answer, whoever asks. ``kept`` holds those that are stored.
+    Answers to one key in one ``context`` are one answer, whoever asks. ``kept`` holds those that are stored,
+    and ``probe`` names those of them that are asked for again first; see ``run.freshness``.
     """
 
-    prompts: list[Prompt]
     keys: list[str]
-    decoding: Decoding
-    context: str
     kept: dict[str, Answer]
     most_tokens: int  # of one reply, thought and answer together
+    probe: list[Prompt] = field(default_factory=list)
 
     @property
     def thinks_past(self) -> int | None:
@@ -60,8 +62,11 @@ class Answerer:
     ``seconds`` counts where the time of this run went (loading, generation, scoring).
     """
 
-    def __init__(self, store: AnswerStore, progress: Progress, oracle: Oracle) -> None:
+    def __init__(
+        self, store: AnswerStore, progress: Progress, oracle: Oracle, freshness: Freshness | None = None
+    ) -> None:
         self._store, self._progress, self.oracle = store, progress, oracle
+        self.freshness = freshness or Freshness(store)
         self._loaded: tuple[str, Model] | None = None
         self._judges: dict[str, Calibrated] = {}
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -75,7 +80,11 @@ class Answerer:
         if prepared.batch_independent:
             if decoding.temperature > 0:
                 prompts = _numbered(prompts)
-            keys = [content_key(prompt.messages, prompt.repeat) for prompt in prompts]
+            beside = [None] * len(prompts) if prepared.read is None else prepared.read(prompts, decoding)
+            keys = [
+                content_key(prompt.messages, prompt.repeat, sent)
+                for prompt, sent in zip(prompts, beside, strict=True)
+            ]
             own = dict(zip(keys, prompts, strict=True))
             prompts = [replace(prompt, row_id=key) for key, prompt in own.items()]
             context = fingerprint({"model": prepared.identity, "decoding": decoding.settings()})
@@ -83,7 +92,7 @@ class Answerer:
             keys = [row.id for row in bound.rows]
             context = _batch_context(prepared, prompts, decoding)
         # where each answer is kept alone, others share the context
-        wanted, stored = set(keys), self._store.answers(context)
+        wanted, stored = set(keys), self.freshness.kept(context)
         endpoint = candidate.endpoint()
         most = most_tokens("" if endpoint is None else endpoint.model.model, decoding)
         kept = {
@@ -91,13 +100,15 @@ class Answerer:
             for key, answer in stored.items()
             if key in wanted and not _cut_too_early(answer, decoding, most)
         }
-        return Asked(prompts, keys, decoding, context, kept, most)
+        asked = Asked(prompts, decoding, context, kept, keys, most)
+        return replace(asked, probe=self.freshness.to_probe(prepared.mutable, prepared.identity, asked))
 
     def trial(
         self, variant: Variant, label: str, prepared: Prepared, suite: LoadedSuite, *, judge_all: bool
     ) -> Trial:
         """A variant's answers and scores on a suite; see ``answers`` and ``scores``."""
         answers = self.answers(label, variant.candidate, prepared, suite)
+        asked = self.asked(variant.candidate, prepared, suite)
         return Trial(
             candidate=variant.name,
             size=variant.size,
@@ -108,6 +119,9 @@ class Answerer:
             seconds=sum(answer.latency_ms for answer in answers) / 1000,
             numeric_config=prepared.numeric_config,
             training=prepared.training,
+            provenance=self.freshness.provenance(asked.context, asked.keys),
+            asked_with=prepared.asked_with,
+            decoding=asked.decoding.settings(),
         )
 
     def answers(
@@ -119,6 +133,8 @@ class Answerer:
             BudgetReached: the next call could pass the cap; the answers that came before it are kept.
         """
         asked = self.asked(candidate, prepared, bound)
+        if self.freshness.settle(prepared.mutable, prepared.identity, label, asked):
+            asked = self.asked(candidate, prepared, bound)
         kept = asked.kept
         if len(kept) < len(asked.prompts):
             model = self._model(prepared)
@@ -161,7 +177,9 @@ class Answerer:
             if not isinstance(score, Judge):
                 found[score.name] = score_all(score, bound.scored_rows, answers)
             elif judge_all:
-                found[score.name] = self.judge(score).score_many(bound.scored_rows, answers, self.oracle)
+                found[score.name] = judged_rows(
+                    score, self.judge(score), bound.scored_rows, answers, self.oracle
+                )
             else:
                 found[score.name] = (NOT_JUDGED,) * len(answers)
         self.seconds["scoring"] += time.perf_counter() - began
@@ -195,13 +213,21 @@ def _judge_key(judge: Judge) -> str:
     return fingerprint({"name": judge.name, "spec": judge.spec()})
 
 
-def content_key(messages: Sequence[Message], repeat: int = 0) -> str:
+def content_key(messages: Sequence[Message], repeat: int = 0, beside: Json = None) -> str:
     """A key for a question: after a change to one row only that row is asked anew, and equal questions once.
 
-    Each ``repeat`` of a question has a key of its own.
+    Each ``repeat`` of a question has a key of its own, and so has what is sent ``beside`` the turns.
     """
-    turns = [[m.role, m.name, m.content] for m in messages]
-    return fingerprint({"turns": turns, "repeat": repeat})
+    key: dict[str, Json] = {"turns": [_turn(message) for message in messages], "repeat": repeat}
+    return fingerprint(key if beside is None else {**key, "beside": beside})
+
+
+def _turn(message: Message) -> list[Json]:
+    """A turn, without the fields that it leaves at their defaults: keys of paid answers must never change."""
+    turn: list[Json] = [message.role, message.name, message.content]
+    if message.tool_calls or message.tool_call_id is not None or message.weight != 1:
+        turn += [message.tool_calls, message.tool_call_id, message.weight]
+    return turn
 
 
 def _numbered(prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -218,18 +244,22 @@ def _numbered(prompts: Sequence[Prompt]) -> list[Prompt]:
 def _batch_context(prepared: Prepared, prompts: Sequence[Prompt], decoding: Decoding) -> str:
     """The key under which answers are kept: model, decoding, numbers, library versions and all prompts.
 
-    All prompts, not each one's own: which rows share a batch shapes greedy answers in bfloat16.
+    All prompts, not each one's own: which rows share a batch shapes greedy answers in bfloat16. A prompt
+    counts by what the model reads of it; by its turns where that is not known.
     """
     ids = [prompt.row_id for prompt in prompts]
     if len(set(ids)) != len(ids):
         raise ModelError("two rows to answer have one id.")  # read_rows refuses such files
+    turns = [[_turn(message) for message in prompt.messages] for prompt in prompts]
+    read = turns if prepared.read is None else prepared.read(prompts, decoding)
     return fingerprint(
         {
             "model": prepared.identity,
             "decoding": decoding.settings(),
+            "generation": GENERATION,
             "numerics": prepared.numeric_config,
             "versions": {name: installed_version(name) for name in ("torch", "transformers")},
-            "prompts": [[p.row_id, [[m.role, m.content] for m in p.messages]] for p in prompts],
+            "prompts": list(zip(ids, read, strict=True)),
         }
     )
 

@@ -1,14 +1,18 @@
-"""What a test claims, read from its source before it runs: so that missing gates can be named."""
+"""The gates that a suite's tests will be, read before they run: so that missing ones can be named."""
 
 from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 
 from harness.errors import UsageError
-from harness.records import Gate, Role
+from harness.records import Gate, Outcome, Role
 from harness.run.selection import Arm
+from harness.run.written_claims import WrittenFunction, can_be_target
+
+NEVER_MADE = "the comparison on line {} was never made: `{}`."
 
 
 def expected_gate(function: Callable[..., object], suite: str, name: str, entry: Arm) -> Gate:
@@ -17,34 +21,99 @@ def expected_gate(function: Callable[..., object], suite: str, name: str, entry:
     return Gate(suite, name, entry.name, entry.size, entry.seeds, role, "missing")
 
 
-def claims_improvement(function: Callable[..., object]) -> bool:
-    """Whether the source can claim an improvement.
+def written_gate(function: WrittenFunction, suite: str, name: str, entry: Arm, why: str) -> Gate:
+    """The gate that a function would be if pytest ran it; ``why`` says what keeps it from that."""
+    role = Role.TARGET if can_be_target(function.node) else Role.GUARD
+    return Gate(suite, name, entry.name, entry.size, entry.seeds, role, "missing", why=why)
 
-    A target is written as a strict comparison of two scores or with ``assert_better``. A function of the
-    project's own that is given the candidate may hold either, and counts; so does what has no source.
+
+def written_gates(function: WrittenFunction, file: str, suite: str, name: str, entry: Arm) -> list[Gate]:
+    """One for each comparison in a test, at its place: missing unless it is made."""
+    return [
+        replace(
+            written_gate(function, suite, name, entry, NEVER_MADE.format(claim.line, claim.text)),
+            place=f"{file}:{claim.line}:{claim.column}",
+        )
+        for claim in function.claims
+    ]
+
+
+def still_missing(expected: Sequence[Gate], spoken: Sequence[Gate]) -> list[Gate]:
+    """The expected gates that have not spoken.
+
+    A test is heard once a gate of the same test, suite, candidate and size has spoken. A comparison, which
+    has a place, is heard once it was made there. One that was not is named where all else of its test holds,
+    for a test that ends at its first claim does not reach the next. Of a function that is no test, it is
+    enough that one comparison was made: others may be another caller's.
     """
+    heard = {_test(gate) for gate in spoken}
+    missing = [gate for gate in expected if not gate.place and _test(gate) not in heard]
+    barred = {_function(gate) for gate in (*missing, *(g for g in spoken if not _holds(g)))}
+    barred_files = {(suite, test.partition("::")[0], *whose) for suite, test, *whose in barred}
+    tests = {_function(gate) for gate in expected if not gate.place}
+    made = {(gate.candidate, gate.size, gate.place) for gate in spoken}
+    silent = [gate for gate in expected if gate.place and not _was_made(gate, made)]
+    speaking = {_function(gate) for gate in expected if gate.place and gate not in silent}
+    helpers: set[tuple[object, ...]] = set()
+    for gate in silent:
+        function = suite, test, *whose = _function(gate)
+        if function in tests and function not in barred:
+            missing.append(gate)
+        elif function not in tests and function not in speaking | helpers:
+            helpers.add(function)  # once
+            if (suite, test.partition("::")[0], *whose) not in barred_files:
+                missing.append(gate)
+    return missing
+
+
+def never_asserted(gates: Iterable[Gate]) -> list[Gate]:
+    """The gates that were noted as missing while the tests ran: tests that stopped, and claims not asserted.
+
+    A test that spoke when it was run again has been heard, and so has a claim that was asserted elsewhere.
+    """
+    every = list(gates)
+    spoken = [gate for gate in every if gate.state != "missing"]
+    heard = {_test(gate) for gate in spoken}
+    asserted = [(g.suite, g.candidate, g.size, g.role, g.comparison) for g in spoken]
+    found = [
+        replace(g, comparison=None)
+        for g in every
+        if g.state == "missing"
+        if (g.suite, g.candidate, g.size, g.role, g.comparison) not in asserted
+        if g.comparison is not None or _test(g) not in heard
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _holds(gate: Gate) -> bool:
+    """Whether its test may have gone on after it."""
+    found = gate.comparison
+    return found is not None and (gate.state != "gated" or found.outcome is Outcome.SHOWN)
+
+
+def _test(gate: Gate) -> tuple[object, ...]:
+    return gate.suite, gate.test, gate.candidate, gate.size
+
+
+def _function(gate: Gate) -> tuple[str, str, str, int | None]:
+    """A test with all its parameters: each of its branches may be another parameter's."""
+    return gate.suite, gate.test.partition("[")[0], gate.candidate, gate.size
+
+
+def _was_made(gate: Gate, made: Collection[tuple[str, int | None, str]]) -> bool:
+    """Where Python keeps no columns (``-X no_debug_ranges``), a place is a line."""
+    places = gate.place, gate.place.rpartition(":")[0]
+    return any((gate.candidate, gate.size, place) in made for place in places)
+
+
+def claims_improvement(function: Callable[..., object]) -> bool:
+    """Whether the source can claim an improvement; what has no source may."""
     try:
         source = inspect.getsource(inspect.unwrap(function))
     except OSError:
         return True
     # a method is indented, and the lines of a text inside it need not be
-    tree = ast.parse(f"if True:\n{source}" if source[0].isspace() else source)
-    nodes = list(ast.walk(tree))
-    strict = any(isinstance(node, ast.Compare) and _is_strict(node) for node in nodes)
-    return strict or any(isinstance(node, ast.Call) and _may_claim(node) for node in nodes)
-
-
-def _is_strict(node: ast.Compare) -> bool:
-    """A ``>`` or ``<``, but not against a plain number: that is a threshold."""
-    is_strict = any(isinstance(op, (ast.Gt, ast.Lt)) for op in node.ops)
-    return is_strict and not any(isinstance(side, ast.Constant) for side in (node.left, *node.comparators))
-
-
-def _may_claim(node: ast.Call) -> bool:
-    called = ast.unparse(node.func).rpartition(".")[2]
-    given = [*node.args, *(keyword.value for keyword in node.keywords)]
-    whole = any(isinstance(value, ast.Name) and value.id == "candidate" for value in given)
-    return called == "assert_better" or whole
+    return can_be_target(ast.parse(f"if True:\n{source}" if source[0].isspace() else source))
 
 
 def require_target(functions: Sequence[Callable[..., object]], gates: Sequence[Gate]) -> None:

@@ -9,11 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from harness.candidates.base import Candidate
+from harness.data.files import opened, read_text
 from harness.decision.economics import EconomicsConfig, parse_economics
 from harness.decision.prices import price_of
-from harness.errors import UnknownName, UsageError
+from harness.errors import DataError, UnknownName, UsageError
 from harness.records import Price
 from harness.run.suite_loading import LoadedSuite
+
+MOST_BYTES = 1_000_000
 
 
 def economics_config(suites: Iterable[LoadedSuite], root: Path) -> EconomicsConfig | None:
@@ -23,18 +26,23 @@ def economics_config(suites: Iterable[LoadedSuite], root: Path) -> EconomicsConf
         UsageError: the file is not TOML, or holds a value that is not possible.
     """
     folders = (*(bound.folder.parent for bound in suites), root)
-    path = next((f / "economics.toml" for f in folders if (f / "economics.toml").is_file()), None)
+    path = next((f / "economics.toml" for f in folders if os.path.lexists(f / "economics.toml")), None)
     if path is None:
         return None
-    return _parsed(path, os.path.relpath(path, root), path.stat().st_mtime_ns)
+    where = os.path.relpath(path, root)
+    try:
+        with opened(path, ".toml") as file:
+            return _parsed(path, where, os.fstat(file.fileno()).st_mtime_ns)
+    except DataError as error:
+        raise UsageError(f"{where}: {error.problem}\n  hint: {error.hint}") from error
 
 
 @lru_cache(maxsize=8)
 def _parsed(path: Path, where: str, mtime_ns: int) -> EconomicsConfig:
     # every model that is priced asks for the file; the time of its last change tells a new version apart
     try:
-        return parse_economics(tomllib.loads(path.read_text(encoding="utf-8")), where)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return parse_economics(tomllib.loads(read_text(path, ".toml", most_bytes=MOST_BYTES)), where)
+    except (ValueError, RecursionError) as error:  # besides TOMLDecodeError, a number of thousands of digits
         raise UsageError(f"{where}: not TOML: {error}.") from error
 
 

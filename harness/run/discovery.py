@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 
-from harness.errors import UsageError
+from harness.candidates.guarded import blaming
+from harness.errors import CandidateError, HarnessError, UsageError
 from harness.scoring.suite import Suite
 
 
 def suite_of(module: object) -> Suite | None:
     """The suite that a test module's ``suite`` fixture gives; None where only pytest can tell.
 
-    pytest can tell of a fixture that takes other fixtures, that yields, or that stands elsewhere.
+    pytest can tell of a fixture that takes other fixtures, that yields, that skips, or that stands elsewhere.
 
     Raises:
         UsageError: the fixture fails, or gives something else.
@@ -23,7 +25,9 @@ def suite_of(module: object) -> Suite | None:
     function = inspect.unwrap(fixture)
     if inspect.isgeneratorfunction(function) or inspect.signature(function).parameters:
         return None
-    suite = _called(function)
+    suite, skips = _called(function)
+    if skips:
+        return None
     if not isinstance(suite, Suite):
         raise UsageError(
             f"{_place(function)}: the suite fixture gives {type(suite).__name__}.\n"
@@ -32,13 +36,20 @@ def suite_of(module: object) -> Suite | None:
     return suite
 
 
-def _called(function: Callable[[], object]) -> object:
+def _called(function: Callable[[], object]) -> tuple[object, bool]:
+    """What the fixture gives, and whether it skips, as pytest then does its tests."""
+    import pytest
+
     try:
-        return function()
-    except Exception as error:  # a user's function may raise anything
-        said = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
-        raise UsageError(f"{_place(function)}: in {function.__name__}: {said}") from error
+        with blaming(f"{_place(function)}: the suite fixture"):
+            return function(), False
+    except CandidateError as error:
+        if isinstance(error.__cause__, pytest.skip.Exception):
+            return None, True
+        raise
+    except HarnessError as error:
+        raise UsageError(f"{_place(function)}: in {function.__name__}: {error}") from error
 
 
 def _place(function: Callable[..., object]) -> str:
-    return f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
+    return f"{os.path.relpath(function.__code__.co_filename)}:{function.__code__.co_firstlineno}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 
+from harness.candidates.base import MutableModel
 from harness.data.fingerprints import fingerprint
 from harness.errors import UsageError
 from harness.models.device import device_plan
@@ -23,6 +24,7 @@ from harness.models.remote import OpenRemoteModel, RemoteModel
 from harness.models.source import BUILTIN, resolve
 from harness.records import Answer, Json, Message
 from harness.run.answering import content_key, keeping
+from harness.run.freshness import Freshness, Questions
 from harness.scoring.envelope import read_answer
 from harness.scoring.judges import Failure, GradingModel
 from harness.store.answers import AnswerStore
@@ -31,8 +33,11 @@ from harness.store.answers import AnswerStore
 class JudgeBackends:
     """See ``scoring.judges.Oracle``. Judgments are stored in ``store``, and paid with ``money``."""
 
-    def __init__(self, store: AnswerStore, money: Money, progress: Progress) -> None:
+    def __init__(
+        self, store: AnswerStore, money: Money, progress: Progress, freshness: Freshness | None = None
+    ) -> None:
         self._store, self._money, self._progress = store, money, progress
+        self._freshness = freshness or Freshness(store)
         self._reader: LocalModel | None = None
         self._graders: dict[tuple[RemoteModel, str, int], HostedGrader] = {}
 
@@ -71,7 +76,9 @@ class JudgeBackends:
         place = model, fingerprint(schema), max_tokens
         if place not in self._graders:
             opened = model.open(self._money.on(model.model, purpose="judging"), self._progress, schema)
-            self._graders[place] = HostedGrader(opened, max_tokens, self._store, self._progress)
+            self._graders[place] = HostedGrader(
+                opened, max_tokens, self._store, self._progress, self._freshness
+            )
         return self._graders[place]
 
 
@@ -83,6 +90,7 @@ class HostedGrader:
     max_tokens: int
     store: AnswerStore
     progress: Progress
+    freshness: Freshness
 
     @cached_property
     def context(self) -> str:
@@ -102,6 +110,7 @@ class HostedGrader:
         """
         keys = [content_key(messages) for messages in prompts]
         own = {key: Prompt(key, tuple(messages)) for key, messages in zip(keys, prompts, strict=True)}
+        self._settle(own)
         known = frozenset(key for key in own if key in self._judgments)
         failed: dict[str, Failure] = {}
         if len(known) < len(own):
@@ -125,7 +134,18 @@ class HostedGrader:
     @cached_property
     def _judgments(self) -> dict[str, str | Failure]:
         """Stored judgments by their prompts' keys, read as answers are."""
-        return {key: _judgment(answer) for key, answer in self.store.answers(self.context).items()}
+        return {key: _judgment(answer) for key, answer in self.freshness.kept(self.context).items()}
+
+    def _settle(self, own: Mapping[str, Prompt]) -> None:
+        """Forget stored judgments that are to be asked for again, or are another model's."""
+        spec = self.model.spec
+        single = replace(self.model, spec=replace(spec, batch=False, attempts=min(2, spec.attempts)))
+        mutable = None if spec.is_pinned else MutableModel(spec, lambda: single)
+        kept = {key: answer for key, answer in self.freshness.kept(self.context).items() if key in own}
+        decoding = Decoding(max_new_tokens=self.max_tokens)
+        asked = Questions(list(own.values()), decoding, self.context, kept)
+        if self.freshness.settle(mutable, fingerprint(spec.identity()), f"the judge {spec.model}", asked):
+            self.__dict__.pop("_judgments", None)  # read anew
 
     def _complete(self, answers: Generator[Answer, None, None]) -> Generator[Answer, None, None]:
         # a generator that closes the other: else calls on their way would not be late yet when they are read

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from harness.candidates.base import CostEstimate, TrainingEstimate
@@ -70,6 +70,7 @@ class _Counting:
         self.problems: list[str] = []
         self._made: set[str] = set()  # artifacts
         self._asked: set[tuple[str, str]] = set()  # contexts and keys of answers
+        self._probed: set[str] = set()  # identities of models
         self._judged: defaultdict[str, list[Judged]] = defaultdict(list)  # by suite
 
     def arm(self, arm: Arm) -> Work:
@@ -103,6 +104,7 @@ class _Counting:
 
     def _calls(self, arm: Arm, estimates: list[CostEstimate]) -> tuple[CallCount, tuple[CostLine, ...]]:
         asking: list[Asking] = []
+        probing: list[Asking] = []
         kept = shared = longest = 0
         for suite in self._run.suites_of(arm):
             references = [row.reference for row in suite.rows]
@@ -116,13 +118,29 @@ class _Counting:
                 shared += len(asked.missing) - len(fresh)
                 longest = max(longest, most)
                 asking.append(Asking(asked_as, fresh, references, most))
-        new = sum(len(one.prompts) for one in asking)
+                # those that come otherwise are asked once more
+                again = self._probes(one.prepared.identity, asked)
+                probing.append(Asking(asked_as, [*again, *again], references, most))
+        probes = sum(len(one.prompts) for one in probing)
+        new = sum(len(one.prompts) for one in asking) + probes
         priced = arm.candidate.endpoint()
         if priced is None:
             return CallCount(new, kept, shared), ()
         payee = Payee(priced.model.model, priced.is_tuned, priced.model.batch)
         bill, tokens = self.costs.answers(payee, asking)
-        return CallCount(new, kept, shared, tokens, longest), (bill,)
+        if not probes:
+            return CallCount(new, kept, shared, tokens, longest), (bill,)
+        single = replace(payee, is_batched=False)  # nobody waits a day for them
+        probe_bill, probe_tokens = self.costs.answers(single, probing)
+        calls = CallCount(new, kept, shared, tokens + probe_tokens, longest, probes)
+        return calls, (bill, probe_bill)
+
+    def _probes(self, identity: str, asked: Asked) -> Sequence[Prompt]:
+        """The questions that are asked again to see whether a hosted model is the same, once for a model."""
+        if identity in self._probed or not asked.probe:
+            return ()
+        self._probed.add(identity)
+        return asked.probe
 
     def _fresh(self, asked: Asked) -> tuple[Prompt, ...]:
         """The questions that no earlier line of the plan asks; this one asks them from now on."""

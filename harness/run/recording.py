@@ -11,11 +11,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from harness.candidates.base import Variant
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.decision.answered import Side, answer_notes
 from harness.decision.economics import EconomicsConfig, Prices, TrainingBill, Usage, appraise
 from harness.decision.gates import decide
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.extras import installed_version
 from harness.models.device import cpu_name
 from harness.records import (
@@ -27,8 +28,10 @@ from harness.records import (
     RunRecord,
     Trial,
 )
+from harness.run.claim_detection import never_asserted, still_missing
 from harness.run.costs import economics_config, hosted_price
-from harness.run.safeguards import chosen_seeds, harm_gates
+from harness.run.nearness_notes import row_notes
+from harness.run.safeguards import chosen_seeds, harm_gates, unasserted_scores
 from harness.run.selection import Arm
 from harness.run.session import Session
 from harness.scoring.judges import Judge
@@ -47,24 +50,23 @@ def make_record(
         command: what the user typed.
         rehearsal: whether hosted models were a local twin's.
     """
-    gates = [*run.gates, *harm_gates(run, run.gates), *still_missing(expected, run.gates)]
+    spoken = [gate for gate in run.gates if gate.state != "missing"]
+    gates = [
+        *spoken,
+        *harm_gates(run, spoken),
+        *never_asserted(run.gates),
+        *still_missing(expected, run.gates),
+    ]
     claimed = {gate.candidate for gate in gates}
     decisions = tuple(
-        decide(
-            name,
-            run.selection.largest(name),
-            gates,
-            seeds=run.selection.sized(name)[-1].seeds,
-            obstacles=[*_stopped(run, name), *chosen_seeds(run, name, gates)],
-            notes=_answer_notes(run, name),
-        )
+        _decision(run, name, gates)
         for name in run.selection.chosen()
         if name in claimed or _was_tried(run, name)
     )
     economics, money_notes = _economics(run)
     now = datetime.now(UTC)
     return RunRecord(
-        id=run_id(now, run.selection.chosen()),
+        id=run_id(run.started, run.selection.chosen()),
         created=now.isoformat(timespec="seconds"),
         command=command,
         gate_policy=run.settings.gate,
@@ -80,10 +82,28 @@ def make_record(
         economics=economics,
         environment=environment(),
         timings_s=_timings(run),
-        notes=(*_candidate_notes(run), *money_notes),
+        notes=(*run.notes, *row_notes(run), *_candidate_notes(run), *_notes_on_kept(run), *money_notes),
         rehearsal=rehearsal,
         spending=run.ledger.lines(),
         max_usd=run.ledger.max_usd,
+    )
+
+
+def _notes_on_kept(run: Session) -> list[str]:
+    """What was lost of the kept answers, and whether those of hosted models were still good."""
+    return [*([run.store.lost] if run.store.lost else []), *run.freshness.notes]
+
+
+def _decision(run: Session, name: str, gates: Sequence[Gate]) -> Decision:
+    worse, remarks = unasserted_scores(run, name, gates)
+    return decide(
+        name,
+        run.selection.largest(name),
+        gates,
+        seeds=run.selection.sized(name)[-1].seeds,
+        obstacles=[*_stopped(run, name), *chosen_seeds(run, name, gates), *worse],
+        remarks=remarks,
+        notes=_answer_notes(run, name),
     )
 
 
@@ -93,9 +113,17 @@ def _candidate_notes(run: Session) -> list[str]:
     names: dict[str, dict[str, None]] = {}
     for arm, variant in run.selection.variants():
         if variant in run.prepared or variant in run.failed:
-            for sentence in arm.candidate.notes(run.lab_of(arm), variant):
+            for sentence in _notes(run, arm, variant):
                 names.setdefault(sentence, {})[arm.name] = None
     return [f"{', '.join(users)}: {sentence}" for sentence, users in names.items()]
+
+
+def _notes(run: Session, arm: Arm, variant: Variant) -> Sequence[str]:
+    """The candidate's sentences; a kind that fails at them does not take the report with it."""
+    try:
+        return [str(sentence) for sentence in arm.candidate.notes(run.lab_of(arm), variant)]
+    except HarnessError as error:
+        return [" ".join(str(error).split())]
 
 
 def _answer_notes(run: Session, name: str) -> tuple[str, ...]:
@@ -141,12 +169,6 @@ def own_folder(record: RunRecord, reports: Path) -> tuple[RunRecord, Path]:
             number += 1
         else:
             return replace(record, id=name), reports / name
-
-
-def still_missing(expected: Sequence[Gate], spoken: Sequence[Gate]) -> list[Gate]:
-    """Expected gates of which no gate of the same test, suite, candidate and size has spoken."""
-    heard = {(g.suite, g.test, g.candidate, g.size) for g in spoken}
-    return [g for g in expected if (g.suite, g.test, g.candidate, g.size) not in heard]
 
 
 def _was_tried(run: Session, name: str) -> bool:

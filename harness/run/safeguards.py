@@ -1,4 +1,5 @@
-"""What keeps a decision honest beyond its gates: seeds that were seen before, and rows that did harm."""
+"""What keeps a decision honest beyond its gates: seeds that were seen before, rows that did harm, and scores
+that nobody asserts."""
 
 from __future__ import annotations
 
@@ -7,13 +8,17 @@ from dataclasses import replace
 from typing import Literal
 
 from harness.data.fingerprints import rows_fingerprint
-from harness.decision.paired import compare
-from harness.decision.vectors import over_seeds
-from harness.records import Gate, Outcome, Role, ScoreVector, Trial
+from harness.decision.paired import compare, summary
+from harness.decision.vectors import common_rows, over_seeds
+from harness.errors import UsageError
+from harness.records import Comparison, Gate, Kind, Outcome, Role, ScoreVector, Trial
 from harness.run.selection import Arm
 from harness.run.session import Session
+from harness.scoring.judges import Judge
+from harness.scoring.suite import SuiteScore
 
 MORE_ROWS = "more rows do no harm"
+UNASKED_DROP = 0.02  # in score units: how much worse a score may be that no gate compares
 
 
 def chosen_seeds(run: Session, name: str, gates: Sequence[Gate]) -> list[str]:
@@ -73,7 +78,85 @@ def _harm_gate(run: Session, gate: Gate, last: Arm, before: Arm, score: str) -> 
     if harmed:
         found = replace(found, reason=f"{found.reason} Overfitting: {flags[0]}.")
     state: Literal["gated", "measured"] = "gated" if harmed and gate.state == "gated" else "measured"
-    return replace(gate, test=f"{gate.suite}::{MORE_ROWS}", role=Role.GUARD, state=state, comparison=found)
+    return replace(
+        gate, test=f"{gate.suite}::{MORE_ROWS}", role=Role.GUARD, state=state, comparison=found, place=""
+    )
+
+
+def unasserted_scores(run: Session, name: str, gates: Sequence[Gate]) -> tuple[list[str], list[str]]:
+    """The scores that no gate compares with the baseline's: what stands in the way of GO, and the rest.
+
+    In the way is a score that is *shown* to be worse by more than ``UNASKED_DROP``, at the level of a gate,
+    unless its suite waives it. The level is not adjusted for the number of scores: to miss a loss costs more
+    here than to ask for a sentence. A judge that was not admitted shows nothing.
+    """
+    mine, theirs = run.selection.sized(name)[-1], run.selection.baseline_of(name)
+    asserted = {
+        (gate.suite, gate.comparison.score)
+        for gate in gates
+        if (gate.candidate, gate.size) == (name, mine.size) and gate.comparison is not None
+        if not gate.comparison.rows and _is_of_baseline(gate, gate.comparison)
+    }
+    obstacles, beside, waived = [], [], []
+    for suite in run.suites.values():
+        sides = _trials(run, mine, suite.name), _trials(run, theirs, suite.name)
+        for score in suite.scores if all(sides) else ():
+            if (suite.name, score.name) in asserted or not _has_a_vote(run, score):
+                continue
+            try:
+                found = _drop(run, suite.name, *sides, (mine, theirs), score.name)
+            except UsageError as error:  # values that its kind cannot have
+                obstacles.append(f"score {score.name} (suite {suite.name}) cannot be compared: {error}")
+                continue
+            seen = f"{score.name} (suite {suite.name}) {summary(found)}"
+            if score.name in suite.suite.may_drop:
+                waived.append(seen)
+            elif found.outcome is Outcome.REFUTED:
+                obstacles.append(
+                    f"score {score.name} (suite {suite.name}) is shown to be worse, and no gate compares it"
+                    f" with the baseline: {summary(found)}. More than {100 * UNASKED_DROP:g} points do not"
+                    " pass unasked: assert how much it may lose, or waive it with"
+                    f" Suite(may_drop=({score.name!r},))."
+                )
+            else:
+                beside.append(seen)
+    remarks = [
+        f"{what}: {'; '.join(named)}."
+        for what, named in (
+            ("no gate compares with the baseline", beside),
+            ("waived by the suite (may_drop)", waived),
+        )
+        if named
+    ]
+    return obstacles, remarks
+
+
+def _is_of_baseline(gate: Gate, found: Comparison) -> bool:
+    """A bar says nothing of the baseline; a preference has been set against it already."""
+    return gate.role is not Role.THRESHOLD or found.kind is Kind.PREFERENCE
+
+
+def _has_a_vote(run: Session, score: SuiteScore) -> bool:
+    if not isinstance(score, Judge):
+        return True
+    admission = run.answerer.admission(score)
+    return admission is not None and admission.admitted
+
+
+def _drop(
+    run: Session,
+    suite: str,
+    mine: Sequence[Trial],
+    theirs: Sequence[Trial],
+    arms: tuple[Arm, Arm],
+    score: str,
+) -> Comparison:
+    """The claim that a score is at most ``UNASKED_DROP`` worse than the baseline's."""
+    vector = _vector(run, suite, mine, arms[0], score)
+    if vector.kind is Kind.PREFERENCE:
+        return compare(vector, 0.5 - UNASKED_DROP, alpha=run.settings.alpha)
+    sides = common_rows(vector, _vector(run, suite, theirs, arms[1], score))
+    return compare(*sides, bound=-UNASKED_DROP, alpha=run.settings.alpha)
 
 
 def _trials(run: Session, arm: Arm, suite: str) -> list[Trial]:

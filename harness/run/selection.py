@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.candidates.base import Candidate, Variant, require_candidate
+from harness.atomic import what_is_at
+from harness.candidates.base import Candidate, Variant
+from harness.candidates.guarded import guarded
 from harness.candidates.lab import Lab
 from harness.errors import UnknownName, UsageError
 from harness.settings import Settings
@@ -22,9 +24,10 @@ class Definition:
     Args:
         name: of its function, with hyphens.
         candidate: what the function returned.
-        folder: its conftest's, which its paths start from.
+        folder: its conftest's, which its paths start from and which tells it from others of its name.
         where: ``file:line``, relative to the project's root.
         overrides: whether it takes the place of one of the same name that is defined further out.
+        paths_from: where its paths start instead of its folder: it is made from that outer one.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Definition:
     folder: Path
     where: str = ""
     overrides: bool = False
+    paths_from: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +187,8 @@ class Selection:
         return self._arms[self._names[place]]
 
     def _at_sizes(self, name: str, definition: Definition) -> tuple[Arm, ...]:
-        candidate, folder = self._adapt(definition.candidate), definition.folder
+        held = guarded(definition.candidate, name, definition.where)
+        candidate, folder = self._adapt(held), definition.paths_from or definition.folder
         data = candidate.data(self._lab.at(folder))
         if data is None or not data.is_trained:
             return (Arm(name, candidate, folder=folder),)
@@ -204,11 +209,10 @@ class Selection:
     def _own_baseline(self, arm: Arm) -> Arm:
         if arm.name in self._baselines:
             return self._baselines[arm.name]
-        own = require_candidate(arm.candidate.own_baseline(), f"the own_baseline() of {arm.name}")
-        own = self._adapt(own)
+        own = self._adapt(arm.candidate.own_baseline())
         stem = f"prompted-{Path(own.model_name).name}"
         # only a path means another model in another folder
-        folder = arm.folder if (arm.folder / own.model_name).exists() else self._lab.root
+        folder = arm.folder if what_is_at(arm.folder / own.model_name) else self._lab.root
         # two bases may share a last name, and one base may be asked with two decodings: two baselines
         number = 1
         while True:

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from harness.candidates.base import Candidate, Prepared, Variant
 from harness.candidates.lab import Lab
 from harness.data.fingerprints import fingerprint
 from harness.data.leakage import require_no_leaks
-from harness.decision.claims import Claim, Scores
+from harness.decision.claims import Claim, Scores, Side
 from harness.decision.economics import EconomicsConfig
 from harness.decision.prices import PriceKey
 from harness.decision.vectors import only_rows, over_seeds
 from harness.errors import DataError, HarnessError
 from harness.models.ledger import Ledger, Money
 from harness.models.progress import Progress
+from harness.models.protocol import Decoding, Prompt
 from harness.records import Gate, Price, Row, Trial
 from harness.report.terminal import printable
 from harness.run.answering import Answerer
 from harness.run.costs import economics_config
+from harness.run.freshness import Freshness
 from harness.run.interim_analysis import InterimAnalysis
 from harness.run.judge_backends import JudgeBackends
-from harness.run.preflight import problems_of, problems_of_judges, require_rows
+from harness.run.leak_check import Seen, compare_files, with_repeats
+from harness.run.preflight import problems_of, problems_of_judges
+from harness.run.references import reference_notes, require_references
 from harness.run.selection import Arm, Selection
 from harness.run.suite_loading import LoadedSuite
-from harness.scoring.judges import Judge
+from harness.scoring.judges import Judge, judged_rows
 from harness.scoring.suite import SuiteScore
 from harness.settings import Settings
 from harness.store.adapters import AdapterStore
@@ -91,11 +96,22 @@ class Session:
             require_unseen=self._require_unseen,
         )
         self.selection = Selection(settings, self.lab, adapt)
-        self.store = AnswerStore(settings.store / "answers.sqlite")
-        self.answerer = Answerer(self.store, progress, JudgeBackends(self.store, money, progress))
+        self.started = datetime.now(UTC)
+        self.store = AnswerStore(
+            settings.store / "answers.sqlite", self.started.isoformat(timespec="microseconds")
+        )
+        if self.store.lost:
+            progress.say(self.store.lost)
+        self.freshness = Freshness(
+            self.store, asks_again=settings.fresh, probes=settings.rehearse is None, say=progress.say
+        )
+        judges = JudgeBackends(self.store, money, progress, self.freshness)
+        self.answerer = Answerer(self.store, progress, judges, self.freshness)
         self.suites: dict[str, LoadedSuite] = {}
+        self.seen: dict[str, Seen] = {}  # by suite: what training and held-out rows share
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
+        self.notes: list[str] = []  # what was found before anything was spent, and stops nothing
         self.prepared: dict[Variant, Prepared] = {}
         self.failed: dict[Variant, Exception] = {}  # what could not be prepared
         self.stopped: dict[str, str] = {}  # by candidate: what kept its gates from being judged
@@ -137,15 +153,27 @@ class Session:
         self.check_rows()
         for problem in self.problems():
             raise problem
+        for suite in self.suites.values():
+            self._note_references(suite)
         self._was_checked = True
 
     def check_rows(self) -> None:
         """The part of ``check`` that looks at rows alone.
 
         Raises:
-            HarnessError: unreadable or leaking rows, a size beyond the data.
+            HarnessError: unreadable or leaking rows, a size beyond the data, a check that scores a row's own
+                reference as wrong.
         """
-        require_rows(self.selection.arms(), self.suites.values(), self.lab)
+        self._compare(list(self.suites.values()))
+
+    def _compare(self, suites: Sequence[LoadedSuite]) -> None:
+        """Compare all files with ``suites``; what training has too, and may have, is counted as one."""
+        for suite in suites:
+            require_references(suite)
+        found = compare_files(self.selection.arms(), suites, self.lab)
+        self.seen.update(found)
+        for suite in suites:
+            self.suites[suite.name] = with_repeats(suite, found[suite.name])
 
     def problems(self, *, offline: bool = False) -> Iterator[HarnessError]:
         """Why variants could not be prepared, or judges asked, as far as that can be known beforehand.
@@ -153,9 +181,19 @@ class Session:
         Args:
             offline: send nothing, not even to look for a job that could not be begun any more.
         """
-        yield from problems_of(self.selection.arms(), replace(self.lab, is_offline=offline))
+        lab = replace(self.lab, is_offline=offline)
+        yield from problems_of(self.selection.arms(), lab, self._unanswered)
         for suite in self.suites.values():
             yield from problems_of_judges(suite, self.answerer.oracle)
+
+    def _unanswered(
+        self, arm: Arm, candidate: Candidate, prepared: Prepared
+    ) -> Iterator[tuple[str, Sequence[Prompt], Decoding]]:
+        """See ``Lab.unanswered``."""
+        for suite in self.suites_of(arm):
+            asked = self.answerer.asked(candidate, prepared, suite)
+            if asked.missing:
+                yield suite.name, asked.prompts, asked.decoding
 
     def add_suite(self, suite: LoadedSuite) -> None:
         """Register a suite. One that comes late, when the test that uses it begins, is checked on its own.
@@ -172,16 +210,25 @@ class Session:
                 "put each suite in a folder of its own, of another name; or let both tests share one suite",
             )
         if other is None and self._was_checked:
-            require_rows(self.selection.arms(), [suite], self.lab)
+            self._compare([suite])
+            lab = replace(self.lab, is_offline=True)
+            for problem in problems_of(self.selection.arms(), lab, self._unanswered):
+                raise problem
             for problem in problems_of_judges(suite, self.answerer.oracle):
                 raise problem
+            self._note_references(suite)
         self.suites.setdefault(suite.name, suite)
+
+    def _note_references(self, suite: LoadedSuite) -> None:
+        for note in map(printable, reference_notes(suite)):
+            self.notes.append(note)
+            self.lab.progress.say(note)
 
     def _require_unseen(self, rows: Iterable[Row]) -> None:
         """Compare rows that were made during the run with every held-out file; see ``Lab``."""
         seen = list(rows)
         for suite in self.suites.values():
-            require_no_leaks(seen, suite.rows)
+            require_no_leaks(seen, suite.rows, suite.suite.leaks)
 
     # ----------------------------------------------------------------- training
     def need(self, pairs: Iterable[tuple[Arm, str]]) -> None:
@@ -242,8 +289,15 @@ class Session:
         return fingerprint({"kind": arm.candidate.kind, "settings": settings, "rows": rows, "size": arm.size})
 
     # ----------------------------------------------------------------- trying
-    def subject(self, arm: Arm, suite: str, settle: Callable[[Claim], bool] | None) -> Subject:
-        """The arm on a suite, as a test sees it. ``settle`` is asked for the truth of a claim."""
+    def subject(
+        self,
+        arm: Arm,
+        suite: str,
+        settle: Callable[[Claim], bool] | None,
+        made: Callable[[Claim], None] | None = None,
+        side: Side | None = None,
+    ) -> Subject:
+        """The arm on a suite, as a test sees it; ``settle``, ``made`` and ``side`` are its scores'."""
 
         def scores(score: SuiteScore, where: Mapping[str, str]) -> Scores:
             loaded = self.suites[suite]
@@ -257,7 +311,7 @@ class Session:
             vector = only_rows(loaded.units, over_seeds(each, arm.seeds), where)
             reasons = tuple(map(printable, vector.reasons))  # they quote answers, and people read them
             shown = replace(vector, subject=arm.label, reasons=reasons)
-            return Scores(shown, settle, self.settings.alpha, interim=interim)
+            return Scores(shown, settle, self.settings.alpha, interim=interim, side=side, made=made)
 
         return Subject(arm, suite, scores)
 
@@ -273,7 +327,7 @@ class Session:
             get=lambda: self.trials[place],
             put=lambda trial: self.trials.update({place: trial}),
             score=score.name,
-            judge=lambda rows, answers: judge.score_many(rows, answers, oracle),
+            judge=lambda rows, answers: judged_rows(score, judge, rows, answers, oracle),
             looks=self.settings.max_interim_looks,
             alpha=self.settings.alpha,
             name=arm.label,
@@ -319,8 +373,16 @@ class Session:
         return self.prepared[variant]
 
     # ----------------------------------------------------------------- what was claimed
-    def record_claim(self, arm: Arm, suite: str, test: str, claim: Claim) -> Gate:
-        """Note a claim as a gate, once, however often its truth is asked."""
+    def record_claim(
+        self, arm: Arm, suite: str, test: str, claim: Claim, place: str = "", unasserted: str = ""
+    ) -> Gate:
+        """Note a claim as a gate, once, however often its truth is asked.
+
+        Args:
+            place: ``file:line:column`` where it was made.
+            unasserted: why a claim that was only made is missing among the gates; it decides nothing where
+                it would decide nothing if it were asserted.
+        """
         measured = arm.size != self.selection.largest(arm.name)
         gate = Gate(
             suite=suite,
@@ -331,7 +393,12 @@ class Session:
             role=claim.role,
             state="measured" if measured else "advisory" if claim.advisory else "gated",
             comparison=claim.comparison,
+            place=place,
         )
+        if unasserted:
+            if gate.state != "gated":
+                return gate
+            gate = replace(gate, state="missing", why=unasserted)
         if gate not in self.gates:
             self.gates.append(gate)
         return gate

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from harness.data.copies import clusters, copied_rows
+from harness.data.fields import require_field
+from harness.data.files import read_text
 from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
-from harness.data.rows import read_rows, require_no_tools
+from harness.data.rows import line_of, read_rows, require_no_tools
 from harness.decision.vectors import SuiteUnits, score_vector
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
 from harness.scoring.envelope import kept_tags, opened
 from harness.scoring.judges import Judge, require_complete
-from harness.scoring.suite import Suite, SuiteScore
+from harness.scoring.suite import DEFAULT_GROUP, Suite, SuiteScore
 
 OWN_SYSTEM = "{system}"  # in a suite's prompt: the place of each row's own system message
+
+COPIES_SHOWN = 5
+MOST_PROMPT_BYTES = 2_000_000  # more than any model reads before a question
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,9 @@ class LoadedSuite:
     scores: tuple[SuiteScore, ...]
     heldout: str  # path as people see it
     folder: Path
+    reserved: tuple[Row, ...] = field(default=(), repr=False)  # of the other file: final rows, or held-out
+    is_final: bool = False  # whether ``rows`` are the final ones
+    repeated: frozenset[str] = frozenset()  # ids of rows that training has too: they count as one
 
     @cached_property
     def units(self) -> SuiteUnits:
@@ -41,9 +51,36 @@ class LoadedSuite:
         return SuiteUnits(
             self.name,
             tuple(row.id for row in self.rows),
-            tuple(row.text(self.suite.group) for row in self.rows),
+            self.clusters,
             tuple(self._slices(row) for row in self.rows),
         )
+
+    @cached_property
+    def clusters(self) -> tuple[str | None, ...]:
+        """Each row's cluster: its group, joined with its copies among the rows and with repeated rows."""
+        own = [row.text(self.suite.group) for row in self.rows]
+        return clusters(self.rows, own, self.repeated)
+
+    @cached_property
+    def copies(self) -> str:
+        """A sentence about rows that are copies of each other; empty where there are none."""
+        groups = copied_rows(self.rows)
+        if not groups:
+            return ""
+        distinct = len(self.rows) - sum(len(group) - 1 for group in groups)
+        places = [str(line_of(self.rows[at])) for at in groups[0]]
+        lines = ", ".join(places[:COPIES_SHOWN]) + (", ..." if len(places) > COPIES_SHOWN else "")
+        return (
+            f"{self.name}: {distinct} distinct questions in {len(self.rows)} rows: copies and near-copies"
+            f" count as one cluster each (the first: lines {lines} of {self.heldout})."
+        )
+
+    def sides(self, other: LoadedSuite) -> tuple[str, str]:
+        """What ``other``'s rows and this suite's reserved rows are called in messages."""
+        names = ("held-out rows", "final rows")
+        first, second = reversed(names) if self.is_final else names
+        where = "" if other.name == self.name else f" of suite {other.name}"
+        return first + where, second
 
     @cached_property
     def kept_tags(self) -> frozenset[str]:
@@ -112,7 +149,8 @@ class LoadedSuite:
 
     def _content(self) -> tuple[object, ...]:
         scores = [(score.name, score.spec()) for score in self.scores]
-        return self.rows, self.prompt, scores, self.suite.slices, self.suite.group, self.suite.max_tokens
+        own = self.suite
+        return self.rows, self.prompt, scores, own.slices, own.group, own.max_tokens, own.may_drop, own.leaks
 
     def score(self, wanted: SuiteScore) -> SuiteScore:
         """The bound form of a score that a test names.
@@ -135,7 +173,7 @@ class LoadedSuite:
             name=self.name,
             heldout=self.heldout,
             heldout_digest=rows_fingerprint(self.rows),
-            rows=tuple(self._shown(row) for row in self.rows),
+            rows=tuple(map(self._shown, self.rows, self.clusters)),
             scores=tuple(
                 ScoreInfo(s.name, Kind(s.kind), _described(s), admissions.get(s.name), _asked(s))
                 for s in self.scores
@@ -146,9 +184,8 @@ class LoadedSuite:
             own_system=self.own_system,
         )
 
-    def _shown(self, row: Row) -> SuiteRow:
-        slices = self._slices(row)
-        return SuiteRow(row.id, row.question, row.reference, slices, row.text(self.suite.group))
+    def _shown(self, row: Row, cluster: str | None) -> SuiteRow:
+        return SuiteRow(row.id, row.question, row.reference, self._slices(row), cluster)
 
     def _slices(self, row: Row) -> dict[str, str]:
         return {key: value for key in self.suite.slices if (value := row.text(key)) is not None}
@@ -172,22 +209,28 @@ def load_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> 
 
     Raises:
         UsageError: ``final`` of a suite that names no final rows.
-        DataError: a file is missing, empty or broken, or a slice that no row has.
+        DataError: a file is missing, empty or broken, or a row lacks a field that the suite groups or
+            slices by.
     """
     folder = file.parent
 
     def read(name: str) -> str:
-        return (folder / name).read_text(encoding="utf-8")
+        try:
+            return read_text(folder / name)
+        except DataError as error:  # whoever reads says which file, and what it is for
+            raise OSError(error.problem) from error
 
-    heldout = folder / (_final_rows(suite, folder.name) if final else suite.heldout)
+    heldout, reserved = folder / suite.heldout, suite.final
+    if final:
+        heldout, reserved = folder / _final_rows(suite, folder.name), suite.heldout
     rows = read_rows(heldout)
     require_no_tools(rows)
     shown = _relative(heldout, root)
     for key in suite.slices:
-        if not any(key in row.metadata for row in rows):
-            raise DataError(
-                shown, f"no row has the slice field {key!r}.", f"add {key!r} to the rows or drop the slice"
-            )
+        require_field(rows, key, "slice", shown)
+    # nobody has to have the default's field
+    if suite.group != DEFAULT_GROUP or any(suite.group in row.metadata for row in rows):
+        require_field(rows, suite.group, "group", shown)
     prompt = _prompt(suite, folder, root)
     for score in suite.scores:
         require_complete(score, folder.name)
@@ -199,10 +242,12 @@ def load_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> 
         scores=tuple(_bound(score, read, _relative(folder, root)) for score in suite.scores),
         heldout=shown,
         folder=folder,
+        reserved=() if reserved is None else read_rows(folder / reserved),
+        is_final=final,
     )
 
 
-def _final_rows(suite: Suite, name: str) -> str:
+def _final_rows(suite: Suite, name: str) -> str | os.PathLike[str]:
     if suite.final is None:
         raise UsageError(
             f"--final: suite {name} names no final rows.\n  hint: give it rows that nothing has been chosen"
@@ -223,22 +268,19 @@ def _prompt(suite: Suite, folder: Path, root: Path) -> str | None:
     if suite.prompt is None:
         return None
     path = folder / suite.prompt
-    if not path.is_file():
-        where = _relative(path, root)
+    where = _relative(path, root)
+    if not os.path.lexists(path):
         raise DataError(where, "the suite's prompt file is missing.", "write the full instructions there")
     try:
-        text = path.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        where = f"{_relative(path, root)}:{line}"
-        raise DataError(where, "the suite's prompt is not UTF-8.", "save it as UTF-8") from error
-    if not text:
-        raise DataError(
-            _relative(path, root), "the suite's prompt is empty.", "write the full instructions there"
-        )
+        text = read_text(path, ".md", most_bytes=MOST_PROMPT_BYTES).strip()
+    except DataError as error:
+        at = error.where.removeprefix(str(path))
+        raise DataError(f"{where}{at}", f"the suite's prompt: {error.problem}", error.hint) from error
+    if not text.strip("\u200b\u200c\u200d\u2060\ufeff"):  # blank to everybody, though no whitespace
+        raise DataError(where, "the suite's prompt is empty.", "write the full instructions there")
     return text
 
 
 def _relative(path: Path, root: Path) -> str:
-    resolved = path.resolve()
+    resolved = Path(os.path.realpath(path))
     return str(resolved.relative_to(root)) if resolved.is_relative_to(root) else str(path)

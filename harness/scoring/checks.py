@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from harness.errors import DataError, HarnessError, UsageError
+from harness.errors import HarnessError, UsageError
 from harness.records import Answer, Json, Kind, Row, Score
-from harness.scoring.text import REFUSAL_WINDOW_CHARACTERS, REFUSALS, NotJson, parse_json, refusal_in, short
+from harness.scoring import refusals
+from harness.scoring.json_values import composed, described, same_json
+from harness.scoring.mentions import Mentions
+from harness.scoring.patterns import BadPattern, PatternTimeout, matches, nfc, require_pattern
+from harness.scoring.taken import failed, taken
+from harness.scoring.text import NotJson, parse_json, short
 
-if TYPE_CHECKING:
-    from jsonschema import Draft202012Validator
+NOTHING = object()
 
 
 class Check(Protocol):
@@ -45,18 +47,24 @@ class Check(Protocol):
 
 
 def score_all(check: Check, rows: Sequence[Row], answers: Sequence[Answer]) -> tuple[Score, ...]:
-    """One score a row, in order; an exception inside a check becomes that row's failure.
+    """One score a row, in order; whatever a check raises, or returns in place of a score, is that row's
+    failure.
 
-    The harness's own errors pass through: they say that the suite is wrong, not the answer.
+    Ctrl-C passes through, and so do the harness's own errors in its own checks: they say that the suite is
+    wrong, not the answer.
     """
-    scores = []
+    scores: list[Score] = []
     for row, answer in pair_up(check.name, rows, answers):
         try:
-            scores.append(check.score(row, answer))
-        except HarnessError:
+            given: object = check.score(row, answer)
+        except (KeyboardInterrupt, GeneratorExit):
             raise
-        except Exception as error:  # noqa: BLE001 - a user's check may raise anything; it is counted
-            scores.append(Score(None, failure=f"{type(error).__name__}: {short(str(error))}"))
+        except BaseException as error:  # a user's check may raise anything, pytest.skip and sys.exit included
+            if isinstance(error, HarnessError) and isinstance(check, NamedCheck):
+                raise
+            scores += failed(error, check.name)
+        else:
+            scores.append(taken(given, check.name, Kind(check.kind)))
     return tuple(scores)
 
 
@@ -76,6 +84,19 @@ def no_expectation(row: Row, lacking: str) -> Score:
     """The failure of a row that lacks what the score compares the answer with."""
     place = f" ({row.where})" if row.where else ""
     return Score(None, failure=f"row {row.id}{place} has no {lacking}")
+
+
+def own_reference(row: Row) -> Answer:
+    """The row's reference as an answer. It has no time, and at least as many tokens as words."""
+    return Answer(row.id, row.reference, 0, len(row.reference.split()), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Why the right answer to a row, its own reference, cannot have full marks, and what to do about it."""
+
+    problem: str
+    hint: str
 
 
 def verdict(passed: bool, reason: str) -> Score:
@@ -111,96 +132,35 @@ class NamedCheck:
         """The answer's own failure, else the check's verdict."""
         return unanswered(answer) or self._score(row, answer)
 
+    def contradiction(self, row: Row) -> Contradiction | None:
+        """Why the row's own reference does not get full marks; None where it does.
+
+        A candidate that answers all rows perfectly would fail this one, so a run stops here.
+        """
+        score = self.score(row, own_reference(row))
+        if score.value == 1.0 or self.kind is not Kind.BINARY:
+            return None
+        if score.failure is not None:
+            return Contradiction(score.failure, "write it into the row, or take the row out")
+        problem = f"{self.name!r} scores the row's own reference 0: {score.reason}"
+        return Contradiction(
+            problem, "correct the reference, or what the check expects; a right answer would fail"
+        )
+
     def _default_name(self) -> str:
         raise NotImplementedError
 
     def _score(self, row: Row, answer: Answer) -> Score:
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class JsonSchema(NamedCheck):
-    """The whole answer is JSON (RFC 8259) and valid under a schema (draft 2020-12).
-
-    Args:
-        schema: the schema itself, or the path of its file. ``format`` is an annotation, as the
-            draft has it; references to other documents are not fetched.
-        fenced_ok: accept a Markdown code fence around the whole answer.
-    """
-
-    # a mapping has no hash; equal checks still have equal hashes without it
-    schema: str | Mapping[str, Json] = dataclasses.field(hash=False)
-    fenced_ok: bool = False
-    # left out of equality, so that a suite's bound check is found under the user's module constant
-    document: Mapping[str, Json] | bool | None = dataclasses.field(
-        default=None, compare=False, repr=False, kw_only=True
-    )
-
-    def _default_name(self) -> str:
-        return "valid JSON"
-
-    def spec(self) -> Mapping[str, Json]:
-        """The schema's content, once bound; not where it lies."""
-        return {"check": "JsonSchema", "schema": self._content(), "fenced_ok": self.fenced_ok}
-
-    def bind(self, read: Callable[[str], str]) -> Check:
-        """Itself with its schema read; DataError if that is missing, not JSON, or not a schema."""
-        from jsonschema import Draft202012Validator
-        from jsonschema.exceptions import SchemaError
-
-        content: Json = self.schema
-        where = f"the schema of {self.name!r}"
-        if isinstance(self.schema, str):
-            where = self.schema
-            try:
-                content = json.loads(read(where))
-            except (OSError, UnicodeDecodeError) as error:
-                hint = "write the schema there; its path is relative to the suite's file"
-                raise DataError(where, f"the schema cannot be read: {error}", hint) from error
-            except json.JSONDecodeError as error:
-                problem = f"not JSON: {error.msg}"
-                raise DataError(f"{where}:{error.lineno}", problem, "correct the schema file") from error
-        if not isinstance(content, Mapping | bool):
-            raise DataError(where, "a schema is a JSON object", "write a JSON Schema into it")
-        try:
-            Draft202012Validator.check_schema(content)
-        except SchemaError as error:
-            problem = f"not a JSON Schema: {error.json_path}: {short(error.message)}"
-            raise DataError(where, problem, "correct the schema (draft 2020-12)") from error
-        return dataclasses.replace(self, document=content)
-
-    def _content(self) -> Json:
-        return self.schema if self.document is None else self.document
-
-    @cached_property
-    def _validator(self) -> Draft202012Validator:
-        from jsonschema import Draft202012Validator
-        from referencing import Registry
-
-        content = self._content()
-        if not isinstance(content, Mapping | bool):
-            raise UsageError(f"{self.name}: schema file {content!r} has not been read; call bind(read) first")
-        # an empty registry: jsonschema's own would fetch references over the network
-        return Draft202012Validator(content, registry=Registry())
-
-    def _score(self, row: Row, answer: Answer) -> Score:
-        from jsonschema.exceptions import best_match  # slow to import
-
-        try:
-            value = parse_json(answer.text, fenced_ok=self.fenced_ok)
-        except NotJson as error:
-            cut = f"; cut off at {answer.completion_tokens} tokens" if answer.finish == "length" else ""
-            return Score(0.0, f"{error}{cut}")
-        worst = best_match(self._validator.iter_errors(value))
-        return Score(1.0) if worst is None else Score(0.0, f"{worst.json_path}: {short(worst.message)}")
 
 
 @dataclass(frozen=True)
 class FieldMatch(NamedCheck):
-    """The answer is a JSON object whose ``field`` equals the expected value (1 and true differ).
+    """The answer is a JSON object whose ``field`` equals the expected value, as JSON values are equal.
 
-    Expected is the row's metadata ``expected`` (default: ``field``), else ``field`` of the
-    reference. An answer that is no JSON object, or lacks the field, is a wrong answer.
+    Types count at every depth: 1 is neither true nor "1"; 1 and 1.0 are one number. Texts are compared in
+    Unicode's composed form. Expected is the row's metadata ``expected`` (default: ``field``), else
+    ``field`` of the reference. An answer that is no JSON object, or lacks the field, is a wrong answer.
     """
 
     field: str
@@ -213,23 +173,41 @@ class FieldMatch(NamedCheck):
     def _score(self, row: Row, answer: Answer) -> Score:
         wanted = row.metadata.get(self.expected or self.field)
         if wanted is None:
-            try:
-                reference = parse_json(row.reference)
-            except NotJson:
-                reference = None
-            if not isinstance(reference, dict) or self.field not in reference:
-                place = "in its metadata or its reference"
-                return no_expectation(row, f"{self.expected or self.field!r} {place}")
-            wanted = reference[self.field]
+            wanted = self._held(row.reference)
+        if wanted is NOTHING:
+            return no_expectation(row, f"{self.expected or self.field!r} in its metadata or its reference")
         try:
-            value = parse_json(answer.text, fenced_ok=self.fenced_ok)
+            value = composed(parse_json(answer.text, fenced_ok=self.fenced_ok))
         except NotJson as error:
             return Score(0.0, str(error))
-        if not isinstance(value, dict) or self.field not in value:
+        if not isinstance(value, dict) or nfc(self.field) not in value:
             return Score(0.0, f"expected {_shown(wanted)}, got no field {self.field!r}")
-        got = value[self.field]
-        same = got == wanted and isinstance(got, bool) == isinstance(wanted, bool)
-        return verdict(same, f"expected {_shown(wanted)}, got {_shown(got)}")
+        got = value[nfc(self.field)]
+        if same_json(got, wanted):
+            return Score(1.0)
+        if _shown(got) == _shown(wanted):
+            return Score(0.0, f"expected {described(wanted)}, got {described(got)}")
+        return Score(0.0, f"expected {_shown(wanted)}, got {_shown(got)}")
+
+    def contradiction(self, row: Row) -> Contradiction | None:
+        """See ``NamedCheck``; metadata that differs from the reference is shown beside it."""
+        found = super().contradiction(row)
+        wanted, held = row.metadata.get(self.expected or self.field), self._held(row.reference)
+        if found is None or wanted is None or held is NOTHING or same_json(wanted, held):
+            return found
+        problem = (
+            f"metadata {self.expected or self.field!r} is {described(wanted)}, and the reference's field"
+            f" {self.field!r} holds {described(held)}: {self.name!r} would score the right answer 0"
+        )
+        return Contradiction(problem, "make them equal, types included, or leave the metadata out")
+
+    def _held(self, reference: str) -> Json:
+        """The field of the reference, else ``NOTHING``."""
+        try:
+            value = composed(parse_json(reference, fenced_ok=True))
+        except NotJson:
+            return NOTHING
+        return value.get(nfc(self.field), NOTHING) if isinstance(value, dict) else NOTHING
 
 
 def _shown(value: Json) -> str:
@@ -238,7 +216,10 @@ def _shown(value: Json) -> str:
 
 @dataclass(frozen=True)
 class ExactMatch(NamedCheck):
-    """The answer equals the reference, character by character, after the two options."""
+    """The answer equals the reference, character by character, after the two options.
+
+    Both are compared in Unicode's composed form: "é" is one character, however it was typed.
+    """
 
     ignore_case: bool = False
     strip: bool = True
@@ -249,26 +230,37 @@ class ExactMatch(NamedCheck):
     def _score(self, row: Row, answer: Answer) -> Score:
         if not row.reference.strip():
             return no_expectation(row, "reference")
-        got, wanted = answer.text, row.reference
+        got, wanted = nfc(answer.text), nfc(row.reference)
         if self.strip:
             got, wanted = got.strip(), wanted.strip()
         if self.ignore_case:
-            got, wanted = got.casefold(), wanted.casefold()
+            got, wanted = nfc(got.casefold()), nfc(wanted.casefold())
         reason = f"expected {short(row.reference, 60)!r}, got {short(answer.text, 60)!r}"
         return verdict(got == wanted, reason)
 
 
 @dataclass(frozen=True)
 class Contains(NamedCheck):
-    """The answer holds one of the accepted texts as whole words; runs of white space are equal.
+    """The answer holds one of the accepted texts, as whole words and whole numbers.
 
-    Accepted is the metadata ``expected``, a text or a list of texts of which one suffices; default
-    the reference. A word ends where no letter, digit or underscore follows, so scripts written
-    without spaces want ``Regex``.
+    Numbers are compared by their value ("1,000" is 1000, and 5 is not in "-5"); ``harness.scoring.mentions``
+    says what a word and a number are.
+
+    Args:
+        expected: the metadata key that holds the accepted texts, one or a list; default the reference.
+        ignore_case: compare words without regard to case.
+        first_words: read only so many words (between white space) of the answer. Without it an answer that
+            goes on and on has more chances than a short one.
     """
 
     expected: str | None = None
     ignore_case: bool = True
+    first_words: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.first_words is not None and self.first_words < 1:
+            raise UsageError(f"Contains: first_words must be at least 1, not {self.first_words}")
 
     def _default_name(self) -> str:
         return "contains the reference" if self.expected is None else f"contains {self.expected}"
@@ -276,18 +268,26 @@ class Contains(NamedCheck):
     def _score(self, row: Row, answer: Answer) -> Score:
         held = row.reference if self.expected is None else row.metadata.get(self.expected)
         texts = held if isinstance(held, list | tuple) else [held]
-        accepted = [" ".join(str(one).split()) for one in texts if one is not None and str(one).strip()]
+        accepted = [str(one) for one in texts if isinstance(one, str | int | float) and str(one).strip()]
         if not accepted:
             return no_expectation(row, f"{self.expected!r} in its metadata" if self.expected else "reference")
-        text = " ".join(answer.text.split())
-        flags = re.IGNORECASE if self.ignore_case else 0
-        found = any(re.search(rf"(?<!\w){re.escape(one)}(?!\w)", text, flags) for one in accepted)
-        return verdict(found, f"none of: {short(', '.join(accepted))}")
+        text, place = answer.text, ""
+        if self.first_words is not None:
+            text, place = (
+                " ".join(text.split()[: self.first_words]),
+                f" in the first {self.first_words} words",
+            )
+        mentions = Mentions(text, ignore_case=self.ignore_case)
+        found = any(one in mentions for one in accepted)
+        return verdict(found, f"none of: {short(', '.join(accepted))}{place}")
 
 
 @dataclass(frozen=True)
 class Regex(NamedCheck):
-    """The answer matches a regular expression (Python's ``re``): the given one, or each row's own.
+    """The answer matches a regular expression: the given one, or each row's own.
+
+    The syntax is that of Python's ``re``, and of the package ``regex`` beyond it. Answer and expression are
+    in Unicode's composed form. An expression that takes too long on an answer is a failure of that row.
 
     Args:
         pattern: the expression. Flags go inside it: ``(?is)…``.
@@ -307,9 +307,9 @@ class Regex(NamedCheck):
             )
         if self.pattern is not None:
             try:
-                re.compile(self.pattern)
-            except re.error as error:
-                raise UsageError(f"Regex: {self.pattern!r} is not a pattern: {error}") from error
+                require_pattern(self.pattern)
+            except BadPattern as error:
+                raise UsageError(f"Regex: {short(self.pattern, 60)!r} is not a pattern: {error}") from error
 
     def _default_name(self) -> str:
         return f"matches {self.expected or short(self.pattern or '', 30)}"
@@ -319,12 +319,12 @@ class Regex(NamedCheck):
         if pattern is None:
             return no_expectation(row, f"{self.expected!r} in its metadata")
         try:
-            search = re.compile(pattern)
-        except re.error as error:
-            return Score(None, failure=f"row {row.id}: {pattern!r} is not a pattern: {error}")
-        text = answer.text.strip()
-        found = search.fullmatch(text) if self.full else search.search(text)
-        return verdict(found is not None, f"no match for {short(pattern, 60)}")
+            found = matches(pattern, answer.text.strip(), full=self.full)
+        except BadPattern as error:
+            return Score(None, failure=f"row {row.id}: {short(pattern, 60)!r} is not a pattern: {error}")
+        except PatternTimeout as error:
+            return Score(None, failure=f"row {row.id}: {error}")
+        return verdict(found, f"no match for {short(pattern, 60)}")
 
 
 @dataclass(frozen=True)
@@ -342,15 +342,16 @@ class MaxTokens(NamedCheck):
         return f"at most {self.limit} tokens"
 
     def _score(self, row: Row, answer: Answer) -> Score:
-        return verdict(answer.completion_tokens <= self.limit, f"{answer.completion_tokens} tokens")
+        return verdict(answer.answer_tokens <= self.limit, f"{answer.answer_tokens} tokens")
 
 
 @dataclass(frozen=True)
 class Refusal(NamedCheck):
     """The answer refuses where it should, and only there.
 
-    A refusal is one of the phrases in ``harness.scoring.text.REFUSALS`` (eight languages) within
-    the answer's first 240 characters. A paraphrase outside that list is not seen.
+    Sentences near the answer's beginning are read by rules for English, German, Spanish and French, and by
+    phrases for Italian, Dutch, Portuguese and Polish; see ``harness.scoring.refusals``. A refusal in other
+    words than these is not seen: ``python -m benchmarks.refusals`` prints how often, in both directions.
 
     Args:
         expected: whether rows should be refused, or the metadata key that holds it as true or false.
@@ -362,13 +363,19 @@ class Refusal(NamedCheck):
         return "does not refuse" if self.expected is False else "refuses as expected"
 
     def spec(self) -> Mapping[str, Json]:
-        """The phrases are part of it: another list gives other scores."""
-        return {**super().spec(), "phrases": dict(REFUSALS), "window_characters": REFUSAL_WINDOW_CHARACTERS}
+        """The rules are part of it: other rules give other scores."""
+        return {**super().spec(), "rules": refusals.written_rules()}
 
     def _score(self, row: Row, answer: Answer) -> Score:
         wanted = self.expected if isinstance(self.expected, bool) else row.metadata.get(self.expected)
         if not isinstance(wanted, bool):
             return no_expectation(row, f"{self.expected!r}, true or false, in its metadata")
-        phrase = refusal_in(answer.text)
-        reason = "did not refuse" if phrase is None else f"refused: {phrase!r}"
-        return verdict((phrase is not None) == wanted, reason)
+        sentence = refusals.refusal_in(answer.text)
+        reason = "did not refuse" if sentence is None else f"refused: {short(sentence, 80)!r}"
+        return verdict((sentence is not None) == wanted, reason)
+
+    def contradiction(self, row: Row) -> Contradiction | None:
+        """See ``NamedCheck``; a reference that refuses in words that are not known contradicts nothing."""
+        found = super().contradiction(row)
+        refuses = refusals.refusal_in(row.reference) is not None
+        return found if refuses or found is None or "did not refuse" not in found.problem else None

@@ -106,10 +106,10 @@ def opened(said: str, *, cut: bool = False, kept: frozenset[str] = frozenset()) 
         body = body.lstrip() if thoughts else body
         step = _opening_step(body, kept) or _lone_step(body, kept)
         if step is None:
-            token = _START_TOKEN.match(body.lstrip())
-            if token is None:
+            shorter = _without_start(body, kept, is_answer=bool(thoughts))
+            if shorter == body:
                 break
-            body = body.lstrip()[token.end() :]
+            body = shorter
             continue
         thought, rest, is_firm = step
         if rest is None:
@@ -119,8 +119,7 @@ def opened(said: str, *, cut: bool = False, kept: frozenset[str] = frozenset()) 
         thoughts.append(thought)
         body = rest
     if thoughts:
-        answer = _unwrapped(_without_end_tokens(body).strip(), kept)
-        return Opened(answer, "\n\n".join(filter(None, thoughts)))
+        return Opened(body, "\n\n".join(filter(None, thoughts)))
     return Opened(said if body == said else body.strip())
 
 
@@ -154,9 +153,9 @@ def read_answer(
         return replace(came, failure_kind=came.failure_kind or FailureKind.ERROR)
     found = opened(came.text, cut=came.finish == "length", kept=kept)
     shows_none = found.thought is None and not came.thought and not came.thought_tokens
-    if came.finish == "length" and shows_none and thinks_past is not None:
-        if came.completion_tokens > thinks_past:
-            found = Opened("", came.text, is_complete=False)
+    too_long = thinks_past is not None and came.completion_tokens > thinks_past
+    if came.finish == "length" and shows_none and too_long:
+        found = Opened("", came.text, is_complete=False)
     parts = [part for part in (came.thought, found.thought) if part]
     thought = "\n\n".join(parts) if parts else None
     written = came.thought_tokens
@@ -239,8 +238,8 @@ def _is_envelope_end(body: str, end: re.Match[str]) -> bool:
         return False  # an element inside the answer
     if before.endswith(_QUOTES) or before.count("```") % 2:
         return False
-    if before.lstrip()[:1] in ("{", "[", '"') and len(re.findall(r'(?<!\\)"', before)) % 2:
-        return False  # inside a text of JSON
+    if _is_within_json(before.lstrip()):
+        return False
     if end["tag"] is None:
         return True  # a special token
     line_before, line_after = before.rstrip(" \t"), after.lstrip(" \t")
@@ -273,6 +272,14 @@ def _harmony(body: str, *, cut: bool) -> Opened | None:
     return Opened("\n\n".join(filter(None, answers)), thought)
 
 
+def _without_start(body: str, kept: frozenset[str], *, is_answer: bool) -> str:
+    """``body`` without a special token that it begins with; after a thought, also without what wraps it."""
+    token = _START_TOKEN.match(body.lstrip())
+    if token is not None:
+        return body.lstrip()[token.end() :]
+    return _unwrapped(_without_end_tokens(body).strip(), kept) if is_answer else body
+
+
 def _unwrapped(answer: str, kept: frozenset[str]) -> str:
     """The answer without an element that holds all of it, such as Hunyuan's ``<answer>``."""
     whole = re.fullmatch(rf"<({_WRAPPERS})\s*>(.*?)(?:</\1\s*>)?", answer, re.DOTALL | re.IGNORECASE)
@@ -283,11 +290,11 @@ def _unwrapped(answer: str, kept: frozenset[str]) -> str:
 
 def _without_end_tokens(text: str) -> str:
     """``text`` without the special tokens at its end; as it is where there are none."""
-    body = text
+    body, strikes_through = text, "<s>" in text  # an element of HTML
     while True:
         tail = body.rstrip()
         found = next(_tokens_at_the_end(tail), None)
-        if found is None or (found == "</s>" and "<s>" in tail):  # HTML strikes through
+        if found is None or (found == "</s>" and strikes_through):
             return body
         body = tail[: -len(found)]
 
@@ -297,6 +304,17 @@ def _tokens_at_the_end(tail: str) -> Iterator[str]:
     for at in range(window, len(tail)):
         if tail[at] in "<[" and _END_TOKEN.fullmatch(tail, at):
             yield tail[at:]
+
+
+def _is_within_json(before: str) -> bool:
+    """Whether a text ends within a string of the JSON value that it begins with."""
+    if before[:1] not in ("{", "[", '"') or len(re.findall(r'(?<!\\)"', before)) % 2 == 0:
+        return False
+    try:
+        json.JSONDecoder().raw_decode(before)
+    except (ValueError, RecursionError):
+        return True
+    return False  # the value has ended, and words follow
 
 
 def _is_json(text: str) -> bool:

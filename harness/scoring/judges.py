@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.records import Admission, Answer, Json, Kind, Message, Row, Score
 from harness.scoring.checks import no_expectation, pair_up, unanswered
-from harness.scoring.text import judged_text
+from harness.scoring.taken import failed, taken_all
+from harness.scoring.text import in_unicode, judged_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +155,29 @@ def require_complete(score: object, suite: str) -> None:
         )
 
 
+def judged_rows(
+    judge: Judge, calibrated: Calibrated, rows: Sequence[Row], answers: Sequence[Answer], oracle: Oracle
+) -> tuple[Score, ...]:
+    """One score a row, in order; what a judge raises, or gives in place of scores, is a failure of its rows.
+
+    Ctrl-C and the harness's own errors pass through: a budget is reached, or a service refuses every call.
+    """
+    try:
+        given: object = calibrated.score_many(rows, answers, oracle)
+    except (HarnessError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - a judge of the project's own may raise anything
+        return failed(error, judge.name, len(rows))
+    return taken_all(given, len(rows), judge.name, Kind(judge.kind))
+
+
 def readable(
     name: str, field: str | None, rows: Sequence[Row], answers: Sequence[Answer]
 ) -> list[tuple[str, str] | Score]:
     """Reference and reply of each row, or the score that it has without being judged.
 
-    An answer that is empty, is not JSON, or lacks the ``field`` is worth 0.0.
+    An answer that is empty, is not JSON, or lacks the ``field`` is worth 0.0. One with half a surrogate pair,
+    which no model can be given, is a failure.
     """
     found: list[tuple[str, str] | Score] = []
     for row, answer in pair_up(name, rows, answers):
@@ -170,6 +188,9 @@ def readable(
         elif not reference:
             lacking = "reference" if field is None else f"text under {field!r} in its reference"
             found.append(no_expectation(row, lacking))
+        elif reply != in_unicode(reply):
+            why = f"{name}: the text to be judged holds half a surrogate pair, which is no character"
+            found.append(Score(None, failure=why))
         else:
             found.append((reference, reply) if reply else Score(0.0, problem))
     return found

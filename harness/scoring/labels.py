@@ -9,6 +9,7 @@ from hashlib import sha256
 
 from harness.errors import DataError
 from harness.records import Json
+from harness.scoring.text import in_unicode, short
 
 MIN_LABELS_OF_A_KIND = 10  # good and bad each: fewer leave five for the test half
 
@@ -65,17 +66,28 @@ def _label(line: str, where: str, reply_key: str) -> Label:
         row: Json = json.loads(line)
     except json.JSONDecodeError as error:
         raise DataError(where, f"not JSON: {error.msg}", "write one JSON object a line") from error
+    except RecursionError as error:
+        raise DataError(
+            where, "not a label: nested too deeply", "write one flat JSON object a line"
+        ) from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise DataError(
+            where, f"not JSON: {short(str(error), 80)}", "write long digit strings in quotes"
+        ) from error
     if not isinstance(row, dict):
         raise DataError(where, "not a JSON object", "write one JSON object a line")
     texts = {key: row.get(key) for key in ("message", "reference", reply_key)}
     for key, value in texts.items():
         if not isinstance(value, str) or not value.strip():
             raise DataError(where, f"no text under {key!r}", f"give {', '.join(texts)} and label")
+        if value != in_unicode(value):
+            problem = f"{key!r} holds half a surrogate pair, which is no character"
+            raise DataError(where, problem, "write the character itself, or both halves")
     if row.get("label") not in ("good", "bad"):
-        problem = f"the label is {row.get('label')!r}"
+        problem = f"the label is {short(repr(row.get('label')), 40)}"
         raise DataError(where, problem, 'write "label": "good" or "label": "bad"')
     message, reference, reply = (str(texts[key]) for key in ("message", "reference", reply_key))
-    return Label(message, reference, reply, row["label"] == "good", str(row.get("kind", "")))
+    return Label(message, reference, reply, row["label"] == "good", in_unicode(str(row.get("kind", ""))))
 
 
 def split_labels(labels: Sequence[Label], seed: int = 0) -> tuple[tuple[Label, ...], tuple[Label, ...]]:

@@ -7,10 +7,12 @@ import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from threading import RLock
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from harness.errors import StoreError
@@ -27,13 +29,29 @@ CREATE TABLE IF NOT EXISTS heldout_uses (
     heldout TEXT NOT NULL, decision TEXT NOT NULL, PRIMARY KEY (heldout, decision));
 CREATE TABLE IF NOT EXISTS seeds_seen (
     heldout TEXT NOT NULL, recipe TEXT NOT NULL, seed INTEGER NOT NULL, PRIMARY KEY (heldout, recipe, seed));
+CREATE TABLE IF NOT EXISTS outdated (context TEXT PRIMARY KEY, before TEXT NOT NULL);
 """
+#: When an answer was given, and by which run; NULL in files of versions that did not note it.
+ADDED_COLUMNS = ("given", "run")
+CURRENT = """FROM answers LEFT JOIN outdated USING (context)
+WHERE context = ? AND (before IS NULL OR given > before)"""
 LOCK_WAIT_S = 60.0  # for another process that writes
+BEING_MADE_S = 0.5  # an empty file that is younger may be another process's, which is about to fill it
 SYNC_S = 1.0  # time between two writes that wait for the disk
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whence a kept answer is. None: a version kept it that did not note that."""
+
+    given: str | None  # ISO 8601, UTC
+    run: str | None  # when that run began; ISO 8601, UTC
 
 
 class AnswerStore:
     """The file ``path``, open until ``close``. Threads may share the store, and processes the file.
+
+    ``run`` is noted beside every answer. ``lost`` says, in a sentence, that the file was found empty.
 
     Every write is a transaction of its own. Once it has returned, it survives the process, however that ends.
     Only one write a second waits for the disk, with all before it (2,000 answers would wait 2,000 times),
@@ -44,20 +62,46 @@ class AnswerStore:
             process for longer than a minute.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._synced_s = path, 0.0
+    def __init__(self, path: Path, run: str = "") -> None:
+        self._path, self._synced_s, self.run = path, 0.0, run
         self._lock = RLock()  # not Lock: after Ctrl-C, a traceback may hold it while this thread writes again
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             hint = "name another by --harness-store."
             raise StoreError(f"{path.parent} cannot be made ({error.strerror}).\n  hint: {hint}") from error
+        age_s = time() - path.stat().st_mtime if path.exists() else None
         with self._using():
             self._connection = sqlite3.connect(path, timeout=LOCK_WAIT_S, check_same_thread=False)
             # where nobody calls close, it is called when the store is let go
             self._finalizer = weakref.finalize(self, self._connection.close)
             self._connection.execute("PRAGMA journal_mode=WAL")
+            self.lost = self._found_empty(age_s)
             self._connection.executescript(SCHEMA)
+            self._add_columns()
+
+    def _found_empty(self, age_s: float | None) -> str:
+        """A sentence where the file was there ``age_s`` seconds ago, without a table: SQLite would go on
+        with it as with a new one, and nobody would hear that answers were lost.
+        """
+        tables = self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'")
+        if tables.fetchone() or age_s is None or age_s < BEING_MADE_S:
+            return ""
+        return (
+            f"{self._path} was there, with nothing in it: answers and judgments that it held are lost and are"
+            " asked again, and so is the count of decisions that held-out files have served. If there is a"
+            " backup, put it back."
+        )
+
+    def _add_columns(self) -> None:
+        there = {str(name) for _, name, *_ in self._connection.execute("PRAGMA table_info(answers)")}
+        for name in ADDED_COLUMNS:
+            if name not in there:
+                try:
+                    self._connection.execute(f"ALTER TABLE answers ADD COLUMN {name} TEXT")
+                except sqlite3.OperationalError as error:
+                    if "duplicate column" not in str(error):  # another process was first
+                        raise
 
     def close(self) -> None:
         """Close the file; more than once does no harm."""
@@ -98,22 +142,36 @@ class AnswerStore:
                 self._synced_s = now_s
 
     def answers(self, context: str) -> dict[str, Answer]:
-        """Every answer stored under ``context``, by row id."""
+        """Every answer stored under ``context`` that is not outdated, by row id."""
         from pydantic import ValidationError
 
-        found = self._read("SELECT answer FROM answers WHERE context = ?", context)
+        found = self._read(f"SELECT answer {CURRENT}", context)
         read = _adapter().validate_json
         try:
             return {answer.row_id: answer for answer in (read(text) for (text,) in found)}
         except ValidationError as error:
             raise self._unusable(f"an answer in it: {error.errors()[0]['msg']}") from error
 
+    def origins(self, context: str) -> dict[str, Origin]:
+        """Whence the answers that ``answers`` gives are, by row id."""
+        with self._using():
+            found = self._connection.execute(f"SELECT row_id, given, run {CURRENT}", (context,)).fetchall()
+        return {row_id: Origin(given, run) for row_id, given, run in found}
+
+    def outdate(self, context: str) -> None:
+        """Let answers stored under ``context`` until now count no more; they stay in the file."""
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO outdated VALUES (?, ?)", (context, _now()))
+
     def keep_answers(self, context: str, answers: Iterable[Answer]) -> None:
         """Store answers under ``context``, the fingerprint of the model and settings that gave them."""
         write = _adapter().dump_json
-        rows = [(context, answer.row_id, write(answer).decode()) for answer in answers]
+        given, run = _now(), self.run
+        rows = [(context, answer.row_id, write(answer).decode(), given, run) for answer in answers]
+        columns = "context, row_id, answer, given, run"
         with self._writing() as connection:
-            connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
+            query = f"INSERT OR REPLACE INTO answers ({columns}) VALUES (?, ?, ?, ?, ?)"
+            connection.executemany(query, rows)
 
     def judgment(self, key: str) -> list[float] | None:
         """Numbers that a judge's model gave, or None."""
@@ -147,3 +205,8 @@ def _adapter() -> TypeAdapter[Answer]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(Answer)
+
+
+def _now() -> str:
+    """The time to the microsecond, so that texts sort as times do."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")

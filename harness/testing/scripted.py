@@ -9,6 +9,7 @@ from inspect import signature
 from types import FunctionType
 
 from harness.candidates.base import (
+    WITH_PROMPT,
     Candidate,
     CostEstimate,
     Prepared,
@@ -20,6 +21,7 @@ from harness.candidates.base import (
 from harness.candidates.lab import Lab
 from harness.data.fingerprints import fingerprint
 from harness.errors import UsageError
+from harness.fields import require_fields, shown_value
 from harness.models.protocol import Decoding, Prompt
 from harness.records import Answer, Json, Training
 from harness.training.rows import TrainingData
@@ -60,6 +62,9 @@ class Scripted:
     cost_rank: int = 4
     decoding: Decoding = field(default_factory=Decoding)
     training: Training | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        require_fields(self)
 
     @property
     def model_name(self) -> str:
@@ -112,6 +117,7 @@ class Scripted:
             numeric_config=ScriptedModel.numeric_config,
             load=lambda: ScriptedModel(self.reply, size, seed),
             ask=asked_with_prompt,
+            asked_with=WITH_PROMPT,
             training=self.training,
         )
 
@@ -152,7 +158,9 @@ class ScriptedModel:
         began = time.perf_counter()
         asked = sum(len(m.content.split()) for m in prompt.messages)
         try:
-            text = self._reply(prompt, *self._given)
+            text: object = self._reply(prompt, *self._given)
+            if not isinstance(text, str):
+                raise TypeError(f"reply gives {shown_value(text)}, and no text")
         except Exception as error:  # noqa: BLE001 - a failure is a value: it is counted and shown
             return Answer(prompt.row_id, "", asked, 0, 0.0, "failed", f"{type(error).__name__}: {error}")
         elapsed_ms = (time.perf_counter() - began) * 1000

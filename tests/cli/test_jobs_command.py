@@ -41,7 +41,7 @@ def test_a_job_is_followed_to_its_end_with_its_checkpoints(
     assert main(["jobs", "follow", job, "--base-url", url, "--profile=twin"]) == 0
     said = capsys.readouterr().out
     assert "Step 1/" in said
-    assert f"checkpoint at step 18: ft:{CHAT}" in said
+    assert f"checkpoint at step 16: ft:{CHAT}" in said
     assert said.splitlines()[-1].startswith(job)
     assert said.count("Created fine-tuning job") == 1
 

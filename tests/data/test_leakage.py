@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-import json
 import random
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from harness.data.leakage import Leak, find_leaks, require_no_leaks, word_trigrams, words
+from harness.data.copies import clusters, copied_rows
+from harness.data.leakage import Leak, compare_rows, describe, find_leaks, require_no_leaks
+from harness.data.plain_text import plain_words, same_key
 from harness.data.rows import read_rows
 from harness.errors import LeakError
 from harness.records import Message, Row
@@ -32,10 +32,6 @@ battery icon has been red for a month though I fed it fresh lithium cells each w
 our accountant needs the VAT number on last year's receipts or the tax office will not pay
 hub blinks purple, manual knows only green and amber, what does purple want from me
 we run a newspaper in Bristol and would love a quote about smart homes in old houses
-the returned sensor reached your warehouse on the 3rd, yet my bank still shows nothing
-kann das Ventil auch senkrecht montiert werden, der Heizkörper hängt direkt unter dem Fenster
-le capteur du salon affiche quarante degrés alors que nous portons tous des manteaux
-la aplicación se queda en blanco cada vez que abro la pantalla de horarios semanales
 """.splitlines()
 SPARE = [
     "lantern",
@@ -48,22 +44,6 @@ SPARE = [
     "ladder",
     "velvet",
     "anchor",
-    "pepper",
-    "canyon",
-]
-INTENTS = [
-    "delivery",
-    "fault",
-    "billing",
-    "app",
-    "cancel",
-    "login",
-    "idea",
-    "safety",
-    "setup",
-    "privacy",
-    "order",
-    "praise",
 ]
 
 
@@ -72,52 +52,167 @@ def row(place: str, message: str, reply: str = "ok", system: str = "Sort the tic
     return Row(place, turns, {}, place)
 
 
-def ticket(number: int) -> str:
-    label = {
-        "intent": INTENTS[number % len(INTENTS)],
-        "urgency": "normal",
-        "language": "en",
-        "team": "first line",
-    }
-    return json.dumps(label)
+def rows(name: str, texts: Sequence[str]) -> list[Row]:
+    return [row(f"{name}.jsonl:{at}", text) for at, text in enumerate(texts, start=1)]
 
 
-def edited(message: str, rng: random.Random, share: float = 0.2) -> str:
-    parts = message.split()
-    for place in rng.sample(range(len(parts)), round(share * len(parts))):
-        parts[place] = rng.choice(SPARE)
-    return " ".join(parts)
+def kinds(train: Sequence[Row], heldout: Sequence[Row]) -> list[str]:
+    return [leak.kind for leak in find_leaks(train, heldout)]
 
 
-def kinds(train: list[Row], heldout: list[Row], threshold: float = 0.3) -> list[str]:
-    return [leak.kind for leak in find_leaks(train, heldout, threshold)]
+# --------------------------------------------------------------------------- copies, whatever the length
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Refund???", "refund"),
+        ("12+7?", "12 + 7 = ?".replace(" = ", " ")),
+        ("pay the invoice", "p\u200ba\u200by the in\u00advoice"),
+        ("open paypal", "оpen pаypаl"),
+        ("my order is late", "**my** _order_ is <b>late</b>"),
+        ("Müller & Söhne", "M&uuml;ller &amp; S&ouml;hne"),
+        ("ｆｕｌｌ ｗｉｄｔｈ", "Full width"),
+        ("don't ship it", "don’t ship it"),
+        ("cafe order", "Café order"),
+        ("white space", "white\u3000 space"),
+        ("snake_case_name", "snake case name"),
+        ("👍🏽", "👍🏽"),
+    ],
+)
+def test_one_text_in_two_spellings_is_the_same(one: str, other: str) -> None:
+    assert same_key(one) == same_key(other)
+    assert kinds([row("t:1", one)], [row("h:1", other)]) == ["exact-short"]
 
 
-def test_words_are_the_same_in_any_case_punctuation_and_normal_form() -> None:
-    assert words("Café, STRASSE!") == words("cafe\u0301 straße")
-    assert word_trigrams("a b c d") == {("a", "b", "c"), ("b", "c", "d")}
-    assert word_trigrams("a b") == frozenset()
-    assert words("T3暖房が") == ("t3", "暖", "房", "が")
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("12 + 7", "12 - 7"),
+        ("12 7", "127"),
+        ("-5 + 3", "5 + 3"),
+        ("x < 5", "x > 5"),
+        ("👍", "👎"),
+        ("good 👍", "good 👎"),
+    ],
+)
+def test_other_questions_are_not_the_same(one: str, other: str) -> None:
+    assert kinds([row("t:1", one)], [row("h:1", other)]) == []
 
 
-TEXTS = st.lists(st.sampled_from(SPARE[:4]), max_size=12).map(" ".join)
-
-
-@settings(deadline=None)
-@given(st.lists(TEXTS, min_size=1, max_size=8), st.lists(TEXTS, min_size=1, max_size=8))
-def test_the_same_pairs_leak_with_the_two_sides_exchanged(one: list[str], two: list[str]) -> None:
-    left = [row(f"a:{n}", text or "x") for n, text in enumerate(one)]
-    right = [row(f"b:{n}", text or "x") for n, text in enumerate(two)]
-    there = {(k.train_id, k.heldout_id, k.kind, k.containment) for k in find_leaks(left, right)}
-    back = {(k.heldout_id, k.train_id, k.kind, k.containment) for k in find_leaks(right, left)}
-    assert there == back
-
-
-def test_a_copy_leaks_whatever_its_case_and_system_message() -> None:
+def test_a_copy_leaks_whatever_its_system_message() -> None:
     copy = row("train.jsonl:4", MESSAGES[0].upper() + "!!", "another reply", system="Other words entirely.")
     assert find_leaks([copy], [row("heldout.jsonl:9", MESSAGES[0])]) == (
         Leak("train.jsonl:4", "heldout.jsonl:9", "train.jsonl:4", "heldout.jsonl:9", "exact", 1.0),
     )
+
+
+def test_a_few_short_repeats_are_honest_and_many_are_refused() -> None:
+    train = rows("train", ["refund???", *MESSAGES[:8]])
+    honest = rows("heldout", ["Refund!", *MESSAGES[8:]])
+    assert [leak.kind for leak in require_no_leaks(train, honest).leaks] == ["exact-short"]
+    short = [f"blue shirt {k}" for k in range(40)]
+    with pytest.raises(LeakError, match=r"copied or edited \(40\)"):
+        require_no_leaks(rows("train", short), rows("heldout", short))
+
+
+# --------------------------------------------------------------------------- edits, on real rows
+def edited(text: str, rng: random.Random) -> str:
+    """A fifth of the words replaced, deleted, or others inserted."""
+    words = text.split()
+    for _ in range(round(0.2 * len(words))):
+        at = rng.randrange(len(words))
+        how = rng.choice(("replace", "delete", "insert"))
+        if how == "delete":
+            del words[at]
+        elif how == "replace":
+            words[at] = rng.choice(SPARE)
+        else:
+            words.insert(at, rng.choice(SPARE))
+    return " ".join(words)
+
+
+def one_word_replaced(text: str, rng: random.Random) -> str:
+    words = text.split()
+    words[rng.randrange(len(words))] = rng.choice(SPARE)
+    return " ".join(words)
+
+
+def with_a_sentence(text: str, rng: random.Random) -> str:
+    added = rng.choice(("Thanks a lot for looking into it.", "I wrote to you about this last week as well."))
+    return f"{text} {added}" if rng.random() < 0.5 else f"{added} {text}"
+
+
+def reordered(text: str, rng: random.Random) -> str:
+    parts = re.split(r"(?<=[.,!?]) ", text)
+    words = text.split()
+    half = len(words) // 2
+    return " ".join(parts[1:] + parts[:1] if len(parts) > 1 else words[half:] + words[:half])
+
+
+@pytest.mark.parametrize(("change", "bar"), [(edited, 0.95), (with_a_sentence, 0.9), (reordered, 0.9)])
+def test_changed_copies_of_real_rows_are_found(
+    change: Callable[[str, random.Random], str], bar: float
+) -> None:
+    rng = random.Random(0)
+    train, heldout = read_rows(SUPPORT / "train.jsonl"), read_rows(SUPPORT / "heldout.jsonl")
+    assert find_leaks(train, heldout) == ()
+    long = [r for r in heldout if len(r.question.split()) >= 12]
+    planted = [row(f"copy of {r.id}", change(r.question, rng), r.reference) for r in long]
+    pairs = {(leak.train_id, leak.heldout_id) for leak in find_leaks([*train, *planted], heldout)}
+    assert sum((f"copy of {r.id}", r.id) in pairs for r in long) / len(long) >= bar
+
+
+def test_several_edits_of_one_row_do_not_make_its_words_common() -> None:
+    rng = random.Random(1)
+    train = rows("train", [*MESSAGES[:8], *(edited(MESSAGES[9], rng) for _ in range(6))])
+    assert len({leak.train_id for leak in find_leaks(train, rows("heldout", MESSAGES[8:]))}) == 6
+
+
+def test_rows_of_one_form_are_as_near_as_the_task_is_and_do_not_leak() -> None:
+    names = random.Random(2)
+    frame = (
+        "Please book a table for {} people at the {} restaurant near the {} station on {} evening under {}"
+    )
+    places = ["central", "harbour", "north", "old", "market", "museum"]
+    made = [
+        frame.format(*(names.choice(kind) for kind in ("23456789", SPARE, places, SPARE, SPARE)))
+        for _ in range(300)
+    ]
+    assert find_leaks(rows("train", made[:200]), rows("heldout", made[200:])) == ()
+
+
+def test_boilerplate_around_different_messages_does_not_flag_them() -> None:
+    frame = "Read the customer's message below and say which team takes it, in one word. Message: {} Team:"
+    train, heldout = (
+        rows(n, [frame.format(t) for t in part]) for n, part in (("t", MESSAGES[:8]), ("h", MESSAGES[8:]))
+    )
+    assert kinds(train, heldout) == []
+
+
+def test_a_reworded_question_with_its_long_answer_is_a_conversation() -> None:
+    answer = "Turn the relay off at the mains, open a window, and call us on the emergency number."
+    asked = "why do I notice a burnt plastic smell beside our boiler, should my family go outside now"
+    assert kinds([row("t:1", asked)], [row("h:1", MESSAGES[7])]) == []
+    assert kinds([row("t:1", asked, answer)], [row("h:1", MESSAGES[7], answer)]) == ["conversation"]
+    assert kinds([row("t:1", MESSAGES[0], answer)], [row("h:1", MESSAGES[2], answer)]) == []
+
+
+# --------------------------------------------------------------------------- other places of a row
+@pytest.mark.parametrize(
+    ("turns", "part"),
+    [
+        (
+            [("system", f"Examples: {MESSAGES[3]} / {MESSAGES[4]}"), ("user", "hello there")],
+            "the system message",
+        ),
+        ([("user", MESSAGES[3]), ("assistant", "yes"), ("user", "thanks, and now?")], "an earlier turn"),
+        ([("user", "hello"), ("assistant", MESSAGES[3]), ("user", "right")], "an earlier turn"),
+    ],
+)
+def test_a_heldout_row_inside_a_training_row_is_found(turns: list[tuple[str, str]], part: str) -> None:
+    row_of = Row("t:1", (*(Message(*turn) for turn in turns), Message("assistant", "ok")), {}, "t:1")
+    (leak,) = find_leaks([row_of], [row("h:1", MESSAGES[3])])
+    assert leak.part == part
+    assert part in describe(leak)
 
 
 def test_the_system_message_alone_is_no_leak() -> None:
@@ -126,113 +221,57 @@ def test_the_system_message_alone_is_no_leak() -> None:
     assert kinds(train, heldout) == []
 
 
-def test_a_copy_that_many_training_rows_repeat_still_leaks() -> None:
-    train = [row(f"t:{n}", MESSAGES[3]) for n in range(60)]
-    assert kinds(train, [row("h:1", MESSAGES[3])]) == ["exact"] * 60
-
-
-@pytest.mark.parametrize("inside", ["train", "heldout"])
-def test_a_message_inside_a_longer_one_leaks_either_way(inside: str) -> None:
-    short, long = MESSAGES[1], " ".join(MESSAGES[:5])
-    train, heldout = (short, long) if inside == "train" else (long, short)
-    assert kinds([row("t:1", train)], [row("h:1", heldout)]) == ["message"]
-
-
-def test_edited_copies_are_found_and_different_rows_are_not_flagged() -> None:
-    rng = random.Random(0)
-    heldout = [row(f"h:{n}", text, ticket(n)) for n, text in enumerate(MESSAGES[:10])]
-    honest = [row(f"t:{n}", text, ticket(n)) for n, text in enumerate(MESSAGES[10:])]
-    found = tried = 0
-    for _ in range(50):
-        copies = [row(f"c:{r.where}", edited(r.question, rng), r.reference) for r in heldout]
-        pairs = {(leak.train_where, leak.heldout_where) for leak in find_leaks(honest + copies, heldout)}
-        found += sum((f"c:{r.where}", r.where) in pairs for r in heldout)
-        tried += len(heldout)
-        assert not any(train.startswith("t:") for train, _ in pairs)
-    assert found / tried >= 0.95
-
-
-@pytest.mark.skipif(
-    not all((SUPPORT / name).exists() for name in ("train.jsonl", "heldout.jsonl")),
-    reason="the worked example's rows are not here",
-)
-def test_on_the_worked_example_edits_are_found_and_its_own_rows_are_clean() -> None:
-    rng = random.Random(0)
-    train, heldout = read_rows(SUPPORT / "train.jsonl"), read_rows(SUPPORT / "heldout.jsonl")
-    flagged = [leak for leak in find_leaks(train, heldout) if leak.kind != "exact-short"]
-    assert len(flagged) <= 0.001 * len(train) * len(heldout)
-    comparable = [r for r in heldout if len(words(r.question)) >= 5]
-    copies = [row(f"copy of {r.where}", edited(r.question, rng), r.reference) for r in comparable]
-    pairs = {(leak.train_where, leak.heldout_where) for leak in find_leaks([*train, *copies], comparable)}
-    found = sum((f"copy of {r.where}", r.where) in pairs for r in comparable)
-    assert found / len(comparable) >= 0.95
-
-
-def test_boilerplate_around_different_messages_does_not_flag_them() -> None:
-    frame = "Read the customer's message below and say which team takes it, in one word. Message: {} Team:"
-    train = [row(f"t:{n}", frame.format(text)) for n, text in enumerate(MESSAGES[:10])]
-    heldout = [row(f"h:{n}", frame.format(text)) for n, text in enumerate(MESSAGES[10:])]
-    assert kinds(train, heldout) == []
-    copy = row("t:copy", frame.format(MESSAGES[15].replace("Bristol", "Leeds")))
-    assert [leak.heldout_where for leak in find_leaks([*train, copy], heldout)] == ["h:5"]
-
-
-def test_labels_as_replies_do_not_make_different_questions_alike() -> None:
-    short = [" ".join(text.split()[:6]) for text in MESSAGES]
-    train = [row(f"t:{n}", text, ticket(n % 3)) for n, text in enumerate(short[:10])]
-    heldout = [row(f"h:{n}", text, ticket(n % 3)) for n, text in enumerate(short[10:])]
-    assert kinds(train, heldout) == []
-
-
-def test_one_answer_to_two_different_questions_is_no_leak() -> None:
-    answer = "Returns are free for thirty days; the label is in your account under orders."
-    assert kinds([row("t:1", MESSAGES[0], answer)], [row("h:1", MESSAGES[2], answer)]) == []
-
-
-def test_a_reworded_question_with_its_answer_leaks_as_a_conversation() -> None:
-    answer = "Turn the relay off at the mains, open a window, and call us on the emergency number."
-    asked = "why do I notice a burnt plastic smell beside our boiler, should my family go outside now"
-    assert kinds([row("t:1", asked)], [row("h:1", MESSAGES[7])]) == []
-    assert kinds([row("t:1", asked, answer)], [row("h:1", MESSAGES[7], answer)]) == ["conversation"]
-
-
-def test_one_common_phrase_in_short_messages_is_no_leak() -> None:
-    assert kinds([row("t:1", "where is my parcel please")], [row("h:1", "and where is my money")]) == []
-
-
-def test_short_messages_are_compared_whole_and_do_not_refuse_the_data() -> None:
-    train = [row("t:1", "refund???"), row("t:2", "app ded again"), row("t:3", "???")]
-    heldout = [row("h:1", "Refund!"), row("h:2", "app dead again"), row("h:3", "? ??"), row("h:4", "!!!")]
-    leaks = require_no_leaks(train, heldout)
-    assert [(leak.train_where, leak.heldout_where, leak.kind) for leak in leaks] == [
-        ("t:1", "h:1", "exact-short"),
-        ("t:3", "h:3", "exact-short"),
-    ]
-
-
-def test_the_threshold_is_the_users() -> None:
-    half = " ".join(MESSAGES[0].split()[:8] + MESSAGES[1].split()[:8])
-    train, heldout = [row("t:1", half)], [row("h:1", MESSAGES[0])]
-    assert kinds(train, heldout) == ["message"]
-    assert kinds(train, heldout, threshold=0.9) == []
-
-
+# --------------------------------------------------------------------------- what is said, and accepted
 def test_leaks_are_named_by_file_and_line_five_and_the_rest_counted() -> None:
-    train = [row(f"train.jsonl:{n}", text) for n, text in enumerate(MESSAGES[:8], start=1)]
-    heldout = [row(f"heldout.jsonl:{n}", text) for n, text in enumerate(MESSAGES[:8], start=21)]
     with pytest.raises(LeakError) as caught:
-        require_no_leaks(train, heldout)
+        require_no_leaks(rows("train", MESSAGES[:8]), rows("heldout", MESSAGES[:8]))
     shown = str(caught.value)
     assert caught.value.where == "train.jsonl:1"
-    assert re.findall(r"train\.jsonl:(\d) ~ heldout\.jsonl:(\d+)", shown) == [
-        (str(n), str(n + 20)) for n in range(1, 6)
-    ]
+    assert "train.jsonl:5 ~ heldout.jsonl:5" in shown
     assert "and 3 more" in shown
     assert "hint: take these rows out of the training file" in shown
 
 
+@pytest.mark.parametrize("name", ["heldout.jsonl:2", "train.jsonl:2", "train.jsonl:2 ~ heldout.jsonl:2"])
+def test_an_accepted_pair_does_not_refuse_the_others(name: str) -> None:
+    train, heldout = rows("train", MESSAGES[:3]), rows("heldout", [*MESSAGES[5:6], MESSAGES[1]])
+    assert [leak.heldout_id for leak in require_no_leaks(train, heldout, (name,)).leaks] == [
+        "heldout.jsonl:2"
+    ]
+    with pytest.raises(LeakError):
+        require_no_leaks(train, heldout, ("heldout.jsonl:1",))
+    assert len(require_no_leaks(train, heldout, "warn").leaks) == 1
+
+
 def test_rows_that_share_nothing_pass() -> None:
-    train = [row(f"t:{n}", text) for n, text in enumerate(MESSAGES[:10])]
-    heldout = [row(f"h:{n}", text) for n, text in enumerate(MESSAGES[10:])]
-    assert require_no_leaks(train, heldout) == ()
+    train, heldout = rows("t", MESSAGES[:8]), rows("h", MESSAGES[8:])
+    assert require_no_leaks(train, heldout).leaks == ()
     assert find_leaks([], heldout) == () == find_leaks(train, [])
+    assert compare_rows(train, heldout).near == frozenset()
+
+
+# --------------------------------------------------------------------------- copies among rows of one file
+def test_copies_and_numbered_copies_are_one_cluster() -> None:
+    texts = [f"{'Ticket ' + str(k) + ': ' if k else ''}{text}" for text in MESSAGES[:3] for k in (0, 13, 990)]
+    held = rows("h", [*texts, "refund", "Refund!!", "12+7", "12-7", MESSAGES[5]])
+    assert [len(group) for group in copied_rows(held)] == [3, 3, 3, 2]
+
+
+def test_edited_copies_are_one_cluster_however_many() -> None:
+    rng = random.Random(3)
+    held = rows("h", [one_word_replaced(text, rng) for text in MESSAGES[:12] for _ in range(8)])
+    assert [len(group) for group in copied_rows(held)] == [8] * 12
+
+
+def test_clusters_join_copies_with_the_rows_own_groups() -> None:
+    held = rows("h", [MESSAGES[0], MESSAGES[0] + "!", MESSAGES[1], MESSAGES[2], MESSAGES[3]])
+    assert clusters(held, [None, "ana", "ana", None, None]) == ("ana", "ana", "ana", None, None)
+    assert clusters(held, [None] * 5, {"h.jsonl:4", "h.jsonl:5"})[3:] == ("copies of h.jsonl:4",) * 2
+
+
+def test_the_worked_examples_heldout_rows_are_all_distinct() -> None:
+    assert copied_rows(read_rows(SUPPORT / "heldout.jsonl")) == []
+
+
+def test_words_are_split_in_every_script() -> None:
+    assert plain_words("T3暖房が STRASSE straße") == ("t3", "暖", "房", "が", "strasse", "strasse")

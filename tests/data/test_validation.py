@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.data.convert import to_json
 from harness.data.findings import Finding, Severity
-from harness.data.hosted import hosted_counter, hosted_model, is_hosted, service_epochs
+from harness.data.hosted import hosted_counter, hosted_model, is_hosted, service_epochs, text_counter
 from harness.data.rows import collect, scan_lines
 from harness.data.validation import KEPT_A_CODE, Target, validate
 from harness.errors import DataError
@@ -132,7 +132,19 @@ def test_special_tokens_in_a_text_are_only_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "epochs"), [(10, 10), (4, 25), (33, 4), (34, 3), (8_333, 3), (10_000, 2), (100_000, 1)]
+    ("rows", "epochs"),
+    [
+        (3, 25),
+        (4, 25),
+        (10, 10),
+        (30, 3),
+        (33, 3),
+        (34, 3),
+        (8_333, 3),
+        (8_334, 2),
+        (12_501, 1),
+        (100_000, 1),
+    ],
 )
 def test_epochs_the_service_would_take(rows: int, epochs: int) -> None:
     assert service_epochs(rows) == epochs
@@ -147,3 +159,10 @@ def test_snapshots_and_fine_tunes_are_known_by_their_family() -> None:
     assert hosted_model("gpt-9") is None
     assert is_hosted("gpt-9")
     assert not is_hosted("smollm2-135m")
+
+
+@pytest.mark.parametrize("text", ["word " * 500_000, "é字😀" * 100_000, "x" * 2_000_000])
+def test_a_text_of_megabytes_is_counted(text: str) -> None:
+    """The encoder itself refuses more than 200,000 tokens."""
+    piece = text_counter("o200k_base")(text[:30_000])
+    assert text_counter("o200k_base")(text) == pytest.approx(piece * len(text) / 30_000, rel=0.01)

@@ -352,6 +352,21 @@ def test_rows_that_failed_on_both_sides_do_not_count_against_the_claim() -> None
     assert (found.n, found.failures, found.outcome) == (140, 60, SHOWN)
 
 
+def test_rows_that_neither_side_answered_count_against_the_claim() -> None:
+    sides = binary_pair(40, 5, 200)
+    gaps, unanswered = (None,) * 60, (False,) * 140 + (True,) * 60
+    cut = [replace(one, values=(*one.values[:140], *gaps), unanswered=unanswered) for one in sides]
+    found = compare(*cut)
+    assert (found.n, found.failures, found.outcome) == (140, 60, OPEN)
+    one_side = replace(cut[0], unanswered=())
+    assert compare(one_side, cut[1]).outcome is OPEN, "one side's silence is enough"
+    few = [
+        replace(one, values=(*one.values[:195], *gaps[:5]), unanswered=(False,) * 195 + (True,) * 5)
+        for one in sides
+    ]
+    assert compare(*few).outcome is SHOWN
+
+
 def test_nothing_but_failures_is_inconclusive_without_means() -> None:
     found = compare(vector([None] * 20), vector([0.5] * 20, subject="base"))
     assert (found.outcome, found.n, found.difference, found.candidate_mean) == (OPEN, 0, None, None)

@@ -134,3 +134,14 @@ def test_the_sentence_gives_the_rows_and_the_change_in_points() -> None:
     assert can_show_of(*binary_pair(6, 4, 200)) == (
         "with 200 rows this suite can show a 5.3-point change (80% power)"
     )
+
+
+def test_a_score_that_nobody_asserts_is_seldom_in_the_way_by_chance() -> None:
+    """It is where it is shown to lose more than 2 points: as often as a gain of more than 2 is shown."""
+
+    def in_the_way(discordant: float, loss: float = 0.0) -> float:
+        return power_of_guard(Kind.BINARY, 200, -0.02, discordant, difference=loss)
+
+    assert in_the_way(0.10) == pytest.approx(0.006, abs=0.0005)
+    assert in_the_way(0.30) == pytest.approx(0.016, abs=0.0005)
+    assert in_the_way(0.20, loss=0.02) == pytest.approx(0.05, abs=0.002)

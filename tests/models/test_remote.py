@@ -58,7 +58,7 @@ def test_messages_go_out_and_answers_come_back_with_tokens_and_latency(service: 
     service.reply = lambda body: said("fine", prompt_tokens_details={"cached_tokens": 4})
     (answer,) = answers(service, prompts(1)).values()
     latency_ms = answer.latency_ms
-    assert answer == Answer("r0", "fine", 10, 3, latency_ms, cached_prompt_tokens=4)
+    assert answer == Answer("r0", "fine", 10, 3, latency_ms, cached_prompt_tokens=4, served_by="m")
     assert 50 <= latency_ms < 5000
     assert service.paths == ["/v1/chat/completions"]
     turns = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "question 0"}]
@@ -99,7 +99,8 @@ def test_drawn_answers_say_how_and_each_repeat_has_its_own_seed(service: Service
 
 def test_models_that_think_first_get_the_settings_they_take(service: Service) -> None:
     answers(service, prompts(1), RemoteModel("gpt-5-mini"))
-    assert service.bodies[0]["max_completion_tokens"] == 20
+    limit = DECODING.max_new_tokens + DECODING.max_thinking_tokens
+    assert service.bodies[0]["max_completion_tokens"] == limit
     assert not {"max_tokens", "temperature"} & service.bodies[0].keys()
 
 

@@ -191,7 +191,10 @@ def test_an_unknown_base_is_refused_with_what_is_known(ready: SmallProject) -> N
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ('return QLoRA(base="smollm2-135m", train="train.jsonl", epochs=0)', "epochs=0): must be above 0"),
+        (
+            'return QLoRA(base="smollm2-135m", train="train.jsonl", epochs=0)',
+            "epochs=0): use a number above 0",
+        ),
         ("return None", "gives NoneType, which is no candidate"),
         ("return undefined", "NameError: name 'undefined' is not defined"),
     ],
@@ -242,11 +245,12 @@ def test_a_store_that_cannot_be_made_is_named(ready: SmallProject) -> None:
 
 
 def test_a_report_that_cannot_be_written_fails_the_run_and_says_so(ready: SmallProject) -> None:
-    ready.write("reports", "a file")
+    ready.suite(TARGET + "\n\ndef test_disk():\n    open('reports', 'x').close()\n")
     outcome = ready.run("--candidate=good")
-    assert (outcome.status, outcome.last_line) == (1, "1 passed")
+    assert (outcome.status, outcome.last_line) == (1, "2 passed")
     assert "the report could not be written: " in outcome.out
     assert "Traceback" not in outcome.said
     (ready.path / "reports").unlink()
+    ready.suite()
     assert ready.run("--candidate=good").status == 0
     assert len(ready.asked) == 80  # what the first run was told is still there

@@ -63,11 +63,12 @@ def test_the_terminal_shows_what_a_hostile_answer_held(project: SmallProject) ->
 @pytest.mark.parametrize("assertion", ["assert_better(", "assert not_shown("])
 def test_every_way_to_claim_keeps_escapes_away(project: SmallProject, assertion: str) -> None:
     project.conftest(HOSTILE.format(answer="\x1b[31mEVIL"))
-    gates = f"""
+    helper = """
 def not_shown(candidate, baseline):
     return bool(candidate > baseline)
 
-
+"""
+    gates = f"""{helper if "not_shown" in assertion else ""}
 def test_better(candidate, baseline):
     {assertion}candidate.scores(right), baseline.scores(right))
     assert candidate.scores(right) > baseline.scores(right)

@@ -126,7 +126,7 @@ def test_an_option_of_a_later_version_says_so(ready: SmallProject, option: str) 
         ("--sizes=fifty", "--sizes=fifty: use whole numbers with commas"),
         ("--sizes=10,-1", "--sizes=10,-1: every size is a number of training rows, at least 1"),
         ("--sizes=0", "at least 1"),
-        ("--sizes=,", "at least 1"),
+        ("--sizes=,", "use whole numbers"),
         ("--sizes=1e2", "use whole numbers"),
         ("--gate=strict", "--gate=strict: use release (anything but GO fails) or regression"),
         ("--train-seeds=one", "--train-seeds=one: use whole numbers"),

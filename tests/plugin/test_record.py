@@ -131,7 +131,7 @@ right = Odd(name="right")
     )
     project.suite(head=head)
     assert project.run("--candidate=good").last_line == "1 passed"
-    assert project.record.trials[0].scores["right"][3].failure == "ZeroDivisionError: odd"
+    assert project.record.trials[0].scores["right"][3].failure == "right: ZeroDivisionError: odd"
 
 
 # --------------------------------------------------------------------------- money

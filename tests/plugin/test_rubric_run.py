@@ -263,7 +263,7 @@ def test_a_service_in_trouble_still_gives_every_judgment(
 def test_a_cap_that_is_reached_in_judging_ends_inconclusive_and_a_higher_one_goes_on(
     judged: SmallProject, grader: Grader, url: str
 ) -> None:
-    judge(judged, AT_TWIN.format(model="gpt-4o-mini", url=url, more=", concurrency=2"))
+    judge(judged, AT_TWIN.format(model="gpt-4o-mini", url=url, more=", concurrency=2, version='1'"))
     poor = judged.run("--candidate=good", "--max-usd=0.0012")
     assert poor.status == 1, poor.said
     assert "INCONCLUSIVE" in poor.out

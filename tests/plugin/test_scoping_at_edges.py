@@ -187,6 +187,8 @@ def test_a_name_that_is_given_whole_is_no_pattern(project: SmallProject) -> None
     ("params", "says"),
     [
         ("[9, '9']", "two parameters are called '9'"),
+        ("[]", "it is empty, so there is no candidate"),
+        ("{}", "it is empty, so there is no candidate"),
         ("{'a_b': 9, 'a-b': 0}", "two parameters are called 'a-b'"),
         ("[pytest.param(9, marks=pytest.mark.skip)]", "pytest.param takes one value here, and no marks"),
     ],
@@ -198,6 +200,58 @@ def test_params_that_would_be_lost_are_refused(project: SmallProject, params: st
     outcome = project.run("--candidate=graded-*")
     assert outcome.status == 4
     assert says in outcome.said
+
+
+FROM_OUTER = """
+from dataclasses import replace
+
+import harness
+
+
+@harness.candidate
+def good(good):
+    return replace(good, version="inner")
+"""
+
+
+def test_a_candidate_that_is_made_from_the_outer_one_finds_its_files(project: SmallProject) -> None:
+    project.suite(TARGET)
+    project.write("suites/support/conftest.py", FROM_OUTER)
+    outcome = project.run("--candidate=good")
+    assert outcome.status == 0, outcome.said
+    assert list(verdicts(project)) == ["suites/support:good"]
+
+
+AUTOUSE = """
+
+import pytest
+
+FACTS = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def facts():
+    FACTS.append(9)
+    yield
+    raise OSError("the drive is gone")
+
+
+@harness.candidate
+def informed():
+    return Scripted(train="train.jsonl", reply=says(FACTS[0]), base="informed")
+"""
+
+
+def test_fixtures_that_every_test_gets_are_there_before_candidates_are_made(project: SmallProject) -> None:
+    """And what fails while they are torn down is said without losing the plan."""
+    project.conftest(AUTOUSE)
+    project.suite(TARGET)
+    outcome = project.run("--candidate=informed", "--plan")
+    assert "= plan =" in outcome.out, outcome.said
+    assert "a fixture failed while it was torn down: OSError: the drive is gone" in outcome.out
+    assert (outcome.status, "INTERNALERROR" in outcome.said) == (1, False)
+    project.run("--candidate=informed")
+    assert verdicts(project) == {"informed": "GO"}
 
 
 def test_two_functions_cannot_answer_to_one_name(project: SmallProject) -> None:
@@ -263,7 +317,7 @@ def uncalled():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("with-a-list", "LoRA is not hashable: unhashable type: 'list'"),
+        ("with-a-list", "LoRA(targets=['q_proj']): use a tuple of text"),
         ("uncalled", "gives the class LoRA: call it"),
         ("empty", "empty: its data() gives no training rows, and it is trained"),
     ],
@@ -292,11 +346,11 @@ def test_what_fails_to_train_is_begun_once_and_fails_its_own_gates_only(
     assert verdicts(project) == {"broken": "INCONCLUSIVE", "good": "GO"}
 
 
-def test_a_claim_on_the_baseline_alone_says_nothing_of_a_recipe(project: SmallProject) -> None:
+def test_a_test_that_looks_at_the_baseline_alone_says_nothing_of_a_recipe(project: SmallProject) -> None:
     """The report was lost to an error while seeds were looked up for what had not been trained."""
     project.conftest(ODD.format(error="TrainingError"))
     project.suite(
-        TARGET + "\n\ndef test_base(candidate, baseline):\n    assert baseline.scores(right) >= 0.1\n"
+        TARGET + "\n\ndef test_base(candidate, baseline):\n    assert baseline.scores(right).vector.values\n"
     )
     outcome = project.run("--candidate=broken")
     assert outcome.last_line == "1 failed, 1 passed"
@@ -329,10 +383,33 @@ def test_a_gate_that_is_left_out_by_name_is_missing(project: SmallProject) -> No
     assert verdicts(project) == {"good": "GO"}
 
 
-def test_a_run_is_not_split_over_processes(project: SmallProject) -> None:
-    """Each process would train everything, and none would see all gates; the exit status was 0."""
-    project.suite(TARGET + GUARD)
-    project.run("--candidate=good", "-n2").assert_one_screen("pytest-xdist", "-n0")
+UNITTEST = """
+import unittest
+
+class TestOld(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def asks(self, candidate):
+        self.candidate = candidate
+
+    def test_old(self):
+        pass
+"""
+WHILE_IT_RUNS = """
+def test_late(request):
+    request.getfixturevalue("candidate")
+"""
+
+
+@pytest.mark.parametrize("gate", [UNITTEST, WHILE_IT_RUNS])
+def test_a_test_that_asks_for_candidate_while_it_runs_is_told_how_to_ask(
+    project: SmallProject, gate: str
+) -> None:
+    """It was an AttributeError of pytest's own."""
+    project.suite(TARGET + gate)
+    outcome = project.run("--candidate=good")
+    assert outcome.status == 1
+    assert "hint: take candidate as an argument of a test function" in outcome.out
+    assert "asks for candidate while it runs" in outcome.out
 
 
 def test_a_plan_says_which_suites_it_cannot_know(project: SmallProject) -> None:

@@ -26,7 +26,8 @@ from harness.models.remote import RemoteModel
 
 @harness.candidate
 def hosted():
-    return Prompted(model=RemoteModel("m", base_url="{url}", api_key_env="NO_SUCH_KEY", concurrency=4))
+    at = dict(base_url="{url}", api_key_env="NO_SUCH_KEY", concurrency=4, version="1")
+    return Prompted(model=RemoteModel("m", **at))
 """
 
 

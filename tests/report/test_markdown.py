@@ -62,3 +62,11 @@ def test_a_run_without_gates_or_money_still_has_a_summary() -> None:
     text = render_markdown(replace(sample_run(n_rows=20), gates=(), decisions=(), economics=()))
     assert "No gate was collected." in text
     assert "Cost" not in text
+
+
+def test_control_characters_are_spelled_out() -> None:
+    text = render_markdown(hostile_run("red \x1b[31m \x07 \x9b2J \u202e\ud800 end"))
+    assert r"\x1b" not in text  # the backslash is an entity, too
+    assert "&#92;x1b" in text
+    assert "&#92;u202e&#92;ud800" in text
+    assert all(character.isprintable() or character in "\n\u200b" for character in text)

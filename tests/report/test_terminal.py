@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import sample_run
 
-from harness.report.terminal import summary
+from harness.report.terminal import encodable, summary
 
 RUN = sample_run.sample_run()
 
@@ -36,3 +36,15 @@ def test_a_verdict_of_a_rehearsal_says_so_in_its_own_line() -> None:
     verdicts = [line for line in lines if line.startswith(("GO: ", "NO-GO: ", "INCONCLUSIVE: "))]
     assert verdicts
     assert all("(a rehearsal: it says nothing of the real models)" in line for line in verdicts)
+
+
+def test_a_terminal_without_unicode_is_shown_ascii_signs_and_keeps_its_lines() -> None:
+    text = "30.0 → 90.0%, n=60 × 2 seeds…\n“naïve” 日"
+    assert encodable(text, "utf-8") == text
+    assert encodable(text, "latin-1") == "30.0 -> 90.0%, n=60 × 2 seeds...\n\\u201cnaïve\\u201d \\u65e5"
+    assert encodable(text, "ascii").startswith("30.0 -> 90.0%, n=60 x 2 seeds...\n\\u201cna\\xefve")
+    whole = summary(RUN, 80, colour=False)
+    for encoding in ("latin-1", "ascii"):
+        shown = encodable(whole, encoding)
+        assert len(shown.splitlines()) == len(whole.splitlines())
+        assert "\\u" not in shown

@@ -176,7 +176,7 @@ def test_a_plan_says_how_it_stands_to_the_cap(
 def test_epochs_left_to_the_service_leave_the_high_end_open(project: Project) -> None:
     project.candidates = {"hosted": replace(HOSTED, epochs="auto")}
     plan = make_plan(project.run())
-    assert plan.usd() == near(9 * 12 * 16 * 3e-6 + 0.0013 + 0.00013, None)  # ceil(100 / 12) epochs
+    assert plan.usd() == near(8 * 12 * 16 * 3e-6 + 0.0013 + 0.00013, None)  # 100 // 12 epochs
     assert plan.unbounded == ('hosted has epochs="auto"; write how many: epochs=3',)
     assert make_plan(project.run(max_usd=1.0)).standing == "refused"
 

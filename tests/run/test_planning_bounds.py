@@ -131,3 +131,25 @@ def test_a_run_spends_no_more_than_its_plan_and_leaves_nothing_to_pay(tmp_path: 
     assert after.usd() == Usd()
     assert [one.calls.new for one in after.work] == [0] * len(after.work)
     assert sum(one.trainings.kept for one in after.work if one.trainings) == 4
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_looking_whether_a_model_is_the_same_is_in_the_plan_and_stays_below_it(
+    tmp_path: Path, batch: bool
+) -> None:
+    project = Project(tmp_path)
+    project.write("suites/economics.toml", TWINS.format(model="gpt-4o-mini"))
+    with running_fake_openai(backend=ScriptedBackend(talkative), aliases=["gpt-4o-mini"]) as url:
+        asked = RemoteModel("gpt-4o-mini", url, profile="twin", batch=batch)
+        project.candidates = {"asked": Prompted(model=asked, decoding=Decoding(max_new_tokens=5))}
+        first = project.run(1.0)
+        first.trials_of(next(arm for arm in first.selection.arms() if arm.name == "asked"), "support")
+        first.store.close()
+        plan = make_plan(project.run())
+        assert sum(one.calls.probes for one in plan.work) == 6, "its own baseline is the same model"
+        high = plan.usd("answers").high
+        assert high is not None
+        run = project.run(high + 1e-9)
+        run.trials_of(next(arm for arm in run.selection.arms() if arm.name == "asked"), "support")
+        assert 0 < sum(line.usd for line in run.ledger.lines()) <= high
+        assert run.freshness.notes

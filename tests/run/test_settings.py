@@ -26,15 +26,23 @@ def test_paths_start_at_the_root_unless_they_are_absolute() -> None:
     assert (settings.store, settings.reports) == (ROOT / "kept", Path("/elsewhere"))
 
 
-@given(st.lists(st.integers(1, 10**6), min_size=1))
-def test_sizes_come_sorted_and_once_each(sizes: list[int]) -> None:
-    text = " , ".join(map(str, sizes))
-    assert parse_settings({"sizes": text}, ROOT).sizes == tuple(sorted(set(sizes)))
+@given(st.sets(st.integers(1, 10**6), min_size=1))
+def test_sizes_are_those_that_were_written(sizes: set[int]) -> None:
+    text = " , ".join(map(str, sorted(sizes)))
+    assert parse_settings({"sizes": text}, ROOT).sizes == tuple(sorted(sizes))
 
 
-@pytest.mark.parametrize("text", ["", "  ", "all"])
-def test_no_size_means_all_rows(text: str) -> None:
-    assert parse_settings({"sizes": text}, ROOT).sizes == ()
+@given(st.lists(st.integers(1, 50), min_size=2))
+def test_sizes_are_never_put_in_order_silently(sizes: list[int]) -> None:
+    """Gates are judged at the largest, which should be the one that was written last."""
+    if sizes != sorted(set(sizes)):
+        with pytest.raises(UsageError, match="write"):
+            parse_settings({"sizes": ",".join(map(str, sizes))}, ROOT)
+
+
+@pytest.mark.parametrize("raw", [{}, {"sizes": "all"}])
+def test_no_size_means_all_rows(raw: dict[str, object]) -> None:
+    assert parse_settings(raw, ROOT).sizes == ()
 
 
 @pytest.mark.parametrize(

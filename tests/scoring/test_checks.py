@@ -18,12 +18,12 @@ from harness.scoring.checks import (
     Contains,
     ExactMatch,
     FieldMatch,
-    JsonSchema,
     MaxTokens,
     Refusal,
     Regex,
     score_all,
 )
+from harness.scoring.json_schema import JsonSchema
 
 SCHEMA: Mapping[str, Json] = {
     "type": "object",
@@ -102,7 +102,7 @@ class Broken:
 
 def test_an_exception_in_a_users_check_is_that_rows_failure() -> None:
     scores = score_all(Broken(), [a_row(), a_row()], [an_answer("bad"), an_answer("fine")])
-    assert scores == (Score(None, failure="TypeError: unsupported operand"), Score(0.5))
+    assert scores == (Score(None, failure="mine: TypeError: unsupported operand"), Score(0.5))
 
 
 def test_answers_of_other_rows_are_refused() -> None:
@@ -131,6 +131,35 @@ def test_a_code_fence_is_accepted_only_where_asked() -> None:
     score = JsonSchema(SCHEMA).score(a_row(), an_answer(fenced))
     assert (score.value, score.reason) == (0.0, "not JSON: inside a code fence")
     assert value(JsonSchema(SCHEMA, fenced_ok=True), fenced) == 1.0
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "```json\r\n{}\r\n```",
+        "```json {}```",
+        "```{}```",
+        "~~~\n{}\n~~~",
+        "````json\n{}\n`````",
+        "  ```json\n  {}\n  ```\n",
+        '```json title="reply.json"\n{}\n```',
+        "```{.json .numberLines}\n{}\n```",
+        "```json {}\n```",
+    ],
+)
+def test_every_form_of_a_code_fence_is_one(form: str) -> None:
+    fenced = form.replace("{}", '{"intent": "refund"}', 1) if "{.json" not in form else form
+    fenced = fenced.replace("\n{}\n", '\n{"intent": "refund"}\n')
+    assert value(JsonSchema(SCHEMA, fenced_ok=True), fenced) == 1.0
+    assert JsonSchema(SCHEMA).score(a_row(), an_answer(fenced)).reason == "not JSON: inside a code fence"
+
+
+@pytest.mark.parametrize(
+    "form", ["Here:\n```\n{}\n```", "```\n{}\n```\nDone.", "````\n{}\n```", "```\n{}\n~~~"]
+)
+def test_text_around_a_fence_is_no_fence_around_the_answer(form: str) -> None:
+    text = form.replace("{}", '{"intent": "refund"}')
+    assert value(JsonSchema(SCHEMA, fenced_ok=True), text) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,9 @@ def test_a_file_that_is_no_database_is_named_with_the_mend(tmp_path: Path) -> No
 def test_an_answer_of_another_shape_is_named_with_the_mend(store: AnswerStore, tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "deep" / "answers.sqlite")
     with connection:
-        connection.execute("""INSERT INTO answers VALUES ('context', 'a', '{"row": 1}')""")
+        connection.execute(
+            """INSERT INTO answers (context, row_id, answer) VALUES ('context', 'a', '{"row": 1}')"""
+        )
     connection.close()
     with pytest.raises(StoreError, match=r"an answer in it: .*\n  hint: move it away"):
         store.answers("context")

@@ -56,7 +56,7 @@ def test_auto_is_decided_when_the_job_runs_and_shown(client: OpenAI) -> None:
     assert (job.hyperparameters.n_epochs, job.seed, job.model) == ("auto", 7, CHAT)
     done = waited(client, job.id)
     hyperparameters = done.hyperparameters
-    assert (hyperparameters.n_epochs, hyperparameters.batch_size) == (9, 8)  # 9 epochs of 12 rows: over 100
+    assert (hyperparameters.n_epochs, hyperparameters.batch_size) == (8, 8)  # 8 epochs of 12 rows: within 100
     assert hyperparameters.learning_rate_multiplier == 1.0
     assert done.method is not None
     assert done.method.supervised is not None

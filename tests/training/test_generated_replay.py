@@ -22,6 +22,7 @@ from harness.candidates.lab import Lab
 from harness.data.leakage import find_leaks, require_no_leaks
 from harness.data.rows import read_rows
 from harness.errors import DataError, LeakError, StoreError, TrainingError, UsageError
+from harness.models.chat import load_tokenizer
 from harness.models.local import LocalModel
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
@@ -88,7 +89,7 @@ def said(rows: Sequence[Row]) -> list[tuple[str, str]]:
 def test_between_1_and_100_rows_may_be_asked_for(rows: int) -> None:
     with pytest.raises(UsageError, match=rf"rows={rows}\): use 1 to 100; 50 to 100 are advised.*every size"):
         SelfGenerated(rows=rows)
-    with pytest.raises(UsageError, match="must be above 0"):
+    with pytest.raises(UsageError, match="a whole number of at least 1"):
         SelfGenerated(max_new_tokens=0)
 
 
@@ -104,7 +105,7 @@ def test_the_shipped_prompts_are_a_hundred_and_near_to_no_row_of_the_worked_exam
     assert len(prompts) == len(NEUTRAL_PROMPTS.read_text(encoding="utf-8").splitlines()) == 100
     for file in PROJECT.glob("suites/*/*.jsonl"):
         if file.name in ("heldout.jsonl", "dev.jsonl"):
-            assert find_leaks(prompts, read_rows(file), threshold=0.2) == ()
+            assert find_leaks(prompts, read_rows(file)) == ()
 
 
 def test_the_prompts_are_in_the_wheel() -> None:
@@ -143,10 +144,10 @@ def test_own_chat_rows_lose_their_last_reply_and_earlier_replies_are_not_learnt(
 def test_prompts_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"prompts.txt: 2 different prompts, and SelfGenerated\(rows=3\)"):
         generation(tmp_path, SelfGenerated(rows=3), "Who?", "What?")
-    with pytest.raises(DataError, match=r"there\.txt: cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"there\.txt: there is no such file"):
         generation(tmp_path, SelfGenerated(prompts="there.txt"))
     (tmp_path / "latin.txt").write_bytes("Où ?".encode("latin-1"))
-    with pytest.raises(DataError, match=r"latin\.txt: not UTF-8 \(at byte 2\)"):
+    with pytest.raises(DataError, match=r"latin\.txt:1: is not UTF-8"):
         generation(tmp_path, SelfGenerated(prompts="latin.txt"))
 
 
@@ -291,11 +292,16 @@ def test_rows_that_were_said_are_read_without_torch(
 # --------------------------------------------------------------------------- with a model, from end to end
 @pytest.fixture
 def talker(tiny: ModelSource, tmp_path: Path) -> ModelSource:
-    """The tiny model with many end tokens, so that some of its replies end, and some at once."""
+    """The tiny model with many end tokens, so that some of its replies end, and some at once.
+
+    They are bytes of no text here: a row that holds an end token cannot be trained on.
+    """
     folder = tmp_path / "talker"
     shutil.copytree(tiny.folder, folder)
     config = folder / "generation_config.json"
-    ends = [1, *range(9, 320, 8)]
+    pieces = load_tokenizer(tiny).get_vocab()
+    beyond_ascii = sorted(pieces[chr(byte)] for byte in range(0xC0, 0xEF))
+    ends = [1, *beyond_ascii]
     said = {**json.loads(config.read_text(encoding="utf-8")), "eos_token_id": ends}
     config.write_text(json.dumps(said), encoding="utf-8")
     return ModelSource(str(folder), folder, folder_digest(folder))

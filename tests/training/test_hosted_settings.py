@@ -40,7 +40,7 @@ def request_of(spec: OpenAITuning, given: tuple[Row, ...]) -> JobRequest:
         ({"learning_rate_multiplier": 0}, "above 0"),
         ({"learning_rate_multiplier": float("inf")}, "above 0"),
         ({"learning_rate_multiplier": "high"}, "'auto'"),
-        ({"checkpoint": "first"}, "harness jobs follow"),
+        ({"checkpoint": "first"}, "'last' or 'best', or a whole number"),
         ({"checkpoint": 0}, "at least 1"),
         ({"checkpoint": "best"}, "dev='dev.jsonl'"),
         ({"metadata": {"harness_x": "1"}}, "harness_"),

@@ -8,8 +8,10 @@ from transformers import PreTrainedTokenizerBase
 
 from harness.errors import DataError
 from harness.models.chat import render
+from harness.models.chat_format import Chat
 from harness.records import Message, Row
-from harness.training.local.tokens import IGNORED, Example, encode_row, encode_rows
+from harness.training.local.tokens import IGNORED, Example, encode_rows
+from harness.training.local.tokens import encode_row as sequences_of
 
 ROOM = 1000
 LLAMA_2 = (
@@ -43,6 +45,12 @@ def templated(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
     tokenizer = build_tokenizer()
     tokenizer.chat_template = request.param
     return tokenizer
+
+
+def encode_row(tokenizer: PreTrainedTokenizerBase, row: Row, max_tokens: int) -> Example:
+    """The one sequence of a row."""
+    (example,) = sequences_of(Chat(tokenizer), row, max_tokens)
+    return example
 
 
 def supervised(tokenizer: PreTrainedTokenizerBase, example: Example) -> str:
@@ -95,9 +103,11 @@ def test_turns_after_the_last_learnt_reply_are_left_out(tokenizer: PreTrainedTok
     assert str(tokenizer.decode(example.input_ids)).endswith("first<|im_end|>")
 
 
-def test_an_end_token_written_inside_a_reply_does_not_cut_it(tokenizer: PreTrainedTokenizerBase) -> None:
-    example = encode_row(tokenizer, row("Say it", "a<|im_end|>b"), ROOM)
-    assert supervised(tokenizer, example) == "...a<|im_end|>b<|im_end|>"
+def test_an_end_token_written_inside_a_reply_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(
+        DataError, match=r"^train\.jsonl:1: what .* would learn .*'a<\|im_end\|>b'.* it is 'a'"
+    ):
+        encode_row(tokenizer, row("Say it", "a<|im_end|>b"), ROOM)
 
 
 @pytest.mark.parametrize("templated", [LLAMA_2], indirect=True)
@@ -121,19 +131,30 @@ def test_the_training_prompt_is_the_inference_prompt_token_for_token(
 
 @pytest.mark.parametrize(
     "templated",
-    [FORGETS_THOUGHTS, ENDS_THE_LAST_TURN_ONLY, ADDS_A_SYSTEM_PROMPT_IN_TRAINING],
-    ids=["rewrites earlier replies", "ends only the last turn", "adds text in training"],
+    [FORGETS_THOUGHTS, ENDS_THE_LAST_TURN_ONLY],
+    ids=["rewrites earlier replies", "ends only the last turn"],
     indirect=True,
 )
-def test_a_template_that_renders_differently_in_training_is_refused(
+def test_turns_that_are_rewritten_later_are_learnt_each_in_its_own_sequence(
     templated: PreTrainedTokenizerBase,
 ) -> None:
-    chat = row("one", "thought|first", "two", "second", where="train.jsonl:7")
-    with pytest.raises(
-        DataError, match=r"^train\.jsonl:7: .*differently in training and in inference"
-    ) as caught:
-        encode_row(templated, chat, ROOM)
-    assert "chat template" in caught.value.hint
+    chat = row("one", "thought|first", "two", "second")
+    found = sequences_of(Chat(templated), chat, ROOM)
+    assert [supervised(templated, example).strip() for example in found] == [
+        "...thought|first<|im_end|>",
+        "...second<|im_end|>",
+    ]
+    for k, example in zip((1, 3), found, strict=True):
+        prompt = render(templated, chat.messages[:k], reply_follows=True)
+        assert example.input_ids[: len(prompt)] == prompt
+
+
+@pytest.mark.parametrize("templated", [ADDS_A_SYSTEM_PROMPT_IN_TRAINING], indirect=True)
+def test_a_template_that_adds_text_in_training_is_trained_as_it_is_asked(
+    templated: PreTrainedTokenizerBase,
+) -> None:
+    example = encode_row(templated, row("one", "first"), ROOM)
+    assert str(templated.decode(example.input_ids)) == "user: one<|im_end|>assistant: first<|im_end|>"
 
 
 # --------------------------------------------------------------------------- refusals
@@ -161,7 +182,7 @@ def test_a_row_with_nothing_to_learn_is_named(tokenizer: PreTrainedTokenizerBase
 def test_several_refused_rows_are_all_named(tokenizer: PreTrainedTokenizerBase) -> None:
     bad = [row("one", ("wrong", 0), id=f"r{k}", where=f"train.jsonl:{k}") for k in range(1, 13)]
     with pytest.raises(DataError) as caught:
-        encode_rows(tokenizer, [rows(1)[0], *bad], ROOM)
+        encode_rows(Chat(tokenizer), [rows(1)[0], *bad], ROOM)
     said = str(caught.value)
     assert "12 rows cannot be trained on" in said
     assert all(f"train.jsonl:{k}: every assistant turn" in said for k in range(1, 11))
@@ -169,5 +190,5 @@ def test_several_refused_rows_are_all_named(tokenizer: PreTrainedTokenizerBase) 
 
 
 def test_every_row_is_encoded_in_order(tokenizer: PreTrainedTokenizerBase) -> None:
-    examples = encode_rows(tokenizer, rows(5), ROOM)
+    examples = encode_rows(Chat(tokenizer), rows(5), ROOM)
     assert [example.row_id for example in examples] == [f"row-{k}" for k in range(5)]

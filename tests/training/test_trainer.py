@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from harness import Full, LoRA
 from harness.errors import TrainingError
 from harness.models import quiet_transformers
+from harness.models.chat_format import Chat
 from harness.models.device import DevicePlan
 from harness.models.fast import ALL_OFF
 from harness.models.fast.heads import has_plain_head
@@ -51,7 +52,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
 @pytest.fixture(scope="module")
 def examples(tokenizer: PreTrainedTokenizerBase) -> list[Example]:
     several_turns = row("one", ("wrong", 0), "two", "second", "three", "third", id="turns")
-    return encode_rows(tokenizer, [*rows(7), several_turns], 1000)
+    return encode_rows(Chat(tokenizer), [*rows(7), several_turns], 1000)
 
 
 def collate(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
@@ -176,7 +177,7 @@ def test_a_turn_of_weight_0_does_not_touch_the_loss(
 ) -> None:
     """Its text is read, as inference would, but whether it is likely does not count."""
     model = trainable(LORA, tiny, EXACT)
-    chat = encode_rows(tokenizer, [row("one", ("wrong", 0), "two", "second")], 1000)[0]
+    chat = encode_rows(Chat(tokenizer), [row("one", ("wrong", 0), "two", "second")], 1000)[0]
     losses, _, _ = token_losses(model, collate([chat]))
     ids = torch.tensor([chat.input_ids])
     logs = torch.log_softmax(model(ids).logits, dim=-1)

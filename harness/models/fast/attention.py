@@ -141,7 +141,7 @@ class SharedPrefix:
 
 def can_share(model: PreTrainedModel, attention: str) -> bool:
     """Whether a model loaded with ``attention`` attends as ``grouped_eager`` does: no sliding windows."""
-    config = model.config
+    config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     slides = kinds != {"full_attention"} or getattr(config, "sliding_window", None)
     return attention == NAME and not slides

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.extras import require_extra
-from harness.models.chat import load_tokenizer, render
+from harness.models.chat import load_tokenizer, render, rendered
 from harness.models.device import device_plan
 from harness.models.local import LocalModel
 from harness.models.progress import Progress, Silent
@@ -165,10 +165,9 @@ class RealBackend:
         """The answer's tokens, each with the mean log-probability of all."""
         if not text:
             return ()
-        turns = [{"role": m.role, "content": m.content} for m in question.messages]
         with self._counting:
-            context = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+            context = rendered(self._tokenizer, question.messages, reply_follows=True)
             ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
             words = [str(self._tokenizer.decode([token])) for token in ids]
-        (logprob,) = model.logprob([(str(context), text)])
+        (logprob,) = model.logprob([(context, text)])
         return tuple(Token(word, logprob) for word in words)

@@ -19,6 +19,7 @@ from openai.types import Batch, FileObject
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
+from harness.errors import UsageError
 from harness.records import Json
 from harness.testing.fake_openai.refusals import HTTPRefusal, missing
 
@@ -60,9 +61,14 @@ class FakeStore:
 
     def __init__(self, file: Path) -> None:
         self._lock = RLock()
-        self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-        self._database.executescript(_TABLES)
-        self._database.execute("PRAGMA journal_mode = WAL")
+        try:
+            self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+            self._database.executescript(_TABLES)
+            self._database.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.Error as error:
+            raise UsageError(
+                f"{file} is no state of a twin: {error}.\n  hint: name another folder with --state."
+            ) from error
         self._database.execute("PRAGMA synchronous = OFF")  # a killed process loses nothing, a power cut may
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.errors import TrainingError
 from harness.models import quiet_transformers
 from harness.models.chat import load_tokenizer
+from harness.models.chat_format import load_chat
 from harness.models.device import DevicePlan
 from harness.models.local import LocalModel, load_base, make_head_input_contiguous
 from harness.models.progress import Bar
@@ -57,17 +58,25 @@ class Recipe:
     dev_evaluations: int  # how many times the development rows are measured, evenly spaced, the end included
     nf4: bool = False  # whether the base is quantised to 4-bit NormalFloat
     adapter: AdapterShape | None = None  # the adapters that are trained; None: all weights are
+    thinking: bool | None = None  # whether replies hold thoughts; see ``Decoding``
 
 
 def training_fingerprint(
-    recipe: Recipe, source_digest: str, rows: TrainingRows, seed: int, plan: DevicePlan
+    recipe: Recipe,
+    source_digest: str,
+    rows: TrainingRows,
+    seed: int,
+    plan: DevicePlan,
+    chat: Mapping[str, Json] | None = None,
 ) -> str:
     """The name of the artifact that this training makes. Needs neither torch nor a model.
 
-    The development rows count: what they measured is kept beside the artifact.
+    The development rows count: what they measured is kept beside the artifact. ``chat`` is
+    ``ChatFormat.trained()`` of the base.
     """
     return fingerprint(
         {
+            **({"chat": dict(chat)} if chat else {}),
             "recipe": RECIPE,
             "spec": recipe.shape,
             "base": source_digest,
@@ -117,9 +126,9 @@ class LocalTraining:
         from transformers import set_seed
 
         recipe, rows, plan = self.recipe, self.rows, self.plan
-        tokenizer = load_tokenizer(self.source)
-        examples = encode_rows(tokenizer, (*rows.own, *rows.replay), recipe.max_tokens)
-        dev = encode_rows(tokenizer, rows.dev, recipe.max_tokens)
+        chat = load_chat(self.source, recipe.thinking)
+        examples = encode_rows(chat, (*rows.own, *rows.replay), recipe.max_tokens)
+        dev = encode_rows(chat, rows.dev, recipe.max_tokens)
 
         def step_ended(done: StepDone, model: PreTrainedModel) -> None:
             if self.keeps_checkpoints and done.point is not None:
@@ -130,10 +139,10 @@ class LocalTraining:
         set_seed(self.seed)
         with quiet_transformers():
             model = trainable_model(recipe, self.source, plan)
-            curve = train(model, tokenizer, recipe, examples, dev, plan, self.seed, bar, step_ended)
+            curve = train(model, chat.tokenizer, recipe, examples, dev, plan, self.seed, bar, step_ended)
             model.save_pretrained(self.folder)
             if recipe.adapter is None:
-                tokenizer.save_pretrained(self.folder)
+                chat.tokenizer.save_pretrained(self.folder)
         tokens = sum(len(e.input_ids) for e in examples)
         weights = "float32 weights" if recipe.adapter is None else f"{plan.dtype} base"
         precision = "nf4 base, double quantised" if recipe.nf4 else weights
@@ -205,18 +214,23 @@ def trainable_model(recipe: Recipe, source: ModelSource, plan: DevicePlan) -> Pr
     if shape is None:
         model = load_base(source, replace(plan, dtype="float32"), attention=plan.training_attention)
         model.requires_grad_(True)
+        if model.config.get_text_config() is not model.config:  # of a multimodal base the language model only
+            model.requires_grad_(False)
+            for part in (model.get_decoder(), model.get_input_embeddings(), model.get_output_embeddings()):
+                part.requires_grad_(True)
         return model
     from peft import LoraConfig, get_peft_model
 
     base = load_base(source, plan, attention=plan.training_attention, nf4=recipe.nf4)
-    _require_targets(base, source.name, shape.targets)
+    elsewhere = _require_targets(base, source.name, shape.targets)
     make_head_input_contiguous(base)
-    layers = base.config.num_hidden_layers
+    layers = base.config.get_text_config().num_hidden_layers
     config = LoraConfig(
         r=shape.r,
         lora_alpha=shape.alpha,
         lora_dropout=shape.dropout,
         target_modules=list(shape.targets),
+        exclude_modules=elsewhere or None,
         layers_to_transform=list(range(layers - shape.top_layers, layers)) if shape.top_layers else None,
         task_type="CAUSAL_LM",
     )
@@ -230,14 +244,19 @@ def trainable_model(recipe: Recipe, source: ModelSource, plan: DevicePlan) -> Pr
     return trainable
 
 
-def _require_targets(base: PreTrainedModel, name: str, targets: tuple[str, ...]) -> None:
-    """PEFT is content when one of the targets exists; the others would silently get no adapter."""
+def _require_targets(base: PreTrainedModel, name: str, targets: tuple[str, ...]) -> list[str]:
+    """See that the language model has all targets; gives those of the same names elsewhere (a vision tower).
+
+    PEFT is content when one of the targets exists; the others would silently get no adapter.
+    """
     ends = (base.get_input_embeddings(), base.get_output_embeddings())
-    matrices = [
-        name
+    language = set(base.get_decoder().modules())
+    linear = [
+        (name, module)
         for name, module in base.named_modules()
         if module not in ends and getattr(getattr(module, "weight", None), "ndim", 0) == 2
     ]
+    matrices = [name for name, module in linear if module in language]
     missing = [t for t in targets if not any(f".{name}".endswith(f".{t}") for name in matrices)]
     if missing:
         there = sorted({name.rpartition(".")[2] for name in matrices})
@@ -245,3 +264,5 @@ def _require_targets(base: PreTrainedModel, name: str, targets: tuple[str, ...])
             f"{name} has no linear layer named {', '.join(missing)}: no adapter can be put there.\n"
             f"  hint: name some of its layers in the candidate's targets=(...): {', '.join(there)}."
         )
+    others = (name for name, module in linear if module not in language)
+    return [name for name in others if any(f".{name}".endswith(f".{t}") for t in targets)]

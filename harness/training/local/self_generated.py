@@ -14,22 +14,24 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from harness.data.convert import to_json
+from harness.data.files import read_text
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.data.rows import read_rows
 from harness.errors import DataError, StoreError, TrainingError, UsageError
+from harness.fields import Count, require_fields
 from harness.models.cache import build_once, is_whole
 from harness.models.device import DevicePlan
 from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.progress import Bar, Progress
 from harness.models.protocol import Decoding, Model, Prompt
 from harness.models.source import ModelSource
-from harness.records import FailureKind, Message, Row
+from harness.records import FailureKind, Json, Message, Row
 from harness.scoring.envelope import read_answer
 from harness.store.adapters import AdapterStore
 
@@ -54,18 +56,17 @@ class SelfGenerated:
     """
 
     rows: int = 60
-    max_new_tokens: int = 96
+    max_new_tokens: Count = 96
     prompts: str | None = None
 
     def __post_init__(self) -> None:
+        require_fields(self)
         if not 1 <= self.rows <= MOST_GENERATED_ROWS:
             raise UsageError(
                 f"SelfGenerated(rows={self.rows}): use 1 to {MOST_GENERATED_ROWS}; 50 to 100 are advised."
                 " They are added whole to every size; more would outweigh the task's own at small sizes.\n"
                 "  hint: for more, name a file of general rows: replay='general.jsonl'."
             )
-        if self.max_new_tokens < 1:
-            raise UsageError(f"SelfGenerated(max_new_tokens={self.max_new_tokens}): must be above 0.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class GeneratedRows:
     plan: DevicePlan
     prompts: tuple[Row, ...]
     store: AdapterStore
+    chat: Mapping[str, Json] = field(default_factory=dict, hash=False)  # ``ChatFormat.key()`` of the base
 
     @property
     def folder(self) -> Path:
@@ -120,6 +122,7 @@ class GeneratedRows:
                 "rows": self.spec.rows,
                 "max_new_tokens": self.spec.max_new_tokens,
                 "versions": self._versions(),
+                **self.chat,
             }
         )
         adapter = self.store.folder(key)
@@ -197,7 +200,13 @@ class GeneratedRows:
 
 
 def plan_generation(
-    spec: SelfGenerated, root: Path, source: ModelSource, nf4: bool, plan: DevicePlan, store: AdapterStore
+    spec: SelfGenerated,
+    root: Path,
+    source: ModelSource,
+    nf4: bool,
+    plan: DevicePlan,
+    store: AdapterStore,
+    chat: Mapping[str, Json] | None = None,
 ) -> GeneratedRows:
     """The generation that ``spec``, whose path starts from ``root``, asks of a base.
 
@@ -212,22 +221,14 @@ def plan_generation(
             f"{len(prompts)} different prompts, and SelfGenerated(rows={spec.rows}) asks for more rows.",
             "add prompts (more than rows: replies that do not end are left out), or ask for fewer rows",
         )
-    return GeneratedRows(spec, source, nf4, plan, prompts, store)
+    return GeneratedRows(spec, source, nf4, plan, prompts, store, chat or {})
 
 
 # --------------------------------------------------------------------------- prompts
 def _prompt_lines(file: Path) -> tuple[Row, ...]:
     """One prompt a line; blank lines and repeats are skipped."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(
-            str(file), f"cannot be read: {error.strerror}", "check the path in SelfGenerated(prompts=...)"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(str(file), f"not UTF-8 (at byte {error.start + 1})", "save it as UTF-8") from error
     lines: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(read_text(file, file.suffix).split("\n"), start=1):
         if line.strip():
             lines.setdefault(line.strip(), number)
     return tuple(

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from harness.data.rows import require_no_tools
 from harness.errors import DataError
-from harness.models.chat import render
-from harness.records import Row
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from harness.models.chat import TurnsError
+from harness.models.chat_format import RESIZE, Chat, refused_turns
+from harness.records import Message, Row
+from harness.scoring.envelope import kept_tags, opened
 
 IGNORED = -100  # PyTorch's ignore_index
+SHOWN = 60  # characters of a reply in a message
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row as token ids. ``labels`` are the same ids at supervised positions, and -100 elsewhere."""
+    """One sequence as token ids. ``labels`` are the same ids at supervised positions, and -100 elsewhere."""
 
     row_id: str
     input_ids: list[int]
@@ -31,50 +30,52 @@ class Example:
         return sum(label != IGNORED for label in self.labels)
 
 
-def encode_row(tokenizer: PreTrainedTokenizerBase, row: Row, max_tokens: int) -> Example:
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A reply to learn, and the texts that stand for it."""
+
+    message: Message
+    prompt: str
+    reply: str
+
+
+def encode_row(chat: Chat, row: Row, max_tokens: int) -> list[Example]:
     """Tokens of a training row: loss on the assistant turns whose ``weight`` is 1, and on nothing else.
 
-    The turns before each supervised reply are rendered as inference renders them, and must be a prefix
-    of the whole conversation token for token.
+    What stands before each supervised reply is what inference would be asked, token for token. One sequence
+    holds all of them where later turns leave earlier ones as they were. A template that rewrites earlier
+    turns (it drops their thoughts, say) gives one sequence a reply.
 
     Raises:
-        DataError: the row uses tools, is longer than ``max_tokens``, has nothing to learn from, or the
-            template renders its prompt differently in training and in inference.
+        DataError: the row uses tools, is longer than ``max_tokens``, has nothing to learn from, the template
+            does not render it, or its reply would not be read as it was learnt.
     """
-    require_no_tools([row])
-    whole = render(tokenizer, row.messages, reply_follows=False)
-    labels = [IGNORED] * len(whole)
-    end = 0
-    for k, message in enumerate(row.messages):
-        if message.role != "assistant" or message.weight == 0:
-            continue
-        prompt = render(tokenizer, row.messages[:k], reply_follows=True)
-        upto = render(tokenizer, row.messages[: k + 1], reply_follows=False)
-        start = len(prompt)
-        # the end token is learnt, or answers would not stop; a newline that the template adds after it is not
-        ends = [i for i in range(start, len(upto)) if upto[i] == tokenizer.eos_token_id]
-        end = ends[-1] + 1 if ends else len(upto)
-        if whole[:start] != prompt or whole[start:end] != upto[start:end]:
-            raise DataError(
-                row.where,
-                "the chat template renders these turns differently in training and in inference.",
-                "fix the tokenizer's chat template, or remove the turn that it rewrites",
-            )
-        labels[start:end] = whole[start:end]
-    if end == 0:
-        raise DataError(
-            row.where, "every assistant turn has weight 0: the loss sees nothing.", "give one weight 1"
-        )
-    if end > max_tokens:
-        raise DataError(
-            row.where,
-            f"{end} tokens, more than max_tokens={max_tokens}; it would be truncated.",
-            "shorten the row or raise max_tokens on the candidate",
-        )
-    return Example(row.id, whole[:end], labels[:end])
+    (found,) = _encoded(chat, [row], max_tokens)
+    if isinstance(found, DataError):
+        raise found
+    return found
 
 
-def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_tokens: int) -> list[Example]:
+def require_thoughts(chat: Chat, rows: Sequence[Row]) -> None:
+    """See that rows hold thoughts where the model is to think: else it would learn to think nothing.
+
+    Raises:
+        DataError: none does.
+    """
+    if (
+        chat.thinks
+        and chat.thought_end
+        and rows
+        and all(opened(row.reference).thought is None for row in rows)
+    ):
+        raise DataError(
+            rows[0].where,
+            f"thinking=True, and no reply of the training rows holds a thought for {chat.name}.",
+            f"write thoughts before the replies (up to {chat.thought_end}), or leave thinking out",
+        )
+
+
+def encode_rows(chat: Chat, rows: Sequence[Row], max_tokens: int) -> list[Example]:
     """``encode_row`` for all rows.
 
     Raises:
@@ -82,11 +83,11 @@ def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_tok
     """
     examples: list[Example] = []
     refused: list[DataError] = []
-    for row in rows:
-        try:
-            examples.append(encode_row(tokenizer, row, max_tokens))
-        except DataError as error:
-            refused.append(error)
+    for found in _encoded(chat, rows, max_tokens):
+        if isinstance(found, DataError):
+            refused.append(found)
+        else:
+            examples += found
     if len(refused) == 1:
         raise refused[0]
     if refused:
@@ -95,3 +96,150 @@ def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_tok
             refused[0].where, f"{len(refused)} rows cannot be trained on:\n{listed}", refused[0].hint
         )
     return examples
+
+
+def _encoded(chat: Chat, rows: Sequence[Row], max_tokens: int) -> Iterator[list[Example] | DataError]:
+    """Each row's sequences, or why it has none. All texts go through the tokenizer at once."""
+    turns: list[list[_Turn] | DataError] = []
+    for row in rows:
+        try:
+            turns.append(_turns(chat, row))
+        except DataError as error:
+            turns.append(error)
+    texts = [
+        text
+        for found in turns
+        if not isinstance(found, DataError)
+        for turn in found
+        for text in (turn.prompt, turn.prompt + turn.reply)
+    ]
+    ids = iter(chat.ids(texts))
+    for row, found in zip(rows, turns, strict=True):
+        if isinstance(found, DataError):
+            yield found
+            continue
+        parts: list[tuple[list[int], list[int]]] = []
+        for turn in found:
+            prompt, whole = next(ids), next(ids)
+            is_prefix = whole[: len(prompt)] == prompt
+            # else their border lies within a token
+            learnt = whole[len(prompt) :] if is_prefix else chat.ids([turn.reply])[0]
+            parts.append((prompt, _to_its_end(chat, learnt)))
+        try:
+            for turn, (_, learnt) in zip(found, parts, strict=True):
+                _require_read(chat, row, turn.message.content, learnt)
+            examples = _sequences(row, parts)
+            _require_fits(chat, row, examples, max_tokens)
+            yield examples
+        except DataError as error:
+            yield error
+
+
+def _turns(chat: Chat, row: Row) -> list[_Turn]:
+    require_no_tools([row])
+    found: list[_Turn] = []
+    for k, message in enumerate(row.messages):
+        if message.role != "assistant" or message.weight == 0:
+            continue
+        try:
+            prompt = chat.prompt(row.messages[:k])
+            found.append(_Turn(message, prompt, chat.reply(row.messages[: k + 1], prompt)))
+        except TurnsError as error:
+            raise refused_turns(row, chat, error) from error
+    if not found:
+        raise DataError(
+            row.where, "every assistant turn has weight 0: the loss sees nothing.", "give one weight 1"
+        )
+    return found
+
+
+def _to_its_end(chat: Chat, learnt: list[int]) -> list[int]:
+    """Without what the template adds behind the end token, which is learnt, or answers would not stop."""
+    end = chat.tokenizer.eos_token_id
+    ends = [k for k, token in enumerate(learnt) if token == end]
+    return learnt[: ends[-1] + 1] if ends else learnt
+
+
+def _require_read(chat: Chat, row: Row, content: str, learnt: list[int]) -> None:
+    """Decoded as answers are, what is learnt must be the row's reply, but for white space around it.
+
+    Raises:
+        DataError: it is not, or no answer would end.
+    """
+    kept = kept_tags([content])
+    own = opened(content, kept=kept)
+    if not chat.thinks and own.thought is not None:
+        raise DataError(
+            row.where,
+            "the reply begins with a thought, and the candidate does not think.",
+            "give the candidate thinking=True, which its baseline then has too, or remove the thought",
+        )
+    stop = chat.stop(learnt)
+    if stop is None:
+        last = chat.tokenizer.convert_ids_to_tokens(learnt[-1]) if learnt else "nothing"
+        raise DataError(
+            row.where,
+            f"the reply ends with {last}, which generation does not stop at: no answer would end.",
+            "add that token to eos_token_id in the base's generation_config.json",
+        )
+    if not chat.leaves_thought(learnt[:stop]):
+        raise DataError(
+            row.where,
+            f"thinking=True, and the reply has no thought: {chat.name} would learn one that never ends.",
+            f"write the thought before the reply, up to {chat.thought_end}, or leave thinking out",
+        )
+    wanted = (own.text if chat.thinks else content).strip()
+    read = opened(chat.said(learnt[:stop]), kept=kept).text.strip()
+    if read != wanted:
+        raise DataError(
+            row.where,
+            f"what {chat.name} would learn is not the row's reply {_excerpt(wanted, read)}: as answers are"
+            f" read, it is {_excerpt(read, wanted)}.",
+            "take tokens of chat templates out of the reply, or choose a base whose tokenizer keeps its text",
+        )
+
+
+def _require_fits(chat: Chat, row: Row, examples: Sequence[Example], max_tokens: int) -> None:
+    """See that the model has room and embeddings for a row's sequences.
+
+    Raises:
+        DataError: it has not.
+    """
+    for example in examples:
+        missing = chat.without_embedding(example.input_ids)
+        if missing is not None:
+            raise DataError(row.where, f"{chat.name} has no embedding for the token {missing}.", RESIZE)
+    longest = max(len(example.input_ids) for example in examples)
+    if longest > max_tokens:
+        raise DataError(
+            row.where,
+            f"{longest} tokens, more than max_tokens={max_tokens}; it would be truncated.",
+            "shorten the row or raise max_tokens on the candidate",
+        )
+    if chat.context is not None and longest > chat.context:
+        raise DataError(
+            row.where,
+            f"{longest:,} tokens, more than the {chat.context:,} that {chat.name} reads.",
+            "shorten the row, or choose a base with a longer context",
+        )
+
+
+def _excerpt(text: str, other: str) -> str:
+    """A text from shortly before the place where it differs from another."""
+    pairs = zip(text, other, strict=False)
+    at = next((k for k, (a, b) in enumerate(pairs) if a != b), min(len(text), len(other)))
+    start = max(0, at - SHOWN // 3)
+    shown = text[start : start + SHOWN]
+    return f"{'...' if start else ''}{shown!r}{'...' if start + SHOWN < len(text) else ''}"
+
+
+def _sequences(row: Row, parts: Sequence[tuple[list[int], list[int]]]) -> list[Example]:
+    prompt, learnt = parts[-1]
+    whole = prompt + learnt
+    labels = [IGNORED] * len(prompt) + learnt
+    for asked, said in parts[:-1]:
+        start, end = len(asked), len(asked) + len(said)
+        if whole[:start] != asked or whole[start:end] != said:
+            return [Example(row.id, p + r, [IGNORED] * len(p) + r) for p, r in parts]
+        labels[start:end] = said
+    return [Example(row.id, whole, labels)]

@@ -1,0 +1,71 @@
+"""Which settings answers are drawn with: those of ``Decoding``, and of the model's own its end tokens alone.
+
+Bases ship defaults in ``generation_config.json`` (a repetition penalty, sampling, suppressed tokens), and
+``generate`` fills every setting that the caller left open from them: "greedy" would be another thing for each
+base, and a fine-tune would inherit what its training never saw.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.records import Json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+FILE = "generation_config.json"
+# they say which tokens there are and how a result is handed over, not which token comes next
+_HARMLESS = frozenset(
+    (
+        *("eos_token_id", "bos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version"),
+        *("use_cache", "cache_implementation", "cache_config", "return_dict_in_generate"),
+        *("output_scores", "output_logits", "output_attentions", "output_hidden_states"),
+    )
+)
+
+
+def keep_end_tokens_only(model: PreTrainedModel) -> None:
+    """Set the model's own defaults aside, in place: whatever a call leaves open is neutral from now on."""
+    from transformers import GenerationConfig
+
+    own = getattr(model, "generation_config", None)
+    model.generation_config = GenerationConfig(
+        eos_token_id=None if own is None else own.eos_token_id,
+        bos_token_id=None if own is None else own.bos_token_id,
+        pad_token_id=None if own is None else own.pad_token_id,
+    )
+
+
+def set_aside(folder: Path) -> dict[str, Json]:
+    """The defaults of a model folder that are set aside, by name, without those that do nothing."""
+    try:
+        given = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(given, dict):
+        return {}
+    return {
+        name: value
+        for name, value in sorted(given.items())
+        if name not in _HARMLESS and not name.startswith("_") and not _is_neutral(value)
+    }
+
+
+def _is_neutral(value: Json) -> bool:
+    """Whether a default does nothing: a penalty of 1 multiplies, one of 0 adds."""
+    return value in (None, False, [], {}, "") or (value in (0, 1) and value is not True)
+
+
+def note_on_defaults(folder: Path) -> tuple[str, ...]:
+    """A sentence for the report on what was set aside; none where nothing was."""
+    found = set_aside(folder)
+    if not found:
+        return ()
+    listed = ", ".join(f"{name}={json.dumps(value)[:60]}" for name, value in found.items())
+    return (
+        f"{FILE} of the base sets {listed}: set aside here, for every candidate and baseline. A server that"
+        " follows the file answers otherwise (vLLM ignores it under --generation-config vllm).",
+    )

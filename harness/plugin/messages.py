@@ -1,0 +1,25 @@
+"""What the plugin says of errors."""
+
+from __future__ import annotations
+
+import traceback
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.report.terminal import one_screen
+
+
+def usage_error(error: HarnessError, config: pytest.Config) -> pytest.UsageError:
+    """The error as pytest prints it, without a traceback of its own."""
+    return pytest.UsageError(told(error, config))
+
+
+def told(error: HarnessError, config: pytest.Config) -> str:
+    """The error on one screen; under ``-v``, or a ``--tb`` that asks for it, the traceback of its cause."""
+    text, cause = one_screen(str(error)), error.__cause__
+    if cause is None or isinstance(cause, HarnessError):
+        return text
+    if config.option.verbose > 0 or config.option.tbstyle in ("long", "short", "native"):
+        return f"{text}\n{''.join(traceback.format_exception(cause))}"
+    return text

@@ -1,0 +1,129 @@
+"""Careless but ordinary tests: none of them ends in GO, and what is written with care still does.
+
+``wordy`` is better at ``right`` and plainly worse at ``brief``, which its suite means to guard.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from careless_cases import BESIDE, BETTER, CAREFUL, FIELDS, GUARD, HEAD, NEVER, RUNS, WAIVED, in_test
+from small_project import SmallProject, rows
+
+from harness.records import RunRecord
+from harness.report.runjson import dump_run
+
+WORDY = """
+
+def chatty(prompt, size):
+    return says(9)(prompt, size) + " indeed my dear old friend"
+
+
+@harness.candidate
+def wordy():
+    return Scripted(train="train.jsonl", reply=chatty, base="wordy")
+"""
+
+
+@pytest.fixture
+def careless(project: SmallProject) -> SmallProject:
+    project.conftest(WORDY)
+    return project
+
+
+def test_what_no_assert_asks_is_named(careless: SmallProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run of many suites, and of each it is asked what stands in the way of GO."""
+
+    def only_the_record(record: RunRecord, folder: Path) -> Path:  # a page of fifty suites takes seconds
+        (folder / "run.json").write_text(dump_run(record), encoding="utf-8")
+        return folder / "report.html"
+
+    monkeypatch.setattr("harness.report.html.write_report", only_the_record)
+    for name, (gates, _) in RUNS.items():
+        careless.suite(BETTER + gates, name=name, head=HEAD, held=rows(name, 40))
+    careless.suite(BETTER, name="skipped_file", head=HEAD, held=rows("skipped_file", 40))
+    skipped = HEAD + "\n\npytest.importorskip('no_such_module')\n" + in_test(f"assert {GUARD}")
+    careless.write("suites/skipped_file/test_others.py", skipped)
+    for name, gates in CAREFUL.items():
+        careless.suite(BETTER + gates, name=name, head=WAIVED, held=rows(name, 40))
+    outcome = careless.run("--candidate=wordy", "-W", "ignore:assertion is always true")
+    (decision,) = careless.record.decisions
+    against = [one for one in decision.reasons if not re.match(r"\w+ gate \S+ \(suite \w+\) is shown", one)]
+
+    def named(suite: str) -> str:
+        ours = [one for one in against if f"(suite {suite})" in one or f"suites/{suite}/" in one]
+        return " ".join(one for one in ours if "waived" not in one)
+
+    wanted = {name: words for name, (_, words) in RUNS.items()} | {"skipped_file": "no_such_module"}
+    assert {name: named(name) for name, words in wanted.items() if words not in named(name)} == {}
+    assert {name: named(name) for name in CAREFUL if named(name)} == {}
+    assert "NO-GO: wordy" in outcome.out
+    assert "was made on line" in outcome.out
+
+
+@pytest.mark.parametrize("name", NEVER)
+def test_what_can_never_be_a_gate_is_refused_before_anything_is_asked(
+    careless: SmallProject, name: str
+) -> None:
+    gates, words = NEVER[name]
+    file = careless.suite(gates if "test_better" in gates else BETTER + gates, head=HEAD)
+    for other, text in BESIDE.get(name, {}).items():
+        careless.write(f"suites/support/{other}", text)
+    careless.run("--candidate=wordy").assert_one_screen("suites/support/", words, "hint: ")
+    assert file.exists()
+
+
+def test_a_waiver_and_what_passes_unasked_are_named_beside_a_go(careless: SmallProject) -> None:
+    careless.suite(BETTER, head=WAIVED)
+    outcome = careless.run("--candidate=wordy")
+    assert outcome.status == 0, outcome.said
+    waived = "waived by the suite (may_drop): brief (suite support) -100.0 points"
+    folder = careless.path / "reports" / careless.record.id
+    for said in (outcome.out, *((folder / f).read_text() for f in ("run.json", "report.md", "report.html"))):
+        assert waived in " ".join(said.replace("&#45;", "-").split())
+    careless.suite(BETTER, head=HEAD)
+    outcome = careless.run("--candidate=good")
+    assert outcome.status == 0, outcome.said
+    assert "no gate compares with the baseline: brief (suite support) +0.0 points" in " ".join(
+        outcome.out.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("('breif',)", "Did you mean 'brief'?"),
+        ("'brief'", "may_drop=('right',)"),
+        ("(brief,)", "takes names"),
+    ],
+)
+def test_a_waiver_names_scores(careless: SmallProject, given: str, words: str) -> None:
+    careless.suite(head=WAIVED.replace("('brief',)", given))
+    careless.run("--candidate=wordy").assert_one_screen(words)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_field_that_groups_or_slices_is_on_every_row_and_written_alike(
+    careless: SmallProject, name: str
+) -> None:
+    options, values, words = FIELDS[name]
+    marks = [{} if value is None else {"customer": value} for value in values * 10]
+    held = [{**one, **mark} for one, mark in zip(rows("s", 20), marks, strict=True)]
+    careless.suite(head=HEAD.replace("(right, brief)", f"(right, brief), {options}"), held=held)
+    careless.run("--candidate=good").assert_one_screen("suites/support/heldout.jsonl", words, "hint: ")
+
+
+def test_a_class_that_the_command_line_leaves_out_is_missing(careless: SmallProject) -> None:
+    in_class = f"""
+
+class TestBrief:
+    def test_brief(self, candidate, baseline):
+        assert {GUARD}
+"""
+    careless.suite(BETTER + in_class, head=WAIVED)
+    outcome = careless.run("--candidate=wordy", "suites/support/test_support.py::test_better")
+    said = " ".join(outcome.out.split())
+    assert "TestBrief::test_brief (suite support) is missing: it was left out" in said
+    assert "INCONCLUSIVE: wordy" in outcome.out
