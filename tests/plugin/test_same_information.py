@@ -87,9 +87,7 @@ def customers(count: int = 40) -> list[dict[str, object]]:
     ]
 
 
-@pytest.mark.parametrize(
-    "prompt", ["Answer with the plan alone.", "Account:\n{system}\nSay the plan."]
-)
+@pytest.mark.parametrize("prompt", ["Answer with the plan alone.", "Account:\n{system}\nSay the plan."])
 def test_one_model_on_both_sides_is_no_go(project: SmallProject, prompt: str) -> None:
     project.conftest(SIDES)
     project.suite(GATE, head=HEAD, held=customers())
