@@ -33,7 +33,8 @@ _ROWS_UNKNOWN = 0.02  # standard error over rows where none is given
 _SPREADS, _SPREAD_SHARES = np.array([0.003, 0.01, 0.02, 0.04]), np.array([0.2, 0.4, 0.3, 0.1])
 _SEEN_SPREADS = np.geomspace(0.003, 0.16, 7)
 _SEEN_MEDIAN, _SEEN_LOG_SD = 0.012, 1.0
-# the score falls where the first size is ahead of the last by so many standard errors, with such a spread
+# the score falls where each size has less than the one before, and the first is ahead of the last by so many
+# standard errors, with such a spread
 _FALL_ERRORS, _FALL_SPREAD = 3.0, 0.02
 
 
@@ -123,7 +124,7 @@ def fit_curve(points: Sequence[ScoredTraining]) -> CurveFit | str:
     level = np.array([group.mean() for group in means])
     counts = np.array([len(group) for group in means], dtype=np.float64)
     noise = np.sqrt(((variances + _FALL_SPREAD**2) / counts)[[0, -1]].sum())
-    falls = bool(level[0] - level[-1] > _FALL_ERRORS * noise)
+    falls = bool((np.diff(level) < 0.0).all() and level[0] - level[-1] > _FALL_ERRORS * noise)
     data = Measured(
         sizes=np.array(sizes, dtype=np.float64),
         means=1.0 - level if falls else level,
@@ -135,7 +136,7 @@ def fit_curve(points: Sequence[ScoredTraining]) -> CurveFit | str:
     within = data.log_within(spreads[:, None]) + np.log(shares)
     by_shape = np.concatenate([one.log_weight + log for one, log in zip(shaped, within, strict=True)])
     process = weigh_process(data, spreads, shares)
-    weight = np.concatenate([_normalised(by_shape), _normalised(process.log_weight)]) / 2.0
+    weight = _normalised(np.concatenate([by_shape, process.log_weight]))
     return CurveFit(sizes[-1], float(level[-1]), (*shaped, process), weight, falls)
 
 

@@ -70,7 +70,9 @@ def weigh_process(data: Measured, spreads: Values, shares: Values) -> Curves:
     fitted = _score(logits, prior.end[:, None])
     # the first score is drawn from its likelihood, which therefore is not in the weight
     misfit = ((y[1:] - fitted) ** 2 / variance[:, 1:] + np.log(variance[:, 1:])).sum(axis=1)
+    # the integral over that likelihood, and the mean over the draws: so that both kinds of curves compare
     log_weight = np.where(start < prior.end - _EDGE, data.log_within(spread) - 0.5 * misfit, -np.inf)
+    log_weight += 0.5 * np.log(2.0 * np.pi) - np.log(_DRAWS)
 
     def at(size: float) -> Values:
         doublings = np.log2(size / data.sizes[-1])
