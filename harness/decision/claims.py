@@ -274,11 +274,6 @@ def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) ->
     if problem := too_wide(bound):
         raise UsageError(problem)
     role = Role.TARGET if strict and bound >= 0.0 else Role.GUARD
-    if bound < -MOST_MARGIN:
-        raise UsageError(
-            f"a margin of {-bound:g} tolerates a loss of {-100 * bound:g} points: nearly anything would"
-            f" pass.\n  hint: margins are shares, at most {MOST_MARGIN:g}: 2 points are 0.02."
-        )
     settle = larger.settle or smaller.settle
     if larger.interim is not None and smaller.interim is not None:
         return _by_looks(larger.interim, smaller.interim, bound, role, settle)

@@ -71,11 +71,6 @@ class Suite:
             raise UsageError(
                 f"Suite(heldout={self.heldout!r}): two scores are named {twice[0]!r}; set name=."
             )
-        waived: object = self.may_drop  # whatever a project wrote there
-        if not isinstance(waived, tuple) or not all(isinstance(name, str) for name in waived):
-            raise UsageError(
-                f"Suite(heldout={self.heldout!r}): may_drop= takes names of scores: may_drop=({names[0]!r},)."
-            )
         for name in self.may_drop:
             if name not in names:
                 raise UnknownName("score in may_drop=", name, names, f"Suite(heldout={self.heldout!r}).")

@@ -106,5 +106,5 @@ def test_the_record_s_bills_are_those_of_the_service(
         assert (line.prompt_tokens, line.completion_tokens) == (biller.read[place], biller.written[place])
         assert line.usd == pytest.approx(biller.usd[place], abs=1e-9)
 
-    again = project.run("--candidate=tuned", "--max-usd=0", baseline="base")
+    again = project.run("--candidate=tuned", "--max-usd=0.000001", baseline="base")
     assert project.record.spending == (), again.said

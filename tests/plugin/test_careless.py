@@ -95,8 +95,8 @@ def test_a_waiver_and_what_passes_unasked_are_named_beside_a_go(careless: SmallP
     ("given", "words"),
     [
         ("('breif',)", "Did you mean 'brief'?"),
-        ("'brief'", "may_drop=('right',)"),
-        ("(brief,)", "takes names"),
+        ("'brief'", "such as ('a', 'b')"),
+        ("(brief,)", "use a tuple of text"),
     ],
 )
 def test_a_waiver_names_scores(careless: SmallProject, given: str, words: str) -> None:

@@ -171,7 +171,7 @@ def test_a_suite_that_skips_decides_nothing(ready: SmallProject) -> None:
         ("prompt='long.md'", "has more than 2,000,000 bytes"),
         ("final='final.jsonl'", "final.jsonl: there is no such file"),
         ("final='pipe'", "cannot be read: it is a pipe"),
-        ("slices='language'", "Suite(slices='language'): use a tuple of text"),
+        ("slices='language'", "slices=('language',), with the comma"),
         ("max_tokens=True", "Suite(max_tokens=True): use a whole number of at least 1"),
     ],
 )

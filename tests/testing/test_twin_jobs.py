@@ -61,7 +61,7 @@ def test_auto_is_decided_when_the_job_runs_and_shown(client: OpenAI) -> None:
     assert done.method is not None
     assert done.method.supervised is not None
     assert done.method.supervised.hyperparameters is not None
-    assert done.method.supervised.hyperparameters.n_epochs == 9
+    assert done.method.supervised.hyperparameters.n_epochs == 8
     assert ":twin:mine:" in (done.fine_tuned_model or "")
 
 

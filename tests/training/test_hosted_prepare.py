@@ -74,7 +74,7 @@ def lab(root: Path) -> Lab:
 
 
 def spec(url: str, **changes: object) -> Quick:
-    made = Quick(base=CHAT, train="train.jsonl", dev="dev.jsonl", base_url=url, profile="twin")
+    made = Quick(base=CHAT, train="train.jsonl", dev="dev.jsonl", base_url=url or None, profile="twin")
     return replace(made, **changes)  # type: ignore[arg-type]  # the fields' own types
 
 

@@ -33,8 +33,8 @@ from harness.training.local.trainer import (
     train,
 )
 
-LORA = LoRA(base="tiny", train="", r=4, alpha=8, batch_rows=4, epochs=1).recipe()
-FULL = Full(base="tiny", train="", batch_rows=4, epochs=1).recipe()
+LORA = LoRA(base="tiny", train="train.jsonl", r=4, alpha=8, batch_rows=4, epochs=1).recipe()
+FULL = Full(base="tiny", train="train.jsonl", batch_rows=4, epochs=1).recipe()
 
 
 @pytest.fixture(autouse=True)
