@@ -8,7 +8,7 @@ that is near to one of them is what the task looks like, and no leak.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NoReturn, TypeAlias
@@ -19,14 +19,17 @@ from harness.data.plain_text import SHORT_WORDS, plain_words, same_key
 from harness.errors import LeakError
 from harness.records import Row
 
-LeakKind: TypeAlias = Literal["exact", "exact-short", "edited", "moved", "inside", "conversation"]
+LeakKind: TypeAlias = Literal["exact", "exact-short", "edited", "moved", "inside", "quoted", "conversation"]
 
 CALIBRATION_ROWS = 2_000
 REPLY_WORDS = 11
-SHORT_SHARE, SHORT_ROWS = 0.05, 2  # held-out rows that may repeat short training rows
+SHORT_SHARE, SHORT_ROWS = 0.05, 2  # held-out rows that may repeat short training rows, or be quoted
+SAME_ADDED_SHARE = 1 / 3  # of the held-out texts, with the same words added to them
+HONEST_AT_TIMES: Collection[LeakKind] = ("exact-short", "quoted")
 SAME_REPLY_QUESTIONS = 2  # distinct questions with one reply; in more, it is a stock phrase or a label
 PAIRS_SHOWN = 5
 USER = "user text"
+REPLY = "the reply"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,9 @@ class Leak:
 
     ``kind``: ``exact``, the same text; ``exact-short``, the same text of under five words, which honest data
     have too ("refund???"); ``edited``, most words in the same order; ``moved``, the same sentences in another
-    order; ``inside``, one text within the other; ``conversation``, like questions with the same reply.
+    order; ``inside``, one text within the other; ``quoted``, the held-out text stands word for word in what
+    the training row asks or replies, which a few honest rows do too; ``conversation``, like questions with
+    the same reply.
     """
 
     train_id: str
@@ -66,6 +71,8 @@ def describe(leak: Leak) -> str:
     where = "" if leak.part == USER else f" in {leak.part}"
     if leak.kind in ("exact", "exact-short"):
         return f"the same user text{where}"
+    if leak.kind == "quoted":
+        return f"the held-out text stands word for word in {leak.part}"
     if leak.kind == "conversation":
         return "user text and reply: the same reply to a like question"
     how = {"edited": "in the same order", "moved": "in another order", "inside": "of the shorter text"}
@@ -88,8 +95,8 @@ def require_no_leaks(
         sides: what the two are, in messages.
 
     Raises:
-        LeakError: with the first five pairs. Short texts repeat in honest data: pairs of these are refused
-            where more than 5% of the held-out rows (and more than two) are such copies.
+        LeakError: with the first five pairs. Short texts repeat in honest data, and long ones quote others:
+            pairs of these are refused where more than 5% of the held-out rows (and more than two) are such.
     """
     compared = compare_rows(train, heldout)
     if accepted == "warn":
@@ -102,11 +109,12 @@ def require_no_leaks(
 
 
 def without_honest_repeats(found: Sequence[Leak], rows: int) -> Sequence[Leak]:
-    """The leaks without those of short texts, where of ``rows`` held-out rows only few repeat short texts."""
-    short = {leak.heldout_id for leak in found if leak.kind == "exact-short"}
-    if len(short) > max(SHORT_ROWS, SHORT_SHARE * rows):
-        return found
-    return [leak for leak in found if leak.kind != "exact-short"]
+    """The leaks without those of short and quoted texts, where these are few of ``rows`` held-out rows."""
+    few = max(SHORT_ROWS, SHORT_SHARE * rows)
+    for kind in HONEST_AT_TIMES:
+        if len({leak.heldout_id for leak in found if leak.kind == kind}) <= few:
+            found = [leak for leak in found if leak.kind != kind]
+    return found
 
 
 def _refuse(found: Sequence[Leak], sides: tuple[str, str]) -> NoReturn:
@@ -133,7 +141,8 @@ def compare_rows(train: Sequence[Row], heldout: Sequence[Row], *, calibrated: bo
     """Compare every training row with every held-out row.
 
     Of a held-out row its user turns are compared. Of a training row these, each earlier turn, and the system
-    message, which may hold examples. Time and memory grow with the pairs that share rare word pairs.
+    message, which may hold examples; in its user text and its reply a held-out text is found word for word.
+    Time and memory grow with the pairs that share rare word pairs.
 
     Args:
         train: one side.
@@ -148,7 +157,8 @@ def compare_rows(train: Sequence[Row], heldout: Sequence[Row], *, calibrated: bo
         for part, text in _parts(row):
             at_key[same_key(text)].append((at, part))
     asked_words, known_words = [plain_words(text) for text in asked], [plain_words(text) for text in known]
-    inside = _inside_parts(train, asked_words)
+    wanted = WordForWord(asked_words)
+    inside, quoted = _inside_parts(train, wanted), _quoted(train, known_words, wanted)
     owners: defaultdict[Words, list[tuple[int, str]]] = defaultdict(list)
     for at, row in enumerate(train):
         owners[known_words[at]].append((at, USER))
@@ -182,6 +192,8 @@ def compare_rows(train: Sequence[Row], heldout: Sequence[Row], *, calibrated: bo
                 found.setdefault(other, ("conversation", 1.0, USER))
         if nearest[at] and not found:
             near.add(row.id)
+        for other, part in quoted.get(asked_words[at], ()):
+            found.setdefault(other, ("quoted", 1.0, part))
         leaks += [
             Leak(train[other].id, row.id, train[other].where, row.where, *found[other])
             for other in sorted(found)
@@ -207,18 +219,57 @@ def _parts(row: Row) -> Iterator[tuple[str, str]]:
             yield ("the system message" if system else "an earlier turn"), message.content
 
 
-def _inside_parts(train: Sequence[Row], asked: Sequence[Words]) -> Mapping[Words, Sequence[tuple[int, str]]]:
+def _inside_parts(train: Sequence[Row], wanted: WordForWord) -> Mapping[Words, Sequence[tuple[int, str]]]:
     """The held-out texts that stand word for word in other parts of training rows than what these ask."""
     owners: defaultdict[Words, dict[tuple[int, str], None]] = defaultdict(dict)
     for at, row in enumerate(train):
         for part, text in _parts(row):
             owners[plain_words(text)][at, part] = None
-    looked_for = WordForWord(asked)
     found: defaultdict[Words, list[tuple[int, str]]] = defaultdict(list)
     for words, places in owners.items():
-        for held in looked_for.within(words):
+        for held in wanted.within(words):
             found[held] += places
     return found
+
+
+def _quoted(
+    train: Sequence[Row], known: Sequence[Words], wanted: WordForWord
+) -> Mapping[Words, Sequence[tuple[int, str]]]:
+    """The held-out texts that stand word for word in what training rows ask or reply, and are not all of it.
+
+    Short questions begin longer ones honestly. They count where the same is added to a third of them, as a
+    signature or an instruction is.
+    """
+    found: defaultdict[Words, list[tuple[int, str]]] = defaultdict(list)
+    short: defaultdict[Words, list[tuple[Words, int]]] = defaultdict(list)
+    for at, row in enumerate(train):
+        for held in wanted.within(plain_words(row.reference)):
+            if len(held) >= SHORT_WORDS:
+                found[held].append((at, REPLY))
+        for held in wanted.within(known[at]):
+            if held == known[at]:
+                continue
+            if len(held) >= REPLY_WORDS:
+                found[held].append((at, USER))
+            elif (added := _added(known[at], held)) is not None:
+                short[added].append((held, at))
+    few = max(SHORT_ROWS, SAME_ADDED_SHARE * wanted.count)
+    for places in short.values():
+        if len({held for held, _ in places}) > few:
+            for held, at in places:
+                found[held].append((at, USER))
+    return found
+
+
+def _added(text: Words, held: Words) -> Words | None:
+    """What stands after or before ``held`` in ``text``, numbers alike; None where it stands in between."""
+    if text[: len(held)] == held:
+        rest = text[len(held) :]
+    elif text[-len(held) :] == held:
+        rest = text[: -len(held)]
+    else:
+        return None
+    return tuple("0" if word.isdigit() else word for word in rest)
 
 
 # --------------------------------------------------------------------------- what is near

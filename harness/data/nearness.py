@@ -170,12 +170,15 @@ class WordForWord:
             if len(text) > 1:
                 self._by_beginning[text[:BEGINNING_WORDS]].append(text)
         self._lengths = sorted({len(beginning) for beginning in self._by_beginning})
+        self.count = sum(map(len, self._by_beginning.values()))
+        self._first = frozenset(beginning[0] for beginning in self._by_beginning)
 
     def within(self, text: Words) -> list[Words]:
         """Those that ``text`` holds, each once."""
         found: dict[Words, None] = {}
+        places = [at for at, word in enumerate(text) if word in self._first]
         for length in self._lengths:
-            for at in range(len(text) - length + 1):
+            for at in places:
                 for wanted in self._by_beginning.get(text[at : at + length], ()):
                     if text[at : at + len(wanted)] == wanted:
                         found[wanted] = None
@@ -226,14 +229,14 @@ class Neighbours:
 
     def _near(self, text: Words, places: Sequence[int]) -> list[tuple[int, Near]]:
         """Those of ``places`` that are near. Several copies of one text do not make its words common."""
-        alike = [(place, ways) for place in places if (ways := near(text, self.pool[place], Evenly()))]
-        copies = 1 + sum(any(one.is_copy() for one in ways) for _, ways in alike)
-        found = [
+        alike = [(place, found) for place in places if (found := near(text, self.pool[place], Evenly()))]
+        copies = 1 + sum(any(one.is_copy() for one in found) for _, found in alike)
+        weighed = [
             (place, one)
             for place, _ in alike
             for one in near(text, self.pool[place], self.model, max(copies, 2))
         ]
-        return sorted(found, key=lambda pair: (-pair[1].is_copy(), -pair[1].evidence, pair[0]))
+        return sorted(weighed, key=lambda pair: (-pair[1].is_copy(), -pair[1].evidence, pair[0]))
 
     def _sparse(self, texts: Sequence[Words]) -> Sparse:
         import numpy as np

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Sequence
 
 SHORT_WORDS = 5  # shorter texts repeat honestly ("refund???")
 
@@ -47,6 +48,33 @@ _OTHERS = ("ɡɑıɩøłđħŧ×÷−–", "gaiioldht*/--")
 _LOOK_ALIKE = str.maketrans(*("".join(part) for part in zip(_CYRILLIC, _GREEK, _OTHERS, strict=True)))
 
 
+_UNITS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_NUMBERS = {word: value for value, word in enumerate(_UNITS)}
+_NUMBERS |= {word: 10 * value for value, word in enumerate(_TENS, start=2)}
+
+
 def plain(text: str) -> str:
     """``text`` in one form for all ways to write it, for comparison only; punctuation and spacing remain."""
     if "&" in text and _ENTITY.search(text):
@@ -74,8 +102,9 @@ def words(text: str) -> tuple[str, ...]:
 def same_key(text: str) -> str:
     """Equal for texts that are the same but for case, punctuation, spacing, markup and look-alike letters.
 
-    Signs between numbers and single letters count ("12 + 7" is not "12 - 7"), as do currencies, "C++", and
-    pictures and faces in texts of under five words, and all characters of a text without words.
+    Numbers to 99 are the same in words and in digits. Signs between numbers and single letters count
+    ("12 + 7" is not "12 - 7"), as do currencies, "C++", pictures and faces in texts of under five words,
+    and all characters of a text without words.
     """
     text = plain(text)
     found = _TOKEN.findall(text)
@@ -83,4 +112,20 @@ def same_key(text: str) -> str:
         found = _SHORT_TOKEN.findall(text)
     if not found:
         return "".join(text.split())
+    if not _NUMBERS.keys().isdisjoint(found):
+        found = _in_digits(found)
     return _SPACING.sub("", " ".join(found))
+
+
+def _in_digits(words: Sequence[str]) -> list[str]:
+    """English numbers to 99 in digits: ``thirty nine`` is 39."""
+    found: list[str] = []
+    before = 0  # the tens that the last word named
+    for word in words:
+        value = _NUMBERS.get(word)
+        if value is not None and before and 0 < value < 10:
+            found[-1] = str(before + value)
+        else:
+            found.append(word if value is None else str(value))
+        before = value if value is not None and value >= 20 else 0
+    return found

@@ -65,7 +65,7 @@ def pytest_pycollect_makeitem(collector: pytest.Collector) -> Generator[None, ob
     for item in made if isinstance(made, list) else ():
         if isinstance(item, pytest.Function) and has_candidate(item):
             state.gates[item.nodeid] = item
-    state.written.add(collector, made)
+    state.written.add(made)
     return made
 
 
@@ -75,12 +75,23 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_ignore_collect(
+    collection_path: Path, config: pytest.Config
+) -> Generator[None, bool | None, bool | None]:
+    """Note what pytest was told to leave out: gates may stand there."""
+    ignored = yield
+    if ignored:
+        config.stash[STATE].written.ignore(collection_path, config)
+    return ignored
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Note what was skipped, or failed, as a whole: its gates are missing."""
     report = yield
-    collector.config.stash[STATE].written.add_report(report)
+    collector.config.stash[STATE].written.add_report(collector, report)
     return report
 
 

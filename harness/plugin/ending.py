@@ -55,7 +55,9 @@ def _conclude(state: State, run: Session, config: pytest.Config) -> bool:
     from harness.report.terminal import summary
     from harness.run.recording import fails, make_record, own_folder
 
-    record = make_record(run, state.expected, state.command, rehearsal=state.rehearsal is not None)
+    chosen = [run.selection.sized(name)[-1] for name in run.selection.chosen()]
+    expected = [*state.expected, *state.written.unjudged(run.suites.values(), config, chosen)]
+    record = make_record(run, expected, state.command, rehearsal=state.rehearsal is not None)
     said = []
     if run.trials or run.failed:  # a failed training was paid for, too
         record, folder = own_folder(record, state.settings.reports)

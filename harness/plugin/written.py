@@ -24,9 +24,13 @@ from harness.run.claim_detection import written_gate, written_gates
 
 if TYPE_CHECKING:
     from harness.run.selection import Arm
+    from harness.run.suite_loading import LoadedSuite
     from harness.run.written_claims import WrittenFunction, WrittenModule
 
 _OWN_FIXTURES = "harness.plugin.fixtures"
+_NEVER_SUITES = (".*", "__pycache__", "*.egg", "build", "dist", "node_modules", "venv")
+LEFT_OUT = "pytest was told to leave its file out (collect_ignore, --ignore or norecursedirs)."
+UNJUDGED = "no test of its folder asks for a candidate. Write one, or keep the file elsewhere."
 Line = tuple[str, int]  # a function's file and first line
 
 
@@ -39,6 +43,8 @@ class WrittenTests:
         self._tests: dict[Line, list[pytest.Function]] = {}  # what one decorator made of several has one line
         self._made: set[str] = set()  # node ids of classes
         self._opened: set[str] = set()
+        self._ignored: set[Path] = set()
+        self._patterns: list[str] = []
         self._visited: set[Path] = set()
         self._broken: dict[str, str] = {}  # by node id of a file or folder: why it gave no tests
 
@@ -48,19 +54,27 @@ class WrittenTests:
         if file.suffix == ".py":
             self._visited.add(file)
 
-    def add(self, collector: pytest.Collector, made: object) -> None:
+    def ignore(self, path: Path, config: pytest.Config) -> None:
+        """Note a file or folder that pytest was told to leave out; not what no project keeps suites in."""
+        self._patterns = config.getini("python_files")
+        is_environment = (path / "pyvenv.cfg").exists()
+        if not is_environment and not any(fnmatch.fnmatch(path.name, one) for one in _NEVER_SUITES):
+            self._ignored.add(path)
+
+    def add(self, made: object) -> None:
         """Note what a module or class gave."""
-        if isinstance(collector, pytest.Module):
-            self._modules[collector.path] = collector
         for one in made if isinstance(made, list) else [made]:
             if isinstance(one, pytest.Class):
                 self._made.add(one.nodeid)
             elif isinstance(one, pytest.Function):
                 self._tests.setdefault(_line_of(function_of(one)), []).append(one)
 
-    def add_report(self, report: pytest.CollectReport) -> None:
+    def add_report(self, collector: pytest.Collector, report: pytest.CollectReport) -> None:
         """Note what was opened, and a file or folder that was skipped or failed as a whole."""
         self._opened.add(report.nodeid)
+        is_doctest = type(collector).__module__ == "_pytest.doctest"  # a Module, too
+        if isinstance(collector, pytest.Module) and not is_doctest and report.passed:
+            self._modules[collector.path] = collector
         if not report.passed:
             said = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
             lines = said.strip().splitlines() or [""]
@@ -81,6 +95,8 @@ class WrittenTests:
             for function in module.functions:
                 if not self._is_collected(file, function) and not self._is_left_out(file, function):
                     self._require_no_test(file, module, function)
+            for function in module.nested:
+                self._require_used(file, module, function)
         for file in {item.path for item in gates}:
             found = read_module(file)
             for function in found.functions if found else ():
@@ -135,6 +151,9 @@ class WrittenTests:
                 if _speaks_of_candidates(file):
                     for arm in _serving(chosen, file):
                         yield from self._unread_gates(file, arm, why)
+        for file in self._left_out():
+            for arm in _serving(chosen, file):
+                yield from self._unread_gates(file, arm, LEFT_OUT)
 
     def _unread_gates(self, file: Path, arm: Arm, why: str) -> Iterator[Gate]:
         module, suite = read_module(file), file.parent.name
@@ -147,6 +166,40 @@ class WrittenTests:
             if function.judges and not function.is_fixture:
                 name = f"{self._shown(file)}::{function.name.replace('.', '::')}"
                 yield written_gate(function, suite, name, arm, why)
+
+    def _left_out(self) -> Iterator[Path]:
+        """The files of tests that pytest was told to leave out, and that speak of candidates."""
+        for path in sorted(self._ignored):
+            for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+                if file.suffix == ".py" and _matches(file, self._patterns) and _speaks_of_candidates(file):
+                    yield file
+
+    def unjudged(
+        self, suites: Iterable[LoadedSuite], config: pytest.Config, chosen: Iterable[Arm]
+    ) -> list[Gate]:
+        """Suites without gates: folders beside a suite's with such a held-out file, and no test of it."""
+        known = list(suites)
+        tested = {one.path.parent for items in self._tests.values() for one in items if has_candidate(one)}
+        tested |= {file.parent for file in self._left_out()}
+        tested |= {(self._root / nodeid).parent for nodeid in self._broken}
+        read = {os.path.realpath(one.folder / name) for one in known for name in one.files}
+        start = config.invocation_params.dir
+        collected = [start / argument.partition("::")[0] for argument in config.args]
+        found: dict[Gate, None] = {}
+        for suite in known:
+            around, name = suite.folder.parent, Path(suite.suite.heldout)
+            is_whole = any(around.is_relative_to(one) for one in collected) and around != self._root
+            for file in sorted(around.glob(f"*/{name}")) if is_whole and len(name.parts) == 1 else ():
+                if (
+                    file.parent in tested
+                    or os.path.realpath(file) in read
+                    or file.parent.name.startswith(".")
+                ):
+                    continue
+                for arm in _serving(chosen, file):
+                    missing = (file.parent.name, self._shown(file), arm.name, arm.size, arm.seeds)
+                    found[Gate(*missing, Role.GUARD, "missing", why=UNJUDGED)] = None
+        return list(found)
 
     def _read(self) -> Iterator[tuple[Path, WrittenModule]]:
         for file in self._modules:
@@ -197,6 +250,16 @@ class WrittenTests:
                 f"{where}: {name} tests a candidate, and pytest does not collect it.\n"
                 "  hint: name it test_..., and its class Test...; take out `__test__ = False` and conditions"
                 " around it; or delete it, if it is to decide nothing."
+            )
+
+    def _require_used(self, file: Path, module: WrittenModule, function: WrittenFunction) -> None:
+        """Refuse a test inside another function, where nothing calls it."""
+        is_known = function.node.decorator_list or (str(file), function.line) in self._tests
+        if function.judges and function.claims and not is_known and not module.uses(function):
+            raise UsageError(
+                f"{self._shown(file)}:{function.line}: {function.node.name} tests a candidate, and stands"
+                " inside another function, where nothing calls it.\n"
+                "  hint: take it out of that function, so that pytest collects it, or call it."
             )
 
     def _require_no_tests(self, file: Path, patterns: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Event, Thread
 
 from harness.candidates.base import Candidate, Prepared, Variant
@@ -17,12 +18,14 @@ from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Interruptible, Model, Prompt
 from harness.models.thinking import most_tokens
 from harness.records import Admission, Answer, Json, Message, Score, Trial
+from harness.report.terminal import printable
 from harness.run.freshness import Freshness, Questions
 from harness.run.interim_analysis import NOT_JUDGED
+from harness.run.received import plain_answers
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.checks import score_all
 from harness.scoring.envelope import read_answer
-from harness.scoring.judges import Calibrated, Judge, Oracle, judged_rows
+from harness.scoring.judges import Judge, Oracle, TriedJudge, judged_rows, tried_out
 from harness.store.answers import AnswerStore
 
 WATCH_S = 1.0
@@ -45,12 +48,6 @@ class Asked(Questions):
     probe: list[Prompt] = field(default_factory=list)
 
     @property
-    def thinks_past(self) -> int | None:
-        """The most tokens of an answer alone, where the model may write a thought before it; else None."""
-        limit = self.decoding.max_new_tokens
-        return limit if self.most_tokens > limit else None
-
-    @property
     def missing(self) -> list[Prompt]:
         """Prompts that no answer is stored for."""
         return [prompt for prompt in self.prompts if prompt.row_id not in self.kept]
@@ -68,7 +65,7 @@ class Answerer:
         self._store, self._progress, self.oracle = store, progress, oracle
         self.freshness = freshness or Freshness(store)
         self._loaded: tuple[str, Model] | None = None
-        self._judges: dict[str, Calibrated] = {}
+        self._judges: dict[str, TriedJudge] = {}
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def asked(self, candidate: Candidate, prepared: Prepared, bound: LoadedSuite) -> Asked:
@@ -100,7 +97,10 @@ class Answerer:
             for key, answer in stored.items()
             if key in wanted and not _cut_too_early(answer, decoding, most)
         }
-        asked = Asked(prompts, decoding, context, kept, keys, most)
+        # the most tokens of an answer alone, where the model may write a thought before it
+        alone = decoding.max_new_tokens if most > decoding.max_new_tokens else None
+        read = partial(read_answer, kept=bound.kept_tags, thinks_past=alone)
+        asked = Asked(prompts, decoding, context, kept, keys, most, read=read)
         return replace(asked, probe=self.freshness.to_probe(prepared.mutable, prepared.identity, asked))
 
     def trial(
@@ -146,7 +146,13 @@ class Answerer:
                     bar.at(len(kept), len(asked.prompts), interruptible.note if interruptible else "")
 
                 show()
-                coming = model.answer(asked.prompts, asked.decoding, frozenset(kept))
+                known, ids = frozenset(kept), set(asked.keys)
+                coming = plain_answers(
+                    lambda: model.answer(asked.prompts, asked.decoding, known),
+                    ids,
+                    known,
+                    lambda said: self._progress.say(printable(f"{label}, {bound.name}: {said}")),
+                )
                 late = interruptible.late if interruptible else tuple
                 with closing(keeping(self._store, asked.context, coming, late, show)) as answers:
                     for answer in answers:
@@ -155,7 +161,7 @@ class Answerer:
             self.seconds["generation"] += time.perf_counter() - began
         # what is kept is what came: a better reader reads it again, and nothing is asked again
         return tuple(
-            read_answer(replace(kept[key], row_id=row.id), bound.kept_tags, thinks_past=asked.thinks_past)
+            asked.read(replace(kept[key], row_id=row.id))
             for key, row in zip(asked.keys, bound.rows, strict=True)
         )
 
@@ -186,15 +192,15 @@ class Answerer:
         return found
 
     def admission(self, judge: Judge) -> Admission | None:
-        """Whether the judge was admitted; None where nothing has asked it in this run."""
+        """Whether the judge was admitted; None where nothing has asked it in this run, or it broke."""
         calibrated = self._judges.get(_judge_key(judge))
         return None if calibrated is None else calibrated.admission
 
-    def judge(self, judge: Judge) -> Calibrated:
+    def judge(self, judge: Judge) -> TriedJudge:
         """The judge, calibrated and tested for admission, once a run."""
         key = _judge_key(judge)
         if key not in self._judges:
-            self._judges[key] = judge.calibrated(self.oracle)
+            self._judges[key] = tried_out(judge, self.oracle)
         return self._judges[key]
 
 
@@ -330,8 +336,8 @@ def _calling_each_second(watch: Callable[[], None]) -> Iterator[None]:
 
 def _in_unicode(answer: Answer) -> Answer:
     """The answer with halves of surrogate pairs, which no file can hold, as question marks."""
-    text, failure, thought = (
+    text, failure, thought, served_by = (
         None if given is None else given.encode("utf-8", "replace").decode("utf-8")
-        for given in (answer.text, answer.failure, answer.thought)
+        for given in (answer.text, answer.failure, answer.thought, answer.served_by)
     )
-    return replace(answer, text=text or "", failure=failure, thought=thought)
+    return replace(answer, text=text or "", failure=failure, thought=thought, served_by=served_by or "")

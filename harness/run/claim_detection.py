@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
@@ -109,11 +110,20 @@ def _was_made(gate: Gate, made: Collection[tuple[str, int | None, str]]) -> bool
 def claims_improvement(function: Callable[..., object]) -> bool:
     """Whether the source can claim an improvement; what has no source may."""
     try:
-        source = inspect.getsource(inspect.unwrap(function))
-    except OSError:
+        source = inspect.getsource(_unwrapped(function))
+    except (OSError, TypeError):  # no file; or an object that is called
         return True
     # a method is indented, and the lines of a text inside it need not be
     return can_be_target(ast.parse(f"if True:\n{source}" if source[0].isspace() else source))
+
+
+def _unwrapped(function: Callable[..., object]) -> Callable[..., object]:
+    """The function as it is written, without decorators and bound arguments."""
+    inner: Callable[..., object] = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    unwrapped: Callable[..., object] = inspect.unwrap(inner)
+    return unwrapped
 
 
 def require_target(functions: Sequence[Callable[..., object]], gates: Sequence[Gate]) -> None:
@@ -124,7 +134,7 @@ def require_target(functions: Sequence[Callable[..., object]], gates: Sequence[G
     """
     if not gates or any(gate.role is Role.TARGET for gate in gates):
         return
-    function = inspect.unwrap(functions[0])
+    function = _unwrapped(functions[0])
     line = inspect.getsourcelines(function)[1]
     raise UsageError(
         f"{inspect.getsourcefile(function)}:{line}: the {len(gates)} collected gates hold no target, so no"

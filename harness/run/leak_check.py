@@ -134,7 +134,9 @@ def _compare(data: TrainingData, suite: LoadedSuite, seen: Seen) -> frozenset[st
     if by_name:
         seen.notes[f"{suite.name}: {_held(by_name, total)} too, and were accepted by name."] = None
     if others:
-        why = 'leaks="warn" lets the run go on' if accepted == "warn" else "short texts that repeat"
+        why = (
+            'leaks="warn" lets the run go on' if accepted == "warn" else "few, of texts that repeat honestly"
+        )
         note = f"{suite.name}: {_held(others, total)} too ({why}): they count as one row together."
         seen.notes[note] = None
     return found.near

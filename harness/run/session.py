@@ -342,7 +342,11 @@ class Session:
         return self.trials_of(arm, suite)
 
     def _is_advisory(self, score: SuiteScore) -> bool:
-        return isinstance(score, Judge) and not self.answerer.judge(score).admission.admitted
+        if not isinstance(score, Judge):
+            return False
+        # one that broke has no admission: its claims decide, against the candidate, since nothing shows them
+        admission = self.answerer.judge(score).admission
+        return admission is not None and not admission.admitted
 
     def trials_of(self, arm: Arm, suite: str) -> tuple[Trial, ...]:
         """The arm's answers and scores on a suite, one trial a seed."""

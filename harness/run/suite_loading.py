@@ -45,6 +45,11 @@ class LoadedSuite:
     is_final: bool = False  # whether ``rows`` are the final ones
     repeated: frozenset[str] = frozenset()  # ids of rows that training has too: they count as one
 
+    @property
+    def files(self) -> tuple[str | os.PathLike[str], ...]:
+        """The files of its held-out and final rows, from its folder."""
+        return (self.suite.heldout, *([] if self.suite.final is None else [self.suite.final]))
+
     @cached_property
     def units(self) -> SuiteUnits:
         """The held-out rows as comparisons see them."""

@@ -83,6 +83,16 @@ class WrittenModule:
         return tuple(_functions(self.tree, ""))
 
     @cached_property
+    def nested(self) -> tuple[WrittenFunction, ...]:
+        """Those that are written inside others."""
+        return tuple(
+            WrittenFunction(node, node.name)
+            for outer in self.functions
+            for node in ast.walk(outer.node)
+            if isinstance(node, _DEFS) and node is not outer.node
+        )
+
+    @cached_property
     def by_line(self) -> dict[int, WrittenFunction]:
         """The functions by their first lines."""
         return {function.line: function for function in self.functions}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from harness.errors import HarnessError, UsageError
-from harness.records import Admission, Answer, Json, Kind, Message, Row, Score
+from harness.records import Admission, Answer, Json, Kind, Message, Rate, Row, Score
 from harness.scoring.checks import no_expectation, pair_up, unanswered
 from harness.scoring.taken import failed, taken_all
 from harness.scoring.text import in_unicode, judged_text
@@ -155,20 +156,68 @@ def require_complete(score: object, suite: str) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class TriedJudge:
+    """A judge that has been calibrated and tested, or why it could not be: then all that it scores fails."""
+
+    calibrated: Calibrated | None
+    admission: Admission | None
+    problem: tuple[Score, ...] = ()  # one failure, where there is no calibrated judge
+
+
+def tried_out(judge: Judge, oracle: Oracle) -> TriedJudge:
+    """The judge, calibrated and tested; whatever a judge of the project's own raises is its problem.
+
+    Ctrl-C and the harness's own errors pass through: labels are too few, a budget is reached, or a service
+    refuses every call.
+    """
+    try:
+        calibrated = judge.calibrated(oracle)
+        return TriedJudge(calibrated, _plain_admission(calibrated.admission))
+    except (HarnessError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - a judge of the project's own may raise anything
+        return TriedJudge(None, None, failed(error, f"{judge.name}: not calibrated"))
+
+
+def _plain_admission(given: object) -> Admission:
+    """The admission with plain values that a record can hold; TypeError or ValueError where it has others."""
+    if not isinstance(given, Admission):
+        raise TypeError(f"its admission is of the type {type(given).__name__}, and no Admission")
+    rates = given.kappa, given.tpr, given.tnr
+    kappa, tpr, tnr = (Rate(float(r.value), float(r.low), float(r.high), int(r.n)) for r in rates)
+    numbers = (n for rate in (kappa, tpr, tnr) for n in (rate.value, rate.low, rate.high))
+    if not all(map(math.isfinite, (*numbers, given.threshold))):
+        raise ValueError("its admission holds a number that is not finite")
+    return Admission(
+        judge=in_unicode(str(given.judge)),
+        admitted=bool(given.admitted),
+        kappa=kappa,
+        tpr=tpr,
+        tnr=tnr,
+        threshold=float(given.threshold),
+        n_calibration=int(given.n_calibration),
+        n_test=int(given.n_test),
+        reasons=tuple(in_unicode(str(reason)) for reason in given.reasons),
+    )
+
+
 def judged_rows(
-    judge: Judge, calibrated: Calibrated, rows: Sequence[Row], answers: Sequence[Answer], oracle: Oracle
+    judge: Judge, tried: TriedJudge, rows: Sequence[Row], answers: Sequence[Answer], oracle: Oracle
 ) -> tuple[Score, ...]:
     """One score a row, in order; what a judge raises, or gives in place of scores, is a failure of its rows.
 
     Ctrl-C and the harness's own errors pass through: a budget is reached, or a service refuses every call.
     """
+    if tried.calibrated is None:
+        return tried.problem * len(rows)
     try:
-        given: object = calibrated.score_many(rows, answers, oracle)
+        given: object = tried.calibrated.score_many(rows, answers, oracle)
+        return taken_all(given, len(rows), judge.name, Kind(judge.kind))
     except (HarnessError, KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001 - a judge of the project's own may raise anything
         return failed(error, judge.name, len(rows))
-    return taken_all(given, len(rows), judge.name, Kind(judge.kind))
 
 
 def readable(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import islice
 
 from harness.records import Kind, Score
 from harness.scoring.text import in_unicode, short
@@ -36,9 +37,10 @@ def taken_all(given: object, n: int, name: str, kind: Kind) -> tuple[Score, ...]
     if not isinstance(given, Iterable) or isinstance(given, str | bytes):
         why = f"{name}: gave {type(given).__name__} in place of {n} scores"
         return (Score(None, failure=why),) * n
-    scores = list(given)
+    scores = list(islice(given, n + 1))  # a generator may have no end
     if len(scores) != n:
-        return (Score(None, failure=f"{name}: gave {len(scores)} scores for {n} rows"),) * n
+        number = f"more than {n}" if len(scores) > n else str(len(scores))
+        return (Score(None, failure=f"{name}: gave {number} scores for {n} rows"),) * n
     return tuple(taken(one, name, kind) for one in scores)
 
 

@@ -76,6 +76,8 @@ def kinds(train: Sequence[Row], heldout: Sequence[Row]) -> list[str]:
         ("white space", "white\u3000 space"),
         ("snake_case_name", "snake case name"),
         ("👍🏽", "👍🏽"),
+        ("item thirty-nine", "item 39"),
+        ("order 7 20", "order seven twenty"),
         ("100 % wool?", "100% wool"),
         ("x ≠ 5", "x != 5"),
         ("Where is C++ used?", "where is c++ used"),
@@ -91,6 +93,7 @@ def test_one_text_in_two_spellings_is_the_same(one: str, other: str) -> None:
     [
         ("12 + 7", "12 - 7"),
         ("12 7", "127"),
+        ("twenty three", "20 3"),
         ("-5 + 3", "5 + 3"),
         ("x < 5", "x > 5"),
         ("👍", "👎"),
@@ -124,6 +127,45 @@ def test_a_few_short_repeats_are_honest_and_many_are_refused() -> None:
     short = [f"blue shirt {k}" for k in range(40)]
     with pytest.raises(LeakError, match=r"copied or edited \(40\)"):
         require_no_leaks(rows("train", short), rows("heldout", short))
+
+
+# --------------------------------------------------------------------------- word for word in other texts
+@pytest.mark.parametrize("around", ["{}", "As you said: {} So be it.", "Here is a question. {}"])
+def test_held_out_texts_in_replies_are_refused(around: str) -> None:
+    train = [
+        row(f"t:{k}", f"write number {k} for me", around.format(text)) for k, text in enumerate(MESSAGES)
+    ]
+    with pytest.raises(LeakError, match="the held-out text stands word for word in the reply"):
+        require_no_leaks(train, rows("heldout", MESSAGES))
+
+
+def test_two_held_out_texts_in_one_question_are_refused() -> None:
+    pairs = [
+        f"{one}\nAlso: {other}" for one, other in zip(MESSAGES, [*MESSAGES[3:], *MESSAGES[:3]], strict=True)
+    ]
+    with pytest.raises(LeakError, match=r"word for word in user text|of the shorter text"):
+        require_no_leaks(rows("train", [*pairs, *pairs]), rows("heldout", MESSAGES))
+
+
+@pytest.mark.parametrize("added", ["{}\n-- \nBest regards, Mary Smith", "Classify this: {}", "{} (call {})"])
+def test_short_texts_with_the_same_added_to_each_are_refused(added: str) -> None:
+    short = [f"blue shirt {k}" for k in range(40)]
+    train = [added.format(text, k) for k, text in enumerate(short)]
+    with pytest.raises(LeakError, match="word for word in user text"):
+        require_no_leaks(rows("train", train), rows("heldout", short))
+
+
+def test_short_questions_begin_longer_ones_honestly() -> None:
+    things = ("light", "lamp", "fan", "heater", "radio", "oven", "door", "blind")
+    heldout = [f"{verb} the {thing}" for verb in ("turn on", "turn off", "dim", "check") for thing in things]
+    train = [f"{text} in the {room}" for text in heldout[:8] for room in ("kitchen", "hall", "bath")]
+    assert kinds(rows("train", train), rows("heldout", heldout)) == []
+
+
+def test_one_text_in_a_reply_counts_as_one_and_stops_nothing() -> None:
+    quoting = row("t:1", "what did they write?", f"They wrote: {MESSAGES[0]}")
+    found = require_no_leaks([quoting, *rows("train", MESSAGES[8:])], rows("heldout", MESSAGES[:8]))
+    assert [leak.kind for leak in found.leaks] == ["quoted"]
 
 
 # --------------------------------------------------------------------------- edits, on real rows

@@ -167,6 +167,23 @@ CAREFUL = {
         "\n\ndef test_right(both):\n    mine, theirs = both\n    assert mine >= theirs - 0.1\n"
     ),
 }
+CAREFUL |= {
+    "factory": (
+        "\n\ndef gate(score):\n    def test(candidate, baseline):\n"
+        "        assert candidate.scores(score) >= baseline.scores(score) - 0.1\n\n    return test\n"
+        "\n\ntest_right = gate(right)\n"
+    ),
+    "loop": in_test(
+        "for score in (right,):", "    assert candidate.scores(score) >= baseline.scores(score) - 0.1"
+    ),
+    "kept_claims": in_test(
+        "claims = {s.name: candidate.scores(s) >= baseline.scores(s) - 0.1 for s in (right,)}",
+        "assert not [name for name, claim in claims.items() if not claim]",
+    ),
+    "called_inside": in_test(
+        "def holds(candidate, baseline):", f"    assert {SHOWN}", "", "holds(candidate, baseline)"
+    ),
+}
 
 
 NEVER = {
@@ -258,9 +275,30 @@ NEVER = {
         "\n\n@pytest.fixture\ndef baseline(candidate):\n    return candidate\n" + in_test(f"assert {GUARD}"),
         "takes the place of the harness's own baseline",
     ),
+    "module_marked_as_no_test": ("", "test_mail tests a candidate, and pytest does not collect it"),
+    "inside_another": (
+        "\n\ndef test_all():" + in_test(f"assert {GUARD}").replace("\n", "\n    "),
+        "stands inside another function",
+    ),
     "file_not_named_test": ("", "pytest does not collect its file (python_files: test_*.py, *_test.py)"),
 }
+GATE = f"\n\ndef test_mail(candidate, baseline):\n    assert {GUARD}\n"
+TEST = "mail/test_mail.py"
+# a second suite whose guard pytest never runs: what stands in its folder and in the one around
+UNRUN: dict[str, dict[str, str]] = {
+    "no_test_file": {},
+    "empty_file": {TEST: ""},
+    "suite_alone": {TEST: HEAD},
+    "text_file": {f"{TEST}.txt": HEAD + GATE},
+    "in_quotes": {TEST: f"{HEAD}\ntext = {GATE!r}\n"},
+    "of_no_candidate": {TEST: "\n\ndef test_mail():\n    assert True\n"},
+    "of_a_fixture": {TEST: f"{HEAD}\n\n@pytest.fixture\n{GATE.strip()}\n"},
+    "ignored_file": {TEST: HEAD + GATE, "mail/conftest.py": "collect_ignore = ['test_mail.py']\n"},
+    "ignored_folder": {TEST: HEAD + GATE, "conftest.py": "collect_ignore_glob = ['ma*']\n"},
+    "not_recursed": {TEST: HEAD + GATE},
+}
 BESIDE = {
+    "module_marked_as_no_test": {"test_mail.py": f"{HEAD}__test__ = False\n{GATE}"},
     "own_candidate": {
         "conftest.py": "import pytest\n\n\n@pytest.fixture\ndef candidate():\n    return None\n"
     },
@@ -281,6 +319,9 @@ FIELDS: dict[str, tuple[str, list[object], str]] = {
     "invisible": ("group='customer'", ["c1", "c\u200b1"], "two values by their writing alone"),
     "full_width": ("group='customer'", ["c1", "ｃ１"], "two values by their writing alone"),
     "numbers": ("group='customer'", [1, 1.0], "two values by their writing alone"),
+    "whole_numbers": ("group='customer'", [1, "1.0"], "two values by their writing alone"),
+    "lists": ("group='customer'", [["c1"], ["c2"]], "is a list or an object on line 1"),
+    "empty_everywhere": ("group='customer'", ["", None], "It is empty on all."),
     "slice_on_half": ("slices=('customer',)", ["c1", None], "10 of 20 rows have no slice field 'customer'"),
     "slice_by_case": ("slices=('customer',)", ["en", "EN"], "two values by their writing alone"),
 }

@@ -9,8 +9,20 @@ import re
 from pathlib import Path
 
 import pytest
-from careless_cases import BESIDE, BETTER, CAREFUL, FIELDS, GUARD, HEAD, NEVER, RUNS, WAIVED, in_test
-from small_project import SmallProject, rows
+from careless_cases import (
+    BESIDE,
+    BETTER,
+    CAREFUL,
+    FIELDS,
+    GUARD,
+    HEAD,
+    NEVER,
+    RUNS,
+    UNRUN,
+    WAIVED,
+    in_test,
+)
+from small_project import SmallProject, jsonl, rows
 
 from harness.records import RunRecord
 from harness.report.runjson import dump_run
@@ -73,6 +85,39 @@ def test_what_can_never_be_a_gate_is_refused_before_anything_is_asked(
         careless.write(f"suites/support/{other}", text)
     careless.run("--candidate=wordy").assert_one_screen("suites/support/", words, "hint: ")
     assert file.exists()
+
+
+def test_a_suite_whose_tests_never_run_is_no_go(careless: SmallProject) -> None:
+    """One run of many pairs of suites, of which the second is not judged."""
+    careless.write("pytest.ini", "[pytest]\nnorecursedirs = not_recursed_mail\n")
+    for name, files in UNRUN.items():
+        for suite in ("support", "mail"):
+            held = jsonl(rows(f"{name}-{suite}", 20))
+            careless.write(f"suites/{name}/{name}_{suite}/heldout.jsonl", held)
+        careless.write(f"suites/{name}/{name}_support/test_{name}.py", WAIVED + BETTER)
+        for file, text in files.items():
+            place = file.replace("mail/", f"{name}_mail/").replace("test_mail", f"test_{name}_mail")
+            careless.write(f"suites/{name}/{place}", text.replace("test_mail.py", f"test_{name}_mail.py"))
+    outcome = careless.run("--candidate=wordy", "suites")
+    (decision,) = careless.record.decisions
+    assert decision.verdict == "INCONCLUSIVE", outcome.said
+    assert [n for n in UNRUN if not any(f"(suite {n}_mail) is missing" in r for r in decision.reasons)] == []
+
+
+def test_held_out_files_elsewhere_are_no_suites(careless: SmallProject) -> None:
+    """Of data, in a hidden folder, and of a candidate that was not chosen; or no whole folder was given."""
+    careless.suite(BETTER, head=WAIVED)
+    for folder in ("data", "suites/.old", "suites/mine"):
+        careless.write(f"{folder}/heldout.jsonl", jsonl(rows("mail", 20)))
+    careless.write("suites/mine/test_mine.py", WAIVED + BETTER)
+    own = "import harness\nfrom harness.testing import Scripted\n\n\n@harness.candidate\ndef mine():\n"
+    careless.write(
+        "suites/mine/conftest.py", own + "    return Scripted(train='../../train.jsonl', reply=str)\n"
+    )
+    outcome = careless.run("--candidate=wordy")
+    assert outcome.status == 0, outcome.said
+    careless.write("suites/mail/heldout.jsonl", jsonl(rows("mail", 20)))
+    assert careless.run("--candidate=wordy", "suites/support").status == 0
 
 
 def test_a_waiver_and_what_passes_unasked_are_named_beside_a_go(careless: SmallProject) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sample_run import hostile_run, sample_run
 
+from benchmarks.hostile_values import TEXTS
 from harness.report.html import write_report
 
 if TYPE_CHECKING:
@@ -69,4 +70,22 @@ def test_hostile_answers_run_no_script(browser: Browser, tmp_path: Path) -> None
     page.goto(write_report(hostile_run(hostile), tmp_path / "run").as_uri())
     assert "Should we ship" in page.title()
     assert page.locator("img").count() == 0
+    page.close()
+
+
+def test_none_of_the_hostile_texts_runs_or_loads_anything(browser: Browser, tmp_path: Path) -> None:
+    page, address = browser.new_page(), ""
+    heard: list[str] = []
+    page.on("dialog", lambda dialog: heard.append(dialog.message))
+    page.on("console", lambda message: heard.append(message.text))  # a refused script is said there
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    page.on("request", lambda request: heard.append(request.url) if request.url != address else None)
+    text = " ".join(text[:200] for text in TEXTS)
+    address = write_report(hostile_run(text), tmp_path / "run").as_uri()
+    page.goto(address)
+    page.locator(".answers").first.get_by_role("button", name="All").click()
+    page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
+    assert heard == []
+    assert page.locator("script").count() == 1
+    assert page.locator("img, iframe, object, [onload], [onerror], a[href^=javascript]").count() == 0
     page.close()
