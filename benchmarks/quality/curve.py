@@ -154,7 +154,7 @@ def _one(true: TrueCurve, design: Design, rng: np.random.Generator) -> tuple[flo
         float(forecast.low <= truth <= forecast.high),
         float(forecast.low <= new <= forecast.high),
         forecast.high - forecast.low,
-        fit.p_gain_below(SMALL_GAIN, last, design.target),
+        fit.p_gain_below(SMALL_GAIN, design.target),
         float(truth - true(last) < SMALL_GAIN),
     )
 

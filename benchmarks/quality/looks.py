@@ -26,7 +26,7 @@ from statistics import fmean
 import numpy as np
 
 from benchmarks.results import Options, Result
-from harness.decision.estimates import Mask
+from harness.decision.estimates import LARGE_LOSS, LOSSES_SEEN, RARE_LOSS, Mask
 from harness.decision.group_sequential import GroupSequentialDesign, crossed, design_looks
 from harness.decision.student import Values, mean_and_residuals, t_limits, t_p
 
@@ -163,6 +163,7 @@ def simulate(
         differences = STEPS[np.searchsorted(limits, drawn, side="right")]
         mean, residuals = mean_and_residuals(differences[:, :fixed])
         at_once = t_limits(mean, residuals, fixed, plan.alpha)[0] > 0.0
+        at_once[at_once] = holds_with_a_rare_loss(differences[at_once, :fixed], plan.alpha)
         found.append([*_in_looks(plan, differences, regardless), at_once])
     rows, *shown = np.concatenate(found, axis=1)
     return Measured(float(rows.mean()), float(rows.std()), *(float(each.mean()) for each in shown))
@@ -179,8 +180,7 @@ def _in_looks(
         mean, residuals = mean_and_residuals(differences[left, : look.rows])
         low, high = t_limits(mean, residuals, look.rows, look.level)
         yes, no, futile = crossed(look, low, high, t_p(mean, residuals, look.rows, 0.0), 0.0)
-        if look is not plan.looks[-1]:
-            yes[yes] = _shown_with_a_loss(differences[left[yes], : look.rows], plan.alpha)
+        yes[yes] = holds_with_a_rare_loss(differences[left[yes], : look.rows], look.level)
         ever_shown[left] = yes
         shown[left] |= yes & ~stopped[left]
         stops = left[(yes | no | futile) & ~stopped[left]]
@@ -189,9 +189,11 @@ def _in_looks(
     return rows, shown, ever_shown
 
 
-def _shown_with_a_loss(differences: Values, alpha: float) -> Mask:
-    more = np.append(differences, np.full((len(differences), 1), -1.0), axis=1)
-    return np.asarray(t_limits(*mean_and_residuals(more), more.shape[1], alpha)[0] > 0.0)
+def holds_with_a_rare_loss(differences: Values, alpha: float, bound: float = 0.0) -> Mask:
+    """`Rows.with_a_rare_loss` on many samples (samples, rows): which are still shown."""
+    seen = np.count_nonzero(differences <= -LARGE_LOSS, axis=1) >= LOSSES_SEEN
+    more = np.append(differences, np.full((len(differences), 1), -RARE_LOSS), axis=1)
+    return np.asarray(seen | (t_limits(*mean_and_residuals(more), more.shape[1], alpha)[0] > bound))
 
 
 @lru_cache(maxsize=16)

@@ -229,14 +229,14 @@ class Neighbours:
 
     def _near(self, text: Words, places: Sequence[int]) -> list[tuple[int, Near]]:
         """Those of ``places`` that are near. Several copies of one text do not make its words common."""
-        alike = [(place, evenly) for place in places if (evenly := near(text, self.pool[place], Evenly()))]
-        copies = 1 + sum(any(one.is_copy() for one in evenly) for _, evenly in alike)
-        found = [
+        alike = [(place, found) for place in places if (found := near(text, self.pool[place], Evenly()))]
+        copies = 1 + sum(any(one.is_copy() for one in found) for _, found in alike)
+        weighed = [
             (place, one)
             for place, _ in alike
             for one in near(text, self.pool[place], self.model, max(copies, 2))
         ]
-        return sorted(found, key=lambda pair: (-pair[1].is_copy(), -pair[1].evidence, pair[0]))
+        return sorted(weighed, key=lambda pair: (-pair[1].is_copy(), -pair[1].evidence, pair[0]))
 
     def _sparse(self, texts: Sequence[Words]) -> Sparse:
         import numpy as np

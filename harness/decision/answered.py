@@ -10,6 +10,8 @@ from harness.records import AnswerCounts, Trial
 
 WORTH_SAYING = 0.02  # share of a side's answers, or of its scores, that failed
 
+MOST = 0.5  # share of a side's answers
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
@@ -26,9 +28,12 @@ class Side:
 
 
 def answer_notes(suite: str, candidate: Side, baseline: Side) -> tuple[str, ...]:
-    """Sentences on failures above 2% of a side, on thoughts that one side has, and on settings not taken."""
+    """Sentences on failures above 2% of a side, on answers of which most are cut off or empty, on thoughts
+    that one side has, and on settings not taken.
+    """
     notes = [*_failures(suite, candidate, "wrong"), *_failures(suite, baseline, "right")]
-    notes += [sentence for side in (candidate, baseline) for sentence in _not_taken(suite, side)]
+    for side in (candidate, baseline):
+        notes += [*_unfinished(suite, side), *_not_taken(suite, side)]
     mine, theirs = candidate.counts, baseline.counts
     if _share(mine) > 0.5 > _share(theirs) or _share(theirs) > 0.5 > _share(mine):
         notes.append(
@@ -59,6 +64,20 @@ def _failures(suite: str, side: Side, counted_as: str) -> Iterator[str]:
     for name, n in unscored.items():
         if n > WORTH_SAYING * counts.n:
             yield f"{suite}: {n:,} of {counts.n:,} scores {name} of {side.name} could not be computed."
+
+
+def _unfinished(suite: str, side: Side) -> Iterator[str]:
+    """Most answers broken off or empty: they are scored, and may say more of a setting than of a model."""
+    counts = side.counts
+    if counts.cut > MOST * counts.n:
+        yield (
+            f"{suite}: {counts.cut:,} of {counts.n:,} answers of {side.name} were cut off at their limit and"
+            " are scored as they are. If it thinks before it answers, or writes more than was asked for, a"
+            " higher Suite(max_tokens=...) or another prompt would show what it can do."
+        )
+    empty = sum(a.failure is None and not a.text.strip() for trial in side.trials for a in trial.answers)
+    if empty > MOST * counts.n:
+        yield f"{suite}: {empty:,} of {counts.n:,} answers of {side.name} are empty, and are scored as such."
 
 
 def _not_taken(suite: str, side: Side) -> Iterator[str]:

@@ -4,7 +4,7 @@ A t interval sees nothing of a loss that no cluster at hand holds, so a claim ha
 cluster-robust t, and by Tango's interval on counts over the design effect (J. N. K. Rao and A. J. Scott 1992,
 "A simple method for the analysis of clustered binary data", Biometrics 48:577).
 
-The design effect is the CR1 variance over the variance of independent rows, never below 1. It cannot be
+The design effect is the CR2 variance over the variance of independent rows, never below 1. It cannot be
 read off losses that are not there: where fewer than ``SEEN`` clusters hold one, the estimate is made as
 though half a cluster had been lost whole for each that is missing. Without any discordant row it is the
 mean size of a row's cluster (L. Kish 1965, Survey Sampling), as if all rows of a cluster were one.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.decision.student import Values, mean_and_residuals, t_limits, t_p
+from harness.decision.student import Values, cluster_freedom, mean_and_residuals, t_limits, t_p
 from harness.decision.tango import tango_interval, tango_p
 
 SEEN = 3  # clusters with a loss, from which on the design effect is taken as observed
@@ -57,7 +57,7 @@ def clustered_p(seen: Clusters, bound: float) -> Values:
     effect = design_effect(seen)
     gained, lost = seen.gained.sum(axis=-1) / effect, seen.lost.sum(axis=-1) / effect
     score_p = tango_p(gained, lost, seen.n / effect, bound)
-    return np.maximum(t_p(mean, residuals, seen.n, bound), score_p)
+    return np.maximum(t_p(mean, residuals, seen.n, bound, cluster_freedom(seen.sizes)), score_p)
 
 
 def clustered_limits(seen: Clusters, alpha: float) -> tuple[float, float]:
@@ -66,7 +66,7 @@ def clustered_limits(seen: Clusters, alpha: float) -> tuple[float, float]:
     low, high = _tango_low(seen, alpha), -_tango_low(Clusters(seen.lost, seen.gained, seen.sizes), alpha)
     if np.abs(residuals).max() < _TINY:  # the t interval has no width
         return low, high
-    t_low, t_high = t_limits(mean, residuals, seen.n, alpha)
+    t_low, t_high = t_limits(mean, residuals, seen.n, alpha, cluster_freedom(seen.sizes))
     return min(low, float(t_low)), max(high, float(t_high))
 
 

@@ -15,14 +15,24 @@ from scipy.special import ndtr
 
 from harness.decision.clusters import Clusters, clustered_limits, clustered_p, design_effect
 from harness.decision.sparse import sparse_interval, sparse_p
-from harness.decision.student import Values, error_of_mean, mean_and_residuals, t_limits, t_p
+from harness.decision.student import (
+    Values,
+    cluster_freedom,
+    effective_clusters,
+    error_of_mean,
+    mean_and_residuals,
+    t_limits,
+    t_p,
+)
 from harness.decision.tango import null_variance
 from harness.errors import UsageError
 from harness.records import Kind, ScoreVector
 
 MIN_ROWS = 10
 MIN_CLUSTERS = 10
+_MIN_EFFECTIVE, _NEARLY_EQUAL = 15, 0.9  # of unequal groups; nearly equal ones need only be MIN_CLUSTERS
 NO_SPREAD = 1e-12
+LARGE_LOSS, LOSSES_SEEN, RARE_LOSS = 0.2, 3, 0.5  # docs/decision.md has what they hold, and cost
 _TIE = 0.5  # the value of a preference for neither
 _ALLOWED = {
     Kind.BINARY: ((0.0, 1.0), "a binary score is 0 or 1"),
@@ -108,6 +118,42 @@ class Rows:
         candidate, baseline = filled(rows.candidate, rows.baseline)
         by_seed = rows.by_seed and filled(*rows.by_seed)
         return replace(rows, candidate=candidate, baseline=baseline, by_seed=by_seed)
+
+    def with_a_rare_loss(self) -> Rows | None:
+        """The rows and one more that loses half, or a group of the mean size; None where there is no need.
+
+        An interval of graded scores rests on the losses that the sample holds. Where it holds fewer than
+        three of a fifth or more, larger ones may be so rare that none was drawn. Against a number, one more
+        always counts: the shortfall of a single row says little of how far others fall short.
+        """
+        if self.kind is Kind.PREFERENCE or (self.kind is Kind.BINARY and self.by_seed is None):
+            return None  # counts of wins and losses have limits that allow for what was not drawn
+        losses = self.differences
+        if self.clusters is not None:
+            counts, sums = cluster_sums(self.clusters, np.ones(len(losses)), losses)
+            losses = sums / counts
+        if self.number is None and np.count_nonzero(losses <= -LARGE_LOSS) >= LOSSES_SEEN:
+            return None
+        size = round(len(self.candidate) / self.n_units)
+        most = 0.5 + RARE_LOSS / 2
+        mine, theirs = (
+            (most - RARE_LOSS, most)
+            if self.number is None
+            else (max(self.number - RARE_LOSS, 0.0), self.number)
+        )
+
+        def longer(side: Values, value: float) -> Values:
+            return np.concatenate([side, np.full((size, *side.shape[1:]), value)])
+
+        clusters = self.clusters
+        return replace(
+            self,
+            candidate=longer(self.candidate, mine),
+            baseline=longer(self.baseline, theirs),
+            clusters=None if clusters is None else np.append(clusters, np.full(size, clusters.max() + 1)),
+            by_seed=self.by_seed and (longer(self.by_seed[0], mine), longer(self.by_seed[1], theirs)),
+            unanswered=None,
+        )
 
 
 def pair(candidate: ScoreVector, baseline: ScoreVector | float) -> Rows:
@@ -222,8 +268,8 @@ def estimate_difference(rows: Rows, bound: float, alpha: float) -> Estimate | st
     n = len(rows.candidate)
     if n < MIN_ROWS:
         return f"{n} usable rows are too few for an interval: it takes at least {MIN_ROWS}"
-    if rows.clusters is not None and rows.n_units < MIN_CLUSTERS:
-        return f"{rows.n_units} groups are too few for an interval: it takes at least {MIN_CLUSTERS}"
+    if (problem := too_few_clusters(rows.clusters)) is not None:
+        return problem
     if rows.wins_and_losses is not None:
         won, lost = rows.wins_and_losses
         if rows.number is None:
@@ -248,20 +294,38 @@ def estimate_difference(rows: Rows, bound: float, alpha: float) -> Estimate | st
     return _wilson(rows.candidate, rows.number, bound, alpha)
 
 
+def too_few_clusters(clusters: Codes | None) -> str | None:
+    """Why rows in these clusters have no interval."""
+    if clusters is None:
+        return None
+    (sizes,) = cluster_sums(clusters, np.ones(len(clusters)))
+    count, effective = len(sizes), effective_clusters(sizes)
+    if count < MIN_CLUSTERS:
+        return f"{count} groups are too few for an interval: it takes at least {MIN_CLUSTERS}"
+    if effective < min(_MIN_EFFECTIVE, _NEARLY_EQUAL * count):
+        return (
+            f"{count} groups of very unequal size weigh as {effective:.1f} equal ones (the largest holds "
+            f"{sizes.max():,.0f} of {len(clusters):,} rows): an interval takes {_MIN_EFFECTIVE}"
+        )
+    return None
+
+
 def _t(rows: Rows, bound: float, alpha: float, method: str) -> Estimate | str:
     differences, n = rows.differences, len(rows.candidate)
     if rows.clusters is None:
         mean, residuals = mean_and_residuals(differences)
+        freedom = n - 1.0
     else:
         sizes, sums = cluster_sums(rows.clusters, np.ones(n), differences)
         mean, residuals = mean_and_residuals(sums, sizes)
+        freedom = cluster_freedom(sizes)
     error, middle = float(error_of_mean(residuals, n)), float(mean)
     if error < NO_SPREAD:
         is_flat = np.ptp(differences) < NO_SPREAD
         equal = "all differences are" if is_flat else "the groups' mean differences are all"
         return f"{equal} equal ({points(middle)} points, n={n}): without any spread there is no interval"
-    low, high = t_limits(mean, residuals, n, alpha)
-    p_value = float(t_p(mean, residuals, n, bound))
+    low, high = t_limits(mean, residuals, n, alpha, freedom)
+    p_value = float(t_p(mean, residuals, n, bound, freedom))
     return Estimate(method, middle, float(low), float(high), p_value, n * error**2, n * error**2)
 
 

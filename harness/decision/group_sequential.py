@@ -8,9 +8,8 @@ of :func:`design_looks`; :func:`judge_look` decides whether to go on to the next
   DeMets 1983, Biometrika 70:659), in proportion to the rows (K. Kim and D. L. DeMets 1987, Biometrika 74:149,
   ρ = 1). "Refuted" has the same levels on the other side. They are exact for normal scores, and are read as
   p-values of the small sample's own test (C. Jennison and B. W. Turnbull 2000, Group Sequential Methods).
-- A few rows may hold no loss where a loss is rare but large, and a t interval sees none that is not there. So
-  an early look shows a claim on graded scores only if it would still be shown, at ``alpha``, with one row (or
-  mean group) more that is lost whole.
+- A claim on graded scores is shown, at any look, only if it still is with a loss that the rows may lack (see
+  :mod:`harness.decision.paired`).
 - The interval of a look is the repeated confidence interval (C. Jennison and B. W. Turnbull 1989, J. R.
   Stat. Soc. B 51:305): all looks' limits hold together, whatever the reason for stopping.
 - A look is futile when, given the rows so far, all rows would show the claim with a predictive power (D. J.
@@ -23,7 +22,7 @@ docs/decision.md has the alternatives.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
@@ -213,8 +212,8 @@ def _group_ends(groups: Sequence[str | None]) -> npt.NDArray[np.int64]:
 def judge_look(design: GroupSequentialDesign, rows: Rows, bound: float = 0.0) -> LookResult:
     """Judge the claim "candidate - baseline > ``bound``" on the rows so far, in the order of judging.
 
-    Rows that failed are left out; a claim is shown only if it is also shown when they count against it, and,
-    before the last look, only if one more loss would not undo it (graded scores; see the module).
+    Rows that failed are left out; a claim is shown only if it is also shown when they count against it, and
+    with a loss that the rows may lack (graded scores; see the module).
 
     Raises:
         UsageError: a number of rows at which there is no look, a bound outside (-1, 1), or several
@@ -242,11 +241,10 @@ def judge_look(design: GroupSequentialDesign, rows: Rows, bound: float = 0.0) ->
             why = "it is shown only if the rows that failed do not count against it"
         elif (
             shown
-            and not is_last
-            and rows.wins_and_losses is None
-            and not _is_shown(_with_a_loss(seen), bound, design.alpha)
+            and (one_more := seen.with_a_rare_loss()) is not None
+            and not _is_shown(one_more, bound, look.level)
         ):
-            why = "one more row that is lost whole would undo it"
+            why = "one row more that loses half would undo it"
         elif shown or refuted:
             state = LookState.SHOWN if shown else LookState.REFUTED
         elif futile and not is_last:
@@ -281,15 +279,3 @@ def crossed(
 def _is_shown(rows: Rows, bound: float, level: float) -> bool:
     estimate = estimated(rows, bound, level)
     return not isinstance(estimate, str) and estimate.low > bound
-
-
-def _with_a_loss(rows: Rows) -> Rows:
-    """One row more, or one group of the mean size, where the candidate has 0 and the baseline 1."""
-    size = round(len(rows.candidate) / rows.n_units)
-    clusters = rows.clusters
-    return replace(
-        rows,
-        candidate=np.append(rows.candidate, np.zeros(size)),
-        baseline=np.append(rows.baseline, np.full(size, 1.0 if rows.number is None else rows.number)),
-        clusters=None if clusters is None else np.append(clusters, np.full(size, clusters.max() + 1)),
-    )

@@ -5,12 +5,13 @@ that each side is a test at ``alpha``. docs/decision.md has the method for each 
 named, each limit is the wider of theirs. A preference's difference is its mean less the number; Tango's, of
 the share won less the share lost, is twice that.
 
-Rows are grouped where at least two of them share a ``group``. The cluster-robust variance of the
-mean is ``G/(G-1) Σ (cluster sum of residuals)² / n²`` with ``G - 1`` degrees of freedom (CR1; Cameron
-and Miller 2015, Journal of Human Resources 50:317).
+Rows are grouped where at least two of them share a ``group``. The variance of the mean is then CR2's, with
+Bell and McCaffrey's degrees of freedom (:mod:`harness.decision.student`); groups that weigh as too few equal
+ones give no interval.
 
-No interval here sees losses of graded scores so rare that the rows at hand hold none, or whole groups
-lost so rarely that there is none among them, where other groups lost a row each.
+No interval of graded scores sees losses so rare that the rows at hand hold none. Where they hold fewer than
+three losses of a fifth or more, a claim is therefore shown only if it still is with one row more that loses
+half; against a number that row always counts.
 """
 
 from __future__ import annotations
@@ -98,6 +99,14 @@ def compare(
         if isinstance(worst, str) or _outcome(worst, bound) is not Outcome.SHOWN:
             comparison = replace(comparison, outcome=Outcome.INCONCLUSIVE)
             reason += ", but not if the rows that failed count against the claim; repair those and run again"
+    if comparison.outcome is Outcome.SHOWN and (one_more := seen.with_a_rare_loss()) is not None:
+        unlucky = estimated(one_more, bound, alpha)
+        if isinstance(unlucky, str) or _outcome(unlucky, bound) is not Outcome.SHOWN:
+            comparison = replace(comparison, outcome=Outcome.INCONCLUSIVE)
+            reason += (
+                ", but not with one row more that loses half, and a loss so rare need not be among"
+                " these rows: it takes more rows"
+            )
     return replace(comparison, reason=_sentence(reason, failed), rows_needed=needed)
 
 

@@ -9,7 +9,7 @@ on the mean over all rows and all seeds that could have been drawn, so its varia
 
 These are the mean squares of a two-way table of ``n`` rows and ``S`` seeds without replication. Where
 rows stand in clusters, residuals are summed within each cluster before they are squared, and clusters
-take the rows' part in the degrees of freedom (CR1, as for one seed).
+take the rows' part in the degrees of freedom (CR2, as for one seed).
 
 The critical value is that of Student's t with ``1 / sum(share² / (df + a)) - a`` degrees of freedom, where
 a mean square's share is of the variance and ``df`` its own degrees of freedom. ``a = 0`` is
@@ -28,7 +28,6 @@ import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
 from harness.decision.estimates import (
-    MIN_CLUSTERS,
     MIN_ROWS,
     NO_SPREAD,
     Codes,
@@ -36,8 +35,9 @@ from harness.decision.estimates import (
     Rows,
     estimate_difference,
     points,
+    too_few_clusters,
 )
-from harness.decision.student import Values
+from harness.decision.student import Values, cluster_freedom
 
 _MOST_SEEDS = 20  # more trainings of one recipe than anybody will pay for
 
@@ -54,6 +54,7 @@ class Components:
     seeds: Values  # MSS / (n S): with the rows held fixed
     noise: Values  # MSE / (n S): of seeds on single rows, which both of them hold
     units: int  # clusters, or rows where there are none
+    freedom_of_units: float  # degrees of freedom of the units' mean square
 
     @property
     def mean(self) -> Values:
@@ -79,7 +80,7 @@ class Components:
     def freedom(self) -> Values:
         """Degrees of freedom of ``variance``; nan where that is 0."""
         n_seeds = self.seed_means.shape[1]
-        of_units, of_seeds = self.units - 1, n_seeds - 1
+        of_units, of_seeds = self.freedom_of_units, n_seeds - 1
         a = _correction(n_seeds)
         with np.errstate(divide="ignore", invalid="ignore"):
             inverse = (
@@ -121,9 +122,9 @@ def two_way(differences: Values2d, clusters: Codes | None, bound: float, alpha: 
     n, n_seeds = differences.shape
     if n < MIN_ROWS:
         return f"{n} usable rows are too few for an interval: it takes at least {MIN_ROWS}"
+    if (problem := too_few_clusters(clusters)) is not None:
+        return problem
     parts = components(differences[np.newaxis], clusters)
-    if parts.units < MIN_CLUSTERS:
-        return f"{parts.units} groups are too few for an interval: it takes at least {MIN_CLUSTERS}"
     mean, error = float(parts.mean[0]), sqrt(float(parts.variance[0]))
     if error < NO_SPREAD:
         return (
@@ -184,12 +185,18 @@ def components(differences: Values3d, clusters: Codes | None) -> Components:
     rest = differences - seed_means[:, np.newaxis, :]
     rest -= by_row[:, :, np.newaxis]
     row_sums, noise_sums = by_row[:, :, np.newaxis], rest
+    freedom = n - 1.0
     if clusters is not None:
         order = np.argsort(clusters, kind="stable")
         first = np.flatnonzero(np.diff(clusters[order], prepend=clusters[order[0]] - 1))
         row_sums, noise_sums = (
             np.add.reduceat(one[:, order], first, axis=1) for one in (row_sums, noise_sums)
         )
+        # CR2, as for one seed: see mean_and_residuals
+        sizes = np.diff(np.append(first, n)).astype(np.float64)
+        cr2 = np.sqrt((1.0 - 1.0 / len(sizes)) / (1.0 - sizes / n))[:, np.newaxis]
+        row_sums, noise_sums = row_sums * cr2, noise_sums * cr2
+        freedom = cluster_freedom(sizes)
     units = row_sums.shape[1]
     scale = units / (units - 1) / n**2
     pairs = n_seeds * (n_seeds - 1)
@@ -199,6 +206,7 @@ def components(differences: Values3d, clusters: Codes | None) -> Components:
         seeds=((seed_means - mean[:, np.newaxis]) ** 2).sum(axis=1) / pairs,
         noise=scale * np.einsum("tus,tus->t", noise_sums, noise_sums) / pairs,
         units=units,
+        freedom_of_units=freedom,
     )
 
 

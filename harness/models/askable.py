@@ -16,7 +16,7 @@ from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource
 from harness.records import Json
 
-RULES = 1  # raised when ``Chat`` sees another format in the same template
+RULES = 2  # raised when ``Chat`` sees another format in the same template
 
 
 def remembered_format(source: ModelSource) -> ChatFormat | None:

@@ -151,7 +151,8 @@ class Chat:
                 )
             self._end, marks = str(tokenizer.eos_token), [tokenizer.eos_token_id]
         at = next((k for k, token in enumerate(tail) if token in known), None)
-        is_known = marks[0] in known or (at is not None and not self._decode(tail[:at]).strip())
+        # one that stands close behind is as good: the first is all that is written before it
+        is_known = marks[0] in known or (at is not None and marks[:at] == tail[:at])
         if not is_known:
             stop, known = str(tokenizer.convert_ids_to_tokens(marks[0])), (*known, marks[0])
         self.ends = known  # ids of the tokens that an answer ends at

@@ -50,13 +50,17 @@ def set_aside(folder: Path) -> dict[str, Json]:
     return {
         name: value
         for name, value in sorted(given.items())
-        if name not in _HARMLESS and not name.startswith("_") and not _is_neutral(value)
+        if name not in _HARMLESS and not name.startswith("_") and not _is_neutral(name, value)
     }
 
 
-def _is_neutral(value: Json) -> bool:
-    """Whether a default does nothing: a penalty of 1 multiplies, one of 0 adds."""
-    return value in (None, False, [], {}, "") or (value in (0, 1) and value is not True)
+def _is_neutral(name: str, value: Json) -> bool:
+    """Whether a default does nothing: a penalty of 1 multiplies, one of 0 adds, a token 0 is a token."""
+    if value in (None, [], {}, "") or value is False:
+        return True
+    if name == "top_k" or name.endswith(("_token_id", "_length", "_tokens")):
+        return value == 0 and name in ("top_k", "min_length", "min_new_tokens")
+    return value in (0, 1) and value is not True
 
 
 def note_on_defaults(folder: Path) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ def _forecast(
     fit, last = fit_curve(points), sizes[-1]
     if isinstance(fit, str):
         return [f"no forecast: {fit}"]
-    lines = [forecast_sentence(fit, last, 2 * last, kind=info.kind)]
+    lines = [forecast_sentence(fit, 2 * last, kind=info.kind)]
 
     # the forecast put to the test on the largest size, beside the simplest one: the last value
     earlier = fit_curve([point for point in points if point.size < last])
@@ -128,8 +128,8 @@ def _forecast(
         at = earlier.at(last)
         mean, low, high = (numbers.mean(one, info.kind) for one in (at.mean, at.low, at.high))
         lines.append(
-            f"From the sizes up to {sizes[-2]:,} rows it would have forecast {mean}"
-            f" [{low}, {high}] at {last:,}; the last value was {value}; {found} was measured."
+            f"From up to {sizes[-2]:,} rows it would have forecast {mean} [{low}, {high}] at {last:,};"
+            f" {value} was the last value, {found} was measured."
         )
 
     # the economics put a price on the points of the candidate's first target only
@@ -144,9 +144,7 @@ def _forecast(
     usd_per_point, row_usd = money.value_usd_per_point_per_day, money.training_row_usd
     if usd_per_point is not None and row_usd is not None:
         over_horizon = usd_per_point * money.horizon_days
-        worth = value_of_more_rows(
-            fit, last, 2 * last, over_horizon, row_usd * last, baseline_mean, info.kind
-        )
+        worth = value_of_more_rows(fit, 2 * last, over_horizon, row_usd * last, baseline_mean, info.kind)
         lines.append(worth.sentence)
     return lines
 

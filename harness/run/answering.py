@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Event, Thread
 
 from harness.candidates.base import Candidate, Prepared, Variant
@@ -45,12 +46,6 @@ class Asked(Questions):
     kept: dict[str, Answer]
     most_tokens: int  # of one reply, thought and answer together
     probe: list[Prompt] = field(default_factory=list)
-
-    @property
-    def thinks_past(self) -> int | None:
-        """The most tokens of an answer alone, where the model may write a thought before it; else None."""
-        limit = self.decoding.max_new_tokens
-        return limit if self.most_tokens > limit else None
 
     @property
     def missing(self) -> list[Prompt]:
@@ -102,7 +97,10 @@ class Answerer:
             for key, answer in stored.items()
             if key in wanted and not _cut_too_early(answer, decoding, most)
         }
-        asked = Asked(prompts, decoding, context, kept, keys, most)
+        # the most tokens of an answer alone, where the model may write a thought before it
+        alone = decoding.max_new_tokens if most > decoding.max_new_tokens else None
+        read = partial(read_answer, kept=bound.kept_tags, thinks_past=alone)
+        asked = Asked(prompts, decoding, context, kept, keys, most, read=read)
         return replace(asked, probe=self.freshness.to_probe(prepared.mutable, prepared.identity, asked))
 
     def trial(
@@ -163,7 +161,7 @@ class Answerer:
             self.seconds["generation"] += time.perf_counter() - began
         # what is kept is what came: a better reader reads it again, and nothing is asked again
         return tuple(
-            read_answer(replace(kept[key], row_id=row.id), bound.kept_tags, thinks_past=asked.thinks_past)
+            asked.read(replace(kept[key], row_id=row.id))
             for key, row in zip(asked.keys, bound.rows, strict=True)
         )
 

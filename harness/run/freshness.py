@@ -4,28 +4,31 @@ A local model is known by its content. What answers behind an address is known b
 mean another model: a server is redeployed, an alias is moved. Unless ``version=`` or the name itself pins the
 model, a few kept answers are asked for again before any is used.
 
-The answers are compared by this rule. A service that names another model as answering has changed. Else an
-answer speaks for a change if it comes otherwise than it was kept, and so again when it is asked once more: a
-service that varies by itself seldom does that. One short answer that speaks is enough. Long ones vary with a
-server's load (another batch rounds otherwise), so more of them must speak than came the same. The
-``system_fingerprint`` is not looked at: with one and the same model it may change by the day. Where answers
-are drawn at random, only the name that the service gives can be compared.
+The answers are compared as they are scored, without the thoughts before them, by this rule. A service that
+names another model as answering has changed. Else an answer speaks for a change if it comes otherwise than it
+was kept, and so again when it is asked once more: a service that varies by itself seldom does that. One short
+answer that speaks is enough. Long ones vary with a server's load (another batch rounds otherwise), and so do
+short ones after a long thought: more of them must speak than came the same. The ``system_fingerprint`` is not
+looked at: with one and the same model it may change by the day. Where answers are drawn at random, only the
+name that the service gives can be compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from harness.candidates.base import MutableModel
 from harness.errors import BudgetReached, ModelError
 from harness.models.protocol import Decoding, Model, Prompt
 from harness.records import Answer, Provenance
+from harness.scoring.envelope import read_answer
 from harness.store.answers import AnswerStore, Origin
 
 PROBED = 3
-LONG = 200  # characters
+LONG = 200  # characters, of thought and answer together
+TOKEN = 4  # characters of a token, about
 DAY = len("2026-11-28")
 
 Verdict: TypeAlias = Literal["same", "changed", "unclear"]
@@ -34,12 +37,16 @@ Answers: TypeAlias = Mapping[str, Answer]
 
 @dataclass(frozen=True)
 class Questions:
-    """Prompts named by the keys that their answers are kept under, and what is kept of them."""
+    """Prompts named by the keys that their answers are kept under, and what is kept of them.
+
+    ``read`` gives the answer in what came, as it is scored.
+    """
 
     prompts: Sequence[Prompt]
     decoding: Decoding
     context: str
     kept: Answers
+    read: Callable[[Answer], Answer] = field(default=read_answer, kw_only=True)
 
 
 class Freshness:
@@ -157,26 +164,26 @@ def _probed(
     mutable: MutableModel, prompts: Sequence[Prompt], asked: Questions
 ) -> tuple[Verdict, str, list[Answer]]:
     """The verdict, why, and the new answers."""
+    kept = {prompt.row_id: asked.read(asked.kept[prompt.row_id]) for prompt in prompts}
     try:
         model = mutable.open()
-        first = dict(_asked(model, prompts, asked.decoding))
+        came = dict(_asked(model, prompts, asked.decoding))
+        first = {key: asked.read(answer) for key, answer in came.items()}
         differing = [
-            prompt
-            for prompt in prompts
-            if prompt.row_id in first and first[prompt.row_id].text != asked.kept[prompt.row_id].text
+            p for p in prompts if p.row_id in first and not _is_same(first[p.row_id], kept[p.row_id])
         ]
         is_drawn = asked.decoding.temperature > 0 or mutable.model.is_drawn
-        second = {} if is_drawn else dict(_asked(model, differing, asked.decoding))
+        again = {} if is_drawn else dict(_asked(model, differing, asked.decoding))
+        second = {key: asked.read(answer) for key, answer in again.items()}
     except BudgetReached:
         return "unclear", "the cap on spending leaves nothing for that. They are used as they are.", []
     except ModelError as error:
         return "unclear", f"{str(error).splitlines()[0]} They are used as they are.", []
-    kept = {prompt.row_id: asked.kept[prompt.row_id] for prompt in prompts}
     named = {answer.served_by for answer in asked.kept.values() if answer.served_by}
     verdict, why = compared(kept, first, second, named)
     if is_drawn and verdict != "changed":
         verdict, why = "same", "the service names the same model."
-    return verdict, why, [] if is_drawn else list(first.values())
+    return verdict, why, [] if is_drawn else list(came.values())
 
 
 def _asked(model: Model, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[tuple[str, Answer]]:
@@ -191,6 +198,8 @@ def compared(
 ) -> tuple[Verdict, str]:
     """Whether the answers of ``first`` are of the model that gave ``kept``; see this module for the rule.
 
+    All have been read.
+
     Args:
         kept: by key.
         first: asked for again; those that failed are missing.
@@ -201,9 +210,9 @@ def compared(
     if named and new:
         before = ", ".join(sorted(named))
         return "changed", f"the service named {before} as answering, and names {', '.join(new)}."
-    same = [key for key, answer in first.items() if answer.text == kept[key].text]
-    speaking = [key for key in second if key not in same and second[key].text == first[key].text]
-    if any(len(kept[key].text) < LONG for key in speaking) or len(speaking) > len(same):
+    same = [key for key, answer in first.items() if _is_same(answer, kept[key])]
+    speaking = [key for key in second if key not in same and _is_same(second[key], first[key])]
+    if any(_length(kept[key]) < LONG for key in speaking) or len(speaking) > len(same):
         return "changed", f"{len(speaking)} came otherwise, twice alike."
     if not first:
         return "unclear", "none came. They are used as they are."
@@ -213,3 +222,12 @@ def compared(
         f"{len(first) - len(same)} came otherwise, as may be with one and the same model. They are used as"
         " they are; RemoteModel(version=…) settles it."
     )
+
+
+def _is_same(answer: Answer, other: Answer) -> bool:
+    return answer.text.strip() == other.text.strip()
+
+
+def _length(answer: Answer) -> int:
+    """The characters that a model wrote, as far as they are known."""
+    return len(answer.text) + max(len(answer.thought or ""), TOKEN * (answer.thought_tokens or 0))

@@ -18,6 +18,7 @@ from harness.records import Answer, FailureKind
 # --------------------------------------------------------------------------- the forms of thoughts
 # <think>, <mm:think>, <seed:think>, <longcat_think>, <think:name>: nobody writes these but models that think
 _THINK = r"(?:[a-z][\w.-]*[:_])?think(?:[:_][a-z][\w-]*)?"
+_ATTRIBUTES = r"(?:\s+[a-z][\w-]{0,40}=[^<>]{0,200})?"  # <think duration="3s">
 # words that an answer may be written in, too: they are no envelope where the references begin with them
 _WORDS = r"(?:ant)?thinking|thoughts?|reasoning|scratchpad|inner_monologue"
 _WRAPPERS = r"answer|response|output|solution|final"  # written around the answer after a thought
@@ -36,7 +37,7 @@ _MARKS: tuple[tuple[str, str], ...] = (  # (opening, closing) patterns of one fa
     (r"/think[ \t]*\n", r"<\|im_end\|>\s*<\|im_start\|>assistant[^\n]*(?:\n|\Z)"),  # HyperCLOVA
 )
 _OPENING = re.compile(
-    rf"<(?P<tag>{_THINK}|(?P<word>{_WORDS}))\s*>|"
+    rf"<(?P<tag>{_THINK}|(?P<word>{_WORDS})){_ATTRIBUTES}\s*>|"
     + "|".join(f"(?P<m{k}>{opening})" for k, (opening, _) in enumerate(_MARKS)),
     re.IGNORECASE,
 )
@@ -61,7 +62,7 @@ _HEADER = re.compile(
 )
 _MESSAGE_END = re.compile(r"<\|(?:end|eom|return|call|eot)\|>|(?=<\|start\|>\s*assistant)")
 # the same, decoded without its special tokens
-_BARE_ANALYSIS, _BARE_FINAL = re.compile(r"analysis(?=\S)"), "assistantfinal"
+_BARE_ANALYSIS, _BARE_FINAL = re.compile(r"analysis\s*(?=\S)"), "assistantfinal"
 
 # --------------------------------------------------------------------------- special tokens at the ends
 _START_TOKEN = re.compile(
@@ -73,7 +74,10 @@ _END_TOKEN = re.compile(
     r"<end_of_turn>|<turn\|>|<end_of_utterance>|\[EOS\]|\[EOT\]"
 )
 _ALL_WRAPPERS = frozenset(_WRAPPERS.split("|"))
+# byte order marks and spaces without width, which decoders and proxies leave at the beginning
+_UNSEEN = "\ufeff\u200b\u2060"
 _LONGEST_TOKEN = 48  # characters of an end token
+_ENDED_AT_ONCE = 4  # tokens of a turn without text: its end, and what a template writes around it
 _MOST_LONE = 50  # closing tags that are looked at
 _QUOTES = tuple("`'\"“”‘’«»")
 _SENTENCE_ENDS = ".!?…:;)]}。！？"
@@ -96,6 +100,7 @@ def opened(said: str, *, cut: bool = False, kept: frozenset[str] = frozenset()) 
         cut: whether it was cut off at a limit.
         kept: tags that are part of answers here; see ``kept_tags``.
     """
+    said = _seen(said)
     if _is_json(said):
         return Opened(said)
     body = _without_end_tokens(said)
@@ -103,7 +108,7 @@ def opened(said: str, *, cut: bool = False, kept: frozenset[str] = frozenset()) 
         return messages
     thoughts: list[str] = []
     while True:
-        body = body.lstrip() if thoughts else body
+        body = _seen(body.lstrip()) if thoughts else body
         step = _opening_step(body, kept) or _lone_step(body, kept)
         if step is None:
             shorter = _without_start(body, kept, is_answer=bool(thoughts))
@@ -171,7 +176,11 @@ def read_answer(
 
 
 def _why_none(came: Answer, found: Opened, thought: str | None) -> tuple[FailureKind, str] | None:
-    """Why no answer came, or None. An empty text that ended by itself, without a thought, is an answer."""
+    """Why no answer came, or None. An empty text that ended at once is an answer: the model said nothing.
+
+    One that took many tokens is none. They went into a thought that the service keeps to itself, or were
+    lost on their way.
+    """
     has_thought = bool(thought and thought.strip())
     after = f"after {came.completion_tokens:,} tokens" if came.completion_tokens else "at the limit"
     if not found.is_complete and came.finish != "length":
@@ -182,8 +191,10 @@ def _why_none(came: Answer, found: Opened, thought: str | None) -> tuple[Failure
         where = "while it thought" if has_thought or came.thought_tokens else "before it said anything"
         advice = "a larger Decoding(max_thinking_tokens=...), or thinking=False, lets it answer"
         return FailureKind.CUT, f"cut off {where}, {after}; {advice}"
-    if has_thought:
+    if has_thought or came.thought_tokens:
         return FailureKind.UNANSWERED, f"a thought, and no answer after it ({after})"
+    if not found.text and came.completion_tokens > _ENDED_AT_ONCE:
+        return FailureKind.UNANSWERED, f"no text came ({after})"
     return None
 
 
@@ -211,7 +222,8 @@ def _opening_step(body: str, kept: frozenset[str]) -> tuple[str, str | None, boo
     final = body.find(_BARE_FINAL, bare.end())
     if final >= 0:
         return body[bare.end() : final].strip(), body[final + len(_BARE_FINAL) :], True
-    return (body[bare.end() :], None, False) if body[bare.end()].isupper() else None
+    is_glued = body[start + len("analysis") :][:1].isalpha()  # no word goes on like that
+    return (body[bare.end() :], None, False) if is_glued else None
 
 
 def _lone_step(body: str, kept: frozenset[str]) -> tuple[str, str, bool] | None:
@@ -236,8 +248,8 @@ def _is_envelope_end(body: str, end: re.Match[str]) -> bool:
     before, after = body[: end.start()], body[end.end() :]
     if end["tag"] is not None and re.search(rf"<{re.escape(end['tag'])}[\s>]", before, re.IGNORECASE):
         return False  # an element inside the answer
-    if before.endswith(_QUOTES) or before.count("```") % 2:
-        return False
+    if before.endswith(_QUOTES) or (before.count("```") % 2 and after.count("```") % 2):
+        return False  # quoted, or within a code fence
     if _is_within_json(before.lstrip()):
         return False
     if end["tag"] is None:
@@ -315,6 +327,12 @@ def _is_within_json(before: str) -> bool:
     except (ValueError, RecursionError):
         return True
     return False  # the value has ended, and words follow
+
+
+def _seen(text: str) -> str:
+    """``text`` without the unseen characters that it begins with, and white space among them."""
+    rest = text.lstrip()
+    return rest.lstrip(f"{_UNSEEN} \t\r\n") if rest[:1] and rest[0] in _UNSEEN else text
 
 
 def _is_json(text: str) -> bool:

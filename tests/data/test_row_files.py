@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.data.fields import require_field
 from harness.data.rows import file_digest, read_rows
 from harness.errors import DataError
 
@@ -107,3 +108,14 @@ def test_damaged_bytes_give_rows_or_an_error_that_names_a_line(
         refusal = str(error)
     assert not refusal or re.match(re.escape(str(scratch)) + r":\d+: .+\n  hint: .", refusal, re.S)
     assert refusal.count("\n") < 20
+
+
+def test_a_field_that_is_null_everywhere_is_not_offered_in_its_own_place(tmp_path: Path) -> None:
+    line = {
+        "language": None,
+        "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
+    }
+    (tmp_path / "held.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match="no row has the slice field 'language'") as refused:
+        require_field(read_rows(tmp_path / "held.jsonl"), "language", "slice", "held.jsonl")
+    assert "Did you mean" not in str(refused.value)

@@ -53,3 +53,18 @@ def test_a_setting_that_the_service_dropped_is_named() -> None:
     assert "base was asked" in second
     (note, _) = answer_notes("mail", side("new", thinking=True), side("base"))
     assert "no thought came with its 100 answers" in note
+
+
+def test_answers_of_which_most_are_broken_off_or_empty_are_named() -> None:
+    def ends(name: str, text: str, finish: str, n: int) -> Side:
+        answers = tuple(
+            Answer(f"r{k}", text, 1, 1, 0.0, finish) if k < n else Answer(f"r{k}", "x", 1, 1, 0.0)  # type: ignore[arg-type]
+            for k in range(100)
+        )
+        return Side(name, [Trial(name, None, None, "mail", answers, {}, 0.0, "")])
+
+    (note,) = answer_notes("mail", side("new"), ends("base", "Okay, so", "length", 51))
+    assert "51 of 100 answers of base were cut off at their limit and are scored as they are" in note
+    (note,) = answer_notes("mail", side("new"), ends("base", "\n", "stop", 100))
+    assert "100 of 100 answers of base are empty" in note
+    assert answer_notes("mail", side("new"), ends("base", "", "length", 50)) == ()

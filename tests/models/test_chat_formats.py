@@ -202,6 +202,16 @@ def test_the_end_of_a_turn_that_generation_does_not_know_is_added() -> None:
     assert chat.format.key() == {"chat": {"stop": "<|im_end|>"}}
 
 
+def test_the_end_of_a_turn_before_the_end_of_the_text_is_one() -> None:
+    turns = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}"
+        "{% endfor %}{{ '<|im_start|>assistant\\n' if add_generation_prompt else '<pad>' }}"
+    )
+    chat = Chat(templated(turns), ends=(build_tokenizer().pad_token_id,))  # as Phi 3 has it
+    assert chat.format.stop == "<|im_end|>"
+    assert read_back(chat, encode_row(chat, ROW, ROOM)) == [CHAT[2].content, CHAT[4].content]
+
+
 def test_what_most_templates_want_is_in_no_key() -> None:
     assert Chat(build_tokenizer()).format.key() == {}
 

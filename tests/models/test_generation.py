@@ -89,6 +89,10 @@ def test_what_is_set_aside_is_named_and_neutral_defaults_are_not(tiny: ModelSour
     assert set_aside(folder) == {"do_sample": True, "repetition_penalty": 1.05, "top_k": 20}
     (told,) = note_on_defaults(folder)
     assert "repetition_penalty=1.05" in told
+    quiet = {"top_k": 0, "min_length": 0, "length_penalty": 1.0, "use_cache": True, "pad_token_id": 0}
+    loud = {"top_k": 1, "forced_bos_token_id": 0, "forced_eos_token_id": 1, "max_new_tokens": 1}
+    assert set_aside(with_defaults(tiny, tmp_path / "other", quiet)) == {}
+    assert set_aside(with_defaults(tiny, tmp_path / "third", loud)) == loud
 
 
 @pytest.mark.parametrize("text", ["[]", "{", ""])

@@ -15,7 +15,8 @@ ANSWERS = 300
 
 def test_three_hundred_hostile_answers_end_in_reports(pytester: pytest.Pytester) -> None:
     write_project(pytester.path, 1000, ANSWERS, longest=500)
-    result = pytester.runpytest_inprocess(*ARGUMENTS)
+    # three claims of seven: every score is made all the same
+    result = pytester.runpytest_inprocess(*ARGUMENTS, "-k", "binary or bar")
     done = ended(pytester.path, result.stdout.str() + result.stderr.str())
     assert done.problems == []
     assert done.record is not None

@@ -135,6 +135,28 @@ def test_a_service_that_varies_by_itself_keeps_its_answers_and_that_is_said(proj
     assert "version=" in project.notes[0]
 
 
+def test_thoughts_are_not_compared_and_the_answers_after_them_are(project: Project) -> None:
+    numbers = itertools.count()
+
+    def thinker(version: str) -> Reply:
+        return lambda body: said(f"<think>so, {next(numbers)}</think>\n{version} {asked(body)}")
+
+    project.service.reply = thinker("v1")
+    project.run()
+    assert project.asked_by()[0] == PROBED
+    assert "all came the same" in project.notes[0]
+    project.service.reply = thinker("v2")
+    sent, trial = project.asked_by()
+    assert sent == 2 * PROBED + 3
+    assert [answer.text for answer in trial.answers] == [f"v2 {k}?" for k in range(6)]
+
+
+def test_white_space_around_an_answer_is_no_other_model(project: Project) -> None:
+    project.run()
+    project.service.reply = lambda body: said(f"v1 {asked(body)}\n")
+    assert project.asked_by()[0] == PROBED
+
+
 def test_an_alias_that_moves_is_noticed_though_the_answers_are_the_same(project: Project) -> None:
     project.service.reply = lambda body: {**said("yes"), "model": "m-2026-01-01"}
     assert {a.served_by for a in project.run().answers} == {"m-2026-01-01"}
@@ -252,6 +274,14 @@ def test_long_answers_must_outnumber_those_that_came_the_same(
 ) -> None:
     kept = found(a=LONG, b=LONG, c=LONG)
     assert compared(kept, found(**first), found(**second))[0] == verdict
+
+
+def test_short_answers_after_long_thoughts_are_held_to_be_long() -> None:
+    kept = {key: replace(answer, thought=LONG) for key, answer in found(a="1", b="2", c="3").items()}
+    assert compared(kept, found(a="1", b="9", c="3"), found(b="9"))[0] == "unclear"
+    hidden = {key: replace(answer, thought=None, thought_tokens=80) for key, answer in kept.items()}
+    assert compared(hidden, found(a="1", b="9", c="3"), found(b="9"))[0] == "unclear"
+    assert compared(hidden, found(a="8", b="9", c="3"), found(a="8", b="9"))[0] == "changed"
 
 
 def test_a_router_that_names_several_models_is_not_taken_for_a_changed_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,12 @@ THOUGHT_FIRST = [
     f"<|inner_prefix|>Could be legal.<|inner_suffix|>{JSON}<|assistant_end|>",  # Apertus
     f"<|think|>Could be legal.<|end|><|begin|>assistant<|content|>{JSON}<|flush|>",  # Solar
     f'{{"team": "legal"}}? "No.\n</think>\n\n{JSON}',
+    f"\ufeff<think>\nCould be legal.\n</think>\n\n{JSON}",
+    f"\u200b\ufeffCould be legal.\n</think>\n\n{JSON}",
+    f"<think>Could be legal.</think>\n\ufeff{JSON}",
+    f'<think duration="3 s" id=1>Could be legal.</think>\n{JSON}',
+    f"analysis\nCould be legal.\n\nassistantfinal\n{JSON}",
+    f"```json was asked for, which could be legal.\n</think>\n\n{JSON}",  # a fence that a thought opens
 ]
 WITHOUT_THOUGHT = [
     f"{JSON}<|im_end|>",
@@ -53,6 +60,7 @@ WITHOUT_THOUGHT = [
     f"{JSON}<|eot_id|>\n",
     f"{JSON}<end_of_turn>\n",
     f"{JSON}<｜end▁of▁sentence｜>",
+    f"\ufeff{JSON}",
     f"<|channel|>final<|message|>{JSON}<|return|>",
     f"<|start_header_id|>assistant<|end_header_id|>\n\n{JSON}<|eot_id|>",
 ]
@@ -64,7 +72,6 @@ EMPTY_THOUGHT = [
 NO_ENVELOPE = [
     JSON,
     " white space stays \n",
-    "",
     "The tag </think> ends a thought in Qwen3.",
     "The closing tag is </think>, as in Qwen3.",
     "Close it with `</think>` and go on.",
@@ -90,6 +97,8 @@ NEVER = [  # what was said, whether it was cut off
     ("<|channel|>analysis<|message|>Could be", True),
     ("<|channel|>analysis<|message|>Could be legal.<|end|>", False),
     ("analysisWe need to", True),
+    ("analysisuser asks for", True),
+    ('\ufeff<think duration="3">Could be', True),
     ("<think>Could be legal.</think>", True),
     ("<think>Could be legal.</think>\n\n", False),
     ("Could be legal.\n</think>", False),
@@ -158,9 +167,14 @@ def test_a_thought_that_a_service_gives_apart_is_read_alike() -> None:
     assert hidden.failure_kind is FailureKind.CUT
 
 
-def test_an_empty_answer_without_a_thought_is_an_answer() -> None:
-    assert read_answer(came("")).failure is None
-    assert read_answer(came("<|im_end|>")).failure is None
+def test_an_empty_answer_that_ends_at_once_is_an_answer() -> None:
+    for said in ("", "<|im_end|>"):
+        at_once = replace(came(said), completion_tokens=1)
+        assert read_answer(at_once).failure is None
+        assert read_answer(came(said)).failure_kind is FailureKind.UNANSWERED, "40 tokens, none of which came"
+    assert read_answer(came("\n \n")).failure is None, "white space is what the model said"
+    hidden = replace(came("", thought_tokens=2), completion_tokens=3)
+    assert read_answer(hidden).failure_kind is FailureKind.UNANSWERED
 
 
 def test_a_cut_reply_of_a_model_whose_prompt_began_the_thought_is_that_thought() -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_llama import BF16, EXACT, row
+from tiny_llama import BF16, EXACT, build_tokenizer, row
 
 import harness
 from harness import QLoRA, SelfGenerated
@@ -23,6 +23,7 @@ from harness.data.leakage import find_leaks, require_no_leaks
 from harness.data.rows import read_rows
 from harness.errors import DataError, LeakError, StoreError, TrainingError, UsageError
 from harness.models.chat import load_tokenizer
+from harness.models.chat_format import Chat
 from harness.models.local import LocalModel
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
@@ -30,6 +31,7 @@ from harness.models.source import ModelSource, folder_digest
 from harness.records import Answer, Row, Training
 from harness.store.adapters import AdapterStore
 from harness.training.executor import InlineExecutor
+from harness.training.local import self_generated
 from harness.training.local.self_generated import NEUTRAL_PROMPTS, GeneratedRows, plan_generation
 
 PROJECT = Path(__file__).parents[2]
@@ -68,6 +70,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Callable[[Say], list[bool]]:
             return Base(say)
 
         monkeypatch.setattr(LocalModel, "load", load)
+        monkeypatch.setattr(self_generated, "load_chat", lambda source: Chat(build_tokenizer()))
         return loaded
 
     return use
@@ -182,6 +185,16 @@ def test_a_reply_that_is_cut_off_empty_or_failed_gives_way_to_the_next_prompt(
         "empty": 1,
         "failed": 1,
     }
+
+
+def test_a_reply_that_would_not_be_read_as_it_was_written_is_left_out_and_counted(
+    tmp_path: Path, loads: Callable[[Say], list[bool]]
+) -> None:
+    replies = {"1": "a turn ends with <|im_end|> here", "2": "two", "3": "a<|im_end|>b", "4": "4"}
+    loads(replies.__getitem__)
+    rows = generation(tmp_path, SelfGenerated(rows=2), *replies)
+    assert [answer for _, answer in said(rows.get(Silent()))] == ["two", "4"]
+    assert "2 of 4 replies were left out (2 not to be trained on as they are)" in (rows.summary() or "")
 
 
 def test_prompts_beyond_the_first_round_are_asked_until_there_are_enough(

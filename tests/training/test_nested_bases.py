@@ -11,6 +11,7 @@ from tiny_llama import EXACT, build_tokenizer, rows, save
 
 from harness import Full, LoRA, QLoRA
 from harness.models.fast.attention import can_share
+from harness.models.fast.heads import has_plain_head
 from harness.models.local import LocalModel, load_base
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource, context_tokens
@@ -102,3 +103,9 @@ def test_a_nested_sliding_window_is_seen(tmp_path: Path) -> None:
     """Shared beginnings attend to everything, which a window forbids."""
     source = save(gemma3(), build_tokenizer(), tmp_path)
     assert not can_share(load_base(source, EXACT, attention="grouped_eager"), "grouped_eager")
+
+
+def test_a_language_model_that_is_its_own_base_has_the_thin_loss() -> None:
+    small = {"head_dim": 16, "intermediate_size_mlp": 64, "num_local_experts": 2, "attention_chunk_size": 64}
+    config = transformers.Llama4TextConfig.from_dict({**TEXT, **small})
+    assert has_plain_head(transformers.Llama4ForCausalLM(config))

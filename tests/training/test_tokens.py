@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tiny_llama import build_tokenizer, ids_of, row, rows
 from transformers import PreTrainedTokenizerBase
@@ -177,6 +179,17 @@ def test_a_row_with_nothing_to_learn_is_named(tokenizer: PreTrainedTokenizerBase
     chat = row("one", ("wrong", 0), where="train.jsonl:9")
     with pytest.raises(DataError, match=r"^train\.jsonl:9: every assistant turn has weight 0"):
         encode_row(tokenizer, chat, ROOM)
+
+
+def test_a_greeting_before_the_first_question_is_read_and_not_learnt(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    turns = (Message("user", "Who?"), Message("assistant", "Ann."))
+    greeting = Message("assistant", "Hello!")
+    with pytest.raises(DataError, match=r"before the first user turn(?s:.)*give it weight 0"):
+        encode_row(tokenizer, Row("r", (greeting, *turns)), ROOM)
+    silent = Row("r", (replace(greeting, weight=0), *turns))
+    assert "Hello!" in tokenizer.decode(encode_row(tokenizer, silent, ROOM).input_ids)
 
 
 def test_several_refused_rows_are_all_named(tokenizer: PreTrainedTokenizerBase) -> None:

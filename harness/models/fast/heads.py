@@ -56,4 +56,6 @@ def _parts(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module]:
     """Decoder and head of the causal model; where PEFT wrapped it, its layers still hold the adapter."""
     unwrap = getattr(model, "get_base_model", None)
     causal = cast("PreTrainedModel", unwrap() if unwrap else model)
-    return causal.base_model, causal.get_output_embeddings()
+    # an architecture may name another attribute as its base (Llama 4), and is then its own
+    decoder = causal.model if causal.base_model is causal else causal.base_model
+    return decoder, causal.get_output_embeddings()

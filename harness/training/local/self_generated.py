@@ -12,9 +12,11 @@ in a file, and a training is named by their content: it does not matter who wrot
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -26,6 +28,7 @@ from harness.data.rows import read_rows
 from harness.errors import DataError, StoreError, TrainingError, UsageError
 from harness.fields import Count, require_fields
 from harness.models.cache import build_once, is_whole
+from harness.models.chat_format import load_chat
 from harness.models.device import DevicePlan
 from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.progress import Bar, Progress
@@ -34,6 +37,7 @@ from harness.models.source import ModelSource
 from harness.records import FailureKind, Json, Message, Row
 from harness.scoring.envelope import read_answer
 from harness.store.adapters import AdapterStore
+from harness.training.local.tokens import encode_row
 
 MOST_GENERATED_ROWS = 100
 NEUTRAL_PROMPTS = Path(__file__).with_name("neutral_prompts.txt")
@@ -41,7 +45,7 @@ ROWS, RECORD = "rows.jsonl", "generation.json"
 RECIPE = 1  # raised when a change here makes the same prompts give other rows
 LEAST_ROUND = 16  # prompts asked together at least, or the last few rows would take a round each
 
-LeftOut: TypeAlias = Literal["cut_off", "empty", "failed"]
+LeftOut: TypeAlias = Literal["cut_off", "empty", "failed", "unreadable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +86,14 @@ class Generation:
     max_new_tokens: int
     numeric_config: str
     versions: Mapping[str, str]
+    unreadable: int = 0  # could not be trained on: learnt, they would not be read as they were written
 
     @property
     def left_out(self) -> str:
         """The replies that were not taken, counted by their reasons."""
         late = f"not ended within {self.max_new_tokens} tokens"
         reasons = {late: self.cut_off, "empty": self.empty, "failed": self.failed}
+        reasons["not to be trained on as they are"] = self.unreadable
         if not (total := sum(reasons.values())):
             return "none left out"
         counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
@@ -163,6 +169,20 @@ class GeneratedRows:
         shaping = ("torch", "transformers", *(("bitsandbytes",) if self.nf4 else ()))
         return {name: version(name) for name in shaping}
 
+    @cached_property
+    def _is_learnt(self) -> Callable[[Row], bool]:
+        """Whether a row can be trained on: its reply, learnt and read back, is what it was."""
+        chat = load_chat(self.source)
+
+        def is_learnt(row: Row) -> bool:
+            try:
+                encode_row(chat, row, sys.maxsize)
+            except DataError:
+                return False
+            return True
+
+        return is_learnt
+
     def _checked(self) -> tuple[Row, ...]:
         made = _read_record(self.folder / RECORD)
         if 2 * made.kept < made.wanted:
@@ -181,7 +201,7 @@ class GeneratedRows:
         with progress.task(f"generating {wanted} general replies", unit="reply") as bar:
             bar.at(0, wanted)
             model = LocalModel.load(self.source, self.plan, nf4=self.nf4)
-            rows, left_out = _answered(model, self.prompts, wanted, self.spec.max_new_tokens, bar)
+            rows, left_out = _answered(model, self._is_learnt, self.prompts, self.spec, bar)
         lines = [
             json.dumps({"id": row.id, **to_json(row, metadata=False)}, ensure_ascii=False) + "\n"
             for row in rows
@@ -249,13 +269,13 @@ def _prompt_rows(file: Path) -> tuple[Row, ...]:
 
 # --------------------------------------------------------------------------- replies
 def _answered(
-    model: Model, prompts: Sequence[Row], wanted: int, max_new_tokens: int, bar: Bar
+    model: Model, is_learnt: Callable[[Row], bool], prompts: Sequence[Row], spec: SelfGenerated, bar: Bar
 ) -> tuple[list[Row], Counter[LeftOut]]:
     """Rows with the model's replies: the first ``wanted`` prompts, in order, whose replies came to an end.
 
     A reply that was cut off would teach to stop anywhere, or never; its prompt gives way to the next one.
     """
-    decoding = Decoding(max_new_tokens=max_new_tokens)
+    wanted, decoding = spec.rows, Decoding(max_new_tokens=spec.max_new_tokens)
     kept: list[Row] = []
     left_out: Counter[LeftOut] = Counter()
     asked = 0
@@ -270,12 +290,18 @@ def _answered(
                 break
             if answer.finish == "length" or answer.failure_kind is FailureKind.CUT:
                 left_out["cut_off"] += 1
+            elif answer.failure_kind is FailureKind.UNANSWERED:
+                left_out["empty"] += 1
             elif answer.failure is not None or answer.finish == "failed":
                 left_out["failed"] += 1
             elif not answer.text.strip():
                 left_out["empty"] += 1
             else:
-                kept.append(replace(row, messages=(*row.prompt, Message("assistant", answer.text))))
+                made = replace(row, messages=(*row.prompt, Message("assistant", answer.text)))
+                if is_learnt(made):
+                    kept.append(made)
+                else:
+                    left_out["unreadable"] += 1
         bar.at(len(kept), wanted, f"{left_out.total()} left out")
     return kept, left_out
 

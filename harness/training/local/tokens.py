@@ -141,6 +141,12 @@ def _turns(chat: Chat, row: Row) -> list[_Turn]:
     for k, message in enumerate(row.messages):
         if message.role != "assistant" or message.weight == 0:
             continue
+        if not any(m.role == "user" for m in row.messages[:k]):
+            raise DataError(
+                row.where,
+                "an assistant turn stands before the first user turn: it answers nothing.",
+                "give it weight 0, so that it is read and not learnt",
+            )
         try:
             prompt = chat.prompt(row.messages[:k])
             found.append(_Turn(message, prompt, chat.reply(row.messages[: k + 1], prompt)))
