@@ -176,3 +176,11 @@ class TestBrief:
     said = " ".join(outcome.out.split())
     assert "TestBrief::test_brief (suite support) is missing: it was left out" in said
     assert "INCONCLUSIVE: wordy" in outcome.out
+
+
+def test_a_test_that_is_a_partial_function_gets_no_traceback(careless: SmallProject) -> None:
+    bound = "\n\ndef holds(candidate, baseline, by):\n    assert candidate.scores(right) > baseline.scores(right)\n"
+    careless.suite(
+        f"{bound}\n\ntest_by = functools.partial(holds, by=0)\n", head="import functools\n" + WAIVED
+    )
+    assert "INTERNALERROR" not in careless.run("--candidate=wordy").said
