@@ -294,7 +294,7 @@ UNRUN: dict[str, dict[str, str]] = {
     "of_no_candidate": {TEST: "\n\ndef test_mail():\n    assert True\n"},
     "of_a_fixture": {TEST: f"{HEAD}\n\n@pytest.fixture\n{GATE.strip()}\n"},
     "ignored_file": {TEST: HEAD + GATE, "mail/conftest.py": "collect_ignore = ['test_mail.py']\n"},
-    "ignored_folder": {TEST: HEAD + GATE, "conftest.py": "collect_ignore_glob = ['ma*']\n"},
+    "ignored_folder": {TEST: HEAD + GATE, "conftest.py": "collect_ignore_glob = ['*_mail']\n"},
     "not_recursed": {TEST: HEAD + GATE},
 }
 BESIDE = {

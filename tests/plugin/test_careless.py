@@ -45,13 +45,14 @@ def careless(project: SmallProject) -> SmallProject:
     return project
 
 
+def only_the_record(record: RunRecord, folder: Path) -> Path:
+    """In place of the report: a page of fifty suites takes seconds."""
+    (folder / "run.json").write_text(dump_run(record), encoding="utf-8")
+    return folder / "report.html"
+
+
 def test_what_no_assert_asks_is_named(careless: SmallProject, monkeypatch: pytest.MonkeyPatch) -> None:
     """One run of many suites, and of each it is asked what stands in the way of GO."""
-
-    def only_the_record(record: RunRecord, folder: Path) -> Path:  # a page of fifty suites takes seconds
-        (folder / "run.json").write_text(dump_run(record), encoding="utf-8")
-        return folder / "report.html"
-
     monkeypatch.setattr("harness.report.html.write_report", only_the_record)
     for name, (gates, _) in RUNS.items():
         careless.suite(BETTER + gates, name=name, head=HEAD, held=rows(name, 40))
@@ -87,8 +88,11 @@ def test_what_can_never_be_a_gate_is_refused_before_anything_is_asked(
     assert file.exists()
 
 
-def test_a_suite_whose_tests_never_run_is_no_go(careless: SmallProject) -> None:
+def test_a_suite_whose_tests_never_run_is_no_go(
+    careless: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One run of many pairs of suites, of which the second is not judged."""
+    monkeypatch.setattr("harness.report.html.write_report", only_the_record)
     careless.write("pytest.ini", "[pytest]\nnorecursedirs = not_recursed_mail\n")
     for name, files in UNRUN.items():
         for suite in ("support", "mail"):
@@ -172,3 +176,11 @@ class TestBrief:
     said = " ".join(outcome.out.split())
     assert "TestBrief::test_brief (suite support) is missing: it was left out" in said
     assert "INCONCLUSIVE: wordy" in outcome.out
+
+
+def test_a_test_that_is_a_partial_function_gets_no_traceback(careless: SmallProject) -> None:
+    bound = "\n\ndef holds(candidate, baseline, by):\n    assert candidate.scores(right) > 0.2\n"
+    careless.suite(
+        f"{bound}\n\ntest_by = functools.partial(holds, by=0)\n", head="import functools\n" + WAIVED
+    )
+    assert "INTERNALERROR" not in careless.run("--candidate=wordy").said
