@@ -90,7 +90,8 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
         for note in card.notes:
             console.print(_text(f"  ! {note}", COLOURS["unsure"]))
         console.print()
-    console.print(_text(top.spending))
+    if top.spending:
+        console.print(_text(top.spending))
     for line in kept_answers(record):
         console.print(_text(f"kept answers: {line}"))
     return out.getvalue().strip("\n")

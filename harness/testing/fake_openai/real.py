@@ -76,7 +76,7 @@ class RealBackend:
 
         candidate = QLoRA(
             base=BUILTIN,
-            train="",
+            train="uploaded.jsonl",
             targets=TARGETS,
             epochs=task.epochs,
             learning_rate=LEARNING_RATE * task.learning_rate_multiplier,
