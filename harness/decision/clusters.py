@@ -67,7 +67,7 @@ def clustered_limits(seen: Clusters, alpha: float) -> tuple[float, float]:
     if np.abs(residuals).max() < _TINY:  # the t interval has no width
         return low, high
     t_low, t_high = t_limits(mean, residuals, seen.n, alpha, cluster_freedom(seen.sizes))
-    return min(low, float(t_low)), max(high, float(t_high))
+    return max(min(low, float(t_low)), -1.0), min(max(high, float(t_high)), 1.0)
 
 
 def _tango_low(seen: Clusters, alpha: float) -> float:

@@ -326,7 +326,9 @@ def _t(rows: Rows, bound: float, alpha: float, method: str) -> Estimate | str:
         return f"{equal} equal ({points(middle)} points, n={n}): without any spread there is no interval"
     low, high = t_limits(mean, residuals, n, alpha, freedom)
     p_value = float(t_p(mean, residuals, n, bound, freedom))
-    return Estimate(method, middle, float(low), float(high), p_value, n * error**2, n * error**2)
+    # few units have limits beyond what scores can differ by
+    low, high = max(float(low), -1.0), min(float(high), 1.0)
+    return Estimate(method, middle, low, high, p_value, n * error**2, n * error**2)
 
 
 def cluster_sums(clusters: Codes, *each: Values) -> list[Values]:
