@@ -324,10 +324,10 @@ def _t(rows: Rows, bound: float, alpha: float, method: str) -> Estimate | str:
         is_flat = np.ptp(differences) < NO_SPREAD
         equal = "all differences are" if is_flat else "the groups' mean differences are all"
         return f"{equal} equal ({points(middle)} points, n={n}): without any spread there is no interval"
-    low, high = t_limits(mean, residuals, n, alpha, freedom)
+    lower, upper = t_limits(mean, residuals, n, alpha, freedom)
     p_value = float(t_p(mean, residuals, n, bound, freedom))
     # few units have limits beyond what scores can differ by
-    low, high = max(float(low), -1.0), min(float(high), 1.0)
+    low, high = max(float(lower), -1.0), min(float(upper), 1.0)
     return Estimate(method, middle, low, high, p_value, n * error**2, n * error**2)
 
 
