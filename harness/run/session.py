@@ -16,11 +16,11 @@ from harness.decision.claims import Claim, Scores, Side
 from harness.decision.economics import EconomicsConfig
 from harness.decision.prices import PriceKey
 from harness.decision.vectors import only_rows, over_seeds
-from harness.errors import DataError, HarnessError
+from harness.errors import DataError, HarnessError, UsageError
 from harness.models.ledger import Ledger, Money
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
-from harness.records import Gate, Price, Row, Trial
+from harness.records import Gate, Json, Price, Row, Trial
 from harness.report.terminal import printable
 from harness.run.answering import Answerer
 from harness.run.costs import economics_config
@@ -274,19 +274,31 @@ class Session:
         except Exception as error:  # noqa: BLE001 - a kind of the project's own may raise anything, and only its
             self.failed[variant] = error  # own gates are to hear of it
 
-    def recipe_of(self, arm: Arm) -> str:
+    def recipe_of(self, arm: Arm, *, at_any_size: bool = False) -> str:
         """What the seeds of one trained recipe share: settings, rows to draw from, and the size, by content.
 
         Neither the candidate's name nor that of any file counts: the same rows under another name are the
-        same recipe.
+        same recipe. An untrained candidate is told by its settings too. ``at_any_size`` leaves the size out.
         """
         lab, prepared = self.lab_of(arm), next(p for v, p in self.prepared.items() if v in arm.variants)
+
+        def content(value: Json) -> Json:
+            # an untrained model's digest is known, and its files may be large
+            is_model = not arm.seeds and value == arm.candidate.model_name
+            return prepared.model_digest if is_model else lab.by_content(value)
+
         settings = prepared.recipe
         if settings is None:
-            settings = {name: lab.by_content(v) for name, v in arm.candidate.described().items()}
+            settings = {name: content(value) for name, value in arm.candidate.described().items()}
         data = arm.candidate.data(lab)
         rows = None if data is None else data.fingerprint
-        return fingerprint({"kind": arm.candidate.kind, "settings": settings, "rows": rows, "size": arm.size})
+        parts: dict[str, object] = {"kind": arm.candidate.kind, "settings": settings, "rows": rows}
+        if not at_any_size:
+            parts["size"] = arm.size
+        try:
+            return fingerprint(parts)
+        except UsageError:  # settings of a kind of the project's own, such as a path
+            return fingerprint(repr(parts))
 
     # ----------------------------------------------------------------- trying
     def subject(
