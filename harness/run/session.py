@@ -20,7 +20,7 @@ from harness.errors import DataError, HarnessError, UsageError
 from harness.models.ledger import Ledger, Money
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
-from harness.records import Gate, Json, Price, Row, Trial
+from harness.records import Gate, Price, Row, Trial
 from harness.report.terminal import printable
 from harness.run.answering import Answerer
 from harness.run.costs import economics_config
@@ -278,23 +278,27 @@ class Session:
         """What the seeds of one trained recipe share: settings, rows to draw from, and the size, by content.
 
         Neither the candidate's name nor that of any file counts: the same rows under another name are the
-        same recipe. An untrained candidate is told by its settings too. ``at_any_size`` leaves the size out.
+        same recipe. ``at_any_size`` leaves the size out, and tells all candidates apart, untrained ones too.
         """
         lab, prepared = self.lab_of(arm), next(p for v, p in self.prepared.items() if v in arm.variants)
-
-        def content(value: Json) -> Json:
-            # an untrained model's digest is known, and its files may be large
-            is_model = not arm.seeds and value == arm.candidate.model_name
-            return prepared.model_digest if is_model else lab.by_content(value)
-
-        settings = prepared.recipe
-        if settings is None:
-            settings = {name: content(value) for name, value in arm.candidate.described().items()}
-        data = arm.candidate.data(lab)
+        described, data = arm.candidate.described(), arm.candidate.data(lab)
         rows = None if data is None else data.fingerprint
-        parts: dict[str, object] = {"kind": arm.candidate.kind, "settings": settings, "rows": rows}
-        if not at_any_size:
-            parts["size"] = arm.size
+        settings: object = prepared.recipe
+        if at_any_size:
+            base = arm.candidate.model_name
+            fields = {
+                name: lab.by_content(value)
+                for name, value in described.items()
+                if value is not None and value != base
+            }
+            # an untrained model is told by its digest; that of a trained one may be of one size and seed
+            model = settings or (lab.by_content(base) if arm.seeds else prepared.model_digest)
+            parts: dict[str, object] = {"model": model, "settings": fields, "rows": rows}
+            parts["kind"] = arm.candidate.kind
+        else:
+            if settings is None:
+                settings = {name: lab.by_content(value) for name, value in described.items()}
+            parts = {"kind": arm.candidate.kind, "settings": settings, "rows": rows, "size": arm.size}
         try:
             return fingerprint(parts)
         except UsageError:  # settings of a kind of the project's own, such as a path

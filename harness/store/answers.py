@@ -223,13 +223,15 @@ class AnswerStore:
 
     def note_judged(self, judged: Iterable[Judged]) -> None:
         """Note what held-out rows judged; what is noted already stays as it is."""
+        texts: dict[frozenset[str], tuple[str, str]] = {}  # most share their rows
         with self._writing() as connection:
             for one in judged:
-                keys = " ".join(sorted(one.rows))
-                rows = bytes_digest(keys.encode())
+                if one.rows not in texts:
+                    keys = " ".join(sorted(one.rows))
+                    texts[one.rows] = bytes_digest(keys.encode()), keys
+                    connection.execute("INSERT OR IGNORE INTO judged_rows VALUES (?, ?)", texts[one.rows])
                 numbers = (UNTRAINED if number is None else number for number in (one.size, one.seed))
-                connection.execute("INSERT OR IGNORE INTO judged_rows VALUES (?, ?)", (rows, keys))
-                found = (rows, one.beside, one.recipe, one.name, *numbers)
+                found = (texts[one.rows][0], one.beside, one.recipe, one.name, *numbers)
                 connection.execute("INSERT OR IGNORE INTO judged VALUES (?, ?, ?, ?, ?, ?)", found)
 
     def seeds_noted_before(self, heldout: str, recipe: str) -> tuple[int, ...]:
