@@ -81,14 +81,27 @@ def _collapses(
         if below and distance > widest.get(below, (0.0, ""))[0]:
             rows = f" where {found.rows}" if found.rows else ""
             widest[below] = distance, f"{found.score}{rows} (suite {gate.suite})"
+    collapsed: set[int] = set()
     said = []
     for below, (distance, score) in widest.items():
-        who = f"seed {below[0]} lies" if len(below) == 1 else f"seeds {', '.join(map(str, below))} lie"
+        above = [seed for seed in seeds if seed not in below]
+        if len(below) > len(above):
+            said.append(
+                f"{_lie(above)} {100 * distance:.0f} points above the others in {score}: by luck, or because"
+                " the baseline's training collapsed. The mean rests on it."
+            )
+            continue
+        collapsed |= set(below)
+        others = "other" if len(above) == 1 else "others"
         said.append(
-            f"{who} {100 * distance:.0f} points below the other{'s'[: len(seeds) - len(below) - 1]} in"
-            f" {score}: such a training collapsed, and so may the next."
+            f"{_lie(below)} {100 * distance:.0f} points below the {others} in {score}: such a training"
+            " collapsed, and so may the next."
         )
-    return tuple(sorted({seed for below in widest for seed in below})), said
+    return tuple(sorted(collapsed)), said
+
+
+def _lie(seeds: Sequence[int]) -> str:
+    return f"seed {seeds[0]} lies" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))} lie"
 
 
 def _name(gate: Gate) -> str:
@@ -113,6 +126,8 @@ def speaks_of(decision: Decision) -> str:
     collapsed, n_seeds = len(decision.collapsed), len(decision.seeds)
     if not collapsed and decision.verdict is not Verdict.GO:
         return said
-    count = f"{collapsed or 'None'} of the {n_seeds} trainings collapsed"
-    most = f"up to {most_collapses(collapsed, n_seeds):.0%} (95% limit)"
-    return f"{said} {count}, which leaves {most} for the share of trainings that do."
+    lie = "lie" if collapsed > 1 else "lies"
+    return (
+        f"{said} {collapsed or 'None'} of the {n_seeds} trainings {lie} far below the others, which leaves up to"
+        f" {most_collapses(collapsed, n_seeds):.0%} (95% limit) for the share of trainings that collapse."
+    )
