@@ -126,8 +126,8 @@ def speaks_of(decision: Decision) -> str:
     collapsed, n_seeds = len(decision.collapsed), len(decision.seeds)
     if not collapsed and decision.verdict is not Verdict.GO:
         return said
-    lie = "lie" if collapsed > 1 else "lies"
+    far = f"{collapsed or 'None'} of the {n_seeds} trainings {'lie' if collapsed > 1 else 'lies'}"
     return (
-        f"{said} {collapsed or 'None'} of the {n_seeds} trainings {lie} far below the others, which leaves up to"
-        f" {most_collapses(collapsed, n_seeds):.0%} (95% limit) for the share of trainings that collapse."
+        f"{said} {far} far below the others, which leaves up to {most_collapses(collapsed, n_seeds):.0%} (95%"
+        " limit) for the share of trainings that collapse."
     )
