@@ -1,0 +1,125 @@
+"""The cards that people judge: all answers to a drawn row, equal ones once.
+
+Rows of which an answer never came are not drawn: they are no part of a judged comparison, which bounds what
+they could change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from harness.decision.sampling import expected_errors
+from harness.decision.student import Values
+from harness.records import Answer, Json, ScoreInfo, SuiteRow, Trial
+from harness.report.trial_pairs import Pair
+from harness.scoring.text import in_unicode, judged_text
+
+_ALIKE = 1e-9  # the size of a row whose judged and true differences are both 0
+
+Line: TypeAlias = Mapping[str, Json]  # of a labels file, without its annotator
+Mode: TypeAlias = Literal["good", "scale", "pairs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One thing to judge: a text, or the two of a pair. ``lines`` are its labels, but for what was said."""
+
+    key: str  # tells nothing of the side
+    row: int  # place among the drawn rows
+    texts: tuple[str, ...]
+    wholes: tuple[str, ...]  # the answers that the texts are fields of; empty where they are whole answers
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The answers of one trial, by row."""
+
+    trial: Trial
+    answers: Mapping[str, Answer]
+
+
+def answer_digest(text: str) -> str:
+    """The first 16 hex digits of the SHA-256 of an answer's text."""
+    return sha256(in_unicode(text).encode()).hexdigest()[:16]
+
+
+class Sides:
+    """What one score of one candidate, and of its baseline, has to be labelled; one side a training seed."""
+
+    def __init__(self, run: str, pair: Pair, info: ScoreInfo, mode: Mode, field: str | None) -> None:
+        self.run, self.suite, self.score, self.mode, self.field = run, pair.suite.name, info.name, mode, field
+        trials = [trial for trial in pair.trials if trial.size == pair.lead.size]
+        self.mine, self.theirs = (
+            [Side(trial, {answer.row_id: answer for answer in trial.answers}) for trial in some]
+            for some in (trials, pair.baselines)
+        )
+        self.all = (*self.mine, *self.theirs)
+        by_seed = {side.trial.seed: side for side in reversed(self.theirs)}
+        self.couples = [(side, by_seed.get(side.trial.seed, self.theirs[0])) for side in self.mine]
+        self.threshold = info.admission.threshold if info.admission else 0.5
+        vectors = pair.vectors(info.name)  # a preference has none of the baseline
+        self.values: list[Mapping[str, float | None]] = [{}, {}]
+        asked = {row.id for row in pair.suite.rows}
+        if vectors is not None:
+            self.values = [dict(zip(one.row_ids, one.values, strict=True)) for one in vectors]
+            asked &= set(vectors[0].row_ids)  # judging may have stopped early
+        for side in self.all:
+            asked &= {row_id for row_id, answer in side.answers.items() if answer.failure is None}
+        self.rows = [row for row in pair.suite.rows if row.id in asked]
+
+    @property
+    def subject(self) -> str:
+        """Candidate and baseline."""
+        return f"{self.mine[0].trial.label} and {self.theirs[0].trial.label}"
+
+    def sizes(self, rows: Sequence[SuiteRow]) -> Values:
+        """Each row's expected error of the judge: nearly none where all answers are the same."""
+        scores = [np.array([values.get(row.id) for row in rows], np.float64) for values in self.values]
+        alike = [len({side.answers[row.id].text for side in self.all}) == 1 for row in rows]
+        return np.where(alike, _ALIKE, expected_errors(scores[0], scores[1], self.threshold))
+
+    def cards(self, row: SuiteRow, place: int, probability: float) -> list[Card]:
+        """What is asked about the row, the ``place``-th that was drawn."""
+        if self.mode == "pairs":
+            shown = [
+                ((side, other), self._line(row, side, probability, other)) for side, other in self.couples
+            ]
+        else:
+            shown = [((side,), self._line(row, side, probability)) for side in self.all]
+        lines: dict[tuple[str, ...], list[Line]] = {}
+        for sides, line in shown:
+            lines.setdefault(tuple(side.answers[row.id].text for side in sides), []).append(line)
+        return [self._card(place, row, texts, same) for texts, same in lines.items()]
+
+    def _card(self, place: int, row: SuiteRow, answers: Sequence[str], lines: Sequence[Line]) -> Card:
+        wholes = tuple(map(in_unicode, answers))
+        # an answer without the field is shown as it is
+        texts = tuple((judged_text(text, self.field)[0] if self.field else "") or text for text in wholes)
+        code = "\n".join((self.run, self.suite, self.score, in_unicode(row.id), *wholes))
+        return Card(
+            key=sha256(code.encode()).hexdigest()[:12],
+            row=place,
+            texts=texts,
+            wholes=() if texts == wholes else wholes,
+            lines=tuple(lines),
+        )
+
+    def _line(self, row: SuiteRow, side: Side, probability: float, other: Side | None = None) -> Line:
+        against = {} if other is None else {"against": other.trial.label}
+        return {
+            "run": self.run,
+            "suite": self.suite,
+            "score": self.score,
+            "row": row.id,
+            "side": side.trial.label,
+            **against,
+            "seed": side.trial.seed,
+            "answer": answer_digest(side.answers[row.id].text),
+            "probability": probability,
+        }
