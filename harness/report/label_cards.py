@@ -1,7 +1,7 @@
-"""The cards that people judge: all answers to a drawn row, equal ones once.
+"""The cards that people judge: all answers to a drawn row that came, equal ones once.
 
-Rows of which an answer never came are not drawn: they are no part of a judged comparison, which bounds what
-they could change.
+An answer that never came needs no person: it counts as worth nothing on its side. So a row to which none came
+is not drawn, and in the decision its probability is 1. In a pair, the side without an answer is shown empty.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ class Side:
     trial: Trial
     answers: Mapping[str, Answer]
 
+    def came(self, row_id: str) -> bool:
+        """Whether the row's answer came."""
+        return self.answers[row_id].failure is None
+
 
 def answer_digest(text: str) -> str:
     """The first 16 hex digits of the SHA-256 of an answer's text."""
@@ -65,13 +69,13 @@ class Sides:
         self.threshold = info.admission.threshold if info.admission else 0.5
         vectors = pair.vectors(info.name)  # a preference has none of the baseline
         self.values: list[Mapping[str, float | None]] = [{}, {}]
-        asked = {row.id for row in pair.suite.rows}
+        there = {row.id for row in pair.suite.rows}.intersection(*(side.answers for side in self.all))
         if vectors is not None:
             self.values = [dict(zip(one.row_ids, one.values, strict=True)) for one in vectors]
-            asked &= set(vectors[0].row_ids)  # judging may have stopped early
-        for side in self.all:
-            asked &= {row_id for row_id, answer in side.answers.items() if answer.failure is None}
-        self.rows = [row for row in pair.suite.rows if row.id in asked]
+            there &= set(vectors[0].row_ids)  # judging may have stopped early
+        self.judged = self.mine if mode == "pairs" else self.all
+        came = {row_id for row_id in there if any(side.came(row_id) for side in self.judged)}
+        self.rows = [row for row in pair.suite.rows if row.id in came]
 
     @property
     def subject(self) -> str:
@@ -80,9 +84,20 @@ class Sides:
 
     def sizes(self, rows: Sequence[SuiteRow]) -> Values:
         """Each row's expected error of the judge: nearly none where all answers are the same."""
-        scores = [np.array([values.get(row.id) for row in rows], np.float64) for values in self.values]
+        scores = [
+            np.array([self._score(values, sides, row.id) for row in rows])
+            for values, sides in zip(self.values, (self.mine, self.theirs), strict=True)
+        ]
         alike = [len({side.answers[row.id].text for side in self.all}) == 1 for row in rows]
         return np.where(alike, _ALIKE, expected_errors(scores[0], scores[1], self.threshold))
+
+    @staticmethod
+    def _score(values: Mapping[str, float | None], sides: Sequence[Side], row_id: str) -> float:
+        """What the judge said; 0 where no answer came, and nan where it is not known."""
+        value = values.get(row_id)
+        if value is None:
+            return np.nan if any(side.came(row_id) for side in sides) else 0.0
+        return value
 
     def cards(self, row: SuiteRow, place: int, probability: float) -> list[Card]:
         """What is asked about the row, the ``place``-th that was drawn."""
@@ -91,7 +106,7 @@ class Sides:
                 ((side, other), self._line(row, side, probability, other)) for side, other in self.couples
             ]
         else:
-            shown = [((side,), self._line(row, side, probability)) for side in self.all]
+            shown = [((side,), self._line(row, side, probability)) for side in self.all if side.came(row.id)]
         lines: dict[tuple[str, ...], list[Line]] = {}
         for sides, line in shown:
             lines.setdefault(tuple(side.answers[row.id].text for side in sides), []).append(line)
@@ -101,9 +116,8 @@ class Sides:
         wholes = tuple(map(in_unicode, answers))
         # an answer without the field is shown as it is
         texts = tuple((judged_text(text, self.field)[0] if self.field else "") or text for text in wholes)
-        code = "\n".join((self.run, self.suite, self.score, in_unicode(row.id), *wholes))
         return Card(
-            key=sha256(code.encode()).hexdigest()[:12],
+            key=answer_digest("\n".join((self.run, self.suite, self.score, row.id, *wholes))),
             row=place,
             texts=texts,
             wholes=() if texts == wholes else wholes,

@@ -79,7 +79,7 @@ def label_sheet(record: RunRecord, wanted: Wanted) -> Sheet:
     sides = Sides(record.id, pair, info, mode, field)
     rows = sides.rows
     if not rows:
-        raise UsageError(f"suite {pair.suite.name} has no row that both {sides.subject} answered.")
+        raise UsageError(f"suite {pair.suite.name} has no answer of {sides.subject}.")
     probabilities = inclusion_probabilities(
         np.ones(len(rows)) if wanted.uniform else sides.sizes(rows), min(wanted.labels, len(rows))
     )
@@ -131,7 +131,8 @@ def _chosen(record: RunRecord, wanted: Wanted) -> tuple[Pair, ScoreInfo]:
     if wanted.score is None:
         judged = [(pair, info) for pair, info in found if info.admission is not None or info.spec]
         found = judged or found
-        found = [one for one in found if one[1].kind is Kind.PREFERENCE] if wanted.pairs else found
+        preferences = [one for one in found if one[1].kind is Kind.PREFERENCE]
+        found = preferences if wanted.pairs and preferences else found
     if not found:
         raise UsageError(f"run {record.id} has no answers of a candidate and its baseline to label.")
     if len(found) > 1:

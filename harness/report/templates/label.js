@@ -74,7 +74,7 @@ function keep() {
 function recall() {
   try {
     const kept = JSON.parse(localStorage.getItem(place()) || "{}");
-    for (const [key, one] of Object.entries(kept.labels || {})) if (byKey.has(key)) labels[key] = one;
+    for (const [key, one] of Object.entries(kept.labels || {})) if (byKey.has(key) && one) labels[key] = one;
     trail = (kept.trail || []).filter(([key]) => byKey.has(key));
     unsaved = kept.unsaved || 0;
   } catch {
@@ -137,11 +137,16 @@ function load(text) {
   const lines = [];
   for (const [number, raw] of text.split("\n").entries()) {
     if (!raw.trim()) continue;
+    let line;
     try {
-      lines.push(JSON.parse(raw));
+      line = JSON.parse(raw);
     } catch {
       return say(`Line ${number + 1} of the file is not JSON: nothing was taken from it.`);
     }
+    if (line === null || typeof line !== "object") {
+      return say(`Line ${number + 1} of the file is no label: nothing was taken from it.`);
+    }
+    lines.push(line);
   }
   const names = [...new Set(lines.map((line) => line.annotator))];
   if (names.length !== 1 || typeof names[0] !== "string" || !names[0]) {
