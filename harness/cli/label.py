@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.atomic import what_is_at
 from harness.cli.arguments import whole
-from harness.errors import UsageError
+from harness.errors import DataError, UsageError
 from harness.fields import LARGEST, LARGEST_SEED
+
+if TYPE_CHECKING:
+    from harness.records import SuiteInfo
+    from harness.report.labelling import Sheet
 
 MADE_HERE = b'content="harness label"'  # near the beginning of every such page
 
@@ -50,24 +55,43 @@ def label(given: argparse.Namespace) -> int:
         StoreError: the record cannot be read.
     """
     from harness.cli.runs import load_record
+    from harness.decision.ppi import MIN_LABELS
     from harness.report.label_page import write_label_page
     from harness.report.labelling import Wanted, label_sheet
 
     record, folder = load_record(given.run)
     names = ("suite", "score", "candidate", "labels", "seed", "pairs", "scale", "field", "uniform")
     sheet = label_sheet(record, Wanted(**{name: getattr(given, name) for name in names}, ask=given.ask or ""))
+    sheet = _in_full(sheet, next(suite for suite in record.suites if suite.name == sheet.suite))
     page = given.out or folder / "label.html"
     _require_ours(page)
     write_label_page(sheet, page, shlex.quote(str(given.run)))
+    few = f"\nA correction takes {MIN_LABELS} rows at least." if len(sheet.rows) < MIN_LABELS else ""
     print(page)  # noqa: T201 - a command prints
     print(  # noqa: T201
         f"{len(sheet.cards):,} cards: the answers of {sheet.subject} to {len(sheet.rows):,} of"
         f" {sheet.n_rows:,} rows of {sheet.suite}, for the score {sheet.score}.\n"
-        f"{sheet.gain}\n"
+        f"{sheet.gain}{few}\n"
         "Open the page, label, and save the labels; then:\n"
         f"  harness decide {shlex.quote(str(given.run))} --labels labels-NAME.jsonl"
     )
     return 0
+
+
+def _in_full(sheet: Sheet, suite: SuiteInfo) -> Sheet:
+    """The sheet with whole conversations, where the held-out file is still there as it was in the run."""
+    from harness.data.fingerprints import rows_fingerprint
+    from harness.data.rows import read_rows
+    from harness.report.labelling import in_full
+
+    file = Path(suite.heldout)
+    if what_is_at(file) != "file":
+        return sheet
+    try:
+        rows = read_rows(file)
+    except DataError:  # it was changed since, and the record has the questions
+        return sheet
+    return in_full(sheet, rows) if rows_fingerprint(rows) == suite.heldout_digest else sheet
 
 
 def _require_ours(page: Path) -> None:

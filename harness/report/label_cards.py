@@ -101,14 +101,15 @@ class Sides:
 
     def cards(self, row: SuiteRow, place: int, probability: float) -> list[Card]:
         """What is asked about the row, the ``place``-th that was drawn."""
+        shown: list[tuple[tuple[Side, ...], Line]]
         if self.mode == "pairs":
-            shown = [
-                ((side, other), self._line(row, side, probability, other)) for side, other in self.couples
-            ]
+            shown = [((one, other), self._line(row, one, probability, other)) for one, other in self.couples]
         else:
-            shown = [((side,), self._line(row, side, probability)) for side in self.all if side.came(row.id)]
+            shown = [((side,), self._line(row, side, probability)) for side in self.all]
         lines: dict[tuple[str, ...], list[Line]] = {}
         for sides, line in shown:
+            if not sides[0].came(row.id):
+                continue
             lines.setdefault(tuple(side.answers[row.id].text for side in sides), []).append(line)
         return [self._card(place, row, texts, same) for texts, same in lines.items()]
 

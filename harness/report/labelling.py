@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.decision.sampling import CORRELATIONS, drawn, inclusion_probabilities, labels_saved
 from harness.errors import UnknownName, UsageError
-from harness.records import Json, Kind, RunRecord, ScoreInfo, SuiteRow
+from harness.records import Json, Kind, Message, Row, RunRecord, ScoreInfo, SuiteRow
 from harness.report import numbers
 from harness.report.label_cards import Card, Mode, Sides
 from harness.report.trial_pairs import Pair, pairs
@@ -105,6 +105,23 @@ def label_sheet(record: RunRecord, wanted: Wanted) -> Sheet:
         n_rows=len(rows),
         subject=sides.subject,
     )
+
+
+def in_full(sheet: Sheet, heldout: Sequence[Row]) -> Sheet:
+    """The sheet with whole conversations in place of last turns, of which alone a run's record has."""
+    turns = {row.id: row.turns for row in heldout if len(row.turns) > 1}
+    return replace(
+        sheet,
+        rows=tuple(
+            replace(row, question="\n\n".join(map(_turn, turns[row.id]))) if row.id in turns else row
+            for row in sheet.rows
+        ),
+    )
+
+
+def _turn(message: Message) -> str:
+    calls = (f"{call.name}({call.arguments})" for call in message.tool_calls)
+    return "\n".join((f"{message.role}: {message.content}", *calls))
 
 
 def _chosen(record: RunRecord, wanted: Wanted) -> tuple[Pair, ScoreInfo]:

@@ -93,7 +93,7 @@ def test_an_answer_that_never_came_needs_no_person() -> None:
         for one in run.trials[0].answers
     ]
     run = replace(run, trials=(replace(run.trials[0], answers=tuple(lost)), *run.trials[1:]))
-    sheet = label_sheet(sample_run(60), Wanted(labels=1_000))
+    sheet = label_sheet(run, Wanted(labels=1_000))
     assert "s-0003" not in {row.id for row in sheet.rows}  # neither answer came
     of_half = [line["side"] for card in sheet.cards for line in card.lines if line["row"] == "s-0011"]
     assert of_half == ["qlora-r16@400"]
