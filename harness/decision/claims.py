@@ -34,6 +34,7 @@ from harness.decision.estimates import pair
 from harness.decision.group_sequential import GroupSequentialDesign, LookState, judge_look
 from harness.decision.paired import compare, summary
 from harness.decision.power import can_show_of
+from harness.decision.retesting import level_note
 from harness.errors import Undecided, UsageError
 from harness.records import Comparison, Kind, Outcome, Role, ScoreVector
 
@@ -129,6 +130,8 @@ class Scores:
         interim: judges rows as they are needed, where judging may stop early; ``vector`` is then not read.
         side: whose scores they are, where that is known.
         made: hears of each claim when it is made, before its truth is asked.
+        grown_from: numbers of rows that have judged the candidate before, without a GO, and to which the rest
+            of today's were added. ``alpha`` is then :func:`harness.decision.retesting.level_after` them.
     """
 
     vector: ScoreVector
@@ -138,6 +141,7 @@ class Scores:
     interim: InterimScores | None = None
     side: Side | None = None
     made: Callable[[Claim], None] | None = None
+    grown_from: tuple[int, ...] = ()
 
     __hash__: ClassVar[None]  # type: ignore[assignment]  # set by the __eq__ below
     __array_ufunc__: ClassVar[None] = None  # lets a numpy number on the left leave the operator to us
@@ -220,6 +224,12 @@ def _claim(larger: Scores | float, smaller: Scores | float, *, strict: bool) -> 
         raise UsageError(problem)
     claim = _judged(larger, smaller, strict=strict)
     for one in (larger, smaller):
+        if isinstance(one, Scores) and one.grown_from:
+            note = level_note(one.alpha, one.grown_from)
+            found = claim.comparison
+            claim = replace(claim, comparison=replace(found, reason=f"{found.reason} {note}"))
+            break
+    for one in (larger, smaller):
         if isinstance(one, Scores) and one.made is not None:
             one.made(claim)
             break
@@ -264,7 +274,7 @@ def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) ->
     if not isinstance(smaller, Scores):
         number = round(float(smaller) - larger.shift, 12)
         vector = _all_rows(larger)
-        found = compare(vector, number, alpha=larger.alpha)
+        found = compare(vector, number, alpha=larger.alpha, growths=len(larger.grown_from))
         # a preference has been set against the baseline already: more wins than losses is an improvement
         beats = vector.kind is Kind.PREFERENCE and strict and number >= 0.5
         return Claim(found, Role.TARGET if beats else Role.THRESHOLD, vector, number, larger.settle)
@@ -278,7 +288,7 @@ def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) ->
     if larger.interim is not None and smaller.interim is not None:
         return _by_looks(larger.interim, smaller.interim, bound, role, settle)
     sides = _all_rows(larger), _all_rows(smaller)
-    found = compare(*sides, bound=bound, alpha=larger.alpha)
+    found = compare(*sides, bound=bound, alpha=larger.alpha, growths=len(larger.grown_from))
     if sides[0].rows and found.difference is not None:  # a slice is small: add how small a change it can show
         power = can_show_of(*sides, alpha=larger.alpha).replace("this suite", "this slice")
         found = replace(found, reason=f"{found.reason} {power[0].upper()}{power[1:]}.")
@@ -319,7 +329,7 @@ def _below(smaller: Scores, number: float) -> Claim:
     vector = _all_rows(smaller)
     by_seed = tuple(map(mirror, vector.by_seed))
     mirrored = replace(vector, values=mirror(vector.values), by_seed=by_seed)
-    found = compare(mirrored, 1.0 - number, alpha=smaller.alpha)
+    found = compare(mirrored, 1.0 - number, alpha=smaller.alpha, growths=len(smaller.grown_from))
     mean = found.candidate_mean
     found = replace(
         found,

@@ -21,13 +21,19 @@ from dataclasses import replace
 import numpy as np
 
 from harness.decision.estimates import NO_SPREAD, Estimate, check_levels, pair, points
-from harness.decision.power import POWER, rows_needed
+from harness.decision.power import MOST_TIMES, POWER, rows_needed
+from harness.decision.retesting import next_level
 from harness.decision.seeds import SeedSpread, estimated, seed_spread, seeds_needed
 from harness.records import Comparison, Outcome, ScoreVector
 
 
 def compare(
-    candidate: ScoreVector, baseline: ScoreVector | float, *, bound: float = 0.0, alpha: float = 0.05
+    candidate: ScoreVector,
+    baseline: ScoreVector | float,
+    *,
+    bound: float = 0.0,
+    alpha: float = 0.05,
+    growths: int = 0,
 ) -> Comparison:
     """Judge the claim "candidate - baseline > ``bound``" on the same rows.
 
@@ -38,6 +44,9 @@ def compare(
     A row that failed on either side is left out, counted and named. Since leaving rows out could hide
     a bad candidate, a claim is then shown only if it is also shown in the worst case: 0 for each value
     the candidate lacks, 1 for each the baseline lacks.
+
+    The rows that would decide it are counted at the level at which they will be judged: ``growths`` is how
+    often rows have been added since the candidate was first judged (:mod:`harness.decision.retesting`).
 
     Raises:
         UsageError: vectors of different rows, scores, kinds or groups; a preference against a vector; a
@@ -93,7 +102,7 @@ def compare(
         comparison = replace(
             comparison, seed_differences=spread.means, seed_sd=spread.seed_sd, seed_share=spread.seed_share
         )
-    reason, needed = _reason(comparison, estimate, spread)
+    reason, needed = _reason(comparison, estimate, spread, next_level(alpha, growths))
     if comparison.outcome is Outcome.SHOWN and failed:
         worst = estimated(rows.worst_case(), bound, alpha)
         if isinstance(worst, str) or _outcome(worst, bound) is not Outcome.SHOWN:
@@ -126,8 +135,10 @@ def _outcome(estimate: Estimate, bound: float) -> Outcome:
     return Outcome.REFUTED if estimate.high < bound else Outcome.INCONCLUSIVE
 
 
-def _reason(found: Comparison, estimate: Estimate, spread: SeedSpread | None) -> tuple[str, int | None]:
-    """The reason and, for an inconclusive claim, the rows that would decide it with 80% power."""
+def _reason(
+    found: Comparison, estimate: Estimate, spread: SeedSpread | None, level: float
+) -> tuple[str, int | None]:
+    """The reason and, for an inconclusive claim, the rows that decide it at ``level`` with 80% power."""
     numbers = summary(found)
     if spread is not None:
         each = ", ".join(points(mean) for mean in spread.means)
@@ -147,8 +158,11 @@ def _reason(found: Comparison, estimate: Estimate, spread: SeedSpread | None) ->
         if (n_seeds := seeds_needed(spread, found.bound, found.alpha, POWER)) is not None:
             advice = f"about {n_seeds} seeds would decide it on these rows {power} it as observed"
     else:
-        advice = "the difference is too close to it for more rows to decide"
-        if (needed := rows_needed(estimate, found.bound, found.alpha, found.n)) is not None:
+        advice = (
+            "the difference is too close to it for more rows to decide: it would take more than"
+            f" {MOST_TIMES} times these"
+        )
+        if (needed := rows_needed(estimate, found.bound, level, found.n)) is not None:
             advice = f"about {needed} rows would decide it {power} the difference as observed"
     return f"{numbers}: the interval holds {mark}; {advice}", needed
 

@@ -130,7 +130,7 @@ def _cautions(record: RunRecord) -> Iterator[Caution]:
     if kept:
         yield Caution("Answers of earlier runs were used; --fresh asks again.", kept)
     for suite in record.suites:
-        if suite.uses > 1:
+        if suite.uses > 1 and not suite.history:  # a version that did not note them; else decisions say it
             yield Caution(
                 f"{suite.heldout} has been used for a decision {suite.uses:,} times, this run included: "
                 "each further use makes it a little less held out.",
@@ -192,7 +192,7 @@ def _provenance(record: RunRecord) -> Iterator[TextTable]:
             )
             for suite in record.suites
         ],
-        "Uses: how often the held-out file has been used for a decision, this run included.",
+        "Uses: decisions about a candidate that the held-out rows have served, this run's included.",
     )
     judges = []
     for suite in record.suites:

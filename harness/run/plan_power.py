@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from harness.data.fingerprints import rows_fingerprint
 from harness.decision.plan import Power
 from harness.decision.power import smallest_effect
 from harness.decision.vectors import recorded_vector
-from harness.errors import StoreError
 from harness.records import RunRecord, Trial
-from harness.report.runjson import load_run
+from harness.run.earlier_runs import earlier_runs
 from harness.run.session import Session
 
 
@@ -19,7 +17,7 @@ def powers(run: Session) -> Iterator[Power]:
     """One for each score of each suite."""
     is_rehearsal = run.settings.rehearse is not None
     # a stand-in's answers by script say nothing of how real ones spread
-    records = [r for r in _earlier_runs(run.settings.reports) if is_rehearsal or not r.rehearsal]
+    records = [r for r in earlier_runs(run.settings.reports) if is_rehearsal or not r.rehearsal]
     for bound in run.suites.values():
         digest = rows_fingerprint(bound.rows)
         known = [(r, s) for r in records for s in r.suites if s.heldout_digest == digest]
@@ -47,12 +45,3 @@ def _effect(run: Session, record: RunRecord, suite: str, score: str) -> float | 
 def _last_trial(record: RunRecord, suite: str, candidate: str, score: str) -> Trial | None:
     mine = [t for t in record.trials if (t.suite, t.candidate) == (suite, candidate) and score in t.scores]
     return max(mine, key=lambda t: t.size or 0, default=None)
-
-
-def _earlier_runs(reports: Path) -> Iterator[RunRecord]:
-    """Run records under the report folder, the latest first; what cannot be read tells nothing here."""
-    for file in sorted(reports.glob("*/run.json"), reverse=True):
-        try:
-            yield load_run(file.read_text(encoding="utf-8"), str(file))
-        except (StoreError, OSError):
-            continue
