@@ -139,7 +139,7 @@ def rows_needed(estimate: Estimate, bound: float, alpha: float, n: int) -> int |
     gap = abs(estimate.difference - bound)
     reach = -float(ndtri(alpha)) * sqrt(estimate.variance_at_bound)
     reach += float(ndtri(POWER)) * sqrt(max(estimate.variance, 0.0))
-    if gap * sqrt(MOST_TIMES * n) < reach:
+    if gap == 0.0 or gap * sqrt(MOST_TIMES * n) < reach:
         return None
     return max(ceil((reach / gap) ** 2), n + 1)
 
