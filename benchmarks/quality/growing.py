@@ -2,7 +2,7 @@
 
 Who is told "about N rows would decide it" adds rows up to that number and runs again, up to five times. The
 generator does so: it judges n0 rows, stops where the claim is shown or refuted or where no number of rows is
-advised any more, and else adds as many as advised. Levels, advice and tests are the product's. The truth lies
+advised any more (or more than anybody labels), and else adds as many as advised. Levels, advice and tests are the product's. The truth lies
 exactly at the bound, the least favourable place.
 
 The price is told beside it: the share of real gains that become GO by then, and the rows that they take,
@@ -30,6 +30,7 @@ from harness.decision.tango import null_variance
 ALPHA, GROWTHS, DISCORDANT = 0.05, 5, 0.3
 SIZES, BOUNDS = (50, 100, 200), (0.0, -0.05)
 GAINS = {"binary": 0.10, "graded": 0.06}  # judged from 100 rows on
+MOST_ROWS = 20_000  # whoever is told to label more gives up
 BINARY_DRAWS, GRADED_DRAWS = 100_000, 40_000
 SEED = 20_260_401
 
@@ -58,7 +59,7 @@ def measure(options: Options) -> list[Result]:
                     naive[cell] = float(grow(kind, n, bound, bound, draws, whole).shown.mean())
     worst = max(cells, key=lambda cell: cells[cell])
     detail = (
-        f"rows added as advised, up to {GROWTHS} times; binary {100 * DISCORDANT:.0f}% discordant"
+        f"rows added as advised, up to {GROWTHS} times and {MOST_ROWS:,}; binary {100 * DISCORDANT:.0f}% discordant"
         f" ({few or BINARY_DRAWS:,} draws a cell), graded sd {SD} ({few or GRADED_DRAWS:,}); worst at"
         f" {worst}; {_listed(cells)}; at the whole level each time {_listed(naive)}"
     )
@@ -98,6 +99,7 @@ def grow(kind: str, n0: int, truth: float, bound: float, draws: int, levels: Lev
             for at in undecided.tolist()
             if (n := int(counts[place := open_[at]].sum()))
             and (needed := rows_needed(estimates(at), bound, levels(growths + 1), n)) is not None
+            and needed <= MOST_ROWS
         ]
         if not added:
             break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from decision_builders import binary_pair
@@ -20,7 +21,7 @@ def test_levels_after_growth_take_a_fifth_more_at_most_however_often_a_file_grow
     levels = [level_after(0.05, growths) for growths in range(50)]
     assert levels[:4] == pytest.approx([0.05, 0.005, 0.0025, 0.00125])
     assert sum(levels) < 0.0601
-    for growths, (level, after) in enumerate(zip(levels, levels[1:], strict=False)):
+    for growths, (level, after) in enumerate(pairwise(levels)):
         assert next_level(level, growths) == pytest.approx(after)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -13,7 +14,7 @@ import pytest
 from harness import ExactMatch, Suite
 from harness.data.fingerprints import rows_fingerprint
 from harness.records import HeldoutUse, Verdict
-from harness.run.heldout_history import MOST_SETS, HeldoutHistory, SuiteHistory
+from harness.run.heldout_history import HeldoutHistory, SuiteHistory
 from harness.run.suite_loading import LoadedSuite, load_suite
 from harness.settings import Settings, parse_settings
 from harness.store.answers import AnswerStore
@@ -29,10 +30,9 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
     def suite(questions: Sequence[str]) -> LoadedSuite:
+        answer = {"role": "assistant", "content": "yes"}
         lines = [
-            '{"messages": [{"role": "user", "content": "%s"}, {"role": "assistant", "content": "yes"}]}\n'
-            % text
-            for text in questions
+            json.dumps({"messages": [{"role": "user", "content": text}, answer]}) + "\n" for text in questions
         ]
         (tmp_path / "support").mkdir(exist_ok=True)
         (tmp_path / "support" / "heldout.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -105,9 +105,14 @@ def test_uses_that_only_an_older_store_knows_of_are_counted_and_kept(settings: S
     assert len(judge(settings, load(questions(range(60))), "two").uses) == 4
 
 
-def test_a_record_stays_small(settings: Settings, load: Load) -> None:
-    suite = load(questions(range(50)))
-    for more in range(MOST_SETS + 5):
-        history = judge(settings, load(questions(range(50 + more))), str(more))
+def test_a_record_holds_the_latest_sets_and_counts_all(
+    settings: Settings, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.run.heldout_history.MOST_SETS", 2)
+    for rows in (30, 31, 32):
+        suite = load(questions(range(rows)))
+        history = judge(settings, suite, str(rows))
     info = history.noted(suite.info({}))
-    assert (info.uses, len(info.row_sets), len(info.history)) == (MOST_SETS + 5, MOST_SETS, MOST_SETS)
+    assert info.uses == 3
+    assert sorted(each.n for each in info.row_sets) == [31, 32]
+    assert [use.decision for use in info.history] == ["31", "32"]
