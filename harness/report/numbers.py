@@ -37,7 +37,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 def level(alpha: float) -> str:
     """The level of the two-sided interval whose limits are one-sided tests at ``alpha``: ``90%``."""
-    return percent(1 - 2 * alpha, 0)
+    return f"{100 * (1 - 2 * alpha):.4g}%"
 
 
 def mean(value: float | None, kind: Kind) -> str:

@@ -60,6 +60,7 @@ def test_a_file_that_grew_is_judged_at_a_smaller_level_and_its_count_goes_on(rea
     why = "Judged at 0.5%, as these rows grew from 20 that did not decide it."
     assert judged(ready).reason.endswith(why)
     assert why in " ".join(out.split())
+    assert "] (99%)" in out  # the interval is read at that level, too
     assert uses(ready) == 2
 
     ready.run("--candidate=a-bit-better", "--candidate=good")  # nothing grew; another has not seen fewer
