@@ -85,7 +85,7 @@ class HeldoutHistory:
             UsageError: one of them cannot be read.
         """
         if self._settings.reference_runs:
-            assert self._judged is not None
+            _ = self._judged
 
     def of(self, suite: LoadedSuite) -> SuiteHistory:
         """What counts for the suite's rows: decisions on rows of which it shares half."""
@@ -107,7 +107,7 @@ class HeldoutHistory:
         return list(judged_runs(self._settings.reports, self._settings.reference_runs))
 
     def _read(self, suite: LoadedSuite) -> SuiteHistory:
-        today = row_set(suite.rows)
+        today, file = row_set(suite.rows), rows_fingerprint(suite.rows)
         if self._settings.rehearse is not None:
             return SuiteHistory(today, (), {})
         uses, sets = self._store.uses()
@@ -117,13 +117,15 @@ class HeldoutHistory:
                 found = info.history
                 sets |= {each.digest: each for each in info.row_sets}
                 if not found and info.uses and not info.row_sets:
-                    rows = _recorded(info, suite, today)
+                    # of a version that did not note them
+                    is_same = info.heldout_digest == file
+                    rows = today if is_same else recorded_row_set(info.rows, suite.rows)
                     sets[rows.digest] = rows
                     found = tuple(_uses_of(run, info.name, rows.digest))
                     dated |= {found} if found and rows == today else set()
                 uses += found
         # a store and a record of the same version know of the same run
-        for decision in self._store.undetailed_uses(rows_fingerprint(suite.rows))[len(dated) :]:
+        for decision in self._store.undetailed_uses(file)[len(dated) :]:
             uses.append(HeldoutUse(f"undetailed {decision[:DIGITS]}", "", "", today.digest))
         shared = {digest for digest, rows in sets.items() if are_shared(rows, today)} | {today.digest}
         sets[today.digest] = today
@@ -153,13 +155,6 @@ def _rounded(value: object) -> object:
     if isinstance(value, tuple):
         return [_rounded(item) for item in value]
     return round(value, 9) if isinstance(value, float) else value
-
-
-def _recorded(info: SuiteInfo, suite: LoadedSuite, today: RowSet) -> RowSet:
-    """The rows of a record that does not hold their fingerprints."""
-    if info.heldout_digest == rows_fingerprint(suite.rows):
-        return today
-    return recorded_row_set(info.rows, suite.rows)
 
 
 def _uses_of(run: JudgedRun, suite: str, rows: str) -> Iterator[HeldoutUse]:

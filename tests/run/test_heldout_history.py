@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -13,12 +14,14 @@ import pytest
 
 from harness import ExactMatch, Suite
 from harness.data.fingerprints import rows_fingerprint
-from harness.records import HeldoutUse, Verdict
-from harness.run.heldout_history import HeldoutHistory, SuiteHistory
+from harness.records import HeldoutUse, Message, Verdict
+from harness.report.runjson import load_run
+from harness.run.heldout_history import HeldoutHistory, SuiteHistory, has_judged
 from harness.run.suite_loading import LoadedSuite, load_suite
 from harness.settings import Settings, parse_settings
 from harness.store.answers import AnswerStore
 
+GOLDEN = Path(__file__).parents[1] / "report" / "records" / "schema-2.json"
 Load = Callable[[Sequence[str]], LoadedSuite]
 
 
@@ -116,3 +119,22 @@ def test_a_record_holds_the_latest_sets_and_counts_all(
     assert info.uses == 3
     assert sorted(each.n for each in info.row_sets) == [31, 32]
     assert [use.decision for use in info.history] == ["31", "32"]
+
+
+def test_decisions_of_a_record_that_lists_none_are_counted_by_its_questions(
+    settings: Settings, load: Load
+) -> None:
+    before = load_run(GOLDEN.read_text(encoding="utf-8"), "golden")
+    (settings.reports / "earlier").mkdir(parents=True)
+    shutil.copy(GOLDEN, settings.reports / "earlier" / "run.json")
+    (info,) = (each for each in before.suites if each.name == "support")
+    suite = load(questions(range(3)))
+    rows = [
+        replace(row, messages=(Message("user", told.question), Message("assistant", told.reference)))
+        for row, told in zip(suite.rows, info.rows, strict=False)
+    ]
+    grown = replace(suite, rows=(*rows, *load(questions(range(3, 9))).rows))
+    uses = HeldoutHistory(AnswerStore(settings.store / "answers.sqlite"), settings).of(grown).uses
+    judged = {g.candidate for g in before.gates if has_judged(g, "support", g.candidate, g.size)}
+    assert {use.candidate for use in uses} == judged != set()
+    assert {(use.run, use.identity) for use in uses} == {("", "")}
