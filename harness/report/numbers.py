@@ -40,6 +40,11 @@ def level(alpha: float) -> str:
     return percent(1 - 2 * alpha, 0)
 
 
+def one_sided(alpha: float | None) -> str:
+    """The level of a one-sided test: ``5%``, ``0.25%``."""
+    return f"{100 * alpha:.2g}%" if _known(alpha) else NONE
+
+
 def mean(value: float | None, kind: Kind) -> str:
     """The mean of a score: a share of rows when binary (``86.5%``), else out of 100 (``62.1``)."""
     if kind is Kind.BINARY:
@@ -111,6 +116,13 @@ def p_value(value: float | None) -> str:
     if not _known(value):
         return NONE
     return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def small_p(value: float | None) -> str:
+    """A p-value that is read against a level far below 5%: ``0.0009``, ``<0.0001``."""
+    if not _known(value):
+        return NONE
+    return "<0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -12,7 +12,7 @@ from harness.report.comparisons import SLICES_NOTE, comparisons, slices
 from harness.report.costs import cost, spending, spending_sentence
 from harness.report.learning import learning_curves, trainings
 from harness.report.sides import sides
-from harness.report.trial_pairs import is_compared, trial_label
+from harness.report.trial_pairs import is_compared, size_label, trial_label
 from harness.report.view_models import Caution, DecisionCard, Headline, ReportView, TextTable, Tone
 
 VERDICT_TONE: dict[Verdict, Tone] = {
@@ -80,8 +80,34 @@ def headline(record: RunRecord) -> Headline:
         cards=cards,
         cautions=[*_cautions(record)],
         policy=f"Gate {_POLICY[record.gate_policy]}. Each gate is a one-sided test at "
-        f"{numbers.percent(record.alpha, 0)}; GO needs every gate to be shown.",
+        f"{numbers.one_sided(record.alpha)}; GO needs every gate to be shown.",
         spending=spending_sentence(record),
+        together=_together(record),
+    )
+
+
+def _together(record: RunRecord) -> TextTable | None:
+    """The level that each candidate met; None where there was one, or the record is of an earlier version."""
+    m = max((decision.candidates_judged for decision in record.decisions), default=1)
+    if m < 2:
+        return None
+    rows = [
+        (
+            size_label(decision.size, None, decision.candidate),
+            decision.verdict.value,
+            numbers.small_p(decision.p_value),
+            numbers.one_sided(decision.level),
+            numbers.NONE if decision.level is None else "yes" if decision.verdict is Verdict.GO else "no",
+        )
+        for decision in record.decisions
+    ]
+    return TextTable(
+        "The level that each candidate met",
+        ("candidate", "verdict", "largest p of its gates#", "level to reach#", "met"),
+        rows,
+        f"{m} candidates were up for a decision, so that GO takes more than the level of one gate: some GO among"
+        f" them is false at most {numbers.one_sided(record.alpha)} of the time (S. Holm 1979). One that is no"
+        " GO by its own gates has no level to reach.",
     )
 
 

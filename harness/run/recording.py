@@ -16,6 +16,7 @@ from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.decision.answered import Side, answer_notes
 from harness.decision.economics import EconomicsConfig, Prices, TrainingBill, Usage, appraise
 from harness.decision.gates import decide
+from harness.decision.holm import judged_together
 from harness.errors import HarnessError, UsageError
 from harness.extras import installed_version
 from harness.models.device import cpu_name
@@ -58,11 +59,12 @@ def make_record(
         *still_missing(expected, run.gates),
     ]
     claimed = {gate.candidate for gate in gates}
-    decisions = tuple(
+    each = [
         _decision(run, name, gates)
         for name in run.selection.chosen()
         if name in claimed or _was_tried(run, name)
-    )
+    ]
+    decisions = judged_together(each, run.claims.items(), run.settings.alpha)
     economics, money_notes = _economics(run)
     now = datetime.now(UTC)
     return RunRecord(
