@@ -118,7 +118,7 @@ def _among(decision: Decision, weakest: WeakestGate, level: float, m: int, alpha
     if decision.verdict is not Verdict.GO:
         return replace(decision, candidates_judged=m)
     found = replace(decision, p_value=weakest.p_value, level=level, candidates_judged=m)
-    largest = f"the largest p of its gates is {_p(weakest.p_value)}, of {weakest.name}"
+    largest = f"the largest p of its gates is {_percent(weakest.p_value)}, of {weakest.name}"
     if weakest.p_value <= level:
         said = f"holds at {_percent(level)} among the {m} candidates of this run (Holm): {largest}."
         return replace(found, reasons=(said, *decision.reasons))
@@ -131,8 +131,4 @@ def _among(decision: Decision, weakest: WeakestGate, level: float, m: int, alpha
 
 
 def _percent(level: float) -> str:
-    return f"{100 * level:.2g}%"
-
-
-def _p(value: float) -> str:
-    return "below 0.0001" if value < 1e-4 else f"{value:.2g}"
+    return "below 0.01%" if level < 1e-4 else f"{100 * level:.2g}%"

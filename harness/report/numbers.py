@@ -41,8 +41,10 @@ def level(alpha: float) -> str:
 
 
 def one_sided(alpha: float | None) -> str:
-    """The level of a one-sided test: ``5%``, ``0.25%``."""
-    return f"{100 * alpha:.2g}%" if _known(alpha) else NONE
+    """The level of a one-sided test, or a p that is read against one: ``5%``, ``0.25%``, ``<0.01%``."""
+    if not _known(alpha):
+        return NONE
+    return "<0.01%" if alpha < 1e-4 else f"{100 * alpha:.2g}%"
 
 
 def mean(value: float | None, kind: Kind) -> str:
@@ -116,13 +118,6 @@ def p_value(value: float | None) -> str:
     if not _known(value):
         return NONE
     return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def small_p(value: float | None) -> str:
-    """A p-value that is read against a level far below 5%: ``0.0009``, ``<0.0001``."""
-    if not _known(value):
-        return NONE
-    return "<0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
 def number(value: float | None, digits: int = 3) -> str:

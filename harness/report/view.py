@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from harness.decision.gates import speaks_of
-from harness.records import Admission, Kind, RunRecord, Trial, Verdict
+from harness.records import Admission, Decision, Kind, RunRecord, Trial, Verdict
 from harness.report import numbers
 from harness.report.answers import answers
 from harness.report.comparisons import SLICES_NOTE, comparisons, slices
@@ -25,6 +25,7 @@ _MEANS = {
     Verdict.NO_GO: "Do not ship it: at least one gate is refuted.",
     Verdict.INCONCLUSIVE: "Not decided: the evidence shows neither.",
 }
+_NOT_AMONG_ALL = "Not decided: its gates are shown, but not at the level that it takes among several candidates."
 REHEARSAL = "REHEARSAL: hosted models were a local twin of the service; nothing here speaks of the real ones."
 _POLICY = {
     "release": "release policy: anything but GO fails the run",
@@ -65,7 +66,7 @@ def headline(record: RunRecord) -> Headline:
             + rehearsed,
             verdict=decision.verdict.value,
             tone=VERDICT_TONE[decision.verdict],
-            means=f"{_MEANS[decision.verdict]} {speaks_of(decision)}".strip(),
+            means=f"{_means(decision)} {speaks_of(decision)}".strip(),
             reasons=decision.reasons,
             notes=decision.notes,
         )
@@ -86,6 +87,13 @@ def headline(record: RunRecord) -> Headline:
     )
 
 
+def _means(decision: Decision) -> str:
+    is_go_alone = decision.level is not None  # by its own gates
+    if decision.verdict is Verdict.INCONCLUSIVE and is_go_alone:
+        return _NOT_AMONG_ALL
+    return _MEANS[decision.verdict]
+
+
 def _together(record: RunRecord) -> TextTable | None:
     """The level that each candidate met; None where there was one, or the record is of an earlier version."""
     m = max((decision.candidates_judged for decision in record.decisions), default=1)
@@ -95,7 +103,7 @@ def _together(record: RunRecord) -> TextTable | None:
         (
             size_label(decision.size, None, decision.candidate),
             decision.verdict.value,
-            numbers.small_p(decision.p_value),
+            numbers.one_sided(decision.p_value),
             numbers.one_sided(decision.level),
             numbers.NONE if decision.level is None else "yes" if decision.verdict is Verdict.GO else "no",
         )

@@ -220,7 +220,7 @@ def test_two_that_are_go_alone_are_not_together() -> None:
         assert (decision.verdict, decision.level, decision.candidates_judged) == (OPEN, 0.025, 2)
         assert decision.p_value == pytest.approx(0.0297, abs=1e-4)
         first = decision.reasons[0]
-        for words in ("2 candidates", "hold at 2.5%", "0.03, of target gate test_0", "Suite(final=...)"):
+        for words in ("2 candidates", "hold at 2.5%", "is 3%, of target gate test_0", "Suite(final=...)"):
             assert words in first
         assert decision.reasons[1:] == alone.reasons
 
