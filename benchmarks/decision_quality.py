@@ -20,7 +20,7 @@ PREFIX = "decision: "  # by which the results are found again
 
 
 def measure(options: Options) -> list[Result]:
-    """Gates of one run; several candidates; several seeds; judging in looks; the learning curve's forecast."""
+    """Gates; several candidates; several seeds; judging in looks; the learning curve's forecast."""
     found = [result for part in PARTS for result in part.measure(options)]
     return [replace(result, name=PREFIX + result.name) for result in found]
 

@@ -28,7 +28,10 @@ from harness.decision.student import Values, mean_and_residuals, t_p
 from harness.records import Decision, Gate, Kind, ScoreVector, Verdict
 
 ALPHA, ROWS, BAR = 0.05, 200, 0.055
-NOISE, OTHER_NOISE = 0.16, 0.5  # of a side on a row: differences have a SD of 0.24; a fifth of the rows differ
+NOISE, OTHER_NOISE = (
+    0.16,
+    0.5,
+)  # of a side on a row: differences have a SD of 0.24; a fifth of the rows differ
 MANY = 20
 GAIN, POWER_ROWS = 0.05, 400  # of the one candidate that is better
 _HELD = 2_000_000  # values drawn at a time
@@ -65,7 +68,7 @@ def some_false_go(draws: int) -> Result:
             cells[f"{name}, {m}"] = float(np.mean(p.min(axis=1) <= ALPHA / m))
             plain[f"{name}, {m}"] = float(np.mean(p.min(axis=1) <= ALPHA))
     detail = (
-        f"by candidates, n={ROWS}, {draws:,} runs a cell and a fifth of them with 100 (s.e. {_error(draws):.4f}"
+        f"n={ROWS}, {draws:,} runs a cell and a fifth of them with 100 (s.e. {_error(draws):.4f}"
         f" and {_error(draws // 5):.4f}): {_listed(cells)}; each candidate at {ALPHA:g}: {_listed(plain)}"
     )
     return Result(
@@ -114,8 +117,8 @@ def some_false_go_one_by_one(runs: int) -> Result:
         cells[name] = float(np.mean([any(d.verdict is Verdict.GO for d in after) for _, after in found]))
         alone[name] = float(np.mean([any(d.verdict is Verdict.GO for d in before) for before, _ in found]))
     detail = (
-        f"{MANY} candidates, n=100, {runs:,} runs a cell (s.e. {_error(runs):.4f}), through claims, decide and"
-        f" judged_together: {_listed(cells)}; each candidate by its own gates: {_listed(alone)}"
+        f"{MANY} candidates, n=100, {runs:,} runs a cell (s.e. {_error(runs):.4f}), through claims, decide"
+        f" and judged_together: {_listed(cells)}; each candidate by its own gates: {_listed(alone)}"
     )
     name = "candidates: some false GO, one by one"
     return Result(name, max(cells.values()), "", detail, bar=BAR, bar_is="value at most")
@@ -135,9 +138,7 @@ def power_among_others(runs: int) -> Result:
         f" {_listed(cells)}"
     )
     value = cells[f"{100 * GAIN:g} points among {MANY}"]
-    return Result(
-        f"candidates: GO of a gain of {100 * GAIN:g} points among {MANY}", value, "", detail
-    )
+    return Result(f"candidates: GO of a gain of {100 * GAIN:g} points among {MANY}", value, "", detail)
 
 
 def one_run(

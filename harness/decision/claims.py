@@ -287,7 +287,9 @@ def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) ->
 
     def at(alpha: float) -> Comparison:
         found = compare(*both, bound=bound, alpha=alpha)
-        if both[0].rows and found.difference is not None:  # a slice is small: add how small a change it can show
+        if (
+            both[0].rows and found.difference is not None
+        ):  # a slice is small: add how small a change it can show
             power = can_show_of(*both, alpha=alpha).replace("this suite", "this slice")
             found = replace(found, reason=f"{found.reason} {power[0].upper()}{power[1:]}.")
         return found

@@ -148,19 +148,19 @@ class Rows:
             return np.concatenate([side, np.full((more * size, *side.shape[1:]), value)])
 
         clusters = self.clusters
-        added = None if clusters is None else clusters.max() + 1 + np.repeat(np.arange(more), size)
+        added = np.repeat(np.arange(more), size)
         return replace(
             self,
             candidate=longer(self.candidate, mine),
             baseline=longer(self.baseline, theirs),
-            clusters=None if clusters is None else np.append(clusters, added),
+            clusters=None if clusters is None else np.append(clusters, clusters.max() + 1 + added),
             by_seed=self.by_seed and (longer(self.by_seed[0], mine), longer(self.by_seed[1], theirs)),
             unanswered=None,
         )
 
 
 def unseen_losses(alpha: float) -> int:
-    """How many large losses a sample may lack by luck: 1 at a level of 5%, one more for each factor of e below.
+    """How many large losses a sample may lack by luck: 1 at a level of 5%, one more a factor of e below.
 
     The luckier a sample, the more of them it lacks, and its spread is measured without them, too.
     docs/decision.md has what that holds where several candidates share a level.

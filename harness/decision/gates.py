@@ -58,7 +58,9 @@ def decide(
         if gate.state == "advisory":
             would_be = gate.comparison
             seen = "" if would_be is None else f" It would be {would_be.outcome}: {would_be.reason}"
-            advice.append(f"{gate_name(gate)} is advisory and decides nothing: its judge was not admitted.{seen}")
+            advice.append(
+                f"{gate_name(gate)} is advisory and decides nothing: its judge was not admitted.{seen}"
+            )
     refuted, open_ = by_outcome[Outcome.REFUTED], by_outcome[Outcome.INCONCLUSIVE]
     undecided = Verdict.INCONCLUSIVE if gaps or open_ else Verdict.GO
     verdict = Verdict.NO_GO if refuted else undecided

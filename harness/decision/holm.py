@@ -5,8 +5,8 @@ far more often. S. Holm (1979), "A simple sequentially rejective multiple test p
 6:65: the k-th smallest of m p-values has to be at most ``alpha / (m - k + 1)``, and so have those before it.
 That holds whatever the candidates share: a baseline, rows, training data.
 
-A candidate's p is the largest of its gates' (GO claims that all of them hold). A gate's is the lowest level at
-which its claim is still shown, by all rules that judged it: failures, a loss that was not drawn, groups,
+A candidate's p is the largest of its gates' (GO claims that all of them hold). A gate's is the lowest level
+at which its claim is still shown, by all rules that judged it: failures, a loss that was not drawn, groups,
 looks. One that had to be shown at a smaller level than the others has a p in proportion to that. A candidate
 that is no GO by itself has a p of 1.
 

@@ -25,7 +25,9 @@ _MEANS = {
     Verdict.NO_GO: "Do not ship it: at least one gate is refuted.",
     Verdict.INCONCLUSIVE: "Not decided: the evidence shows neither.",
 }
-_NOT_AMONG_ALL = "Not decided: its gates are shown, but not at the level that it takes among several candidates."
+_NOT_AMONG_ALL = (
+    "Not decided: its gates are shown, but not at the level that it takes among several candidates."
+)
 REHEARSAL = "REHEARSAL: hosted models were a local twin of the service; nothing here speaks of the real ones."
 _POLICY = {
     "release": "release policy: anything but GO fails the run",
@@ -113,9 +115,9 @@ def _together(record: RunRecord) -> TextTable | None:
         "The level that each candidate met",
         ("candidate", "verdict", "largest p of its gates#", "level to reach#", "met"),
         rows,
-        f"{m} candidates were up for a decision, so that GO takes more than the level of one gate: some GO among"
-        f" them is false at most {numbers.one_sided(record.alpha)} of the time (S. Holm 1979). One that is no"
-        " GO by its own gates has no level to reach.",
+        f"{m} candidates were up for a decision, so that GO takes more than the level of one gate: some GO"
+        f" among them is false at most {numbers.one_sided(record.alpha)} of the time (S. Holm 1979). One that"
+        " is no GO by its own gates has no level to reach.",
     )
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from benchmarks.quality import candidates
 from benchmarks.quality.gate_draws import rubric
 from harness.decision.claims import Claim, Scores
+from harness.decision.estimates import unseen_losses
 from harness.decision.gates import decide
 from harness.decision.group_sequential import GroupSequentialDesign, at_level, design_looks
 from harness.decision.holm import holm_levels, judged_together, lowest_level, weakest_gate
@@ -82,7 +83,7 @@ def some_claim(rng: np.random.Generator, sort: str) -> Claim:
     if sort == "looks":
         first, second = (interim(side, looks=2) for side in (mine, theirs))
         return first > second
-    return Scores(mine) > Scores(theirs) - rng.choice([0.0, 0.02, 0.05])
+    return Scores(mine) > Scores(theirs) - float(rng.choice([0.0, 0.02, 0.05]))
 
 
 @dataclass
@@ -154,6 +155,16 @@ def test_rows_that_failed_and_losses_that_were_not_drawn_raise_the_lowest_level(
     flat = np.array([0.02, 0.1] * 50)  # no loss at all: one is added
     rare = Scores(graded_pair(flat)[0]) > Scores(graded_pair(flat)[1])
     assert lowest_level(rare) > 1e3 * (rare.comparison.p_one_sided or 1.0)
+
+
+def test_a_lower_level_asks_for_more_losses_that_were_not_drawn() -> None:
+    assert [unseen_losses(alpha) for alpha in (0.1, 0.05, 0.049, 0.025, 0.01, 0.0025)] == [1, 1, 2, 2, 3, 4]
+    rows = np.array([0.25] * 60 + [0.0] * 130 + [-0.25] * 10)  # ten losses: three for each of three rows
+    sides = graded_pair(rows)
+    claim = Scores(sides[0]) > Scores(sides[1])
+    assert [claim.at(alpha).outcome for alpha in (0.05, 0.01, 1e-6)] == ["shown", "shown", "inconclusive"]
+    assert "not with 12 rows more that lose half" in claim.at(1e-6).reason
+    assert lowest_level(claim) > 1e3 * (claim.comparison.p_one_sided or 1.0)
 
 
 def test_no_claim_is_judged_at_a_level_that_cannot_be() -> None:
