@@ -12,15 +12,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from benchmarks.quality import curve, gates, growing, looks, seeds
+from benchmarks.quality import candidates, curve, gates, growing, looks, seeds
 from benchmarks.results import RESULTS, Options, Result
 
-PARTS = (gates, seeds, looks, growing, curve)
+PARTS = (gates, candidates, seeds, looks, growing, curve)
 PREFIX = "decision: "  # by which the results are found again
 
 
 def measure(options: Options) -> list[Result]:
-    """Gates of one run; several seeds; judging in looks; a file that grows; the learning curve's forecast."""
+    """Gates; several candidates; several seeds; looks; a file that grows; the learning curve's forecast."""
     found = [result for part in PARTS for result in part.measure(options)]
     return [replace(result, name=PREFIX + result.name) for result in found]
 

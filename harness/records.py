@@ -279,6 +279,12 @@ class Decision:
     seeds: tuple[int, ...] = ()  # of one, the verdict speaks of that checkpoint; of several, of the recipe
     #: what to know beside the verdict: many answers that never came, sides that differ in thinking
     notes: tuple[str, ...] = ()
+    #: the largest of its gates', each in proportion to its own level; None: not GO by its own gates, or alone
+    p_value: float | None = None
+    level: float | None = (
+        None  # that ``p_value`` has to reach among the run's candidates (Holm); a GO has met it
+    )
+    candidates_judged: int = 1  # in the run, this one included
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import ceil, log, sqrt
 from typing import TypeAlias
 
 import numpy as np
@@ -119,12 +119,13 @@ class Rows:
         by_seed = rows.by_seed and filled(*rows.by_seed)
         return replace(rows, candidate=candidate, baseline=baseline, by_seed=by_seed)
 
-    def with_a_rare_loss(self) -> Rows | None:
+    def with_a_rare_loss(self, alpha: float = 0.05) -> Rows | None:
         """The rows and one more that loses half, or a group of the mean size; None where there is no need.
 
         An interval of graded scores rests on the losses that the sample holds. Where it holds fewer than
         three of a fifth or more, larger ones may be so rare that none was drawn. Against a number, one more
-        always counts: the shortfall of a single row says little of how far others fall short.
+        always counts: the shortfall of a single row says little of how far others fall short. A level below
+        5% takes several more, and three losses for each: see :func:`unseen_losses`.
         """
         if self.kind is Kind.PREFERENCE or (self.kind is Kind.BINARY and self.by_seed is None):
             return None  # counts of wins and losses have limits that allow for what was not drawn
@@ -132,7 +133,8 @@ class Rows:
         if self.clusters is not None:
             counts, sums = cluster_sums(self.clusters, np.ones(len(losses)), losses)
             losses = sums / counts
-        if self.number is None and np.count_nonzero(losses <= -LARGE_LOSS) >= LOSSES_SEEN:
+        more = unseen_losses(alpha)
+        if self.number is None and np.count_nonzero(losses <= -LARGE_LOSS) >= LOSSES_SEEN * more:
             return None
         size = round(len(self.candidate) / self.n_units)
         most = 0.5 + RARE_LOSS / 2
@@ -143,17 +145,33 @@ class Rows:
         )
 
         def longer(side: Values, value: float) -> Values:
-            return np.concatenate([side, np.full((size, *side.shape[1:]), value)])
+            return np.concatenate([side, np.full((more * size, *side.shape[1:]), value)])
 
         clusters = self.clusters
+        added = np.repeat(np.arange(more), size)
         return replace(
             self,
             candidate=longer(self.candidate, mine),
             baseline=longer(self.baseline, theirs),
-            clusters=None if clusters is None else np.append(clusters, np.full(size, clusters.max() + 1)),
+            clusters=None if clusters is None else np.append(clusters, clusters.max() + 1 + added),
             by_seed=self.by_seed and (longer(self.by_seed[0], mine), longer(self.by_seed[1], theirs)),
             unanswered=None,
         )
+
+
+def unseen_losses(alpha: float) -> int:
+    """How many large losses a sample may lack by luck: 1 at a level of 5%, one more a factor of e below.
+
+    The luckier a sample, the more of them it lacks, and its spread is measured without them, too.
+    docs/decision.md has what that holds where several candidates share a level.
+    """
+    return 1 + max(0, ceil(log(0.05 / alpha) - 1e-9))
+
+
+def rare_losses(alpha: float) -> str:
+    """The rows that are added at this level, in words."""
+    more = unseen_losses(alpha)
+    return "one row more that loses half" if more == 1 else f"{more} rows more that lose half"
 
 
 def pair(candidate: ScoreVector, baseline: ScoreVector | float) -> Rows:

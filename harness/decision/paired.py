@@ -11,7 +11,7 @@ ones give no interval.
 
 No interval of graded scores sees losses so rare that the rows at hand hold none. Where they hold fewer than
 three losses of a fifth or more, a claim is therefore shown only if it still is with one row more that loses
-half; against a number that row always counts.
+half; against a number that row always counts. Levels below 5% take more of both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.decision.estimates import NO_SPREAD, Estimate, check_levels, pair, points
+from harness.decision.estimates import NO_SPREAD, Estimate, check_levels, pair, points, rare_losses
 from harness.decision.power import MOST_TIMES, POWER, rows_needed
 from harness.decision.retesting import next_level
 from harness.decision.seeds import SeedSpread, estimated, seed_spread, seeds_needed
@@ -108,12 +108,12 @@ def compare(
         if isinstance(worst, str) or _outcome(worst, bound) is not Outcome.SHOWN:
             comparison = replace(comparison, outcome=Outcome.INCONCLUSIVE)
             reason += ", but not if the rows that failed count against the claim; repair those and run again"
-    if comparison.outcome is Outcome.SHOWN and (one_more := seen.with_a_rare_loss()) is not None:
+    if comparison.outcome is Outcome.SHOWN and (one_more := seen.with_a_rare_loss(alpha)) is not None:
         unlucky = estimated(one_more, bound, alpha)
         if isinstance(unlucky, str) or _outcome(unlucky, bound) is not Outcome.SHOWN:
             comparison = replace(comparison, outcome=Outcome.INCONCLUSIVE)
             reason += (
-                ", but not with one row more that loses half, and a loss so rare need not be among"
+                f", but not with {rare_losses(alpha)}, and a loss so rare need not be among"
                 " these rows: it takes more rows"
             )
     return replace(comparison, reason=_sentence(reason, failed), rows_needed=needed)

@@ -71,7 +71,7 @@ def comparisons(record: RunRecord) -> Comparisons:
         ],
         note="Differences are candidate − baseline on the same rows, in points; intervals are two-sided "
         f"{numbers.level(record.alpha)}, so each limit is a one-sided test at "
-        f"{numbers.percent(record.alpha, 0)}. "
+        f"{numbers.one_sided(record.alpha)}. "
         "Lines that are measured, advisory or without a gate decide nothing.",
         power=[
             f"{suite} / {mine.score}, {mine.subject}: {can_show_of(mine, theirs, alpha=record.alpha)}."

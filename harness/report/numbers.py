@@ -40,6 +40,13 @@ def level(alpha: float) -> str:
     return f"{100 * (1 - 2 * alpha):.4g}%"
 
 
+def one_sided(alpha: float | None) -> str:
+    """The level of a one-sided test, or a p that is read against one: ``5%``, ``0.25%``, ``<0.01%``."""
+    if not _known(alpha):
+        return NONE
+    return "<0.01%" if alpha < 1e-4 else f"{100 * alpha:.2g}%"
+
+
 def mean(value: float | None, kind: Kind) -> str:
     """The mean of a score: a share of rows when binary (``86.5%``), else out of 100 (``62.1``)."""
     if kind is Kind.BINARY:

@@ -15,6 +15,7 @@ from harness.candidates.base import Variant
 from harness.decision.answered import Side, answer_notes
 from harness.decision.economics import EconomicsConfig, Prices, TrainingBill, Usage, appraise
 from harness.decision.gates import decide
+from harness.decision.holm import judged_together
 from harness.decision.retesting import count_tries, tries_note
 from harness.errors import HarnessError, UsageError
 from harness.extras import installed_version
@@ -60,11 +61,12 @@ def make_record(
         *still_missing(expected, run.gates),
     ]
     claimed = {gate.candidate for gate in gates}
-    decisions = tuple(
+    each = [
         _decision(run, name, gates)
         for name in run.selection.chosen()
         if name in claimed or _was_tried(run, name)
-    )
+    ]
+    decisions = judged_together(each, run.claims.items(), run.settings.alpha)
     economics, money_notes = _economics(run)
     now = datetime.now(UTC)
     created = now.isoformat(timespec="seconds")

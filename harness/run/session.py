@@ -114,6 +114,7 @@ class Session:
         self.seen: dict[str, Seen] = {}  # by suite: what training and held-out rows share
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
+        self.claims: dict[Gate, Claim] = {}  # behind the gates that decide
         self.notes: list[str] = []  # what was found before anything was spent, and stops nothing
         self.prepared: dict[Variant, Prepared] = {}
         self.failed: dict[Variant, Exception] = {}  # what could not be prepared
@@ -359,6 +360,7 @@ class Session:
             alpha=alpha,
             name=arm.label,
             advisory=self._is_advisory(score),
+            n_candidates=len(self.selection.chosen()),
         )
 
     def _judged(self, arm: Arm, suite: str, score: SuiteScore, alpha: float) -> tuple[Trial, ...]:
@@ -435,4 +437,6 @@ class Session:
             gate = replace(gate, state="missing", why=unasserted)
         if gate not in self.gates:
             self.gates.append(gate)
+        if gate.state == "gated":
+            self.claims.setdefault(gate, claim)
         return gate
