@@ -55,7 +55,8 @@ def test_a_file_that_grew_is_judged_at_a_smaller_level_and_its_count_goes_on(rea
     assert (judged(ready).alpha, judged(ready).outcome) == (0.05, "inconclusive")
 
     hold_out(ready, rows("support", 30)[::-1])
-    out = ready.run("--candidate=a-bit-better").out
+    ready.conftest(MANY.replace("a_bit_better", "renamed"))
+    out = ready.run("--candidate=renamed").out
     assert judged(ready).alpha == pytest.approx(0.005)
     why = "Judged at 0.5%, as these rows grew from 20 that did not decide it."
     assert judged(ready).reason.endswith(why)
@@ -63,9 +64,9 @@ def test_a_file_that_grew_is_judged_at_a_smaller_level_and_its_count_goes_on(rea
     assert "] (99%)" in out  # the interval is read at that level, too
     assert uses(ready) == 2
 
-    ready.run("--candidate=a-bit-better", "--candidate=good")  # nothing grew; another has not seen fewer
+    ready.run("--candidate=renamed", "--candidate=good")  # nothing grew; another has not seen fewer rows
     alphas = {g.candidate: g.comparison.alpha for g in ready.record.gates if g.comparison is not None}
-    assert alphas == {"a-bit-better": pytest.approx(0.005), "good": 0.05}
+    assert alphas == {"renamed": pytest.approx(0.005), "good": 0.05}
     assert uses(ready) == 3
 
 
