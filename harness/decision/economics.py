@@ -1,8 +1,8 @@
 """Costs and savings of a candidate: US dollars a day, and the days until training has paid for itself.
 
 Token counts are measured in the run. Prices are hosted ones (``prices``) or the project's own, from its
-``economics.toml``, which may also say what a point of a score is worth (``point_values``). Money is a reason in
-the report; it decides nothing by itself.
+``economics.toml``, which may also say what a point of a score is worth (``point_values``). Money is a reason
+in the report; it decides nothing by itself.
 """
 
 from __future__ import annotations
@@ -90,9 +90,7 @@ def parse_economics(document: Mapping[str, Json], where: str) -> EconomicsConfig
             tuned_table = _table(tuned, heading, where)
             prices[model, True] = _price_entry(f"{model} (tuned)", tuned_table, f"{where} {heading}")
     points = _point_values(document.get(POINT_VALUES), where)
-    return EconomicsConfig(
-        **numbers, value_usd_per_point_per_day=points, prices=prices, where=where
-    )
+    return EconomicsConfig(**numbers, value_usd_per_point_per_day=points, prices=prices, where=where)
 
 
 def _point_values(value: Json, where: str) -> Mapping[str, float] | float | None:
@@ -197,8 +195,8 @@ def appraise(
 ) -> Economics:
     """Costs a day of both sides, the saving, the worth of points that have a price, and the break-even.
 
-    Without ``training``, where nothing was trained (a prompt), training costs nothing, and data only where the
-    candidate uses rows (examples in a prompt).
+    Without ``training``, where nothing was trained (a prompt), training costs nothing, and data only where
+    the candidate uses rows (examples in a prompt).
 
     Raises:
         UsageError: a price that is needed is neither known nor configured.
@@ -214,8 +212,8 @@ def appraise(
         if len(seen.trainings) > 1:
             in_all = sum(_training_usd(candidate, new, config, bill)[0] for bill in seen.trainings)
             notes.append(
-                f"this is one training; the run has {len(seen.trainings)} of {candidate.partition('@')[0]}, at"
-                f" every size and seed, {in_all:.3g} USD in all"
+                f"this is one training of {candidate.partition('@')[0]}; the run has {len(seen.trainings)},"
+                f" of every size and seed, {in_all:.3g} USD in all"
             )
     if data_usd:
         notes.append(_data_note(config, data_usd, seen.rows_used))

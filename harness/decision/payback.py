@@ -19,10 +19,8 @@ MIN_ROWS = 10  # as for comparisons: fewer give no interval
 POINTS = 100.0  # in a score's unit
 
 
-def payback(
-    usd_per_day: float, limits: Limits | None, usd_once: float, horizon_days: float
-) -> Payback:
-    """What remains over the horizon, and the days until ``usd_once`` is paid; never where a day pays nothing."""
+def payback(usd_per_day: float, limits: Limits | None, usd_once: float, horizon_days: float) -> Payback:
+    """What remains over the horizon, and the days until ``usd_once`` is paid, if ever."""
     low, high = limits or (None, None)
     return Payback(
         usd_per_day=usd_per_day,

@@ -146,13 +146,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         session.items.clear()
         return
     gates = [item for item in session.items if has_candidate(item)]
-    from harness.run.claim_detection import target_scores
-
     try:
         if state.wrong is not None:
             raise state.wrong
         _require_apart(state, gates)
         if gates and not only_shows(session.config):
+            from harness.run.claim_detection import target_scores
+
             late = _load_suites(state, gates)
             run = state.session()
             pairs = [(arm, suite_name(item)) for item in gates if (arm := arm_of(item)) is not None]

@@ -1,4 +1,4 @@
-"""What each candidate of a run costs, saves and is worth, from its answers, its scores and ``economics.toml``."""
+"""What each candidate of a run costs, saves and is worth: its answers and scores at the project's prices."""
 
 from __future__ import annotations
 
@@ -97,7 +97,9 @@ def _point_values(run: Session, config: EconomicsConfig) -> tuple[Mapping[ScoreO
     try:
         if isinstance(values, Mapping):
             named = named_scores(values, scores, config.where, KEYS)
-            left_out = [f"not priced, since this run has no such score: {one}" for one in named.unknown.values()]
+            left_out = [
+                f"not priced, since this run has no such score: {one}" for one in named.unknown.values()
+            ]
             return named.usd, left_out
         compared = {
             (gate.suite, gate.comparison.score)

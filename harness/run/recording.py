@@ -24,7 +24,6 @@ from harness.records import (
     Decision,
     Gate,
     RunRecord,
-    Trial,
 )
 from harness.run.appraisal import appraisals
 from harness.run.claim_detection import never_asserted, still_missing

@@ -144,10 +144,10 @@ def _has_a_vote(run: Session, score: SuiteScore) -> bool:
 
 
 def measured_difference(run: Session, suite: str, name: str, mine: Arm, theirs: Arm) -> Comparison | str:
-    """The difference of a score on all rows, with its limits, as no gate need ask for it; or why there is none.
+    """The difference of a score on all rows, with limits, whether a gate asks or not; or why there is none.
 
-    Of a judge that stopped early, a gate's: the interval of rows that stopped the judging at a lucky moment is
-    wider than that of as many rows judged once. Where gates differ in it, the widest.
+    Of a judge that stopped early, a gate's, since the interval of rows that stopped the judging is wider than
+    that of as many rows judged once. Where gates differ in it, the widest.
     """
     bound = run.suites[suite]
     score = next(score for score in bound.scores if score.name == name)
@@ -197,7 +197,7 @@ def _difference(
     *,
     bound: float,
 ) -> Comparison:
-    """The claim that a score's difference from the baseline, or from the half of a tie, is above ``bound``."""
+    """The claim that a score is more than ``bound`` above the baseline's; a preference, above a tie."""
     vector = _vector(run, suite, mine, arms[0], score)
     if vector.kind is Kind.PREFERENCE:
         return compare(vector, 0.5 + bound, alpha=run.settings.alpha)

@@ -148,7 +148,7 @@ def _may_claim(node: ast.Call) -> bool:
 
 
 def target_arguments(function: ast.AST) -> Iterator[ast.expr]:
-    """What targets ask for the scores of: ``intent`` in ``candidate.scores(intent) > baseline.scores(intent)``.
+    """What targets compare: ``intent`` of ``candidate.scores(intent) > baseline.scores(intent)``.
 
     Only those of which it is plain to read that they are targets, and of which score.
     """
