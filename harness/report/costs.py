@@ -118,9 +118,9 @@ def _of_candidate(
     if whole is not None:
         yield from quality_rows(money)
         yield "saved and gained a day", _usd_a_day(whole)
-    yield f"saved {horizon}{alone}", numbers.usd(tokens_saved.usd_over_horizon)
+    yield f"saved {horizon}{alone}", _usd_over_horizon(tokens_saved, money)
     if whole is not None:
-        yield f"saved and gained {horizon}", numbers.usd(whole.usd_over_horizon)
+        yield f"saved and gained {horizon}", _usd_over_horizon(whole, money)
     yield f"break-even{alone}", numbers.days_with_limits(tokens_saved)
     if whole is not None:
         yield "break-even with the points", numbers.days_with_limits(whole)
@@ -128,6 +128,12 @@ def _of_candidate(
 
 def _usd_a_day(value: Payback) -> str:
     return numbers.usd_with_limits(value.usd_per_day, value.low_usd_per_day, value.high_usd_per_day)
+
+
+def _usd_over_horizon(value: Payback, money: Economics) -> str:
+    limits = value.low_usd_per_day, value.high_usd_per_day
+    low, high = (None if x is None else x * money.horizon_days - money.training_usd for x in limits)
+    return numbers.usd_with_limits(value.usd_over_horizon, low, high)
 
 
 def _what_limits_hold(record: RunRecord, tokens_saved: Payback, whole: Payback | None) -> str:

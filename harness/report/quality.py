@@ -79,7 +79,7 @@ def _target_scores(record: RunRecord, money: Economics) -> set[tuple[str, str]]:
 def quality_rows(money: Economics) -> list[tuple[str, str]]:
     """For each priced score, in words and in dollars a day, what its measured difference is worth."""
     return [
-        (f"{_points(one)}, a day", numbers.usd_with_limits(*value))
+        (f"worth a day: {_points(one)}", numbers.usd_with_limits(*value))
         for one in money.priced_scores
         if (value := usd_of_points(one)) is not None
     ]
