@@ -61,6 +61,8 @@ def cost(record: RunRecord, recorded: Economics) -> CostBlock:
     ]
     if not money.baseline_cached_prompt_tokens and not money.candidate_cached_prompt_tokens:
         del tokens[1]
+    is_trained = any(trial.label == money.candidate and trial.size is not None for trial in record.trials)
+    of_candidate = _of_candidate(money, tokens_saved, whole, is_trained=is_trained)
     usd_a_day = numbers.usd(money.baseline_usd_per_day), numbers.usd(money.candidate_usd_per_day)
     return CostBlock(
         table=TextTable(
@@ -69,7 +71,7 @@ def cost(record: RunRecord, recorded: Economics) -> CostBlock:
             rows=[
                 *((name, numbers.tokens(mean), numbers.tokens(other)) for name, mean, other in tokens),
                 ("inference a day", *usd_a_day),
-                *((name, numbers.NONE, text) for name, text in _of_candidate(money, tokens_saved, whole)),
+                *((name, numbers.NONE, text) for name, text in of_candidate),
             ],
             note="Token counts are means over "
             f"{numbers.plural(money.n_requests_measured, 'request')} of this run."
@@ -98,12 +100,14 @@ def _verdict(money: Economics, tokens_saved: Payback, whole: Payback | None, req
 
 
 def _of_candidate(
-    money: Economics, tokens_saved: Payback, whole: Payback | None
+    money: Economics, tokens_saved: Payback, whole: Payback | None, *, is_trained: bool
 ) -> Iterator[tuple[str, str]]:
     """What it takes once and gives a day, by name: tokens alone and, beside them, with the points."""
     once, training_usd = "training, once", money.training_usd
     if money.data_preparation_usd is None:
         once = "training and data preparation, once"
+    elif money.data_preparation_usd and not is_trained:
+        once = f"data preparation of {numbers.plural(money.rows_used or 0, 'row')}, once"
     elif money.data_preparation_usd:
         rows = f" of {numbers.plural(money.rows_used, 'row')}" if money.rows_used else ""
         data_usd = money.data_preparation_usd

@@ -97,10 +97,7 @@ def _point_values(run: Session, config: EconomicsConfig) -> tuple[Mapping[ScoreO
     try:
         if isinstance(values, Mapping):
             named = named_scores(values, scores, config.where, KEYS)
-            left_out = [
-                f"not priced, since this run has no such score: {one}" for one in named.unknown.values()
-            ]
-            return named.usd, left_out
+            return named.usd, [f"not priced in this run: {problem}" for problem in named.unknown.values()]
         compared = {
             (gate.suite, gate.comparison.score)
             for gate in run.gates
@@ -122,7 +119,8 @@ def _is_elsewhere(run: Session, name: str) -> bool:
     for parent in {folder.parent for folder in here} | {run.settings.root.resolve()}:
         for depth in range(1, _DEEPEST + 1):
             for file in (*parent.glob("*/" * depth + "test_*.py"), *parent.glob("*/" * depth + "*_test.py")):
-                if file.parent.resolve() in here or any(part.startswith(".") for part in file.parts):
+                inside = file.relative_to(parent).parts
+                if file.parent.resolve() in here or any(part.startswith(".") for part in inside):
                     continue
                 text = file.read_text(encoding="utf-8", errors="replace")
                 if "Suite(" in text and (file.parent.name == suite or (suite is None and name in text)):
