@@ -153,7 +153,7 @@ def more_rows(
     if money.data_preparation_usd is not None:
         again_usd, training = 2 * (money.training_usd - money.data_preparation_usd), ""
     over_horizon = usd_per_point * money.horizon_days
-    found = value_of_more_rows(fit, size, over_horizon, rows_usd + again_usd, baseline_mean, info.kind)
+    found = value_of_more_rows(fit, size, over_horizon, rows_usd + again_usd, baseline_mean)
     beside = ""
     if baseline_mean is not None:
         beside = f" (the best alternative has {numbers.mean(baseline_mean, info.kind)})"

@@ -16,7 +16,7 @@ from harness.decision.economics import (
     appraise,
 )
 from harness.decision.point_values import ScoreOf, named_scores, only_target
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.records import Answer, Economics, PricedScore, Role, Trial
 from harness.run.costs import economics_config, hosted_price
 from harness.run.safeguards import measured_difference
@@ -40,20 +40,20 @@ def appraisals(run: Session) -> tuple[tuple[Economics, ...], list[str]]:
         if usages[0] is None or usages[1] is None:
             continue
         bill = _bill(sides[0][0]) if arm.seeds else None
-        data = arm.candidate.data(run.lab_of(arm))
-        evidence = Evidence(
-            rows_used=None if data is None else data.used(arm.size),
-            pairs=_pairs(*sides),
-            trainings=_trainings(run, name),
-            priced=_priced(run, arm, baseline, values),
-            alpha=run.settings.alpha,
-        )
         try:
+            data = arm.candidate.data(run.lab_of(arm))
+            evidence = Evidence(
+                rows_used=None if data is None else data.used(arm.size),
+                pairs=_pairs(*sides),
+                trainings=_trainings(run, name),
+                priced=_priced(run, arm, baseline, values),
+                alpha=run.settings.alpha,
+            )
             prices = _hosted_prices(run, name, config)
             found.append(
                 appraise(arm.label, baseline.label, usages[0], usages[1], config, bill, prices, evidence)
             )
-        except UsageError as error:
+        except HarnessError as error:  # no price; or rows that can be read no more
             notes.append(f"the costs of {name} are not computed: {error}")
     return tuple(found), notes
 
