@@ -52,7 +52,7 @@ class EconomicsConfig:
     where: str = "economics.toml"
 
 
-KEYS = [f.name for f in fields(EconomicsConfig) if f.name != "where"]
+_KEYS = tuple(f.name for f in fields(EconomicsConfig) if f.name != "where")
 
 
 def parse_economics(document: Mapping[str, Json], where: str) -> EconomicsConfig:
@@ -61,8 +61,9 @@ def parse_economics(document: Mapping[str, Json], where: str) -> EconomicsConfig
     Raises:
         UsageError: an unknown key, a value that is no sensible number, or two prices for one thing.
     """
-    _refuse_unknown(document, KEYS, where)
-    plain = [key for key in KEYS if key in document and key not in ("prices", POINT_VALUES)]
+    _refuse_unknown(document, _KEYS, where)
+    points = _point_values(document.get(POINT_VALUES), where)
+    plain = [key for key in _KEYS if key in document and key not in ("prices", POINT_VALUES)]
     numbers = {key: _number(document[key], key, where) for key in plain}
     for key in ("requests_per_day", "horizon_days"):
         if numbers.get(key, 1.0) <= 0:
@@ -89,7 +90,6 @@ def parse_economics(document: Mapping[str, Json], where: str) -> EconomicsConfig
             heading = f'[prices."{model}".tuned]'
             tuned_table = _table(tuned, heading, where)
             prices[model, True] = _price_entry(f"{model} (tuned)", tuned_table, f"{where} {heading}")
-    points = _point_values(document.get(POINT_VALUES), where)
     return EconomicsConfig(**numbers, value_usd_per_point_per_day=points, prices=prices, where=where)
 
 
@@ -97,6 +97,11 @@ def _point_values(value: Json, where: str) -> Mapping[str, float] | float | None
     if value is None or not isinstance(value, Mapping):
         return None if value is None else _number(value, POINT_VALUES, where)
     for name, usd in value.items():
+        if name in _KEYS:
+            raise UsageError(
+                f"{where}: {name} stands below [{POINT_VALUES}], and a table takes every line below it;"
+                " write it above"
+            )
         if isinstance(usd, Mapping) and usd:  # support.intent without quotes: a table in a table
             inner = next(iter(usd))
             raise UsageError(
@@ -106,7 +111,7 @@ def _point_values(value: Json, where: str) -> Mapping[str, float] | float | None
     return {name: _number(usd, f"{POINT_VALUES}.{name}", where) for name, usd in value.items()} or None
 
 
-def _refuse_unknown(table: Mapping[str, Json], known: list[str], where: str) -> None:
+def _refuse_unknown(table: Mapping[str, Json], known: Sequence[str], where: str) -> None:
     for key in table:
         if key not in known:
             close = get_close_matches(key, known, n=1)

@@ -26,16 +26,13 @@ class PointValues:
     unknown: Mapping[str, str]
 
 
-def named_scores(
-    values: Mapping[str, float], scores: Mapping[str, Sequence[str]], where: str, keys: Collection[str] = ()
-) -> PointValues:
+def named_scores(values: Mapping[str, float], scores: Mapping[str, Sequence[str]], where: str) -> PointValues:
     """The scores that are priced by name.
 
     Args:
         values: US dollars a point and day by the name of a score, or by ``suite/score``.
         scores: names of scores by suite.
         where: the file that ``values`` stand in, for messages.
-        keys: other keys of that file: one that stands below the table is read as the name of a score.
 
     Raises:
         UsageError: a name that two suites have, or a score that is priced twice.
@@ -51,7 +48,7 @@ def named_scores(
             if name in (score, f"{suite}/{score}")
         ]
         if not found:
-            unknown[name] = f"{where}: {KEY}: {_unknown(name, scores, keys)}"
+            unknown[name] = f"{where}: {KEY}: {_unknown(name, scores)}"
             continue
         if len(found) > 1:
             ways = " or ".join(line_of(f"{suite}/{score}", value) for suite, score in sorted(found))
@@ -94,9 +91,7 @@ def line_of(name: str, value: float) -> str:
     return f"{KEY}.{key} = {value:g}"
 
 
-def _unknown(name: str, scores: Mapping[str, Sequence[str]], keys: Collection[str]) -> str:
-    if name in keys:
-        return f"{name} is no score, but a key of the file itself: write it above the table"
+def _unknown(name: str, scores: Mapping[str, Sequence[str]]) -> str:
     suite, slash, score = name.partition("/")
     if slash and suite in scores:
         return str(UnknownName(f"score of suite {suite}", score, scores[suite]))

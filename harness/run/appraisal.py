@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.decision.economics import (
-    KEYS,
     EconomicsConfig,
     Evidence,
     Prices,
@@ -75,7 +74,7 @@ def require_economics(run: Session, *, knows_all_suites: bool = True) -> None:
     values = config.value_usd_per_point_per_day
     scores = _scores(run)
     if isinstance(values, Mapping):
-        named = named_scores(values, scores, config.where, KEYS)
+        named = named_scores(values, scores, config.where)
         for name, problem in named.unknown.items():
             if knows_all_suites and not _is_elsewhere(run, name):
                 raise UsageError(problem)
@@ -96,7 +95,7 @@ def _point_values(run: Session, config: EconomicsConfig) -> tuple[Mapping[ScoreO
         return {}, []
     try:
         if isinstance(values, Mapping):
-            named = named_scores(values, scores, config.where, KEYS)
+            named = named_scores(values, scores, config.where)
             return named.usd, [f"not priced in this run: {problem}" for problem in named.unknown.values()]
         compared = {
             (gate.suite, gate.comparison.score)

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.decision.economics import (
-    KEYS,
     EconomicsConfig,
     Evidence,
     Prices,
@@ -45,11 +44,10 @@ def test_scores_are_priced_by_name_or_by_suite_and_name() -> None:
         ("suport/intent", "unknown suite 'suport'. Did you mean 'support'?"),
         ("support/intnt", "unknown score of suite support 'intnt'. Did you mean 'intent'?"),
         ("retention/intent", "unknown score of suite retention 'intent'."),
-        ("training_row_usd", "training_row_usd is no score, but a key of the file itself"),
     ],
 )
 def test_a_name_that_no_suite_has_is_named_with_the_nearest(name: str, says: str) -> None:
-    said = named_scores({name: 1}, SCORES, FILE, KEYS).unknown[name]
+    said = named_scores({name: 1}, SCORES, FILE).unknown[name]
     assert said.startswith(f"{FILE}: value_usd_per_point_per_day: ")
     assert says in said
 
@@ -93,6 +91,7 @@ def test_a_plain_number_beside_several_targets_is_refused_alike_in_any_order() -
         ("value_usd_per_point_per_day.intent = -1", "value_usd_per_point_per_day.intent must be a finite"),
         ("value_usd_per_point_per_day.intent = true", "value_usd_per_point_per_day.intent must be a number"),
         ("value_usd_per_point_per_day.support.intent = 5", 'value_usd_per_point_per_day."support/intent" = '),
+        ("[value_usd_per_point_per_day]\nintent = 5\nhorizon_days = 9", "horizon_days stands below [value_"),
         ("value_usd_per_point_per_day = [5]", "value_usd_per_point_per_day must be a number"),
     ],
 )
