@@ -15,9 +15,10 @@ from typing import Literal, TypeAlias
 Claim: TypeAlias = Literal["not worse", "better"]
 
 SIZES = (20, 50, 100, 200, 400)
-PLAIN = dict.fromkeys(SIZES, 2000)  # draws at each size
-SHUFFLED = {20: 2000, 50: 2000, 100: 1000, 200: 300, 400: 100}
-REPEATED = {20: 400, 50: 200, 100: 200, 200: 100, 400: 50}
+# draws at each size; fewer where a verdict takes seconds
+PLAIN = dict.fromkeys(SIZES, 2000)
+SHUFFLED = {20: 1000, 50: 500, 100: 300, 200: 100, 400: 50}
+REPEATED = {20: 200, 50: 200, 100: 100}
 
 COMMON = """
 import json, sys
@@ -149,7 +150,7 @@ class Rule:
         script: what judges the draws there.
         alpha: of this project's gate; None for the plain difference of means.
         trials: of each row, on both sides.
-        draws: at each size.
+        draws: at each size that is measured.
     """
 
     name: str

@@ -151,16 +151,16 @@ def measure(rule: Rule, python: str | None) -> list[Result]:
     """
     results = []
     for column, truth in truths(rule).items():
-        rates = [float(np.mean(judged(rule, truth, n, python))) for n in SIZES]
-        errors = [sqrt(rate * (1 - rate) / rule.draws[n]) for rate, n in zip(rates, SIZES, strict=True)]
+        rates = {n: float(np.mean(judged(rule, truth, n, python))) for n in rule.draws}
+        errors = [sqrt(rate * (1 - rate) / rule.draws[n]) for n, rate in rates.items()]
         difference = 100 * (truth.gained - truth.lost)
         detail = (
-            f"GO at n={_joined(SIZES)}: {_joined(f'{100 * rate:.1f}' for rate in rates)}%; "
+            f"GO at n={_joined(rates)}: {_joined(f'{100 * rate:.1f}' for rate in rates.values())}%; "
             f"draws {_joined(rule.draws.values())}; s.e. at most {100 * max(errors):.1f} points; nominal "
             f"{rule.level}; truth: candidate {difference:+.1f} points, {100 * truth.gained:.4g}% of rows "
             f"gained, {100 * truth.lost:.4g}% lost, baseline right on {BASELINE:.0%}; trials: {rule.trials}"
         )
-        value = rates[-1] if column == "GO" else max(rates)
+        value = rates[max(rates)] if column == "GO" else max(rates.values())
         results.append(Result(_name(rule, column), value, "share", detail))
         print(f"{results[-1].name}: {detail}", flush=True)
     return results
@@ -217,7 +217,7 @@ def _cells(rule: Rule, columns: Sequence[str], found: Mapping[str, Mapping[str, 
         if told is None:
             cells.append("not to be had" if entry else "–")
             continue
-        cells.append(told[1].replace("/", " / "))
+        cells.append(" / ".join([*told[1].split("/"), *["–"] * len(SIZES)][: len(SIZES)]))
         draws |= set(map(int, told[2].split("/")))
         errors.append(float(told[3]))
     cells += [

@@ -46,7 +46,7 @@ def test_the_table_names_the_versions_and_what_could_not_be_had() -> None:
     detail = "GO at n=20/50: 50.0/1.0%; draws 400/100; s.e. at most 1.2 points; nominal 5%"
     had = Result(str(gone[0]["name"]), 0.5, "share", detail)
     found = table([entry(had, {"nemo-evaluator": "9.9"}), *gone[1:]])
-    assert "| 50.0 / 1.0 | not to be had | not to be had | 400 to 100 | 1.2 |" in found
+    assert "| 50.0 / 1.0 / – / – / – | not to be had | not to be had | 400 to 100 | 1.2 |" in found
     assert "nemo-evaluator 9.9" in found
 
 
