@@ -112,6 +112,8 @@ class Session:
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
         self.claims: dict[Gate, Claim] = {}  # behind the gates that decide
+        # suite and score of each target that is written in the collected tests, where that can be read
+        self.written_targets: set[tuple[str, str]] = set()
         self.notes: list[str] = []  # what was found before anything was spent, and stops nothing
         self.prepared: dict[Variant, Prepared] = {}
         self.failed: dict[Variant, Exception] = {}  # what could not be prepared
