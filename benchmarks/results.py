@@ -74,7 +74,7 @@ class Result:
         judged = self.ratio if self.bar_is.startswith("ratio") else self.value
         if judged is None:
             return False
-        return judged >= limit if self.bar_is.endswith("least") else judged <= limit
+        return bool(judged >= limit if self.bar_is.endswith("least") else judged <= limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ class LostWhole:
 
 
 def power(draws: int) -> list[Result]:
-    """What the group more costs where no group loses a fifth: a real gain, rubric scores of 10 rows a group."""
+    """What the group more costs where no group loses a fifth: rubric scores, 10 rows a group."""
     rng, results = np.random.default_rng(44), []
     for name, sizes in EQUAL.items():
         told = []
@@ -159,7 +159,7 @@ def claimed(sums: Values, sizes: Values, bound: float) -> Mask:
     held = np.where(sums <= -LARGE_LOSS * sizes, sizes, 0.0).sum(axis=1) >= (LOSSES_SEEN - 1e-9) * unit
     added = float(round(unit))
     more = np.append(sums, np.full((len(sums), 1), -RARE_GROUP_LOSS * added), axis=1)
-    return _above(sums, sizes, bound) & (held | _above(more, np.append(sizes, added), bound))
+    return np.asarray(_above(sums, sizes, bound) & (held | _above(more, np.append(sizes, added), bound)))
 
 
 def reason(sizes: Values) -> str | None:

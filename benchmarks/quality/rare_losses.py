@@ -64,7 +64,9 @@ def measure(options: Options) -> list[Result]:
     ]
 
 
-def false_claims(name: str, noises: tuple[float, ...], sizes: tuple[int, ...], draws: int, again: int) -> Result:
+def false_claims(
+    name: str, noises: tuple[float, ...], sizes: tuple[int, ...], draws: int, again: int
+) -> Result:
     """The worst cell of each number of rows, measured again."""
     rng, told = np.random.default_rng(31), {}
     for n in sizes:
@@ -92,7 +94,7 @@ def false_claims(name: str, noises: tuple[float, ...], sizes: tuple[int, ...], d
 
 
 def falsely_shown(cell: Cell, rng: np.random.Generator, draws: int) -> tuple[float, float]:
-    """The rate and its Monte Carlo standard error; draws are spent on each number of losses as it is likely."""
+    """The rate and its Monte Carlo standard error; each number of losses has draws as it is likely."""
     counts = np.arange(int(binom.ppf(0.9999, cell.n, cell.share)) + 1)
     rate = variance = 0.0
     for count, chance in zip(counts.tolist(), binom.pmf(counts, cell.n, cell.share).tolist(), strict=True):
@@ -124,8 +126,11 @@ def power_lost(draws: int) -> Result:
     for n in (50, 100, 200):
         for truth, bound in ((0.05, 0.0), (0.08, 0.0), (0.1, 0.0), (0.0, -0.05), (0.0, -0.1)):
             differences = rubric(rng, (draws // 4, n), truth)
-            t_alone, shown = _above(differences, bound).mean(), claimed(differences, bound).mean()
-            told[f"n={n}, {100 * truth:+g} > {100 * bound:+g}: {shown:.3f} of {t_alone:.3f}"] = t_alone - shown
+            t_alone = float(_above(differences, bound).mean())
+            shown = float(claimed(differences, bound).mean())
+            told[f"n={n}, {100 * truth:+g} > {100 * bound:+g}: {shown:.3f} of {t_alone:.3f}"] = (
+                t_alone - shown
+            )
     return Result(
         name="rare losses: power lost, rubric scores",
         value=max(told.values()),
@@ -145,7 +150,7 @@ def threshold(draws: int) -> Result:
         for _ in range(10):  # in parts, for memory
             others = NUMBER / (1.0 - ZEROS) + rng.uniform(-0.02, 0.02, (draws // 10, n))
             scores = np.where(rng.random(others.shape) < ZEROS, 0.0, others)
-            shown += np.count_nonzero(exceeds(scores, NUMBER))
+            shown += int(np.count_nonzero(exceeds(scores, NUMBER)))
         told[f"n={n}: {shown / draws:.4f}"] = shown / draws
     return Result(
         name=f"rare losses: false claims, above {NUMBER:g}",
@@ -169,11 +174,15 @@ def ceiling(draws: int) -> list[Result]:
     rng, pair = np.random.default_rng(34), STRONG["candidate perfect on 80%, baseline on 95%"]
     rates = {n: float(claimed(pair.draw(rng, (draws, n)), pair.mean).mean()) for n in (20, 50, 100, 200)}
     told = "; ".join(f"n={n}: {rate:.4f}" for n, rate in rates.items())
-    detail = f"five levels, skewness {pair.skewness:+.1f}, bound {pair.mean:.4f}; {draws:,} draws a cell: {told}"
+    detail = (
+        f"five levels, skewness {pair.skewness:+.1f}, bound {pair.mean:.4f}; {draws:,} draws a cell: {told}"
+    )
     few, name = rates.pop(20), "gates: false GO, graded, at a ceiling of 95%"
     return [
         Result(f"{name}, 20 rows", few, "", detail),
-        Result(f"{name}, 50 rows and more", max(rates.values()), "", detail, bar=0.06, bar_is="value at most"),
+        Result(
+            f"{name}, 50 rows and more", max(rates.values()), "", detail, bar=0.06, bar_is="value at most"
+        ),
     ]
 
 

@@ -77,7 +77,12 @@ def test_five_level_scores_at_a_ceiling_keep_their_level_from_50_rows() -> None:
 
 
 def test_groups_that_outweigh_the_others_have_no_interval() -> None:
-    for name in ("20, as 1/rank", "40, as 1/rank", "half of the rows in 1 of 20", "half of the rows in 1 of 40"):
+    for name in (
+        "20, as 1/rank",
+        "40, as 1/rank",
+        "half of the rows in 1 of 20",
+        "half of the rows in 1 of 40",
+    ):
         assert "very unequal size" in (groups.reason(groups.UNEQUAL[name]) or "")
     assert groups.reason(groups.UNEQUAL["a fifth in 1 of 61"]) == (
         "the largest of 61 groups of unequal size holds 150 of 750 rows: an interval takes groups of at most "
