@@ -55,9 +55,10 @@ class Cell:
 def measure(options: Options) -> list[Result]:
     """False claims on rows, the power that their prevention costs, thresholds, and a ceiling of 95%."""
     draws, again = (20, 40) if options.smoke else (DRAWS, AGAIN)
+    sizes = SIZES[:2] if options.smoke else SIZES
     return [
-        false_claims("2 points", LITTLE, SIZES, draws, again),
-        false_claims("5 to 12 points", MORE, SIZES[1:], draws // 2, again),
+        false_claims("2 points", LITTLE, sizes, draws, again),
+        false_claims("5 to 12 points", MORE, sizes[1:], draws // 2, again),
         power_lost(again),
         threshold(again),
         *ceiling(again),

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from decision_builders import graded_pair, vector
 
+from benchmarks import decision_quality
 from benchmarks.quality import groups, rare_losses
 from benchmarks.quality.gate_draws import rubric
 from benchmarks.quality.rare_losses import Cell, falsely_shown
+from benchmarks.results import Options
 from harness.decision.estimates import too_few_clusters
 from harness.decision.paired import compare
 from harness.records import Kind, Outcome
@@ -132,3 +134,8 @@ def test_losses_of_small_groups_leave_the_design_effect_of_wins_and_losses_wide(
     assert found.low is not None
     assert alone.low is not None
     assert found.low < alone.low - 0.02
+
+
+def test_one_part_of_the_error_rates_can_be_measured_alone() -> None:
+    found = decision_quality.measure(Options(smoke=True, only=("groups",)))
+    assert {result.name.split(": ")[1].split(" ")[0] for result in found} == {"groups"}
