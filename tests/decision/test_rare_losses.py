@@ -96,8 +96,8 @@ def test_groups_that_outweigh_the_others_have_no_interval() -> None:
 
 def test_unequal_groups_keep_their_level() -> None:
     some = {name: groups.UNEQUAL[name] for name in ("40, as 1/√rank", "20 of 15 and 20 of 5")}
-    noise = 3 * np.sqrt(0.07 * 0.93 / 1_500)
-    for rates in (groups.binary(some, 1_500), groups.graded(some, 1_500)):
+    noise = 3 * np.sqrt(0.07 * 0.93 / 800)
+    for rates in (groups.binary(some, 800), groups.graded(some, 800)):
         assert max(rates.values()) <= 0.07 + noise
 
 
