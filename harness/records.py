@@ -283,9 +283,8 @@ class Decision:
     collapsed: tuple[int, ...] = ()  # of the seeds, those that lie far below the others
     #: the largest of its gates', each in proportion to its own level; None: not GO by its own gates, or alone
     p_value: float | None = None
-    level: float | None = (
-        None  # that ``p_value`` has to reach among the run's candidates (Holm); a GO has met it
-    )
+    #: that ``p_value`` has to reach among the candidates of the run (Holm); a GO has met it
+    level: float | None = None
     candidates_judged: int = 1  # in the run, this one included
 
 

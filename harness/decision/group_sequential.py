@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-from harness.decision.estimates import MIN_ROWS, Estimate, Mask, Rows, check_levels, rare_losses
+from harness.decision.estimates import MIN_ROWS, Estimate, Mask, Rows, check_levels
 from harness.decision.seeds import estimated
 from harness.decision.student import Values
 from harness.errors import UsageError
@@ -259,7 +259,7 @@ def judge_look(design: GroupSequentialDesign, rows: Rows, bound: float = 0.0) ->
             and (one_more := seen.with_a_rare_loss(look.level)) is not None
             and not _is_shown(one_more, bound, look.level)
         ):
-            why = f"{rare_losses(look.level)} would undo it"
+            why = f"{seen.rare_losses(look.level)} would undo it"
         elif shown or refuted:
             state = LookState.SHOWN if shown else LookState.REFUTED
         elif futile and not is_last:

@@ -10,8 +10,9 @@ Bell and McCaffrey's degrees of freedom (:mod:`harness.decision.student`); group
 ones give no interval.
 
 No interval of graded scores sees losses so rare that the rows at hand hold none. Where they hold fewer than
-three losses of a fifth or more, a claim is therefore shown only if it still is with one row more that loses
-half; against a number that row always counts. Levels below 5% take more of both.
+two losses of a fifth or more, a claim is therefore shown only if it still is with one row more that loses
+60 points, or one group more that loses 50; against a number that row always counts. Levels below 5% take
+more of both.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.decision.estimates import NO_SPREAD, Estimate, check_levels, pair, points, rare_losses
+from harness.decision.estimates import NO_SPREAD, Estimate, check_levels, pair, points
 from harness.decision.power import MOST_TIMES, POWER, rows_needed
 from harness.decision.retesting import next_level
 from harness.decision.seeds import SeedSpread, estimated, seed_spread, seeds_needed
@@ -117,7 +118,7 @@ def compare(
         if isinstance(unlucky, str) or _outcome(unlucky, bound) is not Outcome.SHOWN:
             comparison = replace(comparison, outcome=Outcome.INCONCLUSIVE)
             reason += (
-                f", but not with {rare_losses(alpha)}, and a loss so rare need not be among"
+                f", but not with {seen.rare_losses(alpha)}, and a loss so rare need not be among"
                 " these rows: it takes more rows"
             )
     return replace(comparison, reason=_sentence(reason, failed), rows_needed=needed)

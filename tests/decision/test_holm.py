@@ -159,11 +159,11 @@ def test_rows_that_failed_and_losses_that_were_not_drawn_raise_the_lowest_level(
 
 def test_a_lower_level_asks_for_more_losses_that_were_not_drawn() -> None:
     assert [unseen_losses(alpha) for alpha in (0.1, 0.05, 0.049, 0.025, 0.01, 0.0025)] == [1, 1, 2, 2, 3, 4]
-    rows = np.array([0.25] * 60 + [0.0] * 130 + [-0.25] * 10)  # ten losses: three for each of three rows
+    rows = np.array([0.25] * 60 + [0.0] * 130 + [-0.25] * 10)  # ten losses: enough for three rows
     sides = graded_pair(rows)
     claim = Scores(sides[0]) > Scores(sides[1])
     assert [claim.at(alpha).outcome for alpha in (0.05, 0.01, 1e-6)] == ["shown", "shown", "inconclusive"]
-    assert "not with 12 rows more that lose half" in claim.at(1e-6).reason
+    assert "not with 12 rows more that lose 60 points" in claim.at(1e-6).reason
     assert lowest_level(claim) > 1e3 * (claim.comparison.p_one_sided or 1.0)
 
 
