@@ -109,12 +109,18 @@ def _was_made(gate: Gate, made: Collection[tuple[str, int | None, str]]) -> bool
 
 def claims_improvement(function: Callable[..., object]) -> bool:
     """Whether the source can claim an improvement; what has no source may."""
+    tree = source_tree(function)
+    return tree is None or can_be_target(tree)
+
+
+def source_tree(function: Callable[..., object]) -> ast.Module | None:
+    """The function as it is written, without decorators' own code; None for what has no source."""
     try:
         source = inspect.getsource(_unwrapped(function))
     except (OSError, TypeError):  # no file; or an object that is called
-        return True
+        return None
     # a method is indented, and the lines of a text inside it need not be
-    return can_be_target(ast.parse(f"if True:\n{source}" if source[0].isspace() else source))
+    return ast.parse(f"if True:\n{source}" if source[0].isspace() else source)
 
 
 def _unwrapped(function: Callable[..., object]) -> Callable[..., object]:
