@@ -16,13 +16,13 @@ from itertools import combinations
 from math import ceil, floor, sqrt
 
 import numpy as np
-from scipy.special import bdtr, ndtr, ndtri, nctdtr, stdtrit
+from scipy.special import bdtr, nctdtr, ndtr, ndtri, stdtrit
 
 from harness.decision.estimates import LARGE_LOSS, LOSSES_SEEN, MIN_CLUSTERS, MIN_ROWS, RARE_LOSS
 from harness.decision.power import POWER, power_of_guard
 from harness.decision.student import Values, skewed_quantile
 from harness.decision.tango import null_variance
-from harness.records import Comparison, Kind, Outcome, Role
+from harness.records import Comparison, Kind, Role
 
 MOST_ROWS = 20_000  # of one suite: where more are needed, how many makes no difference to anybody
 # planning values, where no run has seen how the differences spread; docs and messages name them
@@ -137,15 +137,15 @@ def gate_power(gate: AssumedGate, scale: float = 1.0) -> float:
     is_preference = gate.kind is Kind.PREFERENCE
     shift = 0.5 - (gate.number or 0.0) if is_preference else 0.0
     unit = 2.0 if is_preference else 1.0
-    bound, truth = unit * (gate.bound - shift), unit * (gate.truth - shift)
-    return _sparse_power(n, round(bound, 9), round(truth, 9), max(gate.spread, abs(truth)), gate.alpha)
+    bound, truth = round(unit * (gate.bound - shift), 9), round(unit * (gate.truth - shift), 9)
+    return _sparse_power(n, bound, truth, max(gate.spread, abs(truth)), gate.alpha)
 
 
 def assumed_of(found: Comparison, role: Role, name: str, suite: str, n: int | None = None) -> AssumedGate:
     """A gate that was judged, with its spread as it was seen.
 
-    Its truth is the observed difference for a target or a threshold; for a guard no difference at all, unless
-    it was shown to gain. Without an interval the planning values stand for what was not seen.
+    Its truth is the observed difference for a target or a threshold, and for a guard that was shown to gain;
+    for any other guard no difference at all. Without an interval, planning values stand for its spread.
 
     Args:
         n: rows, where they are not those that were compared.
@@ -156,7 +156,7 @@ def assumed_of(found: Comparison, role: Role, name: str, suite: str, n: int | No
         is_mirrored = found.candidate == f"{found.candidate_mean:g}" if found.candidate_mean else False
         number = 1.0 - (found.candidate_mean or 0.0) if is_mirrored else found.baseline_mean
     observed = found.difference if found.difference is not None else found.bound
-    gains = found.bound >= 0.0 and found.outcome is Outcome.SHOWN
+    gains = found.low is not None and found.low > 0.0
     seeds = max(len(found.seed_differences), 1)
     spread = _seen_spread(found, seeds)
     groups = found.clusters
@@ -278,7 +278,7 @@ def _joint(gates: Sequence[AssumedGate]) -> Callable[[Sequence[float]], float]:
     """From the gates' own chances to the chance of all, by a copula where the dependence is known."""
     found = _correlations(gates)
     if found is None:
-        return lambda powers: float(np.prod(powers))
+        return lambda powers: float(np.prod(np.clip(powers, 0.0, 1.0)))
     # a matrix of pairs need not be one of any distribution: the nearest that is, by its eigenvalues
     values, vectors = np.linalg.eigh(found)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
@@ -286,7 +286,8 @@ def _joint(gates: Sequence[AssumedGate]) -> Callable[[Sequence[float]], float]:
     normal = np.random.default_rng(_SEED).standard_normal((_DRAWS, len(gates))) @ root.T
 
     def chance(powers: Sequence[float]) -> float:
-        return float(np.mean(np.all(normal < ndtri(np.asarray(powers)), axis=1)))
+        bars = ndtri(np.clip(powers, 0.0, 1.0))  # a sum over tables may end a rounding above 1
+        return float(np.mean(np.all(normal < bars, axis=1)))
 
     return chance
 

@@ -157,7 +157,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             baselines = [(run.selection.baseline_of(arm.name), suite) for arm, suite in pairs]
             run.need([*pairs, *baselines])
             if state.settings.plan:
-                _plan(state, session, late)
+                _plan(state, session, gates, late)
             else:
                 from harness.run.recording import require_economics
 
@@ -187,20 +187,30 @@ def _require_apart(state: State, gates: Sequence[pytest.Item]) -> None:
             )
 
 
-def _plan(state: State, session: pytest.Session, late: Sequence[Path]) -> None:
+def _plan(state: State, session: pytest.Session, gates: Sequence[pytest.Item], late: Sequence[Path]) -> None:
     """Show what the run would do, and run nothing; what it lacks (a key, a price) is part of the plan."""
     from harness.report.plan import plan_text
+    from harness.run.claim_detection import expected_gate
+    from harness.run.claim_meaning import claim_meanings
+    from harness.run.plan_go import PlannedTest
     from harness.run.planning import make_plan
     from harness.run.recording import require_economics
 
     run = state.session()
     with suppress(UnknownName):  # a model without a price: the plan names it
         require_economics(run)
+    tests = []
+    for item in gates:
+        arm = arm_of(item)
+        if arm is not None and arm.size == run.selection.largest(arm.name):
+            gate = expected_gate(function_of(item), suite_name(item), gate_name(item), arm)
+            claims = claim_meanings(function_of(item))
+            tests.append(PlannedTest(arm, gate.suite, gate.test, claims, gate.role))
     state.planned = "\n\n".join(
         [
             *([REHEARSED] if state.settings.rehearse else []),
             *(LATE.format(os.path.relpath(file, state.settings.root)) for file in late),
-            plan_text(make_plan(run)),
+            plan_text(make_plan(run, tests)),
         ]
     )
     session.items.clear()

@@ -21,7 +21,6 @@ class ClaimMeaning:
     bound: float | None  # the difference exceeds it, in score units; 0 for a threshold
     score: str | None  # the score's name
     where: tuple[tuple[str, str], ...] = ()  # slice fields, and the values that rows must have there
-    number: float | None = None  # of a threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +93,7 @@ def _meaning(
     name = None if score is None else _name(score, names)
     where = mine.where or theirs.where
     if "" in subjects:
-        number = theirs.shift - mine.shift if mine.subject else mine.shift - theirs.shift
-        return ClaimMeaning(Role.THRESHOLD, 0.0, name, where, round(number, 12))
+        return ClaimMeaning(Role.THRESHOLD, 0.0, name, where)
     bound = None if by is None else round(theirs.shift - mine.shift + by, 12) + 0.0
     is_target = is_strict and (bound is None or bound >= 0.0)
     return ClaimMeaning(Role.TARGET if is_target else Role.GUARD, bound, name, where)
