@@ -12,15 +12,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from benchmarks.quality import curve, gates, looks, seeds
+from benchmarks.quality import curve, gates, looks, seeds, whole_decisions
 from benchmarks.results import RESULTS, Options, Result
 
-PARTS = (gates, seeds, looks, curve)
+PARTS = (gates, seeds, looks, curve, whole_decisions)
 PREFIX = "decision: "  # by which the results are found again
 
 
 def measure(options: Options) -> list[Result]:
-    """Gates of one run; several seeds; judging in looks; the learning curve's forecast."""
+    """Gates of one run; several seeds; judging in looks; the curve's forecast; whole decisions."""
     found = [result for part in PARTS for result in part.measure(options)]
     return [replace(result, name=PREFIX + result.name) for result in found]
 

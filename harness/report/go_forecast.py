@@ -83,7 +83,7 @@ def planned_decision(one: PlannedDecision) -> str:
     targets = [gate for gate in forecast.gates if gate.role is Role.TARGET]
     gains = {f"{100 * gate.truth:.3g} points": gate for gate in targets}
     if len(gains) == 1 and len(targets) > 1:
-        truth = f"if truly {[*gains][0]} better on each target"
+        truth = f"if truly {next(iter(gains))} better on each target"
     else:
         each = [f"{100 * gate.truth:.3g} points on {gate.score or gate.name}" for gate in targets]
         truth = f"if truly better by {_listed(each)}"
@@ -119,6 +119,8 @@ def _grounds(one: PlannedDecision) -> Iterator[str]:
     levels = {gate.alpha for gate in one.forecast.gates}
     if len(levels) == 1 and one.level_of > 1:
         yield f"Each gate at {100 * levels.pop():.3g}%, the strictest level among {one.level_of} candidates."
+    if not one.forecast.is_joint and len(one.forecast.gates) > 1:
+        yield "Gates are taken as independent: the least, where they rise and fall together."
     if one.uncounted:
         yield f"Not counted, for nothing tells where it stands: {_listed(one.uncounted)}."
 
