@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import isnan, nan
 
 from harness.records import Role
 from harness.run.claim_detection import source_tree
@@ -33,33 +34,36 @@ class _Side:
     shift: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What names stand for: those of the function that are given one value, and those of its module."""
+
+    values: Mapping[str, ast.expr]
+    module: Mapping[str, object]
+
+
 def claim_meanings(function: Callable[..., object]) -> tuple[ClaimMeaning, ...]:
     """The comparisons of scores in a function, those of functions that it calls left out."""
     tree = source_tree(function)
     if tree is None:
         return ()
-    names = getattr(function, "__globals__", {})
-    return tuple(_meanings(tree, names))
+    return tuple(_meanings(tree, _Scope(_assigned(tree), getattr(function, "__globals__", {}))))
 
 
-def _meanings(tree: ast.AST, names: Mapping[str, object]) -> Iterator[ClaimMeaning]:
-    values = _assigned(tree)
+def _meanings(tree: ast.AST, scope: _Scope) -> Iterator[ClaimMeaning]:
     for node in ast.walk(tree):
+        found = None
         if isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], _ORDERED):
             sides = [node.left, node.comparators[0]]
             larger, smaller = sides if isinstance(node.ops[0], _LARGER) else sides[::-1]
-            found = _meaning(larger, smaller, 0.0, isinstance(node.ops[0], _STRICT), values, names)
+            found = _meaning(larger, smaller, 0.0, isinstance(node.ops[0], _STRICT), scope)
         elif isinstance(node, ast.Call):
-            found = _of_call(node, values, names)
-        else:
-            continue
+            found = _of_call(node, scope)
         if found is not None:
             yield found
 
 
-def _of_call(
-    node: ast.Call, values: Mapping[str, ast.expr], names: Mapping[str, object]
-) -> ClaimMeaning | None:
+def _of_call(node: ast.Call, scope: _Scope) -> ClaimMeaning | None:
     """``assert_better(a, b, by=0)`` and ``assert_not_worse(a, b, margin)``."""
     called = ast.unparse(node.func).rpartition(".")[2]
     if called not in ("assert_better", "assert_not_worse"):
@@ -69,55 +73,59 @@ def _of_call(
     if "candidate" not in given or "baseline" not in given:
         return None
     amount = given.get("by", given.get("margin"))
-    number = 0.0 if amount is None else _number(amount)
+    number = 0.0 if amount is None else _number(amount, scope)
     is_strict = called == "assert_better"
-    by = None if number is None else number if is_strict else -number
-    return _meaning(given["candidate"], given["baseline"], by, is_strict, values, names)
+    return _meaning(given["candidate"], given["baseline"], number if is_strict else -number, is_strict, scope)
 
 
 def _meaning(
-    larger: ast.expr,
-    smaller: ast.expr,
-    by: float | None,
-    is_strict: bool,
-    values: Mapping[str, ast.expr],
-    names: Mapping[str, object],
+    larger: ast.expr, smaller: ast.expr, by: float, is_strict: bool, scope: _Scope
 ) -> ClaimMeaning | None:
     """As :mod:`harness.decision.claims` takes it; None where the sides cannot be read."""
-    sides = [_side(one, values) for one in (larger, smaller)]
-    subjects = [side.subject for side in sides if side is not None]
-    if "candidate" not in subjects or len(subjects) < 2:  # what is compared with something unknown, is unread
+    mine, theirs = (_side(one, scope) for one in (larger, smaller))
+    if mine is None or theirs is None or "candidate" not in (mine.subject, theirs.subject):
         return None
-    mine, theirs = (side for side in sides if side is not None)
     score = mine.score or theirs.score
-    name = None if score is None else _name(score, names)
+    name = None if score is None else _name(score, scope)
     where = mine.where or theirs.where
-    if "" in subjects:
+    if "" in (mine.subject, theirs.subject):
         return ClaimMeaning(Role.THRESHOLD, 0.0, name, where)
-    bound = None if by is None else round(theirs.shift - mine.shift + by, 12) + 0.0
-    is_target = is_strict and (bound is None or bound >= 0.0)
-    return ClaimMeaning(Role.TARGET if is_target else Role.GUARD, bound, name, where)
+    bound = round(theirs.shift - mine.shift + by, 12) + 0.0
+    known = None if isnan(bound) else bound
+    is_target = is_strict and (known is None or known >= 0.0)
+    return ClaimMeaning(Role.TARGET if is_target else Role.GUARD, known, name, where)
 
 
-def _side(node: ast.expr, values: Mapping[str, ast.expr], depth: int = 5) -> _Side | None:
+def _side(node: ast.expr, scope: _Scope, depth: int = 5) -> _Side | None:
+    """None for what is neither scores nor a number that can be read."""
     if isinstance(node, ast.NamedExpr):
-        return _side(node.value, values, depth)
-    if isinstance(node, ast.Name):
-        return _side(values[node.id], values, depth - 1) if depth and node.id in values else None
+        return _side(node.value, scope, depth)
+    if isinstance(node, ast.Name) and depth and node.id in scope.values:
+        return _side(scope.values[node.id], scope, depth - 1)
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
-        left, right = _side(node.left, values, depth), _side(node.right, values, depth)
-        if left is None or right is None or (right.subject and isinstance(node.op, ast.Sub)):
-            return None
-        scores, number = (left, right) if left.subject else (right, left)
-        sign = -1.0 if isinstance(node.op, ast.Sub) else 1.0
-        return replace(scores, shift=scores.shift + sign * number.shift)
+        return _shifted(node, scope, depth)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "scores":
         owner = node.func.value
         subject = owner.id if isinstance(owner, ast.Name) else "?"
         where = [(k.arg, k.value.value) for k in node.keywords if k.arg and isinstance(k.value, ast.Constant)]
         return _Side(subject, node.args[0] if node.args else None, tuple((k, str(v)) for k, v in where), 0.0)
-    plain = _number(node)
-    return None if plain is None else _Side("", None, (), plain)
+    plain = _number(node, scope)
+    return None if isnan(plain) else _Side("", None, (), plain)
+
+
+def _shifted(node: ast.BinOp, scope: _Scope, depth: int) -> _Side | None:
+    """Scores with a number added or subtracted, nan where it cannot be read; or two numbers."""
+    left, right = _side(node.left, scope, depth), _side(node.right, scope, depth)
+    sides = [side for side in (left, right) if side is not None]
+    scores = [side for side in sides if side.subject]
+    sign = -1.0 if isinstance(node.op, ast.Sub) else 1.0
+    if not sides or len(scores) > 1 or (scores and right in scores and sign < 0.0):
+        return None
+    if len(sides) < 2:
+        return replace(scores[0], shift=nan) if scores else None
+    base = scores[0] if scores else sides[0]
+    other = sides[1] if base is sides[0] else sides[0]
+    return replace(base, shift=base.shift + sign * other.shift)
 
 
 def _assigned(tree: ast.AST) -> dict[str, ast.expr]:
@@ -135,19 +143,25 @@ def _assigned(tree: ast.AST) -> dict[str, ast.expr]:
     return {name: value for name, value in found.items() if stored.count(name) == 1}
 
 
-def _name(score: ast.expr, names: Mapping[str, object]) -> str | None:
+def _name(score: ast.expr, scope: _Scope) -> str | None:
     """The name of the score that an expression of the module stands for."""
-    parts = ast.unparse(score).split(".")
-    value: object = names.get(parts[0])
-    for part in parts[1:]:
-        value = getattr(value, part, None)
-    name = getattr(value, "name", None)
+    name = getattr(_value(score, scope), "name", None)
     return name if isinstance(name, str) else None
 
 
-def _number(node: ast.expr) -> float | None:
+def _number(node: ast.expr, scope: _Scope) -> float:
+    """A number as it is written, or as the module names it; nan for anything else."""
     try:
-        value = ast.literal_eval(node)
+        value: object = ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, RecursionError):
-        return None
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+        value = _value(node, scope)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else nan
+
+
+def _value(node: ast.expr, scope: _Scope) -> object:
+    """What a name, or an attribute of one, stands for in the module; None for anything else."""
+    names = ast.unparse(node).split(".")
+    value = scope.module.get(names[0]) if names[0] not in scope.values else None
+    for name in names[1:]:
+        value = getattr(value, name, None)
+    return value
