@@ -119,7 +119,8 @@ def _grounds(one: PlannedDecision) -> Iterator[str]:
     levels = {gate.alpha for gate in one.forecast.gates}
     if len(levels) == 1 and one.level_of > 1:
         yield f"Each gate at {100 * levels.pop():.3g}%, the strictest level among {one.level_of} candidates."
-    if not one.forecast.is_joint and len(one.forecast.gates) > 1:
+    suites = [gate.suite for gate in one.forecast.gates]
+    if not one.forecast.is_joint and len(set(suites)) < len(suites):
         yield "Gates are taken as independent: the least, where they rise and fall together."
     if one.uncounted:
         yield f"Not counted, for nothing tells where it stands: {_listed(one.uncounted)}."
