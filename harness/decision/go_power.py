@@ -32,6 +32,7 @@ PLANNED_SD = 0.24  # of one row's difference of graded scores
 PLANNED_ICC = 0.3  # correlation of the differences within a group
 _DRAWS, _SEED = 20_000, 20_260_302
 _EXACT_ROWS = 1_000  # above, a normal approximation is as good and faster
+_SURE = 30.0  # standard errors; a noncentral t loses its digits beyond
 _NO_COST = 0.005  # of P(GO): a guard that costs less is not worth a sentence
 
 
@@ -138,6 +139,8 @@ def gate_power(gate: AssumedGate, scale: float = 1.0) -> float:
     shift = 0.5 - (gate.number or 0.0) if is_preference else 0.0
     unit = 2.0 if is_preference else 1.0
     bound, truth = round(unit * (gate.bound - shift), 9), round(unit * (gate.truth - shift), 9)
+    if abs(bound) >= 1.0:  # nothing lies beyond what scores can differ by
+        return float(truth > bound)
     return _sparse_power(n, bound, truth, max(gate.spread, abs(truth)), gate.alpha)
 
 
@@ -229,7 +232,10 @@ def _t_power(gate: AssumedGate, n: int, groups: int | None) -> float:
     gap, error = gate.truth - gate.bound, sqrt(variance)
 
     def power(gap: float, needed: float) -> float:
-        return float(1.0 - nctdtr(freedom, gap / error, needed))
+        centre = gap / error
+        if abs(centre) > _SURE:
+            return float(centre > 0.0)
+        return float(1.0 - nctdtr(freedom, centre, needed))
 
     usual = power(gap, quantile)
     if gate.kind is not Kind.GRADED and gate.seeds == 1:
@@ -322,7 +328,7 @@ def _scale(gates: Sequence[AssumedGate], joint: Callable[[Sequence[float]], floa
     if reached(1.0):
         return 1.0
     low, high = 1.0, 2.0
-    most = max(MOST_ROWS / max(gate.n for gate in gates), 1.0)
+    most = max(MOST_ROWS / max(1, *(gate.n for gate in gates)), 1.0)
     while not reached(min(high, most)):
         if high >= most:
             return None

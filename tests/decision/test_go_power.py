@@ -83,7 +83,8 @@ def test_the_rows_that_it_takes_are_those_at_which_it_is_80_percent() -> None:
     gates = [TARGET, GUARD, replace(GUARD, suite="retention", n=50, bound=-0.1)]
     found = forecast_go(gates)
     assert found.scale is not None
-    assert found.rows == {
+    assert found.rows is not None
+    assert dict(found.rows) == {
         "support": pytest.approx(200 * found.scale, abs=1),
         "retention": pytest.approx(50 * found.scale, abs=1),
     }
