@@ -10,12 +10,12 @@ from harness.decision.curve import (
     ScoredTraining,
     fit_curve,
     forecast_sentence,
-    value_of_more_rows,
 )
 from harness.decision.paired import compare
 from harness.decision.vectors import recorded_vector
-from harness.records import Comparison, Kind, Role, RunRecord, ScoreInfo, SuiteInfo, Training, Trial
+from harness.records import Comparison, Kind, RunRecord, ScoreInfo, SuiteInfo, Training, Trial
 from harness.report import numbers
+from harness.report.quality import more_rows
 from harness.report.trial_pairs import is_advisory, is_compared, order, trial_label, trials_of
 from harness.report.view_models import (
     Curve,
@@ -132,21 +132,7 @@ def _forecast(
             f" {value} was the last value, {found} was measured."
         )
 
-    # the economics put a price on the points of the candidate's first target only
-    targets = (
-        (gate.suite, gate.comparison.score)
-        for gate in record.gates
-        if gate.role is Role.TARGET and gate.state == "gated" and gate.candidate == name and gate.comparison
-    )
-    money = next((e for e in record.economics if e.candidate.partition("@")[0] == name), None)
-    if money is None or next(targets, None) != (suite.name, info.name):
-        return lines
-    usd_per_point, row_usd = money.value_usd_per_point_per_day, money.training_row_usd
-    if usd_per_point is not None and row_usd is not None:
-        over_horizon = usd_per_point * money.horizon_days
-        worth = value_of_more_rows(fit, 2 * last, over_horizon, row_usd * last, baseline_mean, info.kind)
-        lines.append(worth.sentence)
-    return lines
+    return [*lines, *more_rows(record, suite, info, name, fit, baseline_mean)]
 
 
 def trainings(record: RunRecord) -> TrainingBlock:

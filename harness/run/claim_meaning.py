@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import isnan, nan
 
 from harness.records import Role
-from harness.run.claim_detection import source_tree
+from harness.run.claim_detection import source_tree, unwrapped, written_value
 
 _STRICT, _LARGER = (ast.Gt, ast.Lt), (ast.Gt, ast.GtE)
 _ORDERED = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
@@ -47,7 +47,7 @@ def claim_meanings(function: Callable[..., object]) -> tuple[ClaimMeaning, ...]:
     tree = source_tree(function)
     if tree is None:
         return ()
-    return tuple(_meanings(tree, _Scope(_assigned(tree), getattr(function, "__globals__", {}))))
+    return tuple(_meanings(tree, _Scope(_assigned(tree), getattr(unwrapped(function), "__globals__", {}))))
 
 
 def _meanings(tree: ast.AST, scope: _Scope) -> Iterator[ClaimMeaning]:
@@ -160,8 +160,4 @@ def _number(node: ast.expr, scope: _Scope) -> float:
 
 def _value(node: ast.expr, scope: _Scope) -> object:
     """What a name, or an attribute of one, stands for in the module; None for anything else."""
-    names = ast.unparse(node).split(".")
-    value = scope.module.get(names[0]) if names[0] not in scope.values else None
-    for name in names[1:]:
-        value = getattr(value, name, None)
-    return value
+    return written_value(node, {k: v for k, v in scope.module.items() if k not in scope.values})

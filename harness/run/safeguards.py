@@ -1,5 +1,4 @@
-"""What keeps a decision honest beyond its gates: seeds that were seen before, rows that did harm, and scores
-that nobody asserts."""
+"""What keeps a decision honest beyond its gates: rows that did harm, and scores that nobody asserts."""
 
 from __future__ import annotations
 
@@ -7,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from harness.data.fingerprints import rows_fingerprint
 from harness.decision.paired import compare, summary
 from harness.decision.vectors import common_rows, over_seeds
 from harness.errors import UsageError
@@ -19,33 +17,6 @@ from harness.scoring.suite import SuiteScore
 
 MORE_ROWS = "more rows do no harm"
 UNASKED_DROP = 0.02  # in score units: how much worse a score may be that no gate compares
-
-
-def chosen_seeds(run: Session, name: str, gates: Sequence[Gate]) -> list[str]:
-    """Why the seeds of this run may have been chosen on the rows that judge them; notes that they were seen.
-
-    The best of three seeds looks better on the rows that it was chosen on than it is. So a verdict takes
-    every seed of the recipe that these rows have judged, or rows that have judged none.
-    """
-    arm = run.selection.sized(name)[-1]
-    suites = dict.fromkeys(g.suite for g in gates if g.candidate == name and g.state == "gated")
-    if not arm.seeds or not suites or not any(variant in run.prepared for variant in arm.variants):
-        return []  # what was never trained has shown no seed, though a claim on its baseline may have spoken
-    recipe = run.recipe_of(arm)
-    found = []
-    for suite in suites:
-        bound = run.suites[suite]
-        seen = run.store.see_seeds(rows_fingerprint(bound.rows), recipe, arm.seeds)
-        others = [seed for seed in seen if seed not in arm.seeds]
-        if others:
-            every = ",".join(map(str, seen))
-            found.append(
-                f"{bound.heldout} has judged this recipe at seed {', '.join(map(str, others))} before: a seed"
-                " chosen among several cannot be tested on the rows it was chosen on. Judge them all"
-                f" (--train-seeds={every}; what is trained is kept), or test the chosen one on rows that"
-                " have judged none (Suite(final=...) and --final)."
-            )
-    return found
 
 
 def harm_gates(run: Session, gates: Sequence[Gate]) -> list[Gate]:
@@ -143,6 +114,38 @@ def _has_a_vote(run: Session, score: SuiteScore) -> bool:
     return admission is not None and admission.admitted
 
 
+def measured_difference(run: Session, suite: str, name: str, mine: Arm, theirs: Arm) -> Comparison | str:
+    """The difference of a score on all rows, with limits, whether a gate asks or not; or why there is none.
+
+    Of a judge that stopped early, a gate's, since the interval of rows that stopped the judging is wider than
+    that of as many rows judged once. Where gates differ in it, the widest.
+    """
+    bound = run.suites[suite]
+    score = next(score for score in bound.scores if score.name == name)
+    if not _has_a_vote(run, score):
+        return "its judge was not admitted"
+    if isinstance(score, Judge) and run.settings.max_interim_looks > 1:
+        said = [
+            found
+            for gate in run.gates
+            if (gate.suite, gate.candidate, gate.size) == (suite, mine.name, mine.size)
+            if (found := gate.comparison) is not None and found.score == name and not found.rows
+            if found.low is not None and found.high is not None and _is_of_baseline(gate, found)
+            if found.kind is not Kind.PREFERENCE
+        ]
+        widest = max(said, key=lambda one: ((one.high or 0.0) - (one.low or 0.0), one.n), default=None)
+        return widest or "it was judged in looks, and no gate compares it on all rows"
+    sides = _trials(run, mine, suite), _trials(run, theirs, suite)
+    for arm, trials in zip((mine, theirs), sides, strict=True):
+        if not trials:
+            return f"{arm.label} was not scored on suite {suite}"
+    try:
+        found = _difference(run, suite, *sides, (mine, theirs), name, bound=0.0)
+    except UsageError as error:  # values that its kind cannot have
+        return str(error)
+    return found if found.low is not None and found.high is not None else found.reason
+
+
 def _drop(
     run: Session,
     suite: str,
@@ -152,11 +155,25 @@ def _drop(
     score: str,
 ) -> Comparison:
     """The claim that a score is at most ``UNASKED_DROP`` worse than the baseline's."""
+    return _difference(run, suite, mine, theirs, arms, score, bound=-UNASKED_DROP)
+
+
+def _difference(
+    run: Session,
+    suite: str,
+    mine: Sequence[Trial],
+    theirs: Sequence[Trial],
+    arms: tuple[Arm, Arm],
+    score: str,
+    *,
+    bound: float,
+) -> Comparison:
+    """The claim that a score is more than ``bound`` above the baseline's; a preference, above a tie."""
     vector = _vector(run, suite, mine, arms[0], score)
     if vector.kind is Kind.PREFERENCE:
-        return compare(vector, 0.5 - UNASKED_DROP, alpha=run.settings.alpha)
+        return compare(vector, 0.5 + bound, alpha=run.settings.alpha)
     sides = common_rows(vector, _vector(run, suite, theirs, arms[1], score))
-    return compare(*sides, bound=-UNASKED_DROP, alpha=run.settings.alpha)
+    return compare(*sides, bound=bound, alpha=run.settings.alpha)
 
 
 def _trials(run: Session, arm: Arm, suite: str) -> list[Trial]:
