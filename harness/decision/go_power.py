@@ -18,7 +18,14 @@ from math import ceil, floor, sqrt
 import numpy as np
 from scipy.special import bdtr, nctdtr, ndtr, ndtri, stdtrit
 
-from harness.decision.estimates import LARGE_LOSS, LOSSES_SEEN, MIN_CLUSTERS, MIN_ROWS, RARE_LOSS
+from harness.decision.estimates import (
+    LARGE_LOSS,
+    LOSSES_SEEN,
+    MIN_CLUSTERS,
+    MIN_ROWS,
+    RARE_GROUP_LOSS,
+    RARE_LOSS,
+)
 from harness.decision.power import POWER, power_of_guard
 from harness.decision.student import Values, skewed_quantile
 from harness.decision.tango import null_variance
@@ -219,7 +226,7 @@ def _freedom(units: int, seeds: int, seed_share: float) -> float:
 
 
 def _t_power(gate: AssumedGate, n: int, groups: int | None) -> float:
-    """Power of a t test, and of the row more that loses half where few large losses are to be expected."""
+    """Power of a t test, and of the row more that is lost where few large losses are to be expected."""
     of_rows = (1.0 - gate.seed_share) * gate.n / n
     variance = gate.spread**2 / gate.n * (of_rows + gate.seed_share)
     units = n if groups is None else groups
@@ -240,7 +247,8 @@ def _t_power(gate: AssumedGate, n: int, groups: int | None) -> float:
     usual = power(gap, quantile)
     if gate.kind is not Kind.GRADED and gate.seeds == 1:
         return usual
-    loss = RARE_LOSS if gate.number is None else min(RARE_LOSS, gate.number)
+    loss = RARE_LOSS if groups is None else RARE_GROUP_LOSS
+    loss = loss if gate.number is None else min(loss, gate.number)
     # the unit more is one of 1 + units: it moves the mean, widens the interval and skews it
     more, far, of_unit = 1.0 / (units + 1.0), loss + gate.truth, units * variance
     wider = (1.0 - more) * (of_unit + more * far**2)
