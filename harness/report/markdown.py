@@ -90,6 +90,7 @@ def _headline(top: Headline) -> Iterator[str]:
         yield plain(card.means)
         yield _bullets(card.reasons)
         yield "\n".join(f"> ⚠️ {plain(note)}" for note in card.notes)
+        yield plain(card.forecast)
     if top.together is not None:
         yield _block(top.together)
     for caution in top.cautions:

@@ -29,7 +29,7 @@ class JudgedRun:
     rehearsal: bool = False
 
 
-def earlier_runs(reports: Path) -> Iterator[RunRecord]:
+def earlier_records(reports: Path) -> Iterator[RunRecord]:
     """Run records under the report folder, the latest first; what cannot be read tells nothing here."""
     for file in _files(reports):
         try:

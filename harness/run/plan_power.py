@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.data.fingerprints import rows_fingerprint
 from harness.decision.plan import Power
 from harness.decision.power import smallest_effect
 from harness.decision.vectors import recorded_vector
 from harness.records import RunRecord, Trial
-from harness.run.earlier_runs import earlier_runs
+from harness.run.earlier_runs import earlier_records
 from harness.run.session import Session
 
 
-def powers(run: Session) -> Iterator[Power]:
-    """One for each score of each suite."""
-    is_rehearsal = run.settings.rehearse is not None
-    # a stand-in's answers by script say nothing of how real ones spread
-    records = [r for r in earlier_runs(run.settings.reports) if is_rehearsal or not r.rehearsal]
+def powers(run: Session, records: Sequence[RunRecord]) -> Iterator[Power]:
+    """One for each score of each suite; ``records`` are of earlier runs, the latest first."""
     for bound in run.suites.values():
         digest = rows_fingerprint(bound.rows)
         known = [(r, s) for r in records for s in r.suites if s.heldout_digest == digest]
@@ -45,3 +42,11 @@ def _effect(run: Session, record: RunRecord, suite: str, score: str) -> float | 
 def _last_trial(record: RunRecord, suite: str, candidate: str, score: str) -> Trial | None:
     mine = [t for t in record.trials if (t.suite, t.candidate) == (suite, candidate) and score in t.scores]
     return max(mine, key=lambda t: t.size or 0, default=None)
+
+
+def earlier_runs(run: Session) -> Iterator[RunRecord]:
+    """Records under the report folder, the latest first."""
+    for record in earlier_records(run.settings.reports):
+        # a stand-in's answers by script say nothing of how real ones spread
+        if run.settings.rehearse is not None or not record.rehearsal:
+            yield record
