@@ -77,8 +77,8 @@ class CurveFit:
     def at(self, size: int) -> Forecast:
         """The curve's score at ``size`` rows, at least as many as were measured.
 
-        That the expectation is held at what was measured takes nothing from the interval, which reaches as far
-        down (up, if the score falls) as the curves do: a full score on few rows is no certain one.
+        That the expectation is held at what was measured takes nothing from the interval, which reaches as
+        far as the curves do: a full score on few rows is no certain one.
         """
         scores, weight = self.scores(size), self.weight
         mean = self.measured  # the rules are in ``scores``; here they are kept to the last digit
@@ -92,8 +92,8 @@ class CurveFit:
     def chance_of_small_gain(self, size: int) -> Chance:
         """How likely ``size`` rows gain less than a point over the measured, in a word; open where it stays.
 
-        In words, since these probabilities are not calibrated to the digit; docs/decision.md has how often each
-        came true on real curves.
+        In words, since these probabilities are not calibrated to the digit; docs/decision.md has how often
+        each came true on real curves.
         """
         p = self.p_gain_below(SMALL_GAIN, size)
         if self.stays:
@@ -109,8 +109,8 @@ class CurveFit:
         """The score of each curve at ``size`` rows.
 
         Where the curves expect less than what was measured, the shares that they miss of a full score shrink
-        alike, until they expect what was measured. Where they expect more of a score that falls, or of one that
-        nothing shown says to rise, the scores shrink alike.
+        alike, until they expect what was measured. Where they expect more of a score that falls, or of one
+        that nothing shown says to rise, the scores shrink alike.
 
         Raises:
             ValueError: ``size`` is below the largest that was measured.
