@@ -13,7 +13,7 @@ _NOTE = (
     "Each forecast is of the mean at twice the rows, on these held-out rows and averaged over training "
     "seeds, with a 90% interval. It averages five families of curves and monotone curves without a formula, "
     "each by how well it explains the measured sizes. What was measured stands: gains are counted from it, "
-    "and only a score that falls with every size is forecast below it. Not covered: the luck of one training, "
+    "and only a score that falls with every size is forecast below it. Not covered: one training's luck, "
     "other held-out rows, and training rows of another kind. docs/decision.md has how often the intervals "
     "held and the words came true on real curves."
 )
