@@ -147,3 +147,8 @@ def _words(found: list[Found]) -> Iterator[Result]:
 
 def _error(each: list[float]) -> float:
     return float(np.std(each, ddof=1)) / sqrt(len(each)) if len(each) > 1 else 0.0
+
+
+if __name__ == "__main__":
+    for result in measure(Options()):
+        print(f"{result.name}: {result.value:.3g} {result.unit} ({result.detail})")

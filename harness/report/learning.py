@@ -79,7 +79,7 @@ def _curve(record: RunRecord, suite: SuiteInfo, info: ScoreInfo) -> Curve:
             if isinstance(fit, CurveFit):
                 ahead.append(f" {name}: {forecast_sentence(fit, 2 * fit.largest, info.kind)}")
                 said = _worth(record, suite, info, name, fit, unsized_means.get(candidate.baseline))
-                worth += [f"{name}: {line}" for line in said]
+                worth += [f"{suite.name} / {info.name}, {name}: {line}" for line in said]
     title = f"{suite.name} / {info.name}"
     means = "; ".join(f"{row[0]}: {row[3]}" for row in rows)
     return Curve(

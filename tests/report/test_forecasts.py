@@ -1,4 +1,4 @@
-"""Forecasts as people read them: one table for all scores, explained once, that agrees with what was measured."""
+"""Forecasts as people read them: one table, explained once, that agrees with what was measured."""
 
 from __future__ import annotations
 
