@@ -51,6 +51,9 @@ class Design:
     sizes: tuple[int, ...]
     target: int
     seeds: int = 3
+    #: the noise is half the variance of HELDOUT_ROWS answers, not SEED_SD: the other half is the rows', which
+    #: all sizes and the truth have in common
+    of_rows: bool = False
 
     def __str__(self) -> str:
         """``50–200 → 400``."""
@@ -110,7 +113,7 @@ SIGMOID = Family(
 FLAT = Family("flat", "level ~ U(.3, .95)", _flat)
 
 NEAR, FAR = Design((50, 100, 200), 400), Design((50, 100, 200, 400), 800)
-FAR_ONCE = Design(FAR.sizes, FAR.target, seeds=1)
+FAR_ONCE = Design(FAR.sizes, FAR.target, seeds=1, of_rows=True)
 
 
 def measure(options: Options) -> list[Result]:
@@ -143,6 +146,9 @@ def simulate(family: Family, design: Design, curves: int, seed: int) -> Outcomes
 
 def _one(true: TrueCurve, design: Design, rng: np.random.Generator) -> tuple[float, ...]:
     def measured(size: int) -> list[float]:
+        if design.of_rows:
+            answers = 2 * HELDOUT_ROWS
+            return [float(each) for each in rng.binomial(answers, true(size), design.seeds) / answers]
         scores = true(size) + rng.normal(0.0, SEED_SD, design.seeds)
         return [min(max(float(score), 0.0), 1.0) for score in scores]
 
@@ -255,7 +261,8 @@ def _without_bars(family: Family, design: Design, outcomes: Outcomes, seed: int)
 def _detail(family: Family, design: Design, figures: Figures, seed: int) -> str:
     error = float(figures.std(ddof=1)) / sqrt(len(figures))
     sizes = f"{', '.join(map(str, design.sizes))} to {design.target} rows"
-    noise = f"{design.seeds} {'seed' if design.seeds == 1 else 'seeds'} a size, SD {SEED_SD:g} a seed"
+    noise = f"{design.seeds} {'seed' if design.seeds == 1 else 'seeds'} a size, "
+    noise += f"half the variance of {HELDOUT_ROWS} answers" if design.of_rows else f"SD {SEED_SD:g} a seed"
     return (
         f"{len(figures):,} simulated curves, {family.name}: {family.parameters}; {sizes}; {noise}; "
         f"seed {seed}; Monte Carlo standard error {error:.4f}"
