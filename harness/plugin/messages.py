@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import traceback
 
 import pytest
@@ -17,9 +19,15 @@ def usage_error(error: HarnessError, config: pytest.Config) -> pytest.UsageError
 
 def told(error: HarnessError, config: pytest.Config) -> str:
     """The error on one screen; under ``-v``, or a ``--tb`` that asks for it, the traceback of its cause."""
-    text, cause = one_screen(str(error)), error.__cause__
+    text, cause = one_screen(said(error, config)), error.__cause__
     if cause is None or isinstance(cause, HarnessError):
         return text
     if config.option.verbose > 0 or config.option.tbstyle in ("long", "short", "native"):
         return f"{text}\n{''.join(traceback.format_exception(cause))}"
     return text
+
+
+def said(error: BaseException, config: pytest.Config) -> str:
+    """The error's text with files named from where pytest was called, which keeps it to a screen."""
+    here = re.escape(f"{config.invocation_params.dir}{os.sep}")
+    return re.sub(rf"(?<![\w./\\-]){here}", "", str(error))

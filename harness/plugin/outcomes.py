@@ -10,7 +10,7 @@ import pytest
 from harness.errors import BudgetReached, HarnessError, Undecided
 from harness.plugin.hearing import HEARING
 from harness.plugin.items import arm_of, function_of, gate_name, has_candidate, suite_name
-from harness.plugin.messages import told
+from harness.plugin.messages import said, told
 from harness.plugin.state import SPOKEN, STATE, State
 from harness.records import Gate, Outcome
 
@@ -49,10 +49,10 @@ def pytest_runtest_makereport(
     if isinstance(error, Undecided):
         _set_inconclusive(report, item, str(error), state.settings.gate)
     elif isinstance(error, BudgetReached):
-        _note_stopped(item, state, str(error))
-        _set_inconclusive(report, item, str(error), state.settings.gate)
+        _note_stopped(item, state, said(error, item.config))
+        _set_inconclusive(report, item, said(error, item.config), state.settings.gate)
     elif isinstance(error, HarnessError):
-        _note_stopped(item, state, str(error))
+        _note_stopped(item, state, said(error, item.config))
         report.longrepr = f"{_place(item, call)}{type(error).__name__}: {told(error, item.config)}"
     elif call.when == "call":
         spoken = item.stash.get(SPOKEN, [])
@@ -79,14 +79,14 @@ def _note_silent(item: pytest.Item, state: State, error: BaseException | None) -
     arm, run = arm_of(item), state.current
     if arm is None or run is None or arm.size != run.selection.largest(arm.name):
         return
-    said = (str(error).strip().splitlines() or [""])[0]
-    why = f"it stopped before its first claim: {type(error).__name__}: {said}"
+    first = (str(error).strip().splitlines() or [""])[0]
+    why = f"it stopped before its first claim: {type(error).__name__}: {first}"
     if isinstance(error, HarnessError):  # said in full beside it
         why = f"it stopped before its first claim: {type(error).__name__}."
     elif error is None:
         why = "it ran and claimed nothing."
     elif isinstance(error, pytest.skip.Exception):
-        why = f"it was skipped: {said}"
+        why = f"it was skipped: {first}"
     gate = replace(expected_gate(function_of(item), suite_name(item), gate_name(item), arm), why=why)
     # a claim that was made and not asserted has been noted already
     unasserted = {(g.suite, g.test, g.candidate) for g in run.gates if g.state == "missing" and g.comparison}
