@@ -239,6 +239,7 @@ class Comparison:
     seed_differences: tuple[float, ...] = ()  # of a candidate trained with several seeds, one each
     seed_sd: float | None = None  # between seeds, the rows' noise taken out
     seed_share: float | None = None  # of the variance of the difference that is due to seeds
+    seed_error: float | None = None  # standard error of one seed's difference: its noise on single rows
     effect_size: float | None = None  # the difference over the standard deviation of one row's (d_z)
 
 
@@ -279,6 +280,7 @@ class Decision:
     seeds: tuple[int, ...] = ()  # of one, the verdict speaks of that checkpoint; of several, of the recipe
     #: what to know beside the verdict: many answers that never came, sides that differ in thinking
     notes: tuple[str, ...] = ()
+    collapsed: tuple[int, ...] = ()  # of the seeds, those that lie far below the others
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,15 @@ with the critical value that this very truth wants: the 95% quantile of the stat
 runs at the bound, hence a test of exactly 5% there. No test can know that value, since it depends on how
 the variance is split between rows and seeds; it is the best that the statistic could do. Power is
 that against a true difference above the bound; the loss is told where it is largest.
+
+Trainings that collapse are measured too, and have no bar: few seeds seldom hold one, and those that hold none
+show a claim on the mean over all trainings too often. Beside it stands what a rule that was not taken would
+do, and cost: the claim has to hold with one training more that lost ``ONE_MORE``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import TypeAlias
@@ -28,7 +32,10 @@ from harness.decision.student import Values
 SIMULATIONS, SMOKE_SIMULATIONS = 20_000, 200
 SEED, ALPHA = 20_260_302, 0.05
 FALSE_GO_BAR, POWER_BAR = 0.07, 0.05
-ROWS, SEEDS, CLUSTER_ROWS = 400, 5, 10  # the largest of any cell
+COLLAPSES = ((0.3, 0.1), (0.2, 0.05))  # what a training loses, in score units, and how often
+COLLAPSE_SEEDS, COLLAPSE_SIMULATIONS = (2, 3, 5, 8, 10, 20, 40), 4_000
+ONE_MORE, SHOWN_ALONE = 0.2, 0.8
+ROWS, SEEDS, CLUSTER_ROWS = 400, 5, 10  # the largest of any cell without collapses
 BATCHES = 20  # for the Monte Carlo error of a loss of power
 _CHUNK = 100  # simulations at a time, to stay within the processor's cache
 
@@ -41,6 +48,7 @@ class Draws:
     noise: Values3d  # (simulations, ROWS, SEEDS)
     seeds: Values3d  # (simulations, 1, SEEDS)
     clusters: Values3d  # (simulations, ROWS / CLUSTER_ROWS, 1 + SEEDS)
+    luck: Values3d  # (simulations, 1, SEEDS), uniform: which trainings collapse
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +64,16 @@ class Graded:
     seed_sd: float = 0.02
     in_clusters: float = 0.0
     bound: float = 0.0
+    collapse: float = 0.0
+    collapse_rate: float = 0.0
 
     def __call__(self, draws: Draws, n: int, n_seeds: int) -> Values3d:
         """Shape (simulations, n, n_seeds)."""
         found = self.noise_sd * sqrt(1.0 - self.in_clusters) * draws.noise[:, :n, :n_seeds]
         found += self.row_sd * sqrt(1.0 - self.in_clusters) * draws.rows[:, :n]
         found += self.seed_sd * draws.seeds[:, :, :n_seeds]
+        if self.collapse:
+            found += _collapsed(draws, n_seeds, self.collapse, self.collapse_rate)
         if self.in_clusters:
             common = np.repeat(draws.clusters[:, : n // CLUSTER_ROWS], CLUSTER_ROWS, axis=1)
             found += sqrt(self.in_clusters) * self.row_sd * common[:, :, :1]
@@ -72,7 +84,7 @@ class Graded:
         clusters = f", {self.in_clusters:.0%} of it common to {CLUSTER_ROWS} rows" if self.in_clusters else ""
         return (
             f"normal differences, SD of rows {self.row_sd:g}, of seeds on single rows {self.noise_sd:g}"
-            f"{clusters}, between seeds {self.seed_sd:g}, bound 0"
+            f"{clusters}, between seeds {self.seed_sd:g}, bound 0{_told(self.collapse, self.collapse_rate)}"
         )
 
 
@@ -89,22 +101,38 @@ class Binary:
     bound: float = -0.02
     seed_sd: float = 0.02
     correlation: float = 0.5
+    collapse: float = 0.0
+    collapse_rate: float = 0.0
 
     def __call__(self, draws: Draws, n: int, n_seeds: int) -> Values3d:
         """Shape (simulations, n, n_seeds)."""
         room = self.discordance - abs(self.bound)
         mean = self.bound + np.clip(self.seed_sd * draws.seeds[:, :, :n_seeds], -room, room)
+        differ: Values3d | float = self.discordance
+        if self.collapse:
+            mean += _collapsed(draws, n_seeds, self.collapse, self.collapse_rate)
+            differ = np.maximum(differ, np.abs(mean) + 0.05)  # a collapse loses more rows than differ else
         latent = sqrt(1.0 - self.correlation) * draws.noise[:, :n, :n_seeds]
         latent += sqrt(self.correlation) * draws.rows[:, :n]
-        gained: Mask = latent > ndtri(1.0 - (self.discordance + mean) / 2.0)
-        lost: Mask = latent < ndtri((self.discordance - mean) / 2.0)
+        gained: Mask = latent > ndtri(1.0 - (differ + mean) / 2.0)
+        lost: Mask = latent < ndtri((differ - mean) / 2.0)
         return np.subtract(gained, lost, dtype=np.float64)
 
     def __str__(self) -> str:
         return (
             f"differences of -1, 0 or 1, {self.discordance:.0%} discordant, correlation {self.correlation:g} "
             f"within a row, SD between seeds {self.seed_sd:g}, bound {self.bound:g}"
+            f"{_told(self.collapse, self.collapse_rate)}"
         )
+
+
+def _collapsed(draws: Draws, n_seeds: int, size: float, rate: float) -> Values3d:
+    """What each training gains or loses by its luck: 0 on average."""
+    return np.asarray(size * (rate - (draws.luck[:, :, :n_seeds] < rate)))
+
+
+def _told(size: float, rate: float) -> str:
+    return f", {rate:.0%} of trainings lose {100 * size:.0f} points" if size else ""
 
 
 Truth: TypeAlias = Graded | Binary
@@ -192,14 +220,52 @@ def measure(options: Options) -> list[Result]:
         results.append(_false_go(cell, observed, runs))
         if cell.power:
             results.append(_lost_power(cell, observed, runs))
-    return results
+    return [*results, *measure_collapses(min(runs, COLLAPSE_SIMULATIONS))]
 
 
-def simulate(wanted: Sequence[Cell], runs: int, rng: np.random.Generator) -> list[Observed]:
-    """Let the product decide ``runs`` simulated runs of each cell."""
+def measure_collapses(runs: int) -> Iterator[Result]:
+    """False GO where trainings collapse; what the rule of one training more leaves of it, and of power."""
+    wanted = [
+        Cell(
+            f"collapse of {100 * size:.0f} points in {rate:.0%}, {name}, {seeds} seeds",
+            replace(truth, collapse=size, collapse_rate=rate),
+            seeds,
+            barred=False,
+        )
+        for size, rate in COLLAPSES
+        for name, truth in (("binary", Binary(0.15)), ("graded", Graded()))
+        for seeds in COLLAPSE_SEEDS
+    ]
+    normal = [Cell(f"no collapse, graded, {n} seeds", Graded(), n) for n in COLLAPSE_SEEDS]
+    found = simulate([*wanted, *normal], runs, np.random.default_rng(SEED), max(COLLAPSE_SEEDS))
+    for cell, observed in zip([*wanted, *normal], found, strict=True):
+        if cell in wanted:
+            yield _false_go(cell, observed, runs)
+        if isinstance(cell.truth, Graded) and cell.truth.collapse in (0.0, COLLAPSES[0][0]):
+            yield _one_more(cell, observed, runs)
+
+
+def _one_more(cell: Cell, observed: Observed, runs: int) -> Result:
+    """Of the rule that was not taken: its false GO, or its power where the test in use has 80%."""
+    margin = observed.excess - observed.reach
+    truth = 0.0 if cell.truth.collapse else float(np.quantile(-margin, SHOWN_ALONE))
+    shown = float(np.mean(margin + truth > ONE_MORE / (cell.seeds + 1)))
+    what = "false GO" if cell.truth.collapse else f"power of the {SHOWN_ALONE:.0%} without the rule"
+    return Result(
+        name=f"seeds, one training more that loses {100 * ONE_MORE:.0f} points, {what}: {cell.name}",
+        value=shown,
+        unit="share",
+        detail=f"{_detail(cell, runs)}; a rule that is not in use",
+    )
+
+
+def simulate(
+    wanted: Sequence[Cell], runs: int, rng: np.random.Generator, seeds: int = SEEDS
+) -> list[Observed]:
+    """Let the product decide ``runs`` simulated runs of each cell, of at most so many ``seeds``."""
     parts: list[list[Observed]] = [[] for _ in wanted]
     for start in range(0, runs, _CHUNK):
-        draws = _draw(rng, min(_CHUNK, runs - start))
+        draws = _draw(rng, min(_CHUNK, runs - start), seeds)
         for found, cell in zip(parts, wanted, strict=True):
             seen = components(cell.truth(draws, cell.n, cell.seeds), cell.clusters)
             found.append(Observed(seen.mean - cell.truth.bound, np.sqrt(seen.variance), seen.reach(ALPHA)))
@@ -214,12 +280,13 @@ def simulate(wanted: Sequence[Cell], runs: int, rng: np.random.Generator) -> lis
     ]
 
 
-def _draw(rng: np.random.Generator, runs: int) -> Draws:
+def _draw(rng: np.random.Generator, runs: int, seeds: int) -> Draws:
     return Draws(
         rows=rng.standard_normal((runs, ROWS, 1)),
-        noise=rng.standard_normal((runs, ROWS, SEEDS)),
-        seeds=rng.standard_normal((runs, 1, SEEDS)),
-        clusters=rng.standard_normal((runs, ROWS // CLUSTER_ROWS, 1 + SEEDS)),
+        noise=rng.standard_normal((runs, ROWS, seeds)),
+        seeds=rng.standard_normal((runs, 1, seeds)),
+        clusters=rng.standard_normal((runs, ROWS // CLUSTER_ROWS, 1 + seeds)),
+        luck=rng.spawn(1)[0].random((runs, 1, seeds)),  # of its own: it leaves the others' stream alone
     )
 
 

@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
+from harness.data.plain_text import same_key
 from harness.errors import UsageError
 from harness.records import Json, Row
 
@@ -50,6 +51,19 @@ def row_fingerprint(row: Row) -> str:
 def rows_fingerprint(rows: Iterable[Row]) -> str:
     """The fingerprint of rows in their order (training depends on it)."""
     return fingerprint([row_fingerprint(row) for row in rows])
+
+
+def asked_keys(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What each row asks, as 16 hex digits, in any spelling that ``same_key`` takes for the same.
+
+    References do not count, nor do instructions that all rows have in common: when a label is mended or a
+    prompt is worded anew, the rows stay the ones that they were.
+    """
+    one_prompt = len({row.instructions for row in rows}) == 1
+    texts = (
+        "\n".join(message.content for message in (row.turns if one_prompt else row.prompt)) for row in rows
+    )
+    return tuple(bytes_digest(same_key(text).encode("utf-8", "surrogatepass"))[:16] for text in texts)
 
 
 def bytes_digest(data: bytes) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.records import Decision, Gate, Outcome, Role, Verdict
+from harness.decision.seeds import far_below, most_collapses
+from harness.records import Comparison, Decision, Gate, Outcome, Role, Verdict
 
 
 def decide(
@@ -63,7 +64,44 @@ def decide(
     undecided = Verdict.INCONCLUSIVE if gaps or open_ else Verdict.GO
     verdict = Verdict.NO_GO if refuted else undecided
     reasons = (*refuted, *gaps, *open_, *by_outcome[Outcome.SHOWN], *advice, *remarks)
-    return Decision(candidate, size, verdict, reasons, seeds, notes)
+    collapsed, said = _collapses(judged, seeds)
+    return Decision(candidate, size, verdict, reasons, seeds, (*notes, *said), collapsed)
+
+
+def _collapses(
+    judged: Sequence[tuple[Gate, Comparison]], seeds: tuple[int, ...]
+) -> tuple[tuple[int, ...], list[str]]:
+    """The seeds that lie far below the others on any gate, and a sentence on each group of them."""
+    widest: dict[tuple[int, ...], tuple[float, str]] = {}
+    for gate, found in judged:
+        if len(found.seed_differences) != len(seeds):
+            continue
+        places, distance = far_below(found.seed_differences, found.seed_error or 0.0)
+        below = tuple(seeds[place] for place in places)
+        if below and distance > widest.get(below, (0.0, ""))[0]:
+            rows = f" where {found.rows}" if found.rows else ""
+            widest[below] = distance, f"{found.score}{rows} (suite {gate.suite})"
+    collapsed: set[int] = set()
+    said = []
+    for below, (distance, score) in widest.items():
+        above = [seed for seed in seeds if seed not in below]
+        if len(below) > len(above):
+            said.append(
+                f"{_lie(above)} {100 * distance:.0f} points above the others in {score}: by luck, or because"
+                " the baseline's training collapsed. The mean rests on it."
+            )
+            continue
+        collapsed |= set(below)
+        others = "other" if len(above) == 1 else "others"
+        said.append(
+            f"{_lie(below)} {100 * distance:.0f} points below the {others} in {score}: such a training"
+            " collapsed, and so may the next."
+        )
+    return tuple(sorted(collapsed)), said
+
+
+def _lie(seeds: Sequence[int]) -> str:
+    return f"seed {seeds[0]} lies" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))} lie"
 
 
 def _name(gate: Gate) -> str:
@@ -81,7 +119,15 @@ def speaks_of(decision: Decision) -> str:
             " seed may land elsewhere. Several --train-seeds let it speak of the recipe."
         )
     seeds = ", ".join(map(str, decision.seeds))
-    return (
+    said = (
         f"The verdict speaks of the recipe, over seeds {seeds}: of what one more training would give, on"
         " average. Any one checkpoint may lie above or below."
+    )
+    collapsed, n_seeds = len(decision.collapsed), len(decision.seeds)
+    if not collapsed and decision.verdict is not Verdict.GO:
+        return said
+    far = f"{collapsed or 'None'} of the {n_seeds} trainings {'lie' if collapsed > 1 else 'lies'}"
+    return (
+        f"{said} {far} far below the others, which leaves up to {most_collapses(collapsed, n_seeds):.0%} (95%"
+        " limit) for the share of trainings that collapse."
     )

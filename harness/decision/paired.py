@@ -91,7 +91,11 @@ def compare(
     if (table := seen.seed_differences) is not None:
         spread = seed_spread(table, seen.clusters)
         comparison = replace(
-            comparison, seed_differences=spread.means, seed_sd=spread.seed_sd, seed_share=spread.seed_share
+            comparison,
+            seed_differences=spread.means,
+            seed_sd=spread.seed_sd,
+            seed_share=spread.seed_share,
+            seed_error=spread.seed_error,
         )
     reason, needed = _reason(comparison, estimate, spread)
     if comparison.outcome is Outcome.SHOWN and failed:

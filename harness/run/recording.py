@@ -28,10 +28,11 @@ from harness.records import (
     RunRecord,
     Trial,
 )
+from harness.run.chosen import chosen_on_its_rows
 from harness.run.claim_detection import never_asserted, still_missing
 from harness.run.costs import economics_config, hosted_price
 from harness.run.nearness_notes import row_notes
-from harness.run.safeguards import chosen_seeds, harm_gates, unasserted_scores
+from harness.run.safeguards import harm_gates, unasserted_scores
 from harness.run.selection import Arm
 from harness.run.session import Session
 from harness.scoring.judges import Judge
@@ -58,8 +59,9 @@ def make_record(
         *still_missing(expected, run.gates),
     ]
     claimed = {gate.candidate for gate in gates}
+    chosen = chosen_on_its_rows(run, gates)
     decisions = tuple(
-        _decision(run, name, gates)
+        _decision(run, name, gates, chosen.get(name, ()))
         for name in run.selection.chosen()
         if name in claimed or _was_tried(run, name)
     )
@@ -94,14 +96,14 @@ def _notes_on_kept(run: Session) -> list[str]:
     return [*([run.store.lost] if run.store.lost else []), *run.freshness.notes]
 
 
-def _decision(run: Session, name: str, gates: Sequence[Gate]) -> Decision:
+def _decision(run: Session, name: str, gates: Sequence[Gate], chosen: Sequence[str]) -> Decision:
     worse, remarks = unasserted_scores(run, name, gates)
     return decide(
         name,
         run.selection.largest(name),
         gates,
         seeds=run.selection.sized(name)[-1].seeds,
-        obstacles=[*_stopped(run, name), *chosen_seeds(run, name, gates), *worse],
+        obstacles=[*_stopped(run, name), *chosen, *worse],
         remarks=remarks,
         notes=_answer_notes(run, name),
     )

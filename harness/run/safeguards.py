@@ -1,5 +1,4 @@
-"""What keeps a decision honest beyond its gates: seeds that were seen before, rows that did harm, and scores
-that nobody asserts."""
+"""What keeps a decision honest beyond its gates: rows that did harm, and scores that nobody asserts."""
 
 from __future__ import annotations
 
@@ -7,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from harness.data.fingerprints import rows_fingerprint
 from harness.decision.paired import compare, summary
 from harness.decision.vectors import common_rows, over_seeds
 from harness.errors import UsageError
@@ -19,33 +17,6 @@ from harness.scoring.suite import SuiteScore
 
 MORE_ROWS = "more rows do no harm"
 UNASKED_DROP = 0.02  # in score units: how much worse a score may be that no gate compares
-
-
-def chosen_seeds(run: Session, name: str, gates: Sequence[Gate]) -> list[str]:
-    """Why the seeds of this run may have been chosen on the rows that judge them; notes that they were seen.
-
-    The best of three seeds looks better on the rows that it was chosen on than it is. So a verdict takes
-    every seed of the recipe that these rows have judged, or rows that have judged none.
-    """
-    arm = run.selection.sized(name)[-1]
-    suites = dict.fromkeys(g.suite for g in gates if g.candidate == name and g.state == "gated")
-    if not arm.seeds or not suites or not any(variant in run.prepared for variant in arm.variants):
-        return []  # what was never trained has shown no seed, though a claim on its baseline may have spoken
-    recipe = run.recipe_of(arm)
-    found = []
-    for suite in suites:
-        bound = run.suites[suite]
-        seen = run.store.see_seeds(rows_fingerprint(bound.rows), recipe, arm.seeds)
-        others = [seed for seed in seen if seed not in arm.seeds]
-        if others:
-            every = ",".join(map(str, seen))
-            found.append(
-                f"{bound.heldout} has judged this recipe at seed {', '.join(map(str, others))} before: a seed"
-                " chosen among several cannot be tested on the rows it was chosen on. Judge them all"
-                f" (--train-seeds={every}; what is trained is kept), or test the chosen one on rows that"
-                " have judged none (Suite(final=...) and --final)."
-            )
-    return found
 
 
 def harm_gates(run: Session, gates: Sequence[Gate]) -> list[Gate]:

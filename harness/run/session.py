@@ -16,7 +16,7 @@ from harness.decision.claims import Claim, Scores, Side
 from harness.decision.economics import EconomicsConfig
 from harness.decision.prices import PriceKey
 from harness.decision.vectors import only_rows, over_seeds
-from harness.errors import DataError, HarnessError
+from harness.errors import DataError, HarnessError, UsageError
 from harness.models.ledger import Ledger, Money
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
@@ -274,19 +274,35 @@ class Session:
         except Exception as error:  # noqa: BLE001 - a kind of the project's own may raise anything, and only its
             self.failed[variant] = error  # own gates are to hear of it
 
-    def recipe_of(self, arm: Arm) -> str:
+    def recipe_of(self, arm: Arm, *, at_any_size: bool = False) -> str:
         """What the seeds of one trained recipe share: settings, rows to draw from, and the size, by content.
 
         Neither the candidate's name nor that of any file counts: the same rows under another name are the
-        same recipe.
+        same recipe. ``at_any_size`` leaves the size out, and tells all candidates apart, untrained ones too.
         """
         lab, prepared = self.lab_of(arm), next(p for v, p in self.prepared.items() if v in arm.variants)
-        settings = prepared.recipe
-        if settings is None:
-            settings = {name: lab.by_content(v) for name, v in arm.candidate.described().items()}
-        data = arm.candidate.data(lab)
+        described, data = arm.candidate.described(), arm.candidate.data(lab)
         rows = None if data is None else data.fingerprint
-        return fingerprint({"kind": arm.candidate.kind, "settings": settings, "rows": rows, "size": arm.size})
+        settings: object = prepared.recipe
+        if at_any_size:
+            base = arm.candidate.model_name
+            fields = {
+                name: lab.by_content(value)
+                for name, value in described.items()
+                if value is not None and value != base
+            }
+            # an untrained model is told by its digest; that of a trained one may be of one size and seed
+            model = settings or (lab.by_content(base) if arm.seeds else prepared.model_digest)
+            parts: dict[str, object] = {"model": model, "settings": fields, "rows": rows}
+            parts["kind"] = arm.candidate.kind
+        else:
+            if settings is None:
+                settings = {name: lab.by_content(value) for name, value in described.items()}
+            parts = {"kind": arm.candidate.kind, "settings": settings, "rows": rows, "size": arm.size}
+        try:
+            return fingerprint(parts)
+        except UsageError:  # settings of a kind of the project's own, such as a path
+            return fingerprint(repr(parts))
 
     # ----------------------------------------------------------------- trying
     def subject(

@@ -15,6 +15,7 @@ from threading import RLock
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
+from harness.data.fingerprints import bytes_digest
 from harness.errors import StoreError
 from harness.records import Answer
 
@@ -29,12 +30,17 @@ CREATE TABLE IF NOT EXISTS heldout_uses (
     heldout TEXT NOT NULL, decision TEXT NOT NULL, PRIMARY KEY (heldout, decision));
 CREATE TABLE IF NOT EXISTS seeds_seen (
     heldout TEXT NOT NULL, recipe TEXT NOT NULL, seed INTEGER NOT NULL, PRIMARY KEY (heldout, recipe, seed));
+CREATE TABLE IF NOT EXISTS judged_rows (rows TEXT PRIMARY KEY, keys TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS judged (
+    rows TEXT NOT NULL, beside TEXT NOT NULL, recipe TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL,
+    seed INTEGER NOT NULL, PRIMARY KEY (rows, beside, recipe, name, size, seed));
 CREATE TABLE IF NOT EXISTS outdated (context TEXT PRIMARY KEY, before TEXT NOT NULL);
 """
 #: When an answer was given, and by which run; NULL in files of versions that did not note it.
 ADDED_COLUMNS = ("given", "run")
 CURRENT = """FROM answers LEFT JOIN outdated USING (context)
 WHERE context = ? AND (before IS NULL OR given > before)"""
+UNTRAINED = -1  # in place of a size or seed: a key may hold no NULL
 LOCK_WAIT_S = 60.0  # for another process that writes
 BEING_MADE_S = 0.5  # an empty file that is younger may be another process's, which is about to fill it
 SYNC_S = 1.0  # time between two writes that wait for the disk
@@ -46,6 +52,18 @@ class Origin:
 
     given: str | None  # ISO 8601, UTC
     run: str | None  # when that run began; ISO 8601, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """That held-out rows judged a recipe at one size and seed."""
+
+    rows: frozenset[str]  # their ``harness.data.fingerprints.asked_keys``
+    beside: str  # the same for all recipes that one run judged together on these rows
+    recipe: str  # its content, whatever its size
+    name: str  # what it was called
+    size: int | None = None
+    seed: int | None = None
 
 
 class AnswerStore:
@@ -191,13 +209,38 @@ class AnswerStore:
             query = "SELECT COUNT(*) FROM heldout_uses WHERE heldout = ?"
             return int(connection.execute(query, (heldout,)).fetchone()[0])
 
-    def see_seeds(self, heldout: str, recipe: str, seeds: Iterable[int]) -> tuple[int, ...]:
-        """Note that a held-out file judged a recipe at these seeds; every seed it has judged it at so far."""
-        seen = [(heldout, recipe, seed) for seed in seeds]
+    def judged(self) -> list[Judged]:
+        """What all held-out rows have judged, in the order in which it was first noted."""
+        with self._using():
+            texts = self._connection.execute("SELECT rows, keys FROM judged_rows").fetchall()
+            query = "SELECT rows, beside, recipe, name, size, seed FROM judged ORDER BY rowid"
+            noted = self._connection.execute(query).fetchall()
+        keys = {rows: frozenset(text.split()) for rows, text in texts}
+        return [
+            Judged(keys[rows], *texts, *(None if number == UNTRAINED else number for number in numbers))
+            for rows, *texts, numbers in ((*one[:4], one[4:]) for one in noted)
+        ]
+
+    def note_judged(self, judged: Iterable[Judged]) -> None:
+        """Note what held-out rows judged; what is noted already stays as it is."""
+        texts: dict[frozenset[str], tuple[str, str]] = {}  # most share their rows
         with self._writing() as connection:
-            connection.executemany("INSERT OR IGNORE INTO seeds_seen VALUES (?, ?, ?)", seen)
-            query = "SELECT seed FROM seeds_seen WHERE heldout = ? AND recipe = ? ORDER BY seed"
-            return tuple(int(seed) for (seed,) in connection.execute(query, (heldout, recipe)))
+            for one in judged:
+                if one.rows not in texts:
+                    keys = " ".join(sorted(one.rows))
+                    texts[one.rows] = bytes_digest(keys.encode()), keys
+                    connection.execute("INSERT OR IGNORE INTO judged_rows VALUES (?, ?)", texts[one.rows])
+                numbers = (UNTRAINED if number is None else number for number in (one.size, one.seed))
+                found = (texts[one.rows][0], one.beside, one.recipe, one.name, *numbers)
+                connection.execute("INSERT OR IGNORE INTO judged VALUES (?, ?, ?, ?, ?, ?)", found)
+
+    def seeds_noted_before(self, heldout: str, recipe: str) -> tuple[int, ...]:
+        """The seeds that a file of rows, in their order, judged a recipe of one size at, as noted by versions
+        that did not have ``judged``.
+        """
+        query = "SELECT seed FROM seeds_seen WHERE heldout = ? AND recipe = ? ORDER BY seed"
+        with self._using():
+            return tuple(int(seed) for (seed,) in self._connection.execute(query, (heldout, recipe)))
 
 
 @cache  # building it takes 10 ms

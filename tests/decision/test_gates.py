@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 from decision_builders import binary_pair
 
-from harness.decision.gates import decide
+from harness.decision.gates import decide, speaks_of
 from harness.decision.paired import compare
 from harness.records import Gate, Outcome, Role, Verdict
 
@@ -96,3 +97,37 @@ def test_an_advisory_gate_is_mentioned_last_with_what_it_would_say() -> None:
     last = decide("tuned", 200, [gate(G, R, "advisory"), gate(T, S)]).reasons[-1]
     assert "decides nothing" in last
     assert "would be refuted" in last
+
+
+def seeded(differences: tuple[float, ...], test: str = "test_target") -> Gate:
+    one = gate(T, S, test=test)
+    assert one.comparison is not None
+    seeds = tuple(range(len(differences)))
+    found = replace(one.comparison, seed_differences=differences, seed_error=0.01)
+    return replace(one, seeds=seeds, comparison=found)
+
+
+def test_a_training_that_collapsed_is_named_once_where_it_lies_lowest() -> None:
+    gates = [seeded((0.20, 0.22, -0.10)), seeded((0.20, 0.22, 0.05), "test_other")]
+    decision = decide("tuned", 200, gates, seeds=(0, 1, 2), notes=("before",))
+    assert decision.collapsed == (2,)
+    assert decision.notes[0] == "before"
+    assert len(decision.notes) == 2
+    assert "seed 2 lies 31 points below the others in" in decision.notes[1]
+    assert "1 of the 3 trainings lies far below the others, which leaves up to 86%" in speaks_of(decision)
+
+
+def test_a_seed_far_above_the_others_is_no_collapse_of_theirs() -> None:
+    decision = decide("tuned", 200, [seeded((0.02, 0.31, 0.0))], seeds=(0, 1, 2))
+    assert decision.collapsed == ()
+    assert "seed 1 lies 30 points above the others in" in decision.notes[0]
+
+
+def test_go_over_few_seeds_says_what_it_does_not_know_of_collapses() -> None:
+    decision = decide("tuned", 200, [seeded((0.20, 0.22, 0.15, 0.18, 0.2))], seeds=(0, 1, 2, 3, 4))
+    assert (decision.verdict, decision.collapsed, decision.notes) == (GO, (), ())
+    assert "which leaves up to 45% (95% limit) for the share of trainings that collapse" in speaks_of(
+        decision
+    )
+    assert "collapse" not in speaks_of(replace(decision, verdict=OPEN))
+    assert "collapse" not in speaks_of(replace(decision, seeds=(0,)))

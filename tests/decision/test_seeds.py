@@ -21,6 +21,8 @@ from harness.decision.seeds import (
     SeedSpread,
     Values2d,
     components,
+    far_below,
+    most_collapses,
     seed_spread,
     seeds_needed,
     two_way,
@@ -220,6 +222,42 @@ def test_the_seeds_needed_decide_the_difference_with_the_power_asked_for() -> No
 def test_no_number_of_seeds_mends_rows_that_are_too_few() -> None:
     assert seeds_needed(replace(SPREAD, rows_variance=1e-3), 0.0, 0.05) is None
     assert seeds_needed(replace(SPREAD, one_seed_variance=0.0), 0.0, 0.05) == 4
+
+
+# --------------------------------------------------------------------------- trainings that collapse
+@pytest.mark.parametrize(
+    ("means", "error", "below", "distance"),
+    [
+        ((0.05, 0.04, -0.26, 0.06), 0.01, (2,), 0.31),
+        ((0.05, -0.24, -0.26, 0.06, 0.04), 0.01, (1, 2), 0.30),
+        ((0.30, 0.0), 0.01, (1,), 0.30),
+        ((0.30, 0.0, 0.02), 0.01, (1, 2), 0.29),  # the baseline's training may have collapsed
+        ((0.05, 0.04, -0.05), 0.01, (), 0.0),  # 9 points
+        ((0.05, 0.04, -0.26), 0.06, (), 0.0),  # few rows
+        ((0.05,), 0.01, (), 0.0),
+        ((), 0.01, (), 0.0),
+    ],
+)
+def test_a_seed_far_below_the_others_is_found(
+    means: tuple[float, ...], error: float, below: tuple[int, ...], distance: float
+) -> None:
+    found, by = far_below(means, error)
+    assert found == below
+    assert by == pytest.approx(distance)
+
+
+def test_the_error_of_one_seed_is_that_of_its_noise_on_single_rows() -> None:
+    rng = np.random.default_rng(5)
+    table = rng.normal(0, 0.2, (400, 1)) + rng.normal(0, 0.1, (400, 3))
+    assert seed_spread(table, None).seed_error == pytest.approx(0.1 / sqrt(400), rel=0.05)
+
+
+def test_few_seeds_leave_a_large_share_of_collapses_open() -> None:
+    for n_seeds in (2, 3, 5, 10):
+        assert most_collapses(0, n_seeds) == pytest.approx(1 - 0.05 ** (1 / n_seeds))
+    test = stats.binomtest(1, 5).proportion_ci(0.90, "exact")
+    assert most_collapses(1, 5) == pytest.approx(test.high)
+    assert most_collapses(2, 2) == 1.0
 
 
 # --------------------------------------------------------------------------- error rates

@@ -161,3 +161,54 @@ def test_a_score_that_falls_without_overfitting_is_only_measured(project: SmallP
     assert project.run("--candidate=tired", "--sizes=10,30").status == 0
     assert project.record.gates[-1].state == "measured"
     assert project.record.decisions[0].verdict == "GO"
+
+
+WITH_FINAL = SUITE.replace('heldout="heldout.jsonl"', 'heldout="heldout.jsonl", final="final.jsonl"')
+
+SEVERAL = """
+from harness.errors import TrainingError
+
+
+class Untrainable(Scripted):
+    def prepare(self, lab, variant):
+        raise TrainingError("it cannot be trained")
+
+
+@harness.candidate
+def broken():
+    return Untrainable(train="train.jsonl", reply=says(9), base="broken")
+
+
+@harness.candidate(params={"r8": 8, "r16": 9})
+def qlora(request):
+    return Scripted(train="train.jsonl", reply=says(request.param), base="several")
+"""
+
+
+def test_the_best_of_several_sizes_is_tested_on_rows_that_did_not_choose_it(project: SmallProject) -> None:
+    project.suite(TARGET, head=WITH_FINAL)
+    project.write("suites/support/final.jsonl", jsonl(rows("last", 40)))
+    project.run("--candidate=good", "--sizes=10,20,30")
+    project.suite(TARGET, head=WITH_FINAL, held=[*rows("support", 40), row("new-1", "new 1?")])
+    outcome = project.run("--candidate=good", "--sizes=20")
+    assert project.record.decisions[0].verdict == "INCONCLUSIVE"
+    flat = " ".join(outcome.out.split())
+    assert "good@20 was chosen among the sizes 10, 20, 30 on rows of" in flat
+    assert "--sizes=10,20,30;" in flat
+    project.run("--candidate=good", "--sizes=20", "--final")
+    assert project.record.decisions[0].verdict == "GO"
+
+
+def test_the_best_of_several_recipes_is_judged_beside_them(project: SmallProject) -> None:
+    project.conftest(SEVERAL)
+    project.suite(TARGET)
+    project.run("--candidate=qlora-r16", "--candidate=broken")
+    project.run("--candidate=qlora-r16")
+    assert project.record.decisions[0].verdict == "GO", "what failed to be trained is no company"
+    project.run("--candidate=qlora-*", "--candidate=bad")
+    outcome = project.run("--candidate=qlora-r16", "--candidate=bad")
+    chosen, refuted = project.record.decisions
+    assert (chosen.verdict, refuted.verdict) == ("INCONCLUSIVE", "NO-GO")
+    flat = " ".join(outcome.out.split())
+    assert "qlora-r16 was judged beside qlora-r8 on rows of" in flat
+    assert "--candidate=qlora-r16 --candidate=qlora-r8;" in flat

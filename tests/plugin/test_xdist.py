@@ -195,9 +195,8 @@ def test_one_decision_and_one_report(shared: SmallProject) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dist", ["load", "each"])
-def test_however_tests_are_shared(shared: SmallProject, dist: str) -> None:
-    compare_with_one_process(shared, "-n4", f"--dist={dist}", arguments=SEVERAL)
+def test_every_worker_may_run_every_test(shared: SmallProject) -> None:
+    compare_with_one_process(shared, "-n2", "--dist=each", arguments=SEVERAL)
 
 
 @pytest.mark.slow
@@ -297,12 +296,12 @@ def test_a_gate_may_be_chosen_by_its_id_and_the_others_are_missing(small: SmallP
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", ["--lf", "--ff", "--sw"])
+@pytest.mark.parametrize("option", ["--lf", "--sw"])
 def test_what_failed_last_time_is_the_same_for_workers(small: SmallProject, option: str) -> None:
     """The other tests that run depend on the gates that failed, which workers leave out."""
     last = []
     for workers in ("-n0", "-n2"):
-        small.run("--candidate=bad", workers, plugins=("cache",))
+        small.run("--candidate=bad", "-n0", plugins=("cache",))
         outcome = small.run("--candidate=bad", workers, option, plugins=("cache",))
         last.append((outcome.status, decision(outcome), outcome.last_line))
     assert last[0] == last[1]
@@ -346,8 +345,7 @@ def test_a_module_that_cannot_be_imported_stops_the_run_before_anything_is_asked
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_keeps_what_came(small: SmallProject, number: signal.Signals) -> None:
+def test_an_interrupted_run_keeps_what_came(small: SmallProject) -> None:
     """As a terminal does it: Ctrl-C reaches the workers as well."""
     small.suite(
         TARGET + "\n\ndef test_long(candidate, baseline):\n    import pathlib, time\n"
@@ -365,7 +363,7 @@ def test_an_interrupted_run_keeps_what_came(small: SmallProject, number: signal.
         end = time.monotonic() + 60
         while not (small.path / "reached").exists() and time.monotonic() < end:
             time.sleep(0.05)
-        os.killpg(run.pid, number)
+        os.killpg(run.pid, signal.SIGINT)
         said = run.communicate(timeout=60)[0]
     finally:
         run.kill()

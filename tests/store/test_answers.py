@@ -15,13 +15,13 @@ import pytest
 
 from harness.errors import StoreError
 from harness.records import Answer
-from harness.store.answers import AnswerStore
+from harness.store.answers import AnswerStore, Judged
 
 WRITER = """
 import sys
 from pathlib import Path
 from harness.records import Answer
-from harness.store.answers import AnswerStore
+from harness.store.answers import AnswerStore, Judged
 
 store = AnswerStore(Path(sys.argv[1]))
 for number in range(40):
@@ -116,13 +116,28 @@ def test_threads_share_one_store(store: AnswerStore) -> None:
 
 
 def test_an_interrupted_write_is_undone_and_can_be_repeated(store: AnswerStore) -> None:
-    def seeds() -> Iterator[int]:
-        yield 1
+    def judged() -> Iterator[Judged]:
+        yield Judged(frozenset("ab"), "alone", "recipe", "a", 100, 0)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        store.see_seeds("heldout", "recipe", seeds())
-    assert store.see_seeds("heldout", "recipe", [2]) == (2,)
+        store.note_judged(judged())
+    assert store.judged() == []
+    kept = [
+        Judged(frozenset("ab"), "alone", "recipe", "a", 100, 1),
+        Judged(frozenset("abc"), "two", "prompt", "b"),
+    ]
+    store.note_judged([*kept, *kept])
+    assert store.judged() == kept
+
+
+def test_seeds_that_older_versions_noted_are_still_known(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "answers.sqlite")) as old, old:
+        old.execute("CREATE TABLE seeds_seen (heldout TEXT, recipe TEXT, seed INTEGER)")
+        old.executemany("INSERT INTO seeds_seen VALUES (?, ?, ?)", [("rows", "r", 2), ("rows", "r", 1)])
+    store = AnswerStore(tmp_path / "answers.sqlite")
+    assert store.seeds_noted_before("rows", "r") == (1, 2)
+    assert store.seeds_noted_before("other", "r") == ()
 
 
 def test_a_write_that_was_left_open_does_not_hold_up_the_next(store: AnswerStore) -> None:
