@@ -452,8 +452,45 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class PricedScore:
+    """A score whose points have a price, and the difference from the baseline at the gated size, on all rows.
+
+    ``difference`` and its two one-sided limits are in score units; None: not measured, and ``why`` says why.
+    """
+
+    suite: str
+    score: str
+    usd_per_point_per_day: float  # a point is 1 of 100
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Payback:
+    """Dollars a day with their two one-sided limits, and the days until they have paid for the training.
+
+    Limits of dollars are None where rows are too few for an interval. Days are None for never, and where
+    there is no interval.
+    """
+
+    usd_per_day: float
+    low_usd_per_day: float | None
+    high_usd_per_day: float | None
+    usd_over_horizon: float  # training and data deducted
+    days: float | None
+    soonest_days: float | None
+    latest_days: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Economics:
-    """What the candidate costs and saves, from token counts measured in this run."""
+    """What the candidate costs and saves, from token counts measured in this run.
+
+    ``saving_…`` and ``break_even_days`` are of tokens alone.
+    """
 
     candidate: str
     baseline: str
@@ -464,7 +501,7 @@ class Economics:
     candidate_prompt_tokens: float
     candidate_completion_tokens: float
     n_requests_measured: int
-    training_usd: float
+    training_usd: float  # once: training, and preparing its data
     baseline_usd_per_day: float
     candidate_usd_per_day: float
     saving_usd_per_day: float
@@ -473,10 +510,15 @@ class Economics:
     baseline_price: Price
     candidate_price: Price
     notes: tuple[str, ...] = ()
-    value_usd_per_point_per_day: float | None = None  # of the first target; a point is 1 of 100
+    value_usd_per_point_per_day: float | None = None  # in records of versions that did not name the score
     baseline_cached_prompt_tokens: float = 0.0  # mean a request, of its prompt tokens
     candidate_cached_prompt_tokens: float = 0.0
     training_row_usd: float | None = None  # to write and check one more row
+    data_preparation_usd: float | None = None  # of training_usd; None: that version did not note it apart
+    rows_used: int | None = None  # the project's rows that the candidate was trained on, or is shown
+    tokens_alone: Payback | None = None  # None in records of versions without intervals
+    with_quality: Payback | None = None  # tokens and priced_scores; None: no score is priced, or not measured
+    priced_scores: tuple[PricedScore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

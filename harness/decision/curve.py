@@ -195,7 +195,6 @@ class MoreRows:
     points: float  # expected gain of the best choice, in percentage points
     usd: float  # worth of those points over the horizon
     net_usd: float
-    sentence: str  # the same for the report
 
 
 def value_of_more_rows(
@@ -204,7 +203,6 @@ def value_of_more_rows(
     usd_per_point_over_horizon: float,
     usd_for_rows: float,
     best_other: float | None,
-    kind: Kind = Kind.BINARY,
 ) -> MoreRows:
     """The expected value of the best choice with more rows and without them, minus their cost.
 
@@ -219,19 +217,12 @@ def value_of_more_rows(
         usd_per_point_over_horizon: worth of one percentage point.
         usd_for_rows: cost of collecting the rows and of training on them.
         best_other: score of the best alternative (the baseline's mean) on the same held-out rows, if any.
-        kind: of the score, for the sentence.
     """
     floor = 0.0 if best_other is None else best_other
     then = float(np.maximum(fit.scores(size), floor) @ fit.weight)
     gained = max(100.0 * (then - max(fit.measured, floor)), 0.0)  # below 0 by rounding alone
     usd = gained * usd_per_point_over_horizon
-    net = usd - usd_for_rows
-    beside = "" if best_other is None else f" (the best alternative has {_score(best_other, kind)})"
-    sentence = (
-        f"{size:,} rows instead of {fit.largest:,} are expected to add {gained:.1f} points to the best "
-        f"choice{beside}: worth {_usd(usd)} over the horizon, for {_usd(usd_for_rows)}; {_usd(net)} net."
-    )
-    return MoreRows(gained, usd, net, sentence)
+    return MoreRows(gained, usd, usd - usd_for_rows)
 
 
 def forecast_sentence(fit: CurveFit, size: int, kind: Kind = Kind.BINARY) -> str:
@@ -246,8 +237,3 @@ def forecast_sentence(fit: CurveFit, size: int, kind: Kind = Kind.BINARY) -> str
 
 def _score(mean: float, kind: Kind) -> str:
     return f"{100 * mean:.1f}{'%' if kind is Kind.BINARY else ''}"
-
-
-def _usd(usd: float) -> str:
-    sign = "\N{MINUS SIGN}" if round(usd, 2) < 0 else ""
-    return f"{sign}${abs(usd):,.0f}" if abs(usd) >= 100 else f"{sign}${abs(usd):,.2f}"

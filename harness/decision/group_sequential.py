@@ -244,7 +244,7 @@ def judge_look(design: GroupSequentialDesign, rows: Rows, bound: float = 0.0) ->
             and (one_more := seen.with_a_rare_loss()) is not None
             and not _is_shown(one_more, bound, look.level)
         ):
-            why = "one row more that loses half would undo it"
+            why = f"{seen.rare_loss} would undo it"
         elif shown or refuted:
             state = LookState.SHOWN if shown else LookState.REFUTED
         elif futile and not is_last:

@@ -10,8 +10,8 @@ Bell and McCaffrey's degrees of freedom (:mod:`harness.decision.student`); group
 ones give no interval.
 
 No interval of graded scores sees losses so rare that the rows at hand hold none. Where they hold fewer than
-three losses of a fifth or more, a claim is therefore shown only if it still is with one row more that loses
-half; against a number that row always counts.
+two losses of a fifth or more, a claim is therefore shown only if it still is with one row more that loses
+60 points, or one group more that loses 50; against a number that row always counts.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def compare(
         if isinstance(unlucky, str) or _outcome(unlucky, bound) is not Outcome.SHOWN:
             comparison = replace(comparison, outcome=Outcome.INCONCLUSIVE)
             reason += (
-                ", but not with one row more that loses half, and a loss so rare need not be among"
+                f", but not with {seen.rare_loss}, and a loss so rare need not be among"
                 " these rows: it takes more rows"
             )
     return replace(comparison, reason=_sentence(reason, failed), rows_needed=needed)

@@ -50,6 +50,11 @@ def effective_clusters(sizes: Values) -> float:
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
+def mean_size(sizes: Values) -> float:
+    """The mean size of a row's cluster, ``Σn² / Σn``."""
+    return float((sizes**2).sum() / sizes.sum())
+
+
 def error_of_mean(residuals: Values, n: float) -> Values:
     """Standard error of the mean over ``n`` rows; CR2 where the residuals are sums of clusters."""
     units = residuals.shape[-1]

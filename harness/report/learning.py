@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import isfinite
 
-from harness.decision.curve import CurveFit, ScoredTraining, fit_curve, forecast_sentence, value_of_more_rows
+from harness.decision.curve import CurveFit, ScoredTraining, fit_curve, forecast_sentence
 from harness.decision.paired import compare
 from harness.decision.vectors import recorded_vector
-from harness.records import Comparison, Kind, Role, RunRecord, ScoreInfo, SuiteInfo, Training, Trial
+from harness.records import Comparison, Kind, RunRecord, ScoreInfo, SuiteInfo, Training, Trial
 from harness.report import numbers
 from harness.report.forecasts import forecast_of
+from harness.report.quality import more_rows
 from harness.report.trial_pairs import is_advisory, is_compared, order, trial_label, trials_of
 from harness.report.view_models import (
     Ahead,
@@ -78,7 +79,7 @@ def _curve(record: RunRecord, suite: SuiteInfo, info: ScoreInfo) -> Curve:
             lines.append(CurveLine(name, colour, sized, ahead=_ahead(fit)))
             if isinstance(fit, CurveFit):
                 ahead.append(f" {name}: {forecast_sentence(fit, 2 * fit.largest, info.kind)}")
-                said = _worth(record, suite, info, name, fit, unsized_means.get(candidate.baseline))
+                said = more_rows(record, suite, info, name, fit, unsized_means.get(candidate.baseline))
                 worth += [f"{suite.name} / {info.name}, {name}: {line}" for line in said]
     title = f"{suite.name} / {info.name}"
     means = "; ".join(f"{row[0]}: {row[3]}" for row in rows)
@@ -110,35 +111,6 @@ def _in_points(found: Comparison) -> tuple[float, float | None, float | None]:
     """Mean and limits, from 0 to 100."""
     low, high = (None if limit is None else 100 * limit for limit in (found.low, found.high))
     return 100 * (found.candidate_mean or 0.0), low, high
-
-
-def _worth(
-    record: RunRecord,
-    suite: SuiteInfo,
-    info: ScoreInfo,
-    name: str,
-    fit: CurveFit,
-    baseline_mean: float | None,
-) -> list[str]:
-    """What twice the rows are worth. ``baseline_mean`` is None where it was not measured."""
-    lines: list[str] = []
-    last = fit.largest
-
-    # the economics put a price on the points of the candidate's first target only
-    targets = (
-        (gate.suite, gate.comparison.score)
-        for gate in record.gates
-        if gate.role is Role.TARGET and gate.state == "gated" and gate.candidate == name and gate.comparison
-    )
-    money = next((e for e in record.economics if e.candidate.partition("@")[0] == name), None)
-    if money is None or next(targets, None) != (suite.name, info.name):
-        return lines
-    usd_per_point, row_usd = money.value_usd_per_point_per_day, money.training_row_usd
-    if usd_per_point is not None and row_usd is not None:
-        over_horizon = usd_per_point * money.horizon_days
-        worth = value_of_more_rows(fit, 2 * last, over_horizon, row_usd * last, baseline_mean, info.kind)
-        lines.append(worth.sentence)
-    return lines
 
 
 def trainings(record: RunRecord) -> TrainingBlock:

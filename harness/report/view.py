@@ -44,7 +44,7 @@ def build_view(record: RunRecord) -> ReportView:
         slices=slices(record),
         slices_note=SLICES_NOTE,
         answers=answers(record),
-        costs=[cost(money) for money in record.economics],
+        costs=[cost(record, money) for money in record.economics],
         spending=spending(record),
         training=trainings(record),
         command=record.command,

@@ -5,13 +5,17 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.records import Gate, Outcome, Role
 from harness.run.selection import Arm
-from harness.run.written_claims import WrittenFunction, can_be_target
+from harness.run.written_claims import WrittenFunction, can_be_target, target_arguments
+
+if TYPE_CHECKING:
+    from harness.run.suite_loading import LoadedSuite
 
 NEVER_MADE = "the comparison on line {} was never made: `{}`."
 
@@ -110,11 +114,49 @@ def _was_made(gate: Gate, made: Collection[tuple[str, int | None, str]]) -> bool
 def claims_improvement(function: Callable[..., object]) -> bool:
     """Whether the source can claim an improvement; what has no source may."""
     try:
-        source = inspect.getsource(_unwrapped(function))
+        return can_be_target(_tree(_unwrapped(function)))
     except (OSError, TypeError):  # no file; or an object that is called
         return True
+
+
+def target_scores(
+    functions: Mapping[Callable[..., object], str], suites: Mapping[str, LoadedSuite]
+) -> set[tuple[str, str]]:
+    """Suite and score of the targets that are written in tests, as far as that can be read.
+
+    Args:
+        functions: the tests, each with its suite.
+        suites: those that are known.
+    """
+    found = set()
+    for function, suite in functions.items():
+        try:
+            inner = _unwrapped(function)
+            tree = _tree(inner)
+        except (OSError, TypeError, SyntaxError):
+            continue
+        for argument in target_arguments(tree) if suite in suites else ():
+            score = _written_value(argument, getattr(inner, "__globals__", {}))
+            name = getattr(score, "name", None)
+            if isinstance(name, str) and name in {each.name for each in suites[suite].scores}:
+                found.add((suite, name))
+    return found
+
+
+def _written_value(node: ast.expr, names: Mapping[str, object]) -> object:
+    """What a name of a module, or an attribute of it, stands for; None where that cannot be read."""
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.Attribute):
+        owner = _written_value(node.value, names)
+        return None if owner is None else inspect.getattr_static(owner, node.attr, None)
+    return None
+
+
+def _tree(function: Callable[..., object]) -> ast.Module:
+    source = inspect.getsource(function)
     # a method is indented, and the lines of a text inside it need not be
-    return can_be_target(ast.parse(f"if True:\n{source}" if source[0].isspace() else source))
+    return ast.parse(f"if True:\n{source}" if source[0].isspace() else source)
 
 
 def _unwrapped(function: Callable[..., object]) -> Callable[..., object]:

@@ -14,23 +14,20 @@ from pathlib import Path
 from harness.candidates.base import Variant
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.decision.answered import Side, answer_notes
-from harness.decision.economics import EconomicsConfig, Prices, TrainingBill, Usage, appraise
 from harness.decision.gates import decide
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError
 from harness.extras import installed_version
 from harness.models.device import cpu_name
 from harness.records import (
     Admission,
     CandidateInfo,
     Decision,
-    Economics,
     Gate,
     RunRecord,
-    Trial,
 )
+from harness.run.appraisal import appraisals
 from harness.run.chosen import chosen_on_its_rows
 from harness.run.claim_detection import never_asserted, still_missing
-from harness.run.costs import economics_config, hosted_price
 from harness.run.nearness_notes import row_notes
 from harness.run.safeguards import harm_gates, unasserted_scores
 from harness.run.selection import Arm
@@ -65,7 +62,7 @@ def make_record(
         for name in run.selection.chosen()
         if name in claimed or _was_tried(run, name)
     )
-    economics, money_notes = _economics(run)
+    economics, money_notes = appraisals(run)
     now = datetime.now(UTC)
     return RunRecord(
         id=run_id(run.started, run.selection.chosen()),
@@ -215,77 +212,6 @@ def _uses(run: Session, suite: str, gates: Sequence[Gate]) -> int:
     if not said:
         return 0
     return run.store.count_use(rows_fingerprint(run.suites[suite].rows), fingerprint(said))
-
-
-# --------------------------------------------------------------------------- money
-def _economics(run: Session) -> tuple[tuple[Economics, ...], list[str]]:
-    config = economics_config(run.suites.values(), run.settings.root)
-    if config is None:
-        return (), ["no economics.toml was found beside the suites: costs and break-even are not computed."]
-    found: list[Economics] = []
-    notes: list[str] = []
-    for name in run.selection.chosen():
-        arms = run.selection.sized(name)[-1], run.selection.baseline_of(name)
-        sides = [_task_trials(run, arm) for arm in arms]
-        candidate, baseline = (_usage(side) for side in sides)
-        if candidate is None or baseline is None:
-            continue
-        bill = _bill(sides[0][0]) if arms[0].seeds else None
-        try:
-            prices = _hosted_prices(run, name, config)
-            found.append(appraise(arms[0].label, arms[1].label, candidate, baseline, config, bill, prices))
-        except UsageError as error:
-            notes.append(f"the costs of {name} are not computed: {error}")
-    return tuple(found), notes
-
-
-def require_economics(run: Session) -> None:
-    """Check, before anything is spent, that the economics will come out; one token stands for the usage.
-
-    Raises:
-        UsageError: see ``economics_config``; or a price is missing.
-    """
-    config = economics_config(run.suites.values(), run.settings.root)
-    if config is None:
-        return
-    token, hour = Usage(1.0, 1.0, 1, 1.0), TrainingBill(1.0, 1.0)
-    for name in run.selection.chosen():
-        bill = hour if run.selection.sized(name)[-1].seeds else None
-        prices = _hosted_prices(run, name, config)
-        appraise("the candidate", "the baseline", token, token, config, bill, prices)
-
-
-def _hosted_prices(run: Session, name: str, config: EconomicsConfig) -> Prices:
-    baseline = run.selection.baseline_of(name).candidate
-    return Prices(hosted_price(run.selection.candidate(name), config), hosted_price(baseline, config))
-
-
-def _task_trials(run: Session, arm: Arm) -> list[Trial]:
-    """Trials on suites that have a prompt: the task itself, not what is watched beside it."""
-    tasks = [b.name for b in run.suites.values() if b.prompt is not None] or list(run.suites)
-    places = [(arm.label, seed, suite) for suite in tasks for seed in arm.replicas]
-    return [run.trials[place] for place in places if place in run.trials]
-
-
-def _usage(trials: Sequence[Trial]) -> Usage | None:
-    answers = [a for trial in trials for a in trial.answers if a.failure is None]
-    if not answers:
-        return None
-    prompt = sum(a.prompt_tokens for a in answers)
-    completion = sum(a.completion_tokens for a in answers)
-    seconds = sum(trial.seconds for trial in trials)
-    return Usage(
-        prompt_tokens=prompt / len(answers),
-        completion_tokens=completion / len(answers),
-        n=len(answers),
-        cached_prompt_tokens=sum(a.cached_prompt_tokens for a in answers) / len(answers),
-        tokens_per_second=(prompt + completion) / seconds if seconds else None,
-    )
-
-
-def _bill(trial: Trial) -> TrainingBill | None:
-    training = trial.training
-    return None if training is None else TrainingBill(training.tokens * training.epochs, training.seconds)
 
 
 # --------------------------------------------------------------------------- circumstances

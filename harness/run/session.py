@@ -111,6 +111,8 @@ class Session:
         self.seen: dict[str, Seen] = {}  # by suite: what training and held-out rows share
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
+        # suite and score of each target that is written in the collected tests, where that can be read
+        self.written_targets: set[tuple[str, str]] = set()
         self.notes: list[str] = []  # what was found before anything was spent, and stops nothing
         self.prepared: dict[Variant, Prepared] = {}
         self.failed: dict[Variant, Exception] = {}  # what could not be prepared

@@ -255,14 +255,12 @@ def test_without_an_alternative_more_rows_are_worth_the_expected_gain() -> None:
     assert found.points == pytest.approx(100 * gain(fit, 400))
     assert found.usd == pytest.approx(100 * found.points)
     assert found.net_usd == pytest.approx(found.usd - 250.0)
-    assert "400 rows instead of 200" in found.sentence
 
 
 def test_more_rows_are_worth_nothing_beside_an_alternative_out_of_reach() -> None:
     found = value_of_more_rows(fitted(RISING), 400, 100.0, 250.0, 0.99)
     assert found.points < 0.1
     assert found.net_usd == pytest.approx(-250.0, abs=10.0)
-    assert "\N{MINUS SIGN}$2" in found.sentence
 
 
 def test_a_candidate_just_behind_may_be_worth_rows_even_if_it_is_expected_to_stay_behind() -> None:
