@@ -163,4 +163,5 @@ def _error(each: list[float]) -> float:
 
 if __name__ == "__main__":
     for result in measure(Options()):
-        print(f"{result.name}: {result.value:.3g} {result.unit} ({result.detail})")
+        beside = f"; {result.reference}: {result.reference_value:.3g}" if result.reference_value else ""
+        print(f"{result.name}: {result.value:.3g} {result.unit}{beside} ({result.detail})")
