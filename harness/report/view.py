@@ -11,6 +11,7 @@ from harness.report.answers import answers
 from harness.report.comparisons import SLICES_NOTE, comparisons, slices
 from harness.report.costs import cost, spending, spending_sentence
 from harness.report.forecasts import forecasts
+from harness.report.go_forecast import go_forecast
 from harness.report.learning import learning_curves, trainings
 from harness.report.sides import sides
 from harness.report.trial_pairs import is_compared, trial_label
@@ -71,6 +72,7 @@ def headline(record: RunRecord) -> Headline:
             means=f"{_MEANS[decision.verdict]} {speaks_of(decision)}".strip(),
             reasons=decision.reasons,
             notes=decision.notes,
+            forecast=go_forecast(record, decision),
         )
         for decision in record.decisions
     ]

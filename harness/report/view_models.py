@@ -39,6 +39,7 @@ class DecisionCard:
     means: str  # the verdict in one plain sentence
     reasons: Sequence[str]
     notes: Sequence[str] = ()  # to know before the verdict is trusted
+    forecast: str = ""  # of an undecided one: how likely GO is with these rows, and what it takes
 
 
 @dataclass(frozen=True, slots=True)
