@@ -10,6 +10,7 @@ from harness.report import numbers
 from harness.report.answers import answers
 from harness.report.comparisons import SLICES_NOTE, comparisons, slices
 from harness.report.costs import cost, spending, spending_sentence
+from harness.report.forecasts import forecasts
 from harness.report.go_forecast import go_forecast
 from harness.report.learning import learning_curves, trainings
 from harness.report.sides import sides
@@ -38,9 +39,11 @@ _POLICY = {
 
 def build_view(record: RunRecord) -> ReportView:
     """Everything the reports show, in reading order, formatted; nothing that is not in the record."""
+    curves = learning_curves(record)
     return ReportView(
         headline=headline(record),
-        curves=learning_curves(record),
+        curves=curves,
+        forecasts=forecasts(curves),
         comparisons=comparisons(record),
         slices=slices(record),
         slices_note=SLICES_NOTE,
