@@ -36,7 +36,7 @@ _LARGEST = 0.125  # share of the rows in one of unequal groups, above which losi
 NO_SPREAD = 1e-12
 _TINY = 1e-9
 LARGE_LOSS, LOSSES_SEEN = 0.2, 2  # docs/decision.md has what they hold, and cost
-LOSSES_FOR_EACH = 3  # beyond the first that a level below 5% adds
+LOSSES_FOR_EACH = 5  # beyond the first that a level below 5% adds
 RARE_LOSS, RARE_GROUP_LOSS = 0.6, 0.5
 _TIE = 0.5  # the value of a preference for neither
 _ALLOWED = {
@@ -138,7 +138,7 @@ class Rows:
         two of a fifth or more, larger ones may be so rare that none was drawn. Groups are counted, and
         added, by the mean size of a row's group: small ones tell little of what losing a large one would do.
         Against a number, one more always counts: the shortfall of a single row says little of how far others
-        fall short. A level below 5% adds more, and asks for three losses for each: :func:`unseen_losses`.
+        fall short. A level below 5% adds more, and asks for five losses for each: :func:`unseen_losses`.
         """
         if self.kind is Kind.PREFERENCE or (self.kind is Kind.BINARY and self.by_seed is None):
             return None  # counts of wins and losses have limits that allow for what was not drawn

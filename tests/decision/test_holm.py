@@ -147,7 +147,7 @@ def test_without_failures_or_rare_losses_the_lowest_level_is_the_p_of_the_test(c
 
 
 def test_rows_that_failed_and_losses_that_were_not_drawn_raise_the_lowest_level() -> None:
-    mine, theirs = graded_pair(np.random.default_rng(0).normal(0.05, 0.2, 200))
+    mine, theirs = graded_pair(np.random.default_rng(0).normal(0.05, 0.3, 200))
     plain = Scores(mine) > Scores(theirs)
     failed = Scores(replace(mine, values=(None, *mine.values[1:]))) > Scores(theirs)
     assert lowest_level(failed) > 1.2 * lowest_level(plain)
@@ -159,7 +159,7 @@ def test_rows_that_failed_and_losses_that_were_not_drawn_raise_the_lowest_level(
 
 def test_a_lower_level_asks_for_more_losses_that_were_not_drawn() -> None:
     assert [unseen_losses(alpha) for alpha in (0.1, 0.05, 0.049, 0.025, 0.01, 0.0025)] == [1, 1, 2, 2, 3, 4]
-    rows = np.array([0.25] * 60 + [0.0] * 130 + [-0.25] * 10)  # ten losses: enough for three rows
+    rows = np.array([0.25] * 60 + [0.0] * 130 + [-0.25] * 10)  # ten losses: not enough for three rows
     sides = graded_pair(rows)
     claim = Scores(sides[0]) > Scores(sides[1])
     assert [claim.at(alpha).outcome for alpha in (0.05, 0.01, 1e-6)] == ["shown", "shown", "inconclusive"]
