@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m benchmarks [names] [--smoke] [--to-loss] [--rounds N]``.
+"""Run the benchmarks: ``python -m benchmarks [names] [--smoke] [--to-loss] [--rounds N] [--only PARTS]``.
 
 Results are printed and kept in ``benchmarks/results.json`` as soon as each benchmark ends. Exit status 1
 when a bar is missed.
@@ -45,15 +45,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="two steps of everything; nothing is kept")
     parser.add_argument("--to-loss", action="store_true", help="race to equal loss on all training rows")
     parser.add_argument("--rounds", type=int, default=3, help="alternations of a comparison (default 3)")
+    parser.add_argument(
+        "--only", default="", help=f"parts of decision_quality, of {', '.join(decision_quality.PARTS)}"
+    )
     given = parser.parse_args(arguments)
     unknown = sorted(set(given.names) - BENCHMARKS.keys())
     if unknown:
         parser.error(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     if given.rounds < 1:
         parser.error("--rounds: at least 1")
+    only = tuple(filter(None, given.only.split(",")))
+    if only and (given.names != ["decision_quality"] or set(only) - decision_quality.PARTS.keys()):
+        parser.error(f"--only is for decision_quality; its parts are {', '.join(decision_quality.PARTS)}")
     # transformers 5.23 calls its own deprecated names
     warnings.filterwarnings("ignore", r"`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
-    options = Options(given.smoke, given.to_loss, 1 if given.smoke else given.rounds)
+    options = Options(given.smoke, given.to_loss, 1 if given.smoke else given.rounds, only)
     met = [_run(name, options) for name in BENCHMARKS if name in (given.names or BENCHMARKS)]
     return 0 if all(met) or options.smoke else 1
 

@@ -1,6 +1,7 @@
 """How often a decision is wrong: error rates and power, by simulation and enumeration.
 
     python -m benchmarks decision_quality   # measures, prints, keeps the results (some minutes)
+    python -m benchmarks decision_quality --only=gates,looks   # some parts of it
     python -m benchmarks.decision_quality   # prints what was kept as the table of docs/decision.md
 
 The generators are in ``benchmarks/quality/``; their parameters, seeds and Monte Carlo errors stand in each
@@ -12,16 +13,37 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from benchmarks.quality import curve, gates, looks, seeds
+from benchmarks.quality import (
+    candidates,
+    curve,
+    gates,
+    groups,
+    growing,
+    looks,
+    rare_losses,
+    seeds,
+    whole_decisions,
+)
 from benchmarks.results import RESULTS, Options, Result
 
-PARTS = (gates, seeds, looks, curve)
+PARTS = {
+    "gates": gates.measure,
+    "rare_losses": rare_losses.measure,
+    "groups": groups.measure,
+    "candidates": candidates.measure,
+    "seeds": seeds.measure,
+    "looks": looks.measure,
+    "growing": growing.measure,
+    "curve": curve.measure,
+    "whole_decisions": whole_decisions.measure,
+}
 PREFIX = "decision: "  # by which the results are found again
 
 
 def measure(options: Options) -> list[Result]:
-    """Gates of one run; several seeds; judging in looks; the learning curve's forecast."""
-    found = [result for part in PARTS for result in part.measure(options)]
+    """The parts that are asked for, or all."""
+    asked = options.only or PARTS
+    found = [result for name, part in PARTS.items() if name in asked for result in part(options)]
     return [replace(result, name=PREFIX + result.name) for result in found]
 
 

@@ -30,11 +30,13 @@ class Options:
         smoke: a few steps of everything, to see that it runs; its figures mean nothing and are not kept.
         to_loss: race to equal development loss on all training rows instead of 100.
         rounds: how often the two sides of a comparison alternate.
+        only: parts of a benchmark that has parts (``decision_quality``); empty: all.
     """
 
     smoke: bool = False
     to_loss: bool = False
     rounds: int = 3
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Result:
         judged = self.ratio if self.bar_is.startswith("ratio") else self.value
         if judged is None:
             return False
-        return judged >= limit if self.bar_is.endswith("least") else judged <= limit
+        return bool(judged >= limit if self.bar_is.endswith("least") else judged <= limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,6 +281,11 @@ class Decision:
     #: what to know beside the verdict: many answers that never came, sides that differ in thinking
     notes: tuple[str, ...] = ()
     collapsed: tuple[int, ...] = ()  # of the seeds, those that lie far below the others
+    #: the largest of its gates', each in proportion to its own level; None: not GO by its own gates, or alone
+    p_value: float | None = None
+    #: that ``p_value`` has to reach among the candidates of the run (Holm); a GO has met it
+    level: float | None = None
+    candidates_judged: int = 1  # in the run, this one included
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,6 +414,32 @@ class ScoreInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class RowSet:
+    """Held-out rows by their content, whatever their order, ids and file are called."""
+
+    digest: str
+    n: int  # different rows
+    rows: tuple[str, ...]  # short fingerprints, ascending
+    bits: int = 0  # of many rows, ``rows`` holds those whose fingerprint ends in so many zero bits
+
+
+@dataclass(frozen=True, slots=True)
+class HeldoutUse:
+    """One decision about one candidate that held-out rows have served."""
+
+    decision: str  # fingerprint of the candidate, the rows and what their comparisons gave
+    candidate: str  # its name in that run
+    identity: str  # fingerprint of its recipe, by content; empty where a version did not note it
+    rows: str  # the digest of their ``RowSet``
+    verdict: Verdict | None = None  # None where a version did not note it
+    level: float = 0.05  # of each one-sided test
+    created: str = ""  # of the run; ISO 8601, UTC
+    #: when the run began, to the microsecond: the uses of one run share its level between them; empty: of a
+    #: version in which each candidate of a run was judged for itself
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SuiteInfo:
     """A suite as it was run."""
 
@@ -419,10 +450,12 @@ class SuiteInfo:
     scores: tuple[ScoreInfo, ...]
     slices: tuple[str, ...]
     prompt_digest: str | None
-    uses: int = 1  # how often this held-out file has been used for a decision, this run included
+    uses: int = 1  # decisions about a candidate that these held-out rows have served, this run's included
     #: where the rows' own system messages are in what a prompted side is sent: in the prompt's place for
     #: them, beside the prompt, or replaced by it, since all rows share one; empty: no prompt, or no messages
     own_system: Literal["", "placed", "beside", "replaced"] = ""
+    history: tuple[HeldoutUse, ...] = ()  # those decisions, oldest first; of very many, the latest
+    row_sets: tuple[RowSet, ...] = ()  # that ``history`` speaks of
 
 
 @dataclass(frozen=True, slots=True)
@@ -452,8 +485,45 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class PricedScore:
+    """A score whose points have a price, and the difference from the baseline at the gated size, on all rows.
+
+    ``difference`` and its two one-sided limits are in score units; None: not measured, and ``why`` says why.
+    """
+
+    suite: str
+    score: str
+    usd_per_point_per_day: float  # a point is 1 of 100
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Payback:
+    """Dollars a day with their two one-sided limits, and the days until they have paid for the training.
+
+    Limits of dollars are None where rows are too few for an interval. Days are None for never, and where
+    there is no interval.
+    """
+
+    usd_per_day: float
+    low_usd_per_day: float | None
+    high_usd_per_day: float | None
+    usd_over_horizon: float  # training and data deducted
+    days: float | None
+    soonest_days: float | None
+    latest_days: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Economics:
-    """What the candidate costs and saves, from token counts measured in this run."""
+    """What the candidate costs and saves, from token counts measured in this run.
+
+    ``saving_…`` and ``break_even_days`` are of tokens alone.
+    """
 
     candidate: str
     baseline: str
@@ -464,7 +534,7 @@ class Economics:
     candidate_prompt_tokens: float
     candidate_completion_tokens: float
     n_requests_measured: int
-    training_usd: float
+    training_usd: float  # once: training, and preparing its data
     baseline_usd_per_day: float
     candidate_usd_per_day: float
     saving_usd_per_day: float
@@ -473,10 +543,15 @@ class Economics:
     baseline_price: Price
     candidate_price: Price
     notes: tuple[str, ...] = ()
-    value_usd_per_point_per_day: float | None = None  # of the first target; a point is 1 of 100
+    value_usd_per_point_per_day: float | None = None  # in records of versions that did not name the score
     baseline_cached_prompt_tokens: float = 0.0  # mean a request, of its prompt tokens
     candidate_cached_prompt_tokens: float = 0.0
     training_row_usd: float | None = None  # to write and check one more row
+    data_preparation_usd: float | None = None  # of training_usd; None: that version did not note it apart
+    rows_used: int | None = None  # the project's rows that the candidate was trained on, or is shown
+    tokens_alone: Payback | None = None  # None in records of versions without intervals
+    with_quality: Payback | None = None  # tokens and priced_scores; None: no score is priced, or not measured
+    priced_scores: tuple[PricedScore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,8 @@ class FewShot(Prompted):
     def data(self, lab: Lab) -> TrainingData:
         """See ``Candidate``: rows that are shown, not learnt."""
         rows = lab.rows(self.train)
-        return TrainingData(rows, lab.shown(self.train), stratify=self.stratify, is_trained=False)
+        file = lab.shown(self.train)
+        return TrainingData(rows, file, stratify=self.stratify, is_trained=False, shown=self.shots)
 
     @property
     def asked_with(self) -> str:

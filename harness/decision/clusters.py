@@ -6,8 +6,9 @@ cluster-robust t, and by Tango's interval on counts over the design effect (J. N
 
 The design effect is the CR2 variance over the variance of independent rows, never below 1. It cannot be
 read off losses that are not there: where fewer than ``SEEN`` clusters hold one, the estimate is made as
-though half a cluster had been lost whole for each that is missing. Without any discordant row it is the
-mean size of a row's cluster (L. Kish 1965, Survey Sampling), as if all rows of a cluster were one.
+though half a cluster had been lost whole for each that is missing. Clusters are counted by the mean size of
+a row's cluster (L. Kish 1965, Survey Sampling), so that small ones do not stand for large ones. Without any
+discordant row that size is the effect, as if all rows of a cluster were one.
 docs/decision.md has the alternatives.
 """
 
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.decision.student import Values, cluster_freedom, mean_and_residuals, t_limits, t_p
+from harness.decision.student import Values, cluster_freedom, mean_and_residuals, mean_size, t_limits, t_p
 from harness.decision.tango import tango_interval, tango_p
 
 SEEN = 3  # clusters with a loss, from which on the design effect is taken as observed
@@ -43,10 +44,11 @@ def design_effect(seen: Clusters) -> Values:
     difference, residuals = mean_and_residuals(seen.gained - seen.lost, seen.sizes)
     clusters = len(seen.sizes)
     # the mean size of a row's cluster (Kish): the design effect if all rows of a cluster were one
-    size = float((seen.sizes**2).sum() / seen.sizes.sum())
+    size = mean_size(seen.sizes)
     clustered = clusters / (clusters - 1) * (residuals**2).sum(axis=-1)
     independent = (seen.gained + seen.lost).sum(axis=-1) - seen.n * difference**2
-    unseen = np.maximum(SEEN - np.count_nonzero(seen.lost, axis=-1), 0) * size / 2
+    held = np.where(seen.lost > 0, seen.sizes, 0.0).sum(axis=-1) / size
+    unseen = np.maximum(SEEN - held, 0.0) * size / 2
     filled = _ratio(clustered + unseen * size, independent + unseen, size)
     return np.clip(np.maximum(filled, _ratio(clustered, independent, 1.0)), 1.0, seen.n)
 

@@ -1,20 +1,24 @@
 """Costs and savings of a candidate: US dollars a day, and the days until training has paid for itself.
 
 Token counts are measured in the run. Prices are hosted ones (``prices``) or the project's own, from its
-``economics.toml``. Money is a reason in the report; it decides nothing by itself.
+``economics.toml``, which may also say what a point of a score is worth (``point_values``). Money is a reason
+in the report; it decides nothing by itself.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 
+from harness.decision.payback import limits_of_mean, payback, with_points
+from harness.decision.point_values import KEY as POINT_VALUES
+from harness.decision.point_values import line_of
 from harness.decision.prices import TOKENS_PER_MTOK, PriceKey, call_usd
 from harness.errors import UsageError
 from harness.fields import shown_value
-from harness.records import Economics, Json, Price
+from harness.records import Economics, Json, Payback, Price, PricedScore
 
 SECONDS_PER_HOUR = 3600
 LONG_BREAK_EVEN_DAYS = 90
@@ -28,22 +32,27 @@ class EconomicsConfig:
 
     Self-served models are priced by the two ``served_…`` prices or by ``gpu_usd_per_hour``;
     training by the token (epochs included) or by the hour. ``prices`` take precedence over the hosted table.
-    ``value_usd_per_point_per_day`` is for one percentage point of a score, ``training_row_usd`` for one more
-    training row; whether more rows are worth their cost takes both.
+    ``value_usd_per_point_per_day`` has a value for one percentage point of each score that it names, as
+    ``score`` or ``suite/score``; a plain number is of the one score that targets compare.
+    ``training_row_usd`` is for one training row: for those that a candidate uses, unless
+    ``data_preparation_usd`` is one sum for all of them, and for more of them.
     """
 
     requests_per_day: float
     horizon_days: float = 30.0
-    data_preparation_usd: float = 0.0
+    data_preparation_usd: float | None = None
     served_input_usd_per_mtok: float | None = None
     served_output_usd_per_mtok: float | None = None
     gpu_usd_per_hour: float | None = None
     training_usd_per_hour: float | None = None
     training_usd_per_mtok: float | None = None
-    value_usd_per_point_per_day: float | None = None
+    value_usd_per_point_per_day: Mapping[str, float] | float | None = None
     training_row_usd: float | None = None
     prices: Mapping[PriceKey, Price] = field(default_factory=dict)
     where: str = "economics.toml"
+
+
+_KEYS = tuple(f.name for f in fields(EconomicsConfig) if f.name != "where")
 
 
 def parse_economics(document: Mapping[str, Json], where: str) -> EconomicsConfig:
@@ -52,9 +61,10 @@ def parse_economics(document: Mapping[str, Json], where: str) -> EconomicsConfig
     Raises:
         UsageError: an unknown key, a value that is no sensible number, or two prices for one thing.
     """
-    known = [f.name for f in fields(EconomicsConfig) if f.name not in ("prices", "where")]
-    _refuse_unknown(document, [*known, "prices"], where)
-    numbers = {key: _number(document[key], key, where) for key in known if key in document}
+    _refuse_unknown(document, _KEYS, where)
+    points = _point_values(document.get(POINT_VALUES), where)
+    plain = [key for key in _KEYS if key in document and key not in ("prices", POINT_VALUES)]
+    numbers = {key: _number(document[key], key, where) for key in plain}
     for key in ("requests_per_day", "horizon_days"):
         if numbers.get(key, 1.0) <= 0:
             raise UsageError(f"{where}: {key} must be above 0")
@@ -80,10 +90,28 @@ def parse_economics(document: Mapping[str, Json], where: str) -> EconomicsConfig
             heading = f'[prices."{model}".tuned]'
             tuned_table = _table(tuned, heading, where)
             prices[model, True] = _price_entry(f"{model} (tuned)", tuned_table, f"{where} {heading}")
-    return EconomicsConfig(**numbers, prices=prices, where=where)
+    return EconomicsConfig(**numbers, value_usd_per_point_per_day=points, prices=prices, where=where)
 
 
-def _refuse_unknown(table: Mapping[str, Json], known: list[str], where: str) -> None:
+def _point_values(value: Json, where: str) -> Mapping[str, float] | float | None:
+    if value is None or not isinstance(value, Mapping):
+        return None if value is None else _number(value, POINT_VALUES, where)
+    for name, usd in value.items():
+        if name in _KEYS:
+            raise UsageError(
+                f"{where}: {name} stands below [{POINT_VALUES}], and a table takes every line below it;"
+                " write it above"
+            )
+        if isinstance(usd, Mapping) and usd:  # support.intent without quotes: a table in a table
+            inner = next(iter(usd))
+            raise UsageError(
+                f"{where}: {POINT_VALUES}: {name} is a table; a score of one suite has its name in quotes,"
+                f" such as {line_of(f'{name}/{inner}', 1)}"
+            )
+    return {name: _number(usd, f"{POINT_VALUES}.{name}", where) for name, usd in value.items()} or None
+
+
+def _refuse_unknown(table: Mapping[str, Json], known: Sequence[str], where: str) -> None:
     for key in table:
         if key not in known:
             close = get_close_matches(key, known, n=1)
@@ -149,6 +177,17 @@ class Prices:
     baseline: Price | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a run measured beside the mean usage of the two sides."""
+
+    rows_used: int | None = None  # the project's rows that the candidate was trained on, or is shown
+    pairs: Sequence[tuple[Usage, Usage]] = ()  # candidate and baseline on the same held-out row, one a row
+    trainings: Sequence[TrainingBill] = ()  # of the candidate at every size and seed of the run
+    priced: Sequence[PricedScore] = ()
+    alpha: float = 0.05  # level of each limit
+
+
 def appraise(
     candidate: str,
     baseline: str,
@@ -157,40 +196,46 @@ def appraise(
     config: EconomicsConfig,
     training: TrainingBill | None,
     prices: Prices,
+    evidence: Evidence | None = None,
 ) -> Economics:
-    """Costs a day of both sides, the saving, and the break-even.
+    """Costs a day of both sides, the saving, the worth of points that have a price, and the break-even.
 
-    Without ``training``, where nothing was trained (a prompt), training and data cost nothing.
+    Without ``training``, where nothing was trained (a prompt), training costs nothing, and data only where
+    the candidate uses rows (examples in a prompt).
 
     Raises:
         UsageError: a price that is needed is neither known nor configured.
     """
+    seen = evidence or Evidence()
     new, new_notes = _price(candidate, prices.candidate, usage_candidate, config)
     old, old_notes = _price(baseline, prices.baseline, usage_baseline, config)
     notes = [*new_notes, *old_notes]
-    training_usd = 0.0
+    training_usd, data_usd = 0.0, _data_usd(config, training, seen.rows_used)
     if training is not None:
         training_usd, note = _training_usd(candidate, new, config, training)
-        if config.data_preparation_usd:
-            training_usd += config.data_preparation_usd
-            note += f", and {config.data_preparation_usd:g} USD of data preparation"
         notes.append(note)
+        if len(seen.trainings) > 1:
+            in_all = sum(_training_usd(candidate, new, config, bill)[0] for bill in seen.trainings)
+            notes.append(
+                f"this is one training of {candidate.partition('@')[0]}; the run has {len(seen.trainings)},"
+                f" of every size and seed, {in_all:.3g} USD in all"
+            )
+    if data_usd:
+        notes.append(_data_note(config, data_usd, seen.rows_used))
+    once = training_usd + data_usd
     # as production asks, one by one, also where this run asked in batches
     new_usd, old_usd = (
-        call_usd(price, usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens)
-        * config.requests_per_day
+        _usd(price, usage) * config.requests_per_day
         for usage, price in ((usage_candidate, new), (usage_baseline, old))
     )
     saving = old_usd - new_usd
-    days = training_usd / saving if saving > 0 else None
-    if days is None and saving < 0:
-        notes.append("the candidate saves nothing a day, so training is never paid back")
-    elif days is not None and days > min(LONG_BREAK_EVEN_DAYS, config.horizon_days):
-        is_long = config.horizon_days >= LONG_BREAK_EVEN_DAYS
-        limit = "90 days" if is_long else f"the horizon of {config.horizon_days:g} days"
-        notes.append(
-            f"break-even after {math.ceil(days)} days, past {limit}: prices and models may change before"
-        )
+    differences = [
+        (_usd(old, theirs) - _usd(new, mine)) * config.requests_per_day for mine, theirs in seen.pairs
+    ]
+    limits = limits_of_mean(saving, differences, seen.alpha)
+    tokens_alone = payback(saving, limits, once, config.horizon_days)
+    with_quality = with_points(saving, limits, seen.priced, once, config.horizon_days)
+    notes += _break_even_notes(tokens_alone, config)
     return Economics(
         candidate=candidate,
         baseline=baseline,
@@ -203,18 +248,55 @@ def appraise(
         baseline_cached_prompt_tokens=usage_baseline.cached_prompt_tokens,
         candidate_cached_prompt_tokens=usage_candidate.cached_prompt_tokens,
         n_requests_measured=min(usage_candidate.n, usage_baseline.n),
-        training_usd=training_usd,
+        training_usd=once,
         baseline_usd_per_day=old_usd,
         candidate_usd_per_day=new_usd,
         saving_usd_per_day=saving,
-        saving_usd_over_horizon=saving * config.horizon_days - training_usd,
-        break_even_days=days,
+        saving_usd_over_horizon=tokens_alone.usd_over_horizon,
+        break_even_days=tokens_alone.days,
         baseline_price=old,
         candidate_price=new,
-        value_usd_per_point_per_day=config.value_usd_per_point_per_day,
         training_row_usd=config.training_row_usd,
+        data_preparation_usd=data_usd,
+        rows_used=seen.rows_used,
+        tokens_alone=tokens_alone,
+        with_quality=with_quality,
+        priced_scores=tuple(seen.priced),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _usd(price: Price, usage: Usage) -> float:
+    return call_usd(price, usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens)
+
+
+def _data_usd(config: EconomicsConfig, training: TrainingBill | None, rows_used: int | None) -> float:
+    """One sum for whoever uses rows, or a price for each row used; nothing where none are."""
+    if config.data_preparation_usd is not None:
+        return config.data_preparation_usd if training is not None or rows_used else 0.0
+    return (config.training_row_usd or 0.0) * (rows_used or 0)
+
+
+def _data_note(config: EconomicsConfig, usd: float, rows_used: int | None) -> str:
+    if config.data_preparation_usd is not None:
+        return f"data preparation: {usd:g} USD (data_preparation_usd, one sum for any number of rows)"
+    return f"data preparation: {rows_used:,} rows at {config.training_row_usd:g} USD, {usd:g} USD"
+
+
+def _break_even_notes(tokens: Payback, config: EconomicsConfig) -> list[str]:
+    """Where tokens alone never pay, or late, or where these rows cannot tell whether they pay in time."""
+    if tokens.days is None:
+        never = "the candidate saves nothing a day by its tokens alone: by them, training is never paid back"
+        return [never] if tokens.usd_per_day < 0 else []
+    limit = min(LONG_BREAK_EVEN_DAYS, config.horizon_days)
+    is_long = config.horizon_days >= LONG_BREAK_EVEN_DAYS
+    named = "90 days" if is_long else f"the horizon of {config.horizon_days:g} days"
+    days = f"by tokens alone, break-even after {math.ceil(tokens.days)} days"
+    if tokens.low_usd_per_day is not None and tokens.soonest_days is not None:
+        latest = math.inf if tokens.latest_days is None else tokens.latest_days
+        if tokens.soonest_days <= limit < latest:
+            return [f"{days}, with {named} within its interval"]
+    return [f"{days}, past {named}: prices and models may change before"] if tokens.days > limit else []
 
 
 def _price(

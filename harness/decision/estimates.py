@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import ceil, log, sqrt
 from typing import TypeAlias
 
 import numpy as np
@@ -21,6 +21,7 @@ from harness.decision.student import (
     effective_clusters,
     error_of_mean,
     mean_and_residuals,
+    mean_size,
     t_limits,
     t_p,
 )
@@ -31,8 +32,12 @@ from harness.records import Kind, ScoreVector
 MIN_ROWS = 10
 MIN_CLUSTERS = 10
 _MIN_EFFECTIVE, _NEARLY_EQUAL = 15, 0.9  # of unequal groups; nearly equal ones need only be MIN_CLUSTERS
+_LARGEST = 0.125  # share of the rows in one of unequal groups, above which losing it would decide everything
 NO_SPREAD = 1e-12
-LARGE_LOSS, LOSSES_SEEN, RARE_LOSS = 0.2, 3, 0.5  # docs/decision.md has what they hold, and cost
+_TINY = 1e-9
+LARGE_LOSS, LOSSES_SEEN = 0.2, 2  # docs/decision.md has what they hold, and cost
+LOSSES_FOR_EACH = 5  # beyond the first that a level below 5% adds
+RARE_LOSS, RARE_GROUP_LOSS = 0.6, 0.5
 _TIE = 0.5  # the value of a preference for neither
 _ALLOWED = {
     Kind.BINARY: ((0.0, 1.0), "a binary score is 0 or 1"),
@@ -119,41 +124,60 @@ class Rows:
         by_seed = rows.by_seed and filled(*rows.by_seed)
         return replace(rows, candidate=candidate, baseline=baseline, by_seed=by_seed)
 
-    def with_a_rare_loss(self) -> Rows | None:
-        """The rows and one more that loses half, or a group of the mean size; None where there is no need.
+    def rare_losses(self, alpha: float) -> str:
+        """What :meth:`with_a_rare_loss` adds, in words."""
+        unit, loss = ("row", RARE_LOSS) if self.clusters is None else ("group", RARE_GROUP_LOSS)
+        more = unseen_losses(alpha)
+        said = f"one {unit} more that loses" if more == 1 else f"{more} {unit}s more that lose"
+        return f"{said} {100 * loss:.0f} points"
+
+    def with_a_rare_loss(self, alpha: float = 0.05) -> Rows | None:
+        """The rows and one more that loses most, or a group that loses half; None where there is no need.
 
         An interval of graded scores rests on the losses that the sample holds. Where it holds fewer than
-        three of a fifth or more, larger ones may be so rare that none was drawn. Against a number, one more
-        always counts: the shortfall of a single row says little of how far others fall short.
+        two of a fifth or more, larger ones may be so rare that none was drawn. Groups are counted, and
+        added, by the mean size of a row's group: small ones tell little of what losing a large one would do.
+        Against a number, one more always counts: the shortfall of a single row says little of how far others
+        fall short. A level below 5% adds more, and asks for five losses for each: :func:`unseen_losses`.
         """
         if self.kind is Kind.PREFERENCE or (self.kind is Kind.BINARY and self.by_seed is None):
             return None  # counts of wins and losses have limits that allow for what was not drawn
-        losses = self.differences
+        losses, sizes, size = self.differences, np.ones(len(self.candidate)), 1.0
         if self.clusters is not None:
-            counts, sums = cluster_sums(self.clusters, np.ones(len(losses)), losses)
-            losses = sums / counts
-        if self.number is None and np.count_nonzero(losses <= -LARGE_LOSS) >= LOSSES_SEEN:
+            sizes, sums = cluster_sums(self.clusters, sizes, losses)
+            losses, size = sums / sizes, mean_size(sizes)
+        more = unseen_losses(alpha)
+        enough = LOSSES_SEEN + LOSSES_FOR_EACH * (more - 1)
+        if self.number is None and sizes[losses <= -LARGE_LOSS].sum() >= (enough - _TINY) * size:
             return None
-        size = round(len(self.candidate) / self.n_units)
-        most = 0.5 + RARE_LOSS / 2
+        loss, added = (RARE_LOSS if self.clusters is None else RARE_GROUP_LOSS), round(size)
+        most = 0.5 + loss / 2
         mine, theirs = (
-            (most - RARE_LOSS, most)
-            if self.number is None
-            else (max(self.number - RARE_LOSS, 0.0), self.number)
+            (most - loss, most) if self.number is None else (max(self.number - loss, 0.0), self.number)
         )
 
         def longer(side: Values, value: float) -> Values:
-            return np.concatenate([side, np.full((size, *side.shape[1:]), value)])
+            return np.concatenate([side, np.full((more * added, *side.shape[1:]), value)])
 
         clusters = self.clusters
+        codes = np.repeat(np.arange(more), added)
         return replace(
             self,
             candidate=longer(self.candidate, mine),
             baseline=longer(self.baseline, theirs),
-            clusters=None if clusters is None else np.append(clusters, np.full(size, clusters.max() + 1)),
+            clusters=None if clusters is None else np.append(clusters, clusters.max() + 1 + codes),
             by_seed=self.by_seed and (longer(self.by_seed[0], mine), longer(self.by_seed[1], theirs)),
             unanswered=None,
         )
+
+
+def unseen_losses(alpha: float) -> int:
+    """How many large losses a sample may lack by luck: 1 at a level of 5%, one more a factor of e below.
+
+    The luckier a sample, the more of them it lacks, and its spread is measured without them, too.
+    docs/decision.md has what that holds where several candidates share a level.
+    """
+    return 1 + max(0, ceil(log(0.05 / alpha) - 1e-9))
 
 
 def pair(candidate: ScoreVector, baseline: ScoreVector | float) -> Rows:
@@ -306,6 +330,11 @@ def too_few_clusters(clusters: Codes | None) -> str | None:
         return (
             f"{count} groups of very unequal size weigh as {effective:.1f} equal ones (the largest holds "
             f"{sizes.max():,.0f} of {len(clusters):,} rows): an interval takes {_MIN_EFFECTIVE}"
+        )
+    if sizes.max() > _LARGEST * len(clusters) and effective < _NEARLY_EQUAL * count:
+        return (
+            f"the largest of {count} groups of unequal size holds {sizes.max():,.0f} of {len(clusters):,} "
+            f"rows: an interval takes groups of at most {100 * _LARGEST:g}% of the rows"
         )
     return None
 

@@ -50,6 +50,11 @@ def effective_clusters(sizes: Values) -> float:
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
+def mean_size(sizes: Values) -> float:
+    """The mean size of a row's cluster, ``Σn² / Σn``."""
+    return float((sizes**2).sum() / sizes.sum())
+
+
 def error_of_mean(residuals: Values, n: float) -> Values:
     """Standard error of the mean over ``n`` rows; CR2 where the residuals are sums of clusters."""
     units = residuals.shape[-1]
@@ -81,6 +86,12 @@ def t_p(mean: Values, residuals: Values, n: float, bound: float, freedom: float 
     with np.errstate(invalid="ignore"):  # inf - inf, where there is no spread
         smaller = np.minimum(statistic, _hall(statistic, scaled))
     return np.where(spread, stdtr(freedom or residuals.shape[-1] - 1, -smaller), 0.0)
+
+
+def skewed_quantile(quantile: float, skewness: float, units: int) -> float:
+    """What a lower limit takes for Student's ``quantile`` where units are skewed so much; see the module."""
+    scaled = np.asarray(skewness * sqrt(units - 1) / (units - 2))
+    return max(quantile, float(_hall_inverse(quantile, scaled)))
 
 
 def _scaled_skewness(residuals: Values) -> Values:

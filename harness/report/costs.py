@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from harness.decision.prices import call_usd
-from harness.records import Economics, Price, RunRecord, SpendingLine
+from harness.records import AnswerCounts, Economics, FailureKind, Payback, Price, RunRecord, SpendingLine
 from harness.report import numbers
+from harness.report.quality import (
+    quality_rows,
+    quality_sentence,
+    tokens_alone,
+    why_unpriced,
+    with_named_scores,
+)
 from harness.report.view_models import CostBlock, SpendingBlock, TextTable
+
+MANY_CUT = 0.1  # share of a side's answers that were cut off, from which the costs say so
 
 _WHY_THEY_DIFFER = (
     "The economics price each measured answer as one call of its own. The bill is lower where an answer came "
@@ -17,15 +26,11 @@ _WHY_THEY_DIFFER = (
 )
 
 
-def cost(money: Economics) -> CostBlock:
-    """The candidate beside its baseline: a day's costs, the saving, and the prices that they rest on."""
+def cost(record: RunRecord, recorded: Economics) -> CostBlock:
+    """The candidate beside its baseline: a day's costs, the saving, what points are worth, and the prices."""
+    money = with_named_scores(record, recorded)
+    tokens_saved, whole = tokens_alone(money), money.with_quality
     requests = f"{numbers.number(money.requests_per_day)} requests a day"
-    verdict = f"Pays for itself after {numbers.days(money.break_even_days)} at {requests}."
-    if money.break_even_days is None:
-        verdict = (
-            f"Never pays for itself at {requests}: {numbers.usd(money.candidate_usd_per_day)} a day against "
-            f"{numbers.usd(money.baseline_usd_per_day)} for {money.baseline}."
-        )
     prices = [
         (
             f"{name} ({price.model})",
@@ -56,14 +61,8 @@ def cost(money: Economics) -> CostBlock:
     ]
     if not money.baseline_cached_prompt_tokens and not money.candidate_cached_prompt_tokens:
         del tokens[1]
-    of_candidate = {
-        "training, once": numbers.usd(money.training_usd),
-        "saved a day": numbers.usd(money.saving_usd_per_day),
-        f"saved in {numbers.days(money.horizon_days)}, training deducted": numbers.usd(
-            money.saving_usd_over_horizon
-        ),
-        "break-even": numbers.days(money.break_even_days),
-    }
+    is_trained = any(trial.label == money.candidate and trial.size is not None for trial in record.trials)
+    of_candidate = _of_candidate(money, tokens_saved, whole, is_trained=is_trained)
     usd_a_day = numbers.usd(money.baseline_usd_per_day), numbers.usd(money.candidate_usd_per_day)
     return CostBlock(
         table=TextTable(
@@ -72,19 +71,100 @@ def cost(money: Economics) -> CostBlock:
             rows=[
                 *((name, numbers.tokens(mean), numbers.tokens(other)) for name, mean, other in tokens),
                 ("inference a day", *usd_a_day),
-                *((name, numbers.NONE, text) for name, text in of_candidate.items()),
+                *((name, numbers.NONE, text) for name, text in of_candidate),
             ],
             note="Token counts are means over "
-            f"{numbers.plural(money.n_requests_measured, 'request')} of this run.",
+            f"{numbers.plural(money.n_requests_measured, 'request')} of this run."
+            + _what_limits_hold(record, tokens_saved, whole),
         ),
         prices=TextTable(
             "Prices, dollars per million tokens",
             ("price of", "input#", "cached#", "output#", "training#", "source", "date#"),
             prices,
         ),
-        verdict=verdict,
-        notes=money.notes,
+        verdict=_verdict(money, tokens_saved, whole, requests),
+        notes=[*_cut_answers(record, money), *filter(None, [why_unpriced(record, money)]), *money.notes],
     )
+
+
+def _verdict(money: Economics, tokens_saved: Payback, whole: Payback | None, requests: str) -> str:
+    said = f"pays for itself after {numbers.days_with_limits(tokens_saved)} at {requests}."
+    if tokens_saved.days is None:
+        said = (
+            f"never pays for itself at {requests}: {numbers.usd(money.candidate_usd_per_day)} a day against "
+            f"{numbers.usd(money.baseline_usd_per_day)} for {money.baseline}."
+        )
+    if whole is None and not money.priced_scores and money.value_usd_per_point_per_day is None:
+        return said[0].upper() + said[1:]
+    return f"Tokens alone: {said} {quality_sentence(money)}".rstrip()
+
+
+def _of_candidate(
+    money: Economics, tokens_saved: Payback, whole: Payback | None, *, is_trained: bool
+) -> Iterator[tuple[str, str]]:
+    """What it takes once and gives a day, by name: tokens alone and, beside them, with the points."""
+    once, training_usd = "training, once", money.training_usd
+    if money.data_preparation_usd is None:
+        once = "training and data preparation, once"
+    elif money.data_preparation_usd and not is_trained:
+        once = f"data preparation of {numbers.plural(money.rows_used or 0, 'row')}, once"
+    elif money.data_preparation_usd:
+        rows = f" of {numbers.plural(money.rows_used, 'row')}" if money.rows_used else ""
+        data_usd = money.data_preparation_usd
+        once = (
+            f"training {numbers.usd(training_usd - data_usd)} and data preparation{rows}"
+            f" {numbers.usd(data_usd)}, once"
+        )
+    horizon = f"in {numbers.days(money.horizon_days)}, training and data deducted"
+    alone = ", tokens alone" if whole is not None else ""
+    yield once, numbers.usd(training_usd)
+    yield f"saved a day{alone}", _usd_a_day(tokens_saved)
+    if whole is not None:
+        yield from quality_rows(money)
+        yield "saved and gained a day", _usd_a_day(whole)
+    yield f"saved {horizon}{alone}", _usd_over_horizon(tokens_saved, money)
+    if whole is not None:
+        yield f"saved and gained {horizon}", _usd_over_horizon(whole, money)
+    yield f"break-even{alone}", numbers.days_with_limits(tokens_saved)
+    if whole is not None:
+        yield "break-even with the points", numbers.days_with_limits(whole)
+
+
+def _usd_a_day(value: Payback) -> str:
+    return numbers.usd_with_limits(value.usd_per_day, value.low_usd_per_day, value.high_usd_per_day)
+
+
+def _usd_over_horizon(value: Payback, money: Economics) -> str:
+    limits = value.low_usd_per_day, value.high_usd_per_day
+    low, high = (None if x is None else x * money.horizon_days - money.training_usd for x in limits)
+    return numbers.usd_with_limits(value.usd_over_horizon, low, high)
+
+
+def _what_limits_hold(record: RunRecord, tokens_saved: Payback, whole: Payback | None) -> str:
+    if tokens_saved.low_usd_per_day is None:
+        return ""
+    added = ""
+    if whole is not None:
+        added = " Limits of tokens and of scores are added, as though all erred the same way."
+    return (
+        f" Brackets hold {numbers.level(record.alpha)} intervals over held-out rows; prices, requests a day"
+        f" and once-only costs are taken as known.{added}"
+    )
+
+
+def _cut_answers(record: RunRecord, money: Economics) -> Iterator[str]:
+    """A side whose answers were cut off does not do the job that its costs are set against."""
+    tasks = {suite.name for suite in record.suites if suite.prompt_digest is not None}
+    for label in (money.baseline, money.candidate):
+        trials = [trial for trial in record.trials if trial.label == label]
+        trials = [trial for trial in trials if trial.suite in tasks] or trials
+        counts = AnswerCounts.of(answer for trial in trials for answer in trial.answers)
+        cut = counts.cut + counts.failed.get(FailureKind.CUT, 0)
+        if counts.n and cut / counts.n > MANY_CUT:
+            yield (
+                f"{cut:,} of {counts.n:,} answers of {label} were cut off at the token limit: dollars a day"
+                " compare with a system that did not finish these."
+            )
 
 
 def spending_sentence(record: RunRecord) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import TypeGuard
 
-from harness.records import Kind, Rate
+from harness.records import Kind, Payback, Rate
 
 NONE = "–"
 _MINUS = "\N{MINUS SIGN}"
@@ -37,7 +37,14 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 def level(alpha: float) -> str:
     """The level of the two-sided interval whose limits are one-sided tests at ``alpha``: ``90%``."""
-    return percent(1 - 2 * alpha, 0)
+    return f"{100 * (1 - 2 * alpha):.4g}%"
+
+
+def one_sided(alpha: float | None) -> str:
+    """The level of a one-sided test, or a p that is read against one: ``5%``, ``0.25%``, ``<0.01%``."""
+    if not _known(alpha):
+        return NONE
+    return "<0.01%" if alpha < 1e-4 else f"{100 * alpha:.2g}%"
 
 
 def mean(value: float | None, kind: Kind) -> str:
@@ -103,7 +110,25 @@ def days(value: float | None) -> str:
         return "never"
     if round(value, 1) == 1:
         return "1 day"
+    if 0 < value < 0.05:
+        return "less than 0.1 days"
     return f"{value:.1f} days" if value < 10 else f"{value:,.0f} days"
+
+
+def usd_with_limits(value: float, low: float | None, high: float | None) -> str:
+    """Dollars with their interval, where there is one: ``$1.10 [$1.07, $1.13]``."""
+    return f"{usd(value)} [{usd(low)}, {usd(high)}]" if _known(low) and _known(high) else usd(value)
+
+
+def days_with_limits(value: Payback) -> str:
+    """Days until something pays, with their interval: ``91 days [88, 93]``, ``12 days [8.0, never]``."""
+    if value.low_usd_per_day is None or value.high_usd_per_day is None:
+        return days(value.days)
+    ends = [days(end) for end in (value.soonest_days, value.latest_days)]
+    if set(ends) == {days(value.days)}:
+        return ends[0]
+    low, high = (end.removesuffix(" days").removesuffix(" day") for end in ends)
+    return f"{days(value.days)} [{low}, {high}]"
 
 
 def p_value(value: float | None) -> str:

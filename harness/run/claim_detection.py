@@ -5,13 +5,17 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.records import Gate, Outcome, Role
 from harness.run.selection import Arm
-from harness.run.written_claims import WrittenFunction, can_be_target
+from harness.run.written_claims import WrittenFunction, can_be_target, target_arguments
+
+if TYPE_CHECKING:
+    from harness.run.suite_loading import LoadedSuite
 
 NEVER_MADE = "the comparison on line {} was never made: `{}`."
 
@@ -109,15 +113,51 @@ def _was_made(gate: Gate, made: Collection[tuple[str, int | None, str]]) -> bool
 
 def claims_improvement(function: Callable[..., object]) -> bool:
     """Whether the source can claim an improvement; what has no source may."""
+    tree = source_tree(function)
+    return tree is None or can_be_target(tree)
+
+
+def source_tree(function: Callable[..., object]) -> ast.Module | None:
+    """The function as it is written, without decorators' own code; None for what has no source."""
     try:
-        source = inspect.getsource(_unwrapped(function))
-    except (OSError, TypeError):  # no file; or an object that is called
-        return True
-    # a method is indented, and the lines of a text inside it need not be
-    return can_be_target(ast.parse(f"if True:\n{source}" if source[0].isspace() else source))
+        source = inspect.getsource(unwrapped(function))
+        # a method is indented, and the lines of a text inside it need not be
+        return ast.parse(f"if True:\n{source}" if source[0].isspace() else source)
+    except (OSError, TypeError, SyntaxError):  # no file; an object that is called; a piece of an expression
+        return None
 
 
-def _unwrapped(function: Callable[..., object]) -> Callable[..., object]:
+def target_scores(
+    functions: Mapping[Callable[..., object], str], suites: Mapping[str, LoadedSuite]
+) -> set[tuple[str, str]]:
+    """Suite and score of the targets that are written in tests, as far as that can be read.
+
+    Args:
+        functions: the tests, each with its suite.
+        suites: those that are known.
+    """
+    found = set()
+    for function, suite in functions.items():
+        tree = source_tree(function) if suite in suites else None
+        for argument in () if tree is None else target_arguments(tree):
+            score = written_value(argument, getattr(unwrapped(function), "__globals__", {}))
+            name = getattr(score, "name", None)
+            if isinstance(name, str) and name in {each.name for each in suites[suite].scores}:
+                found.add((suite, name))
+    return found
+
+
+def written_value(node: ast.expr, names: Mapping[str, object]) -> object:
+    """What a name of a module, or an attribute of it, stands for; None where that cannot be read."""
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.Attribute):
+        owner = written_value(node.value, names)
+        return None if owner is None else inspect.getattr_static(owner, node.attr, None)
+    return None
+
+
+def unwrapped(function: Callable[..., object]) -> Callable[..., object]:
     """The function as it is written, without decorators and bound arguments."""
     inner: Callable[..., object] = function
     while isinstance(inner, functools.partial):
@@ -134,7 +174,7 @@ def require_target(functions: Sequence[Callable[..., object]], gates: Sequence[G
     """
     if not gates or any(gate.role is Role.TARGET for gate in gates):
         return
-    function = _unwrapped(functions[0])
+    function = unwrapped(functions[0])
     line = inspect.getsourcelines(function)[1]
     raise UsageError(
         f"{inspect.getsourcefile(function)}:{line}: the {len(gates)} collected gates hold no target, so no"

@@ -114,6 +114,38 @@ def _has_a_vote(run: Session, score: SuiteScore) -> bool:
     return admission is not None and admission.admitted
 
 
+def measured_difference(run: Session, suite: str, name: str, mine: Arm, theirs: Arm) -> Comparison | str:
+    """The difference of a score on all rows, with limits, whether a gate asks or not; or why there is none.
+
+    Of a judge that stopped early, a gate's, since the interval of rows that stopped the judging is wider than
+    that of as many rows judged once. Where gates differ in it, the widest.
+    """
+    bound = run.suites[suite]
+    score = next(score for score in bound.scores if score.name == name)
+    if not _has_a_vote(run, score):
+        return "its judge was not admitted"
+    if isinstance(score, Judge) and run.settings.max_interim_looks > 1:
+        said = [
+            found
+            for gate in run.gates
+            if (gate.suite, gate.candidate, gate.size) == (suite, mine.name, mine.size)
+            if (found := gate.comparison) is not None and found.score == name and not found.rows
+            if found.low is not None and found.high is not None and _is_of_baseline(gate, found)
+            if found.kind is not Kind.PREFERENCE
+        ]
+        widest = max(said, key=lambda one: ((one.high or 0.0) - (one.low or 0.0), one.n), default=None)
+        return widest or "it was judged in looks, and no gate compares it on all rows"
+    sides = _trials(run, mine, suite), _trials(run, theirs, suite)
+    for arm, trials in zip((mine, theirs), sides, strict=True):
+        if not trials:
+            return f"{arm.label} was not scored on suite {suite}"
+    try:
+        found = _difference(run, suite, *sides, (mine, theirs), name, bound=0.0)
+    except UsageError as error:  # values that its kind cannot have
+        return str(error)
+    return found if found.low is not None and found.high is not None else found.reason
+
+
 def _drop(
     run: Session,
     suite: str,
@@ -123,11 +155,25 @@ def _drop(
     score: str,
 ) -> Comparison:
     """The claim that a score is at most ``UNASKED_DROP`` worse than the baseline's."""
+    return _difference(run, suite, mine, theirs, arms, score, bound=-UNASKED_DROP)
+
+
+def _difference(
+    run: Session,
+    suite: str,
+    mine: Sequence[Trial],
+    theirs: Sequence[Trial],
+    arms: tuple[Arm, Arm],
+    score: str,
+    *,
+    bound: float,
+) -> Comparison:
+    """The claim that a score is more than ``bound`` above the baseline's; a preference, above a tie."""
     vector = _vector(run, suite, mine, arms[0], score)
     if vector.kind is Kind.PREFERENCE:
-        return compare(vector, 0.5 - UNASKED_DROP, alpha=run.settings.alpha)
+        return compare(vector, 0.5 + bound, alpha=run.settings.alpha)
     sides = common_rows(vector, _vector(run, suite, theirs, arms[1], score))
-    return compare(*sides, bound=-UNASKED_DROP, alpha=run.settings.alpha)
+    return compare(*sides, bound=bound, alpha=run.settings.alpha)
 
 
 def _trials(run: Session, arm: Arm, suite: str) -> list[Trial]:

@@ -147,6 +147,37 @@ def _may_claim(node: ast.Call) -> bool:
     return called == "assert_better" or whole
 
 
+def target_arguments(function: ast.AST) -> Iterator[ast.expr]:
+    """What targets compare: ``intent`` of ``candidate.scores(intent) > baseline.scores(intent)``.
+
+    Only those of which it is plain to read that they are targets, and of which score.
+    """
+    known = _kept_scores(function)
+    kept = {
+        target.id: node.value
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "assert_better":
+            side = node.args[0] if node.args else None
+        elif isinstance(node, ast.Compare) and len(node.ops) == 1 and _is_strict(node):
+            right = node.comparators[0]
+            larger, smaller = (node.left, right) if isinstance(node.ops[0], ast.Gt) else (right, node.left)
+            shifts = [0.0 if isinstance(one, ast.Name) else _shift(one, known) for one in (larger, smaller)]
+            is_target = None not in shifts and (shifts[1] or 0.0) >= (shifts[0] or 0.0)
+            side = smaller if is_target and _is_scores(smaller, known) else None
+        else:
+            continue
+        while isinstance(side, ast.BinOp):
+            side = side.left if _is_scores(side.left, known) else side.right
+        side = kept.get(side.id) if isinstance(side, ast.Name) else side
+        if isinstance(side, ast.Call) and _is_scores(side, {}) and side.args:
+            yield side.args[0]
+
+
 def _functions(parent: ast.AST, prefix: str) -> Iterator[WrittenFunction]:
     for node in ast.iter_child_nodes(parent):
         if isinstance(node, _DEFS):

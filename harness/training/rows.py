@@ -23,6 +23,15 @@ class TrainingData:
     stratify: str | None = None  # the metadata field whose proportions every subset keeps
     # whether sizes and seeds apply. False for rows that are shown or looked up, not learnt
     is_trained: bool = True
+    shown: int | None = None  # of rows that are not learnt: how many a prompt holds; None: any of them
+
+    def used(self, size: int | None) -> int:
+        """How many of ``train`` it takes to make the candidate, which somebody has to write.
+
+        Of rows that are looked up, all; of examples in a prompt, those that the prompt holds.
+        """
+        shaped = size if self.is_trained else self.shown
+        return len(self.train) if shaped is None else shaped
 
     @property
     def seen(self) -> tuple[Row, ...]:

@@ -274,6 +274,9 @@ def test_sizes_and_seeds_are_for_what_is_trained(contract: Contract, kind: Kind)
     tried = [(t.size, t.seed) for t in contract.project.record.trials if t.candidate == str(kind)]
     expected = [(10, 0), (10, 1), (20, 0), (20, 1)] if kind.is_trained else [(None, None)]
     assert tried == expected
+    # what each pays for: rows that it learnt, all that it can look up, those that a prompt shows
+    used = {"few-shot": 2, "own-retrieval": 30, "prompted": None}
+    assert contract.project.record.economics[0].rows_used == used.get(str(kind), 20)
 
 
 @pytest.mark.parametrize("kind", kinds(is_trained=True), ids=str)
