@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.decision.sampling import expected_errors
 from harness.decision.student import Values
+from harness.decision.vectors import over_seeds, recorded_vector
 from harness.records import Answer, Json, ScoreInfo, SuiteRow, Trial
 from harness.report.trial_pairs import Pair
 from harness.scoring.text import in_unicode, judged_text
@@ -67,12 +68,15 @@ class Sides:
         by_seed = {side.trial.seed: side for side in reversed(self.theirs)}
         self.couples = [(side, by_seed.get(side.trial.seed, self.theirs[0])) for side in self.mine]
         self.threshold = info.admission.threshold if info.admission else 0.5
-        vectors = pair.vectors(info.name)  # a preference has none of the baseline
-        self.values: list[Mapping[str, float | None]] = [{}, {}]
         there = {row.id for row in pair.suite.rows}.intersection(*(side.answers for side in self.all))
-        if vectors is not None:
-            self.values = [dict(zip(one.row_ids, one.values, strict=True)) for one in vectors]
-            there &= set(vectors[0].row_ids)  # judging may have stopped early
+        self.values: list[Mapping[str, float | None]] = []
+        for some in (trials, pair.baselines):
+            self.values.append({})  # of the baseline's side, in a preference
+            if all(info.name in trial.scores for trial in some):
+                each = [recorded_vector(pair.suite, trial, info.name) for trial in some]
+                vector = over_seeds(each, [trial.seed or 0 for trial in some])
+                self.values[-1] = dict(zip(vector.row_ids, vector.values, strict=True))
+                there &= set(vector.row_ids)  # judging may have stopped early
         self.judged = self.mine if mode == "pairs" else self.all
         came = {row_id for row_id in there if any(side.came(row_id) for side in self.judged)}
         self.rows = [row for row in pair.suite.rows if row.id in came]

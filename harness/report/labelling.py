@@ -58,6 +58,8 @@ class Sheet:
     def gain(self) -> str:
         """What these labels bring together with the judge, before anything is known of its errors."""
         n = len(self.rows)
+        if n == self.n_rows:
+            return f"All {numbers.plural(n, 'row')} are to be labelled: then the judge adds nothing."
         both = [f"{n + round(labels_saved(n, self.n_rows, rho)):,}" for rho in CORRELATIONS]
         return (
             f"{n:,} of {numbers.plural(self.n_rows, 'row')} labelled are worth, with the judge,"

@@ -8,7 +8,7 @@ import pytest
 from sample_run import sample_run
 
 from harness.errors import UnknownName, UsageError
-from harness.records import Kind, RunRecord, ScoreInfo
+from harness.records import Kind, RunRecord, Score, ScoreInfo
 from harness.report.label_cards import answer_digest
 from harness.report.labelling import Wanted, label_sheet
 
@@ -156,6 +156,27 @@ def test_the_order_of_cards_in_the_page_tells_nothing_of_the_sides() -> None:
     assert not any(name in card.key for card in sheet.cards for name in ("qlora", "smollm"))
 
 
+def test_flipped_preferences_are_drawn_more_often_than_clear_ones() -> None:
+    run = with_score(sample_run(60), kind=Kind.PREFERENCE)
+    trials = []
+    for trial in run.trials:  # only the candidate has a preference, and every other one is a tie
+        scores = {name: each for name, each in trial.scores.items() if name != "summary"}
+        if trial.suite == "support" and trial.size is not None:
+            scores["summary"] = tuple(Score(0.5 if place % 2 else 1.0) for place in range(60))
+        trials.append(replace(trial, scores=scores))
+    sheet = label_sheet(replace(run, trials=tuple(trials)), Wanted(labels=20))
+    different = [card for card in sheet.cards if card.texts[0] != card.texts[1]]
+    ties, clear = (
+        {
+            float(str(c.lines[0]["probability"]))
+            for c in different
+            if int(str(c.lines[0]["row"])[2:]) % 2 == odd
+        }
+        for odd in (1, 0)
+    )
+    assert min(ties) > max(clear)
+
+
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
@@ -213,3 +234,6 @@ def test_the_gain_is_said_in_one_line() -> None:
         "20 of 59 rows labelled are worth, with the judge, 24, 30 and 43 labelled without it"
     )
     assert "\n" not in gain
+    assert label_sheet(sample_run(60), Wanted(labels=90)).gain == (
+        "All 59 rows are to be labelled: then the judge adds nothing."
+    )
