@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.atomic import what_is_at
 from harness.cli.arguments import number, require_plain, whole
+from harness.cli.decide import add_decide
 from harness.cli.jobs import add_jobs
 from harness.cli.twin import add_twin
 from harness.data.files import read_text
@@ -51,6 +52,10 @@ def _run(given: argparse.Namespace) -> int:
     """Imports only what the command needs: ``--help`` and a typing error answer at once."""
     if given.command == "report":
         return report(given.run)
+    if given.command == "decide":
+        from harness.cli.decide import decide
+
+        return decide(given.run, given.labels)
     if given.command == "twin":
         from harness.cli.twin import twin
 
@@ -95,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add_jobs(commands.add_parser("jobs", help="fine-tuning jobs at a service: list, follow, cancel, resume"))
     report = commands.add_parser("report", help="write report.html and report.md again from a run.json")
     report.add_argument("run", type=Path, help="a run's folder or its run.json")
+    add_decide(commands.add_parser("decide", help="decide a run again with labels of its answers"))
     add_twin(commands.add_parser("twin", help="the hosted service's API on this machine, without a key"))
     doctor = commands.add_parser("doctor", help="say whether this machine can run the harness")
     doctor.add_argument("--fetch", action="store_true", help="fetch and convert the built-in model")

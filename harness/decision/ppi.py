@@ -137,20 +137,25 @@ def _tuned_weight(f: Values, y: Values, probabilities: Values) -> float:
 
 
 def _error(judged: Values, labelled: Labelled, share: float, clusters: Codes | None) -> tuple[float, float]:
-    """The standard error, and the mean error of the judgments that it belongs to.
+    """The standard error, and the mean error of the judgments that it belongs to."""
+    parts, offset = parts_of_rows(judged, labelled, share)
+    units = len(labelled.places)
+    if clusters is not None:
+        (parts,) = cluster_sums(clusters, parts)
+        units = len(np.unique(clusters[labelled.places]))
+    variance = float((parts**2).sum()) / len(judged) ** 2 * units / (units - 2)
+    return sqrt(variance), offset
 
-    Each row's part in the estimate is ``λ (f - mean f) + w (y - λ f - offset) / mean w``: rows are drawn from
-    their population, and labels from the rows. With groups the parts are added up within each.
+
+def parts_of_rows(judged: Values, labelled: Labelled, share: float) -> tuple[Values, float]:
+    """What each row adds to the deviation of the estimate, times the rows; and the mean error of judgments.
+
+    It is ``λ (f - mean f) + w (y - λ f - offset) / mean w``: rows are drawn from their population, and labels
+    from the rows.
     """
-    n, m = len(judged), len(labelled.places)
     weights = 1.0 / labelled.probabilities
     residuals = labelled.differences - share * judged[labelled.places]
     offset = float(np.average(residuals, weights=weights))
     parts = share * (judged - judged.mean())
-    parts[labelled.places] += n * weights / weights.sum() * (residuals - offset)
-    units = m
-    if clusters is not None:
-        (parts,) = cluster_sums(clusters, parts)
-        units = len(np.unique(clusters[labelled.places]))
-    variance = float((parts**2).sum()) / n**2 * units / (units - 2)
-    return sqrt(variance), offset
+    parts[labelled.places] += len(judged) * weights / weights.sum() * (residuals - offset)
+    return parts, offset

@@ -1,0 +1,66 @@
+"""``harness decide``: a run decided again with what people said of its answers. No model is asked."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.atomic import what_is_at
+from harness.errors import DataError, UsageError
+
+
+def add_decide(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    parser.add_argument("run", type=Path, help="a run's folder or its run.json")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="FILE",
+        help="labels of its answers, as the page of `harness label` saves them",
+    )
+
+
+def decide(run: Path, files: Sequence[Path]) -> int:
+    """Write the decided run into a folder beside the run's; 1 where the decision fails by the run's policy.
+
+    Raises:
+        HarnessError: no run, a file that cannot be read, or labels that do not fit the run.
+    """
+    from harness.data.files import read_text
+    from harness.data.fingerprints import bytes_digest
+    from harness.records import LabelFile, Verdict
+    from harness.report.html import write_index, write_report
+    from harness.report.runjson import load_run
+    from harness.report.terminal import printable, summary
+    from harness.run.deciding import decide_with_labels
+    from harness.run.recording import fails, own_folder
+    from harness.scoring.run_labels import parse_run_labels
+
+    file = run / "run.json" if what_is_at(run) == "folder" else run
+    if not os.path.lexists(file):
+        raise UsageError(f"{file} does not exist. Give a folder that a run wrote, such as reports/example.")
+    record = load_run(read_text(file, ".json"), str(file))
+    labels, label_files = [], []
+    for path in files:
+        text = read_text(path)
+        if any(text == other for _, other in label_files):
+            raise DataError(str(path), "holds the same labels as another file", "name each file once")
+        found = parse_run_labels(text, str(path))
+        labels += found
+        label_files.append((LabelFile(path.name, bytes_digest(text.encode("utf-8")), len(found)), text))
+    command = f"harness decide {run} --labels {' '.join(map(str, files))}"
+    decided = decide_with_labels(record, labels, [each for each, _ in label_files], command)
+    decided, folder = own_folder(decided, file.parent.parent)
+    page = write_report(decided, folder)
+    write_index(folder.parent)
+    print(summary(decided, shutil.get_terminal_size().columns, sys.stdout.isatty()))  # noqa: T201 - a command
+    print(f"\nreport: {printable(str(page))}")  # noqa: T201
+    refuted = any(each.verdict is Verdict.NO_GO for each in decided.decisions)
+    return int(refuted or fails(record.gate_policy, decided.decisions))
