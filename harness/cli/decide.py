@@ -41,13 +41,14 @@ def decide(run: Path, files: Sequence[Path]) -> int:
     from harness.report.terminal import printable, summary
     from harness.run.deciding import decide_with_labels
     from harness.run.recording import fails, own_folder
-    from harness.scoring.run_labels import parse_run_labels
+    from harness.scoring.run_labels import RunLabel, parse_run_labels
 
     file = run / "run.json" if what_is_at(run) == "folder" else run
     if not os.path.lexists(file):
         raise UsageError(f"{file} does not exist. Give a folder that a run wrote, such as reports/example.")
     record = load_run(read_text(file, ".json"), str(file))
-    labels, label_files = [], []
+    labels: list[RunLabel] = []
+    label_files: list[tuple[LabelFile, str]] = []
     for path in files:
         text = read_text(path)
         if any(text == other for _, other in label_files):

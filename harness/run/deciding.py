@@ -38,8 +38,8 @@ def decide_with_labels(
     """
     if record.decided_from:
         raise UsageError(
-            f"run {record.id} was decided with labels already, from run {record.decided_from}.\n  hint: decide"
-            f" {record.decided_from} with all files of labels at once."
+            f"run {record.id} was decided with labels already.\n  hint: decide {record.decided_from}, the run"
+            " that it came from, with all files of labels at once."
         )
     fitted = {(each.suite, each.score): each for each in fit_to(record, labels)}
     gates = tuple(_corrected(record, gate, fitted) for gate in record.gates)

@@ -261,7 +261,7 @@ def _value(label: RunLabel, info: ScoreInfo) -> float:
             return words[given]
     elif scale is not None and not label.against and 1 <= given <= scale:
         return (given - 1) / (scale - 1)
-    allowed = ", ".join(f'"{word}"' for word in reversed(words))
+    allowed = ", ".join(f'"{word}"' for word in reversed([*words]))
     if scale is not None and not label.against:
         allowed += f", or a level from 1 to {scale}"
     problem = f"the label {short(repr(given), 40)} is none of {label.score}"
