@@ -244,7 +244,7 @@ class JudgedClaim:
         )
         noise = float(((parts - parts.mean(axis=1, keepdims=True)) ** 2).sum()) / len(judged) ** 2
         between = float(((means - means.mean()) ** 2).sum())
-        return float(max(between, noise / 2.0)) / pairs
+        return max(between, noise / 2.0) / float(pairs)
 
     def _by_seed(self, share: float) -> tuple[float, ...]:
         """The corrected difference of each seed; their mean is that of all."""

@@ -37,8 +37,8 @@ def corrections(record: RunRecord) -> TextTable | None:
     if not lines:
         return None
     note = (
-        "The judge's own bias is in its figure, however many rows it judges; labels of some of the rows take it"
-        " out (prediction-powered inference, A. N. Angelopoulos et al. 2023). The weight is the share of the"
+        "The judge's own bias is in its figure, however many rows it judges; labels of some rows take it out"
+        " (prediction-powered inference, A. N. Angelopoulos et al. 2023). The weight is the share of the"
         " judgments that is used: 0 leaves the labels alone. Labels saved: how many more would be as exact"
         " without the judge. Agreement where several people labelled one answer: Krippendorff's alpha, 1 at"
         " best, 0 by chance."
