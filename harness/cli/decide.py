@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.atomic import what_is_at
 from harness.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from harness.records import LabelFile
 
 
 def add_decide(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +62,8 @@ def decide(run: Path, files: Sequence[Path]) -> int:
         labels += found
         label_files.append((LabelFile(path.name, bytes_digest(text.encode("utf-8")), len(found)), text))
     command = f"harness decide {run} --labels {' '.join(map(str, files))}"
-    decided = decide_with_labels(record, labels, [each for each, _ in label_files], command)
+    earlier = _earlier(record.id, file.parent.parent)
+    decided = decide_with_labels(record, labels, [each for each, _ in label_files], command, earlier)
     decided, folder = own_folder(decided, file.parent.parent)
     page = write_report(decided, folder)
     write_index(folder.parent)
@@ -65,3 +71,21 @@ def decide(run: Path, files: Sequence[Path]) -> int:
     print(f"\nreport: {printable(str(page))}")  # noqa: T201
     refuted = any(each.verdict is Verdict.NO_GO for each in decided.decisions)
     return int(refuted or fails(record.gate_policy, decided.decisions))
+
+
+def _earlier(run: str, reports: Path) -> list[tuple[LabelFile, ...]]:
+    """The files of labels that the run was decided with before, oldest first."""
+    from pydantic import TypeAdapter
+
+    from harness.data.files import read_text
+    from harness.report.runjson import load_as
+    from harness.run.deciding import DECIDED, DecidedHead
+
+    adapter = TypeAdapter(DecidedHead)
+    heads = [
+        load_as(adapter, read_text(path, ".json"), str(path))
+        for path in reports.glob(f"{glob.escape(run)}-{DECIDED}*/run.json")
+    ]
+    return [
+        head.label_files for head in sorted(heads, key=lambda head: head.created) if head.decided_from == run
+    ]

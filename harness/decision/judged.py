@@ -26,6 +26,7 @@ from scipy.special import ndtri, stdtr, stdtrit
 
 from harness.decision.estimates import (
     LARGE_LOSS,
+    LOSSES_FOR_EACH,
     LOSSES_SEEN,
     RARE_GROUP_LOSS,
     RARE_LOSS,
@@ -33,6 +34,7 @@ from harness.decision.estimates import (
     cluster_sums,
     points,
     too_few_clusters,
+    unseen_losses,
 )
 from harness.decision.paired import summary
 from harness.decision.power import POWER
@@ -161,7 +163,7 @@ class JudgedClaim:
         )
         reason = self._reason(found, estimate)
         if found.outcome is Outcome.SHOWN:
-            for worse, but in self._harder():
+            for worse, but in self._harder(alpha):
                 unlucky = worse(alpha)
                 if isinstance(unlucky, str) or _outcome(unlucky, found.bound) is not Outcome.SHOWN:
                     found, reason = replace(found, outcome=Outcome.INCONCLUSIVE), f"{reason}, {but}"
@@ -257,7 +259,7 @@ class JudgedClaim:
             ).tolist()
         )
 
-    def _harder(self) -> list[tuple[Callable[[float], Corrected | str], str]]:
+    def _harder(self, alpha: float) -> list[tuple[Callable[[float], Corrected | str], str]]:
         """What a shown claim has to survive, and the end of the sentence where it does not."""
         harder: list[tuple[Callable[[float], Corrected | str], str]] = []
         if isinstance(self.smaller, JudgedSide) and not self.smaller.answered.all():
@@ -268,19 +270,24 @@ class JudgedClaim:
                     " again",
                 )
             )
-        if self._needs_a_rare_loss:
+        if self._needs_a_rare_loss(alpha):
             unit, loss = ("row", RARE_LOSS) if self.clusters is None else ("group", RARE_GROUP_LOSS)
+            more = unseen_losses(alpha)
+            added = (
+                f"one labelled {unit} more that loses"
+                if more == 1
+                else f"{more} labelled {unit}s more that lose"
+            )
             harder.append(
                 (
                     self._with_a_rare_loss,
-                    f"but not with one labelled {unit} more that loses {100 * loss:.0f} points, and a loss so"
+                    f"but not with {added} {100 * loss:.0f} points, and a loss so"
                     " rare need not be among the labelled rows: it takes more labels",
                 )
             )
         return harder
 
-    @property
-    def _needs_a_rare_loss(self) -> bool:
+    def _needs_a_rare_loss(self, alpha: float) -> bool:
         if isinstance(self.larger, float) or isinstance(self.smaller, float):
             return True  # the shortfall of a row says little of how far others fall short of a number
         places, _ = self._drawn
@@ -288,16 +295,19 @@ class JudgedClaim:
         if self.clusters is not None:
             sizes, sums = cluster_sums(self.clusters[places], sizes, losses)
             losses, size = sums / sizes, mean_size(sizes)
-        return bool(sizes[losses <= -LARGE_LOSS].sum() < (LOSSES_SEEN - _TINY) * size)
+        enough = LOSSES_SEEN + LOSSES_FOR_EACH * (unseen_losses(alpha) - 1)
+        return bool(sizes[losses <= -LARGE_LOSS].sum() < (enough - _TINY) * size)
 
     def _with_a_rare_loss(self, alpha: float) -> Corrected | str:
-        """One labelled row or group more, of which the judge sees nothing."""
+        """With as many labelled rows or groups more as the level asks for; the judge sees nothing of them."""
         judged, labelled = self._rows()
         added, loss, clusters = 1, RARE_LOSS, self.clusters
         if clusters is not None:
             (sizes,) = cluster_sums(clusters[labelled.places], np.ones(len(labelled.places)))
             added, loss = round(mean_size(sizes)), RARE_GROUP_LOSS
-            clusters = np.append(clusters, np.full(added, clusters.max() + 1))
+            codes = np.repeat(np.arange(unseen_losses(alpha)), added)
+            clusters = np.append(clusters, clusters.max() + 1 + codes)
+        added *= unseen_losses(alpha)
         if isinstance(self.smaller, float):
             loss = min(loss, self.smaller)  # no score lies further below a number
         typical = len(labelled.probabilities) / float((1.0 / labelled.probabilities).sum())
