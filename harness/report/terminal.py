@@ -83,7 +83,9 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
         console.print(_table(gates, record.alpha, with_score=width >= WIDE))
         for gate in gates:
             if line := correction_line(gate):
-                console.print(_text(f"{gate_line(gate, 1.0, record.alpha).test.removeprefix('test_')}: {line}"))
+                console.print(
+                    _text(f"{gate_line(gate, 1.0, record.alpha).test.removeprefix('test_')}: {line}")
+                )
         if any(gate.state == "advisory" for gate in gates):
             console.print(_text("* advisory: its judge was not admitted, so it decides nothing"))
         console.print()
