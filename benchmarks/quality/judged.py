@@ -1,12 +1,13 @@
-"""Gates on a judge that favours the candidate, decided by the judge alone and with labels of some rows (PPI++).
+"""Gates on a judge that favours the candidate, decided by the judge alone or with labels of some rows.
 
-Both sides are equally good: every claim of an improvement is false. The judge errs independently on each answer
-and calls the candidate's better than they are by 5 points on average. People label both answers of the rows that
-were drawn.
+Both sides are equally good: each claim of an improvement is false. The judge errs independently on each
+answer, and calls the candidate's better than they are by 5 points on average. People label both answers of
+the rows that were drawn.
 
-* Good or bad: 70% of the answers are good, and one row in five differs; the judge finds 90% of either kind (kappa
-  .76).
-* Five levels: the judge is off by a level on 30% of the answers, and by one more for a part of the candidate's.
+* Good or bad: 70% of the answers are good, and one row in five differs; the judge finds 90% of either kind
+  (kappa .76).
+* Five levels: the judge is a level off on 30% of the answers, and lifts a part of the candidate's by one.
+* Few losses: a guard at its margin, all of which a few rows lose; the judge is as above, without its bias.
 """
 
 from __future__ import annotations
@@ -73,9 +74,8 @@ def good_or_bad(rng: np.random.Generator, draws: int) -> Drawn:
     shape = draws, N
     cell = rng.random(shape)
     candidate = (cell < BOTH_GOOD + ONE_GOOD).astype(np.float64)
-    baseline = ((cell < BOTH_GOOD) | ((cell >= BOTH_GOOD + ONE_GOOD) & (cell < BOTH_GOOD + 2 * ONE_GOOD))).astype(
-        np.float64
-    )
+    other = (cell >= BOTH_GOOD + ONE_GOOD) & (cell < BOTH_GOOD + 2 * ONE_GOOD)
+    baseline = ((cell < BOTH_GOOD) | other).astype(np.float64)
 
     def judged(truth: Values, bias: float) -> Values:
         chance = np.where(truth > 0.5, FOUND, 1.0 - FOUND) + bias
@@ -168,8 +168,8 @@ def _coverage(
     width = float(np.mean([each.high - each.low for each in limits]))
     labels = float(np.mean([each.n_labels for each in limits]))
     detail = (
-        f"coverage {1.0 - below - above:.3f} (misses below {below:.3f}, above {above:.3f}), {labels:.0f} labels and"
-        f" {100 * width:.1f} points wide on average, {draws:,} draws"
+        f"coverage {1.0 - below - above:.3f} (misses below {below:.3f}, above {above:.3f}), on average"
+        f" {labels:.0f} labels and {100 * width:.1f} points wide, {draws:,} draws"
     )
     off = abs(0.9 - (1.0 - below - above))
     title = f"judged: coverage of the 90% interval, {name} sampling: off by"
