@@ -13,11 +13,12 @@ the rows that were drawn.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import TypeAlias
 
 import numpy as np
+from scipy.special import stdtrit
 
 from benchmarks.results import Options, Result
 from harness.decision.judged import JudgedClaim, JudgedSide
@@ -31,6 +32,7 @@ FOUND = 0.895  # of either kind by the judge: kappa .76 where 70% are good
 BOTH_GOOD, ONE_GOOD = 0.6, 0.1  # of the rows; the latter for each side
 LEVELS = (0.05, 0.10, 0.20, 0.35, 0.30)  # of a level from 1 to 5, on each side
 KEPT, OFF, LIFTED = 0.5, 0.15, 0.29  # rows with the same level on both sides; judged a level off, each way
+SAME_TEXT = 0.6  # of the rows that a candidate with few losses does not spoil
 MORE_OFTEN = 2.5  # rows that the judge sees a difference in are drawn so much more often
 
 Sides: TypeAlias = tuple[Values, Values]  # candidate and baseline, (draws, rows)
@@ -45,7 +47,7 @@ class Drawn:
 
 
 def measure(options: Options) -> list[Result]:
-    """False GO, standard error, and coverage under unequal sampling; some 20 s."""
+    """False GO, standard error, and coverage under unequal sampling; some 35 s."""
     draws = 20 if options.smoke else 4_000
     rng = np.random.default_rng(41)
     results = []
@@ -65,6 +67,7 @@ def measure(options: Options) -> list[Result]:
         )
         if generator is good_or_bad:
             results.append(_standard_error(claims))
+    results.append(_few_losses(rng, draws // 2))
     results += [_coverage(rng, draws, "equal", _equal), _coverage(rng, draws, "unequal", _by_difference)]
     return results
 
@@ -82,6 +85,21 @@ def good_or_bad(rng: np.random.Generator, draws: int) -> Drawn:
         return (rng.random(shape) < chance).astype(np.float64)
 
     return Drawn((candidate, baseline), (judged(candidate, BIAS), judged(baseline, 0.0)))
+
+
+def few_losses(rng: np.random.Generator, draws: int, loss: float, found: float) -> Drawn:
+    """A candidate that spoils a share of the answers that are good, and changes no other."""
+    shape = draws, N
+    lost = rng.random(shape) < loss
+    baseline = (lost | (rng.random(shape) < 0.7)).astype(np.float64)
+    candidate = np.where(lost, 0.0, baseline)
+    judged = [
+        (rng.random(shape) < np.where(truth > 0.5, found, 1.0 - found)).astype(np.float64)
+        for truth in (candidate, baseline)
+    ]
+    # most answers that are alike are the same text
+    same = ~lost & (rng.random(shape) < SAME_TEXT)
+    return Drawn((candidate, baseline), (np.where(same, judged[1], judged[0]), judged[1]))
 
 
 def five_levels(rng: np.random.Generator, draws: int) -> Drawn:
@@ -127,7 +145,7 @@ def _by_difference(rng: np.random.Generator) -> Sampling:
     return probabilities
 
 
-def _claim(seen: Drawn, at: int, sampling: Sampling) -> JudgedClaim:
+def _claim(seen: Drawn, at: int, sampling: Sampling, bound: float = 0.0) -> JudgedClaim:
     """One draw's claim that the candidate is better."""
     judged = [side[at][:, np.newaxis] for side in seen.judge]
     probabilities = sampling((judged[0] - judged[1])[:, 0])
@@ -137,7 +155,7 @@ def _claim(seen: Drawn, at: int, sampling: Sampling) -> JudgedClaim:
         JudgedSide(said, np.where(is_drawn, people[at][:, np.newaxis], np.nan), came)
         for said, people in zip(judged, seen.people, strict=True)
     )
-    return JudgedClaim(_NAIVE, mine, theirs, probabilities)
+    return JudgedClaim(replace(_NAIVE, bound=bound), mine, theirs, probabilities)
 
 
 def _standard_error(claims: list[JudgedClaim]) -> Result:
@@ -154,6 +172,31 @@ def _standard_error(claims: list[JudgedClaim]) -> Result:
     ratio = float(by_both.std() / alone.std())
     name = "judged: standard error over that of labels alone, kappa .76"
     return Result(name, ratio, "", detail, bar=0.87, bar_is="value at most")
+
+
+def _few_losses(rng: np.random.Generator, draws: int) -> Result:
+    """False claims of a guard whose margin is just what the candidate loses, by few labelled losses."""
+    cells, by_t = {}, {}
+    for loss in (0.05, 0.10):
+        for found, name in ((0.55, "no use"), (FOUND, "kappa .76"), (0.97, "kappa .93")):
+            seen = few_losses(rng, draws, loss, found)
+            claims = [_claim(seen, at, _equal(rng), bound=-loss) for at in range(draws)]
+            cell = f"margin {100 * loss:.0f}, a judge of {name}"
+            cells[cell] = sum(claim.comparison.outcome is Outcome.SHOWN for claim in claims) / draws
+            estimates = [claim.estimate for claim in claims]
+            by_t[cell] = (
+                sum(
+                    each.difference + float(stdtrit(each.freedom, ALPHA)) * each.error > -loss
+                    for each in estimates
+                    if isinstance(each, Corrected)
+                )
+                / draws
+            )
+    worst = max(cells, key=lambda cell: cells[cell])
+    told = "; ".join(f"{cell} {rate:.3f} ({by_t[cell]:.3f})" for cell, rate in cells.items())
+    detail = f"n={N}, {LABELS} labelled, {draws:,} draws a cell; in brackets by Student's t alone: {told}"
+    name = "judged: false claims of a guard with few losses, worst"
+    return Result(name, cells[worst], "rate", detail, bar=0.065, bar_is="value at most")
 
 
 def _coverage(
