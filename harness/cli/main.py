@@ -10,6 +10,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from harness.cli.arguments import number, require_plain, whole
+from harness.cli.decide import add_decide
 from harness.cli.jobs import add_jobs
 from harness.cli.label import add_label
 from harness.cli.twin import add_twin
@@ -54,6 +55,10 @@ def _run(given: argparse.Namespace) -> int:
         from harness.cli.label import label
 
         return label(given)
+    if given.command == "decide":
+        from harness.cli.decide import decide
+
+        return decide(given.run, given.labels)
     if given.command == "twin":
         from harness.cli.twin import twin
 
@@ -97,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write report.html and report.md again from a run.json")
     report.add_argument("run", type=Path, help="a run's folder or its run.json")
     add_label(commands.add_parser("label", help="write a page on which people label a run's answers"))
+    add_decide(commands.add_parser("decide", help="decide a run again with labels of its answers"))
     add_twin(commands.add_parser("twin", help="the hosted service's API on this machine, without a key"))
     doctor = commands.add_parser("doctor", help="say whether this machine can run the harness")
     doctor.add_argument("--fetch", action="store_true", help="fetch and convert the built-in model")

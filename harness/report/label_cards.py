@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -18,6 +17,7 @@ from harness.decision.student import Values
 from harness.decision.vectors import over_seeds, recorded_vector
 from harness.records import Answer, Json, ScoreInfo, SuiteRow, Trial
 from harness.report.trial_pairs import Pair
+from harness.scoring.run_labels import answer_digest
 from harness.scoring.text import in_unicode, judged_text
 
 _ALIKE = 1e-9  # the size of a row whose judged and true differences are both 0
@@ -47,11 +47,6 @@ class Side:
     def came(self, row_id: str) -> bool:
         """Whether the row's answer came."""
         return self.answers[row_id].failure is None
-
-
-def answer_digest(text: str) -> str:
-    """The first 16 hex digits of the SHA-256 of an answer's text."""
-    return sha256(in_unicode(text).encode()).hexdigest()[:16]
 
 
 class Sides:

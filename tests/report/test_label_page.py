@@ -15,9 +15,9 @@ from sample_run import hostile_run, sample_run
 
 from benchmarks.hostile_values import TEXTS
 from harness.records import Kind, RunRecord
-from harness.report.label_cards import answer_digest
 from harness.report.label_page import as_script_json, render_label_page, write_label_page
 from harness.report.labelling import Wanted, label_sheet
+from harness.scoring.run_labels import answer_digest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -9,8 +9,8 @@ from sample_run import sample_run
 
 from harness.errors import UnknownName, UsageError
 from harness.records import Kind, RunRecord, Score, ScoreInfo
-from harness.report.label_cards import answer_digest
 from harness.report.labelling import Wanted, label_sheet
+from harness.scoring.run_labels import answer_digest
 
 
 def with_score(run: RunRecord, **changes: object) -> RunRecord:
