@@ -105,7 +105,7 @@ def few_losses(rng: np.random.Generator, draws: int, loss: float, found: float) 
 def five_levels(rng: np.random.Generator, draws: int) -> Drawn:
     """Answers of level 1 to 5, as values from 0 to 1."""
     shape = draws, N
-    candidate, other = (rng.choice(5, size=shape, p=LEVELS) for _ in range(2))
+    candidate, other = (rng.choice(5, size=shape, p=LEVELS).astype(np.float64) for _ in range(2))
     baseline = np.where(rng.random(shape) < KEPT, candidate, other)
 
     def judged(truth: Values, lifted: float) -> Values:

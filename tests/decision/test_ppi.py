@@ -52,7 +52,8 @@ def test_no_bias_of_the_judge_reaches_the_claim() -> None:
 def test_a_judge_that_knows_nothing_leaves_the_labels_alone() -> None:
     found = corrected(np.zeros(160), LABELLED)
     assert not isinstance(found, str)
-    assert (found.weight, found.labels_saved) == (0.0, pytest.approx(0.0, abs=1e-9))
+    assert found.weight == 0.0
+    assert found.labels_saved == pytest.approx(0.0, abs=1e-9)
     assert found.difference == pytest.approx(TRUE[:40].mean())
 
 

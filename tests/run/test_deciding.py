@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from labelled_run import BASE, GOOD, TUNED, N, lines, parsed, run, text_of, without_obstacles
 
 from harness.cli.main import main
 from harness.errors import DataError, UsageError
@@ -18,7 +19,6 @@ from harness.report.html import write_report
 from harness.report.runjson import dump_run, load_run
 from harness.run.deciding import decide_with_labels
 from harness.scoring.run_labels import answer_digest
-from tests.run.labelled_run import BASE, GOOD, TUNED, N, lines, parsed, run, text_of, without_obstacles
 
 FILE = LabelFile("labels.jsonl", "ab" * 32, 120)
 EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
@@ -121,7 +121,8 @@ def test_labelling_until_it_is_go_is_judged_at_falling_levels() -> None:
     third = decided(record, lines(record), earlier=others).gates[0].comparison
     assert first is not None
     assert third is not None
-    assert (first.alpha, third.alpha) == (0.05, pytest.approx(0.0025))
+    assert first.alpha == 0.05
+    assert third.alpha == pytest.approx(0.0025)
     assert "was decided with other labels 2 times before" in third.reason
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from labelled_run import BASE, lines, parsed, run, text_of
 
 from harness.errors import DataError
 from harness.records import Kind, RunRecord, Score, ScoreInfo
 from harness.scoring.run_labels import ScoreLabels, fit_to, parse_run_labels
-from tests.run.labelled_run import BASE, lines, parsed, run, text_of
 
 Line = dict[str, object]
 
