@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from benchmarks.quality import curve, gates, groups, looks, rare_losses, seeds
+from benchmarks.quality import curve, gates, groups, looks, rare_losses, seeds, whole_decisions
 from benchmarks.results import RESULTS, Options, Result
 
 PARTS = {
@@ -23,6 +23,7 @@ PARTS = {
     "seeds": seeds.measure,
     "looks": looks.measure,
     "curve": curve.measure,
+    "whole_decisions": whole_decisions.measure,
 }
 PREFIX = "decision: "  # by which the results are found again
 

@@ -89,6 +89,8 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
             console.print(_text(f"  - {reason}"))
         for note in card.notes:
             console.print(_text(f"  ! {note}", COLOURS["unsure"]))
+        if card.forecast:
+            console.print(_text(f"  {card.forecast}"))
         console.print()
     if top.spending:
         console.print(_text(top.spending))

@@ -10,6 +10,8 @@ from harness.report import numbers
 from harness.report.answers import answers
 from harness.report.comparisons import SLICES_NOTE, comparisons, slices
 from harness.report.costs import cost, spending, spending_sentence
+from harness.report.forecasts import forecasts
+from harness.report.go_forecast import go_forecast
 from harness.report.learning import learning_curves, trainings
 from harness.report.sides import sides
 from harness.report.trial_pairs import is_compared, trial_label
@@ -34,9 +36,11 @@ _POLICY = {
 
 def build_view(record: RunRecord) -> ReportView:
     """Everything the reports show, in reading order, formatted; nothing that is not in the record."""
+    curves = learning_curves(record)
     return ReportView(
         headline=headline(record),
-        curves=learning_curves(record),
+        curves=curves,
+        forecasts=forecasts(curves),
         comparisons=comparisons(record),
         slices=slices(record),
         slices_note=SLICES_NOTE,
@@ -68,6 +72,7 @@ def headline(record: RunRecord) -> Headline:
             means=f"{_MEANS[decision.verdict]} {speaks_of(decision)}".strip(),
             reasons=decision.reasons,
             notes=decision.notes,
+            forecast=go_forecast(record, decision),
         )
         for decision in record.decisions
     ]

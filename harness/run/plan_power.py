@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from harness.data.fingerprints import rows_fingerprint
 from harness.decision.plan import Power
@@ -15,11 +14,8 @@ from harness.report.runjson import load_run
 from harness.run.session import Session
 
 
-def powers(run: Session) -> Iterator[Power]:
-    """One for each score of each suite."""
-    is_rehearsal = run.settings.rehearse is not None
-    # a stand-in's answers by script say nothing of how real ones spread
-    records = [r for r in _earlier_runs(run.settings.reports) if is_rehearsal or not r.rehearsal]
+def powers(run: Session, records: Sequence[RunRecord]) -> Iterator[Power]:
+    """One for each score of each suite; ``records`` are of earlier runs, the latest first."""
     for bound in run.suites.values():
         digest = rows_fingerprint(bound.rows)
         known = [(r, s) for r in records for s in r.suites if s.heldout_digest == digest]
@@ -49,10 +45,13 @@ def _last_trial(record: RunRecord, suite: str, candidate: str, score: str) -> Tr
     return max(mine, key=lambda t: t.size or 0, default=None)
 
 
-def _earlier_runs(reports: Path) -> Iterator[RunRecord]:
-    """Run records under the report folder, the latest first; what cannot be read tells nothing here."""
-    for file in sorted(reports.glob("*/run.json"), reverse=True):
+def earlier_runs(run: Session) -> Iterator[RunRecord]:
+    """Records under the report folder, the latest first; what cannot be read tells nothing here."""
+    for file in sorted(run.settings.reports.glob("*/run.json"), reverse=True):
         try:
-            yield load_run(file.read_text(encoding="utf-8"), str(file))
+            record = load_run(file.read_text(encoding="utf-8"), str(file))
         except (StoreError, OSError):
             continue
+        # a stand-in's answers by script say nothing of how real ones spread
+        if run.settings.rehearse is not None or not record.rehearsal:
+            yield record
