@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import ClassVar, Literal, Protocol, TypeAlias, TypeGuard
 
-from harness.decision.estimates import pair
+from harness.decision.estimates import pair, points
 from harness.decision.group_sequential import GroupSequentialDesign, LookState, judge_look
 from harness.decision.paired import compare, summary
 from harness.decision.power import can_show_of
@@ -75,7 +75,7 @@ class Claim:
 
     @property
     def advisory(self) -> bool:
-        """Whether a side rests on a judge that was not admitted."""
+        """Whether a side rests on a judge that has no vote."""
         sides = self.candidate, self.baseline
         return any(isinstance(side, ScoreVector) and side.advisory for side in sides)
 
@@ -111,7 +111,7 @@ class Claim:
     def _title(self) -> str:
         it = self.comparison
         sign = ">=" if self.role is Role.GUARD else ">"
-        shift = f" {'+' if it.bound > 0 else '-'} {abs(it.bound):g}" if it.bound else ""
+        shift = f" {'+' if it.claimed > 0 else '-'} {abs(it.claimed):g}" if it.claimed else ""
         return f"{it.score} of {it.candidate} {sign} {it.baseline}{shift}"
 
 
@@ -264,9 +264,17 @@ def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) ->
     if not isinstance(smaller, Scores):
         number = round(float(smaller) - larger.shift, 12)
         vector = _all_rows(larger)
-        found = compare(vector, number, alpha=larger.alpha)
-        # a preference has been set against the baseline already: more wins than losses is an improvement
+        tested = number
+        if (
+            vector.kind is Kind.PREFERENCE
+        ):  # it has been set against the baseline already: 0.5 is no difference
+            tested = 0.5 + shown_bound(number - 0.5, vector.shows)
+        found = compare(vector, tested, alpha=larger.alpha)
+        # more wins than losses is an improvement
         beats = vector.kind is Kind.PREFERENCE and strict and number >= 0.5
+        if tested != number:
+            said = f"{found.reason} Tested at {tested:g} in place of {number:g}: {_shows(vector.shows)}."
+            found = replace(found, reason=said)
         return Claim(found, Role.TARGET if beats else Role.THRESHOLD, vector, number, larger.settle)
     if larger.alpha != smaller.alpha:
         raise UsageError(f"the two sides have different alpha ({larger.alpha} and {smaller.alpha}).")
@@ -276,13 +284,44 @@ def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) ->
     role = Role.TARGET if strict and bound >= 0.0 else Role.GUARD
     settle = larger.settle or smaller.settle
     if larger.interim is not None and smaller.interim is not None:
-        return _by_looks(larger.interim, smaller.interim, bound, role, settle)
+        shows = larger.vector.shows
+        claim = _by_looks(larger.interim, smaller.interim, shown_bound(bound, shows), role, settle)
+        return replace(claim, comparison=_with_claimed(claim.comparison, bound, shows))
     sides = _all_rows(larger), _all_rows(smaller)
-    found = compare(*sides, bound=bound, alpha=larger.alpha)
+    found = compare(*sides, bound=shown_bound(bound, sides[0].shows), alpha=larger.alpha)
+    found = _with_claimed(found, bound, sides[0].shows)
     if sides[0].rows and found.difference is not None:  # a slice is small: add how small a change it can show
         power = can_show_of(*sides, alpha=larger.alpha).replace("this suite", "this slice")
         found = replace(found, reason=f"{found.reason} {power[0].upper()}{power[1:]}.")
     return Claim(found, role, *sides, settle)
+
+
+def shown_bound(bound: float, shows: tuple[float, float]) -> float:
+    """The bound for the difference that a judge shows, of a claim on the true one.
+
+    ``shows`` are the least and the most of a true difference that it is taken to show: a margin shrinks by
+    the least, a gain that is asked for by the most, so that either claim holds whichever it is.
+    """
+    least, most = shows
+    return round(bound * (least if bound < 0.0 else most), 12) + 0.0
+
+
+def _with_claimed(found: Comparison, bound: float, shows: tuple[float, float]) -> Comparison:
+    """The comparison with the bound as it was written. Refuted is only what is so by the other limit too."""
+    if found.bound == bound:
+        return found
+    said = (
+        f"{found.reason} Tested at {points(found.bound)} points in place of {points(bound)}: {_shows(shows)}."
+    )
+    refuting = shown_bound(bound, (shows[1], shows[0]))
+    if found.outcome is Outcome.REFUTED and (found.high is None or found.high >= refuting):
+        said += f" It is not below {points(refuting)} points, as it has to be to be refuted."
+        found = replace(found, outcome=Outcome.INCONCLUSIVE)
+    return replace(found, written=bound, reason=said)
+
+
+def _shows(shows: tuple[float, float]) -> str:
+    return f"on its labels this judge shows {shows[0]:.2f} to {shows[1]:.2f} of a true difference"
 
 
 def _all_rows(scores: Scores) -> ScoreVector:
