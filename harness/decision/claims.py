@@ -265,15 +265,13 @@ def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) ->
         number = round(float(smaller) - larger.shift, 12)
         vector = _all_rows(larger)
         tested = number
-        if (
-            vector.kind is Kind.PREFERENCE
-        ):  # it has been set against the baseline already: 0.5 is no difference
+        if vector.kind is Kind.PREFERENCE:  # it has been set against the baseline already, and 0.5 is a tie
             tested = 0.5 + shown_bound(number - 0.5, vector.shows)
         found = compare(vector, tested, alpha=larger.alpha)
         # more wins than losses is an improvement
         beats = vector.kind is Kind.PREFERENCE and strict and number >= 0.5
         if tested != number:
-            said = f"{found.reason} Tested at {tested:g} in place of {number:g}: {_shows(vector.shows)}."
+            said = f"{found.reason} Tested at {tested:g}, not {number:g}: {_shows(vector.shows)}."
             found = replace(found, reason=said)
         return Claim(found, Role.TARGET if beats else Role.THRESHOLD, vector, number, larger.settle)
     if larger.alpha != smaller.alpha:
@@ -310,9 +308,7 @@ def _with_claimed(found: Comparison, bound: float, shows: tuple[float, float]) -
     """The comparison with the bound as it was written. Refuted is only what is so by the other limit too."""
     if found.bound == bound:
         return found
-    said = (
-        f"{found.reason} Tested at {points(found.bound)} points in place of {points(bound)}: {_shows(shows)}."
-    )
+    said = f"{found.reason} Tested at {points(found.bound)} points, not {points(bound)}: {_shows(shows)}."
     refuting = shown_bound(bound, (shows[1], shows[0]))
     if found.outcome is Outcome.REFUTED and (found.high is None or found.high >= refuting):
         said += f" It is not below {points(refuting)} points, as it has to be to be refuted."

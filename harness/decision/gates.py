@@ -52,7 +52,8 @@ def decide(
         targets = {gate.state: _why(gate) for gate in own if gate.role is Role.TARGET}
         gap = "no target gate (`candidate > baseline`) is among the gates: nothing claims an improvement."
         if "advisory" in targets:
-            gap = f"no target gate decides: {targets['advisory']}."
+            why = targets["advisory"].partition(". ")[0]  # the mend stands beside the gate itself
+            gap = f"no target gate decides: {why.replace('its judge', 'the judge that it rests on', 1)}."
         elif "missing" in targets:
             gap = "no target gate was judged: the target is missing."
         gaps.append(gap)
@@ -73,7 +74,7 @@ def decide(
 
 
 def _why(gate: Gate) -> str:
-    """Why an advisory gate decides nothing; records of earlier versions have one reason and do not give it."""
+    """Why an advisory gate decides nothing; records of earlier versions know of one reason."""
     return gate.why or "its judge was not admitted"
 
 

@@ -370,7 +370,7 @@ class Session:
         return "" if admission is None else why_advisory(score, admission)
 
     def shows(self, score: SuiteScore) -> tuple[float, float]:
-        """See ``ScoreVector.shows``; of a judge that decides on labels from elsewhere it is not everything."""
+        """See ``ScoreVector.shows``: not everything, of a judge that decides on labels from elsewhere."""
         if not isinstance(score, Judge) or trust_of(score) != "transfer":
             return 1.0, 1.0
         admission = self.answerer.judge(score).admission

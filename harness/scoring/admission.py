@@ -10,7 +10,8 @@ import numpy as np
 
 from harness.errors import UsageError
 from harness.records import Admission, Rate
-from harness.scoring.annotators import NO_ANNOTATION, Annotation, annotation as agreement_of
+from harness.scoring.annotators import NO_ANNOTATION, Annotation
+from harness.scoring.annotators import annotation as agreement_of
 from harness.scoring.labels import Label
 
 MIN_TPR, MIN_TNR = 0.8, 0.8
@@ -77,7 +78,7 @@ def admit(
     of_length = length_effect(truth, scored, lengths) if lengths else None
     return Admission(
         judge=judge,
-        admitted=not (reasons := _missed(tpr, tnr)),
+        admitted=not (reasons := missed_bars(tpr, tnr)),
         kappa=cohen_kappa(truth, predicted),
         tpr=tpr,
         tnr=tnr,
@@ -135,7 +136,7 @@ def admit_on(
     )
 
 
-def _missed(tpr: Rate, tnr: Rate) -> tuple[str, ...]:
+def missed_bars(tpr: Rate, tnr: Rate) -> tuple[str, ...]:
     """Why a judge with these rates is not admitted."""
     few = [
         f"not enough labels: {rate.n} {kind} in the test half, which needs at least {MIN_LABELS_OF_A_KIND}"
@@ -186,15 +187,16 @@ def weighted_kappa(levels: Levels) -> Rate:
     agree on.
     """
     n, k = len(levels.people), levels.scale
-    cells = np.zeros((k, k))
-    np.add.at(cells, (np.asarray(levels.people) - 1, np.asarray(levels.judge) - 1), 1.0 / n)
-    apart = np.subtract.outer(np.arange(k), np.arange(k)) / (k - 1)
-    weights = 1.0 - apart**2
+    counts = np.zeros((k, k))
+    np.add.at(counts, (np.asarray(levels.people) - 1, np.asarray(levels.judge) - 1), 1.0)
+    cells = counts / n
+    apart = (np.subtract.outer(np.arange(k), np.arange(k)) / (k - 1)) ** 2
     row, column = cells.sum(axis=1), cells.sum(axis=0)
-    observed, expected = float((weights * cells).sum()), float(row @ weights @ column)
-    if expected > 1.0 - 1e-12:
+    by_chance = float(row @ apart @ column)
+    if by_chance < 1e-12:
         return Rate(0.0, 0.0, 0.0, n)
-    kappa = (observed - expected) / (1.0 - expected)
+    kappa = 1.0 - float((apart * cells).sum()) / by_chance
+    weights, expected = 1.0 - apart, 1.0 - by_chance
     means = np.add.outer(weights @ column, row @ weights)
     spread = float((cells * (weights - means * (1.0 - kappa)) ** 2).sum())
     variance = max(0.0, spread - (kappa - expected * (1.0 - kappa)) ** 2) / ((1.0 - expected) ** 2 * n)
@@ -238,7 +240,7 @@ def _length_concerns(found: Rate | None) -> tuple[str, ...]:
 def _slope(
     truth: Sequence[bool], predicted: Sequence[bool], values: Sequence[float], levels: Levels | None
 ) -> Rate | None:
-    """The least-squares slope of scores on labels, with HC2 errors (MacKinnon and White 1985) and Student's t.
+    """The least-squares slope of scores on labels, with HC2 errors (MacKinnon and White 1985) and a t.
 
     On labels of good and bad it is the difference of the two means, with Welch's variance. None where scores
     say no more than good or bad, and for fewer than two labels of a kind.
@@ -250,6 +252,8 @@ def _slope(
     y, x = np.asarray(values, dtype=float), np.asarray(truth, dtype=float)
     if levels is not None and len(levels.people) == len(y):
         x = (np.asarray(levels.people, dtype=float) - 1.0) / (levels.scale - 1)
+    order = np.lexsort((x, y))  # the same sums in any order of the labels
+    y, x = y[order], x[order]
     n, centred = len(y), x - x.mean()
     squares = float((centred**2).sum())
     leverage = 1.0 / n + centred**2 / squares

@@ -1,4 +1,4 @@
-"""How far the people agree who labelled the same replies: no judge can agree with them better than they do."""
+"""How far people agree who labelled the same replies: no judge can agree with them better."""
 
 from __future__ import annotations
 

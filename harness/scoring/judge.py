@@ -212,6 +212,8 @@ def fit_platt(statistics: Sequence[float], good: Sequence[bool]) -> tuple[float,
     from scipy.optimize import minimize
 
     x, y = np.asarray(statistics, dtype=float), np.asarray(good, dtype=bool)
+    order = np.lexsort((y, x))  # sums, and with them the fit, are the same in any order of the labels
+    x, y = x[order], y[order]
     centre, scale = float(x.mean()), float(x.std()) or 1.0
     z = (x - centre) / scale
     n_good = int(y.sum())

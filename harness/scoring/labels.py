@@ -132,15 +132,15 @@ def _label(line: str, where: str, reply_key: str, levels: LevelsRead | None) -> 
 
 def _level(label: Json, where: str, levels: LevelsRead | None) -> int | None:
     """The level that a label gives; None for good and bad."""
-    if label == "good" or label == "bad":  # noqa: PLR1714 - a label may be a list, which no set can hold
+    if label == "good" or label == "bad":
         return None
-    if levels is not None and isinstance(label, int) and not isinstance(label, bool):
-        if 1 <= label <= levels.scale:
-            return label
+    is_number = isinstance(label, int) and not isinstance(label, bool)
+    if levels is not None and isinstance(label, int) and is_number and 1 <= label <= levels.scale:
+        return label
     hint = 'write "label": "good" or "label": "bad"'
     if levels is not None:
         hint += f", or a whole number from 1 to {levels.scale}"
-    elif isinstance(label, int | float) and not isinstance(label, bool):
+    elif is_number:
         hint += "; levels are for judges on a scale"
     raise DataError(where, f"the label is {short(repr(label), 40)}", hint)
 
@@ -172,7 +172,8 @@ def enough_labels(
     for kind, of in (("good", True), ("bad", False)):
         if any(all(label.good != of for label in half) for half in (calibration, test)):
             count = len({label.content for label in labels if label.good == of})
-            problem = f"{count} {kind} labels, too few to calibrate a judge and to test it"
+            said = f"{count} {kind} label" + ("" if count == 1 else "s")
+            problem = f"{said}, too few to calibrate a judge and to test it"
             hint = f"label at least {MIN_LABELS_OF_A_KIND} different replies of each; 50 of each may admit it"
             raise DataError(where, problem, hint)
     return calibration, test

@@ -99,7 +99,7 @@ class Rubric:
             raise UsageError(f"Rubric(scale={self.scale}): levels run from 1 to between 2 and {MOST_SCALE}.")
         if self.good_from is not None and not 2 <= self.good_from <= self.scale:
             raise UsageError(
-                f"Rubric(good_from={self.good_from}): a level from 2 to {self.scale}, so that there are bad ones."
+                f"Rubric(good_from={self.good_from}): a level from 2 to {self.scale}; below it is bad."
             )
         require_trust("Rubric", self.trust)
         if self.max_tokens < 1:

@@ -12,7 +12,7 @@ from harness.run.judge_backends import JudgeBackends
 
 JUDGED = SUITE.replace("scores=(right,)", "scores=(right, meant)").replace(
     "\n\n@pytest.fixture",
-    'meant = LikelihoodJudge(labels="labels.jsonl", name="meant")\n\n\n@pytest.fixture',
+    'meant = LikelihoodJudge(labels="labels.jsonl", name="meant", trust="transfer")\n\n\n@pytest.fixture',
     1,
 )
 ADVISORY = """
@@ -35,7 +35,7 @@ def letters(outcome: Outcome) -> str:
 
 @pytest.fixture
 def judged(project: SmallProject) -> SmallProject:
-    """A suite whose second score is a judge with forty labels."""
+    """A suite whose second score is a judge with a hundred labels."""
     project.suite(TARGET + ADVISORY, head=JUDGED)
     labels: list[dict[str, object]] = [
         {
@@ -44,7 +44,7 @@ def judged(project: SmallProject) -> SmallProject:
             "reply": f"{'alpha' if good else 'beta'} {number}",
             "label": "good" if good else "bad",
         }
-        for number in range(20)
+        for number in range(50)
         for good in (True, False)
     ]
     project.write("suites/support/labels.jsonl", jsonl(labels))
