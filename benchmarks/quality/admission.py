@@ -34,7 +34,7 @@ def measure(options: Options) -> list[Result]:
             detail=_detail(GOOD, "turned away"),
         ),
         Result(
-            name=f"admission: a good judge is turned away by {UNBALANCED[0]} good and {UNBALANCED[1]} bad labels",
+            name=f"admission: a good judge is turned away, {UNBALANCED[0]} good, {UNBALANCED[1]} bad labels",
             value=1.0 - admitted(GOOD, UNBALANCED[0] // 2, UNBALANCED[1] // 2),
             unit="",
             detail="half of them test it; kappa, which falls with the share of the rarer kind, has no bar",
@@ -45,7 +45,7 @@ def measure(options: Options) -> list[Result]:
 
 def admitted(judge: tuple[float, float], n_good: int, n_bad: int) -> float:
     """The probability that a judge with these true rates is admitted on a test half of so many labels."""
-    hits, rejections = np.arange(n_good + 1), np.arange(n_bad + 1)
+    hits, rejections = range(n_good + 1), range(n_bad + 1)
     chance = np.outer(binom.pmf(hits, n_good, judge[0]), binom.pmf(rejections, n_bad, judge[1]))
     gets_in = [[not missed_bars(_rate(h, n_good), _rate(r, n_bad)) for r in rejections] for h in hits]
     return float(chance[np.array(gets_in)].sum())

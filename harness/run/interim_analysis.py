@@ -30,6 +30,7 @@ class InterimAnalysis:
         name: the subject of the vectors.
         advisory: whether the judge has no vote.
         shows: see ``ScoreVector``.
+        n_candidates: of the run, which share its level.
     """
 
     suite: LoadedSuite
@@ -42,6 +43,7 @@ class InterimAnalysis:
     name: str
     advisory: bool
     shows: tuple[float, float] = (1.0, 1.0)
+    n_candidates: int = 1
 
     def __post_init__(self) -> None:
         units = self.suite.units
