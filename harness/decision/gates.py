@@ -12,6 +12,8 @@ from math import prod
 from harness.decision.seeds import far_below, most_collapses
 from harness.records import Comparison, Decision, Gate, Outcome, Role, Verdict
 
+NOT_ADMITTED = "its judge was not admitted"
+
 
 def decide(
     candidate: str,
@@ -75,7 +77,7 @@ def decide(
 
 def _why(gate: Gate) -> str:
     """Why an advisory gate decides nothing; records of earlier versions know of one reason."""
-    return gate.why or "its judge was not admitted"
+    return gate.why or NOT_ADMITTED
 
 
 def _collapses(

@@ -231,6 +231,30 @@ def test_a_gate_on_an_admitted_judge_decides(judged: SmallProject, monkeypatch: 
     assert judged.run("--candidate=good").last_line == "2 passed"
     (admission,) = [info.admission for info in judged.record.suites[0].scores if info.admission]
     assert admission.admitted
+    note = " ".join(judged.record.decisions[0].notes)
+    assert "the judge meant (suite support) decides on labels from elsewhere" in note
+
+
+def test_a_gate_on_a_judge_admitted_on_labels_from_elsewhere_advises_and_says_what_would_let_it_decide(
+    judged: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads(monkeypatch, understands=True)
+    judged.suite(TARGET + ADVISORY, head=JUDGED.replace(', trust="transfer"', ""))
+    outcome = judged.run("--candidate=bad")
+    assert outcome.last_line == "1 failed, 1 advisory"
+    said = " ".join(outcome.out.split())
+    assert "or is trusted with labels of this run only" in said
+    assert "is advisory and decides nothing: its judge was admitted on labels from elsewhere" in said
+    assert "Label 25 or more of this run's rows (harness label RUN)" in said
+    assert "or give the judge trust='transfer'" in said
+    record = judged.record
+    (info,) = [info for info in record.suites[0].scores if info.admission]
+    assert (info.trust, info.admission.admitted if info.admission else None) == ("run-labels", True)
+    page = (judged.path / "reports" / record.id / "report.html").read_text(encoding="utf-8")
+    assert (
+        "The judge of support / meant was admitted on labels from elsewhere: its gates only advise." in page
+    )
+    assert "labels of this run" in page
 
 
 # --------------------------------------------------------------------------- other shapes
