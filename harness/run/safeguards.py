@@ -50,7 +50,13 @@ def _harm_gate(run: Session, gate: Gate, last: Arm, before: Arm, score: str) -> 
         found = replace(found, reason=f"{found.reason} Overfitting: {flags[0]}.")
     state: Literal["gated", "measured"] = "gated" if harmed and gate.state == "gated" else "measured"
     return replace(
-        gate, test=f"{gate.suite}::{MORE_ROWS}", role=Role.GUARD, state=state, comparison=found, place=""
+        gate,
+        test=f"{gate.suite}::{MORE_ROWS}",
+        role=Role.GUARD,
+        state=state,
+        comparison=found,
+        place="",
+        why="",
     )
 
 

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as XmlTree
 import pytest
 from small_project import GUARD, SUITE, TARGET, Outcome, SmallProject, jsonl, rows
 
+from harness.decision.ppi import MIN_LABELS
 from harness.run.judge_backends import JudgeBackends
 
 JUDGED = SUITE.replace("scores=(right,)", "scores=(right, meant)").replace(
@@ -245,7 +246,7 @@ def test_a_gate_on_a_judge_admitted_on_labels_from_elsewhere_advises_and_says_wh
     said = " ".join(outcome.out.split())
     assert "or is trusted with labels of this run only" in said
     assert "is advisory and decides nothing: its judge was admitted on labels from elsewhere" in said
-    assert "Label 25 or more of this run's rows (harness label RUN)" in said
+    assert f"Label {MIN_LABELS} or more of this run's rows (harness label RUN)" in said
     assert "or give the judge trust='transfer'" in said
     record = judged.record
     (info,) = [info for info in record.suites[0].scores if info.admission]
