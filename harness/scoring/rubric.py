@@ -97,9 +97,9 @@ class Rubric:
             raise UsageError(f"Rubric(model={self.model!r}): write RemoteModel(...), with the name in it.")
         if not 2 <= self.scale <= MOST_SCALE:
             raise UsageError(f"Rubric(scale={self.scale}): levels run from 1 to between 2 and {MOST_SCALE}.")
-        if self.good_from is not None and not 2 <= self.good_from <= self.scale:
+        if self.good_from is not None and self.good_from not in range(2, self.scale + 1):
             raise UsageError(
-                f"Rubric(good_from={self.good_from}): a level from 2 to {self.scale}; below it is bad."
+                f"Rubric(good_from={self.good_from!r}): a level from 2 to {self.scale}; below it is bad."
             )
         require_trust("Rubric", self.trust)
         if self.max_tokens < 1:
