@@ -25,6 +25,7 @@ from harness.records import Gate, Price, Row, Trial
 from harness.report.terminal import printable
 from harness.run.answering import Answerer
 from harness.run.costs import economics_config
+from harness.run.few_labels import few_label_notes
 from harness.run.freshness import Freshness
 from harness.run.heldout_history import HeldoutHistory
 from harness.run.interim_analysis import InterimAnalysis
@@ -229,7 +230,7 @@ class Session:
         self.suites.setdefault(suite.name, suite)
 
     def _note_references(self, suite: LoadedSuite) -> None:
-        for note in map(printable, reference_notes(suite)):
+        for note in map(printable, (*reference_notes(suite), *few_label_notes(suite))):
             self.notes.append(note)
             self.lab.progress.say(note)
 

@@ -349,6 +349,46 @@ def test_judging_in_looks_stops_on_a_clear_answer_and_says_what_it_saved(
     assert "80% of the judge calls were saved" in page
 
 
+def test_a_judge_of_the_candidates_own_family_is_named_beside_the_decision(
+    judged: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads(monkeypatch, understands=True)
+    judged.conftest(
+        """
+@harness.candidate
+def akin():
+    return Scripted(train="train.jsonl", reply=says(9), base="SmolLM2-360M-Instruct")
+"""
+    )
+    judged.run("--candidate=akin", "--candidate=good")
+    notes = {decision.candidate: " ".join(decision.notes) for decision in judged.record.decisions}
+    assert (
+        "the judge meant (suite support) asks smollm2-135m, of the family of the candidate"
+        " (SmolLM2-360M-Instruct)"
+    ) in notes["akin"]
+    assert "of the family of" not in notes["good"]
+
+
+def test_a_judge_with_too_few_labels_is_named_before_it_is_asked_and_advises(
+    judged: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads(monkeypatch, understands=True)
+    kept = (judged.path / "suites/support/labels.jsonl").read_text(encoding="utf-8").splitlines()[:24]
+    judged.write("suites/support/labels.jsonl", "\n".join(kept))
+    outcome = judged.run("--candidate=good")
+    assert outcome.last_line == "1 passed, 1 advisory"
+    said = (
+        "support: the judge meant cannot be admitted, whatever it says: its test half holds 6 good and 6 bad"
+    )
+    assert any(note.startswith(said) for note in judged.record.notes)
+    assert said in " ".join(outcome.said.split())
+    (admission,) = [info.admission for info in judged.record.suites[0].scores if info.admission]
+    assert [reason.partition(" in the")[0] for reason in admission.reasons] == [
+        "not enough labels: 6 good",
+        "not enough labels: 6 bad",
+    ]
+
+
 def test_without_looks_every_row_is_judged(judged: SmallProject, monkeypatch: pytest.MonkeyPatch) -> None:
     reads(monkeypatch, understands=True)
     judged.run("--candidate=good")
