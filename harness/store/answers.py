@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     context TEXT NOT NULL, row_id TEXT NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (context, row_id));
 CREATE TABLE IF NOT EXISTS judgments (key TEXT PRIMARY KEY, numbers TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS embeddings (key TEXT PRIMARY KEY, vector BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS heldout_uses (
     heldout TEXT NOT NULL, decision TEXT NOT NULL, PRIMARY KEY (heldout, decision));
 CREATE TABLE IF NOT EXISTS seeds_seen (
@@ -201,6 +202,18 @@ class AnswerStore:
         with self._writing() as connection:
             row = (key, json.dumps(list(numbers)))
             connection.execute("INSERT OR REPLACE INTO judgments VALUES (?, ?)", row)
+
+    def embeddings(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """The vectors stored under ``keys``, as they were given; those that are not there are left out."""
+        query = "SELECT vector FROM embeddings WHERE key = ?"
+        with self._using():
+            found = ((key, self._connection.execute(query, (key,)).fetchone()) for key in keys)
+            return {key: bytes(row[0]) for key, row in found if row is not None}
+
+    def keep_embeddings(self, vectors: Mapping[str, bytes]) -> None:
+        """Store vectors under their keys."""
+        with self._writing() as connection:
+            connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?)", vectors.items())
 
     def count_use(self, heldout: str, decision: str) -> int:
         """Note that a held-out file served a decision; how many different decisions it has served."""
