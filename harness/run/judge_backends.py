@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 
 
 class JudgeBackends:
-    """See ``scoring.judges``: ``Oracle``, ``EmbeddingOracle``. Judgments are stored in ``store``, and paid with ``money``."""
+    """An ``Oracle`` and ``EmbeddingOracle`` of ``scoring.judges``.
+
+    Judgments and vectors are stored in ``store``, and judgments paid with ``money``.
+    """
 
     def __init__(
         self, store: AnswerStore, money: Money, progress: Progress, freshness: Freshness | None = None

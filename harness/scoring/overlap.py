@@ -35,7 +35,7 @@ class TokenF1(NamedCheck):
 
     field: str | None = None
     expected: str | None = None
-    ignored: tuple[str, ...] = ()
+    ignored: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
