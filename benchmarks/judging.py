@@ -1,6 +1,6 @@
 """What the local judges are worth, and what they take.
 
-    python -m benchmarks judging           1,000 answers by each local judge, with its labels: time
+    python -m benchmarks judging           1,000 answers by each local judge, with its labels: CPU time
     python -m benchmarks.judging           how far each agrees with people, on the example's labels: a table
 
 Nothing is kept between judges or runs: each reads everything.
@@ -68,11 +68,11 @@ def measure(options: Options) -> list[Result]:
         results.append(
             Result(
                 name=f"judging by {type(judge).__name__}",
-                value=seconds if judged == n else None,
-                unit="s",
-                detail=f"{judged} of {n} answers judged, on {torch.get_num_threads()} threads of"
-                f" {os.cpu_count()} cores; {prepared:.1f} s of it to load the model and to read"
-                f" {len(judge.known or ())} labels; {cpu:.1f} CPU s in all",
+                value=cpu if judged == n else None,
+                unit="CPU s",
+                detail=f"{judged} of {n} answers judged, {torch.get_num_threads()} threads on"
+                f" {os.cpu_count()} cores; {seconds:.0f} s in all, {prepared:.0f} of them to load the model"
+                f" and to read {len(judge.known or ())} labels",
                 bar=180.0,
                 bar_is="value at most",
             )

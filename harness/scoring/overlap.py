@@ -23,8 +23,8 @@ class TokenF1(NamedCheck):
 
     Words and numbers are read as ``Contains`` reads them: without regard to case, in Unicode's composed form,
     without punctuation, numbers by their value, Chinese, Hiragana and Thai by the character. SQuAD's own
-    script differs: to it "well-known" is one word and 3.5 is 35, and it leaves out the articles of English,
-    as ``ignored=("a", "an", "the")`` does here.
+    script differs: it glues what punctuation joins ("well-known" and "Levi's" are one word, 3.5 is 35), and
+    leaves out the articles of English, as ``ignored=("a", "an", "the")`` does here.
 
     Args:
         field: read this field of JSON answers and references; default the whole text.
@@ -91,5 +91,6 @@ def _f1(wanted: Sequence[str], got: Sequence[str]) -> tuple[float, str]:
     """F1 of two bags of words, neither empty, and how it came about."""
     shared = (Counter(wanted) & Counter(got)).total()
     others = len(got) - shared
-    reason = f"{shared} of {len(wanted)} words of the reference" + (f", {others} others" if others else "")
+    beside = f", {others} other{'s' if others > 1 else ''}" if others else ""
+    reason = f"{shared} of {len(wanted)} words of the reference{beside}"
     return 2 * shared / (len(wanted) + len(got)), reason

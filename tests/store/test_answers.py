@@ -57,6 +57,11 @@ def test_judgments_come_back_and_absent_ones_are_none(store: AnswerStore) -> Non
     assert store.judgment("other") is None
 
 
+def test_vectors_come_back_to_the_bit_and_absent_ones_are_left_out(store: AnswerStore) -> None:
+    store.keep_embeddings({"one": b"\0\xff", "two": b""})
+    assert store.embeddings(["two", "other", "one"]) == {"two": b"", "one": b"\0\xff"}
+
+
 def test_a_decision_counts_once_however_often_it_is_taken(store: AnswerStore) -> None:
     counts = [store.count_use("file", decision) for decision in ("one", "one", "two", "one")]
     assert counts == [1, 1, 2, 2]
