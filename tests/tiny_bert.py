@@ -20,15 +20,22 @@ MODULES = (
 def build_encoder(folder: Path) -> Path:
     """Save model and tokenizer in ``folder``, with mean pooling and a normalisation."""
     import torch
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     from harness.models import quiet_transformers
 
     folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *"abcdefghijklmnopqrstuvwxyz"]
-    (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(vocabulary)), encoding="utf-8")
+    names = dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, *"abcdefghijklmnopqrstuvwxyz"])
+    vocabulary = {token: k for k, token in enumerate(names)}
+    wordpiece = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    wordpiece.normalizer = normalizers.BertNormalizer()
+    wordpiece.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
+    wordpiece.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=wordpiece, pad_token="[PAD]", unk_token="[UNK]")
     config = BertConfig(
-        vocab_size=len(dict.fromkeys(vocabulary)),
+        vocab_size=len(vocabulary),
         hidden_size=32,
         intermediate_size=48,
         num_hidden_layers=2,
@@ -39,7 +46,7 @@ def build_encoder(folder: Path) -> Path:
     with torch.random.fork_rng(), quiet_transformers():
         torch.manual_seed(5)
         BertModel(config, add_pooling_layer=False).save_pretrained(folder)
-        BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     describe(folder)
     return folder
 
