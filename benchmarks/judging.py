@@ -13,8 +13,9 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.results import Options, Result
@@ -23,8 +24,11 @@ from harness.models.ledger import Ledger, Money
 from harness.models.progress import Silent
 from harness.records import Admission, Answer, Message, Rate, Row
 from harness.run.judge_backends import JudgeBackends
+from harness.scoring.admission import wilson
 from harness.scoring.calibration import calibrated_on_labels
 from harness.scoring.checks import score_all
+from harness.scoring.labels import split_labels
+from harness.scoring.similarity import cosines
 from harness.store.answers import AnswerStore
 
 LABELS = Path("suites/support/judge_labels.jsonl")
@@ -92,34 +96,62 @@ def _asked(n: int) -> tuple[list[Row], list[Answer]]:
 
 
 # ----------------------------------------------------------------- agreement with people
-def admissions() -> list[tuple[str, Admission]]:
-    """Each local judge's admission, and that of token F1, calibrated as they are."""
+@dataclass(frozen=True)
+class Agreement:
+    """How far a score agrees with the example's labels; ``refused`` is its TNR by the kind of bad reply."""
+
+    name: str
+    admission: Admission
+    refused: dict[str, Rate]
+
+
+def agreements() -> Iterator[Agreement]:
+    """Of each local judge, and of token F1, calibrated as they are."""
     likelihood, similarity = local_judges()
     with backends() as oracle:
-        found = [("likelihood", likelihood.calibrated(oracle).admission)]
-        found.append(("similarity", similarity.calibrated(oracle).admission))
-
-    def f1(pairs: Sequence[tuple[str, str]]) -> list[float]:
-        rows = [
-            Row(str(k), (Message("user", "?"), Message("assistant", reference)))
-            for k, (reference, _) in enumerate(pairs)
-        ]
-        answers = [Answer(row.id, reply, 1, 1, 0.0) for row, (_, reply) in zip(rows, pairs, strict=True)]
-        return [score.value or 0.0 for score in score_all(TokenF1(), rows, answers)]
-
-    return [*found, ("token F1", calibrated_on_labels(similarity, f1)[1])]
+        yield _agreement("likelihood", lambda pairs: likelihood.statistics(pairs, oracle))
+        yield _agreement("similarity", lambda pairs: cosines(pairs, oracle.embedder(similarity.model)))
+    yield _agreement("token F1", _token_f1)
 
 
-def _cell(rate: Rate) -> str:
-    return f"{rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f})"
+def _agreement(name: str, statistics: Callable[[Sequence[tuple[str, str]]], Sequence[float]]) -> Agreement:
+    judge = local_judges()[1]
+    platt, admission = calibrated_on_labels(judge, statistics)
+    _, test = split_labels(judge.known or (), judge.seed)
+    bad = [label for label in test if not label.good]
+    found = statistics([(label.reference, label.reply) for label in bad])
+    is_refused = [platt.probability(statistic) < judge.threshold for statistic in found]
+    refused = {}
+    for kind in sorted({label.kind for label in bad}):
+        hits = [hit for label, hit in zip(bad, is_refused, strict=True) if label.kind == kind]
+        refused[kind] = wilson(sum(hits), len(hits))
+    return Agreement(name, admission, refused)
+
+
+def _token_f1(pairs: Sequence[tuple[str, str]]) -> list[float]:
+    rows = [
+        Row(str(k), (Message("user", "?"), Message("assistant", reference)))
+        for k, (reference, _) in enumerate(pairs)
+    ]
+    answers = [Answer(row.id, reply, 1, 1, 0.0) for row, (_, reply) in zip(rows, pairs, strict=True)]
+    return [score.value or 0.0 for score in score_all(TokenF1(), rows, answers)]
 
 
 def table() -> str:
-    """Admissions as a Markdown table."""
-    lines = ["| score | kappa | TPR | TNR | n | admitted |", "| --- | --: | --: | --: | --: | --- |"]
-    for name, one in admissions():
-        cells = [_cell(one.kappa), _cell(one.tpr), _cell(one.tnr), str(one.n_test)]
-        lines.append(f"| {name} | {' | '.join(cells)} | {'yes' if one.admitted else 'no'} |")
+    """Agreements as a Markdown table, each rate with its 95% interval."""
+    found = list(agreements())
+    kinds = list(found[0].refused)
+    first = found[0].admission
+    heads = ["kappa", "TPR", "TNR", *(f"TNR, {kind}" for kind in kinds)]
+    counts = [first.kappa.n, first.tpr.n, first.tnr.n, *(found[0].refused[kind].n for kind in kinds)]
+    lines = [
+        f"| score | {' | '.join(f'{h} (n={n})' for h, n in zip(heads, counts, strict=True))} | admitted |",
+        f"| --- |{' --: |' * len(heads)} --- |",
+    ]
+    for one in found:
+        rates = (one.admission.kappa, one.admission.tpr, one.admission.tnr, *one.refused.values())
+        cells = [f"{rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f})" for rate in rates]
+        lines.append(f"| {one.name} | {' | '.join(cells)} | {'yes' if one.admission.admitted else 'no'} |")
     return "\n".join(lines)
 
 
