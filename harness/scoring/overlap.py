@@ -39,7 +39,7 @@ class TokenF1(NamedCheck):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.ignored, str):
+        if isinstance(self.ignored, str) or not all(isinstance(word, str) for word in self.ignored):
             raise UsageError(
                 f"TokenF1(ignored={self.ignored!r}): give a tuple of words, such as ('a', 'the')"
             )

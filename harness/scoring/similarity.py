@@ -57,6 +57,7 @@ class Similarity:
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
             raise UsageError(f"Similarity: the threshold is a probability, not {self.threshold}")
+        object.__setattr__(self, "model", str(self.model))  # a Path is no JSON
         if not self.name:
             object.__setattr__(self, "name", self.field or "similarity")
 

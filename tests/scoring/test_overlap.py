@@ -102,9 +102,10 @@ def test_an_answer_that_never_came_is_a_failure() -> None:
     assert TokenF1().score(row, Answer("r", "", 0, 0, 0.0, "failed", "HTTP 500")).failure == "HTTP 500"
 
 
-def test_one_text_of_ignored_words_is_refused() -> None:
-    with pytest.raises(UsageError, match="give a tuple of words"):
-        TokenF1(ignored="the")
+def test_ignored_words_that_are_no_words_are_refused() -> None:
+    for wrong in ("the", [7]):
+        with pytest.raises(UsageError, match="give a tuple of words"):
+            TokenF1(ignored=wrong)  # type: ignore[arg-type]  # what the test is about
     assert hash(TokenF1(ignored=["the"]))
 
 

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -112,6 +113,8 @@ def test_the_encoder_that_was_named_is_asked_for() -> None:
     assert oracle.models == ["own/encoder", "own/encoder", BUILTIN_EMBEDDER]
     assert oracle.asked[0]
     assert JUDGE.spec()["model"] == BUILTIN_EMBEDDER
+    in_a_folder = Similarity(labels="x", model=Path("own/encoder"))  # type: ignore[arg-type]  # people do so
+    assert in_a_folder.spec()["model"] == "own/encoder"
 
 
 def test_a_text_without_a_direction_is_a_failure_and_never_a_zero() -> None:
