@@ -219,8 +219,16 @@ def test_too_few_labels_are_refused() -> None:
 
 def test_labels_that_no_gate_rests_on_are_refused() -> None:
     record = replace(run(), gates=run().gates[1:])
-    with pytest.raises(UsageError, match=r"no gate of run .* rests on support / summary"):
+    with pytest.raises(
+        UsageError, match=r"no gate of run .* by labels of support / summary of prompt, tuned@400 alone"
+    ):
         decided(record, lines(record))
+
+
+def test_labels_of_one_side_are_refused_with_the_other() -> None:
+    labels = [line for line in lines(run()) if line["side"] == "tuned@400"]
+    with pytest.raises(UsageError, match="compares: support / summary of tuned@400 against prompt"):
+        decided(run(), labels)
 
 
 def test_a_decided_run_is_not_decided_again() -> None:
