@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import glob
-import os
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.atomic import what_is_at
-from harness.errors import DataError, UsageError
+from harness.errors import DataError
 
 if TYPE_CHECKING:
     from harness.records import LabelFile
@@ -38,20 +36,17 @@ def decide(run: Path, files: Sequence[Path]) -> int:
     Raises:
         HarnessError: no run, a file that cannot be read, or labels that do not fit the run.
     """
+    from harness.cli.runs import load_record
     from harness.data.files import read_text
     from harness.data.fingerprints import bytes_digest
     from harness.records import LabelFile, Verdict
     from harness.report.html import write_index, write_report
-    from harness.report.runjson import load_run
     from harness.report.terminal import printable, summary
     from harness.run.deciding import decide_with_labels
     from harness.run.recording import fails, own_folder
     from harness.scoring.run_labels import RunLabel, parse_run_labels
 
-    file = run / "run.json" if what_is_at(run) == "folder" else run
-    if not os.path.lexists(file):
-        raise UsageError(f"{file} does not exist. Give a folder that a run wrote, such as reports/example.")
-    record = load_run(read_text(file, ".json"), str(file))
+    record, folder = load_record(run)
     labels: list[RunLabel] = []
     label_files: list[tuple[LabelFile, str]] = []
     for path in files:
@@ -62,9 +57,9 @@ def decide(run: Path, files: Sequence[Path]) -> int:
         labels += found
         label_files.append((LabelFile(path.name, bytes_digest(text.encode("utf-8")), len(found)), text))
     command = f"harness decide {run} --labels {' '.join(map(str, files))}"
-    earlier = _earlier(record.id, file.parent.parent)
+    earlier = _earlier(record.id, folder.parent)
     decided = decide_with_labels(record, labels, [each for each, _ in label_files], command, earlier)
-    decided, folder = own_folder(decided, file.parent.parent)
+    decided, folder = own_folder(decided, folder.parent)
     page = write_report(decided, folder)
     write_index(folder.parent)
     print(summary(decided, shutil.get_terminal_size().columns, sys.stdout.isatty()))  # noqa: T201 - a command
