@@ -16,6 +16,7 @@ from harness.decision.judged import JudgedClaim, JudgedSide
 from harness.decision.retesting import level_after
 from harness.errors import DataError, UsageError
 from harness.records import Comparison, Correction, Gate, LabelFile, RunRecord, SuiteInfo, SuiteRow, Trial
+from harness.run.judge_notes import transfer_note
 from harness.run.recorded_claims import recorded_claim
 from harness.scoring.run_labels import RunLabel, ScoreLabels, fit_to
 
@@ -68,7 +69,15 @@ def decide_with_labels(
         raise _no_gate(record, fitted.values())
     gates = tuple(gate if corrected is None else corrected[0] for gate, corrected in judged)
     used = {(g.suite, g.comparison.score) for g in gates if g.correction is not None and g.comparison}
-    decisions = [decided_again(each, record.gates, gates) for each in record.decisions]
+    outdated = {transfer_note(suite, score) for suite, score in used}
+    decisions = [
+        decided_again(
+            replace(each, notes=tuple(note for note in each.notes if note not in outdated)),
+            record.gates,
+            gates,
+        )
+        for each in record.decisions
+    ]
     claims: list[tuple[Gate, Rejudged]] = []
     for gate, corrected in judged if len(decisions) > 1 else ():
         if corrected is not None:
@@ -169,7 +178,7 @@ def _corrected(
         n_shared=labels.n_shared,
         unpaired=tuple(rows[at].id for at in claim.unpaired.tolist()),
     )
-    return replace(gate, state="gated", comparison=found, naive=naive, correction=correction), claim
+    return replace(gate, state="gated", comparison=found, why="", naive=naive, correction=correction), claim
 
 
 def _claim(
@@ -194,7 +203,8 @@ def _claim(
     probabilities = np.array(
         [next((p for s in sides if (p := labels.probabilities[s].get(row.id))), np.nan) for row in rows]
     )
-    at_level = replace(naive, alpha=level_after(naive.alpha, before))
+    # a judge that is trusted with labels from elsewhere was tested at another bound than the claim's
+    at_level = replace(naive, alpha=level_after(naive.alpha, before), bound=naive.claimed, written=None)
     return JudgedClaim(at_level, larger, smaller, probabilities, _clusters(rows))
 
 
