@@ -91,6 +91,11 @@ class JudgedClaim:
         return float(np.average(labelled.differences, weights=1.0 / labelled.probabilities))
 
     @property
+    def stands_for(self) -> float:
+        """How many rows the labelled ones stand for, by inverse probability: about all, if none is left out."""
+        return float((1.0 / self._drawn[1]).sum())
+
+    @property
     def unpaired(self) -> Codes:
         """Places of rows of whose answers only a part was labelled."""
         return np.flatnonzero(~np.isnan(self.probabilities) & ~self._is_labelled)

@@ -19,6 +19,7 @@ from harness.records import Comparison, Correction, Gate, LabelFile, RunRecord, 
 from harness.run.recorded_claims import recorded_claim
 from harness.scoring.run_labels import RunLabel, ScoreLabels, fit_to
 
+MOST_OFF = 0.8  # of the rows that the labelled ones stand for; by the luck of the draw it is some percent
 DECIDED = "decided"  # the end of the name of a run that was decided with labels
 
 
@@ -132,6 +133,13 @@ def _corrected(
         )
     rows = _rows(_suite(record, gate.suite), naive.rows)
     estimate, found = claim.estimate, claim.comparison
+    if not naive.rows and not MOST_OFF < claim.stands_for / len(rows) < 1.0 / MOST_OFF:
+        found = replace(
+            found,
+            reason=f"{found.reason} By their probabilities the labelled rows stand for {claim.stands_for:.0f}"
+            f" rows, not {len(rows)}: rows that were drawn have no labels, or the probabilities are others."
+            " That is fair only if nobody chose among the rows.",
+        )
     if before:
         times = "once" if before == 1 else f"{before} times"
         level = (

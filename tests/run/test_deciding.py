@@ -13,8 +13,20 @@ import pytest
 from labelled_run import BASE, GOOD, TUNED, N, lines, parsed, run, text_of, without_obstacles
 
 from harness.cli.main import main
+from harness.decision.paired import compare
+from harness.decision.vectors import recorded_vector
 from harness.errors import DataError, UsageError
-from harness.records import LabelFile, Outcome, RunRecord, Verdict
+from harness.records import (
+    CandidateInfo,
+    Comparison,
+    Kind,
+    LabelFile,
+    Outcome,
+    Role,
+    RunRecord,
+    Score,
+    Verdict,
+)
 from harness.report.html import write_report
 from harness.report.runjson import dump_run, load_run
 from harness.run.deciding import decide_with_labels
@@ -114,6 +126,79 @@ def test_a_slice_is_corrected_by_the_labels_of_its_rows() -> None:
     assert (gate.correction.n, gate.correction.n_labels) == (60, 60)
 
 
+def test_rows_that_were_drawn_and_not_labelled_are_told() -> None:
+    record = run()
+    half = decided(record, lines(record, range(0, 60, 2))).gates[0].comparison
+    assert half is not None
+    assert "the labelled rows stand for 60 rows, not 120" in half.reason
+    whole = decided(record, lines(record)).gates[0].comparison
+    assert whole is not None
+    assert "stand for" not in whole.reason
+
+
+def _with(record: RunRecord, kind: Kind, comparison: Comparison, role: Role) -> RunRecord:
+    """The record whose first gate makes another claim."""
+    (suite,) = record.suites
+    scores = (replace(suite.scores[0], kind=kind), *suite.scores[1:])
+    gate = replace(record.gates[0], role=role, comparison=comparison)
+    return replace(record, suites=(replace(suite, scores=scores),), gates=(gate, *record.gates[1:]))
+
+
+def test_a_bar_is_decided_by_labels_of_the_candidate_alone() -> None:
+    record = run()
+    vector = recorded_vector(record.suites[0], record.trials[1], "summary")
+    record = _with(record, Kind.GRADED, compare(vector, 0.6), Role.THRESHOLD)
+    labels = [line for line in lines(record) if line["side"] == "tuned@400"]
+    found = decided(record, labels).gates[0].comparison
+    assert found is not None
+    assert found.candidate_mean == pytest.approx(float(GOOD[TUNED].mean()), abs=0.03)
+    assert (found.baseline_mean, found.outcome) == (0.6, Outcome.SHOWN)
+
+
+def test_preferences_are_decided_by_what_people_preferred() -> None:
+    record = run()
+    wins = np.where(GOOD[TUNED] == GOOD[BASE], 0.5, GOOD[TUNED])
+    judge = tuple(
+        Score(1.0 if at % 5 else float(value)) for at, value in enumerate(wins)
+    )  # likes the candidate
+    tuned = replace(record.trials[1], scores={**record.trials[1].scores, "summary": judge})
+    record = replace(record, trials=(record.trials[0], tuned))
+    vector = replace(recorded_vector(record.suites[0], tuned, "summary"), kind=Kind.PREFERENCE)
+    naive = compare(vector, 0.5)
+    record = _with(record, Kind.PREFERENCE, naive, Role.TARGET)
+    words = {0.0: "second", 0.5: "tie", 1.0: "first"}
+    labels = [
+        {**line, "against": BASE, "label": words[float(wins[int(str(line["row"])[4:])])]}
+        for line in lines(record)
+        if line["side"] == "tuned@400"
+    ]
+    gate = decided(record, labels).gates[0]
+    assert gate.comparison is not None
+    assert naive.difference is not None
+    assert naive.difference > 0.35
+    assert gate.comparison.difference == pytest.approx(float(wins.mean()) - 0.5, abs=0.04)
+    assert gate.correction is not None
+    assert gate.correction.n_labels == 60
+
+
+def test_a_baseline_that_was_drawn_for_each_candidate_has_its_own_probabilities() -> None:
+    record = without_obstacles(run(("tuned", "other")))
+    record = replace(
+        record,
+        candidates=tuple(
+            CandidateInfo(name, "qlora", 4, {}, "m", "d", BASE) for name in ("tuned", "other", BASE)
+        ),
+    )
+    mine = [line for line in lines(record) if line["side"] != "other@400"]
+    theirs = [
+        line for line in lines(record, range(0, N, 3), probability=1 / 3) if line["side"] != "tuned@400"
+    ]
+    labels = [*parsed(mine, "tuned.jsonl"), *parsed(theirs, "other.jsonl")]
+    found = decide_with_labels(record, labels, [FILE], "harness decide")
+    corrections = [gate.correction for gate in found.gates if gate.correction is not None]
+    assert [one.n_labels for one in corrections] == [60, 40]
+
+
 def test_labelling_until_it_is_go_is_judged_at_falling_levels() -> None:
     record = run()
     others = [[replace(FILE, digest="01" * 32)], [replace(FILE, digest="02" * 32)]]
@@ -204,8 +289,13 @@ def test_the_example_is_decided_without_a_model(tmp_path: Path, monkeypatch: pyt
     """Labels by a rule, from the references."""
     record = load_run((EXAMPLE / "run.json").read_text("utf-8"), "run.json")
     suite = next(suite for suite in record.suites if suite.name == "support")
-    # without the trials that no label is of, whose pages take their time
-    trials = tuple(t for t in record.trials if t.suite == "support" and t.size in (None, 400))
+    # a part of it: pages take their time
+    suite = replace(suite, rows=suite.rows[:80])
+    trials = tuple(
+        replace(t, answers=t.answers[:80], scores={name: each[:80] for name, each in t.scores.items()})
+        for t in record.trials
+        if t.suite == "support" and t.size in (None, 400)
+    )
     asked = {row.id: _words(row.reference) for row in suite.rows[::2]}
     labels = [
         {
