@@ -49,13 +49,19 @@ def assumed_gates(record: RunRecord, candidate: str, size: int | None) -> list[t
 def go_forecast(record: RunRecord, decision: Decision) -> str:
     """What the rows of an undecided run could show; empty where no open gate is in the way of GO.
 
+    Empty, too, where labels corrected a gate: how sure it is depends on their number, not on that of rows.
+
     Where several candidates were up for a decision, each gate is at the strictest of their levels (Holm).
     """
     if decision.verdict is not Verdict.INCONCLUSIVE:
         return ""
     judged = assumed_gates(record, decision.candidate, decision.size)
     outcomes = [gate.comparison.outcome for gate, _ in judged if gate.comparison]
-    if Outcome.INCONCLUSIVE not in outcomes or not any(gate.role is Role.TARGET for gate, _ in judged):
+    if (
+        any(gate.correction is not None for gate, _ in judged)
+        or Outcome.INCONCLUSIVE not in outcomes
+        or not any(gate.role is Role.TARGET for gate, _ in judged)
+    ):
         return ""
     level_of = len(record.decisions)
     forecast = forecast_go([replace(one, alpha=one.alpha / level_of) for _, one in judged])
