@@ -41,10 +41,15 @@ def judge_notes(run: Session, name: str, gates: Sequence[Gate]) -> Iterator[str]
                     " of these answers."
                 )
             if _decides_by_transfer(run, judge):
-                yield (
-                    f"{which} decides on labels from elsewhere. They cannot show whether it favours one side"
-                    " of this run; labels of this run's answers can (harness label RUN)."
-                )
+                yield transfer_note(judge.name, suite.name)
+
+
+def transfer_note(score: str, suite: str) -> str:
+    """What the labels of a judge that decides with ``trust="transfer"`` cannot see."""
+    return (
+        f"the judge {score} (suite {suite}) decides on labels from elsewhere. They cannot show whether it"
+        " favours one side of this run; labels of this run's answers can (harness label RUN)."
+    )
 
 
 def _decides_by_transfer(run: Session, judge: Judge) -> bool:
