@@ -41,11 +41,11 @@ def judge_notes(run: Session, name: str, gates: Sequence[Gate]) -> Iterator[str]
                     " of these answers."
                 )
             if _decides_by_transfer(run, judge):
-                yield transfer_note(judge.name, suite.name)
+                yield transfer_note(suite.name, judge.name)
 
 
-def transfer_note(score: str, suite: str) -> str:
-    """What the labels of a judge that decides with ``trust="transfer"`` cannot see."""
+def transfer_note(suite: str, score: str) -> str:
+    """What stands beside a decision on labels from elsewhere, until labels of the run correct the judge."""
     return (
         f"the judge {score} (suite {suite}) decides on labels from elsewhere. They cannot show whether it"
         " favours one side of this run; labels of this run's answers can (harness label RUN)."

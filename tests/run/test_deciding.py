@@ -61,25 +61,6 @@ def test_an_advisory_gate_decides_once_it_is_corrected() -> None:
     )
 
 
-def test_labels_are_held_to_the_bound_that_was_written_and_not_to_what_the_judge_shows_of_it() -> None:
-    """With ``trust="transfer"`` it was tested at another, with a note on what its labels lack."""
-    record = without_obstacles(run())
-    gate = record.gates[0]
-    assert gate.comparison is not None
-    advised = replace(gate, why="no answers of this run are labelled")
-    shrunk = replace(gate.comparison, bound=-0.03, written=-0.1)
-    guard = replace(advised, state="gated", role=Role.GUARD, comparison=shrunk)
-    note = transfer_note(shrunk.score, gate.suite)
-    decisions = tuple(replace(each, notes=(note, "1 answer is cut off.")) for each in record.decisions)
-    record = replace(record, gates=(guard, *record.gates[1:]), decisions=decisions)
-    found = decided(record, lines(record))
-    assert found.gates[0].comparison is not None
-    assert (found.gates[0].comparison.bound, found.gates[0].comparison.claimed) == (-0.1, -0.1)
-    assert found.gates[0].naive == shrunk
-    assert found.gates[0].why == ""
-    assert found.decisions[0].notes == ("1 answer is cut off.",)
-
-
 def test_a_judge_that_flatters_is_overruled() -> None:
     record = without_obstacles(run(kind=0.4))
     worse = {BASE: GOOD[BASE], TUNED: np.where(np.arange(N) % 7 < 3, 0.0, GOOD[BASE])}
@@ -164,6 +145,21 @@ def _with(record: RunRecord, kind: Kind, comparison: Comparison, role: Role) -> 
     return replace(record, suites=(replace(suite, scores=scores),), gates=(gate, *record.gates[1:]))
 
 
+def test_a_judge_that_was_trusted_with_labels_from_elsewhere_is_held_to_the_claim() -> None:
+    record = run()
+    naive = record.gates[0].comparison
+    assert naive is not None
+    note = transfer_note("support", "summary")
+    tested = _with(record, Kind.GRADED, replace(naive, bound=-0.06, written=-0.1), Role.GUARD)
+    tested = replace(tested, decisions=(replace(record.decisions[0], notes=(note, "of one family.")),))
+    found = decided(tested, lines(tested))
+    gate = found.gates[0]
+    assert gate.comparison is not None
+    assert (gate.comparison.bound, gate.comparison.claimed, gate.why) == (-0.1, -0.1, "")
+    assert "above -10.0 points" in gate.comparison.reason
+    assert found.decisions[0].notes == ("of one family.",)
+
+
 def test_a_bar_is_decided_by_labels_of_the_candidate_alone() -> None:
     record = run()
     vector = recorded_vector(record.suites[0], record.trials[1], "summary")
@@ -239,8 +235,16 @@ def test_too_few_labels_are_refused() -> None:
 
 def test_labels_that_no_gate_rests_on_are_refused() -> None:
     record = replace(run(), gates=run().gates[1:])
-    with pytest.raises(UsageError, match=r"no gate of run .* rests on support / summary"):
+    with pytest.raises(
+        UsageError, match=r"no gate of run .* by labels of support / summary of prompt, tuned@400 alone"
+    ):
         decided(record, lines(record))
+
+
+def test_labels_of_one_side_are_refused_with_the_other() -> None:
+    labels = [line for line in lines(run()) if line["side"] == "tuned@400"]
+    with pytest.raises(UsageError, match="compares: support / summary of tuned@400 against prompt"):
+        decided(run(), labels)
 
 
 def test_a_decided_run_is_not_decided_again() -> None:
