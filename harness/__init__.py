@@ -20,6 +20,7 @@ from harness.scoring.checks import (
 from harness.scoring.json_schema import JsonSchema
 from harness.scoring.judge import LikelihoodJudge
 from harness.scoring.measures import LatencyMs, OutputTokens
+from harness.scoring.pairwise import Pairwise
 from harness.scoring.rubric import Rubric
 from harness.scoring.suite import Suite
 from harness.training.local.self_generated import SelfGenerated
@@ -41,6 +42,7 @@ __all__ = [
     "MaxTokens",
     "OpenAITuning",
     "OutputTokens",
+    "Pairwise",
     "Prompted",
     "QLoRA",
     "Refusal",

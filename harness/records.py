@@ -164,6 +164,9 @@ class Kind(StrEnum):
     PREFERENCE = "preference"  # 0, 0.5 or 1: the candidate loses, ties or wins against the baseline
 
 
+TIE = 0.5  # the value of a preference for neither
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """The worth of one answer, in [0, 1], with its reason."""
@@ -306,6 +309,7 @@ class Admission:
     n_calibration: int
     n_test: int
     reasons: tuple[str, ...]  # which bars were missed; empty when admitted
+    facts: tuple[tuple[str, str], ...] = ()  # what else was measured of it: what, and its value in words
 
 
 @dataclass(frozen=True, slots=True)

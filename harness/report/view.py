@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from harness.decision.gates import speaks_of
-from harness.records import Admission, Kind, RunRecord, Trial, Verdict
+from harness.records import Admission, Json, Kind, RunRecord, ScoreInfo, SuiteInfo, Trial, Verdict
 from harness.report import numbers
 from harness.report.answers import answers
 from harness.report.comparisons import SLICES_NOTE, comparisons, slices
@@ -14,6 +14,7 @@ from harness.report.learning import learning_curves, trainings
 from harness.report.sides import sides
 from harness.report.trial_pairs import is_compared, trial_label
 from harness.report.view_models import Caution, DecisionCard, Headline, ReportView, TextTable, Tone
+from harness.scoring.pairwise import order_effect
 
 VERDICT_TONE: dict[Verdict, Tone] = {
     Verdict.GO: "good",
@@ -85,8 +86,16 @@ def headline(record: RunRecord) -> Headline:
     )
 
 
-def _admission_figures(judge: Admission) -> tuple[tuple[str, str], ...]:
+def _admission_figures(judge: Admission, kind: Kind) -> tuple[tuple[str, str], ...]:
     """What was measured of a judge, as (name, value with interval and n)."""
+    if kind is Kind.PREFERENCE:
+        return (
+            ("Cohen’s kappa", numbers.rate(judge.kappa)),
+            ("right where people preferred the first", numbers.rate(judge.tpr)),
+            ("right where people preferred the second", numbers.rate(judge.tnr)),
+            ("tested on", numbers.plural(judge.n_test, "pair")),
+            *judge.facts,
+        )
     return (
         ("Cohen’s kappa", numbers.rate(judge.kappa)),
         ("true-positive rate", numbers.rate(judge.tpr)),
@@ -94,7 +103,30 @@ def _admission_figures(judge: Admission) -> tuple[tuple[str, str], ...]:
         ("good from a score of", numbers.score(judge.threshold, Kind.GRADED)),
         ("calibrated on", numbers.plural(judge.n_calibration, "label")),
         ("tested on", numbers.plural(judge.n_test, "other label")),
+        *judge.facts,
     )
+
+
+def _asks(spec: Mapping[str, Json]) -> str:
+    """The models that a judge asks, as its spec describes it."""
+    members, model = spec.get("judges"), spec.get("model")
+    if isinstance(members, Sequence) and not isinstance(members, str):
+        return "; ".join(dict.fromkeys(_asks(one) for one in members if isinstance(one, Mapping)))
+    if not isinstance(model, Mapping):
+        return "the built-in model"
+    how = "two answers, in both orders" if spec.get("check") == "Pairwise" else ""
+    if spec.get("scale") is not None:
+        how = f"levels 1 to {spec['scale']}"
+    return ", ".join(filter(None, (f"{model.get('model')} at {model.get('base_url')}", how)))
+
+
+def _of_order(record: RunRecord, suite: SuiteInfo, info: ScoreInfo) -> Iterator[str]:
+    """For each trial, how many verdicts of a judge of pairs depend on the order."""
+    for trial in record.trials if info.kind is Kind.PREFERENCE else ():
+        if trial.suite == suite.name and info.name in trial.scores:
+            effect = order_effect(trial.scores[info.name])
+            if effect is not None:
+                yield f"of {trial_label(trial)}, verdicts that depend on the order {numbers.rate(effect)}"
 
 
 def _cautions(record: RunRecord) -> Iterator[Caution]:
@@ -106,7 +138,7 @@ def _cautions(record: RunRecord) -> Iterator[Caution]:
                 yield Caution(
                     f"The judge of {suite.name} / {info.name} was not admitted: its gates only advise.",
                     info.admission.reasons,
-                    _admission_figures(info.admission),
+                    _admission_figures(info.admission, info.kind),
                 )
     n_answers, n_scores, details = 0, 0, []
     for trial in record.trials:
@@ -199,14 +231,10 @@ def _provenance(record: RunRecord) -> Iterator[TextTable]:
         for info in suite.scores:
             if info.admission is None:
                 continue
-            asks, model = "the built-in model", info.spec.get("model")
-            if isinstance(model, Mapping):  # a hosted one, as its spec describes it
-                asks = (
-                    f"{model.get('model')} at {model.get('base_url')}, levels 1 to {info.spec.get('scale')}"
-                )
             name = f"{suite.name} / {info.name}: {info.admission.judge}"
-            measured = "; ".join(f"{name} {value}" for name, value in _admission_figures(info.admission))
-            judges.append((name, asks, "yes" if info.admission.admitted else "no", measured))
+            figures = [f"{what} {value}" for what, value in _admission_figures(info.admission, info.kind)]
+            measured = "; ".join([*figures, *_of_order(record, suite, info)])
+            judges.append((name, _asks(info.spec), "yes" if info.admission.admitted else "no", measured))
     yield TextTable(
         "Judges",
         ("judge", "asks", "admitted", "measured"),
