@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -30,12 +31,15 @@ LIKELY, UNLIKELY = 0.8, 0.2  # beyond these a small gain is called so
 _OWN_SHARE = 0.5  # of the variance over rows: what differs between trainings that are scored on the same rows
 _ROWS_UNKNOWN = 0.02  # standard error over rows where none is given
 # what one training may deviate from its curve beyond that, and how likely; seeds that show it may show more
-_SPREADS, _SPREAD_SHARES = np.array([0.003, 0.01, 0.02, 0.04]), np.array([0.2, 0.4, 0.3, 0.1])
+_SPREADS = np.array([0.003, 0.01, 0.02, 0.04, 0.08])
+_SPREAD_SHARES = np.array([0.15, 0.3, 0.3, 0.17, 0.08])
 _SEEN_SPREADS = np.geomspace(0.003, 0.16, 7)
 _SEEN_MEDIAN, _SEEN_LOG_SD = 0.012, 1.0
-# the score falls where each size has less than the one before, and the first is ahead of the last by so many
-# standard errors, with such a spread
+# one size is behind another where it has less by so many standard errors, with such a spread at least
 _FALL_ERRORS, _FALL_SPREAD = 3.0, 0.02
+_NEGLIGIBLE = 1e-9  # weight of a curve that moves no limit
+
+Chance: TypeAlias = Literal["likely", "open", "unlikely"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +70,35 @@ class CurveFit:
     parts: tuple[Curves, ...]
     weight: Values  # of the curves of all parts; sums to 1
     falls: bool  # the score falls with more rows: the parts are of what it misses of a full score
+    #: nothing shown says that more rows gain: the largest size is behind another by more than noise, or each
+    #: is behind the one before within it. What was measured is expected to stay
+    stays: bool
 
     def at(self, size: int) -> Forecast:
-        """The curve's score at ``size`` rows, at least as many as were measured."""
-        scores = self.scores(size)
-        order = np.argsort(scores)
-        middles = np.cumsum(self.weight[order]) - self.weight[order] / 2.0
+        """The curve's score at ``size`` rows, at least as many as were measured.
+
+        That the expectation is held at what was measured takes nothing from the interval, which reaches as
+        far as the curves do: a full score on few rows is no certain one.
+        """
+        scores, weight = self.scores(size), self.weight
+        mean = self.measured  # the rules are in ``scores``; here they are kept to the last digit
+        if not self.stays:
+            mean = (min if self.falls else max)(min(float(scores @ weight), 1.0), self.measured)
         tail = (1.0 - LEVEL) / 2.0
-        low, high = np.interp([tail, 1.0 - tail], middles, scores[order])
-        mean = float(scores @ self.weight)
-        return Forecast(mean, min(float(low), mean), max(float(high), mean))
+        pairs = [_quantiles(each, weight, (tail, 1.0 - tail)) for each in (scores, self._unheld(size))]
+        low, high = min(low for low, _ in pairs), max(high for _, high in pairs)
+        return Forecast(mean, min(low, mean), max(high, mean))
+
+    def chance_of_small_gain(self, size: int) -> Chance:
+        """How likely ``size`` rows gain less than a point over the measured, in a word; open where it stays.
+
+        In words, since these probabilities are not calibrated to the digit; docs/decision.md has how often
+        each came true on real curves.
+        """
+        p = self.p_gain_below(SMALL_GAIN, size)
+        if self.stays:
+            return "open"
+        return "likely" if p >= LIKELY else "unlikely" if p <= UNLIKELY else "open"
 
     def p_gain_below(self, epsilon: float, size: int) -> float:
         """The probability that ``size`` rows score less than ``epsilon`` (score units) above the measured."""
@@ -86,7 +109,8 @@ class CurveFit:
         """The score of each curve at ``size`` rows.
 
         Where the curves expect less than what was measured, the shares that they miss of a full score shrink
-        alike, until they expect what was measured. A score that falls is expected to miss no less.
+        alike, until they expect what was measured. Where they expect more of a score that falls, or of one
+        that nothing shown says to rise, the scores shrink alike.
 
         Raises:
             ValueError: ``size`` is below the largest that was measured.
@@ -95,13 +119,18 @@ class CurveFit:
             raise ValueError(f"a forecast at {size} rows, where {self.largest} were measured")
         if size == self.largest:
             return np.full_like(self.weight, self.measured)
-        scores = np.clip(np.concatenate([part.at(size) for part in self.parts]), 0.0, 1.0)
-        measured = 1.0 - self.measured if self.falls else self.measured
-        mean = float(scores @ self.weight)
-        if mean < measured:
-            scores = 1.0 - (1.0 - scores) * (1.0 - measured) / (1.0 - mean)
-        found: Values = 1.0 - scores if self.falls else scores
-        return found
+        scores = self._unheld(size)
+        expected = float(scores @ self.weight)
+        if expected < self.measured and not self.falls:
+            scores = 1.0 - (1.0 - scores) * (1.0 - self.measured) / (1.0 - expected)
+        elif expected > self.measured and (self.falls or self.stays):
+            scores = scores * (self.measured / expected)
+        return scores
+
+    def _unheld(self, size: int) -> Values:
+        """The score of each curve, whatever was measured."""
+        scores: Values = np.clip(np.concatenate([part.at(size) for part in self.parts]), 0.0, 1.0)
+        return 1.0 - scores if self.falls else scores
 
 
 def fit_curve(points: Sequence[ScoredTraining]) -> CurveFit | str:
@@ -123,21 +152,34 @@ def fit_curve(points: Sequence[ScoredTraining]) -> CurveFit | str:
         variances, spreads, shares = _OWN_SHARE * errors**2, _SPREADS, _SPREAD_SHARES
     level = np.array([group.mean() for group in means])
     counts = np.array([len(group) for group in means], dtype=np.float64)
-    noise = np.sqrt(((variances + _FALL_SPREAD**2) / counts)[[0, -1]].sum())
-    falls = bool((np.diff(level) < 0.0).all() and level[0] - level[-1] > _FALL_ERRORS * noise)
+    squares = np.array([((group - group.mean()) ** 2).sum() for group in means])
+    seen = squares.sum() / max((counts - 1.0).sum(), 1.0)
+    error = np.sqrt((variances + max(_FALL_SPREAD**2, seen)) / counts)
+    behind = level - level[-1] > _FALL_ERRORS * np.hypot(error, error[-1])
+    falls = bool((np.diff(level) < 0.0).all() and behind[0])
+    stays = not falls and bool(behind.any() or (np.diff(level) < 0.0).all())
     data = Measured(
         sizes=np.array(sizes, dtype=np.float64),
         means=1.0 - level if falls else level,
         counts=counts,
         variances=variances,
-        squares=np.array([((group - group.mean()) ** 2).sum() for group in means]),
+        squares=squares,
     )
     shaped = [weigh_shapes(data, spread) for spread in spreads]
     within = data.log_within(spreads[:, None]) + np.log(shares)
     by_shape = np.concatenate([one.log_weight + log for one, log in zip(shaped, within, strict=True)])
     process = weigh_process(data, spreads, shares)
     weight = _normalised(np.concatenate([by_shape, process.log_weight]))
-    return CurveFit(sizes[-1], float(level[-1]), (*shaped, process), weight, falls)
+    return CurveFit(sizes[-1], float(level[-1]), (*shaped, process), weight, falls, stays)
+
+
+def _quantiles(values: Values, weight: Values, at: tuple[float, float]) -> tuple[float, float]:
+    kept = weight > _NEGLIGIBLE
+    values, weight = values[kept], weight[kept]
+    order = np.argsort(values)
+    middles = np.cumsum(weight[order]) - weight[order] / 2.0
+    low, high = np.interp(at, middles, values[order])
+    return float(low), float(high)
 
 
 def _normalised(log_weight: Values) -> Values:
@@ -184,18 +226,12 @@ def value_of_more_rows(
 
 
 def forecast_sentence(fit: CurveFit, size: int, kind: Kind = Kind.BINARY) -> str:
-    """The forecast for the report, and in words how likely it is to gain less than a point.
-
-    In words, since these probabilities are not calibrated to the digit; docs/decision.md has how often each
-    came true on real curves.
-    """
+    """The forecast, what was measured, and in words how likely it is to gain less than a point."""
     there = fit.at(size)
-    p = fit.p_gain_below(SMALL_GAIN, size)
-    chance = "likely" if p >= LIKELY else "unlikely" if p <= UNLIKELY else "open"
     return (
         f"At {size:,} rows: {_score(there.mean, kind)} [{100 * there.low:.1f}, {100 * there.high:.1f}] "
         f"expected; {_score(fit.measured, kind)} was measured at {fit.largest:,}. "
-        f"That it gains less than 1 point is {chance}."
+        f"That it gains less than 1 point is {fit.chance_of_small_gain(size)}."
     )
 
 

@@ -6,7 +6,8 @@ each is tested at its own level and no correction for their number is due.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import prod
 
 from harness.decision.seeds import far_below, most_collapses
 from harness.records import Comparison, Decision, Gate, Outcome, Role, Verdict
@@ -38,7 +39,7 @@ def decide(
         shift = f" {'+' if found.bound > 0 else '-'} {abs(found.bound):g}" if found.bound else ""
         rows = f" where {found.rows}" if found.rows else ""
         claim = f"{found.score}{rows} of {found.candidate} against {found.baseline}{shift}"
-        by_outcome[found.outcome].append(f"{_name(gate)} is {found.outcome}: {claim}, {found.reason}")
+        by_outcome[found.outcome].append(f"{gate_name(gate)} is {found.outcome}: {claim}, {found.reason}")
     gaps = list(obstacles)
     for gate in own:
         if gate.state == "missing" or (gate.state == "gated" and gate.comparison is None):
@@ -59,11 +60,15 @@ def decide(
         if gate.state == "advisory":
             would_be = gate.comparison
             seen = "" if would_be is None else f" It would be {would_be.outcome}: {would_be.reason}"
-            advice.append(f"{_name(gate)} is advisory and decides nothing: its judge was not admitted.{seen}")
+            advice.append(
+                f"{gate_name(gate)} is advisory and decides nothing: its judge was not admitted.{seen}"
+            )
     refuted, open_ = by_outcome[Outcome.REFUTED], by_outcome[Outcome.INCONCLUSIVE]
     undecided = Verdict.INCONCLUSIVE if gaps or open_ else Verdict.GO
     verdict = Verdict.NO_GO if refuted else undecided
     reasons = (*refuted, *gaps, *open_, *by_outcome[Outcome.SHOWN], *advice, *remarks)
+    if len(refuted) == 1:
+        notes = (*notes, *_by_chance([found for _, found in judged]))
     collapsed, said = _collapses(judged, seeds)
     return Decision(candidate, size, verdict, reasons, seeds, (*notes, *said), collapsed)
 
@@ -104,7 +109,25 @@ def _lie(seeds: Sequence[int]) -> str:
     return f"seed {seeds[0]} lies" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))} lie"
 
 
-def _name(gate: Gate) -> str:
+def _by_chance(judged: Sequence[Comparison]) -> Iterator[str]:
+    """How often one refuted gate of several comes about although no truth lies beyond its bound.
+
+    Nothing where it is refuted at its share of the level, too: then that is as rare as for a single gate.
+    """
+    (refuted,) = [found for found in judged if found.outcome is Outcome.REFUTED]
+    p_refuted = 1.0 if refuted.p_one_sided is None else 1.0 - refuted.p_one_sided
+    if len(judged) < 2 or p_refuted <= refuted.alpha / len(judged):
+        return
+    levels = [found.alpha for found in judged]
+    some = 1.0 - prod(1.0 - level for level in levels)
+    level = f"{100 * max(levels):.2g}%"
+    yield (
+        f"Each of the {len(levels)} gates is refuted up to {level} of the time where its truth lies at its"
+        f" bound, some one of them up to {100 * some:.0f}%: NO-GO is not held to {level}, as GO is."
+    )
+
+
+def gate_name(gate: Gate) -> str:
     """A gate by its test's own name; the whole id is longer than the sentence around it."""
     return f"{gate.role} gate {gate.test.rpartition('::')[2]} (suite {gate.suite})"
 

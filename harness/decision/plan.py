@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from harness.decision.go_power import GoForecast
 from harness.records import Price
 
 Purpose: TypeAlias = Literal["training", "answers", "judging"]
@@ -104,6 +105,18 @@ class Power:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedDecision:
+    """The chance that candidates are GO, under an assumed truth; alike for each of them."""
+
+    candidates: tuple[str, ...]  # with their sizes
+    forecast: GoForecast
+    earlier: tuple[str, ...] = ()  # names of the runs that saw the spread of some gates
+    planned: tuple[str, ...] = ()  # tests whose spread nobody has seen, so that planning values stand for it
+    uncounted: tuple[str, ...] = ()  # tests of which not enough is known
+    level_of: int = 1  # how many candidates share the level of the run
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The work of a run, its cost, and its power."""
 
@@ -113,6 +126,7 @@ class Plan:
     max_usd: float | None = None  # the cap that was given
     prices_file: str = "economics.toml"  # where the project's own prices stand, or would
     unready: tuple[str, ...] = ()  # obstacles that would stop the run, such as a missing key
+    decisions: tuple[PlannedDecision, ...] = ()
 
     @property
     def bills(self) -> tuple[CostLine, ...]:

@@ -88,6 +88,12 @@ def t_p(mean: Values, residuals: Values, n: float, bound: float, freedom: float 
     return np.where(spread, stdtr(freedom or residuals.shape[-1] - 1, -smaller), 0.0)
 
 
+def skewed_quantile(quantile: float, skewness: float, units: int) -> float:
+    """What a lower limit takes for Student's ``quantile`` where units are skewed so much; see the module."""
+    scaled = np.asarray(skewness * sqrt(units - 1) / (units - 2))
+    return max(quantile, float(_hall_inverse(quantile, scaled)))
+
+
 def _scaled_skewness(residuals: Values) -> Values:
     """The adjusted Fisher-Pearson coefficient over the root of the number of units."""
     units = residuals.shape[-1]

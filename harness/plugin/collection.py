@@ -161,7 +161,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             written = {function_of(item): suite_name(item) for item in [*gates, *state.gates.values()]}
             run.written_targets = target_scores(written, run.suites)
             if state.settings.plan:
-                _plan(state, session, late)
+                _plan(state, session, gates, late)
             else:
                 from harness.run.appraisal import require_economics
 
@@ -191,20 +191,30 @@ def _require_apart(state: State, gates: Sequence[pytest.Item]) -> None:
             )
 
 
-def _plan(state: State, session: pytest.Session, late: Sequence[Path]) -> None:
+def _plan(state: State, session: pytest.Session, gates: Sequence[pytest.Item], late: Sequence[Path]) -> None:
     """Show what the run would do, and run nothing; what it lacks (a key, a price) is part of the plan."""
     from harness.report.plan import plan_text
     from harness.run.appraisal import require_economics
+    from harness.run.claim_detection import expected_gate
+    from harness.run.claim_meaning import claim_meanings
+    from harness.run.plan_go import PlannedTest
     from harness.run.planning import make_plan
 
     run = state.session()
     with suppress(UnknownName):  # a model without a price: the plan names it
         require_economics(run, knows_all_suites=not late)
+    tests = []
+    for item in gates:
+        arm = arm_of(item)
+        if arm is not None and arm.size == run.selection.largest(arm.name):
+            gate = expected_gate(function_of(item), suite_name(item), gate_name(item), arm)
+            claims = claim_meanings(function_of(item))
+            tests.append(PlannedTest(arm, gate.suite, gate.test, claims, gate.role))
     state.planned = "\n\n".join(
         [
             *([REHEARSED] if state.settings.rehearse else []),
             *(LATE.format(os.path.relpath(file, state.settings.root)) for file in late),
-            plan_text(make_plan(run)),
+            plan_text(make_plan(run, tests)),
         ]
     )
     session.items.clear()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
 
-from harness.report.view_models import Curve, TrainingCurves
+from harness.report.view_models import Curve, CurveLine, CurveMark, TrainingCurves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ _STYLE: dict[str, object] = {
 
 
 def learning_curve(curve: Curve, name: str) -> Markup:
-    """Means over training size with their intervals, on a logarithmic axis of rows.
+    """Means over training size with their intervals and forecasts, on a logarithmic axis of rows.
 
     Args:
         curve: its means and limits are in points.
@@ -75,7 +75,14 @@ def learning_curve(curve: Curve, name: str) -> Markup:
                 axes.plot(mark.size * shift, mark.mean, "o", color=colour, markersize=5.5)
             means = [sum(values) / len(values) for values in by_size.values()]
             axes.plot([size * shift for size in by_size], means, color=colour, linewidth=1.8)
-        sizes = sorted({mark.size for line in curve.lines for mark in line.marks})
+            if line.ahead is not None:
+                start, to = line.ahead.from_mean, line.ahead.to
+                ends = line.ahead.from_size * shift, to.size * shift
+                axes.plot(ends, (start, to.mean), color=colour, linewidth=1.8, linestyle=(0, (1, 1.5)))
+                if to.low is not None and to.high is not None:
+                    limits = (start, to.low), (start, to.high)
+                    axes.fill_between(ends, *limits, color=colour, alpha=0.16, linewidth=0)
+        sizes = sorted({mark.size for line in curve.lines for mark in _marks(line)})
         axes.set_xscale("log")
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axes.minorticks_off()
@@ -106,12 +113,17 @@ def training_curve(curves: TrainingCurves, measure: Literal["loss", "accuracy"],
 
 def _score_limits(curve: Curve) -> tuple[float, float]:
     """As much of 0 to 100 as is needed, but never so little that noise looks like a mountain."""
-    marks = [mark for line in (*curve.lines, *curve.bands) for mark in line.marks]
+    marks = [mark for line in (*curve.lines, *curve.bands) for mark in _marks(line)]
     values = [v for mark in marks for v in (mark.mean, mark.low, mark.high) if v is not None]
     low, high = min(values, default=0.0), max(values, default=100.0)
     missing = max(0.0, _SMALLEST_SPAN - (high - low)) / 2
     margin = 0.06 * (high - low + 2 * missing)
     return max(low - missing - margin, -1.5), min(high + missing + margin, 101.5)
+
+
+def _marks(line: CurveLine) -> list[CurveMark]:
+    """What was measured, then the forecast."""
+    return [*line.marks, *([] if line.ahead is None else [line.ahead.to])]
 
 
 @contextmanager

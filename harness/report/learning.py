@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import isfinite
 
-from harness.decision.curve import (
-    LEAST_SIZES,
-    ScoredTraining,
-    fit_curve,
-    forecast_sentence,
-)
+from harness.decision.curve import CurveFit, ScoredTraining, fit_curve, forecast_sentence
 from harness.decision.paired import compare
 from harness.decision.vectors import recorded_vector
 from harness.records import Comparison, Kind, RunRecord, ScoreInfo, SuiteInfo, Training, Trial
 from harness.report import numbers
+from harness.report.forecasts import forecast_of
 from harness.report.quality import more_rows
 from harness.report.trial_pairs import is_advisory, is_compared, order, trial_label, trials_of
 from harness.report.view_models import (
+    Ahead,
     Curve,
+    CurveForecast,
     CurveLine,
     CurveMark,
     Series,
@@ -41,7 +39,10 @@ def _curve(record: RunRecord, suite: SuiteInfo, info: ScoreInfo) -> Curve:
     baselines = {c.baseline for c in record.candidates if is_compared(c)}
     lines: list[CurveLine] = []
     bands: list[CurveLine] = []
-    rows, forecasts = [], []
+    rows: list[tuple[str, ...]] = []
+    forecasts: list[CurveForecast] = []
+    worth: list[str] = []
+    ahead: list[str] = []  # the forecasts in a sentence each
     unsized_means: dict[str, float | None] = {}  # of what has no size
     # baselines come first: the candidates' forecasts need their means, and the first colour is theirs
     candidates = sorted(record.candidates, key=lambda candidate: candidate.name not in baselines)
@@ -73,9 +74,13 @@ def _curve(record: RunRecord, suite: SuiteInfo, info: ScoreInfo) -> Curve:
                     error = (found.high - found.low) / (2 * _Z90)
                 points.append(ScoredTraining(trial.size, trial.seed, found.candidate_mean, error))
         if any(trial.size is not None for trial in trials):
-            lines.append(CurveLine(name, colour, sized))
-            said = _forecast(record, suite, info, name, points, unsized_means.get(candidate.baseline))
-            forecasts += [f"{name}: {line}" for line in said]
+            fit = fit_curve(points)
+            forecasts += forecast_of(name, info.kind, points, fit)
+            lines.append(CurveLine(name, colour, sized, ahead=_ahead(fit)))
+            if isinstance(fit, CurveFit):
+                ahead.append(f" {name}: {forecast_sentence(fit, 2 * fit.largest, info.kind)}")
+                said = more_rows(record, suite, info, name, fit, unsized_means.get(candidate.baseline))
+                worth += [f"{suite.name} / {info.name}, {name}: {line}" for line in said]
     title = f"{suite.name} / {info.name}"
     means = "; ".join(f"{row[0]}: {row[3]}" for row in rows)
     return Curve(
@@ -88,51 +93,24 @@ def _curve(record: RunRecord, suite: SuiteInfo, info: ScoreInfo) -> Curve:
             ("trial", "rows trained on#", "n#", "mean#", "interval#"),
             rows,
         ),
-        forecast=forecasts,
-        description=f"Learning curve of {title}. {means}.",
+        forecasts=forecasts,
+        worth=worth,
+        description=f"Learning curve of {title}. {means}.{''.join(ahead)}",
     )
+
+
+def _ahead(fit: CurveFit | str) -> Ahead | None:
+    if isinstance(fit, str):
+        return None
+    found = fit.at(2 * fit.largest)
+    to = CurveMark(2 * fit.largest, 100 * found.mean, 100 * found.low, 100 * found.high)
+    return Ahead(fit.largest, 100 * fit.measured, to)
 
 
 def _in_points(found: Comparison) -> tuple[float, float | None, float | None]:
     """Mean and limits, from 0 to 100."""
     low, high = (None if limit is None else 100 * limit for limit in (found.low, found.high))
     return 100 * (found.candidate_mean or 0.0), low, high
-
-
-def _forecast(
-    record: RunRecord,
-    suite: SuiteInfo,
-    info: ScoreInfo,
-    name: str,
-    points: Sequence[ScoredTraining],
-    baseline_mean: float | None,
-) -> list[str]:
-    """The forecast at the next doubling, how the smaller sizes forecast the largest, and what rows are worth.
-
-    With two sizes there is no forecast, and one sentence says so. ``baseline_mean`` is None where it was not
-    measured.
-    """
-    sizes = sorted({point.size for point in points})
-    if len(sizes) < 2:
-        return []
-    fit, last = fit_curve(points), sizes[-1]
-    if isinstance(fit, str):
-        return [f"no forecast: {fit}"]
-    lines = [forecast_sentence(fit, 2 * last, kind=info.kind)]
-
-    # the forecast put to the test on the largest size, beside the simplest one: the last value
-    earlier = fit_curve([point for point in points if point.size < last])
-    if len(sizes) > LEAST_SIZES and not isinstance(earlier, str):
-        means = ([point.mean for point in points if point.size == size] for size in sizes[-2:])
-        value, found = (numbers.mean(sum(each) / len(each), info.kind) for each in means)
-        at = earlier.at(last)
-        mean, low, high = (numbers.mean(one, info.kind) for one in (at.mean, at.low, at.high))
-        lines.append(
-            f"From up to {sizes[-2]:,} rows it would have forecast {mean} [{low}, {high}] at {last:,};"
-            f" {value} was the last value, {found} was measured."
-        )
-
-    return [*lines, *more_rows(record, suite, info, name, fit, baseline_mean)]
 
 
 def trainings(record: RunRecord) -> TrainingBlock:

@@ -31,8 +31,11 @@ def markdown_of(view: ReportView) -> str:
     parts = [*_headline(view.headline), *_comparisons(view.comparisons)]
     if view.curves:
         parts.append("## Learning curve")
-    for curve in view.curves:
-        parts += [_block(curve.table), _bullets(curve.forecast)]
+    if view.forecasts and view.forecasts.table:
+        parts.append(_block(view.forecasts.table))
+    if view.forecasts:
+        parts.append(_bullets(view.forecasts.notes))
+    parts += [_block(curve.table) for curve in view.curves]
     parts += _slices(view.slices, view.slices_note)
     if view.costs or view.spending:
         parts.append("## Cost and break-even")
@@ -90,6 +93,9 @@ def _headline(top: Headline) -> Iterator[str]:
         yield plain(card.means)
         yield _bullets(card.reasons)
         yield "\n".join(f"> ⚠️ {plain(note)}" for note in card.notes)
+        yield plain(card.forecast)
+    if top.together is not None:
+        yield _block(top.together)
     for caution in top.cautions:
         figures = (f"{name}: {value}" for name, value in caution.figures)
         rest = "".join(f"\n> - {plain(line)}" for line in (*caution.details, *figures))

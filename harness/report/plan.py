@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from harness.decision.plan import PURPOSES, CostLine, Plan, Standing, Usd, Work
 from harness.decision.prices import price_heading
 from harness.report import numbers
+from harness.report.go_forecast import planned_decision
 from harness.report.terminal import printable
 
 WIDTH = 100
@@ -47,6 +48,7 @@ def plan_text(plan: Plan, width: int = WIDTH) -> str:
         _table(_price_columns(plan.bills), width),
         [line for problem in unready for line in _wrapped(problem, width)],
         ["What the held-out rows can show, at 80% power and one-sided 5%:", *_table(power, width)],
+        [line for one in plan.decisions for line in _wrapped(planned_decision(one), width)],
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 

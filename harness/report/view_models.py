@@ -39,6 +39,7 @@ class DecisionCard:
     means: str  # the verdict in one plain sentence
     reasons: Sequence[str]
     notes: Sequence[str] = ()  # to know before the verdict is trusted
+    forecast: str = ""  # of an undecided one: how likely GO is with these rows, and what it takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Headline:
     cautions: Sequence[Caution]
     policy: str
     spending: str  # the bill in one sentence; empty where there is none
+    together: TextTable | None = None  # the level that each of several candidates met
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,15 @@ class CurveMark:
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """A forecast in points (0 to 100): from the mean measured at the largest size to one at more rows."""
+
+    from_size: int
+    from_mean: float
+    to: CurveMark
+
+
+@dataclass(frozen=True, slots=True)
 class CurveLine:
     """One candidate over its sizes, in order. Several marks of one size are its seeds."""
 
@@ -143,6 +154,22 @@ class CurveLine:
     colour: str  # the page's custom property: c0 is the baseline's
     marks: Sequence[CurveMark]
     is_baseline: bool = False
+    ahead: Ahead | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CurveForecast:
+    """One candidate's forecast of one score as text; where there is none, ``why_not`` alone."""
+
+    candidate: str
+    why_not: str = ""
+    largest: int = 0  # training size that was measured; the forecast is at twice as many rows
+    measured: str = ""
+    ahead: str = ""
+    gain: str = ""
+    small_gain: str = ""  # how likely less than a point is
+    check: str = ""  # what the smaller sizes forecast for the largest
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +181,17 @@ class Curve:
     lines: Sequence[CurveLine]
     bands: Sequence[CurveLine]  # of one mark each, without a size: drawn over the whole width
     table: TextTable
-    forecast: Sequence[str]  # what more rows would give, a sentence each
+    forecasts: Sequence[CurveForecast]
+    worth: Sequence[str]  # what more rows are worth, a sentence each
     description: str  # for those who do not see the chart
+
+
+@dataclass(frozen=True, slots=True)
+class Forecasts:
+    """The forecasts of all scores, explained once, and what is to be known about single ones."""
+
+    table: TextTable | None
+    notes: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +322,7 @@ class ReportView:
 
     headline: Headline
     curves: Sequence[Curve]
+    forecasts: Forecasts | None
     comparisons: Comparisons
     slices: Sequence[Slices]
     slices_note: str

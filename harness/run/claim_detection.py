@@ -113,10 +113,18 @@ def _was_made(gate: Gate, made: Collection[tuple[str, int | None, str]]) -> bool
 
 def claims_improvement(function: Callable[..., object]) -> bool:
     """Whether the source can claim an improvement; what has no source may."""
+    tree = source_tree(function)
+    return tree is None or can_be_target(tree)
+
+
+def source_tree(function: Callable[..., object]) -> ast.Module | None:
+    """The function as it is written, without decorators' own code; None for what has no source."""
     try:
-        return can_be_target(_tree(_unwrapped(function)))
-    except (OSError, TypeError):  # no file; or an object that is called
-        return True
+        source = inspect.getsource(unwrapped(function))
+        # a method is indented, and the lines of a text inside it need not be
+        return ast.parse(f"if True:\n{source}" if source[0].isspace() else source)
+    except (OSError, TypeError, SyntaxError):  # no file; an object that is called; a piece of an expression
+        return None
 
 
 def target_scores(
@@ -130,36 +138,26 @@ def target_scores(
     """
     found = set()
     for function, suite in functions.items():
-        try:
-            inner = _unwrapped(function)
-            tree = _tree(inner)
-        except (OSError, TypeError, SyntaxError):
-            continue
-        for argument in target_arguments(tree) if suite in suites else ():
-            score = _written_value(argument, getattr(inner, "__globals__", {}))
+        tree = source_tree(function) if suite in suites else None
+        for argument in () if tree is None else target_arguments(tree):
+            score = written_value(argument, getattr(unwrapped(function), "__globals__", {}))
             name = getattr(score, "name", None)
             if isinstance(name, str) and name in {each.name for each in suites[suite].scores}:
                 found.add((suite, name))
     return found
 
 
-def _written_value(node: ast.expr, names: Mapping[str, object]) -> object:
+def written_value(node: ast.expr, names: Mapping[str, object]) -> object:
     """What a name of a module, or an attribute of it, stands for; None where that cannot be read."""
     if isinstance(node, ast.Name):
         return names.get(node.id)
     if isinstance(node, ast.Attribute):
-        owner = _written_value(node.value, names)
+        owner = written_value(node.value, names)
         return None if owner is None else inspect.getattr_static(owner, node.attr, None)
     return None
 
 
-def _tree(function: Callable[..., object]) -> ast.Module:
-    source = inspect.getsource(function)
-    # a method is indented, and the lines of a text inside it need not be
-    return ast.parse(f"if True:\n{source}" if source[0].isspace() else source)
-
-
-def _unwrapped(function: Callable[..., object]) -> Callable[..., object]:
+def unwrapped(function: Callable[..., object]) -> Callable[..., object]:
     """The function as it is written, without decorators and bound arguments."""
     inner: Callable[..., object] = function
     while isinstance(inner, functools.partial):
@@ -176,7 +174,7 @@ def require_target(functions: Sequence[Callable[..., object]], gates: Sequence[G
     """
     if not gates or any(gate.role is Role.TARGET for gate in gates):
         return
-    function = _unwrapped(functions[0])
+    function = unwrapped(functions[0])
     line = inspect.getsourcelines(function)[1]
     raise UsageError(
         f"{inspect.getsourcefile(function)}:{line}: the {len(gates)} collected gates hold no target, so no"

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from harness.data.fingerprints import rows_fingerprint
 from harness.decision.plan import Power
 from harness.decision.power import smallest_effect
 from harness.decision.vectors import recorded_vector
-from harness.errors import StoreError
 from harness.records import TIE, Kind, RunRecord, Trial
-from harness.report.runjson import load_run
+from harness.run.earlier_runs import earlier_records
 from harness.run.session import Session
 
 
-def powers(run: Session) -> Iterator[Power]:
-    """One for each score of each suite."""
-    is_rehearsal = run.settings.rehearse is not None
-    # a stand-in's answers by script say nothing of how real ones spread
-    records = [r for r in _earlier_runs(run.settings.reports) if is_rehearsal or not r.rehearsal]
+def powers(run: Session, records: Sequence[RunRecord]) -> Iterator[Power]:
+    """One for each score of each suite; ``records`` are of earlier runs, the latest first."""
     for bound in run.suites.values():
         digest = rows_fingerprint(bound.rows)
         known = [(r, s) for r in records for s in r.suites if s.heldout_digest == digest]
@@ -53,10 +48,9 @@ def _last_trial(record: RunRecord, suite: str, candidate: str, score: str) -> Tr
     return max(mine, key=lambda t: t.size or 0, default=None)
 
 
-def _earlier_runs(reports: Path) -> Iterator[RunRecord]:
-    """Run records under the report folder, the latest first; what cannot be read tells nothing here."""
-    for file in sorted(reports.glob("*/run.json"), reverse=True):
-        try:
-            yield load_run(file.read_text(encoding="utf-8"), str(file))
-        except (StoreError, OSError):
-            continue
+def earlier_runs(run: Session) -> Iterator[RunRecord]:
+    """Records under the report folder, the latest first."""
+    for record in earlier_records(run.settings.reports):
+        # a stand-in's answers by script say nothing of how real ones spread
+        if run.settings.rehearse is not None or not record.rehearsal:
+            yield record

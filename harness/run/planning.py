@@ -12,14 +12,18 @@ from harness.errors import ModelError, TrainingError, UnknownName
 from harness.models.protocol import Prompt
 from harness.run.answering import Asked
 from harness.run.plan_costs import Asking, Costs, Judged, Payee
-from harness.run.plan_power import powers
+from harness.run.plan_go import PlannedTest, planned_decisions
+from harness.run.plan_power import earlier_runs, powers
 from harness.run.selection import Arm
 from harness.run.session import Session
 from harness.scoring.judges import Judge, needs_baseline
 
 
-def make_plan(run: Session) -> Plan:
+def make_plan(run: Session, tests: Sequence[PlannedTest] = ()) -> Plan:
     """The plan of a run whose suites have been loaded. Nothing is sent, and no key is needed.
+
+    Args:
+        tests: those that will judge each candidate at its largest size.
 
     Raises:
         HarnessError: rows, prices or settings that cannot be used.
@@ -34,9 +38,11 @@ def make_plan(run: Session) -> Plan:
     )
     work = [counting.arm(arm) for arm in dict.fromkeys(baselines_first)]
     work += counting.judges()
+    records = list(earlier_runs(run))
     plan = Plan(
         work=tuple(work),
-        power=tuple(powers(run)),
+        power=tuple(powers(run, records)),
+        decisions=tuple(planned_decisions(run, tests, records)),
         max_usd=run.settings.max_usd,
         prices_file=counting.costs.prices_file,
         unready=(*unready, *dict.fromkeys(counting.problems)),

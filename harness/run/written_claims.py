@@ -261,7 +261,7 @@ def _bound(
 
 
 def _is_scores(node: ast.expr, known: dict[str, str | None]) -> bool:
-    """``x.scores(...)`` or ``x.preferred(...)``, a name for such, an item of a collection of such, or such with a number added."""
+    """``x.scores(...)`` or ``x.preferred(...)``, a name or item for such, or such with a number added."""
     if isinstance(node, ast.BinOp):
         return _is_scores(node.left, known) or _is_scores(node.right, known)
     if isinstance(node, ast.Subscript):

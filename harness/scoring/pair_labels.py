@@ -1,4 +1,4 @@
-"""Labels that people gave to pairs: which of two answers to one message is better. They test judges of pairs."""
+"""Labels that people gave to pairs: which of two answers is better. They test judges of pairs."""
 
 from __future__ import annotations
 

@@ -63,9 +63,9 @@ class Pairwise:
         def test_preferred(candidate):
             assert candidate.preferred(better) > 0.5
 
-    The score of a candidate's row is 1 where its answer is preferred to the baseline's in both orders, 0 where
-    the baseline's is, and .5 otherwise. The baseline itself has no such score. A reply that cannot be read as
-    a verdict is a failure.
+    The score of a candidate's row is 1 where its answer is preferred to the baseline's in both orders, 0
+    where the baseline's is, and .5 otherwise. The baseline itself has no such score. A reply that cannot be
+    read as a verdict is a failure.
 
     Args:
         model: the grader; asked twice a row, at temperature 0, with structured output where its service

@@ -32,6 +32,20 @@ def gate(
     return Gate("support", test or f"test_{role}", candidate, size, (0,), role, state, found)
 
 
+def test_a_gate_that_is_barely_refuted_among_several_says_how_often_that_is_chance() -> None:
+    barely = replace(gate(G), comparison=compare(*binary_pair(8, 18, 200)))
+    assert barely.comparison is not None
+    assert barely.comparison.outcome is Outcome.REFUTED
+    (note,) = decide("tuned", 200, [gate(T, S), barely, gate(G, S), gate(G, I)]).notes
+    assert note == (
+        "Each of the 4 gates is refuted up to 5% of the time where its truth lies at its bound, some one of"
+        " them up to 19%: NO-GO is not held to 5%, as GO is."
+    )
+    assert decide("tuned", 200, [gate(T, S), gate(G, R), gate(G, S)]).notes == ()  # beyond doubt
+    assert decide("tuned", 200, [replace(barely, role=Role.TARGET)]).notes == ()  # alone
+    assert decide("tuned", 200, [gate(T, S), barely, replace(barely, test="other")]).notes == ()  # two
+
+
 @pytest.mark.parametrize(
     ("gates", "verdict"),
     [

@@ -102,11 +102,16 @@ def test_a_plan_asks_nobody_and_says_what_is_kept(project: SmallProject) -> None
     assert not (project.path / "reports").exists()
     assert row_of(outcome, "good@30") == ["30", "0", "1", "40", "0"]  # rows, jobs and calls, new and kept
     assert "not known before a first run" in outcome.out
+    told = " ".join(outcome.out.split())
+    assert "good@30: GO about" in told
+    assert "better by 10 points on right" in told
+    assert "for no run has seen these rows" in told
     assert "dollars" not in outcome.out  # nobody bills a script
     project.run("--candidate=good", "--sizes=10,30")
     again = project.run("--candidate=good", "--sizes=10,30", "--plan")
     assert row_of(again, "good@30") == ["30", "0", "1", "0", "40"]
     assert " points, by the spread of run " in again.out
+    assert "Spread and gains as in run " in " ".join(again.out.split())
 
 
 def row_of(outcome: Outcome, label: str) -> list[str]:

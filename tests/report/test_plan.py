@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from harness.decision.plan import CallCount, CostLine, Plan, Power, Trainings, Usd, Work
-from harness.records import Price
+from harness.decision.go_power import AssumedGate, forecast_go
+from harness.decision.plan import CallCount, CostLine, Plan, PlannedDecision, Power, Trainings, Usd, Work
+from harness.records import Kind, Price, Role
 from harness.report.plan import plan_text
 
 BASE = Price("gpt-4o-mini", 0.15, 0.6, None, "OpenAI, base prices of December 2025", "2025-12")
@@ -119,6 +120,28 @@ def test_what_the_rows_can_show_is_told_for_each_score() -> None:
     said = plan_text(PLAN)
     assert "200  intent  not known before a first run" in said
     assert "200  valid   3.1 points, by the spread of run 20261121-q" in said
+
+
+def test_the_chance_of_go_stands_below_with_what_it_rests_on() -> None:
+    target = AssumedGate("test_intent", "support", "intent", Role.TARGET, Kind.BINARY, 0.0, 200, 0.3, 0.1)
+    guards = [
+        AssumedGate(f"test_{at}", "support", "valid", Role.GUARD, Kind.BINARY, -0.05, 200, 0.1, 0.0)
+        for at in range(3)
+    ]
+    names = ("test_intent", "test_0", "test_1", "test_2")
+    planned = PlannedDecision(("qlora@400", "few"), forecast_go([target, *guards]), planned=names)
+    said = " ".join(plan_text(replace(PLAN, decisions=(planned,))).split())
+    assert said.endswith(
+        "qlora@400 and few: GO about 27% of the time if truly better by 10 points on intent and nothing lost"
+        " on the guards; guard test_0 (5 points) costs most (39% without it); 80% takes about 420 rows."
+        " Planning values, for no run has seen these rows: rows differ: 30% on targets and 10% on guards."
+        " Gates are taken as independent: the least, where they rise and fall together."
+    )
+    elsewhere = replace(guards[0], suite="retention", n=100)
+    seen = PlannedDecision(("few",), forecast_go([target, elsewhere]), ("20261121-q",), level_of=2)
+    said = " ".join(plan_text(replace(PLAN, decisions=(seen,))).split())
+    assert "80% takes about 540 rows of support and 270 of retention. Spread and gains as in run" in said
+    assert "Each gate at 5%, the strictest level among 2 candidates." in said
 
 
 amounts = st.floats(0, 1e7)
