@@ -14,7 +14,7 @@ SUBJECTS = ("candidate", "baseline")
 _ORDERED = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
 _LONGEST = 100  # characters of a comparison in a message
 _HELPERS = ("assert_better", "assert_not_worse")
-_ASKED = ("scores", "preferred")  # methods of a side that give scores
+ASKED = ("scores", "preferred")  # methods of a side that give scores
 _DEFS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SCOPES = (*_DEFS, ast.Lambda)
 
@@ -270,13 +270,13 @@ def _is_scores(node: ast.expr, known: dict[str, str | None]) -> bool:
         return _is_scores(node.value, known)
     if isinstance(node, ast.Name):
         return node.id in known
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _ASKED
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ASKED
 
 
 def _is_scores_of(node: ast.AST, subjects: frozenset[str]) -> bool:
     return (
         isinstance(node, ast.Attribute)
-        and node.attr in _ASKED
+        and node.attr in ASKED
         and isinstance(node.value, ast.Name)
         and node.value.id in subjects
     )
