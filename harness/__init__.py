@@ -21,6 +21,7 @@ from harness.scoring.json_schema import JsonSchema
 from harness.scoring.judge import LikelihoodJudge
 from harness.scoring.measures import LatencyMs, OutputTokens
 from harness.scoring.pairwise import Pairwise
+from harness.scoring.panel import Panel
 from harness.scoring.rubric import Rubric
 from harness.scoring.suite import Suite
 from harness.training.local.self_generated import SelfGenerated
@@ -43,6 +44,7 @@ __all__ = [
     "OpenAITuning",
     "OutputTokens",
     "Pairwise",
+    "Panel",
     "Prompted",
     "QLoRA",
     "Refusal",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -28,7 +30,13 @@ def always_first(first: str, second: str) -> str:
 
 def preferred(grader: Comparer, *pairs: tuple[str, str], judge: Pairwise = LABELLED) -> tuple[Score, ...]:
     """The scores of the first of each pair."""
-    return judge.calibrated(Comparer(honest)).prefer_many(*rows_and_sides(*pairs), grader)
+    return trusted(judge).prefer_many(*rows_and_sides(*pairs), grader)
+
+
+@cache
+def trusted(judge: Pairwise) -> CalibratedPairwise:
+    """The judge, calibrated by an honest grader."""
+    return judge.calibrated(Comparer(honest))
 
 
 # --------------------------------------------------------------------------- both orders
@@ -76,13 +84,13 @@ def test_both_orders_are_requests_of_their_own_and_equal_pairs_are_asked_once() 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8), st.randoms())
 def test_swapping_the_sides_mirrors_every_score_whatever_the_grader_says(
-    pairs: list[tuple[int, int]], random: st.DataObject
+    pairs: list[tuple[int, int]], random: Random
 ) -> None:
     said: dict[tuple[str, str], str] = {}
 
     def any_verdict(first: str, second: str) -> str:
         choices = ("first", "second", "tie")
-        return said.setdefault((first, second), verdict(random.choice(choices)))  # type: ignore[attr-defined]
+        return said.setdefault((first, second), verdict(random.choice(choices)))
 
     texts = [(f"a {mine}", f"b {theirs}") for mine, theirs in pairs]
     one = preferred(Comparer(any_verdict), *texts)
@@ -111,9 +119,9 @@ def test_under_a_field_an_answer_that_is_no_json_loses_to_one_that_is() -> None:
 
 @pytest.mark.parametrize("side", [0, 1])
 def test_an_answer_that_never_came_on_either_side_is_a_failure(side: int) -> None:
-    rows, *sides = rows_and_sides(("good 2", "poor 1"))
-    sides[side][0] = Answer("0", "", 0, 0, 1.0, "failed", "HTTP 500")
-    (score,) = LABELLED.calibrated(Comparer(honest)).prefer_many(rows, *sides, Comparer(honest))
+    rows, mine, theirs = rows_and_sides(("good 2", "poor 1"))
+    (mine, theirs)[side][0] = Answer("0", "", 0, 0, 1.0, "failed", "HTTP 500")
+    (score,) = LABELLED.calibrated(Comparer(honest)).prefer_many(rows, mine, theirs, Comparer(honest))
     assert score.value is None
     assert "HTTP 500" in str(score.failure)
     assert ("baseline" in str(score.failure)) is (side == 1)
