@@ -107,7 +107,10 @@ def _trial(trials: tuple[Trial, ...], name: str, size: int | None) -> Trial:
 
 def test_a_preference_is_shown_without_scores_of_the_baseline() -> None:
     run = sample_run(n_rows=40)
-    values = (*[Score(1.0, "preferred in both orders: x")] * 20, *[Score(0.5, "depends on the order")] * 20)
+    values = (
+        *[Score(1.0, "preferred in both orders: x")] * 20,
+        *[Score(0.5, "depends on the order, so a tie: x")] * 20,
+    )
 
     def with_preference(trial: Trial) -> Trial:
         is_compared = trial.candidate == ADAPTER and trial.suite == "support"
@@ -121,7 +124,7 @@ def test_a_preference_is_shown_without_scores_of_the_baseline() -> None:
     assert any(table.title.startswith("support / better") for table in view.slices)
     rows = [row for block in view.answers if block.title.startswith("support") for row in block.rows]
     assert sum("gained" in row.change and "better" in row.change for row in rows) == 20
-    (judges,) = [table for table in view.provenance if table.title == "Judges"]
+    (judges,) = [table for table in view.provenance if table.caption == "Judges"]
     (said,) = [row[-1] for row in judges.rows if row[0].startswith("support / better")]
     assert f"of {ADAPTER}@{SIZES[-1]}, verdicts that depend on the order 0.50 [0.35, 0.65], n = 40" in said
 
