@@ -13,7 +13,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from harness.errors import UsageError
 from harness.records import Admission, Answer, Json, Kind, Rate, Row, Score
@@ -75,6 +75,8 @@ class Pairwise:
         field: compare this field of JSON answers; default the whole text.
         name: the label in a report.
         max_tokens: longest judgment; a model that thinks first needs more.
+        trust: "run-labels": its gates advise until this run's own answers are labelled. "transfer": admitted
+            on labels from elsewhere, it decides.
     """
 
     model: GradingModel
@@ -83,6 +85,7 @@ class Pairwise:
     field: str | None = dataclasses.field(default=None, kw_only=True)
     name: str = dataclasses.field(default="preference", kw_only=True)
     max_tokens: int = dataclasses.field(default=400, kw_only=True)
+    trust: Literal["run-labels", "transfer"] = dataclasses.field(default="run-labels", kw_only=True)
     # left out of equality, so that a suite's bound judge is found under the user's module constant
     known: tuple[PairLabel, ...] | None = dataclasses.field(
         default=None, compare=False, repr=False, kw_only=True

@@ -73,6 +73,8 @@ class Panel:
             there is none). Judges of pairs have only the latter.
         name: the label in a report.
         seed: of the split into calibration and test half, as in its judges.
+        trust: "run-labels": its gates advise until this run's own answers are labelled. "transfer": admitted
+            on labels from elsewhere, it decides.
     """
 
     judges: tuple[Judge, ...]
@@ -80,6 +82,7 @@ class Panel:
     combine: Literal["mean", "majority"] | None = dataclasses.field(default=None, kw_only=True)
     name: str = dataclasses.field(default="panel", kw_only=True)
     seed: int = dataclasses.field(default=0, kw_only=True)
+    trust: Literal["run-labels", "transfer"] = dataclasses.field(default="run-labels", kw_only=True)
     # left out of equality, so that a suite's bound judge is found under the user's module constant
     known: tuple[Label, ...] | None = dataclasses.field(default=None, compare=False, repr=False, kw_only=True)
     known_pairs: tuple[PairLabel, ...] | None = dataclasses.field(

@@ -28,6 +28,7 @@ better = Pairwise(
     RemoteModel("{chat}", base_url="{url}", profile="twin", api_key_env="HARNESS_TEST_KEY"),
     "It says yes.",
     labels="pairs.jsonl",
+    trust="transfer",
 )
 """
 GATE = """

@@ -9,6 +9,7 @@ from harness.report import numbers
 from harness.report.answers import MOST_ROWS, fold
 from harness.report.comparisons import plot, reach_of
 from harness.report.view import build_view
+from harness.scoring.pairwise import FLIPPED, WON
 
 
 def _comparison(low: float, middle: float, high: float, bound: float = 0.0) -> Comparison:
@@ -107,10 +108,8 @@ def _trial(trials: tuple[Trial, ...], name: str, size: int | None) -> Trial:
 
 def test_a_preference_is_shown_without_scores_of_the_baseline() -> None:
     run = sample_run(n_rows=40)
-    values = (
-        *[Score(1.0, "preferred in both orders: x")] * 20,
-        *[Score(0.5, "depends on the order, so a tie: x")] * 20,
-    )
+    won, tied = Score(1.0, f"{WON}: it says more"), Score(0.5, f"{FLIPPED}: one says so, one does not")
+    values = (*[won] * 20, *[tied] * 20)
 
     def with_preference(trial: Trial) -> Trial:
         is_compared = trial.candidate == ADAPTER and trial.suite == "support"
