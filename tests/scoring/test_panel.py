@@ -11,7 +11,7 @@ import pytest
 from pair_graders import Comparer, Named, honest, pair_labels, rows_and_sides, verdict
 
 from harness.errors import UsageError
-from harness.records import Answer, Kind, Message, Row, Score
+from harness.records import Admission, Answer, Kind, Message, Rate, Row, Score
 from harness.scoring.judges import Failure, Grader, Judge
 from harness.scoring.labels import Label
 from harness.scoring.pairwise import Pairwise
@@ -122,6 +122,50 @@ def test_a_judge_of_the_projects_own_that_raises_loses_its_vote_and_no_more() ->
     (score,) = scored(panel(A, B, broken), Graders({"a": right, "b": right}), "right 1")
     assert score.value == 0.75
     assert "broken none: broken: not calibrated: RuntimeError: out of order" in score.reason
+
+
+class Tries:
+    """What a stranger writes: it derives from nothing, and has no labels, field or seed."""
+
+    kind = Kind.BINARY
+
+    def __init__(self, name: str = "tries") -> None:
+        self.name = name
+
+    def spec(self) -> dict[str, object]:
+        return {"check": "Tries"}
+
+    def bind(self, read: object) -> Tries:
+        return self
+
+    def require_ready(self, oracle: object) -> None: ...
+
+    def estimate(self, rows: object) -> None: ...
+
+    def redirected(self, url: str) -> Tries:
+        return self
+
+    def calibrated(self, oracle: object) -> Tries:
+        return self
+
+    @property
+    def admission(self) -> Admission:
+        one = Rate(1.0, 0.9, 1.0, 50)
+        return Admission("tries", True, one, one, one, 0.5, 50, 50, ())
+
+    def score_many(self, rows: object, answers: Sequence[Answer], oracle: object) -> tuple[Score, ...]:
+        return tuple(Score(float(answer.text.startswith("right"))) for answer in answers)
+
+
+def test_a_judge_of_the_projects_own_may_sit_on_a_panel() -> None:
+    jury = panel(A, Tries())
+    (score,) = scored(jury, Graders({"a": right}), "right 1")
+    assert score.value == pytest.approx((0.75 + 1) / 2)
+    assert jury.calibrated(Graders({"a": right})).admission.admitted
+    estimate = jury.estimate([])
+    assert estimate is not None
+    assert [one.model.model for one in estimate.every] == ["a"]
+    assert Panel((Tries(), Tries("others")), labels="l.jsonl").estimate([]) is None
 
 
 # --------------------------------------------------------------------------- admission
