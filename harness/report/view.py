@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 from harness.decision.gates import speaks_of
-from harness.records import (
-    Admission,
-    Decision,
-    Json,
-    Kind,
-    RunRecord,
-    ScoreInfo,
-    SuiteInfo,
-    Trial,
-    Verdict,
-)
+from harness.records import Decision, RunRecord, Trial, Verdict
 from harness.report import numbers
 from harness.report.answers import answers
 from harness.report.comparisons import SLICES_NOTE, comparisons, slices
 from harness.report.costs import cost, spending, spending_sentence
 from harness.report.forecasts import forecasts
 from harness.report.go_forecast import go_forecast
+from harness.report.judges import judge_cautions, judges_table
 from harness.report.learning import learning_curves, trainings
 from harness.report.sides import sides
 from harness.report.trial_pairs import is_compared, size_label, trial_label
 from harness.report.view_models import Caution, DecisionCard, Headline, ReportView, TextTable, Tone
-from harness.scoring.pairwise import order_effect
 
 VERDICT_TONE: dict[Verdict, Tone] = {
     Verdict.GO: "good",
@@ -137,63 +127,10 @@ def _together(record: RunRecord) -> TextTable | None:
     )
 
 
-def _admission_figures(judge: Admission, kind: Kind) -> tuple[tuple[str, str], ...]:
-    """What was measured of a judge, as (name, value with interval and n)."""
-    if kind is Kind.PREFERENCE:
-        return (
-            ("Cohen’s kappa", numbers.rate(judge.kappa)),
-            ("right where people preferred the first", numbers.rate(judge.tpr)),
-            ("right where people preferred the second", numbers.rate(judge.tnr)),
-            ("tested on", numbers.plural(judge.n_test, "pair")),
-            *judge.facts,
-        )
-    return (
-        ("Cohen’s kappa", numbers.rate(judge.kappa)),
-        ("true-positive rate", numbers.rate(judge.tpr)),
-        ("true-negative rate", numbers.rate(judge.tnr)),
-        ("good from a score of", numbers.score(judge.threshold, Kind.GRADED)),
-        ("calibrated on", numbers.plural(judge.n_calibration, "label")),
-        ("tested on", numbers.plural(judge.n_test, "other label")),
-        *judge.facts,
-    )
-
-
-def _asks(spec: Mapping[str, Json]) -> str:
-    """The models that a judge asks, as its spec describes it."""
-    members, model = spec.get("judges"), spec.get("model")
-    if isinstance(members, Sequence) and not isinstance(members, str):
-        return "; ".join(dict.fromkeys(_asks(one) for one in members if isinstance(one, Mapping)))
-    if not isinstance(model, Mapping):
-        return "the built-in model"
-    how = "two answers, in both orders" if spec.get("check") == "Pairwise" else ""
-    if spec.get("scale") is not None:
-        how = f"levels 1 to {spec['scale']}"
-    return ", ".join(filter(None, (f"{model.get('model')} at {model.get('base_url')}", how)))
-
-
-def _of_order(record: RunRecord, suite: SuiteInfo, info: ScoreInfo) -> Iterator[str]:
-    """For each trial, how many verdicts of a judge of pairs depend on the order."""
-    for trial in record.trials if info.kind is Kind.PREFERENCE else ():
-        if trial.suite == suite.name and info.name in trial.scores:
-            effect = order_effect(trial.scores[info.name])
-            if effect is not None:
-                yield f"of {trial_label(trial)}, verdicts that depend on the order {numbers.rate(effect)}"
-
-
 def _cautions(record: RunRecord) -> Iterator[Caution]:
     if not record.decisions:
         yield Caution("No decision was taken in this run: no gate was collected.")
-    for suite in record.suites:
-        for info in suite.scores:
-            if info.admission is not None and not info.admission.admitted:
-                means = "its gates only advise"
-                if _is_corrected(record, suite.name, info.name):
-                    means = "labels of this run's answers correct it, and decide"
-                yield Caution(
-                    f"The judge of {suite.name} / {info.name} was not admitted: {means}.",
-                    info.admission.reasons,
-                    _admission_figures(info.admission, info.kind),
-                )
+    yield from judge_cautions(record)
     n_answers, n_scores, details = 0, 0, []
     for trial in record.trials:
         counts = trial.counts
@@ -221,17 +158,6 @@ def _cautions(record: RunRecord) -> Iterator[Caution]:
                 f"{suite.heldout} has been used for a decision {suite.uses:,} times, this run included: "
                 "each further use makes it a little less held out.",
             )
-
-
-def _is_corrected(record: RunRecord, suite: str, score: str) -> bool:
-    """Whether no gate rests on this judge alone."""
-    resting = [
-        gate
-        for gate in record.gates
-        if gate.state in ("gated", "advisory") and gate.suite == suite
-        if gate.comparison is not None and gate.comparison.score == score
-    ]
-    return bool(resting) and all(gate.correction is not None for gate in resting)
 
 
 def kept_answers(record: RunRecord) -> Iterator[str]:
@@ -291,21 +217,7 @@ def _provenance(record: RunRecord) -> Iterator[TextTable]:
         ],
         "Uses: decisions about a candidate that the held-out rows have served, this run's included.",
     )
-    judges = []
-    for suite in record.suites:
-        for info in suite.scores:
-            if info.admission is None:
-                continue
-            name = f"{suite.name} / {info.name}: {info.admission.judge}"
-            figures = [f"{what} {value}" for what, value in _admission_figures(info.admission, info.kind)]
-            measured = "; ".join([*figures, *_of_order(record, suite, info)])
-            judges.append((name, _asks(info.spec), "yes" if info.admission.admitted else "no", measured))
-    yield TextTable(
-        "Judges",
-        ("judge", "asks", "admitted", "measured"),
-        judges,
-        "Scores are out of 100. A judge's instructions are in run.json word for word (its spec).",
-    )
+    yield judges_table(record)
     yield sides(record)
     heads = ["trial", "suite", "seed#", "answers#", "failed#", "scores failed#", "time#"]
     yield TextTable(

@@ -9,13 +9,12 @@ from typing import Literal, TypeAlias
 
 from harness.errors import DataError
 from harness.records import Admission, Json, Rate
-from harness.scoring.admission import MIN_TNR, MIN_TPR, admit, wilson
+from harness.scoring.admission import MIN_LABELS_OF_A_KIND, MIN_TNR, MIN_TPR, admit, wilson
 from harness.scoring.text import NotJson, in_unicode, parse_json, short
 
 Verdict: TypeAlias = Literal["first", "second", "tie"]
 
 VERDICTS: tuple[Verdict, ...] = ("first", "second", "tie")
-MIN_LABELS_OF_A_SIDE = 25  # given to the first, and to the second: fewer admit bad judges by luck
 MOST_UNJUDGED = 0.1  # of the labels: beyond it the others are too few to admit a judge
 
 
@@ -97,7 +96,7 @@ def require_both_sides(labels: Sequence[PairLabel], where: str) -> None:
             raise DataError(
                 where,
                 f"no pair of which the {side} answer is the better one, so the judge cannot be tested",
-                f"label at least {MIN_LABELS_OF_A_SIDE} pairs for either side; swap the answers of some",
+                f"label at least {MIN_LABELS_OF_A_KIND} pairs for either side; swap the answers of some",
             )
 
 
@@ -135,15 +134,17 @@ def admit_pairs(
     rates = (("first", found.tpr, MIN_TPR), ("second", found.tnr, MIN_TNR))
     reasons = [
         f"not enough labels: {rate.n} pairs that people gave to the {side}, and it takes at least"
-        f" {MIN_LABELS_OF_A_SIDE}"
+        f" {MIN_LABELS_OF_A_KIND}"
         for side, rate, _ in rates
-        if rate.n < MIN_LABELS_OF_A_SIDE
+        if rate.n < MIN_LABELS_OF_A_KIND
     ]
     reasons += [
         f"right where people preferred the {side}: {in_words(rate)}, which is below {bar:g}"
         for side, rate, bar in rates
         if rate.value < bar
     ]
+    if not reasons and not found.admitted:
+        reasons = list(found.reasons)
     lost = len(labels) - len(pairs)
     if lost > MOST_UNJUDGED * len(labels):
         reasons.append(f"{lost} of {len(labels)} labels were not judged")

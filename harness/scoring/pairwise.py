@@ -13,13 +13,22 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from harness.errors import UsageError
 from harness.records import Admission, Answer, Json, Kind, Rate, Row, Score
 from harness.scoring.admission import wilson
 from harness.scoring.checks import pair_up, unanswered
-from harness.scoring.judges import Failure, Grader, GradingModel, JudgeEstimate, Oracle, message_of
+from harness.scoring.judges import (
+    Failure,
+    Grader,
+    GradingModel,
+    JudgeEstimate,
+    Oracle,
+    Trust,
+    message_of,
+    require_trust,
+)
 from harness.scoring.pair_labels import (
     PairLabel,
     Verdict,
@@ -85,7 +94,7 @@ class Pairwise:
     field: str | None = dataclasses.field(default=None, kw_only=True)
     name: str = dataclasses.field(default="preference", kw_only=True)
     max_tokens: int = dataclasses.field(default=400, kw_only=True)
-    trust: Literal["run-labels", "transfer"] = dataclasses.field(default="run-labels", kw_only=True)
+    trust: Trust = dataclasses.field(default="run-labels", kw_only=True)
     # left out of equality, so that a suite's bound judge is found under the user's module constant
     known: tuple[PairLabel, ...] | None = dataclasses.field(
         default=None, compare=False, repr=False, kw_only=True
@@ -97,6 +106,7 @@ class Pairwise:
     def __post_init__(self) -> None:
         if not isinstance(self.model, GradingModel):
             raise UsageError(f"Pairwise(model={self.model!r}): write RemoteModel(...), with the name in it.")
+        require_trust("Pairwise", self.trust)
         if self.max_tokens < 1:
             raise UsageError(f"Pairwise(max_tokens={self.max_tokens}): must be at least 1.")
         for key in ("criteria", "name"):

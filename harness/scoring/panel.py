@@ -16,14 +16,16 @@ from typing import Literal
 
 from harness.errors import DataError, UsageError
 from harness.records import TIE, Admission, Answer, Json, Kind, Message, Rate, Row, Score
-from harness.scoring.admission import admit
+from harness.scoring.admission import admit_on
 from harness.scoring.judges import (
     Judge,
     JudgeEstimate,
     Oracle,
     TriedJudge,
+    Trust,
     judged_rows,
     needs_baseline,
+    require_trust,
     tried_out,
 )
 from harness.scoring.labels import Label, enough_labels, label_material, read_labels
@@ -82,7 +84,7 @@ class Panel:
     combine: Literal["mean", "majority"] | None = dataclasses.field(default=None, kw_only=True)
     name: str = dataclasses.field(default="panel", kw_only=True)
     seed: int = dataclasses.field(default=0, kw_only=True)
-    trust: Literal["run-labels", "transfer"] = dataclasses.field(default="run-labels", kw_only=True)
+    trust: Trust = dataclasses.field(default="run-labels", kw_only=True)
     # left out of equality, so that a suite's bound judge is found under the user's module constant
     known: tuple[Label, ...] | None = dataclasses.field(default=None, compare=False, repr=False, kw_only=True)
     known_pairs: tuple[PairLabel, ...] | None = dataclasses.field(
@@ -107,6 +109,7 @@ class Panel:
             raise UsageError(f"Panel(combine={self.combine!r}): there are: mean, majority.")
         if self.needs_baseline and self.combine == "mean":
             raise UsageError("Panel(combine='mean'): a preference is won, lost or tied; write 'majority'.")
+        require_trust("Panel", self.trust)
         if not self.name.strip():
             raise UsageError("Panel needs name: say in words what is meant.")
         object.__setattr__(self, "labels", self.labels or self._common("labels", ""))
@@ -172,7 +175,10 @@ class Panel:
         bound = replace(self, judges=tuple(judge.bind(read) for judge in self.judges))
         if self.needs_baseline:
             return replace(bound, known_pairs=read_pair_labels(read, self.labels))
-        return replace(bound, known=read_labels(read, self.labels, self.field or "reply"))
+        # a judge on a scale reads levels, which others cannot
+        read_by = (one for judge in bound.judges for one in [getattr(judge, "known", None)] if one)
+        known = next(read_by, None) or read_labels(read, self.labels, self.field or "reply")
+        return replace(bound, known=known)
 
     def require_ready(self, oracle: Oracle) -> None:
         """What its judges raise."""
@@ -313,22 +319,23 @@ def _of_labels(panel: CalibratedPanel, known: Sequence[Label], oracle: Oracle) -
     scored = [(one, own.combined(scores)) for one, scores in zip(labels, each, strict=True)]
     halves = scored[: len(calibration)], scored[len(calibration) :]
     fitted, tested = (
-        [(label.good, score.value) for label, score in half if score.value is not None] for half in halves
+        [(label, score.value) for label, score in half if score.value is not None] for half in halves
     )
     for half, of in ((fitted, calibration), (tested, test)):
-        if len({good for good, _ in half}) < 2:
+        if len({label.good for label, _ in half}) < 2:
             failures = [score.failure for _, score in scored if score.failure]
             problem = f"{own.name}: of {len(of)} labels {len(half)} were scored, too few of a kind"
             raise DataError(own.labels, problem, f"look at the first failure: {(*failures, 'none')[0]}")
     values = sorted({value for _, value in fitted})
     cuts = [(low + high) / 2 for low, high in pairwise(values)] or [TIE]
-    threshold = best_threshold([value for _, value in fitted], [good for good, _ in fitted], cuts)
-    admission = admit(
+    threshold = best_threshold([value for _, value in fitted], [label.good for label, _ in fitted], cuts)
+    admission = admit_on(
         own.name,
-        [good for good, _ in tested],
-        [value >= threshold for _, value in tested],
+        [label for label, _ in tested],
+        [value for _, value in tested],
         threshold=threshold,
         n_calibration=len(fitted),
+        known=known,
     )
     lost = len(test) - len(tested)
     if lost > MOST_UNJUDGED * len(test):

@@ -407,6 +407,7 @@ class Sole:
     model: RemoteModel
     name: str = "own"
     kind = Kind.BINARY
+    trust = "transfer"
 
     def spec(self):
         return {{"check": "Sole", "model": dict(self.model.identity())}}
