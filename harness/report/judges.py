@@ -17,7 +17,7 @@ UNSEEN = (
 )
 
 
-def admission_figures(judge: Admission, kind: Kind) -> tuple[tuple[str, str], ...]:
+def admission_figures(judge: Admission, kind: Kind = Kind.GRADED) -> tuple[tuple[str, str], ...]:
     """What was measured of a judge of that kind, as (name, value with interval and n)."""
     if kind is Kind.PREFERENCE:
         return (

@@ -129,7 +129,7 @@ def test_each_size_and_seed_is_preferred_or_not_over_the_same_baseline(preferrin
     ("gate", "told"),
     [
         ("candidate.preferred(right) > 0.5", "judges one answer at a time"),
-        ("candidate.scores(better) > baseline.scores(better)", "write `candidate.preferred(x) > 0.5`"),
+        ("baseline.scores(better) < candidate.scores(better)", "write `candidate.preferred(x) > 0.5`"),
     ],
 )
 def test_a_claim_that_cannot_be_meant_says_what_to_write(
