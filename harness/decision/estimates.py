@@ -27,7 +27,7 @@ from harness.decision.student import (
 )
 from harness.decision.tango import null_variance
 from harness.errors import UsageError
-from harness.records import Kind, ScoreVector
+from harness.records import TIE, Kind, ScoreVector
 
 MIN_ROWS = 10
 MIN_CLUSTERS = 10
@@ -38,10 +38,9 @@ _TINY = 1e-9
 LARGE_LOSS, LOSSES_SEEN = 0.2, 2  # docs/decision.md has what they hold, and cost
 LOSSES_FOR_EACH = 5  # beyond the first that a level below 5% adds
 RARE_LOSS, RARE_GROUP_LOSS = 0.6, 0.5
-_TIE = 0.5  # the value of a preference for neither
 _ALLOWED = {
     Kind.BINARY: ((0.0, 1.0), "a binary score is 0 or 1"),
-    Kind.PREFERENCE: ((0.0, _TIE, 1.0), "a preference is 0, 0.5 or 1"),
+    Kind.PREFERENCE: ((0.0, TIE, 1.0), "a preference is 0, 0.5 or 1"),
 }
 
 Codes: TypeAlias = npt.NDArray[np.int64]
@@ -82,7 +81,7 @@ class Rows:
     def wins_and_losses(self) -> tuple[Mask, Mask] | None:
         """Masks of the rows that one side alone has right, or that were preferred; None for other scores."""
         if self.kind is Kind.PREFERENCE:
-            return self.candidate > _TIE, self.candidate < _TIE
+            return self.candidate > TIE, self.candidate < TIE
         if self.kind is Kind.BINARY and self.number is None:
             return self.candidate > self.baseline, self.candidate < self.baseline
         return None
@@ -299,7 +298,7 @@ def estimate_difference(rows: Rows, bound: float, alpha: float) -> Estimate | st
         if rows.number is None:
             return _tango(rows.clusters, won, lost, bound, alpha)
         # Tango's difference of shares is twice a preference's distance from the tie
-        middle = _TIE - rows.number
+        middle = TIE - rows.number
         found = _tango(rows.clusters, won, lost, min(max(2.0 * (bound - middle), -1.0), 1.0), alpha)
         return replace(
             found,
