@@ -10,7 +10,7 @@ is right for independent gates, and too low for gates that move together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import combinations
 from math import ceil, floor, sqrt
@@ -63,6 +63,7 @@ class AssumedGate:
         groups: how many, where rows stand in groups.
         seeds: how many, of a candidate trained with several; ``seed_share`` is theirs of the variance of the
             mean, which no further row lessens.
+        alpha_of_more: level once rows have been added to those that did not decide; None: the same.
         seen: differences by row, or sums by group, in the suite's order; nan where there is none.
     """
 
@@ -80,6 +81,7 @@ class AssumedGate:
     groups: int | None = None
     seeds: int = 1
     seed_share: float = 0.0
+    alpha_of_more: float | None = None
     seen: Values | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -137,6 +139,8 @@ def forecast_go(gates: Sequence[AssumedGate]) -> GoForecast:
 
 def gate_power(gate: AssumedGate, scale: float = 1.0) -> float:
     """The chance that the gate is shown with ``scale`` times its rows (and groups)."""
+    if scale > 1.0 and gate.alpha_of_more is not None:
+        gate = replace(gate, alpha=gate.alpha_of_more)
     n = max(round(scale * gate.n), 1)
     groups = None if gate.groups is None else round(scale * gate.groups)
     if n < MIN_ROWS or (groups is not None and groups < MIN_CLUSTERS):
