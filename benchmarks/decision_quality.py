@@ -19,6 +19,7 @@ from benchmarks.quality import (
     gates,
     groups,
     growing,
+    judged,
     looks,
     rare_losses,
     seeds,
@@ -34,6 +35,7 @@ PARTS = {
     "seeds": seeds.measure,
     "looks": looks.measure,
     "growing": growing.measure,
+    "judged": judged.measure,
     "curve": curve.measure,
     "whole_decisions": whole_decisions.measure,
 }

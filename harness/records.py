@@ -244,6 +244,21 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """What people's labels of a run's own answers did to a comparison that rests on a judge (PPI++)."""
+
+    n: int  # rows compared
+    n_labels: int  # of them, those with labels of every answer
+    weight: float  # of the judgments, from 0 to 1: lambda
+    difference_of_labels: float  # without the judge, in score units
+    labels_saved: float  # how many more labels would be as exact without the judge
+    annotators: Mapping[str, int]  # each with their number of labels, of this score in this suite
+    agreement: float | None = None  # Krippendorff's alpha; None where nothing can be said of it
+    n_shared: int = 0  # answers that several people labelled
+    unpaired: tuple[str, ...] = ()  # rows left out, as only a part of their answers was labelled
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """A comparison that a suite asserts."""
 
@@ -259,6 +274,8 @@ class Gate:
     comparison: Comparison | None = None
     place: str = ""  # ``file:line:column`` of the claim; empty where nobody saw it written
     why: str = ""  # of a missing gate: what kept it from being judged; empty where that is not known
+    naive: Comparison | None = None  # what the judge alone says, where labels corrected it
+    correction: Correction | None = None
 
 
 class Verdict(StrEnum):
@@ -286,6 +303,10 @@ class Decision:
     #: that ``p_value`` has to reach among the candidates of the run (Holm); a GO has met it
     level: float | None = None
     candidates_judged: int = 1  # in the run, this one included
+    #: of the reasons, those that come from no gate: what stood against GO, and what was only mentioned.
+    #: None: the record is of a version that did not keep them apart
+    obstacles: tuple[str, ...] | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -568,6 +589,15 @@ class SpendingLine:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelFile:
+    """A file of labels that a run was decided with."""
+
+    name: str
+    digest: str  # SHA-256 of its bytes
+    n_labels: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """Everything one run did and saw. The reports show nothing that is not in it."""
 
@@ -588,4 +618,6 @@ class RunRecord:
     rehearsal: bool = False  # hosted models were a local twin's
     spending: tuple[SpendingLine, ...] = ()
     max_usd: float | None = None  # the cap on spending
+    decided_from: str = ""  # the id of the run whose answers were labelled, where it was decided with labels
+    label_files: tuple[LabelFile, ...] = ()
     schema: int = SCHEMA_VERSION

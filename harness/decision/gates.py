@@ -70,7 +70,46 @@ def decide(
     if len(refuted) == 1:
         notes = (*notes, *_by_chance([found for _, found in judged]))
     collapsed, said = _collapses(judged, seeds)
-    return Decision(candidate, size, verdict, reasons, seeds, (*notes, *said), collapsed)
+    return Decision(
+        candidate,
+        size,
+        verdict,
+        reasons,
+        seeds,
+        (*notes, *said),
+        collapsed,
+        obstacles=tuple(obstacles),
+        remarks=tuple(remarks),
+    )
+
+
+def decided_again(decision: Decision, before: Sequence[Gate], gates: Sequence[Gate]) -> Decision:
+    """A decision of a run's record by other gates. What was said that rests on no gate is kept.
+
+    Args:
+        decision: as the run made it.
+        before: the gates of the run, which made it.
+        gates: those that decide now.
+    """
+    own = [gate for gate in before if (gate.candidate, gate.size) == (decision.candidate, decision.size)]
+    of_gates = decide(decision.candidate, decision.size, own, seeds=decision.seeds)
+    obstacles, remarks = decision.obstacles, decision.remarks
+    if obstacles is None:  # of a version that kept all reasons together: obstacles stand before open gates
+        begins = (*(f"{gate_name(gate)} is " for gate in own), *(f"{g.role} gate {g.test} " for g in own))
+        is_of_gate = [said.startswith((*begins, "no target gate ")) for said in decision.reasons]
+        last = max((at for at, is_it in enumerate(is_of_gate) if is_it), default=-1)
+        others = [(at, said) for at, said in enumerate(decision.reasons) if not is_of_gate[at]]
+        obstacles = tuple(said for at, said in others if at < last)
+        remarks = tuple(said for at, said in others if at > last)
+    return decide(
+        decision.candidate,
+        decision.size,
+        gates,
+        seeds=decision.seeds,
+        obstacles=obstacles,
+        remarks=remarks,
+        notes=tuple(note for note in decision.notes if note not in of_gates.notes),
+    )
 
 
 def _collapses(

@@ -144,8 +144,11 @@ def _cautions(record: RunRecord) -> Iterator[Caution]:
     for suite in record.suites:
         for info in suite.scores:
             if info.admission is not None and not info.admission.admitted:
+                means = "its gates only advise"
+                if _is_corrected(record, suite.name, info.name):
+                    means = "labels of this run's answers correct it, and decide"
                 yield Caution(
-                    f"The judge of {suite.name} / {info.name} was not admitted: its gates only advise.",
+                    f"The judge of {suite.name} / {info.name} was not admitted: {means}.",
                     info.admission.reasons,
                     _admission_figures(info.admission),
                 )
@@ -176,6 +179,17 @@ def _cautions(record: RunRecord) -> Iterator[Caution]:
                 f"{suite.heldout} has been used for a decision {suite.uses:,} times, this run included: "
                 "each further use makes it a little less held out.",
             )
+
+
+def _is_corrected(record: RunRecord, suite: str, score: str) -> bool:
+    """Whether no gate rests on this judge alone."""
+    resting = [
+        gate
+        for gate in record.gates
+        if gate.state in ("gated", "advisory") and gate.suite == suite
+        if gate.comparison is not None and gate.comparison.score == score
+    ]
+    return bool(resting) and all(gate.correction is not None for gate in resting)
 
 
 def kept_answers(record: RunRecord) -> Iterator[str]:
