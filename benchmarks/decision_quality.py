@@ -14,6 +14,7 @@ import json
 from dataclasses import replace
 
 from benchmarks.quality import (
+    admission,
     candidates,
     curve,
     gates,
@@ -37,6 +38,7 @@ PARTS = {
     "growing": growing.measure,
     "judged": judged.measure,
     "curve": curve.measure,
+    "admission": admission.measure,
     "whole_decisions": whole_decisions.measure,
 }
 PREFIX = "decision: "  # by which the results are found again

@@ -12,6 +12,8 @@ from math import prod
 from harness.decision.seeds import far_below, most_collapses
 from harness.records import Comparison, Decision, Gate, Outcome, Role, Verdict
 
+NOT_ADMITTED = "its judge was not admitted"
+
 
 def decide(
     candidate: str,
@@ -36,7 +38,8 @@ def decide(
     judged = [(g, g.comparison) for g in own if g.state == "gated" and g.comparison is not None]
     by_outcome: dict[Outcome, list[str]] = {outcome: [] for outcome in Outcome}
     for gate, found in judged:
-        shift = f" {'+' if found.bound > 0 else '-'} {abs(found.bound):g}" if found.bound else ""
+        bound = found.claimed
+        shift = f" {'+' if bound > 0 else '-'} {abs(bound):g}" if bound else ""
         rows = f" where {found.rows}" if found.rows else ""
         claim = f"{found.score}{rows} of {found.candidate} against {found.baseline}{shift}"
         by_outcome[found.outcome].append(f"{gate_name(gate)} is {found.outcome}: {claim}, {found.reason}")
@@ -48,10 +51,11 @@ def decide(
                 f"{gate.why or 'it was deselected or never reached.'}"
             )
     if not any(gate.role is Role.TARGET for gate, _ in judged):
-        targets = {gate.state for gate in own if gate.role is Role.TARGET}
+        targets = {gate.state: _why(gate) for gate in own if gate.role is Role.TARGET}
         gap = "no target gate (`candidate > baseline`) is among the gates: nothing claims an improvement."
         if "advisory" in targets:
-            gap = "no target gate decides: the judge that it rests on was not admitted."
+            why = targets["advisory"].partition(". ")[0]  # the mend stands beside the gate itself
+            gap = f"no target gate decides: {why.replace('its judge', 'the judge that it rests on', 1)}."
         elif "missing" in targets:
             gap = "no target gate was judged: the target is missing."
         gaps.append(gap)
@@ -60,9 +64,7 @@ def decide(
         if gate.state == "advisory":
             would_be = gate.comparison
             seen = "" if would_be is None else f" It would be {would_be.outcome}: {would_be.reason}"
-            advice.append(
-                f"{gate_name(gate)} is advisory and decides nothing: its judge was not admitted.{seen}"
-            )
+            advice.append(f"{gate_name(gate)} is advisory and decides nothing: {_why(gate)}.{seen}")
     refuted, open_ = by_outcome[Outcome.REFUTED], by_outcome[Outcome.INCONCLUSIVE]
     undecided = Verdict.INCONCLUSIVE if gaps or open_ else Verdict.GO
     verdict = Verdict.NO_GO if refuted else undecided
@@ -110,6 +112,11 @@ def decided_again(decision: Decision, before: Sequence[Gate], gates: Sequence[Ga
         remarks=remarks,
         notes=tuple(note for note in decision.notes if note not in of_gates.notes),
     )
+
+
+def _why(gate: Gate) -> str:
+    """Why an advisory gate decides nothing; records of earlier versions know of one reason."""
+    return gate.why or NOT_ADMITTED
 
 
 def _collapses(
