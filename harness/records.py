@@ -285,7 +285,8 @@ class Decision:
     p_value: float | None = None
     #: that ``p_value`` has to reach among the candidates of the run (Holm); a GO has met it
     level: float | None = None
-    candidates_judged: int = 1  # in the run, this one included
+    #: in the run, this one included, and those judged beside it on its rows before that the run leaves out
+    candidates_judged: int = 1
 
 
 @dataclass(frozen=True, slots=True)

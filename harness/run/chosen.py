@@ -1,16 +1,19 @@
 """The best of several seeds, sizes or recipes looks better on the rows that chose it than it is.
 
 So the store notes at which sizes and seeds held-out rows judged a recipe, and beside which others. A verdict
-takes all of them, or rows that have judged none. Rows are told by what they ask: a file to which rows were
-added remembers what it judged before, as long as half of its rows are of that time.
+takes all sizes and seeds, or rows that have judged none; other recipes that are left out count as tries of
+the run (:mod:`harness.decision.holm`). Rows are told by what they ask: a file to which rows were added
+remembers what it judged before, as long as half of its rows are of that time.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from harness.data.fingerprints import asked_keys, fingerprint, rows_fingerprint
+from harness.decision.holm import LeftOut
 from harness.records import Gate
 from harness.run.selection import Arm
 from harness.run.session import Session
@@ -18,6 +21,7 @@ from harness.run.suite_loading import LoadedSuite
 from harness.store.answers import Judged
 
 FRESH_ROWS = "on rows that have judged none (Suite(final=...) and --final)"
+MOST_NAMED = 5  # candidates in one sentence
 
 
 class Past:
@@ -70,18 +74,30 @@ class Past:
         return {other: names[other] for other, rows in shared.items() if len(rows) >= self._least}
 
 
-def chosen_on_its_rows(run: Session, gates: Sequence[Gate]) -> Mapping[str, Sequence[str]]:
-    """By candidate, why it may have been chosen on the rows that judge it. Notes what they judge today.
+@dataclass
+class Chosen:
+    """By candidate, what its rows judged before that this run leaves out."""
+
+    #: seeds and sizes, as reasons against GO
+    obstacles: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
+
+
+def chosen_on_its_rows(run: Session, gates: Sequence[Gate]) -> Chosen:
+    """Why candidates may have been chosen on the rows that judge them. Notes what they judge today.
 
     A rehearsal's answers are a stand-in's: it notes nothing, and nothing is held against it.
     """
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    found = Chosen()
     if run.settings.rehearse is not None:
         return found
     history, today = run.store.judged(), list[Judged]()
+    company: defaultdict[str, dict[str, str]] = defaultdict(dict)  # by candidate: recipes and their names
+    recipe_of: dict[str, str] = {}
     for suite in run.suites.values():
         asked = {name: _asked(run, name, suite.name) for name in run.selection.chosen()}
         recipes = {name: run.recipe_of(arms[-1], at_any_size=True) for name, arms in asked.items() if arms}
+        recipe_of |= recipes
         rows = asked_keys(suite.rows)
         notes = _notes(run, suite, frozenset(rows), asked, recipes)
         past = Past(rows, [*history, *notes])
@@ -92,11 +108,18 @@ def chosen_on_its_rows(run: Session, gates: Sequence[Gate]) -> Mapping[str, Sequ
             obstacles = (
                 _seed_obstacle(past, arm, recipes[name], suite.heldout),
                 _size_obstacle(past, arm, recipes[name], suite.heldout),
-                _company_obstacle(past, name, recipes, suite.heldout),
             )
-            found[name] += filter(None, obstacles)
+            found.obstacles[name] += filter(None, obstacles)
+            company[name] |= past.company(recipes[name])
     if today:
         run.store.note_judged(today)
+    unasked = {gate.candidate for gate in gates} - set(recipe_of)  # they count as judged today
+    for name, recipes in company.items():
+        others = {recipe: was for recipe, was in recipes.items() if recipe not in recipe_of.values()}
+        for one in unasked & set(others.values()):
+            del others[next(recipe for recipe, was in others.items() if was == one)]
+        if others:
+            found.left_out[name] = _left_out(name, list(others.values()), set(recipe_of))
     return found
 
 
@@ -159,23 +182,30 @@ def _size_obstacle(past: Past, arm: Arm, recipe: str, heldout: str) -> str:
     )
 
 
-def _company_obstacle(past: Past, name: str, recipes: Mapping[str, str], heldout: str) -> str:
-    company = past.company(recipes[name])
-    left_out = [was for recipe, was in company.items() if recipe not in recipes.values()]
-    if not left_out:
-        return ""
-    missing = list(dict.fromkeys(left_out))
-    changed = [was for was in missing if was in recipes or left_out.count(was) > 1]
-    shown = [f"{was} (with other settings than now)" if was in changed else was for was in missing]
-    options = " ".join(f"--candidate={one}" for one in (name, *missing))
-    together = f"Judge them together ({options}; what is answered is kept)"
+def _left_out(name: str, others: Sequence[str], today: set[str]) -> LeftOut:
+    """Other recipes by what they were called; a name of today stands for other settings now."""
+    times = Counter(others)
+    changed = [was for was in times if was in today or times[was] > 1]
+    named = [
+        was if was not in changed else f"{was} with {_settings(times[was], was in today)}" for was in times
+    ]
+    together = "Judge them together, so that those that hold as well leave it more"
     if changed:
-        together = (
-            f"Give the former settings of {', '.join(changed)} a name of their own and judge all together"
-            " (what is answered is kept)"
+        together += (
+            f" (give the former settings of {_listed(changed)} a name of their own; what is answered is kept)"
         )
-    return (
-        f"{name} was judged beside {', '.join(shown)} on rows of {heldout} before, which this run leaves out:"
-        f" the best of several cannot be tested on the rows it was chosen on. {together}, or test the chosen"
-        f" one {FRESH_ROWS}."
-    )
+    elif len(times) <= MOST_NAMED:
+        options = " ".join(f"--candidate={one}" for one in (name, *times))
+        together += f" ({options}; what is answered is kept)"
+    return LeftOut(len(others), _listed(named), together)
+
+
+def _settings(count: int, is_of_today: bool) -> str:
+    if count == 1:
+        return "other settings than now"
+    return f"{count} {'other ' if is_of_today else ''}settings"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
