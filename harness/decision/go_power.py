@@ -10,7 +10,7 @@ is right for independent gates, and too low for gates that move together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import combinations
 from math import ceil, floor, sqrt
@@ -55,6 +55,7 @@ class AssumedGate:
             there are ``groups`` or ``seeds``, the standard deviation of one row's difference with the design
             effect in it.
         truth: the assumed difference.
+        alpha: its level; ``alpha_grown`` is that of more rows, where these have judged the candidate already.
         number: where the baseline is a plain number.
         groups: how many, where rows stand in groups.
         seeds: how many, of a candidate trained with several; ``seed_share`` is theirs of the variance of the
@@ -72,6 +73,7 @@ class AssumedGate:
     spread: float
     truth: float
     alpha: float = 0.05
+    alpha_grown: float | None = None
     number: float | None = None
     groups: int | None = None
     seeds: int = 1
@@ -133,6 +135,8 @@ def forecast_go(gates: Sequence[AssumedGate]) -> GoForecast:
 
 def gate_power(gate: AssumedGate, scale: float = 1.0) -> float:
     """The chance that the gate is shown with ``scale`` times its rows (and groups)."""
+    if scale > 1.0 and gate.alpha_grown is not None:
+        gate = replace(gate, alpha=gate.alpha_grown)
     n = max(round(scale * gate.n), 1)
     groups = None if gate.groups is None else round(scale * gate.groups)
     if n < MIN_ROWS or (groups is not None and groups < MIN_CLUSTERS):

@@ -21,6 +21,7 @@ from harness.decision.go_power import (
 )
 from harness.decision.plan import PlannedDecision
 from harness.decision.power import POWER
+from harness.decision.retesting import next_level
 from harness.decision.student import Values
 from harness.records import Comparison, Decision, Gate, Kind, Outcome, Role, RunRecord, Verdict
 from harness.report import numbers
@@ -49,7 +50,8 @@ def assumed_gates(record: RunRecord, candidate: str, size: int | None) -> list[t
 def go_forecast(record: RunRecord, decision: Decision) -> str:
     """What the rows of an undecided run could show; empty where no open gate is in the way of GO.
 
-    Where several candidates were up for a decision, each gate is at the strictest of their levels (Holm).
+    Where several candidates were tried, each gate is at the strictest of their levels (Holm). More rows are
+    judged at the level of a file that grew.
     """
     if decision.verdict is not Verdict.INCONCLUSIVE:
         return ""
@@ -57,8 +59,17 @@ def go_forecast(record: RunRecord, decision: Decision) -> str:
     outcomes = [gate.comparison.outcome for gate, _ in judged if gate.comparison]
     if Outcome.INCONCLUSIVE not in outcomes or not any(gate.role is Role.TARGET for gate, _ in judged):
         return ""
-    level_of = len(record.decisions)
-    forecast = forecast_go([replace(one, alpha=one.alpha / level_of) for _, one in judged])
+    level_of = max(decision.candidates_judged, len(record.decisions))
+    forecast = forecast_go(
+        [
+            replace(
+                one,
+                alpha=one.alpha / level_of,
+                alpha_grown=next_level(one.alpha, growths=int(one.alpha < record.alpha)) / level_of,
+            )
+            for _, one in judged
+        ]
+    )
     roles = {gate.role for gate, _ in judged}
     truth = "the targets and thresholds" if Role.THRESHOLD in roles else "the targets"
     guards = ", and loses nothing on the guards," if Role.GUARD in roles else ""
