@@ -38,7 +38,6 @@ from harness.decision.retesting import level_note
 from harness.errors import Undecided, UsageError
 from harness.records import Comparison, Kind, Outcome, Role, ScoreVector
 
-MOST_MARGIN = 0.5
 MOST_REASON_CHARACTERS = 80  # of one row's reason, so that both sides fit on a line or two
 MOST_MARGIN = 0.5  # in score units: who tolerates a loss of more than half of everything meant something else
 
@@ -51,7 +50,7 @@ class InterimScores(Protocol):
     """Scores that are judged as they are asked for, in a fixed random order of the rows."""
 
     design: GroupSequentialDesign
-    n_candidates: int  # of the run, which share its level
+    n_candidates: int  # that share the level of the run
 
     def upto(self, n_rows: int) -> ScoreVector:
         """The first so many rows in the order of judging, judged now where they have not been."""

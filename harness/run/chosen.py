@@ -9,12 +9,13 @@ remembers what it judged before, as long as half of its rows are of that time.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.data.fingerprints import asked_keys, fingerprint, rows_fingerprint
 from harness.decision.holm import LeftOut
 from harness.records import Gate
+from harness.run.past import Past
 from harness.run.selection import Arm
 from harness.run.session import Session
 from harness.run.suite_loading import LoadedSuite
@@ -22,56 +23,6 @@ from harness.store.answers import Judged
 
 FRESH_ROWS = "on rows that have judged none (Suite(final=...) and --final)"
 MOST_NAMED = 5  # candidates in one sentence
-
-
-class Past:
-    """What rows have judged before, from a history of any source.
-
-    Args:
-        rows: keys of the rows of today, one each; see ``asked_keys``.
-        history: of these and other rows.
-    """
-
-    def __init__(self, rows: Sequence[str], history: Iterable[Judged]) -> None:
-        self._least = len(rows) / 2
-        places: dict[frozenset[str], frozenset[int]] = {}  # by rows of the past: which of today's they are
-        at: defaultdict[tuple[str, int | None, int | None], set[int]] = defaultdict(set)
-        names: defaultdict[tuple[frozenset[str], str], dict[str, str]] = defaultdict(dict)
-        for one in history:
-            if one.rows not in places:
-                places[one.rows] = frozenset(n for n, key in enumerate(rows) if key in one.rows)
-            if places[one.rows]:
-                at[one.recipe, one.size, one.seed] |= places[one.rows]
-                names[one.rows, one.beside][one.recipe] = one.name
-        self._at = at
-        self._together = [(places[its_rows], company) for (its_rows, _), company in names.items()]
-
-    def seeds(self, recipe: str, size: int | None) -> list[int]:
-        """Those that most of the rows have judged a recipe at, at one size."""
-        return sorted(
-            seed
-            for (its, at_size, seed), rows in self._at.items()
-            if (its, at_size) == (recipe, size) and seed is not None and len(rows) >= self._least
-        )
-
-    def sizes(self, recipe: str) -> list[int]:
-        """Those that most of the rows have judged a recipe at, with whatever seed."""
-        by_size: defaultdict[int, set[int]] = defaultdict(set)
-        for (its, size, _), rows in self._at.items():
-            if its == recipe and size is not None:
-                by_size[size] |= rows
-        return sorted(size for size, rows in by_size.items() if len(rows) >= self._least)
-
-    def company(self, recipe: str) -> dict[str, str]:
-        """Other recipes that most of the rows have judged in one run with this one, and their last names."""
-        shared: defaultdict[str, set[int]] = defaultdict(set)
-        names: dict[str, str] = {}
-        for rows, company in self._together:
-            for other, name in company.items() if recipe in company else ():
-                if other != recipe:
-                    shared[other] |= rows
-                    names[other] = name
-        return {other: names[other] for other, rows in shared.items() if len(rows) >= self._least}
 
 
 @dataclass
@@ -110,7 +61,7 @@ def chosen_on_its_rows(run: Session, gates: Sequence[Gate]) -> Chosen:
                 _size_obstacle(past, arm, recipes[name], suite.heldout),
             )
             found.obstacles[name] += filter(None, obstacles)
-            company[name] |= past.company(recipes[name])
+            company[name] |= past.company(recipes[name], recipes.values())
     if today:
         run.store.note_judged(today)
     unasked = {gate.candidate for gate in gates} - set(recipe_of)  # they count as judged today

@@ -29,7 +29,7 @@ class InterimAnalysis:
         alpha: level of each one-sided test, over all looks.
         name: the subject of the vectors.
         advisory: whether the judge was not admitted.
-        n_candidates: of the run, which share its level.
+        n_candidates: that share the level of the run.
     """
 
     suite: LoadedSuite

@@ -212,12 +212,14 @@ def test_the_best_of_several_recipes_is_judged_beside_them(project: SmallProject
     project.run("--candidate=qlora-r16")
     assert project.record.decisions[0].verdict == "GO", "what failed to be trained is no company"
     project.run("--candidate=qlora-*", "--candidate=bad")
-    outcome = project.run("--candidate=qlora-r16", "--candidate=bad")
+    outcome = project.run("--candidate=qlora-r8", "--candidate=bad")
     chosen, refuted = project.record.decisions
     assert [(d.verdict, d.candidates_judged) for d in (chosen, refuted)] == [("GO", 3), ("NO-GO", 3)]
     assert chosen.level == pytest.approx(0.05 / 3)
     flat = " ".join(outcome.out.split())
     assert "holds at 1.7% among 3 candidates, 2 judged today and 1 beside it before (Holm)" in flat
+    project.run("--candidate=qlora-r16")
+    assert project.record.decisions[0].level == 0.05, "these rows judged it alone at first: it was no choice"
 
 
 NEARLY = """
