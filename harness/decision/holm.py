@@ -139,7 +139,9 @@ def _among(
         return replace(decision, candidates_judged=m + n_before)
     level = alpha / (round(alpha / level) + n_before)
     found = replace(decision, p_value=weakest.p_value, level=level, candidates_judged=m + n_before)
-    largest = f"the largest p of its gates is {_percent(weakest.p_value)}, of {weakest.name}"
+    digits = next((n for n in (2, 3, 4) if _percent(level, n) != _percent(weakest.p_value, n)), 2)
+    reached = _percent(level, digits)
+    largest = f"the largest p of its gates is {_percent(weakest.p_value, digits)}, of {weakest.name}"
     counted, said = f"the {m} candidates of this run", f"{m} candidates were up for a decision in this run"
     way = "Run it"
     if left_out:
@@ -148,15 +150,15 @@ def _among(
         said = f"{m + n_before} candidates count for this one, {are} on the same rows ({left_out.named})"
         way = f"{left_out.together}, or run it"
     if weakest.p_value <= level:
-        said = f"holds at {_percent(level)} among {counted} (Holm): {largest}."
+        said = f"holds at {reached} among {counted} (Holm): {largest}."
         return replace(found, reasons=(said, *decision.reasons))
     said = (
         f"{said}, and by chance some would be GO. To keep that to {_percent(alpha)}, this one would have to"
-        f" hold at {_percent(level)} (Holm), and {largest}. {way} alone on rows that have judged none"
+        f" hold at {reached} (Holm), and {largest}. {way} alone on rows that have judged none"
         " (Suite(final=...) and --final)."
     )
     return replace(found, verdict=Verdict.INCONCLUSIVE, reasons=(said, *decision.reasons))
 
 
-def _percent(level: float) -> str:
-    return "below 0.01%" if level < 1e-4 else f"{100 * level:.2g}%"
+def _percent(level: float, digits: int = 2) -> str:
+    return "below 0.01%" if level < 1e-4 else f"{100 * level:.{digits}g}%"

@@ -100,9 +100,7 @@ def planned_decision(one: PlannedDecision) -> str:
         truth = f"if truly better by {_listed(each)}"
     if any(gate.role is Role.GUARD for gate in forecast.gates):
         truth += " and nothing lost on the guards"
-    line = (
-        f"{_listed(one.candidates)}: GO about {_chance(forecast.p_go)} of the time {truth}{_takes(forecast)}."
-    )
+    line = f"{_listed(one.candidates)}: GO {_about(forecast.p_go)} of the time {truth}{_takes(forecast)}."
     return " ".join([line, *_grounds(one)])
 
 
@@ -183,6 +181,11 @@ def _rounded(rows: int) -> int:
 def _chance(value: float) -> str:
     """Whole percents; never 0% or 100%, which no simulation can say."""
     return "under 1%" if value < 0.005 else "over 99%" if value > 0.995 else numbers.percent(value, 0)
+
+
+def _about(value: float) -> str:
+    said = _chance(value)
+    return said if said[0] in "uo" else f"about {said}"
 
 
 def _listed(names: Sequence[str], most: int = _MOST_NAMED) -> str:
