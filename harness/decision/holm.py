@@ -20,16 +20,28 @@ of what it would give with those that were left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
+from typing import Protocol
 
-from harness.decision.claims import Claim
 from harness.decision.gates import gate_name
-from harness.records import Decision, Gate, Outcome, Verdict
+from harness.records import Comparison, Decision, Gate, Outcome, Verdict
 
 LEAST_LEVEL = 1e-7  # lower ones are not looked for
 _PRECISION = 1.001  # ratio between a level at which a claim is shown, and one at which it may not be
+
+
+class Rejudged(Protocol):
+    """A claim that can be judged at other levels; :class:`harness.decision.claims.Claim` is one."""
+
+    @property
+    def comparison(self) -> Comparison:
+        """The claim at its own level."""
+
+    @property
+    def at(self) -> Callable[[float], Comparison]:
+        """The claim at another level, by all the rules that made ``comparison``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +63,7 @@ class LeftOut:
 
 def judged_together(
     decisions: Sequence[Decision],
-    claims: Iterable[tuple[Gate, Claim]],
+    claims: Iterable[tuple[Gate, Rejudged]],
     alpha: float,
     left_out: Mapping[str, LeftOut] | None = None,
 ) -> tuple[Decision, ...]:
@@ -94,7 +106,7 @@ def holm_levels(p_values: Sequence[float], alpha: float) -> list[float]:
     return levels
 
 
-def weakest_gate(judged: Iterable[tuple[Gate, Claim]], alpha: float) -> WeakestGate:
+def weakest_gate(judged: Iterable[tuple[Gate, Rejudged]], alpha: float) -> WeakestGate:
     """The largest p of gates that are shown, each times ``alpha`` over the gate's own level."""
     found = WeakestGate(0.0)
     for gate, claim in judged:
@@ -105,7 +117,7 @@ def weakest_gate(judged: Iterable[tuple[Gate, Claim]], alpha: float) -> WeakestG
     return found if found.name else WeakestGate()
 
 
-def lowest_level(claim: Claim) -> float:
+def lowest_level(claim: Rejudged) -> float:
     """The lowest level at which a claim that is shown still is, to 0.1% above, and not below ``LEAST_LEVEL``.
 
     Of a claim by looks: the lowest total level whose repeated confidence limit, at the look at which the
@@ -123,7 +135,7 @@ def lowest_level(claim: Claim) -> float:
     return shown
 
 
-def _is_shown(claim: Claim, level: float) -> bool:
+def _is_shown(claim: Rejudged, level: float) -> bool:
     return claim.at(level).outcome is Outcome.SHOWN
 
 
