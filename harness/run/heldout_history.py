@@ -49,9 +49,15 @@ class SuiteHistory:
         What came after today's rows judged it first does not count: the same rows give the same decision.
         Nor does what came before a GO on fewer of them: no later test makes a false GO of that one likelier.
         """
+        return self._grown_from(use for use in self.uses if identity and use.identity == identity)
+
+    def grown_under(self, candidate: str) -> tuple[int, ...]:
+        """The same of a candidate's name, where its recipe is not known yet."""
+        return self._grown_from(use for use in self.uses if use.candidate == candidate)
+
+    def _grown_from(self, uses: Iterable[HeldoutUse]) -> tuple[int, ...]:
         found: dict[str, int] = {}
-        own = [use for use in self.uses if identity and use.identity == identity]
-        for use in takewhile(lambda use: use.rows != self.today.digest, own):
+        for use in takewhile(lambda use: use.rows != self.today.digest, uses):
             if has_grown(self.row_sets[use.rows], self.today):
                 if use.verdict is Verdict.GO:
                     found.clear()

@@ -270,3 +270,31 @@ def test_former_settings_of_a_name_are_tries_of_those_beside_it(project: SmallPr
     flat = " ".join(outcome.out.split())
     assert "2 judged today and 2 beside it before on the same rows (nearly-r16 with 2 other settings)" in flat
     assert "give the former settings of nearly-r16 a name of their own" in flat
+
+
+SLIGHT = """
+
+def slightly(prompt, size, seed):
+    log(prompt.row_id)
+    number = int(prompt.row_id.rpartition("-")[2])
+    return "yes" if 0 < number % 20 < 4 or 10 <= number % 20 < 14 else "no"
+
+
+@harness.candidate
+def slight():
+    return Scripted(train="train.jsonl", reply=slightly, base="slight")
+
+"""
+
+
+def test_a_plan_knows_the_level_of_a_file_that_grew(project: SmallProject) -> None:
+    project.conftest(SLIGHT)
+    project.suite(TARGET)
+    project.run("--candidate=slight", "--gate=regression")
+    assert project.record.decisions[0].verdict == "INCONCLUSIVE"
+    again = " ".join(project.run("--candidate=slight", "--plan").out.split())
+    assert "rows if they are added to these (0.5% a gate)" in again
+    assert "Each gate at" not in again  # the same rows again have the full level
+    project.suite(TARGET, held=rows("support", 80))
+    grown = " ".join(project.run("--candidate=slight", "--plan").out.split())
+    assert "Each gate at 0.5%, as rows were added to those that did not decide." in grown
