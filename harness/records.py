@@ -294,6 +294,31 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class Anchors:
+    """Labelled replies that a hosted judge grades in every run, and whether its scores of them have moved.
+
+    ``shift`` is today's mean score less the earlier one, with a two-sided 95% interval; None where nothing was
+    compared: there is no earlier score, the model is pinned, or, as ``why`` says, it could not be asked.
+    """
+
+    digest: str  # of the replies, whatever was said of them
+    scores: Mapping[str, float]  # today's, to three decimals, by the beginning of each label's hash
+    since: str = ""  # when the earlier scores were given; ISO 8601, UTC
+    n: int = 0  # replies that have both scores
+    shift: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None  # two-sided, of the exact sign-flip test
+    moved: bool = False  # beyond noise
+    why: str = ""
+
+    @property
+    def mean(self) -> float | None:
+        """Of today's scores."""
+        return sum(self.scores.values()) / len(self.scores) if self.scores else None
+
+
+@dataclass(frozen=True, slots=True)
 class Admission:
     """Whether a judge has earned its vote, measured on labels it was not calibrated on."""
 
@@ -306,6 +331,7 @@ class Admission:
     n_calibration: int
     n_test: int
     reasons: tuple[str, ...]  # which bars were missed; empty when admitted
+    anchors: Anchors | None = None  # None: nothing hosted judges, or a version noted none
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,7 @@ def _admission_figures(judge: Admission) -> tuple[tuple[str, str], ...]:
         ("good from a score of", numbers.score(judge.threshold, Kind.GRADED)),
         ("calibrated on", numbers.plural(judge.n_calibration, "label")),
         ("tested on", numbers.plural(judge.n_test, "other label")),
+        *([] if judge.anchors is None else [("anchors", anchors_told(judge.anchors))]),
     )
 
 

@@ -22,6 +22,7 @@ from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
 from harness.records import Gate, Price, Row, Trial
 from harness.report.terminal import printable
+from harness.run.anchors import AnchorWatch
 from harness.run.answering import Answerer
 from harness.run.costs import economics_config
 from harness.run.freshness import Freshness
@@ -106,7 +107,8 @@ class Session:
             self.store, asks_again=settings.fresh, probes=settings.rehearse is None, say=progress.say
         )
         judges = JudgeBackends(self.store, money, progress, self.freshness)
-        self.answerer = Answerer(self.store, progress, judges, self.freshness)
+        watch = AnchorWatch(self.store, judges, asks_again=settings.fresh)
+        self.answerer = Answerer(self.store, progress, judges, self.freshness, watch.watched)
         self.suites: dict[str, LoadedSuite] = {}
         self.seen: dict[str, Seen] = {}  # by suite: what training and held-out rows share
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite

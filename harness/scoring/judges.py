@@ -12,6 +12,7 @@ from harness.records import Admission, Answer, Json, Kind, Message, Rate, Row, S
 from harness.scoring.checks import no_expectation, pair_up, unanswered
 from harness.scoring.taken import failed, taken_all
 from harness.scoring.text import in_unicode, judged_text
+from harness.scoring.unseen import seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +227,13 @@ def readable(
     """Reference and reply of each row, or the score that it has without being judged.
 
     An answer that is empty, is not JSON, or lacks the ``field`` is worth 0.0. One with half a surrogate pair,
-    which no model can be given, is a failure.
+    which no model can be given, is a failure. Characters that show nothing are left out.
     """
     found: list[tuple[str, str] | Score] = []
     for row, answer in pair_up(name, rows, answers):
         reference, _ = judged_text(row.reference, field)
         reply, problem = judged_text(answer.text, field)
+        reference, reply = seen(reference).strip(), seen(reply).strip()
         if (failure := unanswered(answer)) is not None:
             found.append(failure)
         elif not reference:

@@ -16,6 +16,7 @@ from hashlib import sha256
 from harness.records import Json, Message
 from harness.scoring.judges import Failure
 from harness.scoring.text import short
+from harness.scoring.unseen import seen
 
 CODE_CHARACTERS = 12
 CODES_IN_A_PROMPT = 7
@@ -59,7 +60,8 @@ class Case:
 
 
 def as_prompt(instructions: str, case: Case) -> tuple[Message, Message]:
-    """The turns that ask for one judgment."""
+    """The turns that ask for one judgment, without characters that people do not see."""
+    case = Case(*map(seen, astuple(case)))
     code = code_of(case)
     blocks = [
         f"<{name}-{code}>\n{text}\n</{name}-{code}>"
@@ -70,8 +72,8 @@ def as_prompt(instructions: str, case: Case) -> tuple[Message, Message]:
 
 
 def code_of(case: Case) -> str:
-    """Hexadecimal digits that stand in none of the texts."""
-    texts = astuple(case)
+    """Hexadecimal digits that stand in none of the texts, as they are shown."""
+    texts = tuple(map(seen, astuple(case)))
     code = sha256(json.dumps(texts).encode()).hexdigest()
     while any(code[:CODE_CHARACTERS] in text for text in texts):
         code = sha256(code.encode()).hexdigest()
