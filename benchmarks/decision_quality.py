@@ -13,15 +13,27 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from benchmarks.quality import curve, gates, groups, looks, rare_losses, seeds, whole_decisions
+from benchmarks.quality import (
+    candidates,
+    curve,
+    gates,
+    groups,
+    growing,
+    looks,
+    rare_losses,
+    seeds,
+    whole_decisions,
+)
 from benchmarks.results import RESULTS, Options, Result
 
 PARTS = {
     "gates": gates.measure,
     "rare_losses": rare_losses.measure,
     "groups": groups.measure,
+    "candidates": candidates.measure,
     "seeds": seeds.measure,
     "looks": looks.measure,
+    "growing": growing.measure,
     "curve": curve.measure,
     "whole_decisions": whole_decisions.measure,
 }

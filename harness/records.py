@@ -281,6 +281,11 @@ class Decision:
     #: what to know beside the verdict: many answers that never came, sides that differ in thinking
     notes: tuple[str, ...] = ()
     collapsed: tuple[int, ...] = ()  # of the seeds, those that lie far below the others
+    #: the largest of its gates', each in proportion to its own level; None: not GO by its own gates, or alone
+    p_value: float | None = None
+    #: that ``p_value`` has to reach among the candidates of the run (Holm); a GO has met it
+    level: float | None = None
+    candidates_judged: int = 1  # in the run, this one included
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,6 +440,32 @@ class ScoreInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class RowSet:
+    """Held-out rows by their content, whatever their order, ids and file are called."""
+
+    digest: str
+    n: int  # different rows
+    rows: tuple[str, ...]  # short fingerprints, ascending
+    bits: int = 0  # of many rows, ``rows`` holds those whose fingerprint ends in so many zero bits
+
+
+@dataclass(frozen=True, slots=True)
+class HeldoutUse:
+    """One decision about one candidate that held-out rows have served."""
+
+    decision: str  # fingerprint of the candidate, the rows and what their comparisons gave
+    candidate: str  # its name in that run
+    identity: str  # fingerprint of its recipe, by content; empty where a version did not note it
+    rows: str  # the digest of their ``RowSet``
+    verdict: Verdict | None = None  # None where a version did not note it
+    level: float = 0.05  # of each one-sided test
+    created: str = ""  # of the run; ISO 8601, UTC
+    #: when the run began, to the microsecond: the uses of one run share its level between them; empty: of a
+    #: version in which each candidate of a run was judged for itself
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SuiteInfo:
     """A suite as it was run."""
 
@@ -445,10 +476,12 @@ class SuiteInfo:
     scores: tuple[ScoreInfo, ...]
     slices: tuple[str, ...]
     prompt_digest: str | None
-    uses: int = 1  # how often this held-out file has been used for a decision, this run included
+    uses: int = 1  # decisions about a candidate that these held-out rows have served, this run's included
     #: where the rows' own system messages are in what a prompted side is sent: in the prompt's place for
     #: them, beside the prompt, or replaced by it, since all rows share one; empty: no prompt, or no messages
     own_system: Literal["", "placed", "beside", "replaced"] = ""
+    history: tuple[HeldoutUse, ...] = ()  # those decisions, oldest first; of very many, the latest
+    row_sets: tuple[RowSet, ...] = ()  # that ``history`` speaks of
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class Settings:
     ``max_usd`` caps what hosted models may cost in this run; None: no cap. ``rehearse`` asks a local twin
     instead of them: it answers by ``script``, or really trains (``train``) with the built-in model.
     ``fresh`` asks every model again, whatever is kept.
+    ``reference_runs`` are records of earlier runs, whose uses of held-out rows are carried on.
     ``executor`` names where trainings run; see ``training.executor.find_executor``.
     ``sizes`` is empty for "all rows". Each of ``seeds`` draws subsets of its own and seeds a training.
     """
@@ -59,6 +60,7 @@ class Settings:
     executor: str = "local"
     lists: bool = False
     fresh: bool = False
+    reference_runs: tuple[Path, ...] = ()
 
 
 def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
@@ -100,6 +102,7 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
         executor=str(raw.get("executor") or "local"),
         final=bool(raw.get("final")),
         fresh=bool(raw.get("fresh")),
+        reference_runs=_files(raw.get("reference-run"), root),
         plan=bool(raw.get("plan")),
         max_interim_looks=looks,
         max_usd=_max_usd(str(raw["max-usd"])) if raw.get("max-usd") else None,
@@ -141,6 +144,12 @@ def _folder(option: str, text: str, root: Path) -> Path:
             "  hint: name another folder, or take that away."
         )
     return folder
+
+
+def _files(given: object, root: Path) -> tuple[Path, ...]:
+    named = given or ()
+    assert isinstance(named, (list, tuple))
+    return tuple(dict.fromkeys(root / str(name) for name in named))
 
 
 def _rehearsal(given: object) -> RehearsalMode | None:

@@ -31,9 +31,10 @@ from numbers import Real
 from typing import ClassVar, Literal, Protocol, TypeAlias, TypeGuard
 
 from harness.decision.estimates import pair
-from harness.decision.group_sequential import GroupSequentialDesign, LookState, judge_look
+from harness.decision.group_sequential import GroupSequentialDesign, LookState, at_level, judge_look
 from harness.decision.paired import compare, summary
 from harness.decision.power import can_show_of
+from harness.decision.retesting import level_note
 from harness.errors import Undecided, UsageError
 from harness.records import Comparison, Kind, Outcome, Role, ScoreVector
 
@@ -42,6 +43,7 @@ MOST_REASON_CHARACTERS = 80  # of one row's reason, so that both sides fit on a 
 MOST_MARGIN = 0.5  # in score units: who tolerates a loss of more than half of everything meant something else
 
 Settle: TypeAlias = "Callable[[Claim], bool]"
+AtLevel: TypeAlias = Callable[[float], Comparison]
 Side: TypeAlias = Literal["candidate", "baseline"]
 
 
@@ -49,6 +51,7 @@ class InterimScores(Protocol):
     """Scores that are judged as they are asked for, in a fixed random order of the rows."""
 
     design: GroupSequentialDesign
+    n_candidates: int  # of the run, which share its level
 
     def upto(self, n_rows: int) -> ScoreVector:
         """The first so many rows in the order of judging, judged now where they have not been."""
@@ -59,13 +62,16 @@ class Claim:
     """The claim that ``candidate``, the larger side, exceeds ``baseline`` by more than the bound.
 
     ``bool(claim)`` is True when shown and False when refuted; it raises Undecided when inconclusive.
-    ``settle`` gives the claim's truth in place of that rule, the same each time.
+    ``settle`` gives the claim's truth in place of that rule, the same each time. ``at`` judges the claim on
+    the same rows at another level (of all looks together, where it had looks), by all the rules that made
+    ``comparison``; it raises UsageError for a level outside (0, 0.5).
     """
 
     comparison: Comparison
     role: Role
     candidate: ScoreVector | float
     baseline: ScoreVector | float
+    at: AtLevel = field(repr=False, compare=False)
     settle: Settle | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -129,6 +135,8 @@ class Scores:
         interim: judges rows as they are needed, where judging may stop early; ``vector`` is then not read.
         side: whose scores they are, where that is known.
         made: hears of each claim when it is made, before its truth is asked.
+        grown_from: numbers of rows that have judged the candidate before, without a GO, and to which the rest
+            of today's were added. ``alpha`` is then :func:`harness.decision.retesting.level_after` them.
     """
 
     vector: ScoreVector
@@ -138,6 +146,7 @@ class Scores:
     interim: InterimScores | None = None
     side: Side | None = None
     made: Callable[[Claim], None] | None = None
+    grown_from: tuple[int, ...] = ()
 
     __hash__: ClassVar[None]  # type: ignore[assignment]  # set by the __eq__ below
     __array_ufunc__: ClassVar[None] = None  # lets a numpy number on the left leave the operator to us
@@ -220,6 +229,12 @@ def _claim(larger: Scores | float, smaller: Scores | float, *, strict: bool) -> 
         raise UsageError(problem)
     claim = _judged(larger, smaller, strict=strict)
     for one in (larger, smaller):
+        if isinstance(one, Scores) and one.grown_from:
+            note = level_note(one.alpha, one.grown_from)
+            found = claim.comparison
+            claim = replace(claim, comparison=replace(found, reason=f"{found.reason} {note}"))
+            break
+    for one in (larger, smaller):
         if isinstance(one, Scores) and one.made is not None:
             one.made(claim)
             break
@@ -264,10 +279,17 @@ def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) ->
     if not isinstance(smaller, Scores):
         number = round(float(smaller) - larger.shift, 12)
         vector = _all_rows(larger)
-        found = compare(vector, number, alpha=larger.alpha)
         # a preference has been set against the baseline already: more wins than losses is an improvement
         beats = vector.kind is Kind.PREFERENCE and strict and number >= 0.5
-        return Claim(found, Role.TARGET if beats else Role.THRESHOLD, vector, number, larger.settle)
+        role = Role.TARGET if beats else Role.THRESHOLD
+        sides, growths = (vector, number), len(larger.grown_from)
+        return _made(
+            lambda alpha: compare(*sides, alpha=alpha, growths=growths),
+            role,
+            sides,
+            larger.alpha,
+            larger.settle,
+        )
     if larger.alpha != smaller.alpha:
         raise UsageError(f"the two sides have different alpha ({larger.alpha} and {smaller.alpha}).")
     bound = round(smaller.shift - larger.shift, 12) + 0.0  # + 0.0 turns -0.0 into 0.0
@@ -277,12 +299,28 @@ def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) ->
     settle = larger.settle or smaller.settle
     if larger.interim is not None and smaller.interim is not None:
         return _by_looks(larger.interim, smaller.interim, bound, role, settle)
-    sides = _all_rows(larger), _all_rows(smaller)
-    found = compare(*sides, bound=bound, alpha=larger.alpha)
-    if sides[0].rows and found.difference is not None:  # a slice is small: add how small a change it can show
-        power = can_show_of(*sides, alpha=larger.alpha).replace("this suite", "this slice")
-        found = replace(found, reason=f"{found.reason} {power[0].upper()}{power[1:]}.")
-    return Claim(found, role, *sides, settle)
+    both = _all_rows(larger), _all_rows(smaller)
+
+    def at(alpha: float) -> Comparison:
+        found = compare(*both, bound=bound, alpha=alpha, growths=len(larger.grown_from))
+        if (
+            both[0].rows and found.difference is not None
+        ):  # a slice is small: add how small a change it can show
+            power = can_show_of(*both, alpha=alpha).replace("this suite", "this slice")
+            found = replace(found, reason=f"{found.reason} {power[0].upper()}{power[1:]}.")
+        return found
+
+    return _made(at, role, both, larger.alpha, settle)
+
+
+def _made(
+    at: AtLevel,
+    role: Role,
+    sides: tuple[ScoreVector | float, ScoreVector | float],
+    alpha: float,
+    settle: Settle | None,
+) -> Claim:
+    return Claim(at(alpha), role, *sides, at, settle)
 
 
 def _all_rows(scores: Scores) -> ScoreVector:
@@ -292,22 +330,38 @@ def _all_rows(scores: Scores) -> ScoreVector:
 def _by_looks(
     larger: InterimScores, smaller: InterimScores, bound: float, role: Role, settle: Settle | None
 ) -> Claim:
-    """Judge both sides look by look until the claim is decided, or going on is futile."""
+    """Judge both sides look by look until the claim is decided, or going on is futile.
+
+    Where several candidates share the level, showing the claim at a candidate's part of it stops the judging,
+    as at its whole it would leave every one of them a p too large for the others.
+    """
     design = larger.design
+    part = at_level(design, design.alpha / larger.n_candidates)
     for look in design.looks:
         sides = larger.upto(look.rows), smaller.upto(look.rows)
-        result = judge_look(design, pair(*sides), bound)
-        if result.state is not LookState.CONTINUE:
+        rows = pair(*sides)
+        state = judge_look(design, rows, bound).state
+        if state is LookState.SHOWN and judge_look(part, rows, bound).state is LookState.CONTINUE:
+            continue
+        if state is not LookState.CONTINUE:
             break
-    found = replace(
-        compare(*sides, bound=bound, alpha=look.level),
-        alpha=design.alpha,
-        outcome=result.outcome,
-        # the p-value of one look is no p-value of the whole design, and the looks fix the number of rows
-        p_one_sided=None,
-        rows_needed=None,
-    )
-    return Claim(replace(found, reason=f"{summary(found)}: {result.reason}."), role, *sides, settle)
+
+    def at(alpha: float) -> Comparison:
+        """The repeated confidence interval of the look at which the judging stopped."""
+        own = at_level(design, alpha)
+        result = judge_look(own, rows, bound)
+        level = next(each.level for each in own.looks if each.rows == look.rows)
+        found = replace(
+            compare(*sides, bound=bound, alpha=level),
+            alpha=alpha,
+            outcome=result.outcome,
+            # the p-value of one look is no p-value of the whole design, and the looks fix the number of rows
+            p_one_sided=None,
+            rows_needed=None,
+        )
+        return replace(found, reason=f"{summary(found)}: {result.reason}.")
+
+    return _made(at, role, sides, design.alpha, settle)
 
 
 def _below(smaller: Scores, number: float) -> Claim:
@@ -319,16 +373,19 @@ def _below(smaller: Scores, number: float) -> Claim:
     vector = _all_rows(smaller)
     by_seed = tuple(map(mirror, vector.by_seed))
     mirrored = replace(vector, values=mirror(vector.values), by_seed=by_seed)
-    found = compare(mirrored, 1.0 - number, alpha=smaller.alpha)
-    mean = found.candidate_mean
-    found = replace(
-        found,
-        candidate=f"{number:g}",
-        baseline=vector.subject,
-        candidate_mean=number,
-        baseline_mean=None if mean is None else 1.0 - mean,
-    )
-    return Claim(found, Role.THRESHOLD, number, vector, smaller.settle)
+
+    def at(alpha: float) -> Comparison:
+        found = compare(mirrored, 1.0 - number, alpha=alpha, growths=len(smaller.grown_from))
+        mean = found.candidate_mean
+        return replace(
+            found,
+            candidate=f"{number:g}",
+            baseline=vector.subject,
+            candidate_mean=number,
+            baseline_mean=None if mean is None else 1.0 - mean,
+        )
+
+    return _made(at, Role.THRESHOLD, (number, vector), smaller.alpha, smaller.settle)
 
 
 def _worst_rows(candidate: ScoreVector | float, baseline: ScoreVector | float, limit: int) -> list[str]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import ceil, log, sqrt
 from typing import TypeAlias
 
 import numpy as np
@@ -36,6 +36,7 @@ _LARGEST = 0.125  # share of the rows in one of unequal groups, above which losi
 NO_SPREAD = 1e-12
 _TINY = 1e-9
 LARGE_LOSS, LOSSES_SEEN = 0.2, 2  # docs/decision.md has what they hold, and cost
+LOSSES_FOR_EACH = 5  # beyond the first that a level below 5% adds
 RARE_LOSS, RARE_GROUP_LOSS = 0.6, 0.5
 _TIE = 0.5  # the value of a preference for neither
 _ALLOWED = {
@@ -123,20 +124,21 @@ class Rows:
         by_seed = rows.by_seed and filled(*rows.by_seed)
         return replace(rows, candidate=candidate, baseline=baseline, by_seed=by_seed)
 
-    @property
-    def rare_loss(self) -> str:
+    def rare_losses(self, alpha: float) -> str:
         """What :meth:`with_a_rare_loss` adds, in words."""
         unit, loss = ("row", RARE_LOSS) if self.clusters is None else ("group", RARE_GROUP_LOSS)
-        return f"one {unit} more that loses {100 * loss:.0f} points"
+        more = unseen_losses(alpha)
+        said = f"one {unit} more that loses" if more == 1 else f"{more} {unit}s more that lose"
+        return f"{said} {100 * loss:.0f} points"
 
-    def with_a_rare_loss(self) -> Rows | None:
+    def with_a_rare_loss(self, alpha: float = 0.05) -> Rows | None:
         """The rows and one more that loses most, or a group that loses half; None where there is no need.
 
         An interval of graded scores rests on the losses that the sample holds. Where it holds fewer than
         two of a fifth or more, larger ones may be so rare that none was drawn. Groups are counted, and
         added, by the mean size of a row's group: small ones tell little of what losing a large one would do.
         Against a number, one more always counts: the shortfall of a single row says little of how far others
-        fall short.
+        fall short. A level below 5% adds more, and asks for five losses for each: :func:`unseen_losses`.
         """
         if self.kind is Kind.PREFERENCE or (self.kind is Kind.BINARY and self.by_seed is None):
             return None  # counts of wins and losses have limits that allow for what was not drawn
@@ -144,7 +146,9 @@ class Rows:
         if self.clusters is not None:
             sizes, sums = cluster_sums(self.clusters, sizes, losses)
             losses, size = sums / sizes, mean_size(sizes)
-        if self.number is None and sizes[losses <= -LARGE_LOSS].sum() >= (LOSSES_SEEN - _TINY) * size:
+        more = unseen_losses(alpha)
+        enough = LOSSES_SEEN + LOSSES_FOR_EACH * (more - 1)
+        if self.number is None and sizes[losses <= -LARGE_LOSS].sum() >= (enough - _TINY) * size:
             return None
         loss, added = (RARE_LOSS if self.clusters is None else RARE_GROUP_LOSS), round(size)
         most = 0.5 + loss / 2
@@ -153,17 +157,27 @@ class Rows:
         )
 
         def longer(side: Values, value: float) -> Values:
-            return np.concatenate([side, np.full((added, *side.shape[1:]), value)])
+            return np.concatenate([side, np.full((more * added, *side.shape[1:]), value)])
 
         clusters = self.clusters
+        codes = np.repeat(np.arange(more), added)
         return replace(
             self,
             candidate=longer(self.candidate, mine),
             baseline=longer(self.baseline, theirs),
-            clusters=None if clusters is None else np.append(clusters, np.full(added, clusters.max() + 1)),
+            clusters=None if clusters is None else np.append(clusters, clusters.max() + 1 + codes),
             by_seed=self.by_seed and (longer(self.by_seed[0], mine), longer(self.by_seed[1], theirs)),
             unanswered=None,
         )
+
+
+def unseen_losses(alpha: float) -> int:
+    """How many large losses a sample may lack by luck: 1 at a level of 5%, one more a factor of e below.
+
+    The luckier a sample, the more of them it lacks, and its spread is measured without them, too.
+    docs/decision.md has what that holds where several candidates share a level.
+    """
+    return 1 + max(0, ceil(log(0.05 / alpha) - 1e-9))
 
 
 def pair(candidate: ScoreVector, baseline: ScoreVector | float) -> Rows:

@@ -39,7 +39,7 @@ def decide(
         shift = f" {'+' if found.bound > 0 else '-'} {abs(found.bound):g}" if found.bound else ""
         rows = f" where {found.rows}" if found.rows else ""
         claim = f"{found.score}{rows} of {found.candidate} against {found.baseline}{shift}"
-        by_outcome[found.outcome].append(f"{_name(gate)} is {found.outcome}: {claim}, {found.reason}")
+        by_outcome[found.outcome].append(f"{gate_name(gate)} is {found.outcome}: {claim}, {found.reason}")
     gaps = list(obstacles)
     for gate in own:
         if gate.state == "missing" or (gate.state == "gated" and gate.comparison is None):
@@ -60,7 +60,9 @@ def decide(
         if gate.state == "advisory":
             would_be = gate.comparison
             seen = "" if would_be is None else f" It would be {would_be.outcome}: {would_be.reason}"
-            advice.append(f"{_name(gate)} is advisory and decides nothing: its judge was not admitted.{seen}")
+            advice.append(
+                f"{gate_name(gate)} is advisory and decides nothing: its judge was not admitted.{seen}"
+            )
     refuted, open_ = by_outcome[Outcome.REFUTED], by_outcome[Outcome.INCONCLUSIVE]
     undecided = Verdict.INCONCLUSIVE if gaps or open_ else Verdict.GO
     verdict = Verdict.NO_GO if refuted else undecided
@@ -125,7 +127,7 @@ def _by_chance(judged: Sequence[Comparison]) -> Iterator[str]:
     )
 
 
-def _name(gate: Gate) -> str:
+def gate_name(gate: Gate) -> str:
     """A gate by its test's own name; the whole id is longer than the sentence around it."""
     return f"{gate.role} gate {gate.test.rpartition('::')[2]} (suite {gate.suite})"
 

@@ -146,6 +146,21 @@ def design_looks(
         if size - before >= least and n - size >= least:
             sizes.append(size)
     sizes.append(n)
+    return _spending(tuple(sizes), alpha)
+
+
+def at_level(design: GroupSequentialDesign, alpha: float) -> GroupSequentialDesign:
+    """The same looks, the same spending function, and another level over all of them.
+
+    Raises:
+        UsageError: ``alpha`` outside (0, 0.5).
+    """
+    check_levels(0.0, alpha)
+    return design if alpha == design.alpha else _spending(tuple(look.rows for look in design.looks), alpha)
+
+
+def _spending(sizes: tuple[int, ...], alpha: float) -> GroupSequentialDesign:
+    n = sizes[-1]
     fractions = tuple(size / n for size in sizes)
     bounds = efficacy_bounds(fractions, tuple(alpha * fraction for fraction in fractions))
 
@@ -241,10 +256,10 @@ def judge_look(design: GroupSequentialDesign, rows: Rows, bound: float = 0.0) ->
             why = "it is shown only if the rows that failed do not count against it"
         elif (
             shown
-            and (one_more := seen.with_a_rare_loss()) is not None
+            and (one_more := seen.with_a_rare_loss(look.level)) is not None
             and not _is_shown(one_more, bound, look.level)
         ):
-            why = f"{seen.rare_loss} would undo it"
+            why = f"{seen.rare_losses(look.level)} would undo it"
         elif shown or refuted:
             state = LookState.SHOWN if shown else LookState.REFUTED
         elif futile and not is_last:

@@ -11,7 +11,8 @@ ones give no interval.
 
 No interval of graded scores sees losses so rare that the rows at hand hold none. Where they hold fewer than
 two losses of a fifth or more, a claim is therefore shown only if it still is with one row more that loses
-60 points, or one group more that loses 50; against a number that row always counts.
+60 points, or one group more that loses 50; against a number that row always counts. Levels below 5% take
+more of both.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ from dataclasses import replace
 import numpy as np
 
 from harness.decision.estimates import NO_SPREAD, Estimate, check_levels, pair, points
-from harness.decision.power import POWER, rows_needed
+from harness.decision.power import MOST_TIMES, POWER, rows_needed
+from harness.decision.retesting import next_level
 from harness.decision.seeds import SeedSpread, estimated, seed_spread, seeds_needed
 from harness.records import Comparison, Outcome, ScoreVector
 
 
 def compare(
-    candidate: ScoreVector, baseline: ScoreVector | float, *, bound: float = 0.0, alpha: float = 0.05
+    candidate: ScoreVector,
+    baseline: ScoreVector | float,
+    *,
+    bound: float = 0.0,
+    alpha: float = 0.05,
+    growths: int = 0,
 ) -> Comparison:
     """Judge the claim "candidate - baseline > ``bound``" on the same rows.
 
@@ -38,6 +45,9 @@ def compare(
     A row that failed on either side is left out, counted and named. Since leaving rows out could hide
     a bad candidate, a claim is then shown only if it is also shown in the worst case: 0 for each value
     the candidate lacks, 1 for each the baseline lacks.
+
+    The rows that would decide it are counted at the level at which they will be judged: ``growths`` is how
+    often rows have been added since the candidate was first judged (:mod:`harness.decision.retesting`).
 
     Raises:
         UsageError: vectors of different rows, scores, kinds or groups; a preference against a vector; a
@@ -97,18 +107,18 @@ def compare(
             seed_share=spread.seed_share,
             seed_error=spread.seed_error,
         )
-    reason, needed = _reason(comparison, estimate, spread)
+    reason, needed = _reason(comparison, estimate, spread, next_level(alpha, growths))
     if comparison.outcome is Outcome.SHOWN and failed:
         worst = estimated(rows.worst_case(), bound, alpha)
         if isinstance(worst, str) or _outcome(worst, bound) is not Outcome.SHOWN:
             comparison = replace(comparison, outcome=Outcome.INCONCLUSIVE)
             reason += ", but not if the rows that failed count against the claim; repair those and run again"
-    if comparison.outcome is Outcome.SHOWN and (one_more := seen.with_a_rare_loss()) is not None:
+    if comparison.outcome is Outcome.SHOWN and (one_more := seen.with_a_rare_loss(alpha)) is not None:
         unlucky = estimated(one_more, bound, alpha)
         if isinstance(unlucky, str) or _outcome(unlucky, bound) is not Outcome.SHOWN:
             comparison = replace(comparison, outcome=Outcome.INCONCLUSIVE)
             reason += (
-                f", but not with {seen.rare_loss}, and a loss so rare need not be among"
+                f", but not with {seen.rare_losses(alpha)}, and a loss so rare need not be among"
                 " these rows: it takes more rows"
             )
     return replace(comparison, reason=_sentence(reason, failed), rows_needed=needed)
@@ -130,8 +140,10 @@ def _outcome(estimate: Estimate, bound: float) -> Outcome:
     return Outcome.REFUTED if estimate.high < bound else Outcome.INCONCLUSIVE
 
 
-def _reason(found: Comparison, estimate: Estimate, spread: SeedSpread | None) -> tuple[str, int | None]:
-    """The reason and, for an inconclusive claim, the rows that would decide it with 80% power."""
+def _reason(
+    found: Comparison, estimate: Estimate, spread: SeedSpread | None, level: float
+) -> tuple[str, int | None]:
+    """The reason and, for an inconclusive claim, the rows that decide it at ``level`` with 80% power."""
     numbers = summary(found)
     if spread is not None:
         each = ", ".join(points(mean) for mean in spread.means)
@@ -151,8 +163,11 @@ def _reason(found: Comparison, estimate: Estimate, spread: SeedSpread | None) ->
         if (n_seeds := seeds_needed(spread, found.bound, found.alpha, POWER)) is not None:
             advice = f"about {n_seeds} seeds would decide it on these rows {power} it as observed"
     else:
-        advice = "the difference is too close to it for more rows to decide"
-        if (needed := rows_needed(estimate, found.bound, found.alpha, found.n)) is not None:
+        advice = (
+            "the difference is too close to it for more rows to decide: it would take more than"
+            f" {MOST_TIMES} times these"
+        )
+        if (needed := rows_needed(estimate, found.bound, level, found.n)) is not None:
             advice = f"about {needed} rows would decide it {power} the difference as observed"
     return f"{numbers}: the interval holds {mark}; {advice}", needed
 

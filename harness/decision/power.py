@@ -19,7 +19,7 @@ from harness.errors import UsageError
 from harness.records import Kind, ScoreVector
 
 POWER = 0.8
-_MOST_ROWS = 10_000_000  # more held-out rows than anybody will label
+MOST_TIMES = 20  # more held-out rows than so many times those at hand are no advice
 _REACH = 8.0  # standard deviations on either side that an enumeration covers
 
 
@@ -132,11 +132,14 @@ def can_show_of(candidate: ScoreVector, baseline: ScoreVector | float, *, alpha:
 
 
 def rows_needed(estimate: Estimate, bound: float, alpha: float, n: int) -> int | None:
-    """Rows that decide the observed difference, were it the true one, with 80% power; None: too close."""
+    """Rows that decide the observed difference, were it the true one, with 80% power.
+
+    None where the difference is so close to the bound that it takes more than ``MOST_TIMES`` those ``n``.
+    """
     gap = abs(estimate.difference - bound)
     reach = -float(ndtri(alpha)) * sqrt(estimate.variance_at_bound)
     reach += float(ndtri(POWER)) * sqrt(max(estimate.variance, 0.0))
-    if gap * sqrt(_MOST_ROWS) <= reach:
+    if gap == 0.0 or gap * sqrt(MOST_TIMES * n) < reach:
         return None
     return max(ceil((reach / gap) ** 2), n + 1)
 

@@ -49,6 +49,10 @@ OPTIONS = {
     ),
     "harness-store": ("store", "folder for adapters and answers (default: .harness)"),
     "report-dir": ("store", "folder for reports (default: reports)"),
+    "reference-run": (
+        "append",
+        "run.json of an earlier run, such as a committed one: its uses of held-out rows count; may repeat",
+    ),
 }
 REHEARSE = (
     "ask a local stand-in of the service in place of hosted models, without a key or money: it answers by"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from math import isfinite
 
 import numpy as np
@@ -62,12 +63,15 @@ def comparisons(record: RunRecord) -> Comparisons:
     reach = {place: reach_of(mine) for place, mine in on_one_axis.items()}
     return Comparisons(
         lines=[
-            *(gate_line(g, reach[g.suite, g.comparison.score] if g.comparison else 1.0) for g in gates),
-            *(_line(suite, found, reach[suite, found.score]) for suite, found in ungated),
+            *(
+                gate_line(g, reach[g.suite, g.comparison.score] if g.comparison else 1.0, record.alpha)
+                for g in gates
+            ),
+            *(_line(suite, found, reach[suite, found.score], record.alpha) for suite, found in ungated),
         ],
         note="Differences are candidate − baseline on the same rows, in points; intervals are two-sided "
         f"{numbers.level(record.alpha)}, so each limit is a one-sided test at "
-        f"{numbers.percent(record.alpha, 0)}. "
+        f"{numbers.one_sided(record.alpha)}. "
         "Lines that are measured, advisory or without a gate decide nothing.",
         power=[
             f"{suite} / {mine.score}, {mine.subject}: {can_show_of(mine, theirs, alpha=record.alpha)}."
@@ -77,10 +81,13 @@ def comparisons(record: RunRecord) -> Comparisons:
     )
 
 
-def gate_line(gate: Gate, reach: float) -> ComparisonLine:
-    """A gate, formatted. ``reach`` is the half-width of its axis, in score units."""
+def gate_line(gate: Gate, reach: float, alpha: float) -> ComparisonLine:
+    """A gate, formatted. ``reach`` is the half-width of its axis, in score units.
+
+    An interval at another level than the run's ``alpha`` says which.
+    """
     if gate.comparison is not None:
-        return _line(gate.suite, gate.comparison, reach, gate)
+        return _line(gate.suite, gate.comparison, reach, alpha, gate)
     return ComparisonLine(
         suite=gate.suite,
         test=_function(gate.test),
@@ -94,7 +101,9 @@ def gate_line(gate: Gate, reach: float) -> ComparisonLine:
     )
 
 
-def _line(suite: str, found: Comparison, reach: float, gate: Gate | None = None) -> ComparisonLine:
+def _line(
+    suite: str, found: Comparison, reach: float, alpha: float, gate: Gate | None = None
+) -> ComparisonLine:
     """A comparison. Without a gate it claims nothing, and its colour says which side of zero it is on."""
     reason = found.reason
     if found.kind is Kind.BINARY and found.discordant is not None:
@@ -104,6 +113,9 @@ def _line(suite: str, found: Comparison, reach: float, gate: Gate | None = None)
         claim = f"target: better by {numbers.points(found.bound)}" if found.bound else "target: better"
     elif gate and gate.role is Role.GUARD:
         claim = f"guard: above {numbers.points(found.bound)}"
+    figures = _figures(found, reach, OUTCOME_TONE[found.outcome] if gate else _sign_tone(found))
+    if found.alpha != alpha and found.low is not None:
+        figures = replace(figures, interval=f"{figures.interval} ({numbers.level(found.alpha)})")
     return ComparisonLine(
         suite=suite,
         test=_function(gate.test) if gate else "",
@@ -113,7 +125,7 @@ def _line(suite: str, found: Comparison, reach: float, gate: Gate | None = None)
         subject=seeds_label(gate.size, gate.seeds, gate.candidate) if gate else found.candidate,
         outcome=found.outcome.value if gate else numbers.NONE,
         reason=reason if gate else "",
-        figures=_figures(found, reach, OUTCOME_TONE[found.outcome] if gate else _sign_tone(found)),
+        figures=figures,
         baseline=found.baseline,
         method=found.method,
     )

@@ -94,6 +94,8 @@ def _headline(top: Headline) -> Iterator[str]:
         yield _bullets(card.reasons)
         yield "\n".join(f"> ⚠️ {plain(note)}" for note in card.notes)
         yield plain(card.forecast)
+    if top.together is not None:
+        yield _block(top.together)
     for caution in top.cautions:
         figures = (f"{name}: {value}" for name, value in caution.figures)
         rest = "".join(f"\n> - {plain(line)}" for line in (*caution.details, *figures))

@@ -37,7 +37,14 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 def level(alpha: float) -> str:
     """The level of the two-sided interval whose limits are one-sided tests at ``alpha``: ``90%``."""
-    return percent(1 - 2 * alpha, 0)
+    return f"{100 * (1 - 2 * alpha):.4g}%"
+
+
+def one_sided(alpha: float | None) -> str:
+    """The level of a one-sided test, or a p that is read against one: ``5%``, ``0.25%``, ``<0.01%``."""
+    if not _known(alpha):
+        return NONE
+    return "<0.01%" if alpha < 1e-4 else f"{100 * alpha:.2g}%"
 
 
 def mean(value: float | None, kind: Kind) -> str:

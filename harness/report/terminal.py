@@ -79,7 +79,7 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
         groups.setdefault((subject, _baseline(gate, shown)), []).append(gate)
     for (subject, baseline), gates in groups.items():
         console.print(_text(f"{subject} against {baseline}" if baseline else subject, "bold"))
-        console.print(_table(gates, numbers.level(record.alpha), with_score=width >= WIDE))
+        console.print(_table(gates, record.alpha, with_score=width >= WIDE))
         if any(gate.state == "advisory" for gate in gates):
             console.print(_text("* advisory: its judge was not admitted, so it decides nothing"))
         console.print()
@@ -110,17 +110,17 @@ def _baseline(gate: Gate, gates: Sequence[Gate]) -> str:
     return ""
 
 
-def _table(gates: Sequence[Gate], level: str, *, with_score: bool) -> Table:
+def _table(gates: Sequence[Gate], alpha: float, *, with_score: bool) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("gate", overflow="fold")
     if with_score:
         table.add_column("score", overflow="fold")
-    for name in ("means", f"difference ({level})", "n", "outcome"):
+    for name in ("means", f"difference ({numbers.level(alpha)})", "n", "outcome"):
         table.add_column(name, justify="right" if name == "n" else "left", no_wrap=True, overflow="fold")
     for gate in gates:
-        line = gate_line(gate, reach=1.0)
+        line = gate_line(gate, 1.0, alpha)
         found = line.figures
         cells = [line.test.removeprefix("test_"), *([line.score] if with_score else [])]
         if gate.comparison is None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from harness.decision.gates import speaks_of
-from harness.records import Admission, Kind, RunRecord, Trial, Verdict
+from harness.records import Admission, Decision, Kind, RunRecord, Trial, Verdict
 from harness.report import numbers
+from harness.report.anchors import anchors_told
 from harness.report.answers import answers
 from harness.report.comparisons import SLICES_NOTE, comparisons, slices
 from harness.report.costs import cost, spending, spending_sentence
@@ -14,7 +15,7 @@ from harness.report.forecasts import forecasts
 from harness.report.go_forecast import go_forecast
 from harness.report.learning import learning_curves, trainings
 from harness.report.sides import sides
-from harness.report.trial_pairs import is_compared, trial_label
+from harness.report.trial_pairs import is_compared, size_label, trial_label
 from harness.report.view_models import Caution, DecisionCard, Headline, ReportView, TextTable, Tone
 
 VERDICT_TONE: dict[Verdict, Tone] = {
@@ -27,6 +28,9 @@ _MEANS = {
     Verdict.NO_GO: "Do not ship it: at least one gate is refuted.",
     Verdict.INCONCLUSIVE: "Not decided: the evidence shows neither.",
 }
+_NOT_AMONG_ALL = (
+    "Not decided: its gates are shown, but not at the level that it takes among several candidates."
+)
 REHEARSAL = "REHEARSAL: hosted models were a local twin of the service; nothing here speaks of the real ones."
 _POLICY = {
     "release": "release policy: anything but GO fails the run",
@@ -69,7 +73,7 @@ def headline(record: RunRecord) -> Headline:
             + rehearsed,
             verdict=decision.verdict.value,
             tone=VERDICT_TONE[decision.verdict],
-            means=f"{_MEANS[decision.verdict]} {speaks_of(decision)}".strip(),
+            means=f"{_means(decision)} {speaks_of(decision)}".strip(),
             reasons=decision.reasons,
             notes=decision.notes,
             forecast=go_forecast(record, decision),
@@ -85,8 +89,41 @@ def headline(record: RunRecord) -> Headline:
         cards=cards,
         cautions=[*_cautions(record)],
         policy=f"Gate {_POLICY[record.gate_policy]}. Each gate is a one-sided test at "
-        f"{numbers.percent(record.alpha, 0)}; GO needs every gate to be shown.",
+        f"{numbers.one_sided(record.alpha)}; GO needs every gate to be shown.",
         spending=spending_sentence(record),
+        together=_together(record),
+    )
+
+
+def _means(decision: Decision) -> str:
+    is_go_alone = decision.level is not None  # by its own gates
+    if decision.verdict is Verdict.INCONCLUSIVE and is_go_alone:
+        return _NOT_AMONG_ALL
+    return _MEANS[decision.verdict]
+
+
+def _together(record: RunRecord) -> TextTable | None:
+    """The level that each candidate met; None where there was one, or the record is of an earlier version."""
+    m = max((decision.candidates_judged for decision in record.decisions), default=1)
+    if m < 2:
+        return None
+    rows = [
+        (
+            size_label(decision.size, None, decision.candidate),
+            decision.verdict.value,
+            numbers.one_sided(decision.p_value),
+            numbers.one_sided(decision.level),
+            numbers.NONE if decision.level is None else "yes" if decision.verdict is Verdict.GO else "no",
+        )
+        for decision in record.decisions
+    ]
+    return TextTable(
+        "The level that each candidate met",
+        ("candidate", "verdict", "largest p of its gates#", "level to reach#", "met"),
+        rows,
+        f"{m} candidates were up for a decision, so that GO takes more than the level of one gate: some GO"
+        f" among them is false at most {numbers.one_sided(record.alpha)} of the time (S. Holm 1979). One that"
+        " is no GO by its own gates has no level to reach.",
     )
 
 
@@ -136,7 +173,7 @@ def _cautions(record: RunRecord) -> Iterator[Caution]:
     if kept:
         yield Caution("Answers of earlier runs were used; --fresh asks again.", kept)
     for suite in record.suites:
-        if suite.uses > 1:
+        if suite.uses > 1 and not suite.history:  # a version that did not note them; else decisions say it
             yield Caution(
                 f"{suite.heldout} has been used for a decision {suite.uses:,} times, this run included: "
                 "each further use makes it a little less held out.",
@@ -198,7 +235,7 @@ def _provenance(record: RunRecord) -> Iterator[TextTable]:
             )
             for suite in record.suites
         ],
-        "Uses: how often the held-out file has been used for a decision, this run included.",
+        "Uses: decisions about a candidate that the held-out rows have served, this run's included.",
     )
     judges = []
     for suite in record.suites:

@@ -64,6 +64,7 @@ class Headline:
     cautions: Sequence[Caution]
     policy: str
     spending: str  # the bill in one sentence; empty where there is none
+    together: TextTable | None = None  # the level that each of several candidates met
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ class InterimAnalysis:
         alpha: level of each one-sided test, over all looks.
         name: the subject of the vectors.
         advisory: whether the judge was not admitted.
+        n_candidates: of the run, which share its level.
     """
 
     suite: LoadedSuite
@@ -40,6 +41,7 @@ class InterimAnalysis:
     alpha: float
     name: str
     advisory: bool
+    n_candidates: int = 1
 
     def __post_init__(self) -> None:
         units = self.suite.units

@@ -6,15 +6,16 @@ import os
 import platform
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.candidates.base import Variant
-from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.decision.answered import Side, answer_notes
 from harness.decision.gates import decide
+from harness.decision.holm import judged_together
+from harness.decision.retesting import count_tries, tries_note
 from harness.errors import HarnessError
 from harness.extras import installed_version
 from harness.models.device import cpu_name
@@ -23,11 +24,13 @@ from harness.records import (
     CandidateInfo,
     Decision,
     Gate,
+    HeldoutUse,
     RunRecord,
 )
 from harness.run.appraisal import appraisals
 from harness.run.chosen import chosen_on_its_rows
 from harness.run.claim_detection import never_asserted, still_missing
+from harness.run.heldout_history import SuiteHistory, decision_fingerprint, has_judged
 from harness.run.nearness_notes import row_notes
 from harness.run.safeguards import harm_gates, unasserted_scores
 from harness.run.selection import Arm
@@ -57,27 +60,32 @@ def make_record(
     ]
     claimed = {gate.candidate for gate in gates}
     chosen = chosen_on_its_rows(run, gates)
-    decisions = tuple(
+    each = [
         _decision(run, name, gates, chosen.get(name, ()))
         for name in run.selection.chosen()
         if name in claimed or _was_tried(run, name)
-    )
+    ]
+    decisions = judged_together(each, run.claims.items(), run.settings.alpha)
     economics, money_notes = appraisals(run)
     now = datetime.now(UTC)
+    created = now.isoformat(timespec="seconds")
+    histories = {
+        name: run.history.add(bound, list(_uses(run, name, gates, decisions, created)))
+        for name, bound in run.suites.items()
+    }
     return RunRecord(
         id=run_id(run.started, run.selection.chosen()),
-        created=now.isoformat(timespec="seconds"),
+        created=created,
         command=command,
         gate_policy=run.settings.gate,
         alpha=run.settings.alpha,
         candidates=_candidate_infos(run),
         suites=tuple(
-            bound.info(_admissions(run, bound.name), _uses(run, bound.name, gates))
-            for bound in run.suites.values()
+            histories[name].noted(bound.info(_admissions(run, name))) for name, bound in run.suites.items()
         ),
         trials=tuple(run.trials.values()),
         gates=tuple(gates),
-        decisions=decisions,
+        decisions=tuple(_with_tries(run, decision, gates, histories) for decision in decisions),
         economics=economics,
         environment=environment(),
         timings_s=_timings(run),
@@ -206,12 +214,38 @@ def _admissions(run: Session, suite: str) -> dict[str, Admission]:
     return {name: admission for name, admission in found.items() if admission is not None}
 
 
-def _uses(run: Session, suite: str, gates: Sequence[Gate]) -> int:
-    """How many different decisions this held-out file has served, this one included."""
-    said = [g.comparison for g in gates if g.state == "gated" and g.suite == suite]
-    if not said:
-        return 0
-    return run.store.count_use(rows_fingerprint(run.suites[suite].rows), fingerprint(said))
+def _uses(
+    run: Session, suite: str, gates: Sequence[Gate], decisions: Sequence[Decision], created: str
+) -> Iterator[HeldoutUse]:
+    """The decisions of this run that the suite's held-out rows have served."""
+    rows = run.history.of(run.suites[suite]).today
+    for decision in decisions:
+        name = decision.candidate
+        judged = [gate for gate in gates if has_judged(gate, suite, name, decision.size)]
+        if judged:
+            identity = run.identity_of(run.selection.sized(name)[-1])
+            yield HeldoutUse(
+                decision=decision_fingerprint(identity or name, rows.digest, judged),
+                candidate=name,
+                identity=identity,
+                rows=rows.digest,
+                verdict=decision.verdict,
+                level=max(gate.comparison.alpha for gate in judged if gate.comparison is not None),
+                created=created,
+                run=run.store.run,
+            )
+
+
+def _with_tries(
+    run: Session, decision: Decision, gates: Sequence[Gate], histories: Mapping[str, SuiteHistory]
+) -> Decision:
+    """The decision with a note on how often the rows that judged it have judged."""
+    found = []
+    for name, bound in run.suites.items():
+        if any(has_judged(gate, name, decision.candidate, decision.size) for gate in gates):
+            note = tries_note(count_tries(histories[name].uses), run.settings.alpha)
+            found += [f"{bound.heldout}: {note}"] if note else []
+    return replace(decision, notes=(*decision.notes, *found))
 
 
 # --------------------------------------------------------------------------- circumstances

@@ -15,6 +15,7 @@ from harness.data.leakage import require_no_leaks
 from harness.decision.claims import Claim, Scores, Side
 from harness.decision.economics import EconomicsConfig
 from harness.decision.prices import PriceKey
+from harness.decision.retesting import level_after
 from harness.decision.vectors import only_rows, over_seeds
 from harness.errors import DataError, HarnessError, UsageError
 from harness.models.ledger import Ledger, Money
@@ -26,6 +27,7 @@ from harness.run.anchors import AnchorWatch
 from harness.run.answering import Answerer
 from harness.run.costs import economics_config
 from harness.run.freshness import Freshness
+from harness.run.heldout_history import HeldoutHistory
 from harness.run.interim_analysis import InterimAnalysis
 from harness.run.judge_backends import JudgeBackends
 from harness.run.leak_check import Seen, compare_files, with_repeats
@@ -106,6 +108,7 @@ class Session:
         self.freshness = Freshness(
             self.store, asks_again=settings.fresh, probes=settings.rehearse is None, say=progress.say
         )
+        self.history = HeldoutHistory(self.store, settings)
         judges = JudgeBackends(self.store, money, progress, self.freshness)
         watch = AnchorWatch(self.store, judges, asks_again=settings.fresh)
         self.answerer = Answerer(self.store, progress, judges, self.freshness, watch.watched)
@@ -113,6 +116,7 @@ class Session:
         self.seen: dict[str, Seen] = {}  # by suite: what training and held-out rows share
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
+        self.claims: dict[Gate, Claim] = {}  # behind the gates that decide
         # suite and score of each target that is written in the collected tests, where that can be read
         self.written_targets: set[tuple[str, str]] = set()
         self.notes: list[str] = []  # what was found before anything was spent, and stops nothing
@@ -122,6 +126,7 @@ class Session:
         self.training_seconds = 0.0
         self.began = time.perf_counter()
         self._needed: dict[Arm, set[str]] = {}  # with the suites that each is asked
+        self._identities: dict[Arm, str] = {}
         self._was_checked = False
 
     def lab_of(self, arm: Arm) -> Lab:
@@ -155,6 +160,7 @@ class Session:
                 hosted model without a key, or under a cap without a price.
         """
         self.check_rows()
+        self.history.require_readable()
         for problem in self.problems():
             raise problem
         for suite in self.suites.values():
@@ -316,26 +322,48 @@ class Session:
         settle: Callable[[Claim], bool] | None,
         made: Callable[[Claim], None] | None = None,
         side: Side | None = None,
+        judged: Arm | None = None,
     ) -> Subject:
-        """The arm on a suite, as a test sees it; ``settle``, ``made`` and ``side`` are its scores'."""
+        """The arm on a suite, as a test sees it; ``settle``, ``made`` and ``side`` are its scores'.
+
+        ``judged`` is the arm that is judged where this one is its baseline: its level is that of both.
+        """
 
         def scores(score: SuiteScore, where: Mapping[str, str]) -> Scores:
             loaded = self.suites[suite]
             own = loaded.score(score)
             trials = self.trials_of(arm, suite)
+            grown_from = self._grown_from(judged or arm, loaded)
+            alpha = level_after(self.settings.alpha, len(grown_from))
             advisory = self._is_advisory(own)
-            interim = self._interim(arm, suite, own) if not where else None
+            interim = self._interim(arm, suite, own, alpha) if not where else None
             if isinstance(own, Judge) and interim is None:
-                trials = self._judged(arm, suite, own)
+                trials = self._judged(arm, suite, own, alpha)
             each = [loaded.vector(trial, own.name, advisory=advisory) for trial in trials]
             vector = only_rows(loaded.units, over_seeds(each, arm.seeds), where)
             reasons = tuple(map(printable, vector.reasons))  # they quote answers, and people read them
             shown = replace(vector, subject=arm.label, reasons=reasons)
-            return Scores(shown, settle, self.settings.alpha, interim=interim, side=side, made=made)
+            return Scores(shown, settle, alpha, interim=interim, side=side, made=made, grown_from=grown_from)
 
         return Subject(arm, suite, scores)
 
-    def _interim(self, arm: Arm, suite: str, score: SuiteScore) -> InterimAnalysis | None:
+    def _grown_from(self, arm: Arm, suite: LoadedSuite) -> tuple[int, ...]:
+        """The numbers of rows that judged this arm without a GO, and from which the suite's have grown."""
+        history = self.history.of(suite)
+        if not history.uses:
+            return ()
+        self._try_to_prepare(arm)
+        return history.grown_from(self.identity_of(arm))
+
+    def identity_of(self, arm: Arm) -> str:
+        """``recipe_of`` an arm; empty where none of its variants could be prepared."""
+        if arm not in self._identities:
+            if not any(variant in self.prepared for variant in arm.variants):
+                return ""
+            self._identities[arm] = self.recipe_of(arm, at_any_size=not arm.seeds)
+        return self._identities[arm]
+
+    def _interim(self, arm: Arm, suite: str, score: SuiteScore, alpha: float) -> InterimAnalysis | None:
         """The arm's scores by a judge, made as they are needed; None for a score that is judged whole."""
         if self.settings.max_interim_looks == 1 or not isinstance(score, Judge):
             return None
@@ -349,14 +377,15 @@ class Session:
             score=score.name,
             judge=lambda rows, answers: judged_rows(score, judge, rows, answers, oracle),
             looks=self.settings.max_interim_looks,
-            alpha=self.settings.alpha,
+            alpha=alpha,
             name=arm.label,
             advisory=self._is_advisory(score),
+            n_candidates=len(self.selection.chosen()),
         )
 
-    def _judged(self, arm: Arm, suite: str, score: SuiteScore) -> tuple[Trial, ...]:
+    def _judged(self, arm: Arm, suite: str, score: SuiteScore, alpha: float) -> tuple[Trial, ...]:
         """The arm's trials with every row judged."""
-        interim = self._interim(arm, suite, score)
+        interim = self._interim(arm, suite, score, alpha)
         if interim is not None:
             interim.upto(interim.design.rows)
         return self.trials_of(arm, suite)
@@ -385,12 +414,15 @@ class Session:
                     )
         return self.trials[arm.label, variant.seed, suite]
 
-    def _prepared(self, arm: Arm, variant: Variant) -> Prepared:
-        """Made once, or failed once: what failed is not begun, and paid, again for every gate of a run."""
-        if variant not in self.prepared and variant not in self.failed:
+    def _try_to_prepare(self, arm: Arm) -> None:
+        if any(variant not in self.prepared and variant not in self.failed for variant in arm.variants):
             if arm not in self._needed:
                 self.need((arm, suite) for suite in self.suites)
             self.train()
+
+    def _prepared(self, arm: Arm, variant: Variant) -> Prepared:
+        """Made once, or failed once: what failed is not begun, and paid, again for every gate of a run."""
+        self._try_to_prepare(arm)
         if variant in self.failed:
             error = self.failed[variant]
             raise error.with_traceback(None) if isinstance(error, HarnessError) else error
@@ -425,4 +457,6 @@ class Session:
             gate = replace(gate, state="missing", why=unasserted)
         if gate not in self.gates:
             self.gates.append(gate)
+        if gate.state == "gated":
+            self.claims.setdefault(gate, claim)
         return gate

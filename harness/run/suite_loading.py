@@ -172,8 +172,8 @@ class LoadedSuite:
             )
         return found
 
-    def info(self, admissions: Mapping[str, Admission], uses: int) -> SuiteInfo:
-        """The suite as the record keeps it."""
+    def info(self, admissions: Mapping[str, Admission]) -> SuiteInfo:
+        """The suite as the record keeps it, but for what its rows have judged."""
         return SuiteInfo(
             name=self.name,
             heldout=self.heldout,
@@ -185,7 +185,6 @@ class LoadedSuite:
             ),
             slices=self.suite.slices,
             prompt_digest=None if self.prompt is None else bytes_digest(self.prompt.encode()),
-            uses=uses,
             own_system=self.own_system,
         )
 

@@ -7,7 +7,7 @@ import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from harness.data.fingerprints import bytes_digest
 from harness.errors import StoreError
-from harness.records import Answer
+from harness.records import Answer, HeldoutUse, RowSet, Verdict
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -26,8 +26,11 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     context TEXT NOT NULL, row_id TEXT NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (context, row_id));
 CREATE TABLE IF NOT EXISTS judgments (key TEXT PRIMARY KEY, numbers TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS heldout_uses (
-    heldout TEXT NOT NULL, decision TEXT NOT NULL, PRIMARY KEY (heldout, decision));
+CREATE TABLE IF NOT EXISTS heldout_decisions (
+    decision TEXT PRIMARY KEY, candidate TEXT NOT NULL, identity TEXT NOT NULL, rows TEXT NOT NULL,
+    verdict TEXT, level REAL NOT NULL, created TEXT NOT NULL, run TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS row_sets (
+    digest TEXT PRIMARY KEY, n INTEGER NOT NULL, rows TEXT NOT NULL, bits INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS seeds_seen (
     heldout TEXT NOT NULL, recipe TEXT NOT NULL, seed INTEGER NOT NULL, PRIMARY KEY (heldout, recipe, seed));
 CREATE TABLE IF NOT EXISTS judged_rows (rows TEXT PRIMARY KEY, keys TEXT NOT NULL);
@@ -37,6 +40,8 @@ CREATE TABLE IF NOT EXISTS judged (
 CREATE TABLE IF NOT EXISTS anchors (judge TEXT PRIMARY KEY, since TEXT NOT NULL, scores TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outdated (context TEXT PRIMARY KEY, before TEXT NOT NULL);
 """
+USE_COLUMNS = ("decision", "candidate", "identity", "rows", "verdict", "level", "created", "run")
+OLD_USES = "SELECT 1 FROM sqlite_master WHERE name = 'heldout_uses'"  # a table of earlier versions
 #: When an answer was given, and by which run; NULL in files of versions that did not note it.
 ADDED_COLUMNS = ("given", "run")
 CURRENT = """FROM answers LEFT JOIN outdated USING (context)
@@ -216,12 +221,41 @@ class AnswerStore:
             row = (judge, since or _now(), json.dumps(dict(scores)))
             connection.execute("INSERT OR REPLACE INTO anchors VALUES (?, ?, ?)", row)
 
-    def count_use(self, heldout: str, decision: str) -> int:
-        """Note that a held-out file served a decision; how many different decisions it has served."""
+    def uses(self) -> tuple[list[HeldoutUse], dict[str, RowSet]]:
+        """Every decision that held-out rows have served, oldest first, and their sets of rows by digest."""
+        with self._using():
+            query = f"SELECT {', '.join(USE_COLUMNS)} FROM heldout_decisions ORDER BY created, decision"
+            uses = self._connection.execute(query).fetchall()
+            sets = self._connection.execute("SELECT digest, n, rows, bits FROM row_sets").fetchall()
+        found = [HeldoutUse(**dict(zip(USE_COLUMNS, use, strict=True))) for use in uses]
+        return (
+            [replace(use, verdict=use.verdict and Verdict(use.verdict)) for use in found],
+            {digest: RowSet(digest, n, tuple(rows.split()), bits) for digest, n, rows, bits in sets},
+        )
+
+    def keep_uses(self, uses: Iterable[HeldoutUse], row_sets: Mapping[str, RowSet], heldout: str) -> None:
+        """Store decisions, each once, and the sets of rows that they name.
+
+        Those that ``undetailed_uses`` gives for ``heldout`` are among them, and are then forgotten.
+        """
+        rows = [asdict(use) for use in uses]
+        sets = [(each.digest, each.n, " ".join(each.rows), each.bits) for each in row_sets.values()]
         with self._writing() as connection:
-            connection.execute("INSERT OR IGNORE INTO heldout_uses VALUES (?, ?)", (heldout, decision))
-            query = "SELECT COUNT(*) FROM heldout_uses WHERE heldout = ?"
-            return int(connection.execute(query, (heldout,)).fetchone()[0])
+            connection.executemany("INSERT OR IGNORE INTO row_sets VALUES (?, ?, ?, ?)", sets)
+            places = ", ".join(f":{name}" for name in USE_COLUMNS)
+            columns = ", ".join(USE_COLUMNS)
+            query = f"INSERT OR IGNORE INTO heldout_decisions ({columns}) VALUES ({places})"
+            connection.executemany(query, rows)
+            if connection.execute(OLD_USES).fetchone():
+                connection.execute("DELETE FROM heldout_uses WHERE heldout = ?", (heldout,))
+
+    def undetailed_uses(self, heldout: str) -> list[str]:
+        """Decisions that a version noted by nothing but the fingerprint of the whole file, ``heldout``."""
+        with self._using():
+            if not self._connection.execute(OLD_USES).fetchone():
+                return []
+        query = "SELECT decision FROM heldout_uses WHERE heldout = ? ORDER BY decision"
+        return [decision for (decision,) in self._read(query, heldout)]
 
     def judged(self) -> list[Judged]:
         """What all held-out rows have judged, in the order in which it was first noted."""

@@ -137,7 +137,7 @@ def test_shown_is_true_refuted_is_false_and_inconclusive_raises_with_the_explana
     a, b = sides()
     assert bool(a > b) is True
     assert bool(b > a) is False
-    a, b = sides(12, 10)
+    a, b = sides(15, 10)
     with pytest.raises(Undecided, match="rows needed: about"):
         bool(a > b)
 

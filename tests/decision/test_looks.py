@@ -148,19 +148,19 @@ def test_every_row_is_as_likely_to_come_early() -> None:
 
 
 # --------------------------------------------------------------------------- what a look says
-def test_no_look_shows_what_one_row_more_that_loses_half_would_undo() -> None:
+def test_no_look_shows_what_a_few_rows_more_that_lose_half_would_undo() -> None:
     gains = np.tile([0.25, 0.0, 0.0, 0.0, 0.0], 40)  # not one loss in sight
     plan = design_looks(200)
     first = judge_look(plan, rows_of(gains[:40]))
     assert first.estimate is not None
     assert first.estimate.low > 0.0
     assert first.reason == (
-        "look 1 of 5 (40 of 200 rows): not decided yet, since one row more that loses 60 points would undo it"
+        "look 1 of 5 (40 of 200 rows): not decided yet, since 3 rows more that lose 60 points would undo it"
     )
     assert judged(plan, gains).state is LookState.SHOWN
     last = judged(design_looks(40), gains[:40] / 4)
     assert last.state is LookState.INCONCLUSIVE
-    assert "one row more that loses 60 points" in last.reason
+    assert "2 rows more that lose 60 points" in last.reason
 
 
 def test_a_limit_or_a_score_that_only_touches_its_boundary_has_not_crossed_it() -> None:

@@ -374,13 +374,14 @@ def test_nothing_but_failures_is_inconclusive_without_means() -> None:
 
 
 # --------------------------------------------------------------------------- planning
-def test_rows_needed_would_decide_the_observed_difference_with_80_percent_power() -> None:
-    found = compare(*binary_pair(12, 6, 100))
-    assert found.rows_needed is not None
-    n = found.rows_needed
-    draws = np.random.default_rng(4).multinomial(n, [0.12, 0.06, 0.82], size=1500)
-    shown = [tango_interval(int(b), int(c), n)[0] > 0 for b, c, _ in draws]
-    assert np.mean(shown) == pytest.approx(0.80, abs=0.04)
+def test_rows_needed_would_decide_the_observed_difference_with_80_percent_power_once_added() -> None:
+    for growths, level in ((0, 0.005), (1, 0.0025)):  # of the tests that follow
+        found = compare(*binary_pair(12, 6, 100), alpha=0.05 if growths == 0 else 0.005, growths=growths)
+        assert found.rows_needed is not None
+        n = found.rows_needed
+        draws = np.random.default_rng(4).multinomial(n, [0.12, 0.06, 0.82], size=1000)
+        shown = [tango_interval(int(b), int(c), n, level)[0] > 0 for b, c, _ in draws]
+        assert np.mean(shown) == pytest.approx(0.80, abs=0.04)
 
 
 def test_a_difference_at_the_bound_can_be_decided_by_no_number_of_rows() -> None:
@@ -389,8 +390,14 @@ def test_a_difference_at_the_bound_can_be_decided_by_no_number_of_rows() -> None
     assert "too close" in found.reason
 
 
-def test_no_discordant_row_of_100_needs_about_140_to_show_a_margin_of_2_points() -> None:
-    assert compare(*binary_pair(0, 0, 100), bound=-0.02).rows_needed == pytest.approx(140, abs=10)
+def test_more_than_20_times_the_rows_are_no_advice() -> None:
+    found = compare(*binary_pair(12, 10, 100))
+    assert (found.outcome, found.rows_needed) == (OPEN, None)
+    assert "it would take more than 20 times these" in found.reason
+
+
+def test_no_discordant_row_of_100_needs_about_330_to_show_a_margin_of_2_points_once_added() -> None:
+    assert compare(*binary_pair(0, 0, 100), bound=-0.02).rows_needed == pytest.approx(330, abs=10)
 
 
 # --------------------------------------------------------------------------- refusals

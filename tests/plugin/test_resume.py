@@ -160,7 +160,7 @@ def test_the_uses_of_a_heldout_file_are_counted_once_for_each_decision(ready: Sm
         ready.run(f"--candidate={arguments[0]}", *arguments[1:])
     assert [record.suites[0].uses for record in ready.records()] == [1, 1, 2, 3]
     page = (ready.path / "reports" / ready.record.id / "report.html").read_text(encoding="utf-8")
-    assert "has been used for a decision 3 times, this run included" in page
+    assert "3 decisions on these rows: up to 14% that at least one GO among them is false" in page
     ready.run("--candidate=much-the-same", "-k", "nothing")
     ready.run("--candidate=good")
     assert ready.record.suites[0].uses == 3

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from sample_run import ADAPTER, BASE, SIZES, sample_run
 
-from harness.records import Comparison, Kind, Outcome, Score, Trial
+from harness.records import Comparison, Kind, Outcome, Score, Trial, Verdict
 from harness.report import numbers
 from harness.report.answers import MOST_ROWS, fold
 from harness.report.comparisons import plot, reach_of
@@ -168,3 +168,22 @@ def test_scores_that_all_failed_still_make_a_view() -> None:
     )
     view = build_view(replace(run, trials=dead, gates=()))
     assert all(line.figures.difference == "–" for line in view.comparisons.lines)
+
+
+def test_of_several_candidates_the_level_that_each_met_is_shown() -> None:
+    run = sample_run(n_rows=20)
+    assert build_view(run).headline.together is None
+    go = replace(run.decisions[0], verdict=Verdict.GO, p_value=0.00005, level=0.0025, candidates_judged=20)
+    near = replace(go, candidate="near", verdict=Verdict.INCONCLUSIVE, p_value=0.031, level=0.05 / 19)
+    other = replace(near, candidate="other", verdict=Verdict.NO_GO, p_value=None, level=None)
+    table = build_view(replace(run, decisions=(go, near, other))).headline.together
+    assert table is not None
+    assert table.rows == [
+        (f"{ADAPTER}@400", "GO", "<0.01%", "0.25%", "yes"),
+        ("near@400", "INCONCLUSIVE", "3.1%", "0.26%", "no"),
+        ("other@400", "NO-GO", "–", "–", "–"),
+    ]
+    assert "20 candidates" in table.note
+    means = [card.means for card in build_view(replace(run, decisions=(go, near))).headline.cards]
+    assert "Ship it" in means[0]
+    assert "among several candidates" in means[1]

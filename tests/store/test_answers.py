@@ -14,19 +14,19 @@ from pathlib import Path
 import pytest
 
 from harness.errors import StoreError
-from harness.records import Answer
+from harness.records import Answer, HeldoutUse, RowSet, Verdict
 from harness.store.answers import AnswerStore, Judged
 
 WRITER = """
 import sys
 from pathlib import Path
-from harness.records import Answer
+from harness.records import Answer, HeldoutUse
 from harness.store.answers import AnswerStore, Judged
 
 store = AnswerStore(Path(sys.argv[1]))
 for number in range(40):
     store.keep_answers("both", [Answer(f"{sys.argv[2]}-{number}", "yes", 1, 1, 0.0)])
-    store.count_use("heldout", f"{sys.argv[2]} {number % 4}")
+    store.keep_uses([HeldoutUse(f"{sys.argv[2]} {number % 4}", "c", "", "rows")], {}, "file")
 """
 
 
@@ -57,10 +57,27 @@ def test_judgments_come_back_and_absent_ones_are_none(store: AnswerStore) -> Non
     assert store.judgment("other") is None
 
 
-def test_a_decision_counts_once_however_often_it_is_taken(store: AnswerStore) -> None:
-    counts = [store.count_use("file", decision) for decision in ("one", "one", "two", "one")]
-    assert counts == [1, 1, 2, 2]
-    assert store.count_use("another file", "one") == 1
+def test_decisions_come_back_each_once_with_their_rows(store: AnswerStore) -> None:
+    rows = RowSet("digest", 2, ("aa", "bb"))
+    uses = [
+        HeldoutUse("one", "a", "recipe", "digest", Verdict.GO, 0.05, "2026-11-28", "run"),
+        HeldoutUse("two", "b", "", "digest", None, 0.005, "2026-11-29", ""),
+    ]
+    for each in (uses[1:], uses):
+        store.keep_uses(each, {"digest": rows}, "file")
+    assert store.uses() == (uses, {"digest": rows})
+
+
+def test_uses_that_an_earlier_version_noted_are_given_until_they_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("CREATE TABLE answers (context, row_id, answer, PRIMARY KEY (context, row_id))")
+        old.execute("CREATE TABLE heldout_uses (heldout, decision, PRIMARY KEY (heldout, decision))")
+        old.executemany("INSERT INTO heldout_uses VALUES (?, ?)", [("f", "1"), ("f", "2"), ("g", "1")])
+    store = AnswerStore(path)
+    assert (store.undetailed_uses("f"), store.undetailed_uses("h")) == (["1", "2"], [])
+    store.keep_uses([], {}, "f")
+    assert (store.undetailed_uses("f"), store.undetailed_uses("g")) == ([], ["1"])
 
 
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -72,7 +89,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     assert [(writer.communicate(timeout=60)[1], writer.returncode) for writer in writers] == [("", 0)] * 3
     store = AnswerStore(path)
     assert len(store.answers("both")) == 120
-    assert store.count_use("heldout", "one 0") == 12
+    assert len(store.uses()[0]) == 12
 
 
 def test_a_file_that_is_no_database_is_named_with_the_mend(tmp_path: Path) -> None:
@@ -106,13 +123,13 @@ def test_a_locked_store_says_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_threads_share_one_store(store: AnswerStore) -> None:
-    def write(number: int) -> int:
+    def write(number: int) -> None:
         store.keep_answers("both", [Answer(f"r{number}", "yes", 1, 1, 0.0)])
-        return store.count_use("heldout", str(number))
+        store.keep_uses([HeldoutUse(str(number), "c", "", "rows")], {}, "file")
 
     with ThreadPoolExecutor(8) as pool:
-        assert sorted(pool.map(write, range(200))) == list(range(1, 201))
-    assert len(store.answers("both")) == 200
+        list(pool.map(write, range(200)))
+    assert len(store.answers("both")) == len(store.uses()[0]) == 200
 
 
 def test_an_interrupted_write_is_undone_and_can_be_repeated(store: AnswerStore) -> None:

@@ -1,0 +1,134 @@
+"""Several candidates in one run: which GO stands, so that some GO is false at most ``alpha`` of the time.
+
+Each gate is tested at ``alpha``. Of twenty candidates that are no better than the baseline some would be GO
+far more often. S. Holm (1979), "A simple sequentially rejective multiple test procedure", Scand. J. Statist.
+6:65: the k-th smallest of m p-values has to be at most ``alpha / (m - k + 1)``, and so have those before it.
+That holds whatever the candidates share: a baseline, rows, training data.
+
+A candidate's p is the largest of its gates' (GO claims that all of them hold). A gate's is the lowest level
+at which its claim is still shown, by all rules that judged it: failures, a loss that was not drawn, groups,
+looks. One that had to be shown at a smaller level than the others has a p in proportion to that. A candidate
+that is no GO by itself has a p of 1.
+
+m counts every candidate that has a decision in the run, NO-GO and INCONCLUSIVE among them: each was a try.
+Those that share no rows count as well, for whoever ships "one that is GO" picks among all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import sqrt
+
+from harness.decision.claims import Claim
+from harness.decision.gates import gate_name
+from harness.records import Decision, Gate, Outcome, Verdict
+
+LEAST_LEVEL = 1e-7  # lower ones are not looked for
+_PRECISION = 1.001  # ratio between a level at which a claim is shown, and one at which it may not be
+
+
+@dataclass(frozen=True, slots=True)
+class WeakestGate:
+    """The gate of a candidate with the largest p; 1 and no gate where it is no GO by itself."""
+
+    p_value: float = 1.0
+    name: str = ""
+
+
+def judged_together(
+    decisions: Sequence[Decision], claims: Iterable[tuple[Gate, Claim]], alpha: float
+) -> tuple[Decision, ...]:
+    """The decisions of one run, in their order: a GO that does not hold among all becomes INCONCLUSIVE.
+
+    Args:
+        decisions: one for each candidate, as its own gates make it.
+        claims: the gates that decide, each with its claim.
+        alpha: the chance that some GO is false.
+    """
+    m = len(decisions)
+    if m < 2:
+        return tuple(replace(d, level=alpha) if d.verdict is Verdict.GO else d for d in decisions)
+    judged = list(claims)
+    weakest = [
+        weakest_gate([it for it in judged if _decides(it[0], decision)], alpha)
+        if decision.verdict is Verdict.GO
+        else WeakestGate()
+        for decision in decisions
+    ]
+    levels = holm_levels([each.p_value for each in weakest], alpha)
+    return tuple(
+        _among(decision, each, level, m, alpha)
+        for decision, each, level in zip(decisions, weakest, levels, strict=True)
+    )
+
+
+def holm_levels(p_values: Sequence[float], alpha: float) -> list[float]:
+    """The level that each p-value has to reach; it is significant just where it does.
+
+    From the first that misses its level on, all have that one: no later one could be smaller.
+    """
+    levels = [0.0] * len(p_values)
+    left = len(p_values)
+    for at in sorted(range(len(p_values)), key=lambda at: p_values[at]):
+        levels[at] = alpha / left
+        if p_values[at] <= levels[at]:
+            left -= 1
+    return levels
+
+
+def weakest_gate(judged: Iterable[tuple[Gate, Claim]], alpha: float) -> WeakestGate:
+    """The largest p of gates that are shown, each times ``alpha`` over the gate's own level."""
+    found = WeakestGate(0.0)
+    for gate, claim in judged:
+        own = claim.comparison.alpha
+        if found.name and _is_shown(claim, found.p_value * own / alpha):
+            continue
+        found = WeakestGate(lowest_level(claim) * alpha / own, gate_name(gate))
+    return found if found.name else WeakestGate()
+
+
+def lowest_level(claim: Claim) -> float:
+    """The lowest level at which a claim that is shown still is, to 0.1% above, and not below ``LEAST_LEVEL``.
+
+    Of a claim by looks: the lowest total level whose repeated confidence limit, at the look at which the
+    judging stopped, still clears the bound.
+    """
+    shown, not_shown = claim.comparison.alpha, LEAST_LEVEL
+    if _is_shown(claim, LEAST_LEVEL):
+        return LEAST_LEVEL
+    while shown > not_shown * _PRECISION:
+        middle = sqrt(shown * not_shown)
+        if _is_shown(claim, middle):
+            shown = middle
+        else:
+            not_shown = middle
+    return shown
+
+
+def _is_shown(claim: Claim, level: float) -> bool:
+    return claim.at(level).outcome is Outcome.SHOWN
+
+
+def _decides(gate: Gate, decision: Decision) -> bool:
+    return (gate.candidate, gate.size, gate.state) == (decision.candidate, decision.size, "gated")
+
+
+def _among(decision: Decision, weakest: WeakestGate, level: float, m: int, alpha: float) -> Decision:
+    if decision.verdict is not Verdict.GO:
+        return replace(decision, candidates_judged=m)
+    found = replace(decision, p_value=weakest.p_value, level=level, candidates_judged=m)
+    largest = f"the largest p of its gates is {_percent(weakest.p_value)}, of {weakest.name}"
+    if weakest.p_value <= level:
+        said = f"holds at {_percent(level)} among the {m} candidates of this run (Holm): {largest}."
+        return replace(found, reasons=(said, *decision.reasons))
+    said = (
+        f"{m} candidates were up for a decision in this run, and by chance some would be GO. To keep that to"
+        f" {_percent(alpha)}, this one would have to hold at {_percent(level)} (Holm), and {largest}. Run it"
+        " alone on rows that have judged none (Suite(final=...) and --final)."
+    )
+    return replace(found, verdict=Verdict.INCONCLUSIVE, reasons=(said, *decision.reasons))
+
+
+def _percent(level: float) -> str:
+    return "below 0.01%" if level < 1e-4 else f"{100 * level:.2g}%"
