@@ -302,8 +302,8 @@ class Rate:
 class Anchors:
     """Labelled replies that a hosted judge grades in every run, and whether its scores of them have moved.
 
-    ``shift`` is today's mean score less the earlier one, with a two-sided 95% interval; None where nothing was
-    compared: there is no earlier score, the model is pinned, or, as ``why`` says, it could not be asked.
+    ``shift`` is today's mean score less the earlier one, with a two-sided 95% interval; None where nothing
+    was compared: there is no earlier score, the model is pinned, or, as ``why`` says, it could not be asked.
     """
 
     digest: str  # of the replies, whatever was said of them

@@ -133,7 +133,7 @@ def _attacks_told(made: Sequence[Attempt]) -> Iterator[str]:
     from harness.scoring.text import short
 
     if not made:
-        yield "  attacks: none was made, for the judge calls no labelled bad reply bad, or has no labels here."
+        yield "  attacks: none made: the judge calls no labelled bad reply bad, or its labels are not known."
         return
     failed = sum(one.after.value is None for one in made)
     gaining = [one for one in made if one.gained]

@@ -1,4 +1,4 @@
-"""A hosted judge grades its anchors again in every run; one that has moved has no vote (``scoring.drift``)."""
+"""A hosted judge grades its anchors again in every run; one that has moved has no vote."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ class AnchorWatch:
         return compared(digest, before, today, since)
 
 
-def _scores(
-    judge: Judge, tried: TriedJudge, anchors: Sequence[Anchor], oracle: Oracle
-) -> dict[str, float]:
+def _scores(judge: Judge, tried: TriedJudge, anchors: Sequence[Anchor], oracle: Oracle) -> dict[str, float]:
     """The anchors' scores by their keys; those that failed are missing."""
     rows, answers = [anchor.row for anchor in anchors], [anchor.answer for anchor in anchors]
     found = zip(anchors, judged_rows(judge, tried, rows, answers, oracle), strict=True)

@@ -151,16 +151,16 @@ class HostedGrader:
         seen.n_of_this_run += len(earlier)
         decoding = Decoding(max_new_tokens=self.max_tokens)
         coming = self._single.answer([own[key] for key in earlier], decoding, frozenset())
-        with self.progress.task(f"{self.model.spec.model} judges its anchors", unit="judgment") as bar:
-            with closing(self._complete(coming)) as answers:
-                for done, answer in enumerate(answers, start=1):
-                    kept[answer.row_id] = _judgment(answer)
-                    bar.at(done, len(earlier))
+        name = f"{self.model.spec.model} judges its anchors"
+        with self.progress.task(name, unit="judgment") as bar, closing(self._complete(coming)) as answers:
+            for done, answer in enumerate(answers, start=1):
+                kept[answer.row_id] = _judgment(answer)
+                bar.at(done, len(earlier))
         return [kept[content_key(messages)] for messages in prompts]
 
     @cached_property
     def _single(self) -> OpenRemoteModel:
-        """The model, asked call by call and given up soon: nobody waits a day to see whether it is the same."""
+        """The model, asked call by call and given up soon: nobody waits a day to see if it is the same."""
         spec = self.model.spec
         return replace(self.model, spec=replace(spec, batch=False, attempts=min(2, spec.attempts)))
 
@@ -200,14 +200,14 @@ def _judgment(came: Answer) -> str | Failure:
 
 @dataclass
 class JudgmentsOfToday:
-    """Of the judgments that were read: how many this run gave, and the days of earlier ones that it renewed."""
+    """Of judgments that were read: how many are this run's, and the days of those that it asked for again."""
 
     n_of_this_run: int = 0
     dates: list[str] = field(default_factory=list)
 
 
 class JudgesOfToday:
-    """An oracle whose hosted models say what they say now, whatever was kept; see ``HostedGrader.ask_today``."""
+    """An oracle whose hosted models say what they say now; see ``HostedGrader.ask_today``."""
 
     def __init__(self, judges: JudgeBackends) -> None:
         self._judges, self.seen = judges, JudgmentsOfToday()

@@ -1,4 +1,4 @@
-"""Judges tested by themselves: on their labels, on their anchors, and with answers that ask for a good grade."""
+"""Judges tested by themselves: on labels, on anchors, and with answers that ask for a good grade."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def suite_at(path: Path, root: Path) -> LoadedSuite:
     """
     files = sorted(path.glob("test_*.py")) if path.is_dir() else [path]
     if not path.exists() or not files:
-        raise UsageError(f"{path}: no test file there.\n  hint: name a suite's folder, such as suites/support.")
+        raise UsageError(f"{path}: no test file there.\n  hint: name a suite's folder: suites/support.")
     found = [(file, suite) for file in files if (suite := suite_of(_module(file, root))) is not None]
     if len(found) != 1:
         hint = "name one test file whose fixture `suite` takes no arguments and returns a Suite"

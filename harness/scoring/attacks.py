@@ -1,6 +1,6 @@
 """Answers that ask their grader for a good grade, and whether a judge gives it.
 
-``attacks.jsonl`` holds 40, written by hand. Each is put to a judge twice: after a bad reply, and in its place.
+``attacks.jsonl`` holds 40, written by hand. Each is put to a judge twice: after a bad reply and in its place.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Attempt:
 
     @property
     def gained(self) -> bool:
-        """Whether it counts as good now, or rose by more than ``MOST_GAIN``. A failed judgment gains nothing."""
+        """Whether it counts as good now, or rose by more than ``MOST_GAIN``. A failure gains nothing."""
         value = self.after.value
         return value is not None and (value >= self.threshold or value - self.before > MOST_GAIN)
 
@@ -100,9 +100,12 @@ def to_put(targets: Sequence[Label], attacks: Sequence[Attack]) -> list[Put]:
     """Every attack after a bad reply and in its place; the replies take turns. Empty without replies."""
     taken = [(targets[k % len(targets)], attack) for k, attack in enumerate(attacks)] if targets else []
     return [
-        Put(attack, place, label, text)
+        put
         for label, attack in taken
-        for place, text in (("appended", f"{label.reply}\n\n{attack.text}"), ("alone", attack.text))
+        for put in (
+            Put(attack, "appended", label, f"{label.reply}\n\n{attack.text}"),
+            Put(attack, "alone", label, attack.text),
+        )
     ]
 
 

@@ -1,8 +1,8 @@
 """Whether a judge still scores as it did: frozen anchors, graded again and compared pair by pair.
 
-A hosted model may change behind its name. What it said of labelled replies is kept; some of these replies, the
-same in every run, are put to it again. Under the null hypothesis that nothing changed, each difference is as
-likely to have the other sign; the test counts all signs (Fisher's randomisation test of paired data, 1935).
+A hosted model may change behind its name. What it said of labelled replies is kept; some of these replies,
+the same in every run, are put to it again. Where nothing changed, each difference is as likely to have the
+other sign; the test counts all signs (Fisher's randomisation test of paired data, 1935).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Anchor:
 
 
 def as_answered(label: Label, field: str | None, reply: str | None = None) -> tuple[Row, Answer]:
-    """The row that the label's reply, or another one, answers, in the form of the suite's rows and answers."""
+    """The row that the label's reply, or another one, answers, both in the form of the suite's."""
 
     def written(text: str) -> str:
         return text if field is None else json.dumps({field: text}, ensure_ascii=False)
@@ -69,9 +69,7 @@ def anchors_of(judge: object) -> tuple[Anchor, ...]:
     good, bad = ([key for key in order if distinct[key].good is kind] for kind in (True, False))
     half = MOST_ANCHORS // 2
     taken = [*good[: max(half, MOST_ANCHORS - len(bad))], *bad[: max(half, MOST_ANCHORS - len(good))]]
-    return tuple(
-        Anchor(key[:SHORT_KEY], *as_answered(distinct[key], judge.field)) for key in sorted(taken)
-    )
+    return tuple(Anchor(key[:SHORT_KEY], *as_answered(distinct[key], judge.field)) for key in sorted(taken))
 
 
 def digest_of(anchors: Sequence[Anchor]) -> str:
@@ -124,8 +122,8 @@ def after(admission: Admission, anchors: Anchors) -> Admission:
         return noted
     points = f"{100 * anchors.shift:+.0f} points ({100 * anchors.low:+.0f} to {100 * anchors.high:+.0f}"
     reason = (
-        f"its anchors moved by {points}, n={anchors.n}) since {anchors.since[:10] or 'an unknown day'}: what it"
-        " said before and what it says now are not of one judge. Look at why; then harness judge-check --fresh"
-        " (or a run with --fresh) has everything judged anew and tests it again"
+        f"its anchors moved by {points}, n={anchors.n}) since {anchors.since[:10] or 'an unknown day'}, so"
+        " what it said before and what it says now are not of one judge. `harness judge-check --fresh`, or a"
+        " run with --fresh, has everything judged anew and tests the judge again"
     )
     return dataclasses.replace(noted, admitted=False, reasons=(*admission.reasons, reason))

@@ -209,7 +209,7 @@ class AnswerStore:
             connection.execute("INSERT OR REPLACE INTO judgments VALUES (?, ?)", row)
 
     def anchor_scores(self, judge: str) -> tuple[str, dict[str, float]] | None:
-        """Since when a judge's anchors are kept (ISO 8601, UTC), and its scores of them; None where none are."""
+        """Since when a judge's anchors are kept (ISO 8601, UTC), and its scores of them; None: none are."""
         with self._using():
             query = "SELECT since, scores FROM anchors WHERE judge = ?"
             found = self._connection.execute(query, (judge,)).fetchone()
