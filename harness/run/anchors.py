@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from harness.data.fingerprints import fingerprint
@@ -21,8 +21,15 @@ class AnchorWatch:
     each run has moved far in the end.
     """
 
-    def __init__(self, store: AnswerStore, judges: JudgeBackends, *, asks_again: bool = False) -> None:
-        self._store, self._judges, self._asks_again = store, judges, asks_again
+    def __init__(
+        self,
+        store: AnswerStore,
+        judges: JudgeBackends,
+        *,
+        asks_again: bool = False,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._store, self._judges, self._asks_again, self._say = store, judges, asks_again, say
 
     def watched(self, judge: Judge, tried: TriedJudge) -> TriedJudge:
         """The judge with its anchors in its admission; not admitted where they have moved.
@@ -32,7 +39,10 @@ class AnchorWatch:
         anchors = anchors_of(judge)
         if tried.calibrated is None or tried.admission is None or not anchors or judge.estimate(()) is None:
             return tried
-        return replace(tried, admission=after(tried.admission, self._compared(judge, tried, anchors)))
+        admission = after(tried.admission, self._compared(judge, tried, anchors))
+        if admission.anchors is not None and admission.anchors.moved:
+            self._say(f"the judge {judge.name} is not admitted: {admission.reasons[-1]}.")
+        return replace(tried, admission=admission)
 
     def _compared(self, judge: Judge, tried: TriedJudge, anchors: Sequence[Anchor]) -> Anchors:
         name = fingerprint({"anchors of": judge.name, "spec": {**judge.spec(), "labels": None}})

@@ -27,6 +27,7 @@ from harness.scoring.attacks import (
 )
 from harness.scoring.drift import HasLabels, as_answered
 from harness.scoring.judges import Judge, TriedJudge, tried_out
+from harness.scoring.suite import Suite
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def suite_at(path: Path, root: Path) -> LoadedSuite:
     files = sorted(path.glob("test_*.py")) if path.is_dir() else [path]
     if not path.exists() or not files:
         raise UsageError(f"{path}: no test file there.\n  hint: name a suite's folder: suites/support.")
-    found = [(file, suite) for file in files if (suite := suite_of(_module(file, root))) is not None]
+    found = [(file, suite) for file in files if (suite := _suite(file, root)) is not None]
     if len(found) != 1:
         hint = "name one test file whose fixture `suite` takes no arguments and returns a Suite"
         raise UsageError(f"{path}: {len(found) or 'no'} suites that can be read there.\n  hint: {hint}.")
@@ -64,17 +65,21 @@ def suite_at(path: Path, root: Path) -> LoadedSuite:
     return load_suite(suite, file.resolve(), root.resolve())
 
 
-def _module(file: Path, root: Path) -> object:
-    """The test file as a module, which finds its neighbours as pytest lets it."""
+def _suite(file: Path, root: Path) -> Suite | None:
+    """The file's suite. Meanwhile its neighbours, and those of the root, can be imported, as in pytest."""
     spec = importlib.util.spec_from_file_location(f"harness_suite_{file.parent.name}_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise UsageError(f"{file} is no Python file.\n  hint: name a suite's folder or its test file.")
-    sys.path[:0] = [str(file.parent.resolve()), str(root.resolve())]
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    with blaming(f"{file}"):
-        spec.loader.exec_module(module)
-    return module
+    sys.modules[spec.name] = module  # dataclasses look themselves up there
+    before = list(sys.path)
+    sys.path[:0] = [str(file.parent.resolve()), str(root.resolve())]
+    try:
+        with blaming(f"{file}"):
+            spec.loader.exec_module(module)
+        return suite_of(module)
+    finally:
+        sys.path[:] = before
 
 
 def chosen_judges(suite: LoadedSuite, name: str | None) -> tuple[Judge, ...]:

@@ -110,7 +110,7 @@ class Session:
         )
         self.history = HeldoutHistory(self.store, settings)
         judges = JudgeBackends(self.store, money, progress, self.freshness)
-        watch = AnchorWatch(self.store, judges, asks_again=settings.fresh)
+        watch = AnchorWatch(self.store, judges, asks_again=settings.fresh, say=progress.say)
         self.answerer = Answerer(self.store, progress, judges, self.freshness, watch.watched)
         self.suites: dict[str, LoadedSuite] = {}
         self.seen: dict[str, Seen] = {}  # by suite: what training and held-out rows share

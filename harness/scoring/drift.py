@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 from harness.records import Admission, Anchors, Answer, Message, Row
 from harness.scoring.labels import Label
 
-MOST_ANCHORS = 20
+MOST_ANCHORS = 40
 FEWEST_ANCHORS = 8  # fewer cannot move beyond noise: 2 / 2**7 is above the level
 LEVEL = 0.01  # two-sided
 STEPS = 1000  # scores are kept to so many parts, so that sums of differences are exact
@@ -58,7 +58,7 @@ def as_answered(label: Label, field: str | None, reply: str | None = None) -> tu
 
 
 def anchors_of(judge: object) -> tuple[Anchor, ...]:
-    """At most 20 of the judge's labels, half good and half bad where there are enough; none without labels.
+    """At most 40 of the judge's labels, half good and half bad where there are enough; none without labels.
 
     Those of the lowest hashes: labels that are added or taken away leave most of them as they are.
     """

@@ -121,7 +121,7 @@ def turned(service: Service, level: Callable[[str, int], int]) -> Grader:
     return grader
 
 
-def test_the_same_model_keeps_its_vote_for_twenty_calls_a_run(service: Service, folder: Path) -> None:
+def test_the_same_model_keeps_its_vote_for_forty_calls_a_run(service: Service, folder: Path) -> None:
     judge = rubric(service)
     grader = turned(service, honest)
     second = run(folder, judge)
