@@ -313,7 +313,9 @@ class Anchors:
     shift: float | None = None
     low: float | None = None
     high: float | None = None
-    p_value: float | None = None  # two-sided, of the exact sign-flip test
+    good_shift: float | None = None  # of the replies that people called good
+    bad_shift: float | None = None
+    p_value: float | None = None  # two-sided, of exact sign-flip tests of the mean and of good less bad
     moved: bool = False  # beyond noise
     why: str = ""
 

@@ -61,7 +61,7 @@ class AnchorWatch:
         if kept is None or not oracle.seen.n_of_this_run:
             return Anchors(digest, today)
         since, before = kept
-        return compared(digest, before, today, since)
+        return compared(anchors, before, today, since)
 
 
 def _scores(judge: Judge, tried: TriedJudge, anchors: Sequence[Anchor], oracle: Oracle) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 A hosted model may change behind its name. What it said of labelled replies is kept; some of these replies,
 the same in every run, are put to it again. Where nothing changed, each difference is as likely to have the
-other sign; the test counts all signs (Fisher's randomisation test of paired data, 1935).
+other sign; the test counts all signs (Fisher's randomisation test of paired data, 1935). It is made twice, of
+the mean and of good replies less bad ones: a judge that now calls everything middling has the mean it had.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from harness.records import Admission, Anchors, Answer, Message, Row
 from harness.scoring.labels import Label
 
 MOST_ANCHORS = 40
-FEWEST_ANCHORS = 8  # fewer cannot move beyond noise: 2 / 2**7 is above the level
-LEVEL = 0.01  # two-sided
+FEWEST_ANCHORS = 9  # fewer cannot move beyond noise: of two tests, 2 * 2 / 2**8 is above the level
+LEVEL = 0.01  # two-sided, of both tests together (Bonferroni)
 STEPS = 1000  # scores are kept to so many parts, so that sums of differences are exact
 SHORT_KEY = 16
 
@@ -44,6 +45,7 @@ class Anchor:
     key: str
     row: Row
     answer: Answer
+    good: bool
 
 
 def as_answered(label: Label, field: str | None, reply: str | None = None) -> tuple[Row, Answer]:
@@ -69,7 +71,10 @@ def anchors_of(judge: object) -> tuple[Anchor, ...]:
     good, bad = ([key for key in order if distinct[key].good is kind] for kind in (True, False))
     half = MOST_ANCHORS // 2
     taken = [*good[: max(half, MOST_ANCHORS - len(bad))], *bad[: max(half, MOST_ANCHORS - len(good))]]
-    return tuple(Anchor(key[:SHORT_KEY], *as_answered(distinct[key], judge.field)) for key in sorted(taken))
+    return tuple(
+        Anchor(key[:SHORT_KEY], *as_answered(distinct[key], judge.field), distinct[key].good)
+        for key in sorted(taken)
+    )
 
 
 def digest_of(anchors: Sequence[Anchor]) -> str:
@@ -77,17 +82,35 @@ def digest_of(anchors: Sequence[Anchor]) -> str:
     return sha256(" ".join(sorted(anchor.key for anchor in anchors)).encode()).hexdigest()[:SHORT_KEY]
 
 
-def compared(digest: str, before: Mapping[str, float], now: Mapping[str, float], since: str = "") -> Anchors:
-    """Today's scores beside earlier ones of the same anchors."""
-    both = sorted(before.keys() & now.keys())
-    plain = Anchors(digest, dict(sorted(now.items())), since, len(both))
+def compared(
+    anchors: Sequence[Anchor], before: Mapping[str, float], now: Mapping[str, float], since: str = ""
+) -> Anchors:
+    """Today's scores of the anchors beside earlier ones."""
+    both = [anchor for anchor in anchors if anchor.key in before and anchor.key in now]
+    plain = Anchors(digest_of(anchors), dict(sorted(now.items())), since, len(both))
     if len(both) < FEWEST_ANCHORS:
         return dataclasses.replace(plain, why=f"only {len(both)} anchors were judged then and now")
-    differences = [round(STEPS * now[key]) - round(STEPS * before[key]) for key in both]
-    p = sign_flip_p(differences)
-    low, high = _interval([difference / STEPS for difference in differences])
-    shift = sum(differences) / STEPS / len(both)
-    return dataclasses.replace(plain, shift=shift, low=low, high=high, p_value=p, moved=p <= LEVEL)
+    good, bad = ([_steps(one, before, now) for one in both if one.good is kind] for kind in (True, False))
+    p = min(1.0, 2 * min(sign_flip_p([*good, *bad]), sign_flip_p([*good, *(-step for step in bad)])))
+    low, high = _interval([step / STEPS for step in (*good, *bad)])
+    return dataclasses.replace(
+        plain,
+        shift=_mean([*good, *bad]),
+        low=low,
+        high=high,
+        good_shift=_mean(good),
+        bad_shift=_mean(bad),
+        p_value=p,
+        moved=p <= LEVEL,
+    )
+
+
+def _steps(anchor: Anchor, before: Mapping[str, float], now: Mapping[str, float]) -> int:
+    return round(STEPS * now[anchor.key]) - round(STEPS * before[anchor.key])
+
+
+def _mean(steps: Sequence[int]) -> float | None:
+    return sum(steps) / STEPS / len(steps) if steps else None
 
 
 def sign_flip_p(differences: Sequence[int]) -> float:
@@ -121,9 +144,15 @@ def after(admission: Admission, anchors: Anchors) -> Admission:
     if not anchors.moved or anchors.shift is None or anchors.low is None or anchors.high is None:
         return noted
     points = f"{100 * anchors.shift:+.0f} points ({100 * anchors.low:+.0f} to {100 * anchors.high:+.0f}"
+    each = ", ".join(
+        f"{kind} replies by {100 * shift:+.0f}"
+        for kind, shift in (("good", anchors.good_shift), ("bad", anchors.bad_shift))
+        if shift is not None
+    )
+    since = anchors.since[:10] or "an unknown day"
     reason = (
-        f"its anchors moved by {points}, n={anchors.n}) since {anchors.since[:10] or 'an unknown day'}, so"
-        " what it said before and what it says now are not of one judge. `harness judge-check --fresh`, or a"
-        " run with --fresh, has everything judged anew and tests the judge again"
+        f"its anchors moved by {points}, n={anchors.n}) since {since}, {each}. What it said before and what it"
+        " says now are not of one judge: `harness judge-check --fresh`, or a run with --fresh, has everything"
+        " judged anew and tests the judge again"
     )
     return dataclasses.replace(noted, admitted=False, reasons=(*admission.reasons, reason))

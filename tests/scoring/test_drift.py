@@ -59,31 +59,41 @@ def test_eight_of_twenty_in_one_direction_are_beyond_noise_and_seven_are_not() -
 
 
 # --------------------------------------------------------------------------- comparing
+ANCHORS = anchors_of(judge(labels(20)))
+
+
 def scores(*values: float) -> dict[str, float]:
-    return {f"a{k}": value for k, value in enumerate(values)}
+    """Of the anchors, the good ones first."""
+    order = sorted(ANCHORS, key=lambda anchor: not anchor.good)
+    return {anchor.key: value for anchor, value in zip(order, values, strict=False)}
 
 
 def test_a_shift_withdraws_the_vote_and_says_how_far_since_when_and_what_to_do() -> None:
-    moved = compared("d", scores(*[1.0, 0.5] * 10), scores(*[0.75, 0.25] * 10), "2026-11-20T09:00:00")
+    moved = compared(ANCHORS, scores(*[1.0, 0.5] * 10), scores(*[0.75, 0.25] * 10), "2026-11-20T09:00:00")
     assert (moved.moved, moved.n, moved.shift) == (True, 20, -0.25)
     withdrawn = after(ADMITTED, moved)
     assert not withdrawn.admitted
     (reason,) = withdrawn.reasons
-    for word in ("-25 points (-25 to -25, n=20)", "since 2026-11-20", "--fresh"):
+    for word in ("-25 points (-25 to -25, n=20)", "since 2026-11-20", "good replies by -25", "--fresh"):
         assert word in reason
+
+
+def test_a_judge_that_now_calls_everything_middling_has_moved_though_its_mean_has_not() -> None:
+    now = compared(ANCHORS, scores(*[1.0] * 10, *[0.0] * 10), scores(*[0.5] * 20))
+    assert (now.shift, now.good_shift, now.bad_shift, now.moved) == (0.0, -0.5, 0.5, True)
 
 
 def test_noise_and_no_change_leave_it_its_vote() -> None:
     before = scores(*[1.0, 0.0] * 10)
     for now in (before, scores(*[0.75, 0.25] * 10), scores(0.75, *[1.0, 0.0] * 9, 0.0)):
-        found = after(ADMITTED, compared("d", before, now))
+        found = after(ADMITTED, compared(ANCHORS, before, now))
         assert found.admitted
         assert found.anchors is not None
         assert found.anchors.mean == pytest.approx(sum(now.values()) / len(now))
 
 
 def test_too_few_judgments_are_said_and_move_nothing() -> None:
-    found = compared("d", scores(*[1.0] * 20), scores(*[0.0] * 7))
+    found = compared(ANCHORS, scores(*[1.0] * 20), scores(*[0.0] * 7))
     assert (found.moved, found.shift) == (False, None)
     assert "only 7 anchors" in found.why
 
