@@ -151,8 +151,8 @@ def after(admission: Admission, anchors: Anchors) -> Admission:
     )
     since = anchors.since[:10] or "an unknown day"
     reason = (
-        f"its anchors moved by {points}, n={anchors.n}) since {since}, {each}. What it said before and what it"
-        " says now are not of one judge: `harness judge-check --fresh`, or a run with --fresh, has everything"
-        " judged anew and tests the judge again"
+        f"its anchors moved by {points}, n={anchors.n}) since {since}, {each}. What it said before and what"
+        " it says now are not of one judge: `harness judge-check --fresh`, or a run with --fresh, has"
+        " everything judged anew and tests the judge again"
     )
     return dataclasses.replace(noted, admitted=False, reasons=(*admission.reasons, reason))
