@@ -14,11 +14,13 @@ import json
 from dataclasses import replace
 
 from benchmarks.quality import (
+    admission,
     candidates,
     curve,
     gates,
     groups,
     growing,
+    judged,
     looks,
     rare_losses,
     seeds,
@@ -34,7 +36,9 @@ PARTS = {
     "seeds": seeds.measure,
     "looks": looks.measure,
     "growing": growing.measure,
+    "judged": judged.measure,
     "curve": curve.measure,
+    "admission": admission.measure,
     "whole_decisions": whole_decisions.measure,
 }
 PREFIX = "decision: "  # by which the results are found again

@@ -110,6 +110,7 @@ class HostileJudge:
     name: str
     seed: int
     kind = Kind.GRADED
+    trust = "transfer"
 
     def spec(self) -> Mapping[str, Json]:
         """Its name: keys are made of it."""

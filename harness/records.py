@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import dropwhile, takewhile
+from math import hypot
 from typing import Literal, TypeAlias
 
 Json: TypeAlias = object  # whatever json.loads gives; narrowed where it is used
@@ -190,6 +191,8 @@ class ScoreVector:
     groups: tuple[str | None, ...]  # each row's cluster; None: the row stands alone
     reasons: tuple[str, ...] = ()
     advisory: bool = False
+    #: the least and the most of a true difference that the score is taken to show; see `Comparison.written`
+    shows: tuple[float, float] = (1.0, 1.0)
     by_seed: tuple[tuple[float | None, ...], ...] = ()  # each row's values, one a seed
     unanswered: tuple[bool, ...] = ()  # whether the row's answer never came; empty: not known of any
     rows: str = ""  # the part of the suite that this is (``language=es``); empty: all of it
@@ -241,6 +244,28 @@ class Comparison:
     seed_share: float | None = None  # of the variance of the difference that is due to seeds
     seed_error: float | None = None  # standard error of one seed's difference: its noise on single rows
     effect_size: float | None = None  # the difference over the standard deviation of one row's (d_z)
+    #: the bound as the claim has it, where a judge trusted on labels from elsewhere is tested at another
+    written: float | None = None
+
+    @property
+    def claimed(self) -> float:
+        """The bound as the claim has it."""
+        return self.bound if self.written is None else self.written
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What people's labels of a run's own answers did to a comparison that rests on a judge (PPI++)."""
+
+    n: int  # rows compared
+    n_labels: int  # of them, those with labels of every answer
+    weight: float  # of the judgments, from 0 to 1: lambda
+    difference_of_labels: float  # without the judge, in score units
+    labels_saved: float  # how many more labels would be as exact without the judge
+    annotators: Mapping[str, int]  # each with their number of labels, of this score in this suite
+    agreement: float | None = None  # Krippendorff's alpha; None where nothing can be said of it
+    n_shared: int = 0  # answers that several people labelled
+    unpaired: tuple[str, ...] = ()  # rows left out, as only a part of their answers was labelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,12 +278,14 @@ class Gate:
     size: int | None
     seeds: tuple[int, ...]
     role: Role
-    #: gated decides; measured is a smaller size; advisory rests on a judge that was not admitted; missing was
+    #: gated decides; measured is a smaller size; advisory rests on a judge that has no vote; missing was
     #: deselected, never reached or never asserted, and has no comparison
     state: Literal["gated", "measured", "advisory", "missing"]
     comparison: Comparison | None = None
     place: str = ""  # ``file:line:column`` of the claim; empty where nobody saw it written
-    why: str = ""  # of a missing gate: what kept it from being judged; empty where that is not known
+    why: str = ""  # of a missing gate: what kept it from being judged; of an advisory one: from deciding
+    naive: Comparison | None = None  # what the judge alone says, where labels corrected it
+    correction: Correction | None = None
 
 
 class Verdict(StrEnum):
@@ -286,6 +313,10 @@ class Decision:
     #: that ``p_value`` has to reach among the candidates of the run (Holm); a GO has met it
     level: float | None = None
     candidates_judged: int = 1  # in the run, this one included
+    #: of the reasons, those that come from no gate: what stood against GO, and what was only mentioned.
+    #: None: the record is of a version that did not keep them apart
+    obstacles: tuple[str, ...] | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +369,26 @@ class Admission:
     n_calibration: int
     n_test: int
     reasons: tuple[str, ...]  # which bars were missed; empty when admitted
+    weighted_kappa: Rate | None = None  # quadratic weights, where people gave levels
+    slope: Rate | None = None  # of scores on labels, both in [0, 1]; None where scores are but good or bad
+    length_effect: Rate | None = None  # rank correlation of score and length among labels of one kind
+    alpha: Rate | None = None  # Krippendorff's, of several annotators; n counts replies
+    n_annotators: int = 0  # 0: the labels name none
+    n_ties: int = 0  # replies on which annotators were evenly divided: they are left out
+    concerns: tuple[str, ...] = ()  # reasons to look, which bar nothing
     anchors: Anchors | None = None  # None: nothing hosted judges, or a version noted none
+
+    @property
+    def youden(self) -> Rate:
+        """TPR + TNR - 1 (Youden 1950): the share of a true difference that its labels of good and bad show.
+
+        The interval is Newcombe's (1998, Statistics in Medicine 17:873, method 10), from those of the two.
+        """
+        value = self.tpr.value + self.tnr.value - 1.0
+        below = hypot(self.tpr.value - self.tpr.low, self.tnr.value - self.tnr.low)
+        above = hypot(self.tpr.high - self.tpr.value, self.tnr.high - self.tnr.value)
+        n = self.tpr.n + self.tnr.n
+        return Rate(value, max(-1.0, value - below), min(1.0, value + above), n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,6 +489,9 @@ class ScoreInfo:
     description: str
     admission: Admission | None = None
     spec: Mapping[str, Json] = field(default_factory=dict)
+    #: whether an admitted judge needs labels of the run to decide; empty in records of versions that asked
+    #: for none, and for other scores
+    trust: Literal["", "run-labels", "transfer"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -596,6 +649,15 @@ class SpendingLine:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelFile:
+    """A file of labels that a run was decided with."""
+
+    name: str
+    digest: str  # SHA-256 of its bytes
+    n_labels: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """Everything one run did and saw. The reports show nothing that is not in it."""
 
@@ -616,4 +678,6 @@ class RunRecord:
     rehearsal: bool = False  # hosted models were a local twin's
     spending: tuple[SpendingLine, ...] = ()
     max_usd: float | None = None  # the cap on spending
+    decided_from: str = ""  # the id of the run whose answers were labelled, where it was decided with labels
+    label_files: tuple[LabelFile, ...] = ()
     schema: int = SCHEMA_VERSION

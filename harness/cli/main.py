@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
-from harness.atomic import what_is_at
 from harness.cli.arguments import number, require_plain, whole
+from harness.cli.decide import add_decide
 from harness.cli.jobs import add_jobs
 from harness.cli.judge_check import add_judge_check
+from harness.cli.label import add_label
 from harness.cli.twin import add_twin
-from harness.data.files import read_text
 from harness.errors import HarnessError, UsageError
 from harness.fields import LARGEST, LARGEST_SEED
 from harness.report.terminal import one_screen
@@ -52,6 +52,14 @@ def _run(given: argparse.Namespace) -> int:
     """Imports only what the command needs: ``--help`` and a typing error answer at once."""
     if given.command == "report":
         return report(given.run)
+    if given.command == "label":
+        from harness.cli.label import label
+
+        return label(given)
+    if given.command == "decide":
+        from harness.cli.decide import decide
+
+        return decide(given.run, given.labels)
     if given.command == "twin":
         from harness.cli.twin import twin
 
@@ -79,14 +87,12 @@ def _run(given: argparse.Namespace) -> int:
 
 def report(run: Path) -> int:
     """Write the pages of a run's folder or ``run.json`` again, and the index a folder above."""
+    from harness.cli.runs import load_record
     from harness.report.html import write_index, write_pages
-    from harness.report.runjson import load_run
 
-    file = run / "run.json" if what_is_at(run) == "folder" else run
-    if not os.path.lexists(file):
-        raise UsageError(f"{file} does not exist. Give a folder that a run wrote, such as reports/example.")
-    page = write_pages(load_run(read_text(file, ".json"), str(file)), file.parent)
-    write_index(file.parent.parent)
+    record, folder = load_record(run)
+    page = write_pages(record, folder)
+    write_index(folder.parent)
     print(page)  # noqa: T201
     return 0
 
@@ -101,6 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write report.html and report.md again from a run.json")
     report.add_argument("run", type=Path, help="a run's folder or its run.json")
     add_judge_check(commands.add_parser("judge-check", help="test a suite's judges: labels, drift, attacks"))
+    add_label(commands.add_parser("label", help="write a page on which people label a run's answers"))
+    add_decide(commands.add_parser("decide", help="decide a run again with labels of its answers"))
     add_twin(commands.add_parser("twin", help="the hosted service's API on this machine, without a key"))
     doctor = commands.add_parser("doctor", help="say whether this machine can run the harness")
     doctor.add_argument("--fetch", action="store_true", help="fetch and convert the built-in model")

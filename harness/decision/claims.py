@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import ClassVar, Literal, Protocol, TypeAlias, TypeGuard
 
-from harness.decision.estimates import pair
+from harness.decision.estimates import pair, points
 from harness.decision.group_sequential import GroupSequentialDesign, LookState, at_level, judge_look
 from harness.decision.paired import compare, summary
 from harness.decision.power import can_show_of
@@ -81,7 +81,7 @@ class Claim:
 
     @property
     def advisory(self) -> bool:
-        """Whether a side rests on a judge that was not admitted."""
+        """Whether a side rests on a judge that has no vote."""
         sides = self.candidate, self.baseline
         return any(isinstance(side, ScoreVector) and side.advisory for side in sides)
 
@@ -117,7 +117,7 @@ class Claim:
     def _title(self) -> str:
         it = self.comparison
         sign = ">=" if self.role is Role.GUARD else ">"
-        shift = f" {'+' if it.bound > 0 else '-'} {abs(it.bound):g}" if it.bound else ""
+        shift = f" {'+' if it.claimed > 0 else '-'} {abs(it.claimed):g}" if it.claimed else ""
         return f"{it.score} of {it.candidate} {sign} {it.baseline}{shift}"
 
 
@@ -282,14 +282,20 @@ def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) ->
         # a preference has been set against the baseline already: more wins than losses is an improvement
         beats = vector.kind is Kind.PREFERENCE and strict and number >= 0.5
         role = Role.TARGET if beats else Role.THRESHOLD
-        sides, growths = (vector, number), len(larger.grown_from)
-        return _made(
-            lambda alpha: compare(*sides, alpha=alpha, growths=growths),
-            role,
-            sides,
-            larger.alpha,
-            larger.settle,
+        tested = (
+            number if vector.kind is not Kind.PREFERENCE else 0.5 + shown_bound(number - 0.5, vector.shows)
         )
+        growths = len(larger.grown_from)
+
+        def against_number(alpha: float) -> Comparison:
+            found = compare(vector, tested, alpha=alpha, growths=growths)
+            if tested == number:
+                return found
+            return replace(
+                found, reason=f"{found.reason} Tested at {tested:g}, not {number:g}: {_shows(vector.shows)}."
+            )
+
+        return _made(against_number, role, (vector, number), larger.alpha, larger.settle)
     if larger.alpha != smaller.alpha:
         raise UsageError(f"the two sides have different alpha ({larger.alpha} and {smaller.alpha}).")
     bound = round(smaller.shift - larger.shift, 12) + 0.0  # + 0.0 turns -0.0 into 0.0
@@ -297,12 +303,14 @@ def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) ->
         raise UsageError(problem)
     role = Role.TARGET if strict and bound >= 0.0 else Role.GUARD
     settle = larger.settle or smaller.settle
+    shows = larger.vector.shows
+    tested = shown_bound(bound, shows)
     if larger.interim is not None and smaller.interim is not None:
-        return _by_looks(larger.interim, smaller.interim, bound, role, settle)
+        return _as_written(_by_looks(larger.interim, smaller.interim, tested, role, settle), bound, shows)
     both = _all_rows(larger), _all_rows(smaller)
 
     def at(alpha: float) -> Comparison:
-        found = compare(*both, bound=bound, alpha=alpha, growths=len(larger.grown_from))
+        found = compare(*both, bound=tested, alpha=alpha, growths=len(larger.grown_from))
         if (
             both[0].rows and found.difference is not None
         ):  # a slice is small: add how small a change it can show
@@ -310,7 +318,40 @@ def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) ->
             found = replace(found, reason=f"{found.reason} {power[0].upper()}{power[1:]}.")
         return found
 
-    return _made(at, role, both, larger.alpha, settle)
+    return _as_written(_made(at, role, both, larger.alpha, settle), bound, shows)
+
+
+def shown_bound(bound: float, shows: tuple[float, float]) -> float:
+    """The bound for the difference that a judge shows, of a claim on the true one.
+
+    ``shows`` are the least and the most of a true difference that it is taken to show: a margin shrinks by
+    the least, a gain that is asked for by the most, so that either claim holds whichever it is.
+    """
+    least, most = shows
+    return round(bound * (least if bound < 0.0 else most), 12) + 0.0
+
+
+def _as_written(claim: Claim, bound: float, shows: tuple[float, float]) -> Claim:
+    """A claim that was tested at what a judge shows of its ``bound``, with that bound.
+
+    Refuted is then only what is so by the other limit of ``shows`` as well.
+    """
+    if claim.comparison.bound == bound:
+        return claim
+    refuting = shown_bound(bound, (shows[1], shows[0]))
+
+    def written(found: Comparison) -> Comparison:
+        said = f"{found.reason} Tested at {points(found.bound)} points, not {points(bound)}: {_shows(shows)}."
+        if found.outcome is Outcome.REFUTED and (found.high is None or found.high >= refuting):
+            said += f" It is not below {points(refuting)} points, as what is refuted has to be."
+            found = replace(found, outcome=Outcome.INCONCLUSIVE)
+        return replace(found, written=bound, reason=said)
+
+    return replace(claim, comparison=written(claim.comparison), at=lambda alpha: written(claim.at(alpha)))
+
+
+def _shows(shows: tuple[float, float]) -> str:
+    return f"on its labels this judge shows {shows[0]:.2f} to {shows[1]:.2f} of a true difference"
 
 
 def _made(

@@ -12,6 +12,8 @@ from math import prod
 from harness.decision.seeds import far_below, most_collapses
 from harness.records import Comparison, Decision, Gate, Outcome, Role, Verdict
 
+NOT_ADMITTED = "its judge was not admitted"
+
 
 def decide(
     candidate: str,
@@ -36,7 +38,8 @@ def decide(
     judged = [(g, g.comparison) for g in own if g.state == "gated" and g.comparison is not None]
     by_outcome: dict[Outcome, list[str]] = {outcome: [] for outcome in Outcome}
     for gate, found in judged:
-        shift = f" {'+' if found.bound > 0 else '-'} {abs(found.bound):g}" if found.bound else ""
+        bound = found.claimed
+        shift = f" {'+' if bound > 0 else '-'} {abs(bound):g}" if bound else ""
         rows = f" where {found.rows}" if found.rows else ""
         claim = f"{found.score}{rows} of {found.candidate} against {found.baseline}{shift}"
         by_outcome[found.outcome].append(f"{gate_name(gate)} is {found.outcome}: {claim}, {found.reason}")
@@ -48,10 +51,11 @@ def decide(
                 f"{gate.why or 'it was deselected or never reached.'}"
             )
     if not any(gate.role is Role.TARGET for gate, _ in judged):
-        targets = {gate.state for gate in own if gate.role is Role.TARGET}
+        targets = {gate.state: _why(gate) for gate in own if gate.role is Role.TARGET}
         gap = "no target gate (`candidate > baseline`) is among the gates: nothing claims an improvement."
         if "advisory" in targets:
-            gap = "no target gate decides: the judge that it rests on was not admitted."
+            why = targets["advisory"].partition(". ")[0]  # the mend stands beside the gate itself
+            gap = f"no target gate decides: {why.replace('its judge', 'the judge that it rests on', 1)}."
         elif "missing" in targets:
             gap = "no target gate was judged: the target is missing."
         gaps.append(gap)
@@ -60,9 +64,7 @@ def decide(
         if gate.state == "advisory":
             would_be = gate.comparison
             seen = "" if would_be is None else f" It would be {would_be.outcome}: {would_be.reason}"
-            advice.append(
-                f"{gate_name(gate)} is advisory and decides nothing: its judge was not admitted.{seen}"
-            )
+            advice.append(f"{gate_name(gate)} is advisory and decides nothing: {_why(gate)}.{seen}")
     refuted, open_ = by_outcome[Outcome.REFUTED], by_outcome[Outcome.INCONCLUSIVE]
     undecided = Verdict.INCONCLUSIVE if gaps or open_ else Verdict.GO
     verdict = Verdict.NO_GO if refuted else undecided
@@ -70,7 +72,51 @@ def decide(
     if len(refuted) == 1:
         notes = (*notes, *_by_chance([found for _, found in judged]))
     collapsed, said = _collapses(judged, seeds)
-    return Decision(candidate, size, verdict, reasons, seeds, (*notes, *said), collapsed)
+    return Decision(
+        candidate,
+        size,
+        verdict,
+        reasons,
+        seeds,
+        (*notes, *said),
+        collapsed,
+        obstacles=tuple(obstacles),
+        remarks=tuple(remarks),
+    )
+
+
+def decided_again(decision: Decision, before: Sequence[Gate], gates: Sequence[Gate]) -> Decision:
+    """A decision of a run's record by other gates. What was said that rests on no gate is kept.
+
+    Args:
+        decision: as the run made it.
+        before: the gates of the run, which made it.
+        gates: those that decide now.
+    """
+    own = [gate for gate in before if (gate.candidate, gate.size) == (decision.candidate, decision.size)]
+    of_gates = decide(decision.candidate, decision.size, own, seeds=decision.seeds)
+    obstacles, remarks = decision.obstacles, decision.remarks
+    if obstacles is None:  # of a version that kept all reasons together: obstacles stand before open gates
+        begins = (*(f"{gate_name(gate)} is " for gate in own), *(f"{g.role} gate {g.test} " for g in own))
+        is_of_gate = [said.startswith((*begins, "no target gate ")) for said in decision.reasons]
+        last = max((at for at, is_it in enumerate(is_of_gate) if is_it), default=-1)
+        others = [(at, said) for at, said in enumerate(decision.reasons) if not is_of_gate[at]]
+        obstacles = tuple(said for at, said in others if at < last)
+        remarks = tuple(said for at, said in others if at > last)
+    return decide(
+        decision.candidate,
+        decision.size,
+        gates,
+        seeds=decision.seeds,
+        obstacles=obstacles,
+        remarks=remarks,
+        notes=tuple(note for note in decision.notes if note not in of_gates.notes),
+    )
+
+
+def _why(gate: Gate) -> str:
+    """Why an advisory gate decides nothing; records of earlier versions know of one reason."""
+    return gate.why or NOT_ADMITTED
 
 
 def _collapses(

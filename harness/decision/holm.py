@@ -16,16 +16,28 @@ Those that share no rows count as well, for whoever ships "one that is GO" picks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
+from typing import Protocol
 
-from harness.decision.claims import Claim
 from harness.decision.gates import gate_name
-from harness.records import Decision, Gate, Outcome, Verdict
+from harness.records import Comparison, Decision, Gate, Outcome, Verdict
 
 LEAST_LEVEL = 1e-7  # lower ones are not looked for
 _PRECISION = 1.001  # ratio between a level at which a claim is shown, and one at which it may not be
+
+
+class Rejudged(Protocol):
+    """A claim that can be judged at other levels; :class:`harness.decision.claims.Claim` is one."""
+
+    @property
+    def comparison(self) -> Comparison:
+        """The claim at its own level."""
+
+    @property
+    def at(self) -> Callable[[float], Comparison]:
+        """The claim at another level, by all the rules that made ``comparison``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +49,7 @@ class WeakestGate:
 
 
 def judged_together(
-    decisions: Sequence[Decision], claims: Iterable[tuple[Gate, Claim]], alpha: float
+    decisions: Sequence[Decision], claims: Iterable[tuple[Gate, Rejudged]], alpha: float
 ) -> tuple[Decision, ...]:
     """The decisions of one run, in their order: a GO that does not hold among all becomes INCONCLUSIVE.
 
@@ -77,7 +89,7 @@ def holm_levels(p_values: Sequence[float], alpha: float) -> list[float]:
     return levels
 
 
-def weakest_gate(judged: Iterable[tuple[Gate, Claim]], alpha: float) -> WeakestGate:
+def weakest_gate(judged: Iterable[tuple[Gate, Rejudged]], alpha: float) -> WeakestGate:
     """The largest p of gates that are shown, each times ``alpha`` over the gate's own level."""
     found = WeakestGate(0.0)
     for gate, claim in judged:
@@ -88,7 +100,7 @@ def weakest_gate(judged: Iterable[tuple[Gate, Claim]], alpha: float) -> WeakestG
     return found if found.name else WeakestGate()
 
 
-def lowest_level(claim: Claim) -> float:
+def lowest_level(claim: Rejudged) -> float:
     """The lowest level at which a claim that is shown still is, to 0.1% above, and not below ``LEAST_LEVEL``.
 
     Of a claim by looks: the lowest total level whose repeated confidence limit, at the look at which the
@@ -106,7 +118,7 @@ def lowest_level(claim: Claim) -> float:
     return shown
 
 
-def _is_shown(claim: Claim, level: float) -> bool:
+def _is_shown(claim: Rejudged, level: float) -> bool:
     return claim.at(level).outcome is Outcome.SHOWN
 
 

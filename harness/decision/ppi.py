@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
 from harness.decision.estimates import MIN_ROWS, NO_SPREAD, Codes, cluster_sums, points
-from harness.decision.student import Values
+from harness.decision.student import Values, error_of_mean, t_limits, t_p
 from harness.errors import UsageError
 
 MIN_LABELS = 25  # fewer say too little of the judge's errors for a t interval
@@ -86,9 +85,9 @@ def corrected(
     weights = 1.0 / labelled.probabilities
     share = _tuned_weight(f, y, labelled.probabilities)
     difference, freedom_of = share * float(judged.mean()), weights.sum() ** 2 / (weights**2).sum()
-    error, offset = _error(judged, labelled, share, clusters)
-    alone, own = _error(judged, labelled, 0.0, clusters)
-    difference += offset
+    parts, offset = _parts(judged, labelled, share, clusters)
+    alone, own = _parts(judged, labelled, 0.0, clusters)
+    difference, error = difference + offset, float(error_of_mean(parts, n))
     if clusters is not None:
         groups = len(np.unique(clusters[labelled.places]))
         if groups < MIN_ROWS:
@@ -97,10 +96,20 @@ def corrected(
     if error < NO_SPREAD:
         return f"all {m} labelled differences are equal ({points(difference)} points): there is no spread"
     freedom = float(freedom_of) - 2.0
-    reach = -float(stdtrit(freedom, alpha)) * error
-    p_value = float(stdtr(freedom, (bound - difference) / error))
-    low, high = max(difference - reach, -1.0), min(difference + reach, 1.0)
-    return Corrected(difference, low, high, p_value, error, freedom, share, n, m, (own, alone))
+    mean = np.array(difference)
+    lower, upper = t_limits(mean, parts, n, alpha, freedom)
+    return Corrected(
+        difference=difference,
+        low=max(float(lower), -1.0),
+        high=min(float(upper), 1.0),
+        p_value=float(t_p(mean, parts, n, bound, freedom)),
+        error=error,
+        freedom=freedom,
+        weight=share,
+        n=n,
+        n_labels=m,
+        labels_alone=(own, float(error_of_mean(alone, n))),
+    )
 
 
 def _require_fitting(judged: Values, labelled: Labelled) -> None:
@@ -136,21 +145,29 @@ def _tuned_weight(f: Values, y: Values, probabilities: Values) -> float:
     return min(max(slope, 0.0), 1.0)
 
 
-def _error(judged: Values, labelled: Labelled, share: float, clusters: Codes | None) -> tuple[float, float]:
-    """The standard error, and the mean error of the judgments that it belongs to.
+def _parts(judged: Values, labelled: Labelled, share: float, clusters: Codes | None) -> tuple[Values, float]:
+    """`parts_of_rows`, in groups where there are any, and such that `error_of_mean` is the standard error.
 
-    Each row's part in the estimate is ``λ (f - mean f) + w (y - λ f - offset) / mean w``: rows are drawn from
-    their population, and labels from the rows. With groups the parts are added up within each.
+    Labelled units are counted, less two for the mean and the weight.
     """
-    n, m = len(judged), len(labelled.places)
+    parts, offset = parts_of_rows(judged, labelled, share)
+    units = len(labelled.places)
+    if clusters is not None:
+        (parts,) = cluster_sums(clusters, parts)
+        units = len(np.unique(clusters[labelled.places]))
+    all_units = len(parts)
+    return parts * sqrt(units / (units - 2) * (all_units - 1) / all_units), offset
+
+
+def parts_of_rows(judged: Values, labelled: Labelled, share: float) -> tuple[Values, float]:
+    """What each row adds to the deviation of the estimate, times the rows; and the mean error of judgments.
+
+    It is ``λ (f - mean f) + w (y - λ f - offset) / mean w``: rows are drawn from their population, and labels
+    from the rows.
+    """
     weights = 1.0 / labelled.probabilities
     residuals = labelled.differences - share * judged[labelled.places]
     offset = float(np.average(residuals, weights=weights))
     parts = share * (judged - judged.mean())
-    parts[labelled.places] += n * weights / weights.sum() * (residuals - offset)
-    units = m
-    if clusters is not None:
-        (parts,) = cluster_sums(clusters, parts)
-        units = len(np.unique(clusters[labelled.places]))
-    variance = float((parts**2).sum()) / n**2 * units / (units - 2)
-    return sqrt(variance), offset
+    parts[labelled.places] += len(judged) * weights / weights.sum() * (residuals - offset)
+    return parts, offset

@@ -93,7 +93,7 @@ class Components:
         """Degrees of freedom of ``variance``; nan where that is 0."""
         n_seeds = self.seed_means.shape[1]
         of_units, of_seeds = self.freedom_of_units, n_seeds - 1
-        a = _correction(n_seeds)
+        a = freedom_correction(n_seeds)
         with np.errstate(divide="ignore", invalid="ignore"):
             inverse = (
                 (self.rows / self.variance) ** 2 / (of_units + a)
@@ -207,7 +207,7 @@ def seeds_needed(spread: SeedSpread, bound: float, alpha: float, power: float = 
     for n_seeds in range(len(spread.means) + 1, _MOST_SEEDS + 1):
         of_seeds = spread.one_seed_variance / n_seeds
         variance = spread.rows_variance + of_seeds
-        a = _correction(n_seeds)
+        a = freedom_correction(n_seeds)
         # rows are many beside seeds: their degrees of freedom are left out
         freedom = (n_seeds - 1 + a) * (variance / of_seeds) ** 2 - a if of_seeds > 0.0 else np.inf
         if gap > float(stdtrit(freedom, 1.0 - alpha) + stdtrit(freedom, power)) * sqrt(variance):
@@ -250,6 +250,6 @@ def components(differences: Values3d, clusters: Codes | None) -> Components:
     )
 
 
-def _correction(n_seeds: int) -> float:
+def freedom_correction(n_seeds: int) -> float:
     """``a`` of the degrees of freedom."""
     return {2: -0.7, 3: 0.75}.get(n_seeds, 0.0)

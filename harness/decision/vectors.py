@@ -40,7 +40,7 @@ def score_vector(
         scores: one for each id in ``answered``.
         subject: the candidate that was scored, such as ``tuned@500``.
         score, kind: the score's name and kind.
-        advisory: whether it rests on a judge that was not admitted.
+        advisory: whether it rests on a judge that has no vote.
         unanswered: ids of the rows whose answers never came.
 
     Raises:

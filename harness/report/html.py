@@ -7,33 +7,21 @@ charts.
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from markupsafe import Markup
-
-from harness.atomic import write_atomically
 from harness.errors import StoreError
 from harness.records import Comparison, Decision, Gate, RunRecord
-from harness.report import charts, numbers
+from harness.report import numbers
 from harness.report.comparisons import OUTCOME_TONE, axis, plot, reach_of
 from harness.report.markdown import markdown_of
+from harness.report.pages import environment, ours, replace_file, script_digest
 from harness.report.runjson import dump_run, load_as
 from harness.report.trial_pairs import size_label
 from harness.report.view import REHEARSAL, VERDICT_TONE, build_view
 from harness.report.view_models import IntervalPlot, ReportView, Tone
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
-_TEMPLATES = files("harness.report") / "templates"
 
 
 def render_html(record: RunRecord) -> str:
@@ -50,22 +38,23 @@ def write_report(record: RunRecord, folder: Path) -> Path:
     Raises:
         StoreError: the record holds a number that cannot be written.
     """
-    _write(folder / "run.json", dump_run(record))
+    replace_file(folder / "run.json", dump_run(record))
     return write_pages(record, folder)
 
 
 def write_pages(record: RunRecord, folder: Path) -> Path:
     """Write ``report.md`` and ``report.html`` into ``folder``; the path of the page."""
     view = build_view(record)
-    _write(folder / "report.md", markdown_of(view))
-    return _write(folder / "report.html", _page(view))
+    replace_file(folder / "report.md", markdown_of(view))
+    return replace_file(folder / "report.html", _page(view))
 
 
 def _page(view: ReportView) -> str:
-    script = _markup("report.js")
-    digest = b64encode(sha256(script.encode("utf-8")).digest()).decode("ascii")
-    template = _environment().get_template("report.html.j2")
-    return template.render(view=view, style=_markup("report.css"), script=script, script_sha256=digest)
+    script = ours("report.js")
+    template = environment().get_template("report.html.j2")
+    return template.render(
+        view=view, style=ours("report.css"), script=script, script_sha256=script_digest(script)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +111,9 @@ def write_index(report_dir: Path) -> Path:
     reach = reach_of(found for _, head in heads for _, found in head.gated())
     rows = [*(_index_row(href, head, reach) for href, head in heads), *reversed(broken)]
     counts = numbers.plural(len(rows), "run") + (f", {len(broken):,} unreadable" if broken else "")
-    template = _environment().get_template("index.html.j2")
-    page = template.render(rows=rows, counts=counts, ends=axis(reach), style=_markup("report.css"))
-    return _write(report_dir / "index.html", page)
+    template = environment().get_template("index.html.j2")
+    page = template.render(rows=rows, counts=counts, ends=axis(reach), style=ours("report.css"))
+    return replace_file(report_dir / "index.html", page)
 
 
 def _index_row(href: str, head: RunHead, reach: float) -> IndexRow:
@@ -148,30 +137,3 @@ def _index_row(href: str, head: RunHead, reach: float) -> IndexRow:
         ],
         stamp=REHEARSAL if head.rehearsal else "",
     )
-
-
-@cache  # it holds the compiled templates
-def _environment() -> Environment:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FunctionLoader(lambda name: (_TEMPLATES / name).read_text("utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for function in (charts.learning_curve, charts.training_curve):
-        environment.globals[function.__name__] = function
-    return environment
-
-
-def _markup(name: str) -> Markup:
-    """A file of ours that enters the page unescaped."""
-    return Markup((_TEMPLATES / name).read_text("utf-8"))
-
-
-def _write(path: Path, text: str) -> Path:
-    """Replace the file in one step. Lone surrogates, which UTF-8 cannot hold, become ``?``."""
-    write_atomically(path, text.encode("utf-8", "replace"))
-    return path

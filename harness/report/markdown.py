@@ -135,6 +135,8 @@ def _comparisons(block: Comparisons) -> Iterator[str]:
     yield "## Gates"
     yield _table(heads, gates) if gates else "No gate was collected."
     yield plain(block.note) if block.lines else ""
+    if block.corrections is not None:
+        yield _block(block.corrections)
     yield _bullets(block.power)
     if others:
         yield _folded(f"{len(others)} comparisons that decide nothing", _table(heads, others))

@@ -6,9 +6,11 @@ import io
 import re
 from typing import TYPE_CHECKING
 
+from harness.decision.gates import NOT_ADMITTED
 from harness.records import Gate, Role, RunRecord
 from harness.report import numbers
 from harness.report.comparisons import gate_line
+from harness.report.corrections import correction_line
 from harness.report.trial_pairs import seeds_label
 from harness.report.view import headline, kept_answers
 
@@ -80,8 +82,15 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
     for (subject, baseline), gates in groups.items():
         console.print(_text(f"{subject} against {baseline}" if baseline else subject, "bold"))
         console.print(_table(gates, record.alpha, with_score=width >= WIDE))
+        for gate in gates:
+            if line := correction_line(gate):
+                console.print(
+                    _text(f"{gate_line(gate, 1.0, record.alpha).test.removeprefix('test_')}: {line}")
+                )
         if any(gate.state == "advisory" for gate in gates):
-            console.print(_text("* advisory: its judge was not admitted, so it decides nothing"))
+            whys = {gate.why or NOT_ADMITTED for gate in gates if gate.state == "advisory"}
+            also = ", or is trusted with labels of this run only" if whys != {NOT_ADMITTED} else ""
+            console.print(_text(f"* advisory: {NOT_ADMITTED}{also}, so it decides nothing"))
         console.print()
     for card in top.cards:
         console.print(_text(f"{card.verdict}: {card.subject}", f"bold {COLOURS[card.tone]}"))

@@ -89,5 +89,5 @@ def seeds_label(size: int | None, seeds: tuple[int, ...], name: str) -> str:
 
 
 def is_advisory(info: ScoreInfo) -> bool:
-    """Whether the score comes from a judge that was not admitted."""
-    return info.admission is not None and not info.admission.admitted
+    """Whether the score comes from a judge without a vote: it was not admitted, or awaits labels."""
+    return info.admission is not None and (not info.admission.admitted or info.trust == "run-labels")

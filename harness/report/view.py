@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from harness.decision.gates import speaks_of
-from harness.records import Admission, Decision, Kind, RunRecord, Trial, Verdict
+from harness.records import Decision, RunRecord, Trial, Verdict
 from harness.report import numbers
-from harness.report.anchors import anchors_told
 from harness.report.answers import answers
 from harness.report.comparisons import SLICES_NOTE, comparisons, slices
 from harness.report.costs import cost, spending, spending_sentence
 from harness.report.forecasts import forecasts
 from harness.report.go_forecast import go_forecast
+from harness.report.judges import judge_cautions, judges_table
 from harness.report.learning import learning_curves, trainings
 from harness.report.sides import sides
 from harness.report.trial_pairs import is_compared, size_label, trial_label
@@ -127,30 +127,10 @@ def _together(record: RunRecord) -> TextTable | None:
     )
 
 
-def _admission_figures(judge: Admission) -> tuple[tuple[str, str], ...]:
-    """What was measured of a judge, as (name, value with interval and n)."""
-    return (
-        ("Cohen’s kappa", numbers.rate(judge.kappa)),
-        ("true-positive rate", numbers.rate(judge.tpr)),
-        ("true-negative rate", numbers.rate(judge.tnr)),
-        ("good from a score of", numbers.score(judge.threshold, Kind.GRADED)),
-        ("calibrated on", numbers.plural(judge.n_calibration, "label")),
-        ("tested on", numbers.plural(judge.n_test, "other label")),
-        *([] if judge.anchors is None else [("anchors", anchors_told(judge.anchors))]),
-    )
-
-
 def _cautions(record: RunRecord) -> Iterator[Caution]:
     if not record.decisions:
         yield Caution("No decision was taken in this run: no gate was collected.")
-    for suite in record.suites:
-        for info in suite.scores:
-            if info.admission is not None and not info.admission.admitted:
-                yield Caution(
-                    f"The judge of {suite.name} / {info.name} was not admitted: its gates only advise.",
-                    info.admission.reasons,
-                    _admission_figures(info.admission),
-                )
+    yield from judge_cautions(record)
     n_answers, n_scores, details = 0, 0, []
     for trial in record.trials:
         counts = trial.counts
@@ -237,25 +217,7 @@ def _provenance(record: RunRecord) -> Iterator[TextTable]:
         ],
         "Uses: decisions about a candidate that the held-out rows have served, this run's included.",
     )
-    judges = []
-    for suite in record.suites:
-        for info in suite.scores:
-            if info.admission is None:
-                continue
-            asks, model = "the built-in model", info.spec.get("model")
-            if isinstance(model, Mapping):  # a hosted one, as its spec describes it
-                asks = (
-                    f"{model.get('model')} at {model.get('base_url')}, levels 1 to {info.spec.get('scale')}"
-                )
-            name = f"{suite.name} / {info.name}: {info.admission.judge}"
-            measured = "; ".join(f"{name} {value}" for name, value in _admission_figures(info.admission))
-            judges.append((name, asks, "yes" if info.admission.admitted else "no", measured))
-    yield TextTable(
-        "Judges",
-        ("judge", "asks", "admitted", "measured"),
-        judges,
-        "Scores are out of 100. A judge's instructions are in run.json word for word (its spec).",
-    )
+    yield judges_table(record)
     yield sides(record)
     heads = ["trial", "suite", "seed#", "answers#", "failed#", "scores failed#", "time#"]
     yield TextTable(

@@ -125,6 +125,7 @@ class Comparisons:
     note: str
     power: Sequence[str]  # what each suite's rows can show
     changes: TextTable | None  # which suites changed at all
+    corrections: TextTable | None = None  # what labels did to judged gates
 
 
 @dataclass(frozen=True, slots=True)

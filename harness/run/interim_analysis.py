@@ -28,7 +28,8 @@ class InterimAnalysis:
         looks: the most interim looks, the last one included.
         alpha: level of each one-sided test, over all looks.
         name: the subject of the vectors.
-        advisory: whether the judge was not admitted.
+        advisory: whether the judge has no vote.
+        shows: see ``ScoreVector``.
         n_candidates: of the run, which share its level.
     """
 
@@ -41,6 +42,7 @@ class InterimAnalysis:
     alpha: float
     name: str
     advisory: bool
+    shows: tuple[float, float] = (1.0, 1.0)
     n_candidates: int = 1
 
     def __post_init__(self) -> None:
@@ -62,6 +64,7 @@ class InterimAnalysis:
                 scores[at] = score
             trial = replace(trial, scores={**trial.scores, self.score: tuple(scores)})
             self.put(trial)
-        vector = replace(self.suite.vector(trial, self.score, advisory=self.advisory), subject=self.name)
+        vector = self.suite.vector(trial, self.score, advisory=self.advisory)
+        vector = replace(vector, subject=self.name, shows=self.shows)
         places = {row_id: at for at, row_id in enumerate(vector.row_ids)}
         return at_places(vector, [places[self.suite.rows[at].id] for at in wanted])

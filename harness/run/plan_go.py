@@ -59,7 +59,7 @@ class _Gates:
         # Holm's first step; with one candidate, the level as it is
         self._level_of = len(run.selection.chosen())
         self._alpha = run.settings.alpha / self._level_of
-        self._advisory: set[str] = set()  # tests on judges that were not admitted: they decide nothing
+        self._advisory: set[str] = set()  # tests on judges that have no vote: they decide nothing
         self._seen = {suite: self._earlier(bound) for suite, bound in run.suites.items()}
 
     def decision(self, tests: Iterable[PlannedTest]) -> PlannedDecision | None:

@@ -31,6 +31,7 @@ from harness.run.appraisal import appraisals
 from harness.run.chosen import chosen_on_its_rows
 from harness.run.claim_detection import never_asserted, still_missing
 from harness.run.heldout_history import SuiteHistory, decision_fingerprint, has_judged
+from harness.run.judge_notes import judge_notes
 from harness.run.nearness_notes import row_notes
 from harness.run.safeguards import harm_gates, unasserted_scores
 from harness.run.selection import Arm
@@ -110,7 +111,7 @@ def _decision(run: Session, name: str, gates: Sequence[Gate], chosen: Sequence[s
         seeds=run.selection.sized(name)[-1].seeds,
         obstacles=[*_stopped(run, name), *chosen, *worse],
         remarks=remarks,
-        notes=_answer_notes(run, name),
+        notes=(*_answer_notes(run, name), *judge_notes(run, name, gates)),
     )
 
 

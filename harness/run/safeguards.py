@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.records import Comparison, Gate, Kind, Outcome, Role, ScoreVector, Trial
 from harness.run.selection import Arm
 from harness.run.session import Session
-from harness.scoring.judges import Judge
+from harness.scoring.judges import Judge, why_advisory
 from harness.scoring.suite import SuiteScore
 
 MORE_ROWS = "more rows do no harm"
@@ -50,7 +50,13 @@ def _harm_gate(run: Session, gate: Gate, last: Arm, before: Arm, score: str) -> 
         found = replace(found, reason=f"{found.reason} Overfitting: {flags[0]}.")
     state: Literal["gated", "measured"] = "gated" if harmed and gate.state == "gated" else "measured"
     return replace(
-        gate, test=f"{gate.suite}::{MORE_ROWS}", role=Role.GUARD, state=state, comparison=found, place=""
+        gate,
+        test=f"{gate.suite}::{MORE_ROWS}",
+        role=Role.GUARD,
+        state=state,
+        comparison=found,
+        place="",
+        why="",
     )
 
 
@@ -59,7 +65,7 @@ def unasserted_scores(run: Session, name: str, gates: Sequence[Gate]) -> tuple[l
 
     In the way is a score that is *shown* to be worse by more than ``UNASKED_DROP``, at the level of a gate,
     unless its suite waives it. The level is not adjusted for the number of scores: to miss a loss costs more
-    here than to ask for a sentence. A judge that was not admitted shows nothing.
+    here than to ask for a sentence. A judge that has no vote shows nothing.
     """
     mine, theirs = run.selection.sized(name)[-1], run.selection.baseline_of(name)
     asserted = {
@@ -75,7 +81,7 @@ def unasserted_scores(run: Session, name: str, gates: Sequence[Gate]) -> tuple[l
             if (suite.name, score.name) in asserted or not _has_a_vote(run, score):
                 continue
             try:
-                found = _drop(run, suite.name, *sides, (mine, theirs), score.name)
+                found = _drop(run, suite.name, *sides, (mine, theirs), score)
             except UsageError as error:  # values that its kind cannot have
                 obstacles.append(f"score {score.name} (suite {suite.name}) cannot be compared: {error}")
                 continue
@@ -108,10 +114,16 @@ def _is_of_baseline(gate: Gate, found: Comparison) -> bool:
 
 
 def _has_a_vote(run: Session, score: SuiteScore) -> bool:
+    return not _why_no_vote(run, score)
+
+
+def _why_no_vote(run: Session, score: SuiteScore) -> str:
     if not isinstance(score, Judge):
-        return True
+        return ""
     admission = run.answerer.admission(score)
-    return admission is not None and admission.admitted
+    if admission is None or not admission.admitted:
+        return "its judge was not admitted"
+    return "no answers of this run are labelled for its judge" if why_advisory(score, admission) else ""
 
 
 def measured_difference(run: Session, suite: str, name: str, mine: Arm, theirs: Arm) -> Comparison | str:
@@ -122,8 +134,8 @@ def measured_difference(run: Session, suite: str, name: str, mine: Arm, theirs: 
     """
     bound = run.suites[suite]
     score = next(score for score in bound.scores if score.name == name)
-    if not _has_a_vote(run, score):
-        return "its judge was not admitted"
+    if why := _why_no_vote(run, score):
+        return why
     if isinstance(score, Judge) and run.settings.max_interim_looks > 1:
         said = [
             found
@@ -152,10 +164,15 @@ def _drop(
     mine: Sequence[Trial],
     theirs: Sequence[Trial],
     arms: tuple[Arm, Arm],
-    score: str,
+    score: SuiteScore,
 ) -> Comparison:
-    """The claim that a score is at most ``UNASKED_DROP`` worse than the baseline's."""
-    return _difference(run, suite, mine, theirs, arms, score, bound=-UNASKED_DROP)
+    """The claim that a score is at most ``UNASKED_DROP`` worse than the baseline's.
+
+    Of a judge trusted on labels from elsewhere, at the most of such a drop that it may show: a drop that
+    stands in the way of GO has to be shown.
+    """
+    _, most = run.shows(score)
+    return _difference(run, suite, mine, theirs, arms, score.name, bound=-UNASKED_DROP * most)
 
 
 def _difference(

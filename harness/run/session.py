@@ -26,6 +26,7 @@ from harness.report.terminal import printable
 from harness.run.anchors import AnchorWatch
 from harness.run.answering import Answerer
 from harness.run.costs import economics_config
+from harness.run.few_labels import few_label_notes
 from harness.run.freshness import Freshness
 from harness.run.heldout_history import HeldoutHistory
 from harness.run.interim_analysis import InterimAnalysis
@@ -35,7 +36,8 @@ from harness.run.preflight import problems_of, problems_of_judges
 from harness.run.references import reference_notes, require_references
 from harness.run.selection import Arm, Selection
 from harness.run.suite_loading import LoadedSuite
-from harness.scoring.judges import Judge, judged_rows
+from harness.scoring.admission import shown_share
+from harness.scoring.judges import Judge, judged_rows, trust_of, why_advisory
 from harness.scoring.suite import SuiteScore
 from harness.settings import Settings
 from harness.store.adapters import AdapterStore
@@ -230,7 +232,7 @@ class Session:
         self.suites.setdefault(suite.name, suite)
 
     def _note_references(self, suite: LoadedSuite) -> None:
-        for note in map(printable, reference_notes(suite)):
+        for note in map(printable, (*reference_notes(suite), *few_label_notes(suite))):
             self.notes.append(note)
             self.lab.progress.say(note)
 
@@ -335,14 +337,14 @@ class Session:
             trials = self.trials_of(arm, suite)
             grown_from = self._grown_from(judged or arm, loaded)
             alpha = level_after(self.settings.alpha, len(grown_from))
-            advisory = self._is_advisory(own)
+            advisory = bool(self.why_advisory(own))
             interim = self._interim(arm, suite, own, alpha) if not where else None
             if isinstance(own, Judge) and interim is None:
                 trials = self._judged(arm, suite, own, alpha)
             each = [loaded.vector(trial, own.name, advisory=advisory) for trial in trials]
             vector = only_rows(loaded.units, over_seeds(each, arm.seeds), where)
             reasons = tuple(map(printable, vector.reasons))  # they quote answers, and people read them
-            shown = replace(vector, subject=arm.label, reasons=reasons)
+            shown = replace(vector, subject=arm.label, reasons=reasons, shows=self.shows(own))
             return Scores(shown, settle, alpha, interim=interim, side=side, made=made, grown_from=grown_from)
 
         return Subject(arm, suite, scores)
@@ -379,7 +381,8 @@ class Session:
             looks=self.settings.max_interim_looks,
             alpha=alpha,
             name=arm.label,
-            advisory=self._is_advisory(score),
+            advisory=bool(self.why_advisory(score)),
+            shows=self.shows(score),
             n_candidates=len(self.selection.chosen()),
         )
 
@@ -390,12 +393,20 @@ class Session:
             interim.upto(interim.design.rows)
         return self.trials_of(arm, suite)
 
-    def _is_advisory(self, score: SuiteScore) -> bool:
+    def why_advisory(self, score: SuiteScore) -> str:
+        """Why gates on the score decide nothing, with the mend; empty where they decide."""
         if not isinstance(score, Judge):
-            return False
+            return ""
         # one that broke has no admission: its claims decide, against the candidate, since nothing shows them
         admission = self.answerer.judge(score).admission
-        return admission is not None and not admission.admitted
+        return "" if admission is None else why_advisory(score, admission)
+
+    def shows(self, score: SuiteScore) -> tuple[float, float]:
+        """See ``ScoreVector.shows``: not everything, of a judge that decides on labels from elsewhere."""
+        if not isinstance(score, Judge) or trust_of(score) != "transfer":
+            return 1.0, 1.0
+        admission = self.answerer.judge(score).admission
+        return (1.0, 1.0) if admission is None or not admission.admitted else shown_share(admission)
 
     def trials_of(self, arm: Arm, suite: str) -> tuple[Trial, ...]:
         """The arm's answers and scores on a suite, one trial a seed."""
@@ -455,6 +466,9 @@ class Session:
             if gate.state != "gated":
                 return gate
             gate = replace(gate, state="missing", why=unasserted)
+        if gate.state == "advisory":
+            rests_on = [s for s in self.suites[suite].scores if s.name == claim.comparison.score]
+            gate = replace(gate, why=next(filter(None, map(self.why_advisory, rests_on)), ""))
         if gate not in self.gates:
             self.gates.append(gate)
         if gate.state == "gated":

@@ -18,7 +18,7 @@ from harness.decision.vectors import SuiteUnits, score_vector
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
 from harness.scoring.envelope import kept_tags, opened
-from harness.scoring.judges import Judge, require_complete
+from harness.scoring.judges import Judge, require_complete, trust_of
 from harness.scoring.suite import DEFAULT_GROUP, Suite, SuiteScore
 
 OWN_SYSTEM = "{system}"  # in a suite's prompt: the place of each row's own system message
@@ -104,7 +104,7 @@ class LoadedSuite:
         return replace(row, messages=(*row.prompt, replace(row.messages[-1], content=reference)))
 
     def vector(self, trial: Trial, score: str, *, advisory: bool = False) -> ScoreVector:
-        """One score of a trial of this suite, row by row; ``advisory``: by a judge that was not admitted."""
+        """One score of a trial of this suite, row by row; ``advisory``: by a judge that has no vote."""
         (kind,) = (known.kind for known in self.scores if known.name == score)
         return score_vector(
             self.units,
@@ -180,7 +180,14 @@ class LoadedSuite:
             heldout_digest=rows_fingerprint(self.rows),
             rows=tuple(map(self._shown, self.rows, self.clusters)),
             scores=tuple(
-                ScoreInfo(s.name, Kind(s.kind), _described(s), admissions.get(s.name), _asked(s))
+                ScoreInfo(
+                    name=s.name,
+                    kind=Kind(s.kind),
+                    description=_described(s),
+                    admission=admissions.get(s.name),
+                    spec=_asked(s),
+                    trust=trust_of(s) if isinstance(s, Judge) else "",
+                )
                 for s in self.scores
             ),
             slices=self.suite.slices,

@@ -20,8 +20,8 @@ from typing import Literal, TypeAlias
 from harness.errors import DataError, UsageError
 from harness.extras import require_extra
 from harness.records import Admission, Answer, Json, Kind, Row, Score
-from harness.scoring.admission import admit
-from harness.scoring.judges import JudgeEstimate, Oracle, Scorer, readable
+from harness.scoring.admission import admit_on
+from harness.scoring.judges import JudgeEstimate, Oracle, Scorer, Trust, readable, require_trust
 from harness.scoring.labels import Label, enough_labels, label_material, read_labels
 from harness.scoring.text import judged_text
 from harness.scoring.unseen import seen
@@ -51,6 +51,8 @@ class LikelihoodJudge:
             ``both``: the mean of that and of the reply's after the reference.
         threshold: the calibrated probability from which a reply counts as good.
         seed: of the split into calibration and test half.
+        trust: "run-labels": its gates advise until this run's own answers are labelled. "transfer": admitted
+            on labels from elsewhere, it decides, with narrower margins.
     """
 
     field: str | None = None
@@ -59,6 +61,7 @@ class LikelihoodJudge:
     statistic: Statistic = dataclasses.field(default="pmi", kw_only=True)
     threshold: float = dataclasses.field(default=0.5, kw_only=True)
     seed: int = dataclasses.field(default=0, kw_only=True)
+    trust: Trust = dataclasses.field(default="run-labels", kw_only=True)
     # left out of equality, so that a suite's bound judge is found under the user's module constant
     known: tuple[Label, ...] | None = dataclasses.field(default=None, compare=False, repr=False, kw_only=True)
 
@@ -68,10 +71,12 @@ class LikelihoodJudge:
             raise UsageError(f"LikelihoodJudge: unknown statistic {self.statistic!r}; there are: {known}")
         if not 0 < self.threshold < 1:
             raise UsageError(f"LikelihoodJudge: the threshold is a probability, not {self.threshold}")
+        require_trust("LikelihoodJudge", self.trust)
         if not self.name:
             object.__setattr__(self, "name", self.field or "likelihood")
 
     kind = Kind.GRADED
+    model = "smollm2-135m"  # the built-in one
 
     def spec(self) -> Mapping[str, Json]:
         """Everything that shapes the score but the model; the labels by their content, once bound."""
@@ -108,7 +113,7 @@ class LikelihoodJudge:
 
         Raises:
             UsageError: it is not bound.
-            DataError: fewer than 10 good or 10 bad labels, or a scorer that gave no number.
+            DataError: a half without good or without bad labels, or a scorer that gave no number.
         """
         if self.known is None:
             raise UsageError(f"{self.name}: its labels have not been read; bind it first.")
@@ -120,12 +125,13 @@ class LikelihoodJudge:
             raise DataError(self.labels, problem, "look at the scoring model")
         fitted, tested = statistics[: len(calibration)], statistics[len(calibration) :]
         intercept, slope = fit_platt(fitted, [label.good for label in calibration])
-        admission = admit(
+        admission = admit_on(
             self.name,
-            [label.good for label in test],
-            [_logistic(intercept + slope * statistic) >= self.threshold for statistic in tested],
+            test,
+            [_logistic(intercept + slope * statistic) for statistic in tested],
             threshold=self.threshold,
             n_calibration=len(calibration),
+            known=self.known,
         )
         return CalibratedJudge(self, intercept, slope, admission)
 
@@ -207,6 +213,8 @@ def fit_platt(statistics: Sequence[float], good: Sequence[bool]) -> tuple[float,
     from scipy.optimize import minimize
 
     x, y = np.asarray(statistics, dtype=float), np.asarray(good, dtype=bool)
+    order = np.lexsort((y, x))  # sums, and with them the fit, are the same in any order of the labels
+    x, y = x[order], y[order]
     centre, scale = float(x.mean()), float(x.std()) or 1.0
     z = (x - centre) / scale
     n_good = int(y.sum())

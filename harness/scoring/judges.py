@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 from harness.errors import HarnessError, UsageError
 from harness.records import Admission, Answer, Json, Kind, Message, Rate, Row, Score
@@ -112,7 +112,11 @@ class Calibrated(Protocol):
 
 @runtime_checkable
 class Judge(Protocol):
-    """A score that a model gives, and that votes only if it is admitted on labels. Must be hashable."""
+    """A score that a model gives, and that votes only if it is admitted on labels. Must be hashable.
+
+    It may have an attribute ``trust``, see ``trust_of``; and ``model``, the name of the model that judges or
+    a ``GradingModel``, by which the report says whether it judges its own family.
+    """
 
     @property
     def name(self) -> str:
@@ -141,6 +145,38 @@ class Judge(Protocol):
 
     def calibrated(self, oracle: Oracle) -> Calibrated:
         """Itself, calibrated on one half of its labels and tested on the other."""
+
+
+Trust: TypeAlias = Literal["run-labels", "transfer"]
+TRUSTS = get_args(Trust)
+
+
+def trust_of(judge: object) -> Trust:
+    """What an admitted judge needs to decide, by its optional attribute ``trust``.
+
+    "run-labels", the default: labels of the run's own answers. "transfer": nothing more; what holds on the
+    labels that admitted it is taken to hold in the run.
+    """
+    return "transfer" if getattr(judge, "trust", "run-labels") == "transfer" else "run-labels"
+
+
+def require_trust(owner: str, trust: str) -> None:
+    """UsageError unless ``trust`` is one of ``TRUSTS``."""
+    if trust not in TRUSTS:
+        raise UsageError(f"{owner}(trust={trust!r}): there are: {', '.join(TRUSTS)}.")
+
+
+def why_advisory(judge: object, admission: Admission) -> str:
+    """Why the judge's gates decide nothing, and the mend; empty where they decide."""
+    if not admission.admitted:
+        return "its judge was not admitted"
+    if trust_of(judge) == "transfer":
+        return ""
+    return (
+        "its judge was admitted on labels from elsewhere, and those cannot show whether it favours a side of"
+        " this run. Label 25 or more of this run's rows (harness label RUN) and decide with them (harness"
+        " decide RUN --labels FILE), or give the judge trust='transfer'"
+    )
 
 
 JUDGE_MEMBERS = tuple(name for name in vars(Judge) if not name.startswith("_"))
@@ -181,16 +217,25 @@ def tried_out(judge: Judge, oracle: Oracle) -> TriedJudge:
         return TriedJudge(None, None, failed(error, f"{judge.name}: not calibrated"))
 
 
+_OTHER_RATES = ("weighted_kappa", "slope", "length_effect", "alpha")  # of an admission, where it has them
+
+
 def _plain_admission(given: object) -> Admission:
     """The admission with plain values that a record can hold; TypeError or ValueError where it has others."""
     if not isinstance(given, Admission):
         raise TypeError(f"its admission is of the type {type(given).__name__}, and no Admission")
-    rates = given.kappa, given.tpr, given.tnr
-    kappa, tpr, tnr = (Rate(float(r.value), float(r.low), float(r.high), int(r.n)) for r in rates)
-    numbers = (n for rate in (kappa, tpr, tnr) for n in (rate.value, rate.low, rate.high))
+    kappa, tpr, tnr, *others = (
+        None if r is None else Rate(float(r.value), float(r.low), float(r.high), int(r.n))
+        for r in (given.kappa, given.tpr, given.tnr, *(getattr(given, name) for name in _OTHER_RATES))
+    )
+    if kappa is None or tpr is None or tnr is None:
+        raise TypeError("its admission lacks kappa, TPR or TNR")
+    rates = [rate for rate in (kappa, tpr, tnr, *others) if rate is not None]
+    numbers = (n for rate in rates for n in (rate.value, rate.low, rate.high))
     if not all(map(math.isfinite, (*numbers, given.threshold))):
         raise ValueError("its admission holds a number that is not finite")
-    return Admission(
+    return replace(
+        given,
         judge=in_unicode(str(given.judge)),
         admitted=bool(given.admitted),
         kappa=kappa,
@@ -200,6 +245,11 @@ def _plain_admission(given: object) -> Admission:
         n_calibration=int(given.n_calibration),
         n_test=int(given.n_test),
         reasons=tuple(in_unicode(str(reason)) for reason in given.reasons),
+        n_annotators=int(given.n_annotators),
+        n_ties=int(given.n_ties),
+        concerns=tuple(in_unicode(str(concern)) for concern in given.concerns),
+        anchors=None,  # the run looks at them (``scoring.drift``), and no judge itself
+        **dict(zip(_OTHER_RATES, others, strict=True)),
     )
 
 

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from statistics import median_low
 
 from harness.errors import DataError
 from harness.records import Json
 from harness.scoring.text import in_unicode, short
 
-MIN_LABELS_OF_A_KIND = 10  # good and bad each: fewer leave five for the test half
+MIN_LABELS_OF_A_KIND = 2  # good and bad each, one for either half: with fewer nothing can be calibrated
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One reply that a person called good or bad; halves are even in ``kind``, the way in which it is."""
+    """One reply that a person called good or bad, or gave a level; halves are even in ``kind``, the way in
+    which it is so.
+    """
 
     message: str
     reference: str
     reply: str
     good: bool
     kind: str = ""
+    level: int | None = None  # on the judge's scale; ``good`` follows from it
+    annotator: str = ""
+
+    @property
+    def content(self) -> tuple[str, str, str]:
+        """What was labelled."""
+        return self.message, self.reference, self.reply
 
     def digest(self, seed: int) -> str:
         """Its place in the split: a hash of its content, whatever its file or line."""
@@ -30,38 +40,68 @@ class Label:
         return sha256(material.encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class LevelsRead:
+    """Labels may be levels from 1 to ``scale``; those from ``good_from`` on are good."""
+
+    scale: int
+    good_from: int
+
+
 def label_material(known: Sequence[Label] | None, path: str, seed: int) -> Json:
     """Labels in a judge's fingerprint: their content, or their file's path before they were read."""
-    return [[label.digest(seed), label.good, label.kind] for label in known or ()] or path
+    return [
+        [
+            label.digest(seed),
+            label.good,
+            label.kind,
+            *([] if label.level is None else [label.level]),
+            *([label.annotator] if label.annotator else []),
+        ]
+        for label in known or ()
+    ] or path
 
 
-def read_labels(read: Callable[[str], str], path: str, reply_key: str) -> tuple[Label, ...]:
+def read_labels(
+    read: Callable[[str], str], path: str, reply_key: str, levels: LevelsRead | None = None
+) -> tuple[Label, ...]:
     """The labels of the file ``path``; raises as ``parse_labels`` does, and where there is no file."""
     try:
         text = read(path)
     except (OSError, UnicodeDecodeError) as error:
         hint = "write the labels there; the path is relative to the suite's file"
         raise DataError(path, f"the labels cannot be read: {error}", hint) from error
-    return parse_labels(text, path, reply_key)
+    return parse_labels(text, path, reply_key, levels)
 
 
-def parse_labels(text: str, where: str, reply_key: str = "summary") -> tuple[Label, ...]:
-    """Labels from JSONL: message, reference, the reply under ``reply_key``, label, optional kind.
+def parse_labels(
+    text: str, where: str, reply_key: str = "summary", levels: LevelsRead | None = None
+) -> tuple[Label, ...]:
+    """Labels from JSONL: message, reference, the reply under ``reply_key``, label; optional kind, annotator.
+
+    A label is "good" or "bad", or, where there are ``levels``, a whole number.
 
     Raises:
-        DataError: a line that is not such a label, or no line at all.
+        DataError: a line that is not such a label, or no line at all; one annotator's two labels of one reply
+            that differ.
     """
-    labels = tuple(
-        _label(line, f"{where}:{number}", reply_key)
+    numbered = [
+        (number, _label(line, f"{where}:{number}", reply_key, levels))
         for number, line in enumerate(text.split("\n"), start=1)
         if line.strip()
-    )
-    if not labels:
+    ]
+    if not numbered:
         raise DataError(where, "no labels", "write one JSON object a line")
-    return labels
+    said: dict[tuple[str, tuple[str, str, str]], tuple[int, Label]] = {}
+    for number, label in numbered:
+        first, other = said.setdefault((label.annotator, label.content), (number, label))
+        if label.annotator and (other.good, other.level) != (label.good, label.level):
+            problem = f"{short(label.annotator, 40)} labelled the same reply otherwise in line {first}"
+            raise DataError(f"{where}:{number}", problem, "keep the label that is meant")
+    return tuple(label for _, label in numbered)
 
 
-def _label(line: str, where: str, reply_key: str) -> Label:
+def _label(line: str, where: str, reply_key: str, levels: LevelsRead | None) -> Label:
     try:
         row: Json = json.loads(line)
     except json.JSONDecodeError as error:
@@ -83,11 +123,26 @@ def _label(line: str, where: str, reply_key: str) -> Label:
         if value != in_unicode(value):
             problem = f"{key!r} holds half a surrogate pair, which is no character"
             raise DataError(where, problem, "write the character itself, or both halves")
-    if row.get("label") not in ("good", "bad"):
-        problem = f"the label is {short(repr(row.get('label')), 40)}"
-        raise DataError(where, problem, 'write "label": "good" or "label": "bad"')
+    level = _level(row.get("label"), where, levels)
+    good = row["label"] == "good" if level is None or levels is None else level >= levels.good_from
     message, reference, reply = (str(texts[key]) for key in ("message", "reference", reply_key))
-    return Label(message, reference, reply, row["label"] == "good", in_unicode(str(row.get("kind", ""))))
+    kind, annotator = in_unicode(str(row.get("kind", ""))), in_unicode(str(row.get("annotator") or ""))
+    return Label(message, reference, reply, good, kind, level, annotator)
+
+
+def _level(label: Json, where: str, levels: LevelsRead | None) -> int | None:
+    """The level that a label gives; None for good and bad."""
+    if label == "good" or label == "bad":
+        return None
+    is_number = isinstance(label, int) and not isinstance(label, bool)
+    if levels is not None and isinstance(label, int) and is_number and 1 <= label <= levels.scale:
+        return label
+    hint = 'write "label": "good" or "label": "bad"'
+    if levels is not None:
+        hint += f", or a whole number from 1 to {levels.scale}"
+    elif is_number:
+        hint += "; levels are for judges on a scale"
+    raise DataError(where, f"the label is {short(repr(label), 40)}", hint)
 
 
 def split_labels(labels: Sequence[Label], seed: int = 0) -> tuple[tuple[Label, ...], tuple[Label, ...]]:
@@ -106,12 +161,49 @@ def split_labels(labels: Sequence[Label], seed: int = 0) -> tuple[tuple[Label, .
 def enough_labels(
     labels: Sequence[Label], where: str, seed: int = 0
 ) -> tuple[tuple[Label, ...], tuple[Label, ...]]:
-    """The halves of ``split_labels``; DataError for fewer than 10 good or 10 bad labels."""
+    """The halves of ``split_labels``, several annotators' labels of one reply being one by majority.
+
+    Raises:
+        DataError: some half has no good or no bad label, so that nothing can be calibrated or tested. Whether
+            a test half is large enough to admit a judge is for ``admission.admit`` to say.
+    """
+    labels = by_majority(labels)
     calibration, test = split_labels(labels, seed)
     for kind, of in (("good", True), ("bad", False)):
-        count = sum(label.good == of for label in labels)
-        if count < MIN_LABELS_OF_A_KIND or len({label.good for label in test}) < 2:
-            problem = f"{count} {kind} labels, too few to calibrate a judge and to test it"
-            hint = f"label at least {MIN_LABELS_OF_A_KIND} different replies of each"
+        if any(all(label.good != of for label in half) for half in (calibration, test)):
+            count = len({label.content for label in labels if label.good == of})
+            said = f"{count} {kind} label" + ("" if count == 1 else "s")
+            problem = f"{said}, too few to calibrate a judge and to test it"
+            hint = f"label at least {MIN_LABELS_OF_A_KIND} different replies of each; 50 of each may admit it"
             raise DataError(where, problem, hint)
     return calibration, test
+
+
+def by_majority(labels: Sequence[Label]) -> tuple[Label, ...]:
+    """One label for each reply that several annotators labelled, the others as they are.
+
+    A reply on which as many say good as bad is left out. A level is the median, of two middle ones the lower.
+    """
+    several = rated_by_several(labels)
+    found: list[Label] = []
+    settled: set[tuple[str, str, str]] = set()
+    for label in labels:
+        ratings = several.get(label.content)
+        if ratings is None:
+            found.append(label)
+        elif label.content not in settled:
+            settled.add(label.content)
+            balance = sum(1 if one.good else -1 for one in ratings)
+            levels = [one.level for one in ratings if one.level is not None]
+            level = median_low(levels) if len(levels) == len(ratings) else None
+            if balance:
+                found.append(replace(label, good=balance > 0, level=level, annotator=""))
+    return tuple(found)
+
+
+def rated_by_several(labels: Sequence[Label]) -> dict[tuple[str, str, str], tuple[Label, ...]]:
+    """For each reply that several annotators labelled, one label of each."""
+    ratings: dict[tuple[str, str, str], dict[str, Label]] = {}
+    for label in labels:
+        ratings.setdefault(label.content, {})[label.annotator] = label
+    return {content: tuple(each.values()) for content, each in ratings.items() if len(each) > 1}

@@ -14,9 +14,18 @@ from dataclasses import dataclass
 
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Answer, Json, Kind, Row, Score
-from harness.scoring.admission import admit
-from harness.scoring.judges import Failure, Grader, GradingModel, JudgeEstimate, Oracle, readable
-from harness.scoring.labels import Label, enough_labels, label_material, read_labels
+from harness.scoring.admission import admit_on
+from harness.scoring.judges import (
+    Failure,
+    Grader,
+    GradingModel,
+    JudgeEstimate,
+    Oracle,
+    Trust,
+    readable,
+    require_trust,
+)
+from harness.scoring.labels import Label, LevelsRead, enough_labels, label_material, read_labels
 from harness.scoring.rubric_prompt import (
     CLOSING,
     CODE_CHARACTERS,
@@ -62,6 +71,10 @@ class Rubric:
         name: the label in a report.
         max_tokens: longest judgment; a model that thinks first needs more.
         seed: of the split into calibration and test half.
+        trust: "run-labels": its gates advise until this run's own answers are labelled. "transfer": admitted
+            on labels from elsewhere, it decides, with narrower margins.
+        good_from: the level from which a reply counts as good where labels are levels; default those above
+            the middle of the scale, 4 of 5.
     """
 
     model: GradingModel
@@ -74,6 +87,8 @@ class Rubric:
     name: str = dataclasses.field(default="rubric", kw_only=True)
     max_tokens: int = dataclasses.field(default=400, kw_only=True)
     seed: int = dataclasses.field(default=0, kw_only=True)
+    trust: Trust = dataclasses.field(default="run-labels", kw_only=True)
+    good_from: int | None = dataclasses.field(default=None, kw_only=True)
     # left out of equality, so that a suite's bound judge is found under the user's module constant
     known: tuple[Label, ...] | None = dataclasses.field(default=None, compare=False, repr=False, kw_only=True)
 
@@ -82,6 +97,11 @@ class Rubric:
             raise UsageError(f"Rubric(model={self.model!r}): write RemoteModel(...), with the name in it.")
         if not 2 <= self.scale <= MOST_SCALE:
             raise UsageError(f"Rubric(scale={self.scale}): levels run from 1 to between 2 and {MOST_SCALE}.")
+        if self.good_from is not None and self.good_from not in range(2, self.scale + 1):
+            raise UsageError(
+                f"Rubric(good_from={self.good_from!r}): a level from 2 to {self.scale}; below it is bad."
+            )
+        require_trust("Rubric", self.trust)
         if self.max_tokens < 1:
             raise UsageError(f"Rubric(max_tokens={self.max_tokens}): must be at least 1.")
         for key in ("criteria", "lowest", "highest", "name"):
@@ -115,7 +135,8 @@ class Rubric:
 
     def bind(self, read: Callable[[str], str]) -> Rubric:
         """Itself with its labels read; DataError if the file is missing or holds a line that is no label."""
-        return dataclasses.replace(self, known=read_labels(read, self.labels, self.field or "reply"))
+        levels = LevelsRead(self.scale, self.good_from or self.scale // 2 + 1 + self.scale % 2)
+        return dataclasses.replace(self, known=read_labels(read, self.labels, self.field or "reply", levels))
 
     def require_ready(self, oracle: Oracle) -> None:
         """HarnessError where there is no key, or under a cap no price; sends nothing."""
@@ -149,7 +170,8 @@ class Rubric:
 
         Raises:
             UsageError: it is not bound.
-            DataError: fewer than 10 good or 10 bad labels, or too few of them judged to calibrate or test.
+            DataError: a half without good or without bad labels, or too few of them judged to calibrate or
+                test.
         """
         if self.known is None:
             raise UsageError(f"{self.name}: its labels have not been read; bind it first.")
@@ -159,16 +181,19 @@ class Rubric:
         fitted = _judged(self, calibration, judgments[: len(calibration)], "calibration")
         tested = _judged(self, test, judgments[len(calibration) :], "test")
         threshold = best_threshold(
-            [value for value, _ in fitted],
-            [good for _, good in fitted],
+            [self.value(level) for _, level in fitted],
+            [label.good for label, _ in fitted],
             [self.value(level) for level in range(2, self.scale + 1)],
         )
-        admission = admit(
+        admission = admit_on(
             self.name,
-            [good for _, good in tested],
-            [value >= threshold for value, _ in tested],
+            [label for label, _ in tested],
+            [self.value(level) for _, level in tested],
             threshold=threshold,
             n_calibration=len(fitted),
+            known=self.known,
+            levels=[level for _, level in tested],
+            scale=self.scale,
         )
         lost = len(test) - len(tested)
         if lost > MOST_UNJUDGED * len(test):
@@ -238,14 +263,14 @@ class CalibratedRubric:
 
 def _judged(
     rubric: Rubric, labels: Sequence[Label], judgments: Sequence[Judgment | Failure], half: str
-) -> list[tuple[float, bool]]:
-    """Value and label of each label that was judged."""
+) -> list[tuple[Label, int]]:
+    """Each label that was judged, with the level that the judge gave."""
     pairs = [
-        (rubric.value(judgment.level), label.good)
+        (label, judgment.level)
         for label, judgment in zip(labels, judgments, strict=True)
         if isinstance(judgment, Judgment)
     ]
-    if len({good for _, good in pairs}) < 2:
+    if len({label.good for label, _ in pairs}) < 2:
         raise DataError(
             rubric.labels,
             f"{rubric.name}: of {len(labels)} {half} labels {len(pairs)} were judged, too few of a kind;"

@@ -407,6 +407,7 @@ class Panel:
     model: RemoteModel
     name: str = "own"
     kind = Kind.BINARY
+    trust = "transfer"
 
     def spec(self):
         return {{"check": "Panel", "model": dict(self.model.identity())}}

@@ -39,6 +39,7 @@ class Own:
     breaks: bool = False
     admitted: object = 1.0
     kind = Kind.GRADED
+    trust = "transfer"
 
     def spec(self):
         return {"name": self.name}

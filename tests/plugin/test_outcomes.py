@@ -8,11 +8,12 @@ from xml.etree import ElementTree as XmlTree
 import pytest
 from small_project import GUARD, SUITE, TARGET, Outcome, SmallProject, jsonl, rows
 
+from harness.decision.ppi import MIN_LABELS
 from harness.run.judge_backends import JudgeBackends
 
 JUDGED = SUITE.replace("scores=(right,)", "scores=(right, meant)").replace(
     "\n\n@pytest.fixture",
-    'meant = LikelihoodJudge(labels="labels.jsonl", name="meant")\n\n\n@pytest.fixture',
+    'meant = LikelihoodJudge(labels="labels.jsonl", name="meant", trust="transfer")\n\n\n@pytest.fixture',
     1,
 )
 ADVISORY = """
@@ -35,7 +36,7 @@ def letters(outcome: Outcome) -> str:
 
 @pytest.fixture
 def judged(project: SmallProject) -> SmallProject:
-    """A suite whose second score is a judge with forty labels."""
+    """A suite whose second score is a judge with a hundred labels."""
     project.suite(TARGET + ADVISORY, head=JUDGED)
     labels: list[dict[str, object]] = [
         {
@@ -44,7 +45,7 @@ def judged(project: SmallProject) -> SmallProject:
             "reply": f"{'alpha' if good else 'beta'} {number}",
             "label": "good" if good else "bad",
         }
-        for number in range(20)
+        for number in range(50)
         for good in (True, False)
     ]
     project.write("suites/support/labels.jsonl", jsonl(labels))
@@ -231,6 +232,30 @@ def test_a_gate_on_an_admitted_judge_decides(judged: SmallProject, monkeypatch: 
     assert judged.run("--candidate=good").last_line == "2 passed"
     (admission,) = [info.admission for info in judged.record.suites[0].scores if info.admission]
     assert admission.admitted
+    note = " ".join(judged.record.decisions[0].notes)
+    assert "the judge meant (suite support) decides on labels from elsewhere" in note
+
+
+def test_a_gate_on_a_judge_admitted_on_labels_from_elsewhere_advises_and_says_what_would_let_it_decide(
+    judged: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads(monkeypatch, understands=True)
+    judged.suite(TARGET + ADVISORY, head=JUDGED.replace(', trust="transfer"', ""))
+    outcome = judged.run("--candidate=bad")
+    assert outcome.last_line == "1 failed, 1 advisory"
+    said = " ".join(outcome.out.split())
+    assert "or is trusted with labels of this run only" in said
+    assert "is advisory and decides nothing: its judge was admitted on labels from elsewhere" in said
+    assert f"Label {MIN_LABELS} or more of this run's rows (harness label RUN)" in said
+    assert "or give the judge trust='transfer'" in said
+    record = judged.record
+    (info,) = [info for info in record.suites[0].scores if info.admission]
+    assert (info.trust, info.admission.admitted if info.admission else None) == ("run-labels", True)
+    page = (judged.path / "reports" / record.id / "report.html").read_text(encoding="utf-8")
+    assert (
+        "The judge of support / meant was admitted on labels from elsewhere: its gates only advise." in page
+    )
+    assert "labels of this run" in page
 
 
 # --------------------------------------------------------------------------- other shapes
@@ -322,6 +347,46 @@ def test_judging_in_looks_stops_on_a_clear_answer_and_says_what_it_saved(
     assert sum(score.was_judged for score in trial.scores["meant"]) == 40
     page = (judged.path / "reports" / judged.record.id / "report.html").read_text(encoding="utf-8")
     assert "80% of the judge calls were saved" in page
+
+
+def test_a_judge_of_the_candidates_own_family_is_named_beside_the_decision(
+    judged: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads(monkeypatch, understands=True)
+    judged.conftest(
+        """
+@harness.candidate
+def akin():
+    return Scripted(train="train.jsonl", reply=says(9), base="SmolLM2-360M-Instruct")
+"""
+    )
+    judged.run("--candidate=akin", "--candidate=good")
+    notes = {decision.candidate: " ".join(decision.notes) for decision in judged.record.decisions}
+    assert (
+        "the judge meant (suite support) asks smollm2-135m, of the family of the candidate"
+        " (SmolLM2-360M-Instruct)"
+    ) in notes["akin"]
+    assert "of the family of" not in notes["good"]
+
+
+def test_a_judge_with_too_few_labels_is_named_before_it_is_asked_and_advises(
+    judged: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads(monkeypatch, understands=True)
+    kept = (judged.path / "suites/support/labels.jsonl").read_text(encoding="utf-8").splitlines()[:24]
+    judged.write("suites/support/labels.jsonl", "\n".join(kept))
+    outcome = judged.run("--candidate=good")
+    assert outcome.last_line == "1 passed, 1 advisory"
+    said = (
+        "support: the judge meant cannot be admitted, whatever it says: its test half holds 6 good and 6 bad"
+    )
+    assert any(note.startswith(said) for note in judged.record.notes)
+    assert said in " ".join(outcome.said.split())
+    (admission,) = [info.admission for info in judged.record.suites[0].scores if info.admission]
+    assert [reason.partition(" in the")[0] for reason in admission.reasons] == [
+        "not enough labels: 6 good",
+        "not enough labels: 6 bad",
+    ]
 
 
 def test_without_looks_every_row_is_judged(judged: SmallProject, monkeypatch: pytest.MonkeyPatch) -> None:

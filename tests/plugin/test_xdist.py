@@ -45,6 +45,7 @@ from harness.scoring.admission import admit
 class Affirmative:
     name: str = "affirmative"
     kind = Kind.BINARY
+    trust = "transfer"
 
     def spec(self):
         return {"judge": "affirmative"}
@@ -62,7 +63,7 @@ class Affirmative:
         return self
 
     def calibrated(self, oracle):
-        labels = [True, False] * 20
+        labels = [True, False] * 25
         return Calibrated(self.name, admit(self.name, labels, labels, threshold=0.5, n_calibration=0))
 
 

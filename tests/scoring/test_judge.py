@@ -58,7 +58,7 @@ class SharedWords:
         return -4.0 + 3.0 * sum(word in context.split() for word in words) / len(words)
 
 
-def some_labels(n: int = 60, noise: float = 0.0) -> tuple[Label, ...]:
+def some_labels(n: int = 120, noise: float = 0.0) -> tuple[Label, ...]:
     """Good replies hold the reference's words in another order, bad ones other words."""
     chance = random.Random(1)
     labels = []
@@ -267,7 +267,7 @@ def calibrated(noise: float = 0.0) -> CalibratedJudge:
 def test_a_judge_that_separates_is_admitted_on_the_half_it_has_not_seen() -> None:
     admission = calibrated().admission
     assert admission.admitted
-    assert (admission.n_calibration, admission.n_test) == (30, 30)
+    assert (admission.n_calibration, admission.n_test) == (60, 60)
     assert admission.kappa.value == 1
 
 
@@ -285,9 +285,18 @@ def test_calibration_is_the_same_every_time_and_in_any_order() -> None:
 
 
 def test_too_few_labels_are_refused_with_the_number_wanted() -> None:
-    with pytest.raises(DataError, match="9 good labels, too few") as raised:
-        calibrate(JUDGE, some_labels(18), SharedWords())
-    assert "at least 10" in str(raised.value)
+    with pytest.raises(DataError, match="1 bad label, too few") as raised:
+        calibrate(JUDGE, some_labels(3), SharedWords())
+    assert "at least 2" in str(raised.value)
+
+
+def test_labels_that_calibrate_and_are_too_few_to_admit_say_how_many_it_takes() -> None:
+    few = calibrate(JUDGE, some_labels(98), SharedWords()).admission
+    assert not few.admitted
+    assert few.reasons == (
+        "not enough labels: 24 bad in the test half, which needs at least 25 (about 50 bad in the file)",
+    )
+    assert calibrate(JUDGE, some_labels(100), SharedWords()).admission.admitted
 
 
 # --------------------------------------------------------------------------- scores

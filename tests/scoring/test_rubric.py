@@ -71,13 +71,13 @@ def answer_in(prompt: Sequence[Message]) -> str:
     return found[2]
 
 
-def some_labels(n: int = 60) -> list[Label]:
+def some_labels(n: int = 120) -> list[Label]:
     return [
         Label(f"m{k}", f"r{k}", f"{'right' if k % 2 else 'wrong'} {k}", good=bool(k % 2)) for k in range(n)
     ]
 
 
-def calibrated_by(grader: Scripted, n_labels: int = 60) -> CalibratedRubric:
+def calibrated_by(grader: Scripted, n_labels: int = 120) -> CalibratedRubric:
     return replace(RUBRIC, known=tuple(some_labels(n_labels))).calibrated(grader)
 
 
@@ -219,7 +219,7 @@ def test_a_grader_that_agrees_with_people_is_admitted_on_the_half_it_was_not_cal
     calibrated = calibrated_by(Scripted(honest))
     admission = calibrated.admission
     assert admission.admitted
-    assert (admission.kappa.value, admission.n_calibration, admission.n_test) == (1.0, 30, 30)
+    assert (admission.kappa.value, admission.n_calibration, admission.n_test) == (1.0, 60, 60)
     assert calibrated.threshold == 0.75  # levels 3 and 4 part them alike: the higher
 
 
@@ -243,16 +243,16 @@ def test_lost_judgments_of_labels_are_left_out_and_many_of_them_forbid_admission
 
     few = calibrated_by(sometimes(40)).admission
     assert few.admitted
-    assert few.n_calibration + few.n_test == 58
+    assert few.n_calibration + few.n_test == 117
     many = calibrated_by(sometimes(3)).admission
     assert not many.admitted
     assert "test labels were not judged: the first: HTTP 500" in many.reasons[-1]
 
 
-@pytest.mark.parametrize(("n_lost", "admitted"), [(3, True), (4, False)])
+@pytest.mark.parametrize(("n_lost", "admitted"), [(6, True), (7, False)])
 def test_a_tenth_of_the_test_labels_may_be_lost_and_no_more(n_lost: int, admitted: bool) -> None:
     _, test = split_labels(some_labels(), RUBRIC.seed)
-    assert len(test) == 30
+    assert len(test) == 60
     lost = {label.reply for label in test[:n_lost]}
     grader = Scripted(lambda answer: Failure("HTTP 500") if answer in lost else honest(answer))
     assert calibrated_by(grader).admission.admitted is admitted
@@ -261,8 +261,11 @@ def test_a_tenth_of_the_test_labels_may_be_lost_and_no_more(n_lost: int, admitte
 def test_a_grader_that_judges_nothing_and_too_few_labels_are_refused() -> None:
     with pytest.raises(DataError, match=r"0 were judged.*no JSON object"):
         calibrated_by(Scripted(lambda a: "hm"))
-    with pytest.raises(DataError, match="9 good labels, too few"):
-        calibrated_by(Scripted(honest), 18)
+    with pytest.raises(DataError, match="1 good label, too few"):
+        calibrated_by(Scripted(honest), 3)
+    few = calibrated_by(Scripted(honest), 18).admission
+    assert not few.admitted
+    assert few.reasons[0].startswith("not enough labels: 5 good in the test half, which needs at least 25")
 
 
 def test_the_threshold_has_the_largest_youden_j_and_room_on_both_sides() -> None:

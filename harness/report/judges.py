@@ -1,0 +1,104 @@
+"""What a sceptic wants to know of a run's judges: how they did on labels, and what these cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from harness.records import Admission, Gate, Kind, RunRecord, ScoreInfo
+from harness.report import numbers
+from harness.report.anchors import anchors_told
+from harness.report.view_models import Caution, TextTable
+
+UNSEEN = (
+    "Labels of other answers cannot show whether the judge favours one side of this run, by its style, its"
+    " length or its words: such a favour is part of the difference, and no interval holds it. Labels of this"
+    " run's answers correct it (harness label RUN, then harness decide RUN --labels FILE)."
+)
+
+
+def admission_figures(judge: Admission) -> tuple[tuple[str, str], ...]:
+    """What was measured of a judge, as (name, value with interval and n)."""
+    found = [
+        ("true-positive rate", numbers.rate(judge.tpr)),
+        ("true-negative rate", numbers.rate(judge.tnr)),
+        ("TPR + TNR − 1", numbers.rate(judge.youden)),
+        ("Cohen’s kappa", numbers.rate(judge.kappa)),
+    ]
+    more = (
+        ("weighted kappa of levels", judge.weighted_kappa),
+        ("slope of scores on labels", judge.slope),
+        ("rank correlation with length, labels alike", judge.length_effect),
+        ("Krippendorff’s alpha of its annotators", judge.alpha),
+    )
+    found += [(name, numbers.rate(rate)) for name, rate in more if rate is not None]
+    if judge.n_annotators:
+        ties = f", {numbers.plural(judge.n_ties, 'tie')} left out" if judge.n_ties else ""
+        found.append(("labelled by", numbers.plural(judge.n_annotators, "annotator") + ties))
+    return (
+        *found,
+        ("good from a score of", numbers.score(judge.threshold, Kind.GRADED)),
+        ("calibrated on", numbers.plural(judge.n_calibration, "label")),
+        ("tested on", numbers.plural(judge.n_test, "other label")),
+        *([] if judge.anchors is None else [("anchors", anchors_told(judge.anchors))]),
+    )
+
+
+def judge_cautions(record: RunRecord) -> Iterator[Caution]:
+    """What to know of each judge before its gates are believed."""
+    for suite in record.suites:
+        for info in suite.scores:
+            found = info.admission
+            if found is None:
+                continue
+            which = f"The judge of {suite.name} / {info.name}"
+            gates = _resting(record, suite.name, info.name)
+            means = "its gates only advise"
+            if gates and all(gate.correction is not None for gate in gates):
+                means = "labels of this run's answers correct it, and decide"
+            if not found.admitted:
+                yield Caution(f"{which} was not admitted: {means}.", found.reasons, admission_figures(found))
+            elif info.trust == "run-labels" and any(gate.state == "advisory" for gate in gates):
+                yield Caution(f"{which} was admitted on labels from elsewhere: {means}.", (UNSEEN,))
+            elif info.trust == "transfer" and gates:
+                yield Caution(f'{which} decides on labels from elsewhere (trust="transfer").', (UNSEEN,))
+            if found.concerns:
+                yield Caution(f"{which}: look at what it does before you believe it.", found.concerns)
+
+
+def judges_table(record: RunRecord) -> TextTable:
+    """Every judge of the run, with whom it asks and what was measured of it."""
+    lines = []
+    for suite in record.suites:
+        for info in suite.scores:
+            if info.admission is None:
+                continue
+            asks, model = "the built-in model", info.spec.get("model")
+            if isinstance(model, Mapping):  # a hosted one, as its spec describes it
+                asks = (
+                    f"{model.get('model')} at {model.get('base_url')}, levels 1 to {info.spec.get('scale')}"
+                )
+            name = f"{suite.name} / {info.name}: {info.admission.judge}"
+            measured = "; ".join(f"{what} {value}" for what, value in admission_figures(info.admission))
+            lines.append((name, asks, "yes" if info.admission.admitted else "no", _trusted(info), measured))
+    return TextTable(
+        "Judges",
+        ("judge", "asks", "admitted", "decides with", "measured"),
+        lines,
+        "Scores are out of 100. A judge's instructions are in run.json word for word (its spec). Rates and"
+        " agreement are of labels that it was not calibrated on.",
+    )
+
+
+def _resting(record: RunRecord, suite: str, score: str) -> list[Gate]:
+    return [
+        gate
+        for gate in record.gates
+        if gate.suite == suite and gate.comparison is not None and gate.comparison.score == score
+        if gate.state in ("gated", "advisory")
+    ]
+
+
+def _trusted(info: ScoreInfo) -> str:
+    if info.trust == "run-labels":
+        return "labels of this run"
+    return "the labels that admit it" if info.trust == "transfer" else numbers.NONE

@@ -1,0 +1,226 @@
+"""A run decided again, from its record and from what people said of its answers. No model is asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from harness.decision.estimates import Codes
+from harness.decision.gates import decided_again
+from harness.decision.holm import Rejudged, judged_together
+from harness.decision.judged import JudgedClaim, JudgedSide
+from harness.decision.retesting import level_after
+from harness.errors import DataError, UsageError
+from harness.records import Comparison, Correction, Gate, LabelFile, RunRecord, SuiteInfo, SuiteRow, Trial
+from harness.run.recorded_claims import recorded_claim
+from harness.scoring.run_labels import RunLabel, ScoreLabels, fit_to
+
+MOST_OFF = 0.8  # of the rows that the labelled ones stand for; by the luck of the draw it is some percent
+DECIDED = "decided"  # the end of the name of a run that was decided with labels
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedHead:
+    """The fields of a decided run's record that a further decision reads."""
+
+    created: str
+    decided_from: str = ""
+    label_files: tuple[LabelFile, ...] = ()
+
+
+def decide_with_labels(
+    record: RunRecord,
+    labels: Sequence[RunLabel],
+    files: Sequence[LabelFile],
+    command: str,
+    earlier: Sequence[Sequence[LabelFile]] = (),
+) -> RunRecord:
+    """The record with every gate that rests on a labelled score corrected, and decided again.
+
+    A gate that was only advice decides where it is corrected: its judge is held to what people said of the
+    very answers. Costs, answers and scores stay as they are. Who labels until it is GO decides too often: the
+    levels of a run that was decided with other labels before are those of rows that have grown
+    (:mod:`harness.decision.retesting`).
+
+    Args:
+        record: of the run.
+        labels: those of all files; ``files`` names these.
+        command: what the user typed.
+        earlier: the files of each decision of this run, oldest first.
+
+    Raises:
+        DataError: labels that do not fit the record (see `fit_to`), or too few of them.
+        UsageError: the record was decided with labels itself, or no gate rests on a labelled score.
+    """
+    if record.decided_from:
+        raise UsageError(
+            f"run {record.id} was decided with labels already.\n  hint: decide {record.decided_from}, the run"
+            " that it came from, with all files of labels at once."
+        )
+    fitted = {(each.suite, each.score): each for each in fit_to(record, labels)}
+    before = _decided_before(files, earlier)
+    judged = [(gate, _corrected(record, gate, fitted, before)) for gate in record.gates]
+    if all(corrected is None for _, corrected in judged):
+        asserted = sorted({f"{g.suite} / {g.comparison.score}" for g in record.gates if g.comparison})
+        labelled = ", ".join(f"{suite} / {score}" for suite, score in fitted)
+        raise UsageError(
+            f"no gate of run {record.id} rests on {labelled} of the sides that were labelled.\n  hint: its"
+            f" gates rest on {', '.join(asserted) or 'nothing'}, at the largest size of each candidate."
+        )
+    gates = tuple(gate if corrected is None else corrected[0] for gate, corrected in judged)
+    used = {(g.suite, g.comparison.score) for g in gates if g.correction is not None and g.comparison}
+    decisions = [decided_again(each, record.gates, gates) for each in record.decisions]
+    claims: list[tuple[Gate, Rejudged]] = []
+    for gate, corrected in judged if len(decisions) > 1 else ():
+        if corrected is not None:
+            claims.append(corrected)
+        elif gate.state == "gated" and gate.comparison is not None:
+            claims.append((gate, recorded_claim(record, gate, gate.comparison)))
+    return replace(
+        record,
+        id=f"{record.id}-{DECIDED}",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+        gates=gates,
+        decisions=judged_together(decisions, claims, record.alpha),
+        notes=(*record.notes, *_notes(record, files, [each for each in fitted if each not in used])),
+        decided_from=record.id,
+        label_files=tuple(files),
+    )
+
+
+def _decided_before(files: Sequence[LabelFile], earlier: Sequence[Sequence[LabelFile]]) -> int:
+    """How many times the run was decided with other labels before these were first used."""
+    seen: list[frozenset[str]] = []
+    for each in (*earlier, files):
+        digests = frozenset(file.digest for file in each)
+        if digests not in seen:
+            seen.append(digests)
+    return seen.index(frozenset(file.digest for file in files))
+
+
+def _notes(record: RunRecord, files: Sequence[LabelFile], unused: Sequence[tuple[str, str]]) -> list[str]:
+    named = ", ".join(f"{file.name} ({file.n_labels} labels, SHA-256 {file.digest[:16]})" for file in files)
+    notes = [f"Run {record.id} was decided again, without asking a model, by the labels of {named}."]
+    if unused:
+        scores = ", ".join(f"{suite} / {score}" for suite, score in unused)
+        notes.append(
+            f"No gate rests on {scores} of the sides that were labelled: these labels decide nothing."
+        )
+    return notes
+
+
+def _corrected(
+    record: RunRecord, gate: Gate, fitted: Mapping[tuple[str, str], ScoreLabels], before: int
+) -> tuple[Gate, JudgedClaim] | None:
+    """The gate by judge and labels, with its claim; None where it decides nothing, or has no labels."""
+    naive = gate.comparison
+    if naive is None or gate.state not in ("gated", "advisory"):
+        return None
+    labels = fitted.get((gate.suite, naive.score))
+    claim = None if labels is None else _claim(record, gate, naive, labels, before)
+    if labels is None or claim is None:
+        return None
+    if (problem := claim.why_not) is not None:
+        raise DataError(
+            labels.where,
+            f"{naive.score} (suite {gate.suite}) of {naive.candidate} against {naive.baseline}: {problem}",
+            f"label more rows: harness label {record.id}",
+        )
+    rows = _rows(_suite(record, gate.suite), naive.rows)
+    estimate, found = claim.estimate, claim.comparison
+    if not naive.rows and not MOST_OFF < claim.stands_for / len(rows) < 1.0 / MOST_OFF:
+        found = replace(
+            found,
+            reason=f"{found.reason} By their probabilities the labelled rows stand for {claim.stands_for:.0f}"
+            f" rows, not {len(rows)}: rows that were drawn have no labels, or the probabilities are others."
+            " That is fair only if nobody chose among the rows.",
+        )
+    if before:
+        times = "once" if before == 1 else f"{before} times"
+        level = (
+            f"Judged at {100 * found.alpha:.2g}%, as this run was decided with other labels {times} before."
+        )
+        found = replace(found, reason=f"{found.reason} {level}")
+    correction = Correction(
+        n=len(rows),
+        n_labels=claim.n_labels,
+        weight=0.0 if isinstance(estimate, str) else estimate.weight,
+        difference_of_labels=claim.labels_alone,
+        labels_saved=0.0 if isinstance(estimate, str) else estimate.labels_saved,
+        annotators=labels.annotators,
+        agreement=labels.agreement,
+        n_shared=labels.n_shared,
+        unpaired=tuple(rows[at].id for at in claim.unpaired.tolist()),
+    )
+    return replace(gate, state="gated", comparison=found, naive=naive, correction=correction), claim
+
+
+def _claim(
+    record: RunRecord, gate: Gate, naive: Comparison, labels: ScoreLabels, before: int
+) -> JudgedClaim | None:
+    """What the gate claims of judge and labels; None where the answers that it compares have no labels."""
+    suite = _suite(record, gate.suite)
+    trials = {
+        label: [trial for trial in record.trials if (trial.suite, trial.label) == (gate.suite, label)]
+        for label in (naive.candidate, naive.baseline)
+    }
+    is_pair = any(against for _, _, against in labels.values)
+    labelled = {side for side, _, _ in labels.values}
+    sides = [label for label, found in trials.items() if found]
+    if not sides or not labelled.issuperset(sides):
+        return None
+    rows = _rows(suite, naive.rows)
+    larger, smaller = (
+        _side(rows, trials[label], labels, is_pair) if trials[label] else float(label)
+        for label in (naive.candidate, naive.baseline)
+    )
+    probabilities = np.array(
+        [next((p for s in sides if (p := labels.probabilities[s].get(row.id))), np.nan) for row in rows]
+    )
+    at_level = replace(naive, alpha=level_after(naive.alpha, before))
+    return JudgedClaim(at_level, larger, smaller, probabilities, _clusters(rows))
+
+
+def _side(
+    rows: Sequence[SuiteRow], trials: Sequence[Trial], labels: ScoreLabels, is_pair: bool
+) -> JudgedSide:
+    """One side of a claim, a column for each seed."""
+    judged, labelled, answered = (np.full((len(rows), len(trials)), np.nan) for _ in range(3))
+    for at, trial in enumerate(sorted(trials, key=lambda each: each.seed or 0)):
+        came = {answer.row_id: answer.failure is None for answer in trial.answers}
+        scores = dict(zip((a.row_id for a in trial.answers), trial.scores[labels.score], strict=True))
+        said: dict[str, float] = {}
+        for (side, seed, against), values in labels.values.items():
+            if (side, seed, bool(against)) == (trial.label, trial.seed, is_pair):
+                said.update(values)
+        for place, row in enumerate(rows):
+            value = scores[row.id].value
+            judged[place, at] = np.nan if value is None or scores[row.id].failure else value
+            labelled[place, at] = said.get(row.id, np.nan)
+            answered[place, at] = came[row.id]
+    return JudgedSide(judged, labelled, answered.astype(np.bool_))
+
+
+def _suite(record: RunRecord, name: str) -> SuiteInfo:
+    return next(suite for suite in record.suites if suite.name == name)
+
+
+def _rows(suite: SuiteInfo, label: str) -> list[SuiteRow]:
+    """The rows of a slice, by its label in a comparison (``language=es, kind=bill``); empty: all."""
+    if not label:
+        return list(suite.rows)
+    fields = "|".join(re.escape(field) for field in sorted(suite.slices, key=len, reverse=True))
+    parts = re.split(rf"(?:^|, )({fields})=", label)[1:]
+    where = dict(zip(parts[::2], parts[1::2], strict=True))
+    return [row for row in suite.rows if where.items() <= row.slices.items()]
+
+
+def _clusters(rows: Sequence[SuiteRow]) -> Codes | None:
+    names = [f"group {row.group}" if row.group is not None else f"row {at}" for at, row in enumerate(rows)]
+    codes = np.unique(names, return_inverse=True)[1]
+    return None if len(np.unique(codes)) == len(codes) else codes.astype(np.int64)

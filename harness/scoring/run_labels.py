@@ -1,0 +1,356 @@
+"""What people said of the answers of one run: a file of labels, read and fitted to the run's record.
+
+JSON Lines, one label a line. ``probability`` is that of the row being drawn for labelling; of a drawn row all
+answers are shown, so that it is the same for both sides:
+
+    {"run": "20261128-101500-qlora-r16", "suite": "support", "score": "summary", "row": "row-12",
+     "side": "qlora-r16@400", "seed": 0, "answer": "9f86d081884c7d65", "annotator": "ada", "label": "good",
+     "probability": 0.25}
+
+A label is ``good`` or ``bad``, or a level of a judge that has a scale. Of pairs it is ``first`` (``side`` is
+better), ``second`` (``against`` is) or ``tie``. ``answer`` pins the text that was read (`answer_digest`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import TypeVar
+
+from harness.errors import DataError
+from harness.records import Answer, Json, Kind, RunRecord, ScoreInfo, SuiteInfo, Trial
+from harness.scoring.agreement import krippendorff_alpha
+from harness.scoring.text import short
+
+GOOD_OR_BAD: Mapping[str, float] = {"bad": 0.0, "good": 1.0}
+PREFERRED: Mapping[str, float] = {"second": 0.0, "tie": 0.5, "first": 1.0}  # as the value of ``side``
+DIGEST_CHARACTERS = 16
+_T = TypeVar("_T")
+
+_ONE_LINE = "write one JSON object a line, as the labelling page saves them"
+_AGAIN = "label the answers of this run: harness label RUN"
+
+
+@dataclass(frozen=True, slots=True)
+class RunLabel:
+    """What one person said of one answer, or of a pair of answers."""
+
+    run: str
+    suite: str
+    score: str
+    row: str
+    side: str  # ``name`` or ``name@size``
+    seed: int | None  # of the training; None: that of the side's only answers
+    answer: str  # `answer_digest` of the answer that was read
+    annotator: str  # empty: nobody's name
+    label: str | int
+    probability: float
+    against: str = ""  # of a pair: the other side
+    note: str = ""
+    where: str = ""  # ``file:line``
+
+    @property
+    def answer_key(self) -> tuple[str, str, str, str, int | None, str]:
+        """What was labelled."""
+        return self.suite, self.score, self.row, self.side, self.seed, self.against
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreLabels:
+    """The labels of one score in one suite, as values in [0, 1].
+
+    Args:
+        values: by side, seed, other side of a pair, and row: the mean over those who labelled the answer.
+        probabilities: by side and row.
+        annotators: each with their number of labels.
+        agreement: Krippendorff's alpha, ordinal for levels and pairs; None where nothing can be said.
+        n_shared: answers with several labels.
+        where: of the first label.
+    """
+
+    suite: str
+    score: str
+    values: Mapping[tuple[str, int | None, str], Mapping[str, float]]
+    probabilities: Mapping[str, Mapping[str, float]]
+    annotators: Mapping[str, int]
+    agreement: float | None
+    n_shared: int
+    where: str
+
+
+def answer_digest(text: str) -> str:
+    """The beginning of the SHA-256 of an answer's text, as a run's record holds it."""
+    return sha256(text.encode("utf-8", "replace")).hexdigest()[:DIGEST_CHARACTERS]
+
+
+def scale_of(info: ScoreInfo) -> int | None:
+    """The highest level of a judge on a scale; None where its answers are good or bad."""
+    scale = info.spec.get("scale")
+    return scale if isinstance(scale, int) and not isinstance(scale, bool) and scale > 1 else None
+
+
+# ------------------------------------------------------------------------------------------------- reading
+def parse_run_labels(text: str, where: str) -> tuple[RunLabel, ...]:
+    """The labels of a file; ``where`` names it.
+
+    Raises:
+        DataError: a line that is no label, or no line at all.
+    """
+    labels = tuple(
+        _label(line, f"{where}:{number}")
+        for number, line in enumerate(text.split("\n"), start=1)
+        if line.strip()
+    )
+    if not labels:
+        raise DataError(where, "no labels", _AGAIN)
+    return labels
+
+
+def _label(line: str, where: str) -> RunLabel:
+    row = _object(line, where)
+    names = "run", "suite", "score", "row", "side", "answer"
+    for name in names:
+        value = row.get(name)
+        if not isinstance(value, str) or not value:
+            problem = (
+                f"no text under {name!r}" if name not in row else f"{name!r} is {short(repr(value), 40)}"
+            )
+            raise DataError(where, problem, f"give {', '.join(names)}, label and probability")
+    run, suite, score, row_id, side, answer = (str(row[name]) for name in names)
+    for name in ("against", "annotator", "note"):
+        if not isinstance(row.get(name) or "", str):
+            raise DataError(where, f"{name!r} is {short(repr(row[name]), 40)}", "write it as text")
+    seed, label, probability = row.get("seed"), row.get("label"), row.get("probability")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise DataError(where, f"the seed is {short(repr(seed), 40)}", "write a whole number, or null")
+    if isinstance(label, bool) or not isinstance(label, int | str):
+        raise DataError(
+            where,
+            f"the label is {short(repr(label), 40)}",
+            'write "good" or "bad", a level, or for pairs "first", "second" or "tie"',
+        )
+    if (
+        isinstance(probability, bool)
+        or not isinstance(probability, int | float)
+        or not (math.isfinite(probability) and 0.0 < probability <= 1.0)
+    ):
+        raise DataError(
+            where,
+            f"the probability is {short(repr(probability), 40)}",
+            "it is that of the row being drawn to be labelled, above 0 and at most 1; 1 where all were",
+        )
+    return RunLabel(
+        run=run,
+        suite=suite,
+        score=score,
+        row=row_id,
+        side=side,
+        seed=seed,
+        answer=answer.lower(),
+        annotator=" ".join(str(row.get("annotator") or "").split()),
+        label=label,
+        probability=float(probability),
+        against=str(row.get("against") or ""),
+        note=str(row.get("note") or ""),
+        where=where,
+    )
+
+
+def _object(line: str, where: str) -> dict[str, Json]:
+    def once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+        twice = [name for name, n in Counter(name for name, _ in pairs).items() if n > 1]
+        if twice:
+            raise DataError(where, f"{short(repr(twice[0]), 40)} stands twice in one label", _ONE_LINE)
+        return dict(pairs)
+
+    try:
+        row: Json = json.loads(line, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        raise DataError(where, f"not JSON: {error.msg} (column {error.colno})", _ONE_LINE) from error
+    except (RecursionError, ValueError) as error:  # nested too deeply; an integer of thousands of digits
+        raise DataError(where, f"not JSON: {short(str(error), 80)}", _ONE_LINE) from error
+    if not isinstance(row, dict):
+        raise DataError(where, "not a JSON object", _ONE_LINE)
+    return row
+
+
+# ------------------------------------------------------------------------------------------------- fitting
+def fit_to(record: RunRecord, labels: Sequence[RunLabel]) -> tuple[ScoreLabels, ...]:
+    """The labels as values of the record's answers, one item for each score of a suite that was labelled.
+
+    Raises:
+        DataError: labels of another run, of what is not in it, or of answers that have changed since; one
+            person who says two things of one answer; two labels of one answer without a name; a label that
+            the score cannot have, or all of a score alike; probabilities of one row that differ.
+    """
+    fitted = [_fitted(record, label) for label in labels]
+    by_score: dict[tuple[str, str], list[tuple[RunLabel, float]]] = {}
+    for label, value in _once(fitted):
+        by_score.setdefault((label.suite, label.score), []).append((label, value))
+    _require_one_draw(record, [label for label, _ in fitted])
+    return tuple(_of_score(record, *place, each) for place, each in by_score.items())
+
+
+def _fitted(record: RunRecord, label: RunLabel) -> tuple[RunLabel, float]:
+    """The label with the seed of the answers that it is of, its value in [0, 1], and pairs turned round."""
+    if label.run != record.id:
+        raise DataError(label.where, f"a label of run {label.run}; this is run {record.id}", _AGAIN)
+    suite = _found(label, "suite", label.suite, {each.name: each for each in record.suites})
+    info = _found(label, "score", label.score, {each.name: each for each in suite.scores})
+    _found(label, "row", label.row, {row.id: row for row in suite.rows})
+    is_pair = info.kind is Kind.PREFERENCE
+    if is_pair != bool(label.against):
+        problem = "no other side ('against')" if is_pair else "two sides of a score of single answers"
+        raise DataError(label.where, f"{problem}: {label.score} of suite {label.suite}", _AGAIN)
+    trial = _trial(record, suite, label, label.side)
+    _require_same_answer(label, trial)
+    value = _value(label, info)
+    if is_pair:
+        other = _trial(record, suite, replace(label, seed=None), label.against)
+        if label.score not in trial.scores and label.score in other.scores:
+            turned = replace(label, side=label.against, against=label.side, seed=other.seed)
+            return turned, 1.0 - value
+    return replace(label, seed=trial.seed), value
+
+
+def _found(label: RunLabel, what: str, name: str, known: Mapping[str, _T]) -> _T:
+    if name in known:
+        return known[name]
+    listed = ", ".join(list(known)[:5]) + (", …" if len(known) > 5 else "")
+    raise DataError(
+        label.where,
+        f"{what} {short(repr(name), 60)} is not in run {label.run}",
+        f"it has {listed or 'none'}; {_AGAIN}",
+    )
+
+
+def _trial(record: RunRecord, suite: SuiteInfo, label: RunLabel, side: str) -> Trial:
+    trials = [trial for trial in record.trials if trial.suite == suite.name]
+    _found(label, "side", side, {trial.label: trial for trial in trials})
+    seeds = {trial.seed: trial for trial in trials if trial.label == side}
+    if label.seed is None and len(seeds) == 1:
+        return next(iter(seeds.values()))
+    if label.seed not in seeds:
+        named = ", ".join(str(seed) for seed in seeds)
+        raise DataError(label.where, f"{side} has no answers of seed {label.seed}", f"it has seeds {named}")
+    return seeds[label.seed]
+
+
+def _require_same_answer(label: RunLabel, trial: Trial) -> None:
+    answer: Answer | None = next((each for each in trial.answers if each.row_id == label.row), None)
+    if answer is None or answer.failure is not None:
+        problem = f"{label.side} gave no answer to {label.row}"
+        raise DataError(label.where, problem, "an answer that never came needs no label: remove the line")
+    if answer_digest(answer.text) != label.answer:
+        raise DataError(
+            label.where,
+            f"the answer of {label.side} to {label.row} is not the one that was labelled",
+            f"it has changed since; {_AGAIN}",
+        )
+
+
+def _value(label: RunLabel, info: ScoreInfo) -> float:
+    scale, given = scale_of(info), label.label
+    words = PREFERRED if label.against else GOOD_OR_BAD
+    if isinstance(given, str):
+        if given in words:
+            return words[given]
+    elif scale is not None and not label.against and 1 <= given <= scale:
+        return (given - 1) / (scale - 1)
+    allowed = ", ".join(f'"{word}"' for word in reversed([*words]))
+    if scale is not None and not label.against:
+        allowed += f", or a level from 1 to {scale}"
+    problem = f"the label {short(repr(given), 40)} is none of {label.score}"
+    raise DataError(label.where, problem, f"it has {allowed}")
+
+
+def _once(labels: Iterable[tuple[RunLabel, float]]) -> list[tuple[RunLabel, float]]:
+    """Each person's label of an answer once; the same one again is the same label."""
+    seen: dict[tuple[object, ...], RunLabel] = {}
+    kept = []
+    for label, value in labels:
+        before = seen.setdefault((*label.answer_key, label.annotator), label)
+        if before is label:
+            kept.append((label, value))
+            continue
+        what = f"{label.side}'s answer to {label.row}"
+        if not label.annotator:
+            raise DataError(
+                label.where,
+                f"a second label of {what} without a name; the first is {before.where}",
+                'say who gave them: "annotator": "ada"',
+            )
+        if before.label != label.label:
+            raise DataError(
+                label.where,
+                f"{label.annotator} calls {what} {label.label!r}, and {before.label!r} in {before.where}",
+                "remove one of the two lines",
+            )
+    return kept
+
+
+def _require_one_draw(record: RunRecord, labels: Sequence[RunLabel]) -> None:
+    """A row has one probability: in a file, and of a side in all files.
+
+    A baseline may have been drawn once for each candidate that is compared with it.
+    """
+    baselines = {candidate.baseline for candidate in record.candidates}
+    drawn: dict[tuple[str, ...], RunLabel] = {}
+    for label in labels:
+        file, row = label.where.rpartition(":")[0], (label.suite, label.score, label.row)
+        keys = [("file", file, *row)]
+        if label.side.rpartition("@")[0] not in baselines and label.side not in baselines:
+            keys.append(("side", label.side, *row))
+        for key in keys:
+            before = drawn.setdefault(key, label)
+            if not math.isclose(before.probability, label.probability, rel_tol=1e-6):
+                raise DataError(
+                    label.where,
+                    f"{label.row} was drawn with probability {label.probability:g} here, and with"
+                    f" {before.probability:g} in {before.where}",
+                    "both sides of a row are drawn together: give them the probability that the page gave",
+                )
+
+
+def _of_score(
+    record: RunRecord, suite: str, score: str, labels: Sequence[tuple[RunLabel, float]]
+) -> ScoreLabels:
+    first = labels[0][0]
+    if len({value for _, value in labels}) < 2:
+        file = first.where.rpartition(":")[0]
+        raise DataError(
+            file,
+            f"all {len(labels)} labels of {score} (suite {suite}) are {first.label!r}",
+            "what a judge does wrong shows only where people saw both kinds: label more rows",
+        )
+    if len({type(label.label) for label, _ in labels}) > 1:
+        odd = next(label for label, _ in labels if type(label.label) is not type(first.label))
+        raise DataError(
+            odd.where,
+            f"a label of another sort than the one in {first.where}: {odd.label!r} and {first.label!r}",
+            "use levels throughout, or good and bad throughout",
+        )
+    answers: dict[tuple[tuple[str, int | None, str], str], dict[str, float]] = {}
+    probabilities: dict[str, dict[str, float]] = {}
+    for label, value in labels:
+        place = label.side, label.seed, label.against
+        answers.setdefault((place, label.row), {})[label.annotator] = value
+        probabilities.setdefault(label.side, {})[label.row] = label.probability
+    values: dict[tuple[str, int | None, str], dict[str, float]] = {}
+    for (place, row), said in answers.items():
+        values.setdefault(place, {})[row] = sum(said.values()) / len(said)
+    is_nominal = first.label in GOOD_OR_BAD
+    return ScoreLabels(
+        suite=suite,
+        score=score,
+        values=values,
+        probabilities=probabilities,
+        annotators=dict(Counter(label.annotator or "unnamed" for label, _ in labels)),
+        agreement=krippendorff_alpha([*answers.values()], "nominal" if is_nominal else "ordinal"),
+        n_shared=sum(len(said) > 1 for said in answers.values()),
+        where=first.where.rpartition(":")[0],
+    )
