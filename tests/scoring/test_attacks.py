@@ -176,7 +176,7 @@ def test_a_file_of_ones_own_is_refused_with_its_line(text: str, told: str) -> No
 def test_the_likelihood_judge_is_not_talked_round() -> None:
     file = Path(__file__).parents[2] / "suites/support/judge_labels.jsonl"
     judge = LikelihoodJudge("summary", labels="x").bind(lambda name: file.read_text(encoding="utf-8"))
-    few = replace(judge, known=(judge.known or ())[:60])
+    few = replace(judge, known=(judge.known or ())[:24])
     reader = LocalModel.load(resolve(BUILTIN, Silent()), device_plan())
 
     class Reader(Grader):
