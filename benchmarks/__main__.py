@@ -18,6 +18,7 @@ from benchmarks import (
     decide_report,
     decision_quality,
     generation,
+    judging,
     leakage,
     preflight,
     training,
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "decide_report": decide_report.measure,
     "api_calls": api_calls.measure,
     "decision_quality": decision_quality.measure,
+    "judging": judging.measure,
     "generation": generation.measure,
     "training": training.measure,
 }

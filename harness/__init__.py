@@ -20,7 +20,9 @@ from harness.scoring.checks import (
 from harness.scoring.json_schema import JsonSchema
 from harness.scoring.judge import LikelihoodJudge
 from harness.scoring.measures import LatencyMs, OutputTokens
+from harness.scoring.overlap import TokenF1
 from harness.scoring.rubric import Rubric
+from harness.scoring.similarity import Similarity
 from harness.scoring.suite import Suite
 from harness.training.local.self_generated import SelfGenerated
 
@@ -48,7 +50,9 @@ __all__ = [
     "RemoteModel",
     "Rubric",
     "SelfGenerated",
+    "Similarity",
     "Suite",
+    "TokenF1",
     "WandB",
     "assert_better",
     "assert_not_worse",

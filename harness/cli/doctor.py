@@ -19,11 +19,14 @@ class Examined:
 
 def doctor(fetch: bool, as_json: bool) -> int:
     """Print what ``examine`` finds; 0: this machine can run the harness, 1: something is missing."""
+    from harness.models.embeddings import ensure_embedder
     from harness.models.progress import Drawn, Silent
     from harness.models.source import ensure_builtin
 
     if fetch:
-        ensure_builtin(Drawn(sys.stderr) if sys.stderr.isatty() else Silent())
+        progress = Drawn(sys.stderr) if sys.stderr.isatty() else Silent()
+        ensure_builtin(progress)
+        ensure_embedder(progress)
     findings = examine()
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))  # noqa: T201
@@ -35,12 +38,14 @@ def doctor(fetch: bool, as_json: bool) -> int:
 
 
 def examine() -> list[Examined]:
-    """Python, packages, device, disk and the built-in model, as they are on this machine."""
+    """Python, packages, device, disk and the built-in models, as they are on this machine."""
     from harness.extras import EXTRAS, installed_version
     from harness.models.cache import cache_folder
     from harness.models.device import cpu_name, device_plan
+    from harness.models.embeddings import embedder_is_at_hand
     from harness.models.fast import NAMES
     from harness.models.source import BUILTIN, is_at_hand
+    from harness.scoring.judges import BUILTIN_EMBEDDER
 
     findings = [Examined("python", sys.version_info >= (3, 11), sys.version.split()[0])]
     versions = {package: installed_version(package) for package in EXTRAS["local"]}
@@ -63,4 +68,7 @@ def examine() -> list[Examined]:
     ready = is_at_hand(BUILTIN)
     says = "not in the cache; the first run fetches 93 MB, or `harness doctor --fetch`"
     findings.append(Examined(f"model {BUILTIN}", ready or None, "in the cache" if ready else says))
+    ready = embedder_is_at_hand()
+    says = "not in the cache; the first `Similarity` fetches 84 MB, or `harness doctor --fetch`"
+    findings.append(Examined(f"encoder {BUILTIN_EMBEDDER}", ready or None, "in the cache" if ready else says))
     return findings

@@ -44,6 +44,15 @@ def add_label(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--uniform", action="store_true", help="draw all rows alike, not the doubtful ones more often"
     )
+    parser.add_argument(
+        "--earlier",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="labels of this run: to say what more of them would bring",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: label.html beside run.json")
 
 
@@ -53,15 +62,20 @@ def label(given: argparse.Namespace) -> int:
     Raises:
         UsageError: there is no such run, suite, score or candidate; several would do; the file is another's.
         StoreError: the record cannot be read.
+        DataError: earlier labels that cannot be read, or are of another run.
     """
     from harness.cli.runs import load_record
+    from harness.data.files import read_text
     from harness.decision.ppi import MIN_LABELS
     from harness.report.label_page import write_label_page
     from harness.report.labelling import Wanted, label_sheet
+    from harness.scoring.run_labels import fit_to, parse_run_labels
 
     record, folder = load_record(given.run)
     names = ("suite", "score", "candidate", "labels", "seed", "pairs", "scale", "field", "uniform")
-    sheet = label_sheet(record, Wanted(**{name: getattr(given, name) for name in names}, ask=given.ask or ""))
+    wanted = Wanted(**{name: getattr(given, name) for name in names}, ask=given.ask or "")
+    labels = [label for file in given.earlier for label in parse_run_labels(read_text(file), str(file))]
+    sheet = label_sheet(record, wanted, fit_to(record, labels))
     sheet = _in_full(sheet, next(suite for suite in record.suites if suite.name == sheet.suite))
     page = given.out or folder / "label.html"
     _require_ours(page)

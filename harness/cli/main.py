@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     add_decide(commands.add_parser("decide", help="decide a run again with labels of its answers"))
     add_twin(commands.add_parser("twin", help="the hosted service's API on this machine, without a key"))
     doctor = commands.add_parser("doctor", help="say whether this machine can run the harness")
-    doctor.add_argument("--fetch", action="store_true", help="fetch and convert the built-in model")
+    doctor.add_argument("--fetch", action="store_true", help="fetch the built-in models")
     doctor.add_argument("--json", action="store_true", help="for programs")
     return parser
 

@@ -291,9 +291,8 @@ def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) ->
             found = compare(vector, tested, alpha=alpha, growths=growths)
             if tested == number:
                 return found
-            return replace(
-                found, reason=f"{found.reason} Tested at {tested:g}, not {number:g}: {_shows(vector.shows)}."
-            )
+            said = f"{found.reason} Tested at {tested:g}, not {number:g}: {_shows(vector.shows)}."
+            return replace(found, baseline=f"{number:g}", reason=said)
 
         return _made(against_number, role, (vector, number), larger.alpha, larger.settle)
     if larger.alpha != smaller.alpha:

@@ -92,7 +92,7 @@ class JudgedClaim:
 
     @property
     def stands_for(self) -> float:
-        """How many rows the labelled ones stand for, by inverse probability: about all, if none is left out."""
+        """How many rows the labelled ones stand for, by inverse probability: all, if none was left out."""
         return float((1.0 / self._drawn[1]).sum())
 
     @property

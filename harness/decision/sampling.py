@@ -5,9 +5,9 @@ higher probability, and counting it by the inverse of that, makes the corrected 
 unbiased: T. Zrnic and E. J. Candès (2024), "Active statistical inference", arXiv 2403.03208. As there, the
 probabilities are mixed with equal ones, so that a judge that is sure and wrong cannot spoil the estimate.
 
-The sample has a fixed size and holds each row with exactly its probability: systematic sampling (W. G. Madow
-1949, Ann. Math. Stat. 20:333) along a random order of the rows (H. O. Hartley and J. N. K. Rao 1962, Ann.
-Math. Stat. 33:350), which makes nearly all pairs of rows possible.
+The sample has a fixed size and holds each row with exactly its probability: rows are left out one by one,
+each with the chance that makes this so (Y. Tillé 1996, Biometrika 83:238). So a larger sample holds a smaller
+one that was drawn by the same seed: nothing that was labelled is lost where more is labelled.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ FLOOR = (
     0.25  # share of the draw that is spread evenly: no row counts over 4 times as under equal probabilities
 )
 CORRELATIONS = (0.5, 0.7, 0.9)  # of judged and true differences, shown before any label says what it is
+_NORMAL_95 = 1.959964
 _DOUBT, _DIFFERENT = 0.05, 0.25  # how often a judge that is sure errs; what a judged difference adds
 
 
@@ -51,10 +52,11 @@ def expected_errors(candidate: Values, baseline: Values, threshold: float = 0.5)
     return np.sqrt(variance + _DIFFERENT * (first - second) ** 2)
 
 
-def inclusion_probabilities(sizes: Values, n_labels: int) -> Values:
-    """The probability of each row to be among ``n_labels`` drawn; they add up to ``n_labels``.
+def draw(sizes: Values, n_labels: int, seed: int) -> tuple[Places, Values]:
+    """The places of the rows to label, ascending, and the probability of each row of all to be drawn.
 
-    They are proportional to the sizes, at most 1, and mixed with equal ones: at least ``FLOOR * n / N``.
+    Probabilities are proportional to the sizes and at most 1. The sizes are first mixed with their mean, so
+    that no probability is below ``FLOOR * n / N``.
 
     Raises:
         UsageError: a size that is not a positive number, or more labels than rows.
@@ -64,39 +66,64 @@ def inclusion_probabilities(sizes: Values, n_labels: int) -> Values:
         raise UsageError("every row needs a positive size to be drawn by.")
     if not 0 <= n_labels <= n:
         raise UsageError(f"{n_labels} labels cannot be drawn from {n} rows.")
-    if n_labels == n:
-        return np.ones(n)
-    certain = np.zeros(n, dtype=np.bool_)
-    proportional = np.zeros(n)
-    while True:  # rows that are drawn for certain leave the others a smaller share
-        left = n_labels - int(certain.sum())
-        proportional = np.where(certain, 1.0, left * sizes / sizes[~certain].sum())
-        above = (proportional > 1.0) & ~certain
-        if not above.any():
-            return np.minimum(FLOOR * n_labels / n + (1.0 - FLOOR) * proportional, 1.0)
-        certain |= above
+    mixed = FLOOR + (1.0 - FLOOR) * sizes / sizes.mean() if n else sizes
+    order = np.argsort(-mixed, kind="stable")
+    ladder = _Ladder(mixed[order])
+    probabilities = np.empty(n)
+    probabilities[order] = ladder.probabilities(n_labels)
+    return np.sort(order[_left(ladder, n_labels, seed)]), probabilities
 
 
-def drawn(probabilities: Values, seed: int) -> Places:
-    """The places of the drawn rows, ascending: each with its probability, their number always the same.
+class _Ladder:
+    """Inclusion probabilities of samples of every size, for sizes in descending order.
 
-    Args:
-        probabilities: in (0, 1]; their sum is a whole number, the size of the sample.
-
-    Raises:
-        UsageError: the sum is not a whole number.
+    At each sample size the first rows are certain, and the others share what is left by their sizes.
     """
-    total = round(float(probabilities.sum()))
-    if abs(float(probabilities.sum()) - total) > 1e-6:
-        raise UsageError("the probabilities of a draw of fixed size add up to a whole number.")
+
+    def __init__(self, sizes: Values) -> None:
+        self.sizes = sizes
+        self.rest = np.append(np.cumsum(sizes[::-1])[::-1], 0.0)  # the sum of the sizes from each place on
+
+    def certain(self, n_labels: int, at_most: int) -> int:
+        """How many of the first rows are certain, where it is known that no more than ``at_most`` are."""
+        while at_most and (n_labels - at_most + 1) * self.sizes[at_most - 1] < self.rest[at_most - 1]:
+            at_most -= 1
+        return at_most
+
+    def probabilities(self, n_labels: int) -> Values:
+        """Of all rows, for samples of that size."""
+        certain = self.certain(n_labels, n_labels)
+        found = np.ones(len(self.sizes))
+        if certain < len(self.sizes):
+            found[certain:] = (n_labels - certain) * self.sizes[certain:] / self.rest[certain]
+        return np.minimum(found, 1.0)
+
+
+def _left(ladder: _Ladder, n_labels: int, seed: int) -> Places:
+    """The places that are left when all but ``n_labels`` rows were left out, one by one.
+
+    From one sample size to the next smaller one, each row is left out by 1 less the ratio of its
+    probabilities. Those who were not certain before share one ratio, so that any of them is as likely.
+    """
     chance = np.random.default_rng(seed)
-    is_certain = probabilities > 1.0 - 1e-9
-    certain = np.flatnonzero(is_certain)
-    order = chance.permutation(np.flatnonzero(~is_certain))
-    steps = np.concatenate(([0.0], np.cumsum(probabilities[order])))
-    steps[-1] = total - len(certain)  # without what rounding adds
-    passed = np.floor(steps + chance.random())
-    return np.sort(np.concatenate((certain, order[np.diff(passed) > 0.0]))).astype(np.int64)
+    n = certain = len(ladder.sizes)
+    pool: list[int] = []  # rows that are in, and no longer certain
+    for size in range(n - 1, n_labels - 1, -1):
+        before, certain = certain, ladder.certain(size, min(certain, size))
+        new = np.arange(certain, before)
+        ratio = (size - certain) / ladder.rest[certain]
+        leaving = np.cumsum(np.maximum(1.0 - ratio * ladder.sizes[new], 0.0))
+        at = int(np.searchsorted(leaving, chance.random(), side="right"))
+        pick = chance.random()
+        if at < len(new):
+            pool += [place for place in new.tolist() if place != certain + at]
+        elif pool:
+            k = int(pick * len(pool))
+            pool[k] = pool[-1]
+            pool[-1:] = new.tolist()
+        else:  # by rounding alone
+            pool += new[:-1].tolist()
+    return np.array([*range(certain), *pool], dtype=np.int64)
 
 
 def labels_saved(n_labels: int, n_rows: int, correlation: float) -> float:
@@ -108,6 +135,14 @@ def labels_saved(n_labels: int, n_rows: int, correlation: float) -> float:
     """
     taken = correlation**2 * (1.0 - n_labels / n_rows) if n_rows else 0.0
     return n_labels * taken / (1.0 - taken) if taken < 1.0 else float(n_rows - n_labels)
+
+
+def correlation_interval(value: float, n: int) -> tuple[float, float]:
+    """The 95% interval of a correlation of ``n`` pairs (R. A. Fisher 1921, Metron 1:3); all of it below 4."""
+    if n < 4 or abs(value) >= 1.0:
+        return (-1.0, 1.0) if n < 4 else (value, value)
+    middle, reach = np.arctanh(value), _NORMAL_95 / np.sqrt(n - 3)
+    return float(np.tanh(middle - reach)), float(np.tanh(middle + reach))
 
 
 def correlation(judged: Values, true: Values, probabilities: Values) -> float | None:

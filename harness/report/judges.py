@@ -59,7 +59,7 @@ def judge_cautions(record: RunRecord) -> Iterator[Caution]:
                 yield Caution(f"{which} was not admitted: {means}.", found.reasons, admission_figures(found))
             elif info.trust == "run-labels" and any(gate.state == "advisory" for gate in gates):
                 yield Caution(f"{which} was admitted on labels from elsewhere: {means}.", (UNSEEN,))
-            elif info.trust == "transfer" and gates:
+            elif info.trust == "transfer" and any(gate.correction is None for gate in gates):
                 yield Caution(f'{which} decides on labels from elsewhere (trust="transfer").', (UNSEEN,))
             if found.concerns:
                 yield Caution(f"{which}: look at what it does before you believe it.", found.concerns)

@@ -12,12 +12,12 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from harness.decision.sampling import expected_errors
+from harness.decision.sampling import correlation, expected_errors
 from harness.decision.student import Values
 from harness.decision.vectors import over_seeds, recorded_vector
 from harness.records import Answer, Json, ScoreInfo, SuiteRow, Trial
 from harness.report.trial_pairs import Pair
-from harness.scoring.run_labels import answer_digest
+from harness.scoring.run_labels import ScoreLabels, answer_digest
 from harness.scoring.text import in_unicode, judged_text
 
 _ALIKE = 1e-9  # the size of a row whose judged and true differences are both 0
@@ -97,6 +97,30 @@ class Sides:
         if value is None:
             return np.nan if any(side.came(row_id) for side in sides) else 0.0
         return value
+
+    def measured(self, labels: ScoreLabels) -> tuple[int, float | None]:
+        """Of rows that were labelled earlier: their number, and how judged and true differences correlate."""
+        sides = (self.mine,) if self.mode == "pairs" else (self.mine, self.theirs)
+        found: list[tuple[float, float, float]] = []
+        for row_id, probability in labels.probabilities.get(self.mine[0].trial.label, {}).items():
+            said = [self._said(labels, some, row_id) for some in sides]
+            judged = [values.get(row_id) for values in self.values[: len(sides)]]
+            known = [value for value in (*judged, *said) if value is not None]
+            if len(known) == 2 * len(sides):
+                f, y = known[: len(sides)], known[len(sides) :]
+                found.append((f[0] - sum(f[1:]), y[0] - sum(y[1:]), probability))
+        columns = np.array(found, np.float64).reshape(-1, 3).T
+        return len(found), correlation(columns[0], columns[1], columns[2])
+
+    def _said(self, labels: ScoreLabels, sides: Sequence[Side], row_id: str) -> float | None:
+        """The mean label over the sides' seeds; None where one has none."""
+        wanted = {(side.trial.label, side.trial.seed, self.mode == "pairs") for side in sides}
+        found = [
+            values[row_id]
+            for (side, seed, against), values in labels.values.items()
+            if (side, seed, bool(against)) in wanted and row_id in values
+        ]
+        return sum(found) / len(found) if len(found) == len(wanted) else None
 
     def cards(self, row: SuiteRow, place: int, probability: float) -> list[Card]:
         """What is asked about the row, the ``place``-th that was drawn."""

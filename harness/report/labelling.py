@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.decision.sampling import CORRELATIONS, drawn, inclusion_probabilities, labels_saved
+from harness.decision.sampling import CORRELATIONS, correlation_interval, draw, labels_saved
 from harness.errors import UnknownName, UsageError
 from harness.records import Json, Kind, Message, Row, RunRecord, ScoreInfo, SuiteRow
 from harness.report import numbers
 from harness.report.label_cards import Card, Mode, Sides
 from harness.report.trial_pairs import Pair, pairs
+from harness.scoring.run_labels import ScoreLabels
 from harness.scoring.text import judged_text
 
 SCALES = range(2, 11)  # levels: one key each, 0 for the tenth
@@ -53,6 +54,8 @@ class Sheet:
     cards: tuple[Card, ...]
     n_rows: int  # that could be drawn
     subject: str  # candidate and baseline: for the terminal, never on the page
+    n_earlier: int = 0  # rows labelled earlier
+    correlation: float | None = None  # of judged and true differences in them
 
     @property
     def gain(self) -> str:
@@ -60,16 +63,28 @@ class Sheet:
         n = len(self.rows)
         if n == self.n_rows:
             return f"All {numbers.plural(n, 'row')} are to be labelled: then the judge adds nothing."
+        worth = f"{n:,} of {numbers.plural(self.n_rows, 'row')} labelled are worth, with the judge,"
+        if self.correlation is not None:
+            low, high = correlation_interval(self.correlation, self.n_earlier)
+            few, many = (n + round(labels_saved(n, self.n_rows, max(rho, 0.0))) for rho in (low, high))
+            return (
+                f"{worth} {few:,} to {many:,} labelled without it: in {self.n_earlier:,} labelled earlier,"
+                f" judged and true differences correlate at {self.correlation:.2f} ({low:.2f} to {high:.2f})."
+            )
         both = [f"{n + round(labels_saved(n, self.n_rows, rho)):,}" for rho in CORRELATIONS]
         return (
-            f"{n:,} of {numbers.plural(self.n_rows, 'row')} labelled are worth, with the judge,"
-            f" {_listed(both)} labelled without it, where judged and true differences correlate at"
+            f"{worth} {_listed(both)} labelled without it, where judged and true differences correlate at"
             f" {_listed([f'{rho:g}' for rho in CORRELATIONS])}."
         )
 
 
-def label_sheet(record: RunRecord, wanted: Wanted) -> Sheet:
+def label_sheet(record: RunRecord, wanted: Wanted, earlier: Sequence[ScoreLabels] = ()) -> Sheet:
     """Choose what is judged, draw the rows, and lay out the cards.
+
+    Args:
+        record: of the run.
+        wanted: what the user names.
+        earlier: what people said of this run's answers before; it says how good the judge is.
 
     Raises:
         UnknownName: no such suite, score or candidate in this run.
@@ -82,15 +97,16 @@ def label_sheet(record: RunRecord, wanted: Wanted) -> Sheet:
     rows = sides.rows
     if not rows:
         raise UsageError(f"suite {pair.suite.name} has no answer of {sides.subject}.")
-    probabilities = inclusion_probabilities(
-        np.ones(len(rows)) if wanted.uniform else sides.sizes(rows), min(wanted.labels, len(rows))
-    )
-    chosen: list[SuiteRow] = []
-    cards: list[Card] = []
-    for place in drawn(probabilities, wanted.seed):
-        row, probability = rows[place], float(probabilities[place])
-        cards += sides.cards(row, len(chosen), probability)
-        chosen.append(row)
+    sizes = np.ones(len(rows)) if wanted.uniform else sides.sizes(rows)
+    places, probabilities = draw(sizes, min(wanted.labels, len(rows)), wanted.seed)
+    chosen = [rows[place] for place in places]
+    cards = [
+        card
+        for at, place in enumerate(places)
+        for card in sides.cards(rows[place], at, float(probabilities[place]))
+    ]
+    known = [each for each in earlier if (each.suite, each.score) == (pair.suite.name, info.name)]
+    n_earlier, correlation = sides.measured(known[0]) if known else (0, None)
     return Sheet(
         run=record.id,
         suite=pair.suite.name,
@@ -106,6 +122,8 @@ def label_sheet(record: RunRecord, wanted: Wanted) -> Sheet:
         cards=tuple(sorted(cards, key=lambda card: card.key)),  # an order that tells nothing of the sides
         n_rows=len(rows),
         subject=sides.subject,
+        n_earlier=n_earlier,
+        correlation=correlation,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -16,6 +16,7 @@ from harness.decision.judged import JudgedClaim, JudgedSide
 from harness.decision.retesting import level_after
 from harness.errors import DataError, UsageError
 from harness.records import Comparison, Correction, Gate, LabelFile, RunRecord, SuiteInfo, SuiteRow, Trial
+from harness.run.judge_notes import transfer_note
 from harness.run.recorded_claims import recorded_claim
 from harness.scoring.run_labels import RunLabel, ScoreLabels, fit_to
 
@@ -65,15 +66,18 @@ def decide_with_labels(
     before = _decided_before(files, earlier)
     judged = [(gate, _corrected(record, gate, fitted, before)) for gate in record.gates]
     if all(corrected is None for _, corrected in judged):
-        asserted = sorted({f"{g.suite} / {g.comparison.score}" for g in record.gates if g.comparison})
-        labelled = ", ".join(f"{suite} / {score}" for suite, score in fitted)
-        raise UsageError(
-            f"no gate of run {record.id} rests on {labelled} of the sides that were labelled.\n  hint: its"
-            f" gates rest on {', '.join(asserted) or 'nothing'}, at the largest size of each candidate."
-        )
+        raise _no_gate(record, fitted.values())
     gates = tuple(gate if corrected is None else corrected[0] for gate, corrected in judged)
     used = {(g.suite, g.comparison.score) for g in gates if g.correction is not None and g.comparison}
-    decisions = [decided_again(each, record.gates, gates) for each in record.decisions]
+    outdated = {transfer_note(suite, score) for suite, score in used}
+    decisions = [
+        decided_again(
+            replace(each, notes=tuple(note for note in each.notes if note not in outdated)),
+            record.gates,
+            gates,
+        )
+        for each in record.decisions
+    ]
     claims: list[tuple[Gate, Rejudged]] = []
     for gate, corrected in judged if len(decisions) > 1 else ():
         if corrected is not None:
@@ -90,6 +94,23 @@ def decide_with_labels(
         notes=(*record.notes, *_notes(record, files, [each for each in fitted if each not in used])),
         decided_from=record.id,
         label_files=tuple(files),
+    )
+
+
+def _no_gate(record: RunRecord, fitted: Iterable[ScoreLabels]) -> UsageError:
+    labelled = {
+        f"{each.suite} / {each.score}": sorted({side for side, _, _ in each.values}) for each in fitted
+    }
+    named = "; ".join(f"{score} of {', '.join(sides)}" for score, sides in labelled.items())
+    gates = [
+        f"{gate.suite} / {found.score} of {found.candidate} against {found.baseline}"
+        for gate in record.gates
+        if (found := gate.comparison) is not None and gate.state in ("gated", "advisory")
+    ]
+    close = [gate for gate in gates if any(gate.startswith(f"{score} of ") for score in labelled)]
+    return UsageError(
+        f"no gate of run {record.id} is decided by labels of {named} alone.\n  hint: label both sides that a"
+        f" gate compares: {'; '.join(dict.fromkeys(close or gates)) or 'there is none'}."
     )
 
 
@@ -157,7 +178,7 @@ def _corrected(
         n_shared=labels.n_shared,
         unpaired=tuple(rows[at].id for at in claim.unpaired.tolist()),
     )
-    return replace(gate, state="gated", comparison=found, naive=naive, correction=correction), claim
+    return replace(gate, state="gated", comparison=found, why="", naive=naive, correction=correction), claim
 
 
 def _claim(
@@ -182,7 +203,8 @@ def _claim(
     probabilities = np.array(
         [next((p for s in sides if (p := labels.probabilities[s].get(row.id))), np.nan) for row in rows]
     )
-    at_level = replace(naive, alpha=level_after(naive.alpha, before))
+    # a judge that is trusted with labels from elsewhere was tested at another bound than the claim's
+    at_level = replace(naive, alpha=level_after(naive.alpha, before), bound=naive.claimed, written=None)
     return JudgedClaim(at_level, larger, smaller, probabilities, _clusters(rows))
 
 

@@ -1,4 +1,4 @@
-"""The models that judges ask: the built-in one for likelihoods, and hosted ones that grade.
+"""The models that judges ask: the built-in one for likelihoods, local encoders, and hosted ones that grade.
 
 A hosted grader is asked once for each distinct prompt, at temperature 0. Judgments are stored, so that a
 second run asks nothing.
@@ -11,11 +11,19 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from harness.candidates.base import MutableModel
 from harness.data.fingerprints import fingerprint
 from harness.errors import UsageError
 from harness.models.device import device_plan
+from harness.models.embeddings import (
+    EmbedderSource,
+    LocalEmbedder,
+    numeric_config,
+    require_embedder,
+    resolve_embedder,
+)
 from harness.models.ledger import Money
 from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.progress import Progress
@@ -26,12 +34,19 @@ from harness.records import Answer, Json, Message
 from harness.run.answering import content_key, keeping
 from harness.run.freshness import Freshness, Questions
 from harness.scoring.envelope import read_answer
-from harness.scoring.judges import Failure, GradingModel
+from harness.scoring.judges import BUILTIN_EMBEDDER, Failure, GradingModel
 from harness.store.answers import AnswerStore
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class JudgeBackends:
-    """See ``scoring.judges.Oracle``. Judgments are stored in ``store``, and paid with ``money``."""
+    """An ``Oracle`` and ``EmbeddingOracle`` of ``scoring.judges``.
+
+    Judgments and vectors are stored in ``store``, and judgments paid with ``money``.
+    """
 
     def __init__(
         self, store: AnswerStore, money: Money, progress: Progress, freshness: Freshness | None = None
@@ -39,6 +54,7 @@ class JudgeBackends:
         self._store, self._money, self._progress = store, money, progress
         self._freshness = freshness or Freshness(store)
         self._reader: LocalModel | None = None
+        self._embedders: dict[str, KeptEmbedder] = {}
         self._graders: dict[tuple[RemoteModel, str, int], HostedGrader] = {}
 
     def logprob(self, prompts: Sequence[tuple[str, str]]) -> list[float]:
@@ -59,6 +75,19 @@ class JudgeBackends:
             bar.at(len(prompts), len(prompts))
         self._store.keep_judgment(key, numbers)
         return numbers
+
+    def embedder(self, model: str = BUILTIN_EMBEDDER) -> KeptEmbedder:
+        """See ``scoring.judges.EmbeddingOracle``.
+
+        Raises:
+            UnknownName: it is neither the built-in encoder nor a folder.
+            UsageError: the extra ``local`` is not installed.
+            ModelError: the folder holds no encoder that can be read.
+        """
+        if model not in self._embedders:
+            require_embedder(model)
+            self._embedders[model] = KeptEmbedder(model, self._store, self._progress)
+        return self._embedders[model]
 
     def today(self) -> JudgesOfToday:
         """The same, but that judgments of earlier runs are asked for again; see ``JudgesOfToday``."""
@@ -84,6 +113,46 @@ class JudgeBackends:
                 opened, max_tokens, self._store, self._progress, self._freshness
             )
         return self._graders[place]
+
+
+@dataclass
+class KeptEmbedder:
+    """An encoder whose vectors are stored, each text's alone; see ``scoring.judges.Embedder``."""
+
+    model: str
+    store: AnswerStore
+    progress: Progress
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """See ``scoring.judges.Embedder``; each distinct text that is not stored is read once."""
+        import numpy as np
+
+        keys = {text: fingerprint({**self._context, "text": text}) for text in texts}
+        kept = self.store.embeddings(keys.values())
+        missing = [text for text, key in keys.items() if key not in kept]
+        if missing:
+            with self.progress.task(f"embedding {len(missing)} texts", unit="text") as bar:
+                vectors = self._loaded.embed(missing, lambda read: bar.at(read, len(missing)))
+            fresh = {
+                keys[text]: row.astype("<f4").tobytes() for text, row in zip(missing, vectors, strict=True)
+            }
+            self.store.keep_embeddings(fresh)
+            kept |= fresh
+        found = [np.frombuffer(kept[keys[text]], "<f4") for text in texts]
+        return np.array(found, np.float32).reshape(len(texts), -1)
+
+    @cached_property
+    def _source(self) -> EmbedderSource:
+        return resolve_embedder(self.model, self.progress)
+
+    @cached_property
+    def _loaded(self) -> LocalEmbedder:
+        return LocalEmbedder(self._source)
+
+    @cached_property
+    def _context(self) -> dict[str, Json]:
+        """What shapes a vector beside its text."""
+        return {"encoder": self._source.digest, "numerics": numeric_config()}
 
 
 @dataclass
@@ -215,6 +284,10 @@ class JudgesOfToday:
     def logprob(self, prompts: Sequence[tuple[str, str]]) -> list[float]:
         """See ``scoring.judges.Scorer``: a local model is known by its content."""
         return self._judges.logprob(prompts)
+
+    def embedder(self, model: str = BUILTIN_EMBEDDER) -> KeptEmbedder:
+        """See ``scoring.judges.EmbeddingOracle``; as ``logprob``."""
+        return self._judges.embedder(model)
 
     def grader(self, model: GradingModel, schema: Mapping[str, Json], max_tokens: int) -> GraderOfToday:
         """See ``scoring.judges.Oracle``."""

@@ -41,10 +41,15 @@ def judge_notes(run: Session, name: str, gates: Sequence[Gate]) -> Iterator[str]
                     " of these answers."
                 )
             if _decides_by_transfer(run, judge):
-                yield (
-                    f"{which} decides on labels from elsewhere. They cannot show whether it favours one side"
-                    " of this run; labels of this run's answers can (harness label RUN)."
-                )
+                yield transfer_note(suite.name, judge.name)
+
+
+def transfer_note(suite: str, score: str) -> str:
+    """What stands beside a decision on labels from elsewhere, until labels of the run correct the judge."""
+    return (
+        f"the judge {score} (suite {suite}) decides on labels from elsewhere. They cannot show whether it"
+        " favours one side of this run; labels of this run's answers can (harness label RUN)."
+    )
 
 
 def _decides_by_transfer(run: Session, judge: Judge) -> bool:

@@ -18,7 +18,7 @@ _PLAIN = re.compile(
     # stages, uses and versions
     r"|base|chat|instruct|instruction|preview|latest|exp|experimental|beta|fine|tuned|finetuned?|models?"
     r"|q?lora|adapter|merged|distill|distilled|sft|dpo|rlhf|thinking|reasoning|coder?|math|vision|audio"
-    r"|multilingual|english"
+    r"|multilingual|english|all|the|for|and|new|our"
     # formats
     r"|gguf|ggml|gptq|awq|bnb|bit|int|mlx|onnx|safetensors|quantized"
 )

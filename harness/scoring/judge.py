@@ -2,8 +2,8 @@
 
 A small local model answers no questions about quality, but it reads: after a reply that says the
 same, the reference is less surprising (GPTScore, Fu et al. 2023; BARTScore, Yuan et al. 2021).
-Platt's logistic regression (1999) turns that statistic into the probability that people would call
-the reply good. The model comes in as a ``Scorer``. The judge votes only if it is admitted.
+The statistic is calibrated to the probability that people would call the reply good
+(``harness.scoring.calibration``). The model comes in as a ``Scorer``. The judge votes only if it is admitted.
 
 It sees a reply about something else. A model of 135M parameters does not see one digit or one name
 changed in a reply whose words are otherwise the reference's own.
@@ -17,12 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from harness.errors import DataError, UsageError
+from harness.errors import UsageError
 from harness.extras import require_extra
 from harness.records import Admission, Answer, Json, Kind, Row, Score
-from harness.scoring.admission import admit_on
+from harness.scoring.calibration import Platt, calibrated_on_labels
 from harness.scoring.judges import JudgeEstimate, Oracle, Scorer, Trust, readable, require_trust
-from harness.scoring.labels import Label, enough_labels, label_material, read_labels
+from harness.scoring.labels import Label, label_material, read_labels
 from harness.scoring.text import judged_text
 from harness.scoring.unseen import seen
 
@@ -115,25 +115,8 @@ class LikelihoodJudge:
             UsageError: it is not bound.
             DataError: a half without good or without bad labels, or a scorer that gave no number.
         """
-        if self.known is None:
-            raise UsageError(f"{self.name}: its labels have not been read; bind it first.")
-        calibration, test = enough_labels(self.known, self.labels, self.seed)
-        pairs = [(label.reference, label.reply) for label in (*calibration, *test)]
-        statistics = self.statistics(pairs, scorer)
-        if not all(math.isfinite(statistic) for statistic in statistics):
-            problem = "the scorer gave no number for some label"
-            raise DataError(self.labels, problem, "look at the scoring model")
-        fitted, tested = statistics[: len(calibration)], statistics[len(calibration) :]
-        intercept, slope = fit_platt(fitted, [label.good for label in calibration])
-        admission = admit_on(
-            self.name,
-            test,
-            [_logistic(intercept + slope * statistic) for statistic in tested],
-            threshold=self.threshold,
-            n_calibration=len(calibration),
-            known=self.known,
-        )
-        return CalibratedJudge(self, intercept, slope, admission)
+        platt, admission = calibrated_on_labels(self, lambda pairs: self.statistics(pairs, scorer))
+        return CalibratedJudge(self, platt, admission)
 
     def statistics(
         self, pairs: Sequence[tuple[str, str]], scorer: Scorer, references: Sequence[str] = ()
@@ -175,11 +158,10 @@ def _prompt(context: str, text: str) -> tuple[str, str]:
 # --------------------------------------------------------------------------- calibration
 @dataclass(frozen=True)
 class CalibratedJudge:
-    """A judge with its calibration, P(good) = 1 / (1 + exp(-(intercept + slope · statistic)))."""
+    """A judge with its calibration."""
 
     judge: LikelihoodJudge
-    intercept: float
-    slope: float  # never negative
+    platt: Platt
     admission: Admission
 
     @property
@@ -199,35 +181,5 @@ class CalibratedJudge:
     def _score(self, statistic: float) -> Score:
         if not math.isfinite(statistic):
             return Score(None, failure=f"the scorer gave no number: {statistic}")
-        value = _logistic(self.intercept + self.slope * statistic)
+        value = self.platt.probability(statistic)
         return Score(value, f"{self.judge.statistic} {statistic:+.2f} nats a token")
-
-
-def fit_platt(statistics: Sequence[float], good: Sequence[bool]) -> tuple[float, float]:
-    """Intercept and slope of Platt's (1999) logistic regression, with his smoothed targets.
-
-    The slope is held at 0 or above: a statistic that runs backwards is no evidence, and its judge
-    then says the same of every reply and is not admitted.
-    """
-    import numpy as np
-    from scipy.optimize import minimize
-
-    x, y = np.asarray(statistics, dtype=float), np.asarray(good, dtype=bool)
-    order = np.lexsort((y, x))  # sums, and with them the fit, are the same in any order of the labels
-    x, y = x[order], y[order]
-    centre, scale = float(x.mean()), float(x.std()) or 1.0
-    z = (x - centre) / scale
-    n_good = int(y.sum())
-    targets = np.where(y, (n_good + 1) / (n_good + 2), 1 / (len(y) - n_good + 2))
-
-    def loss(parameters: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
-        u = parameters[0] + parameters[1] * z
-        return float(np.sum(np.logaddexp(0, u) - targets * u))
-
-    start = np.array([0.0, 1.0])
-    a, b = minimize(loss, start, method="L-BFGS-B", bounds=[(None, None), (0, None)]).x
-    return float(a - b * centre / scale), float(b / scale)
-
-
-def _logistic(u: float) -> float:
-    return 1 / (1 + math.exp(-u)) if u >= 0 else math.exp(u) / (1 + math.exp(u))

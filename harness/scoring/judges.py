@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeAlias, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 from harness.errors import HarnessError, UsageError
 from harness.records import Admission, Answer, Json, Kind, Message, Rate, Row, Score
@@ -13,6 +13,12 @@ from harness.scoring.checks import no_expectation, pair_up, unanswered
 from harness.scoring.taken import failed, taken_all
 from harness.scoring.text import in_unicode, judged_text
 from harness.scoring.unseen import seen
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+BUILTIN_EMBEDDER = "all-minilm-l6-v2"  # the encoder that needs no folder; see ``harness.models.embeddings``
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,13 @@ class Scorer(Protocol):
 
     def logprob(self, prompts: Sequence[tuple[str, str]]) -> Sequence[float]:
         """Mean natural log-probability a token of each continuation, given (context, continuation)."""
+
+
+class Embedder(Protocol):
+    """A local encoder of texts."""
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """One vector a text, in order; an array of shape (texts, dimensions)."""
 
 
 class Grader(Protocol):
@@ -91,6 +104,25 @@ class Oracle(Scorer, Protocol):
         Raises:
             HarnessError: it cannot be asked or paid for: there is no key, or under a cap no price.
         """
+
+
+@runtime_checkable
+class EmbeddingOracle(Protocol):
+    """What an oracle also has where judges may compare texts by their vectors; the harness's own has it."""
+
+    def embedder(self, model: str = BUILTIN_EMBEDDER) -> Embedder:
+        """The encoder of that name or in that folder; nothing is fetched or loaded yet.
+
+        Raises:
+            HarnessError: there is none, or it cannot be read.
+        """
+
+
+def embedder_of(oracle: Oracle, model: str = BUILTIN_EMBEDDER) -> Embedder:
+    """The oracle's encoder; raises as ``EmbeddingOracle.embedder`` does, and UsageError where it has none."""
+    if not isinstance(oracle, EmbeddingOracle):
+        raise UsageError(f"{type(oracle).__name__} has no encoders: give it embedder(model).")
+    return oracle.embedder(model)
 
 
 class Calibrated(Protocol):

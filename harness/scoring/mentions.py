@@ -138,6 +138,11 @@ class Token:
     keys: tuple[str, str]
     values: tuple[Decimal, Decimal] | None = None
 
+    @property
+    def is_mark(self) -> bool:
+        """Whether it is neither a word nor a number."""
+        return self.values is None and not any(map(str.isalnum, self.keys[0]))
+
     @classmethod
     def text(cls, text: str) -> Token:
         """One that is only equal to itself."""
@@ -164,6 +169,15 @@ class Mentions:
     def __contains__(self, wanted: str) -> bool:
         parts = _joined(_tokens(wanted[:MOST_CHARACTERS], self._ignore_case))
         return any(part != _BETWEEN and part in whole for part, whole in zip(parts, self._read, strict=True))
+
+
+def words(text: str) -> tuple[list[str], list[str]]:
+    """The words and numbers of a text in each convention, without regard to case; marks are left out.
+
+    Equal words are equal texts, and so are numbers of equal value.
+    """
+    found = [token for token in _tokens(text[:MOST_CHARACTERS], ignore_case=True) if not token.is_mark]
+    return [token.keys[0] for token in found], [token.keys[1] for token in found]
 
 
 def _joined(tokens: Sequence[Token]) -> tuple[str, str]:

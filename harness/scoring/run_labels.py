@@ -270,10 +270,10 @@ def _value(label: RunLabel, info: ScoreInfo) -> float:
 
 def _once(labels: Iterable[tuple[RunLabel, float]]) -> list[tuple[RunLabel, float]]:
     """Each person's label of an answer once; the same one again is the same label."""
-    seen: dict[tuple[object, ...], RunLabel] = {}
+    seen: dict[tuple[object, ...], tuple[RunLabel, float]] = {}
     kept = []
     for label, value in labels:
-        before = seen.setdefault((*label.answer_key, label.annotator), label)
+        before, said = seen.setdefault((*label.answer_key, label.annotator), (label, value))
         if before is label:
             kept.append((label, value))
             continue
@@ -284,7 +284,7 @@ def _once(labels: Iterable[tuple[RunLabel, float]]) -> list[tuple[RunLabel, floa
                 f"a second label of {what} without a name; the first is {before.where}",
                 'say who gave them: "annotator": "ada"',
             )
-        if before.label != label.label:
+        if said != value:
             raise DataError(
                 label.where,
                 f"{label.annotator} calls {what} {label.label!r}, and {before.label!r} in {before.where}",

@@ -26,6 +26,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     context TEXT NOT NULL, row_id TEXT NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (context, row_id));
 CREATE TABLE IF NOT EXISTS judgments (key TEXT PRIMARY KEY, numbers TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS embeddings (key TEXT PRIMARY KEY, vector BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS heldout_decisions (
     decision TEXT PRIMARY KEY, candidate TEXT NOT NULL, identity TEXT NOT NULL, rows TEXT NOT NULL,
     verdict TEXT, level REAL NOT NULL, created TEXT NOT NULL, run TEXT NOT NULL);
@@ -220,6 +221,18 @@ class AnswerStore:
         with self._writing() as connection:
             row = (judge, since or _now(), json.dumps(dict(scores)))
             connection.execute("INSERT OR REPLACE INTO anchors VALUES (?, ?, ?)", row)
+
+    def embeddings(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """The vectors stored under ``keys``, as they were given; those that are not there are left out."""
+        query = "SELECT vector FROM embeddings WHERE key = ?"
+        with self._using():
+            found = ((key, self._connection.execute(query, (key,)).fetchone()) for key in keys)
+            return {key: bytes(row[0]) for key, row in found if row is not None}
+
+    def keep_embeddings(self, vectors: Mapping[str, bytes]) -> None:
+        """Store vectors under their keys."""
+        with self._writing() as connection:
+            connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?)", vectors.items())
 
     def uses(self) -> tuple[list[HeldoutUse], dict[str, RowSet]]:
         """Every decision that held-out rows have served, oldest first, and their sets of rows by digest."""

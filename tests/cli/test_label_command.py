@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from harness.cli import main
+from harness.report.labelling import Wanted, label_sheet
+from harness.report.runjson import load_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,6 +74,23 @@ def test_whole_conversations_are_shown_where_the_heldout_file_is_there(
     Path("heldout.jsonl").write_text("changed", "utf-8")
     assert main(["label", str(run)]) == 0
     assert "FIRST TURN" not in (run / "label.html").read_text("utf-8")
+
+
+def test_earlier_labels_say_how_good_the_judge_is(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = load_run((run / "run.json").read_text("utf-8"), "run.json")
+    lines = [
+        json.dumps({**line, "annotator": "ada", "label": "good" if place % 3 else "bad"})
+        for place, card in enumerate(label_sheet(record, Wanted(labels=30)).cards)
+        for line in card.lines
+    ]
+    (run / "labels.jsonl").write_text("\n".join(lines), "utf-8")
+    assert main(["label", str(run), "--labels=50", "--earlier", str(run / "labels.jsonl")]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"worth, with the judge, \d+ to \d+ labelled without it: in 30 labelled earlier", said)
+    assert re.search(r"correlate at -?0\.\d\d \(-?0\.\d\d to -?0\.\d\d\)\.", said)
+    (run / "labels.jsonl").write_text("{", "utf-8")
+    assert main(["label", str(run), "--earlier", str(run / "labels.jsonl")]) == 1
+    assert "labels.jsonl:1: not JSON" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import pearsonr
 
 from harness.decision.ppi import Labelled, corrected
 from harness.decision.sampling import (
     FLOOR,
     correlation,
-    drawn,
+    correlation_interval,
+    draw,
     expected_errors,
-    inclusion_probabilities,
     labels_saved,
 )
 from harness.decision.student import Values
@@ -29,7 +32,8 @@ def test_probabilities_add_up_and_no_row_counts_over_four_times(
 ) -> None:
     n = len(given_sizes)
     n_labels = data.draw(st.integers(0, n))
-    probabilities = inclusion_probabilities(given_sizes, n_labels)
+    places, probabilities = draw(given_sizes, n_labels, data.draw(st.integers(0, 2**32)))
+    assert len(places) == len(set(places.tolist())) == n_labels, "the sample always has its size"
     assert probabilities.sum() == pytest.approx(n_labels)
     assert (probabilities <= 1.0).all()
     assert (probabilities >= FLOOR * n_labels / n - 1e-12).all()
@@ -37,36 +41,33 @@ def test_probabilities_add_up_and_no_row_counts_over_four_times(
     assert (np.diff(probabilities[order]) >= -1e-9).all(), "a larger size is never drawn less often"
 
 
-@settings(max_examples=60)
-@given(sizes, st.data())
-def test_the_sample_always_has_its_size(given_sizes: Values, data: st.DataObject) -> None:
-    n_labels = data.draw(st.integers(0, len(given_sizes)))
-    places = drawn(inclusion_probabilities(given_sizes, n_labels), data.draw(st.integers(0, 2**32)))
-    assert len(places) == len(set(places.tolist())) == n_labels
+@settings(max_examples=40)
+@given(sizes, st.integers(0, 2**32))
+def test_a_larger_sample_holds_a_smaller_one(given_sizes: Values, seed: int) -> None:
+    samples = [set(draw(given_sizes, n, seed)[0].tolist()) for n in range(len(given_sizes) + 1)]
+    assert all(smaller < larger for smaller, larger in pairwise(samples))
 
 
 @pytest.mark.parametrize("n_labels", [1, 5, 11])
 def test_rows_are_in_as_often_as_their_probabilities_say(n_labels: int) -> None:
     sizes = np.array([0.01, 0.02, 0.3, 0.5, 0.5, 0.6, 0.7, 0.7, 0.9, 1.0, 2.0, 40.0])
-    probabilities = inclusion_probabilities(sizes, n_labels)
     n_draws = 4_000
     counts = np.zeros(len(sizes))
     for seed in range(n_draws):
-        counts[drawn(probabilities, seed)] += 1
+        places, probabilities = draw(sizes, n_labels, seed)
+        counts[places] += 1
     error = np.sqrt(probabilities * (1.0 - probabilities) / n_draws)
     assert (np.abs(counts / n_draws - probabilities) <= 4.0 * error + 1e-12).all()
 
 
-def test_nearly_all_pairs_of_rows_come_together() -> None:
-    probabilities = np.full(8, 3 / 8)
-    together = {(int(a), int(b)) for seed in range(400) for a, b, _ in [drawn(probabilities, seed)]}
-    assert len(together) > 20, "a fixed order would make most pairs impossible"
+def test_all_pairs_of_rows_come_together() -> None:
+    together = {tuple(draw(np.arange(1.0, 9.0), 3, seed)[0].tolist()) for seed in range(400)}
+    assert len(together) > 40, "of 56 samples"
 
 
 def test_the_same_seed_draws_the_same_rows() -> None:
-    probabilities = inclusion_probabilities(np.arange(1.0, 51.0), 20)
-    assert drawn(probabilities, 7).tolist() == drawn(probabilities, 7).tolist()
-    assert drawn(probabilities, 7).tolist() != drawn(probabilities, 8).tolist()
+    first, again, other = (draw(np.arange(1.0, 51.0), 20, seed)[0].tolist() for seed in (7, 7, 8))
+    assert first == again != other
 
 
 def test_doubtful_rows_and_judged_differences_count_more() -> None:
@@ -89,10 +90,10 @@ def test_unequal_drawing_leaves_the_corrected_difference_unbiased() -> None:
         np.clip(0.8 * side + shift + 0.2 * chance.random(n), 0, 1)
         for side, shift in ((candidate, 0.1), (baseline, 0))
     ]
-    probabilities = inclusion_probabilities(expected_errors(judged[0], judged[1]), n_labels)
+    sizes = expected_errors(judged[0], judged[1])
     found = []
-    for seed in range(300):
-        at = drawn(probabilities, seed)
+    for seed in range(150):
+        at, probabilities = draw(sizes, n_labels, seed)
         result = corrected(judged[0] - judged[1], Labelled(at, (candidate - baseline)[at], probabilities[at]))
         assert not isinstance(result, str)
         found.append(result.difference)
@@ -115,14 +116,23 @@ def test_the_correlation_weighs_rows_by_inverse_probability() -> None:
     assert correlation(judged, np.ones(4), np.ones(4)) is None
 
 
+def test_correlation_and_interval_are_those_of_scipy_where_all_rows_are_as_likely() -> None:
+    chance = np.random.default_rng(2)
+    judged, noise = chance.normal(size=(2, 28))
+    oracle = pearsonr(judged, judged + noise)
+    found = correlation(judged, judged + noise, np.full(28, 0.5))
+    assert found == pytest.approx(oracle.statistic)
+    assert correlation_interval(float(oracle.statistic), 28) == pytest.approx(oracle.confidence_interval())
+    assert correlation_interval(0.5, 3) == (-1.0, 1.0)
+    assert correlation_interval(1.0, 30) == (1.0, 1.0)
+
+
 @pytest.mark.parametrize("bad", [[1.0, 0.0], [1.0, np.nan], [1.0, np.inf], [1.0, -1.0]])
 def test_sizes_that_cannot_be_drawn_by_are_refused(bad: list[float]) -> None:
     with pytest.raises(UsageError, match="positive size"):
-        inclusion_probabilities(np.array(bad), 1)
+        draw(np.array(bad), 1, 0)
 
 
-def test_more_labels_than_rows_and_broken_sums_are_refused() -> None:
+def test_more_labels_than_rows_are_refused() -> None:
     with pytest.raises(UsageError, match="5 labels cannot be drawn from 4 rows"):
-        inclusion_probabilities(np.ones(4), 5)
-    with pytest.raises(UsageError, match="whole number"):
-        drawn(np.array([0.5, 0.7]), 0)
+        draw(np.ones(4), 5, 0)

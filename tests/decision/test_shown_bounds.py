@@ -61,10 +61,11 @@ def test_what_one_end_of_the_share_alone_refutes_is_not_refuted() -> None:
 
 def test_a_preference_is_tested_nearer_to_a_tie() -> None:
     wins = Scores(replace(vector([1.0, 0.5, 1.0, 0.0] * 50, kind=Kind.PREFERENCE), shows=SHOWS))
-    assert (wins > 0.5).comparison.baseline == "0.5"
-    assert (wins > 0.6).comparison.baseline == "0.59"
-    assert (wins > 0.4).comparison.baseline == "0.44"
-    assert "Tested at 0.59, not 0.6" in (wins > 0.6).comparison.reason
+    for claimed, tested in ((0.5, 0.5), (0.6, 0.59), (0.4, 0.44)):
+        found = (wins > claimed).comparison
+        assert found.baseline == f"{claimed:g}"
+        assert found.baseline_mean == pytest.approx(tested)
+        assert (f"Tested at {tested:g}, not {claimed:g}" in found.reason) is (claimed != tested)
 
 
 def test_a_number_is_a_claim_on_the_judges_own_scores() -> None:

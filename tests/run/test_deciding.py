@@ -30,6 +30,7 @@ from harness.records import (
 from harness.report.html import write_report
 from harness.report.runjson import dump_run, load_run
 from harness.run.deciding import decide_with_labels
+from harness.run.judge_notes import transfer_note
 from harness.scoring.run_labels import answer_digest
 
 FILE = LabelFile("labels.jsonl", "ab" * 32, 120)
@@ -144,6 +145,21 @@ def _with(record: RunRecord, kind: Kind, comparison: Comparison, role: Role) -> 
     return replace(record, suites=(replace(suite, scores=scores),), gates=(gate, *record.gates[1:]))
 
 
+def test_a_judge_that_was_trusted_with_labels_from_elsewhere_is_held_to_the_claim() -> None:
+    record = run()
+    naive = record.gates[0].comparison
+    assert naive is not None
+    note = transfer_note("support", "summary")
+    tested = _with(record, Kind.GRADED, replace(naive, bound=-0.06, written=-0.1), Role.GUARD)
+    tested = replace(tested, decisions=(replace(record.decisions[0], notes=(note, "of one family.")),))
+    found = decided(tested, lines(tested))
+    gate = found.gates[0]
+    assert gate.comparison is not None
+    assert (gate.comparison.bound, gate.comparison.claimed, gate.why) == (-0.1, -0.1, "")
+    assert "above -10.0 points" in gate.comparison.reason
+    assert found.decisions[0].notes == ("of one family.",)
+
+
 def test_a_bar_is_decided_by_labels_of_the_candidate_alone() -> None:
     record = run()
     vector = recorded_vector(record.suites[0], record.trials[1], "summary")
@@ -219,8 +235,16 @@ def test_too_few_labels_are_refused() -> None:
 
 def test_labels_that_no_gate_rests_on_are_refused() -> None:
     record = replace(run(), gates=run().gates[1:])
-    with pytest.raises(UsageError, match=r"no gate of run .* rests on support / summary"):
+    with pytest.raises(
+        UsageError, match=r"no gate of run .* by labels of support / summary of prompt, tuned@400 alone"
+    ):
         decided(record, lines(record))
+
+
+def test_labels_of_one_side_are_refused_with_the_other() -> None:
+    labels = [line for line in lines(run()) if line["side"] == "tuned@400"]
+    with pytest.raises(UsageError, match="compares: support / summary of tuned@400 against prompt"):
+        decided(run(), labels)
 
 
 def test_a_decided_run_is_not_decided_again() -> None:

@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
+from benchmarks.quality.admission import admitted
 from harness.errors import UsageError
 from harness.records import Admission
 from harness.scoring.admission import (
@@ -105,6 +106,15 @@ def test_25_labels_of_each_kind_have_to_test_a_judge(
     for said, begins in zip(result.reasons, reasons, strict=True):
         assert said.startswith(begins)
         assert "TNR" in said or "needs at least 25 (about 50 " in said
+
+
+@pytest.mark.parametrize(("n_good", "n_bad"), [(25, 25), (25, 30), (30, 25), (30, 30), (25, 40), (40, 25)])
+def test_a_bad_judge_gets_in_at_most_7_percent_of_the_time_at_the_fewest_labels(
+    n_good: int, n_bad: int
+) -> None:
+    assert admitted((0.70, 0.75), n_good, n_bad) <= 0.07
+    assert admitted((0.88, 0.88), n_good, n_bad) >= 0.85
+    assert admitted((0.95, 0.95), 24, n_bad) == admitted((0.95, 0.95), n_good, 24) == 0.0
 
 
 def test_a_good_judge_is_admitted_however_rare_bad_replies_are() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from harness import LikelihoodJudge, RemoteModel, Rubric
+from harness.models.source import BUILTIN
 from harness.scoring.families import models_of, same_family
 
 
@@ -53,5 +54,5 @@ def test_the_models_of_a_judge_are_told_by_it_and_by_its_members() -> None:
     class Several:
         judges: tuple[object, ...] = (rubric, reader)
 
-    assert list(models_of(Several())) == ["gpt-4o-mini", "smollm2-135m"]
+    assert list(models_of(Several())) == ["gpt-4o-mini", BUILTIN]
     assert list(models_of(object())) == []

@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import pytest
 from hypothesis import given
@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from harness.errors import DataError, UsageError
 from harness.records import Answer, Kind, Message, Row, Score
+from harness.scoring.calibration import fit_platt
 from harness.scoring.judge import (
     CONTEXT,
     NULL_CONTEXT,
     CalibratedJudge,
     LikelihoodJudge,
     Statistic,
-    fit_platt,
 )
 from harness.scoring.judges import Scorer
 from harness.scoring.labels import Label, parse_labels, split_labels
@@ -240,24 +240,23 @@ def test_an_unknown_statistic_is_refused() -> None:
 # --------------------------------------------------------------------------- calibration
 def test_platts_calibration_gives_his_smoothed_rates_where_the_statistic_says_nothing() -> None:
     good = [True] * 30 + [False] * 10
-    intercept, slope = fit_platt([1.0] * 40, good)
+    platt = fit_platt([1.0] * 40, good)
     smoothed = (30 * 31 / 32 + 10 * 1 / 12) / 40
-    assert 1 / (1 + math.exp(-(intercept + slope * 1.0))) == pytest.approx(smoothed, abs=1e-4)
+    assert platt.probability(1.0) == pytest.approx(smoothed, abs=1e-4)
 
 
 def test_platts_calibration_finds_the_minimum_of_his_loss() -> None:
     x = [-2.0, -1.5, -1.0, -0.2, 0.1, 0.3, 0.9, 1.4, 2.2, 2.5]
     good = [False, False, True, False, True, False, True, True, True, True]
-    intercept, slope = fit_platt(x, good)
+    platt = fit_platt(x, good)
     targets = [7 / 8 if g else 1 / 6 for g in good]
-    errors = [1 / (1 + math.exp(-(intercept + slope * xi))) - t for xi, t in zip(x, targets, strict=True)]
+    errors = [platt.probability(xi) - t for xi, t in zip(x, targets, strict=True)]
     assert sum(errors) == pytest.approx(0, abs=1e-3)  # the loss is flat in both directions
     assert sum(e * xi for e, xi in zip(errors, x, strict=True)) == pytest.approx(0, abs=1e-3)
 
 
 def test_a_statistic_that_runs_backwards_is_not_turned_round() -> None:
-    _, slope = fit_platt([0.0, 1.0, 2.0, 3.0], [True, True, False, False])
-    assert slope == 0
+    assert fit_platt([0.0, 1.0, 2.0, 3.0], [True, True, False, False]).slope == 0
 
 
 def calibrated(noise: float = 0.0) -> CalibratedJudge:
@@ -281,7 +280,7 @@ def test_calibration_is_the_same_every_time_and_in_any_order() -> None:
     again = calibrate(JUDGE, some_labels()[::-1], SharedWords())
     first = calibrated()
     assert again.admission == first.admission
-    assert (again.intercept, again.slope) == pytest.approx((first.intercept, first.slope))
+    assert astuple(again.platt) == pytest.approx(astuple(first.platt))
 
 
 def test_too_few_labels_are_refused_with_the_number_wanted() -> None:

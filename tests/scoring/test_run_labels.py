@@ -54,12 +54,17 @@ def test_levels_of_a_judge_on_a_scale() -> None:
     assert fitted(record, labels).values[BASE, None, ""]["row-0"] == 0.75
 
 
-def test_of_pairs_first_is_the_side_that_is_named_first() -> None:
+def pairs_run() -> RunRecord:
+    """A run whose score sets the candidate against the baseline."""
     record = run()
     suite = replace(record.suites[0], scores=(ScoreInfo("summary", Kind.PREFERENCE, "pairs"),))
     base = replace(record.trials[0], scores={})
     tuned = replace(record.trials[1], scores={"summary": (Score(0.5),) * 120})
-    record = replace(record, suites=(suite,), trials=(base, tuned))
+    return replace(record, suites=(suite,), trials=(base, tuned))
+
+
+def test_of_pairs_first_is_the_side_that_is_named_first() -> None:
+    record = pairs_run()
     mine = [line for line in lines(record) if line["side"] == "tuned@400"]
     theirs = [line for line in lines(record) if line["side"] == BASE]
     labels: list[Line] = [{**mine[0], "against": BASE, "label": "first"}]
@@ -67,6 +72,17 @@ def test_of_pairs_first_is_the_side_that_is_named_first() -> None:
     labels += [{**mine[2], "against": BASE, "label": "tie"}]
     values = fitted(record, labels).values["tuned@400", 0, BASE]
     assert values == {"row-0": 1.0, "row-2": 0.0, "row-4": 0.5}
+
+
+def test_a_pair_that_was_shown_in_both_orders_is_one() -> None:
+    record = pairs_run()
+    theirs, mine = lines(record)[:2]
+    ahead, behind = {**mine, "against": BASE}, {**theirs, "against": "tuned@400"}
+    other = {**lines(record)[3], "against": BASE, "label": "second"}
+    same: list[Line] = [{**ahead, "label": "first"}, {**behind, "label": "second"}, other]
+    assert fitted(record, same).values["tuned@400", 0, BASE]["row-0"] == 1.0
+    with pytest.raises(DataError, match="ada calls tuned@400's answer to row-0 'first', and 'first'"):
+        fitted(record, [{**ahead, "label": "first"}, {**behind, "label": "first"}, other])
 
 
 def test_the_same_label_twice_is_one() -> None:

@@ -57,6 +57,11 @@ def test_judgments_come_back_and_absent_ones_are_none(store: AnswerStore) -> Non
     assert store.judgment("other") is None
 
 
+def test_vectors_come_back_to_the_bit_and_absent_ones_are_left_out(store: AnswerStore) -> None:
+    store.keep_embeddings({"one": b"\0\xff", "two": b""})
+    assert store.embeddings(["two", "other", "one"]) == {"two": b"", "one": b"\0\xff"}
+
+
 def test_decisions_come_back_each_once_with_their_rows(store: AnswerStore) -> None:
     rows = RowSet("digest", 2, ("aa", "bb"))
     uses = [
