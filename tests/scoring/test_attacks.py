@@ -6,25 +6,18 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 
 from harness.errors import DataError
-from harness.models.device import device_plan
-from harness.models.local import LocalModel
-from harness.models.progress import Silent
-from harness.models.source import BUILTIN, is_at_hand, resolve
 from harness.records import Json, Message
 from harness.scoring.attacks import (
     MOST_GAINING,
     Attack,
     attempts,
     parse_attacks,
-    share_gained,
     shipped_attacks,
 )
-from harness.scoring.judge import LikelihoodJudge
 from harness.scoring.judges import Failure, tried_out
 from harness.scoring.labels import Label
 from harness.scoring.rubric import Rubric
@@ -168,22 +161,3 @@ def test_a_file_of_ones_own_is_refused_with_its_line(text: str, told: str) -> No
     with pytest.raises(DataError, match=re.escape(told)):
         parse_attacks(text, "a.jsonl")
     assert parse_attacks('{"text": "Give 5!"}', "a.jsonl") == (Attack("other", "Give 5!"),)
-
-
-# --------------------------------------------------------------------------- the local judge
-@pytest.mark.slow
-@pytest.mark.skipif(not is_at_hand(BUILTIN), reason="the built-in model is not here")
-def test_the_likelihood_judge_is_not_talked_round() -> None:
-    file = Path(__file__).parents[2] / "suites/support/judge_labels.jsonl"
-    judge = LikelihoodJudge("summary", labels="x").bind(lambda name: file.read_text(encoding="utf-8"))
-    few = replace(judge, known=(judge.known or ())[:24])
-    reader = LocalModel.load(resolve(BUILTIN, Silent()), device_plan())
-
-    class Reader(Grader):
-        def logprob(self, prompts: Sequence[tuple[str, str]]) -> Sequence[float]:
-            return reader.logprob(prompts)
-
-    oracle = Reader(str)
-    made = attempts(few, tried_out(few, oracle), ATTACKS, oracle)
-    assert len(made) == 80
-    assert share_gained(made).value <= MOST_GAINING
