@@ -21,6 +21,8 @@ from harness.scoring.json_schema import JsonSchema
 from harness.scoring.judge import LikelihoodJudge
 from harness.scoring.measures import LatencyMs, OutputTokens
 from harness.scoring.overlap import TokenF1
+from harness.scoring.pairwise import Pairwise
+from harness.scoring.panel import Panel
 from harness.scoring.rubric import Rubric
 from harness.scoring.similarity import Similarity
 from harness.scoring.suite import Suite
@@ -43,6 +45,8 @@ __all__ = [
     "MaxTokens",
     "OpenAITuning",
     "OutputTokens",
+    "Pairwise",
+    "Panel",
     "Prompted",
     "QLoRA",
     "Refusal",

@@ -165,6 +165,9 @@ class Kind(StrEnum):
     PREFERENCE = "preference"  # 0, 0.5 or 1: the candidate loses, ties or wins against the baseline
 
 
+TIE = 0.5  # the value of a preference for neither
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """The worth of one answer, in [0, 1], with its reason."""
@@ -377,6 +380,7 @@ class Admission:
     n_ties: int = 0  # replies on which annotators were evenly divided: they are left out
     concerns: tuple[str, ...] = ()  # reasons to look, which bar nothing
     anchors: Anchors | None = None  # None: nothing hosted judges, or a version noted none
+    facts: tuple[tuple[str, str], ...] = ()  # what else was measured of it: what, and its value in words
 
     @property
     def youden(self) -> Rate:

@@ -6,6 +6,7 @@ Sizes that give no interval show nothing, and say why; they count as 0. The trut
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from math import sqrt
 
 import numpy as np
@@ -14,14 +15,21 @@ import numpy.typing as npt
 from benchmarks.quality.gate_draws import STEPS, rubric, rubric_steps
 from benchmarks.results import Options, Result
 from harness.decision.clusters import Clusters, clustered_p
-from harness.decision.estimates import LARGE_LOSS, LOSSES_SEEN, RARE_GROUP_LOSS, Mask, too_few_clusters
+from harness.decision.estimates import (
+    GROUP_SKEWNESS,
+    LOSSES_SEEN,
+    RARE_GROUP_LOSS,
+    Mask,
+    large_loss,
+    too_few_clusters,
+)
 from harness.decision.student import Values, cluster_freedom, mean_and_residuals, mean_size, t_limits
 
 ALPHA, ICC = 0.05, 0.3
 DRAWS = 10_000
 _PART = 1_000  # samples held at a time
 _AGAIN = 6  # cells that are measured again
-_BOUND = -0.05  # of a guard
+_BOUNDS = (-0.05, -0.1)  # of guards
 
 
 def by_rank(count: int, largest: float, power: float) -> Values:
@@ -89,12 +97,11 @@ def lost_whole(sets: dict[str, Values], draws: int) -> dict[str, float]:
     """
     rng, cells = np.random.default_rng(43), []
     for name, sizes in _with_interval(sets).items():
-        for loss in (0.25, 0.5, 1.0):
-            for share in (0.01, 0.02, 0.05, 0.1, 0.15):
-                for others in ("±2 points", "±10 points", "rubric"):
-                    cell = LostWhole(name, sizes, loss, share, others)
-                    if others != "rubric" or abs(cell.constant) < 0.12:
-                        cells.append(cell)
+        for loss, share, bound in product((0.25, 0.5, 1.0), (0.01, 0.02, 0.05, 0.1, 0.15), _BOUNDS):
+            for others in ("±2 points", "±10 points", "rubric"):
+                cell = LostWhole(name, sizes, loss, share, others, bound)
+                if others != "rubric" or abs(cell.constant) < 0.12:
+                    cells.append(cell)
     cells.sort(key=lambda cell: -cell.falsely_shown(rng, draws // 5))
     return {str(cell): cell.falsely_shown(rng, 2 * draws) for cell in cells[:_AGAIN]}
 
@@ -108,11 +115,12 @@ class LostWhole:
     loss: float
     share: float
     others: str
+    bound: float
 
     @property
     def constant(self) -> float:
         """The mean of the other rows, so that the truth is the bound."""
-        return (self.share * self.loss + _BOUND) / (1 - self.share)
+        return (self.share * self.loss + self.bound) / (1 - self.share)
 
     def falsely_shown(self, rng: np.random.Generator, draws: int) -> float:
         """The share of samples that show the claim."""
@@ -127,11 +135,12 @@ class LostWhole:
                 moved = self.constant + rng.uniform(-noise, noise, (part, rows))
             gone = rng.random((part, len(self.sizes))) < self.share
             sums = np.where(gone, -self.loss * self.sizes, np.add.reduceat(moved, starts, axis=1))
-            shown += int(np.count_nonzero(claimed(sums, self.sizes, _BOUND)))
+            shown += int(np.count_nonzero(claimed(sums, self.sizes, self.bound)))
         return shown / draws
 
     def __str__(self) -> str:
-        return f"{self.name}, {100 * self.share:g}% lose {self.loss:g}, others {self.others}"
+        losing = f"{100 * self.share:g}% lose {self.loss:g}, others {self.others}"
+        return f"{self.name}, {losing}, margin {-self.bound:g}"
 
 
 def power(draws: int) -> list[Result]:
@@ -156,10 +165,12 @@ def claimed(sums: Values, sizes: Values, bound: float) -> Mask:
     The sizes must give an interval.
     """
     unit = mean_size(sizes)
-    held = np.where(sums <= -LARGE_LOSS * sizes, sizes, 0.0).sum(axis=1) >= (LOSSES_SEEN - 1e-9) * unit
+    large = sums <= (large_loss(bound) + 1e-9) * sizes
+    held = np.where(large, sizes, 0.0).sum(axis=1) >= (LOSSES_SEEN - 1e-9) * unit
     added = float(round(unit))
     more = np.append(sums, np.full((len(sums), 1), -RARE_GROUP_LOSS * added), axis=1)
-    return np.asarray(_above(sums, sizes, bound) & (held | _above(more, np.append(sizes, added), bound)))
+    unlucky = _above(more, np.append(sizes, added), bound, GROUP_SKEWNESS)
+    return np.asarray(_above(sums, sizes, bound) & (held | unlucky))
 
 
 def reason(sizes: Values) -> str | None:
@@ -167,9 +178,9 @@ def reason(sizes: Values) -> str | None:
     return too_few_clusters(np.repeat(np.arange(len(sizes)), sizes.astype(int)))
 
 
-def _above(sums: Values, sizes: Values, bound: float) -> Mask:
+def _above(sums: Values, sizes: Values, bound: float, skewness: float = 1.0) -> Mask:
     mean, residuals = mean_and_residuals(sums, sizes)
-    low, _ = t_limits(mean, residuals, float(sizes.sum()), ALPHA, cluster_freedom(sizes))
+    low, _ = t_limits(mean, residuals, float(sizes.sum()), ALPHA, cluster_freedom(sizes), skewness)
     return np.asarray(low > bound)
 
 

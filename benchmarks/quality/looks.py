@@ -27,11 +27,11 @@ import numpy as np
 
 from benchmarks.results import Options, Result
 from harness.decision.estimates import (
-    LARGE_LOSS,
     LOSSES_FOR_EACH,
     LOSSES_SEEN,
     RARE_LOSS,
     Mask,
+    large_loss,
     unseen_losses,
 )
 from harness.decision.group_sequential import GroupSequentialDesign, crossed, design_looks
@@ -199,9 +199,8 @@ def _in_looks(
 def holds_with_a_rare_loss(differences: Values, alpha: float, bound: float = 0.0) -> Mask:
     """`Rows.with_a_rare_loss` on many samples (samples, rows): which are still shown."""
     unseen = unseen_losses(alpha)
-    seen = np.count_nonzero(differences <= -LARGE_LOSS, axis=1) >= LOSSES_SEEN + LOSSES_FOR_EACH * (
-        unseen - 1
-    )
+    large = differences <= large_loss(bound) + 1e-9
+    seen = np.count_nonzero(large, axis=1) >= LOSSES_SEEN + LOSSES_FOR_EACH * (unseen - 1)
     more = np.append(differences, np.full((len(differences), unseen), -RARE_LOSS), axis=1)
     return np.asarray(seen | (t_limits(*mean_and_residuals(more), more.shape[1], alpha)[0] > bound))
 

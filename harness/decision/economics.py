@@ -218,7 +218,7 @@ def appraise(
             in_all = sum(_training_usd(candidate, new, config, bill)[0] for bill in seen.trainings)
             notes.append(
                 f"this is one training of {candidate.partition('@')[0]}; the run has {len(seen.trainings)},"
-                f" of every size and seed, {in_all:.3g} USD in all"
+                f" of every size and seed, {_amount(in_all)} USD in all"
             )
     if data_usd:
         notes.append(_data_note(config, data_usd, seen.rows_used))
@@ -279,19 +279,26 @@ def _data_usd(config: EconomicsConfig, training: TrainingBill | None, rows_used:
 
 def _data_note(config: EconomicsConfig, usd: float, rows_used: int | None) -> str:
     if config.data_preparation_usd is not None:
-        return f"data preparation: {usd:g} USD (data_preparation_usd, one sum for any number of rows)"
-    return f"data preparation: {rows_used:,} rows at {config.training_row_usd:g} USD, {usd:g} USD"
+        return f"data preparation: {_amount(usd)} USD (data_preparation_usd, one sum for any number of rows)"
+    return f"data preparation: {rows_used:,} rows at {config.training_row_usd:g} USD, {_amount(usd)} USD"
+
+
+def _amount(usd: float) -> str:
+    """To the cent from one dollar on, whole dollars without; three digits below."""
+    return f"{usd:,.2f}".removesuffix(".00") if usd >= 1.0 else f"{usd:.3g}"
 
 
 def _break_even_notes(tokens: Payback, config: EconomicsConfig) -> list[str]:
     """Where tokens alone never pay, or late, or where these rows cannot tell whether they pay in time."""
+    if tokens.days == 0.0:
+        return []  # there is nothing to pay back
     if tokens.days is None:
         never = "the candidate saves nothing a day by its tokens alone: by them, training is never paid back"
         return [never] if tokens.usd_per_day < 0 else []
     limit = min(LONG_BREAK_EVEN_DAYS, config.horizon_days)
     is_long = config.horizon_days >= LONG_BREAK_EVEN_DAYS
     named = "90 days" if is_long else f"the horizon of {config.horizon_days:g} days"
-    days = f"by tokens alone, break-even after {math.ceil(tokens.days)} days"
+    days = f"by tokens alone, break-even after {tokens.days:,.1f} days"
     if tokens.low_usd_per_day is not None and tokens.soonest_days is not None:
         latest = math.inf if tokens.latest_days is None else tokens.latest_days
         if tokens.soonest_days <= limit < latest:

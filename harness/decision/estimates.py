@@ -27,7 +27,7 @@ from harness.decision.student import (
 )
 from harness.decision.tango import null_variance
 from harness.errors import UsageError
-from harness.records import Kind, ScoreVector
+from harness.records import TIE, Kind, ScoreVector
 
 MIN_ROWS = 10
 MIN_CLUSTERS = 10
@@ -35,13 +35,13 @@ _MIN_EFFECTIVE, _NEARLY_EQUAL = 15, 0.9  # of unequal groups; nearly equal ones 
 _LARGEST = 0.125  # share of the rows in one of unequal groups, above which losing it would decide everything
 NO_SPREAD = 1e-12
 _TINY = 1e-9
-LARGE_LOSS, LOSSES_SEEN = 0.2, 2  # docs/decision.md has what they hold, and cost
+LARGE_LOSS, LOSSES_SEEN = 0.2, 2  # below the bound; docs/decision.md has what they hold, and cost
 LOSSES_FOR_EACH = 5  # beyond the first that a level below 5% adds
-RARE_LOSS, RARE_GROUP_LOSS = 0.6, 0.5
-_TIE = 0.5  # the value of a preference for neither
+RARE_LOSS, RARE_GROUP_LOSS = 0.6, 0.55
+GROUP_SKEWNESS = 0.6  # of it, with a group more: some of the skewness is of our making
 _ALLOWED = {
     Kind.BINARY: ((0.0, 1.0), "a binary score is 0 or 1"),
-    Kind.PREFERENCE: ((0.0, _TIE, 1.0), "a preference is 0, 0.5 or 1"),
+    Kind.PREFERENCE: ((0.0, TIE, 1.0), "a preference is 0, 0.5 or 1"),
 }
 
 Codes: TypeAlias = npt.NDArray[np.int64]
@@ -67,6 +67,7 @@ class Rows:
     number: float | None  # the baseline, where it is a plain number
     by_seed: tuple[Values, Values] | None = None  # both sides as tables of (rows, seeds)
     unanswered: Mask | None = None  # rows where a side's answer never came; None: none is known
+    skewness: float = 1.0  # the part of it that a limit takes into account
 
     @property
     def differences(self) -> Values:
@@ -82,7 +83,7 @@ class Rows:
     def wins_and_losses(self) -> tuple[Mask, Mask] | None:
         """Masks of the rows that one side alone has right, or that were preferred; None for other scores."""
         if self.kind is Kind.PREFERENCE:
-            return self.candidate > _TIE, self.candidate < _TIE
+            return self.candidate > TIE, self.candidate < TIE
         if self.kind is Kind.BINARY and self.number is None:
             return self.candidate > self.baseline, self.candidate < self.baseline
         return None
@@ -127,18 +128,22 @@ class Rows:
     def rare_losses(self, alpha: float) -> str:
         """What :meth:`with_a_rare_loss` adds, in words."""
         unit, loss = ("row", RARE_LOSS) if self.clusters is None else ("group", RARE_GROUP_LOSS)
-        more = unseen_losses(alpha)
+        more = self._unseen(alpha)
         said = f"one {unit} more that loses" if more == 1 else f"{more} {unit}s more that lose"
         return f"{said} {100 * loss:.0f} points"
 
-    def with_a_rare_loss(self, alpha: float = 0.05) -> Rows | None:
-        """The rows and one more that loses most, or a group that loses half; None where there is no need.
+    def with_a_rare_loss(self, alpha: float, bound: float) -> Rows | None:
+        """The rows and one more that loses most, or a group more; None where there is no need.
 
         An interval of graded scores rests on the losses that the sample holds. Where it holds fewer than
-        two of a fifth or more, larger ones may be so rare that none was drawn. Groups are counted, and
+        two of a fifth or more below the bound (or 0), larger ones may be so rare that none was drawn: what
+        lies near the bound of a guard says nothing of those that would break it. Groups are counted, and
         added, by the mean size of a row's group: small ones tell little of what losing a large one would do.
         Against a number, one more always counts: the shortfall of a single row says little of how far others
         fall short. A level below 5% adds more, and asks for five losses for each: :func:`unseen_losses`.
+
+        One group among few that lost so much is an outlier that Hall's correction takes for the whole
+        population's skewness, so with it only a part of that counts.
         """
         if self.kind is Kind.PREFERENCE or (self.kind is Kind.BINARY and self.by_seed is None):
             return None  # counts of wins and losses have limits that allow for what was not drawn
@@ -146,9 +151,10 @@ class Rows:
         if self.clusters is not None:
             sizes, sums = cluster_sums(self.clusters, sizes, losses)
             losses, size = sums / sizes, mean_size(sizes)
-        more = unseen_losses(alpha)
+        more = self._unseen(alpha)
         enough = LOSSES_SEEN + LOSSES_FOR_EACH * (more - 1)
-        if self.number is None and sizes[losses <= -LARGE_LOSS].sum() >= (enough - _TINY) * size:
+        large = losses <= large_loss(bound) + _TINY
+        if self.number is None and sizes[large].sum() >= (enough - _TINY) * size:
             return None
         loss, added = (RARE_LOSS if self.clusters is None else RARE_GROUP_LOSS), round(size)
         most = 0.5 + loss / 2
@@ -168,16 +174,26 @@ class Rows:
             clusters=None if clusters is None else np.append(clusters, clusters.max() + 1 + codes),
             by_seed=self.by_seed and (longer(self.by_seed[0], mine), longer(self.by_seed[1], theirs)),
             unanswered=None,
+            skewness=1.0 if clusters is None else GROUP_SKEWNESS,
         )
 
+    def _unseen(self, alpha: float) -> int:
+        return unseen_losses(alpha, of_groups=self.clusters is not None)
 
-def unseen_losses(alpha: float) -> int:
-    """How many large losses a sample may lack by luck: 1 at a level of 5%, one more a factor of e below.
 
-    The luckier a sample, the more of them it lacks, and its spread is measured without them, too.
-    docs/decision.md has what that holds where several candidates share a level.
+def large_loss(bound: float) -> float:
+    """The difference from which on a loss counts as large, for a claim of more than ``bound``."""
+    return min(bound, 0.0) - LARGE_LOSS
+
+
+def unseen_losses(alpha: float, *, of_groups: bool = False) -> int:
+    """How many large losses a sample may lack by luck: 1 at 5%, one more a factor of e below that.
+
+    Of groups, which are fewer and weigh more, it is one for each factor of e². The luckier a sample, the more
+    of them it lacks, and its spread is measured without them, too. docs/decision.md has what that holds where
+    several candidates share a level.
     """
-    return 1 + max(0, ceil(log(0.05 / alpha) - 1e-9))
+    return 1 + max(0, ceil(log(0.05 / alpha) / (2 if of_groups else 1) - 1e-9))
 
 
 def pair(candidate: ScoreVector, baseline: ScoreVector | float) -> Rows:
@@ -299,7 +315,7 @@ def estimate_difference(rows: Rows, bound: float, alpha: float) -> Estimate | st
         if rows.number is None:
             return _tango(rows.clusters, won, lost, bound, alpha)
         # Tango's difference of shares is twice a preference's distance from the tie
-        middle = _TIE - rows.number
+        middle = TIE - rows.number
         found = _tango(rows.clusters, won, lost, min(max(2.0 * (bound - middle), -1.0), 1.0), alpha)
         return replace(
             found,
@@ -353,8 +369,8 @@ def _t(rows: Rows, bound: float, alpha: float, method: str) -> Estimate | str:
         is_flat = np.ptp(differences) < NO_SPREAD
         equal = "all differences are" if is_flat else "the groups' mean differences are all"
         return f"{equal} equal ({points(middle)} points, n={n}): without any spread there is no interval"
-    lower, upper = t_limits(mean, residuals, n, alpha, freedom)
-    p_value = float(t_p(mean, residuals, n, bound, freedom))
+    lower, upper = t_limits(mean, residuals, n, alpha, freedom, rows.skewness)
+    p_value = float(t_p(mean, residuals, n, bound, freedom, rows.skewness))
     # few units have limits beyond what scores can differ by
     low, high = max(float(lower), -1.0), min(float(upper), 1.0)
     return Estimate(method, middle, low, high, p_value, n * error**2, n * error**2)

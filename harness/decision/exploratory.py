@@ -123,7 +123,7 @@ class Slice(NamedTuple):
 
 
 def by_slice(
-    units: SuiteUnits, candidate: ScoreVector, baseline: ScoreVector, key: str, alpha: float = 0.05
+    units: SuiteUnits, candidate: ScoreVector, baseline: ScoreVector | float, key: str, alpha: float = 0.05
 ) -> tuple[Slice, ...]:
     """The paired difference in each slice of ``key``, in the order in which the suite shows the values.
 
@@ -145,7 +145,11 @@ def by_slice(
         known = {name for slices in units.slices for name in slices}
         raise UnknownName("slice", key, known, f"Suite: {units.suite}.")
     found = [
-        compare(at_places(candidate, rows), at_places(baseline, rows), alpha=alpha)
+        compare(
+            at_places(candidate, rows),
+            at_places(baseline, rows) if isinstance(baseline, ScoreVector) else baseline,
+            alpha=alpha,
+        )
         for rows in places.values()
     ]
     two_sided = [None if p is None else 2 * min(p, 1 - p) for p in (one.p_one_sided for one in found)]

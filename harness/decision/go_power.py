@@ -10,7 +10,7 @@ is right for independent gates, and too low for gates that move together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import combinations
 from math import ceil, floor, sqrt
@@ -19,12 +19,15 @@ import numpy as np
 from scipy.special import bdtr, nctdtr, ndtr, ndtri, stdtrit
 
 from harness.decision.estimates import (
-    LARGE_LOSS,
+    GROUP_SKEWNESS,
+    LOSSES_FOR_EACH,
     LOSSES_SEEN,
     MIN_CLUSTERS,
     MIN_ROWS,
     RARE_GROUP_LOSS,
     RARE_LOSS,
+    large_loss,
+    unseen_losses,
 )
 from harness.decision.power import POWER, power_of_guard
 from harness.decision.student import Values, skewed_quantile
@@ -39,6 +42,7 @@ PLANNED_SD = 0.24  # of one row's difference of graded scores
 PLANNED_ICC = 0.3  # correlation of the differences within a group
 _DRAWS, _SEED = 20_000, 20_260_302
 _EXACT_ROWS = 1_000  # above, a normal approximation is as good and faster
+_TINY = 1e-9
 _SURE = 30.0  # standard errors; a noncentral t loses its digits beyond
 _NO_COST = 0.005  # of P(GO): a guard that costs less is not worth a sentence
 
@@ -59,6 +63,7 @@ class AssumedGate:
         groups: how many, where rows stand in groups.
         seeds: how many, of a candidate trained with several; ``seed_share`` is theirs of the variance of the
             mean, which no further row lessens.
+        alpha_of_more: level once rows have been added to those that did not decide; None: the same.
         seen: differences by row, or sums by group, in the suite's order; nan where there is none.
     """
 
@@ -76,6 +81,7 @@ class AssumedGate:
     groups: int | None = None
     seeds: int = 1
     seed_share: float = 0.0
+    alpha_of_more: float | None = None
     seen: Values | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -133,6 +139,8 @@ def forecast_go(gates: Sequence[AssumedGate]) -> GoForecast:
 
 def gate_power(gate: AssumedGate, scale: float = 1.0) -> float:
     """The chance that the gate is shown with ``scale`` times its rows (and groups)."""
+    if scale > 1.0 and gate.alpha_of_more is not None:
+        gate = replace(gate, alpha=gate.alpha_of_more)
     n = max(round(scale * gate.n), 1)
     groups = None if gate.groups is None else round(scale * gate.groups)
     if n < MIN_ROWS or (groups is not None and groups < MIN_CLUSTERS):
@@ -226,7 +234,7 @@ def _freedom(units: int, seeds: int, seed_share: float) -> float:
 
 
 def _t_power(gate: AssumedGate, n: int, groups: int | None) -> float:
-    """Power of a t test, and of the row more that is lost where few large losses are to be expected."""
+    """Power of a t test, and with the rows more that are lost where few large losses are to be expected."""
     of_rows = (1.0 - gate.seed_share) * gate.n / n
     variance = gate.spread**2 / gate.n * (of_rows + gate.seed_share)
     units = n if groups is None else groups
@@ -249,19 +257,23 @@ def _t_power(gate: AssumedGate, n: int, groups: int | None) -> float:
         return usual
     loss = RARE_LOSS if groups is None else RARE_GROUP_LOSS
     loss = loss if gate.number is None else min(loss, gate.number)
-    # the unit more is one of 1 + units: it moves the mean, widens the interval and skews it
-    more, far, of_unit = 1.0 / (units + 1.0), loss + gate.truth, units * variance
-    wider = (1.0 - more) * (of_unit + more * far**2)
+    # the units more, one at a level of 5%, move the mean, widen the interval and skew it
+    unseen = unseen_losses(gate.alpha, of_groups=groups is not None)
+    more, far, of_unit = unseen / (units + unseen), loss + gate.truth, units * variance
+    wider = (of_unit + more * far**2) * (1.0 - more) * units / (units + unseen - 1.0)
     skewness = -more * (1.0 - more) * (1.0 - 2.0 * more) * far**3 / wider**1.5
+    skewness *= 1.0 if groups is None else GROUP_SKEWNESS
     needed = quantile if gate.seeds > 1 else skewed_quantile(quantile, skewness, units)
     unlucky = power((1.0 - more) * gap - more * (loss + gate.bound), needed * sqrt(wider / of_unit))
     unlucky = min(usual, unlucky)
     if gate.number is not None:
         return unlucky
-    large = float(ndtr((-LARGE_LOSS - gate.truth) / sqrt(of_unit)))  # as if normal
+    from_here = large_loss(gate.bound)
+    large = float(ndtr((from_here - gate.truth) / sqrt(of_unit)))  # as if normal
     if gate.seen is not None and groups is None:
-        large = float(np.nanmean(gate.seen <= -LARGE_LOSS))
-    few = float(bdtr(LOSSES_SEEN - 1, units, large))
+        large = float(np.nanmean(gate.seen <= from_here + _TINY))
+    enough = LOSSES_SEEN + LOSSES_FOR_EACH * (unseen - 1)
+    few = float(bdtr(enough - 1, units, large))
     # samples with few losses are better ones, but not always those that show the claim: halfway between
     nested = min(few, unlucky) + max(usual - few, 0.0)
     return (nested + few * unlucky + (1.0 - few) * usual) / 2.0

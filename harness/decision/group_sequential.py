@@ -256,7 +256,7 @@ def judge_look(design: GroupSequentialDesign, rows: Rows, bound: float = 0.0) ->
             why = "it is shown only if the rows that failed do not count against it"
         elif (
             shown
-            and (one_more := seen.with_a_rare_loss(look.level)) is not None
+            and (one_more := seen.with_a_rare_loss(look.level, bound)) is not None
             and not _is_shown(one_more, bound, look.level)
         ):
             why = f"{seen.rare_losses(look.level)} would undo it"

@@ -25,13 +25,13 @@ import numpy.typing as npt
 from scipy.special import ndtri, stdtr, stdtrit
 
 from harness.decision.estimates import (
-    LARGE_LOSS,
     LOSSES_FOR_EACH,
     LOSSES_SEEN,
     RARE_GROUP_LOSS,
     RARE_LOSS,
     Codes,
     cluster_sums,
+    large_loss,
     points,
     too_few_clusters,
     unseen_losses,
@@ -277,7 +277,7 @@ class JudgedClaim:
             )
         if self._needs_a_rare_loss(alpha):
             unit, loss = ("row", RARE_LOSS) if self.clusters is None else ("group", RARE_GROUP_LOSS)
-            more = unseen_losses(alpha)
+            more = self._unseen(alpha)
             added = (
                 f"one labelled {unit} more that loses"
                 if more == 1
@@ -292,6 +292,9 @@ class JudgedClaim:
             )
         return harder
 
+    def _unseen(self, alpha: float) -> int:
+        return unseen_losses(alpha, of_groups=self.clusters is not None)
+
     def _needs_a_rare_loss(self, alpha: float) -> bool:
         if isinstance(self.larger, float) or isinstance(self.smaller, float):
             return True  # the shortfall of a row says little of how far others fall short of a number
@@ -300,8 +303,8 @@ class JudgedClaim:
         if self.clusters is not None:
             sizes, sums = cluster_sums(self.clusters[places], sizes, losses)
             losses, size = sums / sizes, mean_size(sizes)
-        enough = LOSSES_SEEN + LOSSES_FOR_EACH * (unseen_losses(alpha) - 1)
-        return bool(sizes[losses <= -LARGE_LOSS].sum() < (enough - _TINY) * size)
+        enough = LOSSES_SEEN + LOSSES_FOR_EACH * (self._unseen(alpha) - 1)
+        return bool(sizes[losses <= large_loss(self.naive.bound) + _TINY].sum() < (enough - _TINY) * size)
 
     def _with_a_rare_loss(self, alpha: float) -> Corrected | str:
         """With as many labelled rows or groups more as the level asks for; the judge sees nothing of them."""
@@ -310,9 +313,9 @@ class JudgedClaim:
         if clusters is not None:
             (sizes,) = cluster_sums(clusters[labelled.places], np.ones(len(labelled.places)))
             added, loss = round(mean_size(sizes)), RARE_GROUP_LOSS
-            codes = np.repeat(np.arange(unseen_losses(alpha)), added)
+            codes = np.repeat(np.arange(self._unseen(alpha)), added)
             clusters = np.append(clusters, clusters.max() + 1 + codes)
-        added *= unseen_losses(alpha)
+        added *= self._unseen(alpha)
         if isinstance(self.smaller, float):
             loss = min(loss, self.smaller)  # no score lies further below a number
         typical = len(labelled.probabilities) / float((1.0 / labelled.probabilities).sum())

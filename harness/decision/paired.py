@@ -10,9 +10,9 @@ Bell and McCaffrey's degrees of freedom (:mod:`harness.decision.student`); group
 ones give no interval.
 
 No interval of graded scores sees losses so rare that the rows at hand hold none. Where they hold fewer than
-two losses of a fifth or more, a claim is therefore shown only if it still is with one row more that loses
-60 points, or one group more that loses 50; against a number that row always counts. Levels below 5% take
-more of both.
+two losses of a fifth or more below the bound, a claim is therefore shown only if it still is with one row
+more that loses 60 points, or one group more that loses 55; against a number that row always counts. Levels
+below 5% take more of both.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def compare(
         if isinstance(worst, str) or _outcome(worst, bound) is not Outcome.SHOWN:
             comparison = replace(comparison, outcome=Outcome.INCONCLUSIVE)
             reason += ", but not if the rows that failed count against the claim; repair those and run again"
-    if comparison.outcome is Outcome.SHOWN and (one_more := seen.with_a_rare_loss(alpha)) is not None:
+    if comparison.outcome is Outcome.SHOWN and (one_more := seen.with_a_rare_loss(alpha, bound)) is not None:
         unlucky = estimated(one_more, bound, alpha)
         if isinstance(unlucky, str) or _outcome(unlucky, bound) is not Outcome.SHOWN:
             comparison = replace(comparison, outcome=Outcome.INCONCLUSIVE)

@@ -114,6 +114,7 @@ class PlannedDecision:
     planned: tuple[str, ...] = ()  # tests whose spread nobody has seen, so that planning values stand for it
     uncounted: tuple[str, ...] = ()  # tests of which not enough is known
     level_of: int = 1  # how many candidates share the level of the run
+    is_grown: bool = False  # whether rows were added to some that did not decide, which lowers the level
 
 
 @dataclass(frozen=True, slots=True)

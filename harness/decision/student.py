@@ -62,25 +62,38 @@ def error_of_mean(residuals: Values, n: float) -> Values:
 
 
 def t_limits(
-    mean: Values, residuals: Values, n: float, alpha: float, freedom: float | None = None
+    mean: Values,
+    residuals: Values,
+    n: float,
+    alpha: float,
+    freedom: float | None = None,
+    skewness: float = 1.0,
 ) -> tuple[Values, Values]:
     """Both one-sided ``1 - alpha`` limits of the mean (...,); the residuals must have some spread.
 
-    ``freedom`` are the degrees of freedom where they are not one less than the units.
+    ``freedom`` are the degrees of freedom where they are not one less than the units; ``skewness`` is the
+    part of the sample's that Hall's limits take into account.
     """
-    error, scaled = error_of_mean(residuals, n), _scaled_skewness(residuals)
+    error, scaled = error_of_mean(residuals, n), skewness * _scaled_skewness(residuals)
     quantile = float(stdtrit(freedom or residuals.shape[-1] - 1, 1.0 - alpha))
     above = np.maximum(quantile, _hall_inverse(quantile, scaled))
     below = np.minimum(-quantile, _hall_inverse(-quantile, scaled))
     return mean - above * error, mean - below * error
 
 
-def t_p(mean: Values, residuals: Values, n: float, bound: float, freedom: float | None = None) -> Values:
+def t_p(
+    mean: Values,
+    residuals: Values,
+    n: float,
+    bound: float,
+    freedom: float | None = None,
+    skewness: float = 1.0,
+) -> Values:
     """One-sided p of "the mean is at most ``bound``": below alpha just where the lower limit is above it.
 
     0 where the residuals have no spread: there another method has to decide.
     """
-    error, scaled = error_of_mean(residuals, n), _scaled_skewness(residuals)
+    error, scaled = error_of_mean(residuals, n), skewness * _scaled_skewness(residuals)
     spread = error > 0.0
     statistic = np.where(spread, (mean - bound) / np.where(spread, error, 1.0), np.inf)
     with np.errstate(invalid="ignore"):  # inf - inf, where there is no spread

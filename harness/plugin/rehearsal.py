@@ -70,10 +70,12 @@ class Rehearsal:
                 return score
             redirected = score.redirected(self._url)
             before, asked = score.estimate(suite.rows), redirected.estimate(suite.rows)
-            if before is not None:
-                self._stand_in(before.model.model)
-                if asked is None or not self._is_here(asked.model.url):
-                    raise _not_redirected(f"the judge {score.name}")
+            for one in before.every if before is not None else ():
+                self._stand_in(one.model.model)
+            if before is not None and (
+                asked is None or not all(self._is_here(one.model.url) for one in asked.every)
+            ):
+                raise _not_redirected(f"the judge {score.name}")
             return redirected
 
         return replace(suite, scores=tuple(map(here, suite.scores)))

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from markupsafe import escape
 
-from harness.records import Answer, Kind, RunRecord, Score, SuiteRow, Trial
+from harness.records import TIE, Answer, Kind, RunRecord, Score, SuiteRow, Trial
 from harness.report import numbers
 from harness.report.comparisons import MOST_OF_A_SLICE
 from harness.report.trial_pairs import Pair, is_advisory, pairs, size_label, trial_label
@@ -74,7 +74,12 @@ def _ranked(pair: Pair, row: SuiteRow, columns: Sequence[_Column]) -> tuple[int,
     for info in pair.suite.scores:
         if info.name in after:
             is_wrong = is_wrong or _is_wrong(after[info.name], info.kind)
-            step = _step(before[info.name], after[info.name], info.kind) if info.name in before else 0
+            step = 0
+            if info.kind is Kind.PREFERENCE:  # set against the baseline already
+                value = after[info.name].value
+                step = 0 if value is None else _step(Score(TIE), after[info.name], info.kind)
+            elif info.name in before:
+                step = _step(before[info.name], after[info.name], info.kind)
             if step:
                 (lost if step < 0 else gained)[info.name] = not is_advisory(info)
     if any(lost.values()) or any(gained.values()):

@@ -47,7 +47,8 @@ def comparisons(record: RunRecord) -> Comparisons:
     """The gates in the order gated, not run, advisory, measured; then scores that no gate asserts."""
     gates = sorted(record.gates, key=lambda gate: _STATE_ORDER.index(gate.state))
     asserted = {(g.suite, g.candidate, g.size, g.comparison.score) for g in gates if g.comparison}
-    sides: list[tuple[str, ScoreVector, ScoreVector]] = []  # suite, candidate, baseline at the largest size
+    # suite, candidate and baseline at the largest size
+    sides: list[tuple[str, ScoreVector, ScoreVector | float]] = []
     ungated: list[tuple[str, Comparison]] = []
     for pair in pairs(record):
         for info in pair.suite.scores:
@@ -159,7 +160,7 @@ def _sign_tone(found: Comparison) -> Tone:
     return "bad" if found.high is not None and found.high < 0 else "plain"
 
 
-def _changes(sides: Iterable[tuple[str, ScoreVector, ScoreVector]]) -> TextTable:
+def _changes(sides: Iterable[tuple[str, ScoreVector, ScoreVector | float]]) -> TextTable:
     """Did anything change, in either direction? One line for each suite and score."""
     generator = np.random.default_rng(0)  # the permutations are the same each time that the page is built
     suites, mine, theirs = zip(*sides, strict=True)

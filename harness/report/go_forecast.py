@@ -21,6 +21,7 @@ from harness.decision.go_power import (
 )
 from harness.decision.plan import PlannedDecision
 from harness.decision.power import POWER
+from harness.decision.retesting import next_level
 from harness.decision.student import Values
 from harness.records import Comparison, Decision, Gate, Kind, Outcome, Role, RunRecord, Verdict
 from harness.report import numbers
@@ -46,8 +47,19 @@ def assumed_gates(record: RunRecord, candidate: str, size: int | None) -> list[t
     return found
 
 
+def at_levels(gate: AssumedGate, own: float, full: float, level_of: int) -> AssumedGate:
+    """The gate at its ``own`` level, and with more rows at that of a file that grew, both among candidates.
+
+    A level below the ``full`` one tells that the file had grown before.
+    """
+    more = next_level(own, int(own < full))
+    return replace(gate, alpha=own / level_of, alpha_of_more=more / level_of)
+
+
 def go_forecast(record: RunRecord, decision: Decision) -> str:
     """What the rows of an undecided run could show; empty where no open gate is in the way of GO.
+
+    Empty, too, where labels corrected a gate: how sure it is depends on their number, not on that of rows.
 
     Where several candidates were up for a decision, each gate is at the strictest of their levels (Holm).
     """
@@ -55,10 +67,14 @@ def go_forecast(record: RunRecord, decision: Decision) -> str:
         return ""
     judged = assumed_gates(record, decision.candidate, decision.size)
     outcomes = [gate.comparison.outcome for gate, _ in judged if gate.comparison]
-    if Outcome.INCONCLUSIVE not in outcomes or not any(gate.role is Role.TARGET for gate, _ in judged):
+    if (
+        any(gate.correction is not None for gate, _ in judged)
+        or Outcome.INCONCLUSIVE not in outcomes
+        or not any(gate.role is Role.TARGET for gate, _ in judged)
+    ):
         return ""
     level_of = len(record.decisions)
-    forecast = forecast_go([replace(one, alpha=one.alpha / level_of) for _, one in judged])
+    forecast = forecast_go([at_levels(one, one.alpha, record.alpha, level_of) for _, one in judged])
     roles = {gate.role for gate, _ in judged}
     truth = "the targets and thresholds" if Role.THRESHOLD in roles else "the targets"
     guards = ", and loses nothing on the guards," if Role.GUARD in roles else ""
@@ -116,9 +132,12 @@ def _grounds(one: PlannedDecision) -> Iterator[str]:
             said.append(f"rows of a group correlate by {PLANNED_ICC:g}")
         of = f" for {_listed(one.planned)}" if one.earlier else ", for no run has seen these rows"
         yield f"Planning values{of}: {', '.join(said)}."
-    levels = {gate.alpha for gate in one.forecast.gates}
-    if len(levels) == 1 and one.level_of > 1:
-        yield f"Each gate at {100 * levels.pop():.3g}%, the strictest level among {one.level_of} candidates."
+    levels = sorted({gate.alpha for gate in one.forecast.gates})
+    why = [f"the strictest level among {one.level_of} candidates"] if one.level_of > 1 else []
+    why += ["as rows were added to those that did not decide"] if one.is_grown else []
+    if why:
+        at = " or ".join(f"{100 * level:.3g}%" for level in levels)
+        yield f"Each gate at {at}, {' and '.join(why)}."
     suites = [gate.suite for gate in one.forecast.gates]
     if not one.forecast.is_joint and len(set(suites)) < len(suites):
         yield "Gates are taken as independent: the least, where they rise and fall together."
@@ -134,7 +153,9 @@ def _takes(forecast: GoForecast) -> str:
         margin = f" ({-100 * worst.bound:g} points)" if worst.bound < 0.0 else ""
         said.append(f"{worst.role} {worst.name}{margin} costs most{without}")
     if forecast.p_go < POWER and not forecast.hopeless:
-        said.append(_rows(forecast))
+        levels = [gate.alpha_of_more for gate in forecast.gates if gate.alpha_of_more is not None]
+        grown = f" if they are added to these ({100 * min(levels):.2g}% a gate)" if levels else ""
+        said.append(_rows(forecast) + grown)
     return "".join(f"; {part}" for part in said)
 
 

@@ -13,6 +13,7 @@ from harness.records import Kind, Payback, Rate
 
 NONE = "–"
 _MINUS = "\N{MINUS SIGN}"
+_LEAST_USD = 1e-8  # that is printed
 
 
 def _known(value: float | None) -> TypeGuard[float]:
@@ -76,6 +77,8 @@ def usd(value: float | None) -> str:
     sign, size = (_MINUS if value < 0 else ""), abs(value)
     if size == 0:
         return "$0"
+    if size < _LEAST_USD / 2:
+        return f"{sign}<${_LEAST_USD:.8f}"
     digits = 2 if size < 1000 else 0
     while size < 1 and digits < 8 and round(size, digits) * 10 ** (digits - 1) < 1:
         digits += 1
@@ -110,6 +113,8 @@ def days(value: float | None) -> str:
         return "never"
     if round(value, 1) == 1:
         return "1 day"
+    if value == 0:
+        return "0 days"
     if 0 < value < 0.05:
         return "less than 0.1 days"
     return f"{value:.1f} days" if value < 10 else f"{value:,.0f} days"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.decision.vectors import common_rows, over_seeds, recorded_vector
-from harness.records import CandidateInfo, RunRecord, ScoreInfo, ScoreVector, SuiteInfo, Trial
+from harness.records import TIE, CandidateInfo, Kind, RunRecord, ScoreInfo, ScoreVector, SuiteInfo, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +28,20 @@ class Pair:
         """The trial shown row by row: the largest size, and of its seeds the first."""
         return _at_last_size(self.trials)[0]
 
-    def vectors(self, score: str) -> tuple[ScoreVector, ScoreVector] | None:
-        """Candidate's and baseline's values at their largest sizes, over seeds; None where one has none."""
+    def vectors(self, score: str) -> tuple[ScoreVector, ScoreVector | float] | None:
+        """Candidate's and baseline's values at their largest sizes, over seeds; None where one has none.
+
+        A preference has been set against the baseline already: its other side is a tie.
+        """
         sides = []
-        for trials in (_at_last_size(self.trials), self.baselines):
+        kinds = {info.name: info.kind for info in self.suite.scores}
+        is_preference = kinds.get(score) is Kind.PREFERENCE
+        for trials in (_at_last_size(self.trials), *([] if is_preference else [self.baselines])):
             if not trials or not all(score in trial.scores for trial in trials):
                 return None
             each = [recorded_vector(self.suite, trial, score) for trial in trials]
             sides.append(over_seeds(each, [trial.seed or 0 for trial in trials]))
-        return common_rows(*sides)
+        return (sides[0], TIE) if is_preference else common_rows(*sides)
 
 
 def pairs(record: RunRecord) -> list[Pair]:

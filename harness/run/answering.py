@@ -25,7 +25,7 @@ from harness.run.received import plain_answers
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.checks import score_all
 from harness.scoring.envelope import read_answer
-from harness.scoring.judges import Judge, Oracle, TriedJudge, judged_rows, tried_out
+from harness.scoring.judges import Judge, Oracle, TriedJudge, judged_rows, needs_baseline, tried_out
 from harness.store.answers import AnswerStore
 
 WATCH_S = 1.0
@@ -111,7 +111,14 @@ class Answerer:
         return replace(asked, probe=self.freshness.to_probe(prepared.mutable, prepared.identity, asked))
 
     def trial(
-        self, variant: Variant, label: str, prepared: Prepared, suite: LoadedSuite, *, judge_all: bool
+        self,
+        variant: Variant,
+        label: str,
+        prepared: Prepared,
+        suite: LoadedSuite,
+        *,
+        judge_all: bool,
+        against: Sequence[Answer] | None = None,
     ) -> Trial:
         """A variant's answers and scores on a suite; see ``answers`` and ``scores``."""
         answers = self.answers(label, variant.candidate, prepared, suite)
@@ -122,7 +129,7 @@ class Answerer:
             seed=variant.seed,
             suite=suite.name,
             answers=answers,
-            scores=self.scores(suite, answers, judge_all=judge_all),
+            scores=self.scores(suite, answers, judge_all=judge_all, against=against),
             seconds=sum(answer.latency_ms for answer in answers) / 1000,
             numeric_config=prepared.numeric_config,
             training=prepared.training,
@@ -181,14 +188,28 @@ class Answerer:
         return self._loaded[1]
 
     def scores(
-        self, bound: LoadedSuite, answers: Sequence[Answer], *, judge_all: bool
+        self,
+        bound: LoadedSuite,
+        answers: Sequence[Answer],
+        *,
+        judge_all: bool,
+        against: Sequence[Answer] | None = None,
     ) -> dict[str, tuple[Score, ...]]:
-        """Every score of the suite over the answers, by name; judges only where all rows are to be judged."""
+        """Every score of the suite over the answers, by name; judges only where all rows are to be judged.
+
+        Judges that set them ``against`` the baseline's answers judge all rows, and none where there are no
+        such answers, as for the baseline itself.
+        """
         began = time.perf_counter()
         found: dict[str, tuple[Score, ...]] = {}
         for score in bound.scores:
             if not isinstance(score, Judge):
                 found[score.name] = score_all(score, bound.scored_rows, answers)
+            elif needs_baseline(score):
+                if against is not None:
+                    found[score.name] = judged_rows(
+                        score, self.judge(score), bound.scored_rows, answers, self.oracle, against
+                    )
             elif judge_all:
                 found[score.name] = judged_rows(
                     score, self.judge(score), bound.scored_rows, answers, self.oracle

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import isnan, nan
 
-from harness.records import Role
+from harness.records import TIE, Role
 from harness.run.claim_detection import source_tree, unwrapped, written_value
+from harness.run.written_claims import ASKED
 
 _STRICT, _LARGER = (ast.Gt, ast.Lt), (ast.Gt, ast.GtE)
 _ORDERED = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
@@ -32,6 +33,7 @@ class _Side:
     score: ast.expr | None
     where: tuple[tuple[str, str], ...]
     shift: float
+    is_preference: bool = False  # ``candidate.preferred(better)``
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,9 @@ def _meaning(
     name = None if score is None else _name(score, scope)
     where = mine.where or theirs.where
     if "" in (mine.subject, theirs.subject):
+        level = theirs.shift - mine.shift
+        if mine.is_preference and is_strict and level >= TIE:
+            return ClaimMeaning(Role.TARGET, round(level - TIE, 12), name, where)
         return ClaimMeaning(Role.THRESHOLD, 0.0, name, where)
     bound = round(theirs.shift - mine.shift + by, 12) + 0.0
     known = None if isnan(bound) else bound
@@ -104,11 +109,13 @@ def _side(node: ast.expr, scope: _Scope, depth: int = 5) -> _Side | None:
         return _side(scope.values[node.id], scope, depth - 1)
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
         return _shifted(node, scope, depth)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "scores":
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ASKED:
         owner = node.func.value
         subject = owner.id if isinstance(owner, ast.Name) else "?"
         where = [(k.arg, k.value.value) for k in node.keywords if k.arg and isinstance(k.value, ast.Constant)]
-        return _Side(subject, node.args[0] if node.args else None, tuple((k, str(v)) for k, v in where), 0.0)
+        named = tuple((key, str(value)) for key, value in where)
+        is_preference = node.func.attr == "preferred"
+        return _Side(subject, node.args[0] if node.args else None, named, 0.0, is_preference)
     plain = _number(node, scope)
     return None if isnan(plain) else _Side("", None, (), plain)
 

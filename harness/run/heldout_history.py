@@ -44,10 +44,16 @@ class SuiteHistory:
 
     def grown_from(self, identity: str) -> tuple[int, ...]:
         """The numbers of rows, ascending, that gave this recipe no GO and from which today's grew."""
+        return self._grown_from(use for use in self.uses if identity and use.identity == identity)
+
+    def grown_under(self, candidate: str) -> tuple[int, ...]:
+        """The same of a candidate's name, where its recipe is not known yet."""
+        return self._grown_from(use for use in self.uses if use.candidate == candidate)
+
+    def _grown_from(self, uses: Iterable[HeldoutUse]) -> tuple[int, ...]:
         judged: dict[str, set[Verdict | None]] = {}
-        for use in self.uses:
-            if identity and use.identity == identity:
-                judged.setdefault(use.rows, set()).add(use.verdict)
+        for use in uses:
+            judged.setdefault(use.rows, set()).add(use.verdict)
         sets = [self.row_sets[digest] for digest, verdicts in judged.items() if Verdict.GO not in verdicts]
         return tuple(sorted(each.n for each in sets if has_grown(each, self.today)))
 

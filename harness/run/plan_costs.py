@@ -27,10 +27,12 @@ class Judged:
     Args:
         fresh: the share of its answers that are yet to be made.
         most_answer_tokens: the longest of them.
+        is_compared: whether it is a candidate's, which has a baseline.
     """
 
     fresh: float
     most_answer_tokens: int
+    is_compared: bool = True
 
 
 BYTES_A_TOKEN = 8  # of an answer, where prompts are bounded by bytes; ordinary text has about 4
@@ -68,8 +70,8 @@ class Tokens:
     ) -> tuple[int, int]:
         """A row's question to a judge: with an answer as long as the reference, and with the longest."""
         counted, most = self.of_prompt(prompt)
-        expected = counted + min(self.of_text(reference), trial.most_answer_tokens)
-        longest = trial.most_answer_tokens * (1 if self.is_known else BYTES_A_TOKEN)
+        expected = counted + judge.answers * min(self.of_text(reference), trial.most_answer_tokens)
+        longest = judge.answers * trial.most_answer_tokens * (1 if self.is_known else BYTES_A_TOKEN)
         return expected, most + longest + judge.extra_tokens + self.of_schema(judge.schema)
 
 

@@ -9,8 +9,9 @@ from harness.data.fingerprints import rows_fingerprint
 from harness.decision.estimates import MIN_CLUSTERS
 from harness.decision.go_power import PLANNED_GAIN, AssumedGate, forecast_go, planned_spread
 from harness.decision.plan import PlannedDecision
-from harness.records import Gate, Kind, Role, RunRecord
-from harness.report.go_forecast import assumed_gates
+from harness.decision.retesting import level_after
+from harness.records import Gate, Kind, Role, RunRecord, Verdict
+from harness.report.go_forecast import assumed_gates, at_levels
 from harness.run.claim_meaning import ClaimMeaning
 from harness.run.selection import Arm
 from harness.run.session import Session
@@ -58,7 +59,6 @@ class _Gates:
         self._run, self._name, self._records = run, name, records
         # Holm's first step; with one candidate, the level as it is
         self._level_of = len(run.selection.chosen())
-        self._alpha = run.settings.alpha / self._level_of
         self._advisory: set[str] = set()  # tests on judges that have no vote: they decide nothing
         self._seen = {suite: self._earlier(bound) for suite, bound in run.suites.items()}
 
@@ -91,6 +91,7 @@ class _Gates:
             planned=tuple(dict.fromkeys(planned)),
             uncounted=tuple(dict.fromkeys(uncounted)),
             level_of=self._level_of,
+            is_grown=any(gate.alpha < self._run.settings.alpha / self._level_of for gate in gates),
         )
 
     def _earlier(self, bound: LoadedSuite) -> tuple[str, list[tuple[Gate, AssumedGate]]]:
@@ -101,16 +102,27 @@ class _Gates:
             sizes = [d.size for d in record.decisions if d.candidate == self._name]
             if names and sizes:
                 every = assumed_gates(record, self._name, sizes[0])
-                found = [(gate, assumed) for gate, assumed in every if gate.suite in names]
+                is_go = any(d.verdict is Verdict.GO for d in record.decisions if d.candidate == self._name)
+                found = [
+                    (gate, self._at_levels(assumed, assumed.alpha / record.alpha, is_go=is_go))
+                    for gate, assumed in every
+                    if gate.suite in names
+                ]
                 if found:
                     self._advisory |= {gate.test for gate in record.gates if gate.state == "advisory"}
                     return record.id, found
         return "", []
 
+    def _at_levels(self, gate: AssumedGate, part: float, *, is_go: bool) -> AssumedGate:
+        """At the ``part`` of the level that it had on these rows; what gave a GO may grow at no cost."""
+        full = self._run.settings.alpha
+        found = at_levels(gate, full * part, full, self._level_of)
+        return replace(found, alpha_of_more=None) if is_go else found
+
     def _as_seen(self, test: PlannedTest, gate: Gate, seen: AssumedGate) -> AssumedGate:
         """What an earlier run saw, with the role and the bound that are written today."""
         claims = [claim for claim in test.claims if claim.score in (seen.score, None)]
-        found = replace(seen, alpha=self._alpha)
+        found = seen
         if len(claims) != 1 or claims[0].bound is None or Role.THRESHOLD in (claims[0].role, seen.role):
             return found
         (claim,), observed = claims, gate.comparison.difference if gate.comparison else None
@@ -134,6 +146,8 @@ class _Gates:
         n = len(places)
         groups = len(clusters) if MIN_CLUSTERS <= len(clusters) < n else None
         margin = -PLANNED_MARGIN if claim.role is Role.GUARD else 0.0
+        grown = len(self._run.history.of(bound).grown_under(self._name))
+        alpha = level_after(self._run.settings.alpha, grown) / self._level_of
         return AssumedGate(
             name=name,
             suite=test.suite,
@@ -144,7 +158,7 @@ class _Gates:
             n=n,
             spread=planned_spread(kind, claim.role, n, groups),
             truth=0.0 if claim.role is Role.GUARD else (claim.bound or 0.0) + PLANNED_GAIN,
-            alpha=self._alpha,
+            alpha=alpha,
             number=0.5 if kind is Kind.PREFERENCE else None,
             groups=groups,
         )

@@ -8,7 +8,7 @@ from harness.data.fingerprints import rows_fingerprint
 from harness.decision.plan import Power
 from harness.decision.power import smallest_effect
 from harness.decision.vectors import recorded_vector
-from harness.records import RunRecord, Trial
+from harness.records import TIE, Kind, RunRecord, Trial
 from harness.run.earlier_runs import earlier_records
 from harness.run.session import Session
 
@@ -31,7 +31,11 @@ def _effect(run: Session, record: RunRecord, suite: str, score: str) -> float | 
         candidate = next((c for c in record.candidates if c.name == name), None)
         if candidate is None:
             continue
-        sides = [_last_trial(record, suite, who, score) for who in (name, candidate.baseline)]
+        mine = _last_trial(record, suite, name, score)
+        kinds = {each.name: each.kind for each in info.scores}
+        if mine is not None and kinds.get(score) is Kind.PREFERENCE:
+            return smallest_effect(recorded_vector(info, mine, score), TIE, alpha=run.settings.alpha)
+        sides = [mine, _last_trial(record, suite, candidate.baseline, score)]
         if sides[0] is None or sides[1] is None:
             continue
         vectors = [recorded_vector(info, trial, score) for trial in sides if trial is not None]

@@ -16,7 +16,7 @@ from harness.run.plan_go import PlannedTest, planned_decisions
 from harness.run.plan_power import earlier_runs, powers
 from harness.run.selection import Arm
 from harness.run.session import Session
-from harness.scoring.judges import Judge
+from harness.scoring.judges import Judge, needs_baseline
 
 
 def make_plan(run: Session, tests: Sequence[PlannedTest] = ()) -> Plan:
@@ -118,7 +118,10 @@ class _Counting:
                 asked = self._run.answerer.asked(arm.candidate, one.prepared, suite)
                 asked_as = one.asked_as.model if one.asked_as else ""
                 most = asked.most_tokens
-                self._judged[suite.name].append(Judged(len(asked.missing) / len(suite.rows), most))
+                is_compared = self._run.selection.is_compared(arm.name)
+                self._judged[suite.name].append(
+                    Judged(len(asked.missing) / len(suite.rows), most, is_compared)
+                )
                 fresh = self._fresh(asked)
                 kept += sum(key in asked.kept for key in asked.keys)
                 shared += len(asked.missing) - len(fresh)
@@ -164,6 +167,15 @@ class _Counting:
                 if estimate is None:
                     continue
                 trials = self._judged[suite.name]
-                bill, calls = self.costs.judgments(estimate, trials, labels=score not in labelled)
+                if needs_baseline(score):  # whose answers may be the longer ones, and the fresh ones
+                    most = max((trial.most_answer_tokens for trial in trials), default=0)
+                    fresh = max((trial.fresh for trial in trials), default=0.0)
+                    trials = [
+                        replace(t, fresh=fresh, most_answer_tokens=most) for t in trials if t.is_compared
+                    ]
+                for one in estimate.every:
+                    bill, calls = self.costs.judgments(one, trials, labels=score not in labelled)
+                    label = f"judge {suite.name}/{score.name}"
+                    label += f", {one.model.model}" if estimate.others else ""
+                    yield Work(label, True, None, calls, (bill,))
                 labelled.add(score)
-                yield Work(f"judge {suite.name}/{score.name}", True, None, calls, (bill,))

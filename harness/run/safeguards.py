@@ -43,6 +43,8 @@ def _harm_gate(run: Session, gate: Gate, last: Arm, before: Arm, score: str) -> 
     if not now or not then:
         return None
     sides = _vector(run, gate.suite, now, last, score), _vector(run, gate.suite, then, before, score)
+    if sides[0].kind is Kind.PREFERENCE:  # both over one baseline: their difference is a graded one
+        sides = replace(sides[0], kind=Kind.GRADED), replace(sides[1], kind=Kind.GRADED)
     found = compare(*sides, alpha=run.settings.alpha)
     flags = [t.training.overfitting for t in now if t.training is not None and t.training.overfitting]
     harmed = found.outcome is Outcome.REFUTED and bool(flags)

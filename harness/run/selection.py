@@ -148,6 +148,10 @@ class Selection:
         """What a candidate is compared with: the one asked for, or its own base with the full prompt."""
         return self._baselines[name]
 
+    def is_compared(self, name: str) -> bool:
+        """Whether it is a candidate that has a baseline, rather than being one."""
+        return name in self._baselines
+
     def arms(self) -> tuple[Arm, ...]:
         """Everything that is to be tried, the baselines among them; each once."""
         every = (arm for name in self._chosen for arm in (*self.sized(name), self.baseline_of(name)))

@@ -21,7 +21,7 @@ from harness.errors import DataError, HarnessError, UsageError
 from harness.models.ledger import Ledger, Money
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
-from harness.records import Gate, Price, Row, Trial
+from harness.records import Answer, Gate, Kind, Price, Row, Trial
 from harness.report.terminal import printable
 from harness.run.anchors import AnchorWatch
 from harness.run.answering import Answerer
@@ -37,7 +37,7 @@ from harness.run.references import reference_notes, require_references
 from harness.run.selection import Arm, Selection
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.admission import shown_share
-from harness.scoring.judges import Judge, judged_rows, trust_of, why_advisory
+from harness.scoring.judges import Judge, judged_rows, needs_baseline, trust_of, why_advisory
 from harness.scoring.suite import SuiteScore
 from harness.settings import Settings
 from harness.store.adapters import AdapterStore
@@ -69,6 +69,21 @@ class Subject:
             where: slice fields and the value that rows must have there, such as ``language="es"``.
         """
         return self._scores(score, where)
+
+    def preferred(self, judge: Judge, **where: str) -> Scores:
+        """How often its answers are preferred to the baseline's, to be compared with a number:
+        ``candidate.preferred(better) > 0.5`` claims more wins than losses, ties aside.
+
+        Args:
+            judge: one of pairs, among the suite's scores.
+            where: as in ``scores``.
+        """
+        if Kind(judge.kind) is not Kind.PREFERENCE:
+            raise UsageError(
+                f"candidate.preferred({judge.name}): {judge.name} judges one answer at a time.\n"
+                "  hint: write `candidate.scores(x) > baseline.scores(x)`, or take a Pairwise judge."
+            )
+        return self._scores(judge, where)
 
 
 class Session:
@@ -334,6 +349,11 @@ class Session:
         def scores(score: SuiteScore, where: Mapping[str, str]) -> Scores:
             loaded = self.suites[suite]
             own = loaded.score(score)
+            if needs_baseline(own) and not self.selection.is_compared(arm.name):
+                raise UsageError(
+                    f"{arm.label} is the baseline, and {own.name} sets a candidate's answers against it.\n"
+                    "  hint: write `candidate.preferred(x) > 0.5` for more wins than losses."
+                )
             trials = self.trials_of(arm, suite)
             grown_from = self._grown_from(judged or arm, loaded)
             alpha = level_after(self.settings.alpha, len(grown_from))
@@ -367,7 +387,7 @@ class Session:
 
     def _interim(self, arm: Arm, suite: str, score: SuiteScore, alpha: float) -> InterimAnalysis | None:
         """The arm's scores by a judge, made as they are needed; None for a score that is judged whole."""
-        if self.settings.max_interim_looks == 1 or not isinstance(score, Judge):
+        if self.settings.max_interim_looks == 1 or not isinstance(score, Judge) or needs_baseline(score):
             return None
         (seed,) = arm.replicas
         place = arm.label, seed, suite
@@ -420,10 +440,19 @@ class Session:
                 if (arm.label, variant.seed, loaded.name) not in self.trials:
                     label = arm.label if len(arm.seeds) < 2 else f"{arm.label} seed {variant.seed}"
                     whole = self.settings.max_interim_looks == 1
+                    against = self._against(arm, variant, loaded)
                     self.trials[arm.label, variant.seed, loaded.name] = self.answerer.trial(
-                        variant, label, prepared, loaded, judge_all=whole
+                        variant, label, prepared, loaded, judge_all=whole, against=against
                     )
         return self.trials[arm.label, variant.seed, suite]
+
+    def _against(self, arm: Arm, variant: Variant, suite: LoadedSuite) -> tuple[Answer, ...] | None:
+        """The baseline's answers, where a judge of the suite needs them; at the same seed, if it has one."""
+        if not any(map(needs_baseline, suite.judges)) or not self.selection.is_compared(arm.name):
+            return None
+        baseline = self.selection.baseline_of(arm.name)
+        seed = variant.seed if variant.seed in baseline.replicas else baseline.replicas[0]
+        return self._trial(baseline, baseline.variant(seed), suite.name).answers
 
     def _try_to_prepare(self, arm: Arm) -> None:
         if any(variant not in self.prepared and variant not in self.failed for variant in arm.variants):

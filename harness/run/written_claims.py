@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness.decision.claims import too_wide, wrong_sides
+from harness.records import TIE
 
 SUBJECTS = ("candidate", "baseline")
 _ORDERED = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
 _LONGEST = 100  # characters of a comparison in a message
 _HELPERS = ("assert_better", "assert_not_worse")
+ASKED = ("scores", "preferred")  # methods of a side that give scores
 _DEFS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SCOPES = (*_DEFS, ast.Lambda)
 
@@ -126,8 +128,8 @@ class WrittenModule:
 def can_be_target(node: ast.AST) -> bool:
     """Whether a test or function can claim an improvement.
 
-    A target is written as a strict comparison of two scores or with ``assert_better``. A function of the
-    project's own that is given the candidate may hold either, and counts.
+    A target is written as a strict comparison of two scores, of a preference with a number, or with
+    ``assert_better``. A function of the project's own that is given the candidate may hold any, and counts.
     """
     nodes = list(ast.walk(node))
     strict = any(isinstance(node, ast.Compare) and _is_strict(node) for node in nodes)
@@ -144,7 +146,7 @@ def _may_claim(node: ast.Call) -> bool:
     called = ast.unparse(node.func).rpartition(".")[2]
     given = [*node.args, *(keyword.value for keyword in node.keywords)]
     whole = any(isinstance(value, ast.Name) and value.id == "candidate" for value in given)
-    return called == "assert_better" or whole
+    return called in ("assert_better", "preferred") or whole
 
 
 def target_arguments(function: ast.AST) -> Iterator[ast.expr]:
@@ -163,6 +165,8 @@ def target_arguments(function: ast.AST) -> Iterator[ast.expr]:
     for node in ast.walk(function):
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "assert_better":
             side = node.args[0] if node.args else None
+        elif isinstance(node, ast.Compare) and (preferred := _preferred(node)) is not None:
+            side = preferred
         elif isinstance(node, ast.Compare) and len(node.ops) == 1 and _is_strict(node):
             right = node.comparators[0]
             larger, smaller = (node.left, right) if isinstance(node.ops[0], ast.Gt) else (right, node.left)
@@ -174,8 +178,19 @@ def target_arguments(function: ast.AST) -> Iterator[ast.expr]:
         while isinstance(side, ast.BinOp):
             side = side.left if _is_scores(side.left, known) else side.right
         side = kept.get(side.id) if isinstance(side, ast.Name) else side
+        side = kept.get(side.id) if isinstance(side, ast.Name) else side
         if isinstance(side, ast.Call) and _is_scores(side, {}) and side.args:
             yield side.args[0]
+
+
+def _preferred(node: ast.Compare) -> ast.expr | None:
+    """``candidate.preferred(x)`` in ``candidate.preferred(x) > 0.5`` or its mirror image."""
+    if len(node.ops) != 1 or not isinstance(node.ops[0], (ast.Gt, ast.Lt)):
+        return None
+    left, right = node.left, node.comparators[0]
+    larger, smaller = (left, right) if isinstance(node.ops[0], ast.Gt) else (right, left)
+    is_asked = isinstance(larger, ast.Call) and ast.unparse(larger.func).endswith(".preferred")
+    return larger if is_asked and (_number(smaller) or 0.0) >= TIE else None
 
 
 def _functions(parent: ast.AST, prefix: str) -> Iterator[WrittenFunction]:
@@ -246,7 +261,7 @@ def _bound(
 
 
 def _is_scores(node: ast.expr, known: dict[str, str | None]) -> bool:
-    """``x.scores(...)``, a name for such, an item of a collection of such, or such with a number added."""
+    """``x.scores(...)`` or ``x.preferred(...)``, a name or item for such, or such with a number added."""
     if isinstance(node, ast.BinOp):
         return _is_scores(node.left, known) or _is_scores(node.right, known)
     if isinstance(node, ast.Subscript):
@@ -255,13 +270,13 @@ def _is_scores(node: ast.expr, known: dict[str, str | None]) -> bool:
         return _is_scores(node.value, known)
     if isinstance(node, ast.Name):
         return node.id in known
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "scores"
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ASKED
 
 
 def _is_scores_of(node: ast.AST, subjects: frozenset[str]) -> bool:
     return (
         isinstance(node, ast.Attribute)
-        and node.attr == "scores"
+        and node.attr in ASKED
         and isinstance(node.value, ast.Name)
         and node.value.id in subjects
     )

@@ -116,6 +116,8 @@ def attempts(
     if tried.admission is None or not isinstance(judge, HasLabels):
         return ()
     field, threshold, labels = judge.field, tried.admission.threshold, bad_replies(judge)
+    if not labels:
+        return ()
 
     def scores(put: Sequence[tuple[Label, str]]) -> tuple[Score, ...]:
         pairs = [as_answered(label, field, text) for label, text in put]

@@ -91,6 +91,13 @@ class JudgeEstimate:
     short_tokens: int = 40  # length of an ordinary judgment
     extra_tokens: int = 0  # by which a prompt may be longer than shown, apart from the answer
     schema: str = ""  # JSON that a service may put before each prompt
+    answers: int = 1  # in the prompt of a row
+    others: tuple[JudgeEstimate, ...] = ()  # what else it asks, of other models
+
+    @property
+    def every(self) -> tuple[JudgeEstimate, ...]:
+        """This and the others, one for each model that is asked."""
+        return (self, *self.others)
 
 
 class Oracle(Scorer, Protocol):
@@ -140,6 +147,27 @@ class Calibrated(Protocol):
         self, rows: Sequence[Row], answers: Sequence[Answer], oracle: Oracle, /
     ) -> tuple[Score, ...]:
         """One score a row, in order; models are asked for all of them at once."""
+
+
+@runtime_checkable
+class PairCalibrated(Calibrated, Protocol):
+    """A judge that sets the two sides' answers side by side, tested on labels."""
+
+    def prefer_many(
+        self, rows: Sequence[Row], answers: Sequence[Answer], against: Sequence[Answer], oracle: Oracle, /
+    ) -> tuple[Score, ...]:
+        """One score a row, in order: 1 where the answer is better than that of ``against``, 0 where it is
+        worse, .5 for a tie. Models are asked for all of them at once.
+        """
+
+
+def needs_baseline(judge: object) -> bool:
+    """Whether a judge sets a candidate's answers against its baseline's.
+
+    Such a judge has ``needs_baseline = True``, the kind ``Kind.PREFERENCE``, and a calibrated form with
+    ``prefer_many``. It scores candidates only.
+    """
+    return bool(getattr(judge, "needs_baseline", False))
 
 
 @runtime_checkable
@@ -281,26 +309,47 @@ def _plain_admission(given: object) -> Admission:
         n_ties=int(given.n_ties),
         concerns=tuple(in_unicode(str(concern)) for concern in given.concerns),
         anchors=None,  # the run looks at them (``scoring.drift``), and no judge itself
+        facts=tuple((in_unicode(str(what)), in_unicode(str(value))) for what, value in given.facts),
         **dict(zip(_OTHER_RATES, others, strict=True)),
     )
 
 
 def judged_rows(
-    judge: Judge, tried: TriedJudge, rows: Sequence[Row], answers: Sequence[Answer], oracle: Oracle
+    judge: Judge,
+    tried: TriedJudge,
+    rows: Sequence[Row],
+    answers: Sequence[Answer],
+    oracle: Oracle,
+    against: Sequence[Answer] | None = None,
 ) -> tuple[Score, ...]:
     """One score a row, in order; what a judge raises, or gives in place of scores, is a failure of its rows.
 
     Ctrl-C and the harness's own errors pass through: a budget is reached, or a service refuses every call.
+
+    Args:
+        against: the baseline's answers to the same rows, for a judge that needs them.
     """
-    if tried.calibrated is None:
+    calibrated = tried.calibrated
+    if calibrated is None:
         return tried.problem * len(rows)
     try:
-        given: object = tried.calibrated.score_many(rows, answers, oracle)
+        given: object
+        if against is not None and isinstance(calibrated, PairCalibrated):
+            given = calibrated.prefer_many(rows, answers, against, oracle)
+        else:
+            given = calibrated.score_many(rows, answers, oracle)
         return taken_all(given, len(rows), judge.name, Kind(judge.kind))
     except (HarnessError, KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001 - a judge of the project's own may raise anything
         return failed(error, judge.name, len(rows))
+
+
+def message_of(row: Row) -> str:
+    """The turns before the reply, without instructions; a single message is its own text."""
+    turns = [turn for turn in row.prompt if turn.role not in ("system", "developer")]
+    whole = "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
+    return turns[0].content if len(turns) == 1 else whole
 
 
 def readable(

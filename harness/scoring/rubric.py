@@ -22,6 +22,7 @@ from harness.scoring.judges import (
     JudgeEstimate,
     Oracle,
     Trust,
+    message_of,
     readable,
     require_trust,
 )
@@ -146,7 +147,7 @@ class Rubric:
         """See ``Judge``."""
         known = (Case(label.message, label.reference, label.reply) for label in self.known or ())
         references = ((row, judged_text(row.reference, self.field)[0]) for row in rows)
-        cases = [Case(_message(row), reference, "") for row, reference in references if reference]
+        cases = [Case(message_of(row), reference, "") for row, reference in references if reference]
         return JudgeEstimate(
             model=self.model,
             labels=[as_prompt(self.instructions, case) for case in dict.fromkeys(known)],
@@ -220,13 +221,6 @@ class Rubric:
         return (level - 1) / (self.scale - 1)
 
 
-def _message(row: Row) -> str:
-    """The turns before the reply, without instructions; a single message is its own text."""
-    turns = [turn for turn in row.prompt if turn.role not in ("system", "developer")]
-    whole = "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
-    return turns[0].content if len(turns) == 1 else whole
-
-
 # --------------------------------------------------------------------------- calibration
 @dataclass(frozen=True)
 class CalibratedRubric:
@@ -247,7 +241,7 @@ class CalibratedRubric:
         A judgment that did not come, or cannot be read, is a failure.
         """
         found = [
-            one if isinstance(one, Score) else Case(_message(row), *one)
+            one if isinstance(one, Score) else Case(message_of(row), *one)
             for row, one in zip(rows, readable(self.name, self.rubric.field, rows, answers), strict=True)
         ]
         cases = [case for case in found if isinstance(case, Case)]

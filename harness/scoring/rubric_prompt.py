@@ -60,20 +60,28 @@ class Case:
 
 
 def as_prompt(instructions: str, case: Case) -> tuple[Message, Message]:
-    """The turns that ask for one judgment, without characters that people do not see."""
-    case = Case(*map(seen, astuple(case)))
-    code = code_of(case)
-    blocks = [
-        f"<{name}-{code}>\n{text}\n</{name}-{code}>"
-        for name, text in (("message", case.message), ("reference", case.reference), ("answer", case.answer))
-    ]
-    body = "\n\n".join([*blocks, CLOSING.format(code=code)])
-    return Message("system", instructions), Message("user", body)
+    """The turns that ask for one judgment."""
+    texts = {"message": case.message, "reference": case.reference, "answer": case.answer}
+    return Message("system", instructions), Message("user", fenced(texts, code_of(case), CLOSING))
+
+
+def fenced(texts: Mapping[str, str], code: str, closing: str) -> str:
+    """The texts, each between tags with its name and the code, and after them what is asked.
+
+    Characters that people do not see are left out.
+    """
+    blocks = [f"<{name}-{code}>\n{seen(text)}\n</{name}-{code}>" for name, text in texts.items()]
+    return "\n\n".join([*blocks, closing.format(code=code)])
 
 
 def code_of(case: Case) -> str:
+    """See ``code_for``."""
+    return code_for(astuple(case))
+
+
+def code_for(texts: tuple[str, ...]) -> str:
     """Hexadecimal digits that stand in none of the texts, as they are shown."""
-    texts = tuple(map(seen, astuple(case)))
+    texts = tuple(map(seen, texts))
     code = sha256(json.dumps(texts).encode()).hexdigest()
     while any(code[:CODE_CHARACTERS] in text for text in texts):
         code = sha256(code.encode()).hexdigest()
@@ -102,7 +110,21 @@ class Judgment:
 
 
 def read_judgment(text: str, scale: int) -> Judgment | Failure:
-    """The judgment in a grader's reply.
+    """The judgment in a grader's reply; see ``judgment_object``."""
+    found = judgment_object(text)
+    if isinstance(found, Failure):
+        return found
+    if "score" not in found:
+        return Failure("no score in the judgment")
+    level = _level(found["score"], scale)
+    if level is None:
+        return Failure(f"the score {short(repr(found['score']), 40)} is no whole number from 1 to {scale}")
+    reason = reason_in(found)
+    return Failure("a score without a reason") if reason is None else Judgment(level, reason)
+
+
+def judgment_object(text: str) -> Mapping[str, Json] | Failure:
+    """The JSON object in a grader's reply.
 
     A thought before it, a code fence or prose around it are tolerated. The reply must hold one JSON object: a
     grader may quote the answer under judgment, and an answer may hold a judgment of itself. So braces outside
@@ -119,15 +141,14 @@ def read_judgment(text: str, scale: int) -> Judgment | Failure:
         return Failure(f"the judgment cannot be read: {short(str(error), 80)}")
     if {"{", "}"} & set(body[end:]):
         return Failure("more than one JSON object in the judgment")
-    if "score" not in found:
-        return Failure("no score in the judgment")
-    level = _level(found["score"], scale)
-    if level is None:
-        return Failure(f"the score {short(repr(found['score']), 40)} is no whole number from 1 to {scale}")
-    reason = found.get("reason")
-    if not isinstance(reason, str) or not reason.strip():
-        return Failure("a score without a reason")
-    return Judgment(level, short(reason, REASON_CHARACTERS))
+    judgment: Mapping[str, Json] = found  # it begins with a brace
+    return judgment
+
+
+def reason_in(judgment: Mapping[str, Json]) -> str | None:
+    """The reason of a judgment, on one line; None where it has none."""
+    reason = judgment.get("reason")
+    return short(reason, REASON_CHARACTERS) if isinstance(reason, str) and reason.strip() else None
 
 
 def _unique_keys(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

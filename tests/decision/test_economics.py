@@ -78,6 +78,27 @@ def test_free_training_that_saves_breaks_even_at_once() -> None:
     assert (days(cheap, dear), days(dear, dear), days(dear, cheap)) == (0, None, None)
 
 
+def test_the_note_on_the_break_even_does_not_contradict_the_page() -> None:
+    config = EconomicsConfig(1000, horizon_days=100, data_preparation_usd=0.03 * 90.3 - 1.5)
+    (note,) = [
+        note
+        for note in tuned_against_base(Price("own", 0.15, 0.60, 3.00, "", "2025-12-01"), config).notes
+        if "break-even" in note
+    ]
+    assert note.startswith("by tokens alone, break-even after 90.3 days, past 90 days")  # "90 days" there
+
+
+def test_where_nothing_was_paid_no_note_speaks_of_paying_back() -> None:
+    free = Price("own", 0.15, 0.60, 0.0, "", "2025-12-01")
+    assert not any("break-even" in note for note in tuned_against_base(free).notes)
+
+
+def test_large_sums_in_notes_are_written_out() -> None:
+    config = EconomicsConfig(1000, data_preparation_usd=1_234_567)
+    as_base = Price("own", 0.15, 0.60, 3.00, "", "2025-12-01")
+    assert any("1,234,567 USD (data_prep" in note for note in tuned_against_base(as_base, config).notes)
+
+
 def test_a_prompt_costs_no_training_and_no_data() -> None:
     config = EconomicsConfig(requests_per_day=10, data_preparation_usd=99)
     usage = Usage(10, 10, 5)

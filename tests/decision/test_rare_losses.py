@@ -11,7 +11,7 @@ from benchmarks.quality import groups, rare_losses
 from benchmarks.quality.gate_draws import rubric
 from benchmarks.quality.rare_losses import Cell, falsely_shown
 from benchmarks.results import Options
-from harness.decision.estimates import too_few_clusters
+from harness.decision.estimates import too_few_clusters, unseen_losses
 from harness.decision.paired import compare
 from harness.records import Kind, Outcome
 
@@ -103,8 +103,39 @@ def test_unequal_groups_keep_their_level() -> None:
 
 @pytest.mark.parametrize("others", ["±2 points", "rubric"])
 def test_twenty_groups_some_of_which_are_lost_whole_show_nothing_false(others: str) -> None:
-    cell = groups.LostWhole("20 of 10", np.full(20, 10.0), 1.0, 0.05, others)
+    cell = groups.LostWhole("20 of 10", np.full(20, 10.0), 1.0, 0.05, others, -0.05)
     assert cell.falsely_shown(np.random.default_rng(4), 1_000) <= 0.07
+
+
+def test_groups_near_a_wide_margin_do_not_stand_for_groups_lost_whole() -> None:
+    for sizes in (np.full(40, 10.0), np.array([15.0] * 20 + [5.0] * 20)):
+        cell = groups.LostWhole("40", sizes, 1.0, 0.02, "rubric", -0.1)
+        assert cell.falsely_shown(np.random.default_rng(5), 1_000) <= 0.07  # 15% if they did
+
+
+def test_rows_near_a_wide_margin_do_not_stand_for_rows_that_lose_all() -> None:
+    rng, n, share = np.random.default_rng(6), 30, 0.03
+    others = (share - 0.1) / (1 - share) + rng.uniform(-0.2, 0.2, (1_000, n))
+    samples = np.where(rng.random(others.shape) < share, -1.0, others)
+    some = np.clip(samples[:300], -0.5, 0.5)  # as far as the builder's pairs go
+    said = [compare(*graded_pair(sample), bound=-0.1).outcome is SHOWN for sample in some]
+    assert rare_losses.claimed(some, -0.1).tolist() == said
+    assert rare_losses.claimed(samples, -0.1).mean() <= 0.07  # 13% if they did
+
+
+def test_twenty_groups_show_a_gain_of_15_points() -> None:
+    rng, names = np.random.default_rng(7), [f"g{at // 10}" for at in range(200)]
+    shown = 0
+    for _ in range(60):
+        alike = np.repeat(rng.normal(0.15, 0.08, 20), 10) + rng.normal(0.0, 0.2, 200)
+        shown += compare(*graded_pair(np.clip(alike, -0.5, 0.5), names)).outcome is SHOWN
+    assert shown >= 0.8 * 60
+
+
+def test_a_level_below_5_percent_adds_fewer_groups_than_rows() -> None:
+    assert [unseen_losses(alpha) for alpha in (0.05, 0.025, 0.01, 0.005, 0.0025)] == [1, 2, 3, 4, 4]
+    groups_more = [unseen_losses(alpha, of_groups=True) for alpha in (0.05, 0.025, 0.01, 0.005, 0.0025)]
+    assert groups_more == [1, 2, 2, 3, 3]
 
 
 def test_small_groups_that_lose_do_not_stand_for_a_large_one() -> None:
@@ -116,7 +147,7 @@ def test_small_groups_that_lose_do_not_stand_for_a_large_one() -> None:
     assert found.low is not None
     assert found.low > 0.0
     assert found.outcome is OPEN
-    assert "one group more that loses 50 points" in found.reason
+    assert "one group more that loses 55 points" in found.reason
 
 
 def test_losses_of_small_groups_leave_the_design_effect_of_wins_and_losses_wide() -> None:

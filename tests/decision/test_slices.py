@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from decision_builders import suite_of, trial_of
@@ -8,7 +10,7 @@ from scipy.stats import false_discovery_control
 from harness.decision.exploratory import by_slice
 from harness.decision.vectors import SuiteUnits, recorded_units, recorded_vector
 from harness.errors import UnknownName
-from harness.records import Outcome, Score, ScoreVector
+from harness.records import Kind, Outcome, Score, ScoreVector
 
 
 def sides(better: dict[str, float], languages: list[str]) -> tuple[SuiteUnits, ScoreVector, ScoreVector]:
@@ -31,6 +33,14 @@ def test_each_slice_has_its_own_comparison_and_an_adjusted_two_sided_p() -> None
     raw = [one.comparison.p_one_sided for one in found[:3]]
     expected = false_discovery_control([2 * min(p, 1 - p) for p in raw if p is not None])
     assert [one.bh_adjusted_p for one in found[:3]] == pytest.approx(expected.tolist())
+
+
+def test_a_preference_is_set_against_a_tie_in_each_slice() -> None:
+    units, tuned, _ = sides({"en": 0.95, "de": 0.05}, ["en"] * 60 + ["de"] * 60)
+    preferred = replace(tuned, kind=Kind.PREFERENCE)
+    found = by_slice(units, preferred, 0.5, "language")
+    assert [one.comparison.outcome for one in found] == [Outcome.SHOWN, Outcome.REFUTED]
+    assert found[0].comparison.baseline == "0.5"
 
 
 def test_a_slice_under_ten_rows_keeps_its_n_and_means_and_stays_out_of_the_adjustment() -> None:

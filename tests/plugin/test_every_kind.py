@@ -389,7 +389,7 @@ def test_an_own_baseline_that_asks_the_service_is_redirected_too(contract: Contr
 # --------------------------------------------------------------------------- judges
 JUDGES = '''
 from dataclasses import dataclass, replace
-from harness import RemoteModel, Rubric
+from harness import Pairwise, Panel, RemoteModel, Rubric
 from harness.records import Admission, Kind, Message, Rate, Score
 from harness.scoring.judges import JudgeEstimate
 
@@ -401,7 +401,7 @@ SCHEMA = {{
 
 
 @dataclass(frozen=True)
-class Panel:
+class Sole:
     """A judge of the project's own; it derives from nothing."""
 
     model: RemoteModel
@@ -410,7 +410,7 @@ class Panel:
     trust = "transfer"
 
     def spec(self):
-        return {{"check": "Panel", "model": dict(self.model.identity())}}
+        return {{"check": "Sole", "model": dict(self.model.identity())}}
 
     def bind(self, read):
         return self
@@ -434,7 +434,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Sworn:
-    judge: Panel
+    judge: Sole
 
     @property
     def name(self):
@@ -451,20 +451,30 @@ class Sworn:
         return tuple(Score(float(isinstance(one, str) and "1" in one)) for one in said)
 
 
-own = Panel(MODEL)
+own = Sole(MODEL)
 rubric = Rubric(MODEL, "It says yes.", labels="labels.jsonl", name="rubric")
+pair = Pairwise(MODEL, "It is better.", labels="pairs.jsonl", name="pair")
+jury = Panel((pair, replace(pair, criteria="It is kinder.", name="kind")), name="jury")
 
 
 def test_judged(candidate, baseline):
-    assert candidate.scores({judge}) > baseline.scores({judge})
+    assert {claim}
 '''
+CLAIM = "candidate.scores({judge}) > baseline.scores({judge})"
+CLAIMS = {"jury": "candidate.preferred({judge}) > 0.5"}
 
 
-@pytest.fixture(params=["own", "rubric"])
+@pytest.fixture(params=["own", "rubric", "jury"])
 def judged(contract: Contract, request: pytest.FixtureRequest) -> Contract:
     judge = request.param
     text = SUITE.replace("scores=(right,)", f"scores=(right, {judge})")
-    contract.project.suite(JUDGES.format(chat=CHAT, url=contract.url, judge=judge), head=text)
+    claim = CLAIMS.get(judge, CLAIM).format(judge=judge)
+    contract.project.suite(JUDGES.format(chat=CHAT, url=contract.url, claim=claim), head=text)
+    pairs = [
+        {"message": f"m {k}", "first": f"one {k}", "second": f"two {k}", "label": ("first", "second")[k % 2]}
+        for k in range(20)
+    ]
+    contract.project.write("suites/support/pairs.jsonl", jsonl(pairs))  # type: ignore[arg-type]
     labels = [
         {"message": f"m {k}", "reference": "yes", "reply": f"reply {k}", "label": ("bad", "good")[k % 2]}
         for k in range(40)
@@ -499,7 +509,7 @@ def test_judgments_are_found_again(judged: Contract) -> None:
 def test_a_judge_that_lacks_something_is_refused_by_name(contract: Contract, member: str) -> None:
     """A judge of the time before plans and rehearsals asked it would be in neither."""
     text = SUITE.replace("scores=(right,)", "scores=(right, own)")
-    body = JUDGES.format(chat=CHAT, url=contract.url, judge="own")
+    body = JUDGES.format(chat=CHAT, url=contract.url, claim=CLAIM.format(judge="own"))
     for line in (f"    def {member}(", f"    {member}:", f"    {member} ="):
         body = body.replace(line, line.replace(member, f"{member}_"), 1)
     contract.project.suite(body, head=text)
@@ -507,6 +517,5 @@ def test_a_judge_that_lacks_something_is_refused_by_name(contract: Contract, mem
     assert outcome.status != 0
     assert contract.requests == {}
     assert (
-        f"Panel lacks {member}" in outcome.said
-        or f"'Panel' object has no attribute '{member}'" in outcome.said
+        f"Sole lacks {member}" in outcome.said or f"'Sole' object has no attribute '{member}'" in outcome.said
     )

@@ -217,3 +217,31 @@ def test_the_best_of_several_recipes_is_judged_beside_them(project: SmallProject
     flat = " ".join(outcome.out.split())
     assert "qlora-r16 was judged beside qlora-r8 on rows of" in flat
     assert "--candidate=qlora-r16 --candidate=qlora-r8;" in flat
+
+
+SLIGHT = """
+
+def slightly(prompt, size, seed):
+    log(prompt.row_id)
+    number = int(prompt.row_id.rpartition("-")[2])
+    return "yes" if 0 < number % 20 < 4 or 10 <= number % 20 < 14 else "no"
+
+
+@harness.candidate
+def slight():
+    return Scripted(train="train.jsonl", reply=slightly, base="slight")
+
+"""
+
+
+def test_a_plan_knows_the_level_of_a_file_that_grew(project: SmallProject) -> None:
+    project.conftest(SLIGHT)
+    project.suite(TARGET)
+    project.run("--candidate=slight", "--gate=regression")
+    assert project.record.decisions[0].verdict == "INCONCLUSIVE"
+    again = " ".join(project.run("--candidate=slight", "--plan").out.split())
+    assert "rows if they are added to these (0.5% a gate)" in again
+    assert "Each gate at" not in again  # the same rows again have the full level
+    project.suite(TARGET, held=rows("support", 80))
+    grown = " ".join(project.run("--candidate=slight", "--plan").out.split())
+    assert "Each gate at 0.5%, as rows were added to those that did not decide." in grown

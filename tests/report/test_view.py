@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sample_run import ADAPTER, BASE, SIZES, sample_run
+from sample_run import ADAPTER, ADMISSION, BASE, SIZES, sample_run
 
-from harness.records import Comparison, Kind, Outcome, Score, Trial, Verdict
+from harness.records import Comparison, Kind, Outcome, Score, ScoreInfo, Trial, Verdict
 from harness.report import numbers
 from harness.report.answers import MOST_ROWS, fold
 from harness.report.comparisons import plot, reach_of
 from harness.report.view import build_view
+from harness.scoring.pairwise import FLIPPED, WON
 
 
 def _comparison(low: float, middle: float, high: float, bound: float = 0.0) -> Comparison:
@@ -103,6 +104,28 @@ def test_a_row_counts_as_changed_when_a_score_flips_between_baseline_and_largest
 
 def _trial(trials: tuple[Trial, ...], name: str, size: int | None) -> Trial:
     return next(t for t in trials if (t.candidate, t.size, t.suite) == (name, size, "support"))
+
+
+def test_a_preference_is_shown_without_scores_of_the_baseline() -> None:
+    run = sample_run(n_rows=40)
+    won, tied = Score(1.0, f"{WON}: it says more"), Score(0.5, f"{FLIPPED}: one says so, one does not")
+    values = (*[won] * 20, *[tied] * 20)
+
+    def with_preference(trial: Trial) -> Trial:
+        is_compared = trial.candidate == ADAPTER and trial.suite == "support"
+        return replace(trial, scores={**trial.scores, "better": values}) if is_compared else trial
+
+    info = ScoreInfo("better", Kind.PREFERENCE, "Pairwise: ...", ADMISSION)
+    suites = [replace(s, scores=(*s.scores, info)) if s.name == "support" else s for s in run.suites]
+    view = build_view(replace(run, suites=tuple(suites), trials=tuple(map(with_preference, run.trials))))
+    (line,) = [line for line in view.comparisons.lines if line.score == "better"]
+    assert (line.baseline, line.figures.difference, line.figures.n) == ("0.5", "+25.0", "40")
+    assert any(table.title.startswith("support / better") for table in view.slices)
+    rows = [row for block in view.answers if block.title.startswith("support") for row in block.rows]
+    assert sum("gained" in row.change and "better" in row.change for row in rows) == 20
+    (judges,) = [table for table in view.provenance if table.caption == "Judges"]
+    (said,) = [row[-1] for row in judges.rows if row[0].startswith("support / better")]
+    assert f"of {ADAPTER}@{SIZES[-1]}, verdicts that depend on the order 0.50 [0.35, 0.65], n = 40" in said
 
 
 def test_no_more_rows_are_shown_than_a_page_can_hold_and_the_page_says_so() -> None:

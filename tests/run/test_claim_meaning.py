@@ -7,12 +7,15 @@ from collections.abc import Callable
 import pytest
 
 from harness.decision.claims import assert_better, assert_not_worse
+from harness.models.remote import RemoteModel
 from harness.records import Role
 from harness.run.claim_meaning import ClaimMeaning, claim_meanings
 from harness.run.session import Subject
 from harness.scoring.checks import ExactMatch
+from harness.scoring.pairwise import Pairwise
 
 right = ExactMatch(name="right answer")
+better = Pairwise(RemoteModel("gpt-4o-mini"), "It is better.", labels="pairs.jsonl")
 
 
 class Checks:
@@ -65,6 +68,12 @@ def looped(candidate: Subject, baseline: Subject) -> None:
         assert candidate.scores(score) > baseline.scores(score)
 
 
+def preferred(candidate: Subject) -> None:
+    assert candidate.preferred(better) > 0.55
+    assert candidate.preferred(better, language="es") >= 0.5
+    assert 0.5 < candidate.preferred(better)  # noqa: SIM300 - so may a user write it
+
+
 def nothing(candidate: Subject) -> None:
     assert candidate.name < "x"
 
@@ -88,6 +97,14 @@ def nothing(candidate: Subject) -> None:
         (computed, [ClaimMeaning(Role.GUARD, -0.02, "right answer")]),
         (computed_elsewhere, [ClaimMeaning(Role.GUARD, None, "right answer")]),
         (looped, [ClaimMeaning(Role.TARGET, 0.0, None)]),
+        (
+            preferred,
+            [
+                ClaimMeaning(Role.TARGET, 0.05, "preference"),
+                ClaimMeaning(Role.THRESHOLD, 0.0, "preference", (("language", "es"),)),
+                ClaimMeaning(Role.TARGET, 0.0, "preference"),
+            ],
+        ),
         (nothing, []),
     ],
 )

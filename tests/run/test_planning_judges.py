@@ -18,7 +18,12 @@ from harness.models.remote import RemoteModel
 from harness.run.plan_costs import Costs, Judged, Tokens
 from harness.run.planning import make_plan
 from harness.run.session import Session
+from harness.scoring.judges import Judge
 from harness.scoring.labels import Label
+from harness.scoring.pair_labels import PairLabel
+from harness.scoring.pair_prompt import PairCase, as_pair_prompt
+from harness.scoring.pairwise import Pairwise
+from harness.scoring.panel import Panel
 from harness.scoring.rubric import Rubric
 from harness.scoring.rubric_prompt import Case, as_prompt
 from harness.scoring.suite import SuiteScore
@@ -34,7 +39,7 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path, {"hosted": HOSTED})
 
 
-def judged(run: Session, rubric: Rubric = RUBRIC) -> Session:
+def judged(run: Session, rubric: Judge = RUBRIC) -> Session:
     """The run with a rubric in each suite."""
     for name, bound in run.suites.items():
         run.suites[name] = replace(bound, scores=(*bound.scores, cast(SuiteScore, rubric)))
@@ -115,6 +120,35 @@ def test_a_judge_without_a_price_is_named(project: Project) -> None:
     plan = make_plan(judged(project.run(max_usd=5.0), nameless))
     assert [(bill.purpose, bill.model) for bill in plan.unpriced] == [("judging", "gpt-9")]
     assert plan.standing == "refused"
+
+
+PAIRS = (PairLabel("m", "", "one", "two", "first"), PairLabel("m", "ref", "one", "two", "second"))
+PAIRWISE = Pairwise(GRADER, "It is better.", labels="pairs.jsonl", max_tokens=60, known=PAIRS)
+
+
+def test_a_judge_of_pairs_asks_both_orders_of_labels_and_of_each_candidates_rows(project: Project) -> None:
+    (judge,) = judges(judged(project.run(), PAIRWISE))
+    assert judge.calls.new == 2 * len(PAIRS) + 2 * 10  # the baseline is compared with itself nowhere
+
+
+def test_a_panel_has_a_line_for_each_model_that_it_asks(project: Project) -> None:
+    other = replace(RUBRIC, model=replace(GRADER, model="gpt-4o"), name="other")
+    lines = judges(judged(project.run(), Panel((RUBRIC, other))))
+    assert [(one.label, one.calls.new) for one in lines] == [
+        (f"judge support/panel, {name}", len(LABELS) + 20) for name in (MODEL, "gpt-4o")
+    ]
+
+
+@settings(deadline=None)
+@given(first=st.text(st.characters(codec="utf-8"), max_size=99), second=st.text(max_size=99))
+def test_no_two_answers_within_their_limit_make_a_prompt_beyond_the_bound(first: str, second: str) -> None:
+    second = second.encode("utf-8", "replace").decode()
+    limit = max(TOKENS.of_text(first), TOKENS.of_text(second))
+    case = PairCase("m", "yes", "", "")
+    prompt = as_pair_prompt(PAIRWISE.instructions, case)
+    _, most = TOKENS.of_judgment(PAIRWISE.estimate([]), prompt, case.reference, Judged(1.0, limit))
+    sent = as_pair_prompt(PAIRWISE.instructions, replace(case, first=first, second=second))
+    assert prompt_bound(MODEL)(sent) <= most
 
 
 @settings(deadline=None)  # the first call reads an encoding

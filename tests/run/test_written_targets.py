@@ -19,7 +19,11 @@ from harness.run.written_claims import target_arguments
         ("mine = candidate.scores(checks.a); assert mine > baseline.scores(checks.a)", ["checks.a"]),
         ("assert_better(candidate.scores(a), baseline.scores(a))", ["a"]),
         ("assert candidate.scores(a, language='es') > baseline.scores(a, language='es')", ["a"]),
+        ("assert candidate.preferred(a) > 0.5", ["a"]),
+        ("assert 0.55 < candidate.preferred(a, language='es')", ["a"]),
         # guards, bars, and what cannot be read
+        ("assert candidate.preferred(a) > 0.45", []),
+        ("assert candidate.preferred(a) >= 0.5", []),
         ("assert candidate.scores(a) >= baseline.scores(a)", []),
         ("assert candidate.scores(a) > baseline.scores(a) - 0.05", []),
         ("assert candidate.scores(a) > 0.9", []),
