@@ -334,6 +334,33 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class Anchors:
+    """Labelled replies that a hosted judge grades in every run, and whether its scores of them have moved.
+
+    ``shift`` is today's mean score less the earlier one, with a two-sided 95% interval; None where nothing
+    was compared: there is no earlier score, the model is pinned, or, as ``why`` says, it could not be asked.
+    """
+
+    digest: str  # of the replies, whatever was said of them
+    scores: Mapping[str, float]  # today's, to three decimals, by the beginning of each label's hash
+    since: str = ""  # when the earlier scores were given; ISO 8601, UTC
+    n: int = 0  # replies that have both scores
+    shift: float | None = None
+    low: float | None = None
+    high: float | None = None
+    good_shift: float | None = None  # of the replies that people called good
+    bad_shift: float | None = None
+    p_value: float | None = None  # two-sided, of exact sign-flip tests of the mean and of good less bad
+    moved: bool = False  # beyond noise
+    why: str = ""
+
+    @property
+    def mean(self) -> float | None:
+        """Of today's scores."""
+        return sum(self.scores.values()) / len(self.scores) if self.scores else None
+
+
+@dataclass(frozen=True, slots=True)
 class Admission:
     """Whether a judge has earned its vote, measured on labels it was not calibrated on."""
 
@@ -353,6 +380,7 @@ class Admission:
     n_annotators: int = 0  # 0: the labels name none
     n_ties: int = 0  # replies on which annotators were evenly divided: they are left out
     concerns: tuple[str, ...] = ()  # reasons to look, which bar nothing
+    anchors: Anchors | None = None  # None: nothing hosted judges, or a version noted none
     facts: tuple[tuple[str, str], ...] = ()  # what else was measured of it: what, and its value in words
 
     @property

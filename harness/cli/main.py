@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.cli.arguments import number, require_plain, whole
 from harness.cli.decide import add_decide
 from harness.cli.jobs import add_jobs
+from harness.cli.judge_check import add_judge_check
 from harness.cli.label import add_label
 from harness.cli.twin import add_twin
 from harness.errors import HarnessError, UsageError
@@ -71,6 +72,10 @@ def _run(given: argparse.Namespace) -> int:
         from harness.cli.jobs import jobs
 
         return jobs(given)
+    if given.command == "judge-check":
+        from harness.cli.judge_check import judge_check
+
+        return judge_check(given)
     if given.command == "validate":
         from harness.cli.validate import run_validation
 
@@ -101,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add_jobs(commands.add_parser("jobs", help="fine-tuning jobs at a service: list, follow, cancel, resume"))
     report = commands.add_parser("report", help="write report.html and report.md again from a run.json")
     report.add_argument("run", type=Path, help="a run's folder or its run.json")
+    add_judge_check(commands.add_parser("judge-check", help="test a suite's judges: labels, drift, attacks"))
     add_label(commands.add_parser("label", help="write a page on which people label a run's answers"))
     add_decide(commands.add_parser("decide", help="decide a run again with labels of its answers"))
     add_twin(commands.add_parser("twin", help="the hosted service's API on this machine, without a key"))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from harness.records import Admission, Gate, Json, Kind, RunRecord, ScoreInfo
 from harness.report import numbers
+from harness.report.anchors import anchors_told
 from harness.report.trial_pairs import trial_label
 from harness.report.view_models import Caution, TextTable
 from harness.scoring.pairwise import order_effect
@@ -49,6 +50,7 @@ def admission_figures(judge: Admission, kind: Kind = Kind.GRADED) -> tuple[tuple
         ("good from a score of", numbers.score(judge.threshold, Kind.GRADED)),
         ("calibrated on", numbers.plural(judge.n_calibration, "label")),
         ("tested on", numbers.plural(judge.n_test, "other label")),
+        *([] if judge.anchors is None else [("anchors", anchors_told(judge.anchors))]),
         *judge.facts,
     )
 

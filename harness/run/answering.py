@@ -56,16 +56,23 @@ class Asked(Questions):
 class Answerer:
     """Puts suites to candidates, and their answers to judges. Holds one loaded model at a time.
 
-    ``seconds`` counts where the time of this run went (loading, generation, scoring).
+    ``seconds`` counts where the time of this run went (loading, generation, scoring). ``watched`` looks once
+    more at a judge that has been tested; see ``run.anchors``.
     """
 
     def __init__(
-        self, store: AnswerStore, progress: Progress, oracle: Oracle, freshness: Freshness | None = None
+        self,
+        store: AnswerStore,
+        progress: Progress,
+        oracle: Oracle,
+        freshness: Freshness | None = None,
+        watched: Callable[[Judge, TriedJudge], TriedJudge] = lambda judge, tried: tried,
     ) -> None:
         self._store, self._progress, self.oracle = store, progress, oracle
         self.freshness = freshness or Freshness(store)
         self._loaded: tuple[str, Model] | None = None
         self._judges: dict[str, TriedJudge] = {}
+        self._watched = watched
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def asked(self, candidate: Candidate, prepared: Prepared, bound: LoadedSuite) -> Asked:
@@ -221,7 +228,7 @@ class Answerer:
         """The judge, calibrated and tested for admission, once a run."""
         key = _judge_key(judge)
         if key not in self._judges:
-            self._judges[key] = tried_out(judge, self.oracle)
+            self._judges[key] = self._watched(judge, tried_out(judge, self.oracle))
         return self._judges[key]
 
 

@@ -69,7 +69,8 @@ class Freshness:
         probes: bool = True,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._store, self._asks_again, self._probes, self._say = store, asks_again, probes, say
+        self._store, self._say = store, say
+        self.asks_again, self.probes = asks_again, probes
         self._renewed: set[str] = set()  # contexts whose earlier answers count no more
         self._changed: set[str] = set()  # identities of models that turned out to be others
         self._verified: dict[str, str] = {}  # by identity: the date since which the model is the same
@@ -78,7 +79,7 @@ class Freshness:
     def kept(self, context: str) -> dict[str, Answer]:
         """The usable answers of a context, by key. Writes nothing."""
         found = self._store.answers(context)
-        if not self._asks_again or context in self._renewed:
+        if not self.asks_again or context in self._renewed:
             return found
         own = self._store.origins(context)
         return {key: answer for key, answer in found.items() if own[key].run == self._store.run}
@@ -88,7 +89,7 @@ class Freshness:
 
         If the model has been the same since the oldest was given, it has been for the others.
         """
-        if mutable is None or not self._probes or identity in self._changed or not asked.kept:
+        if mutable is None or not self.probes or identity in self._changed or not asked.kept:
             return []
         origins = self._earlier(asked)
         dates: dict[str | None, str] = {}
@@ -110,7 +111,7 @@ class Freshness:
         if asked.context in self._renewed:
             return False
         prompts = self.to_probe(mutable, identity, asked)
-        if self._asks_again or identity in self._changed:
+        if self.asks_again or identity in self._changed:
             self._renew(asked.context)
             return True
         if mutable is None or not prompts:

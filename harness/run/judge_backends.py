@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -88,6 +88,10 @@ class JudgeBackends:
             require_embedder(model)
             self._embedders[model] = KeptEmbedder(model, self._store, self._progress)
         return self._embedders[model]
+
+    def today(self) -> JudgesOfToday:
+        """The same, but that judgments of earlier runs are asked for again; see ``JudgesOfToday``."""
+        return JudgesOfToday(self)
 
     def grader(self, model: GradingModel, schema: Mapping[str, Json], max_tokens: int) -> HostedGrader:
         """The model, ready to be asked. Sends nothing.
@@ -200,6 +204,35 @@ class HostedGrader:
                     bar.at(done, total, model.note)
         return [failed[key] if key in failed else self._judgments[key] for key in keys]
 
+    def ask_today(self, prompts: Sequence[Sequence[Message]], seen: JudgmentsOfToday) -> list[str | Failure]:
+        """As ``ask``, but that a model which may have changed is asked again for what an earlier run kept.
+
+        What it says now is not stored: it would stand among judgments of what may be another model.
+        """
+        kept = dict(zip(map(content_key, prompts), self.ask(prompts), strict=True))
+        own = {content_key(messages): Prompt(content_key(messages), tuple(messages)) for messages in prompts}
+        origins = self.store.origins(self.context)
+        earlier = [key for key in own if key in origins and origins[key].run != self.store.run]
+        seen.n_of_this_run += len(own) - len(earlier)
+        if self.model.spec.is_pinned or not self.freshness.probes or not earlier:
+            return [kept[content_key(messages)] for messages in prompts]
+        seen.dates += [origins[key].given or "" for key in earlier]
+        seen.n_of_this_run += len(earlier)
+        decoding = Decoding(max_new_tokens=self.max_tokens)
+        coming = self._single.answer([own[key] for key in earlier], decoding, frozenset())
+        name = f"{self.model.spec.model} judges its anchors"
+        with self.progress.task(name, unit="judgment") as bar, closing(self._complete(coming)) as answers:
+            for done, answer in enumerate(answers, start=1):
+                kept[answer.row_id] = _judgment(answer)
+                bar.at(done, len(earlier))
+        return [kept[content_key(messages)] for messages in prompts]
+
+    @cached_property
+    def _single(self) -> OpenRemoteModel:
+        """The model, asked call by call and given up soon: nobody waits a day to see if it is the same."""
+        spec = self.model.spec
+        return replace(self.model, spec=replace(spec, batch=False, attempts=min(2, spec.attempts)))
+
     @cached_property
     def _judgments(self) -> dict[str, str | Failure]:
         """Stored judgments by their prompts' keys, read as answers are."""
@@ -208,8 +241,7 @@ class HostedGrader:
     def _settle(self, own: Mapping[str, Prompt]) -> None:
         """Forget stored judgments that are to be asked for again, or are another model's."""
         spec = self.model.spec
-        single = replace(self.model, spec=replace(spec, batch=False, attempts=min(2, spec.attempts)))
-        mutable = None if spec.is_pinned else MutableModel(spec, lambda: single)
+        mutable = None if spec.is_pinned else MutableModel(spec, lambda: self._single)
         kept = {key: answer for key, answer in self.freshness.kept(self.context).items() if key in own}
         decoding = Decoding(max_new_tokens=self.max_tokens)
         asked = Questions(list(own.values()), decoding, self.context, kept)
@@ -233,3 +265,42 @@ def _judgment(came: Answer) -> str | Failure:
     """What the grader said, without the thought before it."""
     read = read_answer(came)
     return read.text if read.failure is None else Failure(read.failure)
+
+
+@dataclass
+class JudgmentsOfToday:
+    """Of judgments that were read: how many are this run's, and the days of those that it asked for again."""
+
+    n_of_this_run: int = 0
+    dates: list[str] = field(default_factory=list)
+
+
+class JudgesOfToday:
+    """An oracle whose hosted models say what they say now; see ``HostedGrader.ask_today``."""
+
+    def __init__(self, judges: JudgeBackends) -> None:
+        self._judges, self.seen = judges, JudgmentsOfToday()
+
+    def logprob(self, prompts: Sequence[tuple[str, str]]) -> list[float]:
+        """See ``scoring.judges.Scorer``: a local model is known by its content."""
+        return self._judges.logprob(prompts)
+
+    def embedder(self, model: str = BUILTIN_EMBEDDER) -> KeptEmbedder:
+        """See ``scoring.judges.EmbeddingOracle``; as ``logprob``."""
+        return self._judges.embedder(model)
+
+    def grader(self, model: GradingModel, schema: Mapping[str, Json], max_tokens: int) -> GraderOfToday:
+        """See ``scoring.judges.Oracle``."""
+        return GraderOfToday(self._judges.grader(model, schema, max_tokens), self.seen)
+
+
+@dataclass(frozen=True)
+class GraderOfToday:
+    """See ``HostedGrader.ask_today``."""
+
+    grader: HostedGrader
+    seen: JudgmentsOfToday
+
+    def ask(self, prompts: Sequence[Sequence[Message]]) -> list[str | Failure]:
+        """See ``scoring.judges.Grader``."""
+        return self.grader.ask_today(prompts, self.seen)

@@ -13,8 +13,10 @@ from harness.decision.prices import TOKENS_PER_MTOK, PriceKey, batch_price, pric
 from harness.errors import UnknownName
 from harness.models.ledger import Ledger, Spending, prompt_bound
 from harness.models.protocol import Decoding, Prompt
+from harness.models.remote import RemoteModel
 from harness.models.thinking import most_tokens
 from harness.records import Message, Price, Row
+from harness.scoring.drift import MOST_ANCHORS
 from harness.scoring.judges import JudgeEstimate
 
 
@@ -165,7 +167,8 @@ class Costs:
         """The cost of one judge on one suite: its labels once a run, and every row of every trial.
 
         Judgments that the store has are not known here, so the high end counts them all. The low end counts
-        answers that are yet to be made, which nobody has judged, and the labels where there are any such.
+        answers that are yet to be made, which nobody has judged, and the labels where there are any such;
+        else the anchors among them, which a model that is not pinned judges in every run.
         """
         payee = Payee(judge.model.model, judge.model.is_tuned, judge.model.batch)
         tokens = self.tokens(payee.model, payee.model)
@@ -175,7 +178,9 @@ class Costs:
         parts = [
             (trial.fresh, [tokens.of_judgment(judge, p, r, trial) for p, r in asked]) for trial in trials
         ]
-        parts.append((float(any(trial.fresh for trial in trials)), known))
+        is_pinned = isinstance(judge.model, RemoteModel) and judge.model.is_pinned
+        anchors = 0.0 if is_pinned else min(1.0, MOST_ANCHORS / max(1, len(known)))
+        parts.append((1.0 if any(trial.fresh for trial in trials) else anchors, known))
         spending = self.spending(payee.model, payee.is_tuned)
         usd, longest = Usd(), most_tokens(payee.model, Decoding(max_new_tokens=judge.max_tokens))
         if spending is not None:

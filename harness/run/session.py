@@ -23,6 +23,7 @@ from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
 from harness.records import Answer, Gate, Kind, Price, Row, Trial
 from harness.report.terminal import printable
+from harness.run.anchors import AnchorWatch
 from harness.run.answering import Answerer
 from harness.run.costs import economics_config
 from harness.run.few_labels import few_label_notes
@@ -127,7 +128,8 @@ class Session:
         )
         self.history = HeldoutHistory(self.store, settings)
         judges = JudgeBackends(self.store, money, progress, self.freshness)
-        self.answerer = Answerer(self.store, progress, judges, self.freshness)
+        watch = AnchorWatch(self.store, judges, asks_again=settings.fresh, say=progress.say)
+        self.answerer = Answerer(self.store, progress, judges, self.freshness, watch.watched)
         self.suites: dict[str, LoadedSuite] = {}
         self.seen: dict[str, Seen] = {}  # by suite: what training and held-out rows share
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite

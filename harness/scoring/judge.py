@@ -24,6 +24,7 @@ from harness.scoring.calibration import Platt, calibrated_on_labels
 from harness.scoring.judges import JudgeEstimate, Oracle, Scorer, Trust, readable, require_trust
 from harness.scoring.labels import Label, label_material, read_labels
 from harness.scoring.text import judged_text
+from harness.scoring.unseen import seen
 
 Statistic: TypeAlias = Literal["reference_given_reply", "pmi", "both"]
 
@@ -128,7 +129,7 @@ class LikelihoodJudge:
         asked = [] if self.statistic == "reference_given_reply" else [*references, *(r for r, _ in pairs)]
         alone = _logprobs([_prompt(NULL_CONTEXT, reference) for reference in asked], scorer)
         # by pair: the reference after the reply; for "both" the reply after the reference, and alone
-        prompts = [[_prompt(CONTEXT.format(given=reply), reference)] for reference, reply in pairs]
+        prompts = [[_prompt(CONTEXT.format(given=seen(reply)), reference)] for reference, reply in pairs]
         if self.statistic == "both":
             for of_pair, (reference, reply) in zip(prompts, pairs, strict=True):
                 of_pair += [_prompt(CONTEXT.format(given=reference), reply), _prompt(NULL_CONTEXT, reply)]
@@ -151,7 +152,7 @@ def _logprobs(prompts: Sequence[tuple[str, str]], scorer: Scorer) -> dict[tuple[
 
 
 def _prompt(context: str, text: str) -> tuple[str, str]:
-    return context, CONTINUATION.format(text=" ".join(text.split()))
+    return context, CONTINUATION.format(text=" ".join(seen(text).split()))
 
 
 # --------------------------------------------------------------------------- calibration

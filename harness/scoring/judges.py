@@ -12,6 +12,7 @@ from harness.records import Admission, Answer, Json, Kind, Message, Rate, Row, S
 from harness.scoring.checks import no_expectation, pair_up, unanswered
 from harness.scoring.taken import failed, taken_all
 from harness.scoring.text import in_unicode, judged_text
+from harness.scoring.unseen import seen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -307,6 +308,7 @@ def _plain_admission(given: object) -> Admission:
         n_annotators=int(given.n_annotators),
         n_ties=int(given.n_ties),
         concerns=tuple(in_unicode(str(concern)) for concern in given.concerns),
+        anchors=None,  # the run looks at them (``scoring.drift``), and no judge itself
         facts=tuple((in_unicode(str(what)), in_unicode(str(value))) for what, value in given.facts),
         **dict(zip(_OTHER_RATES, others, strict=True)),
     )
@@ -356,12 +358,13 @@ def readable(
     """Reference and reply of each row, or the score that it has without being judged.
 
     An answer that is empty, is not JSON, or lacks the ``field`` is worth 0.0. One with half a surrogate pair,
-    which no model can be given, is a failure.
+    which no model can be given, is a failure. Characters that show nothing are left out.
     """
     found: list[tuple[str, str] | Score] = []
     for row, answer in pair_up(name, rows, answers):
         reference, _ = judged_text(row.reference, field)
         reply, problem = judged_text(answer.text, field)
+        reference, reply = seen(reference).strip(), seen(reply).strip()
         if (failure := unanswered(answer)) is not None:
             found.append(failure)
         elif not reference:

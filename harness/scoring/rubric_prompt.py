@@ -16,6 +16,7 @@ from hashlib import sha256
 from harness.records import Json, Message
 from harness.scoring.judges import Failure
 from harness.scoring.text import short
+from harness.scoring.unseen import seen
 
 CODE_CHARACTERS = 12
 CODES_IN_A_PROMPT = 7
@@ -65,8 +66,11 @@ def as_prompt(instructions: str, case: Case) -> tuple[Message, Message]:
 
 
 def fenced(texts: Mapping[str, str], code: str, closing: str) -> str:
-    """The texts, each between tags with its name and the code, and after them what is asked."""
-    blocks = [f"<{name}-{code}>\n{text}\n</{name}-{code}>" for name, text in texts.items()]
+    """The texts, each between tags with its name and the code, and after them what is asked.
+
+    Characters that people do not see are left out.
+    """
+    blocks = [f"<{name}-{code}>\n{seen(text)}\n</{name}-{code}>" for name, text in texts.items()]
     return "\n\n".join([*blocks, closing.format(code=code)])
 
 
@@ -76,7 +80,8 @@ def code_of(case: Case) -> str:
 
 
 def code_for(texts: tuple[str, ...]) -> str:
-    """Hexadecimal digits that stand in none of the texts."""
+    """Hexadecimal digits that stand in none of the texts, as they are shown."""
+    texts = tuple(map(seen, texts))
     code = sha256(json.dumps(texts).encode()).hexdigest()
     while any(code[:CODE_CHARACTERS] in text for text in texts):
         code = sha256(code.encode()).hexdigest()

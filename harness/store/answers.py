@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS judged_rows (rows TEXT PRIMARY KEY, keys TEXT NOT NUL
 CREATE TABLE IF NOT EXISTS judged (
     rows TEXT NOT NULL, beside TEXT NOT NULL, recipe TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL,
     seed INTEGER NOT NULL, PRIMARY KEY (rows, beside, recipe, name, size, seed));
+CREATE TABLE IF NOT EXISTS anchors (judge TEXT PRIMARY KEY, since TEXT NOT NULL, scores TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outdated (context TEXT PRIMARY KEY, before TEXT NOT NULL);
 """
 USE_COLUMNS = ("decision", "candidate", "identity", "rows", "verdict", "level", "created", "run")
@@ -207,6 +208,19 @@ class AnswerStore:
         with self._writing() as connection:
             row = (key, json.dumps(list(numbers)))
             connection.execute("INSERT OR REPLACE INTO judgments VALUES (?, ?)", row)
+
+    def anchor_scores(self, judge: str) -> tuple[str, dict[str, float]] | None:
+        """Since when a judge's anchors are kept (ISO 8601, UTC), and its scores of them; None: none are."""
+        with self._using():
+            query = "SELECT since, scores FROM anchors WHERE judge = ?"
+            found = self._connection.execute(query, (judge,)).fetchone()
+        return None if found is None else (str(found[0]), json.loads(found[1]))
+
+    def keep_anchor_scores(self, judge: str, scores: Mapping[str, float], since: str = "") -> None:
+        """Store a judge's scores of its anchors in place of earlier ones; ``since`` is now if it is empty."""
+        with self._writing() as connection:
+            row = (judge, since or _now(), json.dumps(dict(scores)))
+            connection.execute("INSERT OR REPLACE INTO anchors VALUES (?, ?, ?)", row)
 
     def embeddings(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The vectors stored under ``keys``, as they were given; those that are not there are left out."""

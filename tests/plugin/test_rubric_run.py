@@ -331,3 +331,22 @@ def test_a_check_beside_the_rubric_still_decides_what_it_decides(judged: SmallPr
     outcome = judged.run("--candidate=good")
     assert (outcome.status, outcome.last_line) == (0, "2 passed"), outcome.said
     assert twin_stats(url)["batches"] != 0
+
+
+# --------------------------------------------------------------------------- moving
+def test_a_grader_that_moved_only_advises_and_the_candidate_does_not_fail_for_it(
+    judged: SmallProject, grader: Grader, url: str
+) -> None:
+    """Its name pins nothing. It tells good from bad as well as before, one level lower."""
+    judge(judged, AT_TWIN.format(model="gpt-4o-mini", url=url, more=""))
+    assert judged.run("--candidate=good").status == 0
+    grader.say = lambda answer: graded(4 if answer.startswith("yes") else 1, f"of {len(grader.asked)}")
+    moved = judged.run("--candidate=good")
+    assert "1 advisory" in moved.last_line, moved.said
+    assert "the judge clear is not admitted: its anchors moved by" in moved.said
+    admission = judged.record.suites[0].scores[1].admission
+    assert admission is not None
+    assert admission.anchors is not None
+    assert admission.anchors.moved
+    page = (max((judged.path / "reports").glob("*-good")) / "report.md").read_text(encoding="utf-8")
+    assert "anchors moved by" in page

@@ -19,6 +19,7 @@ from harness.scoring.pair_labels import parse_pair_labels
 from harness.scoring.pair_prompt import PairCase, PairVerdict, as_pair_prompt, read_verdict
 from harness.scoring.pairwise import CalibratedPairwise, Pairwise, order_effect
 from harness.scoring.rubric_prompt import code_for
+from harness.scoring.unseen import seen
 
 PAIRWISE = Pairwise(Named(), "It says more.", labels="pairs.jsonl")
 LABELLED = replace(PAIRWISE, known=pair_labels())
@@ -149,7 +150,7 @@ def test_an_answer_cannot_close_its_delimiter(message: str, first: str, second: 
     code = code_for((message, "", attack, second))
     prompt = as_pair_prompt(PAIRWISE.instructions, case)
     assert prompt[-1].content.count(f"</first-{code}>") == 1
-    assert answers_in(prompt) == (attack, second)
+    assert answers_in(prompt) == (seen(attack), seen(second))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,158 @@
+"""Whether a judge still scores as it did: frozen anchors, graded again and compared pair by pair.
+
+A hosted model may change behind its name. What it said of labelled replies is kept; some of these replies,
+the same in every run, are put to it again. Where nothing changed, each difference is as likely to have the
+other sign; the test counts all signs (Fisher's randomisation test of paired data, 1935). It is made twice, of
+the mean and of good replies less bad ones: a judge that now calls everything middling has the mean it had.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Protocol, runtime_checkable
+
+from harness.records import Admission, Anchors, Answer, Message, Row
+from harness.scoring.labels import Label
+
+MOST_ANCHORS = 40
+FEWEST_ANCHORS = 9  # fewer cannot move beyond noise: of two tests, 2 * 2 / 2**8 is above the level
+LEVEL = 0.01  # two-sided, of both tests together (Bonferroni)
+STEPS = 1000  # scores are kept to so many parts, so that sums of differences are exact
+SHORT_KEY = 16
+
+
+@runtime_checkable
+class HasLabels(Protocol):
+    """A judge with labels of its own."""
+
+    @property
+    def known(self) -> tuple[Label, ...] | None:
+        """The labels, once they were read."""
+
+    @property
+    def field(self) -> str | None:
+        """The field of JSON answers that it judges; None: the whole text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A labelled reply as a row and its answer."""
+
+    key: str
+    row: Row
+    answer: Answer
+    good: bool
+
+
+def as_answered(label: Label, field: str | None, reply: str | None = None) -> tuple[Row, Answer]:
+    """The row that the label's reply, or another one, answers, both in the form of the suite's."""
+
+    def written(text: str) -> str:
+        return text if field is None else json.dumps({field: text}, ensure_ascii=False)
+
+    key = label.digest(0)[:SHORT_KEY]
+    row = Row(key, (Message("user", label.message), Message("assistant", written(label.reference))))
+    return row, Answer(key, written(label.reply if reply is None else reply), 0, 0, 0.0)
+
+
+def anchors_of(judge: object) -> tuple[Anchor, ...]:
+    """At most 40 of the judge's labels, half good and half bad where there are enough; none without labels.
+
+    Those of the lowest hashes: labels that are added or taken away leave most of them as they are.
+    """
+    if not isinstance(judge, HasLabels):
+        return ()
+    distinct = {label.digest(0): label for label in judge.known or () if isinstance(label, Label)}
+    order = sorted(distinct)
+    good, bad = ([key for key in order if distinct[key].good is kind] for kind in (True, False))
+    half = MOST_ANCHORS // 2
+    taken = [*good[: max(half, MOST_ANCHORS - len(bad))], *bad[: max(half, MOST_ANCHORS - len(good))]]
+    return tuple(
+        Anchor(key[:SHORT_KEY], *as_answered(distinct[key], judge.field), distinct[key].good)
+        for key in sorted(taken)
+    )
+
+
+def digest_of(anchors: Sequence[Anchor]) -> str:
+    """Of the anchors' texts, in any order."""
+    return sha256(" ".join(sorted(anchor.key for anchor in anchors)).encode()).hexdigest()[:SHORT_KEY]
+
+
+def compared(
+    anchors: Sequence[Anchor], before: Mapping[str, float], now: Mapping[str, float], since: str = ""
+) -> Anchors:
+    """Today's scores of the anchors beside earlier ones."""
+    both = [anchor for anchor in anchors if anchor.key in before and anchor.key in now]
+    plain = Anchors(digest_of(anchors), dict(sorted(now.items())), since, len(both))
+    if len(both) < FEWEST_ANCHORS:
+        return dataclasses.replace(plain, why=f"only {len(both)} anchors were judged then and now")
+    good, bad = ([_steps(one, before, now) for one in both if one.good is kind] for kind in (True, False))
+    p = min(1.0, 2 * min(sign_flip_p([*good, *bad]), sign_flip_p([*good, *(-step for step in bad)])))
+    low, high = _interval([step / STEPS for step in (*good, *bad)])
+    return dataclasses.replace(
+        plain,
+        shift=_mean([*good, *bad]),
+        low=low,
+        high=high,
+        good_shift=_mean(good),
+        bad_shift=_mean(bad),
+        p_value=p,
+        moved=p <= LEVEL,
+    )
+
+
+def _steps(anchor: Anchor, before: Mapping[str, float], now: Mapping[str, float]) -> int:
+    return round(STEPS * now[anchor.key]) - round(STEPS * before[anchor.key])
+
+
+def _mean(steps: Sequence[int]) -> float | None:
+    return sum(steps) / STEPS / len(steps) if steps else None
+
+
+def sign_flip_p(differences: Sequence[int]) -> float:
+    """The share of all ways to give the differences signs whose sum is as far from 0 as theirs."""
+    import numpy as np
+
+    sizes = [abs(difference) for difference in differences if difference]
+    total = sum(sizes)
+    ways = np.zeros(2 * total + 1)  # by sum, from -total
+    ways[total] = 1.0
+    for size in sizes:
+        ways = (np.roll(ways, size) + np.roll(ways, -size)) / 2  # nothing wraps: sums stay within the total
+    far = abs(np.arange(-total, total + 1)) >= abs(sum(differences))
+    return min(1.0, float(ways[far].sum()))
+
+
+def _interval(differences: Sequence[float]) -> tuple[float, float]:
+    """Student's two-sided 95% interval of the mean."""
+    import numpy as np
+    from scipy.stats import t
+
+    values = np.asarray(differences)
+    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    mean = float(values.mean())
+    return max(-1.0, mean - half), min(1.0, mean + half)
+
+
+def after(admission: Admission, anchors: Anchors) -> Admission:
+    """The admission with its anchors; withdrawn where they have moved."""
+    noted = dataclasses.replace(admission, anchors=anchors)
+    if not anchors.moved or anchors.shift is None or anchors.low is None or anchors.high is None:
+        return noted
+    points = f"{100 * anchors.shift:+.0f} points ({100 * anchors.low:+.0f} to {100 * anchors.high:+.0f}"
+    each = ", ".join(
+        f"{kind} replies by {100 * shift:+.0f}"
+        for kind, shift in (("good", anchors.good_shift), ("bad", anchors.bad_shift))
+        if shift is not None
+    )
+    since = anchors.since[:10] or "an unknown day"
+    reason = (
+        f"its anchors moved by {points}, n={anchors.n}) since {since}, {each}. What it said before and what"
+        " it says now are not of one judge: `harness judge-check --fresh`, or a run with --fresh, has"
+        " everything judged anew and tests the judge again"
+    )
+    return dataclasses.replace(noted, admitted=False, reasons=(*admission.reasons, reason))
