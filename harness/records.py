@@ -315,7 +315,8 @@ class Decision:
     p_value: float | None = None
     #: that ``p_value`` has to reach among the candidates of the run (Holm); a GO has met it
     level: float | None = None
-    candidates_judged: int = 1  # in the run, this one included
+    #: in the run, this one included, and those judged beside it on its rows before that the run leaves out
+    candidates_judged: int = 1
     #: of the reasons, those that come from no gate: what stood against GO, and what was only mentioned.
     #: None: the record is of a version that did not keep them apart
     obstacles: tuple[str, ...] | None = None

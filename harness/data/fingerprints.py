@@ -15,7 +15,7 @@ from pathlib import PurePath
 
 from harness.data.plain_text import same_key
 from harness.errors import UsageError
-from harness.records import Json, Row
+from harness.records import Json, Message, Row
 
 
 def fingerprint(value: object) -> str:
@@ -56,14 +56,22 @@ def rows_fingerprint(rows: Iterable[Row]) -> str:
 def asked_keys(rows: Sequence[Row]) -> tuple[str, ...]:
     """What each row asks, as 16 hex digits, in any spelling that ``same_key`` takes for the same.
 
-    References do not count, nor do instructions that all rows have in common: when a label is mended or a
-    prompt is worded anew, the rows stay the ones that they were.
+    References do not count, nor do instructions, unless rows differ in them alone: when a label is mended or
+    a prompt is worded anew, the rows stay the ones that they were.
     """
-    one_prompt = len({row.instructions for row in rows}) == 1
+    turns = [_text(row.turns) for row in rows]
+    instructions: dict[str, set[str]] = {}
+    for text, row in zip(turns, rows, strict=True):
+        instructions.setdefault(text, set()).add(row.instructions)
     texts = (
-        "\n".join(message.content for message in (row.turns if one_prompt else row.prompt)) for row in rows
+        text if len(instructions[text]) == 1 else _text(row.prompt)
+        for text, row in zip(turns, rows, strict=True)
     )
     return tuple(bytes_digest(same_key(text).encode("utf-8", "surrogatepass"))[:16] for text in texts)
+
+
+def _text(messages: Iterable[Message]) -> str:
+    return "\n".join(message.content for message in messages)
 
 
 def bytes_digest(data: bytes) -> str:

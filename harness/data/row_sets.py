@@ -1,34 +1,35 @@
-"""Held-out rows as sets of contents, to find again rows that have been judged before.
+"""Held-out rows as sets, to find again rows that have been judged before.
 
-A row is known by what it says (:func:`harness.data.fingerprints.row_fingerprint`): ids may be line numbers,
-and files are sorted, renamed and split.
+A row is known by what it asks (:func:`harness.data.fingerprints.asked_keys`): ids may be line numbers, labels
+are mended, and files are sorted, renamed and split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import ceil, log2
 
-from harness.data.fingerprints import fingerprint, row_fingerprint
+from harness.data.fingerprints import asked_keys, fingerprint
 from harness.records import Row, RowSet, SuiteRow
 
 SHARED = 0.5  # of the smaller set: from there on, a decision on one set is one on the other
 KEPT = 0.9  # of the earlier set, in one that grew from it
 MOST_HASHES = 1_000  # of one set; more rows are known by a sample of about half as many to as many
-_DIGITS = 10  # 40 bits of each row's fingerprint
+_DIGITS = 10  # 40 bits of what each row asks
 
 
-def row_set(rows: Iterable[Row]) -> RowSet:
-    """The set of the rows' contents, each once."""
-    return _set_of(_short(row_fingerprint(row)) for row in rows)
+def row_set(rows: Sequence[Row]) -> RowSet:
+    """The set of what the rows ask, each once."""
+    return _set_of(map(_short, asked_keys(rows)))
 
 
-def recorded_row_set(recorded: Iterable[SuiteRow], rows: Iterable[Row]) -> RowSet:
+def recorded_row_set(recorded: Iterable[SuiteRow], rows: Sequence[Row]) -> RowSet:
     """The set of the rows of a record that does not hold their fingerprints.
 
     A row of it is that of ``rows`` with the same question and reference, where there is one.
     """
-    known = {(row.question, row.reference): _short(row_fingerprint(row)) for row in rows}
+    keys = map(_short, asked_keys(rows))
+    known = {(row.question, row.reference): key for row, key in zip(rows, keys, strict=True)}
     pairs = [(row.question, row.reference) for row in recorded]
     return _set_of(known.get(pair) or _short(fingerprint({"only recorded": pair})) for pair in pairs)
 

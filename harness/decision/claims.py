@@ -34,11 +34,10 @@ from harness.decision.estimates import pair, points
 from harness.decision.group_sequential import GroupSequentialDesign, LookState, at_level, judge_look
 from harness.decision.paired import compare, summary
 from harness.decision.power import can_show_of
-from harness.decision.retesting import level_note
+from harness.decision.retesting import level_note, whole_level
 from harness.errors import Undecided, UsageError
 from harness.records import Comparison, Kind, Outcome, Role, ScoreVector
 
-MOST_MARGIN = 0.5
 MOST_REASON_CHARACTERS = 80  # of one row's reason, so that both sides fit on a line or two
 MOST_MARGIN = 0.5  # in score units: who tolerates a loss of more than half of everything meant something else
 
@@ -51,7 +50,7 @@ class InterimScores(Protocol):
     """Scores that are judged as they are asked for, in a fixed random order of the rows."""
 
     design: GroupSequentialDesign
-    n_candidates: int  # of the run, which share its level
+    n_candidates: int  # that share the level of the run
 
     def upto(self, n_rows: int) -> ScoreVector:
         """The first so many rows in the order of judging, judged now where they have not been."""
@@ -230,9 +229,12 @@ def _claim(larger: Scores | float, smaller: Scores | float, *, strict: bool) -> 
     claim = _judged(larger, smaller, strict=strict)
     for one in (larger, smaller):
         if isinstance(one, Scores) and one.grown_from:
-            note = level_note(one.alpha, one.grown_from)
-            found = claim.comparison
-            claim = replace(claim, comparison=replace(found, reason=f"{found.reason} {note}"))
+            # only GO is tried often: a loss is told at the whole level, or rows that are added would hide it
+            found = claim.at(whole_level(one.alpha, len(one.grown_from)))
+            if found.outcome is not Outcome.REFUTED:
+                note = level_note(one.alpha, one.grown_from)
+                found = replace(claim.comparison, reason=f"{claim.comparison.reason} {note}")
+            claim = replace(claim, comparison=found)
             break
     for one in (larger, smaller):
         if isinstance(one, Scores) and one.made is not None:

@@ -12,11 +12,15 @@ that is no GO by itself has a p of 1.
 
 m counts every candidate that has a decision in the run, NO-GO and INCONCLUSIVE among them: each was a try.
 Those that share no rows count as well, for whoever ships "one that is GO" picks among all of them.
+
+Candidates that were judged beside one before, on its rows, and that the run leaves out count for that one as
+further tries with a p of 1. What is GO then is a part of what Holm's test among today's candidates gives, and
+of what it would give with those that were left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Protocol
@@ -48,8 +52,20 @@ class WeakestGate:
     name: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Candidates that were judged beside one before, on its rows, and that this run leaves out."""
+
+    n_candidates: int
+    named: str  # for people
+    together: str  # how to judge them with it, as an imperative
+
+
 def judged_together(
-    decisions: Sequence[Decision], claims: Iterable[tuple[Gate, Rejudged]], alpha: float
+    decisions: Sequence[Decision],
+    claims: Iterable[tuple[Gate, Rejudged]],
+    alpha: float,
+    left_out: Mapping[str, LeftOut] | None = None,
 ) -> tuple[Decision, ...]:
     """The decisions of one run, in their order: a GO that does not hold among all becomes INCONCLUSIVE.
 
@@ -57,9 +73,10 @@ def judged_together(
         decisions: one for each candidate, as its own gates make it.
         claims: the gates that decide, each with its claim.
         alpha: the chance that some GO is false.
+        left_out: by candidate, others that count for it as further tries.
     """
-    m = len(decisions)
-    if m < 2:
+    m, before = len(decisions), left_out or {}
+    if m < 2 and not any(decision.candidate in before for decision in decisions):
         return tuple(replace(d, level=alpha) if d.verdict is Verdict.GO else d for d in decisions)
     judged = list(claims)
     weakest = [
@@ -70,7 +87,7 @@ def judged_together(
     ]
     levels = holm_levels([each.p_value for each in weakest], alpha)
     return tuple(
-        _among(decision, each, level, m, alpha)
+        _among(decision, each, level, m, alpha, before.get(decision.candidate))
         for decision, each, level in zip(decisions, weakest, levels, strict=True)
     )
 
@@ -126,21 +143,34 @@ def _decides(gate: Gate, decision: Decision) -> bool:
     return (gate.candidate, gate.size, gate.state) == (decision.candidate, decision.size, "gated")
 
 
-def _among(decision: Decision, weakest: WeakestGate, level: float, m: int, alpha: float) -> Decision:
+def _among(
+    decision: Decision, weakest: WeakestGate, level: float, m: int, alpha: float, left_out: LeftOut | None
+) -> Decision:
+    n_before = left_out.n_candidates if left_out else 0
     if decision.verdict is not Verdict.GO:
-        return replace(decision, candidates_judged=m)
-    found = replace(decision, p_value=weakest.p_value, level=level, candidates_judged=m)
-    largest = f"the largest p of its gates is {_percent(weakest.p_value)}, of {weakest.name}"
+        return replace(decision, candidates_judged=m + n_before)
+    level = alpha / (round(alpha / level) + n_before)
+    found = replace(decision, p_value=weakest.p_value, level=level, candidates_judged=m + n_before)
+    digits = next((n for n in (2, 3, 4) if _percent(level, n) != _percent(weakest.p_value, n)), 2)
+    reached = _percent(level, digits)
+    largest = f"the largest p of its gates is {_percent(weakest.p_value, digits)}, of {weakest.name}"
+    counted, said = f"the {m} candidates of this run", f"{m} candidates were up for a decision in this run"
+    way = "Run it"
+    if left_out:
+        are = f"{m} judged today and {n_before} beside it before"
+        counted = f"{m + n_before} candidates, {are}"
+        said = f"{m + n_before} candidates count for this one, {are} on the same rows ({left_out.named})"
+        way = f"{left_out.together}, or run it"
     if weakest.p_value <= level:
-        said = f"holds at {_percent(level)} among the {m} candidates of this run (Holm): {largest}."
+        said = f"holds at {reached} among {counted} (Holm): {largest}."
         return replace(found, reasons=(said, *decision.reasons))
     said = (
-        f"{m} candidates were up for a decision in this run, and by chance some would be GO. To keep that to"
-        f" {_percent(alpha)}, this one would have to hold at {_percent(level)} (Holm), and {largest}. Run it"
-        " alone on rows that have judged none (Suite(final=...) and --final)."
+        f"{said}, and by chance some would be GO. To keep that to {_percent(alpha)}, this one would have to"
+        f" hold at {reached} (Holm), and {largest}. {way} alone on rows that have judged none"
+        " (Suite(final=...) and --final)."
     )
     return replace(found, verdict=Verdict.INCONCLUSIVE, reasons=(said, *decision.reasons))
 
 
-def _percent(level: float) -> str:
-    return "below 0.01%" if level < 1e-4 else f"{100 * level:.2g}%"
+def _percent(level: float, digits: int = 2) -> str:
+    return "below 0.01%" if level < 1e-4 else f"{100 * level:.{digits}g}%"

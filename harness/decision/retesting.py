@@ -23,6 +23,11 @@ def level_after(alpha: float, growths: int) -> float:
     return alpha if growths == 0 else alpha * FIRST * NEXT ** (growths - 1)
 
 
+def whole_level(level: float, growths: int) -> float:
+    """The ``alpha`` of which ``level`` is ``level_after`` so many growths."""
+    return round(level / level_after(1.0, growths), 12)
+
+
 def next_level(level: float, growths: int) -> float:
     """The level once the rows have grown again, after a test at ``level``."""
     return level * (FIRST if growths == 0 else NEXT)
@@ -31,7 +36,7 @@ def next_level(level: float, growths: int) -> float:
 def level_note(level: float, grown_from: Sequence[int]) -> str:
     """Why a gate was judged at ``level``; ``grown_from`` are earlier numbers of rows."""
     rows = ", then ".join(f"{n:,}" for n in grown_from)
-    return f"Judged at {100 * level:.2g}%, as these rows grew from {rows} that did not decide it."
+    return f"Judged at {100 * level:.2g}%, as these rows grew from {rows} that gave no GO."
 
 
 @dataclass(frozen=True, slots=True)

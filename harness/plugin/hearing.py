@@ -32,6 +32,7 @@ class Hearing:
         self._open: dict[
             int, tuple[Claim, Place, str]
         ] = {}  # by identity: equal claims are made at two places
+        self._asked: dict[int, tuple[Claim, Place]] = {}  # pytest asks a claim that failed a second time
 
     def made(self, claim: Claim) -> None:
         """Note a comparison; it has to be asserted before the test ends."""
@@ -46,13 +47,15 @@ class Hearing:
         """
         from harness.report.terminal import printable
 
-        asked, (_, made, _) = caller(), self._open.get(id(claim), (claim, caller(), ""))
+        asked, known = caller(), self._open.get(id(claim)) or self._asked.get(id(claim))
+        made = known[1] if known else asked
         is_below = not isinstance(claim.candidate, ScoreVector)
         if is_below and id(claim) in self._open and not is_asserted(asked):
             why = f"asked for on line {asked.line} and never asserted"
             self._open[id(claim)] = claim, made, why
             return claim.outcome == "shown"
         self._open.pop(id(claim), None)
+        self._asked[id(claim)] = claim, made
         place = made.shown(self._state.settings.root)
         gate = self._state.session().record_claim(self._arm, self._suite, self._name, claim, place)
         self._item.stash.setdefault(SPOKEN, []).append(gate)

@@ -61,7 +61,7 @@ def go_forecast(record: RunRecord, decision: Decision) -> str:
 
     Empty, too, where labels corrected a gate: how sure it is depends on their number, not on that of rows.
 
-    Where several candidates were up for a decision, each gate is at the strictest of their levels (Holm).
+    Where several candidates were tried, each gate is at the strictest of their levels (Holm).
     """
     if decision.verdict is not Verdict.INCONCLUSIVE:
         return ""
@@ -73,7 +73,7 @@ def go_forecast(record: RunRecord, decision: Decision) -> str:
         or not any(gate.role is Role.TARGET for gate, _ in judged)
     ):
         return ""
-    level_of = len(record.decisions)
+    level_of = max(decision.candidates_judged, len(record.decisions))
     forecast = forecast_go([at_levels(one, one.alpha, record.alpha, level_of) for _, one in judged])
     roles = {gate.role for gate, _ in judged}
     truth = "the targets and thresholds" if Role.THRESHOLD in roles else "the targets"
@@ -105,9 +105,7 @@ def planned_decision(one: PlannedDecision) -> str:
         truth = f"if truly better by {_listed(each)}"
     if any(gate.role is Role.GUARD for gate in forecast.gates):
         truth += " and nothing lost on the guards"
-    line = (
-        f"{_listed(one.candidates)}: GO about {_chance(forecast.p_go)} of the time {truth}{_takes(forecast)}."
-    )
+    line = f"{_listed(one.candidates)}: GO {_about(forecast.p_go)} of the time {truth}{_takes(forecast)}."
     return " ".join([line, *_grounds(one)])
 
 
@@ -193,6 +191,11 @@ def _rounded(rows: int) -> int:
 def _chance(value: float) -> str:
     """Whole percents; never 0% or 100%, which no simulation can say."""
     return "under 1%" if value < 0.005 else "over 99%" if value > 0.995 else numbers.percent(value, 0)
+
+
+def _about(value: float) -> str:
+    said = _chance(value)
+    return said if said[0] in "uo" else f"about {said}"
 
 
 def _listed(names: Sequence[str], most: int = _MOST_NAMED) -> str:

@@ -107,10 +107,12 @@ def _together(record: RunRecord) -> TextTable | None:
     m = max((decision.candidates_judged for decision in record.decisions), default=1)
     if m < 2:
         return None
+    today = len(record.decisions)
     rows = [
         (
             size_label(decision.size, None, decision.candidate),
             decision.verdict.value,
+            str(decision.candidates_judged),
             numbers.one_sided(decision.p_value),
             numbers.one_sided(decision.level),
             numbers.NONE if decision.level is None else "yes" if decision.verdict is Verdict.GO else "no",
@@ -119,11 +121,12 @@ def _together(record: RunRecord) -> TextTable | None:
     ]
     return TextTable(
         "The level that each candidate met",
-        ("candidate", "verdict", "largest p of its gates#", "level to reach#", "met"),
+        ("candidate", "verdict", "tries#", "largest p of its gates#", "level to reach#", "met"),
         rows,
-        f"{m} candidates were up for a decision, so that GO takes more than the level of one gate: some GO"
-        f" among them is false at most {numbers.one_sided(record.alpha)} of the time (S. Holm 1979). One that"
-        " is no GO by its own gates has no level to reach.",
+        f"Tries are the candidates that were up for a decision today, {today}, and those that were judged"
+        " beside one on its rows before and that this run leaves out. They share the level of one gate: some"
+        f" GO among them is false at most {numbers.one_sided(record.alpha)} of the time (S. Holm 1979). One"
+        " that is no GO by its own gates has no level to reach.",
     )
 
 

@@ -1,87 +1,54 @@
 """The best of several seeds, sizes or recipes looks better on the rows that chose it than it is.
 
 So the store notes at which sizes and seeds held-out rows judged a recipe, and beside which others. A verdict
-takes all of them, or rows that have judged none. Rows are told by what they ask: a file to which rows were
-added remembers what it judged before, as long as half of its rows are of that time.
+takes all sizes and seeds, or rows that have judged none; other recipes that are left out count as tries of
+the run (:mod:`harness.decision.holm`). Rows are told by what they ask: a file to which rows were added
+remembers what it judged before, as long as half of its rows are of that time.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from harness.data.fingerprints import asked_keys, fingerprint, rows_fingerprint
+from harness.decision.holm import LeftOut
 from harness.records import Gate
+from harness.run.past import Past
 from harness.run.selection import Arm
 from harness.run.session import Session
 from harness.run.suite_loading import LoadedSuite
 from harness.store.answers import Judged
 
 FRESH_ROWS = "on rows that have judged none (Suite(final=...) and --final)"
+MOST_NAMED = 5  # candidates in one sentence
 
 
-class Past:
-    """What rows have judged before, from a history of any source.
+@dataclass
+class Chosen:
+    """By candidate, what its rows judged before that this run leaves out."""
 
-    Args:
-        rows: keys of the rows of today, one each; see ``asked_keys``.
-        history: of these and other rows.
-    """
-
-    def __init__(self, rows: Sequence[str], history: Iterable[Judged]) -> None:
-        self._least = len(rows) / 2
-        places: dict[frozenset[str], frozenset[int]] = {}  # by rows of the past: which of today's they are
-        at: defaultdict[tuple[str, int | None, int | None], set[int]] = defaultdict(set)
-        names: defaultdict[tuple[frozenset[str], str], dict[str, str]] = defaultdict(dict)
-        for one in history:
-            if one.rows not in places:
-                places[one.rows] = frozenset(n for n, key in enumerate(rows) if key in one.rows)
-            if places[one.rows]:
-                at[one.recipe, one.size, one.seed] |= places[one.rows]
-                names[one.rows, one.beside][one.recipe] = one.name
-        self._at = at
-        self._together = [(places[its_rows], company) for (its_rows, _), company in names.items()]
-
-    def seeds(self, recipe: str, size: int | None) -> list[int]:
-        """Those that most of the rows have judged a recipe at, at one size."""
-        return sorted(
-            seed
-            for (its, at_size, seed), rows in self._at.items()
-            if (its, at_size) == (recipe, size) and seed is not None and len(rows) >= self._least
-        )
-
-    def sizes(self, recipe: str) -> list[int]:
-        """Those that most of the rows have judged a recipe at, with whatever seed."""
-        by_size: defaultdict[int, set[int]] = defaultdict(set)
-        for (its, size, _), rows in self._at.items():
-            if its == recipe and size is not None:
-                by_size[size] |= rows
-        return sorted(size for size, rows in by_size.items() if len(rows) >= self._least)
-
-    def company(self, recipe: str) -> dict[str, str]:
-        """Other recipes that most of the rows have judged in one run with this one, and their last names."""
-        shared: defaultdict[str, set[int]] = defaultdict(set)
-        names: dict[str, str] = {}
-        for rows, company in self._together:
-            for other, name in company.items() if recipe in company else ():
-                if other != recipe:
-                    shared[other] |= rows
-                    names[other] = name
-        return {other: names[other] for other, rows in shared.items() if len(rows) >= self._least}
+    #: seeds and sizes, as reasons against GO
+    obstacles: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
 
 
-def chosen_on_its_rows(run: Session, gates: Sequence[Gate]) -> Mapping[str, Sequence[str]]:
-    """By candidate, why it may have been chosen on the rows that judge it. Notes what they judge today.
+def chosen_on_its_rows(run: Session, gates: Sequence[Gate]) -> Chosen:
+    """Why candidates may have been chosen on the rows that judge them. Notes what they judge today.
 
     A rehearsal's answers are a stand-in's: it notes nothing, and nothing is held against it.
     """
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    found = Chosen()
     if run.settings.rehearse is not None:
         return found
     history, today = run.store.judged(), list[Judged]()
+    company: defaultdict[str, dict[str, str]] = defaultdict(dict)  # by candidate: recipes and their names
+    recipe_of: dict[str, str] = {}
     for suite in run.suites.values():
         asked = {name: _asked(run, name, suite.name) for name in run.selection.chosen()}
         recipes = {name: run.recipe_of(arms[-1], at_any_size=True) for name, arms in asked.items() if arms}
+        recipe_of |= recipes
         rows = asked_keys(suite.rows)
         notes = _notes(run, suite, frozenset(rows), asked, recipes)
         past = Past(rows, [*history, *notes])
@@ -92,11 +59,18 @@ def chosen_on_its_rows(run: Session, gates: Sequence[Gate]) -> Mapping[str, Sequ
             obstacles = (
                 _seed_obstacle(past, arm, recipes[name], suite.heldout),
                 _size_obstacle(past, arm, recipes[name], suite.heldout),
-                _company_obstacle(past, name, recipes, suite.heldout),
             )
-            found[name] += filter(None, obstacles)
+            found.obstacles[name] += filter(None, obstacles)
+            company[name] |= past.company(recipes[name], recipes.values())
     if today:
         run.store.note_judged(today)
+    unasked = {gate.candidate for gate in gates} - set(recipe_of)  # they count as judged today
+    for name, recipes in company.items():
+        others = {recipe: was for recipe, was in recipes.items() if recipe not in recipe_of.values()}
+        for one in unasked & set(others.values()):
+            del others[next(recipe for recipe, was in others.items() if was == one)]
+        if others:
+            found.left_out[name] = _left_out(name, list(others.values()), set(recipe_of))
     return found
 
 
@@ -159,23 +133,30 @@ def _size_obstacle(past: Past, arm: Arm, recipe: str, heldout: str) -> str:
     )
 
 
-def _company_obstacle(past: Past, name: str, recipes: Mapping[str, str], heldout: str) -> str:
-    company = past.company(recipes[name])
-    left_out = [was for recipe, was in company.items() if recipe not in recipes.values()]
-    if not left_out:
-        return ""
-    missing = list(dict.fromkeys(left_out))
-    changed = [was for was in missing if was in recipes or left_out.count(was) > 1]
-    shown = [f"{was} (with other settings than now)" if was in changed else was for was in missing]
-    options = " ".join(f"--candidate={one}" for one in (name, *missing))
-    together = f"Judge them together ({options}; what is answered is kept)"
+def _left_out(name: str, others: Sequence[str], today: set[str]) -> LeftOut:
+    """Other recipes by what they were called; a name of today stands for other settings now."""
+    times = Counter(others)
+    changed = [was for was in times if was in today or times[was] > 1]
+    named = [
+        was if was not in changed else f"{was} with {_settings(times[was], was in today)}" for was in times
+    ]
+    together = "Judge them together, so that those that hold as well leave it more"
     if changed:
-        together = (
-            f"Give the former settings of {', '.join(changed)} a name of their own and judge all together"
-            " (what is answered is kept)"
+        together += (
+            f" (give the former settings of {_listed(changed)} a name of their own; what is answered is kept)"
         )
-    return (
-        f"{name} was judged beside {', '.join(shown)} on rows of {heldout} before, which this run leaves out:"
-        f" the best of several cannot be tested on the rows it was chosen on. {together}, or test the chosen"
-        f" one {FRESH_ROWS}."
-    )
+    elif len(times) <= MOST_NAMED:
+        options = " ".join(f"--candidate={one}" for one in (name, *times))
+        together += f" ({options}; what is answered is kept)"
+    return LeftOut(len(others), _listed(named), together)
+
+
+def _settings(count: int, is_of_today: bool) -> str:
+    if count == 1:
+        return "other settings than now"
+    return f"{count} {'other ' if is_of_today else ''}settings"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.decision.estimates import Codes
 from harness.decision.gates import decided_again
-from harness.decision.holm import Rejudged, judged_together
+from harness.decision.holm import LeftOut, Rejudged, judged_together
 from harness.decision.judged import JudgedClaim, JudgedSide
 from harness.decision.retesting import level_after
 from harness.errors import DataError, UsageError
@@ -78,8 +78,13 @@ def decide_with_labels(
         )
         for each in record.decisions
     ]
+    left_out = {
+        each.candidate: LeftOut(number, f"before run {record.id}", "Judge them together")
+        for each in record.decisions
+        if (number := each.candidates_judged - len(decisions)) > 0
+    }
     claims: list[tuple[Gate, Rejudged]] = []
-    for gate, corrected in judged if len(decisions) > 1 else ():
+    for gate, corrected in judged if len(decisions) > 1 or left_out else ():
         if corrected is not None:
             claims.append(corrected)
         elif gate.state == "gated" and gate.comparison is not None:
@@ -90,7 +95,7 @@ def decide_with_labels(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
         gates=gates,
-        decisions=judged_together(decisions, claims, record.alpha),
+        decisions=judged_together(decisions, claims, record.alpha, left_out),
         notes=(*record.notes, *_notes(record, files, [each for each in fitted if each not in used])),
         decided_from=record.id,
         label_files=tuple(files),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.data.row_sets import are_shared, has_grown, recorded_row_set, row_set
@@ -43,7 +44,11 @@ class SuiteHistory:
     row_sets: Mapping[str, RowSet]
 
     def grown_from(self, identity: str) -> tuple[int, ...]:
-        """The numbers of rows, ascending, that gave this recipe no GO and from which today's grew."""
+        """The numbers of rows, ascending, that gave this recipe no GO and from which today's grew.
+
+        What came after today's rows judged it first does not count: the same rows give the same decision.
+        Nor does what came before a GO on fewer of them: no later test makes a false GO of that one likelier.
+        """
         return self._grown_from(use for use in self.uses if identity and use.identity == identity)
 
     def grown_under(self, candidate: str) -> tuple[int, ...]:
@@ -51,11 +56,14 @@ class SuiteHistory:
         return self._grown_from(use for use in self.uses if use.candidate == candidate)
 
     def _grown_from(self, uses: Iterable[HeldoutUse]) -> tuple[int, ...]:
-        judged: dict[str, set[Verdict | None]] = {}
-        for use in uses:
-            judged.setdefault(use.rows, set()).add(use.verdict)
-        sets = [self.row_sets[digest] for digest, verdicts in judged.items() if Verdict.GO not in verdicts]
-        return tuple(sorted(each.n for each in sets if has_grown(each, self.today)))
+        found: dict[str, int] = {}
+        for use in takewhile(lambda use: use.rows != self.today.digest, uses):
+            if has_grown(self.row_sets[use.rows], self.today):
+                if use.verdict is Verdict.GO:
+                    found.clear()
+                else:
+                    found[use.rows] = self.row_sets[use.rows].n
+        return tuple(sorted(found.values()))
 
     def with_uses(self, uses: Iterable[HeldoutUse]) -> SuiteHistory:
         """The same and further decisions on today's rows."""

@@ -30,7 +30,7 @@ class InterimAnalysis:
         name: the subject of the vectors.
         advisory: whether the judge has no vote.
         shows: see ``ScoreVector``.
-        n_candidates: of the run, which share its level.
+        n_candidates: that share the level of the run.
     """
 
     suite: LoadedSuite

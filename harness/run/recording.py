@@ -62,11 +62,11 @@ def make_record(
     claimed = {gate.candidate for gate in gates}
     chosen = chosen_on_its_rows(run, gates)
     each = [
-        _decision(run, name, gates, chosen.get(name, ()))
+        _decision(run, name, gates, chosen.obstacles[name])
         for name in run.selection.chosen()
         if name in claimed or _was_tried(run, name)
     ]
-    decisions = judged_together(each, run.claims.items(), run.settings.alpha)
+    decisions = judged_together(each, run.claims.items(), run.settings.alpha, chosen.left_out)
     economics, money_notes = appraisals(run)
     now = datetime.now(UTC)
     created = now.isoformat(timespec="seconds")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from harness.candidates.base import Candidate, Prepared, Variant
 from harness.candidates.lab import Lab
-from harness.data.fingerprints import fingerprint
+from harness.data.fingerprints import asked_keys, fingerprint
 from harness.data.leakage import require_no_leaks
 from harness.decision.claims import Claim, Scores, Side
 from harness.decision.economics import EconomicsConfig
@@ -32,6 +32,7 @@ from harness.run.heldout_history import HeldoutHistory
 from harness.run.interim_analysis import InterimAnalysis
 from harness.run.judge_backends import JudgeBackends
 from harness.run.leak_check import Seen, compare_files, with_repeats
+from harness.run.past import Past
 from harness.run.preflight import problems_of, problems_of_judges
 from harness.run.references import reference_notes, require_references
 from harness.run.selection import Arm, Selection
@@ -403,8 +404,18 @@ class Session:
             name=arm.label,
             advisory=bool(self.why_advisory(score)),
             shows=self.shows(score),
-            n_candidates=len(self.selection.chosen()),
+            n_candidates=self._candidates_tried(arm, suite),
         )
+
+    def _candidates_tried(self, arm: Arm, suite: str) -> int:
+        """Those of the run, and others that the suite's rows have judged beside this one."""
+        largest = {name: self.selection.sized(name)[-1] for name in self.selection.chosen()}
+        if arm.name not in largest or not self.identity_of(arm):
+            return len(largest)
+        past = Past(asked_keys(self.suites[suite].rows), self.store.judged())
+        today = {self.recipe_of(one, at_any_size=True) for one in largest.values() if self.identity_of(one)}
+        company = past.company(self.recipe_of(arm, at_any_size=True), today)
+        return len(largest) + len(set(company) - today)
 
     def _judged(self, arm: Arm, suite: str, score: SuiteScore, alpha: float) -> tuple[Trial, ...]:
         """The arm's trials with every row judged."""

@@ -25,6 +25,18 @@ def test_a_set_is_the_same_in_any_order_under_other_ids_and_with_copies() -> Non
     assert here.n == 50
 
 
+def test_mended_labels_new_spacing_and_a_new_prompt_make_no_new_rows() -> None:
+    def told(prompt: str, row: Row) -> Row:
+        first, *others = row.messages
+        asked = Message("user", first.content.replace(" ", "  "))
+        return Row(row.id, (Message("system", prompt), asked, *others[:-1], Message("assistant", "mended")))
+
+    here = row_set(rows(range(50)))
+    assert row_set([told("Be brief.", row) for row in rows(range(50))]) == here
+    mixed = [told("Be brief.", row) for row in rows(range(50))] + [told("Be kind.", *rows(range(50, 51)))]
+    assert has_grown(here, row_set(mixed)), "a row under another prompt leaves the others what they were"
+
+
 def test_half_of_the_smaller_set_is_enough_to_count() -> None:
     here = row_set(rows(range(100)))
     assert are_shared(row_set(rows(range(50, 150))), here)

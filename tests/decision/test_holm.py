@@ -18,7 +18,7 @@ from harness.decision.claims import Claim, Scores
 from harness.decision.estimates import unseen_losses
 from harness.decision.gates import decide
 from harness.decision.group_sequential import GroupSequentialDesign, at_level, design_looks
-from harness.decision.holm import holm_levels, judged_together, lowest_level, weakest_gate
+from harness.decision.holm import LeftOut, holm_levels, judged_together, lowest_level, weakest_gate
 from harness.decision.vectors import at_places, over_seeds
 from harness.errors import UsageError
 from harness.records import Decision, Gate, Kind, Outcome, ScoreVector, Verdict
@@ -258,6 +258,32 @@ def test_no_go_stays_and_counts_as_a_try() -> None:
     assert worse == replace(worse_alone, candidate="1", reasons=worse.reasons, candidates_judged=2)
     assert worse.verdict is NO_GO
     assert len(worse.reasons) == len(worse_alone.reasons)
+
+
+def test_candidates_left_out_are_tries_of_the_one_beside_which_they_were_judged() -> None:
+    gates = [gated("0", better(STRONG)), gated("1", better(NEAR))]
+    each = [decide(name, None, [gate for gate, _ in gates]) for name in "01"]
+    one = LeftOut(1, "tuned", "Judge them together (--candidate=1 --candidate=tuned)")
+    strong, near = judged_together(each, gates, 0.05, {"1": one})
+    assert (strong.verdict, strong.level, strong.candidates_judged) == (GO, 0.025, 2)
+    assert (near.verdict, near.level, near.candidates_judged) == (OPEN, 0.025, 3)
+    for words in (
+        "2 judged today and 1 beside it before",
+        "(tuned)",
+        "together (--candidate=1",
+        "or run it alone",
+    ):
+        assert words in near.reasons[0]
+    (strong, *_) = judged_together(each[:1], gates, 0.05, {"0": LeftOut(18, "many", "Judge them together")})
+    assert (strong.verdict, strong.level) == (GO, 0.05 / 19)
+    assert strong.reasons[0].startswith("holds at 0.26% among 19 candidates, 1 judged today and 18 beside it")
+    assert judged_together(each[:1], gates, 0.05, {"else": one})[0].candidates_judged == 1
+
+
+def test_a_level_that_is_missed_by_little_is_told_from_the_p() -> None:
+    alpha = 2 * 0.0296
+    near, _ = decided(better(NEAR, alpha=alpha), better(EQUAL, alpha=alpha), alpha=alpha)
+    assert "hold at 2.96% (Holm), and the largest p of its gates is 2.97%" in near.reasons[0]
 
 
 def test_a_candidate_is_as_good_as_its_weakest_gate() -> None:

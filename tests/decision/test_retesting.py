@@ -56,8 +56,17 @@ def test_a_gate_on_rows_that_grew_is_judged_at_the_smaller_level_and_says_so() -
     sides = [Scores(side, alpha=alpha, grown_from=(50, 80)) for side in (candidate, baseline)]
     found = (sides[0] > sides[1]).comparison
     assert (found.outcome, found.alpha) == ("inconclusive", alpha)
-    assert found.reason.endswith(
-        "Judged at 0.25%, as these rows grew from 50, then 80 that did not decide it."
-    )
+    assert found.reason.endswith("Judged at 0.25%, as these rows grew from 50, then 80 that gave no GO.")
     assert found.rows_needed is not None
-    assert (sides[0] > 0.99).comparison.reason.endswith("did not decide it.")
+    known = [value for value in candidate.values if value is not None]
+    bar = sides[0] > sum(known) / len(known) - 0.01
+    assert bar.comparison.reason.endswith("gave no GO.")
+
+
+def test_rows_that_are_added_hide_no_loss() -> None:
+    candidate, baseline = binary_pair(4, 14, 100)  # one-sided p of a loss = 0.009
+    alpha = level_after(0.05, 2)
+    sides = [Scores(side, alpha=alpha, grown_from=(50, 80)) for side in (candidate, baseline)]
+    found = (sides[0] > sides[1]).comparison
+    assert (found.outcome, found.alpha) == ("refuted", 0.05)
+    assert "grew" not in found.reason

@@ -77,6 +77,8 @@ def test_a_refuted_gate_fails_and_explains_itself(project: SmallProject) -> None
     assert "-30.0 points [-42.9, -18.8], n=40" in outcome.out
     assert "support-0: bad@30 0 (expected 'yes', got 'no') | old@30 1" in outcome.out
     assert "NO-GO: bad at 30 rows" in outcome.out
+    assert len(project.record.gates) == 1, "pytest asks again for the truth of what failed"
+    assert outcome.out.count("is refuted") == 1
 
 
 def test_assert_better_explains_itself_too(project: SmallProject) -> None:

@@ -212,6 +212,18 @@ def test_with_looks_only_the_rows_that_a_claim_needs_are_judged(judged: SmallPro
     assert 0 < len(of_rows) <= 2 * 150
 
 
+def test_looks_go_on_for_the_level_that_candidates_left_out_leave(
+    judged: SmallProject, grader: Grader
+) -> None:
+    judged.suite(GATE, head=judged_head(judged), held=rows("support", 200))
+    many = ["--candidate=good", "--candidate=bad", "--candidate=much-the-same"]
+    judged.run(*many, "--judge-looks=4")
+    judged.run("--candidate=good", "--judge-looks=4")
+    (alone,) = judged.record.decisions
+    assert (alone.verdict, alone.candidates_judged) == ("GO", 3)
+    assert alone.level == pytest.approx(0.05 / 3)
+
+
 def judged_head(project: SmallProject) -> str:
     text = (project.path / "suites/support/test_support.py").read_text(encoding="utf-8")
     return text.removesuffix(GATE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from small_project import GUARD, SUITE, TARGET, Outcome, SmallProject, jsonl, row, rows
 
 SEEDED = """
@@ -211,12 +212,64 @@ def test_the_best_of_several_recipes_is_judged_beside_them(project: SmallProject
     project.run("--candidate=qlora-r16")
     assert project.record.decisions[0].verdict == "GO", "what failed to be trained is no company"
     project.run("--candidate=qlora-*", "--candidate=bad")
-    outcome = project.run("--candidate=qlora-r16", "--candidate=bad")
+    outcome = project.run("--candidate=qlora-r8", "--candidate=bad")
     chosen, refuted = project.record.decisions
-    assert (chosen.verdict, refuted.verdict) == ("INCONCLUSIVE", "NO-GO")
+    assert [(d.verdict, d.candidates_judged) for d in (chosen, refuted)] == [("GO", 3), ("NO-GO", 3)]
+    assert chosen.level == pytest.approx(0.05 / 3)
     flat = " ".join(outcome.out.split())
-    assert "qlora-r16 was judged beside qlora-r8 on rows of" in flat
-    assert "--candidate=qlora-r16 --candidate=qlora-r8;" in flat
+    assert "holds at 1.7% among 3 candidates, 2 judged today and 1 beside it before (Holm)" in flat
+    project.run("--candidate=qlora-r16")
+    assert project.record.decisions[0].level == 0.05, "these rows judged it alone at first: it was no choice"
+
+
+NEARLY = """
+@harness.candidate(params={"r8": 7, "r16": 6, "r32": 5})
+def nearly(request):
+
+    def reply(prompt, size):
+        number = int(prompt.row_id.rpartition("-")[2])
+        return "yes" if (0 < number and number % 10 < 3) or number in (5, 6, 7, 15, 16, 17) else "no"
+
+    return Scripted(train="train.jsonl", reply=reply, base=f"base {request.param}")
+"""
+
+
+def test_one_that_is_just_go_alone_is_not_after_it_was_judged_beside_others(project: SmallProject) -> None:
+    project.conftest(NEARLY)
+    project.suite(TARGET, head=WITH_FINAL)
+    project.write("suites/support/final.jsonl", jsonl(rows("last", 40)))
+    project.run("--candidate=nearly-r8", "--candidate=nearly-r16")
+    outcome = project.run("--candidate=nearly-r8")
+    (decision,) = project.record.decisions
+    assert (decision.verdict, decision.level, decision.candidates_judged) == ("INCONCLUSIVE", 0.025, 2)
+    flat = " ".join(outcome.out.split())
+    for words in (
+        "2 candidates count for this one, 1 judged today and 1 beside it before on the same rows",
+        "(nearly-r16)",
+        "this one would have to hold at 2.5% (Holm), and the largest p of its gates is 2.9%",
+        "--candidate=nearly-r8 --candidate=nearly-r16;",
+        "or run it alone on rows that have judged none",
+    ):
+        assert words in flat
+    assert "Tries" in (project.path / "reports" / project.record.id / "report.md").read_text(encoding="utf-8")
+    project.run("--candidate=nearly-r32")
+    assert project.record.decisions[0].verdict == "GO", "it was judged beside none"
+    project.run("--candidate=nearly-r8", "--final")
+    assert project.record.decisions[0].verdict == "GO"
+
+
+def test_former_settings_of_a_name_are_tries_of_those_beside_it(project: SmallProject) -> None:
+    project.suite(TARGET)
+    for base in ("first", "second", "third"):
+        project.conftest(
+            NEARLY.replace('f"base {request.param}"', f'"{base}" if request.param < 7 else "r8"')
+        )
+        outcome = project.run("--candidate=nearly-r8", "--candidate=nearly-r16")
+    standing, edited = project.record.decisions
+    assert [standing.candidates_judged, edited.candidates_judged] == [4, 2]
+    flat = " ".join(outcome.out.split())
+    assert "2 judged today and 2 beside it before on the same rows (nearly-r16 with 2 other settings)" in flat
+    assert "give the former settings of nearly-r16 a name of their own" in flat
 
 
 SLIGHT = """

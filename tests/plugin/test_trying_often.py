@@ -58,7 +58,7 @@ def test_a_file_that_grew_is_judged_at_a_smaller_level_and_its_count_goes_on(rea
     ready.conftest(MANY.replace("a_bit_better", "renamed"))
     out = ready.run("--candidate=renamed").out
     assert judged(ready).alpha == pytest.approx(0.005)
-    why = "Judged at 0.5%, as these rows grew from 20 that did not decide it."
+    why = "Judged at 0.5%, as these rows grew from 20 that gave no GO."
     assert judged(ready).reason.endswith(why)
     assert why in " ".join(out.split())
     assert "] (99%)" in out  # the interval is read at that level, too

@@ -202,11 +202,11 @@ def test_of_several_candidates_the_level_that_each_met_is_shown() -> None:
     table = build_view(replace(run, decisions=(go, near, other))).headline.together
     assert table is not None
     assert table.rows == [
-        (f"{ADAPTER}@400", "GO", "<0.01%", "0.25%", "yes"),
-        ("near@400", "INCONCLUSIVE", "3.1%", "0.26%", "no"),
-        ("other@400", "NO-GO", "–", "–", "–"),
+        (f"{ADAPTER}@400", "GO", "20", "<0.01%", "0.25%", "yes"),
+        ("near@400", "INCONCLUSIVE", "20", "3.1%", "0.26%", "no"),
+        ("other@400", "NO-GO", "20", "–", "–", "–"),
     ]
-    assert "20 candidates" in table.note
+    assert "up for a decision today, 3, and those" in table.note
     means = [card.means for card in build_view(replace(run, decisions=(go, near))).headline.cards]
     assert "Ship it" in means[0]
     assert "among several candidates" in means[1]

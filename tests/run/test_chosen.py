@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from harness.data.fingerprints import asked_keys
 from harness.records import Message, Row
-from harness.run.chosen import Past
+from harness.run.past import Past
 from harness.store.answers import Judged
 
 ROWS = tuple("abcdefghij")
@@ -79,6 +79,19 @@ def test_company_of_several_runs_adds_up_and_takes_the_last_names() -> None:
     more = [replace(TRIO[0], beside="two"), Judged(frozenset(ROWS), "two", "v", "v")]
     renamed = [replace(one, beside="again", name=f"new-{one.recipe}") for one in TRIO]
     assert Past(ROWS, [*TRIO, *more, *renamed]).company("r") == {"s": "new-s", "t": "new-t", "v": "v"}
+
+
+def test_the_first_decision_on_these_rows_was_no_choice_and_stays_what_it_was() -> None:
+    alone = replace(TRIO[0], beside="alone")
+    assert Past(ROWS, [alone, *TRIO]).company("r", ["r"]) == {}
+    assert Past(ROWS, [alone, *TRIO]).company("s", ["s"]).keys() == {"r", "t"}
+    assert Past(ROWS, [*TRIO, alone]).company("r", ["r"]).keys() == {"s", "t"}
+    later = [*TRIO, Judged(frozenset(ROWS), "pair", "r", "r"), Judged(frozenset(ROWS), "pair", "u", "u")]
+    assert Past(ROWS, later).company("r", ["r", "s", "t"]) == {}
+    assert Past(ROWS, later).company("r", ["r", "s"]).keys() == {"s", "t", "u"}
+    grown = (*ROWS, "new")
+    on_more = [replace(one, rows=frozenset(grown)) for one in TRIO]
+    assert Past(grown, [alone, *on_more]).company("r", ["r"]).keys() == {"s", "t"}, "first on fewer rows"
 
 
 def test_company_on_other_rows_is_none() -> None:

@@ -98,6 +98,15 @@ def test_several_candidates_hold_among_all_of_them() -> None:
     assert "(Holm)" in go[0].reasons[0]
 
 
+def test_candidates_that_the_run_left_out_still_count() -> None:
+    record = without_obstacles(run(kind=0.0))
+    beside = replace(record, decisions=(replace(record.decisions[0], candidates_judged=3),))
+    (found,) = decided(beside, lines(record)).decisions
+    assert (found.verdict, found.candidates_judged) == ("GO", 3)
+    assert found.level == pytest.approx(0.05 / 3)
+    assert "3 candidates, 1 judged today and 2 beside it before" in found.reasons[0]
+
+
 def test_a_candidate_without_labels_keeps_its_gates() -> None:
     record = without_obstacles(run(("tuned", "other")))
     found = decided(record, [line for line in lines(record) if line["side"] != "other@400"])

@@ -50,12 +50,17 @@ def questions(numbers: range) -> list[str]:
 
 
 def judge(
-    settings: Settings, suite: LoadedSuite, decision: str, verdict: Verdict = Verdict.INCONCLUSIVE
+    settings: Settings,
+    suite: LoadedSuite,
+    decision: str,
+    verdict: Verdict = Verdict.INCONCLUSIVE,
+    created: str = "",
 ) -> SuiteHistory:
     """One run, which judges the same recipe."""
     history = HeldoutHistory(AnswerStore(settings.store / "answers.sqlite"), settings)
     rows = history.of(suite).today
-    return history.add(suite, [HeldoutUse(decision, "c", "recipe", rows.digest, verdict, run=decision)])
+    use = HeldoutUse(decision, "c", "recipe", rows.digest, verdict, created=created, run=decision)
+    return history.add(suite, [use])
 
 
 def grown_from(settings: Settings, suite: LoadedSuite, identity: str = "recipe") -> tuple[int, ...]:
@@ -79,11 +84,21 @@ def test_rows_that_gave_a_go_may_be_added_to(settings: Settings, load: Load) -> 
     assert grown_from(settings, load(questions(range(80)))) == ()
 
 
+def test_after_a_go_on_fewer_rows_the_whole_level_is_there_again(settings: Settings, load: Load) -> None:
+    judge(settings, load(questions(range(50))), "1", created="1")
+    judge(settings, load(questions(range(80))), "2", Verdict.GO, created="2")
+    assert grown_from(settings, load(questions(range(80)))) == (50,), "the same rows, the same decision"
+    assert grown_from(settings, load(questions(range(120)))) == ()
+    judge(settings, load(questions(range(120))), "3", created="3")
+    assert grown_from(settings, load(questions(range(150)))) == (120,)
+
+
 def test_a_row_taken_away_and_put_back_is_the_same_set(settings: Settings, load: Load) -> None:
-    judge(settings, load(questions(range(50))), "one")
-    judge(settings, load(questions(range(49))), "two")
+    judge(settings, load(questions(range(50))), "one", created="1")
+    judge(settings, load(questions(range(49))), "two", created="2")
     assert len(judge(settings, load(questions(range(50))), "one").uses) == 2
-    assert grown_from(settings, load(questions(range(50)))) == (49,)
+    assert grown_from(settings, load(questions(range(50)))) == (), "it decides as it did before"
+    assert grown_from(settings, load(questions(range(60)))) == (49, 50)
 
 
 def test_a_rehearsal_counts_nothing(settings: Settings, load: Load) -> None:
