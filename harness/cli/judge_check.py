@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from harness.cli.arguments import number
 
 if TYPE_CHECKING:
+    from harness.decision.plan import CostLine
     from harness.run.judge_check import JudgeCheck
     from harness.scoring.attacks import Attempt
 
@@ -74,8 +75,9 @@ def judge_check(given: argparse.Namespace) -> int:
         watch = AnchorWatch(store, oracle, asks_again=given.fresh)
         for judge in judges:
             judge.require_ready(oracle)
-            bill = cost_of(judge, attacks, Costs(*prices))
-            _print(f"{suite.name} / {judge.name}: {_cost(bill)}")
+            bills = [_cost(*one) for one in cost_of(judge, attacks, Costs(*prices))]
+            for told in bills or ["a local model judges; nothing is paid."]:
+                _print(f"{suite.name} / {judge.name}: {told}")
         passed = True
         for judge in judges:
             found = check(judge, attacks, oracle, watch)
@@ -91,14 +93,9 @@ def judge_check(given: argparse.Namespace) -> int:
     return 0 if passed else 1
 
 
-def _cost(found: object) -> str:
-    from harness.decision.plan import CostLine
+def _cost(bill: CostLine, calls: int) -> str:
     from harness.report import numbers
 
-    if not isinstance(found, tuple):
-        return "a local model judges; nothing is paid."
-    bill, calls = found
-    assert isinstance(bill, CostLine)
     if bill.price is None:
         return f"at most {calls:,} calls of {bill.model}, whose price is not known."
     low, high = numbers.usd(bill.usd.low), numbers.usd(bill.usd.high)

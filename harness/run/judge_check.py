@@ -97,20 +97,20 @@ def chosen_judges(suite: LoadedSuite, name: str | None) -> tuple[Judge, ...]:
     return tuple(judge for judge in suite.judges if name in (None, judge.name))
 
 
-def cost_of(judge: Judge, attacks: Sequence[Attack], costs: Costs) -> tuple[CostLine, int] | None:
-    """The bill, and the most calls; None where nothing is hosted. What is kept already is counted, too."""
+def cost_of(judge: Judge, attacks: Sequence[Attack], costs: Costs) -> list[tuple[CostLine, int]]:
+    """The bill of each hosted model, and the most calls. What is kept already is counted, too."""
     put = to_put(bad_replies(judge), attacks)
     rows = [as_answered(one.label, judge.field)[0] for one in put] if isinstance(judge, HasLabels) else []
-    estimate = judge.estimate(rows)
-    if estimate is None:
-        return None
-    texts = [one.text for one in put]
-    if len(estimate.rows) == len(texts):  # a judge of the project's own may ask otherwise
-        estimate = replace(estimate, references=texts)
-    tokens = costs.tokens(estimate.model.model, estimate.model.model)
-    most = max(map(tokens.of_text, texts), default=1)
-    bill, calls = costs.judgments(estimate, [Judged(1.0, most)], labels=True)
-    return bill, calls.new
+    estimate, texts = judge.estimate(rows), [one.text for one in put]
+    bills = []
+    for asked in () if estimate is None else estimate.every:
+        tokens = costs.tokens(asked.model.model, asked.model.model)
+        most = max(map(tokens.of_text, texts), default=1)
+        if len(asked.rows) == len(texts):  # a judge of the project's own may ask otherwise
+            asked = replace(asked, references=texts)
+        bill, calls = costs.judgments(asked, [Judged(1.0, most)], labels=True)
+        bills.append((bill, calls.new))
+    return bills
 
 
 def check(judge: Judge, attacks: Sequence[Attack], judges: JudgeBackends, watch: AnchorWatch) -> JudgeCheck:

@@ -16,7 +16,6 @@ from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import RemoteModel
 from harness.models.thinking import most_tokens
 from harness.records import Message, Price, Row
-from harness.scoring.drift import MOST_ANCHORS
 from harness.scoring.judges import JudgeEstimate
 
 
@@ -162,13 +161,13 @@ class Costs:
         return self.bill("answers", payee, spending, usd), read
 
     def judgments(
-        self, judge: JudgeEstimate, trials: Sequence[Judged], *, labels: bool
+        self, judge: JudgeEstimate, trials: Sequence[Judged], *, labels: bool, anchors: int = 0
     ) -> tuple[CostLine, CallCount]:
         """The cost of one judge on one suite: its labels once a run, and every row of every trial.
 
         Judgments that the store has are not known here, so the high end counts them all. The low end counts
         answers that are yet to be made, which nobody has judged, and the labels where there are any such;
-        else the anchors among them, which a model that is not pinned judges in every run.
+        else the ``anchors`` among them, which a model that is not pinned judges in every run.
         """
         payee = Payee(judge.model.model, judge.model.is_tuned, judge.model.batch)
         tokens = self.tokens(payee.model, payee.model)
@@ -179,8 +178,8 @@ class Costs:
             (trial.fresh, [tokens.of_judgment(judge, p, r, trial) for p, r in asked]) for trial in trials
         ]
         is_pinned = isinstance(judge.model, RemoteModel) and judge.model.is_pinned
-        anchors = 0.0 if is_pinned else min(1.0, MOST_ANCHORS / max(1, len(known)))
-        parts.append((1.0 if any(trial.fresh for trial in trials) else anchors, known))
+        again = 0.0 if is_pinned else min(1.0, anchors / max(1, len(known)))
+        parts.append((1.0 if any(trial.fresh for trial in trials) else again, known))
         spending = self.spending(payee.model, payee.is_tuned)
         usd, longest = Usd(), most_tokens(payee.model, Decoding(max_new_tokens=judge.max_tokens))
         if spending is not None:

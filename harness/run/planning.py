@@ -16,6 +16,7 @@ from harness.run.plan_go import PlannedTest, planned_decisions
 from harness.run.plan_power import earlier_runs, powers
 from harness.run.selection import Arm
 from harness.run.session import Session
+from harness.scoring.drift import anchors_of
 from harness.scoring.judges import Judge, needs_baseline
 
 
@@ -173,8 +174,9 @@ class _Counting:
                     trials = [
                         replace(t, fresh=fresh, most_answer_tokens=most) for t in trials if t.is_compared
                     ]
+                n_anchors, is_new = len(anchors_of(score)), score not in labelled
                 for one in estimate.every:
-                    bill, calls = self.costs.judgments(one, trials, labels=score not in labelled)
+                    bill, calls = self.costs.judgments(one, trials, labels=is_new, anchors=n_anchors)
                     label = f"judge {suite.name}/{score.name}"
                     label += f", {one.model.model}" if estimate.others else ""
                     yield Work(label, True, None, calls, (bill,))
