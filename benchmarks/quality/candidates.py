@@ -51,6 +51,11 @@ def measure(options: Options) -> list[Result]:
     ]
 
 
+def equal_candidates(rng: np.random.Generator, draws: int, count: int) -> Values:
+    """p-values (draws, candidates) of the baseline's equals, graded, on rows that they share."""
+    return _p_values(rng, graded, graded_p, (draws, count, ROWS))
+
+
 def some_false_go(draws: int) -> Result:
     """All candidates equal to the baseline: the share of runs in which some is GO."""
     cells: dict[str, float] = {}

@@ -69,7 +69,7 @@ def binary(sets: dict[str, Values], draws: int) -> dict[str, float]:
     for name, sizes in _with_interval(sets).items():
         for share, margin in ((0.3, 0.0), (0.3, 0.05), (0.3, 0.1), (0.1, 0.0), (0.1, 0.05)):
             chances = np.array([(share - margin) / 2, (share + margin) / 2, 1 - share])
-            counts = _counts(rng, draws, sizes, chances, ICC)
+            counts = group_counts(rng, draws, sizes, chances, ICC)
             p = clustered_p(Clusters(counts[..., 0], counts[..., 1], sizes), -margin)
             rates[f"{name}, {100 * share:g}% differ, margin {margin:g}"] = float((p < ALPHA).mean())
         for share in (0.05, 0.15):
@@ -85,7 +85,7 @@ def graded(sets: dict[str, Values], draws: int) -> dict[str, float]:
     rng, rates = np.random.default_rng(42), {}
     for name, sizes in _with_interval(sets).items():
         for bound in (0.0, -0.05):
-            sums = np.asarray(_counts(rng, draws, sizes, rubric_steps(bound), ICC) @ STEPS)
+            sums = np.asarray(group_counts(rng, draws, sizes, rubric_steps(bound), ICC) @ STEPS)
             rates[f"{name}, truth {100 * bound:+g}"] = float(claimed(sums, sizes, bound).mean())
     return rates
 
@@ -124,19 +124,21 @@ class LostWhole:
 
     def falsely_shown(self, rng: np.random.Generator, draws: int) -> float:
         """The share of samples that show the claim."""
+        parts = (min(_PART, draws - start) for start in range(0, draws, _PART))
+        shown = (claimed(self.drawn(rng, part), self.sizes, self.bound) for part in parts)
+        return sum(int(np.count_nonzero(one)) for one in shown) / draws
+
+    def drawn(self, rng: np.random.Generator, draws: int) -> Values:
+        """Sums of differences, (draws, groups)."""
         starts = np.append(0, np.cumsum(self.sizes)[:-1]).astype(int)
-        rows, shown = int(self.sizes.sum()), 0
-        for start in range(0, draws, _PART):
-            part = min(_PART, draws - start)
-            if self.others == "rubric":
-                moved = rubric(rng, (part, rows), self.constant)
-            else:
-                noise = 0.02 if self.others == "±2 points" else 0.1
-                moved = self.constant + rng.uniform(-noise, noise, (part, rows))
-            gone = rng.random((part, len(self.sizes))) < self.share
-            sums = np.where(gone, -self.loss * self.sizes, np.add.reduceat(moved, starts, axis=1))
-            shown += int(np.count_nonzero(claimed(sums, self.sizes, self.bound)))
-        return shown / draws
+        shape = draws, int(self.sizes.sum())
+        if self.others == "rubric":
+            moved = rubric(rng, shape, self.constant)
+        else:
+            noise = 0.02 if self.others == "±2 points" else 0.1
+            moved = self.constant + rng.uniform(-noise, noise, shape)
+        gone = rng.random((draws, len(self.sizes))) < self.share
+        return np.where(gone, -self.loss * self.sizes, np.add.reduceat(moved, starts, axis=1))
 
     def __str__(self) -> str:
         losing = f"{100 * self.share:g}% lose {self.loss:g}, others {self.others}"
@@ -149,7 +151,7 @@ def power(draws: int) -> list[Result]:
     for name, sizes in EQUAL.items():
         told = []
         for truth, bound in ((0.1, 0.0), (0.0, -0.1)):
-            sums = np.asarray(_counts(rng, draws, sizes, rubric_steps(truth), 0.1) @ STEPS)
+            sums = np.asarray(group_counts(rng, draws, sizes, rubric_steps(truth), 0.1) @ STEPS)
             shown, alone = float(claimed(sums, sizes, bound).mean()), float(_above(sums, sizes, bound).mean())
             told.append((f"{100 * truth:+g} > {100 * bound:+g}: {shown:.3f} of {alone:.3f}", alone - shown))
         detail = f"five-level scores, ICC 0.1, {draws:,} draws; of what t and Hall alone show: "
@@ -188,7 +190,7 @@ def _with_interval(sets: dict[str, Values]) -> dict[str, Values]:
     return {name: sizes for name, sizes in sets.items() if reason(sizes) is None}
 
 
-def _counts(
+def group_counts(
     rng: np.random.Generator, draws: int, sizes: Values, chances: Values, icc: float
 ) -> npt.NDArray[np.float64]:
     """Rows of each kind in each group: Dirichlet-multinomial, (draws, groups, kinds)."""

@@ -11,6 +11,7 @@ is measured again with other draws, and that is what is reported.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, sqrt
 
@@ -94,13 +95,25 @@ def false_claims(
     )
 
 
-def falsely_shown(cell: Cell, rng: np.random.Generator, draws: int) -> tuple[float, float]:
+def claimed(differences: Values, bound: float) -> Mask:
+    """Of each sample (samples, rows), whether ``compare`` shows "more than ``bound``"."""
+    shown = above(differences, bound)
+    shown[shown] = holds_with_a_rare_loss(differences[shown], ALPHA, bound)
+    return shown
+
+
+def falsely_shown(
+    cell: Cell,
+    rng: np.random.Generator,
+    draws: int,
+    rule: Callable[[Values, float], Mask] = claimed,
+) -> tuple[float, float]:
     """The rate and its Monte Carlo standard error; each number of losses has draws as it is likely."""
     counts = np.arange(int(binom.ppf(0.9999, cell.n, cell.share)) + 1)
     rate = variance = 0.0
     for count, chance in zip(counts.tolist(), binom.pmf(counts, cell.n, cell.share).tolist(), strict=True):
         size = max(8, ceil(draws * chance))
-        shown = float(claimed(drawn(cell, rng, size, count), cell.bound).mean())
+        shown = float(rule(drawn(cell, rng, size, count), cell.bound).mean())
         rate += chance * shown
         variance += chance**2 * shown * (1.0 - shown) / size
     return rate, sqrt(variance)
@@ -113,13 +126,6 @@ def drawn(cell: Cell, rng: np.random.Generator, size: int, losing: int) -> Value
     return differences
 
 
-def claimed(differences: Values, bound: float) -> Mask:
-    """Of each sample (samples, rows), whether ``compare`` shows "more than ``bound``"."""
-    shown = _above(differences, bound)
-    shown[shown] = holds_with_a_rare_loss(differences[shown], ALPHA, bound)
-    return shown
-
-
 def power_lost(draws: int) -> Result:
     """By the loss that was not drawn, on five-level rubric scores: targets and guards."""
     rng = np.random.default_rng(32)
@@ -127,7 +133,7 @@ def power_lost(draws: int) -> Result:
     for n in (50, 100, 200):
         for truth, bound in ((0.05, 0.0), (0.08, 0.0), (0.1, 0.0), (0.0, -0.05), (0.0, -0.1)):
             differences = rubric(rng, (draws // 4, n), truth)
-            t_alone = float(_above(differences, bound).mean())
+            t_alone = float(above(differences, bound).mean())
             shown = float(claimed(differences, bound).mean())
             told[f"n={n}, {100 * truth:+g} > {100 * bound:+g}: {shown:.3f} of {t_alone:.3f}"] = (
                 t_alone - shown
@@ -167,7 +173,7 @@ def threshold(draws: int) -> Result:
 def exceeds(scores: Values, number: float) -> Mask:
     """Of each sample of graded scores (samples, rows), whether ``compare`` shows "above ``number``"."""
     more = np.append(scores, np.full((len(scores), 1), max(number - RARE_LOSS, 0.0)), axis=1)
-    return _above(scores - number, 0.0) & _above(more - number, 0.0)
+    return above(scores - number, 0.0) & above(more - number, 0.0)
 
 
 def ceiling(draws: int) -> list[Result]:
@@ -187,7 +193,7 @@ def ceiling(draws: int) -> list[Result]:
     ]
 
 
-def _above(differences: Values, bound: float) -> Mask:
+def above(differences: Values, bound: float) -> Mask:
     """By the limit of t and Hall alone."""
     low, _ = t_limits(*mean_and_residuals(differences), differences.shape[1], ALPHA)
     return np.asarray(low > bound)
