@@ -14,6 +14,7 @@ from harness.report.pages import environment
 # pytester forgets the modules that a run inside this process was the first to import, and numpy and what
 # stands on it cannot be imported twice; the rest would be imported anew for every test
 for name in (
+    "bpe_openai",
     "harness.report.html",
     "harness.run.discovery",
     "harness.run.recording",
