@@ -60,9 +60,6 @@ def load_run(text: str, where: str) -> RunRecord:
 def _misfit(record: RunRecord) -> str | None:
     """What of the record's parts does not fit the others, as a sentence without its end."""
     rows = {suite.name: {row.id for row in suite.rows} for suite in record.suites}
-    for gate in record.gates:
-        if gate.suite not in rows:
-            return f"gate {gate.test} is of suite {gate.suite!r}, which is not there"
     for trial in record.trials:
         own, asked = rows.get(trial.suite), [answer.row_id for answer in trial.answers]
         if own is None:
@@ -71,7 +68,8 @@ def _misfit(record: RunRecord) -> str | None:
             return f"the answers of {trial.label} are not to the rows of suite {trial.suite}, one each"
         for name, scores in trial.scores.items():
             if len(scores) != len(asked):
-                return f"{trial.label} has {len(asked)} answers in suite {trial.suite}, and {len(scores)} scores of {name}"
+                place = f"{trial.label}, suite {trial.suite}"
+                return f"{place}: {len(asked)} answers have {len(scores)} scores of {name}"
     return None
 
 
