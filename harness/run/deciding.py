@@ -155,7 +155,7 @@ def _corrected(
         raise DataError(
             labels.where,
             f"{naive.score} (suite {gate.suite}) of {naive.candidate} against {naive.baseline}: {problem}",
-            f"label more rows: harness label {record.id}",
+            "label more rows: harness label RUN",
         )
     rows = _rows(_suite(record, gate.suite), naive.rows)
     estimate, found = claim.estimate, claim.comparison
@@ -200,11 +200,16 @@ def _claim(
     sides = [label for label, found in trials.items() if found]
     if not sides or not labelled.issuperset(sides):
         return None
+    if not all(labels.score in trial.scores for side in sides for trial in trials[side]):
+        return None
     rows = _rows(suite, naive.rows)
-    larger, smaller = (
-        _side(rows, trials[label], labels, is_pair) if trials[label] else float(label)
-        for label in (naive.candidate, naive.baseline)
-    )
+    try:
+        larger, smaller = (
+            _side(rows, trials[label], labels, is_pair) if trials[label] else float(label)
+            for label in (naive.candidate, naive.baseline)
+        )
+    except ValueError:  # a name in the record that no answers have: somebody edited it
+        return None
     probabilities = np.array(
         [next((p for s in sides if (p := labels.probabilities[s].get(row.id))), np.nan) for row in rows]
     )
@@ -226,10 +231,12 @@ def _side(
             if (side, seed, bool(against)) == (trial.label, trial.seed, is_pair):
                 said.update(values)
         for place, row in enumerate(rows):
-            value = scores[row.id].value
-            judged[place, at] = np.nan if value is None or scores[row.id].failure else value
+            score = scores.get(row.id)
+            judged[place, at] = (
+                np.nan if score is None or score.value is None or score.failure else score.value
+            )
             labelled[place, at] = said.get(row.id, np.nan)
-            answered[place, at] = came[row.id]
+            answered[place, at] = came.get(row.id, False)
     return JudgedSide(judged, labelled, answered.astype(np.bool_))
 
 

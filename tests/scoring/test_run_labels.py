@@ -134,7 +134,7 @@ def test_an_empty_file_is_refused() -> None:
 
 
 UNFIT: dict[str, tuple[Callable[[list[Line]], object], str, int]] = {
-    "another run": (lambda labels: labels[0].update(run="20250101-000000-x"), "a label of run 20250101", 1),
+    "another run": (lambda labels: labels[0].update(run="20250101-000000-x"), "a label of run '20250101", 1),
     "no such suite": (lambda labels: labels[2].update(suite="billing"), "suite 'billing' is not in run", 3),
     "no such score": (lambda labels: labels[2].update(score="tone"), "score 'tone' is not in run", 3),
     "no such row": (lambda labels: labels[2].update(row="row-999"), "row 'row-999' is not in run", 3),
