@@ -14,7 +14,7 @@ MOST = 0.5  # share of a side's answers
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class AnsweredSide:
     """One side of a decision on one suite: its trials, one a seed, and whether it was asked to think."""
 
     name: str
@@ -27,7 +27,7 @@ class Side:
         return AnswerCounts.of(answer for trial in self.trials for answer in trial.answers)
 
 
-def answer_notes(suite: str, candidate: Side, baseline: Side) -> tuple[str, ...]:
+def answer_notes(suite: str, candidate: AnsweredSide, baseline: AnsweredSide) -> tuple[str, ...]:
     """Sentences on failures above 2% of a side, on answers of which most are cut off or empty, on thoughts
     that one side has, and on settings not taken.
     """
@@ -48,7 +48,7 @@ def answer_notes(suite: str, candidate: Side, baseline: Side) -> tuple[str, ...]
     return tuple(notes)
 
 
-def _failures(suite: str, side: Side, counted_as: str) -> Iterator[str]:
+def _failures(suite: str, side: AnsweredSide, counted_as: str) -> Iterator[str]:
     counts = side.counts
     if counts.n_failed > WORTH_SAYING * counts.n:
         why = ", ".join(f"{n:,} {kind.value}" for kind, n in counts.failed.items())
@@ -66,7 +66,7 @@ def _failures(suite: str, side: Side, counted_as: str) -> Iterator[str]:
             yield f"{suite}: {n:,} of {counts.n:,} scores {name} of {side.name} could not be computed."
 
 
-def _unfinished(suite: str, side: Side) -> Iterator[str]:
+def _unfinished(suite: str, side: AnsweredSide) -> Iterator[str]:
     """Most answers broken off or empty: they are scored, and may say more of a setting than of a model."""
     counts = side.counts
     if counts.cut > MOST * counts.n:
@@ -80,7 +80,7 @@ def _unfinished(suite: str, side: Side) -> Iterator[str]:
         yield f"{suite}: {empty:,} of {counts.n:,} answers of {side.name} are empty, and are scored as such."
 
 
-def _not_taken(suite: str, side: Side) -> Iterator[str]:
+def _not_taken(suite: str, side: AnsweredSide) -> Iterator[str]:
     """A service may drop a setting without a word; its answers tell."""
     counts = side.counts
     if side.thinking is False and counts.thought > WORTH_SAYING * counts.n:
@@ -99,5 +99,5 @@ def _share(counts: AnswerCounts) -> float:
     return counts.thought / counts.n if counts.n else 0.0
 
 
-def _thought(side: Side) -> str:
+def _thought(side: AnsweredSide) -> str:
     return f"{side.name} thought before {side.counts.thought:,} of {side.counts.n:,} answers"
