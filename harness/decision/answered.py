@@ -14,7 +14,7 @@ MOST = 0.5  # share of a side's answers
 
 
 @dataclass(frozen=True, slots=True)
-class AnsweredSide:
+class Side:
     """One side of a decision on one suite: its trials, one a seed, and whether it was asked to think."""
 
     name: str
@@ -27,13 +27,16 @@ class AnsweredSide:
         return AnswerCounts.of(answer for trial in self.trials for answer in trial.answers)
 
 
-def answer_notes(suite: str, candidate: AnsweredSide, baseline: AnsweredSide) -> tuple[str, ...]:
+def answer_notes(
+    suite: str, candidate: Side, baseline: Side, prompt_digest: str | None = None
+) -> tuple[str, ...]:
     """Sentences on failures above 2% of a side, on answers of which most are cut off or empty, on thoughts
-    that one side has, and on settings not taken.
+    that one side has, on settings not taken, and on recorded answers: asked otherwise, or not measured.
     """
     notes = [*_failures(suite, candidate, "wrong"), *_failures(suite, baseline, "right")]
     for side in (candidate, baseline):
         notes += [*_unfinished(suite, side), *_not_taken(suite, side)]
+        notes += _recorded(suite, side, prompt_digest)
     mine, theirs = candidate.counts, baseline.counts
     if _share(mine) > 0.5 > _share(theirs) or _share(theirs) > 0.5 > _share(mine):
         notes.append(
@@ -48,7 +51,7 @@ def answer_notes(suite: str, candidate: AnsweredSide, baseline: AnsweredSide) ->
     return tuple(notes)
 
 
-def _failures(suite: str, side: AnsweredSide, counted_as: str) -> Iterator[str]:
+def _failures(suite: str, side: Side, counted_as: str) -> Iterator[str]:
     counts = side.counts
     if counts.n_failed > WORTH_SAYING * counts.n:
         why = ", ".join(f"{n:,} {kind.value}" for kind, n in counts.failed.items())
@@ -66,7 +69,7 @@ def _failures(suite: str, side: AnsweredSide, counted_as: str) -> Iterator[str]:
             yield f"{suite}: {n:,} of {counts.n:,} scores {name} of {side.name} could not be computed."
 
 
-def _unfinished(suite: str, side: AnsweredSide) -> Iterator[str]:
+def _unfinished(suite: str, side: Side) -> Iterator[str]:
     """Most answers broken off or empty: they are scored, and may say more of a setting than of a model."""
     counts = side.counts
     if counts.cut > MOST * counts.n:
@@ -80,7 +83,7 @@ def _unfinished(suite: str, side: AnsweredSide) -> Iterator[str]:
         yield f"{suite}: {empty:,} of {counts.n:,} answers of {side.name} are empty, and are scored as such."
 
 
-def _not_taken(suite: str, side: AnsweredSide) -> Iterator[str]:
+def _not_taken(suite: str, side: Side) -> Iterator[str]:
     """A service may drop a setting without a word; its answers tell."""
     counts = side.counts
     if side.thinking is False and counts.thought > WORTH_SAYING * counts.n:
@@ -95,9 +98,26 @@ def _not_taken(suite: str, side: AnsweredSide) -> Iterator[str]:
         )
 
 
+def _recorded(suite: str, side: Side, prompt_digest: str | None) -> Iterator[str]:
+    found = [trial.provenance for trial in side.trials if trial.provenance and trial.provenance.recorded]
+    if any(one.is_of_another_prompt(prompt_digest) for one in found):
+        yield (
+            f"{suite}: the answers of {side.name} were recorded under another prompt than the suite's today:"
+            " it is judged as it was asked then."
+        )
+    came = [answer for trial in side.trials for answer in trial.answers if answer.failure is None]
+    unknown = {
+        "token counts": sum(None in (answer.prompt_tokens, answer.completion_tokens) for answer in came),
+        "latencies": sum(answer.latency_ms is None for answer in came),
+    }
+    for what, n in unknown.items():
+        if n:
+            yield f"{suite}: {n:,} of {len(came):,} answers of {side.name} have no {what}, and count in none."
+
+
 def _share(counts: AnswerCounts) -> float:
     return counts.thought / counts.n if counts.n else 0.0
 
 
-def _thought(side: AnsweredSide) -> str:
+def _thought(side: Side) -> str:
     return f"{side.name} thought before {side.counts.thought:,} of {side.counts.n:,} answers"

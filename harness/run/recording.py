@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.candidates.base import Variant
-from harness.decision.answered import AnsweredSide, answer_notes
+from harness.decision.answered import Side, answer_notes
 from harness.decision.gates import decide
 from harness.decision.holm import judged_together
 from harness.decision.retesting import count_tries, tries_note
@@ -140,7 +140,7 @@ def _answer_notes(run: Session, name: str) -> tuple[str, ...]:
     found: list[str] = []
     for suite in run.suites:
         candidate, baseline = (
-            AnsweredSide(
+            Side(
                 arm.label,
                 [
                     run.trials[arm.label, seed, suite]
@@ -152,7 +152,8 @@ def _answer_notes(run: Session, name: str) -> tuple[str, ...]:
             for arm in arms
         )
         if candidate.trials or baseline.trials:
-            found += answer_notes(suite, candidate, baseline)
+            prompt = run.suites[suite].prompt_digest
+            found += answer_notes(suite, candidate, baseline, prompt)
     return tuple(found)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from harness.decision.answered import AnsweredSide, answer_notes
+from harness.decision.answered import Side, answer_notes
 from harness.records import Answer, FailureKind, Score, Trial
 
 
-def side(
-    name: str, *, failed: int = 0, thought: int = 0, n: int = 100, thinking: bool | None = None
-) -> AnsweredSide:
+def side(name: str, *, failed: int = 0, thought: int = 0, n: int = 100, thinking: bool | None = None) -> Side:
     """``n`` answers, of which the first never came, and the last were thought before."""
     answers = tuple(
         Answer(f"r{k}", "", 1, 1, 0.0, "failed", "cut off", failure_kind=FailureKind.CUT)
@@ -18,7 +16,7 @@ def side(
     )
     scores = tuple(Score(None, failure="cut off") if a.failure else Score(1.0) for a in answers)
     trial = Trial(name, None, None, "mail", answers, {"team": scores}, 0.0, "")
-    return AnsweredSide(name, [trial], thinking)
+    return Side(name, [trial], thinking)
 
 
 def test_failures_are_named_above_2_percent_of_a_side_with_their_reasons() -> None:
@@ -34,9 +32,7 @@ def test_scores_that_failed_though_the_answers_came_are_named_apart() -> None:
     new = side("new")
     (trial,) = new.trials
     scores = (*[Score(None, failure="no judgment")] * 5, *trial.scores["team"][5:])
-    judged = AnsweredSide(
-        "new", [Trial("new", None, None, "mail", trial.answers, {"judge": scores}, 0.0, "")]
-    )
+    judged = Side("new", [Trial("new", None, None, "mail", trial.answers, {"judge": scores}, 0.0, "")])
     assert answer_notes("mail", judged, side("base")) == (
         "mail: 5 of 100 scores judge of new could not be computed.",
     )
@@ -60,12 +56,12 @@ def test_a_setting_that_the_service_dropped_is_named() -> None:
 
 
 def test_answers_of_which_most_are_broken_off_or_empty_are_named() -> None:
-    def ends(name: str, text: str, finish: str, n: int) -> AnsweredSide:
+    def ends(name: str, text: str, finish: str, n: int) -> Side:
         answers = tuple(
             Answer(f"r{k}", text, 1, 1, 0.0, finish) if k < n else Answer(f"r{k}", "x", 1, 1, 0.0)  # type: ignore[arg-type]
             for k in range(100)
         )
-        return AnsweredSide(name, [Trial(name, None, None, "mail", answers, {}, 0.0, "")])
+        return Side(name, [Trial(name, None, None, "mail", answers, {}, 0.0, "")])
 
     (note,) = answer_notes("mail", side("new"), ends("base", "Okay, so", "length", 51))
     assert "51 of 100 answers of base were cut off at their limit and are scored as they are" in note
