@@ -462,6 +462,7 @@ class Trial:
     decoding: Mapping[str, Json] = field(
         default_factory=dict
     )  # the settings that the answers were drawn with
+    bound_to: str = ""  # the JSON schema that its answers could not but fit; empty: none
 
     @property
     def label(self) -> str:

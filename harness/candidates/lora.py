@@ -40,7 +40,7 @@ from harness.training.rows import TrainingData, TrainingRows, draw_rows
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 LearningRate: TypeAlias = Annotated[float, Span(above=0, most=1)]
 # fields that do not shape what is trained: rows and the base count by their content
-NOT_SHAPING = ("decoding", "train", "dev", "replay", "base", "trust_remote_code", "ship")
+NOT_SHAPING = ("decoding", "schema", "train", "dev", "replay", "base", "trust_remote_code", "ship")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,12 @@ class LocalTuning(BaseCandidate):
 
     def own_baseline(self) -> Prompted:
         """See ``Candidate``."""
-        return Prompted(model=self.base, decoding=self.decoding, trust_remote_code=self.trust_remote_code)
+        return Prompted(
+            model=self.base,
+            decoding=self.decoding,
+            schema=self.schema,
+            trust_remote_code=self.trust_remote_code,
+        )
 
     def redirected(self, url: str) -> LocalTuning:
         """See ``Candidate``: nothing is hosted."""
@@ -210,7 +215,8 @@ class LocalTuning(BaseCandidate):
         plan, recipe = lab.plan(), self.recipe()
         artifact = lab.adapters.folder(name)
         settings: dict[str, Json] = {**recipe.shape, "base": source.digest, "ship": self.ship}
-        settings["decoding"] = self.decoding.settings()
+        schema = lab.schema(self.schema)
+        settings["decoding"] = replace(self.decoding, schema=schema).settings()
         return Prepared(
             model_name=source.name,
             model_digest=source.digest,
@@ -219,6 +225,7 @@ class LocalTuning(BaseCandidate):
             load=lambda: load_trained(recipe, self.ship, source, artifact, plan, lab.adapters),
             ask=asked_as_trained,
             asked_with=AS_TRAINED,
+            schema=schema,
             training=training,
             recipe=settings,
             read=lab.reader(source),

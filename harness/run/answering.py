@@ -14,6 +14,7 @@ from harness.candidates.base import Candidate, Prepared, Variant
 from harness.data.fingerprints import fingerprint
 from harness.errors import ModelError
 from harness.extras import installed_version
+from harness.models.bound import RULES
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Interruptible, Model, Prompt
 from harness.models.thinking import most_tokens
@@ -81,6 +82,8 @@ class Answerer:
         decoding, limit = candidate.decoding, bound.suite.max_tokens
         if limit is not None:
             decoding = replace(decoding, max_new_tokens=min(limit, decoding.max_new_tokens))
+        if bound.is_schema_checked:
+            decoding = replace(decoding, schema=prepared.schema)
         if prepared.batch_independent:
             if decoding.temperature > 0:
                 prompts = _numbered(prompts)
@@ -135,6 +138,7 @@ class Answerer:
             training=prepared.training,
             provenance=self.freshness.provenance(asked.context, asked.keys),
             asked_with=prepared.asked_with,
+            bound_to="" if asked.decoding.schema is None else asked.decoding.schema.name,
             decoding=asked.decoding.settings(),
         )
 
@@ -286,8 +290,10 @@ def _batch_context(prepared: Prepared, prompts: Sequence[Prompt], decoding: Deco
         raise ModelError("two rows to answer have one id.")  # read_rows refuses such files
     turns = [[_turn(message) for message in prompt.messages] for prompt in prompts]
     read = turns if prepared.read is None else prepared.read(prompts, decoding)
+    bound = {} if decoding.schema is None else {"bound": [RULES, installed_version("llguidance")]}
     return fingerprint(
         {
+            **bound,
             "model": prepared.identity,
             "decoding": decoding.settings(),
             "generation": GENERATION,
