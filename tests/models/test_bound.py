@@ -35,8 +35,8 @@ SCHEMAS: dict[str, dict[str, Json]] = {
     "alternatives": {"anyOf": [{"type": "boolean"}, {"type": "null"}, SHORT]},
     "format": {"type": "string", "format": "date"},
     "recursive": {
-        "$defs": {"node": {"anyOf": [{"type": "null"}, {"type": "array", "items": {"$ref": "#/$defs/node"}}]}},
-        "$ref": "#/$defs/node",
+        "$defs": {"n": {"anyOf": [{"type": "null"}, {"items": {"$ref": "#/$defs/n"}, "type": "array"}]}},
+        "$ref": "#/$defs/n",
     },
 }  # fmt: skip
 for _schema in SCHEMAS.values():
