@@ -60,6 +60,13 @@ class Decoding:
             settings["schema"] = fingerprint(self.schema.text)
         return settings
 
+    def described(self) -> dict[str, Json]:
+        """``settings``, for the record: with what people call the schema."""
+        settings = self.settings()
+        if self.schema is not None:
+            settings["schema"] = {"name": self.schema.name, "digest": settings["schema"]}
+        return settings
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
