@@ -22,14 +22,14 @@ RULES = 1  # raised when the same schema gives another grammar
 # compact JSON, json.dumps', and indented; bounded, or a weak model would write nothing else
 _SPACE = r"( |\r?\n( {0,24}|\t{0,8}))"
 _BEFORE = r"/[ \t\r\n]{1,2}/"  # behind a thought
-_OPTIONS = {"whitespace_pattern": _SPACE, "json_allow_general_unicode_escapes": True}
+OPTIONS = {"whitespace_pattern": _SPACE, "json_allow_general_unicode_escapes": True}
 _PROBLEM_CHARACTERS = 160
 _TAIL = 24  # tokens in which the end of a thought is looked for
 
 
 def grammar_of(schema: Mapping[str, Json]) -> str:
     """llguidance's grammar of the answers that are valid, white space before them allowed."""
-    answer = json.dumps({**schema, "x-guidance": _OPTIONS})
+    answer = json.dumps({**schema, "x-guidance": OPTIONS})
     return f"start: SPACE? answer\nSPACE: {_BEFORE}\nanswer: %json {answer}\n"
 
 
@@ -51,7 +51,7 @@ def require_held(schema: AnswerSchema) -> None:
 def _problem(schema: Json) -> str:
     from llguidance import LLMatcher
 
-    grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_OPTIONS)
+    grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=OPTIONS)
     is_refused, said = LLMatcher.validate_grammar_with_warnings(grammar)
     return " ".join(said[0].split())[:_PROBLEM_CHARACTERS].rstrip(".") if is_refused else ""
 
