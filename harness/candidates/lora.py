@@ -21,6 +21,7 @@ from harness.data.fingerprints import fingerprint
 from harness.data.rows import require_supervised
 from harness.fields import Count, Positive, Share, Span
 from harness.models.askable import require_askable
+from harness.models.bound import untaught_notes
 from harness.models.chat import digest_with_day
 from harness.models.generation import note_on_defaults
 from harness.models.local import batch_numeric_config
@@ -142,10 +143,14 @@ class LocalTuning(BaseCandidate):
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
         """See ``Candidate``: what the base's chat template wants; how many general rows the base wrote, and
-        where they are; and what is set aside of the base's defaults.
+        where they are; what is set aside of the base's defaults; and replies that its schema forbids.
         """
         source, generated = self._source(lab), self.generated_rows(lab)
-        notes = (*lab.chat_format(source).notes(source.name), *note_on_defaults(source.folder))
+        notes = (
+            *lab.chat_format(source).notes(source.name),
+            *note_on_defaults(source.folder),
+            *untaught_notes(lab.schema(self.schema), lab.rows(self.train)),
+        )
         told = generated.summary() if generated is not None else None
         if generated is None or told is None:
             return notes

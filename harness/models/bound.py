@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from harness.errors import ModelError, UsageError
 from harness.models.chat_format import Chat
 from harness.models.protocol import AnswerSchema
-from harness.records import Json
+from harness.records import Json, Row
+from harness.scoring.envelope import opened
 
 if TYPE_CHECKING:
     import torch
@@ -94,6 +95,43 @@ def _without(value: Json, pointer: Sequence[str]) -> Json:
     if isinstance(value, list):
         return [_without(held, pointer[1:]) if str(k) == pointer[0] else held for k, held in enumerate(value)]
     return value
+
+
+class _Bytes:
+    """A tokenizer of single bytes, for llguidance; the last token ends a text."""
+
+    eos_token_id, bos_token_id, special_token_ids = 256, None, (256,)
+    tokens = (*(bytes([k]) for k in range(256)), b"<end>")
+
+    def __call__(self, text: bytes) -> list[int]:
+        return list(text)
+
+
+def untaught_notes(schema: AnswerSchema | None, rows: Sequence[Row]) -> tuple[str, ...]:
+    """A sentence on training replies that could not be given under the schema; none where all could.
+
+    Raises:
+        UsageError: the schema is not held; see ``require_held``.
+    """
+    from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+
+    if schema is None:
+        return ()
+    require_held(schema)
+    tokens = LLTokenizer(TokenizerWrapper(_Bytes()))
+    grammar = LLMatcher(tokens, LLMatcher.grammar_from_lark(grammar_of(schema.document)))
+    strange: list[Row] = []
+    for row in rows:
+        reply = list(opened(row.reference).text.strip().encode())
+        matcher = grammar.deep_copy()
+        if matcher.try_consume_tokens(reply) < len(reply) or not matcher.is_accepting():
+            strange.append(row)
+    if not strange:
+        return ()
+    return (
+        f"{len(strange):,} of {len(rows):,} training replies could not be given under {schema.name}, such as"
+        f" {strange[0].where}: keys come in the schema's order there, and nothing but valid JSON comes.",
+    )
 
 
 def require_decodable(chat: Chat, schema: AnswerSchema) -> None:

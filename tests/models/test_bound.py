@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 import regex
 import torch
-from tiny_llama import EXACT, ids_of, rows
+from tiny_llama import EXACT, ids_of, row, rows
 
 from harness.errors import UsageError
-from harness.models.bound import BoundRows, Grammars, grammar_of, require_held
+from harness.models.bound import BoundRows, Grammars, grammar_of, require_held, untaught_notes
 from harness.models.chat_format import Chat
 from harness.models.local import LocalModel
 from harness.models.protocol import AnswerSchema, Decoding, Prompt
@@ -41,7 +41,7 @@ SCHEMAS: dict[str, dict[str, Json]] = {
         "required": ["n", "of"],
         **CLOSED,
     },
-    "optional": {"type": "object", "properties": {"a": SHORT, "b": {"type": "boolean"}, "c": {"enum": [2]}}, **CLOSED},
+    "optional": {"type": "object", "properties": {"a": SHORT, "b": {"enum": [2]}}, **CLOSED},
     "alternatives": {"anyOf": [{"type": "boolean"}, {"type": "null"}, SHORT]},
     "format": {"type": "string", "format": "date"},
     "recursive": {
@@ -76,7 +76,7 @@ def answers(model: LocalModel, schema: Json, tokens: int = 60) -> dict[str, Answ
 def test_every_answer_that_ends_is_valid(
     model: LocalModel, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check, asked = JsonSchema(SCHEMAS[kind]), {row.id: row for row in rows(12)}
+    check, asked = JsonSchema(SCHEMAS[kind]), {one.id: one for one in rows(12)}
     found = answers(model, SCHEMAS[kind])
     ended = [answer for answer in found.values() if answer.finish == "stop"]
     assert ended
@@ -143,6 +143,20 @@ def test_a_schema_that_is_not_held_is_refused_by_name(schema: dict[str, Json], n
         UsageError, match=re.escape(f"shape.json: answers cannot be bound to this schema: {named}")
     ):
         require_held(AnswerSchema(json.dumps(schema), "shape.json"))
+
+
+def test_training_replies_that_could_not_be_given_are_told() -> None:
+    schema = named(TICKET_SCHEMA)
+    turned = dict(reversed(TICKET.items()))
+    told = [
+        row("?", text, where=f"train.jsonl:{k}") for k, text in enumerate(map(json.dumps, (TICKET, turned)))
+    ]
+    (note,) = untaught_notes(schema, told)
+    assert note.startswith(
+        "1 of 2 training replies could not be given under shape.json, such as train.jsonl:1:"
+    )
+    thought = row("?", f"<think>So.</think>\n\n{json.dumps(TICKET, indent=1)}")
+    assert untaught_notes(schema, [told[0], thought]) == () == untaught_notes(None, told)
 
 
 def test_a_thought_is_free_and_the_answer_behind_it_is_not(model: LocalModel) -> None:
