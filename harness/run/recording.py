@@ -129,9 +129,13 @@ def _candidate_notes(run: Session) -> list[str]:
 def _notes(run: Session, arm: Arm, variant: Variant) -> Sequence[str]:
     """The candidate's sentences; a kind that fails at them does not take the report with it."""
     try:
-        return [str(sentence) for sentence in arm.candidate.notes(run.lab_of(arm), variant)]
+        notes = [str(sentence) for sentence in arm.candidate.notes(run.lab_of(arm), variant)]
     except HarnessError as error:
         return [" ".join(str(error).split())]
+    schema = run.prepared[variant].schema if variant in run.prepared else None
+    if schema is not None and not any(suite.is_schema_checked for suite in run.suites.values()):
+        notes.append(f"schema={schema.name} binds no answer: no suite of this run has a JsonSchema check.")
+    return notes
 
 
 def _answer_notes(run: Session, name: str) -> tuple[str, ...]:
