@@ -42,6 +42,7 @@ def admit(
     lengths: Sequence[int] = (),
     levels: Levels | None = None,
     annotation: Annotation = NO_ANNOTATION,
+    is_half: bool = True,
 ) -> Admission:
     """Admitted when TPR and TNR reach .8, their sum less 1 exceeds .6, and 25 labels of each kind tested it.
 
@@ -58,6 +59,7 @@ def admit(
         lengths: of the same replies, in characters.
         levels: those of replies that people gave a level.
         annotation: how far several annotators agreed.
+        is_half: whether they are one half of all labels; False where all of them test.
 
     Raises:
         UsageError: the labels are not one each, or all alike.
@@ -78,7 +80,7 @@ def admit(
     of_length = length_effect(truth, scored, lengths) if lengths else None
     return Admission(
         judge=judge,
-        admitted=not (reasons := missed_bars(tpr, tnr)),
+        admitted=not (reasons := missed_bars(tpr, tnr, is_half)),
         kappa=cohen_kappa(truth, predicted),
         tpr=tpr,
         tnr=tnr,
@@ -106,6 +108,7 @@ def admit_on(
     known: Sequence[Label],
     levels: Sequence[int] = (),
     scale: int = 0,
+    is_half: bool = True,
 ) -> Admission:
     """``admit`` with everything that labels hold.
 
@@ -117,6 +120,7 @@ def admit_on(
         n_calibration: number of labels that it was calibrated on.
         known: all labels as they were read, each annotator's.
         levels: those that the judge gave in place of ``values``, on a ``scale``.
+        is_half: see ``admit``.
     """
     both = [
         (label.level, level)
@@ -133,14 +137,17 @@ def admit_on(
         lengths=[len(label.reply) for label in test],
         levels=Levels([one for one, _ in both], [other for _, other in both], scale) if both else None,
         annotation=agreement_of(known),
+        is_half=is_half,
     )
 
 
-def missed_bars(tpr: Rate, tnr: Rate) -> tuple[str, ...]:
+def missed_bars(tpr: Rate, tnr: Rate, is_half: bool = True) -> tuple[str, ...]:
     """Why a judge with these rates is not admitted."""
+    where = f"in the test half, which needs at least {MIN_LABELS_OF_A_KIND} (about {2 * MIN_LABELS_OF_A_KIND}"
     few = [
-        f"not enough labels: {rate.n} {kind} in the test half, which needs at least {MIN_LABELS_OF_A_KIND}"
-        f" (about {2 * MIN_LABELS_OF_A_KIND} {kind} in the file)"
+        f"not enough labels: {rate.n} {kind} {where} {kind} in the file)"
+        if is_half
+        else f"not enough labels: {rate.n} {kind}, and at least {MIN_LABELS_OF_A_KIND} are needed"
         for kind, rate in (("good", tpr), ("bad", tnr))
         if rate.n < MIN_LABELS_OF_A_KIND
     ]
