@@ -15,6 +15,7 @@ from harness.errors import UnknownName, UsageError
 from harness.records import Json, Kind, Message, Row, RunRecord, ScoreInfo, SuiteRow
 from harness.report import numbers
 from harness.report.label_cards import Card, Mode, Sides
+from harness.report.label_gain import LabelOutlook, by_kappa
 from harness.report.trial_pairs import Pair, pairs
 from harness.scoring.run_labels import ScoreLabels
 from harness.scoring.text import judged_text
@@ -54,6 +55,7 @@ class Sheet:
     cards: tuple[Card, ...]
     n_rows: int  # that could be drawn
     subject: str  # candidate and baseline: for the terminal, never on the page
+    outlook: LabelOutlook
     n_earlier: int = 0  # rows labelled earlier
     correlation: float | None = None  # of judged and true differences in them
 
@@ -106,7 +108,16 @@ def label_sheet(record: RunRecord, wanted: Wanted, earlier: Sequence[ScoreLabels
         for card in sides.cards(rows[place], at, float(probabilities[place]))
     ]
     known = [each for each in earlier if (each.suite, each.score) == (pair.suite.name, info.name)]
-    n_earlier, correlation = sides.measured(known[0]) if known else (0, None)
+    n_earlier, correlation, spread = sides.measured(known[0]) if known else (0, None, None)
+    outlook = by_kappa(info.admission.kappa if info.admission else None, len(rows))
+    if correlation is not None:
+        low, high = correlation_interval(correlation, n_earlier)
+        values = tuple(dict.fromkeys(max(rho, 0.0) for rho in (low, correlation, high)))
+        rows_of = numbers.plural(n_earlier, "row")
+        source = (
+            f"It is that of judged and true differences in {rows_of} labelled earlier, with its interval."
+        )
+        outlook = LabelOutlook(len(rows), values, "correlation", source, spread)
     return Sheet(
         run=record.id,
         suite=pair.suite.name,
@@ -122,6 +133,7 @@ def label_sheet(record: RunRecord, wanted: Wanted, earlier: Sequence[ScoreLabels
         cards=tuple(sorted(cards, key=lambda card: card.key)),  # an order that tells nothing of the sides
         n_rows=len(rows),
         subject=sides.subject,
+        outlook=outlook,
         n_earlier=n_earlier,
         correlation=correlation,
     )
