@@ -112,8 +112,8 @@ class Sides:
                 f, y = known[: len(sides)], known[len(sides) :]
                 found.append((f[0] - sum(f[1:]), y[0] - sum(y[1:]), probability))
         columns = np.array(found, np.float64).reshape(-1, 3).T
-        judged, true, probabilities = columns
-        return len(found), correlation(judged, true, probabilities), spread(true, probabilities)
+        correlated = correlation(columns[0], columns[1], columns[2])
+        return len(found), correlated, spread(columns[1], columns[2])
 
     def _said(self, labels: ScoreLabels, sides: Sequence[Side], row_id: str) -> float | None:
         """The mean label over the sides' seeds; None where one has none."""

@@ -30,7 +30,7 @@ class LabelOutlook:
 
     @property
     def table(self) -> list[tuple[str, ...]]:
-        """Half of the interval in points; with the judge also its standard error over that of labels alone."""
+        """Half of the interval in points; with a judge also its standard error over that of labels alone."""
         spread = SPREAD if self.spread is None else self.spread
         return [
             (
