@@ -56,6 +56,7 @@ class Sheet:
     n_rows: int  # that could be drawn
     subject: str  # candidate and baseline: for the terminal, never on the page
     outlook: LabelOutlook
+    is_asserted: bool = True  # whether a gate compares the score, so that labels decide something
     n_earlier: int = 0  # rows labelled earlier
     correlation: float | None = None  # of judged and true differences in them
 
@@ -63,6 +64,11 @@ class Sheet:
     def gain(self) -> str:
         """What these labels bring together with the judge, before anything is known of its errors."""
         n = len(self.rows)
+        if not self.is_asserted:
+            return (
+                f"No gate of this run compares {self.score} at this size, so labels of it decide nothing, and"
+                " what the run says of it stands: assert it in the suite, and run again, before you label."
+            )
         if n == self.n_rows:
             return f"All {numbers.plural(n, 'row')} are to be labelled: then the judge adds nothing."
         worth = f"{n:,} of {numbers.plural(self.n_rows, 'row')} labelled are worth, with the judge,"
@@ -134,6 +140,13 @@ def label_sheet(record: RunRecord, wanted: Wanted, earlier: Sequence[ScoreLabels
         n_rows=len(rows),
         subject=sides.subject,
         outlook=outlook,
+        is_asserted=any(
+            (gate.suite, gate.candidate, gate.size) == (pair.suite.name, pair.candidate.name, pair.lead.size)
+            and gate.state in ("gated", "advisory")
+            and gate.comparison is not None
+            and gate.comparison.score == info.name
+            for gate in record.gates
+        ),
         n_earlier=n_earlier,
         correlation=correlation,
     )
