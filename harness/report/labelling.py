@@ -66,8 +66,8 @@ class Sheet:
         n = len(self.rows)
         if not self.is_asserted:
             return (
-                f"No gate of this run compares {self.score} at this size, so labels of it decide nothing, and"
-                " what the run says of it stands: assert it in the suite, and run again, before you label."
+                f"No gate of this run compares {self.score} at this size, so labels of it decide nothing"
+                " but a drop: assert it in the suite, and run again, before you label."
             )
         if n == self.n_rows:
             return f"All {numbers.plural(n, 'row')} are to be labelled: then the judge adds nothing."
