@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -70,6 +71,8 @@ def capture(given: argparse.Namespace) -> int:
     model.require_ready()
     spending = Money(ledger, lambda: prices).on(given.model)
     recording = Capture(model, Decoding(max_new_tokens=given.max_new_tokens), given.as_trained, spending)
+    # what is on its way when the process is told to end is paid for, and comes yet
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = Drawn(sys.stderr) if sys.stderr.isatty() else Silent()
     failed, status = 0, 0
     try:

@@ -135,6 +135,7 @@ class _Lines:
     capture: Capture
     suite: LoadedSuite
     written: set[str] = field(default_factory=set)
+    _last: tuple[str, int] = ("", 0)  # the row whose line was begun last, and where that begins
 
     def __enter__(self) -> _Lines:
         self._descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -152,6 +153,9 @@ class _Lines:
         for answer in answers:
             if answer.row_id in self.written:
                 continue
+            if self._last[0] == answer.row_id:  # Ctrl-C fell into its writing, and it comes once more
+                os.ftruncate(self._descriptor, self._last[1])
+            self._last = answer.row_id, os.fstat(self._descriptor).st_size
             line = recorded_from(
                 answer,
                 question=self._questions[answer.row_id],
