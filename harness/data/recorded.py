@@ -217,6 +217,14 @@ def match(recorded: Sequence[RecordedAnswer], suite: str, rows: Sequence[Row]) -
             if first is not None and row.id not in found:
                 found[row.id] = first
                 used.add(id(first))
+    placed = [row for row in rows if row.id in found and _by_place_alone(row, found[row.id])]
+    if placed:
+        one = found[placed[0].id]
+        raise DataError(
+            one.where,
+            f"{placed[0].id!r} is no id, but the place of a row of suite {suite} that has none",
+            'write "suite" or "question" beside the answer; or give the rows ids of their own',
+        )
     missing = tuple(row for row in rows if row.id not in found)
     changed = [(row, one) for row in missing for one in by_id[row.id] if id(one) not in used]
     if changed:
@@ -230,6 +238,11 @@ def match(recorded: Sequence[RecordedAnswer], suite: str, rows: Sequence[Row]) -
             "restore the row; or delete the line and run harness capture again",
         )
     return Matched(found, missing)
+
+
+def _by_place_alone(row: Row, one: RecordedAnswer) -> bool:
+    """Whether nothing but the row's place in its file says that this is its answer."""
+    return not (one.asked or one.question or one.suite or "id" in row.metadata)
 
 
 def require_all(matched: Matched, recorded: Sequence[RecordedAnswer], suite: str, where: str) -> None:

@@ -116,7 +116,8 @@ class Capture:
         for name, value in self.described(suite).items():
             for one in recorded:
                 before = getattr(one, name)
-                if one.suite == suite.name and before != value:
+                is_concerned = name in _SAME_FOR_ALL or one.suite == suite.name
+                if is_concerned and name != "suite" and before != value:
                     raise UsageError(
                         f"{one.where} was recorded with another {_WORDS.get(name, name)}: {before or 'none'},"
                         f" and this command has {value or 'none'}. A file holds answers of one kind.\n"
@@ -124,6 +125,7 @@ class Capture:
                     )
 
 
+_SAME_FOR_ALL = ("model", "service", "asked_with")  # the others are each suite's own
 _WORDS = {"asked_with": "way of asking", "prompt": "prompt (SHA-256)", "settings": "decoding"}
 
 

@@ -23,7 +23,7 @@ SHORT, FULL = Message("system", "Answer."), Message("system", "Answer in one wor
 
 def row(name: str, question: str, *before: Message, reference: str = "yes") -> Row:
     turns = (*before, Message("user", question), Message("assistant", reference))
-    return Row(name, turns, where=f"held.jsonl:{name}")
+    return Row(name, turns, {"id": name}, where=f"held.jsonl:{name}")
 
 
 ROWS = [row("a", "one?", SHORT), row("b", "two?", SHORT), row("c", "three?", SHORT)]
@@ -158,7 +158,7 @@ def test_equal_questions_keep_their_own_answers() -> None:
     rows = [row("a", "one?"), row("b", "one?")]
     answers = [replace(one, answer=str(one.id)) for one in recorded(rows)][::-1]
     assert texts(answers, rows) == {"a": "a", "b": "b"}
-    assert sorted(texts(answers, [row("y", "one?"), row("z", "one?")]).values()) == ["a", "b"]
+    assert set(texts(answers, [row("y", "one?"), row("z", "one?")]).values()) == {"a", "b"}
 
 
 def test_people_s_answers_are_found_by_id_and_their_question_is_compared_where_it_is_there() -> None:
@@ -170,6 +170,15 @@ def test_people_s_answers_are_found_by_id_and_their_question_is_compared_where_i
     assert texts(answers, ROWS) == {"a": "x", "b": "y", "c": "z"}
     with pytest.raises(DataError, match="asks something else"):
         match([RecordedAnswer("a", "x", question="won?", where="p:1")], "s", ROWS)
+
+
+def test_the_place_of_a_row_is_no_id() -> None:
+    """Every suite has a first row, and one that is put before it takes its place."""
+    placed = [replace(ROWS[0], id="row-1", metadata={})]
+    with pytest.raises(DataError, match="'row-1' is no id, but the place"):
+        match([RecordedAnswer("row-1", "x", where="a.jsonl:1")], "s", placed)
+    assert texts([RecordedAnswer("row-1", "x", suite="s")], placed) == {"row-1": "x"}
+    assert texts([RecordedAnswer("row-1", "x", question="one?")], placed) == {"row-1": "x"}
 
 
 def test_what_is_missing_and_what_is_too_much_is_told_together() -> None:

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from small_project import CONFTEST, SUITE, TARGET, SmallProject, jsonl, row
+from small_project import CONFTEST, SUITE, TARGET, Row, SmallProject, jsonl, row
 
 from harness.cli import main
 from harness.data.recorded import parse_recorded
@@ -95,7 +95,7 @@ def test_the_page_leads_to_a_decision(recorded: SmallProject) -> None:
     recorded.write("suites/support/prompt.md", "Say yes or no. Be brief.")
     (folder,) = (recorded.path / "reports").glob("2*")
     folder.rename(recorded.path / "reports" / "first")
-    people = [{"id": f"support-{n}", "answer": "yes"} for n in range(39)]
+    people: list[Row] = [{"id": f"support-{n}", "answer": "yes"} for n in range(39)]
     recorded.write("people.jsonl", jsonl([*people, {"id": "support-39", "failure": "nobody could tell"}]))
     recorded.write("suites/economics.toml", ECONOMICS)
     outcome = recorded.run("--candidate=people", "--baseline=today")

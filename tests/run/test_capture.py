@@ -196,6 +196,9 @@ def test_one_file_holds_answers_of_one_kind(
         (project / "suites/support/prompt.md").write_text("In other words.")
         assert capture(service) == 2
         assert "another prompt" in capsys.readouterr().err
+        suite(project, "other")
+        assert capture(service, "--model=gpt-4o", suites=("other",)) == 2
+        assert "another model" in capsys.readouterr().err
         assert (OUT.read_bytes(), len(service.bodies)) == (before, 12)
 
 
