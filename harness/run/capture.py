@@ -76,7 +76,8 @@ class Capture:
         kept = [one for one in recorded if id(one) not in again]
         if len(kept) < len(recorded) or not _ends(file):
             write_atomically(file, "".join(one.line() for one in kept))
-        missing = {row.id for row in match(kept, suite.name, suite.rows).missing}
+        own = [one for one in kept if one.suite == suite.name]  # another suite's prompt is another question
+        missing = {row.id for row in match(own, suite.name, suite.rows).missing}
         ask = asked_as_trained if self.as_trained else asked_with_prompt
         prompts = [Prompt(row.id, ask(row, suite.prompt_of(row))) for row in suite.rows]
         known = frozenset(prompt.row_id for prompt in prompts if prompt.row_id not in missing)

@@ -20,6 +20,7 @@ from stub_service import Body, Service, asked, error, said, serving
 
 from harness.cli import main
 from harness.data.recorded import RecordedAnswer, parse_recorded
+from harness.run.capture import read_whole
 
 SUITE = """
 import pytest
@@ -70,7 +71,10 @@ def answers() -> dict[str, RecordedAnswer]:
 def test_all_suites_go_into_one_file_and_are_asked_once(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    suite(project, "other")
+    suite(project, "other")  # of the same rows
+    (project / "suites/other/heldout.jsonl").write_bytes(
+        (project / "suites/support/heldout.jsonl").read_bytes()
+    )
     with serving(Service()) as service:
         assert capture(service, suites=("support", "other")) == 0
         assert capture(service, suites=("support", "other")) == 0
@@ -177,28 +181,22 @@ def test_the_cap_ends_it_with_what_came_and_a_higher_one_goes_on(
         assert "nobody-knows" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("more", "says"),
-    [
-        (["--model=gpt-4o"], "another model: gpt-4o-mini, and this command has gpt-4o"),
-        (["--as-trained"], "another way of asking"),
-        (["--max-new-tokens=64"], "another decoding"),
-    ],
-)
-def test_one_file_holds_answers_of_one_kind(
-    project: Path, more: list[str], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_file_holds_answers_of_one_kind(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suite(project, "other")
     with serving(Service()) as service:
         assert capture(service) == 0
         before = OUT.read_bytes()
-        assert capture(service, *more) == 2
-        assert says in capsys.readouterr().err
+
+        def refused(*more: str, suites: tuple[str, ...] = ("support",)) -> str:
+            assert capture(service, *more, suites=suites) == 2
+            return capsys.readouterr().err
+
+        assert "another model: gpt-4o-mini, and this command has gpt-4o" in refused("--model=gpt-4o")
+        assert "another model" in refused("--model=gpt-4o", suites=("other",))
+        assert "another way of asking" in refused("--as-trained")
+        assert "another decoding" in refused("--max-new-tokens=64")
         (project / "suites/support/prompt.md").write_text("In other words.")
-        assert capture(service) == 2
-        assert "another prompt" in capsys.readouterr().err
-        suite(project, "other")
-        assert capture(service, "--model=gpt-4o", suites=("other",)) == 2
-        assert "another model" in capsys.readouterr().err
+        assert "another prompt" in refused()
         assert (OUT.read_bytes(), len(service.bodies)) == (before, 12)
 
 
@@ -229,18 +227,18 @@ def test_a_half_line_is_dropped_and_its_row_asked_again(project: Path) -> None:
     with serving(Service()) as service:
         assert capture(service) == 0
         whole = OUT.read_bytes()
-        for cut in (whole[:-20], whole[:-1], whole + b'{"id": "row-9', whole[: whole.rindex(b'"model"')]):
+        for cut, left in ((whole + b'{"id": "row-9', 12), (whole[:-1], 12), (whole[:-20], 11)):
             OUT.write_bytes(cut)
+            assert len(read_whole(OUT)) == left
             assert capture(service) == 0
-            assert len(answers()) == 12
-            assert len(OUT.read_bytes().splitlines()) == 12
-        assert len(service.bodies) == 14
+            assert len(answers()) == len(OUT.read_bytes().splitlines()) == 12
+        assert len(service.bodies) == 13
 
 
 def test_a_process_that_is_killed_loses_nothing_that_came(project: Path) -> None:
     def script(body: Body, number: int) -> Response | None:
         if len(service.bodies) > 8:
-            time.sleep(0.2)  # in the server's loop: nothing else is answered meanwhile
+            time.sleep(0.1)  # in the server's loop: nothing else is answered meanwhile
         return None
 
     with serving(Service(script=script)) as service:
@@ -261,8 +259,7 @@ def test_a_process_that_is_killed_loses_nothing_that_came(project: Path) -> None
     assert (len(service.bodies), len(answers())) == (12 - came, 12)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("after", [1, 5, 12])
+@pytest.mark.parametrize(("number", "after"), [(signal.SIGINT, 5), (signal.SIGTERM, 1)])
 def test_ctrl_c_keeps_what_is_on_its_way(
     project: Path, number: signal.Signals, after: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
