@@ -353,6 +353,14 @@ class Anchors:
     p_value: float | None = None  # two-sided, of exact sign-flip tests of the mean and of good less bad
     moved: bool = False  # beyond noise
     why: str = ""
+    of_pairs: bool = False  # the good ones are then those of which people preferred the first
+
+    @property
+    def kinds(self) -> tuple[str, str]:
+        """What ``good_shift`` and ``bad_shift`` are of."""
+        if self.of_pairs:
+            return "pairs for the first", "pairs for the second"
+        return "good replies", "bad replies"
 
     @property
     def mean(self) -> float | None:

@@ -197,22 +197,20 @@ class Answerer:
     ) -> dict[str, tuple[Score, ...]]:
         """Every score of the suite over the answers, by name; judges only where all rows are to be judged.
 
-        Judges that set them ``against`` the baseline's answers judge all rows, and none where there are no
-        such answers, as for the baseline itself.
+        Judges that set them ``against`` the baseline's answers give none where there are no such answers, as
+        for the baseline itself.
         """
         began = time.perf_counter()
         found: dict[str, tuple[Score, ...]] = {}
         for score in bound.scores:
             if not isinstance(score, Judge):
                 found[score.name] = score_all(score, bound.scored_rows, answers)
-            elif needs_baseline(score):
-                if against is not None:
-                    found[score.name] = judged_rows(
-                        score, self.judge(score), bound.scored_rows, answers, self.oracle, against
-                    )
+            elif needs_baseline(score) and against is None:
+                continue
             elif judge_all:
+                others = against if needs_baseline(score) else None
                 found[score.name] = judged_rows(
-                    score, self.judge(score), bound.scored_rows, answers, self.oracle
+                    score, self.judge(score), bound.scored_rows, answers, self.oracle, others
                 )
             else:
                 found[score.name] = (NOT_JUDGED,) * len(answers)

@@ -155,7 +155,7 @@ def _corrected(
         raise DataError(
             labels.where,
             f"{naive.score} (suite {gate.suite}) of {naive.candidate} against {naive.baseline}: {problem}",
-            f"label more rows: harness label {record.id}",
+            "label more rows: harness label RUN",
         )
     rows = _rows(_suite(record, gate.suite), naive.rows)
     estimate, found = claim.estimate, claim.comparison
@@ -200,13 +200,18 @@ def _claim(
     sides = [label for label, found in trials.items() if found]
     if not sides or not labelled.issuperset(sides):
         return None
+    if not all(labels.score in trial.scores for side in sides for trial in trials[side]):
+        return None
     rows = _rows(suite, naive.rows)
     places = [place for place in labels.values if place[0] in sides and bool(place[2]) is is_pair]
     said = {row.id: dict(zip(places, labels.compared(places, row.id), strict=True)) for row in rows}
-    larger, smaller = (
-        _side(rows, trials[label], said, labels.score) if trials[label] else float(label)
-        for label in (naive.candidate, naive.baseline)
-    )
+    try:
+        larger, smaller = (
+            _side(rows, trials[label], said, labels.score) if trials[label] else float(label)
+            for label in (naive.candidate, naive.baseline)
+        )
+    except ValueError:  # a name in the record that no answers have: somebody edited it
+        return None
     # a baseline's rows may have been drawn for another candidate
     baselines = {each.baseline for each in record.candidates}
     own = [label for label in sides if label.rpartition("@")[0] not in baselines and label not in baselines]
@@ -223,20 +228,22 @@ def _side(
     rows: Sequence[SuiteRow],
     trials: Sequence[Trial],
     said: Mapping[str, Mapping[Place, float]],
-    score: str,
+    name: str,
 ) -> JudgedSide:
-    """One side of a claim, a column for each seed; ``said`` are the labels by row and place."""
+    """One side of a claim, a column for each seed: the score ``name``, and the labels by row and place."""
     judged, labelled, answered = (np.full((len(rows), len(trials)), np.nan) for _ in range(3))
     for at, trial in enumerate(sorted(trials, key=lambda each: each.seed or 0)):
         came = {answer.row_id: answer.failure is None for answer in trial.answers}
-        scores = dict(zip((a.row_id for a in trial.answers), trial.scores[score], strict=True))
+        scores = dict(zip((a.row_id for a in trial.answers), trial.scores[name], strict=True))
         own = (trial.label, trial.seed)
         for place, row in enumerate(rows):
-            value = scores[row.id].value
-            judged[place, at] = np.nan if value is None or scores[row.id].failure else value
+            score = scores.get(row.id)
+            judged[place, at] = (
+                np.nan if score is None or score.value is None or score.failure else score.value
+            )
             found = [v for key, v in said[row.id].items() if key[:2] == own and not np.isnan(v)]
             labelled[place, at] = found[-1] if found else np.nan
-            answered[place, at] = came[row.id]
+            answered[place, at] = came.get(row.id, False)
     return JudgedSide(judged, labelled, answered.astype(np.bool_))
 
 

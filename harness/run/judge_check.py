@@ -106,8 +106,9 @@ def cost_of(judge: Judge, attacks: Sequence[Attack], costs: Costs) -> list[tuple
     for asked in () if estimate is None else estimate.every:
         tokens = costs.tokens(asked.model.model, asked.model.model)
         most = max(map(tokens.of_text, texts), default=1)
-        if len(asked.rows) == len(texts):  # a judge of the project's own may ask otherwise
-            asked = replace(asked, references=texts)
+        orders, others = divmod(len(asked.rows), max(1, len(texts)))
+        if not others:  # a judge of the project's own may ask otherwise
+            asked = replace(asked, references=[text for text in texts for _ in range(orders)])
         bill, calls = costs.judgments(asked, [Judged(1.0, most)], labels=True)
         bills.append((bill, calls.new))
     return bills

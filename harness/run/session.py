@@ -388,17 +388,21 @@ class Session:
 
     def _interim(self, arm: Arm, suite: str, score: SuiteScore, alpha: float) -> InterimAnalysis | None:
         """The arm's scores by a judge, made as they are needed; None for a score that is judged whole."""
-        if self.settings.max_interim_looks == 1 or not isinstance(score, Judge) or needs_baseline(score):
+        if self.settings.max_interim_looks == 1 or not isinstance(score, Judge):
             return None
         (seed,) = arm.replicas
         place = arm.label, seed, suite
         judge, oracle = self.answerer.judge(score), self.answerer.oracle
+        theirs = self._against(arm, arm.variant(seed), self.suites[suite]) if needs_baseline(score) else None
+        others = None if theirs is None else {answer.row_id: answer for answer in theirs}
         return InterimAnalysis(
             suite=self.suites[suite],
             get=lambda: self.trials[place],
             put=lambda trial: self.trials.update({place: trial}),
             score=score.name,
-            judge=lambda rows, answers: judged_rows(score, judge, rows, answers, oracle),
+            judge=lambda rows, answers: judged_rows(
+                score, judge, rows, answers, oracle, others and [others[row.id] for row in rows]
+            ),
             looks=self.settings.max_interim_looks,
             alpha=alpha,
             name=arm.label,

@@ -25,12 +25,13 @@ from typing import TypeAlias, TypeVar
 from harness.errors import DataError
 from harness.records import Answer, Json, Kind, RunRecord, ScoreInfo, SuiteInfo, Trial
 from harness.scoring.agreement import krippendorff_alpha
-from harness.scoring.text import short
+from harness.scoring.text import in_unicode, short
 
 GOOD_OR_BAD: Mapping[str, float] = {"bad": 0.0, "good": 1.0}
 PREFERRED: Mapping[str, float] = {"second": 0.0, "tie": 0.5, "first": 1.0}  # as the value of ``side``
 SKIPPED = "skipped"  # the row was drawn, and this answer of it has no label
 DIGEST_CHARACTERS = 16
+LEAST_PROBABILITY = 1e-6  # one of 25 labels in a file of 25 million rows
 Place: TypeAlias = tuple[str, int | None, str]  # side, seed, and the other side of a pair
 _T = TypeVar("_T")
 
@@ -137,7 +138,7 @@ def _label(line: str, where: str) -> RunLabel:
             raise DataError(where, problem, f"give {', '.join(names)}, label and probability")
     run, suite, score, row_id, side, answer = (str(row[name]) for name in names)
     for name in ("against", "annotator", "note"):
-        if not isinstance(row.get(name) or "", str):
+        if not isinstance(row.get(name), str | None):
             raise DataError(where, f"{name!r} is {short(repr(row[name]), 40)}", "write it as text")
     seed, label, probability = row.get("seed"), row.get("label"), row.get("probability")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
@@ -151,7 +152,7 @@ def _label(line: str, where: str) -> RunLabel:
     if (
         isinstance(probability, bool)
         or not isinstance(probability, int | float)
-        or not (math.isfinite(probability) and 0.0 < probability <= 1.0)
+        or not LEAST_PROBABILITY <= probability <= 1.0
     ):
         raise DataError(
             where,
@@ -184,6 +185,8 @@ def _object(line: str, where: str) -> dict[str, Json]:
 
     try:
         row: Json = json.loads(line, object_pairs_hook=once)
+        if "\\ud" in line.lower() and in_unicode(text := json.dumps(row, ensure_ascii=False)) != text:
+            raise DataError(where, "holds half a surrogate pair, which is no character", _AGAIN)
     except json.JSONDecodeError as error:
         raise DataError(where, f"not JSON: {error.msg} (column {error.colno})", _ONE_LINE) from error
     except (RecursionError, ValueError) as error:  # nested too deeply; an integer of thousands of digits
@@ -219,7 +222,7 @@ def fit_to(record: RunRecord, labels: Sequence[RunLabel]) -> tuple[ScoreLabels, 
 def _fitted(record: RunRecord, label: RunLabel) -> tuple[RunLabel, float]:
     """The label with the seed of the answers that it is of, its value in [0, 1], and pairs turned round."""
     if label.run != record.id:
-        raise DataError(label.where, f"a label of run {label.run}; this is run {record.id}", _AGAIN)
+        raise DataError(label.where, f"a label of run {_named(label.run)}; this is run {record.id}", _AGAIN)
     suite = _found(label, "suite", label.suite, {each.name: each for each in record.suites})
     info = _found(label, "score", label.score, {each.name: each for each in suite.scores})
     _found(label, "row", label.row, {row.id: row for row in suite.rows})
@@ -241,12 +244,18 @@ def _fitted(record: RunRecord, label: RunLabel) -> tuple[RunLabel, float]:
 def _found(label: RunLabel, what: str, name: str, known: Mapping[str, _T]) -> _T:
     if name in known:
         return known[name]
-    listed = ", ".join(list(known)[:5]) + (", …" if len(known) > 5 else "")
-    raise DataError(
-        label.where,
-        f"{what} {short(repr(name), 60)} is not in run {label.run}",
-        f"it has {listed or 'none'}; {_AGAIN}",
-    )
+    problem = f"{what} {_named(name)} is not in run {label.run}"
+    raise DataError(label.where, problem, f"it has {_listed(known) or 'none'}; {_AGAIN}")
+
+
+def _named(name: str) -> str:
+    """A name from a file, which may be anything, on one line."""
+    return short(repr(name), 60)
+
+
+def _listed(known: Iterable[object]) -> str:
+    names = [short(str(name), 40) for name in known]
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def _trial(record: RunRecord, suite: SuiteInfo, label: RunLabel, side: str) -> Trial:
@@ -256,8 +265,9 @@ def _trial(record: RunRecord, suite: SuiteInfo, label: RunLabel, side: str) -> T
     if label.seed is None and len(seeds) == 1:
         return next(iter(seeds.values()))
     if label.seed not in seeds:
-        named = ", ".join(str(seed) for seed in seeds)
-        raise DataError(label.where, f"{side} has no answers of seed {label.seed}", f"it has seeds {named}")
+        problem = f"{side} has no answers of seed {short(str(label.seed), 40)}"
+        has = "it was not trained: write null" if seeds.keys() == {None} else f"it has seeds {_listed(seeds)}"
+        raise DataError(label.where, problem, f"{has}; {_AGAIN}")
     return seeds[label.seed]
 
 

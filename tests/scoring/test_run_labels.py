@@ -52,9 +52,7 @@ def test_several_people_are_averaged_and_their_agreement_is_told() -> None:
 def test_answers_are_compared_by_those_who_labelled_all_of_them() -> None:
     record = run()
     first = lines(record, range(0, 120, 2))
-    second = [
-        {**line, "annotator": "ben", "label": "bad"} for line in first[:3]
-    ]
+    second = [{**line, "annotator": "ben", "label": "bad"} for line in first[:3]]
     found = fitted(record, [*first, *second])
     places = (BASE, None, ""), ("tuned@400", 0, "")
     assert found.compared(places, "row-0") == [0.5, 0.5]
@@ -160,7 +158,7 @@ def test_an_empty_file_is_refused() -> None:
 
 
 UNFIT: dict[str, tuple[Callable[[list[Line]], object], str, int]] = {
-    "another run": (lambda labels: labels[0].update(run="20250101-000000-x"), "a label of run 20250101", 1),
+    "another run": (lambda labels: labels[0].update(run="20250101-000000-x"), "a label of run '20250101", 1),
     "no such suite": (lambda labels: labels[2].update(suite="billing"), "suite 'billing' is not in run", 3),
     "no such score": (lambda labels: labels[2].update(score="tone"), "score 'tone' is not in run", 3),
     "no such row": (lambda labels: labels[2].update(row="row-999"), "row 'row-999' is not in run", 3),
