@@ -228,19 +228,17 @@ def _side(
     rows: Sequence[SuiteRow],
     trials: Sequence[Trial],
     said: Mapping[str, Mapping[Place, float]],
-    name: str,
+    score: str,
 ) -> JudgedSide:
-    """One side of a claim, a column for each seed: the score ``name``, and the labels by row and place."""
+    """One side of a claim, a column for each seed; ``said`` are the labels by row and place."""
     judged, labelled, answered = (np.full((len(rows), len(trials)), np.nan) for _ in range(3))
     for at, trial in enumerate(sorted(trials, key=lambda each: each.seed or 0)):
         came = {answer.row_id: answer.failure is None for answer in trial.answers}
-        scores = dict(zip((a.row_id for a in trial.answers), trial.scores[name], strict=True))
+        scores = dict(zip((a.row_id for a in trial.answers), trial.scores[score], strict=True))
         own = (trial.label, trial.seed)
         for place, row in enumerate(rows):
-            score = scores.get(row.id)
-            judged[place, at] = (
-                np.nan if score is None or score.value is None or score.failure else score.value
-            )
+            kept = scores.get(row.id)
+            judged[place, at] = np.nan if kept is None or kept.value is None or kept.failure else kept.value
             found = [v for key, v in said[row.id].items() if key[:2] == own and not np.isnan(v)]
             labelled[place, at] = found[-1] if found else np.nan
             answered[place, at] = came.get(row.id, False)
