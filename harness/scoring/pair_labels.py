@@ -142,7 +142,7 @@ def require_both_sides(labels: Sequence[PairLabel], where: str) -> None:
             )
 
 
-def by_majority(labels: Sequence[PairLabel]) -> tuple[PairLabel, ...]:
+def pairs_by_majority(labels: Sequence[PairLabel]) -> tuple[PairLabel, ...]:
     """One label for each pair: what most of its annotators said.
 
     A pair of which two verdicts are said most often is left out.
