@@ -47,8 +47,10 @@ class JudgeCheck:
         return not self.attempts or share_gained(self.attempts).value <= MOST_GAINING
 
 
-def suite_at(path: Path, root: Path) -> LoadedSuite:
+def suite_at(path: Path, root: Path, *, final: bool = False) -> LoadedSuite:
     """The suite of a test file, or of the one test file with a suite in a folder; no pytest is run.
+
+    With ``final``, its final rows.
 
     Raises:
         UsageError: there is none, or only pytest can tell what it is.
@@ -62,7 +64,7 @@ def suite_at(path: Path, root: Path) -> LoadedSuite:
         hint = "name one test file whose fixture `suite` takes no arguments and returns a Suite"
         raise UsageError(f"{path}: {len(found) or 'no'} suites that can be read there.\n  hint: {hint}.")
     ((file, suite),) = found
-    return load_suite(suite, file.resolve(), root.resolve())
+    return load_suite(suite, file.resolve(), root.resolve(), final=final)
 
 
 def _suite(file: Path, root: Path) -> Suite | None:

@@ -302,6 +302,11 @@ class Session:
         except Exception as error:  # noqa: BLE001 - a kind of the project's own may raise anything, and only its
             self.failed[variant] = error  # own gates are to hear of it
 
+    def model_of(self, arm: Arm) -> str:
+        """The model behind an arm, as it was prepared, or as the user wrote it."""
+        prepared = self.prepared.get(arm.variants[0])
+        return prepared.model_name if prepared else arm.candidate.model_name
+
     def recipe_of(self, arm: Arm, *, at_any_size: bool = False) -> str:
         """What the seeds of one trained recipe share: settings, rows to draw from, and the size, by content.
 

@@ -8,7 +8,8 @@ answers are shown, so that it is the same for both sides:
      "probability": 0.25}
 
 A label is ``good`` or ``bad``, or a level of a judge that has a scale. Of pairs it is ``first`` (``side`` is
-better), ``second`` (``against`` is) or ``tie``. ``answer`` pins the text that was read (`answer_digest`).
+better), ``second`` (``against`` is) or ``tie``; of any answer ``skipped``: it was seen, and nobody could say.
+``answer`` pins the text that was read (`answer_digest`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from harness.errors import DataError
 from harness.records import Answer, Kind, RunRecord, ScoreInfo, SuiteInfo, Trial
@@ -29,8 +30,10 @@ from harness.scoring.text import in_unicode, short
 
 GOOD_OR_BAD: Mapping[str, float] = {"bad": 0.0, "good": 1.0}
 PREFERRED: Mapping[str, float] = {"second": 0.0, "tie": 0.5, "first": 1.0}  # as the value of ``side``
+SKIPPED = "skipped"  # the row was drawn, and this answer of it has no label
 DIGEST_CHARACTERS = 16
 LEAST_PROBABILITY = 1e-6  # one of 25 labels in a file of 25 million rows
+Place: TypeAlias = tuple[str, int | None, str]  # side, seed, and the other side of a pair
 _T = TypeVar("_T")
 
 _ONE_LINE = "write one JSON object a line, as the labelling page saves them"
@@ -67,7 +70,8 @@ class ScoreLabels:
 
     Args:
         values: by side, seed, other side of a pair, and row: the mean over those who labelled the answer.
-        probabilities: by side and row.
+        each: the same by annotator.
+        probabilities: by side and row; of rows that were skipped, too.
         annotators: each with their number of labels.
         agreement: Krippendorff's alpha, ordinal for levels and pairs; None where nothing can be said.
         n_shared: answers with several labels.
@@ -76,12 +80,23 @@ class ScoreLabels:
 
     suite: str
     score: str
-    values: Mapping[tuple[str, int | None, str], Mapping[str, float]]
+    values: Mapping[Place, Mapping[str, float]]
+    each: Mapping[Place, Mapping[str, Mapping[str, float]]]
     probabilities: Mapping[str, Mapping[str, float]]
     annotators: Mapping[str, int]
     agreement: float | None
     n_shared: int
     where: str
+
+    def compared(self, places: Sequence[Place], row: str) -> list[float]:
+        """The mean label of each of the row's answers, by those who labelled all that anyone did; else nan.
+
+        People are of unequal severity: one side's labels by one person and the other's by another would
+        differ by that.
+        """
+        said = [self.each.get(place, {}).get(row, {}) for place in places]
+        names = set[str]().union(*said).intersection(*(one for one in said if one))
+        return [sum(one[name] for name in names) / len(names) if one and names else math.nan for one in said]
 
 
 def answer_digest(text: str) -> str:
@@ -175,10 +190,16 @@ def fit_to(record: RunRecord, labels: Sequence[RunLabel]) -> tuple[ScoreLabels, 
     """
     fitted = [_fitted(record, label) for label in labels]
     by_score: dict[tuple[str, str], list[tuple[RunLabel, float]]] = {}
-    for label, value in _once(fitted):
+    for label, value in _once((label, value) for label, value in fitted if label.label != SKIPPED):
         by_score.setdefault((label.suite, label.score), []).append((label, value))
     _require_one_draw(record, [label for label, _ in fitted])
-    return tuple(_of_score(record, *place, each) for place, each in by_score.items())
+    skipped = [label for label, _ in fitted if label.label == SKIPPED]
+    if labels and not by_score:
+        raise DataError(labels[0].where, "all of it was skipped: there is no label", _AGAIN)
+    return tuple(
+        _of_score(record, *place, each, [it for it in skipped if (it.suite, it.score) == place])
+        for place, each in by_score.items()
+    )
 
 
 def _fitted(record: RunRecord, label: RunLabel) -> tuple[RunLabel, float]:
@@ -250,8 +271,8 @@ def _value(label: RunLabel, info: ScoreInfo) -> float:
     scale, given = scale_of(info), label.label
     words = PREFERRED if label.against else GOOD_OR_BAD
     if isinstance(given, str):
-        if given in words:
-            return words[given]
+        if given in words or given == SKIPPED:
+            return words.get(given, math.nan)
     elif scale is not None and not label.against and 1 <= given <= scale:
         return (given - 1) / (scale - 1)
     allowed = ", ".join(f'"{word}"' for word in reversed([*words]))
@@ -310,7 +331,11 @@ def _require_one_draw(record: RunRecord, labels: Sequence[RunLabel]) -> None:
 
 
 def _of_score(
-    record: RunRecord, suite: str, score: str, labels: Sequence[tuple[RunLabel, float]]
+    record: RunRecord,
+    suite: str,
+    score: str,
+    labels: Sequence[tuple[RunLabel, float]],
+    skipped: Sequence[RunLabel],
 ) -> ScoreLabels:
     first = labels[0][0]
     if len({value for _, value in labels}) < 2:
@@ -327,23 +352,26 @@ def _of_score(
             f"a label of another sort than the one in {first.where}: {odd.label!r} and {first.label!r}",
             "use levels throughout, or good and bad throughout",
         )
-    answers: dict[tuple[tuple[str, int | None, str], str], dict[str, float]] = {}
+    each: dict[Place, dict[str, dict[str, float]]] = {}
     probabilities: dict[str, dict[str, float]] = {}
     for label, value in labels:
-        place = label.side, label.seed, label.against
-        answers.setdefault((place, label.row), {})[label.annotator] = value
+        of_place = each.setdefault((label.side, label.seed, label.against), {})
+        of_place.setdefault(label.row, {})[label.annotator] = value
+    for label in (*(label for label, _ in labels), *skipped):
         probabilities.setdefault(label.side, {})[label.row] = label.probability
-    values: dict[tuple[str, int | None, str], dict[str, float]] = {}
-    for (place, row), said in answers.items():
-        values.setdefault(place, {})[row] = sum(said.values()) / len(said)
+    answers = [said for rows in each.values() for said in rows.values()]
     is_nominal = first.label in GOOD_OR_BAD
     return ScoreLabels(
         suite=suite,
         score=score,
-        values=values,
+        values={
+            place: {row: sum(said.values()) / len(said) for row, said in rows.items()}
+            for place, rows in each.items()
+        },
+        each=each,
         probabilities=probabilities,
         annotators=dict(Counter(label.annotator or "unnamed" for label, _ in labels)),
-        agreement=krippendorff_alpha([*answers.values()], "nominal" if is_nominal else "ordinal"),
-        n_shared=sum(len(said) > 1 for said in answers.values()),
+        agreement=krippendorff_alpha(answers, "nominal" if is_nominal else "ordinal"),
+        n_shared=sum(len(said) > 1 for said in answers),
         where=first.where.rpartition(":")[0],
     )
