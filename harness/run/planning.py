@@ -13,6 +13,7 @@ from harness.models.protocol import Prompt
 from harness.run.answering import Asked
 from harness.run.plan_costs import Asking, Costs, Judged, Payee
 from harness.run.plan_go import PlannedTest, planned_decisions
+from harness.run.plan_labels import planned_labels
 from harness.run.plan_power import earlier_runs, powers
 from harness.run.selection import Arm
 from harness.run.session import Session
@@ -44,6 +45,7 @@ def make_plan(run: Session, tests: Sequence[PlannedTest] = ()) -> Plan:
         work=tuple(work),
         power=tuple(powers(run, records)),
         decisions=tuple(planned_decisions(run, tests, records)),
+        labels=tuple(planned_labels(run, records)),
         max_usd=run.settings.max_usd,
         prices_file=counting.costs.prices_file,
         unready=(*unready, *dict.fromkeys(counting.problems)),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from harness.decision.gates import UNASKED_DROP
 from harness.decision.paired import compare, summary
 from harness.decision.vectors import common_rows, over_seeds
 from harness.errors import UsageError
@@ -16,7 +17,6 @@ from harness.scoring.judges import Judge, why_advisory
 from harness.scoring.suite import SuiteScore
 
 MORE_ROWS = "more rows do no harm"
-UNASKED_DROP = 0.02  # in score units: how much worse a score may be that no gate compares
 
 
 def harm_gates(run: Session, gates: Sequence[Gate]) -> list[Gate]:

@@ -112,3 +112,12 @@ def test_rows_in_groups_have_a_wider_interval_where_groups_go_together() -> None
 def test_labels_that_do_not_fit_the_rows_are_refused(labelled: Labelled) -> None:
     with pytest.raises(UsageError):
         corrected(JUDGED, labelled)
+
+
+def test_labels_of_which_one_weighs_nearly_all_correct_nothing() -> None:
+    noise = np.random.default_rng(0)
+    probabilities = np.full(60, 0.5)
+    probabilities[0] = 1e-4
+    labelled = Labelled(np.arange(60), noise.random(60), probabilities)
+    found = corrected(noise.random(120), labelled)
+    assert found == "60 labelled rows with such probabilities weigh as 1.0, and a correction takes 10"

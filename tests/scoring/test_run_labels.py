@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -239,3 +240,36 @@ def test_levels_and_words_are_not_mixed() -> None:
     labels[3]["label"] = 4
     with pytest.raises(DataError, match="of another sort"):
         fitted(record, labels)
+
+
+def test_a_file_that_was_cut_anywhere_is_refused_with_its_line_or_has_whole_labels() -> None:
+    text = text_of([{**line, "note": "\u00e9\ud83d\ude00"} for line in lines(run(), range(2))])
+    for end in range(len(text)):
+        found, refused = 0, None
+        try:
+            found = len(parse_run_labels(text[:end], "labels.jsonl"))
+        except DataError as error:
+            refused = error
+        if refused is None:
+            assert found == text[: end + 1].count("\n"), end
+        else:
+            assert re.fullmatch(r"labels\.jsonl(:\d)?", refused.where), end
+            assert len(str(refused)) < 300
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"probability": 1e-300},
+        {"note": "\ud800"},
+        {"annotator": False},
+        {"against": []},
+        {"run": "x" * 9_999},
+        {"seed": 10**400},
+    ],
+)
+def test_what_no_page_saves_is_refused_on_one_short_line(line: Line) -> None:
+    with pytest.raises(DataError, match="hint: ") as error:
+        fitted(run(), [{**lines(run())[0], **line}])
+    assert error.value.where == "labels.jsonl:1"
+    assert len(str(error.value)) < 300
