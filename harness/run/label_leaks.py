@@ -45,6 +45,8 @@ def labelled_rows(suite: LoadedSuite) -> Iterator[LabelledRows]:
         known: object = next((read for name in names if (read := getattr(judge, name, None))), None)
         if not isinstance(file, str) or not isinstance(known, tuple) or (file, field) in done:
             continue  # a judge of the project's own keeps its labels where it likes
+        if not (suite.folder / file).is_file():
+            continue  # they were handed over in code
         done.add((file, field))
         text = read_text(suite.folder / file)
         lines = (number for number, line in enumerate(text.split("\n"), start=1) if line.strip())
