@@ -80,7 +80,7 @@ def unasserted_scores(run: Session, name: str, gates: Sequence[Gate]) -> tuple[l
     for suite in run.suites.values():
         sides = _trials(run, mine, suite.name), _trials(run, theirs, suite.name)
         for score in suite.scores if all(sides) else ():
-            if (suite.name, score.name) in asserted or not _has_a_vote(run, score):
+            if (suite.name, score.name) in asserted or _why_no_vote(run, score):
                 continue
             try:
                 found = _drop(run, suite.name, *sides, (mine, theirs), score)
@@ -113,10 +113,6 @@ def unasserted_scores(run: Session, name: str, gates: Sequence[Gate]) -> tuple[l
 def _is_of_baseline(gate: Gate, found: Comparison) -> bool:
     """A bar says nothing of the baseline; a preference has been set against it already."""
     return gate.role is not Role.THRESHOLD or found.kind is Kind.PREFERENCE
-
-
-def _has_a_vote(run: Session, score: SuiteScore) -> bool:
-    return not _why_no_vote(run, score)
 
 
 def _why_no_vote(run: Session, score: SuiteScore) -> str:

@@ -53,9 +53,7 @@ def test_several_people_are_averaged_and_their_agreement_is_told() -> None:
 def test_answers_are_compared_by_those_who_labelled_all_of_them() -> None:
     record = run()
     first = lines(record, range(0, 120, 2))
-    second = [
-        {**line, "annotator": "ben", "label": "bad"} for line in first[:3]
-    ]  # row-0 whole, half of row-2
+    second = [{**line, "annotator": "ben", "label": "bad"} for line in first[:3]]
     found = fitted(record, [*first, *second])
     places = (BASE, None, ""), ("tuned@400", 0, "")
     assert found.compared(places, "row-0") == [0.5, 0.5]
