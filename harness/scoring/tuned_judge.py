@@ -137,7 +137,7 @@ class TunedJudge:
 
         if self.known is None:
             raise UsageError(f"{self.name}: its labels have not been read; bind it first.")
-        distinct = {label.digest(self.seed): label for label in by_majority(self.known)}
+        distinct = {label.digest(0): label for label in by_majority(self.known)}
         labels = [distinct[digest] for digest in sorted(distinct)]
         groups = [same_key(seen(label.message)) for label in labels]
         self._require_enough(labels, groups)
@@ -162,7 +162,7 @@ class TunedJudge:
             known=self.known,
             is_half=False,
         )
-        return TrainedJudge(self, fitted, _with_references(admission, values[len(own) :]))
+        return TrainedJudge(self, fitted, with_references(admission, values[len(own) :]))
 
     def _require_enough(self, labels: Sequence[Label], groups: Sequence[str]) -> None:
         for kind, of in (("good", True), ("bad", False)):
@@ -173,7 +173,7 @@ class TunedJudge:
                 raise DataError(self.labels, problem, hint)
 
 
-def _with_references(admission: Admission, values: Sequence[float]) -> Admission:
+def with_references(admission: Admission, values: Sequence[float]) -> Admission:
     """The admission with the share of references that are called good; withdrawn where that is too low."""
     rate = wilson(sum(value >= 0.5 for value in values), len(values))
     told = f"{rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f}, n={rate.n})"
