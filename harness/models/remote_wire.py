@@ -20,6 +20,7 @@ from harness.models.call_scheduler import CallFailed
 from harness.models.ledger import Charge, Spending, prompt_bound
 from harness.models.protocol import Decoding, Prompt
 from harness.models.retry import CallVerdict, verdict_of
+from harness.models.structured import response_format
 from harness.models.thinking import request_limit, thinking_fields
 from harness.records import Answer, FailureKind, Json, Message, Row
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 _REASONING = re.compile(r"(ft:)?(o\d|gpt-5)")
 _SAME_FOR_ALL = (401, 403, 404)  # a wrong key, or a model that does not exist
 _NAMES_A_MODEL = re.compile("model|deployment", re.IGNORECASE)  # a 404 of the model, not of the path
-SCHEMA_NAME = "answer"
 # finish reasons, OpenAI's first, then what others send in the same place
 _AT_THE_LIMIT = ("length", "max_tokens", "MAX_TOKENS", "model_length")
 _FILTERED = (
@@ -77,6 +77,7 @@ class RemoteReply:
     thought_tokens: int | None = None
     failure_kind: FailureKind | None = None
     served_by: str = ""  # the model that the service says has answered
+    system_fingerprint: str = ""
 
 
 def reasons(model: str) -> bool:
@@ -130,9 +131,9 @@ class ModelWire:
             if self.spec.logprobs:
                 body["logprobs"] = 0 if self.completions else True
         body |= thinking_fields(self.spec, decoding)
-        if self.schema is not None and not self.completions:  # structured outputs, strict
-            json_schema = {"name": SCHEMA_NAME, "strict": True, "schema": self.schema}
-            body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
+        schema = self.schema if decoding.schema is None else decoding.schema.document
+        if schema is not None and not self.completions:
+            body["response_format"] = response_format(self.spec, schema)
         if self.spending is None:
             return PricedRequest(prompt, body, 0.0)
         messages = prompt.messages
@@ -169,6 +170,7 @@ class ModelWire:
             failure_kind=reply.failure_kind,
             # most services repeat the name that they were asked by, which says nothing
             served_by="" if reply.served_by == self.spec.model else reply.served_by,
+            system_fingerprint=reply.system_fingerprint,
         )
 
     def charge(self, request: PricedRequest, reply: RemoteReply) -> Charge:
@@ -280,6 +282,7 @@ class _Body(BaseModel, Generic[ChoiceT]):
     choices: list[ChoiceT] = Field(min_length=1)
     usage: OrNone[_Usage] = None
     model: OrNone[str] = None
+    system_fingerprint: OrNone[str] = None
 
 
 def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
@@ -325,6 +328,7 @@ def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
         thought_tokens=written if (written := _thought_tokens(usage)) else None,
         failure_kind=kind,
         served_by=body.model or "",
+        system_fingerprint=body.system_fingerprint or "",
     )
 
 

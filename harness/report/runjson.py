@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from harness.errors import StoreError
-from harness.records import SCHEMA_VERSION, RunRecord
+from harness.records import SCHEMA_VERSION, Comparison, Decision, Gate, RunRecord, SuiteInfo
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -48,9 +49,53 @@ def load_run(text: str, where: str) -> RunRecord:
     """The record that ``dump_run`` wrote, in this version or an earlier one. ``where`` names the file.
 
     Raises:
-        StoreError: the text is not JSON, has an unknown schema version, or does not fit the record.
+        StoreError: the text is not JSON, has an unknown schema version, or does not fit the record; or its
+            parts do not fit each other, as after an edit by hand.
     """
-    return load_as(_adapter(), text, where)
+    record = load_as(_adapter(), text, where)
+    if (problem := _misfit(record)) is not None:
+        raise StoreError(f"{where}: {problem}.{_RESTORE}")
+    return record
+
+
+def _misfit(record: RunRecord) -> str | None:
+    """What of the record's parts does not fit the others, as a sentence without its end."""
+    rows = {suite.name: {row.id for row in suite.rows} for suite in record.suites}
+    for trial in record.trials:
+        own, asked = rows.get(trial.suite), [answer.row_id for answer in trial.answers]
+        if own is None:
+            return f"answers of {trial.label} are to suite {trial.suite!r}, which is not there"
+        if len(set(asked)) < len(asked) or not own.issuperset(asked):
+            return f"the answers of {trial.label} are not to the rows of suite {trial.suite}, one each"
+        for name, scores in trial.scores.items():
+            if len(scores) != len(asked):
+                place = f"{trial.label}, suite {trial.suite}"
+                return f"{place}: {len(asked)} answers have {len(scores)} scores of {name}"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class RunHead:
+    """The fields of a record that tell what was judged; the answers, most of the file, are not checked."""
+
+    id: str
+    created: str
+    alpha: float
+    suites: tuple[SuiteInfo, ...]
+    gates: tuple[Gate, ...]
+    decisions: tuple[Decision, ...]
+    rehearsal: bool = False
+
+    def gated(self) -> list[tuple[str, Comparison]]:
+        """The comparisons of the gates that decided, each with its suite."""
+        return [
+            (gate.suite, gate.comparison) for gate in self.gates if gate.state == "gated" and gate.comparison
+        ]
+
+
+def load_head(text: str, where: str) -> RunHead:
+    """As ``load_run``, of these fields alone."""
+    return load_as(_head_adapter(), text, where)
 
 
 def load_as(adapter: TypeAdapter[T], text: str, where: str) -> T:
@@ -115,6 +160,13 @@ def _adapter() -> TypeAdapter[RunRecord]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(RunRecord)
+
+
+@cache
+def _head_adapter() -> TypeAdapter[RunHead]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(RunHead)
 
 
 def _validated(adapter: TypeAdapter[T], plain: Fields, where: str) -> T:

@@ -10,15 +10,28 @@ from datetime import UTC, datetime
 import numpy as np
 
 from harness.decision.estimates import Codes
-from harness.decision.gates import decided_again
+from harness.decision.gates import UNASKED_DROP, decided_again
 from harness.decision.holm import LeftOut, Rejudged, judged_together
 from harness.decision.judged import JudgedClaim, JudgedSide
+from harness.decision.paired import summary
 from harness.decision.retesting import level_after
 from harness.errors import DataError, UsageError
-from harness.records import Comparison, Correction, Gate, LabelFile, RunRecord, SuiteInfo, SuiteRow, Trial
+from harness.records import (
+    Comparison,
+    Correction,
+    Decision,
+    Gate,
+    Kind,
+    LabelFile,
+    Outcome,
+    RunRecord,
+    SuiteInfo,
+    SuiteRow,
+    Trial,
+)
 from harness.run.judge_notes import transfer_note
-from harness.run.recorded_claims import recorded_claim
-from harness.scoring.run_labels import RunLabel, ScoreLabels, fit_to
+from harness.run.recorded_claims import judged_alone, recorded_claim
+from harness.scoring.run_labels import Place, RunLabel, ScoreLabels, fit_to
 
 MOST_OFF = 0.8  # of the rows that the labelled ones stand for; by the luck of the draw it is some percent
 DECIDED = "decided"  # the end of the name of a run that was decided with labels
@@ -72,7 +85,10 @@ def decide_with_labels(
     outdated = {transfer_note(suite, score) for suite, score in used}
     decisions = [
         decided_again(
-            replace(each, notes=tuple(note for note in each.notes if note not in outdated)),
+            replace(
+                _with_unasserted(record, each, fitted.values(), before),
+                notes=tuple(note for note in each.notes if note not in outdated),
+            ),
             record.gates,
             gates,
         )
@@ -135,7 +151,7 @@ def _notes(record: RunRecord, files: Sequence[LabelFile], unused: Sequence[tuple
     if unused:
         scores = ", ".join(f"{suite} / {score}" for suite, score in unused)
         notes.append(
-            f"No gate rests on {scores} of the sides that were labelled: these labels decide nothing."
+            f"No gate rests on {scores} of the sides that were labelled: these labels make nothing GO."
         )
     return notes
 
@@ -148,14 +164,14 @@ def _corrected(
     if naive is None or gate.state not in ("gated", "advisory"):
         return None
     labels = fitted.get((gate.suite, naive.score))
-    claim = None if labels is None else _claim(record, gate, naive, labels, before)
+    claim = None if labels is None else _claim(record, gate.suite, naive, labels, before)
     if labels is None or claim is None:
         return None
     if (problem := claim.why_not) is not None:
         raise DataError(
             labels.where,
             f"{naive.score} (suite {gate.suite}) of {naive.candidate} against {naive.baseline}: {problem}",
-            f"label more rows: harness label {record.id}",
+            "label more rows: harness label RUN",
         )
     rows = _rows(_suite(record, gate.suite), naive.rows)
     estimate, found = claim.estimate, claim.comparison
@@ -186,13 +202,52 @@ def _corrected(
     return replace(gate, state="gated", comparison=found, why="", naive=naive, correction=correction), claim
 
 
+def _with_unasserted(
+    record: RunRecord, decision: Decision, fitted: Iterable[ScoreLabels], before: int
+) -> Decision:
+    """The decision with what labels say of scores that no gate compares with the baseline.
+
+    As in a run, a drop that is shown stands in the way of GO; of a judge without labels nothing was shown.
+    """
+    mine = decision.candidate if decision.size is None else f"{decision.candidate}@{decision.size}"
+    info = next((one for one in record.candidates if one.name == decision.candidate), None)
+    if info is None or decision.obstacles is None:
+        return decision
+    obstacles, remarks = list(decision.obstacles), list(decision.remarks)
+    for labels in fitted:
+        place = f"{labels.score} (suite {labels.suite})"
+        own = [g for g in record.gates if (g.candidate, g.size) == (decision.candidate, decision.size)]
+        scores = {(g.suite, g.comparison.score) for g in own if g.comparison and not g.comparison.rows}
+        trials = [trial for trial in record.trials if trial.suite == labels.suite]
+        label_of = {trial.candidate: trial.label for trial in trials if trial.size is None}
+        is_waived = any("(may_drop)" in said and place in said for said in remarks)
+        if (labels.suite, labels.score) in scores or info.baseline not in label_of or is_waived:
+            continue
+        kind = next(s.kind for s in _suite(record, labels.suite).scores if s.name == labels.score)
+        if kind is Kind.PREFERENCE:  # a tie is no drop, and no gate of the baseline's is missing
+            continue
+        naive = judged_alone(record, labels.suite, labels.score, mine, label_of[info.baseline], -UNASKED_DROP)
+        claim = naive and _claim(record, labels.suite, naive, labels, before)
+        if not claim or claim.why_not is not None:
+            continue
+        obstacles = [said for said in obstacles if not said.startswith(f"score {place} is shown")]
+        said = f"{place}, which no gate compares with the baseline, by labels: {summary(claim.comparison)}."
+        if claim.comparison.outcome is Outcome.REFUTED:
+            obstacles.append(
+                f"score {said} It is worse by more than {100 * UNASKED_DROP:g} points: assert it."
+            )
+        else:
+            remarks.append(said)
+    return replace(decision, obstacles=tuple(obstacles), remarks=tuple(remarks))
+
+
 def _claim(
-    record: RunRecord, gate: Gate, naive: Comparison, labels: ScoreLabels, before: int
+    record: RunRecord, name: str, naive: Comparison, labels: ScoreLabels, before: int
 ) -> JudgedClaim | None:
     """What the gate claims of judge and labels; None where the answers that it compares have no labels."""
-    suite = _suite(record, gate.suite)
+    suite = _suite(record, name)
     trials = {
-        label: [trial for trial in record.trials if (trial.suite, trial.label) == (gate.suite, label)]
+        label: [trial for trial in record.trials if (trial.suite, trial.label) == (name, label)]
         for label in (naive.candidate, naive.baseline)
     }
     is_pair = any(against for _, _, against in labels.values)
@@ -200,13 +255,24 @@ def _claim(
     sides = [label for label, found in trials.items() if found]
     if not sides or not labelled.issuperset(sides):
         return None
+    if not all(labels.score in trial.scores for side in sides for trial in trials[side]):
+        return None
     rows = _rows(suite, naive.rows)
-    larger, smaller = (
-        _side(rows, trials[label], labels, is_pair) if trials[label] else float(label)
-        for label in (naive.candidate, naive.baseline)
-    )
+    places = [place for place in labels.values if place[0] in sides and bool(place[2]) is is_pair]
+    said = {row.id: dict(zip(places, labels.compared(places, row.id), strict=True)) for row in rows}
+    try:
+        larger, smaller = (
+            _side(rows, trials[label], said, labels.score) if trials[label] else float(label)
+            for label in (naive.candidate, naive.baseline)
+        )
+    except ValueError:  # a name in the record that no answers have: somebody edited it
+        return None
+    # a baseline's rows may have been drawn for another candidate
+    baselines = {each.baseline for each in record.candidates}
+    own = [label for label in sides if label.rpartition("@")[0] not in baselines and label not in baselines]
+    drawn_by = own if own and not labelled.issubset(sides) else [*own, *sides]
     probabilities = np.array(
-        [next((p for s in sides if (p := labels.probabilities[s].get(row.id))), np.nan) for row in rows]
+        [next((p for s in drawn_by if (p := labels.probabilities[s].get(row.id))), np.nan) for row in rows]
     )
     # a judge that is trusted with labels from elsewhere was tested at another bound than the claim's
     at_level = replace(naive, alpha=level_after(naive.alpha, before), bound=naive.claimed, written=None)
@@ -214,22 +280,23 @@ def _claim(
 
 
 def _side(
-    rows: Sequence[SuiteRow], trials: Sequence[Trial], labels: ScoreLabels, is_pair: bool
+    rows: Sequence[SuiteRow],
+    trials: Sequence[Trial],
+    said: Mapping[str, Mapping[Place, float]],
+    score: str,
 ) -> JudgedSide:
-    """One side of a claim, a column for each seed."""
+    """One side of a claim, a column for each seed; ``said`` are the labels by row and place."""
     judged, labelled, answered = (np.full((len(rows), len(trials)), np.nan) for _ in range(3))
     for at, trial in enumerate(sorted(trials, key=lambda each: each.seed or 0)):
         came = {answer.row_id: answer.failure is None for answer in trial.answers}
-        scores = dict(zip((a.row_id for a in trial.answers), trial.scores[labels.score], strict=True))
-        said: dict[str, float] = {}
-        for (side, seed, against), values in labels.values.items():
-            if (side, seed, bool(against)) == (trial.label, trial.seed, is_pair):
-                said.update(values)
+        scores = dict(zip((a.row_id for a in trial.answers), trial.scores[score], strict=True))
+        own = (trial.label, trial.seed)
         for place, row in enumerate(rows):
-            value = scores[row.id].value
-            judged[place, at] = np.nan if value is None or scores[row.id].failure else value
-            labelled[place, at] = said.get(row.id, np.nan)
-            answered[place, at] = came[row.id]
+            kept = scores.get(row.id)
+            judged[place, at] = np.nan if kept is None or kept.value is None or kept.failure else kept.value
+            found = [v for key, v in said[row.id].items() if key[:2] == own and not np.isnan(v)]
+            labelled[place, at] = found[-1] if found else np.nan
+            answered[place, at] = came.get(row.id, False)
     return JudgedSide(judged, labelled, answered.astype(np.bool_))
 
 

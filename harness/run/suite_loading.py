@@ -18,6 +18,7 @@ from harness.decision.vectors import SuiteUnits, score_vector
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
 from harness.scoring.envelope import kept_tags, opened
+from harness.scoring.json_schema import JsonSchema
 from harness.scoring.judges import Judge, require_complete, trust_of
 from harness.scoring.suite import DEFAULT_GROUP, Suite, SuiteScore
 
@@ -86,6 +87,11 @@ class LoadedSuite:
         first, second = reversed(names) if self.is_final else names
         where = "" if other.name == self.name else f" of suite {other.name}"
         return first + where, second
+
+    @property
+    def is_schema_checked(self) -> bool:
+        """Whether its answers are to be JSON of a shape, so that a candidate's ``schema`` binds them."""
+        return any(isinstance(score, JsonSchema) for score in self.scores)
 
     @cached_property
     def kept_tags(self) -> frozenset[str]:
@@ -172,6 +178,11 @@ class LoadedSuite:
             )
         return found
 
+    @property
+    def prompt_digest(self) -> str | None:
+        """Of the prompt's text; None without one."""
+        return None if self.prompt is None else bytes_digest(self.prompt.encode())
+
     def info(self, admissions: Mapping[str, Admission]) -> SuiteInfo:
         """The suite as the record keeps it, but for what its rows have judged."""
         return SuiteInfo(
@@ -191,7 +202,7 @@ class LoadedSuite:
                 for s in self.scores
             ),
             slices=self.suite.slices,
-            prompt_digest=None if self.prompt is None else bytes_digest(self.prompt.encode()),
+            prompt_digest=self.prompt_digest,
             own_system=self.own_system,
         )
 

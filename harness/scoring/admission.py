@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import atanh, sqrt, tanh
 
 import numpy as np
@@ -127,7 +127,7 @@ def admit_on(
         for label, level in zip(test, levels, strict=False)  # no levels where it has no scale
         if label.level is not None
     ]
-    return admit(
+    found = admit(
         judge,
         [label.good for label in test],
         [value >= threshold for value in values],
@@ -138,6 +138,24 @@ def admit_on(
         levels=Levels([one for one, _ in both], [other for _, other in both], scale) if both else None,
         annotation=agreement_of(known),
         is_half=is_half,
+    )
+    few = few_messages(
+        {kind: [x.content[:2] for x in test if x.good is of] for kind, of in (("good", True), ("bad", False))}
+    )
+    return replace(found, admitted=found.admitted and not few, reasons=(*found.reasons, *few))
+
+
+def few_messages(labels: Mapping[str, Sequence[tuple[str, ...]]]) -> tuple[str, ...]:
+    """Why enough labels are too few; ``labels`` are by kind, each as its message and reference.
+
+    Errors on replies to one message go together: 25 labels of five messages admit as many bad judges as
+    labels of ten would.
+    """
+    return tuple(
+        f"not enough messages: {len(keys)} {kind} labels in the test are of {len(set(keys))}, and it takes"
+        f" {MIN_LABELS_OF_A_KIND} different ones"
+        for kind, keys in labels.items()
+        if len(set(keys)) < MIN_LABELS_OF_A_KIND <= len(keys)
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from labelled_run import BASE, lines, parsed, run, text_of
 
@@ -46,6 +48,29 @@ def test_several_people_are_averaged_and_their_agreement_is_told() -> None:
     assert found.agreement is not None
     assert 0.7 < found.agreement < 1.0
     assert found.annotators == {"ada": 120, "ben": 40}
+
+
+def test_answers_are_compared_by_those_who_labelled_all_of_them() -> None:
+    record = run()
+    first = lines(record, range(0, 120, 2))
+    second = [{**line, "annotator": "ben", "label": "bad"} for line in first[:3]]
+    found = fitted(record, [*first, *second])
+    places = (BASE, None, ""), ("tuned@400", 0, "")
+    assert found.compared(places, "row-0") == [0.5, 0.5]
+    assert found.compared(places, "row-2") == [0.0, 1.0]
+    assert found.values[BASE, None, ""]["row-2"] == 0.0
+    split = fitted(record, [{**line, "annotator": str(line["side"])} for line in first])
+    assert np.isnan(split.compared(places, "row-0")).all()
+
+
+def test_what_was_skipped_was_drawn_and_has_no_label() -> None:
+    labels = lines(run())
+    found = fitted(run(), [{**labels[0], "label": "skipped"}, *labels[1:]])
+    assert "row-0" not in found.values[BASE, None, ""]
+    assert found.probabilities[BASE]["row-0"] == 0.5
+    assert found.annotators == {"ada": 119}
+    with pytest.raises(DataError, match="all of it was skipped"):
+        fit_to(run(), parsed([{**line, "label": "skipped"} for line in labels]))
 
 
 def test_levels_of_a_judge_on_a_scale() -> None:
@@ -134,7 +159,7 @@ def test_an_empty_file_is_refused() -> None:
 
 
 UNFIT: dict[str, tuple[Callable[[list[Line]], object], str, int]] = {
-    "another run": (lambda labels: labels[0].update(run="20250101-000000-x"), "a label of run 20250101", 1),
+    "another run": (lambda labels: labels[0].update(run="20250101-000000-x"), "a label of run '20250101", 1),
     "no such suite": (lambda labels: labels[2].update(suite="billing"), "suite 'billing' is not in run", 3),
     "no such score": (lambda labels: labels[2].update(score="tone"), "score 'tone' is not in run", 3),
     "no such row": (lambda labels: labels[2].update(row="row-999"), "row 'row-999' is not in run", 3),
@@ -213,3 +238,36 @@ def test_levels_and_words_are_not_mixed() -> None:
     labels[3]["label"] = 4
     with pytest.raises(DataError, match="of another sort"):
         fitted(record, labels)
+
+
+def test_a_file_that_was_cut_anywhere_is_refused_with_its_line_or_has_whole_labels() -> None:
+    text = text_of([{**line, "note": "\u00e9\ud83d\ude00"} for line in lines(run(), range(2))])
+    for end in range(len(text)):
+        found, refused = 0, None
+        try:
+            found = len(parse_run_labels(text[:end], "labels.jsonl"))
+        except DataError as error:
+            refused = error
+        if refused is None:
+            assert found == text[: end + 1].count("\n"), end
+        else:
+            assert re.fullmatch(r"labels\.jsonl(:\d)?", refused.where), end
+            assert len(str(refused)) < 300
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"probability": 1e-300},
+        {"note": "\ud800"},
+        {"annotator": False},
+        {"against": []},
+        {"run": "x" * 9_999},
+        {"seed": 10**400},
+    ],
+)
+def test_what_no_page_saves_is_refused_on_one_short_line(line: Line) -> None:
+    with pytest.raises(DataError, match="hint: ") as error:
+        fitted(run(), [{**lines(run())[0], **line}])
+    assert error.value.where == "labels.jsonl:1"
+    assert len(str(error.value)) < 300
