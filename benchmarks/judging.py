@@ -123,7 +123,7 @@ def _tuned(oracle: JudgeBackends) -> Agreement:
     trained = judge.calibrated(oracle)
     bad = [label for label in judge.known or () if not label.good]
     pairs = [as_answered(label, FIELD) for label in bad]
-    scores = trained.score_many([row for row, _ in pairs], [answer for _, answer in pairs], oracle)
+    scores = trained.score_many([row for row, *_ in pairs], [answer for _, answer, _ in pairs], oracle)
     threshold = trained.admission.threshold
     is_refused = [score.value is not None and score.value < threshold for score in scores]
     return Agreement("tuned", trained.admission, _by_kind([label.kind for label in bad], is_refused))

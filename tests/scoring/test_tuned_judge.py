@@ -72,7 +72,7 @@ def trained(labels: tuple[Label, ...] = ()) -> TrainedJudge:
 
 
 def answered(reply: str, message: str = "hello") -> tuple[list[Row], list[Answer]]:
-    row, answer = as_answered(Label(message, "red kit 12", reply, True), "summary")
+    row, answer, _ = as_answered(Label(message, "red kit 12", reply, True), "summary")
     return [row], [answer]
 
 
