@@ -236,7 +236,7 @@ def match(recorded: Sequence[RecordedAnswer], suite: str, rows: Sequence[Row]) -
             one.where,
             f"the row {row.id!r} of {row.where or suite} asks something else than when this answer was"
             f" given{more}{was}",
-            "restore the row; or delete the line, or name another file with --out, and run harness capture again",
+            "restore the row; or run harness capture again, without this line or with another --out",
         )
     return Matched(found, missing)
 

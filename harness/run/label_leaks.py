@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import product
 
 from harness.data.files import read_text
 from harness.data.leakage import Leak, find_leaks, refuse_leaks, without_honest_repeats
 from harness.data.plain_text import plain_words
+from harness.errors import DataError
 from harness.records import Message, Row
 from harness.report.numbers import plural
 from harness.run.suite_loading import LoadedSuite
@@ -35,15 +37,22 @@ class LabelledRows:
 
 
 def labelled_rows(suite: LoadedSuite) -> Iterator[LabelledRows]:
-    """The labels of each judge, a panel's members included; those in one file once."""
+    """The labels and anchors of each judge, a panel's members included; those in one file once."""
     done = set()
-    for judge in (one for each in suite.judges for one in (each, *getattr(each, "judges", ()))):
-        file, field = getattr(judge, "labels", None), getattr(judge, "field", None)
-        known: object = getattr(judge, "known_pairs", None) or getattr(judge, "known", None)
+    judges = [one for each in suite.judges for one in (each, *getattr(each, "judges", ()))]
+    for judge, what in product(judges, ("labels", "anchors")):
+        file, field = getattr(judge, what, None), getattr(judge, "field", None)
+        names = ("known_pairs", "known") if what == "labels" else ("known_anchors",)
+        known: object = next((read for name in names if (read := getattr(judge, name, None))), None)
         if not isinstance(file, str) or not isinstance(known, tuple) or (file, field) in done:
             continue  # a judge of the project's own keeps its labels where it likes
+        if not (suite.folder / file).is_file():
+            continue  # they were handed over in code
         done.add((file, field))
-        text = read_text(suite.folder / file)
+        try:
+            text = read_text(suite.folder / file)
+        except DataError:  # the judge has read them, wherever they are: they are counted from 1
+            text = "label\n" * len(known)
         lines = (number for number, line in enumerate(text.split("\n"), start=1) if line.strip())
         folder = suite.heldout.rpartition("/")[0]
         rows = []

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.data.plain_text import same_key
 from harness.errors import DataError, UsageError
 from harness.extras import require_extra
 from harness.records import Admission, Answer, Json, Kind, Row, Score
@@ -137,9 +136,9 @@ class TunedJudge:
 
         if self.known is None:
             raise UsageError(f"{self.name}: its labels have not been read; bind it first.")
-        distinct = {label.digest(self.seed): label for label in by_majority(self.known)}
+        distinct = {label.digest(0): label for label in by_majority(self.known)}
         labels = [distinct[digest] for digest in sorted(distinct)]
-        groups = [same_key(seen(label.message)) for label in labels]
+        groups = [_group(seen(label.message)) for label in labels]
         self._require_enough(labels, groups)
         own = [_triple(label.message, label.reference, label.reply) for label in labels]
         references = [(message, reference, reference) for message, reference, _ in own]
@@ -162,7 +161,7 @@ class TunedJudge:
             known=self.known,
             is_half=False,
         )
-        return TrainedJudge(self, fitted, _with_references(admission, values[len(own) :]))
+        return TrainedJudge(self, fitted, with_references(admission, values[len(own) :]))
 
     def _require_enough(self, labels: Sequence[Label], groups: Sequence[str]) -> None:
         for kind, of in (("good", True), ("bad", False)):
@@ -173,7 +172,7 @@ class TunedJudge:
                 raise DataError(self.labels, problem, hint)
 
 
-def _with_references(admission: Admission, values: Sequence[float]) -> Admission:
+def with_references(admission: Admission, values: Sequence[float]) -> Admission:
     """The admission with the share of references that are called good; withdrawn where that is too low."""
     rate = wilson(sum(value >= 0.5 for value in values), len(values))
     told = f"{rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f}, n={rate.n})"
@@ -216,7 +215,7 @@ class TrainedJudge:
             if not isinstance(pair, Score)
         ]
         features = readings(read, oracle, self.judge.model)
-        log_odds = self.fitted.log_odds(features, [same_key(message) for message, *_ in read])
+        log_odds = self.fitted.log_odds(features, [_group(message) for message, *_ in read])
         scores = (_score(u, of) for u, of in zip(log_odds, features, strict=True))
         return tuple(pair if isinstance(pair, Score) else next(scores) for pair in found)
 
@@ -233,6 +232,11 @@ def _score(log_odds: float, features: npt.NDArray[np.float64]) -> Score:
 
 def _probability(log_odds: float) -> float:
     return 1 / (1 + math.exp(-log_odds)) if log_odds >= 0 else math.exp(log_odds) / (1 + math.exp(log_odds))
+
+
+def _group(message: str) -> str:
+    """Equal for messages that are the same but for case and punctuation."""
+    return " ".join(words(message)[0]) or message
 
 
 def _triple(*texts: str) -> Triple:
