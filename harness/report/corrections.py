@@ -10,12 +10,12 @@ from harness.report.view_models import TextTable
 _MOST_ROWS_NAMED = 5
 
 
-def corrections(record: RunRecord) -> TextTable | None:
-    """One line for each corrected gate; None where there is none."""
+def corrections(record: RunRecord, suite: str, score: str) -> TextTable | None:
+    """One line for each corrected gate that rests on the score; None where there is none."""
     lines, unpaired = [], dict[str, None]()
     for gate in record.gates:
         found, by = gate.comparison, gate.correction
-        if found is None or by is None or gate.naive is None:
+        if found is None or by is None or gate.naive is None or (gate.suite, found.score) != (suite, score):
             continue
         unpaired |= dict.fromkeys(by.unpaired)
         agreement = numbers.NONE
@@ -23,7 +23,7 @@ def corrections(record: RunRecord) -> TextTable | None:
             agreement = f"{numbers.number(by.agreement, 2)}, n = {by.n_shared:,}"
         lines.append(
             (
-                f"{gate.suite} / {found.score}, {seeds_label(gate.size, gate.seeds, gate.candidate)}",
+                seeds_label(gate.size, gate.seeds, gate.candidate),
                 _shown(gate.naive),
                 _shown(found),
                 numbers.points(by.difference_of_labels),
@@ -48,14 +48,14 @@ def corrections(record: RunRecord) -> TextTable | None:
         left_out = numbers.plural(len(unpaired), "row")
         note += f" Left out, as only a part of their answers was labelled: {left_out} ({named})."
     return TextTable(
-        "Judged gates, corrected by labels of this run's answers",
+        "The judge alone, and corrected by labels of this run's answers",
         (
             "gate",
             "judge alone",
             "with labels",
             "labels alone#",
             "rows labelled#",
-            "judge's weight#",
+            "judge's weight (lambda)#",
             "labels saved#",
             "labels by",
             "agreement",
