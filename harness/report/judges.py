@@ -22,7 +22,6 @@ UNSEEN = (
     " run's answers correct it (harness label RUN, then harness decide RUN --labels FILE)."
 )
 _BUILT_IN = "smollm2-135m"  # what the likelihood judge reads with
-_HERE = "a local model"
 _MOST_KINDS = 4  # of labels, those on which it does worst
 _MOST_REASONS = 2  # for which something was not judged
 
@@ -56,13 +55,13 @@ def judge_blocks(record: RunRecord) -> Iterator[JudgeBlock]:
             tone=tone,
             means=means,
             groups=(
-                ("What it is", [*_is(record, suite, info, found)]),
+                ("What it is, and what tested it", [*_is(record, suite, info), *_tested(info, found)]),
                 ("How it did on labels", [*_did(info, found)]),
                 ("What may mislead it", [*_misled(record, suite, info, found)]),
             ),
             more=[*_more(found)],
             told=_text(info.spec.get("instructions")),
-            corrections=corrections(record, suite.name, info.name),
+            corrections=corrections(gates),
             opposed=[*_opposed(found, gates)],
             commands=[*_commands(record, suite, info)],
         )
@@ -96,15 +95,15 @@ def _decides(info: ScoreInfo, found: Admission, gates: Sequence[Gate]) -> tuple[
 
 
 # --------------------------------------------------------------------------- facts
-def _is(record: RunRecord, suite: SuiteInfo, info: ScoreInfo, found: Admission) -> Iterator[Fact]:
+def _is(record: RunRecord, suite: SuiteInfo, info: ScoreInfo) -> Iterator[Fact]:
     asked = _asked(info.spec)
     how = f"levels 1 to {info.spec['scale']}" if info.spec.get("scale") is not None else ""
     if info.kind is Kind.PREFERENCE:
         how = "two answers at once, in both orders"
-    yield Fact("model", "; ".join(asked) or _HERE, how)
+    models = _models(info.spec)
+    yield Fact("model", "; ".join(asked) or f"{', '.join(sorted(models)) or 'unnamed'}, local", how)
     material = fingerprint({**info.spec, "labels": None})
     yield Fact("instructions and settings", material[:12], "their SHA-256; run.json has them (spec)")
-    models = _models(info.spec)
     bills = [line for line in record.spending if line.purpose == "judging" and line.model in models]
     paid = f"{numbers.usd(sum(line.usd for line in bills))}, {sum(line.calls for line in bills):,} calls"
     if bills:
@@ -121,7 +120,7 @@ def _is(record: RunRecord, suite: SuiteInfo, info: ScoreInfo, found: Admission) 
     yield Fact("judged", numbers.count(judged, n), f"not judged: {lost}" if lost else "all answers")
 
 
-def _did(info: ScoreInfo, found: Admission) -> Iterator[Fact]:
+def _tested(info: ScoreInfo, found: Admission) -> Iterator[Fact]:
     is_pair = info.kind is Kind.PREFERENCE
     what, first, second = ("pair", "for the first", "for the second") if is_pair else ("label", "good", "bad")
     on = f"{numbers.plural(found.n_test, what)}: {found.tpr.n} {first}, {found.tnr.n} {second}"
@@ -134,8 +133,11 @@ def _did(info: ScoreInfo, found: Admission) -> Iterator[Fact]:
         agree = f"Krippendorff’s alpha {numbers.rate(found.alpha)}: 0 is chance, 1 they always agree"
     ties = f"; {numbers.plural(found.n_ties, 'tie')} left out" if found.n_ties else ""
     yield Fact("labelled by", who + named, agree + ties)
+
+
+def _did(info: ScoreInfo, found: Admission) -> Iterator[Fact]:
     names = ("right where the first is better", "right where the second is better")
-    if not is_pair:
+    if info.kind is not Kind.PREFERENCE:
         names = ("good replies called good (TPR)", "bad replies called bad (TNR)")
     for name, rate in zip(names, (found.tpr, found.tnr), strict=True):
         right = f"{numbers.count(round(rate.value * rate.n), rate.n)} right; 0.80 admits"
@@ -145,8 +147,9 @@ def _did(info: ScoreInfo, found: Admission) -> Iterator[Fact]:
     kappa = "0 is chance, 1 is always"
     yield Fact("agreement beyond chance (Cohen’s kappa)", numbers.rate(found.kappa), kappa)
     kinds = sorted(found.by_kind.items(), key=lambda one: one[1].value)
-    for kind, rate in kinds[:_MOST_KINDS]:
-        yield Fact(f"of them {kind}", numbers.rate(rate), "judged as people did")
+    if kinds:
+        worst = "; ".join(f"{kind} {numbers.rate(rate)}" for kind, rate in kinds[:_MOST_KINDS])
+        yield Fact("right, by kind of label", worst, "where it is worst comes first")
 
 
 def _misled(record: RunRecord, suite: SuiteInfo, info: ScoreInfo, found: Admission) -> Iterator[Fact]:

@@ -173,9 +173,9 @@ def _judge(block: JudgeBlock) -> str:
 
     heads = [("measure", False), ("value", False), ("in words", False)]
     parts = [f"**{plain(block.title)}: {plain(block.said)}.** {plain(block.means)}"]
-    if block.corrections is not None:
-        parts.append(_block(block.corrections))
-    parts.append(_table(heads, [row(fact) for _, facts in block.groups for fact in facts]))
+    facts = [fact for _, some in block.groups for fact in some]
+    parts += [f"{plain(gate)}\n\n{_table(heads, map(row, some))}" for gate, some in block.corrections]
+    parts.append(_table(heads, map(row, facts)))
     if block.opposed:
         opposed = [
             [plain(_cut(text)) for text in (one.where, one.answer, one.said, one.people, one.reason)]

@@ -148,7 +148,7 @@ class JudgeBlock:
     groups: Sequence[tuple[str, Sequence[Fact]]]
     more: Sequence[Fact]  # folded
     told: str  # its instructions; or empty
-    corrections: TextTable | None  # itself alone beside what labels make of it
+    corrections: Sequence[tuple[str, Sequence[Fact]]]  # of each gate: itself alone, and with labels
     opposed: Sequence[Opposed]
     commands: Sequence[str]
 
