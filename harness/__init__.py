@@ -6,6 +6,7 @@ from harness.candidates.fixture import candidate
 from harness.candidates.hosted_tuning import HostedTuning, OpenAITuning, WandB
 from harness.candidates.lora import Full, LoRA, QLoRA
 from harness.candidates.prompted import Prompted
+from harness.candidates.recorded import Recorded
 from harness.decision.claims import assert_better, assert_not_worse
 from harness.models.protocol import Decoding
 from harness.models.remote import RemoteModel
@@ -49,6 +50,7 @@ __all__ = [
     "Panel",
     "Prompted",
     "QLoRA",
+    "Recorded",
     "Refusal",
     "Regex",
     "RemoteModel",

@@ -107,9 +107,9 @@ class Answer:
 
     row_id: str
     text: str
-    prompt_tokens: int  # the cached ones included
-    completion_tokens: int
-    latency_ms: float  # of the one call that answered; 0 where it came batched
+    prompt_tokens: int | None  # the cached ones included; None: nobody counted them
+    completion_tokens: int | None
+    latency_ms: float | None  # of the one call that answered; 0 where it came batched; None: not known
     finish: Literal["stop", "length", "failed"] = "stop"
     failure: str | None = None
     cached_prompt_tokens: int = 0
@@ -121,10 +121,13 @@ class Answer:
     thought_tokens: int | None = None  # those of completion_tokens; None: not counted, or a thought unread
     failure_kind: FailureKind | None = None
     served_by: str = ""  # the model that a service names as answering, where it is not the one asked for
+    system_fingerprint: str = ""  # a service's name for what the model ran on, where it gives one
 
     @property
-    def answer_tokens(self) -> int:
-        """Tokens without those of its thought."""
+    def answer_tokens(self) -> int | None:
+        """Tokens without those of its thought; None where nobody counted them."""
+        if self.completion_tokens is None:
+            return None
         return max(0, self.completion_tokens - (self.thought_tokens or 0))
 
 
@@ -366,6 +369,14 @@ class Anchors:
     p_value: float | None = None  # two-sided, of exact sign-flip tests of the mean and of good less bad
     moved: bool = False  # beyond noise
     why: str = ""
+    of_pairs: bool = False  # the good ones are then those of which people preferred the first
+
+    @property
+    def kinds(self) -> tuple[str, str]:
+        """What ``good_shift`` and ``bad_shift`` are of."""
+        if self.of_pairs:
+            return "pairs for the first", "pairs for the second"
+        return "good replies", "bad replies"
 
     @property
     def mean(self) -> float | None:
@@ -469,6 +480,13 @@ class Provenance:
     oldest: str | None = None  # of the kept, ISO 8601, UTC
     newest: str | None = None
     runs: tuple[str, ...] = ()  # that gave the kept ones: the beginnings of their records' ids
+    recorded: str = ""  # the file or run that holds the kept ones, where no run of this project asked
+    by: str = ""  # who gave those, as it says
+    prompts: tuple[str, ...] = ()  # digests of the prompts that those were given under; empty text: of none
+
+    def is_of_another_prompt(self, prompt_digest: str | None) -> bool:
+        """Whether recorded answers were given under a prompt that is not the suite's today."""
+        return any(prompt != (prompt_digest or "") for prompt in self.prompts)
 
 
 @dataclass(frozen=True, slots=True)

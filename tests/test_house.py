@@ -79,7 +79,10 @@ def test_names_of_two_meanings_are_counted(package: Path) -> None:
     assert figures(shape)["function lines, median / p90 / max"] == "2 / 2.7 / 3"
 
 
-def test_the_table_has_a_column_for_each_package(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_has_a_column_for_each_package(
+    package: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.house.HARNESS", package)
     assert main([f"other={package}", "--names"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "| | harness | other |"
@@ -87,7 +90,10 @@ def test_the_table_has_a_column_for_each_package(package: Path, capsys: pytest.C
     assert "private functions used once" in printed
 
 
-def test_a_folder_without_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_code_is_refused(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.house.HARNESS", package)
     with pytest.raises(SystemExit):
         main([f"empty={tmp_path}"])
     assert "no Python file" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 from harness.errors import UsageError
 from harness.fields import require_fields
 from harness.models.protocol import Decoding, Model, Prompt
-from harness.records import Json, Message, Row, Training
+from harness.records import Answer, Json, Message, Provenance, Row, Training
 
 if TYPE_CHECKING:
     from harness.candidates.lab import Lab
@@ -79,6 +79,16 @@ class MutableModel:
     open: Callable[[], Model]  # for a few single answers
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Answers to the rows of one suite that were there before the run, by row id, and whence they are."""
+
+    answers: Mapping[str, Answer]
+    provenance: Provenance
+    asked_with: str = ""  # what stood before the questions, in words; empty: not known
+    decoding: Mapping[str, Json] = field(default_factory=dict)  # the settings they were drawn with
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A variant that is ready to be loaded and asked."""
@@ -101,6 +111,9 @@ class Prepared:
     # set where ``identity`` cannot tell one model from the next; some kept answers are then asked for again
     mutable: MutableModel | None = None
     asked_with: str = ""  # what ``ask`` puts before the question, in words for the report
+    # the answers to a suite of this name with these rows, where nobody is asked and nothing is loaded
+    given: Callable[[str, Sequence[Row]], Given] | None = None
+    priced_as: PricedModel | None = None  # whose prices count where ``endpoint`` names nobody
 
 
 @dataclass(frozen=True)

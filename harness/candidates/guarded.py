@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -15,6 +15,7 @@ from harness.candidates.base import (
     Ask,
     Candidate,
     CostEstimate,
+    Given,
     Prepared,
     PricedModel,
     require_candidate,
@@ -119,7 +120,9 @@ class _Guarded:
             more = " or None" if optional else ""
             self._refuse(f"{member}() gives {shown_value(made)}, and no {kind.__name__}{more}")
         if isinstance(made, Prepared):
-            return replace(made, load=partial(self._loaded, made.load), ask=partial(self._asked, made.ask))
+            load, ask = partial(self._loaded, made.load), partial(self._asked, made.ask)
+            answers = None if made.given is None else partial(self._given, made.given)
+            return replace(made, load=load, ask=ask, given=answers)
         if member == "described":
             self._require_json(made)
         return made
@@ -131,6 +134,10 @@ class _Guarded:
     def _asked(self, ask: Ask, row: Row, prompt: str | None) -> tuple[Message, ...]:
         with self._blaming(f"the ask() of what it prepared, of {row.where or row.id},"):
             return ask(row, prompt)
+
+    def _given(self, given: Callable[..., Given], suite: str, rows: Sequence[Row]) -> Given:
+        with self._blaming(f"the given() of what it prepared, for suite {suite},"):
+            return given(suite, rows)
 
     def _require_json(self, described: object) -> None:
         try:

@@ -14,6 +14,7 @@ FORMAT_KEYS = ("messages", "tools", "functions", "parallel_tool_calls")
 _KEYS_OF = dict.fromkeys((*ROLES, "function"), frozenset({"role", "content", "name"}))
 _KEYS_OF["assistant"] |= {"weight", "tool_calls", "function_call"}
 _KEYS_OF["tool"] |= {"tool_call_id"}
+_LABELS = ({"message", "label"}, {"row", "side", "answer", "label"})  # of judges; of a run's answers
 _PREFERENCE = ({"preferred_output", "non_preferred_output"}, {"chosen", "rejected"})
 
 
@@ -76,6 +77,10 @@ def _prompt_and_completion(value: Mapping[str, Json]) -> tuple[Message, ...]:
     missing = [key for key in ("prompt", "completion") if key not in value]
     if len(missing) == 1:
         raise Unusable("missing-key", f"no {missing[0]!r}", "give both 'prompt' and 'completion'")
+    if missing and any(keys <= value.keys() for keys in _LABELS):
+        problem = "a label, which says what people think of a reply, and no conversation to learn from"
+        hint = "a judge (labels=...) and `harness decide` read labels: name the file with the rows here"
+        raise Unusable("labels-file", problem, hint, ends_file=True)
     if missing:
         close = [key for key in value if get_close_matches(key, ("messages", "prompt", "completion"), n=1)]
         hint = f"; is {shown(close[0])} meant?" if close else ""

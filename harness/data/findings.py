@@ -39,7 +39,8 @@ class Finding:
 # a line each: bytes and JSON; rows; messages; tools; the file and its model
 _ERRORS = """
     not-utf8 byte-order-mark invalid-json not-an-object repeated-key bad-number half-surrogate empty-file
-    missing-key bad-id repeated-id preference-row no-messages no-assistant no-user role-order nothing-to-learn
+    missing-key bad-id repeated-id preference-row labels-file no-messages no-assistant no-user role-order
+    nothing-to-learn
     unknown-role unknown-key bad-name bad-weight bad-content empty-content multimodal
     bad-tool bad-tool-call unknown-tool bad-arguments unmatched-tool-call
     too-few-rows over-context wrong-format leak

@@ -104,7 +104,7 @@ def require_no_leaks(
     unnamed = [leak for leak in compared.leaks if not leak.is_named(accepted)]
     found = without_honest_repeats(unnamed, len(heldout))
     if found:
-        _refuse(found, sides)
+        refuse_leaks(found, sides)
     return compared
 
 
@@ -117,7 +117,8 @@ def without_honest_repeats(found: Sequence[Leak], rows: int) -> Sequence[Leak]:
     return found
 
 
-def _refuse(found: Sequence[Leak], sides: tuple[str, str]) -> NoReturn:
+def refuse_leaks(found: Sequence[Leak], sides: tuple[str, str]) -> NoReturn:
+    """LeakError with the first five of these pairs; ``sides`` as `require_no_leaks` has them."""
     lines = [f"  {leak.train_where} ~ {leak.heldout_where} ({describe(leak)})" for leak in found]
     shown = "\n".join(lines[:PAIRS_SHOWN])
     more = f"\n  and {len(lines) - PAIRS_SHOWN} more" if len(lines) > PAIRS_SHOWN else ""

@@ -27,13 +27,16 @@ class Side:
         return AnswerCounts.of(answer for trial in self.trials for answer in trial.answers)
 
 
-def answer_notes(suite: str, candidate: Side, baseline: Side) -> tuple[str, ...]:
+def answer_notes(
+    suite: str, candidate: Side, baseline: Side, prompt_digest: str | None = None
+) -> tuple[str, ...]:
     """Sentences on failures above 2% of a side, on answers of which most are cut off or empty, on thoughts
-    that one side has, and on settings not taken.
+    that one side has, on settings not taken, and on recorded answers: asked otherwise, or not measured.
     """
     notes = [*_failures(suite, candidate, "wrong"), *_failures(suite, baseline, "right")]
     for side in (candidate, baseline):
         notes += [*_unfinished(suite, side), *_not_taken(suite, side)]
+        notes += _recorded(suite, side, prompt_digest)
     mine, theirs = candidate.counts, baseline.counts
     if _share(mine) > 0.5 > _share(theirs) or _share(theirs) > 0.5 > _share(mine):
         notes.append(
@@ -93,6 +96,23 @@ def _not_taken(suite: str, side: Side) -> Iterator[str]:
             f"{suite}: {side.name} was asked with thinking=True, and no thought came with its {counts.n:,}"
             " answers: its service does not take that setting, or does not show thoughts."
         )
+
+
+def _recorded(suite: str, side: Side, prompt_digest: str | None) -> Iterator[str]:
+    found = [trial.provenance for trial in side.trials if trial.provenance and trial.provenance.recorded]
+    if any(one.is_of_another_prompt(prompt_digest) for one in found):
+        yield (
+            f"{suite}: the answers of {side.name} were recorded under another prompt than the suite's today:"
+            " it is judged as it was asked then."
+        )
+    came = [answer for trial in side.trials for answer in trial.answers if answer.failure is None]
+    unknown = {
+        "token counts": sum(None in (answer.prompt_tokens, answer.completion_tokens) for answer in came),
+        "latencies": sum(answer.latency_ms is None for answer in came),
+    }
+    for what, n in unknown.items():
+        if n:
+            yield f"{suite}: {n:,} of {len(came):,} answers of {side.name} have no {what}, and count in none."
 
 
 def _share(counts: AnswerCounts) -> float:

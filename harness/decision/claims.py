@@ -279,8 +279,7 @@ def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) ->
         assert isinstance(smaller, Scores)
         return _below(smaller, round(float(larger) - smaller.shift, 12))
     if not isinstance(smaller, Scores):
-        number = round(float(smaller) - larger.shift, 12)
-        vector = _all_rows(larger)
+        number, vector = round(float(smaller) - larger.shift, 12), larger.vector
         # a preference has been set against the baseline already: more wins than losses is an improvement
         beats = vector.kind is Kind.PREFERENCE and strict and number >= 0.5
         role = Role.TARGET if beats else Role.THRESHOLD
@@ -289,14 +288,24 @@ def _judged(larger: Scores | float, smaller: Scores | float, *, strict: bool) ->
         )
         growths = len(larger.grown_from)
 
-        def against_number(alpha: float) -> Comparison:
-            found = compare(vector, tested, alpha=alpha, growths=growths)
+        def as_written(found: Comparison) -> Comparison:
             if tested == number:
                 return found
             said = f"{found.reason} Tested at {tested:g}, not {number:g}: {_shows(vector.shows)}."
             return replace(found, baseline=f"{number:g}", reason=said)
 
-        return _made(against_number, role, (vector, number), larger.alpha, larger.settle)
+        if larger.interim is not None and vector.kind is Kind.PREFERENCE:
+            claim = _by_looks(larger.interim, tested, 0.0, role, larger.settle)
+            found = as_written(claim.comparison)
+            return replace(claim, comparison=found, baseline=number, at=lambda a: as_written(claim.at(a)))
+        vector = _all_rows(larger)
+        return _made(
+            lambda alpha: as_written(compare(vector, tested, alpha=alpha, growths=growths)),
+            role,
+            (vector, number),
+            larger.alpha,
+            larger.settle,
+        )
     if larger.alpha != smaller.alpha:
         raise UsageError(f"the two sides have different alpha ({larger.alpha} and {smaller.alpha}).")
     bound = round(smaller.shift - larger.shift, 12) + 0.0  # + 0.0 turns -0.0 into 0.0
@@ -370,9 +379,9 @@ def _all_rows(scores: Scores) -> ScoreVector:
 
 
 def _by_looks(
-    larger: InterimScores, smaller: InterimScores, bound: float, role: Role, settle: Settle | None
+    larger: InterimScores, smaller: InterimScores | float, bound: float, role: Role, settle: Settle | None
 ) -> Claim:
-    """Judge both sides look by look until the claim is decided, or going on is futile.
+    """Judge both sides, or one against a number, look by look until the claim is decided, or going on is futile.
 
     Where several candidates share the level, showing the claim at a candidate's part of it stops the judging,
     as at its whole it would leave every one of them a p too large for the others.
@@ -380,7 +389,7 @@ def _by_looks(
     design = larger.design
     part = at_level(design, design.alpha / larger.n_candidates)
     for look in design.looks:
-        sides = larger.upto(look.rows), smaller.upto(look.rows)
+        sides = larger.upto(look.rows), smaller if isinstance(smaller, float) else smaller.upto(look.rows)
         rows = pair(*sides)
         state = judge_look(design, rows, bound).state
         if state is LookState.SHOWN and judge_look(part, rows, bound).state is LookState.CONTINUE:

@@ -4,12 +4,15 @@ The estimate is :func:`harness.decision.ppi.corrected` of the differences of row
 
 * An answer that never came is 0 on its side, in the judge's eyes and in people's, and needs no label. A claim
   is shown only if it still is where each one that the other side lacks is 1.
+* A row that was drawn and has no label of some answer may lack it because it was hard to judge. A claim is
+  shown only if it still is where each such answer is 0 on its side, and 1 on the other.
 * A row that the judge could not judge has the mean judged difference: its label corrects it like any other.
 * Of several training seeds, the mean over a row's seeds is the row, where all its answers are labelled. The
   scatter of the seeds' own estimates is added to the variance, as :mod:`harness.decision.seeds` has it.
 * A labelled loss may be so rare that none was drawn. Where the labelled rows hold fewer than two losses of a
-  fifth or more, a claim is shown only if it still is with one more that loses most, as for other scores. The
-  rows of the judge are of no help there: a judge that sees a loss is corrected where people see none.
+  fifth or more, or fewer than two that the judge did not see, a claim is shown only if it still is with one
+  more that loses most, as for other scores. Rows count by what they stand for, and so does the one more: a
+  judge that agrees with people on every labelled row may err on those that were seldom drawn.
 """
 
 from __future__ import annotations
@@ -97,7 +100,7 @@ class JudgedClaim:
 
     @property
     def unpaired(self) -> Codes:
-        """Places of rows of whose answers only a part was labelled."""
+        """Places of rows that were drawn, and have no label of some answer."""
         return np.flatnonzero(~np.isnan(self.probabilities) & ~self._is_labelled)
 
     @property
@@ -183,7 +186,7 @@ class JudgedClaim:
     def _is_labelled(self) -> npt.NDArray[np.bool_]:
         return np.asarray(~np.isnan(self._tables[1]).any(axis=1))
 
-    def _differences(self, smaller_missing: float) -> tuple[Table, Table]:
+    def _differences(self, smaller_missing: float, *, unlabelled_lose: bool = False) -> tuple[Table, Table]:
         """Judged and true differences (rows, seeds); the judged ones without gaps."""
         sides = [
             (np.full((1, 1), side), np.full((1, 1), side))
@@ -192,6 +195,10 @@ class JudgedClaim:
             for side, missing in ((self.larger, 0.0), (self.smaller, smaller_missing))
         ]
         (mine, my_labels), (theirs, their_labels) = sides
+        if unlabelled_lose:
+            lost = np.isin(np.arange(len(self.probabilities)), self.unpaired)[:, np.newaxis]
+            my_labels = np.where(lost & np.isnan(my_labels), 0.0, my_labels)
+            their_labels = np.where(lost & np.isnan(their_labels), 1.0, their_labels)
         judged, labels = mine - theirs, my_labels - their_labels
         known = ~np.isnan(judged)
         counts = np.maximum(known.sum(axis=0), 1)
@@ -205,9 +212,14 @@ class JudgedClaim:
         own = self.probabilities[places]
         return places, np.where(np.isnan(own), 1.0, own)
 
-    def _rows(self, smaller_missing: float = 0.0) -> tuple[Values, Labelled]:
-        judged, labels = self._differences(smaller_missing)
+    def _rows(
+        self, smaller_missing: float = 0.0, *, unlabelled_lose: bool = False
+    ) -> tuple[Values, Labelled]:
+        judged, labels = self._differences(smaller_missing, unlabelled_lose=unlabelled_lose)
         places, probabilities = self._drawn
+        if unlabelled_lose:
+            places = np.append(places, self.unpaired)
+            probabilities = np.append(probabilities, self.probabilities[self.unpaired])
         return judged.mean(axis=1), Labelled(places, labels[places].mean(axis=1), probabilities)
 
     # -------------------------------------------------------------------------------------------- estimates
@@ -275,6 +287,15 @@ class JudgedClaim:
                     " again",
                 )
             )
+        if len(self.unpaired):
+            rows = "the row" if len(self.unpaired) == 1 else f"the {len(self.unpaired)} rows"
+            harder.append(
+                (
+                    lambda alpha: self._corrected(*self._rows(unlabelled_lose=True), alpha, self.clusters),
+                    f"but not if {rows} that lack a label of some answer count against the claim; label all"
+                    " answers of each row that was drawn",
+                )
+            )
         if self._needs_a_rare_loss(alpha):
             unit, loss = ("row", RARE_LOSS) if self.clusters is None else ("group", RARE_GROUP_LOSS)
             more = self._unseen(alpha)
@@ -298,27 +319,40 @@ class JudgedClaim:
     def _needs_a_rare_loss(self, alpha: float) -> bool:
         if isinstance(self.larger, float) or isinstance(self.smaller, float):
             return True  # the shortfall of a row says little of how far others fall short of a number
-        places, _ = self._drawn
-        losses, sizes, size = self._rows()[1].differences, np.ones(len(places)), 1.0
-        if self.clusters is not None:
-            sizes, sums = cluster_sums(self.clusters[places], sizes, losses)
-            losses, size = sums / sizes, mean_size(sizes)
+        share = 0.0 if isinstance(self.estimate, str) else self.estimate.weight
+        judged, labelled = self._rows()
+        places, people = labelled.places, labelled.differences
         enough = LOSSES_SEEN + LOSSES_FOR_EACH * (self._unseen(alpha) - 1)
-        return bool(sizes[losses <= large_loss(self.naive.bound) + _TINY].sum() < (enough - _TINY) * size)
+        for losses in (people, people - share * judged[places]):  # of people, and beyond what the judge saw
+            sizes, sums = self._weights(losses)
+            large = sums / sizes <= large_loss(self.naive.bound) + _TINY
+            if sizes[large].sum() < (enough - _TINY) * mean_size(sizes):
+                return True
+        return False
+
+    def _weights(self, losses: Values) -> tuple[Values, Values]:
+        """How many rows each labelled one, or group, stands for, and the sums of losses over these."""
+        places, probabilities = self._drawn
+        sizes = 1.0 / probabilities
+        if self.clusters is None:
+            return sizes, sizes * losses
+        sizes, sums = cluster_sums(self.clusters[places], sizes, sizes * losses)
+        return sizes, sums
 
     def _with_a_rare_loss(self, alpha: float) -> Corrected | str:
         """With as many labelled rows or groups more as the level asks for; the judge sees nothing of them."""
         judged, labelled = self._rows()
         added, loss, clusters = 1, RARE_LOSS, self.clusters
+        size = mean_size(self._weights(labelled.differences)[0])  # a row that is seldom drawn hides more
         if clusters is not None:
             (sizes,) = cluster_sums(clusters[labelled.places], np.ones(len(labelled.places)))
             added, loss = round(mean_size(sizes)), RARE_GROUP_LOSS
             codes = np.repeat(np.arange(self._unseen(alpha)), added)
             clusters = np.append(clusters, clusters.max() + 1 + codes)
+        typical = min(added / size, 1.0)
         added *= self._unseen(alpha)
         if isinstance(self.smaller, float):
             loss = min(loss, self.smaller)  # no score lies further below a number
-        typical = len(labelled.probabilities) / float((1.0 / labelled.probabilities).sum())
         more = Labelled(
             np.append(labelled.places, len(judged) + np.arange(added)),
             np.append(labelled.differences, np.full(added, -loss)),

@@ -93,6 +93,9 @@ def corrected(
         if groups < MIN_ROWS:
             return f"labels of {groups} groups are too few for a correction: it takes at least {MIN_ROWS}"
         freedom_of = min(freedom_of, float(groups))
+    if freedom_of < MIN_ROWS:
+        weight = f"{m} labelled rows with such probabilities weigh as {freedom_of:.1f}"
+        return f"{weight}, and a correction takes {MIN_ROWS}"
     if error < NO_SPREAD:
         return f"all {m} labelled differences are equal ({points(difference)} points): there is no spread"
     freedom = float(freedom_of) - 2.0

@@ -77,6 +77,7 @@ class RemoteReply:
     thought_tokens: int | None = None
     failure_kind: FailureKind | None = None
     served_by: str = ""  # the model that the service says has answered
+    system_fingerprint: str = ""
 
 
 def reasons(model: str) -> bool:
@@ -169,6 +170,7 @@ class ModelWire:
             failure_kind=reply.failure_kind,
             # most services repeat the name that they were asked by, which says nothing
             served_by="" if reply.served_by == self.spec.model else reply.served_by,
+            system_fingerprint=reply.system_fingerprint,
         )
 
     def charge(self, request: PricedRequest, reply: RemoteReply) -> Charge:
@@ -280,6 +282,7 @@ class _Body(BaseModel, Generic[ChoiceT]):
     choices: list[ChoiceT] = Field(min_length=1)
     usage: OrNone[_Usage] = None
     model: OrNone[str] = None
+    system_fingerprint: OrNone[str] = None
 
 
 def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
@@ -325,6 +328,7 @@ def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
         thought_tokens=written if (written := _thought_tokens(usage)) else None,
         failure_kind=kind,
         served_by=body.model or "",
+        system_fingerprint=body.system_fingerprint or "",
     )
 
 

@@ -14,7 +14,8 @@ def anchors_told(anchors: Anchors) -> str:
         return "nothing to compare with: this model's first scores of them, or a pinned model's"
     said = "moved by" if anchors.moved else "not moved beyond noise:"
     since = f" since {anchors.since[:10]}" if anchors.since else ""
-    each = f"good replies {numbers.points(anchors.good_shift)}, bad ones {numbers.points(anchors.bad_shift)}"
+    good, bad = anchors.kinds
+    each = f"{good} {numbers.points(anchors.good_shift)}, {bad} {numbers.points(anchors.bad_shift)}"
     return (
         f"{said} {numbers.points(anchors.shift)} points {numbers.interval(anchors.low, anchors.high)}{since}"
         f" ({each}), n = {anchors.n}, p = {numbers.p_value(anchors.p_value)}"

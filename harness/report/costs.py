@@ -238,14 +238,16 @@ def _reconciliation(record: RunRecord) -> tuple[str, ...]:
         key = _priced_as(models[trial.candidate], is_tuned=is_tuned)
         if key not in bills:
             continue  # served on this machine, where nobody bills
+        if trial.provenance is not None and trial.provenance.recorded:
+            continue  # billed to another run, or to nobody
         compared.add(key)
         answers = [answer for answer in trial.answers if answer.failure is None]
         n_answers += len(answers)
         n_batched += sum(answer.batched for answer in answers)
         priced_usd += call_usd(
             prices[trial.candidate],
-            sum(answer.prompt_tokens for answer in answers),
-            sum(answer.completion_tokens for answer in answers),
+            sum(answer.prompt_tokens or 0 for answer in answers),
+            sum(answer.completion_tokens or 0 for answer in answers),
             sum(answer.cached_prompt_tokens for answer in answers),
         )
     if not compared:

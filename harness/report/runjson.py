@@ -48,9 +48,29 @@ def load_run(text: str, where: str) -> RunRecord:
     """The record that ``dump_run`` wrote, in this version or an earlier one. ``where`` names the file.
 
     Raises:
-        StoreError: the text is not JSON, has an unknown schema version, or does not fit the record.
+        StoreError: the text is not JSON, has an unknown schema version, or does not fit the record; or its
+            parts do not fit each other, as after an edit by hand.
     """
-    return load_as(_adapter(), text, where)
+    record = load_as(_adapter(), text, where)
+    if (problem := _misfit(record)) is not None:
+        raise StoreError(f"{where}: {problem}.{_RESTORE}")
+    return record
+
+
+def _misfit(record: RunRecord) -> str | None:
+    """What of the record's parts does not fit the others, as a sentence without its end."""
+    rows = {suite.name: {row.id for row in suite.rows} for suite in record.suites}
+    for trial in record.trials:
+        own, asked = rows.get(trial.suite), [answer.row_id for answer in trial.answers]
+        if own is None:
+            return f"answers of {trial.label} are to suite {trial.suite!r}, which is not there"
+        if len(set(asked)) < len(asked) or not own.issuperset(asked):
+            return f"the answers of {trial.label} are not to the rows of suite {trial.suite}, one each"
+        for name, scores in trial.scores.items():
+            if len(scores) != len(asked):
+                place = f"{trial.label}, suite {trial.suite}"
+                return f"{place}: {len(asked)} answers have {len(scores)} scores of {name}"
+    return None
 
 
 def load_as(adapter: TypeAdapter[T], text: str, where: str) -> T:

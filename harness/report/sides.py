@@ -53,6 +53,8 @@ def _side(trial: Trial, candidate: CandidateInfo, suite: SuiteInfo) -> tuple[str
 def _asked_with(trial: Trial, suite: SuiteInfo) -> str:
     if not trial.asked_with:
         return numbers.NONE
+    if trial.provenance is not None and trial.provenance.is_of_another_prompt(suite.prompt_digest):
+        return f"{trial.asked_with} of another wording than the suite's today"
     if "prompt" not in trial.asked_with:
         return trial.asked_with
     if suite.prompt_digest is None:  # a suite without a prompt puts the rows as they are
@@ -87,8 +89,11 @@ def _given(trial: Trial) -> str:
     found = trial.provenance
     if found is None:
         return numbers.count(len(trial.answers))
+    days = " to ".join(dict.fromkeys(day[:10] for day in (found.oldest, found.newest) if day))
+    if found.recorded:
+        whose = f" from {found.by}" if found.by else ""
+        return f"{numbers.count(found.kept)} recorded{whose} on {days or 'an unknown day'}"
     asked = f"{numbers.count(found.asked)} now"
     if not found.kept:
         return asked
-    days = " to ".join(dict.fromkeys(day[:10] for day in (found.oldest, found.newest) if day))
     return f"{asked}, {numbers.count(found.kept)} kept of {days or 'an unknown day'}"

@@ -12,7 +12,7 @@ from harness.report import numbers
 from harness.report.comparisons import gate_line
 from harness.report.corrections import correction_line
 from harness.report.trial_pairs import seeds_label
-from harness.report.view import headline, kept_answers
+from harness.report.view import headline, kept_answers, recorded_answers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,6 +105,8 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
         console.print(_text(top.spending))
     for line in kept_answers(record):
         console.print(_text(f"kept answers: {line}"))
+    for line in recorded_answers(record):
+        console.print(_text(f"recorded answers: {line}"))
     return out.getvalue().strip("\n")
 
 

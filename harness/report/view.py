@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.decision.gates import speaks_of
-from harness.records import Decision, RunRecord, Trial, Verdict
+from harness.records import Decision, Provenance, RunRecord, Trial, Verdict
 from harness.report import numbers
 from harness.report.answers import answers
 from harness.report.comparisons import SLICES_NOTE, comparisons, slices
@@ -156,6 +156,9 @@ def _cautions(record: RunRecord) -> Iterator[Caution]:
     kept = [*kept_answers(record)]
     if kept:
         yield Caution("Answers of earlier runs were used; --fresh asks again.", kept)
+    recorded = [*recorded_answers(record)]
+    if recorded:
+        yield Caution("Nobody was asked in this run for answers that were recorded before.", recorded)
     for suite in record.suites:
         if suite.uses > 1 and not suite.history:  # a version that did not note them; else decisions say it
             yield Caution(
@@ -168,12 +171,9 @@ def kept_answers(record: RunRecord) -> Iterator[str]:
     """For each trial with answers of earlier runs: how many, when they were given and by which runs."""
     for trial in record.trials:
         found = trial.provenance
-        if found is None or not found.kept:
+        if found is None or not found.kept or found.recorded:
             continue
-        days = list(dict.fromkeys(day[:10] for day in (found.oldest, found.newest) if day))
-        dates = [f"given {' to '.join(days)} (UTC)"] if days else []
-        if found.undated:
-            dates.append(f"{numbers.count(found.undated)} on an unknown day")
+        dates = _dates(found)
         runs = (
             [f"by {numbers.plural(len(found.runs), 'run')}: {', '.join(found.runs[-3:])}"]
             if found.runs
@@ -184,6 +184,22 @@ def kept_answers(record: RunRecord) -> Iterator[str]:
             f" {numbers.plural(found.asked + found.kept, 'answer')} kept, {', '.join([*dates, *runs])};"
             f" {numbers.count(found.asked)} asked now"
         )
+
+
+def recorded_answers(record: RunRecord) -> Iterator[str]:
+    """For each trial whose answers were there before: in which file or run, whose, and of which days."""
+    for trial in record.trials:
+        found = trial.provenance
+        if found is not None and found.recorded:
+            whose = f" from {found.by}" if found.by else ""
+            told = ", ".join([f"recorded in {found.recorded}{whose}", *_dates(found)])
+            yield f"{trial.suite}, {trial_label(trial)}: {numbers.plural(found.kept, 'answer')} {told}"
+
+
+def _dates(found: Provenance) -> list[str]:
+    days = list(dict.fromkeys(day[:10] for day in (found.oldest, found.newest) if day))
+    dates = [f"given {' to '.join(days)} (UTC)"] if days else []
+    return [*dates, f"{numbers.count(found.undated)} on an unknown day"] if found.undated else dates
 
 
 def _provenance(record: RunRecord) -> Iterator[TextTable]:
@@ -241,7 +257,8 @@ def _provenance(record: RunRecord) -> Iterator[TextTable]:
 
 
 def _trial(trial: Trial) -> tuple[str, ...]:
-    latencies_ms = [answer.latency_ms for answer in trial.answers if answer.failure is None]
+    came = [answer for answer in trial.answers if answer.failure is None and not answer.batched]
+    latencies_ms = [answer.latency_ms for answer in came if answer.latency_ms is not None]
     counts = trial.counts
     failed = {name: sum(score.failure is not None for score in each) for name, each in trial.scores.items()}
     return (
@@ -251,7 +268,7 @@ def _trial(trial: Trial) -> tuple[str, ...]:
         numbers.count(counts.n),
         numbers.count(counts.n_failed),
         ", ".join(f"{name} {n:,}" for name, n in failed.items() if n) or "0",
-        numbers.seconds(trial.seconds),
+        numbers.seconds(trial.seconds) if latencies_ms else numbers.NONE,
         f"{sum(latencies_ms) / len(latencies_ms):,.0f} ms" if latencies_ms else numbers.NONE,
         trial.numeric_config,
         (trial.training.row_digest if trial.training else "") or numbers.NONE,

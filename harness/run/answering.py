@@ -9,8 +9,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Event, Thread
+from typing import Protocol
 
-from harness.candidates.base import Candidate, Prepared, Variant
+from harness.candidates.base import Candidate, Given, Prepared, Variant
 from harness.data.fingerprints import fingerprint
 from harness.errors import ModelError
 from harness.extras import installed_version
@@ -46,6 +47,7 @@ class Asked(Questions):
     kept: dict[str, Answer]
     most_tokens: int  # of one reply, thought and answer together
     probe: list[Prompt] = field(default_factory=list)
+    given: Given | None = None  # where nobody is asked
 
     @property
     def missing(self) -> list[Prompt]:
@@ -81,6 +83,11 @@ class Answerer:
         decoding, limit = candidate.decoding, bound.suite.max_tokens
         if limit is not None:
             decoding = replace(decoding, max_new_tokens=min(limit, decoding.max_new_tokens))
+        if prepared.given is not None:
+            given = prepared.given(bound.name, bound.rows)
+            ids, read = [row.id for row in bound.rows], partial(read_answer, kept=bound.kept_tags)
+            most = decoding.max_new_tokens
+            return Asked(prompts, decoding, "", dict(given.answers), ids, most, given=given, read=read)
         if prepared.batch_independent:
             if decoding.temperature > 0:
                 prompts = _numbered(prompts)
@@ -123,6 +130,7 @@ class Answerer:
         """A variant's answers and scores on a suite; see ``answers`` and ``scores``."""
         answers = self.answers(label, variant.candidate, prepared, suite)
         asked = self.asked(variant.candidate, prepared, suite)
+        given = asked.given
         return Trial(
             candidate=variant.name,
             size=variant.size,
@@ -130,12 +138,12 @@ class Answerer:
             suite=suite.name,
             answers=answers,
             scores=self.scores(suite, answers, judge_all=judge_all, against=against),
-            seconds=sum(answer.latency_ms for answer in answers) / 1000,
+            seconds=sum(answer.latency_ms or 0.0 for answer in answers) / 1000,
             numeric_config=prepared.numeric_config,
             training=prepared.training,
-            provenance=self.freshness.provenance(asked.context, asked.keys),
-            asked_with=prepared.asked_with,
-            decoding=asked.decoding.settings(),
+            provenance=given.provenance if given else self.freshness.provenance(asked.context, asked.keys),
+            asked_with=given.asked_with if given else prepared.asked_with,
+            decoding=given.decoding if given else asked.decoding.settings(),
         )
 
     def answers(
@@ -147,7 +155,7 @@ class Answerer:
             BudgetReached: the next call could pass the cap; the answers that came before it are kept.
         """
         asked = self.asked(candidate, prepared, bound)
-        if self.freshness.settle(prepared.mutable, prepared.identity, label, asked):
+        if asked.given is None and self.freshness.settle(prepared.mutable, prepared.identity, label, asked):
             asked = self.asked(candidate, prepared, bound)
         kept = asked.kept
         if len(kept) < len(asked.prompts):
@@ -197,22 +205,20 @@ class Answerer:
     ) -> dict[str, tuple[Score, ...]]:
         """Every score of the suite over the answers, by name; judges only where all rows are to be judged.
 
-        Judges that set them ``against`` the baseline's answers judge all rows, and none where there are no
-        such answers, as for the baseline itself.
+        Judges that set them ``against`` the baseline's answers give none where there are no such answers, as
+        for the baseline itself.
         """
         began = time.perf_counter()
         found: dict[str, tuple[Score, ...]] = {}
         for score in bound.scores:
             if not isinstance(score, Judge):
                 found[score.name] = score_all(score, bound.scored_rows, answers)
-            elif needs_baseline(score):
-                if against is not None:
-                    found[score.name] = judged_rows(
-                        score, self.judge(score), bound.scored_rows, answers, self.oracle, against
-                    )
+            elif needs_baseline(score) and against is None:
+                continue
             elif judge_all:
+                others = against if needs_baseline(score) else None
                 found[score.name] = judged_rows(
-                    score, self.judge(score), bound.scored_rows, answers, self.oracle
+                    score, self.judge(score), bound.scored_rows, answers, self.oracle, others
                 )
             else:
                 found[score.name] = (NOT_JUDGED,) * len(answers)
@@ -239,7 +245,7 @@ def _cut_too_early(answer: Answer, decoding: Decoding, most_tokens: int) -> bool
     """
     if answer.finish != "length" or decoding.thinking is not None or most_tokens <= decoding.max_new_tokens:
         return False
-    return 0 < answer.completion_tokens < NEAR_THE_LIMIT * most_tokens
+    return 0 < (answer.completion_tokens or 0) < NEAR_THE_LIMIT * most_tokens
 
 
 def _judge_key(judge: Judge) -> str:
@@ -299,8 +305,15 @@ def _batch_context(prepared: Prepared, prompts: Sequence[Prompt], decoding: Deco
 
 
 # ----------------------------------------------------------------- storing answers as they come
+class KeepsAnswers(Protocol):
+    """A store, or a file."""
+
+    def keep_answers(self, context: str, answers: Iterable[Answer]) -> None:
+        """Store answers; one that was stored before may come once more."""
+
+
 def keeping(
-    store: AnswerStore,
+    store: KeepsAnswers,
     context: str,
     answers: Iterator[Answer],
     late: Callable[[], Iterable[Answer]] = tuple,
@@ -337,7 +350,7 @@ def keeping(
                 _store(store, context, unstored)
 
 
-def _store(store: AnswerStore, context: str, answers: list[Answer]) -> None:
+def _store(store: KeepsAnswers, context: str, answers: list[Answer]) -> None:
     """Store answers, and empty the list once they are."""
     arrived = [answer for answer in answers if answer.failure is None]
     if arrived:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.candidates.base import PricedModel
 from harness.decision.economics import (
     EconomicsConfig,
     Evidence,
@@ -36,6 +37,10 @@ def appraisals(run: Session) -> tuple[tuple[Economics, ...], list[str]]:
         arm, baseline = run.selection.sized(name)[-1], run.selection.baseline_of(name)
         sides = _task_trials(run, arm), _task_trials(run, baseline)
         usages = [_usage(side) for side in sides]
+        for one, side, usage in zip((arm, baseline), sides, usages, strict=True):
+            if usage is None and any(answer.failure is None for trial in side for answer in trial.answers):
+                why = f"nobody counted the tokens of the answers of {one.label}"
+                notes.append(f"the costs of {name} are not computed: {why}.")
         if usages[0] is None or usages[1] is None:
             continue
         bill = _bill(sides[0][0]) if arm.seeds else None
@@ -83,6 +88,10 @@ def require_economics(run: Session, *, knows_all_suites: bool = True) -> None:
     token, hour = Usage(1.0, 1.0, 1, 1.0), TrainingBill(1.0, 1.0)
     for name in run.selection.chosen():
         bill = hour if run.selection.sized(name)[-1].seeds else None
+        if any(
+            _are_given(run, one) for one in (run.selection.sized(name)[-1], run.selection.baseline_of(name))
+        ):
+            continue  # what is not known of recorded answers is said in the report, and stops nothing
         prices = _hosted_prices(run, name, config)
         appraise("the candidate", "the baseline", token, token, config, bill, prices)
 
@@ -146,8 +155,21 @@ def _priced(
 
 # --------------------------------------------------------------------------- tokens and trainings
 def _hosted_prices(run: Session, name: str, config: EconomicsConfig) -> Prices:
-    baseline = run.selection.baseline_of(name).candidate
-    return Prices(hosted_price(run.selection.candidate(name), config), hosted_price(baseline, config))
+    arms = run.selection.sized(name)[-1], run.selection.baseline_of(name)
+    return Prices(*(hosted_price(_priced_as(run, arm), config) for arm in arms))
+
+
+def _priced_as(run: Session, arm: Arm) -> PricedModel | None:
+    """Whose prices count: the model's that it asks, else the one's that had given its answers before."""
+    prepared = run.prepared.get(arm.variants[0])
+    return arm.candidate.endpoint() or (prepared.priced_as if prepared else None)
+
+
+def _are_given(run: Session, arm: Arm) -> bool:
+    """Whether all its answers were there before the run. Nothing is trained, loaded or sent."""
+    if arm.seeds or arm.candidate.endpoint() is not None:
+        return False
+    return arm.candidate.estimate(run.lab_of(arm), arm.variants[0]).prepared.given is not None
 
 
 def _task_trials(run: Session, arm: Arm) -> list[Trial]:
@@ -159,20 +181,22 @@ def _task_trials(run: Session, arm: Arm) -> list[Trial]:
 
 def _usage(trials: Sequence[Trial]) -> Usage | None:
     seconds = sum(trial.seconds for trial in trials)
-    return _mean_usage([a for trial in trials for a in trial.answers if a.failure is None], seconds)
+    return _mean_usage([answer for trial in trials for answer in trial.answers], seconds)
 
 
 def _mean_usage(answers: Sequence[Answer], seconds: float = 0.0) -> Usage | None:
-    if not answers:
-        return None
-    prompt = sum(a.prompt_tokens for a in answers)
-    completion = sum(a.completion_tokens for a in answers)
+    came = [answer for answer in answers if answer.failure is None]
+    read = [answer.prompt_tokens for answer in came if answer.prompt_tokens is not None]
+    written = [answer.completion_tokens for answer in came if answer.completion_tokens is not None]
+    if not read or not written:
+        return None  # none came, or nobody counted
+    all_known = len(read) == len(written) == len(came)
     return Usage(
-        prompt_tokens=prompt / len(answers),
-        completion_tokens=completion / len(answers),
-        n=len(answers),
-        cached_prompt_tokens=sum(a.cached_prompt_tokens for a in answers) / len(answers),
-        tokens_per_second=(prompt + completion) / seconds if seconds else None,
+        prompt_tokens=sum(read) / len(read),
+        completion_tokens=sum(written) / len(written),
+        n=min(len(read), len(written)),
+        cached_prompt_tokens=sum(answer.cached_prompt_tokens for answer in came) / len(came),
+        tokens_per_second=(sum(read) + sum(written)) / seconds if seconds and all_known else None,
     )
 
 
@@ -186,8 +210,7 @@ def _by_row(trials: Sequence[Trial]) -> dict[tuple[str, str], Usage]:
     answers: defaultdict[tuple[str, str], list[Answer]] = defaultdict(list)
     for trial in trials:
         for answer in trial.answers:
-            if answer.failure is None:
-                answers[trial.suite, answer.row_id].append(answer)
+            answers[trial.suite, answer.row_id].append(answer)
     return {row: usage for row, its in answers.items() if (usage := _mean_usage(its)) is not None}
 
 

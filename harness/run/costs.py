@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from harness.candidates.base import Candidate
+from harness.candidates.base import PricedModel
 from harness.data.files import opened, read_text
 from harness.decision.economics import EconomicsConfig, parse_economics
 from harness.decision.prices import price_of
@@ -46,15 +46,14 @@ def _parsed(path: Path, where: str, mtime_ns: int) -> EconomicsConfig:
         raise UsageError(f"{where}: not TOML: {error}.") from error
 
 
-def hosted_price(candidate: Candidate, config: EconomicsConfig | None) -> Price | None:
-    """The price of a hosted candidate; None where the team serves the model itself.
+def hosted_price(priced: PricedModel | None, config: EconomicsConfig | None) -> Price | None:
+    """The price of a hosted model; None where the team serves the model itself.
 
     A server that is no known provider's may be the team's own, and is then priced as such.
 
     Raises:
         UnknownName: a provider's model has no price; the message has the lines to add.
     """
-    priced = candidate.endpoint()
     if priced is None:
         return None
     model, tuned = priced.model, priced.is_tuned

@@ -31,7 +31,7 @@ from harness.records import (
 from harness.run.judge_notes import transfer_note
 from harness.run.recorded_claims import recorded_claim
 from harness.scoring.admission import widest
-from harness.scoring.run_labels import RunLabel, ScoreLabels, fit_to
+from harness.scoring.run_labels import Place, RunLabel, ScoreLabels, fit_to
 
 MOST_OFF = 0.8  # of the rows that the labelled ones stand for; by the luck of the draw it is some percent
 DECIDED = "decided"  # the end of the name of a run that was decided with labels
@@ -168,7 +168,7 @@ def _corrected(
         raise DataError(
             labels.where,
             f"{naive.score} (suite {gate.suite}) of {naive.candidate} against {naive.baseline}: {problem}",
-            f"label more rows: harness label {record.id}",
+            "label more rows: harness label RUN",
         )
     rows = _rows(_suite(record, gate.suite), naive.rows)
     estimate, found = claim.estimate, claim.comparison
@@ -214,13 +214,24 @@ def _claim(
     sides = [label for label, found in trials.items() if found]
     if not sides or not labelled.issuperset(sides):
         return None
+    if not all(labels.score in trial.scores for side in sides for trial in trials[side]):
+        return None
     rows = _rows(suite, naive.rows)
-    larger, smaller = (
-        _side(rows, trials[label], labels, is_pair) if trials[label] else float(label)
-        for label in (naive.candidate, naive.baseline)
-    )
+    places = [place for place in labels.values if place[0] in sides and bool(place[2]) is is_pair]
+    said = {row.id: dict(zip(places, labels.compared(places, row.id), strict=True)) for row in rows}
+    try:
+        larger, smaller = (
+            _side(rows, trials[label], said, labels.score) if trials[label] else float(label)
+            for label in (naive.candidate, naive.baseline)
+        )
+    except ValueError:  # a name in the record that no answers have: somebody edited it
+        return None
+    # a baseline's rows may have been drawn for another candidate
+    baselines = {each.baseline for each in record.candidates}
+    own = [label for label in sides if label.rpartition("@")[0] not in baselines and label not in baselines]
+    drawn_by = own if own and not labelled.issubset(sides) else [*own, *sides]
     probabilities = np.array(
-        [next((p for s in sides if (p := labels.probabilities[s].get(row.id))), np.nan) for row in rows]
+        [next((p for s in drawn_by if (p := labels.probabilities[s].get(row.id))), np.nan) for row in rows]
     )
     # a judge that is trusted with labels from elsewhere was tested at another bound than the claim's
     at_level = replace(naive, alpha=level_after(naive.alpha, before), bound=naive.claimed, written=None)
@@ -228,22 +239,23 @@ def _claim(
 
 
 def _side(
-    rows: Sequence[SuiteRow], trials: Sequence[Trial], labels: ScoreLabels, is_pair: bool
+    rows: Sequence[SuiteRow],
+    trials: Sequence[Trial],
+    said: Mapping[str, Mapping[Place, float]],
+    score: str,
 ) -> JudgedSide:
-    """One side of a claim, a column for each seed."""
+    """One side of a claim, a column for each seed; ``said`` are the labels by row and place."""
     judged, labelled, answered = (np.full((len(rows), len(trials)), np.nan) for _ in range(3))
     for at, trial in enumerate(sorted(trials, key=lambda each: each.seed or 0)):
         came = {answer.row_id: answer.failure is None for answer in trial.answers}
-        scores = dict(zip((a.row_id for a in trial.answers), trial.scores[labels.score], strict=True))
-        said: dict[str, float] = {}
-        for (side, seed, against), values in labels.values.items():
-            if (side, seed, bool(against)) == (trial.label, trial.seed, is_pair):
-                said.update(values)
+        scores = dict(zip((a.row_id for a in trial.answers), trial.scores[score], strict=True))
+        own = (trial.label, trial.seed)
         for place, row in enumerate(rows):
-            value = scores[row.id].value
-            judged[place, at] = np.nan if value is None or scores[row.id].failure else value
-            labelled[place, at] = said.get(row.id, np.nan)
-            answered[place, at] = came[row.id]
+            kept = scores.get(row.id)
+            judged[place, at] = np.nan if kept is None or kept.value is None or kept.failure else kept.value
+            found = [v for key, v in said[row.id].items() if key[:2] == own and not np.isnan(v)]
+            labelled[place, at] = found[-1] if found else np.nan
+            answered[place, at] = came.get(row.id, False)
     return JudgedSide(judged, labelled, answered.astype(np.bool_))
 
 

@@ -51,8 +51,10 @@ class JudgeCheck:
         return not self.attempts or share_gained(self.attempts).value <= MOST_GAINING
 
 
-def suite_at(path: Path, root: Path) -> LoadedSuite:
+def suite_at(path: Path, root: Path, *, final: bool = False) -> LoadedSuite:
     """The suite of a test file, or of the one test file with a suite in a folder; no pytest is run.
+
+    With ``final``, its final rows.
 
     Raises:
         UsageError: there is none, or only pytest can tell what it is.
@@ -66,7 +68,7 @@ def suite_at(path: Path, root: Path) -> LoadedSuite:
         hint = "name one test file whose fixture `suite` takes no arguments and returns a Suite"
         raise UsageError(f"{path}: {len(found) or 'no'} suites that can be read there.\n  hint: {hint}.")
     ((file, suite),) = found
-    return load_suite(suite, file.resolve(), root.resolve())
+    return load_suite(suite, file.resolve(), root.resolve(), final=final)
 
 
 def _suite(file: Path, root: Path) -> Suite | None:
@@ -110,8 +112,9 @@ def cost_of(judge: Judge, attacks: Sequence[Attack], costs: Costs) -> list[tuple
     for asked in () if estimate is None else estimate.every:
         tokens = costs.tokens(asked.model.model, asked.model.model)
         most = max(map(tokens.of_text, texts), default=1)
-        if len(asked.rows) == len(texts):  # a judge of the project's own may ask otherwise
-            asked = replace(asked, references=texts)
+        orders, others = divmod(len(asked.rows), max(1, len(texts)))
+        if not others:  # a judge of the project's own may ask otherwise
+            asked = replace(asked, references=[text for text in texts for _ in range(orders)])
         bill, calls = costs.judgments(asked, [Judged(1.0, most)], labels=True)
         bills.append((bill, calls.new))
     return bills

@@ -30,9 +30,9 @@ def judge_notes(run: Session, name: str, gates: Sequence[Gate]) -> Iterator[str]
                 continue
             which = f"the judge {judge.name} (suite {suite.name})"
             sides = [
-                f"the {side} ({arm.candidate.model_name})"
-                for side, arm in zip(("candidate", "baseline"), arms, strict=True)
-                if any(same_family(one, arm.candidate.model_name) for one in models_of(judge))
+                f"the {side} ({model})"
+                for side, model in zip(("candidate", "baseline"), map(run.model_of, arms), strict=True)
+                if any(same_family(one, model) for one in models_of(judge))
             ]
             if sides:
                 yield (

@@ -2,8 +2,8 @@
 
 Held-out and final rows may stand in nothing that shapes a candidate or chooses among candidates: training,
 general and development rows, examples that are shown or looked up, the prompt; nor in each other. Left alone
-are development rows among the training rows (they show a loss that is too good, and decide nothing), judge
-labels on held-out prompts (labels on this run's own answers are wanted), and suites that share rows.
+are development rows among the training rows (they show a loss that is too good, and decide nothing), and
+suites that share rows. Labels of judges have rules of their own (:mod:`harness.run.label_leaks`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from harness.data.rows import line_of
 from harness.data.template_tokens import is_exported, leftovers
 from harness.errors import DataError, UsageError
 from harness.records import Message, Row
+from harness.run import label_leaks
 from harness.run.selection import Arm
 from harness.run.suite_loading import LoadedSuite
 from harness.training.rows import TrainingData
@@ -46,6 +47,7 @@ def compare_files(arms: Iterable[Arm], suites: Sequence[LoadedSuite], lab: Lab) 
     seen = {suite.name: Seen() for suite in suites}
     for suite in suites:
         _compare_suite(suite, suites)
+        seen[suite.name].notes.update(dict.fromkeys(label_leaks.heldout_notes(suite)))
     known: list[tuple[TrainingData, dict[str, frozenset[str]]]] = []
     for arm in arms:
         data = arm.candidate.data(lab.at(arm.folder))
@@ -126,6 +128,7 @@ def _compare(data: TrainingData, suite: LoadedSuite, seen: Seen) -> frozenset[st
         require_no_leaks(rows, suite.reserved, accepted, sides=(ours, suite.sides(suite)[1]))
     dev = require_no_leaks(data.dev, suite.rows, accepted, sides=("development rows", "held-out rows"))
     found = require_no_leaks(data.seen, suite.rows, accepted)
+    seen.notes.update(dict.fromkeys(label_leaks.training_notes(data, suite)))
     leaks = [*found.leaks, *dev.leaks]
     by_name = [leak for leak in leaks if accepted != "warn" and leak.is_named(accepted)]
     others = [leak for leak in leaks if leak not in by_name]

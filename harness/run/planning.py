@@ -174,7 +174,9 @@ class _Counting:
                     trials = [
                         replace(t, fresh=fresh, most_answer_tokens=most) for t in trials if t.is_compared
                     ]
-                n_anchors, is_new = len(anchors_of(score)), score not in labelled
+                # in both orders, where two answers are shown
+                n_anchors = len(anchors_of(score)) * (2 if needs_baseline(score) else 1)
+                is_new = score not in labelled
                 for one in estimate.every:
                     bill, calls = self.costs.judgments(one, trials, labels=is_new, anchors=n_anchors)
                     label = f"judge {suite.name}/{score.name}"

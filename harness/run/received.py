@@ -105,6 +105,7 @@ def _plain(given: Answer, row_id: str) -> Answer:
         thought_tokens=None if given.thought_tokens is None else _count(given, "thought_tokens"),
         failure_kind=kind if isinstance(kind, FailureKind) else None,
         served_by=_text(given, "served_by") or "",
+        system_fingerprint=_text(given, "system_fingerprint") or "",
     )
 
 

@@ -52,8 +52,12 @@ def recorded_claim(record: RunRecord, gate: Gate, found: Comparison) -> Rejudged
 
 
 def _side(record: RunRecord, gate: Gate, found: Comparison, name: str) -> Scores | float:
-    suite = next(suite for suite in record.suites if suite.name == gate.suite)
+    suite = next((suite for suite in record.suites if suite.name == gate.suite), None)
+    if suite is None:
+        raise UsageError(f"the record has no suite {gate.suite}.")
     trials = [trial for trial in record.trials if (trial.suite, trial.label) == (suite.name, name)]
+    if not all(found.score in trial.scores for trial in trials):
+        raise UsageError(f"the record has no {found.score} of {name}.")
     if not trials:
         try:
             return float(name)

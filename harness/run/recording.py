@@ -153,7 +153,8 @@ def _answer_notes(run: Session, name: str) -> tuple[str, ...]:
             for arm in arms
         )
         if candidate.trials or baseline.trials:
-            found += answer_notes(suite, candidate, baseline)
+            prompt = run.suites[suite].prompt_digest
+            found += answer_notes(suite, candidate, baseline, prompt)
     return tuple(found)
 
 

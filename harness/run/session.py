@@ -302,6 +302,11 @@ class Session:
         except Exception as error:  # noqa: BLE001 - a kind of the project's own may raise anything, and only its
             self.failed[variant] = error  # own gates are to hear of it
 
+    def model_of(self, arm: Arm) -> str:
+        """The model behind an arm, as it was prepared, or as the user wrote it."""
+        prepared = self.prepared.get(arm.variants[0])
+        return prepared.model_name if prepared else arm.candidate.model_name
+
     def recipe_of(self, arm: Arm, *, at_any_size: bool = False) -> str:
         """What the seeds of one trained recipe share: settings, rows to draw from, and the size, by content.
 
@@ -388,17 +393,21 @@ class Session:
 
     def _interim(self, arm: Arm, suite: str, score: SuiteScore, alpha: float) -> InterimAnalysis | None:
         """The arm's scores by a judge, made as they are needed; None for a score that is judged whole."""
-        if self.settings.max_interim_looks == 1 or not isinstance(score, Judge) or needs_baseline(score):
+        if self.settings.max_interim_looks == 1 or not isinstance(score, Judge):
             return None
         (seed,) = arm.replicas
         place = arm.label, seed, suite
         judge, oracle = self.answerer.judge(score), self.answerer.oracle
+        theirs = self._against(arm, arm.variant(seed), self.suites[suite]) if needs_baseline(score) else None
+        others = None if theirs is None else {answer.row_id: answer for answer in theirs}
         return InterimAnalysis(
             suite=self.suites[suite],
             get=lambda: self.trials[place],
             put=lambda trial: self.trials.update({place: trial}),
             score=score.name,
-            judge=lambda rows, answers: judged_rows(score, judge, rows, answers, oracle),
+            judge=lambda rows, answers: judged_rows(
+                score, judge, rows, answers, oracle, others and [others[row.id] for row in rows]
+            ),
             looks=self.settings.max_interim_looks,
             alpha=alpha,
             name=arm.label,

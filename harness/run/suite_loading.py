@@ -172,6 +172,11 @@ class LoadedSuite:
             )
         return found
 
+    @property
+    def prompt_digest(self) -> str | None:
+        """Of the prompt's text; None without one."""
+        return None if self.prompt is None else bytes_digest(self.prompt.encode())
+
     def info(self, admissions: Mapping[str, Admission]) -> SuiteInfo:
         """The suite as the record keeps it, but for what its rows have judged."""
         return SuiteInfo(
@@ -191,7 +196,7 @@ class LoadedSuite:
                 for s in self.scores
             ),
             slices=self.suite.slices,
-            prompt_digest=None if self.prompt is None else bytes_digest(self.prompt.encode()),
+            prompt_digest=self.prompt_digest,
             own_system=self.own_system,
         )
 

@@ -54,10 +54,11 @@ def annotation(labels: Sequence[Label]) -> Annotation:
         }
         for ratings in several
     ]
-    return Annotation(_with_interval(units, metric), len(names), ties)
+    return Annotation(agreement(units, metric), len(names), ties)
 
 
-def _with_interval(units: Sequence[dict[str, float]], metric: Metric) -> Rate | None:
+def agreement(units: Sequence[dict[str, float]], metric: Metric) -> Rate | None:
+    """Krippendorff's alpha with its 95% interval by the jackknife; None where nothing can be said."""
     whole = krippendorff_alpha(units, metric)
     if whole is None:
         return None

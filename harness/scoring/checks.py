@@ -342,6 +342,8 @@ class MaxTokens(NamedCheck):
         return f"at most {self.limit} tokens"
 
     def _score(self, row: Row, answer: Answer) -> Score:
+        if answer.answer_tokens is None:
+            return Score(None, failure="no count of tokens: it was not recorded with the answer")
         return verdict(answer.answer_tokens <= self.limit, f"{answer.answer_tokens} tokens")
 
 

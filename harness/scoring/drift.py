@@ -1,4 +1,4 @@
-"""Whether a judge still scores as it did: frozen anchors, graded again and compared pair by pair.
+"""Whether a judge still scores as it did: frozen anchors, graded again, each compared with itself.
 
 A hosted model may change behind its name. What it said of labelled replies is kept; some of these replies,
 the same in every run, are put to it again. Where nothing changed, each difference is as likely to have the
@@ -13,24 +13,32 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from harness.errors import DataError
 from harness.records import Admission, Anchors, Answer, Message, Row
+from harness.scoring import labels as reply_labels
+from harness.scoring import pair_labels
 from harness.scoring.labels import Label
+from harness.scoring.pair_labels import PairLabel
 
-MOST_ANCHORS = 40
+MOST_ANCHORS = 40  # that are taken from labels
+MOST_OWN_ANCHORS = 200  # of a file: each is paid in every run
 FEWEST_ANCHORS = 9  # fewer cannot move beyond noise: of two tests, 2 * 2 / 2**8 is above the level
 LEVEL = 0.01  # two-sided, of both tests together (Bonferroni)
 STEPS = 1000  # scores are kept to so many parts, so that sums of differences are exact
 SHORT_KEY = 16
 
+Given: TypeAlias = Label | PairLabel
+_G = TypeVar("_G", Label, PairLabel)
+
 
 @runtime_checkable
 class HasLabels(Protocol):
-    """A judge with labels of its own."""
+    """A judge with labels of its own. It may have ``known_anchors``, a tuple of such labels, as well."""
 
     @property
-    def known(self) -> tuple[Label, ...] | None:
+    def known(self) -> Sequence[Given] | None:
         """The labels, once they were read."""
 
     @property
@@ -40,40 +48,84 @@ class HasLabels(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A labelled reply as a row and its answer."""
+    """A labelled reply as a row and its answer; of a pair, the first, and ``against`` it the second."""
 
     key: str
     row: Row
     answer: Answer
-    good: bool
+    good: bool | None  # of a pair, whether the first is better; None: neither is
+    against: Answer | None = None
 
 
-def as_answered(label: Label, field: str | None, reply: str | None = None) -> tuple[Row, Answer]:
-    """The row that the label's reply, or another one, answers, both in the form of the suite's."""
+def as_answered(
+    label: Given, field: str | None, reply: str | None = None
+) -> tuple[Row, Answer, Answer | None]:
+    """The row that the label's reply, or another one, answers, both in the form of the suite's.
+
+    Of a pair, the first answer stands for the reply, and the second comes last.
+    """
 
     def written(text: str) -> str:
         return text if field is None else json.dumps({field: text}, ensure_ascii=False)
 
     key = label.digest(0)[:SHORT_KEY]
     row = Row(key, (Message("user", label.message), Message("assistant", written(label.reference))))
-    return row, Answer(key, written(label.reply if reply is None else reply), 0, 0, 0.0)
+    own, other = (label.first, label.second) if isinstance(label, PairLabel) else (label.reply, None)
+    against = None if other is None else Answer(key, written(other), 0, 0, 0.0)
+    return row, Answer(key, written(own if reply is None else reply), 0, 0, 0.0), against
+
+
+def labels_of(judge: object) -> tuple[Given, ...]:
+    """The judge's labels of replies, or of pairs, each once; none where they are not known."""
+    if not isinstance(judge, HasLabels):
+        return ()
+    return _once(judge.known or getattr(judge, "known_pairs", None) or ())  # a panel's, of pairs
+
+
+def _once(known: Sequence[Given]) -> tuple[Given, ...]:
+    return (
+        *reply_labels.by_majority([label for label in known if isinstance(label, Label)]),
+        *pair_labels.by_majority([label for label in known if isinstance(label, PairLabel)]),
+    )
+
+
+def require_anchors(anchors: Sequence[_G], where: str) -> tuple[_G, ...]:
+    """The labels of a file of anchors, if they are enough to see a judge move, and few enough to be paid.
+
+    Raises:
+        DataError: fewer than 9 different ones or more than 200, or all of one kind.
+    """
+    n = len({label.content for label in anchors})
+    if not FEWEST_ANCHORS <= n <= MOST_OWN_ANCHORS:
+        problem = f"{n} different anchors, and it takes {FEWEST_ANCHORS} to {MOST_OWN_ANCHORS}"
+        raise DataError(where, problem, f"{MOST_ANCHORS} are usual; each run judges all of them")
+    if not {True, False} <= {label.good for label in anchors}:
+        hint = "take good and bad replies, or pairs for either side, by halves"
+        raise DataError(where, "all anchors are of one kind, so a judge that moves can hide", hint)
+    return tuple(anchors)
 
 
 def anchors_of(judge: object) -> tuple[Anchor, ...]:
-    """At most 40 of the judge's labels, half good and half bad where there are enough; none without labels.
+    """The judge's own anchors, or at most 40 of its labels; none without labels.
 
-    Those of the lowest hashes: labels that are added or taken away leave most of them as they are.
+    Of labels, half are good and half bad where there are enough, or half for either side: those of the lowest
+    hashes, so that labels that are added or taken away leave most of them as they are.
     """
     if not isinstance(judge, HasLabels):
         return ()
-    distinct = {label.digest(0): label for label in judge.known or () if isinstance(label, Label)}
+    own = getattr(judge, "known_anchors", None)
+    distinct = {label.digest(0): label for label in (_once(own) if own else labels_of(judge))}
     order = sorted(distinct)
-    good, bad = ([key for key in order if distinct[key].good is kind] for kind in (True, False))
-    half = MOST_ANCHORS // 2
-    taken = [*good[: max(half, MOST_ANCHORS - len(bad))], *bad[: max(half, MOST_ANCHORS - len(good))]]
+    if not own:
+        good, bad = ([key for key in order if distinct[key].good is kind] for kind in (True, False))
+        half = MOST_ANCHORS // 2
+        order = sorted(
+            [*good[: max(half, MOST_ANCHORS - len(bad))], *bad[: max(half, MOST_ANCHORS - len(good))]]
+        )
     return tuple(
-        Anchor(key[:SHORT_KEY], *as_answered(distinct[key], judge.field), distinct[key].good)
-        for key in sorted(taken)
+        Anchor(key[:SHORT_KEY], row, answer, distinct[key].good, against)
+        for key in order
+        for row, answer, against in [as_answered(distinct[key], judge.field)]
     )
 
 
@@ -90,18 +142,20 @@ def compared(
     plain = Anchors(digest_of(anchors), dict(sorted(now.items())), since, len(both))
     if len(both) < FEWEST_ANCHORS:
         return dataclasses.replace(plain, why=f"only {len(both)} anchors were judged then and now")
+    every = [_steps(one, before, now) for one in both]
     good, bad = ([_steps(one, before, now) for one in both if one.good is kind] for kind in (True, False))
-    p = min(1.0, 2 * min(sign_flip_p([*good, *bad]), sign_flip_p([*good, *(-step for step in bad)])))
-    low, high = _interval([step / STEPS for step in (*good, *bad)])
+    p = min(1.0, 2 * min(sign_flip_p(every), sign_flip_p([*good, *(-step for step in bad)])))
+    low, high = _interval([step / STEPS for step in every])
     return dataclasses.replace(
         plain,
-        shift=_mean([*good, *bad]),
+        shift=_mean(every),
         low=low,
         high=high,
         good_shift=_mean(good),
         bad_shift=_mean(bad),
         p_value=p,
         moved=p <= LEVEL,
+        of_pairs=any(one.against is not None for one in both),
     )
 
 
@@ -145,8 +199,8 @@ def after(admission: Admission, anchors: Anchors) -> Admission:
         return noted
     points = f"{100 * anchors.shift:+.0f} points ({100 * anchors.low:+.0f} to {100 * anchors.high:+.0f}"
     each = ", ".join(
-        f"{kind} replies by {100 * shift:+.0f}"
-        for kind, shift in (("good", anchors.good_shift), ("bad", anchors.bad_shift))
+        f"{kind} by {100 * shift:+.0f}"
+        for kind, shift in zip(anchors.kinds, (anchors.good_shift, anchors.bad_shift), strict=True)
         if shift is not None
     )
     since = anchors.since[:10] or "an unknown day"

@@ -158,7 +158,8 @@ def read_answer(
         return replace(came, failure_kind=came.failure_kind or FailureKind.ERROR)
     found = opened(came.text, cut=came.finish == "length", kept=kept)
     shows_none = found.thought is None and not came.thought and not came.thought_tokens
-    too_long = thinks_past is not None and came.completion_tokens > thinks_past
+    total = came.completion_tokens or 0
+    too_long = thinks_past is not None and total > thinks_past
     if came.finish == "length" and shows_none and too_long:
         found = Opened("", came.text, is_complete=False)
     parts = [part for part in (came.thought, found.thought) if part]
@@ -167,7 +168,7 @@ def read_answer(
     if written is None and thought is not None and thought.strip():
         # nobody counted them: their share of the characters, which is near their share of the tokens
         share = len(thought) / max(1, len(thought) + len(found.text))
-        written = round(share * came.completion_tokens)
+        written = round(share * total)
     answer = replace(came, text=found.text, thought=thought, thought_tokens=written)
     failure = _why_none(came, found, thought)
     if failure is None:
@@ -182,7 +183,8 @@ def _why_none(came: Answer, found: Opened, thought: str | None) -> tuple[Failure
     lost on their way.
     """
     has_thought = bool(thought and thought.strip())
-    after = f"after {came.completion_tokens:,} tokens" if came.completion_tokens else "at the limit"
+    total = came.completion_tokens or 0
+    after = f"after {total:,} tokens" if total else "at the limit"
     if not found.is_complete and came.finish != "length":
         return FailureKind.UNANSWERED, f"a thought that never ended, and no answer ({after})"
     if found.is_complete and found.text.strip():
@@ -193,7 +195,7 @@ def _why_none(came: Answer, found: Opened, thought: str | None) -> tuple[Failure
         return FailureKind.CUT, f"cut off {where}, {after}; {advice}"
     if has_thought or came.thought_tokens:
         return FailureKind.UNANSWERED, f"a thought, and no answer after it ({after})"
-    if not found.text and came.completion_tokens > _ENDED_AT_ONCE:
+    if not found.text and total > _ENDED_AT_ONCE:
         return FailureKind.UNANSWERED, f"no text came ({after})"
     return None
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from statistics import median_low
+from typing import Protocol, TypeVar
 
 from harness.errors import DataError
 from harness.records import Json
@@ -159,9 +160,11 @@ def split_labels(labels: Sequence[Label], seed: int = 0) -> tuple[tuple[Label, .
 
 
 def enough_labels(
-    labels: Sequence[Label], where: str, seed: int = 0
+    labels: Sequence[Label], where: str, seed: int = 0, anchors: Sequence[Label] | None = None
 ) -> tuple[tuple[Label, ...], tuple[Label, ...]]:
     """The halves of ``split_labels``, several annotators' labels of one reply being one by majority.
+
+    What is labelled among the judge's ``anchors`` calibrates nothing.
 
     Raises:
         DataError: some half has no good or no bad label, so that nothing can be calibrated or tested. Whether
@@ -169,6 +172,8 @@ def enough_labels(
     """
     labels = by_majority(labels)
     calibration, test = split_labels(labels, seed)
+    frozen = {anchor.content for anchor in anchors or ()}
+    calibration = tuple(label for label in calibration if label.content not in frozen)
     for kind, of in (("good", True), ("bad", False)):
         if any(all(label.good != of for label in half) for half in (calibration, test)):
             count = len({label.content for label in labels if label.good == of})
@@ -201,9 +206,24 @@ def by_majority(labels: Sequence[Label]) -> tuple[Label, ...]:
     return tuple(found)
 
 
-def rated_by_several(labels: Sequence[Label]) -> dict[tuple[str, str, str], tuple[Label, ...]]:
-    """For each reply that several annotators labelled, one label of each."""
-    ratings: dict[tuple[str, str, str], dict[str, Label]] = {}
+class _Given(Protocol):
+    """A label that somebody gave."""
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """What was labelled."""
+
+    @property
+    def annotator(self) -> str:
+        """Who said so."""
+
+
+_L = TypeVar("_L", bound=_Given)
+
+
+def rated_by_several(labels: Sequence[_L]) -> dict[tuple[str, ...], tuple[_L, ...]]:
+    """For each reply, or pair, that several annotators labelled, one label of each."""
+    ratings: dict[tuple[str, ...], dict[str, _L]] = {}
     for label in labels:
         ratings.setdefault(label.content, {})[label.annotator] = label
     return {content: tuple(each.values()) for content, each in ratings.items() if len(each) > 1}

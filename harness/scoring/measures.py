@@ -78,6 +78,8 @@ class LatencyMs(_Measure):
     def _score(self, row: Row, answer: Answer) -> Score:
         if answer.batched:
             return Score(None, failure="no latency: the answer came through the Batch API")
+        if answer.latency_ms is None:
+            return Score(None, failure="no latency: it was not recorded with the answer")
         return self._measured(answer.latency_ms)
 
 
@@ -95,4 +97,6 @@ class OutputTokens(_Measure):
     scale: float = field(default=1_000.0, kw_only=True)
 
     def _score(self, row: Row, answer: Answer) -> Score:
+        if answer.completion_tokens is None:
+            return Score(None, failure="no count of tokens: it was not recorded with the answer")
         return self._measured(answer.completion_tokens)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from hashlib import sha256
 from typing import Literal, TypeAlias
 
 from harness.errors import DataError
-from harness.records import Admission, Disagreement, Json, Rate
+from harness.records import TIE, Admission, Disagreement, Json, Rate
 from harness.scoring.admission import MIN_LABELS_OF_A_KIND, MIN_TNR, MIN_TPR, admit, widest, wilson
+from harness.scoring.annotators import Annotation, agreement
+from harness.scoring.labels import rated_by_several
 from harness.scoring.text import NotJson, in_unicode, parse_json, short
 
 Verdict: TypeAlias = Literal["first", "second", "tie"]
 
-VERDICTS: tuple[Verdict, ...] = ("first", "second", "tie")
+#: as the score of the first answer
+VALUES: Mapping[Verdict, float] = {"first": 1.0, "second": 0.0, "tie": TIE}
+VERDICTS: tuple[Verdict, ...] = tuple(VALUES)
+_OTHER: Mapping[Verdict, Verdict] = {"first": "second", "second": "first", "tie": "tie"}
 MOST_UNJUDGED = 0.1  # of the labels: beyond it the others are too few to admit a judge
 
 
@@ -27,11 +34,37 @@ class PairLabel:
     first: str
     second: str
     label: Verdict
+    annotator: str = ""
+
+    @property
+    def swapped(self) -> PairLabel:
+        """The same in the other order."""
+        return replace(self, first=self.second, second=self.first, label=_OTHER[self.label])
+
+    @property
+    def upright(self) -> PairLabel:
+        """The same in an order that the texts decide."""
+        return self if self.first <= self.second else self.swapped
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """What was labelled, in whatever order."""
+        return self.message, self.reference, *sorted((self.first, self.second))
+
+    @property
+    def good(self) -> bool | None:
+        """Whether the first answer is the better one; None for a tie."""
+        return None if self.label == "tie" else self.label == "first"
+
+    def digest(self, seed: int) -> str:
+        """A hash of its content as it stands, whatever its file or line."""
+        material = json.dumps([seed, self.message, self.reference, self.first, self.second])
+        return sha256(material.encode()).hexdigest()
 
 
 def pair_material(known: Sequence[PairLabel] | None, path: str) -> Json:
     """Labels in a judge's fingerprint: their content, or their file's path before they were read."""
-    return [list(dataclasses.astuple(label)) for label in known or ()] or path
+    return [[*astuple(label)][: None if label.annotator else -1] for label in known or ()] or path
 
 
 def read_pair_labels(read: Callable[[str], str], path: str) -> tuple[PairLabel, ...]:
@@ -45,19 +78,29 @@ def read_pair_labels(read: Callable[[str], str], path: str) -> tuple[PairLabel, 
 
 
 def parse_pair_labels(text: str, where: str) -> tuple[PairLabel, ...]:
-    """Labels from JSONL: message, first, second, label ("first", "second" or "tie"), optional reference.
+    """Labels from JSONL: message, first, second, label ("first", "second" or "tie"); optional reference and
+    annotator.
 
     Raises:
-        DataError: a line that is not such a label, or no line at all.
+        DataError: a line that is not such a label, or no line at all; two labels of one pair, in whatever
+            order, by one annotator or by nobody in particular, that differ.
     """
-    labels = tuple(
-        _label(line, f"{where}:{number}")
-        for number, line in enumerate(text.split("\n"), start=1)
-        if line.strip()
-    )
+    labels: list[PairLabel] = []
+    said: dict[tuple[str, tuple[str, ...]], tuple[int, Verdict]] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        label = _label(line, f"{where}:{number}")
+        first, verdict = said.setdefault((label.annotator, label.content), (number, label.upright.label))
+        if verdict != label.upright.label:
+            who = short(label.annotator, 40) or "somebody without a name"
+            hint = 'keep the label that is meant; of several people, say who: "annotator": "ada"'
+            problem = f"{who} labelled the same pair otherwise in line {first}"
+            raise DataError(f"{where}:{number}", problem, hint)
+        labels.append(label)
     if not labels:
         raise DataError(where, "no labels", "write one JSON object a line")
-    return labels
+    return tuple(labels)
 
 
 def _label(line: str, where: str) -> PairLabel:
@@ -82,9 +125,8 @@ def _label(line: str, where: str) -> PairLabel:
             if str(texts["first"]).strip() == str(texts["second"]).strip() and label != "tie":
                 raise DataError(where, "the two answers are the same text", 'write "label": "tie"')
             parts = {key: str(value) for key, value in texts.items()}
-            return PairLabel(
-                parts["message"], parts.get("reference", ""), parts["first"], parts["second"], label
-            )
+            names = parts["message"], parts.get("reference", ""), parts["first"], parts["second"]
+            return PairLabel(*names, label, in_unicode(str(row.get("annotator") or "")))
     problem = f"the label is {short(repr(found), 40)}"
     raise DataError(where, problem, 'write "label": "first", "label": "second" or "label": "tie"')
 
@@ -100,13 +142,44 @@ def require_both_sides(labels: Sequence[PairLabel], where: str) -> None:
             )
 
 
+def by_majority(labels: Sequence[PairLabel]) -> tuple[PairLabel, ...]:
+    """One label for each pair: what most of its annotators said.
+
+    A pair of which two verdicts are said most often is left out.
+    """
+    several, found = rated_by_several(labels), []
+    for label in {label.content: label for label in labels}.values():
+        said = _most_said(several.get(label.content, (label,)))
+        if said is not None:
+            own = said if label.first <= label.second else _OTHER[said]
+            found.append(replace(label, label=own, annotator=""))
+    return tuple(found)
+
+
+def _most_said(labels: Sequence[PairLabel]) -> Verdict | None:
+    (most, votes), *others = Counter(label.upright.label for label in labels).most_common(2)
+    return None if others and others[0][1] == votes else most
+
+
+def annotation_of(labels: Sequence[PairLabel]) -> Annotation:
+    """The agreement of the annotators: ordinal, for a tie lies between the two sides."""
+    several = list(rated_by_several(labels).values())
+    units = [{one.annotator: VALUES[one.upright.label] for one in ratings} for ratings in several]
+    names = {label.annotator for label in labels if label.annotator}
+    return Annotation(agreement(units, "ordinal"), len(names), sum(_most_said(x) is None for x in several))
+
+
 def in_words(rate: Rate) -> str:
     """A rate with its interval and n."""
     return f"{rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f}, n={rate.n})"
 
 
 def admit_pairs(
-    judge: str, labels: Sequence[PairLabel], verdicts: Sequence[Verdict | None], where: str
+    judge: str,
+    labels: Sequence[PairLabel],
+    verdicts: Sequence[Verdict | None],
+    where: str,
+    known: Sequence[PairLabel] = (),
 ) -> Admission:
     """Admitted when of the pairs with a better answer, for either side, .8 are judged as people did.
 
@@ -116,9 +189,10 @@ def admit_pairs(
 
     Args:
         judge: its name.
-        labels: of people.
+        labels: of people, one a pair.
         verdicts: the judge's on the same pairs; None where it gave none.
         where: the labels' file.
+        known: all labels as they were read, each annotator's.
 
     Raises:
         DataError: no pair was judged of which the first answer is the better one, or none for the second.
@@ -130,7 +204,8 @@ def admit_pairs(
         problem = f"{judge}: of {len(labels)} labels {len(pairs)} were judged, none of one side"
         raise DataError(where, problem, "read what the judge says; a model that thinks needs more max_tokens")
     predicted = [(label == "first") == (said == label) for label, said in decided]
-    found = admit(judge, truth, predicted, threshold=0.5, n_calibration=0)
+    annotation = annotation_of(known)
+    found = admit(judge, truth, predicted, threshold=TIE, n_calibration=0, annotation=annotation)
     rates = (("first", found.tpr, MIN_TPR), ("second", found.tnr, MIN_TNR))
     reasons = [
         f"not enough labels: {rate.n} pairs that people gave to the {side}, and it takes at least"
@@ -168,5 +243,6 @@ def admit_pairs(
         n_test=len(pairs),
         reasons=tuple(reasons),
         facts=tuple(facts),
+        annotators=tuple(sorted({label.annotator for label in known if label.annotator})),
         disagreements=widest(opposed),
     )

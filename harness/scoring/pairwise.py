@@ -19,6 +19,7 @@ from harness.errors import UsageError
 from harness.records import Admission, Answer, Json, Kind, Rate, Row, Score
 from harness.scoring.admission import wilson
 from harness.scoring.checks import pair_up, unanswered
+from harness.scoring.drift import require_anchors
 from harness.scoring.judges import (
     Failure,
     Grader,
@@ -33,6 +34,7 @@ from harness.scoring.pair_labels import (
     PairLabel,
     Verdict,
     admit_pairs,
+    by_majority,
     in_words,
     pair_material,
     read_pair_labels,
@@ -51,6 +53,7 @@ from harness.scoring.pair_prompt import (
 )
 from harness.scoring.rubric_prompt import CODE_CHARACTERS
 from harness.scoring.text import in_unicode, judged_text
+from harness.scoring.unseen import seen
 
 #: of pairs that people gave to one side. A choice: beyond it a verdict in four says where an answer stood
 MOST_FLIPS = 0.25
@@ -86,6 +89,8 @@ class Pairwise:
         max_tokens: longest judgment; a model that thinks first needs more.
         trust: "run-labels": its gates advise until this run's own answers are labelled. "transfer": admitted
             on labels from elsewhere, it decides.
+        anchors: JSONL of labelled pairs that every run judges again to see whether the model moved; default
+            40 of ``labels``.
     """
 
     model: GradingModel
@@ -95,8 +100,12 @@ class Pairwise:
     name: str = dataclasses.field(default="preference", kw_only=True)
     max_tokens: int = dataclasses.field(default=400, kw_only=True)
     trust: Trust = dataclasses.field(default="run-labels", kw_only=True)
+    anchors: str | None = dataclasses.field(default=None, kw_only=True)
     # left out of equality, so that a suite's bound judge is found under the user's module constant
     known: tuple[PairLabel, ...] | None = dataclasses.field(
+        default=None, compare=False, repr=False, kw_only=True
+    )
+    known_anchors: tuple[PairLabel, ...] | None = dataclasses.field(
         default=None, compare=False, repr=False, kw_only=True
     )
 
@@ -128,11 +137,16 @@ class Pairwise:
             "instructions": self.instructions,
             "closing": CLOSING,
             "max_tokens": self.max_tokens,
+            **({"anchors": pair_material(self.known_anchors, self.anchors)} if self.anchors else {}),
         }
 
     def bind(self, read: Callable[[str], str]) -> Pairwise:
         """Itself with its labels read; DataError if the file is missing or holds a line that is no label."""
-        return replace(self, known=read_pair_labels(read, self.labels))
+        known, anchors = (
+            None if path is None else read_pair_labels(read, path) for path in (self.labels, self.anchors)
+        )
+        frozen = None if anchors is None else require_anchors(anchors, str(self.anchors))
+        return replace(self, known=known, known_anchors=frozen)
 
     def require_ready(self, oracle: Oracle) -> None:
         """HarnessError where there is no key, or under a cap no price; sends nothing."""
@@ -140,7 +154,7 @@ class Pairwise:
 
     def estimate(self, rows: Sequence[Row]) -> JudgeEstimate:
         """See ``Judge``; both orders are asked."""
-        labels = map(_labelled, self.known or ())
+        labels = map(_labelled, (*(self.known or ()), *(self.known_anchors or ())))
         cases = [PairCase(message_of(row), judged_text(row.reference, self.field)[0], "", "") for row in rows]
         return JudgeEstimate(
             model=self.model,
@@ -167,13 +181,14 @@ class Pairwise:
         """
         if self.known is None:
             raise UsageError(f"{self.name}: its labels have not been read; bind it first.")
-        require_both_sides(self.known, self.labels)
-        found = self.compared([_labelled(label) for label in self.known], self.grader(oracle))
+        labels = by_majority(self.known)
+        require_both_sides(labels, self.labels)
+        found = self.compared([_labelled(label) for label in labels], self.grader(oracle))
         verdicts = [one.verdict if isinstance(one, Compared) else None for one in found]
-        admission = admit_pairs(self.name, self.known, verdicts, self.labels)
+        admission = admit_pairs(self.name, labels, verdicts, self.labels, self.known)
         decided = [
             one
-            for one, label in zip(found, self.known, strict=True)
+            for one, label in zip(found, labels, strict=True)
             if isinstance(one, Compared) and label.label != "tie"
         ]
         flips = wilson(sum(one.is_flipped for one in decided), len(decided))
@@ -301,6 +316,7 @@ class CalibratedPairwise:
         if (failure := unanswered(theirs)) is not None:
             return Score(None, failure=f"the baseline's answer never came: {failure.failure}")
         (answer, problem), (other, others) = (judged_text(one.text, field) for one in (mine, theirs))
+        answer, other = seen(answer).strip(), seen(other).strip()
         if answer == other:
             return Score(0.5, "the same text" if answer else f"neither has text: {problem}")
         if not answer or not other:

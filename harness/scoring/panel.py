@@ -31,9 +31,11 @@ from harness.scoring.judges import (
 from harness.scoring.labels import Label, enough_labels, label_material, read_labels
 from harness.scoring.pair_labels import (
     MOST_UNJUDGED,
+    VALUES,
     PairLabel,
     Verdict,
     admit_pairs,
+    by_majority,
     in_words,
     pair_material,
     read_pair_labels,
@@ -44,8 +46,7 @@ from harness.scoring.text import short
 from harness.scoring.votes import agreement_of, complete, effective_votes
 
 MIN_SHARE = 0.5  # of the judges that have to give a row a score
-_VERDICTS: dict[float, Verdict] = {1.0: "first", TIE: "tie", 0.0: "second"}
-_VALUES = {verdict: value for value, verdict in _VERDICTS.items()}
+_VERDICTS: dict[float, Verdict] = {value: verdict for verdict, value in VALUES.items()}
 _REASON_CHARACTERS = 120  # of each judge's
 
 
@@ -115,7 +116,8 @@ class Panel:
         object.__setattr__(self, "labels", self.labels or self._common("labels", ""))
         if not self.labels:
             raise UsageError("Panel: its judges have no labels; set labels=.")
-        self._common("field", None)
+        for what in ("field", "anchors"):
+            self._common(what, None)
         if not self.needs_baseline:
             self._require_one_split()
 
@@ -154,6 +156,11 @@ class Panel:
     def field(self) -> str | None:
         """The field of JSON answers that its judges judge; None for the whole text."""
         return self._common("field", None)
+
+    @property
+    def known_anchors(self) -> Sequence[Label | PairLabel] | None:
+        """The anchors that its judges have of their own, once they were read."""
+        return next((own for judge in self.judges if (own := getattr(judge, "known_anchors", None))), None)
 
     def spec(self) -> Mapping[str, Json]:
         """Everything that shapes the score; the labels by their content, once bound."""
@@ -350,7 +357,8 @@ def _of_labels(panel: CalibratedPanel, known: Sequence[Label], oracle: Oracle) -
 
 
 def _of_pairs(panel: CalibratedPanel, known: Sequence[PairLabel], oracle: Oracle) -> Admission:
-    own = panel.panel
+    own, every = panel.panel, known
+    known = by_majority(every)
     require_both_sides(known, own.labels)
     # a label's reference is the text itself, where a row's is read as answers are
     rows = [_row(at, one.message, one.reference, own.field) for at, one in enumerate(known)]
@@ -361,8 +369,8 @@ def _of_pairs(panel: CalibratedPanel, known: Sequence[PairLabel], oracle: Oracle
     each = panel.each(rows, sides[0], sides[1], oracle)
     values = [own.combined(scores).value for scores in each]
     verdicts = [None if value is None else _VERDICTS[value] for value in values]
-    admission = admit_pairs(own.name, known, verdicts, own.labels)
-    return _with_facts(panel, admission, each, [_VALUES[label.label] for label in known], None)
+    admission = admit_pairs(own.name, known, verdicts, own.labels, every)
+    return _with_facts(panel, admission, each, [VALUES[label.label] for label in known], None)
 
 
 def _in_words(rate: Rate | None) -> str:

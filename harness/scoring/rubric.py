@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Answer, Json, Kind, Row, Score
 from harness.scoring.admission import admit_on
+from harness.scoring.drift import require_anchors
 from harness.scoring.judges import (
     Failure,
     Grader,
@@ -76,6 +77,8 @@ class Rubric:
             on labels from elsewhere, it decides, with narrower margins.
         good_from: the level from which a reply counts as good where labels are levels; default those above
             the middle of the scale, 4 of 5.
+        anchors: JSONL of labels that every run judges again to see whether the model moved; default 40 of
+            ``labels``.
     """
 
     model: GradingModel
@@ -90,8 +93,12 @@ class Rubric:
     seed: int = dataclasses.field(default=0, kw_only=True)
     trust: Trust = dataclasses.field(default="run-labels", kw_only=True)
     good_from: int | None = dataclasses.field(default=None, kw_only=True)
+    anchors: str | None = dataclasses.field(default=None, kw_only=True)
     # left out of equality, so that a suite's bound judge is found under the user's module constant
     known: tuple[Label, ...] | None = dataclasses.field(default=None, compare=False, repr=False, kw_only=True)
+    known_anchors: tuple[Label, ...] | None = dataclasses.field(
+        default=None, compare=False, repr=False, kw_only=True
+    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, GradingModel):
@@ -122,6 +129,7 @@ class Rubric:
 
     def spec(self) -> Mapping[str, Json]:
         """Everything that shapes the score; the labels by their content, once bound."""
+        anchors = self.anchors and label_material(self.known_anchors, self.anchors, self.seed)
         return {
             "check": "Rubric",
             "model": dict(self.model.identity()),
@@ -132,12 +140,18 @@ class Rubric:
             "scale": self.scale,
             "max_tokens": self.max_tokens,
             "seed": self.seed,
+            **({"anchors": anchors} if anchors else {}),
         }
 
     def bind(self, read: Callable[[str], str]) -> Rubric:
         """Itself with its labels read; DataError if the file is missing or holds a line that is no label."""
         levels = LevelsRead(self.scale, self.good_from or self.scale // 2 + 1 + self.scale % 2)
-        return dataclasses.replace(self, known=read_labels(read, self.labels, self.field or "reply", levels))
+        known, anchors = (
+            None if path is None else read_labels(read, path, self.field or "reply", levels)
+            for path in (self.labels, self.anchors)
+        )
+        frozen = None if anchors is None else require_anchors(anchors, str(self.anchors))
+        return dataclasses.replace(self, known=known, known_anchors=frozen)
 
     def require_ready(self, oracle: Oracle) -> None:
         """HarnessError where there is no key, or under a cap no price; sends nothing."""
@@ -145,7 +159,8 @@ class Rubric:
 
     def estimate(self, rows: Sequence[Row]) -> JudgeEstimate:
         """See ``Judge``."""
-        known = (Case(label.message, label.reference, label.reply) for label in self.known or ())
+        labels = (*(self.known or ()), *(self.known_anchors or ()))
+        known = (Case(label.message, label.reference, label.reply) for label in labels)
         references = ((row, judged_text(row.reference, self.field)[0]) for row in rows)
         cases = [Case(message_of(row), reference, "") for row, reference in references if reference]
         return JudgeEstimate(
@@ -176,7 +191,7 @@ class Rubric:
         """
         if self.known is None:
             raise UsageError(f"{self.name}: its labels have not been read; bind it first.")
-        calibration, test = enough_labels(self.known, self.labels, self.seed)
+        calibration, test = enough_labels(self.known, self.labels, self.seed, self.known_anchors)
         cases = [Case(label.message, label.reference, label.reply) for label in (*calibration, *test)]
         judgments = self.judgments(cases, self.grader(oracle))
         fitted = _judged(self, calibration, judgments[: len(calibration)], "calibration")

@@ -8,7 +8,8 @@ answers are shown, so that it is the same for both sides:
      "probability": 0.25}
 
 A label is ``good`` or ``bad``, or a level of a judge that has a scale. Of pairs it is ``first`` (``side`` is
-better), ``second`` (``against`` is) or ``tie``. ``answer`` pins the text that was read (`answer_digest`).
+better), ``second`` (``against`` is) or ``tie``; of any answer ``skipped``: it was seen, and nobody could say.
+``answer`` pins the text that was read (`answer_digest`).
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from harness.errors import DataError
 from harness.records import Answer, Json, Kind, RunRecord, ScoreInfo, SuiteInfo, Trial
 from harness.scoring.agreement import krippendorff_alpha
-from harness.scoring.text import short
+from harness.scoring.text import in_unicode, short
 
 GOOD_OR_BAD: Mapping[str, float] = {"bad": 0.0, "good": 1.0}
 PREFERRED: Mapping[str, float] = {"second": 0.0, "tie": 0.5, "first": 1.0}  # as the value of ``side``
+SKIPPED = "skipped"  # the row was drawn, and this answer of it has no label
 DIGEST_CHARACTERS = 16
+LEAST_PROBABILITY = 1e-6  # one of 25 labels in a file of 25 million rows
+Place: TypeAlias = tuple[str, int | None, str]  # side, seed, and the other side of a pair
 _T = TypeVar("_T")
 
 _ONE_LINE = "write one JSON object a line, as the labelling page saves them"
@@ -65,7 +69,8 @@ class ScoreLabels:
 
     Args:
         values: by side, seed, other side of a pair, and row: the mean over those who labelled the answer.
-        probabilities: by side and row.
+        each: the same by annotator.
+        probabilities: by side and row; of rows that were skipped, too.
         annotators: each with their number of labels.
         agreement: Krippendorff's alpha, ordinal for levels and pairs; None where nothing can be said.
         n_shared: answers with several labels.
@@ -74,12 +79,23 @@ class ScoreLabels:
 
     suite: str
     score: str
-    values: Mapping[tuple[str, int | None, str], Mapping[str, float]]
+    values: Mapping[Place, Mapping[str, float]]
+    each: Mapping[Place, Mapping[str, Mapping[str, float]]]
     probabilities: Mapping[str, Mapping[str, float]]
     annotators: Mapping[str, int]
     agreement: float | None
     n_shared: int
     where: str
+
+    def compared(self, places: Sequence[Place], row: str) -> list[float]:
+        """The mean label of each of the row's answers, by those who labelled all that anyone did; else nan.
+
+        People are of unequal severity: one side's labels by one person and the other's by another would
+        differ by that.
+        """
+        said = [self.each.get(place, {}).get(row, {}) for place in places]
+        names = set[str]().union(*said).intersection(*(one for one in said if one))
+        return [sum(one[name] for name in names) / len(names) if one and names else math.nan for one in said]
 
 
 def answer_digest(text: str) -> str:
@@ -122,7 +138,7 @@ def _label(line: str, where: str) -> RunLabel:
             raise DataError(where, problem, f"give {', '.join(names)}, label and probability")
     run, suite, score, row_id, side, answer = (str(row[name]) for name in names)
     for name in ("against", "annotator", "note"):
-        if not isinstance(row.get(name) or "", str):
+        if not isinstance(row.get(name), str | None):
             raise DataError(where, f"{name!r} is {short(repr(row[name]), 40)}", "write it as text")
     seed, label, probability = row.get("seed"), row.get("label"), row.get("probability")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
@@ -136,7 +152,7 @@ def _label(line: str, where: str) -> RunLabel:
     if (
         isinstance(probability, bool)
         or not isinstance(probability, int | float)
-        or not (math.isfinite(probability) and 0.0 < probability <= 1.0)
+        or not LEAST_PROBABILITY <= probability <= 1.0
     ):
         raise DataError(
             where,
@@ -169,6 +185,8 @@ def _object(line: str, where: str) -> dict[str, Json]:
 
     try:
         row: Json = json.loads(line, object_pairs_hook=once)
+        if "\\ud" in line.lower() and in_unicode(text := json.dumps(row, ensure_ascii=False)) != text:
+            raise DataError(where, "holds half a surrogate pair, which is no character", _AGAIN)
     except json.JSONDecodeError as error:
         raise DataError(where, f"not JSON: {error.msg} (column {error.colno})", _ONE_LINE) from error
     except (RecursionError, ValueError) as error:  # nested too deeply; an integer of thousands of digits
@@ -189,16 +207,22 @@ def fit_to(record: RunRecord, labels: Sequence[RunLabel]) -> tuple[ScoreLabels, 
     """
     fitted = [_fitted(record, label) for label in labels]
     by_score: dict[tuple[str, str], list[tuple[RunLabel, float]]] = {}
-    for label, value in _once(fitted):
+    for label, value in _once((label, value) for label, value in fitted if label.label != SKIPPED):
         by_score.setdefault((label.suite, label.score), []).append((label, value))
     _require_one_draw(record, [label for label, _ in fitted])
-    return tuple(_of_score(record, *place, each) for place, each in by_score.items())
+    skipped = [label for label, _ in fitted if label.label == SKIPPED]
+    if labels and not by_score:
+        raise DataError(labels[0].where, "all of it was skipped: there is no label", _AGAIN)
+    return tuple(
+        _of_score(record, *place, each, [it for it in skipped if (it.suite, it.score) == place])
+        for place, each in by_score.items()
+    )
 
 
 def _fitted(record: RunRecord, label: RunLabel) -> tuple[RunLabel, float]:
     """The label with the seed of the answers that it is of, its value in [0, 1], and pairs turned round."""
     if label.run != record.id:
-        raise DataError(label.where, f"a label of run {label.run}; this is run {record.id}", _AGAIN)
+        raise DataError(label.where, f"a label of run {_named(label.run)}; this is run {record.id}", _AGAIN)
     suite = _found(label, "suite", label.suite, {each.name: each for each in record.suites})
     info = _found(label, "score", label.score, {each.name: each for each in suite.scores})
     _found(label, "row", label.row, {row.id: row for row in suite.rows})
@@ -220,12 +244,18 @@ def _fitted(record: RunRecord, label: RunLabel) -> tuple[RunLabel, float]:
 def _found(label: RunLabel, what: str, name: str, known: Mapping[str, _T]) -> _T:
     if name in known:
         return known[name]
-    listed = ", ".join(list(known)[:5]) + (", …" if len(known) > 5 else "")
-    raise DataError(
-        label.where,
-        f"{what} {short(repr(name), 60)} is not in run {label.run}",
-        f"it has {listed or 'none'}; {_AGAIN}",
-    )
+    problem = f"{what} {_named(name)} is not in run {label.run}"
+    raise DataError(label.where, problem, f"it has {_listed(known) or 'none'}; {_AGAIN}")
+
+
+def _named(name: str) -> str:
+    """A name from a file, which may be anything, on one line."""
+    return short(repr(name), 60)
+
+
+def _listed(known: Iterable[object]) -> str:
+    names = [short(str(name), 40) for name in known]
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def _trial(record: RunRecord, suite: SuiteInfo, label: RunLabel, side: str) -> Trial:
@@ -235,8 +265,9 @@ def _trial(record: RunRecord, suite: SuiteInfo, label: RunLabel, side: str) -> T
     if label.seed is None and len(seeds) == 1:
         return next(iter(seeds.values()))
     if label.seed not in seeds:
-        named = ", ".join(str(seed) for seed in seeds)
-        raise DataError(label.where, f"{side} has no answers of seed {label.seed}", f"it has seeds {named}")
+        problem = f"{side} has no answers of seed {short(str(label.seed), 40)}"
+        has = "it was not trained: write null" if seeds.keys() == {None} else f"it has seeds {_listed(seeds)}"
+        raise DataError(label.where, problem, f"{has}; {_AGAIN}")
     return seeds[label.seed]
 
 
@@ -257,8 +288,8 @@ def _value(label: RunLabel, info: ScoreInfo) -> float:
     scale, given = scale_of(info), label.label
     words = PREFERRED if label.against else GOOD_OR_BAD
     if isinstance(given, str):
-        if given in words:
-            return words[given]
+        if given in words or given == SKIPPED:
+            return words.get(given, math.nan)
     elif scale is not None and not label.against and 1 <= given <= scale:
         return (given - 1) / (scale - 1)
     allowed = ", ".join(f'"{word}"' for word in reversed([*words]))
@@ -317,7 +348,11 @@ def _require_one_draw(record: RunRecord, labels: Sequence[RunLabel]) -> None:
 
 
 def _of_score(
-    record: RunRecord, suite: str, score: str, labels: Sequence[tuple[RunLabel, float]]
+    record: RunRecord,
+    suite: str,
+    score: str,
+    labels: Sequence[tuple[RunLabel, float]],
+    skipped: Sequence[RunLabel],
 ) -> ScoreLabels:
     first = labels[0][0]
     if len({value for _, value in labels}) < 2:
@@ -334,23 +369,26 @@ def _of_score(
             f"a label of another sort than the one in {first.where}: {odd.label!r} and {first.label!r}",
             "use levels throughout, or good and bad throughout",
         )
-    answers: dict[tuple[tuple[str, int | None, str], str], dict[str, float]] = {}
+    each: dict[Place, dict[str, dict[str, float]]] = {}
     probabilities: dict[str, dict[str, float]] = {}
     for label, value in labels:
-        place = label.side, label.seed, label.against
-        answers.setdefault((place, label.row), {})[label.annotator] = value
+        of_place = each.setdefault((label.side, label.seed, label.against), {})
+        of_place.setdefault(label.row, {})[label.annotator] = value
+    for label in (*(label for label, _ in labels), *skipped):
         probabilities.setdefault(label.side, {})[label.row] = label.probability
-    values: dict[tuple[str, int | None, str], dict[str, float]] = {}
-    for (place, row), said in answers.items():
-        values.setdefault(place, {})[row] = sum(said.values()) / len(said)
+    answers = [said for rows in each.values() for said in rows.values()]
     is_nominal = first.label in GOOD_OR_BAD
     return ScoreLabels(
         suite=suite,
         score=score,
-        values=values,
+        values={
+            place: {row: sum(said.values()) / len(said) for row, said in rows.items()}
+            for place, rows in each.items()
+        },
+        each=each,
         probabilities=probabilities,
         annotators=dict(Counter(label.annotator or "unnamed" for label, _ in labels)),
-        agreement=krippendorff_alpha([*answers.values()], "nominal" if is_nominal else "ordinal"),
-        n_shared=sum(len(said) > 1 for said in answers.values()),
+        agreement=krippendorff_alpha(answers, "nominal" if is_nominal else "ordinal"),
+        n_shared=sum(len(said) > 1 for said in answers),
         where=first.where.rpartition(":")[0],
     )

@@ -107,6 +107,22 @@ def test_rows_with_labels_of_one_side_are_counted_and_left_out() -> None:
     assert made.unpaired.tolist() == list(range(0, 20, 2))
 
 
+def test_a_person_who_passes_over_the_losses_shows_nothing() -> None:
+    mine, base, judged_mine, judged_base = sides(gain=0.14, loss=0.1, kindness=0.0)
+    hard = mine < base
+    labels = side(judged_mine, mine)
+    labels.labelled[hard] = np.nan  # nobody says of these that they are bad
+    made = JudgedClaim(NAIVE, labels, side(judged_base, base), EVERY_SECOND)
+    found = made.comparison
+    assert found.low is not None
+    assert found.low > 0.0
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert f"but not if the {len(made.unpaired)} rows that lack a label of some answer" in found.reason
+    assert made.comparison.difference is not None
+    whole = JudgedClaim(NAIVE, side(judged_mine, mine), side(judged_base, base), EVERY_SECOND)
+    assert made.comparison.difference > (whole.comparison.difference or 0.0)  # the figure itself is theirs
+
+
 def test_answers_that_never_came_are_nothing_on_their_side_and_need_no_label() -> None:
     mine, base, judged_mine, judged_base = sides()
     came = np.ones(N)
@@ -234,3 +250,37 @@ def test_a_claim_is_false_in_one_of_twenty(truth: float) -> None:
         )
         shown += made.comparison.outcome is Outcome.SHOWN
     assert shown / draws < 0.085  # three standard errors above 5%
+
+
+def unseen(rng: np.random.Generator, n: int = N) -> tuple[Values, Values, Values, Values]:
+    """No difference: 10% gained, 5% lost, and 5% lost where the judge, right elsewhere, sees no loss."""
+    cell, base = rng.random(n), (rng.random(n) < 0.7).astype(float)
+    mine = np.where(cell < 0.1, 1.0, np.where(cell < 0.2, 0.0, base))
+    base = np.where(cell < 0.1, 0.0, np.where(cell < 0.2, 1.0, base))
+    return mine, base, np.where((cell >= 0.15) & (cell < 0.2), 1.0, mine), base
+
+
+@pytest.mark.parametrize("sampling", ["equal", "by the judge"])
+def test_losses_that_only_the_judge_does_not_see_pass_no_claim(sampling: str) -> None:
+    rng, shown, draws = np.random.default_rng(12), 0, 200
+    for _ in range(draws):
+        mine, base, judged_mine, judged_base = unseen(rng)
+        chance = np.full(N, 0.15) if sampling == "equal" else np.where(judged_mine == judged_base, 0.1, 0.9)
+        drawn = np.where(rng.random(N) < chance, chance, np.nan)
+        made = JudgedClaim(
+            NAIVE, side(judged_mine, mine, drawn=drawn), side(judged_base, base, drawn=drawn), drawn
+        )
+        shown += made.why_not is None and made.comparison.outcome is Outcome.SHOWN
+    assert shown / draws < 0.08  # two standard errors above 5%
+
+
+def test_a_judge_without_a_labelled_error_may_err_on_rows_that_were_not_drawn() -> None:
+    mine, base, _, _ = sides(gain=0.15, loss=0.07)
+    found = JudgedClaim(NAIVE, side(mine, mine), side(base, base), EVERY_SECOND).comparison
+    few = np.where(np.arange(N) % 8 == 0, 0.125, np.nan)
+    unsure = JudgedClaim(NAIVE, side(mine, mine, drawn=few), side(base, base, drawn=few), few).comparison
+    assert found.outcome is Outcome.SHOWN
+    assert unsure.low is not None
+    assert unsure.low > 0.0
+    assert unsure.outcome is Outcome.INCONCLUSIVE
+    assert "one labelled row more that loses 60 points" in unsure.reason

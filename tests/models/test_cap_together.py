@@ -116,7 +116,7 @@ def tune(ledger: Ledger, rng: random.Random, provider: Provider) -> None:
             budget.leave()
 
 
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", range(80))
 def test_the_cap_is_never_passed_by_calls_batches_and_trainings_together(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from importlib import import_module
 
 import pytest
+from markupsafe import Markup
 from small_project import SmallProject
+
+from harness.report.pages import environment
 
 # pytester forgets the modules that a run inside this process was the first to import, and numpy and what
 # stands on it cannot be imported twice; the rest would be imported anew for every test
 for name in (
+    "bpe_openai",
     "harness.report.html",
     "harness.run.discovery",
     "harness.run.recording",
@@ -25,6 +30,18 @@ for name in (
     "scipy.stats",
 ):
     import_module(name)
+
+
+#: a run looks through all that is installed for plugins, eight times: 0.1 s
+PLUGINS = [one for one in importlib.metadata.distributions() if one.entry_points.select(group="pytest11")]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No chart in the reports, since drawing them took a quarter of the time of these tests; few packages."""
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: PLUGINS)
+    for name in ("learning_curve", "training_curve"):
+        monkeypatch.setitem(environment().globals, name, lambda *_: Markup("<svg></svg>"))
 
 
 @pytest.fixture

@@ -32,7 +32,15 @@ def hosted():
 """
 KEY = "sk-planted-7f3a9c"
 CHOSEN = ("--candidate=hosted", "-p", "no:randomly", "-p", "no:hypothesispytest", "-p", "no:cacheprovider")
-PRELOADED = ["harness.plugin", "harness.report.html", "openai", "httpx2", "matplotlib.figure", "scipy.stats"]
+PRELOADED = [
+    "bpe_openai",
+    "harness.plugin",
+    "harness.report.html",
+    "httpx2",
+    "matplotlib.figure",
+    "openai",
+    "scipy.stats",
+]
 
 
 def says(question: Question) -> str:

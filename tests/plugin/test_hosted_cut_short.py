@@ -67,6 +67,7 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_follow_and_cancel_it(
         assert_paid_once(url)
 
 
+@pytest.mark.slow
 def test_killed_at_any_point_a_run_ends_as_if_it_had_not_been(project: SmallProject) -> None:
     points = random.Random(20)  # the same each time, so that a failure comes back
     with running_fake_openai(backend=ScriptedBackend(says)) as url:

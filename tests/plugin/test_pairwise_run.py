@@ -11,6 +11,7 @@ from importlib import import_module
 import pytest
 from small_project import SUITE, SmallProject, jsonl
 
+from harness.records import Trial
 from harness.testing.fake_openai import CHAT, ScriptedBackend, running_fake_openai
 from harness.testing.fake_openai.backend import Question
 
@@ -110,8 +111,17 @@ def test_a_preference_decides_over_the_baselines_answers_and_is_asked_once_in_bo
     assert "two answers, in both orders" in page
     again = preferring.run("--candidate=good", "--max-interim-looks=4")
     assert again.status == 0, again.said
-    assert preferring.record.gates == record.gates, "all rows are compared, whatever the looks"
+    found = preferring.record.gates[0].comparison
+    assert found is not None
+    assert "stopped after look" in found.reason
+    judged = [score for score in trial_of(preferring).scores["preference"] if score.was_judged]
+    assert len(judged) == found.n < ROWS
     assert len(comparer.asked) == 2 * PAIRS + 2 * DIFFERENT
+
+
+def trial_of(project: SmallProject) -> Trial:
+    (trial,) = [trial for trial in project.record.trials if trial.candidate == "good"]
+    return trial
 
 
 def test_each_size_and_seed_is_preferred_or_not_over_the_same_baseline(preferring: SmallProject) -> None:

@@ -275,13 +275,13 @@ def test_without_pytest_xdist_nothing_is_missed(small: SmallProject) -> None:
 def test_gates_that_wait_for_a_candidate_are_counted_though_only_workers_saw_them(
     small: SmallProject,
 ) -> None:
-    outcome = small.run("-n2", baseline="")
+    outcome = small.run("-n1", baseline="")
     assert (outcome.status, outcome.last_line) == (0, "9 passed, 1 skipped")
     assert "2 gates wait for a candidate" in outcome.out
 
 
 def test_what_cannot_be_is_said_on_one_screen(small: SmallProject) -> None:
-    small.run("--candidate=god", "-n2").assert_one_screen("unknown candidate 'god'", "Did you mean 'good'?")
+    small.run("--candidate=god", "-n1").assert_one_screen("unknown candidate 'god'", "Did you mean 'good'?")
 
 
 def test_a_gate_may_be_chosen_by_its_id_and_the_others_are_missing(small: SmallProject) -> None:
@@ -289,7 +289,7 @@ def test_a_gate_may_be_chosen_by_its_id_and_the_others_are_missing(small: SmallP
         "suites/support/test_support.py::test_better[good@30]",
         "tests/test_others.py::test_plain[3]",
     )
-    outcome = small.run("--candidate=good", gate, other, "-n2")
+    outcome = small.run("--candidate=good", gate, other, "-n1")
     assert (outcome.status, outcome.last_line) == (1, "2 passed")
     assert [g.test for g in small.record.gates if g.state == "missing"] == [
         "suites/support/test_support.py::test_not_worse"
@@ -301,7 +301,7 @@ def test_a_gate_may_be_chosen_by_its_id_and_the_others_are_missing(small: SmallP
 def test_what_failed_last_time_is_the_same_for_workers(small: SmallProject, option: str) -> None:
     """The other tests that run depend on the gates that failed, which workers leave out."""
     last = []
-    for workers in ("-n0", "-n2"):
+    for workers in ("-n0", "-n1"):
         small.run("--candidate=bad", "-n0", plugins=("cache",))
         outcome = small.run("--candidate=bad", workers, option, plugins=("cache",))
         last.append((outcome.status, decision(outcome), outcome.last_line))
@@ -314,7 +314,7 @@ def test_a_worker_that_crashes_takes_no_gate_with_it(small: SmallProject) -> Non
         "import os\n\n\ndef test_crash():\n    assert 'PYTEST_XDIST_WORKER' in os.environ\n    os._exit(3)\n"
     )
     small.write("tests/test_crash.py", crash)
-    outcome = small.run("--candidate=good", "-n2")
+    outcome = small.run("--candidate=good", "-n1")
     assert (outcome.status, outcome.last_line) == (1, "1 failed, 11 passed, 1 skipped")
     assert "crashed while running 'tests/test_crash.py::test_crash'" in outcome.out
     assert [str(d.verdict) for d in small.record.decisions] == ["GO"]
@@ -329,7 +329,7 @@ def test_the_first_failure_ends_the_run_as_it_does_without_workers(
     project.suite(TARGET + GUARD)
     project.write(f"{folder}/test_fails.py", "def test_fails():\n    assert 0\n")
     found = []
-    for workers in ("-n0", "-n2"):
+    for workers in ("-n0", "-n1"):
         outcome = project.run("--candidate=good", "-x", "--fresh", workers)
         found.append((outcome.status, decision(outcome), outcome.last_line))
         assert "stopping after 1 failures" in outcome.out
@@ -340,7 +340,7 @@ def test_the_first_failure_ends_the_run_as_it_does_without_workers(
 @pytest.mark.slow
 def test_a_module_that_cannot_be_imported_stops_the_run_before_anything_is_asked(small: SmallProject) -> None:
     small.write("tests/test_broken.py", "import nothing_of_that_name\n")
-    outcome = small.run("--candidate=good", "-n2")
+    outcome = small.run("--candidate=good", "-n1")
     assert (outcome.status, outcome.last_line) == (2, "1 error")
     assert small.asked == []
 
@@ -352,7 +352,7 @@ def test_an_interrupted_run_keeps_what_came(small: SmallProject) -> None:
         TARGET + "\n\ndef test_long(candidate, baseline):\n    import pathlib, time\n"
         "    pathlib.Path('reached').touch()\n    time.sleep(60)\n"
     )
-    command = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", "-n2"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", "-n1"]
     run = subprocess.Popen(
         [*command, "--baseline=old", "--candidate=good"],
         cwd=small.path,

@@ -1,4 +1,4 @@
-"""Every judge whose model is local, with its real model, against a third of the attacks that are shipped."""
+"""Every judge whose model is local, with its real model, against a fifth of the attacks that are shipped."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_it_is_not_talked_round(
         pytest.skip("its model is not here")
     bound = judge.bind(lambda name: LABELS.read_text(encoding="utf-8"))
     few = replace(bound, known=(bound.known or ())[:FEW])
-    attacks = shipped_attacks()[::3]  # `harness judge-check` tries all
+    attacks = shipped_attacks()[::5]  # `harness judge-check` tries all
     made = attempts(few, tried_out(few, oracle), attacks, oracle)
-    assert len(made) == 2 * len(attacks) == 28
+    assert len(made) == 2 * len(attacks) == 18
     assert share_gained(made).value <= MOST_GAINING

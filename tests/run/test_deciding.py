@@ -222,6 +222,43 @@ def test_a_baseline_that_was_drawn_for_each_candidate_has_its_own_probabilities(
     found = decide_with_labels(record, labels, [FILE], "harness decide")
     corrections = [gate.correction for gate in found.gates if gate.correction is not None]
     assert [one.n_labels for one in corrections] == [60, 40]
+    assert [one.unpaired for one in corrections] == [(), ()]  # each has its own draw
+
+
+def test_rows_that_were_skipped_count_against_a_claim() -> None:
+    record = without_obstacles(run(kind=0.0))
+    labels = lines(record)
+    spoilt = {f"row-{at}" for at in range(N) if at % 7 > 3}
+    skipped = [{**line, "label": "skipped"} if line["row"] in spoilt else line for line in labels]
+    gate, whole = (decided(record, each).gates[0] for each in (skipped, labels))
+    assert gate.correction is not None
+    assert gate.correction.unpaired == tuple(f"row-{at}" for at in range(0, N, 2) if at % 7 > 3)
+    assert gate.comparison is not None
+    assert whole.comparison is not None
+    assert (gate.comparison.outcome, whole.comparison.outcome) == (Outcome.INCONCLUSIVE, Outcome.SHOWN)
+    assert "rows that lack a label of some answer count against the claim" in gate.comparison.reason
+    asked = [line for line in labels if line["row"] in spoilt]
+    asked = [{**line, "annotator": "ben"} for line in asked]  # someone else could say
+    again = decided(record, [*skipped, *asked]).gates[0]
+    assert again.comparison == whole.comparison
+
+
+def test_a_lenient_person_who_labelled_one_side_lifts_nobody() -> None:
+    record = without_obstacles(run(("tuned", "other"), kind=0.0))
+    ada = [line for line in lines(record) if line["side"] != "other@400"]
+    kind = {BASE: np.ones(N), TUNED: np.ones(N)}
+    kind[TUNED][:7] = 0.0
+    ben = [line for line in lines(record, annotator="ben", good=kind) if line["side"] != "tuned@400"]
+    (alone, both) = (decided(record, each).gates[0].comparison for each in (ada, [*ada, *ben]))
+    assert alone is not None
+    assert both is not None
+    assert both.difference == pytest.approx(alone.difference)
+    one_side_each = [
+        *(line for line in ada if line["side"] == "tuned@400"),
+        *(line for line in ben if line["side"] == BASE),
+    ]
+    with pytest.raises(DataError, match="0 rows have labels"):
+        decided(record, one_side_each)
 
 
 def test_labelling_until_it_is_go_is_judged_at_falling_levels() -> None:

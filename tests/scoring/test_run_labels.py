@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from labelled_run import BASE, lines, parsed, run, text_of
 
@@ -46,6 +47,31 @@ def test_several_people_are_averaged_and_their_agreement_is_told() -> None:
     assert found.agreement is not None
     assert 0.7 < found.agreement < 1.0
     assert found.annotators == {"ada": 120, "ben": 40}
+
+
+def test_answers_are_compared_by_those_who_labelled_all_of_them() -> None:
+    record = run()
+    first = lines(record, range(0, 120, 2))
+    second = [
+        {**line, "annotator": "ben", "label": "bad"} for line in first[:3]
+    ]  # row-0 whole, half of row-2
+    found = fitted(record, [*first, *second])
+    places = (BASE, None, ""), ("tuned@400", 0, "")
+    assert found.compared(places, "row-0") == [0.5, 0.5]
+    assert found.compared(places, "row-2") == [0.0, 1.0]
+    assert found.values[BASE, None, ""]["row-2"] == 0.0
+    split = fitted(record, [{**line, "annotator": str(line["side"])} for line in first])
+    assert np.isnan(split.compared(places, "row-0")).all()
+
+
+def test_what_was_skipped_was_drawn_and_has_no_label() -> None:
+    labels = lines(run())
+    found = fitted(run(), [{**labels[0], "label": "skipped"}, *labels[1:]])
+    assert "row-0" not in found.values[BASE, None, ""]
+    assert found.probabilities[BASE]["row-0"] == 0.5
+    assert found.annotators == {"ada": 119}
+    with pytest.raises(DataError, match="all of it was skipped"):
+        fit_to(run(), parsed([{**line, "label": "skipped"} for line in labels]))
 
 
 def test_levels_of_a_judge_on_a_scale() -> None:
@@ -134,7 +160,7 @@ def test_an_empty_file_is_refused() -> None:
 
 
 UNFIT: dict[str, tuple[Callable[[list[Line]], object], str, int]] = {
-    "another run": (lambda labels: labels[0].update(run="20250101-000000-x"), "a label of run 20250101", 1),
+    "another run": (lambda labels: labels[0].update(run="20250101-000000-x"), "a label of run '20250101", 1),
     "no such suite": (lambda labels: labels[2].update(suite="billing"), "suite 'billing' is not in run", 3),
     "no such score": (lambda labels: labels[2].update(score="tone"), "score 'tone' is not in run", 3),
     "no such row": (lambda labels: labels[2].update(row="row-999"), "row 'row-999' is not in run", 3),

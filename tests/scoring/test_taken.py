@@ -146,9 +146,9 @@ def test_every_row_has_a_plain_score_whatever_the_answer_and_the_check(text: str
 
 
 @pytest.mark.slow
-@settings(max_examples=5_000, derandomize=True, deadline=None)
+@settings(max_examples=1_000, derandomize=True, deadline=None)
 @given(texts, ANYTHING)
-def test_five_thousand_hostile_answers_and_results_have_plain_scores(text: str, given: object) -> None:
+def test_a_thousand_hostile_answers_and_results_have_plain_scores(text: str, given: object) -> None:
     _require_plain_scores(text, given)
 
 

@@ -95,15 +95,20 @@ function saidOf(key) {
 
 function fileText() {
   const lines = [];
-  const cards = data.cards.filter((card) => isDone(card.key));
+  const passedOver = new Set(skipped());
+  const cards = data.cards.filter((card) => isDone(card.key) || passedOver.has(card.key));
   for (const card of cards.sort((one, other) => one.row - other.row || (one.key < other.key ? -1 : 1))) {
-    const { note } = labels[card.key];
+    const { note } = labels[card.key] || {};
+    const label = isDone(card.key) ? saidOf(card.key) : "skipped"; // who skips what is hard chooses among the rows
     for (const line of data.lines[card.key]) {
-      lines.push({ ...line, annotator, label: saidOf(card.key), ...(note ? { note } : {}) });
+      lines.push({ ...line, annotator, label, ...(note ? { note } : {}) });
     }
   }
   return lines.map((line) => `${JSON.stringify(line)}\n`).join("");
 }
+
+// cards before the last one that was labelled
+const skipped = () => order.slice(0, order.findLastIndex(isDone) + 1).filter((key) => !isDone(key));
 
 const fileName = () => `labels-${annotator.normalize("NFKD").replace(/[^A-Za-z0-9]+/g, "-").replace(/^-+|-+$/g, "") || "me"}.jsonl`;
 
@@ -161,7 +166,7 @@ function load(text) {
       const label = data.mode !== "pairs" || line.label === "tie" ? line.label : (line.label === "first") !== flips(key) ? "left" : "right";
       labels[key] = { label, ...(line.note ? { note: String(line.note) } : {}) };
       fit += 1;
-    } else other += 1;
+    } else if (key === null || line.label !== "skipped") other += 1;
   }
   keep();
   go(next(-1));
@@ -236,13 +241,14 @@ function showEnd(done) {
     add(button.firstChild.textContent.trim(), n);
   }
   add("With a note", Object.values(labels).filter((one) => one.note).length);
+  const passedOver = new Set(skipped());
   const begun = new Map();
   for (const card of data.cards) {
-    const [some, all] = begun.get(card.row) || [0, 0];
-    begun.set(card.row, [some + (isDone(card.key) ? 1 : 0), all + 1]);
+    const [some, open] = begun.get(card.row) || [false, false];
+    begun.set(card.row, [some || isDone(card.key) || passedOver.has(card.key), open || !isDone(card.key)]);
   }
-  const halves = [...begun.values()].filter(([some, all]) => some > 0 && some < all).length;
-  $("left").textContent = halves ? `Of ${counted(halves, "question")}, one answer is labelled and another is not: such a question does not count.` : "";
+  const halves = [...begun.values()].filter(([some, open]) => some && open).length;
+  $("left").textContent = halves ? `${counted(halves, "question")} ${halves === 1 ? "has an answer that was" : "have answers that were"} seen or begun and not labelled: an improvement is then shown only if it still is with these at their worst.` : "";
   $("left").hidden = halves === 0;
   $("save-end").disabled = done === 0;
   $("unlabelled").hidden = done === order.length;

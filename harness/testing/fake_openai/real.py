@@ -150,8 +150,8 @@ class RealBackend:
         return [
             FakeReply(
                 text=answers[k].text,
-                prompt_tokens=answers[k].prompt_tokens,
-                completion_tokens=answers[k].completion_tokens,
+                prompt_tokens=answers[k].prompt_tokens or 0,
+                completion_tokens=answers[k].completion_tokens or 0,
                 finish="length" if answers[k].finish == "length" else "stop",
                 tokens=self._tokens(model, question, answers[k].text) if question.logprobs else None,
             )
