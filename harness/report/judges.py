@@ -45,26 +45,34 @@ def judge_cautions(record: RunRecord) -> Iterator[Caution]:
 
 
 def judge_blocks(record: RunRecord) -> Iterator[JudgeBlock]:
-    """One block for each judge of the run."""
-    for suite, info, found in _judges(record):
-        gates = _resting(record, suite.name, info.name)
-        said, means, tone = _decides(info, found, gates)
-        yield JudgeBlock(
-            title=f"{suite.name} / {info.name}",
-            said=said,
-            tone=tone,
-            means=means,
-            groups=(
-                ("What it is, and what tested it", [*_is(record, suite, info), *_tested(info, found)]),
-                ("How it did on labels", [*_did(info, found)]),
-                ("What may mislead it", [*_misled(record, suite, info, found)]),
-            ),
-            more=[*_more(found)],
-            told=_text(info.spec.get("instructions")),
-            corrections=corrections(gates),
-            opposed=[*_opposed(found, gates)],
-            commands=[*_commands(record, suite, info)],
-        )
+    """One block for each judge of the run, and for other scores whose gates labels corrected."""
+    for suite in record.suites:
+        for info in suite.scores:
+            gates = _resting(record, suite.name, info.name)
+            if info.admission is not None or any(gate.correction for gate in gates):
+                yield _block(record, suite, info, gates)
+
+
+def _block(record: RunRecord, suite: SuiteInfo, info: ScoreInfo, gates: Sequence[Gate]) -> JudgeBlock:
+    found = info.admission
+    said, means, tone = _decides(info, found, gates)
+    groups = () if found is None else (
+        ("What it is, and what tested it", [*_is(record, suite, info), *_tested(info, found)]),
+        ("How it did on labels", [*_did(info, found)]),
+        ("What may mislead it", [*_misled(record, suite, info, found)]),
+    )  # fmt: skip
+    return JudgeBlock(
+        title=f"{suite.name} / {info.name}",
+        said=said,
+        tone=tone,
+        means=means,
+        groups=groups,
+        more=[] if found is None else [*_more(found)],
+        told=_text(info.spec.get("instructions")),
+        corrections=corrections(gates),
+        opposed=[*_opposed(found, gates)],
+        commands=[*_commands(record, suite, info)],
+    )
 
 
 def _judges(record: RunRecord) -> Iterator[tuple[SuiteInfo, ScoreInfo, Admission]]:
@@ -74,13 +82,15 @@ def _judges(record: RunRecord) -> Iterator[tuple[SuiteInfo, ScoreInfo, Admission
                 yield suite, info, info.admission
 
 
-def _decides(info: ScoreInfo, found: Admission, gates: Sequence[Gate]) -> tuple[str, str, Tone]:
+def _decides(info: ScoreInfo, found: Admission | None, gates: Sequence[Gate]) -> tuple[str, str, Tone]:
     """Whether it decides in this run: in a word, in a sentence, and how far that is to be trusted."""
     labelled = [gate.correction for gate in gates if gate.correction is not None]
     if labelled and len(labelled) == len(gates):
         n = numbers.count(labelled[0].n_labels, labelled[0].n)
         means = f"People labelled {n} rows of this run: its gates are decided by these, and by it as far as"
         return "decides, corrected", f"{means} it agrees with them.", "good"
+    if found is None:
+        return "corrected in part", "A rule, not a judge; labels correct some of its gates.", "unsure"
     if not found.admitted:
         return "advises", f"It was not admitted: {'; '.join(found.reasons)}.", "bad"
     if info.trust == "transfer":
@@ -206,10 +216,10 @@ def _of_order(record: RunRecord, suite: str, info: ScoreInfo) -> Iterator[tuple[
                 yield trial_label(trial), effect
 
 
-def _opposed(found: Admission, gates: Sequence[Gate]) -> Iterator[Opposed]:
+def _opposed(found: Admission | None, gates: Sequence[Gate]) -> Iterator[Opposed]:
     """Where judge and people disagree most, on this run's answers, then on the labels that tested it."""
     of_run = {one: None for gate in gates if gate.correction for one in gate.correction.disagreements}
-    for of, some in (("of this run", [*of_run]), ("of the labels", found.disagreements)):
+    for of, some in (("of this run", [*of_run]), ("of the labels", found.disagreements if found else ())):
         yield from (_shown(of, one) for one in some)
 
 
@@ -221,7 +231,8 @@ def _shown(of: str, one: Disagreement) -> Opposed:
 def _commands(record: RunRecord, suite: SuiteInfo, info: ScoreInfo) -> Iterator[str]:
     places = (gate.place.split(":")[0] for gate in record.gates if gate.suite == suite.name and gate.place)
     score = f'"{info.name}"' if " " in info.name else info.name
-    yield f"harness judge-check {next(places, 'SUITE')} --score {score}"
+    if info.admission is not None:
+        yield f"harness judge-check {next(places, 'SUITE')} --score {score}"
     run = record.decided_from or record.id
     yield f"harness label reports/{run} --suite {suite.name} --score {score}"
     yield f"harness decide reports/{run} --labels labels-NAME.jsonl"

@@ -175,7 +175,7 @@ def _judge(block: JudgeBlock) -> str:
     parts = [f"**{plain(block.title)}: {plain(block.said)}.** {plain(block.means)}"]
     facts = [fact for _, some in block.groups for fact in some]
     parts += [f"{plain(gate)}\n\n{_table(heads, map(row, some))}" for gate, some in block.corrections]
-    parts.append(_table(heads, map(row, facts)))
+    parts += [_table(heads, map(row, facts))] if facts else []
     if block.opposed:
         opposed = [
             [plain(_cut(text)) for text in (one.where, one.answer, one.said, one.people, one.reason)]
@@ -184,7 +184,8 @@ def _judge(block: JudgeBlock) -> str:
         heads_of = [(name, False) for name in ("where", "answer", "judge", "people", "the judge's reason")]
         parts.append(_folded("Where judge and people disagree most", _table(heads_of, opposed)))
     told = [plain(block.told)] if block.told else []
-    parts.append(_folded("More figures", "\n\n".join([*told, _table(heads, map(row, block.more))])))
+    more = [*told, *([_table(heads, map(row, block.more))] if block.more else [])]
+    parts += [_folded("More figures", "\n\n".join(more))] if more else []
     parts.append(f"See for yourself: {'; '.join(map(_code, block.commands))}")
     return "\n\n".join(parts)
 

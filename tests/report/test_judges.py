@@ -148,3 +148,20 @@ def test_the_judge_alone_stands_beside_judge_and_labels_and_where_people_disagre
     assert "<script>alert" not in page
     assert "<script>" not in summary
     assert "[x](http:" not in summary
+
+
+def test_a_rule_that_labels_corrected_has_a_block_and_one_without_labels_has_none() -> None:
+    record = judged(ADMITTED, "transfer", "gated")
+    assert [block.title for block in judge_blocks(record)] == ["support / summary"]
+    by = Correction(200, 60, 0.5, 0.02, 12.0, {"ada": 120})
+    gates = tuple(
+        replace(gate, correction=by, naive=gate.comparison)
+        if gate.comparison and gate.comparison.score == "intent"
+        else gate
+        for gate in record.gates
+    )
+    record = replace(record, gates=gates)
+    titles = [block.title for block in judge_blocks(record)]
+    assert sorted(titles) == ["support / intent", "support / summary"]
+    assert "60 of 200 by ada 120" in render_html(record)
+    assert "60 of 200 by ada 120" in render_markdown(record)
