@@ -26,9 +26,11 @@ def _facts(naive: Comparison, found: Comparison, by: Correction) -> Iterator[Fac
     yield Fact("the judge alone", _shown(naive), "its own bias is in it, however many rows it judges")
     with_labels = "what decides: labels take the bias out (prediction-powered inference)"
     yield Fact("judge and labels", _shown(found), with_labels)
-    yield Fact("labels alone", numbers.points(by.difference_of_labels), "without the judge")
-    who = ", ".join(f"{name} {n:,}" for name, n in by.annotators.items())
-    agreement = "nobody labelled the same answers twice"
+    yield Fact(
+        "labels alone", numbers.points(by.difference_of_labels), "without the judge; all in points of 100"
+    )
+    who = ", ".join(f"{name} ({numbers.plural(n, 'answer')})" for name, n in by.annotators.items())
+    agreement = "how far people agree is not known: no answer has two labels"
     if by.agreement is not None:
         agreement = f"Krippendorff’s alpha {numbers.number(by.agreement, 2)}, n = {by.n_shared:,}"
     rows = f"{numbers.count(by.n_labels, by.n)} by {who}"

@@ -87,8 +87,15 @@ def _decides(info: ScoreInfo, found: Admission | None, gates: Sequence[Gate]) ->
     labelled = [gate.correction for gate in gates if gate.correction is not None]
     if labelled and len(labelled) == len(gates):
         n = numbers.count(labelled[0].n_labels, labelled[0].n)
-        means = f"People labelled {n} rows of this run: its gates are decided by these, and by it as far as"
-        return "decides, corrected", f"{means} it agrees with them.", "good"
+        bars = (
+            ""
+            if found is None or found.admitted
+            else f" Alone it was not admitted: {'; '.join(found.reasons)}."
+        )
+        means = (
+            f"People labelled {n} rows of this run: these decide, and it as far as it agrees with them.{bars}"
+        )
+        return "decides, corrected", means, "good"
     if found is None:
         return "corrected in part", "A rule, not a judge; labels correct some of its gates.", "unsure"
     if not found.admitted:
@@ -138,7 +145,7 @@ def _tested(info: ScoreInfo, found: Admission) -> Iterator[Fact]:
     yield Fact("tested on", on, f"set up on {n:,} others" if n else "nothing was set up on them")
     who = numbers.plural(found.n_annotators, "annotator") if found.n_annotators else "not noted"
     named = f": {short(', '.join(found.annotators), 80)}" if found.annotators else ""
-    agree = "nobody labelled the same replies twice"
+    agree = "how far people agree is not known: no reply has two labels"
     if found.alpha is not None:
         agree = f"Krippendorff’s alpha {numbers.rate(found.alpha)}: 0 is chance, 1 they always agree"
     ties = f"; {numbers.plural(found.n_ties, 'tie')} left out" if found.n_ties else ""

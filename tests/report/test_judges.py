@@ -134,7 +134,7 @@ def test_the_judge_alone_stands_beside_judge_and_labels_and_where_people_disagre
     (block,) = judge_blocks(record)
     assert (block.said, block.tone) == ("decides, corrected", "good")
     facts = facts_of(record)
-    assert facts["rows labelled"][0] == "60 of 200 by ada 120"
+    assert facts["rows labelled"][0] == "60 of 200 by ada (120 answers)"
     assert facts["rows labelled"][1].endswith("1 row left out, labelled in part (r-1)")
     assert facts["judge’s weight (lambda)"] == (
         "0.50",
@@ -163,5 +163,5 @@ def test_a_rule_that_labels_corrected_has_a_block_and_one_without_labels_has_non
     record = replace(record, gates=gates)
     titles = [block.title for block in judge_blocks(record)]
     assert sorted(titles) == ["support / intent", "support / summary"]
-    assert "60 of 200 by ada 120" in render_html(record)
-    assert "60 of 200 by ada 120" in render_markdown(record)
+    assert "60 of 200 by ada (120 answers)" in render_html(record)
+    assert "60 of 200 by ada (120 answers)" in render_markdown(record)
