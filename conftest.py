@@ -9,17 +9,18 @@ MODEL = "smollm2-135m"
 TRAIN = "suites/support/train.jsonl"
 DEV = "suites/support/dev.jsonl"
 GENERAL = "suites/retention/replay.jsonl"
+TICKET = "suites/support/ticket.schema.json"  # no side can give an answer of another shape
 MLP = ("gate_proj", "up_proj", "down_proj")
 
 
 @harness.candidate
 def prompted():
-    return Prompted(model=MODEL)
+    return Prompted(model=MODEL, schema=TICKET)
 
 
 @harness.candidate
 def few_shot_5():
-    return FewShot(model=MODEL, train=TRAIN, shots=5, stratify="intent")
+    return FewShot(model=MODEL, train=TRAIN, shots=5, stratify="intent", schema=TICKET)
 
 
 @harness.candidate
@@ -29,6 +30,7 @@ def qlora_r16():
         train=TRAIN,
         dev=DEV,
         replay=GENERAL,
+        schema=TICKET,
         stratify="intent",
         # chosen on development rows (benchmarks/tune_recipe.py): the shortest training whose development loss
         # lies within a standard error of the best
@@ -43,11 +45,27 @@ def qlora_r16():
 
 @harness.candidate
 def lora_r16():
-    return LoRA(base=MODEL, train=TRAIN, dev=DEV, replay=GENERAL, stratify="intent", r=16, alpha=32, epochs=2)
+    return LoRA(
+        base=MODEL,
+        train=TRAIN,
+        dev=DEV,
+        replay=GENERAL,
+        schema=TICKET,
+        stratify="intent",
+        r=16,
+        alpha=32,
+        epochs=2,
+    )
 
 
 @harness.candidate
 def openai_mini():
     return OpenAITuning(
-        base="gpt-4o-mini-2024-07-18", train=TRAIN, dev=DEV, stratify="intent", epochs=3, suffix="support"
+        base="gpt-4o-mini-2024-07-18",
+        train=TRAIN,
+        dev=DEV,
+        stratify="intent",
+        epochs=3,
+        suffix="support",
+        schema=TICKET,
     )

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from benchmarks import (
     api_calls,
+    constrained,
     decide_report,
     decision_quality,
     generation,
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "api_calls": api_calls.measure,
     "decision_quality": decision_quality.measure,
     "judging": judging.measure,
+    "constrained": constrained.measure,
     "generation": generation.measure,
     "training": training.measure,
 }

@@ -23,6 +23,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "datasets",
             "gguf",
             "huggingface_hub",
+            "llguidance",
             "peft",
             "safetensors",
             "torch",

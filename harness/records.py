@@ -514,6 +514,12 @@ class Trial:
         return self.candidate if self.size is None else f"{self.candidate}@{self.size}"
 
     @property
+    def bound_to(self) -> str:
+        """The JSON schema that its answers were bound to, as people see it; empty: none."""
+        schema = self.decoding.get("schema")
+        return str(schema.get("name")) if isinstance(schema, Mapping) else ""
+
+    @property
     def counts(self) -> AnswerCounts:
         """What became of its questions."""
         return AnswerCounts.of(self.answers)

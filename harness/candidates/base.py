@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from harness.errors import UsageError
 from harness.fields import require_fields
-from harness.models.protocol import Decoding, Model, Prompt
+from harness.models.protocol import AnswerSchema, Decoding, Model, Prompt
 from harness.records import Answer, Json, Message, Provenance, Row, Training
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ class Prepared:
     # set where ``identity`` cannot tell one model from the next; some kept answers are then asked for again
     mutable: MutableModel | None = None
     asked_with: str = ""  # what ``ask`` puts before the question, in words for the report
+    schema: AnswerSchema | None = None  # that answers to suites with a ``JsonSchema`` check are bound to
     # the answers to a suite of this name with these rows, where nobody is asked and nothing is loaded
     given: Callable[[str, Sequence[Row]], Given] | None = None
     priced_as: PricedModel | None = None  # whose prices count where ``endpoint`` names nobody
@@ -238,6 +239,8 @@ class BaseCandidate:
     Args:
         decoding: how its answers are drawn.
         thinking: whether it thinks before it answers; stands for ``Decoding(thinking=…)``.
+        schema: a JSON schema, or the path of its file. Answers to suites that have a ``JsonSchema`` check are
+            bound to it: no other can be given. Its own baseline's are, too.
     """
 
     kind: ClassVar[str] = ""
@@ -245,6 +248,7 @@ class BaseCandidate:
 
     decoding: Decoding = field(default_factory=Decoding)
     thinking: bool | None = None
+    schema: str | Mapping[str, Json] | None = field(default=None, hash=False)  # a mapping has no hash
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
@@ -257,6 +261,9 @@ class BaseCandidate:
         """See ``Candidate``."""
         fields = asdict(self)
         del fields["thinking"]  # the decoding holds it
+        del fields["decoding"]["schema"]
+        if self.schema is None:
+            del fields["schema"]
         return {"kind": self.kind, **fields}
 
     def endpoint(self) -> PricedModel | None:

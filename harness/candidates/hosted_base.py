@@ -27,6 +27,7 @@ from harness.errors import DataError, HostedTrainingError, UsageError
 from harness.fields import Count, Positive, Span
 from harness.models.protocol import Model
 from harness.models.remote import RemoteModel
+from harness.models.structured import require_bindable, schema_notes
 from harness.models.thinking import thinking_fields
 from harness.records import Json, Training
 from harness.training.hosted.budget import JobBudget, is_payable, training_tokens
@@ -144,7 +145,8 @@ class BaseHostedTuning(BaseCandidate):
                 f"  hint: deploy {self.base} there and give base_deployment='ITS NAME'; or name another"
                 " baseline: --baseline=NAME."
             )
-        return Prompted(model=self.remote(self.base_deployment or self.base), decoding=self.decoding)
+        base = self.remote(self.base_deployment or self.base)
+        return Prompted(model=base, decoding=self.decoding, schema=self.schema)
 
     def data(self, lab: Lab) -> TrainingData:
         """See ``Candidate``."""
@@ -163,6 +165,7 @@ class BaseHostedTuning(BaseCandidate):
     def preflight(self, lab: Lab, variant: Variant) -> None:
         """See ``Candidate``. The key is looked for after the rows: a plan has none, and still checks them."""
         thinking_fields(self.remote(self.base), self.decoding)
+        require_bindable(self.remote(self.base), lab.schema(self.schema))
         lab.spending(self.base, tuned=True)
         job = self.job(lab, variant)
         is_made = lab.adapters.find(job.artifact) is not None
@@ -211,8 +214,9 @@ class BaseHostedTuning(BaseCandidate):
             load=_not_made,
             ask=asked_as_trained,
             asked_with=AS_TRAINED,
+            schema=lab.schema(self.schema),
             batch_independent=True,
-            recipe=self._recipe(),
+            recipe=self._recipe(lab),
             read=remote.sent_beside,
         )
         return CostEstimate(prepared, training, remote)
@@ -246,9 +250,10 @@ class BaseHostedTuning(BaseCandidate):
             load=lambda: remote.open(lab.spending(self.base, tuned=True), lab.progress, just_tuned=True),
             ask=asked_as_trained,
             asked_with=AS_TRAINED,
+            schema=lab.schema(self.schema),
             training=replace(training, subset=job.rows.drawn),  # another run may draw them from another file
             batch_independent=True,
-            recipe=self._recipe(),
+            recipe=self._recipe(lab),
             read=remote.sent_beside,
             # what a job made never changes, but a deployment may come to hold another model
             mutable=mutable_model(remote, lambda: lab.spending(self.base, tuned=True), lab.progress)
@@ -263,7 +268,10 @@ class BaseHostedTuning(BaseCandidate):
         is_made = lab.adapters.find(job.artifact) is not None
         known = JobRecord.read(folder) if is_made else read_state(folder)
         found = lifetime(self.base, known.ends, in_table=self.service().capabilities.lifetimes)
-        return (*known.notes, *ending_notes(found, lab.today(), lab.horizon_days()))
+        # a tuned model is bound to less than its base
+        asked = replace(self.remote(self.base), model=f"ft:{self.base}")
+        schema = schema_notes(asked, lab.schema(self.schema))
+        return (*known.notes, *ending_notes(found, lab.today(), lab.horizon_days()), *schema)
 
     # ----------------------------------------------------------------------- steps
     def job(self, lab: Lab, variant: Variant) -> HostedJob:
@@ -363,7 +371,7 @@ class BaseHostedTuning(BaseCandidate):
                 " in it."
             ) from error
 
-    def _recipe(self) -> Mapping[str, Json]:
+    def _recipe(self, lab: Lab) -> Mapping[str, Json]:
         """The settings that all seeds share, without names and paths."""
         settings = self.settings()
         return {
@@ -373,7 +381,7 @@ class BaseHostedTuning(BaseCandidate):
             "hyperparameters": dict(settings.hyperparameters),
             "completions": settings.completions,
             "checkpoint": self.checkpoint,
-            "decoding": self.decoding.settings(),
+            "decoding": replace(self.decoding, schema=lab.schema(self.schema)).settings(),
         }
 
 

@@ -190,6 +190,8 @@ class HostedTuning(BaseHostedTuning):
     def described(self) -> dict[str, Json]:
         """See ``Candidate``; of the provider its identity alone, which holds no secret."""
         fields: dict[str, Json] = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        if self.schema is None:
+            del fields["schema"]
         return {
             "kind": self.kind,
             **fields,

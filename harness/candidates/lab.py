@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.atomic import what_is_at
+from harness.data.files import read_text
 from harness.data.fingerprints import fingerprint, row_fingerprint
 from harness.data.rows import file_digest, read_rows
 from harness.decision.economics import EconomicsConfig
@@ -20,9 +22,10 @@ from harness.models.chat_format import Chat, ChatFormat, TokenReader, load_chat
 from harness.models.device import DevicePlan, device_plan
 from harness.models.ledger import Money, Spending
 from harness.models.progress import Progress
-from harness.models.protocol import Decoding, Prompt
+from harness.models.protocol import AnswerSchema, Decoding, Prompt
 from harness.models.source import ModelSource, folder_digest, resolve
 from harness.records import Json, Row
+from harness.scoring.json_schema import JsonSchema
 from harness.store.adapters import AdapterStore
 from harness.training.executor import Executor, SubprocessExecutor
 
@@ -84,6 +87,21 @@ class Lab:
         if file not in self._files:
             self._files[file] = read_rows(file)
         return self._files[file]
+
+    def schema(self, given: str | Mapping[str, Json] | None) -> AnswerSchema | None:
+        """A candidate's schema, read and found to be one; None where it has none.
+
+        Raises:
+            DataError: it cannot be read, is no JSON Schema, or no object.
+        """
+        if given is None:
+            return None
+        name = self.shown(given) if isinstance(given, str) else "schema={…}"
+        check = JsonSchema(name if isinstance(given, str) else given, name="schema={…}")
+        document = check.bind(lambda _: read_text(self.root / str(given), ".json")).document
+        if not isinstance(document, Mapping):
+            raise DataError(name, "a schema of answers is a JSON object", "write an answer's shape into it")
+        return AnswerSchema(json.dumps(document, ensure_ascii=False), name)
 
     def source(self, model: str, trust_remote_code: bool = False) -> ModelSource:
         """The base model of that name, fetched if need be. Its digest reads all weights, once.

@@ -21,6 +21,7 @@ from harness.data.fingerprints import fingerprint
 from harness.data.rows import require_supervised
 from harness.fields import Count, Positive, Share, Span
 from harness.models.askable import require_askable
+from harness.models.bound import untaught_notes
 from harness.models.chat import digest_with_day
 from harness.models.generation import note_on_defaults
 from harness.models.local import batch_numeric_config
@@ -40,7 +41,7 @@ from harness.training.rows import TrainingData, TrainingRows, draw_rows
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 LearningRate: TypeAlias = Annotated[float, Span(above=0, most=1)]
 # fields that do not shape what is trained: rows and the base count by their content
-NOT_SHAPING = ("decoding", "train", "dev", "replay", "base", "trust_remote_code", "ship")
+NOT_SHAPING = ("decoding", "schema", "train", "dev", "replay", "base", "trust_remote_code", "ship")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,12 @@ class LocalTuning(BaseCandidate):
 
     def own_baseline(self) -> Prompted:
         """See ``Candidate``."""
-        return Prompted(model=self.base, decoding=self.decoding, trust_remote_code=self.trust_remote_code)
+        return Prompted(
+            model=self.base,
+            decoding=self.decoding,
+            schema=self.schema,
+            trust_remote_code=self.trust_remote_code,
+        )
 
     def redirected(self, url: str) -> LocalTuning:
         """See ``Candidate``: nothing is hosted."""
@@ -137,10 +143,14 @@ class LocalTuning(BaseCandidate):
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
         """See ``Candidate``: what the base's chat template wants; how many general rows the base wrote, and
-        where they are; and what is set aside of the base's defaults.
+        where they are; what is set aside of the base's defaults; and replies that its schema forbids.
         """
         source, generated = self._source(lab), self.generated_rows(lab)
-        notes = (*lab.chat_format(source).notes(source.name), *note_on_defaults(source.folder))
+        notes = (
+            *lab.chat_format(source).notes(source.name),
+            *note_on_defaults(source.folder),
+            *untaught_notes(lab.schema(self.schema), lab.rows(self.train)),
+        )
         told = generated.summary() if generated is not None else None
         if generated is None or told is None:
             return notes
@@ -210,7 +220,8 @@ class LocalTuning(BaseCandidate):
         plan, recipe = lab.plan(), self.recipe()
         artifact = lab.adapters.folder(name)
         settings: dict[str, Json] = {**recipe.shape, "base": source.digest, "ship": self.ship}
-        settings["decoding"] = self.decoding.settings()
+        schema = lab.schema(self.schema)
+        settings["decoding"] = replace(self.decoding, schema=schema).settings()
         return Prepared(
             model_name=source.name,
             model_digest=source.digest,
@@ -219,6 +230,7 @@ class LocalTuning(BaseCandidate):
             load=lambda: load_trained(recipe, self.ship, source, artifact, plan, lab.adapters),
             ask=asked_as_trained,
             asked_with=AS_TRAINED,
+            schema=schema,
             training=training,
             recipe=settings,
             read=lab.reader(source),

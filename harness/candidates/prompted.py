@@ -25,6 +25,7 @@ from harness.models.ledger import Spending
 from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.progress import Progress
 from harness.models.remote import RemoteModel
+from harness.models.structured import require_bindable, schema_notes
 from harness.models.thinking import thinking_fields
 from harness.records import Json
 from harness.training.rows import TrainingData
@@ -55,7 +56,12 @@ class Prompted(BaseCandidate):
 
     def own_baseline(self) -> Prompted:
         """See ``Candidate``."""
-        return Prompted(model=self.model, decoding=self.decoding, trust_remote_code=self.trust_remote_code)
+        return Prompted(
+            model=self.model,
+            decoding=self.decoding,
+            schema=self.schema,
+            trust_remote_code=self.trust_remote_code,
+        )
 
     def data(self, lab: Lab) -> TrainingData | None:
         """See ``Candidate``: it has seen no rows."""
@@ -86,6 +92,7 @@ class Prompted(BaseCandidate):
         """
         if isinstance(self.model, RemoteModel):
             thinking_fields(self.model, self.decoding)
+            require_bindable(self.model, lab.schema(self.schema))
             self.model.require_ready()
             lab.spending(self.model.model)
             return
@@ -100,7 +107,7 @@ class Prompted(BaseCandidate):
 
     def prepare(self, lab: Lab, variant: Variant) -> Prepared:
         """See ``Candidate``."""
-        ask, model = self.asker(lab), self.model
+        ask, model, schema = self.asker(lab), self.model, lab.schema(self.schema)
         if isinstance(model, RemoteModel):
             identity = model.identity()
             return Prepared(
@@ -111,6 +118,7 @@ class Prompted(BaseCandidate):
                 load=lambda: model.open(lab.spending(model.model), lab.progress),
                 ask=ask,
                 asked_with=self.asked_with,
+                schema=schema,
                 batch_independent=True,
                 read=model.sent_beside,
                 mutable=mutable_model(model, lambda: lab.spending(model.model), lab.progress),
@@ -124,13 +132,14 @@ class Prompted(BaseCandidate):
             load=lambda: LocalModel.load(source, plan),
             ask=ask,
             asked_with=self.asked_with,
+            schema=schema,
             read=lab.reader(source),
         )
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
         """See ``Candidate``: what a local model's template wants, and what is set aside of its defaults."""
         if isinstance(self.model, RemoteModel):
-            return ()
+            return schema_notes(self.model, lab.schema(self.schema))
         source = lab.source(self.model, self.trust_remote_code)
         return (*lab.chat_format(source).notes(source.name), *note_on_defaults(source.folder))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ class Side:
         """What became of its questions, over all seeds."""
         return AnswerCounts.of(answer for trial in self.trials for answer in trial.answers)
 
+    @property
+    def bound_to(self) -> str:
+        """The JSON schema that its answers were bound to; empty: none."""
+        return next((trial.bound_to for trial in self.trials), "")
+
 
 def answer_notes(
     suite: str, candidate: Side, baseline: Side, prompt_digest: str | None = None
@@ -34,6 +40,12 @@ def answer_notes(
     that one side has, on settings not taken, and on recorded answers: asked otherwise, or not measured.
     """
     notes = [*_failures(suite, candidate, "wrong"), *_failures(suite, baseline, "right")]
+    if candidate.trials and baseline.trials and candidate.bound_to != baseline.bound_to:
+        notes.append(
+            f"{suite}: the sides were asked differently: answers of {candidate.name} were bound to"
+            f" {candidate.bound_to or 'no schema'}, those of {baseline.name} to"
+            f" {baseline.bound_to or 'no schema'}. schema= sets it for each."
+        )
     for side in (candidate, baseline):
         notes += [*_unfinished(suite, side), *_not_taken(suite, side)]
         notes += _recorded(suite, side, prompt_digest)
@@ -91,6 +103,12 @@ def _not_taken(suite: str, side: Side) -> Iterator[str]:
             f"{suite}: {side.name} was asked with thinking=False, and thought before {counts.thought:,} of"
             f" {counts.n:,} answers: its service does not take that setting."
         )
+    ended = [a.text for trial in side.trials for a in trial.answers if a.finish == "stop"]
+    if side.bound_to and (free := sum(not _is_json(text) for text in ended)) > WORTH_SAYING * counts.n:
+        yield (
+            f"{suite}: answers of {side.name} were bound to {side.bound_to}, and {free:,} of {counts.n:,} are"
+            " no JSON: its service does not take that setting."
+        )
     if side.thinking is True and counts.n and not counts.thought:
         yield (
             f"{suite}: {side.name} was asked with thinking=True, and no thought came with its {counts.n:,}"
@@ -113,6 +131,14 @@ def _recorded(suite: str, side: Side, prompt_digest: str | None) -> Iterator[str
     for what, n in unknown.items():
         if n:
             yield f"{suite}: {n:,} of {len(came):,} answers of {side.name} have no {what}, and count in none."
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _share(counts: AnswerCounts) -> float:

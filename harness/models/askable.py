@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.atomic import write_atomically
 from harness.errors import ModelError
+from harness.models.bound import require_decodable
 from harness.models.cache import cache_folder
 from harness.models.chat_format import RESIZE, Chat, ChatFormat
 from harness.models.protocol import Decoding, Prompt
@@ -47,9 +48,12 @@ def require_askable(chat: Chat, suite: str, prompts: Sequence[Prompt], decoding:
     """See that every prompt of a suite renders, and fits the model with its answer and its thought.
 
     Raises:
-        ModelError: one does not; names its row.
+        ModelError: one does not; names its row. Or answers cannot be bound to the schema.
+        UsageError: no answer can be.
     """
     thought = decoding.max_thinking_tokens if decoding.thinking else 0
+    if decoding.schema is not None:
+        require_decodable(chat, decoding.schema)
     for prompt, found in zip(prompts, chat.read([prompt.messages for prompt in prompts]), strict=True):
         where = f"suite {suite}, row {prompt.row_id}"
         if found.refused is not None:

@@ -240,6 +240,10 @@ class Chat:
         closing = self._ids(self.thought_end)
         return any(list(ids[k : k + len(closing)]) == closing for k in range(len(ids) - len(closing) + 1))
 
+    def ends_thought(self, ids: Sequence[int]) -> bool:
+        """Whether the tokens have just come to the end of a thought."""
+        return self._decode(list(ids), keep_marks=True).rstrip().endswith(self.thought_end)
+
     # ----------------------------------------------------------------- the template
     def _decode(self, ids: list[int], *, keep_marks: bool = False) -> str:
         # "clean up" would join words and punctuation that the model set apart

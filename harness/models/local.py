@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import ModelError
 from harness.models import quiet_transformers
+from harness.models.bound import BoundRows, Grammars
 from harness.models.chat import TurnsError, load_tokenizer
 from harness.models.chat_format import Chat
 from harness.models.device import DevicePlan
@@ -25,7 +26,7 @@ from harness.models.fast.attention import NAME as GROUPED_EAGER
 from harness.models.fast.decoding import KEEP_SHARE, shrinking_greedy
 from harness.models.fast.heads import has_plain_head, logits_at
 from harness.models.generation import keep_end_tokens_only
-from harness.models.protocol import Decoding, Prompt
+from harness.models.protocol import AnswerSchema, Decoding, Prompt
 from harness.models.source import ModelSource
 from harness.records import Answer
 
@@ -135,6 +136,7 @@ class LocalModel:
         self._model, self._tokenizer, self._plan = model, tokenizer, plan
         self.numeric_config = batch_numeric_config(plan)
         keep_end_tokens_only(model)
+        self._grammars: Grammars | None = None
 
     @classmethod
     def load(
@@ -205,13 +207,21 @@ class LocalModel:
             settings |= {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
         elif self._plan.fast.decoding:
             settings["custom_generate"] = shrinking_greedy
+        held = self._bound_rows(chat, decoding.schema, len(batch))
+        if held is not None:
+            settings["logits_processor"] = [held]
         generate: Callable[..., torch.Tensor] = getattr(self._model, "generate")  # noqa: B009 - untyped there
         with torch.inference_mode(), quiet_transformers():
             output = generate(**settings)
         elapsed_ms = (time.perf_counter() - began) * 1000 / len(batch)
-        for row_id, sequence in zip(batch, output[:, width:].tolist(), strict=True):
+        failures = {} if held is None else held.failures
+        for k, (row_id, sequence) in enumerate(zip(batch, output[:, width:].tolist(), strict=True)):
             stop = chat.stop(sequence)
             said = sequence[:stop]
+            if k in failures:
+                reason = f"its schema's grammar broke off: {failures[k]}"
+                yield Answer(row_id, "", len(tokens[row_id]), len(said), elapsed_ms, "failed", reason)
+                continue
             yield Answer(
                 row_id=row_id,
                 text=chat.said(said),
@@ -221,6 +231,13 @@ class LocalModel:
                 finish="length" if stop is None else "stop",
             )
 
+    def _bound_rows(self, chat: Chat, schema: AnswerSchema | None, rows: int) -> BoundRows | None:
+        if schema is None:
+            return None
+        if self._grammars is None:
+            self._grammars = Grammars(chat, len(self._model.get_output_embeddings().weight))
+        return BoundRows(self._grammars, chat, schema, rows)
+
     def _end_ids(self) -> tuple[int, ...]:
         """The tokens that the model's own settings end an answer at."""
         generation = self._model.generation_config
@@ -229,11 +246,18 @@ class LocalModel:
 
     def logprob(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """See ``Model.logprob``."""
+        return [float(tokens.mean()) for tokens in self._continuations(pairs)]
+
+    def token_logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+        """Natural log-probability of each token of each continuation after its context."""
+        return [tokens.tolist() for tokens in self._continuations(pairs)]
+
+    def _continuations(self, pairs: Sequence[tuple[str, str]]) -> list[torch.Tensor]:
         import torch
 
         encoded = [self._encode_pair(context, continuation) for context, continuation in pairs]
         order = sorted(range(len(encoded)), key=lambda k: (len(encoded[k][0]), k))
-        results = [0.0] * len(encoded)
+        results = [torch.empty(0)] * len(encoded)
         pad, device = self._tokenizer.pad_token_id, torch.device(self._plan.device)
         with torch.inference_mode():
             plain = self._plan.fast.heads and has_plain_head(self._model)
@@ -251,7 +275,7 @@ class LocalModel:
                 chosen = torch.log_softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]
                 parts = chosen.split(keep.sum(dim=1).tolist())
                 for k, part in zip(batch, parts, strict=True):
-                    results[k] = float(part.mean())
+                    results[k] = part
         return results
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], int]:

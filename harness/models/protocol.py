@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Protocol, runtime_checkable
 
+from harness.data.fingerprints import fingerprint
 from harness.fields import Count, Span, require_fields
 from harness.records import Answer, Json, Message
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSchema:
+    """A JSON schema that answers are bound to, with its keys in their order: they are written in it."""
+
+    text: str
+    name: str = field(compare=False)  # as people see it
+
+    @property
+    def document(self) -> Mapping[str, Json]:
+        """The schema itself."""
+        document: Mapping[str, Json] = json.loads(self.text)
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +39,13 @@ class Decoding:
     seed: Annotated[int, Span(0, 2**63 - 1)] = 0
     thinking: bool | None = None  # whether it thinks before it answers; None: as the model is served
     max_thinking_tokens: Count = 2048  # on top of max_new_tokens, where it thinks
+    schema: AnswerSchema | None = None  # set by the harness, from a candidate's ``schema``
 
     def __post_init__(self) -> None:
         require_fields(self)
 
     def settings(self) -> dict[str, Json]:
-        """The settings that shape an answer, for keys and records; those of thinking where it is set."""
+        """The settings that shape an answer, for keys and records; of thinking and a schema where set."""
         settings: dict[str, Json] = {
             "max_new_tokens": self.max_new_tokens,
             "temperature": self.temperature,
@@ -39,6 +56,15 @@ class Decoding:
             settings["thinking"] = self.thinking
         if self.thinking:
             settings["max_thinking_tokens"] = self.max_thinking_tokens
+        if self.schema is not None:
+            settings["schema"] = fingerprint(self.schema.text)
+        return settings
+
+    def described(self) -> dict[str, Json]:
+        """``settings``, for the record: with what people call the schema."""
+        settings = self.settings()
+        if self.schema is not None:
+            settings["schema"] = {"name": self.schema.name, "digest": settings["schema"]}
         return settings
 
 

@@ -20,6 +20,7 @@ from harness.models.call_scheduler import CallFailed
 from harness.models.ledger import Charge, Spending, prompt_bound
 from harness.models.protocol import Decoding, Prompt
 from harness.models.retry import CallVerdict, verdict_of
+from harness.models.structured import response_format
 from harness.models.thinking import request_limit, thinking_fields
 from harness.records import Answer, FailureKind, Json, Message, Row
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 _REASONING = re.compile(r"(ft:)?(o\d|gpt-5)")
 _SAME_FOR_ALL = (401, 403, 404)  # a wrong key, or a model that does not exist
 _NAMES_A_MODEL = re.compile("model|deployment", re.IGNORECASE)  # a 404 of the model, not of the path
-SCHEMA_NAME = "answer"
 # finish reasons, OpenAI's first, then what others send in the same place
 _AT_THE_LIMIT = ("length", "max_tokens", "MAX_TOKENS", "model_length")
 _FILTERED = (
@@ -131,9 +131,9 @@ class ModelWire:
             if self.spec.logprobs:
                 body["logprobs"] = 0 if self.completions else True
         body |= thinking_fields(self.spec, decoding)
-        if self.schema is not None and not self.completions:  # structured outputs, strict
-            json_schema = {"name": SCHEMA_NAME, "strict": True, "schema": self.schema}
-            body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
+        schema = self.schema if decoding.schema is None else decoding.schema.document
+        if schema is not None and not self.completions:
+            body["response_format"] = response_format(self.spec, schema)
         if self.spending is None:
             return PricedRequest(prompt, body, 0.0)
         messages = prompt.messages

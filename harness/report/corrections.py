@@ -44,7 +44,8 @@ def _left_out(rows: Sequence[str]) -> str:
     if not rows:
         return ""
     named = ", ".join(rows[:_MOST_ROWS_NAMED]) + (", …" * (len(rows) > _MOST_ROWS_NAMED))
-    return f"; {numbers.plural(len(rows), 'row')} left out, labelled in part ({named})"
+    why = "without a label of some answer: left out, and counted against the claim"
+    return f"; {numbers.plural(len(rows), 'row')} {why} ({named})"
 
 
 def correction_line(gate: Gate) -> str:

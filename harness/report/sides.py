@@ -18,6 +18,7 @@ NOTE = (
     "Asked with: what stood before each question. Answers: those of this run, and those kept of earlier runs"
     " with the days (UTC) on which they were given. Never came: they count against the side that is favoured."
     " Cut off: they came, and ended at the limit."
+    " Bound to a schema: no answer that it does not hold could be given, but for those cut off."
 )
 _HEADS = ("suite", "side", "asked with", "drawn", "version", "answers", "never came", "cut off#", "thought#")
 
@@ -41,7 +42,7 @@ def _side(trial: Trial, candidate: CandidateInfo, suite: SuiteInfo) -> tuple[str
         suite.name,
         trial_label(trial),
         _asked_with(trial, suite),
-        _drawn(trial.decoding),
+        _drawn(trial.decoding) + (f", bound to {trial.bound_to}" if trial.bound_to else ""),
         _version(trial, candidate),
         _given(trial),
         never or "0",

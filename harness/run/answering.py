@@ -15,6 +15,7 @@ from harness.candidates.base import Candidate, Given, Prepared, Variant
 from harness.data.fingerprints import fingerprint
 from harness.errors import ModelError
 from harness.extras import installed_version
+from harness.models.bound import RULES
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Interruptible, Model, Prompt
 from harness.models.thinking import most_tokens
@@ -88,6 +89,8 @@ class Answerer:
             ids, read = [row.id for row in bound.rows], partial(read_answer, kept=bound.kept_tags)
             most = decoding.max_new_tokens
             return Asked(prompts, decoding, "", dict(given.answers), ids, most, given=given, read=read)
+        if bound.is_schema_checked:
+            decoding = replace(decoding, schema=prepared.schema)
         if prepared.batch_independent:
             if decoding.temperature > 0:
                 prompts = _numbered(prompts)
@@ -143,7 +146,7 @@ class Answerer:
             training=prepared.training,
             provenance=given.provenance if given else self.freshness.provenance(asked.context, asked.keys),
             asked_with=given.asked_with if given else prepared.asked_with,
-            decoding=given.decoding if given else asked.decoding.settings(),
+            decoding=given.decoding if given else asked.decoding.described(),
         )
 
     def answers(
@@ -292,8 +295,10 @@ def _batch_context(prepared: Prepared, prompts: Sequence[Prompt], decoding: Deco
         raise ModelError("two rows to answer have one id.")  # read_rows refuses such files
     turns = [[_turn(message) for message in prompt.messages] for prompt in prompts]
     read = turns if prepared.read is None else prepared.read(prompts, decoding)
+    bound = {} if decoding.schema is None else {"bound": [RULES, installed_version("llguidance")]}
     return fingerprint(
         {
+            **bound,
             "model": prepared.identity,
             "decoding": decoding.settings(),
             "generation": GENERATION,

@@ -21,13 +21,14 @@ def few_label_notes(suite: LoadedSuite) -> Iterator[str]:
             continue
         _, test = split_labels(by_majority(labels), getattr(judge, "seed", 0))
         counts = {
-            kind: sum(label.good == of for label in test) for kind, of in (("good", True), ("bad", False))
+            kind: len({label.content[:2] for label in test if label.good == of})
+            for kind, of in (("good", True), ("bad", False))
         }
         if min(counts.values()) < MIN_LABELS_OF_A_KIND:
             yield (
                 f"{suite.name}: the judge {judge.name} cannot be admitted, whatever it says: its test half"
-                f" holds {counts['good']} good and {counts['bad']} bad labels, and takes"
-                f" {MIN_LABELS_OF_A_KIND} of each, so about {2 * MIN_LABELS_OF_A_KIND} of each in all."
+                f" holds {counts['good']} good and {counts['bad']} bad labels of different messages, and"
+                f" takes {MIN_LABELS_OF_A_KIND} of each, so about {2 * MIN_LABELS_OF_A_KIND} of each in all."
             )
 
 

@@ -59,8 +59,8 @@ def labelled_rows(suite: LoadedSuite) -> Iterator[LabelledRows]:
 def heldout_notes(suite: LoadedSuite) -> Iterator[str]:
     """A sentence for each judge whose labels are of replies to held-out rows."""
     for labels in labelled_rows(suite):
-        found = find_leaks((*suite.rows, *suite.reserved), labels.rows)
-        if found := without_honest_repeats(found, len(labels.rows)):
+        copies = find_leaks((*suite.rows, *suite.reserved), labels.rows)
+        if found := without_honest_repeats(copies, len(labels.rows)):
             yield (
                 f"{suite.name}: the judge {labels.judge} is fitted and tested on replies to held-out rows"
                 f" ({_counted(found)}): on other rows it may be worth less."
@@ -78,9 +78,9 @@ def training_notes(data: TrainingData, suite: LoadedSuite) -> Iterator[str]:
         said = {row.id: row for row in labels.rows}
         for rows, ours in ((data.seen, "training rows"), (data.dev, "development rows")):
             known = {(row.id, row.where): row for row in rows}
-            found = find_leaks(rows, labels.rows)
+            found: Sequence[Leak] = find_leaks(rows, labels.rows)
             if accepted != "warn":
-                found = tuple(leak for leak in found if not leak.is_named(accepted))
+                found = [leak for leak in found if not leak.is_named(accepted)]
             same = [
                 leak
                 for leak in found
@@ -97,8 +97,8 @@ def training_notes(data: TrainingData, suite: LoadedSuite) -> Iterator[str]:
 
 def _same_reply(row: Row, label: Row, field: str | None) -> bool:
     learnt = judged_text(row.reference, field)[0] or row.reference
-    words = [plain_words(text) for text in (learnt, label.reference)]
-    return SequenceMatcher(None, *words, autojunk=False).ratio() >= SAME_REPLY
+    same = SequenceMatcher(None, plain_words(learnt), plain_words(label.reference), autojunk=False)
+    return bool(same.ratio() >= SAME_REPLY)
 
 
 def _counted(found: Sequence[Leak]) -> str:

@@ -110,7 +110,7 @@ def _decision(run: Session, name: str, gates: Sequence[Gate], chosen: Sequence[s
         run.selection.largest(name),
         gates,
         seeds=run.selection.sized(name)[-1].seeds,
-        obstacles=[*_stopped(run, name), *chosen, *worse],
+        obstacles=[*([run.stopped[name]] if name in run.stopped else []), *chosen, *worse],
         remarks=remarks,
         notes=(*_answer_notes(run, name), *judge_notes(run, name, gates)),
     )
@@ -130,9 +130,13 @@ def _candidate_notes(run: Session) -> list[str]:
 def _notes(run: Session, arm: Arm, variant: Variant) -> Sequence[str]:
     """The candidate's sentences; a kind that fails at them does not take the report with it."""
     try:
-        return [str(sentence) for sentence in arm.candidate.notes(run.lab_of(arm), variant)]
+        notes = [str(sentence) for sentence in arm.candidate.notes(run.lab_of(arm), variant)]
     except HarnessError as error:
         return [" ".join(str(error).split())]
+    schema = run.prepared[variant].schema if variant in run.prepared else None
+    if schema is not None and not any(suite.is_schema_checked for suite in run.suites.values()):
+        notes.append(f"schema={schema.name} binds no answer: no suite of this run has a JsonSchema check.")
+    return notes
 
 
 def _answer_notes(run: Session, name: str) -> tuple[str, ...]:
@@ -156,10 +160,6 @@ def _answer_notes(run: Session, name: str) -> tuple[str, ...]:
             prompt = run.suites[suite].prompt_digest
             found += answer_notes(suite, candidate, baseline, prompt)
     return tuple(found)
-
-
-def _stopped(run: Session, name: str) -> list[str]:
-    return [run.stopped[name]] if name in run.stopped else []
 
 
 def run_id(now: datetime, names: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from harness.decision.vectors import SuiteUnits, score_vector
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
 from harness.scoring.envelope import kept_tags, opened
+from harness.scoring.json_schema import JsonSchema
 from harness.scoring.judges import Judge, require_complete, trust_of
 from harness.scoring.suite import DEFAULT_GROUP, Suite, SuiteScore
 
@@ -86,6 +87,11 @@ class LoadedSuite:
         first, second = reversed(names) if self.is_final else names
         where = "" if other.name == self.name else f" of suite {other.name}"
         return first + where, second
+
+    @property
+    def is_schema_checked(self) -> bool:
+        """Whether its answers are to be JSON of a shape, so that a candidate's ``schema`` binds them."""
+        return any(isinstance(score, JsonSchema) for score in self.scores)
 
     @cached_property
     def kept_tags(self) -> frozenset[str]:

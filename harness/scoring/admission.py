@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import atanh, sqrt, tanh
 
@@ -46,6 +46,7 @@ def admit(
     lengths: Sequence[int] = (),
     levels: Levels | None = None,
     annotation: Annotation = NO_ANNOTATION,
+    is_half: bool = True,
 ) -> Admission:
     """Admitted when TPR and TNR reach .8, their sum less 1 exceeds .6, and 25 labels of each kind tested it.
 
@@ -62,6 +63,7 @@ def admit(
         lengths: of the same replies, in characters.
         levels: those of replies that people gave a level.
         annotation: how far several annotators agreed.
+        is_half: whether they are one half of all labels; False where all of them test.
 
     Raises:
         UsageError: the labels are not one each, or all alike.
@@ -82,7 +84,7 @@ def admit(
     of_length = length_effect(truth, scored, lengths) if lengths else None
     return Admission(
         judge=judge,
-        admitted=not (reasons := missed_bars(tpr, tnr)),
+        admitted=not (reasons := missed_bars(tpr, tnr, is_half)),
         kappa=cohen_kappa(truth, predicted),
         tpr=tpr,
         tnr=tnr,
@@ -111,6 +113,7 @@ def admit_on(
     levels: Sequence[int] = (),
     scale: int = 0,
     reasons: Sequence[str] = (),
+    is_half: bool = True,
 ) -> Admission:
     """``admit`` with everything that labels hold.
 
@@ -123,6 +126,7 @@ def admit_on(
         known: all labels as they were read, each annotator's.
         levels: those that the judge gave in place of ``values``, on a ``scale``.
         reasons: the judge's, of each value, where it gives any.
+        is_half: see ``admit``.
     """
     both = [
         (label.level, level)
@@ -139,6 +143,10 @@ def admit_on(
         lengths=[len(label.reply) for label in test],
         levels=Levels([one for one, _ in both], [other for _, other in both], scale) if both else None,
         annotation=agreement_of(known),
+        is_half=is_half,
+    )
+    few = few_messages(
+        {kind: [x.content[:2] for x in test if x.good is of] for kind, of in (("good", True), ("bad", False))}
     )
     right: dict[str, list[bool]] = defaultdict(list)
     opposed = []
@@ -156,9 +164,25 @@ def admit_on(
             )
     return replace(
         found,
+        admitted=found.admitted and not few,
+        reasons=(*found.reasons, *few),
         by_kind={kind: wilson(sum(hits), len(hits)) for kind, hits in sorted(right.items()) if kind},
         annotators=tuple(sorted({label.annotator for label in known if label.annotator})),
         disagreements=widest(opposed),
+    )
+
+
+def few_messages(labels: Mapping[str, Sequence[tuple[str, ...]]]) -> tuple[str, ...]:
+    """Why enough labels are too few; ``labels`` are by kind, each as its message and reference.
+
+    Errors on replies to one message go together: 25 labels of five messages admit as many bad judges as
+    labels of ten would.
+    """
+    return tuple(
+        f"not enough messages: {len(keys)} {kind} labels in the test are of {len(set(keys))}, and it takes"
+        f" {MIN_LABELS_OF_A_KIND} different ones"
+        for kind, keys in labels.items()
+        if len(set(keys)) < MIN_LABELS_OF_A_KIND <= len(keys)
     )
 
 
@@ -176,11 +200,13 @@ def widest(found: Iterable[Disagreement]) -> tuple[Disagreement, ...]:
     )
 
 
-def missed_bars(tpr: Rate, tnr: Rate) -> tuple[str, ...]:
+def missed_bars(tpr: Rate, tnr: Rate, is_half: bool = True) -> tuple[str, ...]:
     """Why a judge with these rates is not admitted."""
+    where = f"in the test half, which needs at least {MIN_LABELS_OF_A_KIND} (about {2 * MIN_LABELS_OF_A_KIND}"
     few = [
-        f"not enough labels: {rate.n} {kind} in the test half, which needs at least {MIN_LABELS_OF_A_KIND}"
-        f" (about {2 * MIN_LABELS_OF_A_KIND} {kind} in the file)"
+        f"not enough labels: {rate.n} {kind} {where} {kind} in the file)"
+        if is_half
+        else f"not enough labels: {rate.n} {kind}, and at least {MIN_LABELS_OF_A_KIND} are needed"
         for kind, rate in (("good", tpr), ("bad", tnr))
         if rate.n < MIN_LABELS_OF_A_KIND
     ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import DataError, UsageError
 from harness.records import Answer, Json, Row, Score
-from harness.scoring.checks import Check, NamedCheck
+from harness.scoring.checks import NamedCheck
 from harness.scoring.json_values import composed, depth, json_key
 from harness.scoring.patterns import BadPattern, PatternTimeout, matches, require_pattern
 from harness.scoring.text import MOST_DEPTH, NotJson, parse_json, short
@@ -54,7 +54,7 @@ class JsonSchema(NamedCheck):
         """The schema's content, once bound; not where it lies."""
         return {"check": "JsonSchema", "schema": self._content(), "fenced_ok": self.fenced_ok}
 
-    def bind(self, read: Callable[[str], str]) -> Check:
+    def bind(self, read: Callable[[str], str]) -> JsonSchema:
         """Itself with its schema read; DataError if that is missing, not JSON, or not a schema."""
         from jsonschema import Draft202012Validator
         from jsonschema.exceptions import SchemaError

@@ -149,14 +149,14 @@ def _level(label: Json, where: str, levels: LevelsRead | None) -> int | None:
 def split_labels(labels: Sequence[Label], seed: int = 0) -> tuple[tuple[Label, ...], tuple[Label, ...]]:
     """A calibration and a test half, alike in labels and kinds, whatever the file's order.
 
-    Copies of one label fall into one half: a test on a copy would be a test on the calibration.
+    Copies of one label are one: a test on a copy would be a test on the calibration, and ten copies one test.
     """
     distinct = {label.digest(seed): label for label in labels}
     # kinds stand together, in the order of the hash; the halves take turns through all of them
     order = sorted(distinct, key=lambda digest: (distinct[digest].good, distinct[digest].kind, digest))
     half = {digest: turn % 2 for turn, digest in enumerate(order)}
-    calibration = tuple(label for label in labels if half[label.digest(seed)] == 0)
-    return calibration, tuple(label for label in labels if half[label.digest(seed)] == 1)
+    calibration = tuple(label for digest, label in distinct.items() if half[digest] == 0)
+    return calibration, tuple(label for digest, label in distinct.items() if half[digest] == 1)
 
 
 def enough_labels(

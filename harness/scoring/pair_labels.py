@@ -11,7 +11,15 @@ from typing import Literal, TypeAlias
 
 from harness.errors import DataError
 from harness.records import TIE, Admission, Disagreement, Json, Rate
-from harness.scoring.admission import MIN_LABELS_OF_A_KIND, MIN_TNR, MIN_TPR, admit, widest, wilson
+from harness.scoring.admission import (
+    MIN_LABELS_OF_A_KIND,
+    MIN_TNR,
+    MIN_TPR,
+    admit,
+    few_messages,
+    widest,
+    wilson,
+)
 from harness.scoring.annotators import Annotation, agreement
 from harness.scoring.labels import rated_by_several
 from harness.scoring.text import NotJson, in_unicode, parse_json, short
@@ -218,6 +226,10 @@ def admit_pairs(
         for side, rate, bar in rates
         if rate.value < bar
     ]
+    judged = [x for x, said in zip(labels, verdicts, strict=True) if said is not None]
+    reasons += few_messages(
+        {f"{side}-is-better": [x.content[:2] for x in judged if x.label == side] for side, *_ in rates}
+    )
     if not reasons and not found.admitted:
         reasons = list(found.reasons)
     opposed = [

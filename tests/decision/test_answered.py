@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.decision.answered import Side, answer_notes
 from harness.records import Answer, FailureKind, Score, Trial
 
@@ -68,3 +70,17 @@ def test_answers_of_which_most_are_broken_off_or_empty_are_named() -> None:
     (note,) = answer_notes("mail", side("new"), ends("base", "\n", "stop", 100))
     assert "100 of 100 answers of base are empty" in note
     assert answer_notes("mail", side("new"), ends("base", "", "length", 50)) == ()
+
+
+def test_sides_that_are_bound_to_different_schemas_and_services_that_do_not_bind_are_told() -> None:
+    def bound(name: str, text: str) -> Side:
+        (trial,) = side(name).trials
+        answers = tuple(replace(answer, text=text) for answer in trial.answers)
+        decoding = {"schema": {"name": "ticket.json", "digest": "d"}}
+        return Side(name, [replace(trial, answers=answers, decoding=decoding)])
+
+    (note,) = answer_notes("mail", bound("new", "{}"), side("base"))
+    assert "answers of new were bound to ticket.json, those of base to no schema" in note
+    assert answer_notes("mail", bound("new", "{}"), bound("base", "[1]")) == ()
+    (note,) = answer_notes("mail", bound("new", "{}"), bound("base", "Sure! {}"))
+    assert "answers of base were bound to ticket.json, and 100 of 100 are no JSON" in note

@@ -135,7 +135,7 @@ def test_the_judge_alone_stands_beside_judge_and_labels_and_where_people_disagre
     assert (block.said, block.tone) == ("decides, corrected", "good")
     facts = facts_of(record)
     assert facts["rows labelled"][0] == "60 of 200 by ada (120 answers)"
-    assert facts["rows labelled"][1].endswith("1 row left out, labelled in part (r-1)")
+    assert facts["rows labelled"][1].endswith("counted against the claim (r-1)")
     assert facts["judge’s weight (lambda)"] == (
         "0.50",
         "share of its judgments that is used; it saved 12 labels",

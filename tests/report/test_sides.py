@@ -51,6 +51,12 @@ def test_a_side_that_failed_and_was_cut_says_how_often_and_why(record: RunRecord
     }
 
 
+def test_a_side_says_what_its_answers_were_bound_to(record: RunRecord) -> None:
+    decoding = {"max_new_tokens": 80, "temperature": 0.0, "schema": {"name": "ticket.json", "digest": "d"}}
+    found = only(replace(record.trials[0], decoding=decoding), record)
+    assert found["drawn"] == "greedy, at most 80 tokens, bound to ticket.json"
+
+
 def test_a_suite_without_a_prompt_puts_the_rows_as_they_are(record: RunRecord) -> None:
     trial = replace(record.trials[0], asked_with="the suite's prompt")
     assert only(trial, record, prompt_digest=None)["asked with"] == "each row's own turns"

@@ -15,7 +15,7 @@ from harness.run.selection import Definition
 from harness.run.session import Session
 from harness.run.suite_loading import load_suite
 from harness.scoring.checks import ExactMatch
-from harness.scoring.suite import Suite
+from harness.scoring.suite import Suite, SuiteScore
 from harness.settings import Settings
 
 NOWHERE = "http://127.0.0.1:1/v1"  # on this machine no key is asked for, and nobody answers
@@ -68,7 +68,13 @@ class Project:
         asked = questions or [f"{name} {k}?" for k in range(10)]
         self.write(f"suites/{name}/heldout.jsonl", lines(asked, answer))
 
-    def run(self, max_usd: float | None = None, prompt: str | None = None, **asked: object) -> Session:
+    def run(
+        self,
+        max_usd: float | None = None,
+        prompt: str | None = None,
+        scores: tuple[SuiteScore, ...] = (ExactMatch(name="right"),),
+        **asked: object,
+    ) -> Session:
         """A run of every candidate, its suites bound."""
         settings = Settings(
             candidates=tuple(self.candidates),
@@ -89,7 +95,7 @@ class Project:
                     (folder / "prompt.md").write_text(prompt, encoding="utf-8")
                 suite = Suite(
                     heldout="heldout.jsonl",
-                    scores=(ExactMatch(name="right"),),
+                    scores=scores,
                     prompt="prompt.md" if prompt is not None else None,
                 )
                 made.add_suite(load_suite(suite, folder / "test_it.py", self.root))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from harness.models.bound import BoundRows
+
 if TYPE_CHECKING:
     import torch
     from transformers import (
@@ -67,6 +69,9 @@ def shrinking_greedy(
             for name, value in model_kwargs.items():
                 if isinstance(value, torch.Tensor) and value.ndim and len(value) == len(rows):
                     model_kwargs[name] = value[kept]
+            for step in logits_processor:
+                if isinstance(step, BoundRows):
+                    step.keep(kept.tolist())
             input_ids, rows, unfinished = input_ids[kept], rows[kept], unfinished[kept]
         inputs = inputs_of(input_ids, next_sequence_length=1, **model_kwargs)
         outputs = model(**inputs, return_dict=True)

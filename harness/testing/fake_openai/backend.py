@@ -115,7 +115,7 @@ def answered_within(question: Question, answer: Callable[[Question], FakeReply])
     """The reply of a model that keeps to no schema, made to satisfy the question's."""
     if question.schema is None:
         return answer(question)
-    reply = answer(replace(question, max_tokens=min(question.max_tokens, MOST_TOKENS)))
+    reply = answer(replace(question, schema=None, max_tokens=min(question.max_tokens, MOST_TOKENS)))
     return replace(reply, text=within(question.schema, reply.text), finish="stop", tokens=None)
 
 

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.errors import UsageError
 from harness.extras import require_extra
+from harness.models.bound import require_held
 from harness.models.chat import load_tokenizer, render, rendered
 from harness.models.device import device_plan
 from harness.models.local import LocalModel
 from harness.models.progress import Progress, Silent
-from harness.models.protocol import Decoding, Prompt
+from harness.models.protocol import AnswerSchema, Decoding, Prompt
 from harness.models.source import BUILTIN, ModelSource, resolve
-from harness.records import Row
-from harness.testing.fake_openai.backend import FakeReply, Question, Step, Token, TuningTask, answered_within
+from harness.records import Json, Row
+from harness.testing.fake_openai.backend import (
+    FakeReply,
+    Question,
+    Step,
+    Token,
+    TuningTask,
+    answered_within,
+    within,
+)
 from harness.testing.fake_openai.completions import CONTEXT_TOKENS
 
 if TYPE_CHECKING:
@@ -64,7 +76,11 @@ class RealBackend:
 
     def reply(self, question: Question) -> FakeReply:
         """See ``Backend``."""
-        return answered_within(question, self._ask)
+        if question.schema is None or question.weights is None:
+            return answered_within(question, self._ask)
+        # what a tuned model says within a schema is what a run compares; of others the shape is enough
+        reply = self._ask(question)
+        return replace(reply, text=within(question.schema, reply.text))
 
     def train(self, task: TuningTask, folder: Path, watch: Callable[[Step], None]) -> None:
         """See ``Backend``. The training has a process of its own."""
@@ -116,7 +132,7 @@ class RealBackend:
         """The reply; whoever gets the lock answers all waiting questions that fit its own."""
 
         def key(q: Question) -> tuple[object, ...]:
-            return q.temperature, q.weights, q.max_tokens
+            return q.temperature, q.weights, q.max_tokens, json.dumps(q.schema)
 
         mine: Future[FakeReply] = Future()
         self._waiting[mine] = question
@@ -143,6 +159,7 @@ class RealBackend:
             temperature=first.temperature,
             top_p=first.top_p,
             seed=random.getrandbits(31) if first.seed is None else first.seed,
+            schema=_held(first.schema),
         )
         model = self._loaded(first.weights)
         prompts = [Prompt(str(k), question.messages) for k, question in enumerate(questions)]
@@ -171,3 +188,15 @@ class RealBackend:
             words = [str(self._tokenizer.decode([token])) for token in ids]
         (logprob,) = model.logprob([(context, text)])
         return tuple(Token(word, logprob) for word in words)
+
+
+def _held(schema: Mapping[str, Json] | None) -> AnswerSchema | None:
+    """The schema, if it can be held here; a service holds others in its own way."""
+    if schema is None:
+        return None
+    found = AnswerSchema(json.dumps(schema), "the schema")
+    try:
+        require_held(found)
+    except UsageError:
+        return None
+    return found
