@@ -2,12 +2,12 @@
 
 import pytest
 
-from harness import FieldMatch, JsonSchema, LikelihoodJudge, Suite
+from harness import FieldMatch, JsonSchema, Suite, TunedJudge
 
 valid = JsonSchema("ticket.schema.json")
 intent = FieldMatch("intent")
 urgency = FieldMatch("urgency")
-summary = LikelihoodJudge(field="summary", labels="judge_labels.jsonl")
+summary = TunedJudge(field="summary", labels="judge_labels.jsonl")
 
 
 @pytest.fixture(scope="module")
