@@ -715,7 +715,7 @@ class LabelFile:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """A candidate's place in a ladder, and what came of it. Costs are measured; None: not known, or no price."""
+    """A candidate's place in a ladder, and what came of it. Costs are measured; None: not known, no price."""
 
     candidate: str
     size: int | None
