@@ -142,7 +142,9 @@ def _rules(seen: Failures, schemas: Sequence[str], trial: Trial) -> Iterator[Poi
     split = f"{wrong:,} of {seen.n:,} answers are wrong: {n_form:,} in form, {n_content:,} only in content"
     of_form = n_form > MOST * wrong
     if of_form and schemas and not trial.bound_to:
-        yield Pointer("a schema", f"{split}.", f"schema= binds answers to what {schemas[0]} reads, untrained.")
+        yield Pointer(
+            "a schema", f"{split}.", f"schema= binds answers to what {schemas[0]} reads, untrained."
+        )
     if of_form and len(seen.right) > NEARLY_RIGHT * seen.n:
         yield Pointer(
             "fine-tuning",

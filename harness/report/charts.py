@@ -168,13 +168,20 @@ def _cost_ticks(most: float, least: float | None) -> list[float]:
         return [0.0]
     if least is None:
         step = next(
-            unit for power in count(floor(log10(most)) - 1) for unit in (10.0**power, 2 * 10.0**power, 5 * 10.0**power)
+            unit
+            for power in count(floor(log10(most)) - 1)
+            for unit in (10.0**power, 2 * 10.0**power, 5 * 10.0**power)
             if most / unit <= 5
         )
         return [step * times for times in range(int(most / step) + 1)]
     powers = range(floor(log10(least)), ceil(log10(most)) + 1)
     for units in ((1, 2, 5), (1, 3), (1,)):
-        ticks = [unit * 10.0**power for power in powers for unit in units if least / 1.2 <= unit * 10.0**power <= most * 1.2]
+        ticks = [
+            unit * 10.0**power
+            for power in powers
+            for unit in units
+            if least / 1.2 <= unit * 10.0**power <= most * 1.2
+        ]
         if len(ticks) <= 6:
             return ticks
     return ticks[:: -(-len(ticks) // 6)]

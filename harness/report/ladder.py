@@ -85,7 +85,11 @@ class _Seen:
 
         for gate in sorted(asked, key=order):
             suite = next((one for one in self.record.suites if one.name == gate.suite), None)
-            named = [s for s in suite.scores if gate.comparison and s.name == gate.comparison.score] if suite else []
+            named = (
+                [s for s in suite.scores if gate.comparison and s.name == gate.comparison.score]
+                if suite
+                else []
+            )
             if suite is not None and named:
                 return suite, named[0], gate.role
         return None
@@ -111,7 +115,9 @@ class _Seen:
         if self.measured is None:
             return None
         suite, info, _ = self.measured
-        trials = [t for t in trials_of(self.record, suite.name, name) if t.size == size and info.name in t.scores]
+        trials = [
+            t for t in trials_of(self.record, suite.name, name) if t.size == size and info.name in t.scores
+        ]
         if not trials:
             return None
         each = [recorded_vector(suite, trial, info.name) for trial in trials]
@@ -143,7 +149,12 @@ class _Seen:
             found = gate.comparison
             if found is None or gate.correction is None or found.rows or found.baseline != self.baseline:
                 continue
-            if (gate.suite, found.score, gate.candidate, gate.size) == (suite.name, info.name, rung.candidate, rung.size):
+            if (gate.suite, found.score, gate.candidate, gate.size) == (
+                suite.name,
+                info.name,
+                rung.candidate,
+                rung.size,
+            ):
                 return found
         if mine is not None and info.kind is Kind.PREFERENCE:
             return compare(mine, TIE, alpha=self.record.alpha)
@@ -239,7 +250,9 @@ def _facts(seen: _Seen, holds: Rung) -> Iterator[Fact]:
     yield Fact("latency, mean", _ms(holds.latency_ms), beside(_ms(higher.latency_ms) if higher else ""))
     if seen.ladder.stopped_before_usd is not None:
         usd_kept = numbers.usd(seen.ladder.stopped_before_usd)
-        yield Fact("not spent", usd_kept, f"on {numbers.plural(seen.n(NOT_TRIED), 'rung')} that need not be tried")
+        yield Fact(
+            "not spent", usd_kept, f"on {numbers.plural(seen.n(NOT_TRIED), 'rung')} that need not be tried"
+        )
 
 
 def _added(seen: _Seen, lower: Rung, higher: Rung) -> str:
@@ -287,7 +300,16 @@ def _table(seen: _Seen) -> TextTable:
     against = f"quality: difference to {seen.baseline}" if seen.baseline else "quality"
     return TextTable(
         "The rungs, cheapest first",
-        ("rung", "outcome", "quality#", "adds to the rung before#", "per 1,000#", "latency#", "tokens#", "once#"),
+        (
+            "rung",
+            "outcome",
+            "quality#",
+            "adds to the rung before#",
+            "per 1,000#",
+            "latency#",
+            "tokens#",
+            "once#",
+        ),
         rows,
         f"{against[0].upper()}{against[1:]} in points of {seen.score_name}, on the same rows, with two-sided"
         f" {numbers.level(seen.record.alpha)} intervals and n. Each gate of a rung had to meet"
@@ -309,7 +331,9 @@ def _charts(seen: _Seen) -> Iterator[RungChart]:
             note = f"Not in this picture, since nothing prices them: {some}."
         yield _chart(seen, tried, priced, "cost", "dollars per 1,000 requests", note)
     elif len(counted) >= 2:
-        note = "Too few rungs have a price, so cost is tokens: it compares rungs of one model, or of one size."
+        note = (
+            "Too few rungs have a price, so cost is tokens: it compares rungs of one model, or of one size."
+        )
         yield _chart(seen, tried, counted, "cost", "tokens a request, prompt and answer", note)
     times = {rung.label: rung.latency_ms for rung in tried if rung.latency_ms is not None}
     if len(times) >= 2:
@@ -367,7 +391,11 @@ def _crossovers(seen: _Seen) -> TextTable | None:
     rows = []
     for mine in tuned:
         for other in others:
-            usd, other_usd, once = mine.usd_per_1000_requests, other.usd_per_1000_requests, seen.once_usd(mine)
+            usd, other_usd, once = (
+                mine.usd_per_1000_requests,
+                other.usd_per_1000_requests,
+                seen.once_usd(mine),
+            )
             if usd is None or other_usd is None or once is None:
                 continue
             found = crossover(once, usd, other_usd)

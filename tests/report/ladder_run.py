@@ -104,5 +104,12 @@ def ladder_run(
         gates=tuple(gates),
         decisions=tuple(decide(g.candidate, g.size, gates) for g in gates),
         economics=(),
-        ladder=Ladder(rungs, mode, 0.05 / len(rungs), answer, "by kind, then measured cost", 12.5 if mode == "first" else None),
+        ladder=Ladder(
+            rungs,
+            mode,
+            0.05 / len(rungs),
+            answer,
+            "by kind, then measured cost",
+            12.5 if mode == "first" else None,
+        ),
     )
