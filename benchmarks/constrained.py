@@ -257,9 +257,9 @@ def _compare(tokenizer: PreTrainedTokenizerFast, most: int | None) -> None:
             held += 1
             compile_s.append(time.perf_counter() - began)
             mask_s += _masks(begin(), tokenizer)
-        verdicts = {
-            name: _verdict(library, tokenizer, *case) for name, case in islice(KEYWORDS.items(), most)
-        }
+        # an automaton for some of the keywords takes longer than anybody waits
+        tried = {} if make is outlines else KEYWORDS
+        verdicts = {name: _verdict(library, tokenizer, *case) for name, case in islice(tried.items(), most)}
         count = [sum(v == kind for v in verdicts.values()) for kind in ("right", "wrong", "refused")]
         mask_s.sort()
         print(
