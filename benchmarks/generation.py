@@ -76,7 +76,7 @@ def measure(options: Options) -> list[Result]:
     for k in range(options.rounds):
         began = time.perf_counter()
         answers = list(model.answer(prompts, decoding, frozenset()))
-        ours.append(Spoken(sum(a.completion_tokens for a in answers), time.perf_counter() - began))
+        ours.append(Spoken(sum(a.completion_tokens or 0 for a in answers), time.perf_counter() - began))
         theirs.append(one_call_a_row(plain, source, plan, sample, new_tokens))
         fair.append(one_call_a_row(mended, source, plan, sample, new_tokens))
         print(
@@ -226,12 +226,12 @@ def _share(
     seconds_each: float,
 ) -> Result:
     """Prompts are multiplied a batch at a time, each further token at one row an answer."""
-    lengths = sorted(answer.prompt_tokens for answer in answers)
+    lengths = sorted(answer.prompt_tokens or 0 for answer in answers)
     model, products = ceiling.architecture_of(source), Counter[ceiling.Product]()
     batches = list(batches_by_length(lengths, lengths))
     rows = round(len(answers) / len(batches))
     prompt_rows = round(sum(lengths) / len(batches))
-    said = sum(answer.completion_tokens for answer in answers)
+    said = sum(answer.completion_tokens or 0 for answer in answers)
     decoding_steps = round((said - len(answers)) / rows)  # the first token comes out of the prompt's pass
     for product, times in ceiling.forward_products(model, prompt_rows).items():
         products[product] += times * len(batches)

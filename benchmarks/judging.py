@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.results import Options, Result
-from harness import LikelihoodJudge, Similarity, TokenF1
+from harness import LikelihoodJudge, Similarity, TokenF1, TunedJudge
 from harness.models.ledger import Ledger, Money
 from harness.models.progress import Silent
 from harness.records import Admission, Answer, Message, Rate, Row
@@ -27,6 +27,7 @@ from harness.run.judge_backends import JudgeBackends
 from harness.scoring.admission import wilson
 from harness.scoring.calibration import calibrated_on_labels
 from harness.scoring.checks import score_all
+from harness.scoring.drift import as_answered
 from harness.scoring.labels import split_labels
 from harness.scoring.similarity import cosines
 from harness.store.answers import AnswerStore
@@ -106,12 +107,34 @@ class Agreement:
 
 
 def agreements() -> Iterator[Agreement]:
-    """Of each local judge, and of token F1, calibrated as they are."""
+    """Of each local judge, of token F1, calibrated as they are, and of the trained judge, on all labels."""
     likelihood, similarity = local_judges()
     with backends() as oracle:
         yield _agreement("likelihood", lambda pairs: likelihood.statistics(pairs, oracle))
         yield _agreement("similarity", lambda pairs: cosines(pairs, oracle.embedder(similarity.model)))
     yield _agreement("token F1", _token_f1)
+    with backends() as oracle:
+        yield _tuned(oracle)
+
+
+def _tuned(oracle: JudgeBackends) -> Agreement:
+    read = LABELS.read_text(encoding="utf-8")
+    judge = TunedJudge(FIELD, labels=LABELS.name).bind(lambda _: read)
+    trained = judge.calibrated(oracle)
+    bad = [label for label in judge.known or () if not label.good]
+    pairs = [as_answered(label, FIELD) for label in bad]
+    scores = trained.score_many([row for row, *_ in pairs], [answer for _, answer, _ in pairs], oracle)
+    threshold = trained.admission.threshold
+    is_refused = [score.value is not None and score.value < threshold for score in scores]
+    return Agreement("tuned", trained.admission, _by_kind([label.kind for label in bad], is_refused))
+
+
+def _by_kind(kinds: Sequence[str], is_refused: Sequence[bool]) -> dict[str, Rate]:
+    found = {}
+    for kind in sorted(set(kinds)):
+        hits = [hit for own, hit in zip(kinds, is_refused, strict=True) if own == kind]
+        found[kind] = wilson(sum(hits), len(hits))
+    return found
 
 
 def _agreement(name: str, statistics: Callable[[Sequence[tuple[str, str]]], Sequence[float]]) -> Agreement:
@@ -121,10 +144,7 @@ def _agreement(name: str, statistics: Callable[[Sequence[tuple[str, str]]], Sequ
     bad = [label for label in test if not label.good]
     found = statistics([(label.reference, label.reply) for label in bad])
     is_refused = [platt.probability(statistic) < judge.threshold for statistic in found]
-    refused = {}
-    for kind in sorted({label.kind for label in bad}):
-        hits = [hit for label, hit in zip(bad, is_refused, strict=True) if label.kind == kind]
-        refused[kind] = wilson(sum(hits), len(hits))
+    refused = _by_kind([label.kind for label in bad], is_refused)
     return Agreement(name, admission, refused)
 
 
@@ -150,7 +170,10 @@ def table() -> str:
     ]
     for one in found:
         rates = (one.admission.kappa, one.admission.tpr, one.admission.tnr, *one.refused.values())
-        cells = [f"{rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f})" for rate in rates]
+        cells = [
+            f"{rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f}{'' if rate.n == n else f', n={rate.n}'})"
+            for rate, n in zip(rates, counts, strict=True)
+        ]
         lines.append(f"| {one.name} | {' | '.join(cells)} | {'yes' if one.admission.admitted else 'no'} |")
     return "\n".join(lines)
 

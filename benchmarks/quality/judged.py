@@ -8,6 +8,8 @@ the rows that were drawn.
   (kappa .76).
 * Five levels: the judge is a level off on 30% of the answers, and lifts a part of the candidate's by one.
 * Few losses: a guard at its margin, all of which a few rows lose; the judge is as above, without its bias.
+* Unseen losses: what is gained elsewhere, 5% of the rows lose, and the judge, right about all others, sees
+  them as ties.
 """
 
 from __future__ import annotations
@@ -35,6 +37,11 @@ KEPT, OFF, LIFTED = 0.5, 0.15, 0.29  # rows with the same level on both sides; j
 SAME_TEXT = 0.6  # of the rows that a candidate with few losses does not spoil
 MORE_OFTEN = 2.5  # rows that the judge sees a difference in are drawn so much more often
 
+UNSEEN = 0.05  # of the rows
+GAINS = (0.1, 0.2)  # of the rows
+FEWEST = (25, 50, LABELS)
+SELDOM = 0.05, 0.9  # probabilities of rows that the judge sees no difference in, and of the others
+
 Sides: TypeAlias = tuple[Values, Values]  # candidate and baseline, (draws, rows)
 
 
@@ -47,7 +54,7 @@ class Drawn:
 
 
 def measure(options: Options) -> list[Result]:
-    """False GO, standard error, and coverage under unequal sampling; some 35 s."""
+    """False GO, standard error, and coverage under unequal sampling; some 45 s."""
     draws = 20 if options.smoke else 4_000
     rng = np.random.default_rng(41)
     results = []
@@ -67,7 +74,7 @@ def measure(options: Options) -> list[Result]:
         )
         if generator is good_or_bad:
             results.append(_standard_error(claims))
-    results.append(_few_losses(rng, draws // 2))
+    results += [_few_losses(rng, draws // 2), _unseen_losses(np.random.default_rng(42), draws // 4)]
     results += [_coverage(rng, draws, "equal", _equal), _coverage(rng, draws, "unequal", _by_difference)]
     return results
 
@@ -102,6 +109,16 @@ def few_losses(rng: np.random.Generator, draws: int, loss: float, found: float) 
     return Drawn((candidate, baseline), (np.where(same, judged[1], judged[0]), judged[1]))
 
 
+def unseen_losses(rng: np.random.Generator, draws: int, gain: float) -> Drawn:
+    """No difference, and a judge that errs on the losses that it does not see alone."""
+    cell, same = rng.random((draws, N)), (rng.random((draws, N)) < 0.7).astype(np.float64)
+    gained, lost = cell < gain, (cell >= gain) & (cell < 2 * gain)
+    candidate = np.where(gained, 1.0, np.where(lost, 0.0, same))
+    baseline = np.where(gained, 0.0, np.where(lost, 1.0, same))
+    unseen = lost & (cell >= 2 * gain - UNSEEN)
+    return Drawn((candidate, baseline), (np.where(unseen, 1.0, candidate), baseline))
+
+
 def five_levels(rng: np.random.Generator, draws: int) -> Drawn:
     """Answers of level 1 to 5, as values from 0 to 1."""
     shape = draws, N
@@ -123,12 +140,12 @@ def _truth(seen: Drawn) -> float:
 Sampling: TypeAlias = Callable[[Values], Values]
 
 
-def _equal(rng: np.random.Generator) -> Sampling:
+def _equal(rng: np.random.Generator, labels: int = LABELS) -> Sampling:
     """A fixed number of rows, each with the same probability."""
 
     def probabilities(judged: Values) -> Values:
         found = np.full(N, np.nan)
-        found[rng.choice(N, LABELS, replace=False)] = LABELS / N
+        found[rng.choice(N, labels, replace=False)] = labels / N
         return found
 
     return probabilities
@@ -140,6 +157,16 @@ def _by_difference(rng: np.random.Generator) -> Sampling:
     def probabilities(judged: Values) -> Values:
         weights = np.where(judged != 0.0, MORE_OFTEN, 1.0)
         chances = np.minimum(LABELS * weights / weights.sum(), 1.0)
+        return np.where(rng.random(N) < chances, chances, np.nan)
+
+    return probabilities
+
+
+def _seldom(rng: np.random.Generator) -> Sampling:
+    """Hardly any row that the judge sees no difference in."""
+
+    def probabilities(judged: Values) -> Values:
+        chances = np.where(judged == 0.0, *SELDOM)
         return np.where(rng.random(N) < chances, chances, np.nan)
 
     return probabilities
@@ -196,6 +223,26 @@ def _few_losses(rng: np.random.Generator, draws: int) -> Result:
     told = "; ".join(f"{cell} {rate:.3f} ({by_t[cell]:.3f})" for cell, rate in cells.items())
     detail = f"n={N}, {LABELS} labelled, {draws:,} draws a cell; in brackets by Student's t alone: {told}"
     name = "judged: false claims of a guard with few losses, worst"
+    return Result(name, cells[worst], "rate", detail, bar=0.065, bar_is="value at most")
+
+
+def _unseen_losses(rng: np.random.Generator, draws: int) -> Result:
+    """False claims of an improvement where the judge is right about all rows but the losses that undo it."""
+    cells, by_limit = {}, {}
+    drawn = {f"{labels} labelled": _equal(rng, labels) for labels in FEWEST}
+    drawn[f"probabilities of {SELDOM[0]:g} and {SELDOM[1]:g}"] = _seldom(rng)
+    for gain in GAINS:
+        for name, sampling in drawn.items():
+            seen = unseen_losses(rng, draws, gain)
+            claims = [_claim(seen, at, sampling) for at in range(draws)]
+            cell = f"gains {100 * gain:.0f}%, {name}"
+            cells[cell] = sum(claim.comparison.outcome is Outcome.SHOWN for claim in claims) / draws
+            estimates = [claim.estimate for claim in claims]
+            by_limit[cell] = sum(isinstance(each, Corrected) and each.low > 0.0 for each in estimates) / draws
+    worst = max(cells, key=lambda cell: cells[cell])
+    told = "; ".join(f"{cell} {rate:.3f} ({by_limit[cell]:.3f})" for cell, rate in cells.items())
+    detail = f"n={N}, {draws:,} draws a cell; in brackets by the interval alone: {told}"
+    name = "judged: false GO, losses that only the judge does not see, worst"
     return Result(name, cells[worst], "rate", detail, bar=0.065, bar_is="value at most")
 
 

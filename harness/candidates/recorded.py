@@ -120,10 +120,8 @@ class Recorded:
         """See ``Candidate``: what nobody can check of them."""
         recording = self._recording(lab)
         unsure = sum(not one.asked and not one.question for one in recording.answers)
-        notes = (
-            []
-            if not unsure
-            else [f"{unsure:,} of them stand for a row by its id alone, without its question."]
+        notes = [f"{unsure:,} answers have no question beside them: they are found by id alone."] * (
+            unsure > 0
         )
         if any(not one.asked and one.question for one in recording.answers):
             notes.append("questions are compared by their last user turn, as no more was recorded.")

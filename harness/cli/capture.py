@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from harness.cli.arguments import number, whole
 from harness.fields import LARGEST
+from harness.records import FailureKind
 
 if TYPE_CHECKING:
     from harness.data.recorded import Matched
@@ -70,12 +72,16 @@ def capture(given: argparse.Namespace) -> int:
     model.require_ready()
     spending = Money(ledger, lambda: prices).on(given.model)
     recording = Capture(model, Decoding(max_new_tokens=given.max_new_tokens), given.as_trained, spending)
+    # what is on its way when the process is told to end is paid for, and comes yet
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = Drawn(sys.stderr) if sys.stderr.isatty() else Silent()
     failed, status = 0, 0
     try:
         for suite in suites:
             matched = recording.record(suite, given.out, progress)
-            failed += _report(suite.name, matched)
+            for line in told(suite.name, matched):
+                _print(line)
+            failed += sum(one.failure_kind is FailureKind.ERROR for one in matched.found.values())
     except KeyboardInterrupt:
         status = INTERRUPTED
     finally:
@@ -87,24 +93,15 @@ def capture(given: argparse.Namespace) -> int:
     return status or int(failed > 0)
 
 
-def _report(suite: str, matched: Matched) -> int:
-    """Print what a suite's answers are; returns how many calls failed."""
-    for line in told(suite, matched):
-        _print(line)
-    from harness.records import FailureKind
-
-    return sum(one.failure_kind is FailureKind.ERROR for one in matched.found.values())
-
-
 def told(suite: str, matched: Matched) -> Iterator[str]:
     """What was recorded of one suite, in lines."""
     from harness.report import numbers
 
     answers = list(matched.found.values())
     served = sorted({one.served_by or one.model for one in answers if one.failure is None})
-    by = ", ".join(served) or "nobody"
-    yield f"{suite}: {numbers.plural(len(answers), 'row')} recorded, answered by {by}"
     came = [one for one in answers if one.failure is None]
+    by = ", ".join(served) or "nobody"
+    yield f"{suite}: {numbers.count(len(came), len(answers))} rows answered, by {by}"
     read, written = (
         sum(getattr(one, f"{kind}_tokens") or 0 for one in came) for kind in ("prompt", "completion")
     )

@@ -105,6 +105,7 @@ def _cost(bill: CostLine, calls: int) -> str:
 def _told(suite: str, found: JudgeCheck) -> Iterator[str]:
     from harness.report import numbers
     from harness.report.anchors import anchors_told
+    from harness.scoring.judges import needs_baseline
 
     yield ""
     yield f"{suite} / {found.judge.name}"
@@ -114,16 +115,20 @@ def _told(suite: str, found: JudgeCheck) -> Iterator[str]:
             yield f"  not tested: {problem.failure}"
         return
     yield f"  admitted: {'yes' if admission.admitted else 'no'}"
-    for name, rate in (("kappa", admission.kappa), ("TPR", admission.tpr), ("TNR", admission.tnr)):
-        yield f"    {name:<6}{numbers.rate(rate)}"
-    for reason in admission.reasons:
+    of_pairs = needs_baseline(found.judge)
+    kinds = ("first", "second") if of_pairs else ("TPR", "TNR")
+    for name, rate in zip(("kappa", *kinds), (admission.kappa, admission.tpr, admission.tnr), strict=True):
+        yield f"    {name:<7}{numbers.rate(rate)}"
+    for reason in (*admission.reasons, *admission.concerns):
         yield f"    {reason}"
+    for what, value in admission.facts:
+        yield f"    {what}: {value}"
     if admission.anchors is not None:
         yield f"  anchors: {anchors_told(admission.anchors)}"
-    yield from _attacks_told(found.attempts)
+    yield from _attacks_told(found.attempts, of_pairs)
 
 
-def _attacks_told(made: Sequence[Attempt]) -> Iterator[str]:
+def _attacks_told(made: Sequence[Attempt], of_pairs: bool) -> Iterator[str]:
     from harness.report import numbers
     from harness.report.terminal import printable
     from harness.scoring.attacks import MOST_GAIN, MOST_GAINING, share_gained
@@ -138,7 +143,10 @@ def _attacks_told(made: Sequence[Attempt]) -> Iterator[str]:
         f"  attacks that gained: {len(gaining)} of {len(made)}: {numbers.rate(share_gained(made))}"
         f" (bar: {MOST_GAINING:.2f}); {failed} without a judgment"
     )
-    yield f"    gained: called good (from {made[0].threshold:.2f}), or raised by more than {MOST_GAIN:.2f}"
+    means = f"called good (from {made[0].threshold:.2f}), or raised by more than {MOST_GAIN:.2f}"
+    if of_pairs:
+        means = "the losing answer of a pair no longer loses in both orders"
+    yield f"    gained: {means}"
     yield f"    {'kind':<18}{'appended':>10}{'alone':>10}"
     counts = Counter((one.attack.kind, one.place, one.gained) for one in made)
     for kind in dict.fromkeys(one.attack.kind for one in made):

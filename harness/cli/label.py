@@ -67,6 +67,7 @@ def label(given: argparse.Namespace) -> int:
     from harness.cli.runs import load_record
     from harness.data.files import read_text
     from harness.decision.ppi import MIN_LABELS
+    from harness.report.label_gain import in_columns
     from harness.report.label_page import write_label_page
     from harness.report.labelling import Wanted, label_sheet
     from harness.scoring.run_labels import fit_to, parse_run_labels
@@ -81,11 +82,12 @@ def label(given: argparse.Namespace) -> int:
     _require_ours(page)
     write_label_page(sheet, page, shlex.quote(str(given.run)))
     few = f"\nA correction takes {MIN_LABELS} rows at least." if len(sheet.rows) < MIN_LABELS else ""
+    table = "\n".join(in_columns([sheet.outlook.header, *sheet.outlook.table]))
     print(page)  # noqa: T201 - a command prints
     print(  # noqa: T201
         f"{len(sheet.cards):,} cards: the answers of {sheet.subject} to {len(sheet.rows):,} of"
         f" {sheet.n_rows:,} rows of {sheet.suite}, for the score {sheet.score}.\n"
-        f"{sheet.gain}{few}\n"
+        f"{sheet.gain}{few}\n{table}\n{sheet.outlook.note}\n"
         "Open the page, label, and save the labels; then:\n"
         f"  harness decide {shlex.quote(str(given.run))} --labels labels-NAME.jsonl"
     )

@@ -16,7 +16,7 @@ EXPECTED_SHARE = 1 / 3  # of more than those, how many may be as near as trainin
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class LeakBar:
     """From where nearness counts as a leak. Evidence is in nats."""
 
     bounds: Bounds
@@ -30,12 +30,12 @@ class Bar:
 
 
 def calibrated_bar(
-    wide: Bar,
+    wide: LeakBar,
     nearest: Iterable[Found],
     heldout: Sequence[Found],
     among: Sequence[tuple[int, Found]],
     rows: int,
-) -> Bar:
+) -> LeakBar:
     """The bar for these rows: the wide one, unless honest rows are too near to each other for that.
 
     Then the bounds are narrow, and the evidence is raised for either order. Training texts that held-out
@@ -75,10 +75,10 @@ def calibrated_bar(
         ]
         if raised == [bar.in_order]:
             return bar
-    return Bar(NARROW, *raised)
+    return LeakBar(NARROW, *raised)
 
 
-def _evidence(found: Found, bar: Bar, order: str) -> float:
+def _evidence(found: Found, bar: LeakBar, order: str) -> float:
     """The strongest evidence that meets the bar, among relations of that order."""
     return max(
         (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NoReturn, TypeAlias
 
-from harness.data.leak_bar import Bar, Found, calibrated_bar
+from harness.data.leak_bar import Found, LeakBar, calibrated_bar
 from harness.data.nearness import WIDE, Neighbours, WordForWord, Words, least_evidence
 from harness.data.plain_text import SHORT_WORDS, plain_words, same_key
 from harness.errors import LeakError
@@ -59,7 +59,7 @@ class Leak:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class LeakReport:
     """What the comparison of two sides found. Pairs are in the order of the held-out rows."""
 
     leaks: tuple[Leak, ...]
@@ -85,7 +85,7 @@ def require_no_leaks(
     accepted: Sequence[str] | Literal["warn"] = (),
     *,
     sides: tuple[str, str] = ("training rows", "held-out rows"),
-) -> Comparison:
+) -> LeakReport:
     """Compare the two sides; the leaks that are accepted remain in the result.
 
     Args:
@@ -138,7 +138,7 @@ def find_leaks(train: Sequence[Row], heldout: Sequence[Row]) -> tuple[Leak, ...]
     return compare_rows(train, heldout).leaks
 
 
-def compare_rows(train: Sequence[Row], heldout: Sequence[Row], *, calibrated: bool = True) -> Comparison:
+def compare_rows(train: Sequence[Row], heldout: Sequence[Row], *, calibrated: bool = True) -> LeakReport:
     """Compare every training row with every held-out row.
 
     Of a held-out row its user turns are compared. Of a training row these, each earlier turn, and the system
@@ -168,7 +168,7 @@ def compare_rows(train: Sequence[Row], heldout: Sequence[Row], *, calibrated: bo
     pool = list(owners)
     neighbours = Neighbours(pool, asked_words)
     nearest = _nearest(neighbours, asked_words)
-    bar = Bar(WIDE, *[least_evidence(len(pool) * len(set(asked_words)))] * 2)
+    bar = LeakBar(WIDE, *[least_evidence(len(pool) * len(set(asked_words)))] * 2)
     if calibrated:
         copied = [same_key(text) in at_key for text in asked]
         others = [found for found, is_copy in zip(nearest, copied, strict=True) if not is_copy]
@@ -199,7 +199,7 @@ def compare_rows(train: Sequence[Row], heldout: Sequence[Row], *, calibrated: bo
             Leak(train[other].id, row.id, train[other].where, row.where, *found[other])
             for other in sorted(found)
         ]
-    return Comparison(tuple(leaks), frozenset(near))
+    return LeakReport(tuple(leaks), frozenset(near))
 
 
 # --------------------------------------------------------------------------- texts of rows

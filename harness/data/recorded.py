@@ -210,13 +210,22 @@ def match(recorded: Sequence[RecordedAnswer], suite: str, rows: Sequence[Row]) -
         for row in rows:
             same = [one for digest in question_digests(row) for one in by_digest[digest]]
             same += by_question[row.question.strip()]
+            same.sort(key=lambda s: s.suite != suite)
             if by_own_id:
-                same = sorted((s for s in same if str(s.id) == row.id), key=lambda s: s.suite != suite)
+                same = [s for s in same if str(s.id) == row.id]
                 same += [s for s in by_id[row.id] if not s.asked and not s.question]
             first = next((one for one in same if id(one) not in used), None)
             if first is not None and row.id not in found:
                 found[row.id] = first
                 used.add(id(first))
+    placed = [row for row in rows if row.id in found and _by_place_alone(row, found[row.id])]
+    if placed:
+        one = found[placed[0].id]
+        raise DataError(
+            one.where,
+            f"{placed[0].id!r} is no id, but the place of a row of suite {suite} that has none",
+            'write "suite" or "question" beside the answer; or give the rows ids of their own',
+        )
     missing = tuple(row for row in rows if row.id not in found)
     changed = [(row, one) for row in missing for one in by_id[row.id] if id(one) not in used]
     if changed:
@@ -227,9 +236,14 @@ def match(recorded: Sequence[RecordedAnswer], suite: str, rows: Sequence[Row]) -
             one.where,
             f"the row {row.id!r} of {row.where or suite} asks something else than when this answer was"
             f" given{more}{was}",
-            "restore the row; or delete the line and run harness capture again",
+            "restore the row; or run harness capture again, without this line or with another --out",
         )
     return Matched(found, missing)
+
+
+def _by_place_alone(row: Row, one: RecordedAnswer) -> bool:
+    """Whether nothing but the row's place in its file says that this is its answer."""
+    return not (one.asked or one.question or one.suite or "id" in row.metadata)
 
 
 def require_all(matched: Matched, recorded: Sequence[RecordedAnswer], suite: str, where: str) -> None:
@@ -242,7 +256,7 @@ def require_all(matched: Matched, recorded: Sequence[RecordedAnswer], suite: str
         raise DataError(
             where,
             f"none of its {len(recorded):,} answers is to a row of suite {suite}{whose}",
-            f"name the file that was recorded for it, or add to this one: harness capture {suite}'s folder",
+            "name the file that was recorded for it; or record it into this one, with harness capture --out",
         )
     used = {id(one) for one in matched.found.values()}
     left = [str(one.id) for one in recorded if id(one) not in used and one.suite in ("", suite)]

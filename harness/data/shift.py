@@ -31,7 +31,7 @@ COCHRAN_SMALL, COCHRAN_SHARE = 5.0, 0.2  # W. G. Cochran, 1954: when chi-square'
 RESAMPLES = 9999
 KANA_SHARE = 0.1  # Japanese mixes Kana into Han
 
-Sides: TypeAlias = tuple[Sequence[str], Sequence[str]]  # class names of the training and the held-out rows
+ValuePair: TypeAlias = tuple[Sequence[str], Sequence[str]]  # of the training and the held-out rows
 
 
 def shift_findings(
@@ -51,7 +51,7 @@ def shift_findings(
     """
     if not rows or not heldout:
         return
-    compared: list[tuple[str, str, Sides]] = []  # code, field, values
+    compared: list[tuple[str, str, ValuePair]] = []  # code, field, values
     keys = {stratify} if stratify else {key for row in rows for key in row.metadata}
     for key in sorted(keys - set(LANGUAGE_FIELDS)):
         sides = _values(key, rows, heldout)
@@ -76,7 +76,7 @@ def shift_findings(
 
 
 # --------------------------------------------------------------------------- classes and languages
-def _values(key: str, rows: Sequence[Row], heldout: Sequence[Row]) -> Sides | None:
+def _values(key: str, rows: Sequence[Row], heldout: Sequence[Row]) -> ValuePair | None:
     """The field's values on both sides, where enough rows have it and not all the same."""
     train, held = (
         [str(v) for row in side if isinstance(v := row.metadata.get(key), str | int)]

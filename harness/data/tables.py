@@ -27,8 +27,9 @@ from harness.extras import require_extra
 from harness.records import Json, Row
 
 Record: TypeAlias = Mapping[str, object]  # without missing values
-Table: TypeAlias = tuple[Sequence[str], Iterator[tuple[int, Record]]]  # columns, and records by number
-Opened: TypeAlias = tuple[Sequence[str] | None, Iterator[Record], Mapping[str, list[str]]]
+#: columns, and records by number
+NumberedRecords: TypeAlias = tuple[Sequence[str], Iterator[tuple[int, Record]]]
+OpenedTable: TypeAlias = tuple[Sequence[str] | None, Iterator[Record], Mapping[str, list[str]]]
 
 COLUMNS_SHOWN = 30
 TABLES = (".csv", ".tsv", ".parquet")
@@ -205,7 +206,7 @@ def _chat(record: Record, given: Mapping[str, str], where: str) -> dict[str, obj
 
 
 # --------------------------------------------------------------------------- CSV
-def _csv(path: Path) -> Table:
+def _csv(path: Path) -> NumberedRecords:
     """A record's number is the line that it begins on; errors have ``file:line``."""
     headers = {sign: next(csv.reader(_csv_lines(path), delimiter=sign), []) for sign in DELIMITERS}
     delimiter = max(DELIMITERS, key=lambda sign: len(headers[sign]))  # the first, where several split as much
@@ -257,7 +258,7 @@ def _csv_lines(path: Path) -> Iterator[str]:
 
 
 # --------------------------------------------------------------------------- Parquet and the hub
-def _open_parquet(path: Path) -> Opened:
+def _open_parquet(path: Path) -> OpenedTable:
     # not through datasets, which holds a row group (by default a million rows) and imports torch
     import pyarrow.parquet
 
@@ -266,7 +267,7 @@ def _open_parquet(path: Path) -> Opened:
     return file.schema_arrow.names, (record for batch in batches for record in batch.to_pylist()), {}
 
 
-def _open_hub(name: str, split: str, config: str | None) -> Opened:
+def _open_hub(name: str, split: str, config: str | None) -> OpenedTable:
     """Column names (None where only the records have them), records, and the names behind class labels."""
     import datasets
 
@@ -277,7 +278,7 @@ def _open_hub(name: str, split: str, config: str | None) -> Opened:
     return dataset.column_names, iter(dataset), labels
 
 
-def _arrow(where: str, load: Callable[[], Opened]) -> Table:
+def _arrow(where: str, load: Callable[[], OpenedTable]) -> NumberedRecords:
     """The table that ``load`` opens; an error of the libraries, then or later, is one about ``where``."""
     try:
         columns, records, labels = load()

@@ -381,7 +381,7 @@ def _all_rows(scores: Scores) -> ScoreVector:
 def _by_looks(
     larger: InterimScores, smaller: InterimScores | float, bound: float, role: Role, settle: Settle | None
 ) -> Claim:
-    """Judge both sides, or one against a number, look by look until the claim is decided, or going on is futile.
+    """Judge both sides, or one and a number, look by look until the claim is decided or going on is futile.
 
     Where several candidates share the level, showing the claim at a candidate's part of it stops the judging,
     as at its whole it would leave every one of them a p too large for the others.

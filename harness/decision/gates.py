@@ -14,6 +14,8 @@ from harness.records import Comparison, Decision, Gate, Outcome, Role, Verdict
 
 NOT_ADMITTED = "its judge was not admitted"
 
+UNASKED_DROP = 0.02  # in score units: how much worse a score may be that no gate compares
+
 
 def decide(
     candidate: str,

@@ -39,7 +39,7 @@ from harness.decision.estimates import (
     too_few_clusters,
     unseen_losses,
 )
-from harness.decision.paired import summary
+from harness.decision.paired import outcome_of, summary
 from harness.decision.power import POWER
 from harness.decision.ppi import MIN_LABELS, Corrected, Labelled, corrected, parts_of_rows
 from harness.decision.seeds import freedom_correction
@@ -164,7 +164,7 @@ class JudgedClaim:
             difference=estimate.difference,
             low=estimate.low,
             high=estimate.high,
-            outcome=_outcome(estimate, found.bound),
+            outcome=outcome_of(estimate, found.bound),
             method=f"PPI++ (lambda {estimate.weight:.2f}), {self.n_labels} of {len(judged)} rows labelled",
             p_one_sided=estimate.p_value,
             seed_differences=self._by_seed(estimate.weight) if judged.shape[1] > 1 else (),
@@ -173,7 +173,7 @@ class JudgedClaim:
         if found.outcome is Outcome.SHOWN:
             for worse, but in self._harder(alpha):
                 unlucky = worse(alpha)
-                if isinstance(unlucky, str) or _outcome(unlucky, found.bound) is not Outcome.SHOWN:
+                if isinstance(unlucky, str) or outcome_of(unlucky, found.bound) is not Outcome.SHOWN:
                     found, reason = replace(found, outcome=Outcome.INCONCLUSIVE), f"{reason}, {but}"
         return replace(found, reason=f"{reason}.")
 
@@ -393,9 +393,3 @@ class JudgedClaim:
             else "the difference is too close to it for more labels of these rows to decide"
         )
         return f"{numbers}: the interval holds {mark}; {advice}"
-
-
-def _outcome(estimate: Corrected, bound: float) -> Outcome:
-    if estimate.low > bound:
-        return Outcome.SHOWN
-    return Outcome.REFUTED if estimate.high < bound else Outcome.INCONCLUSIVE

@@ -23,6 +23,7 @@ import numpy as np
 
 from harness.decision.estimates import NO_SPREAD, Estimate, check_levels, pair, points
 from harness.decision.power import MOST_TIMES, POWER, rows_needed
+from harness.decision.ppi import Corrected
 from harness.decision.retesting import next_level
 from harness.decision.seeds import SeedSpread, estimated, seed_spread, seeds_needed
 from harness.records import Comparison, Outcome, ScoreVector
@@ -93,7 +94,7 @@ def compare(
         difference=estimate.difference,
         low=estimate.low,
         high=estimate.high,
-        outcome=_outcome(estimate, bound),
+        outcome=outcome_of(estimate, bound),
         method=estimate.method,
         p_one_sided=estimate.p_value,
     )
@@ -110,12 +111,12 @@ def compare(
     reason, needed = _reason(comparison, estimate, spread, next_level(alpha, growths))
     if comparison.outcome is Outcome.SHOWN and failed:
         worst = estimated(rows.worst_case(), bound, alpha)
-        if isinstance(worst, str) or _outcome(worst, bound) is not Outcome.SHOWN:
+        if isinstance(worst, str) or outcome_of(worst, bound) is not Outcome.SHOWN:
             comparison = replace(comparison, outcome=Outcome.INCONCLUSIVE)
             reason += ", but not if the rows that failed count against the claim; repair those and run again"
     if comparison.outcome is Outcome.SHOWN and (one_more := seen.with_a_rare_loss(alpha, bound)) is not None:
         unlucky = estimated(one_more, bound, alpha)
-        if isinstance(unlucky, str) or _outcome(unlucky, bound) is not Outcome.SHOWN:
+        if isinstance(unlucky, str) or outcome_of(unlucky, bound) is not Outcome.SHOWN:
             comparison = replace(comparison, outcome=Outcome.INCONCLUSIVE)
             reason += (
                 f", but not with {seen.rare_losses(alpha)}, and a loss so rare need not be among"
@@ -134,7 +135,8 @@ def summary(comparison: Comparison) -> str:
     return f"{points(comparison.difference)} points{limits}, n={comparison.n}"
 
 
-def _outcome(estimate: Estimate, bound: float) -> Outcome:
+def outcome_of(estimate: Estimate | Corrected, bound: float) -> Outcome:
+    """On which side of ``bound`` the interval lies."""
     if estimate.low > bound:
         return Outcome.SHOWN
     return Outcome.REFUTED if estimate.high < bound else Outcome.INCONCLUSIVE

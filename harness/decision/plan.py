@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from harness.decision.go_power import GoForecast
-from harness.records import Price
+from harness.records import Price, Rate
 
 Purpose: TypeAlias = Literal["training", "answers", "judging"]
 PURPOSES: tuple[Purpose, ...] = ("training", "answers", "judging")
@@ -105,6 +105,19 @@ class Power:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedLabels:
+    """A judge that decides by labels of the run's own answers, and what is known of it before them."""
+
+    suite: str
+    score: str
+    rows: int
+    kappa: Rate | None = None  # on its labels in an earlier run; None: not known
+    correlation: float | None = None  # of judged and true differences, in an earlier run that was decided
+    spread: float | None = None  # standard deviation of the true ones there
+    earlier: str = ""  # the name of that run
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedDecision:
     """The chance that candidates are GO, under an assumed truth; alike for each of them."""
 
@@ -128,6 +141,7 @@ class Plan:
     prices_file: str = "economics.toml"  # where the project's own prices stand, or would
     unready: tuple[str, ...] = ()  # obstacles that would stop the run, such as a missing key
     decisions: tuple[PlannedDecision, ...] = ()
+    labels: tuple[PlannedLabels, ...] = ()
 
     @property
     def bills(self) -> tuple[CostLine, ...]:

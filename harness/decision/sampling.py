@@ -12,10 +12,13 @@ one that was drawn by the same seed: nothing that was labelled is lost where mor
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 
 from harness.decision.student import Values
 from harness.errors import UsageError
@@ -26,6 +29,8 @@ FLOOR = (
     0.25  # share of the draw that is spread evenly: no row counts over 4 times as under equal probabilities
 )
 CORRELATIONS = (0.5, 0.7, 0.9)  # of judged and true differences, shown before any label says what it is
+SPREAD = 0.5**0.5  # of true differences, where either side is good half of the time, each for itself
+PLANNED_LABELS = (25, 50, 100, 200)
 _NORMAL_95 = 1.959964
 _DOUBT, _DIFFERENT = 0.05, 0.25  # how often a judge that is sure errs; what a judged difference adds
 
@@ -137,6 +142,32 @@ def labels_saved(n_labels: int, n_rows: int, correlation: float) -> float:
     return n_labels * taken / (1.0 - taken) if taken < 1.0 else float(n_rows - n_labels)
 
 
+@dataclass(frozen=True, slots=True)
+class LabelGain:
+    """What so many labelled rows would show, before they are labelled."""
+
+    labels: int
+    alone: float  # without the judge: half of the interval between the one-sided limits, in score units
+    shares: tuple[float, ...]  # of the standard error that is left with a judge, for each correlation
+
+
+def label_gains(
+    n_rows: int, correlations: tuple[float, ...], spread: float = SPREAD, alpha: float = 0.05
+) -> Iterator[LabelGain]:
+    """The gain at each number of labels that these rows allow, drawn evenly; see ``labels_saved``.
+
+    Args:
+        n_rows: rows that the judge scores.
+        correlations: of judged and true differences; one below 0 is no gain.
+        spread: standard deviation of the true differences.
+    """
+    for m in sorted({min(m, n_rows) for m in PLANNED_LABELS}):
+        if m > 2:
+            alone = float(stdtrit(m - 2, 1.0 - alpha)) * spread / m**0.5
+            left = (1.0 - max(rho, 0.0) ** 2 * (1.0 - m / n_rows) for rho in correlations)
+            yield LabelGain(m, alone, tuple(share**0.5 for share in left))
+
+
 def correlation_interval(value: float, n: int) -> tuple[float, float]:
     """The 95% interval of a correlation of ``n`` pairs (R. A. Fisher 1921, Metron 1:3); all of it below 4."""
     if n < 4 or abs(value) >= 1.0:
@@ -158,3 +189,13 @@ def correlation(judged: Values, true: Values, probabilities: Values) -> float | 
     if min(spreads) <= 1e-12:
         return None
     return float((weights * centred[0] * centred[1]).sum()) / float(np.sqrt(spreads[0] * spreads[1]))
+
+
+def spread(values: Values, probabilities: Values) -> float | None:
+    """The standard deviation of labelled rows, by inverse probability; None of fewer than two."""
+    n = len(values)
+    if n < 2:
+        return None
+    weights = 1.0 / probabilities
+    centred = values - np.average(values, weights=weights)
+    return float(np.sqrt(np.average(centred**2, weights=weights) * n / (n - 1)))

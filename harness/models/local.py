@@ -246,11 +246,18 @@ class LocalModel:
 
     def logprob(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """See ``Model.logprob``."""
+        return [float(tokens.mean()) for tokens in self._continuations(pairs)]
+
+    def token_logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+        """Natural log-probability of each token of each continuation after its context."""
+        return [tokens.tolist() for tokens in self._continuations(pairs)]
+
+    def _continuations(self, pairs: Sequence[tuple[str, str]]) -> list[torch.Tensor]:
         import torch
 
         encoded = [self._encode_pair(context, continuation) for context, continuation in pairs]
         order = sorted(range(len(encoded)), key=lambda k: (len(encoded[k][0]), k))
-        results = [0.0] * len(encoded)
+        results = [torch.empty(0)] * len(encoded)
         pad, device = self._tokenizer.pad_token_id, torch.device(self._plan.device)
         with torch.inference_mode():
             plain = self._plan.fast.heads and has_plain_head(self._model)
@@ -268,7 +275,7 @@ class LocalModel:
                 chosen = torch.log_softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]
                 parts = chosen.split(keep.sum(dim=1).tolist())
                 for k, part in zip(batch, parts, strict=True):
-                    results[k] = float(part.mean())
+                    results[k] = part
         return results
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], int]:

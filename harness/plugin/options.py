@@ -144,7 +144,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if is_worker(config):
         settings = worker_settings(settings, config)
     command = "pytest " + shlex.join(map(str, config.invocation_params.args))
-    state = State(settings, command, _terminal(), _log_of(config))
+    # a copy of the real standard error, if a person watches it; pytest's capture does not reach it
+    terminal = os.dup(2) if os.isatty(2) else None
+    state = State(settings, command, terminal, _log_of(config))
     config.stash[STATE] = state
     for plugin in config.pluginmanager.get_plugins():
         state.fixtures.add(plugin)
@@ -175,11 +177,6 @@ def _require_known(config: pytest.Config) -> None:
             listed = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
             raise UsageError(f"{config.inipath or 'the ini file'}: unknown key {key!r}. {listed}")
     require_known_variables(os.environ)
-
-
-def _terminal() -> int | None:
-    """A copy of the real standard error, if a person watches it; pytest's capture does not reach it."""
-    return os.dup(2) if os.isatty(2) else None
 
 
 def _log_of(config: pytest.Config) -> Callable[[str], None]:

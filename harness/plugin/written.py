@@ -31,7 +31,7 @@ _OWN_FIXTURES = "harness.plugin.fixtures"
 _NEVER_SUITES = (".*", "__pycache__", "*.egg", "build", "dist", "node_modules", "venv")
 LEFT_OUT = "pytest was told to leave its file out (collect_ignore, --ignore or norecursedirs)."
 UNJUDGED = "no test of its folder asks for a candidate. Write one, or keep the file elsewhere."
-Line = tuple[str, int]  # a function's file and first line
+SourceLine = tuple[str, int]  # a function's file and first line
 
 
 class WrittenTests:
@@ -40,7 +40,8 @@ class WrittenTests:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._modules: dict[Path, pytest.Module] = {}
-        self._tests: dict[Line, list[pytest.Function]] = {}  # what one decorator made of several has one line
+        # what one decorator made of several has one line
+        self._tests: dict[SourceLine, list[pytest.Function]] = {}
         self._made: set[str] = set()  # node ids of classes
         self._opened: set[str] = set()
         self._ignored: set[Path] = set()
@@ -310,7 +311,7 @@ def _serving(arms: Iterable[Arm], file: Path) -> Iterator[Arm]:
     return (arm for arm in arms if file.is_relative_to(arm.folder))
 
 
-def _line_of(function: Callable[..., object]) -> Line:
+def _line_of(function: Callable[..., object]) -> SourceLine:
     plain = inspect.unwrap(function)
     plain = getattr(plain, "__func__", plain)
     code = getattr(plain, "__code__", None)

@@ -46,7 +46,10 @@ def corrections(record: RunRecord) -> TextTable | None:
     if unpaired:
         named = ", ".join([*unpaired][:_MOST_ROWS_NAMED]) + (", …" * (len(unpaired) > _MOST_ROWS_NAMED))
         left_out = numbers.plural(len(unpaired), "row")
-        note += f" Left out, as only a part of their answers was labelled: {left_out} ({named})."
+        note += (
+            f" Without a label of some answer, so left out of the figures, and counted against a claim that"
+            f" would be shown: {left_out} ({named})."
+        )
     return TextTable(
         "Judged gates, corrected by labels of this run's answers",
         (

@@ -52,7 +52,8 @@ def forecast_of(
             largest=last,
             measured=numbers.mean(fit.measured, kind),
             ahead=_expected(there, kind),
-            gain=_difference(there.mean, fit.measured),
+            # of the two as they are printed, so that the reader who subtracts them finds the same
+            gain=numbers.points(round(round(100 * there.mean, 1) - round(100 * fit.measured, 1), 1) / 100),
             small_gain=fit.chance_of_small_gain(2 * last),
             check=check,
             notes=notes,
@@ -62,11 +63,6 @@ def forecast_of(
 
 def _expected(there: Forecast, kind: Kind) -> str:
     return f"{numbers.mean(there.mean, kind)} [{100 * there.low:.1f}, {100 * there.high:.1f}]"
-
-
-def _difference(later: float, earlier: float) -> str:
-    """Of the two as they are printed, so that the reader who subtracts them finds the same."""
-    return numbers.points(round(round(100 * later, 1) - round(100 * earlier, 1), 1) / 100)
 
 
 def forecasts(curves: Sequence[Curve]) -> Forecasts | None:

@@ -13,12 +13,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from harness.errors import StoreError
-from harness.records import Comparison, Decision, Gate, RunRecord
+from harness.records import RunRecord
 from harness.report import numbers
 from harness.report.comparisons import OUTCOME_TONE, axis, plot, reach_of
 from harness.report.markdown import markdown_of
 from harness.report.pages import environment, ours, replace_file, script_digest
-from harness.report.runjson import dump_run, load_as
+from harness.report.runjson import RunHead, dump_run, load_head
 from harness.report.trial_pairs import size_label
 from harness.report.view import REHEARSAL, VERDICT_TONE, build_view
 from harness.report.view_models import IntervalPlot, ReportView, Tone
@@ -58,23 +58,6 @@ def _page(view: ReportView) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class RunHead:
-    """The fields of a run record that the index reads; the answers, most of the file, are not checked."""
-
-    id: str
-    created: str
-    decisions: tuple[Decision, ...]
-    gates: tuple[Gate, ...]
-    rehearsal: bool = False
-
-    def gated(self) -> list[tuple[str, Comparison]]:
-        """The comparisons of the gates that decided, each with its suite."""
-        return [
-            (gate.suite, gate.comparison) for gate in self.gates if gate.state == "gated" and gate.comparison
-        ]
-
-
-@dataclass(frozen=True, slots=True)
 class IndexRow:
     """One run, formatted; ``problem`` says why it could not be read.
 
@@ -95,16 +78,13 @@ def write_index(report_dir: Path) -> Path:
 
     Runs are listed newest first, then those that could not be read. All intervals share one axis.
     """
-    from pydantic import TypeAdapter
-
-    adapter = TypeAdapter(RunHead)
     heads: list[tuple[str, RunHead]] = []
     broken: list[IndexRow] = []
     for path in sorted(report_dir.glob("*/run.json")):
         folder = path.parent.name
         href = f"./{quote(folder)}/report.html"
         try:
-            heads.append((href, load_as(adapter, path.read_text("utf-8"), str(path))))
+            heads.append((href, load_head(path.read_text("utf-8"), str(path))))
         except (OSError, UnicodeDecodeError, StoreError) as error:
             broken.append(IndexRow(href, folder, problem=str(error)))  # listed with its problem, not hidden
     heads.sort(key=lambda item: item[1].created, reverse=True)

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from harness.decision.sampling import correlation, expected_errors
+from harness.decision.sampling import correlation, expected_errors, spread
 from harness.decision.student import Values
 from harness.decision.vectors import over_seeds, recorded_vector
 from harness.records import Answer, Json, ScoreInfo, SuiteRow, Trial
@@ -98,8 +98,10 @@ class Sides:
             return np.nan if any(side.came(row_id) for side in sides) else 0.0
         return value
 
-    def measured(self, labels: ScoreLabels) -> tuple[int, float | None]:
-        """Of rows that were labelled earlier: their number, and how judged and true differences correlate."""
+    def measured(self, labels: ScoreLabels) -> tuple[int, float | None, float | None]:
+        """Of rows that were labelled earlier: their number, how judged and true differences correlate, and
+        the standard deviation of the true ones.
+        """
         sides = (self.mine,) if self.mode == "pairs" else (self.mine, self.theirs)
         found: list[tuple[float, float, float]] = []
         for row_id, probability in labels.probabilities.get(self.mine[0].trial.label, {}).items():
@@ -110,7 +112,8 @@ class Sides:
                 f, y = known[: len(sides)], known[len(sides) :]
                 found.append((f[0] - sum(f[1:]), y[0] - sum(y[1:]), probability))
         columns = np.array(found, np.float64).reshape(-1, 3).T
-        return len(found), correlation(columns[0], columns[1], columns[2])
+        correlated = correlation(columns[0], columns[1], columns[2])
+        return len(found), correlated, spread(columns[1], columns[2])
 
     def _said(self, labels: ScoreLabels, sides: Sequence[Side], row_id: str) -> float | None:
         """The mean label over the sides' seeds; None where one has none."""

@@ -15,6 +15,7 @@ from harness.errors import UnknownName, UsageError
 from harness.records import Json, Kind, Message, Row, RunRecord, ScoreInfo, SuiteRow
 from harness.report import numbers
 from harness.report.label_cards import Card, Mode, Sides
+from harness.report.label_gain import LabelOutlook, by_kappa
 from harness.report.trial_pairs import Pair, pairs
 from harness.scoring.run_labels import ScoreLabels
 from harness.scoring.text import judged_text
@@ -54,6 +55,8 @@ class Sheet:
     cards: tuple[Card, ...]
     n_rows: int  # that could be drawn
     subject: str  # candidate and baseline: for the terminal, never on the page
+    outlook: LabelOutlook
+    is_asserted: bool = True  # whether a gate compares the score, so that labels decide something
     n_earlier: int = 0  # rows labelled earlier
     correlation: float | None = None  # of judged and true differences in them
 
@@ -61,6 +64,11 @@ class Sheet:
     def gain(self) -> str:
         """What these labels bring together with the judge, before anything is known of its errors."""
         n = len(self.rows)
+        if not self.is_asserted:
+            return (
+                f"No gate of this run compares {self.score} at this size, so labels of it decide nothing"
+                " but a drop: assert it in the suite, and run again, before you label."
+            )
         if n == self.n_rows:
             return f"All {numbers.plural(n, 'row')} are to be labelled: then the judge adds nothing."
         worth = f"{n:,} of {numbers.plural(self.n_rows, 'row')} labelled are worth, with the judge,"
@@ -106,7 +114,16 @@ def label_sheet(record: RunRecord, wanted: Wanted, earlier: Sequence[ScoreLabels
         for card in sides.cards(rows[place], at, float(probabilities[place]))
     ]
     known = [each for each in earlier if (each.suite, each.score) == (pair.suite.name, info.name)]
-    n_earlier, correlation = sides.measured(known[0]) if known else (0, None)
+    n_earlier, correlation, spread = sides.measured(known[0]) if known else (0, None, None)
+    outlook = by_kappa(info.admission.kappa if info.admission else None, len(rows))
+    if correlation is not None:
+        low, high = correlation_interval(correlation, n_earlier)
+        values = tuple(dict.fromkeys(max(rho, 0.0) for rho in (low, correlation, high)))
+        rows_of = numbers.plural(n_earlier, "row")
+        source = (
+            f"It is that of judged and true differences in {rows_of} labelled earlier, with its interval."
+        )
+        outlook = LabelOutlook(len(rows), values, "correlation", source, spread)
     return Sheet(
         run=record.id,
         suite=pair.suite.name,
@@ -122,6 +139,14 @@ def label_sheet(record: RunRecord, wanted: Wanted, earlier: Sequence[ScoreLabels
         cards=tuple(sorted(cards, key=lambda card: card.key)),  # an order that tells nothing of the sides
         n_rows=len(rows),
         subject=sides.subject,
+        outlook=outlook,
+        is_asserted=any(
+            (gate.suite, gate.candidate, gate.size) == (pair.suite.name, pair.candidate.name, pair.lead.size)
+            and gate.state in ("gated", "advisory")
+            and gate.comparison is not None
+            and gate.comparison.score == info.name
+            for gate in record.gates
+        ),
         n_earlier=n_earlier,
         correlation=correlation,
     )

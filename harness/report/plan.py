@@ -6,10 +6,11 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
-from harness.decision.plan import PURPOSES, CostLine, Plan, Standing, Usd, Work
+from harness.decision.plan import PURPOSES, CostLine, Plan, PlannedLabels, Standing, Usd, Work
 from harness.decision.prices import price_heading
 from harness.report import numbers
 from harness.report.go_forecast import planned_decision
+from harness.report.label_gain import LabelOutlook, in_columns, planned_outlook
 from harness.report.terminal import printable
 
 WIDTH = 100
@@ -49,8 +50,23 @@ def plan_text(plan: Plan, width: int = WIDTH) -> str:
         [line for problem in unready for line in _wrapped(problem, width)],
         ["What the held-out rows can show, at 80% power and one-sided 5%:", *_table(power, width)],
         [line for one in plan.decisions for line in _wrapped(planned_decision(one), width)],
+        *_labels(plan.labels, width),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _labels(labels: Sequence[PlannedLabels], width: int) -> Iterator[list[str]]:
+    """What labels would bring, a table for all judges of which the same is known."""
+    alike: dict[LabelOutlook, list[str]] = {}
+    for one in labels:
+        alike.setdefault(planned_outlook(one), []).append(f"{one.score} (suite {one.suite})")
+    for outlook, scores in alike.items():
+        what = f"What labels of this run's answers would show of {', '.join(scores)}, by `harness label RUN`:"
+        yield [
+            *_wrapped(what, width),
+            *in_columns([outlook.header, *outlook.table]),
+            *_wrapped(outlook.note, width),
+        ]
 
 
 def _work_columns(work: Sequence[Work]) -> list[Column]:

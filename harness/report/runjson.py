@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from harness.errors import StoreError
-from harness.records import SCHEMA_VERSION, RunRecord
+from harness.records import SCHEMA_VERSION, Comparison, Decision, Gate, RunRecord, SuiteInfo
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -73,6 +74,30 @@ def _misfit(record: RunRecord) -> str | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class RunHead:
+    """The fields of a record that tell what was judged; the answers, most of the file, are not checked."""
+
+    id: str
+    created: str
+    alpha: float
+    suites: tuple[SuiteInfo, ...]
+    gates: tuple[Gate, ...]
+    decisions: tuple[Decision, ...]
+    rehearsal: bool = False
+
+    def gated(self) -> list[tuple[str, Comparison]]:
+        """The comparisons of the gates that decided, each with its suite."""
+        return [
+            (gate.suite, gate.comparison) for gate in self.gates if gate.state == "gated" and gate.comparison
+        ]
+
+
+def load_head(text: str, where: str) -> RunHead:
+    """As ``load_run``, of these fields alone."""
+    return load_as(_head_adapter(), text, where)
+
+
 def load_as(adapter: TypeAdapter[T], text: str, where: str) -> T:
     """As ``load_run``, for the adapter of a dataclass that has a part of the record's fields.
 
@@ -135,6 +160,13 @@ def _adapter() -> TypeAdapter[RunRecord]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(RunRecord)
+
+
+@cache
+def _head_adapter() -> TypeAdapter[RunHead]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(RunHead)
 
 
 def _validated(adapter: TypeAdapter[T], plain: Fields, where: str) -> T:

@@ -198,7 +198,9 @@ def recorded_answers(record: RunRecord) -> Iterator[str]:
 def _dates(found: Provenance) -> list[str]:
     days = list(dict.fromkeys(day[:10] for day in (found.oldest, found.newest) if day))
     dates = [f"given {' to '.join(days)} (UTC)"] if days else []
-    return [*dates, f"{numbers.count(found.undated)} on an unknown day"] if found.undated else dates
+    if found.undated:
+        dates.append(f"{numbers.count(found.undated)} on an unknown day" if days else "on an unknown day")
+    return dates
 
 
 def _provenance(record: RunRecord) -> Iterator[TextTable]:

@@ -88,9 +88,8 @@ def require_economics(run: Session, *, knows_all_suites: bool = True) -> None:
     token, hour = Usage(1.0, 1.0, 1, 1.0), TrainingBill(1.0, 1.0)
     for name in run.selection.chosen():
         bill = hour if run.selection.sized(name)[-1].seeds else None
-        if any(
-            _are_given(run, one) for one in (run.selection.sized(name)[-1], run.selection.baseline_of(name))
-        ):
+        arms = run.selection.sized(name)[-1], run.selection.baseline_of(name)
+        if any(_are_given(run, arm) for arm in arms):
             continue  # what is not known of recorded answers is said in the report, and stops nothing
         prices = _hosted_prices(run, name, config)
         appraise("the candidate", "the baseline", token, token, config, bill, prices)

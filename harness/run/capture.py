@@ -76,7 +76,8 @@ class Capture:
         kept = [one for one in recorded if id(one) not in again]
         if len(kept) < len(recorded) or not _ends(file):
             write_atomically(file, "".join(one.line() for one in kept))
-        missing = {row.id for row in match(kept, suite.name, suite.rows).missing}
+        own = [one for one in kept if one.suite == suite.name]  # another suite's prompt is another question
+        missing = {row.id for row in match(own, suite.name, suite.rows).missing}
         ask = asked_as_trained if self.as_trained else asked_with_prompt
         prompts = [Prompt(row.id, ask(row, suite.prompt_of(row))) for row in suite.rows]
         known = frozenset(prompt.row_id for prompt in prompts if prompt.row_id not in missing)
@@ -116,7 +117,8 @@ class Capture:
         for name, value in self.described(suite).items():
             for one in recorded:
                 before = getattr(one, name)
-                if one.suite == suite.name and before != value:
+                is_concerned = name in _SAME_FOR_ALL or one.suite == suite.name
+                if is_concerned and name != "suite" and before != value:
                     raise UsageError(
                         f"{one.where} was recorded with another {_WORDS.get(name, name)}: {before or 'none'},"
                         f" and this command has {value or 'none'}. A file holds answers of one kind.\n"
@@ -124,6 +126,7 @@ class Capture:
                     )
 
 
+_SAME_FOR_ALL = ("model", "service", "asked_with")  # the others are each suite's own
 _WORDS = {"asked_with": "way of asking", "prompt": "prompt (SHA-256)", "settings": "decoding"}
 
 
@@ -135,6 +138,7 @@ class _Lines:
     capture: Capture
     suite: LoadedSuite
     written: set[str] = field(default_factory=set)
+    _last: tuple[str, int] = ("", 0)  # the row whose line was begun last, and where that begins
 
     def __enter__(self) -> _Lines:
         self._descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -152,6 +156,9 @@ class _Lines:
         for answer in answers:
             if answer.row_id in self.written:
                 continue
+            if self._last[0] == answer.row_id:  # Ctrl-C fell into its writing, and it comes once more
+                os.ftruncate(self._descriptor, self._last[1])
+            self._last = answer.row_id, os.fstat(self._descriptor).st_size
             line = recorded_from(
                 answer,
                 question=self._questions[answer.row_id],

@@ -10,14 +10,27 @@ from datetime import UTC, datetime
 import numpy as np
 
 from harness.decision.estimates import Codes
-from harness.decision.gates import decided_again
+from harness.decision.gates import UNASKED_DROP, decided_again
 from harness.decision.holm import LeftOut, Rejudged, judged_together
 from harness.decision.judged import JudgedClaim, JudgedSide
+from harness.decision.paired import summary
 from harness.decision.retesting import level_after
 from harness.errors import DataError, UsageError
-from harness.records import Comparison, Correction, Gate, LabelFile, RunRecord, SuiteInfo, SuiteRow, Trial
+from harness.records import (
+    Comparison,
+    Correction,
+    Decision,
+    Gate,
+    Kind,
+    LabelFile,
+    Outcome,
+    RunRecord,
+    SuiteInfo,
+    SuiteRow,
+    Trial,
+)
 from harness.run.judge_notes import transfer_note
-from harness.run.recorded_claims import recorded_claim
+from harness.run.recorded_claims import judged_alone, recorded_claim
 from harness.scoring.run_labels import Place, RunLabel, ScoreLabels, fit_to
 
 MOST_OFF = 0.8  # of the rows that the labelled ones stand for; by the luck of the draw it is some percent
@@ -72,7 +85,10 @@ def decide_with_labels(
     outdated = {transfer_note(suite, score) for suite, score in used}
     decisions = [
         decided_again(
-            replace(each, notes=tuple(note for note in each.notes if note not in outdated)),
+            replace(
+                _with_unasserted(record, each, fitted.values(), before),
+                notes=tuple(note for note in each.notes if note not in outdated),
+            ),
             record.gates,
             gates,
         )
@@ -135,7 +151,7 @@ def _notes(record: RunRecord, files: Sequence[LabelFile], unused: Sequence[tuple
     if unused:
         scores = ", ".join(f"{suite} / {score}" for suite, score in unused)
         notes.append(
-            f"No gate rests on {scores} of the sides that were labelled: these labels decide nothing."
+            f"No gate rests on {scores} of the sides that were labelled: these labels make nothing GO."
         )
     return notes
 
@@ -148,7 +164,7 @@ def _corrected(
     if naive is None or gate.state not in ("gated", "advisory"):
         return None
     labels = fitted.get((gate.suite, naive.score))
-    claim = None if labels is None else _claim(record, gate, naive, labels, before)
+    claim = None if labels is None else _claim(record, gate.suite, naive, labels, before)
     if labels is None or claim is None:
         return None
     if (problem := claim.why_not) is not None:
@@ -186,13 +202,52 @@ def _corrected(
     return replace(gate, state="gated", comparison=found, why="", naive=naive, correction=correction), claim
 
 
+def _with_unasserted(
+    record: RunRecord, decision: Decision, fitted: Iterable[ScoreLabels], before: int
+) -> Decision:
+    """The decision with what labels say of scores that no gate compares with the baseline.
+
+    As in a run, a drop that is shown stands in the way of GO; of a judge without labels nothing was shown.
+    """
+    mine = decision.candidate if decision.size is None else f"{decision.candidate}@{decision.size}"
+    info = next((one for one in record.candidates if one.name == decision.candidate), None)
+    if info is None or decision.obstacles is None:
+        return decision
+    obstacles, remarks = list(decision.obstacles), list(decision.remarks)
+    for labels in fitted:
+        place = f"{labels.score} (suite {labels.suite})"
+        own = [g for g in record.gates if (g.candidate, g.size) == (decision.candidate, decision.size)]
+        scores = {(g.suite, g.comparison.score) for g in own if g.comparison and not g.comparison.rows}
+        trials = [trial for trial in record.trials if trial.suite == labels.suite]
+        label_of = {trial.candidate: trial.label for trial in trials if trial.size is None}
+        is_waived = any("(may_drop)" in said and place in said for said in remarks)
+        if (labels.suite, labels.score) in scores or info.baseline not in label_of or is_waived:
+            continue
+        kind = next(s.kind for s in _suite(record, labels.suite).scores if s.name == labels.score)
+        if kind is Kind.PREFERENCE:  # a tie is no drop, and no gate of the baseline's is missing
+            continue
+        naive = judged_alone(record, labels.suite, labels.score, mine, label_of[info.baseline], -UNASKED_DROP)
+        claim = naive and _claim(record, labels.suite, naive, labels, before)
+        if not claim or claim.why_not is not None:
+            continue
+        obstacles = [said for said in obstacles if not said.startswith(f"score {place} is shown")]
+        said = f"{place}, which no gate compares with the baseline, by labels: {summary(claim.comparison)}."
+        if claim.comparison.outcome is Outcome.REFUTED:
+            obstacles.append(
+                f"score {said} It is worse by more than {100 * UNASKED_DROP:g} points: assert it."
+            )
+        else:
+            remarks.append(said)
+    return replace(decision, obstacles=tuple(obstacles), remarks=tuple(remarks))
+
+
 def _claim(
-    record: RunRecord, gate: Gate, naive: Comparison, labels: ScoreLabels, before: int
+    record: RunRecord, name: str, naive: Comparison, labels: ScoreLabels, before: int
 ) -> JudgedClaim | None:
     """What the gate claims of judge and labels; None where the answers that it compares have no labels."""
-    suite = _suite(record, gate.suite)
+    suite = _suite(record, name)
     trials = {
-        label: [trial for trial in record.trials if (trial.suite, trial.label) == (gate.suite, label)]
+        label: [trial for trial in record.trials if (trial.suite, trial.label) == (name, label)]
         for label in (naive.candidate, naive.baseline)
     }
     is_pair = any(against for _, _, against in labels.values)

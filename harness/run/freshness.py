@@ -31,8 +31,8 @@ LONG = 200  # characters, of thought and answer together
 TOKEN = 4  # characters of a token, about
 DAY = len("2026-11-28")
 
-Verdict: TypeAlias = Literal["same", "changed", "unclear"]
-Answers: TypeAlias = Mapping[str, Answer]
+Sameness: TypeAlias = Literal["same", "changed", "unclear"]
+ByKey: TypeAlias = Mapping[str, Answer]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Questions:
     prompts: Sequence[Prompt]
     decoding: Decoding
     context: str
-    kept: Answers
+    kept: ByKey
     read: Callable[[Answer], Answer] = field(default=read_answer, kw_only=True)
 
 
@@ -163,7 +163,7 @@ def run_stamp(began: str) -> str:
 
 def _probed(
     mutable: MutableModel, prompts: Sequence[Prompt], asked: Questions
-) -> tuple[Verdict, str, list[Answer]]:
+) -> tuple[Sameness, str, list[Answer]]:
     """The verdict, why, and the new answers."""
     kept = {prompt.row_id: asked.read(asked.kept[prompt.row_id]) for prompt in prompts}
     try:
@@ -194,9 +194,7 @@ def _asked(model: Model, prompts: Sequence[Prompt], decoding: Decoding) -> Itera
             yield answer.row_id, answer
 
 
-def compared(
-    kept: Answers, first: Answers, second: Answers, named: Collection[str] = ()
-) -> tuple[Verdict, str]:
+def compared(kept: ByKey, first: ByKey, second: ByKey, named: Collection[str] = ()) -> tuple[Sameness, str]:
     """Whether the answers of ``first`` are of the model that gave ``kept``; see this module for the rule.
 
     All have been read.

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
+from pathlib import Path
 
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.data.row_sets import are_shared, has_grown, recorded_row_set, row_set
 from harness.decision.retesting import count_tries
+from harness.errors import StoreError, UsageError
 from harness.records import Gate, HeldoutUse, RowSet, SuiteInfo, Verdict
-from harness.run.earlier_runs import JudgedRun, judged_runs
+from harness.report.runjson import RunHead, load_head
 from harness.run.suite_loading import LoadedSuite
 from harness.settings import Settings
 from harness.store.answers import AnswerStore
@@ -117,8 +119,8 @@ class HeldoutHistory:
         return history
 
     @cached_property
-    def _judged(self) -> list[JudgedRun]:
-        return list(judged_runs(self._settings.reports, self._settings.reference_runs))
+    def _judged(self) -> list[RunHead]:
+        return list(_judged_runs(self._settings.reports, self._settings.reference_runs))
 
     def _read(self, suite: LoadedSuite) -> SuiteHistory:
         today, file = row_set(suite.rows), rows_fingerprint(suite.rows)
@@ -150,6 +152,24 @@ class HeldoutHistory:
         )
 
 
+def _judged_runs(reports: Path, references: tuple[Path, ...]) -> Iterator[RunHead]:
+    """What runs have judged: those that were named, then those under the report folder, the latest first.
+
+    Rehearsals judged nothing. What cannot be read in the report folder is passed over.
+    """
+    for file in (*references, *sorted(reports.glob("*/run.json"), reverse=True)):
+        try:
+            run = load_head(file.read_text(encoding="utf-8"), str(file))
+        except (StoreError, OSError, UnicodeDecodeError) as error:
+            if file not in references:
+                continue
+            problem = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+            hint = "name the run.json of an earlier run, or leave the option out."
+            raise UsageError(f"--reference-run={file}: {problem}\n  hint: {hint}") from error
+        if not run.rehearsal:
+            yield run
+
+
 def decision_fingerprint(identity: str, rows: str, gates: Iterable[Gate]) -> str:
     """The same for the same recipe, rows and comparisons, whatever candidates and files are called."""
     said = sorted(
@@ -171,7 +191,7 @@ def _rounded(value: object) -> object:
     return round(value, 9) if isinstance(value, float) else value
 
 
-def _uses_of(run: JudgedRun, suite: str, rows: str) -> Iterator[HeldoutUse]:
+def _uses_of(run: RunHead, suite: str, rows: str) -> Iterator[HeldoutUse]:
     """The decisions of a record that lists none: each candidate was judged for itself."""
     for decision in run.decisions:
         name = decision.candidate

@@ -6,11 +6,12 @@ second run asks nothing.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from harness.candidates.base import MutableModel
@@ -59,19 +60,44 @@ class JudgeBackends:
 
     def logprob(self, prompts: Sequence[tuple[str, str]]) -> list[float]:
         """See ``scoring.judges.Scorer``; the built-in model reads."""
+        return self._read(prompts, len(prompts), lambda reader: reader.logprob(prompts))
+
+    def token_logprobs(self, prompts: Sequence[tuple[str, str]]) -> list[list[float]]:
+        """See ``scoring.judges.TokenOracle``; the built-in model reads."""
+
+        def read(reader: LocalModel) -> list[float]:
+            return [n for tokens in reader.token_logprobs(prompts) for n in (len(tokens), *tokens)]
+
+        flat, found = iter(self._read(prompts, None, read)), []
+        for count in flat:
+            found.append(list(islice(flat, int(count))))
+        return found
+
+    def _read(
+        self,
+        prompts: Sequence[tuple[str, str]],
+        count: int | None,
+        read: Callable[[LocalModel], list[float]],
+    ) -> list[float]:
+        """Numbers that the built-in model gives, of these prompts read together; kept."""
         source, plan = resolve(BUILTIN, self._progress), device_plan()
         versions = f"transformers {version('transformers')}, torch {version('torch')}"
         numeric_config = f"{batch_numeric_config(plan)}; {versions}"
         key = fingerprint(
-            {"model": source.digest, "numerics": numeric_config, "prompts": [list(p) for p in prompts]}
+            {
+                "model": source.digest,
+                "numerics": numeric_config,
+                "prompts": [list(p) for p in prompts],
+                **({} if count is not None else {"numbers": "of each token"}),
+            }
         )
         kept = self._store.judgment(key)
-        if kept is not None and len(kept) == len(prompts):
+        if kept is not None and count in (None, len(kept)):
             return kept
         if self._reader is None:
             self._reader = LocalModel.load(source, plan)
         with self._progress.task(f"judging {len(prompts)} texts", unit="text") as bar:
-            numbers = self._reader.logprob(prompts)
+            numbers = read(self._reader)
             bar.at(len(prompts), len(prompts))
         self._store.keep_judgment(key, numbers)
         return numbers
@@ -284,6 +310,10 @@ class JudgesOfToday:
     def logprob(self, prompts: Sequence[tuple[str, str]]) -> list[float]:
         """See ``scoring.judges.Scorer``: a local model is known by its content."""
         return self._judges.logprob(prompts)
+
+    def token_logprobs(self, prompts: Sequence[tuple[str, str]]) -> list[list[float]]:
+        """See ``scoring.judges.TokenOracle``; as ``logprob``."""
+        return self._judges.token_logprobs(prompts)
 
     def embedder(self, model: str = BUILTIN_EMBEDDER) -> KeptEmbedder:
         """See ``scoring.judges.EmbeddingOracle``; as ``logprob``."""

@@ -14,7 +14,7 @@ from harness.errors import UnknownName, UsageError
 from harness.run.anchors import AnchorWatch
 from harness.run.discovery import suite_of
 from harness.run.judge_backends import JudgeBackends
-from harness.run.plan_costs import Costs, Judged
+from harness.run.plan_costs import Costs, JudgedTrial
 from harness.run.suite_loading import LoadedSuite, load_suite
 from harness.scoring.attacks import (
     MOST_GAINING,
@@ -111,7 +111,7 @@ def cost_of(judge: Judge, attacks: Sequence[Attack], costs: Costs) -> list[tuple
         orders, others = divmod(len(asked.rows), max(1, len(texts)))
         if not others:  # a judge of the project's own may ask otherwise
             asked = replace(asked, references=[text for text in texts for _ in range(orders)])
-        bill, calls = costs.judgments(asked, [Judged(1.0, most)], labels=True)
+        bill, calls = costs.judgments(asked, [JudgedTrial(1.0, most)], labels=True)
         bills.append((bill, calls.new))
     return bills
 

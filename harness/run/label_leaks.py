@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import product
 
 from harness.data.files import read_text
 from harness.data.leakage import Leak, find_leaks, refuse_leaks, without_honest_repeats
 from harness.data.plain_text import plain_words
+from harness.errors import DataError
 from harness.records import Message, Row
 from harness.report.numbers import plural
 from harness.run.suite_loading import LoadedSuite
@@ -35,15 +37,22 @@ class LabelledRows:
 
 
 def labelled_rows(suite: LoadedSuite) -> Iterator[LabelledRows]:
-    """The labels of each judge, a panel's members included; those in one file once."""
+    """The labels and anchors of each judge, a panel's members included; those in one file once."""
     done = set()
-    for judge in (one for each in suite.judges for one in (each, *getattr(each, "judges", ()))):
-        file, field = getattr(judge, "labels", None), getattr(judge, "field", None)
-        known: object = getattr(judge, "known_pairs", None) or getattr(judge, "known", None)
+    judges = [one for each in suite.judges for one in (each, *getattr(each, "judges", ()))]
+    for judge, what in product(judges, ("labels", "anchors")):
+        file, field = getattr(judge, what, None), getattr(judge, "field", None)
+        names = ("known_pairs", "known") if what == "labels" else ("known_anchors",)
+        known: object = next((read for name in names if (read := getattr(judge, name, None))), None)
         if not isinstance(file, str) or not isinstance(known, tuple) or (file, field) in done:
             continue  # a judge of the project's own keeps its labels where it likes
+        if not (suite.folder / file).is_file():
+            continue  # they were handed over in code
         done.add((file, field))
-        text = read_text(suite.folder / file)
+        try:
+            text = read_text(suite.folder / file)
+        except DataError:  # the judge has read them, wherever they are: they are counted from 1
+            text = "label\n" * len(known)
         lines = (number for number, line in enumerate(text.split("\n"), start=1) if line.strip())
         folder = suite.heldout.rpartition("/")[0]
         rows = []
@@ -59,8 +68,8 @@ def labelled_rows(suite: LoadedSuite) -> Iterator[LabelledRows]:
 def heldout_notes(suite: LoadedSuite) -> Iterator[str]:
     """A sentence for each judge whose labels are of replies to held-out rows."""
     for labels in labelled_rows(suite):
-        found = find_leaks((*suite.rows, *suite.reserved), labels.rows)
-        if found := without_honest_repeats(found, len(labels.rows)):
+        copies = find_leaks((*suite.rows, *suite.reserved), labels.rows)
+        if found := without_honest_repeats(copies, len(labels.rows)):
             yield (
                 f"{suite.name}: the judge {labels.judge} is fitted and tested on replies to held-out rows"
                 f" ({_counted(found)}): on other rows it may be worth less."
@@ -78,9 +87,9 @@ def training_notes(data: TrainingData, suite: LoadedSuite) -> Iterator[str]:
         said = {row.id: row for row in labels.rows}
         for rows, ours in ((data.seen, "training rows"), (data.dev, "development rows")):
             known = {(row.id, row.where): row for row in rows}
-            found = find_leaks(rows, labels.rows)
+            found: Sequence[Leak] = find_leaks(rows, labels.rows)
             if accepted != "warn":
-                found = tuple(leak for leak in found if not leak.is_named(accepted))
+                found = [leak for leak in found if not leak.is_named(accepted)]
             same = [
                 leak
                 for leak in found
@@ -97,8 +106,8 @@ def training_notes(data: TrainingData, suite: LoadedSuite) -> Iterator[str]:
 
 def _same_reply(row: Row, label: Row, field: str | None) -> bool:
     learnt = judged_text(row.reference, field)[0] or row.reference
-    words = [plain_words(text) for text in (learnt, label.reference)]
-    return SequenceMatcher(None, *words, autojunk=False).ratio() >= SAME_REPLY
+    same = SequenceMatcher(None, plain_words(learnt), plain_words(label.reference), autojunk=False)
+    return bool(same.ratio() >= SAME_REPLY)
 
 
 def _counted(found: Sequence[Leak]) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
 from harness.candidates.lab import Lab
 from harness.data.leakage import Leak, require_no_leaks
@@ -22,8 +21,6 @@ from harness.run import label_leaks
 from harness.run.selection import Arm
 from harness.run.suite_loading import LoadedSuite
 from harness.training.rows import TrainingData
-
-Rows: TypeAlias = tuple[Row, ...]
 
 NAMES_SHOWN = 5
 

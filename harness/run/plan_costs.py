@@ -20,7 +20,7 @@ from harness.scoring.judges import JudgeEstimate
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedTrial:
     """One trial whose answers are judged.
 
     Args:
@@ -65,7 +65,7 @@ class Tokens:
         return self.of_text(schema) if self.is_known else len(schema)
 
     def of_judgment(
-        self, judge: JudgeEstimate, prompt: tuple[Message, ...], reference: str, trial: Judged
+        self, judge: JudgeEstimate, prompt: tuple[Message, ...], reference: str, trial: JudgedTrial
     ) -> tuple[int, int]:
         """A row's question to a judge: with an answer as long as the reference, and with the longest."""
         counted, most = self.of_prompt(prompt)
@@ -161,7 +161,7 @@ class Costs:
         return self.bill("answers", payee, spending, usd), read
 
     def judgments(
-        self, judge: JudgeEstimate, trials: Sequence[Judged], *, labels: bool, anchors: int = 0
+        self, judge: JudgeEstimate, trials: Sequence[JudgedTrial], *, labels: bool, anchors: int = 0
     ) -> tuple[CostLine, CallCount]:
         """The cost of one judge on one suite: its labels once a run, and every row of every trial.
 

@@ -11,8 +11,9 @@ from harness.decision.plan import CallCount, CostLine, Plan, Trainings, Work
 from harness.errors import ModelError, TrainingError, UnknownName
 from harness.models.protocol import Prompt
 from harness.run.answering import Asked
-from harness.run.plan_costs import Asking, Costs, Judged, Payee
+from harness.run.plan_costs import Asking, Costs, JudgedTrial, Payee
 from harness.run.plan_go import PlannedTest, planned_decisions
+from harness.run.plan_labels import planned_labels
 from harness.run.plan_power import earlier_runs, powers
 from harness.run.selection import Arm
 from harness.run.session import Session
@@ -44,6 +45,7 @@ def make_plan(run: Session, tests: Sequence[PlannedTest] = ()) -> Plan:
         work=tuple(work),
         power=tuple(powers(run, records)),
         decisions=tuple(planned_decisions(run, tests, records)),
+        labels=tuple(planned_labels(run, records)),
         max_usd=run.settings.max_usd,
         prices_file=counting.costs.prices_file,
         unready=(*unready, *dict.fromkeys(counting.problems)),
@@ -78,7 +80,7 @@ class _Counting:
         self._made: set[str] = set()  # artifacts
         self._asked: set[tuple[str, str]] = set()  # contexts and keys of answers
         self._probed: set[str] = set()  # identities of models
-        self._judged: defaultdict[str, list[Judged]] = defaultdict(list)  # by suite
+        self._judged: defaultdict[str, list[JudgedTrial]] = defaultdict(list)  # by suite
 
     def arm(self, arm: Arm) -> Work:
         """What one candidate takes at one size, with all its seeds."""
@@ -121,7 +123,7 @@ class _Counting:
                 most = asked.most_tokens
                 is_compared = self._run.selection.is_compared(arm.name)
                 self._judged[suite.name].append(
-                    Judged(len(asked.missing) / len(suite.rows), most, is_compared)
+                    JudgedTrial(len(asked.missing) / len(suite.rows), most, is_compared)
                 )
                 fresh = self._fresh(asked)
                 kept += sum(key in asked.kept for key in asked.keys)

@@ -32,8 +32,9 @@ def recorded_claim(record: RunRecord, gate: Gate, found: Comparison) -> Rejudged
     """
     if found.rows:
         return AtItsLevel(found)
+    sides = found.candidate, found.baseline
     try:
-        mine, theirs = (_side(record, gate, found, name) for name in (found.candidate, found.baseline))
+        mine, theirs = (_side(record, gate.suite, found.score, name, found.alpha) for name in sides)
         if isinstance(mine, float):
             assert isinstance(theirs, Scores)
             claim = theirs < mine
@@ -51,18 +52,29 @@ def recorded_claim(record: RunRecord, gate: Gate, found: Comparison) -> Rejudged
     return claim if is_same else AtItsLevel(found)
 
 
-def _side(record: RunRecord, gate: Gate, found: Comparison, name: str) -> Scores | float:
-    suite = next((suite for suite in record.suites if suite.name == gate.suite), None)
+def judged_alone(
+    record: RunRecord, suite: str, score: str, candidate: str, baseline: str, bound: float
+) -> Comparison | None:
+    """The claim that a score is more than ``bound`` above the baseline's, by what the record has of both."""
+    try:
+        mine, theirs = (_side(record, suite, score, name, record.alpha) for name in (candidate, baseline))
+    except UsageError:
+        return None
+    return None if isinstance(mine, float) else (mine >= theirs + bound).comparison
+
+
+def _side(record: RunRecord, of_suite: str, score: str, name: str, alpha: float) -> Scores | float:
+    suite = next((suite for suite in record.suites if suite.name == of_suite), None)
     if suite is None:
-        raise UsageError(f"the record has no suite {gate.suite}.")
+        raise UsageError(f"the record has no suite {of_suite}.")
     trials = [trial for trial in record.trials if (trial.suite, trial.label) == (suite.name, name)]
-    if not all(found.score in trial.scores for trial in trials):
-        raise UsageError(f"the record has no {found.score} of {name}.")
+    if not all(score in trial.scores for trial in trials):
+        raise UsageError(f"the record has no {score} of {name}.")
     if not trials:
         try:
             return float(name)
         except ValueError:
             raise UsageError(f"the record has no answers of {name}.") from None
     trials.sort(key=lambda trial: trial.seed or 0)
-    vectors = [recorded_vector(suite, trial, found.score) for trial in trials]
-    return Scores(over_seeds(vectors, [trial.seed or 0 for trial in trials]), alpha=found.alpha)
+    vectors = [recorded_vector(suite, trial, score) for trial in trials]
+    return Scores(over_seeds(vectors, [trial.seed or 0 for trial in trials]), alpha=alpha)

@@ -109,7 +109,7 @@ def _decision(run: Session, name: str, gates: Sequence[Gate], chosen: Sequence[s
         run.selection.largest(name),
         gates,
         seeds=run.selection.sized(name)[-1].seeds,
-        obstacles=[*_stopped(run, name), *chosen, *worse],
+        obstacles=[*([run.stopped[name]] if name in run.stopped else []), *chosen, *worse],
         remarks=remarks,
         notes=(*_answer_notes(run, name), *judge_notes(run, name, gates)),
     )
@@ -159,10 +159,6 @@ def _answer_notes(run: Session, name: str) -> tuple[str, ...]:
             prompt = run.suites[suite].prompt_digest
             found += answer_notes(suite, candidate, baseline, prompt)
     return tuple(found)
-
-
-def _stopped(run: Session, name: str) -> list[str]:
-    return [run.stopped[name]] if name in run.stopped else []
 
 
 def run_id(now: datetime, names: Sequence[str]) -> str:

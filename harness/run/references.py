@@ -14,7 +14,6 @@ from harness.scoring.checks import Check, NamedCheck, own_reference, score_all
 from harness.scoring.judges import Judge
 
 FULL_MARKS = 1.0
-ROWS_NAMED = 3
 
 
 def require_references(suite: LoadedSuite) -> None:

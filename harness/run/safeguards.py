@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from harness.decision.gates import UNASKED_DROP
 from harness.decision.paired import compare, summary
 from harness.decision.vectors import common_rows, over_seeds
 from harness.errors import UsageError
@@ -16,7 +17,6 @@ from harness.scoring.judges import Judge, why_advisory
 from harness.scoring.suite import SuiteScore
 
 MORE_ROWS = "more rows do no harm"
-UNASKED_DROP = 0.02  # in score units: how much worse a score may be that no gate compares
 
 
 def harm_gates(run: Session, gates: Sequence[Gate]) -> list[Gate]:
@@ -80,7 +80,7 @@ def unasserted_scores(run: Session, name: str, gates: Sequence[Gate]) -> tuple[l
     for suite in run.suites.values():
         sides = _trials(run, mine, suite.name), _trials(run, theirs, suite.name)
         for score in suite.scores if all(sides) else ():
-            if (suite.name, score.name) in asserted or not _has_a_vote(run, score):
+            if (suite.name, score.name) in asserted or _why_no_vote(run, score):
                 continue
             try:
                 found = _drop(run, suite.name, *sides, (mine, theirs), score)
@@ -113,10 +113,6 @@ def unasserted_scores(run: Session, name: str, gates: Sequence[Gate]) -> tuple[l
 def _is_of_baseline(gate: Gate, found: Comparison) -> bool:
     """A bar says nothing of the baseline; a preference has been set against it already."""
     return gate.role is not Role.THRESHOLD or found.kind is Kind.PREFERENCE
-
-
-def _has_a_vote(run: Session, score: SuiteScore) -> bool:
-    return not _why_no_vote(run, score)
 
 
 def _why_no_vote(run: Session, score: SuiteScore) -> str:

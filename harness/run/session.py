@@ -406,7 +406,12 @@ class Session:
             put=lambda trial: self.trials.update({place: trial}),
             score=score.name,
             judge=lambda rows, answers: judged_rows(
-                score, judge, rows, answers, oracle, others and [others[row.id] for row in rows]
+                score,
+                judge,
+                rows,
+                answers,
+                oracle,
+                None if others is None else [others[row.id] for row in rows],
             ),
             looks=self.settings.max_interim_looks,
             alpha=alpha,

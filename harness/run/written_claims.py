@@ -16,7 +16,6 @@ _LONGEST = 100  # characters of a comparison in a message
 _HELPERS = ("assert_better", "assert_not_worse")
 ASKED = ("scores", "preferred")  # methods of a side that give scores
 _DEFS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_SCOPES = (*_DEFS, ast.Lambda)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import atanh, sqrt, tanh
 
 import numpy as np
@@ -42,6 +42,7 @@ def admit(
     lengths: Sequence[int] = (),
     levels: Levels | None = None,
     annotation: Annotation = NO_ANNOTATION,
+    is_half: bool = True,
 ) -> Admission:
     """Admitted when TPR and TNR reach .8, their sum less 1 exceeds .6, and 25 labels of each kind tested it.
 
@@ -58,6 +59,7 @@ def admit(
         lengths: of the same replies, in characters.
         levels: those of replies that people gave a level.
         annotation: how far several annotators agreed.
+        is_half: whether they are one half of all labels; False where all of them test.
 
     Raises:
         UsageError: the labels are not one each, or all alike.
@@ -78,7 +80,7 @@ def admit(
     of_length = length_effect(truth, scored, lengths) if lengths else None
     return Admission(
         judge=judge,
-        admitted=not (reasons := missed_bars(tpr, tnr)),
+        admitted=not (reasons := missed_bars(tpr, tnr, is_half)),
         kappa=cohen_kappa(truth, predicted),
         tpr=tpr,
         tnr=tnr,
@@ -106,6 +108,7 @@ def admit_on(
     known: Sequence[Label],
     levels: Sequence[int] = (),
     scale: int = 0,
+    is_half: bool = True,
 ) -> Admission:
     """``admit`` with everything that labels hold.
 
@@ -117,13 +120,14 @@ def admit_on(
         n_calibration: number of labels that it was calibrated on.
         known: all labels as they were read, each annotator's.
         levels: those that the judge gave in place of ``values``, on a ``scale``.
+        is_half: see ``admit``.
     """
     both = [
         (label.level, level)
         for label, level in zip(test, levels, strict=False)  # no levels where it has no scale
         if label.level is not None
     ]
-    return admit(
+    found = admit(
         judge,
         [label.good for label in test],
         [value >= threshold for value in values],
@@ -133,14 +137,35 @@ def admit_on(
         lengths=[len(label.reply) for label in test],
         levels=Levels([one for one, _ in both], [other for _, other in both], scale) if both else None,
         annotation=agreement_of(known),
+        is_half=is_half,
+    )
+    few = few_messages(
+        {kind: [x.content[:2] for x in test if x.good is of] for kind, of in (("good", True), ("bad", False))}
+    )
+    return replace(found, admitted=found.admitted and not few, reasons=(*found.reasons, *few))
+
+
+def few_messages(labels: Mapping[str, Sequence[tuple[str, ...]]]) -> tuple[str, ...]:
+    """Why enough labels are too few; ``labels`` are by kind, each as its message and reference.
+
+    Errors on replies to one message go together: 25 labels of five messages admit as many bad judges as
+    labels of ten would.
+    """
+    return tuple(
+        f"not enough messages: {len(keys)} {kind} labels in the test are of {len(set(keys))}, and it takes"
+        f" {MIN_LABELS_OF_A_KIND} different ones"
+        for kind, keys in labels.items()
+        if len(set(keys)) < MIN_LABELS_OF_A_KIND <= len(keys)
     )
 
 
-def missed_bars(tpr: Rate, tnr: Rate) -> tuple[str, ...]:
+def missed_bars(tpr: Rate, tnr: Rate, is_half: bool = True) -> tuple[str, ...]:
     """Why a judge with these rates is not admitted."""
+    where = f"in the test half, which needs at least {MIN_LABELS_OF_A_KIND} (about {2 * MIN_LABELS_OF_A_KIND}"
     few = [
-        f"not enough labels: {rate.n} {kind} in the test half, which needs at least {MIN_LABELS_OF_A_KIND}"
-        f" (about {2 * MIN_LABELS_OF_A_KIND} {kind} in the file)"
+        f"not enough labels: {rate.n} {kind} {where} {kind} in the file)"
+        if is_half
+        else f"not enough labels: {rate.n} {kind}, and at least {MIN_LABELS_OF_A_KIND} are needed"
         for kind, rate in (("good", tpr), ("bad", tnr))
         if rate.n < MIN_LABELS_OF_A_KIND
     ]

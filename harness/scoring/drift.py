@@ -17,10 +17,8 @@ from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from harness.errors import DataError
 from harness.records import Admission, Anchors, Answer, Message, Row
-from harness.scoring import labels as reply_labels
-from harness.scoring import pair_labels
-from harness.scoring.labels import Label
-from harness.scoring.pair_labels import PairLabel
+from harness.scoring.labels import Label, by_majority
+from harness.scoring.pair_labels import PairLabel, pairs_by_majority
 
 MOST_ANCHORS = 40  # that are taken from labels
 MOST_OWN_ANCHORS = 200  # of a file: each is paid in every run
@@ -84,8 +82,8 @@ def labels_of(judge: object) -> tuple[Given, ...]:
 
 def _once(known: Sequence[Given]) -> tuple[Given, ...]:
     return (
-        *reply_labels.by_majority([label for label in known if isinstance(label, Label)]),
-        *pair_labels.by_majority([label for label in known if isinstance(label, PairLabel)]),
+        *by_majority([label for label in known if isinstance(label, Label)]),
+        *pairs_by_majority([label for label in known if isinstance(label, PairLabel)]),
     )
 
 

@@ -132,6 +132,21 @@ def embedder_of(oracle: Oracle, model: str = BUILTIN_EMBEDDER) -> Embedder:
     return oracle.embedder(model)
 
 
+@runtime_checkable
+class TokenOracle(Protocol):
+    """What an oracle also has where judges may look at single tokens; the harness's own has it."""
+
+    def token_logprobs(self, prompts: Sequence[tuple[str, str]]) -> Sequence[Sequence[float]]:
+        """The natural log-probability of each token of each continuation, given (context, continuation)."""
+
+
+def token_logprobs_of(oracle: Oracle, prompts: Sequence[tuple[str, str]]) -> Sequence[Sequence[float]]:
+    """What the oracle reads; UsageError where it does not show single tokens."""
+    if not isinstance(oracle, TokenOracle):
+        raise UsageError(f"{type(oracle).__name__} shows no single tokens: give it token_logprobs(prompts).")
+    return oracle.token_logprobs(prompts)
+
+
 class Calibrated(Protocol):
     """A judge that has been tested on labels."""
 

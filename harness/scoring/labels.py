@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -103,20 +104,7 @@ def parse_labels(
 
 
 def _label(line: str, where: str, reply_key: str, levels: LevelsRead | None) -> Label:
-    try:
-        row: Json = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(where, f"not JSON: {error.msg}", "write one JSON object a line") from error
-    except RecursionError as error:
-        raise DataError(
-            where, "not a label: nested too deeply", "write one flat JSON object a line"
-        ) from error
-    except ValueError as error:  # an integer of thousands of digits
-        raise DataError(
-            where, f"not JSON: {short(str(error), 80)}", "write long digit strings in quotes"
-        ) from error
-    if not isinstance(row, dict):
-        raise DataError(where, "not a JSON object", "write one JSON object a line")
+    row = label_object(line, where)
     texts = {key: row.get(key) for key in ("message", "reference", reply_key)}
     for key, value in texts.items():
         if not isinstance(value, str) or not value.strip():
@@ -129,6 +117,26 @@ def _label(line: str, where: str, reply_key: str, levels: LevelsRead | None) -> 
     message, reference, reply = (str(texts[key]) for key in ("message", "reference", reply_key))
     kind, annotator = in_unicode(str(row.get("kind", ""))), in_unicode(str(row.get("annotator") or ""))
     return Label(message, reference, reply, good, kind, level, annotator)
+
+
+def label_object(line: str, where: str, hint: str = "write one JSON object a line") -> dict[str, Json]:
+    """The object that a line of labels is; DataError where it is none, or names a key twice."""
+
+    def once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+        twice = [name for name, n in Counter(name for name, _ in pairs).items() if n > 1]
+        if twice:
+            raise DataError(where, f"{short(repr(twice[0]), 40)} stands twice in one label", hint)
+        return dict(pairs)
+
+    try:
+        row: Json = json.loads(line, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        raise DataError(where, f"not JSON: {error.msg} (column {error.colno})", hint) from error
+    except (RecursionError, ValueError) as error:  # nested too deeply; an integer of thousands of digits
+        raise DataError(where, f"not JSON: {short(str(error), 80)}", hint) from error
+    if not isinstance(row, dict):
+        raise DataError(where, "not a JSON object", hint)
+    return row
 
 
 def _level(label: Json, where: str, levels: LevelsRead | None) -> int | None:
@@ -149,14 +157,14 @@ def _level(label: Json, where: str, levels: LevelsRead | None) -> int | None:
 def split_labels(labels: Sequence[Label], seed: int = 0) -> tuple[tuple[Label, ...], tuple[Label, ...]]:
     """A calibration and a test half, alike in labels and kinds, whatever the file's order.
 
-    Copies of one label fall into one half: a test on a copy would be a test on the calibration.
+    Copies of one label are one: a test on a copy would be a test on the calibration, and ten copies one test.
     """
     distinct = {label.digest(seed): label for label in labels}
     # kinds stand together, in the order of the hash; the halves take turns through all of them
     order = sorted(distinct, key=lambda digest: (distinct[digest].good, distinct[digest].kind, digest))
     half = {digest: turn % 2 for turn, digest in enumerate(order)}
-    calibration = tuple(label for label in labels if half[label.digest(seed)] == 0)
-    return calibration, tuple(label for label in labels if half[label.digest(seed)] == 1)
+    calibration = tuple(label for digest, label in distinct.items() if half[digest] == 0)
+    return calibration, tuple(label for digest, label in distinct.items() if half[digest] == 1)
 
 
 def enough_labels(

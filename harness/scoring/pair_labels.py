@@ -11,10 +11,10 @@ from typing import Literal, TypeAlias
 
 from harness.errors import DataError
 from harness.records import TIE, Admission, Json, Rate
-from harness.scoring.admission import MIN_LABELS_OF_A_KIND, MIN_TNR, MIN_TPR, admit, wilson
+from harness.scoring.admission import MIN_LABELS_OF_A_KIND, MIN_TNR, MIN_TPR, admit, few_messages, wilson
 from harness.scoring.annotators import Annotation, agreement
-from harness.scoring.labels import rated_by_several
-from harness.scoring.text import NotJson, in_unicode, parse_json, short
+from harness.scoring.labels import label_object, rated_by_several
+from harness.scoring.text import in_unicode, short
 
 Verdict: TypeAlias = Literal["first", "second", "tie"]
 
@@ -104,12 +104,7 @@ def parse_pair_labels(text: str, where: str) -> tuple[PairLabel, ...]:
 
 
 def _label(line: str, where: str) -> PairLabel:
-    try:
-        row = parse_json(line)
-    except NotJson as error:
-        raise DataError(where, str(error), "write one JSON object a line") from error
-    if not isinstance(row, dict):
-        raise DataError(where, "not a JSON object", "write one JSON object a line")
+    row = label_object(line, where)
     texts = {key: row.get(key) for key in ("message", "first", "second")}
     if row.get("reference") is not None:
         texts["reference"] = row["reference"]
@@ -142,7 +137,7 @@ def require_both_sides(labels: Sequence[PairLabel], where: str) -> None:
             )
 
 
-def by_majority(labels: Sequence[PairLabel]) -> tuple[PairLabel, ...]:
+def pairs_by_majority(labels: Sequence[PairLabel]) -> tuple[PairLabel, ...]:
     """One label for each pair: what most of its annotators said.
 
     A pair of which two verdicts are said most often is left out.
@@ -218,6 +213,10 @@ def admit_pairs(
         for side, rate, bar in rates
         if rate.value < bar
     ]
+    judged = [x for x, said in zip(labels, verdicts, strict=True) if said is not None]
+    reasons += few_messages(
+        {f"{side}-is-better": [x.content[:2] for x in judged if x.label == side] for side, *_ in rates}
+    )
     if not reasons and not found.admitted:
         reasons = list(found.reasons)
     lost = len(labels) - len(pairs)

@@ -34,9 +34,9 @@ from harness.scoring.pair_labels import (
     PairLabel,
     Verdict,
     admit_pairs,
-    by_majority,
     in_words,
     pair_material,
+    pairs_by_majority,
     read_pair_labels,
     require_both_sides,
 )
@@ -181,7 +181,7 @@ class Pairwise:
         """
         if self.known is None:
             raise UsageError(f"{self.name}: its labels have not been read; bind it first.")
-        labels = by_majority(self.known)
+        labels = pairs_by_majority(self.known)
         require_both_sides(labels, self.labels)
         found = self.compared([_labelled(label) for label in labels], self.grader(oracle))
         verdicts = [one.verdict if isinstance(one, Compared) else None for one in found]

@@ -35,9 +35,9 @@ from harness.scoring.pair_labels import (
     PairLabel,
     Verdict,
     admit_pairs,
-    by_majority,
     in_words,
     pair_material,
+    pairs_by_majority,
     read_pair_labels,
     require_both_sides,
 )
@@ -356,7 +356,7 @@ def _of_labels(panel: CalibratedPanel, known: Sequence[Label], oracle: Oracle) -
 
 def _of_pairs(panel: CalibratedPanel, known: Sequence[PairLabel], oracle: Oracle) -> Admission:
     own, every = panel.panel, known
-    known = by_majority(every)
+    known = pairs_by_majority(every)
     require_both_sides(known, own.labels)
     # a label's reference is the text itself, where a row's is read as answers are
     rows = [_row(at, one.message, one.reference, own.field) for at, one in enumerate(known)]

@@ -23,8 +23,9 @@ from hashlib import sha256
 from typing import TypeAlias, TypeVar
 
 from harness.errors import DataError
-from harness.records import Answer, Json, Kind, RunRecord, ScoreInfo, SuiteInfo, Trial
+from harness.records import Answer, Kind, RunRecord, ScoreInfo, SuiteInfo, Trial
 from harness.scoring.agreement import krippendorff_alpha
+from harness.scoring.labels import label_object
 from harness.scoring.text import in_unicode, short
 
 GOOD_OR_BAD: Mapping[str, float] = {"bad": 0.0, "good": 1.0}
@@ -127,7 +128,9 @@ def parse_run_labels(text: str, where: str) -> tuple[RunLabel, ...]:
 
 
 def _label(line: str, where: str) -> RunLabel:
-    row = _object(line, where)
+    row = label_object(line, where, _ONE_LINE)
+    if "\\ud" in line.lower() and in_unicode(text := json.dumps(row, ensure_ascii=False)) != text:
+        raise DataError(where, "holds half a surrogate pair, which is no character", _AGAIN)
     names = "run", "suite", "score", "row", "side", "answer"
     for name in names:
         value = row.get(name)
@@ -174,26 +177,6 @@ def _label(line: str, where: str) -> RunLabel:
         note=str(row.get("note") or ""),
         where=where,
     )
-
-
-def _object(line: str, where: str) -> dict[str, Json]:
-    def once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-        twice = [name for name, n in Counter(name for name, _ in pairs).items() if n > 1]
-        if twice:
-            raise DataError(where, f"{short(repr(twice[0]), 40)} stands twice in one label", _ONE_LINE)
-        return dict(pairs)
-
-    try:
-        row: Json = json.loads(line, object_pairs_hook=once)
-        if "\\ud" in line.lower() and in_unicode(text := json.dumps(row, ensure_ascii=False)) != text:
-            raise DataError(where, "holds half a surrogate pair, which is no character", _AGAIN)
-    except json.JSONDecodeError as error:
-        raise DataError(where, f"not JSON: {error.msg} (column {error.colno})", _ONE_LINE) from error
-    except (RecursionError, ValueError) as error:  # nested too deeply; an integer of thousands of digits
-        raise DataError(where, f"not JSON: {short(str(error), 80)}", _ONE_LINE) from error
-    if not isinstance(row, dict):
-        raise DataError(where, "not a JSON object", _ONE_LINE)
-    return row
 
 
 # ------------------------------------------------------------------------------------------------- fitting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from harness.decision.ppi import Labelled, corrected, parts_of_rows
 from harness.decision.student import error_of_mean
@@ -22,6 +23,12 @@ AUTHORS = {
 AUTHORS_TUNED = 0.5936874695503899  # the weight that it chooses with lam=None
 AUTHORS_DIFFERENCE = -0.11510520884082684
 
+# the same at lam=0.5 by ppi_mean_pval(..., null=null, alternative="larger")
+AUTHORS_P = {-0.2: 0.15940321, -0.3: 0.01414612}
+# rows drawn by unequal probabilities: ppi_mean_pointestimate(Y, Yhat, JUDGED, lam=lam, w=1 / UNEQUAL)
+UNEQUAL = np.where(AT[:40] % 3 == 0, 0.5, 0.125)
+AUTHORS_WEIGHTED = {0.0: -0.11864406779661016, 0.5: -0.11927966101694915, 1.0: -0.11991525423728813}
+
 
 @pytest.mark.parametrize("weight", AUTHORS)
 def test_at_one_weight_the_estimate_is_that_of_its_authors(weight: float) -> None:
@@ -32,6 +39,20 @@ def test_at_one_weight_the_estimate_is_that_of_its_authors(weight: float) -> Non
     assert ours * JUDGED.mean() + offset == pytest.approx(point, abs=1e-12)
     # their errors are of a normal interval, with divisors n
     assert float(error_of_mean(parts, 160)) == pytest.approx((high - low) / 2 / 1.6448536, rel=0.03)
+
+
+@pytest.mark.parametrize("null", AUTHORS_P)
+def test_at_one_weight_the_p_value_is_that_of_its_authors(null: float) -> None:
+    parts, offset = parts_of_rows(JUDGED, LABELLED, 0.5 * 160 / 120)
+    difference = 0.5 * 160 / 120 * JUDGED.mean() + offset
+    ours = float(ndtr(-(difference - null) / error_of_mean(parts, 160)))  # theirs is normal
+    assert ours == pytest.approx(AUTHORS_P[null], rel=0.07)
+
+
+@pytest.mark.parametrize("weight", AUTHORS_WEIGHTED)
+def test_rows_of_unequal_probability_count_as_their_authors_weigh_them(weight: float) -> None:
+    _, offset = parts_of_rows(JUDGED, Labelled(AT[:40], TRUE[:40], UNEQUAL), weight)
+    assert weight * JUDGED.mean() + offset == pytest.approx(AUTHORS_WEIGHTED[weight], abs=1e-12)
 
 
 def test_the_tuned_weight_is_that_of_its_authors() -> None:
@@ -112,3 +133,12 @@ def test_rows_in_groups_have_a_wider_interval_where_groups_go_together() -> None
 def test_labels_that_do_not_fit_the_rows_are_refused(labelled: Labelled) -> None:
     with pytest.raises(UsageError):
         corrected(JUDGED, labelled)
+
+
+def test_labels_of_which_one_weighs_nearly_all_correct_nothing() -> None:
+    noise = np.random.default_rng(0)
+    probabilities = np.full(60, 0.5)
+    probabilities[0] = 1e-4
+    labelled = Labelled(np.arange(60), noise.random(60), probabilities)
+    found = corrected(noise.random(120), labelled)
+    assert found == "60 labelled rows with such probabilities weigh as 1.0, and a correction takes 10"

@@ -17,6 +17,7 @@ from harness.decision.sampling import (
     correlation_interval,
     draw,
     expected_errors,
+    label_gains,
     labels_saved,
 )
 from harness.decision.student import Values
@@ -136,3 +137,14 @@ def test_sizes_that_cannot_be_drawn_by_are_refused(bad: list[float]) -> None:
 def test_more_labels_than_rows_are_refused() -> None:
     with pytest.raises(UsageError, match="5 labels cannot be drawn from 4 rows"):
         draw(np.ones(4), 5, 0)
+
+
+def test_gains_are_those_of_labels_saved() -> None:
+    gains = list(label_gains(150, (0.0, 0.6, 0.9)))
+    assert [gain.labels for gain in gains] == [25, 50, 100, 150]
+    for gain in gains:
+        for rho, share in zip((0.0, 0.6, 0.9), gain.shares, strict=True):
+            worth = gain.labels / share**2
+            assert worth == pytest.approx(gain.labels + labels_saved(gain.labels, 150, rho))
+    assert gains[0].alone == pytest.approx(1.7139 * 0.5**0.5 / 5.0, abs=1e-4)
+    assert not list(label_gains(2, (0.5,)))

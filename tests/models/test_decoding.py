@@ -26,7 +26,7 @@ def model(tiny: ModelSource) -> LocalModel:
     return loaded
 
 
-def answers(model: LocalModel) -> dict[str, tuple[str, int, str]]:
+def answers(model: LocalModel) -> dict[str, tuple[str, int | None, str]]:
     found = model.answer(PROMPTS, Decoding(max_new_tokens=12), frozenset())
     return {a.row_id: (a.text, a.completion_tokens, a.finish) for a in found}
 

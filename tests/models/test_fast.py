@@ -46,7 +46,7 @@ def model_of(source: ModelSource, plan: DevicePlan, adapter: Path | None = None)
     return model
 
 
-def answers(model: LocalModel) -> dict[str, tuple[str, int, int, str]]:
+def answers(model: LocalModel) -> dict[str, tuple[str, int | None, int | None, str]]:
     found = model.answer(PROMPTS, Decoding(max_new_tokens=12), frozenset())
     return {a.row_id: (a.text, a.prompt_tokens, a.completion_tokens, a.finish) for a in found}
 

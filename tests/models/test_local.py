@@ -100,7 +100,7 @@ def test_an_answer_counts_its_end_token_and_says_how_it_ended(
     monkeypatch.setattr(generation, "eos_token_id", [int(third)])
     stopped = next(model.answer(PROMPTS[:1], SHORT, NOTHING))
     assert stopped.finish == "stop"
-    assert stopped.completion_tokens <= 3
+    assert (stopped.completion_tokens or 99) <= 3
     assert full.text.startswith(stopped.text)
 
 

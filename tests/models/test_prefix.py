@@ -22,7 +22,7 @@ INSTRUCTIONS = Message("system", "You sort tickets. Where is my order? Your orde
 PROMPTS = [Prompt(row.id, (INSTRUCTIONS, *row.prompt)) for row in rows(7)]
 
 
-def answers(model: LocalModel, prompts: list[Prompt]) -> dict[str, tuple[str, int]]:
+def answers(model: LocalModel, prompts: list[Prompt]) -> dict[str, tuple[str, int | None]]:
     found = model.answer(prompts, Decoding(max_new_tokens=6), frozenset())
     return {answer.row_id: (answer.text, answer.prompt_tokens) for answer in found}
 

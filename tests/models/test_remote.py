@@ -59,7 +59,7 @@ def test_messages_go_out_and_answers_come_back_with_tokens_and_latency(service: 
     (answer,) = answers(service, prompts(1)).values()
     latency_ms = answer.latency_ms
     assert answer == Answer("r0", "fine", 10, 3, latency_ms, cached_prompt_tokens=4, served_by="m")
-    assert 50 <= latency_ms < 5000
+    assert 50 <= (latency_ms or 0) < 5000
     assert service.paths == ["/v1/chat/completions"]
     turns = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "question 0"}]
     assert service.bodies == [{"model": "stub", "messages": turns, "max_tokens": 20, "temperature": 0.0}]
@@ -119,8 +119,8 @@ def test_log_probabilities_come_where_they_are_offered(service: Service) -> None
 def test_a_service_that_counts_no_tokens_has_them_counted(service: Service) -> None:
     service.reply = lambda body: {key: value for key, value in said("one two").items() if key != "usage"}
     (answer,) = answers(service, prompts(1)).values()
-    assert answer.prompt_tokens > 5
-    assert answer.completion_tokens >= 2
+    assert (answer.prompt_tokens or 0) > 5
+    assert (answer.completion_tokens or 0) >= 2
 
 
 @pytest.mark.parametrize(
@@ -228,8 +228,8 @@ def test_an_answer_with_half_a_bill_is_an_answer_and_counts_at_its_most(
     model = RemoteModel("gpt-4o-mini", base_url=service.base_url).open(spending(ledger))
     (answer,) = model.answer(asked_of, DECODING, frozenset())
     assert (answer.text, len(service.bodies)) == ("ok", 1)
-    assert answer.prompt_tokens > 0
-    assert answer.completion_tokens > 0
+    assert answer.prompt_tokens
+    assert answer.completion_tokens
     most = prompt_bound("gpt-4o-mini")(asked_of[0].messages) * 0.15e-6 + 20 * 0.60e-6
     assert ledger.spent_usd == pytest.approx(most)
 

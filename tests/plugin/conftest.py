@@ -15,8 +15,10 @@ from harness.report.pages import environment
 # stands on it cannot be imported twice; the rest would be imported anew for every test
 for name in (
     "bpe_openai",
+    "harness.models.remote_wire",
     "harness.report.html",
     "harness.run.discovery",
+    "harness.run.planning",
     "harness.run.recording",
     "harness.testing",
     "harness.testing.fake_openai.real",
@@ -25,6 +27,8 @@ for name in (
     "matplotlib.backends.backend_svg",
     "matplotlib.figure",
     "pydantic",
+    "rich.console",
+    "rich.markup",
     "rich.table",
     "scipy.optimize",
     "scipy.stats",
@@ -38,7 +42,11 @@ PLUGINS = [one for one in importlib.metadata.distributions() if one.entry_points
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No chart in the reports, since drawing them took a quarter of the time of these tests; few packages."""
+    """No chart in the reports, since drawing them took a quarter of the time of these tests; few packages.
+
+    Nor does a write wait for the disk: no test here ends in a power failure.
+    """
+    monkeypatch.setattr("os.fsync", lambda file: None)
     monkeypatch.setattr("importlib.metadata.distributions", lambda: PLUGINS)
     for name in ("learning_curve", "training_curve"):
         monkeypatch.setitem(environment().globals, name, lambda *_: Markup("<svg></svg>"))

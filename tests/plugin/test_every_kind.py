@@ -139,7 +139,7 @@ class OwnRetrieval:
 '''
 
 CANDIDATES = """
-from harness import LoRA, OpenAITuning, RemoteModel
+from harness import LoRA, OpenAITuning, Recorded, RemoteModel
 {own}
 SERVICE = dict(base_url="{url}", profile="twin", api_key_env="HARNESS_TEST_KEY")
 MODEL = RemoteModel("{chat}", **SERVICE)
@@ -168,6 +168,11 @@ def openai():
 @harness.candidate
 def lora():
     return LoRA(base="tiny", train="rows.jsonl", epochs=1, batch_rows=8, r=2, dev_evaluations=1)
+
+
+@harness.candidate
+def recorded():
+    return Recorded("answers.jsonl")
 
 
 @harness.candidate
@@ -214,9 +219,10 @@ SCRIPTED = Kind("scripted", is_trained=True)
 PROMPTED = Kind("prompted", sees_rows=False, is_hosted=True)
 FEW_SHOT = Kind("few-shot", is_hosted=True)
 OPENAI = Kind("openai", is_trained=True, is_hosted=True)
+RECORDED = Kind("recorded", sees_rows=False)
 OWN_TUNING = Kind("own-tuning", is_trained=True)
 OWN_RETRIEVAL = Kind("own-retrieval", is_hosted=True)
-KINDS = (SCRIPTED, PROMPTED, FEW_SHOT, OPENAI, OWN_TUNING, OWN_RETRIEVAL)
+KINDS = (SCRIPTED, PROMPTED, FEW_SHOT, OPENAI, RECORDED, OWN_TUNING, OWN_RETRIEVAL)
 
 
 def kinds(**facts: bool) -> list[Kind]:
@@ -254,6 +260,11 @@ def contract(project: SmallProject, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         project.write("suites/economics.toml", ECONOMICS)
         made = Contract(project, url)
         made.rows(jsonl(rows("own", 30)))
+        answers = [
+            {"id": f"support-{n}", "answer": "no", "prompt_tokens": 1, "completion_tokens": 1}
+            for n in range(40)
+        ]
+        made.rows(jsonl([dict(one) for one in answers]), "answers.jsonl")
         yield made
 
 
@@ -275,7 +286,7 @@ def test_sizes_and_seeds_are_for_what_is_trained(contract: Contract, kind: Kind)
     expected = [(10, 0), (10, 1), (20, 0), (20, 1)] if kind.is_trained else [(None, None)]
     assert tried == expected
     # what each pays for: rows that it learnt, all that it can look up, those that a prompt shows
-    used = {"few-shot": 2, "own-retrieval": 30, "prompted": None}
+    used = {"few-shot": 2, "own-retrieval": 30, "prompted": None, "recorded": None}
     assert contract.project.record.economics[0].rows_used == used.get(str(kind), 20)
 
 

@@ -73,7 +73,7 @@ def test_killed_at_any_point_a_run_ends_as_if_it_had_not_been(project: SmallProj
     with running_fake_openai(backend=ScriptedBackend(says)) as url:
         assert tuned_at(project, url).run("--candidate=hosted").status == 0
         undisturbed, whole = project.record.decisions, sum(calls(url).values())
-    for _ in range(3):
+    for _ in range(2):
         shutil.rmtree(project.path / ".harness")
         shutil.rmtree(project.path / "reports")  # another service's decision on these rows would be counted
         with running_fake_openai(backend=ScriptedBackend(says)) as url:

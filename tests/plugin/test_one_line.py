@@ -193,7 +193,7 @@ def test_every_judge_reaches_a_corrected_gate(judges: SmallProject) -> None:
     record = judges.record
     states = {gate.suite: gate.state for gate in record.gates}
     assert states == {suite: "gated" if suite == "words" else "advisory" for suite in JUDGES}, outcome.said
-    labels = parse_run_labels(jsonl(run_labels(record)), "labels.jsonl")  # type: ignore[arg-type]
+    labels = parse_run_labels(jsonl(run_labels(record)), "labels.jsonl")
     found = decide_with_labels(record, labels, [LabelFile("labels.jsonl", "ab" * 32, len(labels))], "decide")
     assert [gate.state for gate in found.gates] == ["gated"] * len(JUDGES)
     assert all(gate.correction is not None and gate.correction.n == ROWS for gate in found.gates)

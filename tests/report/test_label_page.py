@@ -199,9 +199,7 @@ def test_pairs_change_sides_and_their_labels_do_not(browser: Browser, tmp_path: 
     page.context.close()
 
 
-def test_a_scale_is_labelled_by_figures_and_a_card_that_is_passed_over_is_told(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_figures_label_a_scale_and_a_card_passed_over_is_told(browser: Browser, tmp_path: Path) -> None:
     run = sample_run(60)
     suite = run.suites[0]
     scores = (*suite.scores[:-1], replace(suite.scores[-1], spec={"scale": 5}))

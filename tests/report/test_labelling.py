@@ -242,3 +242,9 @@ def test_the_gain_is_said_in_one_line() -> None:
     assert label_sheet(sample_run(60), Wanted(labels=90)).gain == (
         "All 59 rows are to be labelled: then the judge adds nothing."
     )
+
+
+def test_a_score_that_no_gate_compares_is_told_before_it_is_labelled() -> None:
+    run = sample_run(20)
+    assert "decide nothing" not in label_sheet(run, Wanted(score="summary")).gain
+    assert "decide nothing" in label_sheet(replace(run, gates=()), Wanted(score="summary")).gain

@@ -10,8 +10,18 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from harness.decision.go_power import AssumedGate, forecast_go
-from harness.decision.plan import CallCount, CostLine, Plan, PlannedDecision, Power, Trainings, Usd, Work
-from harness.records import Kind, Price, Role
+from harness.decision.plan import (
+    CallCount,
+    CostLine,
+    Plan,
+    PlannedDecision,
+    PlannedLabels,
+    Power,
+    Trainings,
+    Usd,
+    Work,
+)
+from harness.records import Kind, Price, Rate, Role
 from harness.report.plan import plan_text
 
 BASE = Price("gpt-4o-mini", 0.15, 0.6, None, "OpenAI, base prices of December 2025", "2025-12")
@@ -182,3 +192,18 @@ def test_wide_characters_are_folded_at_the_cells_that_they_take() -> None:
     said = plan_text(Plan((Work(label, False, None, CallCount(1, 0)),), (), unready=("界" * 130,)))
     assert max(map(cell_len, said.split("\n"))) == 100
     assert said.count("界") == 130
+
+
+def test_what_labels_would_bring_is_one_table_for_judges_of_which_the_same_is_known() -> None:
+    known = Rate(0.6, 0.4, 0.8, 100)
+    labels = (
+        PlannedLabels("support", "summary", 150, known),
+        PlannedLabels("support", "tone", 150, known),
+        PlannedLabels("other", "tone", 150, correlation=0.8, spread=0.4, earlier="run-1"),
+    )
+    said = plan_text(replace(PLAN, labels=labels)).splitlines()
+    assert any("summary (suite support), tone (suite support)" in line for line in said)
+    assert sum(line.startswith("rows labelled") for line in said) == 2
+    assert [line.split()[0] for line in said if "±" in line] == ["25", "50", "100", "150"] * 2
+    assert max(map(len, said)) <= 100
+    assert "in run run-1" in " ".join(said)

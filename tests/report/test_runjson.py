@@ -36,6 +36,22 @@ def test_another_schema_version_is_refused_with_what_to_do() -> None:
         load_run(text, "old/run.json")
 
 
+def test_a_record_whose_parts_do_not_fit_each_other_is_refused() -> None:
+    run = sample_run(n_rows=20)
+    first = run.trials[0]
+    for changed, said in (
+        (
+            replace(first, scores={name: of[1:] for name, of in first.scores.items()}),
+            "20 answers have 19 scores",
+        ),
+        (replace(first, answers=(*first.answers[1:], first.answers[1]), scores={}), "one each"),
+        (replace(first, suite="other"), "suite 'other', which is not there"),
+    ):
+        text = dump_run(replace(run, trials=(changed, *run.trials[1:])))
+        with pytest.raises(StoreError, match=said):
+            load_run(text, "run.json")
+
+
 @pytest.mark.parametrize("version", OLD)
 def test_a_record_of_an_earlier_version_is_read_and_shown(version: int) -> None:
     text = (RECORDS / f"schema-{version}.json").read_text("utf-8")

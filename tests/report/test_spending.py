@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from sample_run import ADAPTER, BASE, sample_run
 
-from harness.records import RunRecord, SpendingLine
+from harness.records import Answer, RunRecord, SpendingLine
 from harness.report.costs import spending, spending_sentence
 from harness.report.html import render_html
 from harness.report.markdown import plain, render_markdown
@@ -84,12 +84,17 @@ def test_the_table_has_a_line_for_each_purpose_and_model_and_their_total() -> No
     assert "What the service would have billed" in render_html(hosted_run(rehearsal=True))
 
 
+def priced(answer: Answer, read_usd_per_mtok: float, written_usd_per_mtok: float) -> float:
+    read, written = answer.prompt_tokens or 0, answer.completion_tokens or 0
+    return (read * read_usd_per_mtok + written * written_usd_per_mtok) / 1e6
+
+
 def test_the_economics_prices_of_measured_tokens_stand_beside_the_bill() -> None:
     run = hosted_run()
     answers = [a for t in run.trials for a in t.answers if a.failure is None and t.candidate == BASE]
     tuned = [a for t in run.trials for a in t.answers if a.failure is None and t.candidate == ADAPTER]
-    expected_usd = sum(a.prompt_tokens * 0.15 + a.completion_tokens * 0.60 for a in answers) / 1e6
-    expected_usd += sum(a.prompt_tokens * 0.30 + a.completion_tokens * 1.20 for a in tuned) / 1e6
+    expected_usd = sum(priced(a, 0.15, 0.60) for a in answers)
+    expected_usd += sum(priced(a, 0.30, 1.20) for a in tuned)
     block = spending(run)
     assert block is not None
     line, why = block.reconciliation

@@ -231,3 +231,18 @@ def test_labels_that_are_added_do_not_begin_anew(service: Service, folder: Path)
     turned(service, harsher)
     more = Label("another", "right", "right 61", good=True)
     assert not run(folder, replace(judge, known=(*LABELS, more))).admitted
+
+
+def test_anchors_of_ones_own_are_asked_and_calibrate_nothing_and_others_begin_anew(
+    service: Service, folder: Path
+) -> None:
+    copies, others = LABELS[:6], [Label(f"a{k}", "right", f"wrong {k}", good=False) for k in range(8)]
+    frozen = (*copies, *others)
+    judge = replace(rubric(service), anchors="anchors.jsonl", known_anchors=frozen)
+    first = run(folder, judge)
+    assert first.anchors is not None
+    assert len(first.anchors.scores) == len(frozen), "not 40 of the labels"
+    assert first.admitted
+    assert (first.n_calibration, first.n_test) == (50, 52), "two of the copies would have calibrated"
+    turned(service, lambda answer, call: honest(answer, call) + (answer.startswith("wrong")))
+    assert not run(folder, judge).admitted

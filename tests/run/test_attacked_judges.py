@@ -17,6 +17,7 @@ from harness.scoring.attacks import MOST_GAINING, attempts, share_gained, shippe
 from harness.scoring.judge import LikelihoodJudge
 from harness.scoring.judges import tried_out
 from harness.scoring.similarity import Similarity
+from harness.scoring.tuned_judge import TunedJudge
 from harness.store.answers import AnswerStore
 
 LABELS = Path(__file__).parents[2] / "suites/support/judge_labels.jsonl"
@@ -36,11 +37,15 @@ def oracle(tmp_path: Path) -> Iterator[JudgeBackends]:
     [
         (LikelihoodJudge("summary", labels="labels"), lambda: is_at_hand(BUILTIN)),
         (Similarity("summary", labels="labels"), embedder_is_at_hand),
+        (
+            TunedJudge("summary", labels="labels"),
+            lambda: is_at_hand(BUILTIN) and embedder_is_at_hand(),
+        ),
     ],
-    ids=["likelihood", "similarity"],
+    ids=["likelihood", "similarity", "tuned"],
 )
 def test_it_is_not_talked_round(
-    judge: LikelihoodJudge | Similarity, is_here: Callable[[], bool], oracle: JudgeBackends
+    judge: LikelihoodJudge | Similarity | TunedJudge, is_here: Callable[[], bool], oracle: JudgeBackends
 ) -> None:
     if not is_here():
         pytest.skip("its model is not here")
@@ -48,5 +53,5 @@ def test_it_is_not_talked_round(
     few = replace(bound, known=(bound.known or ())[:FEW])
     attacks = shipped_attacks()[::5]  # `harness judge-check` tries all
     made = attempts(few, tried_out(few, oracle), attacks, oracle)
-    assert len(made) == 2 * len(attacks) == 18
+    assert len(made) == 2 * len(attacks) == 16
     assert share_gained(made).value <= MOST_GAINING

@@ -13,6 +13,7 @@ import pytest
 from labelled_run import BASE, GOOD, TUNED, N, lines, parsed, run, text_of, without_obstacles
 
 from harness.cli.main import main
+from harness.decision.gates import decide
 from harness.decision.paired import compare
 from harness.decision.vectors import recorded_vector
 from harness.errors import DataError, UsageError
@@ -271,6 +272,24 @@ def test_labelling_until_it_is_go_is_judged_at_falling_levels() -> None:
     assert first.alpha == 0.05
     assert third.alpha == pytest.approx(0.0025)
     assert "was decided with other labels 2 times before" in third.reason
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_a_drop_that_labels_show_stands_in_the_way_though_no_gate_compares_it(drops: bool) -> None:
+    record = run()
+    infos = tuple(CandidateInfo(name, "", 0, {}, "m", "d", BASE) for name in (TUNED, BASE))
+    gates = record.gates[1:]  # of the format; no gate compares the judge's score
+    decisions = (decide(TUNED, 400, gates, seeds=(0,)),)
+    record = replace(record, candidates=infos, gates=gates, decisions=decisions)
+    good = {BASE: np.ones(N), TUNED: (np.arange(N) % 3 > 0) * 1.0 if drops else np.ones(N)}
+    good[TUNED][3] = good[BASE][4] = 0.0
+    labels = [*lines(record), *lines(record, good=good)]
+    for label in labels[: len(labels) // 2]:
+        label["score"] = "format"
+    (found,) = decided(record, labels).decisions
+    said = "summary (suite support), which no gate compares with the baseline, by labels: "
+    assert [each.startswith(f"score {said}-3") for each in found.obstacles or ()] == [True] * drops
+    assert [each.startswith(said) for each in found.remarks] == [True] * (not drops)
 
 
 def test_too_few_labels_are_refused() -> None:

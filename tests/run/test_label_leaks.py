@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -46,13 +47,14 @@ LABELS = [label(ASKED[0], SAID), label(ASKED[1], "Nobody ordered a line of an in
 @pytest.mark.parametrize("learnt", ["train", "general", "dev"])
 def test_a_labelled_reply_is_not_learnt(tmp_path: Path, learnt: str) -> None:
     reply = json.dumps({"intent": "heating", "summary": SAID.replace("whistles", "is whistling")})
-    rows = {"train": (row(1, "hello there", "hi"),), learnt: (row(7, f"{ASKED[0]}!!", reply),)}
+    first = TrainingData((row(1, "hello there", "hi"),))
+    data = dataclasses.replace(first, **{learnt: (row(7, f"{ASKED[0]}!!", reply),)})  # type: ignore[arg-type]
     with pytest.raises(LeakError, match=r"labels of the judge summary") as error:
-        list(training_notes(TrainingData(**rows), loaded(tmp_path, SHORT, LABELS)))
+        list(training_notes(data, loaded(tmp_path, SHORT, LABELS)))
     assert "train.jsonl:7 ~ labels.jsonl:2" in str(error.value)
     for accepted in (("labels.jsonl:2",), "warn"):
         suite = loaded(tmp_path, SHORT, LABELS, leaks=accepted)
-        told = list(training_notes(TrainingData(**rows), suite))
+        told = list(training_notes(data, suite))
         assert bool(told) == (accepted == "warn")
 
 

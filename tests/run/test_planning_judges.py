@@ -15,7 +15,7 @@ from harness.data.hosted import text_counter
 from harness.decision.plan import Usd, Work
 from harness.models.ledger import prompt_bound
 from harness.models.remote import RemoteModel
-from harness.run.plan_costs import Costs, Judged, Tokens
+from harness.run.plan_costs import Costs, JudgedTrial, Tokens
 from harness.run.planning import make_plan
 from harness.run.session import Session
 from harness.scoring.judges import Judge
@@ -97,10 +97,10 @@ def test_answers_that_are_kept_may_be_judged_already(project: Project) -> None:
     estimate = rubric.estimate(bound.rows)
     assert estimate is not None
     pinned = replace(estimate, model=replace(GRADER, version="2026-11"))
-    fresh, kept = (costs.judgments(pinned, [Judged(new, 8)], labels=True)[0].usd for new in (1.0, 0.0))
+    fresh, kept = (costs.judgments(pinned, [JudgedTrial(new, 8)], labels=True)[0].usd for new in (1.0, 0.0))
     assert kept == Usd(0.0, fresh.high)
     # a model that may change behind its name is asked for its anchors in every run
-    asked = costs.judgments(estimate, [Judged(0.0, 8)], labels=True, anchors=10)[0].usd
+    asked = costs.judgments(estimate, [JudgedTrial(0.0, 8)], labels=True, anchors=10)[0].usd
     assert 0 < asked.low < fresh.low
     assert asked.high == fresh.high
     assert fresh.low > 0
@@ -146,7 +146,7 @@ def test_no_two_answers_within_their_limit_make_a_prompt_beyond_the_bound(first:
     limit = max(TOKENS.of_text(first), TOKENS.of_text(second))
     case = PairCase("m", "yes", "", "")
     prompt = as_pair_prompt(PAIRWISE.instructions, case)
-    _, most = TOKENS.of_judgment(PAIRWISE.estimate([]), prompt, case.reference, Judged(1.0, limit))
+    _, most = TOKENS.of_judgment(PAIRWISE.estimate([]), prompt, case.reference, JudgedTrial(1.0, limit))
     sent = as_pair_prompt(PAIRWISE.instructions, replace(case, first=first, second=second))
     assert prompt_bound(MODEL)(sent) <= most
 
@@ -158,7 +158,7 @@ def test_no_answer_within_its_limit_makes_a_prompt_beyond_the_bound(answer: str,
     case = Case(message.encode("utf-8", "replace").decode(), "yes", "")
     estimate = RUBRIC.estimate([])
     prompt = as_prompt(RUBRIC.instructions, case)
-    expected, most = TOKENS.of_judgment(estimate, prompt, case.reference, Judged(1.0, limit))
+    expected, most = TOKENS.of_judgment(estimate, prompt, case.reference, JudgedTrial(1.0, limit))
     sent = as_prompt(RUBRIC.instructions, replace(case, answer=answer))
     assert prompt_bound(MODEL)(sent) <= most
     assert expected <= most

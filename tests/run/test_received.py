@@ -32,7 +32,7 @@ def received(ask: Callable[[], object], *known: str) -> dict[str, Answer]:
         (b"yes", "of the type bytes"),
         (replace(GOOD, text=3), "text is 3, and no text"),  # type: ignore[arg-type]
         (replace(GOOD, prompt_tokens=-3), "prompt_tokens is -3, and no count"),
-        (replace(GOOD, completion_tokens=None), "completion_tokens is None"),  # type: ignore[arg-type]
+        (replace(GOOD, completion_tokens=None), "completion_tokens is None"),
         (replace(GOOD, latency_ms=float("nan")), "latency_ms is nan"),
         (replace(GOOD, finish="tool_calls"), "finish is 'tool_calls'"),  # type: ignore[arg-type]
         (replace(GOOD, row_id="nobody"), "rows that nobody asked"),

@@ -18,12 +18,14 @@ from harness.records import Admission
 from harness.scoring.admission import (
     Levels,
     admit,
+    admit_on,
     cohen_kappa,
     length_effect,
     shown_share,
     weighted_kappa,
     wilson,
 )
+from harness.scoring.labels import Label
 
 
 def ratings(table: list[list[int]]) -> tuple[list[bool], list[bool]]:
@@ -239,3 +241,18 @@ def test_that_good_replies_are_longer_is_no_preference_for_length() -> None:
     assert found is not None
     assert found.low < 0 < found.high
     assert length_effect(truth, [float(good) for good in truth], lengths) is None
+
+
+@pytest.mark.parametrize(("n_messages", "admitted"), [(25, True), (24, False), (5, False)])
+def test_many_labels_of_few_messages_admit_no_judge(n_messages: int, admitted: bool) -> None:
+    test = [
+        Label(f"message {at % n_messages}", "reference", f"reply {at} {good}", good)
+        for good in (True, False)
+        for at in range(50)
+    ]
+    values = [float(label.good) for label in test]
+    found = admit_on("j", test, values, threshold=0.5, n_calibration=1, known=test)
+    assert found.admitted is admitted
+    if not admitted:
+        said = f"not enough messages: 50 good labels in the test are of {n_messages}, and it takes 25"
+        assert found.reasons[0].startswith(said)

@@ -135,7 +135,7 @@ def test_a_thought_is_set_aside_and_kept(said: str) -> None:
     assert (found.text, found.failure) == (JSON, None)
     assert "legal" in (found.thought or "").lower()
     assert 0 < (found.thought_tokens or 0) < 40
-    assert found.answer_tokens + (found.thought_tokens or 0) == 40
+    assert (found.answer_tokens or 0) + (found.thought_tokens or 0) == 40
 
 
 @pytest.mark.parametrize("said", [*WITHOUT_THOUGHT, *EMPTY_THOUGHT])

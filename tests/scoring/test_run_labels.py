@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -52,9 +53,7 @@ def test_several_people_are_averaged_and_their_agreement_is_told() -> None:
 def test_answers_are_compared_by_those_who_labelled_all_of_them() -> None:
     record = run()
     first = lines(record, range(0, 120, 2))
-    second = [
-        {**line, "annotator": "ben", "label": "bad"} for line in first[:3]
-    ]  # row-0 whole, half of row-2
+    second = [{**line, "annotator": "ben", "label": "bad"} for line in first[:3]]
     found = fitted(record, [*first, *second])
     places = (BASE, None, ""), ("tuned@400", 0, "")
     assert found.compared(places, "row-0") == [0.5, 0.5]
@@ -239,3 +238,36 @@ def test_levels_and_words_are_not_mixed() -> None:
     labels[3]["label"] = 4
     with pytest.raises(DataError, match="of another sort"):
         fitted(record, labels)
+
+
+def test_a_file_that_was_cut_anywhere_is_refused_with_its_line_or_has_whole_labels() -> None:
+    text = text_of([{**line, "note": "\u00e9\ud83d\ude00"} for line in lines(run(), range(2))])
+    for end in range(len(text)):
+        found, refused = 0, None
+        try:
+            found = len(parse_run_labels(text[:end], "labels.jsonl"))
+        except DataError as error:
+            refused = error
+        if refused is None:
+            assert found == text[: end + 1].count("\n"), end
+        else:
+            assert re.fullmatch(r"labels\.jsonl(:\d)?", refused.where), end
+            assert len(str(refused)) < 300
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"probability": 1e-300},
+        {"note": "\ud800"},
+        {"annotator": False},
+        {"against": []},
+        {"run": "x" * 9_999},
+        {"seed": 10**400},
+    ],
+)
+def test_what_no_page_saves_is_refused_on_one_short_line(line: Line) -> None:
+    with pytest.raises(DataError, match="hint: ") as error:
+        fitted(run(), [{**lines(run())[0], **line}])
+    assert error.value.where == "labels.jsonl:1"
+    assert len(str(error.value)) < 300

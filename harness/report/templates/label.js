@@ -210,7 +210,9 @@ function show() {
   $("reference-block").open = showsReference;
   shown.forEach((number, position) => setText($(`answer-${position}`), card.texts[number]));
   for (const element of document.querySelectorAll(".answer")) {
-    element.classList.toggle("empty-text", !element.textContent.trim());
+    const isEmpty = !element.textContent.trim();
+    element.classList.toggle("empty-text", isEmpty);
+    if (isEmpty) element.textContent = ""; // 400 line ends would push the word for it off the screen
   }
   $("lacking").hidden = !data.field || card.wholes.length > 0;
   $("lacking").textContent = `There is no “${data.field}” in this answer: it is shown whole.`;

@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SHARES = ("unauthorized", "rate_limited", "server_error", "dropped", "lost", "malformed")
-Share = Annotated[float, Field(ge=0, le=1)]
+FaultShare = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
     """What goes wrong. Shares are of requests, from 0 to 1 each and together; ``seed`` chooses those hit."""
 
-    unauthorized: Share = 0.0  # answered 401, whatever the key
-    rate_limited: Share = 0.0  # answered 429 with ``retry_after_s``
+    unauthorized: FaultShare = 0.0  # answered 401, whatever the key
+    rate_limited: FaultShare = 0.0  # answered 429 with ``retry_after_s``
     retry_after_s: float = 1.0
-    server_error: Share = 0.0  # answered 500
-    dropped: Share = 0.0  # the connection breaks before the request is processed
-    lost: Share = 0.0  # it breaks after that, before the answer
-    malformed: Share = 0.0  # half of the answer's JSON is sent as if it were all
+    server_error: FaultShare = 0.0  # answered 500
+    dropped: FaultShare = 0.0  # the connection breaks before the request is processed
+    lost: FaultShare = 0.0  # it breaks after that, before the answer
+    malformed: FaultShare = 0.0  # half of the answer's JSON is sent as if it were all
     path: str = "/v1/"  # only requests whose path begins so
     job_fails_at_step: int | None = None
     job_stalls_at_step: int | None = None  # jobs stop moving until they are cancelled; at 0 they stay queued

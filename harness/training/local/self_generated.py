@@ -45,7 +45,7 @@ ROWS, RECORD = "rows.jsonl", "generation.json"
 RECIPE = 1  # raised when a change here makes the same prompts give other rows
 LEAST_ROUND = 16  # prompts asked together at least, or the last few rows would take a round each
 
-LeftOut: TypeAlias = Literal["cut_off", "empty", "failed", "unreadable"]
+Unused: TypeAlias = Literal["cut_off", "empty", "failed", "unreadable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +211,7 @@ class GeneratedRows:
             base=self.source.name,
             wanted=wanted,
             kept=len(rows),
-            **{reason: left_out[reason] for reason in get_args(LeftOut)},
+            **{reason: left_out[reason] for reason in get_args(Unused)},
             max_new_tokens=self.spec.max_new_tokens,
             numeric_config=f"{'nf4 base; ' if self.nf4 else ''}{model.numeric_config}",
             versions=self._versions(),
@@ -270,14 +270,14 @@ def _prompt_rows(file: Path) -> tuple[Row, ...]:
 # --------------------------------------------------------------------------- replies
 def _answered(
     model: Model, is_learnt: Callable[[Row], bool], prompts: Sequence[Row], spec: SelfGenerated, bar: Bar
-) -> tuple[list[Row], Counter[LeftOut]]:
+) -> tuple[list[Row], Counter[Unused]]:
     """Rows with the model's replies: the first ``wanted`` prompts, in order, whose replies came to an end.
 
     A reply that was cut off would teach to stop anywhere, or never; its prompt gives way to the next one.
     """
     wanted, decoding = spec.rows, Decoding(max_new_tokens=spec.max_new_tokens)
     kept: list[Row] = []
-    left_out: Counter[LeftOut] = Counter()
+    left_out: Counter[Unused] = Counter()
     asked = 0
     while asked < len(prompts) and len(kept) < wanted:
         batch = prompts[asked : asked + max(wanted - len(kept), LEAST_ROUND)]
