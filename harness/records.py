@@ -260,6 +260,18 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A reply of which a judge and people said opposite things; texts are cut."""
+
+    where: str  # its row and side, or what its label calls it
+    question: str
+    answer: str
+    score: float  # the judge's
+    label: float  # people's, on the same scale: 1 good, or the first better
+    reason: str = ""  # the judge's
+
+
+@dataclass(frozen=True, slots=True)
 class Correction:
     """What people's labels of a run's own answers did to a comparison that rests on a judge (PPI++)."""
 
@@ -272,6 +284,7 @@ class Correction:
     agreement: float | None = None  # Krippendorff's alpha; None where nothing can be said of it
     n_shared: int = 0  # answers that several people labelled
     unpaired: tuple[str, ...] = ()  # rows left out, as only a part of their answers was labelled
+    disagreements: tuple[Disagreement, ...] = ()  # the widest
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +385,16 @@ class Anchors:
 
 
 @dataclass(frozen=True, slots=True)
+class AttackTest:
+    """What came of answers that asked a judge for a good grade (`harness judge-check`)."""
+
+    made: str  # ISO 8601, UTC
+    n: int  # attempts
+    gained: int  # of them, those whose answer then counted as good, or rose by a level of five
+    failed: int = 0  # of them, those without a judgment; they gained nothing
+
+
+@dataclass(frozen=True, slots=True)
 class Admission:
     """Whether a judge has earned its vote, measured on labels it was not calibrated on."""
 
@@ -393,6 +416,10 @@ class Admission:
     concerns: tuple[str, ...] = ()  # reasons to look, which bar nothing
     anchors: Anchors | None = None  # None: nothing hosted judges, or a version noted none
     facts: tuple[tuple[str, str], ...] = ()  # what else was measured of it: what, and its value in words
+    by_kind: Mapping[str, Rate] = field(default_factory=dict)  # judged as by people, of each kind that tested
+    annotators: tuple[str, ...] = ()  # their names
+    disagreements: tuple[Disagreement, ...] = ()  # on the labels that tested it, the widest
+    attacks: AttackTest | None = None  # None: none was made of this judge with these labels
 
     @property
     def youden(self) -> Rate:

@@ -94,6 +94,7 @@ def test_a_folder_without_code_is_refused(
     package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmarks.house.HARNESS", package)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit):
-        main([f"empty={tmp_path}"])
+        main([f"empty={tmp_path / 'empty'}"])
     assert "no Python file" in capsys.readouterr().err

@@ -80,7 +80,7 @@ def judge_check(given: argparse.Namespace) -> int:
                 _print(f"{suite.name} / {judge.name}: {told}")
         passed = True
         for judge in judges:
-            found = check(judge, attacks, oracle, watch)
+            found = check(judge, attacks, oracle, watch, store)
             passed &= found.passed
             for line in _told(suite.name, found):
                 _print(line)

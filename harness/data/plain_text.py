@@ -48,7 +48,7 @@ _OTHERS = ("ɡɑıɩøłđħŧ×÷−–", "gaiioldht*/--")
 _LOOK_ALIKE = str.maketrans(*("".join(part) for part in zip(_CYRILLIC, _GREEK, _OTHERS, strict=True)))
 
 
-_UP_TO_NINETEEN = [
+_UNITS = [
     "zero",
     "one",
     "two",
@@ -71,8 +71,8 @@ _UP_TO_NINETEEN = [
     "nineteen",
 ]
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-NUMBER_WORDS = {word: value for value, word in enumerate(_UP_TO_NINETEEN)}
-NUMBER_WORDS |= {word: 10 * value for value, word in enumerate(_TENS, start=2)}
+_NUMBERS = {word: value for value, word in enumerate(_UNITS)}
+_NUMBERS |= {word: 10 * value for value, word in enumerate(_TENS, start=2)}
 
 
 def plain(text: str) -> str:
@@ -112,7 +112,7 @@ def same_key(text: str) -> str:
         found = _SHORT_TOKEN.findall(text)
     if not found:
         return "".join(text.split())
-    if not NUMBER_WORDS.keys().isdisjoint(found):
+    if not _NUMBERS.keys().isdisjoint(found):
         found = _in_digits(found)
     return _SPACING.sub("", " ".join(found))
 
@@ -122,7 +122,7 @@ def _in_digits(words: Sequence[str]) -> list[str]:
     found: list[str] = []
     before = 0  # the tens that the last word named
     for word in words:
-        value = NUMBER_WORDS.get(word)
+        value = _NUMBERS.get(word)
         if value is not None and before and 0 < value < 10:
             found[-1] = str(before + value)
         else:

@@ -14,7 +14,6 @@ from harness.decision.power import can_show_of
 from harness.decision.vectors import recorded_units
 from harness.records import Comparison, Gate, Kind, Outcome, Role, RunRecord, ScoreVector
 from harness.report import numbers
-from harness.report.corrections import corrections
 from harness.report.trial_pairs import is_advisory, pairs, seeds_label, trial_label
 from harness.report.view_models import (
     ComparisonLine,
@@ -80,7 +79,6 @@ def comparisons(record: RunRecord) -> Comparisons:
             for suite, mine, theirs in sides
         ],
         changes=_changes(sides) if sides else None,
-        corrections=corrections(record),
     )
 
 

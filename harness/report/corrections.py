@@ -2,70 +2,50 @@
 
 from __future__ import annotations
 
-from harness.records import Comparison, Gate, RunRecord
+from collections.abc import Iterable, Iterator, Sequence
+
+from harness.records import Comparison, Correction, Gate
 from harness.report import numbers
 from harness.report.trial_pairs import seeds_label
-from harness.report.view_models import TextTable
+from harness.report.view_models import Fact
 
 _MOST_ROWS_NAMED = 5
 
 
-def corrections(record: RunRecord) -> TextTable | None:
-    """One line for each corrected gate; None where there is none."""
-    lines, unpaired = [], dict[str, None]()
-    for gate in record.gates:
-        found, by = gate.comparison, gate.correction
-        if found is None or by is None or gate.naive is None:
-            continue
-        unpaired |= dict.fromkeys(by.unpaired)
-        agreement = numbers.NONE
-        if by.agreement is not None:
-            agreement = f"{numbers.number(by.agreement, 2)}, n = {by.n_shared:,}"
-        lines.append(
-            (
-                f"{gate.suite} / {found.score}, {seeds_label(gate.size, gate.seeds, gate.candidate)}",
-                _shown(gate.naive),
-                _shown(found),
-                numbers.points(by.difference_of_labels),
-                numbers.count(by.n_labels, by.n),
-                numbers.number(by.weight, 2),
-                numbers.count(max(0, round(by.labels_saved))),
-                ", ".join(f"{name} {n:,}" for name, n in by.annotators.items()),
-                agreement,
-            )
-        )
-    if not lines:
-        return None
-    note = (
-        "The judge's own bias is in its figure, however many rows it judges; labels of some rows take it out"
-        " (prediction-powered inference, A. N. Angelopoulos et al. 2023). The weight is the share of the"
-        " judgments that is used: 0 leaves the labels alone. Labels saved: how many more would be as exact"
-        " without the judge. Agreement where several people labelled one answer: Krippendorff's alpha, 1 at"
-        " best, 0 by chance."
+def corrections(gates: Iterable[Gate]) -> list[tuple[str, list[Fact]]]:
+    """For each corrected gate its candidate, and what labels did to it."""
+    return [
+        (seeds_label(gate.size, gate.seeds, gate.candidate), [*_facts(gate.naive, found, by)])
+        for gate in gates
+        if (found := gate.comparison) is not None and (by := gate.correction) is not None
+        if gate.naive is not None
+    ]
+
+
+def _facts(naive: Comparison, found: Comparison, by: Correction) -> Iterator[Fact]:
+    yield Fact("the judge alone", _shown(naive), "its own bias is in it, however many rows it judges")
+    with_labels = "what decides: labels take the bias out (prediction-powered inference)"
+    yield Fact("judge and labels", _shown(found), with_labels)
+    yield Fact(
+        "labels alone", numbers.points(by.difference_of_labels), "without the judge; all in points of 100"
     )
-    if unpaired:
-        named = ", ".join([*unpaired][:_MOST_ROWS_NAMED]) + (", …" * (len(unpaired) > _MOST_ROWS_NAMED))
-        left_out = numbers.plural(len(unpaired), "row")
-        note += (
-            f" Without a label of some answer, so left out of the figures, and counted against a claim that"
-            f" would be shown: {left_out} ({named})."
-        )
-    return TextTable(
-        "Judged gates, corrected by labels of this run's answers",
-        (
-            "gate",
-            "judge alone",
-            "with labels",
-            "labels alone#",
-            "rows labelled#",
-            "judge's weight#",
-            "labels saved#",
-            "labels by",
-            "agreement",
-        ),
-        lines,
-        note,
-    )
+    who = ", ".join(f"{name} ({numbers.plural(n, 'answer')})" for name, n in by.annotators.items())
+    agreement = "how far people agree is not known: no answer has two labels"
+    if by.agreement is not None:
+        agreement = f"Krippendorff’s alpha {numbers.number(by.agreement, 2)}, n = {by.n_shared:,}"
+    rows = f"{numbers.count(by.n_labels, by.n)} by {who}"
+    yield Fact("rows labelled", rows, f"{agreement}{_left_out(by.unpaired)}")
+    saved = numbers.plural(max(0, round(by.labels_saved)), "label")
+    weight = f"share of its judgments that is used; it saved {saved}"
+    yield Fact("judge’s weight (lambda)", numbers.number(by.weight, 2), weight)
+
+
+def _left_out(rows: Sequence[str]) -> str:
+    if not rows:
+        return ""
+    named = ", ".join(rows[:_MOST_ROWS_NAMED]) + (", …" * (len(rows) > _MOST_ROWS_NAMED))
+    why = "without a label of some answer: left out, and counted against the claim"
+    return f"; {numbers.plural(len(rows), 'row')} {why} ({named})"
 
 
 def correction_line(gate: Gate) -> str:

@@ -12,7 +12,17 @@ from collections.abc import Iterable, Iterator
 from harness.records import RunRecord
 from harness.report.terminal import printable
 from harness.report.view import build_view
-from harness.report.view_models import Answers, Comparisons, Figures, Headline, ReportView, Slices, TextTable
+from harness.report.view_models import (
+    Answers,
+    Comparisons,
+    Fact,
+    Figures,
+    Headline,
+    JudgeBlock,
+    ReportView,
+    Slices,
+    TextTable,
+)
 
 _MOST_SLICES, _MOST_ANSWERS, _LONGEST = 10, 5, 280
 _SYMBOL = {"good": "✅", "bad": "❌", "unsure": "⚠️", "plain": ""}
@@ -29,6 +39,7 @@ def render_markdown(record: RunRecord) -> str:
 def markdown_of(view: ReportView) -> str:
     """The same, of a view that has been built already."""
     parts = [*_headline(view.headline), *_comparisons(view.comparisons)]
+    parts += ["## Judges", *map(_judge, view.judges)] if view.judges else []
     if view.curves:
         parts.append("## Learning curve")
     if view.forecasts and view.forecasts.table:
@@ -97,8 +108,7 @@ def _headline(top: Headline) -> Iterator[str]:
     if top.together is not None:
         yield _block(top.together)
     for caution in top.cautions:
-        figures = (f"{name}: {value}" for name, value in caution.figures)
-        rest = "".join(f"\n> - {plain(line)}" for line in (*caution.details, *figures))
+        rest = "".join(f"\n> - {plain(line)}" for line in caution.details)
         yield f"> ⚠️ **{plain(caution.title)}**{rest}"
     yield _bullets([*filter(None, [top.spending]), *top.notes])
     yield f"{plain(top.policy)} Run {_code(top.run_id)}, {plain(top.created)}."
@@ -135,8 +145,6 @@ def _comparisons(block: Comparisons) -> Iterator[str]:
     yield "## Gates"
     yield _table(heads, gates) if gates else "No gate was collected."
     yield plain(block.note) if block.lines else ""
-    if block.corrections is not None:
-        yield _block(block.corrections)
     yield _bullets(block.power)
     if others:
         yield _folded(f"{len(others)} comparisons that decide nothing", _table(heads, others))
@@ -157,6 +165,29 @@ def _slices(blocks: Iterable[Slices], note: str) -> Iterator[str]:
             name, means = plain(f"{line.key} {line.value}"), (found.baseline_mean, found.candidate_mean)
             rows.append([name, found.n, *means, _difference(found), plain(line.p_adjusted)])
         yield _folded(f"{block.title}: the largest differences", _table(heads, rows))
+
+
+def _judge(block: JudgeBlock) -> str:
+    def row(fact: Fact) -> list[str]:
+        return [plain(fact.name), plain(fact.value), plain(fact.words)]
+
+    heads = [("measure", False), ("value", False), ("in words", False)]
+    parts = [f"**{plain(block.title)}: {plain(block.said)}.** {plain(block.means)}"]
+    facts = [fact for _, some in block.groups for fact in some]
+    parts += [f"{plain(gate)}\n\n{_table(heads, map(row, some))}" for gate, some in block.corrections]
+    parts += [_table(heads, map(row, facts))] if facts else []
+    if block.opposed:
+        opposed = [
+            [plain(_cut(text)) for text in (one.where, one.answer, one.said, one.people, one.reason)]
+            for one in block.opposed
+        ]
+        heads_of = [(name, False) for name in ("where", "answer", "judge", "people", "the judge's reason")]
+        parts.append(_folded("Where judge and people disagree most", _table(heads_of, opposed)))
+    told = [plain(block.told)] if block.told else []
+    more = [*told, *([_table(heads, map(row, block.more))] if block.more else [])]
+    parts += [_folded("More figures", "\n\n".join(more))] if more else []
+    parts.append(f"See for yourself: {'; '.join(map(_code, block.commands))}")
+    return "\n\n".join(parts)
 
 
 def _answers(block: Answers) -> str:

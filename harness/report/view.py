@@ -12,7 +12,7 @@ from harness.report.comparisons import SLICES_NOTE, comparisons, slices
 from harness.report.costs import cost, spending, spending_sentence
 from harness.report.forecasts import forecasts
 from harness.report.go_forecast import go_forecast
-from harness.report.judges import judge_cautions, judges_table
+from harness.report.judges import judge_blocks, judge_cautions
 from harness.report.learning import learning_curves, trainings
 from harness.report.sides import sides
 from harness.report.trial_pairs import is_compared, size_label, trial_label
@@ -46,6 +46,7 @@ def build_view(record: RunRecord) -> ReportView:
         curves=curves,
         forecasts=forecasts(curves),
         comparisons=comparisons(record),
+        judges=[*judge_blocks(record)],
         slices=slices(record),
         slices_note=SLICES_NOTE,
         answers=answers(record),
@@ -238,7 +239,6 @@ def _provenance(record: RunRecord) -> Iterator[TextTable]:
         ],
         "Uses: decisions about a candidate that the held-out rows have served, this run's included.",
     )
-    yield judges_table(record)
     yield sides(record)
     heads = ["trial", "suite", "seed#", "answers#", "failed#", "scores failed#", "time#"]
     yield TextTable(

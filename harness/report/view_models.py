@@ -44,11 +44,10 @@ class DecisionCard:
 
 @dataclass(frozen=True, slots=True)
 class Caution:
-    """Something to know before trusting the decision, with its figures as (name, value)."""
+    """Something to know before trusting the decision."""
 
     title: str
     details: Sequence[str] = ()
-    figures: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +117,43 @@ class ComparisonLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Fact:
+    """A figure or a property, with what it means to those who do not know its name."""
+
+    name: str
+    value: str
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Opposed:
+    """An answer of which a judge and people said opposite things; scores are out of 100."""
+
+    where: str
+    question: str
+    answer: str
+    said: str  # by the judge
+    people: str
+    reason: str  # the judge's; or empty
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeBlock:
+    """One judge of one suite: all that there is to be sceptical about."""
+
+    title: str
+    said: str  # whether it decides, in a word
+    tone: Tone
+    means: str  # the same in a sentence
+    groups: Sequence[tuple[str, Sequence[Fact]]]
+    more: Sequence[Fact]  # folded
+    told: str  # its instructions; or empty
+    corrections: Sequence[tuple[str, Sequence[Fact]]]  # of each gate: itself alone, and with labels
+    opposed: Sequence[Opposed]
+    commands: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Comparisons:
     """All comparisons, gates first. Those of one score and suite are drawn on one scale."""
 
@@ -125,7 +161,6 @@ class Comparisons:
     note: str
     power: Sequence[str]  # what each suite's rows can show
     changes: TextTable | None  # which suites changed at all
-    corrections: TextTable | None = None  # what labels did to judged gates
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +360,7 @@ class ReportView:
     curves: Sequence[Curve]
     forecasts: Forecasts | None
     comparisons: Comparisons
+    judges: Sequence[JudgeBlock]
     slices: Sequence[Slices]
     slices_note: str
     answers: Sequence[Answers]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -17,9 +17,11 @@ from harness.decision.paired import summary
 from harness.decision.retesting import level_after
 from harness.errors import DataError, UsageError
 from harness.records import (
+    TIE,
     Comparison,
     Correction,
     Decision,
+    Disagreement,
     Gate,
     Kind,
     LabelFile,
@@ -31,6 +33,7 @@ from harness.records import (
 )
 from harness.run.judge_notes import transfer_note
 from harness.run.recorded_claims import judged_alone, recorded_claim
+from harness.scoring.admission import widest
 from harness.scoring.run_labels import Place, RunLabel, ScoreLabels, fit_to
 
 MOST_OFF = 0.8  # of the rows that the labelled ones stand for; by the luck of the draw it is some percent
@@ -198,6 +201,7 @@ def _corrected(
         agreement=labels.agreement,
         n_shared=labels.n_shared,
         unpaired=tuple(rows[at].id for at in claim.unpaired.tolist()),
+        disagreements=widest(_opposed(record, gate, naive, labels)),
     )
     return replace(gate, state="gated", comparison=found, why="", naive=naive, correction=correction), claim
 
@@ -298,6 +302,32 @@ def _side(
             labelled[place, at] = found[-1] if found else np.nan
             answered[place, at] = came.get(row.id, False)
     return JudgedSide(judged, labelled, answered.astype(np.bool_))
+
+
+def _opposed(record: RunRecord, gate: Gate, naive: Comparison, labels: ScoreLabels) -> Iterator[Disagreement]:
+    """The gate's labelled answers of which the judge and people fall on different sides of the middle."""
+    suite = _suite(record, gate.suite)
+    questions = {row.id: row.question for row in suite.rows}
+    info = next(info for info in suite.scores if info.name == labels.score)
+    good_from = 0.5 if info.admission is None else info.admission.threshold
+    for trial in record.trials:
+        if trial.suite != gate.suite or trial.label not in (naive.candidate, naive.baseline):
+            continue
+        said = [
+            values
+            for (side, seed, _), values in labels.values.items()
+            if (side, seed) == (trial.label, trial.seed)
+        ]
+        for answer, score in zip(trial.answers, trial.scores.get(labels.score, ()), strict=False):
+            value = score.value
+            for label in (values[answer.row_id] for values in said if answer.row_id in values):
+                if value is None or answer.failure is not None or label == 0.5:
+                    continue
+                is_tie = info.kind is Kind.PREFERENCE and value == TIE
+                if not is_tie and (value >= good_from) != (label > 0.5):
+                    where = f"{answer.row_id}, {trial.label}"
+                    question = questions[answer.row_id]
+                    yield Disagreement(where, question, answer.text, value, label, score.reason)
 
 
 def _suite(record: RunRecord, name: str) -> SuiteInfo:

@@ -6,11 +6,14 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.candidates.guarded import blaming
+from harness.data.fingerprints import fingerprint
 from harness.decision.plan import CostLine
 from harness.errors import UnknownName, UsageError
+from harness.records import AttackTest
 from harness.run.anchors import AnchorWatch
 from harness.run.discovery import suite_of
 from harness.run.judge_backends import JudgeBackends
@@ -28,6 +31,7 @@ from harness.scoring.attacks import (
 from harness.scoring.drift import HasLabels, as_answered
 from harness.scoring.judges import Judge, TriedJudge, tried_out
 from harness.scoring.suite import Suite
+from harness.store.answers import AnswerStore
 
 
 @dataclass(frozen=True)
@@ -116,12 +120,24 @@ def cost_of(judge: Judge, attacks: Sequence[Attack], costs: Costs) -> list[tuple
     return bills
 
 
-def check(judge: Judge, attacks: Sequence[Attack], judges: JudgeBackends, watch: AnchorWatch) -> JudgeCheck:
-    """Calibrate and test the judge, look at its anchors, and attack it.
+def attacks_key(judge: Judge) -> str:
+    """Under which attacks on the judge are kept: they speak of what it is, and of its labels."""
+    return fingerprint({"attacks on": judge.name, "spec": judge.spec()})
+
+
+def check(
+    judge: Judge, attacks: Sequence[Attack], judges: JudgeBackends, watch: AnchorWatch, store: AnswerStore
+) -> JudgeCheck:
+    """Calibrate and test the judge, look at its anchors, and attack it; what came of that is kept.
 
     Raises:
         BudgetReached: the cap on spending is reached; what came before is kept.
         HarnessError: labels that are too few, or a service that refuses every call.
     """
     tried = watch.watched(judge, tried_out(judge, judges))
-    return JudgeCheck(judge, tried, attempts(judge, tried, attacks, judges))
+    made = attempts(judge, tried, attacks, judges)
+    if made:
+        gained, failed = sum(one.gained for one in made), sum(one.after.value is None for one in made)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        store.keep_attack_test(attacks_key(judge), AttackTest(now, len(made), gained, failed))
+    return JudgeCheck(judge, tried, made)

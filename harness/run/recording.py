@@ -31,6 +31,7 @@ from harness.run.appraisal import appraisals
 from harness.run.chosen import chosen_on_its_rows
 from harness.run.claim_detection import never_asserted, still_missing
 from harness.run.heldout_history import SuiteHistory, decision_fingerprint, has_judged
+from harness.run.judge_check import attacks_key
 from harness.run.judge_notes import judge_notes
 from harness.run.nearness_notes import row_notes
 from harness.run.safeguards import harm_gates, unasserted_scores
@@ -212,8 +213,11 @@ def _info(run: Session, arm: Arm, baseline: str) -> CandidateInfo:
 
 def _admissions(run: Session, suite: str) -> dict[str, Admission]:
     judges = [score for score in run.suites[suite].scores if isinstance(score, Judge)]
-    found = {judge.name: run.answerer.admission(judge) for judge in judges}
-    return {name: admission for name, admission in found.items() if admission is not None}
+    return {
+        judge.name: replace(found, attacks=run.store.attack_test(attacks_key(judge)))
+        for judge in judges
+        if (found := run.answerer.admission(judge)) is not None
+    }
 
 
 def _uses(

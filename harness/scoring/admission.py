@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import atanh, sqrt, tanh
 
 import numpy as np
 
 from harness.errors import UsageError
-from harness.records import Admission, Rate
+from harness.records import Admission, Disagreement, Rate
 from harness.scoring.annotators import NO_ANNOTATION, Annotation
 from harness.scoring.annotators import annotation as agreement_of
 from harness.scoring.labels import Label
+from harness.scoring.text import short
 
 MIN_TPR, MIN_TNR = 0.8, 0.8
 MIN_YOUDEN = 0.6  # to be exceeded: a judge that meets both other bars exactly is at the edge twice
 MIN_LABELS_OF_A_KIND = 25  # good and bad each, in the test half: fewer admit bad judges by luck
 LENGTH_BAR = 0.3  # a medium correlation by J. Cohen (1988), Statistical Power Analysis, ch. 3
+MOST_DISAGREEMENTS = 4  # that a record holds
+_LONGEST = 400  # characters of each of their texts
 _MIN_RANKED = 5  # labels of a kind, for a rank correlation among them
 _Z95 = 1.959963984540054
 
@@ -108,6 +112,7 @@ def admit_on(
     known: Sequence[Label],
     levels: Sequence[int] = (),
     scale: int = 0,
+    reasons: Sequence[str] = (),
     is_half: bool = True,
 ) -> Admission:
     """``admit`` with everything that labels hold.
@@ -120,6 +125,7 @@ def admit_on(
         n_calibration: number of labels that it was calibrated on.
         known: all labels as they were read, each annotator's.
         levels: those that the judge gave in place of ``values``, on a ``scale``.
+        reasons: the judge's, of each value, where it gives any.
         is_half: see ``admit``.
     """
     both = [
@@ -142,7 +148,28 @@ def admit_on(
     few = few_messages(
         {kind: [x.content[:2] for x in test if x.good is of] for kind, of in (("good", True), ("bad", False))}
     )
-    return replace(found, admitted=found.admitted and not few, reasons=(*found.reasons, *few))
+    right: dict[str, list[bool]] = defaultdict(list)
+    opposed = []
+    for at, (label, value) in enumerate(zip(test, values, strict=True)):
+        said = "good" if label.good else "bad"
+        kind = "" if label.kind in ("", said) else f"{said}, {label.kind}"
+        right[kind].append((value >= threshold) == label.good)
+        if not right[kind][-1]:
+            people = float(label.good)
+            if label.level is not None and scale > 1:
+                people = (label.level - 1) / (scale - 1)
+            reason = reasons[at] if reasons else ""
+            opposed.append(
+                Disagreement(kind or said, label.message, label.reply, float(value), people, reason)
+            )
+    return replace(
+        found,
+        admitted=found.admitted and not few,
+        reasons=(*found.reasons, *few),
+        by_kind={kind: wilson(sum(hits), len(hits)) for kind, hits in sorted(right.items()) if kind},
+        annotators=tuple(sorted({label.annotator for label in known if label.annotator})),
+        disagreements=widest(opposed),
+    )
 
 
 def few_messages(labels: Mapping[str, Sequence[tuple[str, ...]]]) -> tuple[str, ...]:
@@ -156,6 +183,20 @@ def few_messages(labels: Mapping[str, Sequence[tuple[str, ...]]]) -> tuple[str, 
         f" {MIN_LABELS_OF_A_KIND} different ones"
         for kind, keys in labels.items()
         if len(set(keys)) < MIN_LABELS_OF_A_KIND <= len(keys)
+    )
+
+
+def widest(found: Iterable[Disagreement]) -> tuple[Disagreement, ...]:
+    """The few of which judge and people said the most different things, with texts cut."""
+    order = sorted(found, key=lambda one: (-abs(one.score - one.label), one.where, one.question, one.answer))
+    return tuple(
+        replace(
+            one,
+            question=short(one.question, _LONGEST),
+            answer=short(one.answer, _LONGEST),
+            reason=short(one.reason, _LONGEST),
+        )
+        for one in order[:MOST_DISAGREEMENTS]
     )
 
 

@@ -324,6 +324,10 @@ def _plain_admission(given: object) -> Admission:
         n_ties=int(given.n_ties),
         concerns=tuple(in_unicode(str(concern)) for concern in given.concerns),
         anchors=None,  # the run looks at them (``scoring.drift``), and no judge itself
+        attacks=None,
+        by_kind=dict(given.by_kind),
+        annotators=tuple(map(str, given.annotators)),
+        disagreements=tuple(given.disagreements),
         facts=tuple((in_unicode(str(what)), in_unicode(str(value))) for what, value in given.facts),
         **dict(zip(_OTHER_RATES, others, strict=True)),
     )

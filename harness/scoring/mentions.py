@@ -29,7 +29,6 @@ from typing import Literal, TypeAlias
 
 import regex
 
-from harness.data.plain_text import NUMBER_WORDS
 from harness.scoring.patterns import nfc
 
 Convention: TypeAlias = Literal[".", ","]  # the mark before decimals
@@ -108,10 +107,28 @@ _DOUBTFUL_WORDS = frozenset(
     ["billion", "billions", "billionen", "billón", "billones", "trillion", "trillions", "mil"]
 )
 _NEGATIVE_WORDS = frozenset(["minus", "negative", "menos", "moins"])
-_UNITS = frozenset(word for word, value in NUMBER_WORDS.items() if 0 < value < 10)
-_TENS = frozenset(word for word, value in NUMBER_WORDS.items() if value >= 20)
+_UNITS = frozenset(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+_TENS = frozenset(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"])
 _BIG = frozenset(["hundred", "thousand", "million", "billion", "trillion"])
-_NUMERALS = NUMBER_WORDS.keys() - {"zero"} | _BIG
+_NUMERALS = (
+    _UNITS
+    | _TENS
+    | _BIG
+    | frozenset(
+        [
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+        ]
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)

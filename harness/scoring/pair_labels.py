@@ -10,8 +10,16 @@ from hashlib import sha256
 from typing import Literal, TypeAlias
 
 from harness.errors import DataError
-from harness.records import TIE, Admission, Json, Rate
-from harness.scoring.admission import MIN_LABELS_OF_A_KIND, MIN_TNR, MIN_TPR, admit, few_messages, wilson
+from harness.records import TIE, Admission, Disagreement, Json, Rate
+from harness.scoring.admission import (
+    MIN_LABELS_OF_A_KIND,
+    MIN_TNR,
+    MIN_TPR,
+    admit,
+    few_messages,
+    widest,
+    wilson,
+)
 from harness.scoring.annotators import Annotation, agreement
 from harness.scoring.labels import label_object, rated_by_several
 from harness.scoring.text import in_unicode, short
@@ -219,10 +227,29 @@ def admit_pairs(
     )
     if not reasons and not found.admitted:
         reasons = list(found.reasons)
+    opposed = [
+        Disagreement(
+            f"people preferred the {one.label}",
+            one.message,
+            f"first: {short(one.first, 190)} · second: {short(one.second, 190)}",
+            float(said == "first"),
+            float(one.label == "first"),
+        )
+        for one, said in zip(labels, verdicts, strict=True)
+        if {one.label, said} == {"first", "second"}
+    ]
     lost = len(labels) - len(pairs)
     if lost > MOST_UNJUDGED * len(labels):
         reasons.append(f"{lost} of {len(labels)} labels were not judged")
     facts = []
     if ties := [said == "tie" for label, said in pairs if label == "tie"]:
         facts.append(("ties where people saw one", in_words(wilson(sum(ties), len(ties)))))
-    return replace(found, admitted=not reasons, n_test=len(pairs), reasons=tuple(reasons), facts=tuple(facts))
+    return replace(
+        found,
+        admitted=not reasons,
+        n_test=len(pairs),
+        reasons=tuple(reasons),
+        facts=tuple(facts),
+        annotators=tuple(sorted({label.annotator for label in known if label.annotator})),
+        disagreements=widest(opposed),
+    )

@@ -326,23 +326,25 @@ def _of_labels(panel: CalibratedPanel, known: Sequence[Label], oracle: Oracle) -
     scored = [(one, own.combined(scores)) for one, scores in zip(labels, each, strict=True)]
     halves = scored[: len(calibration)], scored[len(calibration) :]
     fitted, tested = (
-        [(label, score.value) for label, score in half if score.value is not None] for half in halves
+        [(label, score.value, score.reason) for label, score in half if score.value is not None]
+        for half in halves
     )
     for half, of in ((fitted, calibration), (tested, test)):
-        if len({label.good for label, _ in half}) < 2:
+        if len({label.good for label, *_ in half}) < 2:
             failures = [score.failure for _, score in scored if score.failure]
             problem = f"{own.name}: of {len(of)} labels {len(half)} were scored, too few of a kind"
             raise DataError(own.labels, problem, f"look at the first failure: {(*failures, 'none')[0]}")
-    values = sorted({value for _, value in fitted})
+    values = sorted({value for _, value, _ in fitted})
     cuts = [(low + high) / 2 for low, high in pairwise(values)] or [TIE]
-    threshold = best_threshold([value for _, value in fitted], [label.good for label, _ in fitted], cuts)
+    threshold = best_threshold([value for _, value, _ in fitted], [label.good for label, *_ in fitted], cuts)
     admission = admit_on(
         own.name,
-        [label for label, _ in tested],
-        [value for _, value in tested],
+        [label for label, *_ in tested],
+        [value for _, value, _ in tested],
         threshold=threshold,
         n_calibration=len(fitted),
         known=known,
+        reasons=[reason for *_, reason in tested],
     )
     lost = len(test) - len(tested)
     if lost > MOST_UNJUDGED * len(test):

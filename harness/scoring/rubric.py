@@ -197,19 +197,20 @@ class Rubric:
         fitted = _judged(self, calibration, judgments[: len(calibration)], "calibration")
         tested = _judged(self, test, judgments[len(calibration) :], "test")
         threshold = best_threshold(
-            [self.value(level) for _, level in fitted],
+            [self.value(said.level) for _, said in fitted],
             [label.good for label, _ in fitted],
             [self.value(level) for level in range(2, self.scale + 1)],
         )
         admission = admit_on(
             self.name,
             [label for label, _ in tested],
-            [self.value(level) for _, level in tested],
+            [self.value(said.level) for _, said in tested],
             threshold=threshold,
             n_calibration=len(fitted),
             known=self.known,
-            levels=[level for _, level in tested],
+            levels=[said.level for _, said in tested],
             scale=self.scale,
+            reasons=[said.reason for _, said in tested],
         )
         lost = len(test) - len(tested)
         if lost > MOST_UNJUDGED * len(test):
@@ -272,10 +273,10 @@ class CalibratedRubric:
 
 def _judged(
     rubric: Rubric, labels: Sequence[Label], judgments: Sequence[Judgment | Failure], half: str
-) -> list[tuple[Label, int]]:
-    """Each label that was judged, with the level that the judge gave."""
+) -> list[tuple[Label, Judgment]]:
+    """Each label that was judged, with its judgment."""
     pairs = [
-        (label, judgment.level)
+        (label, judgment)
         for label, judgment in zip(labels, judgments, strict=True)
         if isinstance(judgment, Judgment)
     ]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from harness.data.fingerprints import bytes_digest
 from harness.errors import StoreError
-from harness.records import Answer, HeldoutUse, RowSet, Verdict
+from harness.records import Answer, AttackTest, HeldoutUse, RowSet, Verdict
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS judged (
     rows TEXT NOT NULL, beside TEXT NOT NULL, recipe TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL,
     seed INTEGER NOT NULL, PRIMARY KEY (rows, beside, recipe, name, size, seed));
 CREATE TABLE IF NOT EXISTS anchors (judge TEXT PRIMARY KEY, since TEXT NOT NULL, scores TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS attack_tests (judge TEXT PRIMARY KEY, found TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outdated (context TEXT PRIMARY KEY, before TEXT NOT NULL);
 """
 USE_COLUMNS = ("decision", "candidate", "identity", "rows", "verdict", "level", "created", "run")
@@ -221,6 +222,17 @@ class AnswerStore:
         with self._writing() as connection:
             row = (judge, since or _now(), json.dumps(dict(scores)))
             connection.execute("INSERT OR REPLACE INTO anchors VALUES (?, ?, ?)", row)
+
+    def attack_test(self, judge: str) -> AttackTest | None:
+        """What came of the last attacks on a judge; None: there was none."""
+        found = self._read("SELECT found FROM attack_tests WHERE judge = ?", judge)
+        return AttackTest(**json.loads(found[0][0])) if found else None
+
+    def keep_attack_test(self, judge: str, found: AttackTest) -> None:
+        """Store it in place of an earlier one."""
+        with self._writing() as connection:
+            row = (judge, json.dumps(asdict(found)))
+            connection.execute("INSERT OR REPLACE INTO attack_tests VALUES (?, ?)", row)
 
     def embeddings(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The vectors stored under ``keys``, as they were given; those that are not there are left out."""

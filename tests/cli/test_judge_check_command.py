@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -96,6 +97,9 @@ def test_an_honest_judge_passes_and_is_asked_once(
     again = len(service.bodies) - LABELS - 80
     assert again <= 40 + 6, "the anchors, and three whose words are compared"
     assert "not moved beyond noise: 0.0 points" in capsys.readouterr().out
+    with sqlite3.connect(".harness/answers.sqlite") as connection:
+        ((kept,),) = connection.execute("SELECT found FROM attack_tests")
+    assert {"n": 80, "gained": 0, "failed": 0}.items() <= json.loads(kept).items()
 
 
 def test_a_judge_that_obeys_fails_and_says_to_what(

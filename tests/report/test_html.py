@@ -89,7 +89,17 @@ def test_every_gate_stands_in_the_page_with_its_numbers(honest: str) -> None:
 
 def test_the_decision_comes_before_everything_else(honest: str) -> None:
     order = re.findall(r'<section id="(\w+)"', honest)
-    assert order == ["decision", "curve", "comparisons", "slices", "answers", "cost", "training", "run"]
+    assert order == [
+        "decision",
+        "curve",
+        "comparisons",
+        "judges",
+        "slices",
+        "answers",
+        "cost",
+        "training",
+        "run",
+    ]
 
 
 def test_ids_are_unique_on_the_page(honest: str) -> None:

@@ -337,7 +337,7 @@ def test_the_command_writes_a_folder_of_its_own_and_leaves_the_run(
     assert "summary: judge alone: +" in shown
     page, markdown = ((written / name).read_text("utf-8") for name in ("report.html", "report.md"))
     for text in (page, markdown):
-        assert "Judged gates, corrected by labels of this run" in text
+        assert "judge and labels" in text
         assert "60 of 120" in text
     assert load_run(dump_run(again), "run.json") == again
     main(["decide", str(tmp_path / record.id), "--labels", str(labels)])
@@ -417,7 +417,7 @@ def test_the_example_is_decided_without_a_model(tmp_path: Path, monkeypatch: pyt
     main(["decide", str(tmp_path / "example"), "--labels", str(tmp_path / "labels.jsonl")])
     assert ("torch" in sys.modules) == had_torch
     (page,) = tmp_path.glob("*-decided/report.html")
-    assert "Judged gates, corrected by labels" in page.read_text("utf-8")
+    assert "decides, corrected" in page.read_text("utf-8")
     found = load_run((page.parent / "run.json").read_text("utf-8"), "run.json")
     gate = next(gate for gate in found.gates if gate.correction is not None)
     assert gate.naive is not None
