@@ -23,15 +23,19 @@ RULES = 1  # raised when the same schema gives another grammar
 # compact JSON, json.dumps', and indented; bounded, or a weak model would write nothing else
 _SPACE = r"( |\r?\n( {0,24}|\t{0,8}))"
 _BEFORE = r"/[ \t\r\n]{1,2}/"  # behind a thought
-OPTIONS = {"whitespace_pattern": _SPACE, "json_allow_general_unicode_escapes": True}
+_OPTIONS = {"whitespace_pattern": _SPACE, "json_allow_general_unicode_escapes": True}
 _PROBLEM_CHARACTERS = 160
 _TAIL = 24  # tokens in which the end of a thought is looked for
 
 
 def grammar_of(schema: Mapping[str, Json]) -> str:
     """llguidance's grammar of the answers that are valid, white space before them allowed."""
-    answer = json.dumps({**schema, "x-guidance": OPTIONS})
-    return f"start: SPACE? answer\nSPACE: {_BEFORE}\nanswer: %json {answer}\n"
+    return f"start: SPACE? answer\nSPACE: {_BEFORE}\nanswer: %json {with_options(schema)}\n"
+
+
+def with_options(schema: Mapping[str, Json]) -> str:
+    """The schema as llguidance takes it, with the white space that it allows."""
+    return json.dumps({**schema, "x-guidance": _OPTIONS})
 
 
 def require_held(schema: AnswerSchema) -> None:
@@ -49,21 +53,21 @@ def require_held(schema: AnswerSchema) -> None:
         )
 
 
-def _problem(schema: Json) -> str:
+def _problem(schema: Mapping[str, Json]) -> str:
     from llguidance import LLMatcher
 
-    grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=OPTIONS)
+    grammar = LLMatcher.grammar_from_json_schema(with_options(schema))
     is_refused, said = LLMatcher.validate_grammar_with_warnings(grammar)
     return " ".join(said[0].split())[:_PROBLEM_CHARACTERS].rstrip(".") if is_refused else ""
 
 
-def _culprits(schema: Json) -> str:
+def _culprits(schema: Mapping[str, Json]) -> str:
     """The keywords without which the schema is held, as JSON pointers; taken out one after another."""
     found: list[str] = []
-    while _problem(schema):
+    while problem := _problem(schema):
         for pointer in _keywords(schema):
             without = _without(schema, pointer)
-            if _problem(without) != _problem(schema):
+            if isinstance(without, Mapping) and _problem(without) != problem:
                 break
         else:
             break

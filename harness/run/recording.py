@@ -15,6 +15,7 @@ from harness.candidates.base import Variant
 from harness.decision.answered import Side, answer_notes
 from harness.decision.gates import decide
 from harness.decision.holm import judged_together
+from harness.decision.ladder import fails_release, is_refuted
 from harness.decision.retesting import count_tries, tries_note
 from harness.errors import HarnessError
 from harness.extras import installed_version
@@ -53,21 +54,7 @@ def make_record(
         command: what the user typed.
         rehearsal: whether hosted models were a local twin's.
     """
-    spoken = [gate for gate in run.gates if gate.state != "missing"]
-    gates = [
-        *spoken,
-        *harm_gates(run, spoken),
-        *never_asserted(run.gates),
-        *still_missing(expected, run.gates),
-    ]
-    claimed = {gate.candidate for gate in gates}
-    chosen = chosen_on_its_rows(run, gates)
-    each = [
-        _decision(run, name, gates, chosen.obstacles[name])
-        for name in run.selection.chosen()
-        if name in claimed or _was_tried(run, name)
-    ]
-    decisions = judged_together(each, run.claims.items(), run.settings.alpha, chosen.left_out)
+    gates, decisions = decisions_of(run, expected)
     economics, money_notes = appraisals(run)
     now = datetime.now(UTC)
     created = now.isoformat(timespec="seconds")
@@ -95,7 +82,34 @@ def make_record(
         rehearsal=rehearsal,
         spending=run.ledger.lines(),
         max_usd=run.ledger.max_usd,
+        ladder=None if run.ladder is None else run.ladder.record(decisions, economics),
     )
+
+
+def decisions_of(
+    run: Session, expected: Sequence[Gate], names: Sequence[str] | None = None
+) -> tuple[list[Gate], tuple[Decision, ...]]:
+    """All gates of the run, and its decisions; of a rung of a ladder that has ended, ``names`` it alone."""
+    ladder, every = run.ladder, run.selection.chosen()
+    if ladder is not None:
+        expected = [gate for gate in expected if ladder.is_judged(gate)]
+    spoken = [gate for gate in run.gates if gate.state != "missing"]
+    gates = [
+        *spoken,
+        *harm_gates(run, spoken),
+        *never_asserted(run.gates),
+        *still_missing(expected, run.gates),
+    ]
+    claimed = {gate.candidate for gate in gates}
+    chosen = chosen_on_its_rows(run, gates, has_ended=names is None)
+    each = [
+        _decision(run, name, gates, chosen.obstacles[name])
+        for name in names or every
+        if name in claimed or _was_tried(run, name)
+    ]
+    untried = 0 if ladder is None else len(every) - len(each)
+    alpha = run.settings.alpha
+    return gates, judged_together(each, run.claims.items(), alpha, chosen.left_out, untried)
 
 
 def _notes_on_kept(run: Session) -> list[str]:
@@ -273,6 +287,12 @@ def _timings(run: Session) -> dict[str, float]:
     return {name: round(seconds, 3) for name, seconds in sorted(spent.items())}
 
 
-def fails(policy: str, decisions: Sequence[Decision]) -> bool:
-    """Whether the decisions alone fail the run: under ``release`` anything but GO does."""
-    return policy == "release" and any(d.verdict != "GO" for d in decisions)
+def fails(record: RunRecord) -> bool:
+    """Whether the decisions alone fail the run: under ``release`` anything but GO does.
+
+    Of a ladder one GO is enough. Its refuted gates are no failed tests, so ``regression`` looks at them, too.
+    """
+    is_release = record.gate_policy == "release"
+    if record.ladder is not None:
+        return fails_release(record.ladder) if is_release else is_refuted(record.ladder)
+    return is_release and any(d.verdict != "GO" for d in record.decisions)

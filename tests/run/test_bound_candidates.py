@@ -10,8 +10,8 @@ import pytest
 from planned_project import EIGHT, HOSTED, NOWHERE, Project
 from tiny_llama import build_source
 
-from harness import JsonSchema, LoRA, Prompted, RemoteModel
-from harness.candidates.base import BaseCandidate
+from harness import JsonSchema, LoRA, OpenAITuning, Prompted, RemoteModel
+from harness.candidates.base import Candidate
 from harness.errors import HarnessError
 from harness.models.protocol import Decoding
 from harness.records import Json
@@ -33,7 +33,7 @@ def project(tmp_path: Path) -> Project:
     return made
 
 
-def run(project: Project, candidate: BaseCandidate, *, checked: bool = True) -> Session:
+def run(project: Project, candidate: Candidate, *, checked: bool = True) -> Session:
     project.candidates = {"it": candidate}
     return project.run(scores=VALID) if checked else project.run()
 
@@ -50,7 +50,7 @@ def keys(made: Session) -> list[tuple[str, Decoding]]:
 
 @pytest.mark.parametrize("candidate", [TUNED, ASKED, HOSTED], ids=lambda candidate: candidate.kind)
 def test_both_sides_are_bound_and_only_keys_of_suites_with_a_schema_change(
-    project: Project, candidate: BaseCandidate
+    project: Project, candidate: LoRA | Prompted | OpenAITuning
 ) -> None:
     bound = replace(candidate, schema="shapes/answer.json")
     made = run(project, bound)

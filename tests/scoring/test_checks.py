@@ -190,7 +190,7 @@ def test_a_schema_file_is_read_once_and_found_under_the_unbound_check() -> None:
     bound = check.bind(lambda path: {"ticket.schema.json": json.dumps(SCHEMA)}[path])
     assert value(bound, '{"intent": "refund"}') == 1.0
     assert value(bound, "{}") == 0.0
-    assert {check: "here"}[bound] == "here"  # type: ignore[index]  # equal and hashable: the same key
+    assert {check: "here"}[bound] == "here"  # equal and hashable: the same key
     assert bound.spec() == JsonSchema(SCHEMA).spec()
 
 
