@@ -1,4 +1,4 @@
-"""The first screen of a run that went up a ladder: the rung that holds, what the next adds, and what each costs.
+"""The first screen of a ladder: the rung that holds, what the next adds, and what each costs.
 
 Qualities are paired differences to one baseline on one score: the first target's. Pure.
 """
@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from harness.decision.crossover import crossover, efficient
+from harness.decision.ladder import IS_BASELINE, answer_of
 from harness.decision.paired import compare
 from harness.decision.vectors import common_rows, over_seeds, recorded_vector
 from harness.records import (
@@ -75,7 +76,7 @@ class _Seen:
 
     @cached_property
     def measured(self) -> tuple[SuiteInfo, ScoreInfo, Role] | None:
-        """The score that the rungs are compared by: of the first target on all rows, else of the first gate."""
+        """The score to compare rungs by: of the first target on all rows, else of the first gate."""
         mine = {rung.candidate for rung in self.rungs}
         asked = [g for g in self.record.gates if g.comparison is not None and g.candidate in mine]
 
@@ -98,7 +99,7 @@ class _Seen:
     def score_name(self) -> str:
         """``suite / score``, and whether it decides."""
         if self.measured is None:
-            return "no gate was judged"
+            return "no score, as no gate was judged"
         suite, info, role = self.measured
         which = "the first target" if role is Role.TARGET else "there is no target"
         return f"{suite.name} / {info.name} ({which}{', advisory' if is_advisory(info) else ''})"
@@ -194,41 +195,24 @@ class _Seen:
         """The candidate as it was written; None where it was not tried."""
         return next((info for info in self.record.candidates if info.name == rung.candidate), None)
 
-    def once_usd(self, rung: Rung) -> float | None:
-        """Training, and its rows where the economics price them; None: not known."""
-        money = next((each for each in self.record.economics if each.candidate == rung.label), None)
-        return rung.training_usd if money is None else money.training_usd
-
-    def is_tuned(self, rung: Rung) -> bool:
-        """Whether it was trained."""
-        return rung.size is not None or bool(rung.training_usd)
+    def is_only_baseline(self, rung: Rung) -> bool:
+        """Whether it failed for no other reason than that it cannot be better than itself."""
+        return rung.outcome == "fails" and rung.why == IS_BASELINE
 
 
 def _means(seen: _Seen, holds: Rung | None) -> str:
-    said = [f"{_counts(seen)}, of {numbers.plural(len(seen.rungs), 'rung')}."]
-    if holds:
-        said = [f"The first rung whose gates all hold, {holds.rank} of {len(seen.rungs)}."]
-        cheaper = [
-            rung.label
-            for rung in seen.rungs
-            if rung is not holds and rung.outcome == "holds" and _costs_less(rung, holds)
-        ]
-        if cheaper:
-            said.append(f"Also holding, for less a request: {', '.join(cheaper)}.")
-    order = seen.ladder.order.strip().rstrip(".")
-    return " ".join([*said, *([f"Order: {order}."] if order else [])])
+    cheaper = [
+        rung.label
+        for rung in seen.rungs
+        if holds and rung is not holds and rung.outcome == "holds" and _costs_less(rung, holds)
+    ]
+    also = f" Holding too, and for less a request: {', '.join(cheaper)}." if cheaper else ""
+    return f"{answer_of(seen.ladder)}{also} Order: {seen.ladder.order}."
 
 
 def _costs_less(rung: Rung, other: Rung) -> bool:
     usd, other_usd = rung.usd_per_1000_requests, other.usd_per_1000_requests
     return usd is not None and other_usd is not None and usd < other_usd
-
-
-def _counts(seen: _Seen) -> str:
-    outcomes = Counter(rung.outcome for rung in seen.rungs)
-    words = {"holds": "hold", "fails": "fail"}
-    said = ", ".join(f"{n} {words.get(name, name) if n != 1 else name}" for name, n in outcomes.items())
-    return said or "Nothing was tried"
 
 
 def _facts(seen: _Seen, holds: Rung) -> Iterator[Fact]:
@@ -238,21 +222,18 @@ def _facts(seen: _Seen, holds: Rung) -> Iterator[Fact]:
         return f"{higher.label}: {value}" if higher else ""
 
     quality = seen.quality(holds)
-    against = f"{seen.score_name}, against {seen.baseline}"
     is_baseline = holds.candidate == seen.baseline
+    against = "" if is_baseline else f"{seen.score_name}, against {seen.baseline}"
     yield Fact("quality", "the baseline itself" if is_baseline else _difference(quality), against)
     if higher is None:
         yield Fact("the next rung would add", numbers.NONE, "it is the highest rung")
     else:
         yield Fact("the next rung would add", _added(seen, holds, higher), higher.label)
-    usd = [rung.usd_per_1000_requests for rung in (holds, higher) if rung]
-    yield Fact("per 1,000 requests", _usd(usd[0]), beside(_usd(usd[-1])))
+    yield Fact("per 1,000 requests", _usd(holds), beside(_usd(higher or holds)))
     yield Fact("latency, mean", _ms(holds.latency_ms), beside(_ms(higher.latency_ms) if higher else ""))
     if seen.ladder.stopped_before_usd is not None:
-        usd_kept = numbers.usd(seen.ladder.stopped_before_usd)
-        yield Fact(
-            "not spent", usd_kept, f"on {numbers.plural(seen.n(NOT_TRIED), 'rung')} that need not be tried"
-        )
+        kept = numbers.usd(seen.ladder.stopped_before_usd)
+        yield Fact("not spent", kept, f"at least, on {numbers.plural(seen.n(NOT_TRIED), 'rung')} not tried")
 
 
 def _added(seen: _Seen, lower: Rung, higher: Rung) -> str:
@@ -269,8 +250,11 @@ def _difference(found: Comparison | None) -> str:
     return f"{numbers.points(found.difference)}{limits}, n = {found.n:,}"
 
 
-def _usd(value: float | None) -> str:
-    return "no price" if value is None else numbers.usd(value)
+def _usd(rung: Rung) -> str:
+    """Dollars per 1,000 requests."""
+    if rung.usd_per_1000_requests is None:
+        return numbers.NONE if rung.outcome == NOT_TRIED else "no price"
+    return numbers.usd(rung.usd_per_1000_requests)
 
 
 def _ms(value: float | None) -> str:
@@ -282,16 +266,16 @@ def _table(seen: _Seen) -> TextTable:
     for place, rung in enumerate(seen.rungs):
         quality = _difference(seen.quality(rung))
         if rung.candidate == seen.baseline:
-            quality = "the baseline"
+            quality = numbers.NONE
         added = _added(seen, seen.rungs[place - 1], rung) if place else numbers.NONE
-        once = seen.once_usd(rung)
+        once = rung.training_usd
         rows.append(
             (
                 f"{rung.rank} {rung.label}",
-                rung.outcome,
+                "the baseline" if seen.is_only_baseline(rung) else rung.outcome,
                 quality,
                 added,
-                _usd(rung.usd_per_1000_requests),
+                _usd(rung),
                 _ms(rung.latency_ms),
                 numbers.tokens(seen.tokens(rung)),
                 numbers.NONE if once is None else numbers.usd(once),
@@ -313,8 +297,8 @@ def _table(seen: _Seen) -> TextTable:
         rows,
         f"{against[0].upper()}{against[1:]} in points of {seen.score_name}, on the same rows, with two-sided"
         f" {numbers.level(seen.record.alpha)} intervals and n. Each gate of a rung had to meet"
-        f" {numbers.one_sided(seen.ladder.level)}. Per 1,000 requests, latency and tokens are means of this run;"
-        " once is training, and rows that have a price.",
+        f" {numbers.one_sided(seen.ladder.level)}. Per 1,000 requests, latency and tokens are means of this"
+        " run; once is training, and rows that have a price.",
     )
 
 
@@ -331,9 +315,7 @@ def _charts(seen: _Seen) -> Iterator[RungChart]:
             note = f"Not in this picture, since nothing prices them: {some}."
         yield _chart(seen, tried, priced, "cost", "dollars per 1,000 requests", note)
     elif len(counted) >= 2:
-        note = (
-            "Too few rungs have a price, so cost is tokens: it compares rungs of one model, or of one size."
-        )
+        note = "Too few rungs have a price, so cost is tokens, which compare models of one size only."
         yield _chart(seen, tried, counted, "cost", "tokens a request, prompt and answer", note)
     times = {rung.label: rung.latency_ms for rung in tried if rung.latency_ms is not None}
     if len(times) >= 2:
@@ -357,7 +339,7 @@ def _chart(
                 quality=heights[rung.label],
                 low=None if low is None else 100.0 * low,
                 high=None if high is None else 100.0 * high,
-                tone=_TONE[rung.outcome],
+                tone="plain" if seen.is_only_baseline(rung) else _TONE[rung.outcome],
                 is_answer=rung.label == seen.ladder.answer,
             )
         )
@@ -365,7 +347,8 @@ def _chart(
     positive = [value for value in values if value > 0]
     line = [next(rung.rank for rung in shown if rung.label == label) for label in best]
     said = "; ".join(
-        f"rung {mark.rank}: {numbers.number(round(mark.cost, 4))}, {numbers.points(mark.quality / 100)} points"
+        f"rung {mark.rank}: {numbers.number(round(mark.cost, 4))},"
+        f" {numbers.points(mark.quality / 100)} points"
         for mark in sorted(marks, key=lambda mark: mark.cost)
     )
     return RungChart(
@@ -385,19 +368,16 @@ def _chart(
 def _crossovers(seen: _Seen) -> TextTable | None:
     """The efficient tuned rungs against the efficient others: from how many requests on training pays."""
     tried = [rung for rung in seen.rungs if rung.outcome != NOT_TRIED]
-    tuned = _efficient(seen, [rung for rung in tried if seen.is_tuned(rung)])
-    others = _efficient(seen, [rung for rung in tried if not seen.is_tuned(rung)])
+    tuned = _efficient(seen, [rung for rung in tried if rung.size is not None])
+    others = _efficient(seen, [rung for rung in tried if not rung.size is not None])
     horizon = next((money.horizon_days for money in seen.record.economics), None)
     rows = []
     for mine in tuned:
         for other in others:
-            usd, other_usd, once = (
-                mine.usd_per_1000_requests,
-                other.usd_per_1000_requests,
-                seen.once_usd(mine),
-            )
-            if usd is None or other_usd is None or once is None:
+            usd, other_usd = mine.usd_per_1000_requests, other.usd_per_1000_requests
+            if usd is None or other_usd is None or mine.training_usd is None:
                 continue
+            once = mine.training_usd - (other.training_usd or 0.0)
             found = crossover(once, usd, other_usd)
             rows.append(
                 (
@@ -405,7 +385,7 @@ def _crossovers(seen: _Seen) -> TextTable | None:
                     _difference(seen.between(mine.label, other.label)),
                     f"{numbers.usd(usd)} against {numbers.usd(other_usd)}",
                     numbers.usd(once),
-                    _from(found.requests, horizon),
+                    _from(found, horizon),
                 )
             )
     if not rows:
