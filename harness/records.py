@@ -555,6 +555,8 @@ class SuiteRow:
     reference: str
     slices: Mapping[str, str]
     group: str | None = None
+    #: numbers and names of the reference that no prompt, question or training row holds; None: not looked for
+    unseen_facts: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
