@@ -11,11 +11,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
+from itertools import count
+from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
 
-from harness.report.view_models import Curve, CurveLine, CurveMark, TrainingCurves
+from harness.report import numbers
+from harness.report.view_models import Curve, CurveLine, CurveMark, RungChart, TrainingCurves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +30,8 @@ _STAND_INS = {
     "rule": _RULE,
     **{f"c{place}": f"#0300{place:02x}" for place in range(8)},  # candidates; c0 is the baseline's
     **{f"s{place}": f"#0400{place:02x}" for place in range(6)},  # training sizes, in order
+    **{tone: f"#0500{place:02x}" for place, tone in enumerate(("good", "bad", "unsure", "plain"))},
+    "panel": "#060606",
 }
 _STYLE: dict[str, object] = {
     "svg.fonttype": "none",
@@ -109,6 +114,84 @@ def training_curve(curves: TrainingCurves, measure: Literal["loss", "accuracy"],
         axes.set_xlabel("epoch")
         axes.set_ylabel(y_label)
         return _svg(figure, name, f"{y_label}. {curves.description}")
+
+
+def rung_chart(chart: RungChart, name: str) -> Markup:
+    """Rungs by cost and quality, each named by its rank; the efficient ones are joined.
+
+    Args:
+        chart: costs may be 0, which a logarithmic axis shows at its left end.
+        name: unique on the page; prefixes every id inside the SVG.
+    """
+    costs = sorted({mark.cost for mark in chart.marks})
+    least = next((cost for cost in costs if cost > 0), 1.0)
+    at_zero = least / 3  # where a logarithmic axis has 0
+
+    def place(cost: float) -> float:
+        return cost if cost > 0 or not chart.is_log else at_zero
+
+    with _figure(3.1) as figure:
+        axes = figure.add_subplot()
+        axes.axhline(0.0, color=_RULE, linewidth=1.4)
+        where = {mark.rank: (place(mark.cost), mark.quality) for mark in chart.marks}
+        joined = [where[rank] for rank in chart.line]
+        axes.plot(*zip(*joined, strict=True), color=_INK, linewidth=1.2, alpha=0.55)
+        for mark in chart.marks:
+            colour, (x, y) = _STAND_INS[mark.tone], where[mark.rank]
+            if mark.low is not None and mark.high is not None:
+                axes.vlines(x, mark.low, mark.high, color=colour, linewidth=1.6, alpha=0.5)
+            size, width = (17.0, 3.0) if mark.is_answer else (13.0, 1.4)
+            face = _STAND_INS["panel"]
+            axes.plot(x, y, "o", ms=size, mew=width, mec=colour, mfc=face)
+            axes.annotate(str(mark.rank), (x, y), ha="center", va="center", fontsize=8.5, color=_INK)
+        if chart.is_log:
+            axes.set_xscale("log")
+            axes.set_xlim(place(costs[0]) / 1.6, costs[-1] * 1.6)
+        else:
+            axes.set_xlim(0.0, max(costs[-1], 1e-9) * 1.12)
+        ticks = _cost_ticks(costs[-1], least if chart.is_log else None)
+        if chart.is_log and costs[0] == 0:
+            axes.axvline(least / 1.7, color=_RULE, linewidth=1.2, linestyle=(0, (2, 3)))
+        shown = [(at_zero, 0.0)] if chart.is_log and costs[0] == 0 else []
+        shown += [(tick, tick) for tick in ticks]
+        axes.set_xticks([x for x, _ in shown], [_tick(cost, is_usd=chart.is_usd) for _, cost in shown])
+        axes.minorticks_off()
+        axes.margins(y=0.12)
+        axes.set_xlabel(chart.x_label)
+        axes.set_ylabel(chart.y_label)
+        return _svg(figure, name, chart.description)
+
+
+def _cost_ticks(most: float, least: float | None) -> list[float]:
+    """At most six round numbers up to ``most``: powers of ten and their halves, or, without ``least``, linear."""
+    if most <= 0:
+        return [0.0]
+    if least is None:
+        step = next(
+            unit
+            for power in count(floor(log10(most)) - 1)
+            for unit in (10.0**power, 2 * 10.0**power, 5 * 10.0**power)
+            if most / unit <= 5
+        )
+        return [step * times for times in range(int(most / step) + 1)]
+    powers = range(floor(log10(least)), ceil(log10(most)) + 1)
+    for units in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [
+            unit * 10.0**power
+            for power in powers
+            for unit in units
+            if least / 1.2 <= unit * 10.0**power <= most * 1.2
+        ]
+        if len(ticks) <= 6:
+            return ticks
+    return ticks[:: -(-len(ticks) // 6)]
+
+
+def _tick(cost: float, *, is_usd: bool) -> str:
+    if not is_usd:
+        return f"{cost:,.0f}" if cost < 10_000 else f"{cost / 1000:,.0f}k"
+    text = numbers.usd(cost)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _score_limits(curve: Curve) -> tuple[float, float]:
