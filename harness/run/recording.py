@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.candidates.base import Variant
+from harness.decision import ladder
 from harness.decision.answered import Side, answer_notes
 from harness.decision.gates import decide
 from harness.decision.holm import judged_together
-from harness.decision.ladder import fails_release, is_refuted
 from harness.decision.retesting import count_tries, tries_note
 from harness.errors import HarnessError
 from harness.extras import installed_version
@@ -92,9 +92,9 @@ def decisions_of(
     run: Session, expected: Sequence[Gate], names: Sequence[str] | None = None
 ) -> tuple[list[Gate], tuple[Decision, ...]]:
     """All gates of the run, and its decisions; of a rung of a ladder that has ended, ``names`` it alone."""
-    ladder, every = run.ladder, run.selection.chosen()
-    if ladder is not None:
-        expected = [gate for gate in expected if ladder.is_judged(gate)]
+    every = run.selection.chosen()
+    if run.ladder is not None:
+        expected = [gate for gate in expected if run.ladder.is_judged(gate)]
     spoken = [gate for gate in run.gates if gate.state != "missing"]
     gates = [
         *spoken,
@@ -109,7 +109,7 @@ def decisions_of(
         for name in names or every
         if name in claimed or _was_tried(run, name)
     ]
-    untried = 0 if ladder is None else len(every) - len(each)
+    untried = 0 if run.ladder is None else len(every) - len(each)
     alpha = run.settings.alpha
     return gates, judged_together(each, run.claims.items(), alpha, chosen.left_out, untried)
 
@@ -294,7 +294,6 @@ def fails(record: RunRecord) -> bool:
 
     Of a ladder one GO is enough. Its refuted gates are no failed tests, so ``regression`` looks at them, too.
     """
-    is_release = record.gate_policy == "release"
     if record.ladder is not None:
-        return fails_release(record.ladder) if is_release else is_refuted(record.ladder)
-    return is_release and any(d.verdict != "GO" for d in record.decisions)
+        return ladder.fails(record.ladder, record.gate_policy)
+    return record.gate_policy == "release" and any(d.verdict != "GO" for d in record.decisions)
