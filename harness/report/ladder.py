@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from harness.decision.crossover import crossover, efficient
-from harness.decision.ladder import IS_BASELINE, answer_of
+from harness.decision.ladder import IS_BASELINE
 from harness.decision.paired import compare
 from harness.decision.vectors import common_rows, over_seeds, recorded_vector
 from harness.records import (
@@ -207,7 +207,11 @@ def _means(seen: _Seen, holds: Rung | None) -> str:
         if holds and rung is not holds and rung.outcome == "holds" and _costs_less(rung, holds)
     ]
     also = f" Holding too, and for less a request: {', '.join(cheaper)}." if cheaper else ""
-    return f"{answer_of(seen.ladder)}{also} Order: {seen.ladder.order}."
+    n = len(seen.rungs)
+    said = f"{n - seen.n(NOT_TRIED)} of {numbers.plural(n, 'rung')} were tried."
+    if holds:
+        said = f"Rung {holds.rank} of {n}, the first whose gates all hold."
+    return f"{said}{also} Order: {seen.ladder.order}."
 
 
 def _costs_less(rung: Rung, other: Rung) -> bool:
