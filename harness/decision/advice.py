@@ -43,13 +43,14 @@ class Told:
 
     def add(self, text: str, *, is_cased: bool = True) -> None:
         """Add a text. One that is not ``is_cased``, as questions are typed, tells no words from names."""
-        self.tokens.update(token.casefold() for token in _tokens(text))
+        found = set(_tokens(text))
+        self.tokens.update(map(str.casefold, found))
         if is_cased:
-            self.add_words(text)
+            self.lower.update(filter(str.islower, found))
 
     def add_words(self, text: str) -> None:
         """Add the words that a text has in lower case; it is not given to the model."""
-        self.lower.update(token for token in _tokens(text) if token.islower())
+        self.lower.update(filter(str.islower, _tokens(text)))
 
 
 def facts(text: str, lower: Collection[str]) -> tuple[str, ...]:

@@ -212,7 +212,8 @@ def _crossovers(seen: Measured) -> TextTable | None:
     tried = [rung for rung in seen.rungs if rung.outcome != NOT_TRIED]
     tuned = _efficient(seen, [rung for rung in tried if rung.size is not None])
     others = _efficient(seen, [rung for rung in tried if not rung.size is not None])
-    horizon = next((money.horizon_days for money in seen.record.economics), None)
+    money = next(iter(seen.record.economics), None)
+    horizon = money.horizon_days if money else None
     rows = []
     for mine in tuned:
         for other in others:
@@ -233,7 +234,10 @@ def _crossovers(seen: Measured) -> TextTable | None:
     if not rows:
         return None
     left = len(rows) - _MOST_CROSSOVERS
-    over = f" within {numbers.days(horizon)}" if horizon is not None else ", with no horizon given"
+    over = ", with no horizon given"
+    if money:
+        asked = f"{numbers.number(money.requests_per_day)} requests a day are expected"
+        over = f" within {numbers.days(money.horizon_days)} ({asked})"
     return TextTable(
         "From how many requests a day on tuning pays",
         ("tuned against not tuned", "quality#", "per 1,000 requests#", "once#", "pays from"),
