@@ -109,7 +109,7 @@ def _table(seen: Measured) -> TextTable:
         if rung.candidate == seen.baseline:
             quality = numbers.NONE
         lower = seen.below(rung)
-        added = _added(seen, lower, rung) if lower else numbers.NONE
+        added = _added(seen, lower, rung) if lower and rung.candidate != seen.baseline else numbers.NONE
         once = rung.training_usd
         rows.append(
             (
