@@ -33,7 +33,7 @@ class Pointer:
 
 # --------------------------------------------------------------------------- facts
 class Told:
-    """The words and numbers of texts that a model is given, and which words stand there in lower case."""
+    """The words and numbers of texts that a model is given, and the words that stand in lower case."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self.tokens: set[str] = set()
@@ -42,11 +42,14 @@ class Told:
             self.add(text)
 
     def add(self, text: str, *, is_cased: bool = True) -> None:
-        """Add a text; one that is not ``is_cased`` (questions are typed as they come) tells of no names."""
-        found = _tokens(text)
-        self.tokens.update(token.casefold() for token in found)
+        """Add a text. One that is not ``is_cased``, as questions are typed, tells no words from names."""
+        self.tokens.update(token.casefold() for token in _tokens(text))
         if is_cased:
-            self.lower.update(token for token in found if token.islower())
+            self.add_words(text)
+
+    def add_words(self, text: str) -> None:
+        """Add the words that a text has in lower case; it is not given to the model."""
+        self.lower.update(token for token in _tokens(text) if token.islower())
 
 
 def facts(text: str, lower: Collection[str]) -> tuple[str, ...]:
@@ -65,7 +68,7 @@ def facts(text: str, lower: Collection[str]) -> tuple[str, ...]:
 
 
 def unseen_facts(reference: str, own: Iterable[str], told: Told) -> tuple[str, ...]:
-    """Facts of a reference that stand neither in the row's ``own`` texts (question, prompt) nor in ``told``."""
+    """Facts of a reference that stand neither in the row's ``own`` texts (its prompt) nor in ``told``."""
     given = Told(own).tokens
     return tuple(
         fact
@@ -149,16 +152,16 @@ def _rules(seen: Failures, schemas: Sequence[str], trial: Trial) -> Iterator[Poi
         yield Pointer(
             "fine-tuning",
             f"{split}.",
-            f"More than {NEARLY_RIGHT:.0%} are right and most failures are of form: training on examples of the"
-            " form is likely to help.",
+            f"More than {NEARLY_RIGHT:.0%} are right and most failures are of form: training on examples of"
+            " the form is likely to help.",
         )
     well_formed = n_content + len(seen.right)
     if well_formed >= LEAST_ROWS and len(seen.right) < OFTEN_WRONG * well_formed:
         yield Pointer(
             "a better prompt or retrieval",
             f"{len(seen.right):,} of {well_formed:,} answers without a fault of form are right.",
-            f"Less than {OFTEN_WRONG:.0%} on content: what the prompt does not say, or the model does not know,"
-            " comes first.",
+            f"Less than {OFTEN_WRONG:.0%} on content: what the prompt does not say, or the model does not"
+            " know, comes first.",
         )
     yield from _facts_rule(seen)
 
@@ -172,9 +175,9 @@ def _facts_rule(seen: Failures) -> Iterator[Pointer]:
     example = (lacking[0].unseen_facts or ("",))[0]
     yield Pointer(
         "retrieval",
-        f"Of {len(known):,} answers with wrong content, {len(lacking):,} have a reference with a number or name"
-        f" that no prompt, question or training row holds (such as {example[:40]}); of {len(right):,} right"
-        f" ones, {sum(bool(row.unseen_facts) for row in right):,}.",
+        f"Of {len(known):,} answers with wrong content, {len(lacking):,} have a reference with a number or"
+        f" name that no prompt, question or training row holds (such as {example[:40]}); of {len(right):,}"
+        f" right ones, {sum(bool(row.unseen_facts) for row in right):,}.",
         "Where such facts are looked up rather than computed, a model that is given them can answer.",
     )
 

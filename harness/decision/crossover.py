@@ -1,27 +1,18 @@
-"""Which candidates are worth their cost: the efficient ones, and from how many requests on tuning pays. Pure."""
+"""Which candidates are worth their cost, and from how many requests on tuning pays. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
-class Crossover:
-    """A tuned model against another: what it saves, and the requests after which that has paid for it."""
+def crossover(once_usd: float, tuned_usd_per_1000: float, other_usd_per_1000: float) -> float | None:
+    """The requests after which a tuned model has paid for what it costs once by what each request saves.
 
-    saving_usd_per_1000: float  # negative where the tuned one costs more a request
-    requests: float | None  # None: never
-
-    def a_day(self, horizon_days: float) -> float | None:
-        """Requests a day from which on it pays within the horizon; None: never."""
-        return None if self.requests is None else self.requests / horizon_days
-
-
-def crossover(once_usd: float, tuned_usd_per_1000: float, other_usd_per_1000: float) -> Crossover:
-    """When what tuning costs once (training, rows) is paid by cheaper requests; points are not priced here."""
-    saving = other_usd_per_1000 - tuned_usd_per_1000
-    return Crossover(saving, 1000.0 * once_usd / saving if saving > 0 else None)
+    ``once_usd`` is training and rows, less what the other costs once. None: never, since it saves nothing.
+    A difference in quality has no price here.
+    """
+    saving = (other_usd_per_1000 - tuned_usd_per_1000) / 1000.0
+    return max(0.0, once_usd) / saving if saving > 0 else None
 
 
 def efficient(points: Mapping[str, tuple[float, float]]) -> list[str]:

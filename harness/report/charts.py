@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
-from itertools import count
-from math import ceil, floor, log10
+from math import ceil, floor, hypot, log10
 from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
@@ -125,66 +124,56 @@ def rung_chart(chart: RungChart, name: str) -> Markup:
     """
     costs = sorted({mark.cost for mark in chart.marks})
     least = next((cost for cost in costs if cost > 0), 1.0)
-    at_zero = least / 3  # where a logarithmic axis has 0
-
-    def place(cost: float) -> float:
-        return cost if cost > 0 or not chart.is_log else at_zero
-
+    xs = {cost: log10(cost or least / 3) if chart.is_log else cost for cost in costs}
+    first, last = xs[costs[0]], xs[costs[-1]]
+    margin = max(0.1 * (last - first), 0.06 * last if not chart.is_log else 0.1, 1e-9)
+    ends = [v for m in chart.marks for v in (m.quality, m.low, m.high) if v is not None] + [0.0]
+    low, high = min(ends), max(ends)
+    rise = 0.08 * max(high - low, _SMALLEST_SPAN)
+    # in marks: those that would cover each other stand side by side
+    wide, tall = 24.0 / (last - first + 2 * margin), 13.0 / (high - low + 2 * rise)
+    places: dict[int, tuple[float, float]] = {}
+    for mark in chart.marks:
+        x, y = xs[mark.cost], mark.quality
+        while any(hypot((x - a) * wide, (y - b) * tall) < 0.9 for a, b in places.values()):
+            x += 0.25 / wide
+        places[mark.rank] = x, y
     with _figure(3.1) as figure:
         axes = figure.add_subplot()
-        axes.axhline(0.0, color=_RULE, linewidth=1.4)
-        where = {mark.rank: (place(mark.cost), mark.quality) for mark in chart.marks}
-        joined = [where[rank] for rank in chart.line]
+        axes.axhline(0.0, color=_RULE, linewidth=1.6)
+        joined = [places[rank] for rank in chart.line]
         axes.plot(*zip(*joined, strict=True), color=_INK, linewidth=1.2, alpha=0.55)
         for mark in chart.marks:
-            colour, (x, y) = _STAND_INS[mark.tone], where[mark.rank]
+            colour, (x, y) = _STAND_INS[mark.tone], places[mark.rank]
             if mark.low is not None and mark.high is not None:
                 axes.vlines(x, mark.low, mark.high, color=colour, linewidth=1.6, alpha=0.5)
-            size, width = (17.0, 3.0) if mark.is_answer else (13.0, 1.4)
-            face = _STAND_INS["panel"]
-            axes.plot(x, y, "o", ms=size, mew=width, mec=colour, mfc=face)
-            axes.annotate(str(mark.rank), (x, y), ha="center", va="center", fontsize=8.5, color=_INK)
-        if chart.is_log:
-            axes.set_xscale("log")
-            axes.set_xlim(place(costs[0]) / 1.6, costs[-1] * 1.6)
-        else:
-            axes.set_xlim(0.0, max(costs[-1], 1e-9) * 1.12)
-        ticks = _cost_ticks(costs[-1], least if chart.is_log else None)
-        if chart.is_log and costs[0] == 0:
-            axes.axvline(least / 1.7, color=_RULE, linewidth=1.2, linestyle=(0, (2, 3)))
-        shown = [(at_zero, 0.0)] if chart.is_log and costs[0] == 0 else []
-        shown += [(tick, tick) for tick in ticks]
-        axes.set_xticks([x for x, _ in shown], [_tick(cost, is_usd=chart.is_usd) for _, cost in shown])
-        axes.minorticks_off()
-        axes.margins(y=0.12)
+            size, width = (17.0, 3.0) if mark.is_answer else (14.0, 1.4)
+            axes.plot(x, y, "o", ms=size, mew=width, mec=colour, mfc=_STAND_INS["panel"])
+            axes.annotate(str(mark.rank), (x, y), ha="center", va="center", fontsize=9.5, color=_INK)
+        right = max(last, *(x for x, _ in places.values())) + margin
+        axes.set_xlim(first - margin, right)
+        axes.set_ylim(low - rise, high + rise)
+        ticks = {xs[0.0]: 0.0} if chart.is_log and costs[0] == 0 else {}
+        for tick in _round_numbers(least / 1.2, costs[-1] * 1.2) if chart.is_log else axes.get_xticks():
+            x = log10(tick) if chart.is_log else float(tick)
+            ticks |= {x: float(tick)} if first - margin <= x <= right and tick >= 0 else {}
+        texts = {_tick(cost, is_usd=chart.is_usd): x for x, cost in ticks.items()}  # no text twice
+        axes.set_xticks([*texts.values()], [*texts])
         axes.set_xlabel(chart.x_label)
         axes.set_ylabel(chart.y_label)
         return _svg(figure, name, chart.description)
 
 
-def _cost_ticks(most: float, least: float | None) -> list[float]:
-    """At most six round numbers up to ``most``: powers of ten and their halves, or, without ``least``, linear."""
-    if most <= 0:
-        return [0.0]
-    if least is None:
-        step = next(
-            unit
-            for power in count(floor(log10(most)) - 1)
-            for unit in (10.0**power, 2 * 10.0**power, 5 * 10.0**power)
-            if most / unit <= 5
-        )
-        return [step * times for times in range(int(most / step) + 1)]
+def _round_numbers(least: float, most: float) -> list[float]:
+    """At most six round numbers between two positive ones, evenly spread on a logarithmic axis."""
     powers = range(floor(log10(least)), ceil(log10(most)) + 1)
+    found: list[float] = []
     for units in ((1, 2, 5), (1, 3), (1,)):
-        ticks = [
-            unit * 10.0**power
-            for power in powers
-            for unit in units
-            if least / 1.2 <= unit * 10.0**power <= most * 1.2
-        ]
-        if len(ticks) <= 6:
-            return ticks
-    return ticks[:: -(-len(ticks) // 6)]
+        found = [unit * 10.0**power for power in powers for unit in units]
+        found = [number for number in found if least <= number <= most]
+        if len(found) <= 6:
+            break
+    return found[:: -(-len(found) // 6) or 1]
 
 
 def _tick(cost: float, *, is_usd: bool) -> str:

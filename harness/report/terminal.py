@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LONGEST_LINE, MOST_LINES = 600, 40  # of an error
 WIDE = 100  # columns from which the score has a place
+_LADDER_COLUMNS = (0, 1, 2, 4, 5)  # the rung, its outcome and quality, dollars and latency
 
 COLOURS: dict[Tone, str] = {"good": "green", "bad": "red", "unsure": "yellow", "plain": ""}
 # control characters but the end of a line, those that turn the writing direction, halves of surrogate pairs
@@ -118,10 +119,11 @@ def _print_ladder(console: Console, block: LadderBlock) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, is_numeric in block.table.columns[:6]:
+    for place in _LADDER_COLUMNS:
+        name, is_numeric = block.table.columns[place]
         table.add_column(name, justify="right" if is_numeric else "left", overflow="fold")
     for row in block.table.rows:
-        table.add_row(*(_text(cell) for cell in row[:6]))
+        table.add_row(*(_text(row[place]) for place in _LADDER_COLUMNS))
     console.print(table)
     console.print()
     console.print(_text(f"{block.verdict}: {block.means}", f"bold {COLOURS[block.tone]}"))

@@ -38,6 +38,7 @@ from harness.run.nearness_notes import row_notes
 from harness.run.safeguards import harm_gates, unasserted_scores
 from harness.run.selection import Arm
 from harness.run.session import Session
+from harness.run.unseen_facts import with_unseen_facts
 from harness.scoring.judges import Judge
 
 SHOWN_VERSIONS = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "scipy", "pytest")
@@ -69,8 +70,9 @@ def make_record(
         gate_policy=run.settings.gate,
         alpha=run.settings.alpha,
         candidates=_candidate_infos(run),
-        suites=tuple(
-            histories[name].noted(bound.info(_admissions(run, name))) for name, bound in run.suites.items()
+        suites=with_unseen_facts(
+            run,
+            (histories[name].noted(bound.info(_admissions(run, name))) for name, bound in run.suites.items()),
         ),
         trials=tuple(run.trials.values()),
         gates=tuple(gates),

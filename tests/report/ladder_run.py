@@ -10,6 +10,7 @@ from typing import Literal
 from sample_run import BASE, sample_run
 
 from harness.decision.gates import decide
+from harness.decision.ladder import IS_BASELINE
 from harness.decision.paired import compare
 from harness.decision.vectors import recorded_vector
 from harness.records import Answer, CandidateInfo, Gate, Ladder, Role, Rung, RunRecord, Score, Trial
@@ -83,7 +84,7 @@ def ladder_run(
             rank,
             rank,
             step.outcome,
-            "few-shot-5 holds already" if step.outcome == "not tried" else f"its gates: {step.outcome}",
+            _why(step, base),
             step.usd,
             step.ms if step.outcome != "not tried" else None,
             step.training_usd,
@@ -113,3 +114,9 @@ def ladder_run(
             12.5 if mode == "first" else None,
         ),
     )
+
+
+def _why(step: Step, base: str) -> str:
+    if step.name == base and step.outcome == "fails":
+        return IS_BASELINE
+    return "few-shot-5 holds already" if step.outcome == "not tried" else f"its gates: {step.outcome}"
