@@ -37,7 +37,7 @@ def decide(run: Path, files: Sequence[Path]) -> int:
         HarnessError: no run, a file that cannot be read, or labels that do not fit the run.
     """
     from harness.cli.runs import load_record
-    from harness.data.files import read_text
+    from harness.data.files import MOST_LABEL_BYTES, read_text
     from harness.data.fingerprints import bytes_digest
     from harness.records import LabelFile, Verdict
     from harness.report.html import write_index, write_report
@@ -50,7 +50,7 @@ def decide(run: Path, files: Sequence[Path]) -> int:
     labels: list[RunLabel] = []
     label_files: list[tuple[LabelFile, str]] = []
     for path in files:
-        text = read_text(path)
+        text = read_text(path, most_bytes=MOST_LABEL_BYTES)
         if any(text == other for _, other in label_files):
             raise DataError(str(path), "holds the same labels as another file", "name each file once")
         found = parse_run_labels(text, str(path))

@@ -65,7 +65,7 @@ def label(given: argparse.Namespace) -> int:
         DataError: earlier labels that cannot be read, or are of another run.
     """
     from harness.cli.runs import load_record
-    from harness.data.files import read_text
+    from harness.data.files import MOST_LABEL_BYTES, read_text
     from harness.decision.ppi import MIN_LABELS
     from harness.report.label_gain import in_columns
     from harness.report.label_page import write_label_page
@@ -75,7 +75,8 @@ def label(given: argparse.Namespace) -> int:
     record, folder = load_record(given.run)
     names = ("suite", "score", "candidate", "labels", "seed", "pairs", "scale", "field", "uniform")
     wanted = Wanted(**{name: getattr(given, name) for name in names}, ask=given.ask or "")
-    labels = [label for file in given.earlier for label in parse_run_labels(read_text(file), str(file))]
+    read = ((read_text(file, most_bytes=MOST_LABEL_BYTES), str(file)) for file in given.earlier)
+    labels = [label for text, file in read for label in parse_run_labels(text, file)]
     sheet = label_sheet(record, wanted, fit_to(record, labels))
     sheet = _in_full(sheet, next(suite for suite in record.suites if suite.name == sheet.suite))
     page = given.out or folder / "label.html"

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.errors import DataError
 
 NAMES_SHOWN = 5
+MOST_LABEL_BYTES = 50_000_000  # of 100,000 labels and more
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe, which can be read only once",

@@ -23,8 +23,9 @@ def corrections(gates: Iterable[Gate]) -> list[tuple[str, list[Fact]]]:
 
 
 def _facts(naive: Comparison, found: Comparison, by: Correction) -> Iterator[Fact]:
-    yield Fact("the judge alone", _shown(naive), "its own bias is in it, however many rows it judges")
-    with_labels = "what decides: labels take the bias out (prediction-powered inference)"
+    biased = f"{numbers.level(naive.alpha)} interval; its own bias is in it, however many rows it judges"
+    yield Fact("the judge alone", _shown(naive), biased)
+    with_labels = f"{numbers.level(found.alpha)} interval; what decides: labels take the bias out (PPI++)"
     yield Fact("judge and labels", _shown(found), with_labels)
     yield Fact(
         "labels alone", numbers.points(by.difference_of_labels), "without the judge; all in points of 100"
@@ -53,7 +54,9 @@ def correction_line(gate: Gate) -> str:
     if gate.comparison is None or gate.correction is None or gate.naive is None:
         return ""
     labels = numbers.plural(gate.correction.n_labels, "labelled row")
-    return f"judge alone: {_shown(gate.naive)}; with {labels}: {_shown(gate.comparison)}"
+    level = numbers.level(gate.comparison.alpha)
+    told = "" if level == numbers.level(gate.naive.alpha) else f" ({level})"
+    return f"judge alone: {_shown(gate.naive)}; with {labels}: {_shown(gate.comparison)}{told}"
 
 
 def _shown(found: Comparison) -> str:

@@ -142,7 +142,8 @@ def _tested(info: ScoreInfo, found: Admission) -> Iterator[Fact]:
     what, first, second = ("pair", "for the first", "for the second") if is_pair else ("label", "good", "bad")
     on = f"{numbers.plural(found.n_test, what)}: {found.tpr.n} {first}, {found.tnr.n} {second}"
     n = found.n_calibration
-    yield Fact("tested on", on, f"set up on {n:,} others" if n else "nothing was set up on them")
+    others = "set up on" if "trained" not in dict(found.facts) else "each by heads trained on at most"
+    yield Fact("tested on", on, f"{others} {n:,} others" if n else "nothing was set up on them")
     who = numbers.plural(found.n_annotators, "annotator") if found.n_annotators else "not noted"
     named = f": {short(', '.join(found.annotators), 80)}" if found.annotators else ""
     agree = "how far people agree is not known: no reply has two labels"

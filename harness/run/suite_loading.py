@@ -11,7 +11,7 @@ from typing import Literal
 
 from harness.data.copies import clusters, copied_rows
 from harness.data.fields import require_field
-from harness.data.files import read_text
+from harness.data.files import MOST_LABEL_BYTES, read_text
 from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
 from harness.data.rows import line_of, read_rows
 from harness.decision.vectors import SuiteUnits, score_vector
@@ -239,7 +239,7 @@ def load_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> 
 
     def read(name: str) -> str:
         try:
-            return read_text(folder / name)
+            return read_text(folder / name, most_bytes=MOST_LABEL_BYTES)
         except DataError as error:  # whoever reads says which file, and what it is for
             raise OSError(error.problem) from error
 

@@ -14,6 +14,7 @@ from harness.records import Admission, Disagreement, Rate
 from harness.scoring.annotators import NO_ANNOTATION, Annotation
 from harness.scoring.annotators import annotation as agreement_of
 from harness.scoring.labels import Label
+from harness.scoring.mentions import words
 from harness.scoring.text import short
 
 MIN_TPR, MIN_TNR = 0.8, 0.8
@@ -176,14 +177,20 @@ def few_messages(labels: Mapping[str, Sequence[tuple[str, ...]]]) -> tuple[str, 
     """Why enough labels are too few; ``labels`` are by kind, each as its message and reference.
 
     Errors on replies to one message go together: 25 labels of five messages admit as many bad judges as
-    labels of ten would.
+    labels of ten would. Case and punctuation make no other message.
     """
+    labels = {kind: [tuple(map(same_words, key)) for key in keys] for kind, keys in labels.items()}
     return tuple(
         f"not enough messages: {len(keys)} {kind} labels in the test are of {len(set(keys))}, and it takes"
         f" {MIN_LABELS_OF_A_KIND} different ones"
         for kind, keys in labels.items()
         if len(set(keys)) < MIN_LABELS_OF_A_KIND <= len(keys)
     )
+
+
+def same_words(text: str) -> str:
+    """Equal for texts that are the same but for case and punctuation."""
+    return " ".join(words(text)[0]) or text
 
 
 def widest(found: Iterable[Disagreement]) -> tuple[Disagreement, ...]:

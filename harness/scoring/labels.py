@@ -97,9 +97,11 @@ def parse_labels(
     said: dict[tuple[str, tuple[str, str, str]], tuple[int, Label]] = {}
     for number, label in numbered:
         first, other = said.setdefault((label.annotator, label.content), (number, label))
-        if label.annotator and (other.good, other.level) != (label.good, label.level):
-            problem = f"{short(label.annotator, 40)} labelled the same reply otherwise in line {first}"
-            raise DataError(f"{where}:{number}", problem, "keep the label that is meant")
+        if (other.good, other.level) != (label.good, label.level):
+            who = short(label.annotator, 40) or "somebody without a name"
+            problem = f"{who} labelled the same reply otherwise in line {first}"
+            hint = 'keep the label that is meant; of several people, say who: "annotator": "ada"'
+            raise DataError(f"{where}:{number}", problem, hint)
     return tuple(label for _, label in numbered)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from harness.errors import DataError, UsageError
 from harness.extras import require_extra
 from harness.records import Admission, Answer, Json, Kind, Row, Score
-from harness.scoring.admission import MIN_TPR, admit_on, wilson
+from harness.scoring.admission import MIN_TPR, admit_on, same_words, wilson
 from harness.scoring.cross_fit import ANCHOR_WEIGHT, FOLDS, REPEATS, CrossFitted, Labelled, cross_fit
 from harness.scoring.judge import CONTEXT, CONTINUATION, NULL_CONTEXT
 from harness.scoring.judges import (
@@ -138,7 +138,7 @@ class TunedJudge:
             raise UsageError(f"{self.name}: its labels have not been read; bind it first.")
         distinct = {label.digest(0): label for label in by_majority(self.known)}
         labels = [distinct[digest] for digest in sorted(distinct)]
-        groups = [_group(seen(label.message)) for label in labels]
+        groups = [same_words(seen(label.message).strip()) for label in labels]
         self._require_enough(labels, groups)
         own = [_triple(label.message, label.reference, label.reply) for label in labels]
         references = [(message, reference, reference) for message, reference, _ in own]
@@ -215,7 +215,7 @@ class TrainedJudge:
             if not isinstance(pair, Score)
         ]
         features = readings(read, oracle, self.judge.model)
-        log_odds = self.fitted.log_odds(features, [_group(message) for message, *_ in read])
+        log_odds = self.fitted.log_odds(features, [same_words(message) for message, *_ in read])
         scores = (_score(u, of) for u, of in zip(log_odds, features, strict=True))
         return tuple(pair if isinstance(pair, Score) else next(scores) for pair in found)
 
@@ -232,11 +232,6 @@ def _score(log_odds: float, features: npt.NDArray[np.float64]) -> Score:
 
 def _probability(log_odds: float) -> float:
     return 1 / (1 + math.exp(-log_odds)) if log_odds >= 0 else math.exp(log_odds) / (1 + math.exp(log_odds))
-
-
-def _group(message: str) -> str:
-    """Equal for messages that are the same but for case and punctuation."""
-    return " ".join(words(message)[0]) or message
 
 
 def _triple(*texts: str) -> Triple:

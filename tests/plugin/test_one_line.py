@@ -28,6 +28,7 @@ RUBRIC = 'Rubric(MODEL, "It says yes.", labels="labels.jsonl", name="{name}")'
 JUDGES = {
     "words": "TokenF1()",
     "near": 'Similarity(labels="labels.jsonl")',
+    "tuned": 'TunedJudge(labels="labels.jsonl")',
     "clear": RUBRIC.format(name="clear"),
     "jury": f'Panel(({RUBRIC.format(name="one")}, Similarity(labels="labels.jsonl"), Shortest()))',
     "own": "Shortest()",
@@ -37,7 +38,7 @@ SUITE = """
 import pytest
 from judges import MODEL, Shortest
 
-from harness import Pairwise, Panel, Rubric, Similarity, Suite, TokenF1
+from harness import Pairwise, Panel, Rubric, Similarity, Suite, TokenF1, TunedJudge
 
 judge = {judge}
 
@@ -126,6 +127,7 @@ def judges(project: SmallProject, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     """A suite for each judge; they differ in one line, and for a judge of pairs in the claim."""
     monkeypatch.setenv("HARNESS_TEST_KEY", "sk-planted-77aa")
     monkeypatch.setattr(JudgeBackends, "embedder", lambda self, model="": Letters())
+    monkeypatch.setattr(JudgeBackends, "token_logprobs", lambda self, prompts: [[-1.0, -2.0]] * len(prompts))
     monkeypatch.chdir(project.path)
     pairs: list[dict[str, object]] = [
         {"message": f"m {k}", "first": f"{one} {k}", "second": f"{other} {k}", "label": "first"}
@@ -135,7 +137,7 @@ def judges(project: SmallProject, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     ]
     labels: list[dict[str, object]] = [
         {"message": f"m {k}", "reference": "yes", "reply": f"{said} {k}", "label": label}
-        for k, (said, label) in ((k, (("yes", "good"), ("no", "bad"))[k % 2]) for k in range(16))
+        for k, (said, label) in ((k, (("yes", "good"), ("no", "bad"))[k % 2]) for k in range(20))
     ]
     with running_fake_openai(backend=ScriptedBackend(judged)) as url:
         project.write("judges.py", OWN.format(chat=CHAT, url=url))

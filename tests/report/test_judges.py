@@ -16,6 +16,7 @@ from harness.records import (
     Rate,
     RunRecord,
 )
+from harness.report.corrections import correction_line
 from harness.report.html import render_html
 from harness.report.judges import UNSEEN, judge_blocks, judge_cautions
 from harness.report.markdown import render_markdown
@@ -125,13 +126,16 @@ def test_the_judge_alone_stands_beside_judge_and_labels_and_where_people_disagre
     )
 
     gates = tuple(
-        replace(gate, correction=by, naive=gate.comparison)
+        replace(gate, correction=by, naive=gate.comparison, comparison=replace(gate.comparison, alpha=0.005))
         if gate.state == "gated" and gate.comparison and gate.comparison.score == "summary"
         else gate
         for gate in record.gates
     )
     record = replace(record, gates=gates)
     (block,) = judge_blocks(record)
+    assert facts_of(record)["the judge alone"][1].startswith("90% interval; ")
+    assert facts_of(record)["judge and labels"][1].startswith("99% interval; ")
+    assert [said[-6:] for gate in gates if (said := correction_line(gate))] == [" (99%)"]
     assert (block.said, block.tone) == ("decides, corrected", "good")
     facts = facts_of(record)
     assert facts["rows labelled"][0] == "60 of 200 by ada (120 answers)"

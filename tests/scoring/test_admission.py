@@ -246,7 +246,9 @@ def test_that_good_replies_are_longer_is_no_preference_for_length() -> None:
 @pytest.mark.parametrize(("n_messages", "admitted"), [(25, True), (24, False), (5, False)])
 def test_many_labels_of_few_messages_admit_no_judge(n_messages: int, admitted: bool) -> None:
     test = [
-        Label(f"message {at % n_messages}", "reference", f"reply {at} {good}", good)
+        Label(
+            f"{('message', 'Message,')[at // n_messages % 2]} {at % n_messages}", "reference", f"{at}", good
+        )
         for good in (True, False)
         for at in range(50)
     ]

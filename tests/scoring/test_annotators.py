@@ -104,6 +104,8 @@ def test_one_annotator_has_one_label_for_a_reply() -> None:
     assert len(parse_labels(twice, "labels.jsonl")) == 3
     with pytest.raises(DataError, match=r"labels\.jsonl:2: ada labelled the same reply otherwise in line 1"):
         parse_labels(line(annotator="ada") + "\n" + line(annotator="ada", label="bad"), "labels.jsonl")
+    with pytest.raises(DataError, match=r"labels\.jsonl:2: somebody without a name labelled the same reply"):
+        parse_labels(line() + "\n" + line(label="bad"), "labels.jsonl")
 
 
 def test_ties_count_neither_for_calibration_nor_for_the_test() -> None:
