@@ -15,8 +15,9 @@ from itertools import pairwise
 from typing import Literal
 
 from harness.errors import DataError, UsageError
-from harness.records import TIE, Admission, Answer, Json, Kind, Message, Rate, Row, Score
-from harness.scoring.admission import admit_on
+from harness.records import TIE, Admission, Answer, Json, Kind, Rate, Row, Score
+from harness.scoring.admission import admit_on, in_words
+from harness.scoring.drift import Given, as_answered
 from harness.scoring.judges import (
     Judge,
     JudgeEstimate,
@@ -35,7 +36,6 @@ from harness.scoring.pair_labels import (
     PairLabel,
     Verdict,
     admit_pairs,
-    in_words,
     pair_material,
     pairs_by_majority,
     read_pair_labels,
@@ -101,7 +101,7 @@ class Panel:
         names = [judge.name for judge in self.judges]
         if len(set(names)) < len(names):
             raise UsageError(f"Panel: two of its judges have one name ({', '.join(names)}); set name=.")
-        if len({_is_of_pairs(judge) for judge in self.judges}) > 1:
+        if len({needs_baseline(judge) for judge in self.judges}) > 1:
             raise UsageError(
                 f"Panel: some of its judges ({', '.join(names)}) judge single answers and others pairs.\n"
                 "  hint: make a panel of each."
@@ -143,7 +143,7 @@ class Panel:
     @property
     def needs_baseline(self) -> bool:
         """Whether it sets answers against a baseline's."""
-        return _is_of_pairs(self.judges[0])
+        return needs_baseline(self.judges[0])
 
     @property
     def kind(self) -> Kind:
@@ -241,10 +241,6 @@ class Panel:
         return Score(sum(values) / len(values), reason)
 
 
-def _is_of_pairs(judge: Judge) -> bool:
-    return needs_baseline(judge)
-
-
 def _told(spec: Mapping[str, Json]) -> Mapping[str, Json]:
     """A judge's spec with its labels, which are many, by one fingerprint."""
     labels = json.dumps(spec.get("labels"), sort_keys=True, default=str)
@@ -301,28 +297,19 @@ class CalibratedPanel:
             by_judge.append(scores)
         return list(zip(*by_judge, strict=True))
 
+    def each_label(self, labels: Sequence[Given], oracle: Oracle) -> list[tuple[Score, ...]]:
+        """The scores of every judge, label by label."""
+        shown = [as_answered(label, self.panel.field) for label in labels]
+        rows, answers, against = zip(*shown, strict=True)
+        return self.each(rows, answers, [one for one in against if one is not None] or None, oracle)
+
 
 # --------------------------------------------------------------------------- admission
-def _row(at: int, message: str, reference: str, field: str | None) -> Row:
-    return Row(str(at), (Message("user", message), Message("assistant", _as_answer(reference, field))))
-
-
-def _as_answer(text: str, field: str | None) -> str:
-    """A label's text as an answer: JSON where the judges read a field of it."""
-    return text if field is None else json.dumps({field: text}, ensure_ascii=False)
-
-
-def _answer(at: int, text: str, field: str | None) -> Answer:
-    return Answer(str(at), _as_answer(text, field), 0, 0, 0.0)
-
-
 def _of_labels(panel: CalibratedPanel, known: Sequence[Label], oracle: Oracle) -> Admission:
     own = panel.panel
     calibration, test = enough_labels(known, own.labels, own.seed)
     labels = (*calibration, *test)
-    rows = [_row(at, one.message, one.reference, own.field) for at, one in enumerate(labels)]
-    answers = [_answer(at, one.reply, own.field) for at, one in enumerate(labels)]
-    each = panel.each(rows, answers, None, oracle)
+    each = panel.each_label(labels, oracle)
     scored = [(one, own.combined(scores)) for one, scores in zip(labels, each, strict=True)]
     halves = scored[: len(calibration)], scored[len(calibration) :]
     fitted, tested = (
@@ -360,13 +347,7 @@ def _of_pairs(panel: CalibratedPanel, known: Sequence[PairLabel], oracle: Oracle
     own, every = panel.panel, known
     known = pairs_by_majority(every)
     require_both_sides(known, own.labels)
-    # a label's reference is the text itself, where a row's is read as answers are
-    rows = [_row(at, one.message, one.reference, own.field) for at, one in enumerate(known)]
-    sides = [
-        [_answer(at, text, own.field) for at, text in enumerate(texts)]
-        for texts in ([one.first for one in known], [one.second for one in known])
-    ]
-    each = panel.each(rows, sides[0], sides[1], oracle)
+    each = panel.each_label(known, oracle)
     values = [own.combined(scores).value for scores in each]
     verdicts = [None if value is None else _VERDICTS[value] for value in values]
     admission = admit_pairs(own.name, known, verdicts, own.labels, every)
