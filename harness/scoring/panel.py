@@ -17,7 +17,7 @@ from typing import Literal
 from harness.errors import DataError, UsageError
 from harness.records import TIE, Admission, Answer, Json, Kind, Rate, Row, Score
 from harness.scoring.admission import admit_on, in_words
-from harness.scoring.drift import Given, as_answered
+from harness.scoring.drift import Given, as_answered, known_of
 from harness.scoring.judges import (
     Judge,
     JudgeEstimate,
@@ -87,10 +87,7 @@ class Panel:
     seed: int = dataclasses.field(default=0, kw_only=True)
     trust: Trust = dataclasses.field(default="run-labels", kw_only=True)
     # left out of equality, so that a suite's bound judge is found under the user's module constant
-    known: tuple[Label, ...] | None = dataclasses.field(default=None, compare=False, repr=False, kw_only=True)
-    known_pairs: tuple[PairLabel, ...] | None = dataclasses.field(
-        default=None, compare=False, repr=False, kw_only=True
-    )
+    known: tuple[Given, ...] | None = dataclasses.field(default=None, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.judges, list | tuple) or not all(isinstance(j, Judge) for j in self.judges):
@@ -158,16 +155,26 @@ class Panel:
         return self._common("field", None)
 
     @property
-    def known_anchors(self) -> Sequence[Label | PairLabel] | None:
+    def known_anchors(self) -> tuple[Given, ...]:
         """The anchors that its judges have of their own, once they were read."""
-        return next((own for judge in self.judges if (own := getattr(judge, "known_anchors", None))), None)
+        return next(filter(None, (known_of(judge, "known_anchors") for judge in self.judges)), ())
+
+    @property
+    def pairs(self) -> list[PairLabel]:
+        """Its labels of pairs, once they were read."""
+        return [label for label in self.known or () if isinstance(label, PairLabel)]
+
+    @property
+    def replies(self) -> list[Label]:
+        """Its labels of replies, once they were read."""
+        return [label for label in self.known or () if isinstance(label, Label)]
 
     def spec(self) -> Mapping[str, Json]:
         """Everything that shapes the score; the labels by their content, once bound."""
         material = (
-            pair_material(self.known_pairs, self.labels)
+            pair_material(self.pairs, self.labels)
             if self.needs_baseline
-            else label_material(self.known, self.labels, self.seed)
+            else label_material(self.replies, self.labels, self.seed)
         )
         return {
             "check": "Panel",
@@ -181,11 +188,10 @@ class Panel:
         """Itself and its judges with their labels read; DataError as they raise it."""
         bound = replace(self, judges=tuple(judge.bind(read) for judge in self.judges))
         if self.needs_baseline:
-            return replace(bound, known_pairs=read_pair_labels(read, self.labels))
+            return replace(bound, known=read_pair_labels(read, self.labels))
         # a judge on a scale reads levels, which others cannot
-        read_by = (one for judge in bound.judges for one in [getattr(judge, "known", None)] if one)
-        known = next(read_by, None) or read_labels(read, self.labels, self.field or "reply")
-        return replace(bound, known=known)
+        known = next(filter(None, map(known_of, bound.judges)), None)
+        return replace(bound, known=known or read_labels(read, self.labels, self.field or "reply"))
 
     def require_ready(self, oracle: Oracle) -> None:
         """What its judges raise."""
@@ -213,12 +219,12 @@ class Panel:
         """
         tried = tuple(tried_out(judge, oracle) for judge in self.judges)
         untested = CalibratedPanel(self, tried, None)
-        if self.known_pairs is not None:
-            admission = _of_pairs(untested, self.known_pairs, oracle)
-        elif self.known is not None:
-            admission = _of_labels(untested, self.known, oracle)
-        else:
+        if self.known is None:
             raise UsageError(f"{self.name}: its labels have not been read; bind it first.")
+        if self.needs_baseline:
+            admission = _of_pairs(untested, self.pairs, oracle)
+        else:
+            admission = _of_labels(untested, self.replies, oracle)
         return replace(untested, tested=admission)
 
     def combined(self, scores: Sequence[Score]) -> Score:
