@@ -247,25 +247,35 @@ def _commands(record: RunRecord, suite: SuiteInfo, info: ScoreInfo) -> Iterator[
 
 
 # --------------------------------------------------------------------------- what a spec says
+def _members(spec: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
+    """The spec of a judge, or of each of a panel's."""
+    members = spec.get("judges")
+    if not isinstance(members, list | tuple):
+        yield spec
+        return
+    for one in members:
+        if isinstance(one, Mapping):
+            yield from _members(one)
+
+
 def _asked(spec: Mapping[str, Json]) -> list[str]:
     """The hosted models that a judge asks, with their addresses; of a panel those of all."""
-    members, model = spec.get("judges"), spec.get("model")
-    if isinstance(members, list | tuple):
-        found = [name for one in members if isinstance(one, Mapping) for name in _asked(one)]
-        return list(dict.fromkeys(found))
-    return [f"{model.get('model')} at {model.get('base_url')}"] if isinstance(model, Mapping) else []
+    models = [one.get("model") for one in _members(spec)]
+    found = [f"{m.get('model')} at {m.get('base_url')}" for m in models if isinstance(m, Mapping)]
+    return list(dict.fromkeys(found))
 
 
 def _models(spec: Mapping[str, Json]) -> set[str]:
     """The names of the models that judge, as far as the spec tells them."""
-    members, model = spec.get("judges"), spec.get("model")
-    if isinstance(members, list | tuple):
-        return {name for one in members if isinstance(one, Mapping) for name in _models(one)}
-    if isinstance(model, Mapping):
-        return {str(model.get("model"))}
-    if isinstance(model, str):
-        return {model}
-    return {_BUILT_IN} if spec.get("check") == "LikelihoodJudge" else set()
+    found = set()
+    for one in _members(spec):
+        model = one.get("model")
+        name = model.get("model") if isinstance(model, Mapping) else model
+        if isinstance(model, Mapping) or isinstance(name, str):
+            found.add(str(name))
+        elif one.get("check") == "LikelihoodJudge":
+            found.add(_BUILT_IN)
+    return found
 
 
 def _text(value: Json) -> str:

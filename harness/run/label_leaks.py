@@ -19,8 +19,8 @@ from harness.errors import DataError
 from harness.records import Message, Row
 from harness.report.numbers import plural
 from harness.run.suite_loading import LoadedSuite
+from harness.scoring.drift import known_of
 from harness.scoring.labels import Label
-from harness.scoring.pair_labels import PairLabel
 from harness.scoring.text import judged_text
 from harness.training.rows import TrainingData
 
@@ -42,9 +42,8 @@ def labelled_rows(suite: LoadedSuite) -> Iterator[LabelledRows]:
     judges = [one for each in suite.judges for one in (each, *getattr(each, "judges", ()))]
     for judge, what in product(judges, ("labels", "anchors")):
         file, field = getattr(judge, what, None), getattr(judge, "field", None)
-        names = ("known_pairs", "known") if what == "labels" else ("known_anchors",)
-        known: object = next((read for name in names if (read := getattr(judge, name, None))), None)
-        if not isinstance(file, str) or not isinstance(known, tuple) or (file, field) in done:
+        known = known_of(judge, "known" if what == "labels" else "known_anchors")
+        if not isinstance(file, str) or not known or (file, field) in done:
             continue  # a judge of the project's own keeps its labels where it likes
         if not (suite.folder / file).is_file():
             continue  # they were handed over in code
@@ -57,8 +56,8 @@ def labelled_rows(suite: LoadedSuite) -> Iterator[LabelledRows]:
         folder = suite.heldout.rpartition("/")[0]
         rows = []
         for number, label in zip(lines, known, strict=False):
-            replies = (label.first, label.second) if isinstance(label, PairLabel) else ()
-            for at, reply in enumerate((label.reply,) if isinstance(label, Label) else replies):
+            replies = (label.reply,) if isinstance(label, Label) else (label.first, label.second)
+            for at, reply in enumerate(replies):
                 messages = Message("user", label.message), Message("assistant", reply)
                 where = f"{folder}/{file}:{number}".lstrip("/")
                 rows.append(Row(f"label-{number}-{at}", messages, {}, where))

@@ -218,7 +218,7 @@ def missed_bars(tpr: Rate, tnr: Rate, is_half: bool = True) -> tuple[str, ...]:
         if rate.n < MIN_LABELS_OF_A_KIND
     ]
     low = [
-        f"{name} {rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f}, n={rate.n}) is below {bar:g}"
+        f"{name} {in_words(rate)} is below {bar:g}"
         for name, rate, bar in (("TPR", tpr, MIN_TPR), ("TNR", tnr, MIN_TNR))
         if rate.value < bar
     ]
@@ -245,6 +245,11 @@ def wilson(hits: int, n: int) -> Rate:
 
     interval = binomtest(hits, n).proportion_ci(method="wilson")
     return Rate(hits / n, float(interval.low), float(interval.high), n)
+
+
+def in_words(rate: Rate) -> str:
+    """A rate with its interval and n."""
+    return f"{rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f}, n={rate.n})"
 
 
 def cohen_kappa(first: Sequence[bool], second: Sequence[bool]) -> Rate:

@@ -7,13 +7,17 @@ agreement throughout, 0 is chance. Any number of people, with gaps; an answer wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import sqrt
 from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.records import Rate
+
 Metric: TypeAlias = Literal["nominal", "ordinal"]
+_BLOCKS = 20
 Matrix: TypeAlias = npt.NDArray[np.float64]
 
 
@@ -45,3 +49,33 @@ def _ordinal(totals: Matrix) -> Matrix:
     """Squared distances between ranks: the labels between two values, and half of those at each of them."""
     middles = np.cumsum(totals) - totals / 2.0
     return np.asarray((middles[:, np.newaxis] - middles) ** 2)
+
+
+def agreement(units: Sequence[Mapping[str, float]], metric: Metric = "nominal") -> Rate | None:
+    """Krippendorff's alpha with its 95% interval by the jackknife; None where nothing can be said."""
+    return jackknifed(
+        lambda places: krippendorff_alpha([units[at] for at in places], metric), len(units), -1.0, 1.0
+    )
+
+
+def jackknifed(
+    statistic: Callable[[npt.NDArray[np.int64]], float | None], n: int, lowest: float, highest: float
+) -> Rate | None:
+    """The statistic of all ``n`` places, with the 95% interval of a jackknife that leaves out one of at most
+    20 blocks at a time; the whole range where some block alone tells it.
+    """
+    from scipy.special import stdtrit
+
+    places = np.arange(n)
+    whole = statistic(places)
+    if whole is None:
+        return None
+    blocks = min(_BLOCKS, n)
+    parts = [statistic(places[places % blocks != block]) for block in range(blocks)]
+    known = [part for part in parts if part is not None]
+    if len(known) < blocks or blocks < 2:
+        return Rate(whole, lowest, highest, n)
+    mean = sum(known) / blocks
+    error = sqrt((blocks - 1) / blocks * sum((part - mean) ** 2 for part in known))
+    half = float(stdtrit(blocks - 1, 0.975)) * error
+    return Rate(whole, max(lowest, whole - half), min(highest, whole + half), n)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 
 from harness.records import Rate
-from harness.scoring.agreement import Metric, krippendorff_alpha
+from harness.scoring.agreement import Metric, agreement
 from harness.scoring.labels import Label, rated_by_several
 
 LOW_ALPHA = 0.667  # below it not even tentative conclusions (K. Krippendorff 2004, Content Analysis, ch. 11)
-_BLOCKS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +53,3 @@ def annotation(labels: Sequence[Label]) -> Annotation:
         for ratings in several
     ]
     return Annotation(agreement(units, metric), len(names), ties)
-
-
-def agreement(units: Sequence[dict[str, float]], metric: Metric) -> Rate | None:
-    """Krippendorff's alpha with its 95% interval by the jackknife; None where nothing can be said."""
-    whole = krippendorff_alpha(units, metric)
-    if whole is None:
-        return None
-    from scipy.special import stdtrit
-
-    blocks = min(_BLOCKS, len(units))
-    parts = [
-        krippendorff_alpha([unit for at, unit in enumerate(units) if at % blocks != block], metric)
-        for block in range(blocks)
-    ]
-    known = [part for part in parts if part is not None]
-    if len(known) < blocks or blocks < 2:  # what is left without some block is all alike: nothing is known
-        return Rate(whole, -1.0, 1.0, len(units))
-    mean = sum(known) / blocks
-    error = sqrt((blocks - 1) / blocks * sum((part - mean) ** 2 for part in known))
-    half = float(stdtrit(blocks - 1, 0.975)) * error
-    return Rate(whole, max(-1.0, whole - half), min(1.0, whole + half), len(units))

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from harness.errors import DataError
 from harness.records import Admission, Anchors, Answer, Message, Row
@@ -77,10 +77,17 @@ def labels_of(judge: object) -> tuple[Given, ...]:
     """The judge's labels of replies, or of pairs, each once; none where they are not known."""
     if not isinstance(judge, HasLabels):
         return ()
-    return _once(judge.known or getattr(judge, "known_pairs", None) or ())  # a panel's, of pairs
+    return each_once(known_of(judge))
 
 
-def _once(known: Sequence[Given]) -> tuple[Given, ...]:
+def known_of(judge: object, what: Literal["known", "known_anchors"] = "known") -> tuple[Given, ...]:
+    """The judge's labels, or anchors, as they were read; a judge of the project's own may have none."""
+    given: object = getattr(judge, what, None)
+    return tuple(one for one in given if isinstance(one, Given)) if isinstance(given, list | tuple) else ()
+
+
+def each_once(known: Sequence[Given]) -> tuple[Given, ...]:
+    """One label for each reply, or pair: what most of its annotators said."""
     return (
         *by_majority([label for label in known if isinstance(label, Label)]),
         *pairs_by_majority([label for label in known if isinstance(label, PairLabel)]),
@@ -111,8 +118,8 @@ def anchors_of(judge: object) -> tuple[Anchor, ...]:
     """
     if not isinstance(judge, HasLabels):
         return ()
-    own = getattr(judge, "known_anchors", None)
-    distinct = {label.digest(0): label for label in (_once(own) if own else labels_of(judge))}
+    own = known_of(judge, "known_anchors")
+    distinct = {label.digest(0): label for label in (each_once(own) if own else labels_of(judge))}
     order = sorted(distinct)
     if not own:
         good, bad = ([key for key in order if distinct[key].good is kind] for kind in (True, False))

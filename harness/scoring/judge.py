@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from harness.errors import UsageError
 from harness.extras import require_extra
-from harness.records import Admission, Answer, Json, Kind, Row, Score
+from harness.records import Json, Row, Score
 from harness.scoring.calibration import Platt, calibrated_on_labels
-from harness.scoring.judges import JudgeEstimate, Oracle, Scorer, Trust, readable, require_trust
-from harness.scoring.labels import Label, label_material, read_labels
+from harness.scoring.frame import CalibratedForm, LocalJudge
+from harness.scoring.judges import Oracle, Scorer
+from harness.scoring.labels import label_material
+from harness.scoring.rubric_prompt import Case
 from harness.scoring.text import judged_text
 from harness.scoring.unseen import seen
 
@@ -36,7 +38,7 @@ CONTINUATION = " {text}"
 
 
 @dataclass(frozen=True)
-class LikelihoodJudge:
+class LikelihoodJudge(LocalJudge):
     """How likely the reference is under a small model that has read the reply. Not yet calibrated.
 
     Args:
@@ -55,15 +57,10 @@ class LikelihoodJudge:
             on labels from elsewhere, it decides, with narrower margins.
     """
 
-    field: str | None = None
-    labels: str = dataclasses.field(kw_only=True)
-    name: str = dataclasses.field(default="", kw_only=True)
     statistic: Statistic = dataclasses.field(default="pmi", kw_only=True)
     threshold: float = dataclasses.field(default=0.5, kw_only=True)
-    seed: int = dataclasses.field(default=0, kw_only=True)
-    trust: Trust = dataclasses.field(default="run-labels", kw_only=True)
-    # left out of equality, so that a suite's bound judge is found under the user's module constant
-    known: tuple[Label, ...] | None = dataclasses.field(default=None, compare=False, repr=False, kw_only=True)
+
+    default_name: ClassVar[str] = "likelihood"
 
     def __post_init__(self) -> None:
         if self.statistic not in ("reference_given_reply", "pmi", "both"):
@@ -71,11 +68,8 @@ class LikelihoodJudge:
             raise UsageError(f"LikelihoodJudge: unknown statistic {self.statistic!r}; there are: {known}")
         if not 0 < self.threshold < 1:
             raise UsageError(f"LikelihoodJudge: the threshold is a probability, not {self.threshold}")
-        require_trust("LikelihoodJudge", self.trust)
-        if not self.name:
-            object.__setattr__(self, "name", self.field or "likelihood")
+        super().__post_init__()
 
-    kind = Kind.GRADED
     model = "smollm2-135m"  # the built-in one
 
     def spec(self) -> Mapping[str, Json]:
@@ -92,21 +86,9 @@ class LikelihoodJudge:
             "continuation": CONTINUATION,
         }
 
-    def bind(self, read: Callable[[str], str]) -> LikelihoodJudge:
-        """Itself with its labels read; DataError if the file is missing or holds a line that is no label."""
-        return dataclasses.replace(self, known=read_labels(read, self.labels, self.field or "reply"))
-
     def require_ready(self, oracle: Oracle) -> None:
         """UsageError where the extra ``local`` is not installed: the built-in model cannot run here."""
         require_extra("local", f"the judge {self.name!r} reads with the built-in model, which")
-
-    def estimate(self, rows: Sequence[Row]) -> JudgeEstimate | None:
-        """See ``Judge``: nothing is hosted."""
-        return None
-
-    def redirected(self, url: str) -> LikelihoodJudge:
-        """See ``Judge``: nothing is hosted."""
-        return self
 
     def calibrated(self, scorer: Scorer) -> CalibratedJudge:
         """Fit the calibration on one half of the labels and test for admission on the other.
@@ -116,7 +98,7 @@ class LikelihoodJudge:
             DataError: a half without good or without bad labels, or a scorer that gave no number.
         """
         platt, admission = calibrated_on_labels(self, lambda pairs: self.statistics(pairs, scorer))
-        return CalibratedJudge(self, platt, admission)
+        return CalibratedJudge(self, admission, platt)
 
     def statistics(
         self, pairs: Sequence[tuple[str, str]], scorer: Scorer, references: Sequence[str] = ()
@@ -157,26 +139,16 @@ def _prompt(context: str, text: str) -> tuple[str, str]:
 
 # --------------------------------------------------------------------------- calibration
 @dataclass(frozen=True)
-class CalibratedJudge:
+class CalibratedJudge(CalibratedForm[LikelihoodJudge]):
     """A judge with its calibration."""
 
-    judge: LikelihoodJudge
     platt: Platt
-    admission: Admission
 
-    @property
-    def name(self) -> str:
-        """The judge's."""
-        return self.judge.name
-
-    def score_many(self, rows: Sequence[Row], answers: Sequence[Answer], scorer: Scorer) -> tuple[Score, ...]:
-        """One score a row, in order; the scorer is asked for all of them at once."""
-        field = self.judge.field
-        found = readable(self.name, field, rows, answers)
-        pairs = [pair for pair in found if not isinstance(pair, Score)]
-        references = [text for row in rows if (text := judged_text(row.reference, field)[0])]
-        statistics = iter(self.judge.statistics(pairs, scorer, references if pairs else ()))
-        return tuple(pair if isinstance(pair, Score) else self._score(next(statistics)) for pair in found)
+    def scores(self, cases: Sequence[Case], rows: Sequence[Row], oracle: Oracle) -> Iterable[Score]:
+        """See ``CalibratedForm``."""
+        references = [text for row in rows if (text := judged_text(row.reference, self.judge.field)[0])]
+        pairs = [(case.reference, case.answer) for case in cases]
+        return map(self._score, self.judge.statistics(pairs, oracle, references))
 
     def _score(self, statistic: float) -> Score:
         if not math.isfinite(statistic):

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args, runtim
 
 from harness.errors import HarnessError, UsageError
 from harness.records import Admission, Answer, Json, Kind, Message, Rate, Row, Score
-from harness.scoring.checks import no_expectation, pair_up, unanswered
 from harness.scoring.taken import failed, taken_all
-from harness.scoring.text import in_unicode, judged_text
-from harness.scoring.unseen import seen
+from harness.scoring.text import in_unicode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -369,29 +367,3 @@ def message_of(row: Row) -> str:
     turns = [turn for turn in row.prompt if turn.role not in ("system", "developer")]
     whole = "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
     return turns[0].content if len(turns) == 1 else whole
-
-
-def readable(
-    name: str, field: str | None, rows: Sequence[Row], answers: Sequence[Answer]
-) -> list[tuple[str, str] | Score]:
-    """Reference and reply of each row, or the score that it has without being judged.
-
-    An answer that is empty, is not JSON, or lacks the ``field`` is worth 0.0. One with half a surrogate pair,
-    which no model can be given, is a failure. Characters that show nothing are left out.
-    """
-    found: list[tuple[str, str] | Score] = []
-    for row, answer in pair_up(name, rows, answers):
-        reference, _ = judged_text(row.reference, field)
-        reply, problem = judged_text(answer.text, field)
-        reference, reply = seen(reference).strip(), seen(reply).strip()
-        if (failure := unanswered(answer)) is not None:
-            found.append(failure)
-        elif not reference:
-            lacking = "reference" if field is None else f"text under {field!r} in its reference"
-            found.append(no_expectation(row, lacking))
-        elif reply != in_unicode(reply):
-            why = f"{name}: the text to be judged holds half a surrogate pair, which is no character"
-            found.append(Score(None, failure=why))
-        else:
-            found.append((reference, reply) if reply else Score(0.0, problem))
-    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from statistics import median_low
@@ -14,6 +14,7 @@ from harness.errors import DataError
 from harness.records import Json
 from harness.scoring.text import in_unicode, short
 
+_T = TypeVar("_T")
 MIN_LABELS_OF_A_KIND = 2  # good and bad each, one for either half: with fewer nothing can be calibrated
 
 
@@ -64,16 +65,20 @@ def label_material(known: Sequence[Label] | None, path: str, seed: int) -> Json:
     ] or path
 
 
+def read_file(read: Callable[[str], str], path: str) -> str:
+    """The text of a file of labels; DataError where it cannot be read."""
+    try:
+        return read(path)
+    except (OSError, UnicodeDecodeError) as error:
+        hint = "write the labels there; the path is relative to the suite's file"
+        raise DataError(path, f"the labels cannot be read: {error}", hint) from error
+
+
 def read_labels(
     read: Callable[[str], str], path: str, reply_key: str, levels: LevelsRead | None = None
 ) -> tuple[Label, ...]:
     """The labels of the file ``path``; raises as ``parse_labels`` does, and where there is no file."""
-    try:
-        text = read(path)
-    except (OSError, UnicodeDecodeError) as error:
-        hint = "write the labels there; the path is relative to the suite's file"
-        raise DataError(path, f"the labels cannot be read: {error}", hint) from error
-    return parse_labels(text, path, reply_key, levels)
+    return parse_labels(read_file(read, path), path, reply_key, levels)
 
 
 def parse_labels(
@@ -87,13 +92,7 @@ def parse_labels(
         DataError: a line that is not such a label, or no line at all; one annotator's two labels of one reply
             that differ.
     """
-    numbered = [
-        (number, _label(line, f"{where}:{number}", reply_key, levels))
-        for number, line in enumerate(text.split("\n"), start=1)
-        if line.strip()
-    ]
-    if not numbered:
-        raise DataError(where, "no labels", "write one JSON object a line")
+    numbered = numbered_labels(text, where, lambda line, place: _label(line, place, reply_key, levels))
     said: dict[tuple[str, tuple[str, str, str]], tuple[int, Label]] = {}
     for number, label in numbered:
         first, other = said.setdefault((label.annotator, label.content), (number, label))
@@ -105,18 +104,42 @@ def parse_labels(
     return tuple(label for _, label in numbered)
 
 
-def _label(line: str, where: str, reply_key: str, levels: LevelsRead | None) -> Label:
-    row = label_object(line, where)
-    texts = {key: row.get(key) for key in ("message", "reference", reply_key)}
+def numbered_labels(
+    text: str, where: str, parse: Callable[[str, str], _T], hint: str = "write one JSON object a line"
+) -> list[tuple[int, _T]]:
+    """The label of each line that is not empty, and the line's number; DataError where there is none.
+
+    Args:
+        parse: makes a label of a line; given its place, too.
+    """
+    numbered = [
+        (number, parse(line, f"{where}:{number}"))
+        for number, line in enumerate(text.split("\n"), start=1)
+        if line.strip()
+    ]
+    if not numbered:
+        raise DataError(where, "no labels", hint)
+    return numbered
+
+
+def require_texts(texts: Mapping[str, Json], where: str, hint: str) -> dict[str, str]:
+    """The texts of a label; DataError where one is none, empty, or cannot be given to a model."""
     for key, value in texts.items():
         if not isinstance(value, str) or not value.strip():
-            raise DataError(where, f"no text under {key!r}", f"give {', '.join(texts)} and label")
+            raise DataError(where, f"no text under {key!r}", hint)
         if value != in_unicode(value):
             problem = f"{key!r} holds half a surrogate pair, which is no character"
             raise DataError(where, problem, "write the character itself, or both halves")
+    return {key: str(value) for key, value in texts.items()}
+
+
+def _label(line: str, where: str, reply_key: str, levels: LevelsRead | None) -> Label:
+    row = label_object(line, where)
+    given = {key: row.get(key) for key in ("message", "reference", reply_key)}
+    texts = require_texts(given, where, f"give {', '.join(given)} and label")
     level = _level(row.get("label"), where, levels)
     good = row["label"] == "good" if level is None or levels is None else level >= levels.good_from
-    message, reference, reply = (str(texts[key]) for key in ("message", "reference", reply_key))
+    message, reference, reply = (texts[key] for key in ("message", "reference", reply_key))
     kind, annotator = in_unicode(str(row.get("kind", ""))), in_unicode(str(row.get("annotator") or ""))
     return Label(message, reference, reply, good, kind, level, annotator)
 

@@ -10,18 +10,20 @@ from hashlib import sha256
 from typing import Literal, TypeAlias
 
 from harness.errors import DataError
-from harness.records import TIE, Admission, Disagreement, Json, Rate
+from harness.records import TIE, Admission, Disagreement, Json
 from harness.scoring.admission import (
     MIN_LABELS_OF_A_KIND,
     MIN_TNR,
     MIN_TPR,
     admit,
     few_messages,
+    in_words,
     widest,
     wilson,
 )
-from harness.scoring.annotators import Annotation, agreement
-from harness.scoring.labels import label_object, rated_by_several
+from harness.scoring.agreement import agreement
+from harness.scoring.annotators import Annotation
+from harness.scoring.labels import label_object, numbered_labels, rated_by_several, read_file, require_texts
 from harness.scoring.text import in_unicode, short
 
 Verdict: TypeAlias = Literal["first", "second", "tie"]
@@ -77,12 +79,7 @@ def pair_material(known: Sequence[PairLabel] | None, path: str) -> Json:
 
 def read_pair_labels(read: Callable[[str], str], path: str) -> tuple[PairLabel, ...]:
     """The labels of the file ``path``; DataError if it is missing or holds a line that is no label."""
-    try:
-        text = read(path)
-    except (OSError, UnicodeDecodeError) as error:
-        hint = "write the labels there; the path is relative to the suite's file"
-        raise DataError(path, f"the labels cannot be read: {error}", hint) from error
-    return parse_pair_labels(text, path)
+    return parse_pair_labels(read_file(read, path), path)
 
 
 def parse_pair_labels(text: str, where: str) -> tuple[PairLabel, ...]:
@@ -93,22 +90,16 @@ def parse_pair_labels(text: str, where: str) -> tuple[PairLabel, ...]:
         DataError: a line that is not such a label, or no line at all; two labels of one pair, in whatever
             order, by one annotator or by nobody in particular, that differ.
     """
-    labels: list[PairLabel] = []
     said: dict[tuple[str, tuple[str, ...]], tuple[int, Verdict]] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        label = _label(line, f"{where}:{number}")
+    numbered = numbered_labels(text, where, _label)
+    for number, label in numbered:
         first, verdict = said.setdefault((label.annotator, label.content), (number, label.upright.label))
         if verdict != label.upright.label:
             who = short(label.annotator, 40) or "somebody without a name"
             hint = 'keep the label that is meant; of several people, say who: "annotator": "ada"'
             problem = f"{who} labelled the same pair otherwise in line {first}"
             raise DataError(f"{where}:{number}", problem, hint)
-        labels.append(label)
-    if not labels:
-        raise DataError(where, "no labels", "write one JSON object a line")
-    return tuple(labels)
+    return tuple(label for _, label in numbered)
 
 
 def _label(line: str, where: str) -> PairLabel:
@@ -116,18 +107,12 @@ def _label(line: str, where: str) -> PairLabel:
     texts = {key: row.get(key) for key in ("message", "first", "second")}
     if row.get("reference") is not None:
         texts["reference"] = row["reference"]
-    for key, value in texts.items():
-        if not isinstance(value, str) or not value.strip():
-            raise DataError(where, f"no text under {key!r}", "give message, first, second and label")
-        if value != in_unicode(value):
-            problem = f"{key!r} holds half a surrogate pair, which is no character"
-            raise DataError(where, problem, "write the character itself, or both halves")
+    parts = require_texts(texts, where, "give message, first, second and label")
     found: object = row.get("label")
     for label in VERDICTS:
         if found == label:
-            if str(texts["first"]).strip() == str(texts["second"]).strip() and label != "tie":
+            if parts["first"].strip() == parts["second"].strip() and label != "tie":
                 raise DataError(where, "the two answers are the same text", 'write "label": "tie"')
-            parts = {key: str(value) for key, value in texts.items()}
             names = parts["message"], parts.get("reference", ""), parts["first"], parts["second"]
             return PairLabel(*names, label, in_unicode(str(row.get("annotator") or "")))
     problem = f"the label is {short(repr(found), 40)}"
@@ -170,11 +155,6 @@ def annotation_of(labels: Sequence[PairLabel]) -> Annotation:
     units = [{one.annotator: VALUES[one.upright.label] for one in ratings} for ratings in several]
     names = {label.annotator for label in labels if label.annotator}
     return Annotation(agreement(units, "ordinal"), len(names), sum(_most_said(x) is None for x in several))
-
-
-def in_words(rate: Rate) -> str:
-    """A rate with its interval and n."""
-    return f"{rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f}, n={rate.n})"
 
 
 def admit_pairs(

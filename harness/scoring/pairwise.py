@@ -13,28 +13,19 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 from harness.errors import UsageError
 from harness.records import Admission, Answer, Json, Kind, Rate, Row, Score
-from harness.scoring.admission import wilson
+from harness.scoring.admission import in_words, wilson
 from harness.scoring.checks import pair_up, unanswered
-from harness.scoring.drift import require_anchors
-from harness.scoring.judges import (
-    Failure,
-    Grader,
-    GradingModel,
-    JudgeEstimate,
-    Oracle,
-    Trust,
-    message_of,
-    require_trust,
-)
+from harness.scoring.frame import HostedJudge, asked, filled, half_a_character
+from harness.scoring.judges import Failure, Grader, JudgeEstimate, Oracle, message_of
 from harness.scoring.pair_labels import (
     PairLabel,
     Verdict,
     admit_pairs,
-    in_words,
     pair_material,
     pairs_by_majority,
     read_pair_labels,
@@ -52,7 +43,7 @@ from harness.scoring.pair_prompt import (
     read_verdict,
 )
 from harness.scoring.rubric_prompt import CODE_CHARACTERS
-from harness.scoring.text import in_unicode, judged_text
+from harness.scoring.text import judged_text
 from harness.scoring.unseen import seen
 
 #: of pairs that people gave to one side. A choice: beyond it a verdict in four says where an answer stood
@@ -62,7 +53,7 @@ TIED, FLIPPED = "a tie in both orders", "depends on the order, so a tie"
 
 
 @dataclass(frozen=True)
-class Pairwise:
+class Pairwise(HostedJudge[PairLabel]):
     """A hosted model that says which of two answers to one row is better. Not yet calibrated.
 
         better = Pairwise(
@@ -93,34 +84,10 @@ class Pairwise:
             40 of ``labels``.
     """
 
-    model: GradingModel
-    criteria: str
-    labels: str = dataclasses.field(kw_only=True)
-    field: str | None = dataclasses.field(default=None, kw_only=True)
     name: str = dataclasses.field(default="preference", kw_only=True)
-    max_tokens: int = dataclasses.field(default=400, kw_only=True)
-    trust: Trust = dataclasses.field(default="run-labels", kw_only=True)
-    anchors: str | None = dataclasses.field(default=None, kw_only=True)
-    # left out of equality, so that a suite's bound judge is found under the user's module constant
-    known: tuple[PairLabel, ...] | None = dataclasses.field(
-        default=None, compare=False, repr=False, kw_only=True
-    )
-    known_anchors: tuple[PairLabel, ...] | None = dataclasses.field(
-        default=None, compare=False, repr=False, kw_only=True
-    )
 
     kind: ClassVar[Kind] = Kind.PREFERENCE
     needs_baseline: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.model, GradingModel):
-            raise UsageError(f"Pairwise(model={self.model!r}): write RemoteModel(...), with the name in it.")
-        require_trust("Pairwise", self.trust)
-        if self.max_tokens < 1:
-            raise UsageError(f"Pairwise(max_tokens={self.max_tokens}): must be at least 1.")
-        for key in ("criteria", "name"):
-            if not getattr(self, key).strip():
-                raise UsageError(f"Pairwise needs {key}: say in words what is meant.")
 
     @property
     def instructions(self) -> str:
@@ -140,17 +107,13 @@ class Pairwise:
             **({"anchors": pair_material(self.known_anchors, self.anchors)} if self.anchors else {}),
         }
 
-    def bind(self, read: Callable[[str], str]) -> Pairwise:
-        """Itself with its labels read; DataError if the file is missing or holds a line that is no label."""
-        known, anchors = (
-            None if path is None else read_pair_labels(read, path) for path in (self.labels, self.anchors)
-        )
-        frozen = None if anchors is None else require_anchors(anchors, str(self.anchors))
-        return replace(self, known=known, known_anchors=frozen)
+    def labels_in(self, read: Callable[[str], str], path: str) -> tuple[PairLabel, ...]:
+        """See ``HostedJudge``."""
+        return read_pair_labels(read, path)
 
-    def require_ready(self, oracle: Oracle) -> None:
-        """HarnessError where there is no key, or under a cap no price; sends nothing."""
-        self.grader(oracle)
+    def schema(self) -> Mapping[str, Json]:
+        """See ``HostedJudge``."""
+        return SCHEMA
 
     def estimate(self, rows: Sequence[Row]) -> JudgeEstimate:
         """See ``Judge``; both orders are asked."""
@@ -167,10 +130,6 @@ class Pairwise:
             schema=json.dumps(SCHEMA),
             answers=2,
         )
-
-    def redirected(self, url: str) -> Pairwise:
-        """See ``Judge``."""
-        return replace(self, model=self.model.redirected(url))
 
     def calibrated(self, oracle: Oracle) -> CalibratedPairwise:
         """Test for admission on the labels, each in both orders; nothing is fitted.
@@ -208,18 +167,9 @@ class Pairwise:
             self, replace(admission, admitted=not reasons, reasons=reasons, facts=facts)
         )
 
-    def grader(self, oracle: Oracle) -> Grader:
-        """Its model, ready to be asked."""
-        return oracle.grader(self.model, SCHEMA, self.max_tokens)
-
     def compared(self, cases: Sequence[PairCase], grader: Grader) -> tuple[Compared | Failure, ...]:
         """What both orders say of each case. Equal cases are asked once, in one call with all others."""
-        asked = list(_both_orders(cases))
-        replies = grader.ask([as_pair_prompt(self.instructions, case) for case in asked])
-        found = {
-            case: reply if isinstance(reply, Failure) else read_verdict(reply)
-            for case, reply in zip(asked, replies, strict=True)
-        }
+        found = asked(_both_orders(cases), grader, partial(as_pair_prompt, self.instructions), read_verdict)
         return tuple(_reconciled(found[case], found[case.swapped]) for case in cases)
 
 
@@ -304,9 +254,8 @@ class CalibratedPairwise:
                 pair_up(self.name, rows, answers), pair_up(self.name, rows, against), strict=True
             )
         ]
-        cases = [one for one in found if isinstance(one, PairCase)]
-        compared = iter(self.pairwise.compared(cases, self.pairwise.grader(oracle)) if cases else ())
-        return tuple(one if isinstance(one, Score) else _score(next(compared)) for one in found)
+        pairwise = self.pairwise
+        return filled(found, lambda cases: map(_score, pairwise.compared(cases, pairwise.grader(oracle))))
 
     def _without_asking(self, row: Row, mine: Answer, theirs: Answer) -> Score | PairCase:
         """The score of a row that no model has to be asked about, or what is asked."""
@@ -322,9 +271,8 @@ class CalibratedPairwise:
         if not answer or not other:
             return Score(1.0, f"the baseline's: {others}") if answer else Score(0.0, problem)
         for whose, text in ((self.name, answer), (f"{self.name}, the baseline's", other)):
-            if text != in_unicode(text):
-                why = f"{whose}: the text to be judged holds half a surrogate pair, which is no character"
-                return Score(None, failure=why)
+            if (failure := half_a_character(whose, text)) is not None:
+                return failure
         return PairCase(message_of(row), judged_text(row.reference, field)[0], answer, other)
 
 

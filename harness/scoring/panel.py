@@ -15,8 +15,9 @@ from itertools import pairwise
 from typing import Literal
 
 from harness.errors import DataError, UsageError
-from harness.records import TIE, Admission, Answer, Json, Kind, Message, Rate, Row, Score
-from harness.scoring.admission import admit_on
+from harness.records import TIE, Admission, Answer, Json, Kind, Rate, Row, Score
+from harness.scoring.admission import admit_on, in_words
+from harness.scoring.drift import Given, as_answered, known_of
 from harness.scoring.judges import (
     Judge,
     JudgeEstimate,
@@ -35,7 +36,6 @@ from harness.scoring.pair_labels import (
     PairLabel,
     Verdict,
     admit_pairs,
-    in_words,
     pair_material,
     pairs_by_majority,
     read_pair_labels,
@@ -87,10 +87,7 @@ class Panel:
     seed: int = dataclasses.field(default=0, kw_only=True)
     trust: Trust = dataclasses.field(default="run-labels", kw_only=True)
     # left out of equality, so that a suite's bound judge is found under the user's module constant
-    known: tuple[Label, ...] | None = dataclasses.field(default=None, compare=False, repr=False, kw_only=True)
-    known_pairs: tuple[PairLabel, ...] | None = dataclasses.field(
-        default=None, compare=False, repr=False, kw_only=True
-    )
+    known: tuple[Given, ...] | None = dataclasses.field(default=None, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.judges, list | tuple) or not all(isinstance(j, Judge) for j in self.judges):
@@ -101,7 +98,7 @@ class Panel:
         names = [judge.name for judge in self.judges]
         if len(set(names)) < len(names):
             raise UsageError(f"Panel: two of its judges have one name ({', '.join(names)}); set name=.")
-        if len({_is_of_pairs(judge) for judge in self.judges}) > 1:
+        if len({needs_baseline(judge) for judge in self.judges}) > 1:
             raise UsageError(
                 f"Panel: some of its judges ({', '.join(names)}) judge single answers and others pairs.\n"
                 "  hint: make a panel of each."
@@ -143,7 +140,7 @@ class Panel:
     @property
     def needs_baseline(self) -> bool:
         """Whether it sets answers against a baseline's."""
-        return _is_of_pairs(self.judges[0])
+        return needs_baseline(self.judges[0])
 
     @property
     def kind(self) -> Kind:
@@ -158,16 +155,26 @@ class Panel:
         return self._common("field", None)
 
     @property
-    def known_anchors(self) -> Sequence[Label | PairLabel] | None:
+    def known_anchors(self) -> tuple[Given, ...]:
         """The anchors that its judges have of their own, once they were read."""
-        return next((own for judge in self.judges if (own := getattr(judge, "known_anchors", None))), None)
+        return next(filter(None, (known_of(judge, "known_anchors") for judge in self.judges)), ())
+
+    @property
+    def pairs(self) -> list[PairLabel]:
+        """Its labels of pairs, once they were read."""
+        return [label for label in self.known or () if isinstance(label, PairLabel)]
+
+    @property
+    def replies(self) -> list[Label]:
+        """Its labels of replies, once they were read."""
+        return [label for label in self.known or () if isinstance(label, Label)]
 
     def spec(self) -> Mapping[str, Json]:
         """Everything that shapes the score; the labels by their content, once bound."""
         material = (
-            pair_material(self.known_pairs, self.labels)
+            pair_material(self.pairs, self.labels)
             if self.needs_baseline
-            else label_material(self.known, self.labels, self.seed)
+            else label_material(self.replies, self.labels, self.seed)
         )
         return {
             "check": "Panel",
@@ -181,11 +188,10 @@ class Panel:
         """Itself and its judges with their labels read; DataError as they raise it."""
         bound = replace(self, judges=tuple(judge.bind(read) for judge in self.judges))
         if self.needs_baseline:
-            return replace(bound, known_pairs=read_pair_labels(read, self.labels))
+            return replace(bound, known=read_pair_labels(read, self.labels))
         # a judge on a scale reads levels, which others cannot
-        read_by = (one for judge in bound.judges for one in [getattr(judge, "known", None)] if one)
-        known = next(read_by, None) or read_labels(read, self.labels, self.field or "reply")
-        return replace(bound, known=known)
+        known = next(filter(None, map(known_of, bound.judges)), None)
+        return replace(bound, known=known or read_labels(read, self.labels, self.field or "reply"))
 
     def require_ready(self, oracle: Oracle) -> None:
         """What its judges raise."""
@@ -213,12 +219,12 @@ class Panel:
         """
         tried = tuple(tried_out(judge, oracle) for judge in self.judges)
         untested = CalibratedPanel(self, tried, None)
-        if self.known_pairs is not None:
-            admission = _of_pairs(untested, self.known_pairs, oracle)
-        elif self.known is not None:
-            admission = _of_labels(untested, self.known, oracle)
-        else:
+        if self.known is None:
             raise UsageError(f"{self.name}: its labels have not been read; bind it first.")
+        if self.needs_baseline:
+            admission = _of_pairs(untested, self.pairs, oracle)
+        else:
+            admission = _of_labels(untested, self.replies, oracle)
         return replace(untested, tested=admission)
 
     def combined(self, scores: Sequence[Score]) -> Score:
@@ -239,10 +245,6 @@ class Panel:
         if self.combine == "majority":
             return Score(float(2 * sum(values) > len(values)), reason)
         return Score(sum(values) / len(values), reason)
-
-
-def _is_of_pairs(judge: Judge) -> bool:
-    return needs_baseline(judge)
 
 
 def _told(spec: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -301,28 +303,19 @@ class CalibratedPanel:
             by_judge.append(scores)
         return list(zip(*by_judge, strict=True))
 
+    def each_label(self, labels: Sequence[Given], oracle: Oracle) -> list[tuple[Score, ...]]:
+        """The scores of every judge, label by label."""
+        shown = [as_answered(label, self.panel.field) for label in labels]
+        rows, answers, against = zip(*shown, strict=True)
+        return self.each(rows, answers, [one for one in against if one is not None] or None, oracle)
+
 
 # --------------------------------------------------------------------------- admission
-def _row(at: int, message: str, reference: str, field: str | None) -> Row:
-    return Row(str(at), (Message("user", message), Message("assistant", _as_answer(reference, field))))
-
-
-def _as_answer(text: str, field: str | None) -> str:
-    """A label's text as an answer: JSON where the judges read a field of it."""
-    return text if field is None else json.dumps({field: text}, ensure_ascii=False)
-
-
-def _answer(at: int, text: str, field: str | None) -> Answer:
-    return Answer(str(at), _as_answer(text, field), 0, 0, 0.0)
-
-
 def _of_labels(panel: CalibratedPanel, known: Sequence[Label], oracle: Oracle) -> Admission:
     own = panel.panel
     calibration, test = enough_labels(known, own.labels, own.seed)
     labels = (*calibration, *test)
-    rows = [_row(at, one.message, one.reference, own.field) for at, one in enumerate(labels)]
-    answers = [_answer(at, one.reply, own.field) for at, one in enumerate(labels)]
-    each = panel.each(rows, answers, None, oracle)
+    each = panel.each_label(labels, oracle)
     scored = [(one, own.combined(scores)) for one, scores in zip(labels, each, strict=True)]
     halves = scored[: len(calibration)], scored[len(calibration) :]
     fitted, tested = (
@@ -360,13 +353,7 @@ def _of_pairs(panel: CalibratedPanel, known: Sequence[PairLabel], oracle: Oracle
     own, every = panel.panel, known
     known = pairs_by_majority(every)
     require_both_sides(known, own.labels)
-    # a label's reference is the text itself, where a row's is read as answers are
-    rows = [_row(at, one.message, one.reference, own.field) for at, one in enumerate(known)]
-    sides = [
-        [_answer(at, text, own.field) for at, text in enumerate(texts)]
-        for texts in ([one.first for one in known], [one.second for one in known])
-    ]
-    each = panel.each(rows, sides[0], sides[1], oracle)
+    each = panel.each_label(known, oracle)
     values = [own.combined(scores).value for scores in each]
     verdicts = [None if value is None else _VERDICTS[value] for value in values]
     admission = admit_pairs(own.name, known, verdicts, own.labels, every)

@@ -9,24 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
 
 from harness.errors import DataError, UsageError
-from harness.records import Admission, Answer, Json, Kind, Row, Score
+from harness.records import Json, Kind, Row, Score
 from harness.scoring.admission import admit_on
-from harness.scoring.drift import require_anchors
-from harness.scoring.judges import (
-    Failure,
-    Grader,
-    GradingModel,
-    JudgeEstimate,
-    Oracle,
-    Trust,
-    message_of,
-    readable,
-    require_trust,
-)
+from harness.scoring.frame import CalibratedForm, HostedJudge, asked
+from harness.scoring.judges import Failure, Grader, JudgeEstimate, Oracle, message_of
 from harness.scoring.labels import Label, LevelsRead, enough_labels, label_material, read_labels
 from harness.scoring.rubric_prompt import (
     CLOSING,
@@ -48,7 +40,7 @@ MOST_UNJUDGED = 0.1  # of the labels of the test half: beyond it the others are 
 
 
 @dataclass(frozen=True)
-class Rubric:
+class Rubric(HostedJudge[Label]):
     """A hosted model that grades each answer by criteria. Not yet calibrated.
 
         clear = Rubric(
@@ -81,40 +73,23 @@ class Rubric:
             ``labels``.
     """
 
-    model: GradingModel
-    criteria: str
-    labels: str = dataclasses.field(kw_only=True)
     scale: int = dataclasses.field(default=5, kw_only=True)
     lowest: str = dataclasses.field(default="misses the criteria altogether", kw_only=True)
     highest: str = dataclasses.field(default="meets the criteria fully", kw_only=True)
-    field: str | None = dataclasses.field(default=None, kw_only=True)
     name: str = dataclasses.field(default="rubric", kw_only=True)
-    max_tokens: int = dataclasses.field(default=400, kw_only=True)
     seed: int = dataclasses.field(default=0, kw_only=True)
-    trust: Trust = dataclasses.field(default="run-labels", kw_only=True)
     good_from: int | None = dataclasses.field(default=None, kw_only=True)
-    anchors: str | None = dataclasses.field(default=None, kw_only=True)
-    # left out of equality, so that a suite's bound judge is found under the user's module constant
-    known: tuple[Label, ...] | None = dataclasses.field(default=None, compare=False, repr=False, kw_only=True)
-    known_anchors: tuple[Label, ...] | None = dataclasses.field(
-        default=None, compare=False, repr=False, kw_only=True
-    )
+
+    in_words: ClassVar[tuple[str, ...]] = ("criteria", "lowest", "highest", "name")
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, GradingModel):
-            raise UsageError(f"Rubric(model={self.model!r}): write RemoteModel(...), with the name in it.")
+        super().__post_init__()
         if not 2 <= self.scale <= MOST_SCALE:
             raise UsageError(f"Rubric(scale={self.scale}): levels run from 1 to between 2 and {MOST_SCALE}.")
         if self.good_from is not None and self.good_from not in range(2, self.scale + 1):
             raise UsageError(
                 f"Rubric(good_from={self.good_from!r}): a level from 2 to {self.scale}; below it is bad."
             )
-        require_trust("Rubric", self.trust)
-        if self.max_tokens < 1:
-            raise UsageError(f"Rubric(max_tokens={self.max_tokens}): must be at least 1.")
-        for key in ("criteria", "lowest", "highest", "name"):
-            if not getattr(self, key).strip():
-                raise UsageError(f"Rubric needs {key}: say in words what is meant.")
 
     @property
     def kind(self) -> Kind:
@@ -143,19 +118,14 @@ class Rubric:
             **({"anchors": anchors} if anchors else {}),
         }
 
-    def bind(self, read: Callable[[str], str]) -> Rubric:
-        """Itself with its labels read; DataError if the file is missing or holds a line that is no label."""
+    def labels_in(self, read: Callable[[str], str], path: str) -> tuple[Label, ...]:
+        """See ``HostedJudge``."""
         levels = LevelsRead(self.scale, self.good_from or self.scale // 2 + 1 + self.scale % 2)
-        known, anchors = (
-            None if path is None else read_labels(read, path, self.field or "reply", levels)
-            for path in (self.labels, self.anchors)
-        )
-        frozen = None if anchors is None else require_anchors(anchors, str(self.anchors))
-        return dataclasses.replace(self, known=known, known_anchors=frozen)
+        return read_labels(read, path, self.field or "reply", levels)
 
-    def require_ready(self, oracle: Oracle) -> None:
-        """HarnessError where there is no key, or under a cap no price; sends nothing."""
-        self.grader(oracle)
+    def schema(self) -> Mapping[str, Json]:
+        """See ``HostedJudge``."""
+        return reply_schema(self.scale)
 
     def estimate(self, rows: Sequence[Row]) -> JudgeEstimate:
         """See ``Judge``."""
@@ -171,12 +141,8 @@ class Rubric:
             max_tokens=self.max_tokens,
             # the code in a prompt's tags is another one for each answer: at worst every character is a token
             extra_tokens=CODES_IN_A_PROMPT * CODE_CHARACTERS,
-            schema=json.dumps(reply_schema(self.scale)),
+            schema=json.dumps(self.schema()),
         )
-
-    def redirected(self, url: str) -> Rubric:
-        """See ``Judge``."""
-        return dataclasses.replace(self, model=self.model.redirected(url))
 
     def calibrated(self, oracle: Oracle) -> CalibratedRubric:
         """Take the threshold from one half of the labels and test for admission on the other.
@@ -216,20 +182,13 @@ class Rubric:
         if lost > MOST_UNJUDGED * len(test):
             reason = f"{lost} of {len(test)} test labels were not judged: {_first_failure(judgments)}"
             admission = dataclasses.replace(admission, admitted=False, reasons=(*admission.reasons, reason))
-        return CalibratedRubric(self, threshold, admission)
-
-    def grader(self, oracle: Oracle) -> Grader:
-        """Its model, ready to be asked."""
-        return oracle.grader(self.model, reply_schema(self.scale), self.max_tokens)
+        return CalibratedRubric(self, admission, threshold)
 
     def judgments(self, cases: Sequence[Case], grader: Grader) -> tuple[Judgment | Failure, ...]:
         """One judgment a case, in order. Equal cases are asked once."""
-        distinct = list(dict.fromkeys(cases))
-        replies = grader.ask([as_prompt(self.instructions, case) for case in distinct])
-        found = {
-            case: reply if isinstance(reply, Failure) else read_judgment(reply, self.scale)
-            for case, reply in zip(distinct, replies, strict=True)
-        }
+        found = asked(
+            cases, grader, partial(as_prompt, self.instructions), partial(read_judgment, scale=self.scale)
+        )
         return tuple(found[case] for case in cases)
 
     def value(self, level: int) -> float:
@@ -239,36 +198,20 @@ class Rubric:
 
 # --------------------------------------------------------------------------- calibration
 @dataclass(frozen=True)
-class CalibratedRubric:
+class CalibratedRubric(CalibratedForm[Rubric]):
     """A rubric with the score from which a reply counts as good, and how well that agrees with people."""
 
-    rubric: Rubric
     threshold: float
-    admission: Admission
 
-    @property
-    def name(self) -> str:
-        """The rubric's."""
-        return self.rubric.name
-
-    def score_many(self, rows: Sequence[Row], answers: Sequence[Answer], oracle: Oracle) -> tuple[Score, ...]:
-        """One score a row, in order; the model is asked for all of them at once.
-
-        A judgment that did not come, or cannot be read, is a failure.
-        """
-        found = [
-            one if isinstance(one, Score) else Case(message_of(row), *one)
-            for row, one in zip(rows, readable(self.name, self.rubric.field, rows, answers), strict=True)
-        ]
-        cases = [case for case in found if isinstance(case, Case)]
-        judgments = iter(self.rubric.judgments(cases, self.rubric.grader(oracle)) if cases else ())
-        return tuple(one if isinstance(one, Score) else self._score(next(judgments)) for one in found)
+    def scores(self, cases: Sequence[Case], rows: Sequence[Row], oracle: Oracle) -> Iterable[Score]:
+        """See ``CalibratedForm``."""
+        return map(self._score, self.judge.judgments(cases, self.judge.grader(oracle)))
 
     def _score(self, judgment: Judgment | Failure) -> Score:
         if isinstance(judgment, Failure):
             return Score(None, failure=f"not judged: {judgment.reason}")
-        reason = f"{judgment.level} of {self.rubric.scale}: {judgment.reason}"
-        return Score(self.rubric.value(judgment.level), reason)
+        reason = f"{judgment.level} of {self.judge.scale}: {judgment.reason}"
+        return Score(self.judge.value(judgment.level), reason)
 
 
 def _judged(

@@ -25,7 +25,7 @@ from typing import TypeAlias, TypeVar
 from harness.errors import DataError
 from harness.records import Answer, Kind, RunRecord, ScoreInfo, SuiteInfo, Trial
 from harness.scoring.agreement import krippendorff_alpha
-from harness.scoring.labels import label_object
+from harness.scoring.labels import label_object, numbered_labels
 from harness.scoring.text import in_unicode, short
 
 GOOD_OR_BAD: Mapping[str, float] = {"bad": 0.0, "good": 1.0}
@@ -117,14 +117,7 @@ def parse_run_labels(text: str, where: str) -> tuple[RunLabel, ...]:
     Raises:
         DataError: a line that is no label, or no line at all.
     """
-    labels = tuple(
-        _label(line, f"{where}:{number}")
-        for number, line in enumerate(text.split("\n"), start=1)
-        if line.strip()
-    )
-    if not labels:
-        raise DataError(where, "no labels", _AGAIN)
-    return labels
+    return tuple(label for _, label in numbered_labels(text, where, _label, _AGAIN))
 
 
 def _label(line: str, where: str) -> RunLabel:

@@ -12,28 +12,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from harness.errors import UsageError
 from harness.extras import require_extra
-from harness.records import Admission, Answer, Json, Kind, Row, Score
+from harness.records import Json, Row, Score
 from harness.scoring.calibration import Platt, calibrated_on_labels
-from harness.scoring.judges import (
-    BUILTIN_EMBEDDER,
-    Embedder,
-    JudgeEstimate,
-    Oracle,
-    Trust,
-    embedder_of,
-    readable,
-    require_trust,
-)
-from harness.scoring.labels import Label, label_material, read_labels
+from harness.scoring.frame import CalibratedForm, LocalJudge
+from harness.scoring.judges import BUILTIN_EMBEDDER, Embedder, Oracle, embedder_of
+from harness.scoring.labels import label_material
+from harness.scoring.rubric_prompt import Case
 
 
 @dataclass(frozen=True)
-class Similarity:
+class Similarity(LocalJudge):
     """How near the reply is to the reference by sentence embeddings. Not yet calibrated.
 
     Args:
@@ -48,25 +42,16 @@ class Similarity:
         trust: as a ``LikelihoodJudge``'s.
     """
 
-    field: str | None = None
-    labels: str = dataclasses.field(kw_only=True)
     model: str = dataclasses.field(default=BUILTIN_EMBEDDER, kw_only=True)
-    name: str = dataclasses.field(default="", kw_only=True)
     threshold: float = dataclasses.field(default=0.5, kw_only=True)
-    seed: int = dataclasses.field(default=0, kw_only=True)
-    trust: Trust = dataclasses.field(default="run-labels", kw_only=True)
-    # left out of equality, so that a suite's bound judge is found under the user's module constant
-    known: tuple[Label, ...] | None = dataclasses.field(default=None, compare=False, repr=False, kw_only=True)
+
+    default_name: ClassVar[str] = "similarity"
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
             raise UsageError(f"Similarity: the threshold is a probability, not {self.threshold}")
-        require_trust("Similarity", self.trust)
+        super().__post_init__()
         object.__setattr__(self, "model", str(self.model))  # a Path is no JSON
-        if not self.name:
-            object.__setattr__(self, "name", self.field or "similarity")
-
-    kind = Kind.GRADED
 
     def spec(self) -> Mapping[str, Json]:
         """Everything that shapes the score but the encoder's content; the labels by theirs, once bound."""
@@ -79,22 +64,10 @@ class Similarity:
             "seed": self.seed,
         }
 
-    def bind(self, read: Callable[[str], str]) -> Similarity:
-        """Itself with its labels read; DataError if the file is missing or holds a line that is no label."""
-        return dataclasses.replace(self, known=read_labels(read, self.labels, self.field or "reply"))
-
     def require_ready(self, oracle: Oracle) -> None:
         """HarnessError where the extra ``local`` is not installed, or the encoder cannot be read."""
         require_extra("local", f"the judge {self.name!r} compares texts with a local encoder, which")
         embedder_of(oracle, self.model)
-
-    def estimate(self, rows: Sequence[Row]) -> JudgeEstimate | None:
-        """See ``Judge``: nothing is hosted."""
-        return None
-
-    def redirected(self, url: str) -> Similarity:
-        """See ``Judge``: nothing is hosted."""
-        return self
 
     def calibrated(self, oracle: Oracle) -> CalibratedSimilarity:
         """Fit the calibration on one half of the labels and test for admission on the other.
@@ -106,28 +79,19 @@ class Similarity:
         """
         embedder = embedder_of(oracle, self.model)
         platt, admission = calibrated_on_labels(self, lambda pairs: cosines(pairs, embedder))
-        return CalibratedSimilarity(self, platt, admission)
+        return CalibratedSimilarity(self, admission, platt)
 
 
 @dataclass(frozen=True)
-class CalibratedSimilarity:
+class CalibratedSimilarity(CalibratedForm[Similarity]):
     """A ``Similarity`` with its calibration."""
 
-    judge: Similarity
     platt: Platt
-    admission: Admission
 
-    @property
-    def name(self) -> str:
-        """The judge's."""
-        return self.judge.name
-
-    def score_many(self, rows: Sequence[Row], answers: Sequence[Answer], oracle: Oracle) -> tuple[Score, ...]:
-        """One score a row, in order; the encoder reads all of them at once."""
-        found = readable(self.name, self.judge.field, rows, answers)
-        pairs = [pair for pair in found if not isinstance(pair, Score)]
-        statistics = iter(cosines(pairs, embedder_of(oracle, self.judge.model)))
-        return tuple(pair if isinstance(pair, Score) else self._score(next(statistics)) for pair in found)
+    def scores(self, cases: Sequence[Case], rows: Sequence[Row], oracle: Oracle) -> Iterable[Score]:
+        """See ``CalibratedForm``."""
+        pairs = [(case.reference, case.answer) for case in cases]
+        return map(self._score, cosines(pairs, embedder_of(oracle, self.judge.model)))
 
     def _score(self, cosine: float) -> Score:
         if not math.isfinite(cosine):

@@ -10,29 +10,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.errors import DataError, UsageError
 from harness.extras import require_extra
-from harness.records import Admission, Answer, Json, Kind, Row, Score
-from harness.scoring.admission import MIN_TPR, admit_on, same_words, wilson
+from harness.records import Admission, Json, Row, Score
+from harness.scoring.admission import MIN_TPR, admit_on, in_words, same_words, wilson
 from harness.scoring.cross_fit import ANCHOR_WEIGHT, FOLDS, REPEATS, CrossFitted, Labelled, cross_fit
+from harness.scoring.frame import CalibratedForm, LocalJudge
 from harness.scoring.judge import CONTEXT, CONTINUATION, NULL_CONTEXT
-from harness.scoring.judges import (
-    BUILTIN_EMBEDDER,
-    JudgeEstimate,
-    Oracle,
-    Trust,
-    embedder_of,
-    message_of,
-    readable,
-    require_trust,
-    token_logprobs_of,
-)
-from harness.scoring.labels import Label, by_majority, label_material, read_labels
+from harness.scoring.judges import BUILTIN_EMBEDDER, Oracle, embedder_of, token_logprobs_of
+from harness.scoring.labels import Label, by_majority, label_material
 from harness.scoring.mentions import words
+from harness.scoring.rubric_prompt import Case
 from harness.scoring.similarity import cosines
 from harness.scoring.unseen import seen
 
@@ -60,7 +52,7 @@ Triple = tuple[str, str, str]  # message, reference, reply
 
 
 @dataclass(frozen=True)
-class TunedJudge:
+class TunedJudge(LocalJudge):
     """A grader that the harness trains on labels; no hosted model is asked. Not yet trained.
 
     Each label is scored, for admission and wherever it is met again, by heads that never saw its message.
@@ -77,22 +69,13 @@ class TunedJudge:
         trust: as a ``LikelihoodJudge``'s.
     """
 
-    field: str | None = None
-    labels: str = dataclasses.field(kw_only=True)
     model: str = dataclasses.field(default=BUILTIN_EMBEDDER, kw_only=True)
-    name: str = dataclasses.field(default="", kw_only=True)
-    seed: int = dataclasses.field(default=0, kw_only=True)
-    trust: Trust = dataclasses.field(default="run-labels", kw_only=True)
-    # left out of equality, so that a suite's bound judge is found under the user's module constant
-    known: tuple[Label, ...] | None = dataclasses.field(default=None, compare=False, repr=False, kw_only=True)
+
+    default_name: ClassVar[str] = "tuned"
 
     def __post_init__(self) -> None:
-        require_trust("TunedJudge", self.trust)
+        super().__post_init__()
         object.__setattr__(self, "model", str(self.model))  # a Path is no JSON
-        if not self.name:
-            object.__setattr__(self, "name", self.field or "tuned")
-
-    kind = Kind.GRADED
 
     def spec(self) -> Mapping[str, Json]:
         """Everything that shapes the score but the models' content; the labels by theirs, once bound."""
@@ -107,22 +90,10 @@ class TunedJudge:
             "contexts": [NULL_CONTEXT, CONTEXT, FULL_CONTEXT, CONTINUATION],
         }
 
-    def bind(self, read: Callable[[str], str]) -> TunedJudge:
-        """Itself with its labels read; DataError if the file is missing or holds a line that is no label."""
-        return dataclasses.replace(self, known=read_labels(read, self.labels, self.field or "reply"))
-
     def require_ready(self, oracle: Oracle) -> None:
         """HarnessError where the extra ``local`` is not installed, or the encoder cannot be read."""
         require_extra("local", f"the judge {self.name!r} reads with local models, which")
         embedder_of(oracle, self.model)
-
-    def estimate(self, rows: Sequence[Row]) -> JudgeEstimate | None:
-        """See ``Judge``: nothing is hosted."""
-        return None
-
-    def redirected(self, url: str) -> TunedJudge:
-        """See ``Judge``: nothing is hosted."""
-        return self
 
     def calibrated(self, oracle: Oracle) -> TrainedJudge:
         """Train the heads, and test them for admission on all labels.
@@ -161,7 +132,7 @@ class TunedJudge:
             known=self.known,
             is_half=False,
         )
-        return TrainedJudge(self, fitted, with_references(admission, values[len(own) :]))
+        return TrainedJudge(self, with_references(admission, values[len(own) :]), fitted)
 
     def _require_enough(self, labels: Sequence[Label], groups: Sequence[str]) -> None:
         for kind, of in (("good", True), ("bad", False)):
@@ -175,7 +146,7 @@ class TunedJudge:
 def with_references(admission: Admission, values: Sequence[float]) -> Admission:
     """The admission with the share of references that are called good; withdrawn where that is too low."""
     rate = wilson(sum(value >= 0.5 for value in values), len(values))
-    told = f"{rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f}, n={rate.n})"
+    told = in_words(rate)
     facts = (
         ("trained", f"{REPEATS} times {FOLDS} folds; no label was scored by a head that saw its message"),
         ("references called good", told),
@@ -194,30 +165,17 @@ def with_references(admission: Admission, values: Sequence[float]) -> Admission:
 
 
 @dataclass(frozen=True)
-class TrainedJudge:
+class TrainedJudge(CalibratedForm[TunedJudge]):
     """A ``TunedJudge`` with its heads."""
 
-    judge: TunedJudge
     fitted: CrossFitted
-    admission: Admission
 
-    @property
-    def name(self) -> str:
-        """The judge's."""
-        return self.judge.name
-
-    def score_many(self, rows: Sequence[Row], answers: Sequence[Answer], oracle: Oracle) -> tuple[Score, ...]:
-        """One score a row, in order; the models read all of them at once."""
-        found = readable(self.name, self.judge.field, rows, answers)
-        read = [
-            _triple(message_of(row), *pair)
-            for row, pair in zip(rows, found, strict=True)
-            if not isinstance(pair, Score)
-        ]
+    def scores(self, cases: Sequence[Case], rows: Sequence[Row], oracle: Oracle) -> Iterable[Score]:
+        """See ``CalibratedForm``."""
+        read = [_triple(case.message, case.reference, case.answer) for case in cases]
         features = readings(read, oracle, self.judge.model)
         log_odds = self.fitted.log_odds(features, [same_words(message) for message, *_ in read])
-        scores = (_score(u, of) for u, of in zip(log_odds, features, strict=True))
-        return tuple(pair if isinstance(pair, Score) else next(scores) for pair in found)
+        return map(_score, log_odds, features)
 
 
 def _score(log_odds: float, features: npt.NDArray[np.float64]) -> Score:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import sqrt
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.records import Rate
-from harness.scoring.agreement import krippendorff_alpha
+from harness.scoring.agreement import agreement, jackknifed
 
 Matrix = npt.NDArray[np.float64]
 
-_BLOCKS = 20
 _NO_SPREAD = 1e-12
 
 
@@ -44,36 +42,12 @@ def effective_votes(scores: Matrix, labels: Sequence[float]) -> Rate | None:
         rho = float(np.mean(correlations[np.triu_indices(moving.shape[1], 1)]))
         return n_judges / (1.0 + (n_judges - 1) * max(0.0, rho))
 
-    return _with_interval(votes, len(scores), 1.0, float(n_judges))
+    return jackknifed(votes, len(scores), 1.0, float(n_judges))
 
 
 def agreement_of(votes: Matrix) -> Rate | None:
     """Krippendorff's alpha of verdicts of shape (labels, judges); None where all are the same."""
-    units = [{str(judge): float(vote) for judge, vote in enumerate(of_label)} for of_label in votes]
-    return _with_interval(lambda at: krippendorff_alpha([units[one] for one in at]), len(units), -1.0, 1.0)
-
-
-def _with_interval(
-    statistic: Callable[[npt.NDArray[np.int64]], float | None], n: int, lowest: float, highest: float
-) -> Rate | None:
-    """The statistic of all ``n`` places, with the 95% interval of a jackknife that leaves out one of at most
-    20 blocks at a time; the whole range where some block alone tells it.
-    """
-    from scipy.special import stdtrit
-
-    places = np.arange(n)
-    whole = statistic(places)
-    if whole is None:
-        return None
-    blocks = min(_BLOCKS, n)
-    parts = [statistic(places[places % blocks != block]) for block in range(blocks)]
-    known = [part for part in parts if part is not None]
-    if len(known) < blocks or blocks < 2:
-        return Rate(whole, lowest, highest, n)
-    mean = sum(known) / blocks
-    error = sqrt((blocks - 1) / blocks * sum((part - mean) ** 2 for part in known))
-    half = float(stdtrit(blocks - 1, 0.975)) * error
-    return Rate(whole, max(lowest, whole - half), min(highest, whole + half), n)
+    return agreement([{str(judge): float(vote) for judge, vote in enumerate(each)} for each in votes])
 
 
 def complete(rows: Sequence[Sequence[float | None]]) -> tuple[list[int], Matrix]:

@@ -30,7 +30,7 @@ def test_few_pairs_of_a_side_are_told_for_one_judge_and_for_several(
     one = Pairwise(model, "It is better.", labels="pairs.jsonl", known=labels)
     judge: Judge = one
     if is_panel:
-        judge = Panel((one, replace(one, name="other")), name="preference", known_pairs=labels)
+        judge = Panel((one, replace(one, name="other")), name="preference", known=labels)
     (bound,) = Project(tmp_path, {"hosted": HOSTED}).run().suites.values()
     (*said,) = few_label_notes(replace(bound, scores=(cast(SuiteScore, judge),)))
     assert len(said) == bool(told)

@@ -22,7 +22,7 @@ from harness.scoring.judge import (
     LikelihoodJudge,
     Statistic,
 )
-from harness.scoring.judges import Scorer
+from harness.scoring.judges import Grader, Scorer
 from harness.scoring.labels import Label, parse_labels, split_labels
 
 JUDGE = LikelihoodJudge("summary", labels="labels.jsonl")
@@ -42,7 +42,14 @@ WORDS = (
 )
 
 
-class SharedWords:
+class Reads:
+    """An oracle with nobody to ask."""
+
+    def grader(self, model: object, schema: object, max_tokens: int) -> Grader:
+        raise AssertionError("nobody is asked here")
+
+
+class SharedWords(Reads):
     """Scores a continuation by how many of its words its context holds. Keeps what it was asked."""
 
     def __init__(self) -> None:
@@ -343,7 +350,7 @@ def test_a_lost_answer_and_a_row_without_reference_are_failures() -> None:
     assert second.failure == "row b (heldout.jsonl:3) has no text under 'summary' in its reference"
 
 
-class Nonsense:
+class Nonsense(Reads):
     """A scorer that overflows."""
 
     def logprob(self, prompts: Sequence[tuple[str, str]]) -> Sequence[float]:

@@ -334,7 +334,7 @@ def test_anchors_are_labelled_pairs_or_those_of_a_file_of_their_own() -> None:
     assert len(judge.estimate([]).labels) == 2 * (60 + 20)
     assert "anchors" in judge.spec()
     assert "anchors" not in LABELLED.spec(), "what is kept under judges without them stays"
-    jury = Panel((judge, replace(judge, name="other")), labels="pairs.jsonl", known_pairs=judge.known)
+    jury = Panel((judge, replace(judge, name="other")), labels="pairs.jsonl", known=judge.known)
     assert anchors_of(jury) == own
     with pytest.raises(DataError, match="6 different anchors, and it takes 9 to 200"):
         anchored(3)

@@ -206,7 +206,7 @@ def pairwise(name: str) -> Pairwise:
 
 
 def test_of_judges_of_pairs_the_side_wins_that_more_than_half_prefer() -> None:
-    jury = Panel((pairwise("a"), pairwise("b"), pairwise("c")), known_pairs=pair_labels())
+    jury = Panel((pairwise("a"), pairwise("b"), pairwise("c")), known=pair_labels())
     assert (jury.kind, jury.needs_baseline, jury.labels) == (Kind.PREFERENCE, True, "pairs.jsonl")
     calibrated = jury.calibrated(Comparer(honest))
     assert calibrated.admission.admitted
