@@ -1,6 +1,7 @@
 """Should we ship this fine-tune? The public names, nothing else."""
 
 from harness.candidates.base import BaseCandidate, Candidate
+from harness.candidates.chain import Chain
 from harness.candidates.few_shot import FewShot
 from harness.candidates.fixture import candidate
 from harness.candidates.hosted_tuning import HostedTuning, OpenAITuning, WandB
@@ -33,6 +34,7 @@ from harness.training.local.self_generated import SelfGenerated
 __all__ = [
     "BaseCandidate",
     "Candidate",
+    "Chain",
     "Contains",
     "Decoding",
     "ExactMatch",

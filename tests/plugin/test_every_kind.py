@@ -139,7 +139,7 @@ class OwnRetrieval:
 '''
 
 CANDIDATES = """
-from harness import LoRA, OpenAITuning, Recorded, RemoteModel
+from harness import Chain, LoRA, OpenAITuning, Recorded, RemoteModel
 {own}
 SERVICE = dict(base_url="{url}", profile="twin", api_key_env="HARNESS_TEST_KEY")
 MODEL = RemoteModel("{chat}", **SERVICE)
@@ -158,6 +158,11 @@ def prompted():
 @harness.candidate
 def few_shot():
     return FewShot(model=MODEL, train="rows.jsonl", shots=2)
+
+
+@harness.candidate
+def chain():
+    return Chain(model=MODEL, steps=("extract.md", "write.md"))
 
 
 @harness.candidate
@@ -218,11 +223,12 @@ class Kind:
 SCRIPTED = Kind("scripted", is_trained=True)
 PROMPTED = Kind("prompted", sees_rows=False, is_hosted=True)
 FEW_SHOT = Kind("few-shot", is_hosted=True)
+CHAIN = Kind("chain", sees_rows=False, is_hosted=True)
 OPENAI = Kind("openai", is_trained=True, is_hosted=True)
 RECORDED = Kind("recorded", sees_rows=False)
 OWN_TUNING = Kind("own-tuning", is_trained=True)
 OWN_RETRIEVAL = Kind("own-retrieval", is_hosted=True)
-KINDS = (SCRIPTED, PROMPTED, FEW_SHOT, OPENAI, RECORDED, OWN_TUNING, OWN_RETRIEVAL)
+KINDS = (SCRIPTED, PROMPTED, FEW_SHOT, CHAIN, OPENAI, RECORDED, OWN_TUNING, OWN_RETRIEVAL)
 
 
 def kinds(**facts: bool) -> list[Kind]:
@@ -258,6 +264,8 @@ def contract(project: SmallProject, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         project.conftest(CANDIDATES.format(own=OWN_KINDS, url=url, chat=CHAT))
         project.suite(TARGET)
         project.write("suites/economics.toml", ECONOMICS)
+        for name in ("extract.md", "write.md"):
+            project.write(name, f"Do as {name} says.")
         made = Contract(project, url)
         made.rows(jsonl(rows("own", 30)))
         answers = [
@@ -286,7 +294,7 @@ def test_sizes_and_seeds_are_for_what_is_trained(contract: Contract, kind: Kind)
     expected = [(10, 0), (10, 1), (20, 0), (20, 1)] if kind.is_trained else [(None, None)]
     assert tried == expected
     # what each pays for: rows that it learnt, all that it can look up, those that a prompt shows
-    used = {"few-shot": 2, "own-retrieval": 30, "prompted": None, "recorded": None}
+    used = {"few-shot": 2, "own-retrieval": 30, "prompted": None, "chain": None, "recorded": None}
     assert contract.project.record.economics[0].rows_used == used.get(str(kind), 20)
 
 
