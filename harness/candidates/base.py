@@ -17,6 +17,7 @@ from harness.records import Answer, Json, Message, Provenance, Row, Training
 
 if TYPE_CHECKING:
     from harness.candidates.lab import Lab
+    from harness.models.embeddings import Vectors
     from harness.models.remote import RemoteModel
     from harness.training.rows import TrainingData
 
@@ -117,7 +118,7 @@ class Asker(Protocol):
     def ask(self, call: Call) -> Mapping[str, Answer]:
         """Answers, by row id."""
 
-    def embed(self, texts: Sequence[str], model: str) -> Sequence[Sequence[float]] | None:
+    def embed(self, texts: Sequence[str], model: str) -> Vectors | None:
         """Vectors of texts; None where the encoder would have to be fetched, and nothing may be."""
 
 

@@ -83,12 +83,15 @@ def _handed_on(turns: tuple[Message, ...], earlier: str) -> tuple[Message, ...]:
     return (*turns[:-1], replace(last, content=told))
 
 
-def joined(said: Sequence[tuple[str, Answer]]) -> Answer:
-    """The last answer, with the tokens and the time of all. A call that failed is named in its failure."""
+def joined(said: Sequence[tuple[str, Answer]], *, is_chain: bool = True) -> Answer:
+    """The last answer, with the tokens and the time of all. A call that failed is named in its failure.
+
+    In a chain, an answer that rests on one that was cut off counts as cut off itself.
+    """
     name, last = said[-1]
     answers = [answer for _, answer in said]
-    parts = [_part(one, answer, is_last=answer is last) for one, answer in said]
-    is_cut = last.finish == "stop" and any(answer.finish == "length" for answer in answers)
+    parts = [part for one, answer in said for part in _parts(one, answer, is_last=answer is last)]
+    is_cut = is_chain and last.finish == "stop" and any(answer.finish == "length" for answer in answers)
     latencies = [answer.latency_ms for answer in answers if answer.latency_ms is not None]
     return replace(
         last,
@@ -104,9 +107,12 @@ def joined(said: Sequence[tuple[str, Answer]]) -> Answer:
     )
 
 
-def _part(name: str, answer: Answer, *, is_last: bool) -> Part:
+def _parts(name: str, answer: Answer, *, is_last: bool) -> list[Part]:
+    """The calls of one answer, which may itself have been made of several."""
+    if answer.parts:
+        return [replace(part, name=f"{name}: {part.name}") for part in answer.parts]
     text = "" if is_last else answer.text[:MOST_KEPT]
-    return Part(name, text, answer.prompt_tokens, answer.completion_tokens)
+    return [Part(name, text, answer.prompt_tokens, answer.completion_tokens)]
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:

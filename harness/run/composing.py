@@ -12,6 +12,7 @@ from harness.run.suite_loading import LoadedSuite
 from harness.scoring.judges import BUILTIN_EMBEDDER, embedder_of
 
 if TYPE_CHECKING:
+    from harness.models.embeddings import Vectors
     from harness.run.answering import Answerer
 
 
@@ -33,7 +34,7 @@ class LiveAsker:
         self.calls.append(call)
         return {one.row_id: one for one in self._answerer.answered(self._label, call, self._bound)}
 
-    def embed(self, texts: Sequence[str], model: str) -> Sequence[Sequence[float]] | None:
+    def embed(self, texts: Sequence[str], model: str) -> Vectors | None:
         """See ``Asker``."""
         return embedder_of(self._answerer.oracle, model).embed(texts)
 
@@ -54,11 +55,12 @@ class KeptAsker(LiveAsker):
         found: dict[str, Answer] = {}
         for prompt, key in zip(call.prompts, asked.keys, strict=True):
             kept = asked.kept.get(key)
-            reference = Answer(prompt.row_id, self._rows[prompt.row_id].reference, None, None, None)
+            row = self._rows.get(prompt.row_id)
+            reference = Answer(prompt.row_id, row.reference if row else "", None, None, None)
             found[prompt.row_id] = reference if kept is None else asked.read(kept)
         return found
 
-    def embed(self, texts: Sequence[str], model: str) -> Sequence[Sequence[float]] | None:
+    def embed(self, texts: Sequence[str], model: str) -> Vectors | None:
         """See ``Asker``."""
         if model == BUILTIN_EMBEDDER and not embedder_is_at_hand():
             return None
