@@ -5,6 +5,7 @@ A value that could not be obtained is ``None`` beside a ``failure`` that says wh
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,24 @@ class ToolCall:
     id: str
     name: str
     arguments: str  # JSON text of an object
+
+
+def called(content: str, calls: Iterable[ToolCall]) -> str:
+    """Calls as the text that checks and judges see, below what was said before them.
+
+    One line, ``[{"name": "get_weather", "arguments": {"city": "Paris"}}]``, whoever wrote them in which
+    format, with the arguments in the order of their keys. Those that are no JSON stay as they came.
+    """
+    objects = [{"name": call.name, "arguments": _parsed(call.arguments)} for call in calls]
+    told = json.dumps(objects, ensure_ascii=False)
+    return f"{content.strip()}\n{told}" if content.strip() else told
+
+
+def _parsed(arguments: str) -> Json:
+    try:
+        return json.loads(json.dumps(json.loads(arguments or "{}"), sort_keys=True))
+    except (ValueError, RecursionError):
+        return arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +76,9 @@ class Row:
 
     @property
     def reference(self) -> str:
-        """The final assistant reply: what a good answer looks like."""
-        return self.messages[-1].content
+        """The final assistant reply: what a good answer looks like. Tool calls as ``called`` writes them."""
+        last = self.messages[-1]
+        return called(last.content, last.tool_calls) if last.tool_calls else last.content
 
     @property
     def instructions(self) -> str:
@@ -120,7 +140,8 @@ class Answer:
     prompt_tokens: int | None  # the cached ones included; None: nobody counted them
     completion_tokens: int | None
     latency_ms: float | None  # of the one call that answered; 0 where it came batched; None: not known
-    finish: Literal["stop", "length", "failed"] = "stop"
+    # "tool_calls": ``text`` ends with calls, as `called` writes them
+    finish: Literal["stop", "length", "failed", "tool_calls"] = "stop"
     failure: str | None = None
     cached_prompt_tokens: int = 0
     attempts: int = 1  # calls made for it
@@ -544,6 +565,8 @@ class SuiteRow:
     reference: str
     slices: Mapping[str, str]
     group: str | None = None
+    #: numbers and names of the reference that no prompt, question or training row holds; None: not looked for
+    unseen_facts: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

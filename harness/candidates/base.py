@@ -46,6 +46,7 @@ class PricedModel:
     is_tuned: bool = False
     others: tuple[PricedModel, ...] = ()  # that it asks beside
     trains: bool = True  # whether this is where its trainings are billed
+    route: str = ""  # the parts of answers that it gives, where others give some
 
 
 @dataclass(frozen=True, slots=True)

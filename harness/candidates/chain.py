@@ -12,7 +12,7 @@ from harness.candidates.lab import Lab
 from harness.candidates.prompted import Prompted
 from harness.data.fingerprints import fingerprint
 from harness.fields import Span
-from harness.models.protocol import Prompt
+from harness.models.protocol import Prompt, Tools
 from harness.models.remote import RemoteModel
 from harness.records import Answer, Message, Part, Row
 
@@ -54,14 +54,15 @@ class Chain(Prompted):
                 is_last, prompts = number == len(texts), []
                 for row in rows:
                     before, prompt = said[row.id], asker.prompt(row, text)
+                    tools = Tools.of(row) if is_last else None
                     if prompt is None:  # another task: one plain question
                         if is_last:
-                            prompts.append(Prompt(row.id, row.prompt))
+                            prompts.append(Prompt(row.id, row.prompt, tools=Tools.of(row)))
                     elif not before:
-                        prompts.append(Prompt(row.id, asked_with_prompt(row, prompt)))
+                        prompts.append(Prompt(row.id, asked_with_prompt(row, prompt), tools=tools))
                     elif before[-1][1].failure is None:
                         turns = asked_with_prompt(row, prompt)
-                        prompts.append(Prompt(row.id, _handed_on(turns, before[-1][1].text)))
+                        prompts.append(Prompt(row.id, _handed_on(turns, before[-1][1].text), tools=tools))
                 call = Call(self, inner, prompts, is_last, asked_as, follows=number > 1)
                 for row_id, answer in asker.ask(call).items():
                     said[row_id].append((f"step {number} of {len(texts)}, {name}", answer))

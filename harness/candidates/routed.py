@@ -19,11 +19,11 @@ from harness.candidates.base import (
 )
 from harness.candidates.chain import joined
 from harness.candidates.lab import Lab
-from harness.candidates.router import ByConfidence, ByLikeness, head_log_odds, nearness, threshold
+from harness.candidates.router import ByConfidence, ByLikeness, nearness, threshold
 from harness.data.fingerprints import asked_keys, fingerprint, rows_fingerprint
 from harness.errors import DataError, ModelError, UsageError
 from harness.fields import require_fields
-from harness.models.protocol import Decoding, Prompt
+from harness.models.protocol import Decoding, Prompt, Tools
 from harness.records import Answer, Json, Row
 from harness.training.rows import TrainingData, draw_rows
 
@@ -89,15 +89,16 @@ class Routed:
             raise UsageError(f"Routed(tuned=...): a {self.tuned.kind} candidate is not trained.")
         if other is not None and other.is_trained:
             raise UsageError("Routed(otherwise=...): give a candidate that is not trained, such as the base.")
-        general, shown = self._general(lab), () if other is None else other.seen
-        return replace(data, general=(*data.general, *lab.rows(self.route.dev), *general, *shown))
+        shown = () if other is None else other.seen
+        return replace(data, general=(*data.general, *lab.rows(self.route.dev), *shown))
 
     def endpoint(self) -> PricedModel | None:
         """See ``Candidate``."""
         tuned, other = self.tuned.endpoint(), self.otherwise.endpoint()
+        other = None if other is None else replace(other, trains=False, route=OTHERWISE)
         if tuned is None:
-            return None if other is None else replace(other, trains=False)
-        return tuned if other is None else replace(tuned, others=(*tuned.others, other))
+            return other
+        return replace(tuned, route=TUNED, others=(*tuned.others, *([] if other is None else [other])))
 
     def redirected(self, url: str) -> Routed:
         """See ``Candidate``."""
@@ -128,10 +129,6 @@ class Routed:
     def _sides(self, variant: Variant) -> tuple[Variant, Variant]:
         return replace(variant, candidate=self.tuned), Variant(variant.name, self.otherwise)
 
-    def _general(self, lab: Lab) -> tuple[Row, ...]:
-        file = self.route.general if isinstance(self.route, ByLikeness) else None
-        return lab.rows(file) if file else ()
-
     def _dev(self, lab: Lab) -> list[Row]:
         """Development rows whose questions are not trained on."""
         data, rows = self.tuned.data(lab), lab.rows(self.route.dev)
@@ -147,7 +144,7 @@ class Routed:
         return own
 
     def _routed(self, lab: Lab, variant: Variant, tuned: CostEstimate, other: CostEstimate) -> Prepared:
-        data, dev, general = self.tuned.data(lab), self._dev(lab), self._general(lab)
+        data, dev = self.tuned.data(lab), self._dev(lab)
         assert data is not None  # see ``data``
         train = draw_rows(data, variant.size, variant.seed or 0).own
         mine, theirs = _Side(self.tuned, tuned), _Side(self.otherwise, other)
@@ -160,7 +157,7 @@ class Routed:
                 own = _confident(first, list(set_aside.values()), self.route.keep)
                 through, rest = every, every - own  # both have answered the rest, and both are paid
             else:
-                like = _alike(self.route, rows, train, dev, general, asker)
+                like = _alike(self.route, rows, train, dev, asker)
                 own, rest = (every, every) if like is None else (like, every - like)
                 first, through = mine.answers(rows, own, asker), own
             second = theirs.answers(rows, rest, asker)
@@ -174,8 +171,8 @@ class Routed:
 
         identity: dict[str, Json] = {
             "routed": [tuned.prepared.identity, other.prepared.identity],
-            "by": {"by": type(self.route).__name__, **asdict(self.route), "dev": "", "general": ""},
-            "rows": [rows_fingerprint(part) for part in (train, dev, general)],
+            "by": {"by": type(self.route).__name__, **asdict(self.route), "dev": ""},
+            "rows": [rows_fingerprint(part) for part in (train, dev)],
         }
         own_recipe = tuned.prepared.recipe
         recipe = None if own_recipe is None else {**own_recipe, "routed": lab.by_content(self.described())}
@@ -210,7 +207,7 @@ class _Side:
         asked = [row for row in rows if wanted and (row.id in wanted or not prepared.batch_independent)]
         if prepared.compose is not None:
             return prepared.compose(asked, asker) if asked else {}
-        prompts = [Prompt(row.id, prepared.ask(row, asker.prompt(row))) for row in asked]
+        prompts = [Prompt(row.id, prepared.ask(row, asker.prompt(row)), tools=Tools.of(row)) for row in asked]
         name = "" if self.made.asked_as is None else self.made.asked_as.model
         return asker.ask(Call(self.candidate, prepared, prompts, asked_as=name))
 
@@ -238,21 +235,15 @@ def _alike(
     rows: Sequence[Row],
     train: Sequence[Row],
     dev: Sequence[Row],
-    general: Sequence[Row],
     asker: Asker,
 ) -> set[str] | None:
     """The rows that are like the training rows; None where that cannot be known yet."""
-    parts = [train, general, dev, rows]
+    parts = [train, dev, rows]
     vectors = asker.embed([row.question for part in parts for row in part], route.encoder)
     if vectors is None:
         return None
     ends = list(accumulate(map(len, parts)))
-    known, others, set_aside, asked = (
-        vectors[end - len(part) : end] for part, end in zip(parts, ends, strict=True)
-    )
-    if general:
-        dev_values, values = (head_log_odds(each, known, others) for each in (set_aside, asked))
-    else:
-        dev_values, values = nearness(set_aside, known), nearness(asked, known)
+    known, *others = (vectors[end - len(part) : end] for part, end in zip(parts, ends, strict=True))
+    dev_values, values = (nearness(other, known) for other in others)
     least = threshold(dev_values, route.keep)
     return {row.id for row, value in zip(rows, values, strict=True) if value >= least}

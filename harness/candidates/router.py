@@ -16,25 +16,19 @@ if TYPE_CHECKING:
     Vectors: TypeAlias = npt.NDArray[np.float32]
     Numbers: TypeAlias = npt.NDArray[np.float64]
 
-NEAREST = 1  # training rows that a row is compared with; see docs/rungs.md
-PENALTY = 1.0  # on squared weights of the head, which sees vectors of length 1
-
 
 @dataclass(frozen=True, kw_only=True)
 class ByLikeness:
     """By sentence embeddings of questions: rows like the training rows go to the fine-tune.
 
-    A row's value is its cosine to the nearest training row; with ``general`` rows, the log-odds of a logistic
-    head that tells training rows from those.
+    A row's value is its cosine to the nearest training row.
 
     Args:
         dev: development rows of the task. ``keep`` of them go to the fine-tune: that sets the threshold.
-        general: rows of anything else.
         encoder: the built-in one, or a folder that sentence-transformers saved.
     """
 
     dev: str
-    general: str | None = None
     keep: Annotated[float, Span(above=0, most=1)] = 0.95
     encoder: str = BUILTIN_EMBEDDER
 
@@ -68,35 +62,6 @@ def threshold(values: Sequence[float] | Numbers, keep: float) -> float:
 
 
 def nearness(texts: Vectors, train: Vectors) -> Numbers:
-    """Mean cosine of each text to the ``NEAREST`` training rows; vectors have length 1."""
-    import numpy as np
-
-    cosines = (texts @ train.T).astype(float)
-    nearest = min(NEAREST, len(train))
-    means: Numbers = np.partition(cosines, -nearest, axis=1)[:, -nearest:].mean(axis=1)
-    return means
-
-
-def head_log_odds(texts: Vectors, train: Vectors, general: Vectors) -> Numbers:
-    """Log-odds of each text under a logistic head of training rows against general ones.
-
-    Both kinds weigh the same, whatever their numbers.
-    """
-    import numpy as np
-    from scipy.optimize import minimize
-    from scipy.special import expit
-
-    x = np.concatenate([train, general]).astype(float)
-    y = np.repeat([1.0, 0.0], [len(train), len(general)])
-    weight = np.where(y == 1, len(y) / (2 * len(train)), len(y) / (2 * len(general)))
-
-    def loss(parameters: Numbers) -> tuple[float, Numbers]:
-        u = x @ parameters[:-1] + parameters[-1]
-        residual = weight * (expit(u) - y)
-        value = np.sum(weight * (np.logaddexp(0, u) - y * u)) + PENALTY / 2 * np.sum(parameters[:-1] ** 2)
-        slope = x.T @ residual + PENALTY * parameters[:-1]
-        return float(value), np.append(slope, residual.sum())
-
-    found = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B").x
-    log_odds: Numbers = texts.astype(float) @ found[:-1] + found[-1]
-    return log_odds
+    """Cosine of each text to its nearest training row; vectors have length 1."""
+    nearest: Numbers = (texts @ train.T).astype(float).max(axis=1)
+    return nearest

@@ -40,7 +40,7 @@ class RecordedAnswer:
     answer: str | None = None
     failure: str | None = None  # why no answer came; one of both is there
     failure_kind: FailureKind | None = None
-    finish: Literal["stop", "length", "failed"] = "stop"
+    finish: Literal["stop", "length", "failed", "tool_calls"] = "stop"
     suite: str = ""
     question: str | None = None
     asked: str | None = None

@@ -181,14 +181,14 @@ def require_supervised(rows: Sequence[Row]) -> None:
 
 
 def require_no_tools(rows: Sequence[Row]) -> None:
-    """Raise a ``DataError`` for rows with tools: local chat templates render them each in its own way."""
+    """Raise a ``DataError`` for rows with tools, where a model's replies stand for their own."""
     found = [row for row in rows if row.uses_tools]
     if found:
         more = f" (and {len(found) - 1} more rows)" if len(found) > 1 else ""
         raise DataError(
             found[0].where,
-            f"the row uses tools{more}, which a local model is neither trained on nor asked with here",
-            "leave these rows out, or tune a hosted model on them",
+            f"the row uses tools{more}, and the base is to write its reply, which may then call any",
+            "leave these rows out here, or name them with replay=, whose replies are taken as they are",
         )
 
 

@@ -77,11 +77,8 @@ def answer_of(ladder: Ladder) -> str:
     return f"No rung's gates all hold: {tried} of {n} were tried."
 
 
-def fails_release(ladder: Ladder) -> bool:
-    """Whether no rung holds."""
-    return ladder.answer is None
-
-
-def is_refuted(ladder: Ladder) -> bool:
-    """Whether every rung has failed: none holds, and none may yet."""
+def fails(ladder: Ladder, policy: Literal["release", "regression"]) -> bool:
+    """Whether it fails a run: ``release`` wants a rung that holds, ``regression`` one that has not failed."""
+    if policy == "release":
+        return ladder.answer is None
     return all(rung.outcome == "fails" for rung in ladder.rungs)

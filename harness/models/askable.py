@@ -54,13 +54,12 @@ def require_askable(chat: Chat, suite: str, prompts: Sequence[Prompt], decoding:
     thought = decoding.max_thinking_tokens if decoding.thinking else 0
     if decoding.schema is not None:
         require_decodable(chat, decoding.schema)
-    for prompt, found in zip(prompts, chat.read([prompt.messages for prompt in prompts]), strict=True):
+    for prompt, found in zip(prompts, chat.read(prompts), strict=True):
         where = f"suite {suite}, row {prompt.row_id}"
         if found.refused is not None:
             raise ModelError(
                 f"{where}: the chat template of {chat.name} refuses its prompt: {found.refused}.\n"
-                "  hint: write turns that it takes (most often: user and assistant in alternation), or choose"
-                " another model."
+                f"  hint: {found.refused.hint}."
             )
         if found.missing is not None:
             raise ModelError(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from typing import TYPE_CHECKING
 
 from harness.data.fingerprints import fingerprint
 from harness.errors import ModelError
+from harness.models.protocol import Tools
 from harness.models.source import ModelSource, text_config
 from harness.records import Message
 
@@ -23,6 +26,8 @@ RENDERED_DAY = date(2024, 7, 26)
 
 class TurnsError(Exception):
     """A chat template does not render these turns; says why."""
+
+    hint = "write turns that it takes (most often: user and assistant in alternation), or choose another base"
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
@@ -72,6 +77,8 @@ def rendered(
     reply_follows: bool,
     in_parts: bool = False,
     switch: Mapping[str, bool] | None = None,
+    tools: Tools | None = None,
+    calls: CallForm | None = None,
 ) -> str:
     """The text of a conversation; of ``RENDERED_DAY`` where it has a date.
 
@@ -83,10 +90,12 @@ def rendered(
     from jinja2 import TemplateError
 
     apply: Callable[..., object] = tokenizer.apply_chat_template
-    turns = [
+    turns: list[dict[str, object]] = [
         {"role": m.role, "content": [{"type": "text", "text": m.content}] if in_parts else m.content}
         for m in messages
     ]
+    if tools is not None:
+        turns = _with_calls(messages, turns, calls or CallForm())
     try:
         return str(
             apply(
@@ -94,11 +103,54 @@ def rendered(
                 chat_template=dated_template(tokenizer),
                 add_generation_prompt=reply_follows,
                 tokenize=False,
+                **({} if tools is None else {"tools": tools.definitions}),
                 **(switch or {}),
             )
         )
     except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
         raise TurnsError(str(error) or type(error).__name__) from error
+
+
+@dataclass(frozen=True, slots=True)
+class CallForm:
+    """How a template wants to be given a turn that calls tools."""
+
+    as_text: bool = False  # arguments as JSON text, not as an object
+    blank: str | None = ""  # the content of a turn that says nothing
+
+
+def _with_calls(
+    messages: Sequence[Message], turns: Sequence[dict[str, object]], form: CallForm
+) -> list[dict[str, object]]:
+    """The turns with their calls, under ids that are the same whoever gave them.
+
+    Some templates write ids, and Mistral's take nine letters and digits alone: real ones could not be learnt.
+    """
+    found: list[dict[str, object]] = []
+    ids: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for message, turn in zip(messages, turns, strict=True):
+        if message.tool_calls:
+            ids = {call.id: f"call{len(found):03}{k:02}" for k, call in enumerate(message.tool_calls)}
+            names = {call.id: call.name for call in message.tool_calls}
+            calls = [
+                {
+                    "id": ids[call.id],
+                    "type": "function",
+                    "function": {
+                        "name": call.name,
+                        "arguments": call.arguments if form.as_text else json.loads(call.arguments),
+                    },
+                }
+                for call in message.tool_calls
+            ]
+            content = turn["content"] if message.content else form.blank
+            turn = turn | {"content": content, "tool_calls": calls}
+        elif message.role in ("tool", "function"):
+            id = message.tool_call_id or ""
+            turn = turn | {"role": "tool", "tool_call_id": ids.get(id), "name": names.get(id, message.name)}
+        found.append(turn)
+    return found
 
 
 def folded(messages: Sequence[Message]) -> list[Message]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property, partial
+from itertools import product
 from typing import TYPE_CHECKING
 
 from harness.data.fingerprints import fingerprint
 from harness.errors import DataError, ModelError
-from harness.models.chat import TurnsError, embedding_rows, folded, load_tokenizer, rendered
-from harness.models.protocol import Decoding, Prompt
+from harness.models import tool_calls
+from harness.models.chat import CallForm, TurnsError, embedding_rows, folded, load_tokenizer, rendered
+from harness.models.protocol import Decoding, Prompt, Tools
 from harness.models.source import ModelSource, context_tokens, end_token_ids, text_config
-from harness.records import Json, Message, Row
+from harness.models.tool_calls import PROBE_TOOLS, PROBES, CallFormat, ToolsError, call_format
+from harness.records import Json, Message, Row, ToolCall, called
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -73,7 +77,7 @@ class PromptTokens:
     digest: str  # of its tokens
     count: int = 0
     missing: str | None = None  # a token that the model has no embedding for, in words
-    refused: str | None = None  # why the template does not render it
+    refused: TurnsError | None = None  # why the template does not render it
 
 
 def load_chat(source: ModelSource, thinking: bool | None = None) -> Chat:
@@ -129,7 +133,8 @@ class Chat:
         context: int | None = None,
     ) -> None:
         self.tokenizer, self.name, self.size, self.context = tokenizer, name, size, context
-        self._read: dict[tuple[Message, ...], PromptTokens] = {}
+        self._read: dict[tuple[tuple[Message, ...], Tools | None], PromptTokens] = {}
+        self._call_form = CallForm()
         self.thinks = self._in_parts = self._folds_system = False
         asked = Message("user", _ASKED)
         told = (asked, Message("assistant", _REPLY))
@@ -168,43 +173,89 @@ class Chat:
         self._opened = "" if found is None else found[0].strip()  # of a thought, by the prompt
 
     # ----------------------------------------------------------------- turns to tokens
-    def prompt(self, messages: Sequence[Message]) -> str:
-        """The text after which the model writes.
+    def prompt(self, messages: Sequence[Message], tools: Tools | None = None) -> str:
+        """The text after which the model writes, where ``tools`` are offered.
 
         Raises:
-            TurnsError: the template does not take these turns, or leaves one out.
+            TurnsError: the template does not take these turns, or leaves one out, or (``ToolsError``) has no
+                place for tools.
         """
-        text = self._render(messages, True)
+        if tools is not None:
+            _ = self.calls  # sees that it has one
+        text = self._render(messages, True, tools=tools)
         for k, message in enumerate(messages):
             if message.role == "assistant" or message.content.strip() in text:
                 continue
             marked = [*messages[:k], replace(message, content=_ASKED), *messages[k + 1 :]]
-            if _ASKED not in self._render(marked, True):
+            if _ASKED not in self._render(marked, True, tools=tools):
                 raise TurnsError(f"it leaves out the {message.role} turn at place {k + 1}")
         return text + self._lead
 
-    def read(self, prompts: Sequence[tuple[Message, ...]]) -> list[PromptTokens]:
-        """What the tokenizer makes of prompts. Each is rendered once, whoever asks, and its tokens let go."""
-        texts: dict[tuple[Message, ...], str] = {}
-        for messages in prompts:
-            if messages not in self._read and messages not in texts:
-                try:
-                    texts[messages] = self.prompt(messages)
-                except TurnsError as error:
-                    self._read[messages] = PromptTokens(f"refused: {error}", refused=str(error))
-        for messages, ids in zip(texts, self.ids(list(texts.values())), strict=True):
-            missing = self.without_embedding(ids)
-            self._read[messages] = PromptTokens(fingerprint(ids), len(ids), missing)
-        return [self._read[messages] for messages in prompts]
+    @cached_property
+    def calls(self) -> CallFormat:
+        """How a reply calls tools.
 
-    def reply(self, messages: Sequence[Message], prompt: str) -> str:
+        Raises:
+            ToolsError: the template has no place for tools, or none for calls.
+        """
+        asked = Message("user", _ASKED)
+        found: list[TurnsError] = []
+        if PROBES[0].name not in self._render([asked], True, tools=PROBE_TOOLS):
+            raise ToolsError("it leaves out the tools that a row offers")
+        for as_text, blank in product((False, True), ("", None)):
+            self._call_form = CallForm(as_text, blank)
+            try:
+                prompt = self._render([asked], True, tools=PROBE_TOOLS) + self._lead
+                return call_format(partial(self._written, asked, prompt))
+            except TurnsError as error:
+                found.append(error)
+        told = next((error for error in found if isinstance(error, ToolsError)), found[0])
+        raise ToolsError(str(told))
+
+    def _written(self, asked: Message, prompt: str, calls: Sequence[ToolCall]) -> str:
+        """A reply with these calls, as it is learnt and read back."""
+        written = self.reply([asked, Message("assistant", "", tool_calls=tuple(calls))], prompt, PROBE_TOOLS)
+        ids = self._ids(written)
+        if self.stop(ids) is None and (marks := self._marks(ids)):
+            self.ends = (*self.ends, marks[-1])  # Gemma 4 ends a call where the tool's response begins
+        stop = self.stop(ids)
+        if stop is None:
+            raise ToolsError(f"it ends a call with {written[-20:]!r}, which generation does not stop at")
+        return self._decode(ids[:stop], keep_marks=True)
+
+    def read(self, prompts: Sequence[Prompt]) -> list[PromptTokens]:
+        """What the tokenizer makes of prompts. Each is rendered once, whoever asks, and its tokens let go."""
+        texts: dict[tuple[tuple[Message, ...], Tools | None], str] = {}
+        asked = [(prompt.messages, prompt.tools) for prompt in prompts]
+        for key in asked:
+            if key not in self._read and key not in texts:
+                try:
+                    texts[key] = self.prompt(*key)
+                except TurnsError as error:
+                    self._read[key] = PromptTokens(f"refused: {error}", refused=error)
+        for key, ids in zip(texts, self.ids(list(texts.values())), strict=True):
+            missing = self.without_embedding(ids)
+            digest = fingerprint(ids if key[1] is None else [ids, key[1].text, tool_calls.RULES])
+            self._read[key] = PromptTokens(digest, len(ids), missing)
+        return [self._read[key] for key in asked]
+
+    def reply(self, messages: Sequence[Message], prompt: str, tools: Tools | None = None) -> str:
         """The text of the last turn after ``prompt``, which asks for it; its end included.
 
         Where the template renders an answered turn otherwise than it asks for one, the prompt is what counts.
+
+        Raises:
+            TurnsError: the template does not take these turns.
         """
-        turns = self._render(messages, False)
+        turns = self._render(messages, False, tools=tools)
         if turns.startswith(prompt):
             return turns[len(prompt) :] + self._end
+        if messages[-1].tool_calls:
+            told = [*messages[:-1], Message("assistant", _REPLY)]
+            head = self._render(told, False, tools=tools).rpartition(_REPLY)[0]
+            if not turns.startswith(head):
+                raise ToolsError("it begins a turn that calls tools otherwise than one that answers")
+            return turns[len(head) :] + self._end
         content = messages[-1].content
         if self._opened and content.startswith(self._opened):
             content = content.removeprefix(self._opened).lstrip("\n")
@@ -233,6 +284,18 @@ class Chat:
         """What was written before the end; with thinking, tokens that part a thought from it stay in."""
         return self._decode(list(ids), keep_marks=self.thinks)
 
+    def answered(self, ids: Sequence[int], tools: Tools | None) -> tuple[str, bool]:
+        """``said``, and whether it calls tools; then it is as `records.called` writes them."""
+        if tools is not None and self.leaves_thought(ids):
+            raw = self._decode(list(ids), keep_marks=True)
+            closing = self.thought_end
+            thought, closed, body = raw.rpartition(closing) if closing else ("", "", raw)
+            found = self.calls.read(body, tools)
+            if found is not None:
+                before = f"{thought}{closed}\n" if thought.strip() else ""
+                return before + called(*found), True
+        return self.said(ids), False
+
     def leaves_thought(self, ids: Sequence[int]) -> bool:
         """Whether the tokens come to an answer; False where a thinking model is still in its thought."""
         if not self.thinks or not self.thought_end:
@@ -259,12 +322,25 @@ class Chat:
         marks = {*self.tokenizer.all_special_ids, *self.tokenizer.get_added_vocab().values()}
         return [token for token in ids if token in marks and self._decode([token], keep_marks=True).strip()]
 
-    def _render(self, messages: Sequence[Message], reply_follows: bool, *, plain: bool = False) -> str:
+    def _render(
+        self,
+        messages: Sequence[Message],
+        reply_follows: bool,
+        *,
+        plain: bool = False,
+        tools: Tools | None = None,
+    ) -> str:
         turns = folded(messages) if self._folds_system else messages
         # templates read one of these names, or none
         switch = {} if plain else {"enable_thinking": self.thinks, "thinking": self.thinks}
         return rendered(
-            self.tokenizer, turns, reply_follows=reply_follows, in_parts=self._in_parts, switch=switch
+            self.tokenizer,
+            turns,
+            reply_follows=reply_follows,
+            in_parts=self._in_parts,
+            switch=switch,
+            tools=tools,
+            calls=self._call_form,
         )
 
     def _wants_parts(self, told: Sequence[Message]) -> bool:
@@ -326,7 +402,7 @@ class TokenReader:
     def __call__(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[str]:
         """The fingerprint of each prompt's tokens; of a prompt that the template refuses, why it does."""
         chat = self._chat(self._source, decoding.thinking)
-        return [found.digest for found in chat.read([prompt.messages for prompt in prompts])]
+        return [found.digest for found in chat.read(prompts)]
 
 
 def refused_turns(row: Row, chat: Chat, error: TurnsError) -> DataError:
@@ -334,7 +410,7 @@ def refused_turns(row: Row, chat: Chat, error: TurnsError) -> DataError:
     return DataError(
         row.where,
         f"the chat template of {chat.name} refuses these turns: {error}.",
-        "write turns that it takes (most often: user and assistant in alternation), or choose another base",
+        error.hint,
     )
 
 
@@ -348,8 +424,9 @@ def row_counter(chat: Chat) -> Callable[[Sequence[Row]], list[int]]:
         texts: list[str] = []
         for row in rows:
             try:
-                prompt = chat.prompt(row.prompt)
-                texts.append(prompt + chat.reply(row.messages, prompt))
+                tools = Tools.of(row)
+                prompt = chat.prompt(row.prompt, tools)
+                texts.append(prompt + chat.reply(row.messages, prompt, tools))
             except TurnsError as error:
                 raise refused_turns(row, chat, error) from error
         return list(map(len, chat.ids(texts)))

@@ -26,7 +26,7 @@ from harness.models.fast.attention import NAME as GROUPED_EAGER
 from harness.models.fast.decoding import KEEP_SHARE, shrinking_greedy
 from harness.models.fast.heads import has_plain_head, logits_at
 from harness.models.generation import keep_end_tokens_only
-from harness.models.protocol import AnswerSchema, Decoding, Prompt
+from harness.models.protocol import AnswerSchema, Decoding, Prompt, Tools
 from harness.models.source import ModelSource
 from harness.records import Answer
 
@@ -154,10 +154,11 @@ class LocalModel:
         """See ``Model.answer``. A beginning that all prompts share is read once."""
         chat = Chat(self._tokenizer, decoding.thinking, self._end_ids())
         try:
-            texts = chat.ids([chat.prompt(p.messages) for p in prompts])
+            texts = chat.ids([chat.prompt(p.messages, p.tools) for p in prompts])
         except TurnsError as error:
             raise ModelError(f"a prompt that the model's chat template refuses: {error}.") from error
         tokens = {p.row_id: ids for p, ids in zip(prompts, texts, strict=True)}
+        tools = {p.row_id: p.tools for p in prompts}
         order = sorted(tokens, key=lambda row_id: (len(tokens[row_id]), row_id))
         shares = self._plan.fast.prefix and can_share(self._model, self._plan.inference_attention)
         shared = common_prefix(list(tokens.values())) if tokens and shares else []
@@ -169,12 +170,13 @@ class LocalModel:
                 continue
             if shared and prefix is None:
                 prefix = SharedPrefix(self._model, shared)
-            yield from self._answer_batch(batch, tokens, decoding, prefix, chat)
+            yield from self._answer_batch(batch, tokens, tools, decoding, prefix, chat)
 
     def _answer_batch(
         self,
         batch: Sequence[str],
         tokens: dict[str, list[int]],
+        tools: dict[str, Tools | None],
         decoding: Decoding,
         prefix: SharedPrefix | None,
         chat: Chat,
@@ -222,13 +224,14 @@ class LocalModel:
                 reason = f"its schema's grammar broke off: {failures[k]}"
                 yield Answer(row_id, "", len(tokens[row_id]), len(said), elapsed_ms, "failed", reason)
                 continue
+            text, calls = chat.answered(said, tools[row_id])
             yield Answer(
                 row_id=row_id,
-                text=chat.said(said),
+                text=text,
                 prompt_tokens=len(tokens[row_id]),
                 completion_tokens=len(said) + (stop is not None),  # the end token is generated and billed too
                 latency_ms=elapsed_ms,
-                finish="length" if stop is None else "stop",
+                finish="length" if stop is None else "tool_calls" if calls else "stop",
             )
 
     def _bound_rows(self, chat: Chat, schema: AnswerSchema | None, rows: int) -> BoundRows | None:

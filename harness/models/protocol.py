@@ -9,7 +9,7 @@ from typing import Annotated, Protocol, runtime_checkable
 
 from harness.data.fingerprints import fingerprint
 from harness.fields import Count, Span, require_fields
-from harness.records import Answer, Json, Message
+from harness.records import Answer, Json, Message, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,33 @@ class Decoding:
 
 
 @dataclass(frozen=True, slots=True)
+class Tools:
+    """The functions that a row offers, as JSON text in the form of OpenAI's ``tools``."""
+
+    text: str
+    parallel: bool | None = None  # whether several calls at once are wanted; None: not said
+
+    @classmethod
+    def of(cls, row: Row) -> Tools | None:
+        """Those of a row; None where it offers none."""
+        text = json.dumps(list(row.tools), ensure_ascii=False)
+        return cls(text, row.parallel_tool_calls) if row.tools else None
+
+    @property
+    def definitions(self) -> list[Mapping[str, Json]]:
+        """The list itself."""
+        definitions: list[Mapping[str, Json]] = json.loads(self.text)
+        return definitions
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """The turns that one row puts to a model."""
 
     row_id: str
     messages: tuple[Message, ...]
     repeat: int = 0  # tells prompts of the same turns apart where each is to have a draw of its own
+    tools: Tools | None = None
 
 
 class Model(Protocol):

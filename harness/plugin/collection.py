@@ -20,7 +20,7 @@ from harness.plugin.items import (
     only_shows,
     suite_name,
 )
-from harness.plugin.laddering import begin_ladder, ladder_text
+from harness.plugin.laddering import begin_ladder
 from harness.plugin.messages import usage_error
 from harness.plugin.state import STATE, State
 from harness.plugin.workers import is_worker
@@ -215,12 +215,13 @@ def _plan(state: State, session: pytest.Session, gates: Sequence[pytest.Item], l
             gate = expected_gate(function_of(item), suite_name(item), gate_name(item), arm)
             claims = claim_meanings(function_of(item))
             tests.append(PlannedTest(arm, gate.suite, gate.test, claims, gate.role))
+    plan = make_plan(run, tests)
     state.planned = "\n\n".join(
         [
             *([REHEARSED] if state.settings.rehearse else []),
             *(LATE.format(os.path.relpath(file, state.settings.root)) for file in late),
-            *ladder_text(run),
-            plan_text(make_plan(run, tests)),
+            *(["\n".join(run.ladder.lines(plan.work))] if run.ladder else []),
+            plan_text(plan),
         ]
     )
     session.items.clear()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.plugin.items import arm_of, has_candidate
+from harness.plugin.items import arm_of, has_candidate, suite_name
 from harness.plugin.state import STATE, State
 
 if TYPE_CHECKING:
     from harness.records import Gate
     from harness.run.selection import Arm
-    from harness.run.session import Session
 
 NOT_TRIED: pytest.StashKey[bool] = pytest.StashKey()
 
@@ -48,26 +47,16 @@ def begin_ladder(
     session.items[:] = [next(in_order) if has_candidate(item) else item for item in session.items]
 
 
-def ladder_text(run: Session) -> Iterator[str]:
-    """The order with what each rung may cost, for a plan."""
-    from harness.run.planning import billed
-
-    if run.ladder is not None:
-        sized = {name: run.selection.sized(name) for name in run.ladder.order}
-        usd = billed(run, [arm for arms in sized.values() for arm in arms])
-        yield "\n".join(run.ladder.lines(lambda name: usd[sized[name][-1].label]))
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave out what need not be tried, and what would compare the baseline with itself."""
     run, arm = item.config.stash[STATE].current, arm_of(item)
     if run is None or run.ladder is None or arm is None or not has_candidate(item):
         return
-    why = run.ladder.why_not(arm.name)
+    why = run.ladder.why_not(arm.name) or run.ladder.why_not_on(arm, suite_name(item))
     why = f"not tried: {why}" if why else ""
     if not why and "baseline" in getattr(item, "fixturenames", ()):
         why = run.ladder.why_no_comparison(arm.name)
     if why:
         item.stash[NOT_TRIED] = True
-        pytest.skip(why)
+        raise pytest.skip.Exception(why, _use_item_location=True)

@@ -57,7 +57,7 @@ def pytest_runtest_makereport(
         _note_stopped(item, state, said(error, item.config))
         _set_inconclusive(report, item, said(error, item.config), policy)
         if ladder is not None:
-            ladder.end(f"--max-usd={state.settings.max_usd:g} was reached")
+            ladder.end(str(error).partition(":")[0])
     elif isinstance(error, HarnessError):
         _note_stopped(item, state, said(error, item.config))
         report.longrepr = f"{_place(item, call)}{type(error).__name__}: {told(error, item.config)}"

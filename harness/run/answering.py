@@ -17,7 +17,7 @@ from harness.errors import ModelError
 from harness.extras import installed_version
 from harness.models.bound import RULES
 from harness.models.progress import Progress
-from harness.models.protocol import Decoding, Interruptible, Model, Prompt
+from harness.models.protocol import Decoding, Interruptible, Model, Prompt, Tools
 from harness.models.thinking import most_tokens
 from harness.records import Admission, Answer, Json, Message, Score, Trial
 from harness.report.terminal import printable
@@ -85,7 +85,10 @@ class Answerer:
         Nothing is sent. Where a call rests on an answer that is not kept, the row's reference stands for it.
         """
         if prepared.compose is None:
-            prompts = [Prompt(row.id, prepared.ask(row, bound.prompt_of(row))) for row in bound.rows]
+            prompts = [
+                Prompt(row.id, prepared.ask(row, bound.prompt_of(row)), tools=Tools.of(row))
+                for row in bound.rows
+            ]
             return [Call(candidate, prepared, prompts)]
         asker = KeptAsker(self, bound)
         prepared.compose(bound.rows, asker)
@@ -109,7 +112,7 @@ class Answerer:
                 prompts = _numbered(prompts)
             beside = [None] * len(prompts) if prepared.read is None else prepared.read(prompts, decoding)
             keys = [
-                content_key(prompt.messages, prompt.repeat, sent)
+                content_key(prompt.messages, prompt.repeat, _with_tools(prompt, sent))
                 for prompt, sent in zip(prompts, beside, strict=True)
             ]
             own = dict(zip(keys, prompts, strict=True))
@@ -295,6 +298,11 @@ def content_key(messages: Sequence[Message], repeat: int = 0, beside: Json = Non
     return fingerprint(key if beside is None else {**key, "beside": beside})
 
 
+def _with_tools(prompt: Prompt, sent: Json) -> Json:
+    """What a key says beside a question's turns, with the tools that it offers."""
+    return sent if prompt.tools is None else [sent, prompt.tools.text, prompt.tools.parallel]
+
+
 def _turn(message: Message) -> list[Json]:
     """A turn, without the fields that it leaves at their defaults: keys of paid answers must never change."""
     turn: list[Json] = [message.role, message.name, message.content]
@@ -324,7 +332,8 @@ def _batch_context(prepared: Prepared, prompts: Sequence[Prompt], decoding: Deco
     if len(set(ids)) != len(ids):
         raise ModelError("two rows to answer have one id.")  # read_rows refuses such files
     turns = [[_turn(message) for message in prompt.messages] for prompt in prompts]
-    read = turns if prepared.read is None else prepared.read(prompts, decoding)
+    beside = map(_with_tools, prompts, turns)
+    read = list(beside) if prepared.read is None else prepared.read(prompts, decoding)
     bound = {} if decoding.schema is None else {"bound": [RULES, installed_version("llguidance")]}
     return fingerprint(
         {

@@ -23,7 +23,7 @@ from harness.data.recorded import (
 from harness.errors import UsageError
 from harness.models.ledger import Spending
 from harness.models.progress import Progress
-from harness.models.protocol import Decoding, Prompt
+from harness.models.protocol import Decoding, Prompt, Tools
 from harness.models.remote import RemoteModel
 from harness.records import Answer, FailureKind, Json
 from harness.run.answering import keeping
@@ -79,7 +79,7 @@ class Capture:
         own = [one for one in kept if one.suite == suite.name]  # another suite's prompt is another question
         missing = {row.id for row in match(own, suite.name, suite.rows).missing}
         ask = asked_as_trained if self.as_trained else asked_with_prompt
-        prompts = [Prompt(row.id, ask(row, suite.prompt_of(row))) for row in suite.rows]
+        prompts = [Prompt(row.id, ask(row, suite.prompt_of(row)), tools=Tools.of(row)) for row in suite.rows]
         known = frozenset(prompt.row_id for prompt in prompts if prompt.row_id not in missing)
         model = self.model.open(self.spending, progress)
         with (

@@ -98,18 +98,19 @@ def decide_with_labels(
         )
         for each in record.decisions
     ]
+    untried = 0 if record.ladder is None else round(record.alpha / record.ladder.level) - len(decisions)
     left_out = {
         each.candidate: LeftOut(number, f"before run {record.id}", "Judge them together")
         for each in record.decisions
-        if (number := each.candidates_judged - len(decisions)) > 0
+        if (number := each.candidates_judged - len(decisions) - untried) > 0
     }
     claims: list[tuple[Gate, Rejudged]] = []
-    for gate, corrected in judged if len(decisions) > 1 or left_out else ():
+    for gate, corrected in judged if len(decisions) + untried > 1 or left_out else ():
         if corrected is not None:
             claims.append(corrected)
         elif gate.state == "gated" and gate.comparison is not None:
             claims.append((gate, recorded_claim(record, gate, gate.comparison)))
-    judged_again = judged_together(decisions, claims, record.alpha, left_out)
+    judged_again = judged_together(decisions, claims, record.alpha, left_out, untried)
     return replace(
         record,
         id=f"{record.id}-{DECIDED}",

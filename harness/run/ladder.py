@@ -8,9 +8,12 @@ from typing import Literal
 from harness.decision.ladder import AS_SET, BY_COST, IS_BASELINE, Place, cheapest_first
 from harness.decision.ladder import with_costs as costed
 from harness.decision.ladder import with_decisions as decided
-from harness.decision.plan import Usd, total
+from harness.decision.plan import Work, total
 from harness.errors import HarnessError, ModelError, TrainingError, UnknownName, UsageError
 from harness.records import Decision, Economics, Gate, Ladder, Outcome, Rung, Verdict
+from harness.report import numbers
+from harness.report.plan import usd_range
+from harness.report.terminal import printable
 from harness.run.plan_costs import Asking, Costs, paid
 from harness.run.recording import decisions_of
 from harness.run.selection import HOW_TO_DEFINE, Arm, match_names
@@ -40,7 +43,7 @@ class LadderRun:
             first |= dict.fromkeys(found)
         self.order = cheapest_first(map(self._place, names), list(first))
         self._how = AS_SET if first else BY_COST
-        self._remark = "" if run.settings.baseline else run.selection.share_baseline(self.order)
+        self._others = [] if run.settings.baseline else run.selection.share_baseline(self.order)
         if not run.selection.chosen():
             raise UsageError(
                 f"--ladder: there is no candidate but {', '.join(names)}, which {IS_BASELINE}.\n"
@@ -49,6 +52,7 @@ class LadderRun:
         self._left_out: dict[str, str] = {}
         self._begun: list[str] = []
         self._ended = ""  # why no further rung is tried
+        self._spared: set[tuple[str, str]] = set()  # rungs and the suites that need not be asked
 
     # ----------------------------------------------------------------- before the first is asked
     def leaves_out(self, arm: Arm, problem: HarnessError) -> bool:
@@ -63,18 +67,22 @@ class LadderRun:
             self._left_out[name] = f"left out: {str(problem).partition(chr(10))[0].strip()}"
         return True
 
-    def lines(self, usd: Callable[[str], Usd | None] = lambda name: None) -> Iterator[str]:
-        """The order, for people; ``usd`` is what a rung may cost."""
-        level = f"a rung holds if all its gates do, at {100 * self.level:.2g}% each"
-        to = "to the first that holds" if self._run.settings.ladder == "first" else "all of them"
-        remark = f"; {self._remark}" if self._remark else ""
-        yield f"ladder of {len(self.order)} rungs, {self._how}, {to}; {level}{remark}"
+    def lines(self, work: Sequence[Work] = ()) -> Iterator[str]:
+        """The order, for people; ``work`` says what each may cost."""
+        usd = {one.label: one.usd for one in work}
+        to = "up to the first that holds" if self._run.settings.ladder == "first" else "all of them"
+        level = f"Each gate of the first has to hold at {100 * self.level:.2g}%."
+        yield f"A ladder of {numbers.plural(len(self.order), 'rung')}, {self._how}; {to}. {level}"
         for rank, name in enumerate(self.order, 1):
-            arm, cost = self._run.selection.sized(name)[-1], usd(name)
-            said = self._left_out.get(name) or (IS_BASELINE if self._is_baseline(name) else "")
-            high = "no bound" if cost and cost.high is None else f"${cost.high:.2f}" if cost else ""
-            price = f"${cost.low:.2f} to {high}" if cost else ""
-            yield "  ".join(filter(None, (f"{rank:>3}. {arm.label} ({arm.candidate.kind})", price, said)))
+            arm = self._run.selection.sized(name)[-1]
+            remark = self._left_out.get(name) or (IS_BASELINE if self._is_baseline(name) else "")
+            cost = usd.get(arm.label)
+            said = [f"{rank:>3}. {arm.label} ({arm.candidate.kind})", usd_range(cost) if cost else "", remark]
+            yield printable("  ".join(filter(None, said)))
+        others = [name for name in self._others if name not in self._left_out]
+        if others:
+            shared = self._run.selection.baseline_of(others[0]).label
+            yield f"All are compared with {shared}; {', '.join(others)} alone would have another."
 
     @property
     def level(self) -> float:
@@ -109,14 +117,24 @@ class LadderRun:
         """Why a rung is not compared with the baseline; empty: it is."""
         return f"{self._run.selection.sized(name)[-1].label} {IS_BASELINE}" if self._is_baseline(name) else ""
 
+    def spares(self, arm: Arm) -> bool:
+        """Whether the arm is asked no suite before it must be: they are billed, and the rung may fail."""
+        is_compared = self._run.selection.is_compared(arm.name)
+        return self._run.settings.ladder == "first" and is_compared and arm.candidate.endpoint() is not None
+
+    def why_not_on(self, arm: Arm, suite: str) -> str:
+        """Why a rung is not asked a suite; empty: it is, or has been."""
+        asked = any(trial.label == arm.label and trial.suite == suite for trial in self._run.trials.values())
+        refuted = [gate for gate in self._run.gates if gate.candidate == arm.name and _is_refuted(gate)]
+        if asked or not refuted or not self.spares(arm):
+            return ""
+        self._spared.add((arm.name, suite))
+        return f"{refuted[0].test.rpartition('::')[2]} is refuted already"
+
     def is_judged(self, gate: Gate) -> bool:
         """Whether a gate that was collected is of a rung that was tried, and may be missing."""
-        return gate.candidate in self._begun and not self._is_baseline(gate.candidate)
-
-    @property
-    def untried(self) -> int:
-        """Rungs that could have held and were not begun."""
-        return sum(name not in self._begun for name in self._run.selection.chosen())
+        name = gate.candidate
+        return name in self._begun and not self._is_baseline(name) and (name, gate.suite) not in self._spared
 
     def _decide(self, name: str) -> None:
         if self._is_baseline(name):
@@ -146,7 +164,7 @@ class LadderRun:
             for answer in trial.answers
             if answer.latency_ms is not None and answer.failure is None and not answer.batched
         ]
-        if name in self._begun and self._is_baseline(name):
+        if name not in self._left_out and self._is_baseline(name):
             failed = [
                 f"; {gate.test.rpartition('::')[2]} is {gate.comparison.outcome}"
                 for gate in self._run.gates
@@ -164,7 +182,10 @@ class LadderRun:
         from harness.run.planning import billed
 
         selection = self._run.selection
-        arms = [arm for n in selection.chosen() if n not in self._begun for arm in selection.sized(n)]
+        names = [name for name in selection.chosen() if name not in self._begun]
+        arms = [
+            arm for name in names for arm in selection.sized(name) if arm.candidate.endpoint() is not None
+        ]
         try:
             bills = [usd for usd in billed(self._run, arms).values() if usd is not None]
         except HarnessError:  # what cannot be counted was not spent either
@@ -193,3 +214,8 @@ class LadderRun:
         is_known = n and all(bill.price is not None for bill in bills)
         usd = 1000 * sum(bill.usd.low for bill in bills) / n if is_known else None
         return Place(name, arm.candidate.cost_rank, usd)
+
+
+def _is_refuted(gate: Gate) -> bool:
+    found = gate.comparison
+    return gate.state == "gated" and found is not None and found.outcome is Outcome.REFUTED

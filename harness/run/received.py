@@ -8,8 +8,9 @@ answer, so that the others are scored, and the report is written.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from numbers import Integral, Real
+from typing import Literal
 
 from harness.candidates.guarded import said
 from harness.errors import HarnessError
@@ -73,6 +74,13 @@ def plain_answers(
         yield _failure(row_id, problem)
 
 
+_FINISHES: Mapping[str, Literal["stop", "length", "tool_calls"]] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+}
+
+
 class _UnusableError(Exception):
     """What a model gave cannot be an answer, and why."""
 
@@ -85,7 +93,7 @@ def _plain(given: Answer, row_id: str) -> Answer:
     """The answer with plain values of the types that its fields have."""
     failure = None if given.failure is None else _text(given, "failure") or "failed, and says not why"
     finish = given.finish if isinstance(given.finish, str) else ""
-    if failure is None and finish not in ("stop", "length"):
+    if failure is None and finish not in _FINISHES:
         raise _UnusableError(f"the model gave an Answer whose finish is {_named(given.finish)}")
     kind = given.failure_kind
     return Answer(
@@ -94,7 +102,7 @@ def _plain(given: Answer, row_id: str) -> Answer:
         prompt_tokens=_count(given, "prompt_tokens"),
         completion_tokens=_count(given, "completion_tokens"),
         latency_ms=_latency_ms(given),
-        finish="failed" if failure is not None else "length" if finish == "length" else "stop",
+        finish="failed" if failure is not None else _FINISHES[finish],
         failure=failure,
         cached_prompt_tokens=_count(given, "cached_prompt_tokens"),
         attempts=_count(given, "attempts"),

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.candidates.base import Variant
+from harness.decision import ladder
 from harness.decision.answered import Side, answer_notes
 from harness.decision.gates import decide
 from harness.decision.holm import judged_together
-from harness.decision.ladder import fails_release, is_refuted
 from harness.decision.retesting import count_tries, tries_note
 from harness.errors import HarnessError
 from harness.extras import installed_version
@@ -38,6 +38,7 @@ from harness.run.nearness_notes import row_notes
 from harness.run.safeguards import harm_gates, unasserted_scores
 from harness.run.selection import Arm
 from harness.run.session import Session
+from harness.run.unseen_facts import with_unseen_facts
 from harness.scoring.judges import Judge
 
 SHOWN_VERSIONS = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "scipy", "pytest")
@@ -69,8 +70,9 @@ def make_record(
         gate_policy=run.settings.gate,
         alpha=run.settings.alpha,
         candidates=_candidate_infos(run),
-        suites=tuple(
-            histories[name].noted(bound.info(_admissions(run, name))) for name, bound in run.suites.items()
+        suites=with_unseen_facts(
+            run,
+            (histories[name].noted(bound.info(_admissions(run, name))) for name, bound in run.suites.items()),
         ),
         trials=tuple(run.trials.values()),
         gates=tuple(gates),
@@ -90,9 +92,9 @@ def decisions_of(
     run: Session, expected: Sequence[Gate], names: Sequence[str] | None = None
 ) -> tuple[list[Gate], tuple[Decision, ...]]:
     """All gates of the run, and its decisions; of a rung of a ladder that has ended, ``names`` it alone."""
-    ladder, every = run.ladder, run.selection.chosen()
-    if ladder is not None:
-        expected = [gate for gate in expected if ladder.is_judged(gate)]
+    every = run.selection.chosen()
+    if run.ladder is not None:
+        expected = [gate for gate in expected if run.ladder.is_judged(gate)]
     spoken = [gate for gate in run.gates if gate.state != "missing"]
     gates = [
         *spoken,
@@ -107,7 +109,7 @@ def decisions_of(
         for name in names or every
         if name in claimed or _was_tried(run, name)
     ]
-    untried = 0 if ladder is None else len(every) - len(each)
+    untried = 0 if run.ladder is None else len(every) - len(each)
     alpha = run.settings.alpha
     return gates, judged_together(each, run.claims.items(), alpha, chosen.left_out, untried)
 
@@ -292,7 +294,6 @@ def fails(record: RunRecord) -> bool:
 
     Of a ladder one GO is enough. Its refuted gates are no failed tests, so ``regression`` looks at them, too.
     """
-    is_release = record.gate_policy == "release"
     if record.ladder is not None:
-        return fails_release(record.ladder) if is_release else is_refuted(record.ladder)
-    return is_release and any(d.verdict != "GO" for d in record.decisions)
+        return ladder.fails(record.ladder, record.gate_policy)
+    return record.gate_policy == "release" and any(d.verdict != "GO" for d in record.decisions)

@@ -143,8 +143,8 @@ class Selection:
         """Try a rung of a ladder no more."""
         del self._chosen[name]
 
-    def share_baseline(self, order: Sequence[str]) -> str:
-        """Compare all rungs of a ladder with one baseline; a sentence where it is not their own.
+    def share_baseline(self, order: Sequence[str]) -> list[str]:
+        """Compare all rungs of a ladder with one baseline; the names of those that have another of their own.
 
         A rung that is the own baseline of others is what they are compared with.
 
@@ -160,10 +160,7 @@ class Selection:
         shared = next((arm for name, arm in own.items() if arm.name == name), next(iter(own.values())))
         others = [name for name in order if own.get(name) != shared]
         self._baselines |= dict.fromkeys(order, shared)
-        if not others:
-            return ""
-        named = ", ".join(others)
-        return f"all rungs are compared with {shared.label}, which is not the own baseline of {named}"
+        return others
 
     def _as_rung(self, baseline: Arm) -> Arm:
         """The candidate that a baseline is, where it is one."""

@@ -469,7 +469,9 @@ class Session:
         """All suites of the run are answered while the model is loaded: loading costs more than asking."""
         if (arm.label, variant.seed, suite) not in self.trials:
             prepared = self._prepared(arm, variant)
-            for loaded in (*self.suites_of(arm), self.suites[suite]):
+            # a service is asked suite by suite where a rung may fail before it needs them all
+            at_once = () if self.ladder and self.ladder.spares(arm) else self.suites_of(arm)
+            for loaded in (*at_once, self.suites[suite]):
                 if (arm.label, variant.seed, loaded.name) not in self.trials:
                     label = arm.label if len(arm.seeds) < 2 else f"{arm.label} seed {variant.seed}"
                     whole = self.settings.max_interim_looks == 1

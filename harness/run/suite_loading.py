@@ -13,7 +13,7 @@ from harness.data.copies import clusters, copied_rows
 from harness.data.fields import require_field
 from harness.data.files import read_prompt, read_text
 from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
-from harness.data.rows import line_of, read_rows, require_no_tools
+from harness.data.rows import line_of, read_rows
 from harness.decision.vectors import SuiteUnits, score_vector
 from harness.errors import DataError, UsageError
 from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
@@ -103,10 +103,11 @@ class LoadedSuite:
         return tuple(self._scored(row) for row in self.rows)
 
     def _scored(self, row: Row) -> Row:
-        reference = opened(row.reference, kept=self.kept_tags).text
-        if reference in (row.reference, ""):
+        last = row.messages[-1]
+        said = opened(last.content, kept=self.kept_tags).text
+        if said == last.content or not (said or last.tool_calls):
             return row
-        return replace(row, messages=(*row.prompt, replace(row.messages[-1], content=reference)))
+        return replace(row, messages=(*row.prompt, replace(last, content=said)))
 
     def vector(self, trial: Trial, score: str, *, advisory: bool = False) -> ScoreVector:
         """One score of a trial of this suite, row by row; ``advisory``: by a judge that has no vote."""
@@ -245,7 +246,6 @@ def load_suite(suite: Suite, file: Path, root: Path, *, final: bool = False) -> 
     if final:
         heldout, reserved = folder / _final_rows(suite, folder.name), suite.heldout
     rows = read_rows(heldout)
-    require_no_tools(rows)
     shown = _relative(heldout, root)
     for key in suite.slices:
         require_field(rows, key, "slice", shown)

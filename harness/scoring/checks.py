@@ -11,7 +11,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from harness.errors import HarnessError, UsageError
 from harness.records import Answer, Json, Kind, Row, Score
@@ -88,7 +88,8 @@ def no_expectation(row: Row, lacking: str) -> Score:
 
 def own_reference(row: Row) -> Answer:
     """The row's reference as an answer. It has no time, and at least as many tokens as words."""
-    return Answer(row.id, row.reference, 0, len(row.reference.split()), 0.0)
+    finish: Literal["stop", "tool_calls"] = "tool_calls" if row.messages[-1].tool_calls else "stop"
+    return Answer(row.id, row.reference, 0, len(row.reference.split()), 0.0, finish)
 
 
 @dataclass(frozen=True, slots=True)

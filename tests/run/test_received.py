@@ -34,7 +34,7 @@ def received(ask: Callable[[], object], *known: str) -> dict[str, Answer]:
         (replace(GOOD, prompt_tokens=-3), "prompt_tokens is -3, and no count"),
         (replace(GOOD, completion_tokens=None), "completion_tokens is None"),
         (replace(GOOD, latency_ms=float("nan")), "latency_ms is nan"),
-        (replace(GOOD, finish="tool_calls"), "finish is 'tool_calls'"),  # type: ignore[arg-type]
+        (replace(GOOD, finish="calls"), "finish is 'calls'"),  # type: ignore[arg-type]
         (replace(GOOD, row_id="nobody"), "rows that nobody asked"),
         (replace(GOOD, row_id=7), "in place of an Answer with a row_id"),  # type: ignore[arg-type]
     ],

@@ -24,7 +24,7 @@ from typing import Literal, TypeAlias, get_args
 from harness.data.convert import to_json
 from harness.data.files import read_text
 from harness.data.fingerprints import fingerprint, rows_fingerprint
-from harness.data.rows import read_rows
+from harness.data.rows import read_rows, require_no_tools
 from harness.errors import DataError, StoreError, TrainingError, UsageError
 from harness.fields import Count, require_fields
 from harness.models.cache import build_once, is_whole
@@ -260,7 +260,9 @@ def _prompt_lines(file: Path) -> tuple[Row, ...]:
 def _prompt_rows(file: Path) -> tuple[Row, ...]:
     """Chat rows without their last replies. Earlier replies are others' and get weight 0."""
     found: dict[str, Row] = {}
-    for row in read_rows(file):
+    rows = read_rows(file)
+    require_no_tools(rows)
+    for row in rows:
         turns = tuple(replace(m, weight=0) if m.role == "assistant" else m for m in row.prompt)
         asked = replace(row, messages=(*turns, Message("assistant", "")), metadata={})
         found.setdefault(rows_fingerprint([asked]), asked)

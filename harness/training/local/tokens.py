@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.data.rows import require_no_tools
 from harness.errors import DataError
 from harness.models.chat import TurnsError
 from harness.models.chat_format import RESIZE, Chat, refused_turns
-from harness.records import Message, Row
+from harness.models.protocol import Tools
+from harness.records import Message, Row, called
 from harness.scoring.envelope import kept_tags, opened
 
 IGNORED = -100  # PyTorch's ignore_index
@@ -47,7 +47,7 @@ def encode_row(chat: Chat, row: Row, max_tokens: int) -> list[Example]:
     turns (it drops their thoughts, say) gives one sequence a reply.
 
     Raises:
-        DataError: the row uses tools, is longer than ``max_tokens``, has nothing to learn from, the template
+        DataError: the row is longer than ``max_tokens``, has nothing to learn from, the template
             does not render it, or its reply would not be read as it was learnt.
     """
     (found,) = _encoded(chat, [row], max_tokens)
@@ -127,7 +127,7 @@ def _encoded(chat: Chat, rows: Sequence[Row], max_tokens: int) -> Iterator[list[
             parts.append((prompt, _to_its_end(chat, learnt)))
         try:
             for turn, (_, learnt) in zip(found, parts, strict=True):
-                _require_read(chat, row, turn.message.content, learnt)
+                _require_read(chat, row, turn.message, learnt)
             examples = _sequences(row, parts)
             _require_fits(chat, row, examples, max_tokens)
             yield examples
@@ -136,8 +136,8 @@ def _encoded(chat: Chat, rows: Sequence[Row], max_tokens: int) -> Iterator[list[
 
 
 def _turns(chat: Chat, row: Row) -> list[_Turn]:
-    require_no_tools([row])
     found: list[_Turn] = []
+    tools = Tools.of(row)
     for k, message in enumerate(row.messages):
         if message.role != "assistant" or message.weight == 0:
             continue
@@ -148,8 +148,8 @@ def _turns(chat: Chat, row: Row) -> list[_Turn]:
                 "give it weight 0, so that it is read and not learnt",
             )
         try:
-            prompt = chat.prompt(row.messages[:k])
-            found.append(_Turn(message, prompt, chat.reply(row.messages[: k + 1], prompt)))
+            prompt = chat.prompt(row.messages[:k], tools)
+            found.append(_Turn(message, prompt, chat.reply(row.messages[: k + 1], prompt, tools)))
         except TurnsError as error:
             raise refused_turns(row, chat, error) from error
     if not found:
@@ -166,12 +166,14 @@ def _to_its_end(chat: Chat, learnt: list[int]) -> list[int]:
     return learnt[: ends[-1] + 1] if ends else learnt
 
 
-def _require_read(chat: Chat, row: Row, content: str, learnt: list[int]) -> None:
+def _require_read(chat: Chat, row: Row, message: Message, learnt: list[int]) -> None:
     """Decoded as answers are, what is learnt must be the row's reply, but for white space around it.
 
     Raises:
         DataError: it is not, or no answer would end.
     """
+    calls = message.tool_calls
+    content = called(message.content, calls) if calls else message.content
     kept = kept_tags([content])
     own = opened(content, kept=kept)
     if not chat.thinks and own.thought is not None:
@@ -195,8 +197,9 @@ def _require_read(chat: Chat, row: Row, content: str, learnt: list[int]) -> None
             f"write the thought before the reply, up to {chat.thought_end}, or leave thinking out",
         )
     wanted = (own.text if chat.thinks else content).strip()
-    read = opened(chat.said(learnt[:stop]), kept=kept).text.strip()
-    if read != wanted:
+    text, has_calls = chat.answered(learnt[:stop], Tools.of(row))
+    read = opened(text, kept=kept).text.strip()
+    if read != wanted or has_calls is not bool(calls):
         raise DataError(
             row.where,
             f"what {chat.name} would learn is not the row's reply {_excerpt(wanted, read)}: as answers are"
