@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.atomic import what_is_at
-from harness.data.files import read_text
+from harness.data.files import read_prompt, read_text
 from harness.data.fingerprints import fingerprint, row_fingerprint
 from harness.data.rows import file_digest, read_rows
 from harness.decision.economics import EconomicsConfig
@@ -87,6 +87,14 @@ class Lab:
         if file not in self._files:
             self._files[file] = read_rows(file)
         return self._files[file]
+
+    def prompt(self, path: str) -> str:
+        """The text of a candidate's own prompt file.
+
+        Raises:
+            DataError: it is missing, no text, or has nothing in it.
+        """
+        return read_prompt(self.root / path, self.shown(path), "the candidate's prompt")
 
     def schema(self, given: str | Mapping[str, Json] | None) -> AnswerSchema | None:
         """A candidate's schema, read and found to be one; None where it has none.
