@@ -7,6 +7,7 @@ from harness.candidates.hosted_tuning import HostedTuning, OpenAITuning, WandB
 from harness.candidates.lora import Full, LoRA, QLoRA
 from harness.candidates.prompted import Prompted
 from harness.candidates.recorded import Recorded
+from harness.candidates.retrieval import Retrieval
 from harness.decision.claims import assert_better, assert_not_worse
 from harness.models.protocol import Decoding
 from harness.models.remote import RemoteModel
@@ -55,6 +56,7 @@ __all__ = [
     "Refusal",
     "Regex",
     "RemoteModel",
+    "Retrieval",
     "Rubric",
     "SelfGenerated",
     "Similarity",

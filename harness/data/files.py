@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import stat
 from difflib import get_close_matches
 from io import BufferedReader
@@ -11,6 +12,7 @@ from pathlib import Path
 from harness.errors import DataError
 
 NAMES_SHOWN = 5
+MOST_PROMPT_BYTES = 2_000_000  # more than any model reads before a question
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe, which can be read only once",
@@ -65,6 +67,24 @@ def read_text(path: Path, ending: str = ".jsonl", *, most_bytes: int | None = No
     if at >= 0:
         line = content.count(b"\n", 0, at) + 1
         raise DataError(f"{path}:{line}", wrong, "save the file as UTF-8 without BOM")
+    return text
+
+
+def read_prompt(path: Path, where: str, what: str) -> str:
+    """The text of a prompt's file. ``where`` and ``what`` name it in messages.
+
+    Raises:
+        DataError: it is missing, no text, or has nothing in it.
+    """
+    if not os.path.lexists(path):
+        raise DataError(where, f"{what} file is missing.", "write the full instructions there")
+    try:
+        text = read_text(path, ".md", most_bytes=MOST_PROMPT_BYTES).strip()
+    except DataError as error:
+        at = error.where.removeprefix(str(path))
+        raise DataError(f"{where}{at}", f"{what}: {error.problem}", error.hint) from error
+    if not text.strip("\u200b\u200c\u200d\u2060\ufeff"):  # blank to everybody, though no whitespace
+        raise DataError(where, f"{what} is empty.", "write the full instructions there")
     return text
 
 

@@ -81,7 +81,8 @@ class Answerer:
     def asked(self, candidate: Candidate, prepared: Prepared, bound: LoadedSuite) -> Asked:
         """What a suite asks the candidate, and what is stored of it."""
         prompts = [
-            Prompt(row.id, prepared.ask(row, bound.prompt_of(row)), tools=Tools.of(row)) for row in bound.rows
+            Prompt(row.id, prepared.ask(row, bound.prompt_of(row, prepared.prompt)), tools=Tools.of(row))
+            for row in bound.rows
         ]
         decoding, limit = candidate.decoding, bound.suite.max_tokens
         if limit is not None:
@@ -136,6 +137,7 @@ class Answerer:
         answers = self.answers(label, variant.candidate, prepared, suite)
         asked = self.asked(variant.candidate, prepared, suite)
         given = asked.given
+        looked = prepared.looked if suite.prompt is not None else None  # another task is shown nothing
         return Trial(
             candidate=variant.name,
             size=variant.size,
@@ -149,6 +151,7 @@ class Answerer:
             provenance=given.provenance if given else self.freshness.provenance(asked.context, asked.keys),
             asked_with=given.asked_with if given else prepared.asked_with,
             decoding=given.decoding if given else asked.decoding.described(),
+            looked_up={} if looked is None else {row.id: looked(row) for row in suite.rows},
         )
 
     def answers(

@@ -11,7 +11,7 @@ from typing import Literal
 
 from harness.data.copies import clusters, copied_rows
 from harness.data.fields import require_field
-from harness.data.files import read_text
+from harness.data.files import read_prompt, read_text
 from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
 from harness.data.rows import line_of, read_rows
 from harness.decision.vectors import SuiteUnits, score_vector
@@ -25,7 +25,6 @@ from harness.scoring.suite import DEFAULT_GROUP, Suite, SuiteScore
 OWN_SYSTEM = "{system}"  # in a suite's prompt: the place of each row's own system message
 
 COPIES_SHOWN = 5
-MOST_PROMPT_BYTES = 2_000_000  # more than any model reads before a question
 
 
 @dataclass(frozen=True)
@@ -136,19 +135,19 @@ class LoadedSuite:
             return "beside"
         return "replaced" if any(own) else ""
 
-    def prompt_of(self, row: Row) -> str | None:
-        """The suite's prompt for one row, with the facts that only this row's system message holds.
+    def prompt_of(self, row: Row, instead: str | None = None) -> str | None:
+        """The suite's prompt for one row, or a candidate's own ``instead``, with the facts that only this
+        row's system message holds.
 
         A fine-tune is asked with the row as it stands. Were these facts left out here, the side that is asked
         with the prompt would know less, and lose for it.
         """
-        if self.prompt is None or not self.own_system:
-            return self.prompt
-        if self.own_system == "placed":
-            return self.prompt.replace(OWN_SYSTEM, row.instructions)
-        if self.own_system == "beside" and row.instructions:
-            return f"{self.prompt}\n\n{row.instructions}"
-        return self.prompt
+        prompt = self.prompt if instead is None or self.prompt is None else instead
+        if prompt is None or (not row.instructions and OWN_SYSTEM not in prompt):
+            return prompt
+        if OWN_SYSTEM in prompt:
+            return prompt.replace(OWN_SYSTEM, row.instructions)
+        return prompt if self.own_system == "replaced" else f"{prompt}\n\n{row.instructions}"
 
     @property
     def judges(self) -> tuple[Judge, ...]:
@@ -290,17 +289,7 @@ def _prompt(suite: Suite, folder: Path, root: Path) -> str | None:
     if suite.prompt is None:
         return None
     path = folder / suite.prompt
-    where = _relative(path, root)
-    if not os.path.lexists(path):
-        raise DataError(where, "the suite's prompt file is missing.", "write the full instructions there")
-    try:
-        text = read_text(path, ".md", most_bytes=MOST_PROMPT_BYTES).strip()
-    except DataError as error:
-        at = error.where.removeprefix(str(path))
-        raise DataError(f"{where}{at}", f"the suite's prompt: {error.problem}", error.hint) from error
-    if not text.strip("\u200b\u200c\u200d\u2060\ufeff"):  # blank to everybody, though no whitespace
-        raise DataError(where, "the suite's prompt is empty.", "write the full instructions there")
-    return text
+    return read_prompt(path, _relative(path, root), "the suite's prompt")
 
 
 def _relative(path: Path, root: Path) -> str:
