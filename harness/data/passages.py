@@ -24,7 +24,7 @@ MOST_FILE_BYTES = 20_000_000
 NAMES_SHOWN = 5
 _HEADING = re.compile(r"#{1,6}\s+(.*?)\s*#*$")
 _BLOCKS = frozenset(
-    [
+    (
         "p",
         "div",
         "li",
@@ -41,8 +41,7 @@ _BLOCKS = frozenset(
         "dt",
         "dd",
         "pre",
-        "blockquote",
-    ]
+    )
 )
 _UNSEEN = frozenset(("script", "style", "template", "noscript"))
 
