@@ -1,6 +1,7 @@
 """Should we ship this fine-tune? The public names, nothing else."""
 
 from harness.candidates.base import BaseCandidate, Candidate
+from harness.candidates.chain import Chain
 from harness.candidates.few_shot import FewShot
 from harness.candidates.fixture import candidate
 from harness.candidates.hosted_tuning import HostedTuning, OpenAITuning, WandB
@@ -8,6 +9,8 @@ from harness.candidates.lora import Full, LoRA, QLoRA
 from harness.candidates.prompted import Prompted
 from harness.candidates.recorded import Recorded
 from harness.candidates.retrieval import Retrieval
+from harness.candidates.routed import Routed
+from harness.candidates.router import ByConfidence, ByLikeness
 from harness.decision.claims import assert_better, assert_not_worse
 from harness.models.protocol import Decoding
 from harness.models.remote import RemoteModel
@@ -33,7 +36,10 @@ from harness.training.local.self_generated import SelfGenerated
 
 __all__ = [
     "BaseCandidate",
+    "ByConfidence",
+    "ByLikeness",
     "Candidate",
+    "Chain",
     "Contains",
     "Decoding",
     "ExactMatch",
@@ -57,6 +63,7 @@ __all__ = [
     "Regex",
     "RemoteModel",
     "Retrieval",
+    "Routed",
     "Rubric",
     "SelfGenerated",
     "Similarity",

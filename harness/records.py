@@ -118,6 +118,16 @@ class FailureKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One of the calls that an answer was made with."""
+
+    name: str  # the prompt file of a chain's step, or the route that a row took
+    text: str  # the beginning of what it said; empty for the last one, which is the answer itself
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A model's answer to one row. ``failure`` is set, and ``text`` empty, when no answer came.
 
@@ -143,13 +153,13 @@ class Answer:
     failure_kind: FailureKind | None = None
     served_by: str = ""  # the model that a service names as answering, where it is not the one asked for
     system_fingerprint: str = ""  # a service's name for what the model ran on, where it gives one
+    parts: tuple[Part, ...] = ()  # of an answer that several calls made; the other counts are their sums
 
     @property
     def answer_tokens(self) -> int | None:
-        """Tokens without those of its thought; None where nobody counted them."""
-        if self.completion_tokens is None:
-            return None
-        return max(0, self.completion_tokens - (self.thought_tokens or 0))
+        """Tokens without those of its thought and of earlier steps; None where nobody counted them."""
+        written = self.parts[-1].completion_tokens if self.parts else self.completion_tokens
+        return None if written is None else max(0, written - (self.thought_tokens or 0))
 
 
 @dataclass(frozen=True, slots=True)

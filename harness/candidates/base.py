@@ -17,6 +17,7 @@ from harness.records import Answer, Json, LookedUp, Message, Provenance, Row, Tr
 
 if TYPE_CHECKING:
     from harness.candidates.lab import Lab
+    from harness.models.embeddings import Vectors
     from harness.models.remote import RemoteModel
     from harness.training.rows import TrainingData
 
@@ -43,6 +44,9 @@ class PricedModel:
 
     model: RemoteModel
     is_tuned: bool = False
+    others: tuple[PricedModel, ...] = ()  # that it asks beside
+    trains: bool = True  # whether this is where its trainings are billed
+    route: str = ""  # the parts of answers that it gives, where others give some
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,43 @@ class Given:
 
 
 @dataclass(frozen=True)
+class Call:
+    """What one prepared model is asked, on the way to answers that several calls make."""
+
+    candidate: Candidate  # whose decoding and prices count
+    prepared: Prepared
+    prompts: Sequence[Prompt]
+    is_last: bool = True  # whether its answers are the rows': the suite's limit and schema are for those
+    asked_as: str = ""  # the name that a hosted model is asked by
+    follows: bool = False  # whether its prompts hold answers to the call before
+
+
+class Asker(Protocol):
+    """What puts calls to models, and keeps each one's answers under their own keys.
+
+    In a plan nothing is sent: an answer that is not kept is the row's reference.
+    """
+
+    def prompt(self, row: Row, text: str | None = None) -> str | None:
+        """The suite's instructions for a row, or ``text`` in their place, with the row's facts; None where
+        the suite has none.
+        """
+
+    def ask(self, call: Call) -> Mapping[str, Answer]:
+        """Answers, by row id."""
+
+    def embed(self, texts: Sequence[str], model: str) -> Vectors | None:
+        """Vectors of texts; None where the encoder would have to be fetched, and nothing may be."""
+
+
+class Compose(Protocol):
+    """Makes the answers to rows of the answers to calls."""
+
+    def __call__(self, rows: Sequence[Row], asker: Asker) -> Mapping[str, Answer]:
+        """One answer a row, by its id."""
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A variant that is ready to be loaded and asked."""
 
@@ -123,6 +164,7 @@ class Prepared:
     schema: AnswerSchema | None = None  # that answers to suites with a ``JsonSchema`` check are bound to
     # the answers to a suite of this name with these rows, where nobody is asked and nothing is loaded
     given: Callable[[str, Sequence[Row]], Given] | None = None
+    compose: Compose | None = None  # for answers that several calls make; ``load`` and ``ask`` are not used
     priced_as: PricedModel | None = None  # whose prices count where ``endpoint`` names nobody
 
 

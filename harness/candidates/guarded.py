@@ -13,7 +13,9 @@ from typing import NoReturn, TypeVar, cast
 
 from harness.candidates.base import (
     Ask,
+    Asker,
     Candidate,
+    Compose,
     CostEstimate,
     Given,
     Prepared,
@@ -23,7 +25,7 @@ from harness.candidates.base import (
 from harness.errors import CandidateError, HarnessError
 from harness.fields import shown_value
 from harness.models.protocol import Decoding
-from harness.records import Message, Row
+from harness.records import Answer, Message, Row
 from harness.training.rows import TrainingData
 
 Result = TypeVar("Result")
@@ -122,7 +124,8 @@ class _Guarded:
         if isinstance(made, Prepared):
             load, ask = partial(self._loaded, made.load), partial(self._asked, made.ask)
             answers = None if made.given is None else partial(self._given, made.given)
-            return replace(made, load=load, ask=ask, given=answers)
+            compose = None if made.compose is None else partial(self._composed, made.compose)
+            return replace(made, load=load, ask=ask, given=answers, compose=compose)
         if member == "described":
             self._require_json(made)
         return made
@@ -138,6 +141,10 @@ class _Guarded:
     def _given(self, given: Callable[..., Given], suite: str, rows: Sequence[Row]) -> Given:
         with self._blaming(f"the given() of what it prepared, for suite {suite},"):
             return given(suite, rows)
+
+    def _composed(self, compose: Compose, rows: Sequence[Row], asker: Asker) -> Mapping[str, Answer]:
+        with self._blaming("the compose() of what it prepared"):
+            return compose(rows, asker)
 
     def _require_json(self, described: object) -> None:
         try:

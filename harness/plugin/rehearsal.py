@@ -51,10 +51,11 @@ class Rehearsal:
         priced = candidate.endpoint()
         if priced is None:
             return candidate
-        self._stand_in(priced.model.model)
+        for one in (priced, *priced.others):
+            self._stand_in(one.model.model)
         redirected = candidate.redirected(self._url)
         asked = redirected.endpoint()
-        if asked is None or not self._is_here(asked.model.url):
+        if asked is None or not all(self._is_here(one.model.url) for one in (asked, *asked.others)):
             raise _not_redirected(f"the candidate {candidate}")
         return redirected
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from harness.records import CandidateInfo, RunRecord, SuiteInfo, Trial
@@ -41,7 +42,7 @@ def _side(trial: Trial, candidate: CandidateInfo, suite: SuiteInfo) -> tuple[str
     return (
         suite.name,
         trial_label(trial),
-        _asked_with(trial, suite),
+        _asked_with(trial, suite) + _routes(trial),
         _drawn(trial.decoding) + (f", bound to {trial.bound_to}" if trial.bound_to else ""),
         _version(trial, candidate),
         _given(trial),
@@ -61,6 +62,13 @@ def _asked_with(trial: Trial, suite: SuiteInfo) -> str:
     if suite.prompt_digest is None:  # a suite without a prompt puts the rows as they are
         return "each row's own turns"
     return trial.asked_with + _OWN_SYSTEM.get(suite.own_system, "")
+
+
+def _routes(trial: Trial) -> str:
+    """How many rows took each route, where there are several; a chain's steps are told already."""
+    last = Counter(answer.parts[-1].name.partition(":")[0] for answer in trial.answers if answer.parts)
+    routes = [f"{numbers.count(n)} rows {name}" for name, n in sorted(last.items()) if "step" not in name]
+    return f" ({', '.join(routes)})" if routes else ""
 
 
 def _drawn(decoding: Mapping[str, object]) -> str:

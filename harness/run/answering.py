@@ -11,7 +11,7 @@ from functools import partial
 from threading import Event, Thread
 from typing import Protocol
 
-from harness.candidates.base import Candidate, Given, Prepared, Variant
+from harness.candidates.base import Call, Candidate, Given, Prepared, Variant
 from harness.data.fingerprints import fingerprint
 from harness.errors import ModelError
 from harness.extras import installed_version
@@ -21,6 +21,7 @@ from harness.models.protocol import Decoding, Interruptible, Model, Prompt, Tool
 from harness.models.thinking import most_tokens
 from harness.records import Admission, Answer, Json, Message, Score, Trial
 from harness.report.terminal import printable
+from harness.run.composing import KeptAsker, LiveAsker, together
 from harness.run.freshness import Freshness, Questions
 from harness.run.interim_analysis import NOT_JUDGED
 from harness.run.received import plain_answers
@@ -78,21 +79,33 @@ class Answerer:
         self._watched = watched
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
-    def asked(self, candidate: Candidate, prepared: Prepared, bound: LoadedSuite) -> Asked:
-        """What a suite asks the candidate, and what is stored of it."""
-        prompts = [
-            Prompt(row.id, prepared.ask(row, bound.prompt_of(row, prepared.prompt)), tools=Tools.of(row))
-            for row in bound.rows
-        ]
+    def calls(self, candidate: Candidate, prepared: Prepared, bound: LoadedSuite) -> list[Call]:
+        """What a suite asks the candidate: one call, or several that follow each other.
+
+        Nothing is sent. Where a call rests on an answer that is not kept, the row's reference stands for it.
+        """
+        if prepared.compose is None:
+            prompts = [
+                Prompt(row.id, prepared.ask(row, bound.prompt_of(row, prepared.prompt)), tools=Tools.of(row))
+                for row in bound.rows
+            ]
+            return [Call(candidate, prepared, prompts)]
+        asker = KeptAsker(self, bound)
+        prepared.compose(bound.rows, asker)
+        return asker.calls
+
+    def asked(self, call: Call, bound: LoadedSuite) -> Asked:
+        """One call of a suite, and what is stored of its answers."""
+        candidate, prepared, prompts = call.candidate, call.prepared, list(call.prompts)
         decoding, limit = candidate.decoding, bound.suite.max_tokens
-        if limit is not None:
+        if limit is not None and call.is_last:
             decoding = replace(decoding, max_new_tokens=min(limit, decoding.max_new_tokens))
         if prepared.given is not None:
             given = prepared.given(bound.name, bound.rows)
-            ids, read = [row.id for row in bound.rows], partial(read_answer, kept=bound.kept_tags)
+            ids, read = [prompt.row_id for prompt in prompts], partial(read_answer, kept=bound.kept_tags)
             most = decoding.max_new_tokens
             return Asked(prompts, decoding, "", dict(given.answers), ids, most, given=given, read=read)
-        if bound.is_schema_checked:
+        if bound.is_schema_checked and call.is_last:
             decoding = replace(decoding, schema=prepared.schema)
         if prepared.batch_independent:
             if decoding.temperature > 0:
@@ -106,7 +119,7 @@ class Answerer:
             prompts = [replace(prompt, row_id=key) for key, prompt in own.items()]
             context = fingerprint({"model": prepared.identity, "decoding": decoding.settings()})
         else:
-            keys = [row.id for row in bound.rows]
+            keys = [prompt.row_id for prompt in prompts]
             context = _batch_context(prepared, prompts, decoding)
         # where each answer is kept alone, others share the context
         wanted, stored = set(keys), self.freshness.kept(context)
@@ -134,10 +147,12 @@ class Answerer:
         against: Sequence[Answer] | None = None,
     ) -> Trial:
         """A variant's answers and scores on a suite; see ``answers`` and ``scores``."""
-        answers = self.answers(label, variant.candidate, prepared, suite)
-        asked = self.asked(variant.candidate, prepared, suite)
+        calls, answers = self._made(label, variant.candidate, prepared, suite)
+        every = [self.asked(call, suite) for call in calls]
+        asked = every[-1]
         given = asked.given
         looked = prepared.looked if suite.prompt is not None else None  # another task is shown nothing
+        origins = [self.freshness.provenance(one.context, one.keys) for one in every]
         return Trial(
             candidate=variant.name,
             size=variant.size,
@@ -148,7 +163,7 @@ class Answerer:
             seconds=sum(answer.latency_ms or 0.0 for answer in answers) / 1000,
             numeric_config=prepared.numeric_config,
             training=prepared.training,
-            provenance=given.provenance if given else self.freshness.provenance(asked.context, asked.keys),
+            provenance=given.provenance if given else together(origins),
             asked_with=given.asked_with if given else prepared.asked_with,
             decoding=given.decoding if given else asked.decoding.described(),
             looked_up={} if looked is None else {row.id: looked(row) for row in suite.rows},
@@ -162,9 +177,24 @@ class Answerer:
         Raises:
             BudgetReached: the next call could pass the cap; the answers that came before it are kept.
         """
-        asked = self.asked(candidate, prepared, bound)
+        return self._made(label, candidate, prepared, bound)[1]
+
+    def _made(
+        self, label: str, candidate: Candidate, prepared: Prepared, bound: LoadedSuite
+    ) -> tuple[list[Call], tuple[Answer, ...]]:
+        """The calls that were put, and the answers that came of them."""
+        if prepared.compose is None:
+            calls = self.calls(candidate, prepared, bound)
+            return calls, self.answered(label, calls[0], bound)
+        asker = LiveAsker(self, bound, label)
+        made = prepared.compose(bound.rows, asker)
+        return asker.calls, tuple(made[row.id] for row in bound.rows)
+
+    def answered(self, label: str, call: Call, bound: LoadedSuite) -> tuple[Answer, ...]:
+        """One answer to each prompt of a call, in their order; see ``answers``."""
+        asked, prepared = self.asked(call, bound), call.prepared
         if asked.given is None and self.freshness.settle(prepared.mutable, prepared.identity, label, asked):
-            asked = self.asked(candidate, prepared, bound)
+            asked = self.asked(call, bound)
         kept = asked.kept
         if len(kept) < len(asked.prompts):
             model = self._model(prepared)
@@ -191,8 +221,8 @@ class Answerer:
             self.seconds["generation"] += time.perf_counter() - began
         # what is kept is what came: a better reader reads it again, and nothing is asked again
         return tuple(
-            asked.read(replace(kept[key], row_id=row.id))
-            for key, row in zip(asked.keys, bound.rows, strict=True)
+            asked.read(replace(kept[key], row_id=prompt.row_id))
+            for key, prompt in zip(asked.keys, call.prompts, strict=True)
         )
 
     def _model(self, prepared: Prepared) -> Model:

@@ -17,7 +17,7 @@ from harness.decision.economics import (
 )
 from harness.decision.point_values import ScoreOf, named_scores, only_target
 from harness.errors import HarnessError, UsageError
-from harness.records import Answer, Economics, PricedScore, Role, Trial
+from harness.records import Answer, Economics, Price, PricedScore, Role, Trial
 from harness.run.costs import economics_config, hosted_price
 from harness.run.safeguards import measured_difference
 from harness.run.selection import Arm
@@ -155,7 +155,42 @@ def _priced(
 # --------------------------------------------------------------------------- tokens and trainings
 def _hosted_prices(run: Session, name: str, config: EconomicsConfig) -> Prices:
     arms = run.selection.sized(name)[-1], run.selection.baseline_of(name)
-    return Prices(*(hosted_price(_priced_as(run, arm), config) for arm in arms))
+    return Prices(*(_hosted_price(run, arm, config) for arm in arms))
+
+
+def _hosted_price(run: Session, arm: Arm, config: EconomicsConfig) -> Price | None:
+    """An arm's price; of one whose rows take several routes, the mean over the tokens of each."""
+    priced = _priced_as(run, arm)
+    if priced is None or not priced.route:
+        return hosted_price(priced, config)
+    prices = {one.route: hosted_price(one, config) for one in (priced, *priced.others)}
+    tokens: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for trial in _task_trials(run, arm):
+        for part in (part for answer in trial.answers for part in answer.parts):
+            counts = tokens[part.name.partition(":")[0]]
+            counts[0] += part.prompt_tokens or 0
+            counts[1] += part.completion_tokens or 0
+    if not tokens:
+        return prices[priced.route]
+    own = config.served_input_usd_per_mtok, config.served_output_usd_per_mtok
+    sums, usd = [0, 0], [0.0, 0.0]
+    for route, counts in tokens.items():
+        price = prices.get(route)
+        each = own if price is None else (price.input_usd_per_mtok, price.output_usd_per_mtok)
+        for k, (count, usd_per_mtok) in enumerate(zip(counts, each, strict=True)):
+            if usd_per_mtok is None:
+                raise UsageError(
+                    f"{config.where}: no price of serving the {route} side of {arm.label}; add"
+                    " served_input_usd_per_mtok and served_output_usd_per_mtok"
+                )
+            sums[k] += count
+            usd[k] += count * usd_per_mtok
+    read, written = (paid / count if count else 0.0 for paid, count in zip(usd, sums, strict=True))
+    first = prices[priced.route]
+    training = first.training_usd_per_mtok if first is not None and priced.trains else None
+    names = ", ".join(sorted(tokens))
+    source = f"the mean over the tokens of its routes ({names})"
+    return Price(arm.label, read, written, training, source, first.date if first is not None else None)
 
 
 def _priced_as(run: Session, arm: Arm) -> PricedModel | None:

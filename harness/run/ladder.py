@@ -14,7 +14,7 @@ from harness.records import Decision, Economics, Gate, Ladder, Outcome, Rung, Ve
 from harness.report import numbers
 from harness.report.plan import usd_range
 from harness.report.terminal import printable
-from harness.run.plan_costs import Asking, Costs, Payee
+from harness.run.plan_costs import Asking, Costs, paid
 from harness.run.recording import decisions_of
 from harness.run.selection import HOW_TO_DEFINE, Arm, match_names
 from harness.run.session import Session
@@ -201,16 +201,18 @@ class LadderRun:
         if priced is None:
             return Place(name, arm.candidate.cost_rank)
         estimate = arm.candidate.estimate(run.lab_of(arm), arm.variants[0])
-        asking = []
+        bills, costs = [], Costs(*run.prices())
         for suite in run.suites_of(arm):
-            asked = run.answerer.asked(arm.candidate, estimate.prepared, suite)
-            sent_as = estimate.asked_as.model if estimate.asked_as else ""
             references = [row.reference for row in suite.rows]
-            asking.append(Asking(sent_as, asked.prompts, references, asked.most_tokens))
-        payee = Payee(priced.model.model, priced.is_tuned, priced.model.batch)
-        bill, _ = Costs(*run.prices()).answers(payee, asking)
-        n = sum(len(one.prompts) for one in asking)
-        usd = 1000 * bill.usd.low / n if bill.price is not None and n else None
+            for call in run.answerer.calls(arm.candidate, estimate.prepared, suite):
+                asked, payee = run.answerer.asked(call, suite), paid(call.candidate)
+                sent_as = call.asked_as or (estimate.asked_as.model if estimate.asked_as else "")
+                if payee is not None:
+                    one = Asking(sent_as, asked.prompts, references, asked.most_tokens)
+                    bills.append(costs.answers(payee, [one])[0])
+        n = sum(len(suite.rows) for suite in run.suites_of(arm))
+        is_known = n and all(bill.price is not None for bill in bills)
+        usd = 1000 * sum(bill.usd.low for bill in bills) / n if is_known else None
         return Place(name, arm.candidate.cost_rank, usd)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from harness.candidates.base import TrainingEstimate
+from harness.candidates.base import Candidate, TrainingEstimate
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, text_counter
 from harness.decision.plan import CallCount, CostLine, Purpose, Usd
 from harness.decision.prices import TOKENS_PER_MTOK, PriceKey, batch_price, price_of
@@ -83,12 +83,14 @@ class Asking:
         prompts: those to be sent.
         references: the suite's, whose mean length stands for that of a short answer.
         most_answer_tokens: the longest answer.
+        heard: tokens at most of the earlier answer that stands in each prompt.
     """
 
     asked_as: str
     prompts: Sequence[Prompt]
     references: Sequence[str]
     most_answer_tokens: int
+    heard: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,12 @@ class Payee:
     model: str
     is_tuned: bool
     is_batched: bool
+
+
+def paid(candidate: Candidate) -> Payee | None:
+    """Who is paid for a candidate's answers; None where nothing is hosted."""
+    priced = candidate.endpoint()
+    return None if priced is None else Payee(priced.model.model, priced.is_tuned, priced.model.batch)
 
 
 @dataclass
@@ -156,7 +164,10 @@ class Costs:
                 continue
             written = int(len(counted) * _short_answer(one, tokens))
             low = spending.cost(prompt_tokens, written, batched=payee.is_batched)
-            most = (spending.most(n, one.most_answer_tokens, batched=payee.is_batched) for _, n in counted)
+            heard = one.heard * (1 if tokens.is_known else BYTES_A_TOKEN)
+            most = (
+                spending.most(n + heard, one.most_answer_tokens, batched=payee.is_batched) for _, n in counted
+            )
             usd += Usd(low, sum(most))
         return self.bill("answers", payee, spending, usd), read
 

@@ -11,7 +11,7 @@ from harness.decision.plan import CallCount, CostLine, Plan, Trainings, Usd, Wor
 from harness.errors import ModelError, TrainingError, UnknownName
 from harness.models.protocol import Prompt
 from harness.run.answering import Asked
-from harness.run.plan_costs import Asking, Costs, JudgedTrial, Payee
+from harness.run.plan_costs import Asking, Costs, JudgedTrial, Payee, paid
 from harness.run.plan_go import PlannedTest, planned_decisions
 from harness.run.plan_labels import planned_labels
 from harness.run.plan_power import earlier_runs, powers
@@ -100,7 +100,7 @@ class _Counting:
                 new.append(training)
                 self.problems += [training.problem] if training.problem else []
         calls, bills = self._calls(arm, estimates)
-        if new and priced is not None:
+        if new and priced is not None and priced.trains:
             unbounded = f'{arm.name} has epochs="auto"; write how many: epochs=3'
             bills = (self.costs.training(priced.model.model, new, unbounded), *bills)
         counted = None
@@ -118,40 +118,39 @@ class _Counting:
         return Work(arm.label, priced is not None, counted, calls, bills)
 
     def _calls(self, arm: Arm, estimates: list[CostEstimate]) -> tuple[CallCount, tuple[CostLine, ...]]:
-        asking: list[Asking] = []
-        probing: list[Asking] = []
+        asking: defaultdict[Payee | None, list[Asking]] = defaultdict(list)
+        probing: defaultdict[Payee, list[Asking]] = defaultdict(list)
         kept = shared = longest = 0
         for suite in self._run.suites_of(arm):
             references = [row.reference for row in suite.rows]
             for one in estimates:
-                asked = self._run.answerer.asked(arm.candidate, one.prepared, suite)
-                asked_as = one.asked_as.model if one.asked_as else ""
-                most = asked.most_tokens
+                missing, most = 0, 0
+                for call in self._run.answerer.calls(arm.candidate, one.prepared, suite):
+                    asked = self._run.answerer.asked(call, suite)
+                    asked_as = call.asked_as or (one.asked_as.model if one.asked_as else "")
+                    heard, most = most if call.follows else 0, asked.most_tokens
+                    missing = max(missing, len(asked.missing))
+                    fresh = self._fresh(asked)
+                    kept += sum(key in asked.kept for key in asked.keys)
+                    shared += len(asked.missing) - len(fresh)
+                    longest = max(longest, most)
+                    payee = paid(call.candidate)
+                    asking[payee].append(Asking(asked_as, fresh, references, most, heard))
+                    # those that come otherwise are asked once more
+                    again = self._probes(call.prepared.identity, asked)
+                    if payee is not None and again:
+                        single = replace(payee, is_batched=False)  # nobody waits a day for them
+                        probing[single].append(Asking(asked_as, [*again, *again], references, most, heard))
                 is_compared = self._run.selection.is_compared(arm.name)
-                self._judged[suite.name].append(
-                    JudgedTrial(len(asked.missing) / len(suite.rows), most, is_compared)
-                )
-                fresh = self._fresh(asked)
-                kept += sum(key in asked.kept for key in asked.keys)
-                shared += len(asked.missing) - len(fresh)
-                longest = max(longest, most)
-                asking.append(Asking(asked_as, fresh, references, most))
-                # those that come otherwise are asked once more
-                again = self._probes(one.prepared.identity, asked)
-                probing.append(Asking(asked_as, [*again, *again], references, most))
-        probes = sum(len(one.prompts) for one in probing)
-        new = sum(len(one.prompts) for one in asking) + probes
-        priced = arm.candidate.endpoint()
-        if priced is None:
+                self._judged[suite.name].append(JudgedTrial(missing / len(suite.rows), most, is_compared))
+        probes = sum(len(one.prompts) for each in probing.values() for one in each)
+        new = sum(len(one.prompts) for each in asking.values() for one in each) + probes
+        hosted = [(payee, each) for payee, each in asking.items() if payee is not None]
+        if not hosted:
             return CallCount(new, kept, shared), ()
-        payee = Payee(priced.model.model, priced.is_tuned, priced.model.batch)
-        bill, tokens = self.costs.answers(payee, asking)
-        if not probes:
-            return CallCount(new, kept, shared, tokens, longest), (bill,)
-        single = replace(payee, is_batched=False)  # nobody waits a day for them
-        probe_bill, probe_tokens = self.costs.answers(single, probing)
-        calls = CallCount(new, kept, shared, tokens + probe_tokens, longest, probes)
-        return calls, (bill, probe_bill)
+        bills = [self.costs.answers(*each) for each in (*hosted, *probing.items())]
+        tokens = sum(read for _, read in bills)
+        return CallCount(new, kept, shared, tokens, longest, probes), tuple(bill for bill, _ in bills)
 
     def _probes(self, identity: str, asked: Asked) -> Sequence[Prompt]:
         """The questions that are asked again to see whether a hosted model is the same, once for a model."""

@@ -225,9 +225,10 @@ class Session:
     ) -> Iterator[tuple[str, Sequence[Prompt], Decoding]]:
         """See ``Lab.unanswered``."""
         for suite in self.suites_of(arm):
-            asked = self.answerer.asked(candidate, prepared, suite)
-            if asked.missing:
-                yield suite.name, asked.prompts, asked.decoding
+            for call in self.answerer.calls(candidate, prepared, suite):
+                asked = self.answerer.asked(call, suite)
+                if asked.missing:
+                    yield suite.name, asked.prompts, asked.decoding
 
     def add_suite(self, suite: LoadedSuite) -> None:
         """Register a suite. One that comes late, when the test that uses it begins, is checked on its own.

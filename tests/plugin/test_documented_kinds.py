@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from small_project import CONFTEST, TARGET, SmallProject, jsonl, row, rows
+from small_project import CONFTEST, SUITE, TARGET, SmallProject, jsonl, row, rows
 from stub_service import Service, asked, said, serving
 
 from harness.candidates.base import MEMBERS
@@ -22,10 +22,10 @@ for name in ("openai", "anyio", "httpx2", "httpcore2", "starlette", "uvicorn"):
 PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
 
 
-def example(kind: str) -> str:
+def example(kind: str, page: Path = PAGE) -> str:
     """The code block of the page that is marked as tested under that name."""
     found = re.search(
-        rf"<!-- tested: {kind} -->\n```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+        rf"<!-- tested: {kind} -->\n```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
     )
     assert found is not None, kind
     return found[1]
@@ -155,3 +155,22 @@ def test_the_executor_trains_two_at_once(project: SmallProject) -> None:
     project.run("--candidate=good", "--executor=mycluster:Nobody").assert_one_screen(
         "--executor=mycluster:Nobody: AttributeError", asked=len(project.asked)
     )
+
+
+def test_the_chain_and_the_route_stand_as_they_are_written(project: SmallProject) -> None:
+    page = PAGE.with_name("rungs.md")
+    with serving(
+        Service(reply=lambda body: said("yes" if "earlier_answer" in str(body) else "no"))
+    ) as running:
+        chain = example("chain", page).replace("2024-07-18", f'2024-07-18", base_url="{running.base_url}')
+        project.write("conftest.py", CONFTEST + chain + example("route", page))
+        for name in ("train.jsonl", "dev.jsonl"):
+            project.write(name, jsonl(rows(name[:3], 30)))
+        for name in ("extract.md", "write.md", "suites/support/prompt.md"):
+            project.write(name, "Answer with yes or no.")
+        head = SUITE.replace('heldout="heldout.jsonl"', 'heldout="heldout.jsonl", prompt="prompt.md"')
+        project.suite(TARGET, head=head)
+        assert "routed" in project.run("--candidates", baseline="").out
+        assert project.run("--candidate=two-steps", baseline="").status == 0, "GO"
+        (answer, *_) = next(t for t in project.record.trials if t.candidate == "two-steps").answers
+        assert [part.text for part in answer.parts] == ["no", ""]

@@ -43,7 +43,8 @@ class Echo:
         for prompt in prompts:
             if prompt.row_id not in known:
                 log(prompt.row_id)
-                yield Answer(prompt.row_id, self.word, 1, 1, 0.0)
+                sure = -0.1 * int(prompt.row_id.rpartition("-")[2])
+                yield Answer(prompt.row_id, self.word, 1, 1, 0.0, logprob=sure)
 
     def logprob(self, pairs):
         return [0.0 for _ in pairs]
@@ -139,7 +140,7 @@ class OwnRetrieval:
 '''
 
 CANDIDATES = """
-from harness import LoRA, OpenAITuning, Recorded, RemoteModel, Retrieval
+from harness import ByConfidence, Chain, LoRA, OpenAITuning, Recorded, RemoteModel, Retrieval, Routed
 {own}
 SERVICE = dict(base_url="{url}", profile="twin", api_key_env="HARNESS_TEST_KEY")
 MODEL = RemoteModel("{chat}", **SERVICE)
@@ -178,6 +179,20 @@ def retrieval():
 @harness.candidate
 def retrieved_rows():
     return Retrieval(model=MODEL, docs="rows.jsonl", k=2)
+
+
+@harness.candidate
+def chain():
+    return Chain(model=MODEL, steps=("extract.md", "write.md"))
+
+
+@harness.candidate
+def routed():
+    return Routed(
+        tuned=OwnTuning("rows.jsonl"),
+        otherwise=Prompted(model=MODEL),
+        route=ByConfidence(dev="dev.jsonl", keep=0.5),
+    )
 
 
 @harness.candidate
@@ -242,12 +257,14 @@ OWN_PROMPT = Kind("own-prompt", sees_rows=False, is_hosted=True)
 NEAREST = Kind("nearest", is_hosted=True)
 RETRIEVAL = Kind("retrieval", sees_rows=False, is_hosted=True)
 RETRIEVED_ROWS = Kind("retrieved-rows", is_hosted=True)
+CHAIN = Kind("chain", sees_rows=False, is_hosted=True)
+ROUTED = Kind("routed", is_trained=True, is_hosted=True)
 OPENAI = Kind("openai", is_trained=True, is_hosted=True)
 RECORDED = Kind("recorded", sees_rows=False)
 OWN_TUNING = Kind("own-tuning", is_trained=True)
 OWN_RETRIEVAL = Kind("own-retrieval", is_hosted=True)
-RUNGS = (PROMPTED, OWN_PROMPT, FEW_SHOT, NEAREST, RETRIEVAL, RETRIEVED_ROWS)
-KINDS = (SCRIPTED, *RUNGS, OPENAI, RECORDED, OWN_TUNING, OWN_RETRIEVAL)
+RUNGS = (PROMPTED, OWN_PROMPT, FEW_SHOT, NEAREST, RETRIEVAL, RETRIEVED_ROWS, CHAIN)
+KINDS = (SCRIPTED, *RUNGS, ROUTED, OPENAI, RECORDED, OWN_TUNING, OWN_RETRIEVAL)
 
 
 def kinds(**facts: bool) -> list[Kind]:
@@ -283,8 +300,11 @@ def contract(project: SmallProject, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         project.conftest(CANDIDATES.format(own=OWN_KINDS, url=url, chat=CHAT))
         project.suite(TARGET)
         project.write("suites/economics.toml", ECONOMICS)
+        for name in ("extract.md", "write.md"):
+            project.write(name, f"Do as {name} says.")
         made = Contract(project, url)
         made.rows(jsonl(rows("own", 30)))
+        made.rows(jsonl(rows("aside", 20)), "dev.jsonl")
         answers = [
             {"id": f"support-{n}", "answer": "no", "prompt_tokens": 1, "completion_tokens": 1}
             for n in range(40)
@@ -313,7 +333,7 @@ def test_sizes_and_seeds_are_for_what_is_trained(contract: Contract, kind: Kind)
     expected = [(10, 0), (10, 1), (20, 0), (20, 1)] if kind.is_trained else [(None, None)]
     assert tried == expected
     # what each pays for: rows that it learnt, all that it can look up, those that a prompt shows
-    used = {"few-shot": 2, "own-retrieval": 30, "prompted": None, "recorded": None}
+    used = {"few-shot": 2, "own-retrieval": 30, "prompted": None, "chain": None, "recorded": None}
     used |= {"own-prompt": 0, "nearest": 30, "retrieval": 0, "retrieved-rows": 30}
     assert contract.project.record.economics[0].rows_used == used.get(str(kind), 20)
 

@@ -43,7 +43,9 @@ def keys(made: Session) -> list[tuple[str, Decoding]]:
     found = []
     for arm, variant in made.selection.variants():
         prepared = arm.candidate.estimate(made.lab_of(arm), variant).prepared
-        asked = made.answerer.asked(arm.candidate, prepared, made.suites["support"])
+        suite = made.suites["support"]
+        (call,) = made.answerer.calls(arm.candidate, prepared, suite)
+        asked = made.answerer.asked(call, suite)
         found.append((asked.context, asked.decoding))
     return found
 

@@ -53,7 +53,8 @@ def answers(
     answerer = Answerer(store, Silent(), JudgeBackends(store, Money(Ledger()), Silent()))
     found = list(answerer.answers("coin", candidate, prepared, suite))
     assert [answer.row_id for answer in found] == [row.id for row in rows]
-    assert not answerer.asked(candidate, prepared, suite).missing
+    (call,) = answerer.calls(candidate, prepared, suite)
+    assert not answerer.asked(call, suite).missing
     return found
 
 

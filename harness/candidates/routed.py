@@ -1,0 +1,249 @@
+"""A fine-tune for the rows that are like its training rows, and another model for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
+from typing import ClassVar
+
+from harness.candidates.base import (
+    Asker,
+    Call,
+    Candidate,
+    CostEstimate,
+    Prepared,
+    PricedModel,
+    Variant,
+    require_candidate,
+)
+from harness.candidates.chain import joined
+from harness.candidates.lab import Lab
+from harness.candidates.router import ByConfidence, ByLikeness, nearness, threshold
+from harness.data.fingerprints import asked_keys, fingerprint, rows_fingerprint
+from harness.errors import DataError, ModelError, UsageError
+from harness.fields import require_fields
+from harness.models.protocol import Decoding, Prompt, Tools
+from harness.records import Answer, Json, Row
+from harness.training.rows import TrainingData, draw_rows
+
+TUNED, OTHERWISE = "tuned", "otherwise"  # the routes, as records name them
+FEWEST = 20  # development rows that a threshold may rest on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Routed:
+    """Each row takes one of two routes: to a fine-tune, or otherwise to another model.
+
+    Sizes and seeds are those of ``tuned``, which is trained once, whoever asks for it.
+
+    Args:
+        tuned: a candidate that is trained.
+        otherwise: one that is not, such as its base.
+        route: what decides, and on which development rows its threshold is set.
+
+    Raises:
+        UsageError: ``tuned`` or ``otherwise`` is no candidate.
+    """
+
+    kind: ClassVar[str] = "routed"
+
+    tuned: Candidate
+    otherwise: Candidate
+    route: ByLikeness | ByConfidence
+
+    def __post_init__(self) -> None:
+        require_fields(self)
+        for name in (TUNED, OTHERWISE):
+            require_candidate(getattr(self, name), f"Routed({name}=...)")
+
+    @property
+    def cost_rank(self) -> int:
+        """See ``Candidate``."""
+        return self.tuned.cost_rank
+
+    @property
+    def decoding(self) -> Decoding:
+        """See ``Candidate``: the fine-tune's. The other model has its own."""
+        return self.tuned.decoding
+
+    @property
+    def model_name(self) -> str:
+        """See ``Candidate``."""
+        return self.tuned.model_name
+
+    def described(self) -> dict[str, Json]:
+        """See ``Candidate``."""
+        route: dict[str, Json] = {"by": type(self.route).__name__, **asdict(self.route)}
+        sides = {TUNED: dict(self.tuned.described()), OTHERWISE: dict(self.otherwise.described())}
+        return {"kind": self.kind, **sides, "route": route}
+
+    def own_baseline(self) -> Candidate:
+        """See ``Candidate``."""
+        return self.tuned.own_baseline()
+
+    def data(self, lab: Lab) -> TrainingData:
+        """See ``Candidate``: the fine-tune's rows, and those that set the route: none may be held out."""
+        data, other = self.tuned.data(lab), self.otherwise.data(lab)
+        if data is None or not data.is_trained:
+            raise UsageError(f"Routed(tuned=...): a {self.tuned.kind} candidate is not trained.")
+        if other is not None and other.is_trained:
+            raise UsageError("Routed(otherwise=...): give a candidate that is not trained, such as the base.")
+        shown = () if other is None else other.seen
+        return replace(data, general=(*data.general, *lab.rows(self.route.dev), *shown))
+
+    def endpoint(self) -> PricedModel | None:
+        """See ``Candidate``."""
+        tuned, other = self.tuned.endpoint(), self.otherwise.endpoint()
+        other = None if other is None else replace(other, trains=False, route=OTHERWISE)
+        if tuned is None:
+            return other
+        return replace(tuned, route=TUNED, others=(*tuned.others, *([] if other is None else [other])))
+
+    def redirected(self, url: str) -> Routed:
+        """See ``Candidate``."""
+        return replace(self, tuned=self.tuned.redirected(url), otherwise=self.otherwise.redirected(url))
+
+    def preflight(self, lab: Lab, variant: Variant) -> None:
+        """See ``Candidate``."""
+        self.data(lab)
+        self._dev(lab)
+        for side in self._sides(variant):
+            side.candidate.preflight(lab, side)
+
+    def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
+        """See ``Candidate``."""
+        tuned, other = (side.candidate.estimate(lab, side) for side in self._sides(variant))
+        return replace(tuned, prepared=self._routed(lab, variant, tuned, other))
+
+    def prepare(self, lab: Lab, variant: Variant) -> Prepared:
+        """See ``Candidate``."""
+        tuned, other = (CostEstimate(side.candidate.prepare(lab, side)) for side in self._sides(variant))
+        return self._routed(lab, variant, tuned, other)
+
+    def notes(self, lab: Lab, variant: Variant) -> Sequence[str]:
+        """See ``Candidate``."""
+        return [note for side in self._sides(variant) for note in side.candidate.notes(lab, side)]
+
+    # ----------------------------------------------------------------------- routes
+    def _sides(self, variant: Variant) -> tuple[Variant, Variant]:
+        return replace(variant, candidate=self.tuned), Variant(variant.name, self.otherwise)
+
+    def _dev(self, lab: Lab) -> list[Row]:
+        """Development rows whose questions are not trained on."""
+        data, rows = self.tuned.data(lab), lab.rows(self.route.dev)
+        trained = set(asked_keys(data.train)) if data is not None else set()
+        own = [row for row, key in zip(rows, asked_keys(rows), strict=True) if key not in trained]
+        if len(own) < FEWEST:
+            raise DataError(
+                lab.shown(self.route.dev),
+                f"{len(own)} development rows that are not trained on; a route's threshold rests on {FEWEST}"
+                " or more",
+                "set rows of the task aside that are neither trained on nor held out",
+            )
+        return own
+
+    def _routed(self, lab: Lab, variant: Variant, tuned: CostEstimate, other: CostEstimate) -> Prepared:
+        data, dev = self.tuned.data(lab), self._dev(lab)
+        assert data is not None  # see ``data``
+        train = draw_rows(data, variant.size, variant.seed or 0).own
+        mine, theirs = _Side(self.tuned, tuned), _Side(self.otherwise, other)
+
+        def compose(rows: Sequence[Row], asker: Asker) -> Mapping[str, Answer]:
+            every = {row.id for row in rows}
+            if isinstance(self.route, ByConfidence):
+                first = mine.answers(rows, every, asker)
+                set_aside = mine.answers(dev, {row.id for row in dev}, asker)
+                own = _confident(first, list(set_aside.values()), self.route.keep)
+                through, rest = every, every - own  # both have answered the rest, and both are paid
+            else:
+                like = _alike(self.route, rows, train, dev, asker)
+                own, rest = (every, every) if like is None else (like, every - like)
+                first, through = mine.answers(rows, own, asker), own
+            second = theirs.answers(rows, rest, asker)
+            made = {}
+            for row in every:
+                said = [(TUNED, first[row])] if row in through else []
+                if row not in own:
+                    said.append((OTHERWISE, second[row]))
+                made[row] = joined(said, is_chain=False)
+            return made
+
+        identity: dict[str, Json] = {
+            "routed": [tuned.prepared.identity, other.prepared.identity],
+            "by": {"by": type(self.route).__name__, **asdict(self.route), "dev": ""},
+            "rows": [rows_fingerprint(part) for part in (train, dev)],
+        }
+        own_recipe = tuned.prepared.recipe
+        recipe = None if own_recipe is None else {**own_recipe, "routed": lab.by_content(self.described())}
+        both = (tuned.prepared, other.prepared)
+        return replace(
+            tuned.prepared,
+            identity=fingerprint(identity),
+            numeric_config=" or ".join(dict.fromkeys(side.numeric_config for side in both)),
+            asked_with=f"{TUNED}: {both[0].asked_with}; {OTHERWISE}: {both[1].asked_with}",
+            batch_independent=all(side.batch_independent for side in both),
+            recipe=recipe,
+            mutable=None,
+            given=None,
+            compose=compose,
+        )
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One of the two models, as it was prepared."""
+
+    candidate: Candidate
+    made: CostEstimate
+
+    def answers(self, rows: Sequence[Row], wanted: Set[str], asker: Asker) -> Mapping[str, Answer]:
+        """Those to the rows that are wanted.
+
+        What a local model answers depends on the rows in its batches: it is asked all of them, and so gives
+        what it gives alone.
+        """
+        prepared = self.made.prepared
+        asked = [row for row in rows if wanted and (row.id in wanted or not prepared.batch_independent)]
+        if prepared.compose is not None:
+            return prepared.compose(asked, asker) if asked else {}
+        prompts = [Prompt(row.id, prepared.ask(row, asker.prompt(row)), tools=Tools.of(row)) for row in asked]
+        name = "" if self.made.asked_as is None else self.made.asked_as.model
+        return asker.ask(Call(self.candidate, prepared, prompts, asked_as=name))
+
+
+def _confident(answers: Mapping[str, Answer], dev: Sequence[Answer], keep: float) -> set[str]:
+    """The rows whose answer is as sure as ``keep`` of those to development rows.
+
+    Raises:
+        ModelError: none of those has a log-probability.
+    """
+    known = [answer.logprob for answer in dev if answer.logprob is not None]
+    if not known and all(answer.prompt_tokens is None for answer in dev):
+        return set()  # a plan: nobody was asked
+    if not known:
+        raise ModelError(
+            "Routed(route=ByConfidence(...)): the fine-tune's answers have no log-probabilities.\n"
+            "  hint: ask for them: RemoteModel(..., logprobs=True); or route=ByLikeness(...)."
+        )
+    least = threshold(known, keep)
+    return {row for row, one in answers.items() if one.logprob is not None and one.logprob >= least}
+
+
+def _alike(
+    route: ByLikeness,
+    rows: Sequence[Row],
+    train: Sequence[Row],
+    dev: Sequence[Row],
+    asker: Asker,
+) -> set[str] | None:
+    """The rows that are like the training rows; None where that cannot be known yet."""
+    parts = [train, dev, rows]
+    vectors = asker.embed([row.question for part in parts for row in part], route.encoder)
+    if vectors is None:
+        return None
+    ends = list(accumulate(map(len, parts)))
+    known, *others = (vectors[end - len(part) : end] for part, end in zip(parts, ends, strict=True))
+    dev_values, values = (nearness(other, known) for other in others)
+    least = threshold(dev_values, route.keep)
+    return {row.id for row, value in zip(rows, values, strict=True) if value >= least}
