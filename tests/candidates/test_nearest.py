@@ -55,7 +55,7 @@ def test_the_nearest_examples_stand_last_and_never_the_row_itself(lab: Lab) -> N
 
 
 def test_a_row_of_another_task_is_shown_nothing(lab: Lab) -> None:
-    few = FewShot(model="m", train="train.jsonl", nearest=True)
+    few = FewShot(model="m", train="train.jsonl", shots=2, nearest=True)
     held = row("the parcel?")
     assert few.asker(lab)(held, None) == held.prompt
 
