@@ -109,6 +109,8 @@ def asks_the_same(a: Row, b: Row) -> bool:
     if not set(_keys(a)).isdisjoint(_keys(b)):
         return True
     first, second = plain_words(_asked(a)), plain_words(_asked(b))
+    if not first or not second:  # pictures and signs alone
+        return False
     return any(_is_copy(one, first, second) for one in near(first, second, Evenly()))
 
 
