@@ -1,7 +1,7 @@
 """This project's candidates, one fixture each."""
 
 import harness
-from harness import FewShot, LoRA, OpenAITuning, Prompted, QLoRA
+from harness import FewShot, LoRA, OpenAITuning, Prompted, QLoRA, Retrieval
 
 pytest_plugins = ["harness.plugin"]
 
@@ -21,6 +21,16 @@ def prompted():
 @harness.candidate
 def few_shot_5():
     return FewShot(model=MODEL, train=TRAIN, shots=5, stratify="intent", schema=TICKET)
+
+
+@harness.candidate
+def nearest_5():
+    return FewShot(model=MODEL, train=TRAIN, shots=5, nearest=True, schema=TICKET)
+
+
+@harness.candidate
+def handbook():
+    return Retrieval(model=MODEL, docs="suites/support/handbook", schema=TICKET)
 
 
 @harness.candidate

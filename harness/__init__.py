@@ -8,6 +8,7 @@ from harness.candidates.hosted_tuning import HostedTuning, OpenAITuning, WandB
 from harness.candidates.lora import Full, LoRA, QLoRA
 from harness.candidates.prompted import Prompted
 from harness.candidates.recorded import Recorded
+from harness.candidates.retrieval import Retrieval
 from harness.candidates.routed import Routed
 from harness.candidates.router import ByConfidence, ByLikeness
 from harness.decision.claims import assert_better, assert_not_worse
@@ -61,6 +62,7 @@ __all__ = [
     "Refusal",
     "Regex",
     "RemoteModel",
+    "Retrieval",
     "Routed",
     "Rubric",
     "SelfGenerated",

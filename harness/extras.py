@@ -30,6 +30,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "transformers",
             "trl",
         ),
+        "pdf": ("pypdf",),
         "twin": ("python_multipart", "starlette", "typing_extensions", "uvicorn"),
     }
 )
@@ -39,7 +40,7 @@ def require_extra(extra: str, purpose: str) -> None:
     """Check that the packages of an extra are installed.
 
     Args:
-        extra: ``local`` or ``twin``.
+        extra: ``local``, ``pdf`` or ``twin``.
         purpose: what needs them, as the subject of a sentence: ``the base model 'smollm2-135m'``.
 
     Raises:

@@ -521,6 +521,15 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class LookedUp:
+    """A passage or an example that was shown with a row."""
+
+    place: str  # the file, and which part or line of it
+    score: float  # BM25, or the cosine of embeddings
+    at: int  # its place among all that could be looked up, from 0
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One candidate at one size and seed, evaluated on one suite. ``scores`` has one tuple a score."""
 
@@ -538,6 +547,7 @@ class Trial:
     decoding: Mapping[str, Json] = field(
         default_factory=dict
     )  # the settings that the answers were drawn with
+    looked_up: Mapping[str, tuple[LookedUp, ...]] = field(default_factory=dict)  # by row, the nearest first
 
     @property
     def label(self) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 from harness.errors import UsageError
 from harness.fields import require_fields
 from harness.models.protocol import AnswerSchema, Decoding, Model, Prompt
-from harness.records import Answer, Json, Message, Provenance, Row, Training
+from harness.records import Answer, Json, LookedUp, Message, Provenance, Row, Training
 
 if TYPE_CHECKING:
     from harness.candidates.lab import Lab
@@ -66,6 +66,13 @@ class Ask(Protocol):
 
     def __call__(self, row: Row, prompt: str | None) -> tuple[Message, ...]:
         """The turns to send; ``prompt`` is the suite's full instructions for this row."""
+
+
+class Looked(Protocol):
+    """What is looked up for a row, and shown with it."""
+
+    def __call__(self, row: Row) -> tuple[LookedUp, ...]:
+        """The nearest first."""
 
 
 class Read(Protocol):
@@ -152,6 +159,8 @@ class Prepared:
     # set where ``identity`` cannot tell one model from the next; some kept answers are then asked for again
     mutable: MutableModel | None = None
     asked_with: str = ""  # what ``ask`` puts before the question, in words for the report
+    prompt: str | None = None  # the candidate's own, in place of each suite's
+    looked: Looked | None = None  # what ``ask`` shows with each row, for the record
     schema: AnswerSchema | None = None  # that answers to suites with a ``JsonSchema`` check are bound to
     # the answers to a suite of this name with these rows, where nobody is asked and nothing is loaded
     given: Callable[[str, Sequence[Row]], Given] | None = None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from harness.candidates.base import WITH_PROMPT, Ask, asked_with_prompt
+from harness.candidates.base import Ask, Looked, asked_with_prompt
 from harness.candidates.lab import Lab
+from harness.candidates.nearest import By
 from harness.candidates.prompted import Prompted
+from harness.data.copies import asks_the_same
 from harness.data.subsets import nested_subsets
+from harness.errors import UsageError
 from harness.fields import Count
-from harness.records import Message, Row
+from harness.records import Json, LookedUp, Message, Row
 from harness.training.rows import TrainingData
 
 
@@ -22,6 +25,11 @@ class FewShot(Prompted):
     The examples are the first ``shots`` of the nested order of the training rows, stratified like the
     subsets that a fine-tune sees. A suite without a prompt is another task: it is asked without examples.
     Where the training rows have system messages of their own, each example's user turn begins with its own.
+
+    Args:
+        nearest: show each row the examples nearest to it, by BM25 (``True``) or by ``"embeddings"``. The
+            nearest stands last: what stands next to the question weighs most (Zhao et al. 2021). Never shown
+            is a row that asks what the held-out row asks. What is equally near comes in the file's order.
     """
 
     kind: ClassVar[str] = "few-shot"
@@ -30,27 +38,67 @@ class FewShot(Prompted):
     train: str
     shots: Count = 5  # without examples it is a Prompted
     stratify: str | None = None
+    nearest: bool | Literal["embeddings"] = False
+
+    def described(self) -> dict[str, Json]:
+        """See ``Candidate``."""
+        found = super().described()
+        if not self.nearest:
+            del found["nearest"]
+        return found
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nearest and self.stratify is not None:
+            raise UsageError(
+                f"FewShot(nearest={self.nearest!r}, stratify={self.stratify!r}): the nearest rows are shown,"
+                " whatever they are; leave stratify= out."
+            )
 
     def data(self, lab: Lab) -> TrainingData:
         """See ``Candidate``: rows that are shown, not learnt."""
-        rows = lab.rows(self.train)
-        file = lab.shown(self.train)
-        return TrainingData(rows, file, stratify=self.stratify, is_trained=False, shown=self.shots)
+        rows, own = lab.rows(self.train), super().data(lab)
+        return TrainingData(
+            rows,
+            lab.shown(self.train),
+            general=own.general if own else (),
+            stratify=self.stratify,
+            is_trained=False,
+            shown=None if self.nearest else self.shots,  # any of them may be
+        )
 
     @property
     def asked_with(self) -> str:
         """See ``Prompted``."""
-        return f"{WITH_PROMPT} and {self.shots} example{'s' * (self.shots > 1)}"
+        how = {"embeddings": " nearest by embeddings", True: " nearest by BM25"}.get(self.nearest, "")
+        return f"{super().asked_with} and {self.shots} example{'s' * (self.shots > 1)}{how}"
+
+    def looker(self, lab: Lab) -> Looked | None:
+        """See ``Prompted``."""
+        if not self.nearest:
+            return None
+        by: By = "embeddings" if self.nearest == "embeddings" else "bm25"
+        rows = lab.rows(self.train)
+        index = lab.index((self.train, by), [row.question for row in rows], by)
+
+        def looked(row: Row) -> tuple[LookedUp, ...]:
+            near = index.near(row.question, lambda at: not asks_the_same(rows[at], row), self.shots)
+            return tuple(LookedUp(rows[at].where or rows[at].id, score, at) for at, score in near)
+
+        return looked
 
     def asker(self, lab: Lab) -> Ask:
         """See ``Prompted``."""
-        rows = lab.rows(self.train)
-        examples = nested_subsets(rows, [self.shots], 0, self.stratify)[self.shots]
-        shown = _shown(examples, with_facts=len({row.instructions for row in rows}) > 1)
+        rows, looked = lab.rows(self.train), self.looker(lab)
+        with_facts = len({row.instructions for row in rows}) > 1
+        same = nested_subsets(rows, [self.shots], 0, self.stratify)[self.shots]
 
         def ask(row: Row, prompt: str | None) -> tuple[Message, ...]:
             turns = asked_with_prompt(row, prompt)
-            return turns if prompt is None else (turns[0], *shown, *turns[1:])
+            if prompt is None:
+                return turns
+            examples = same if looked is None else [rows[one.at] for one in reversed(looked(row))]
+            return (turns[0], *_shown(examples, with_facts=with_facts), *turns[1:])
 
         return ask
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.atomic import what_is_at
+from harness.candidates.nearest import By, Index
 from harness.data.files import read_prompt, read_text
 from harness.data.fingerprints import fingerprint, row_fingerprint
+from harness.data.passages import Passage, passages_digest, read_passages
 from harness.data.rows import file_digest, read_rows
 from harness.decision.economics import EconomicsConfig
 from harness.decision.plan import Purpose
@@ -61,6 +63,8 @@ class Lab:
     _sources: dict[tuple[str, bool], ModelSource] = field(default_factory=dict, repr=False, compare=False)
     _chats: dict[tuple[ModelSource, bool], Chat] = field(default_factory=dict, repr=False, compare=False)
     _readers: dict[str, TokenReader] = field(default_factory=dict, repr=False, compare=False)
+    _passages: dict[Path, tuple[Passage, ...]] = field(default_factory=dict, repr=False, compare=False)
+    _indexes: dict[tuple[str, str, str], Index] = field(default_factory=dict, repr=False, compare=False)
     _files: dict[Path, tuple[Row, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def at(self, root: Path) -> Lab:
@@ -95,6 +99,23 @@ class Lab:
             DataError: it is missing, no text, or has nothing in it.
         """
         return read_prompt(self.root / path, self.shown(path), "the candidate's prompt")
+
+    def passages(self, path: str) -> tuple[Passage, ...]:
+        """The passages of a folder that a candidate names, read once.
+
+        Raises:
+            DataError, UsageError: see ``read_passages``.
+        """
+        if self.root / path not in self._passages:
+            self._passages[self.root / path] = read_passages(self.root / path, self.shown(path))
+        return self._passages[self.root / path]
+
+    def index(self, key: tuple[str, By], texts: Sequence[str], by: By) -> Index:
+        """An index of texts, made once; ``key`` names their file and how they are compared."""
+        own = (str(self.root / key[0]), by, fingerprint(list(texts)))
+        if own not in self._indexes:
+            self._indexes[own] = Index(texts, by, self.progress, is_offline=self.is_offline)
+        return self._indexes[own]
 
     def schema(self, given: str | Mapping[str, Json] | None) -> AnswerSchema | None:
         """A candidate's schema, read and found to be one; None where it has none.
@@ -165,6 +186,8 @@ class Lab:
         if not isinstance(value, str) or not value or not what_is_at(self.root / value):
             return value
         if what_is_at(self.root / value) == "folder":
+            if self.root / value in self._passages:
+                return passages_digest(self._passages[self.root / value])
             return folder_digest(self.root / value)
         try:
             return fingerprint(sorted(map(row_fingerprint, self.rows(value))))

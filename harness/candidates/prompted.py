@@ -11,6 +11,7 @@ from harness.candidates.base import (
     Ask,
     BaseCandidate,
     CostEstimate,
+    Looked,
     MutableModel,
     Prepared,
     PricedModel,
@@ -18,7 +19,7 @@ from harness.candidates.base import (
     asked_with_prompt,
 )
 from harness.candidates.lab import Lab
-from harness.data.fingerprints import fingerprint
+from harness.data.fingerprints import bytes_digest, fingerprint
 from harness.models.askable import require_askable
 from harness.models.generation import note_on_defaults
 from harness.models.ledger import Spending
@@ -27,7 +28,7 @@ from harness.models.progress import Progress
 from harness.models.remote import RemoteModel
 from harness.models.structured import require_bindable, schema_notes
 from harness.models.thinking import thinking_fields
-from harness.records import Json
+from harness.records import Json, Message, Row
 from harness.training.rows import TrainingData
 
 
@@ -37,12 +38,15 @@ class Prompted(BaseCandidate):
 
     Args:
         model: the built-in name, a Hugging Face id, a local folder, a GGUF file; or one behind a service.
+        prompt: a file whose text stands where the suite's prompt would, with the same facts of each row.
+            Its own baseline is asked with the suite's. A suite without a prompt is another task.
     """
 
     kind: ClassVar[str] = "prompted"
     cost_rank: ClassVar[int] = 0
 
     model: str | RemoteModel
+    prompt: str | None = None
 
     @property
     def model_name(self) -> str:
@@ -52,7 +56,10 @@ class Prompted(BaseCandidate):
     def described(self) -> dict[str, Json]:
         """See ``Candidate``."""
         model = self.model.described() if isinstance(self.model, RemoteModel) else self.model
-        return {**super().described(), "model": model}
+        found = {**super().described(), "model": model}
+        if self.prompt is None:
+            del found["prompt"]
+        return found
 
     def own_baseline(self) -> Prompted:
         """See ``Candidate``."""
@@ -64,8 +71,13 @@ class Prompted(BaseCandidate):
         )
 
     def data(self, lab: Lab) -> TrainingData | None:
-        """See ``Candidate``: it has seen no rows."""
-        return None
+        """See ``Candidate``: no rows, but a prompt of its own may hold some as examples."""
+        if self.prompt is None:
+            return None
+        where = lab.shown(self.prompt)
+        text = Message("system", lab.prompt(self.prompt))
+        row = Row("prompt", (text, Message("assistant", "")), {}, where)
+        return TrainingData((), where, general=(row,), is_trained=False)
 
     def endpoint(self) -> PricedModel | None:
         """See ``Candidate``."""
@@ -81,10 +93,14 @@ class Prompted(BaseCandidate):
         """How a row becomes a prompt. A kind that only asks otherwise overrides this, and ``asked_with``."""
         return asked_with_prompt
 
+    def looker(self, lab: Lab) -> Looked | None:
+        """What is looked up for each row, and shown with it; None where nothing is."""
+        return None
+
     @property
     def asked_with(self) -> str:
         """What stands before the question, in words for the report."""
-        return WITH_PROMPT
+        return WITH_PROMPT if self.prompt is None else f"its own prompt {self.prompt}"
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
         """See ``Candidate``: the key and the price of a hosted model; a local one is fetched, and its prompts
@@ -108,6 +124,9 @@ class Prompted(BaseCandidate):
     def prepare(self, lab: Lab, variant: Variant) -> Prepared:
         """See ``Candidate``."""
         ask, model, schema = self.asker(lab), self.model, lab.schema(self.schema)
+        own = None if self.prompt is None else lab.prompt(self.prompt)
+        digest = "" if own is None else f" (prompt SHA-256 {bytes_digest(own.encode())[:12]})"
+        asked_with = f"{self.asked_with}{digest}"
         if isinstance(model, RemoteModel):
             identity = model.identity()
             return Prepared(
@@ -117,7 +136,9 @@ class Prompted(BaseCandidate):
                 numeric_config=model.numeric_config,
                 load=lambda: model.open(lab.spending(model.model), lab.progress),
                 ask=ask,
-                asked_with=self.asked_with,
+                asked_with=asked_with,
+                prompt=own,
+                looked=self.looker(lab),
                 schema=schema,
                 batch_independent=True,
                 read=model.sent_beside,
@@ -131,7 +152,9 @@ class Prompted(BaseCandidate):
             numeric_config=batch_numeric_config(plan),
             load=lambda: LocalModel.load(source, plan),
             ask=ask,
-            asked_with=self.asked_with,
+            asked_with=asked_with,
+            prompt=own,
+            looked=self.looker(lab),
             schema=schema,
             read=lab.reader(source),
         )

@@ -104,6 +104,16 @@ def _is_copy(one: Near, a: Words, b: Words) -> bool:
     return one.is_copy(SHORT) and one.evidence >= LEAST_NATS and times <= SHORT_TIMES
 
 
+def asks_the_same(a: Row, b: Row) -> bool:
+    """Whether two rows ask the same, or nearly: copies as in ``copied_rows``, all words counted alike."""
+    if not set(_keys(a)).isdisjoint(_keys(b)):
+        return True
+    first, second = plain_words(_asked(a)), plain_words(_asked(b))
+    if not first or not second:  # pictures and signs alone
+        return False
+    return any(_is_copy(one, first, second) for one in near(first, second, Evenly()))
+
+
 def _asked(row: Row) -> str:
     return "\n".join(m.content for m in row.prompt if m.role not in ("system", "developer"))
 

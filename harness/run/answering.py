@@ -86,7 +86,7 @@ class Answerer:
         """
         if prepared.compose is None:
             prompts = [
-                Prompt(row.id, prepared.ask(row, bound.prompt_of(row)), tools=Tools.of(row))
+                Prompt(row.id, prepared.ask(row, bound.prompt_of(row, prepared.prompt)), tools=Tools.of(row))
                 for row in bound.rows
             ]
             return [Call(candidate, prepared, prompts)]
@@ -151,6 +151,7 @@ class Answerer:
         every = [self.asked(call, suite) for call in calls]
         asked = every[-1]
         given = asked.given
+        looked = prepared.looked if suite.prompt is not None else None  # another task is shown nothing
         origins = [self.freshness.provenance(one.context, one.keys) for one in every]
         return Trial(
             candidate=variant.name,
@@ -165,6 +166,7 @@ class Answerer:
             provenance=given.provenance if given else together(origins),
             asked_with=given.asked_with if given else prepared.asked_with,
             decoding=given.decoding if given else asked.decoding.described(),
+            looked_up={} if looked is None else {row.id: looked(row) for row in suite.rows},
         )
 
     def answers(

@@ -8,11 +8,13 @@ suites that share rows. Labels of judges have rules of their own (:mod:`harness.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.candidates.lab import Lab
 from harness.data.leakage import Leak, require_no_leaks
+from harness.data.nearness import WordForWord, Words
+from harness.data.plain_text import SHORT_WORDS, plain_words
 from harness.data.rows import line_of
 from harness.data.template_tokens import is_exported, leftovers
 from harness.errors import DataError, UsageError
@@ -64,7 +66,8 @@ def compare_files(arms: Iterable[Arm], suites: Sequence[LoadedSuite], lab: Lab) 
 
 def _is_same(data: TrainingData, other: TrainingData) -> bool:
     """Whether both hold the very rows: a file is read once for all candidates."""
-    ours, theirs = (data.train, data.general, data.dev), (other.train, other.general, other.dev)
+    ours = data.train, data.general, data.dev, data.docs
+    theirs = other.train, other.general, other.dev, other.docs
     return all(a is b or a == b for a, b in zip(ours, theirs, strict=True))
 
 
@@ -126,6 +129,7 @@ def _compare(data: TrainingData, suite: LoadedSuite, seen: Seen) -> frozenset[st
     dev = require_no_leaks(data.dev, suite.rows, accepted, sides=("development rows", "held-out rows"))
     found = require_no_leaks(data.seen, suite.rows, accepted)
     seen.notes.update(dict.fromkeys(label_leaks.training_notes(data, suite)))
+    seen.notes.update(dict.fromkeys(_told_answers(data, suite)))
     leaks = [*found.leaks, *dev.leaks]
     by_name = [leak for leak in leaks if accepted != "warn" and leak.is_named(accepted)]
     others = [leak for leak in leaks if leak not in by_name]
@@ -140,6 +144,28 @@ def _compare(data: TrainingData, suite: LoadedSuite, seen: Seen) -> frozenset[st
         note = f"{suite.name}: {_held(others, total)} too ({why}): they count as one row together."
         seen.notes[note] = None
     return found.near
+
+
+def _told_answers(data: TrainingData, suite: LoadedSuite) -> Iterator[str]:
+    """A sentence where passages hold whole replies of held-out rows, word for word.
+
+    Documents may hold the facts that replies rest on. Replies of under five words are facts, or labels.
+    """
+    if not data.docs:
+        return
+    replies: dict[Words, Row] = {plain_words(row.reference): row for row in reversed(suite.rows)}
+    wanted = WordForWord(words for words in replies if len(words) >= SHORT_WORDS)
+    found: dict[str, str] = {}
+    for doc in data.docs:
+        for words in wanted.within(plain_words(doc.messages[0].content)):
+            found.setdefault(replies[words].where, doc.where)
+    if found:
+        row, place = next(iter(found.items()))
+        n, total = len(found), len(suite.rows)
+        yield (
+            f"{suite.name}: {data.file} holds the whole reply of {n} of {total} held-out rows word for word"
+            f" (the first: {row} in {place}): a candidate that looks it up there repeats it."
+        )
 
 
 def _held(leaks: Sequence[Leak], total: int) -> str:

@@ -25,6 +25,8 @@ class TrainingData:
     is_trained: bool = True
     shown: int | None = None  # of rows that are not learnt: how many a prompt holds; None: any of them
 
+    docs: tuple[Row, ...] = ()  # passages that can be looked up: no examples, and they may hold facts
+
     def used(self, size: int | None) -> int:
         """How many of ``train`` it takes to make the candidate, which somebody has to write.
 

@@ -174,3 +174,24 @@ def test_the_chain_and_the_route_stand_as_they_are_written(project: SmallProject
         assert project.run("--candidate=two-steps", baseline="").status == 0, "GO"
         (answer, *_) = next(t for t in project.record.trials if t.candidate == "two-steps").answers
         assert [part.text for part in answer.parts] == ["no", ""]
+
+
+def test_the_prompted_rungs_stand_as_they_are_written(project: SmallProject) -> None:
+    page = PAGE.with_name("rungs.md")
+    service = Service(reply=lambda body: said("yes" if "handbook says" in str(body) else "no"))
+    with serving(service) as running:
+        text = "".join(example(kind, page) for kind in ("prompt", "nearest", "retrieval"))
+        project.write("conftest.py", CONFTEST + text.replace("-18", f'-18", base_url="{running.base_url}'))
+        project.write("train.jsonl", jsonl(rows("train", 30)))
+        project.write("better.md", "The handbook says yes.")
+        project.write("handbook/a.md", "# Support\n\nThe handbook says yes to support.")
+        project.write("suites/support/prompt.md", "Answer with yes or no.")
+        head = SUITE.replace('heldout="heldout.jsonl"', 'heldout="heldout.jsonl", prompt="prompt.md"')
+        project.suite(TARGET, head=head)
+        project.run("--candidate=better-prompt", "--candidate=nearest-3", "--candidate=handbook", baseline="")
+    trials = {trial.candidate: trial for trial in project.record.trials}
+    right = {name: trial.scores["right"][0].value for name, trial in trials.items()}
+    assert (right["better-prompt"], right["nearest-3"], right["handbook"]) == (1.0, 0.0, 1.0)
+    assert "its own prompt better.md (prompt SHA-256 " in trials["better-prompt"].asked_with
+    assert [one.place for one in trials["handbook"].looked_up["support-0"]] == ["handbook/a.md#1"]
+    assert len(trials["nearest-3"].looked_up["support-0"]) == 3

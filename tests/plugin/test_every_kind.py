@@ -140,7 +140,7 @@ class OwnRetrieval:
 '''
 
 CANDIDATES = """
-from harness import ByConfidence, Chain, LoRA, OpenAITuning, Recorded, RemoteModel, Routed
+from harness import ByConfidence, Chain, LoRA, OpenAITuning, Recorded, RemoteModel, Retrieval, Routed
 {own}
 SERVICE = dict(base_url="{url}", profile="twin", api_key_env="HARNESS_TEST_KEY")
 MODEL = RemoteModel("{chat}", **SERVICE)
@@ -159,6 +159,26 @@ def prompted():
 @harness.candidate
 def few_shot():
     return FewShot(model=MODEL, train="rows.jsonl", shots=2)
+
+
+@harness.candidate
+def own_prompt():
+    return Prompted(model=MODEL, prompt="better.md")
+
+
+@harness.candidate
+def nearest():
+    return FewShot(model=MODEL, train="rows.jsonl", shots=2, nearest=True)
+
+
+@harness.candidate
+def retrieval():
+    return Retrieval(model=MODEL, docs="handbook", k=2)
+
+
+@harness.candidate
+def retrieved_rows():
+    return Retrieval(model=MODEL, docs="rows.jsonl", k=2)
 
 
 @harness.candidate
@@ -233,13 +253,18 @@ class Kind:
 SCRIPTED = Kind("scripted", is_trained=True)
 PROMPTED = Kind("prompted", sees_rows=False, is_hosted=True)
 FEW_SHOT = Kind("few-shot", is_hosted=True)
+OWN_PROMPT = Kind("own-prompt", sees_rows=False, is_hosted=True)
+NEAREST = Kind("nearest", is_hosted=True)
+RETRIEVAL = Kind("retrieval", sees_rows=False, is_hosted=True)
+RETRIEVED_ROWS = Kind("retrieved-rows", is_hosted=True)
 CHAIN = Kind("chain", sees_rows=False, is_hosted=True)
 ROUTED = Kind("routed", is_trained=True, is_hosted=True)
 OPENAI = Kind("openai", is_trained=True, is_hosted=True)
 RECORDED = Kind("recorded", sees_rows=False)
 OWN_TUNING = Kind("own-tuning", is_trained=True)
 OWN_RETRIEVAL = Kind("own-retrieval", is_hosted=True)
-KINDS = (SCRIPTED, PROMPTED, FEW_SHOT, CHAIN, ROUTED, OPENAI, RECORDED, OWN_TUNING, OWN_RETRIEVAL)
+RUNGS = (PROMPTED, OWN_PROMPT, FEW_SHOT, NEAREST, RETRIEVAL, RETRIEVED_ROWS, CHAIN)
+KINDS = (SCRIPTED, *RUNGS, ROUTED, OPENAI, RECORDED, OWN_TUNING, OWN_RETRIEVAL)
 
 
 def kinds(**facts: bool) -> list[Kind]:
@@ -285,6 +310,8 @@ def contract(project: SmallProject, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             for n in range(40)
         ]
         made.rows(jsonl([dict(one) for one in answers]), "answers.jsonl")
+        made.rows("Say yes or no.", "better.md")
+        made.rows("# Support\n\nEvery support question has an answer.\n", "handbook/support.md")
         yield made
 
 
@@ -307,6 +334,7 @@ def test_sizes_and_seeds_are_for_what_is_trained(contract: Contract, kind: Kind)
     assert tried == expected
     # what each pays for: rows that it learnt, all that it can look up, those that a prompt shows
     used = {"few-shot": 2, "own-retrieval": 30, "prompted": None, "chain": None, "recorded": None}
+    used |= {"own-prompt": 0, "nearest": 30, "retrieval": 0, "retrieved-rows": 30}
     assert contract.project.record.economics[0].rows_used == used.get(str(kind), 20)
 
 
