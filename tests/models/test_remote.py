@@ -87,7 +87,7 @@ def test_tools_go_out_and_calls_come_back_as_text(service: Service) -> None:
     (unasked,) = answers(service, prompts(1)).values()
     assert (unasked.text, unasked.failure_kind) == ("", FailureKind.UNANSWERED)
     with pytest.raises(UsageError, match="takes one text and no tools, and row r0 offers some"):
-        answers(service, [Prompt("r0", turns, tools=offered)], RemoteModel("babbage-002"))
+        RemoteModel("babbage-002").sent_beside([Prompt("r0", turns, tools=offered)], DECODING)
 
 
 def test_known_rows_are_not_asked(service: Service) -> None:

@@ -12,7 +12,7 @@ from harness.records import Answer, Json, Kind, Message, Row, called
 from harness.records import ToolCall as Call
 from harness.scoring.checks import own_reference
 
-PARAMETERS = {"properties": {"city": {}, "days": {}, "units": {}}}
+PARAMETERS: Json = {"properties": {"city": {}, "days": {}, "units": {}}}
 TOOLS = tuple(
     {"type": "function", "function": {"name": name, "parameters": PARAMETERS}} for name in ("weather", "mail")
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -28,9 +29,27 @@ MAX_OUTPUT_TOKENS = 4_096
 DEFAULT_MAX_TOKENS = 512  # a small model may never stop; the real service would let it run to its limit
 # what the service has and the models here lack; n and best_of may be 1
 UNSUPPORTED = (
-    *("n", "best_of", "stop", "top_logprobs", "tools", "functions", "audio", "prediction"),
+    *("n", "best_of", "stop", "top_logprobs", "functions", "audio", "prediction"),
     *("reasoning_effort", "logit_bias"),
 )
+
+
+def _calls(text: str) -> list[Json]:
+    """The calls that a reply has learnt to make (`records.called`), in the service's form."""
+    try:
+        listed = json.loads(text)
+    except ValueError:
+        return []
+    made = listed if isinstance(listed, list) else []
+    return [
+        {
+            "id": new_id("call_"),
+            "type": "function",
+            "function": {"name": one["name"], "arguments": json.dumps(one["arguments"])},
+        }
+        for one in made
+        if isinstance(one, dict) and one.keys() == {"name", "arguments"}
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +137,12 @@ class ServedModels:
                 {"token": token.text, "logprob": token.logprob, "top_logprobs": []} for token in reply.tokens
             ]
             logprobs = {"content": content}
-        said: Json = {"role": "assistant", "content": reply.text}
-        choice: Json = {"index": 0, "message": said, "finish_reason": reply.finish, "logprobs": logprobs}
+        said: dict[str, Json] = {"role": "assistant", "content": reply.text}
+        calls = _calls(reply.text) if params.get("tools") else []
+        finish = "tool_calls" if calls else reply.finish
+        if calls:
+            said = {"role": "assistant", "content": None, "tool_calls": calls}
+        choice: Json = {"index": 0, "message": said, "finish_reason": finish, "logprobs": logprobs}
         return ChatCompletion.model_validate({**shown, "object": "chat.completion", "choices": [choice]})
 
     def complete(self, body: Json) -> Completion:
