@@ -7,10 +7,11 @@ READY := $(VENV)/.ready
 
 FLOORS := .venv-floors
 
-.PHONY: help setup demo test test-floors check bench clean
+.PHONY: help setup demo ladder test test-floors check bench clean
 
 help:
 	@echo "make demo   set up, train the worked example at four sizes, decide, report"
+	@echo "make ladder try the example's prompt, examples in it and fine-tune, from the cheapest up"
 	@echo "make test   set up and run the tests"
 	@echo "make check  ruff, mypy --strict, import contracts"
 	@echo "make bench  benchmarks; writes benchmarks/results.json"
@@ -29,6 +30,11 @@ $(READY): pyproject.toml constraints.txt
 # exit status 1 is a decision other than GO, which a demonstration may well end with; hypothesis serves the tests only
 demo: $(READY)
 	$(BIN)/python -m pytest suites/ --candidate=qlora-r16 -p no:hypothesispytest || test $$? -eq 1
+
+# without OPENAI_API_KEY the hosted fine-tune is named as left out
+ladder: $(READY)
+	$(BIN)/python -m pytest suites/ --ladder --candidate=prompted --candidate='few*' --candidate=qlora-r16 \
+		--candidate=openai-mini -p no:hypothesispytest || test $$? -eq 1
 
 # a worker needs about 3 GB; each computes on one core
 test: $(READY)

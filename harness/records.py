@@ -555,6 +555,8 @@ class SuiteRow:
     reference: str
     slices: Mapping[str, str]
     group: str | None = None
+    #: numbers and names of the reference that no prompt, question or training row holds; None: not looked for
+    unseen_facts: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -735,6 +737,38 @@ class LabelFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Rung:
+    """A candidate's place in a ladder, and what came of it. Costs are measured; None: not known, no price."""
+
+    candidate: str
+    size: int | None
+    rank: int  # 1: the cheapest
+    cost_rank: int  # of its kind
+    outcome: Literal["holds", "fails", "undecided", "not tried"]
+    why: str = ""
+    usd_per_1000_requests: float | None = None
+    latency_ms: float | None = None  # mean of a request
+    training_usd: float | None = None
+
+    @property
+    def label(self) -> str:
+        """``name`` or ``name@size``."""
+        return self.candidate if self.size is None else f"{self.candidate}@{self.size}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The candidates of a run in the order of their cost, and the cheapest whose gates all hold."""
+
+    rungs: tuple[Rung, ...]
+    mode: Literal["first", "all"]  # ended at the first that holds, or tried every one
+    level: float  # one-sided, that each gate of a rung had to meet
+    answer: str | None  # the label of the cheapest rung that holds
+    order: str  # how it came about, in words
+    stopped_before_usd: float | None = None  # what was not spent; None: nothing, or no price tells
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """Everything one run did and saw. The reports show nothing that is not in it."""
 
@@ -757,4 +791,5 @@ class RunRecord:
     max_usd: float | None = None  # the cap on spending
     decided_from: str = ""  # the id of the run whose answers were labelled, where it was decided with labels
     label_files: tuple[LabelFile, ...] = ()
+    ladder: Ladder | None = None
     schema: int = SCHEMA_VERSION

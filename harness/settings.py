@@ -16,6 +16,7 @@ from harness.fields import LARGEST, LARGEST_SEED, LONGEST_TEXT, shown_value
 
 GatePolicy: TypeAlias = Literal["release", "regression"]
 RehearsalMode: TypeAlias = Literal["script", "train"]
+LadderMode: TypeAlias = Literal["first", "all"]
 
 _DIGITS = re.compile(r"0|-?[1-9][0-9]{0,17}")  # int() takes 1_0, +1 and the digits of other scripts, too
 _AMOUNT = re.compile(r"([0-9]{1,15}\.?[0-9]{0,15}|\.[0-9]{1,15})(e-?[0-9]{1,2})?", re.IGNORECASE)
@@ -40,6 +41,8 @@ class Settings:
     ``fresh`` asks every model again, whatever is kept.
     ``reference_runs`` are records of earlier runs, whose uses of held-out rows are carried on.
     ``executor`` names where trainings run; see ``training.executor.find_executor``.
+    ``ladder`` tries candidates from the cheapest up, to the first that is GO or ``all``; ``ladder_order``
+    names those that come first.
     ``sizes`` is empty for "all rows". Each of ``seeds`` draws subsets of its own and seeds a training.
     """
 
@@ -61,6 +64,8 @@ class Settings:
     lists: bool = False
     fresh: bool = False
     reference_runs: tuple[Path, ...] = ()
+    ladder: LadderMode | None = None
+    ladder_order: tuple[str, ...] = ()
 
 
 def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
@@ -88,8 +93,9 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
             "--max-interim-looks with several --train-seeds: stopping early is worked out for one seed.\n"
             "  hint: leave --max-interim-looks out, so that every row is judged; or judge one seed."
         )
+    ladder = _ladder(raw.get("ladder"))
     return Settings(
-        candidates=tuple(str(name) for name in named),
+        candidates=tuple(str(name) for name in named or (("*",) if ladder else ())),
         baseline=str(raw["baseline"]) if raw.get("baseline") else None,
         sizes=_sizes(str(raw.get("sizes") or "all")),
         seeds=seeds,
@@ -106,6 +112,8 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
         plan=bool(raw.get("plan")),
         max_interim_looks=looks,
         max_usd=_max_usd(str(raw["max-usd"])) if raw.get("max-usd") else None,
+        ladder=ladder,
+        ladder_order=_names("ladder-order", str(raw.get("ladder-order") or "")),
     )
 
 
@@ -160,6 +168,25 @@ def _rehearsal(given: object) -> RehearsalMode | None:
     if given == "train":
         return "train"
     raise UsageError(f"--rehearse={given}: use script (answers by script, the default) or train.")
+
+
+def _ladder(given: object) -> LadderMode | None:
+    if given in (None, "", False, "false"):
+        return None
+    if given in (True, "true", "first"):
+        return "first"
+    if given == "all":
+        return "all"
+    raise UsageError(f"--ladder={given}: use first (end at the first rung that holds, the default) or all.")
+
+
+def _names(option: str, text: str) -> tuple[str, ...]:
+    names = [name.strip() for name in text.split(",")] if text else []
+    twice = [name for name in names if names.count(name) > 1]
+    if twice or not all(names):
+        problem = f"{twice[0]} stands there twice" if all(names) else "a name is empty"
+        raise UsageError(f"--{option}={text}: {problem}; write candidates with commas, the cheapest first.")
+    return tuple(names)
 
 
 def _whole_numbers(option: str, text: str, example: str) -> tuple[int, ...]:

@@ -48,6 +48,7 @@ def measure(options: Options) -> list[Result]:
         some_false_go_beside_real_gains(draws // 10),
         some_false_go_one_by_one(20 if options.smoke else 500),
         power_among_others(draws // 5),
+        some_false_rung(20 if options.smoke else 500),
     ]
 
 
@@ -146,6 +147,49 @@ def power_among_others(runs: int) -> Result:
     return Result(f"candidates: GO of a gain of {100 * GAIN:g} points among {MANY}", value, "", detail)
 
 
+def some_false_rung(runs: int) -> Result:
+    """A ladder of the baseline's equals, and one with a better rung in its middle: some equal one holds."""
+    cells: dict[str, float] = {}
+    kinds: tuple[tuple[str, Draw, Kind], ...] = (
+        ("graded", graded, Kind.GRADED),
+        ("binary", binary, Kind.BINARY),
+    )
+    for seed, (name, draw, kind) in enumerate(kinds):
+        for better in (None, MANY // 2):
+            rng = np.random.default_rng(40 + seed)
+            drawn = draw(rng, (runs, MANY, 100))
+            if better is not None:
+                drawn[:, better] = rng.random((runs, 100)) < 0.5
+            found = [climbed(each, kind) for each in drawn]
+            false = [
+                any(d.verdict is Verdict.GO and d.candidate != str(better) for d in tried) for tried in found
+            ]
+            cells[f"{name}, {'all equal' if better is None else f'rung {better + 1} better'}"] = float(
+                np.mean(false)
+            )
+    detail = (
+        f"{MANY} rungs, n=100, {runs:,} ladders a cell (s.e. {_error(runs):.4f}), to the first that holds,"
+        f" through claims, decide and judged_together: {_listed(cells)}"
+    )
+    name = f"candidates: some false GO on a ladder of {MANY}"
+    return Result(name, max(cells.values()), "", detail, bar=BAR, bar_is="value at most")
+
+
+def climbed(differences: Values, kind: Kind, alpha: float = ALPHA) -> tuple[Decision, ...]:
+    """The decisions of a ladder to its first rung that holds: (rungs, rows) less one baseline, one target."""
+    m, claims, each = len(differences), list[tuple[Gate, Claim]](), list[Decision]()
+    for number, row in enumerate(differences):
+        mine, theirs = (_scores(values, kind, alpha) for values in (np.maximum(row, 0), np.maximum(-row, 0)))
+        claim = mine > theirs
+        gate = Gate("suite", "test", str(number), None, (), claim.role, "gated", claim.comparison)
+        claims.append((gate, claim))
+        each.append(decide(str(number), None, [gate]))
+        (now,) = judged_together(each[-1:], claims[-1:], alpha, untried=m - 1)
+        if now.verdict is Verdict.GO:
+            break
+    return judged_together(each, claims, alpha, untried=m - len(each))
+
+
 def one_run(
     differences: Values, kind: Kind, bound: float = 0.0, alpha: float = ALPHA
 ) -> tuple[list[Decision], tuple[Decision, ...]]:
@@ -159,7 +203,7 @@ def one_run(
     for number, row in enumerate(differences):
         # values on both sides that have this difference: nothing else enters a comparison of two vectors
         sides = (np.maximum(row, 0.0), np.maximum(-row, 0.0))
-        mine, theirs = (Scores(_vector(values, kind), alpha=alpha) for values in sides)
+        mine, theirs = (_scores(values, kind, alpha) for values in sides)
         asserted = [mine > theirs] if bound >= 0.0 else [mine >= theirs + bound, _sure(n, alpha)]
         for claim in asserted:
             gate = Gate("suite", "test", str(number), None, (), claim.role, "gated", claim.comparison)
@@ -224,13 +268,14 @@ def _p_values(
     return np.concatenate([p_of(draw(rng, (size, m, n)), n) for size in sizes])
 
 
-def _vector(values: Values, kind: Kind) -> ScoreVector:
+def _scores(values: Values, kind: Kind, alpha: float) -> Scores:
     n = len(values)
-    return ScoreVector("x", "score", kind, tuple(map(str, range(n))), tuple(values.tolist()), (None,) * n)
+    ids = tuple(map(str, range(n)))
+    return Scores(ScoreVector("x", "score", kind, ids, tuple(values.tolist()), (None,) * n), alpha=alpha)
 
 
 def _sure(n: int, alpha: float) -> Claim:
-    right, wrong = (Scores(_vector(np.full(n, value), Kind.BINARY), alpha=alpha) for value in (1.0, 0.0))
+    right, wrong = (_scores(np.full(n, value), Kind.BINARY, alpha) for value in (1.0, 0.0))
     return right > wrong
 
 

@@ -65,7 +65,7 @@ def decide(run: Path, files: Sequence[Path]) -> int:
     print(summary(decided, shutil.get_terminal_size().columns, sys.stdout.isatty()))  # noqa: T201 - a command
     print(f"\nreport: {printable(str(page))}")  # noqa: T201
     refuted = any(each.verdict is Verdict.NO_GO for each in decided.decisions)
-    return int(refuted or fails(record.gate_policy, decided.decisions))
+    return int((refuted and decided.ladder is None) or fails(decided))
 
 
 def _earlier(run: str, reports: Path) -> list[tuple[LabelFile, ...]]:

@@ -66,6 +66,7 @@ def judged_together(
     claims: Iterable[tuple[Gate, Rejudged]],
     alpha: float,
     left_out: Mapping[str, LeftOut] | None = None,
+    untried: int = 0,
 ) -> tuple[Decision, ...]:
     """The decisions of one run, in their order: a GO that does not hold among all becomes INCONCLUSIVE.
 
@@ -74,9 +75,10 @@ def judged_together(
         claims: the gates that decide, each with its claim.
         alpha: the chance that some GO is false.
         left_out: by candidate, others that count for it as further tries.
+        untried: rungs of a ladder that it did not come to: they count as well.
     """
     m, before = len(decisions), left_out or {}
-    if m < 2 and not any(decision.candidate in before for decision in decisions):
+    if m + untried < 2 and not any(decision.candidate in before for decision in decisions):
         return tuple(replace(d, level=alpha) if d.verdict is Verdict.GO else d for d in decisions)
     judged = list(claims)
     weakest = [
@@ -87,7 +89,7 @@ def judged_together(
     ]
     levels = holm_levels([each.p_value for each in weakest], alpha)
     return tuple(
-        _among(decision, each, level, m, alpha, before.get(decision.candidate))
+        _among(decision, each, level, (m, untried), alpha, before.get(decision.candidate))
         for decision, each, level in zip(decisions, weakest, levels, strict=True)
     )
 
@@ -144,22 +146,33 @@ def _decides(gate: Gate, decision: Decision) -> bool:
 
 
 def _among(
-    decision: Decision, weakest: WeakestGate, level: float, m: int, alpha: float, left_out: LeftOut | None
+    decision: Decision,
+    weakest: WeakestGate,
+    level: float,
+    tries: tuple[int, int],
+    alpha: float,
+    left_out: LeftOut | None,
 ) -> Decision:
+    m, untried = tries
     n_before = left_out.n_candidates if left_out else 0
+    total = m + untried + n_before
     if decision.verdict is not Verdict.GO:
-        return replace(decision, candidates_judged=m + n_before)
-    level = alpha / (round(alpha / level) + n_before)
-    found = replace(decision, p_value=weakest.p_value, level=level, candidates_judged=m + n_before)
+        return replace(decision, candidates_judged=total)
+    level = alpha / (round(alpha / level) + untried + n_before)
+    found = replace(decision, p_value=weakest.p_value, level=level, candidates_judged=total)
     digits = next((n for n in (2, 3, 4) if _percent(level, n) != _percent(weakest.p_value, n)), 2)
     reached = _percent(level, digits)
     largest = f"the largest p of its gates is {_percent(weakest.p_value, digits)}, of {weakest.name}"
     counted, said = f"the {m} candidates of this run", f"{m} candidates were up for a decision in this run"
     way = "Run it"
+    if untried:
+        counted = f"the {total} rungs of this ladder, {untried} of them not tried"
+        said = f"{total} rungs share the level of this ladder"
     if left_out:
-        are = f"{m} judged today and {n_before} beside it before"
-        counted = f"{m + n_before} candidates, {are}"
-        said = f"{m + n_before} candidates count for this one, {are} on the same rows ({left_out.named})"
+        rungs = f", {untried} rungs not tried" if untried else ""
+        are = f"{m} judged today{rungs} and {n_before} beside it before"
+        counted = f"{total} candidates, {are}"
+        said = f"{total} candidates count for this one, {are} on the same rows ({left_out.named})"
         way = f"{left_out.together}, or run it"
     if weakest.p_value <= level:
         said = f"holds at {reached} among {counted} (Holm): {largest}."

@@ -6,5 +6,14 @@ imported until a candidate is asked for.
 
 pytest_plugins = [
     f"{__name__}.{part}"
-    for part in ("options", "collection", "fixtures", "outcomes", "stopping", "ending", "workers")
+    for part in (
+        "options",
+        "collection",
+        "fixtures",
+        "laddering",
+        "outcomes",
+        "stopping",
+        "ending",
+        "workers",
+    )
 ]

@@ -20,6 +20,7 @@ from harness.plugin.items import (
     only_shows,
     suite_name,
 )
+from harness.plugin.laddering import begin_ladder
 from harness.plugin.messages import usage_error
 from harness.plugin.state import STATE, State
 from harness.plugin.workers import is_worker
@@ -121,7 +122,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in state.gates.values()
         if (arm := arm_of(item)) and arm.name in names and arm.size == selection.largest(arm.name)
     ]
-    every = [selection.sized(name)[-1] for name in selection.chosen()]
+    every = [selection.sized(name)[-1] for name in selection.rungs()]
     written = state.written.expected(gated, every)
     state.expected = list(dict.fromkeys([*collected, *left_out, *written]))
     try:
@@ -156,6 +157,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             late = _load_suites(state, gates)
             run = state.session()
             pairs = [(arm, suite_name(item)) for item in gates if (arm := arm_of(item)) is not None]
+            if state.settings.ladder is not None:
+                begin_ladder(state, session, gates, pairs)
             baselines = [(run.selection.baseline_of(arm.name), suite) for arm, suite in pairs]
             run.need([*pairs, *baselines])
             written = {function_of(item): suite_name(item) for item in [*gates, *state.gates.values()]}
@@ -167,6 +170,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
                 require_economics(run, knows_all_suites=not late)
                 run.check()
+                if run.ladder is not None:
+                    run.lab.progress.say("\n".join(run.ladder.lines()))
     except HarnessError as error:
         raise usage_error(error, session.config) from error
     except OSError as error:  # a disk that is full, a folder that may not be written
@@ -210,11 +215,13 @@ def _plan(state: State, session: pytest.Session, gates: Sequence[pytest.Item], l
             gate = expected_gate(function_of(item), suite_name(item), gate_name(item), arm)
             claims = claim_meanings(function_of(item))
             tests.append(PlannedTest(arm, gate.suite, gate.test, claims, gate.role))
+    plan = make_plan(run, tests)
     state.planned = "\n\n".join(
         [
             *([REHEARSED] if state.settings.rehearse else []),
             *(LATE.format(os.path.relpath(file, state.settings.root)) for file in late),
-            plan_text(make_plan(run, tests)),
+            *(["\n".join(run.ladder.lines(plan.work))] if run.ladder else []),
+            plan_text(plan),
         ]
     )
     session.items.clear()

@@ -55,18 +55,20 @@ def _conclude(state: State, run: Session, config: pytest.Config) -> bool:
     from harness.report.terminal import summary
     from harness.run.recording import fails, make_record, own_folder
 
-    chosen = [run.selection.sized(name)[-1] for name in run.selection.chosen()]
-    expected = [*state.expected, *state.written.unjudged(run.suites.values(), config, chosen)]
-    record = make_record(run, expected, state.command, rehearsal=state.rehearsal is not None)
+    record = make_record(
+        run, state.all_expected(config), state.command, rehearsal=state.rehearsal is not None
+    )
     said = []
     if run.trials or run.failed:  # a failed training was paid for, too
         record, folder = own_folder(record, state.settings.reports)
         page = write_report(record, folder)
         write_index(state.settings.reports)
         said = ["", f"report: {os.path.relpath(page, config.invocation_params.dir)}"]
-    failing = fails(state.settings.gate, record.decisions)
-    if failing:
+    failing = fails(record)
+    if failing and record.ladder is None:
         said.append("exit status 1: under --gate=release anything but GO fails the run")
+    elif failing:
+        said.append("exit status 1: no rung of the ladder holds")
     width = max(80, min(140, _columns(config)))
     state.summary = "\n".join([summary(record, width, _colours(config)), *said])
     return failing

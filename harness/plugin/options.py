@@ -35,6 +35,7 @@ OPTIONS = {
         "store",
         "release: anything but GO fails the run (default); regression: only a refuted gate does",
     ),
+    "ladder-order": ("store", "rungs of --ladder, the cheapest first, such as few-shot-5,qlora-r16"),
     "plan": ("store_true", "show what a run would do, and what its rows can show; do nothing"),
     "final": ("store_true", "judge the gates on the suites' final= rows"),
     "fresh": ("store_true", "ask candidates, baselines and judges again, whatever answers are kept"),
@@ -58,6 +59,10 @@ REHEARSE = (
     "ask a local stand-in of the service in place of hosted models, without a key or money: it answers by"
     " script (the default), or trains for real with --rehearse=train"
 )
+LADDER = (
+    "try candidates from the cheapest up, and end at the first whose gates all hold; --ladder=all tries all"
+)
+MODES = {"rehearse": (REHEARSE, ("script", "train")), "ladder": (LADDER, ("first", "all"))}
 LIST = "list the candidates: where each is defined, and which folder it serves"
 ALIASES = {"train-seeds": ("--seeds",), "max-interim-looks": ("--judge-looks",)}
 OLD_INI_KEYS = {"max-interim-looks": "harness_judge_looks"}
@@ -68,8 +73,8 @@ INI_TYPES: dict[str, Literal["linelist", "string", "bool"]] = {
 }
 
 
-class _Rehearse(argparse.Action):
-    """``--rehearse`` or ``--rehearse=MODE``; in ``--rehearse suites/`` the next argument is still a path."""
+class _Mode(argparse.Action):
+    """``--ladder`` or ``--ladder=MODE``; in ``--ladder suites/`` the next argument is still a path."""
 
     def __call__(
         self,
@@ -78,12 +83,14 @@ class _Rehearse(argparse.Action):
         values: object,
         option_string: str | None = None,
     ) -> None:
-        is_path = values not in ("script", "train", "") and Path(str(values).partition("::")[0]).exists()
-        setattr(namespace, self.dest, "script" if is_path else values)
-        setattr(namespace, PATH_AFTER_REHEARSE, str(values) if is_path else None)
+        modes = MODES[self.dest.removeprefix("harness_")][1]
+        is_path = values not in (*modes, "") and Path(str(values).partition("::")[0]).exists()
+        setattr(namespace, self.dest, modes[0] if is_path else values)
+        if is_path:
+            setattr(namespace, PATHS_AFTER, [*(getattr(namespace, PATHS_AFTER, None) or []), str(values)])
 
 
-PATH_AFTER_REHEARSE = "harness_path_after_rehearse"
+PATHS_AFTER = "harness_paths_after_modes"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,16 +100,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         names = (f"--{name}", *ALIASES.get(name, ()))
         group.addoption(*names, action=action, dest=_dest(name), default=None, help=text)
         parser.addini(_dest(name), text, type=INI_TYPES[action], default=None)
-    group.addoption(
-        "--rehearse",
-        action=_Rehearse,
-        nargs="?",
-        const="script",
-        dest="harness_rehearse",
-        default=None,
-        help=REHEARSE,
-    )
-    parser.addini("harness_rehearse", REHEARSE, type="string", default=None)
+    for name, (text, modes) in MODES.items():
+        given = {"action": _Mode, "nargs": "?", "const": modes[0], "default": None, "help": text}
+        group.addoption(f"--{name}", dest=_dest(name), **given)
+        parser.addini(_dest(name), text, type="string", default=None)
     group.addoption("--candidates", action="store_true", dest="harness_list", help=LIST)
     for new, old in OLD_INI_KEYS.items():
         parser.addini(old, f"deprecated: use {_dest(new)}", type="string", default=None)
@@ -123,7 +124,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.getoption(_dest(name)) is not None:
             raise pytest.UsageError(f"--{name} is not in this version yet; leave it out.")
     given = {}
-    for name in (*OPTIONS, "rehearse"):
+    for name in (*OPTIONS, *MODES):
         option = config.getoption(_dest(name))
         given[name] = _ini_value(config, _dest(name)) if option is None else option
     given["list"] = config.getoption("harness_list")
@@ -132,10 +133,10 @@ def pytest_configure(config: pytest.Config) -> None:
             given[name] = old
             warning = pytest.PytestDeprecationWarning(f"the ini key {key} is called {_dest(name)} now.")
             config.issue_config_time_warning(warning, stacklevel=2)
-    path = getattr(config.option, PATH_AFTER_REHEARSE, None)
-    if path is not None:
+    paths = getattr(config.option, PATHS_AFTER, None) or []
+    if paths:
         only = config.args_source != pytest.Config.ArgsSource.ARGS
-        config.args[:] = [path] if only else [*config.args, path]
+        config.args[:] = paths if only else [*config.args, *paths]
     try:
         _require_known(config)
         settings = parse_settings(given, config.rootpath)
@@ -170,7 +171,7 @@ def _require_known(config: pytest.Config) -> None:
     Raises:
         UsageError: names the nearest one.
     """
-    known = [*map(_dest, (*OPTIONS, "rehearse")), *OLD_INI_KEYS.values()]
+    known = [*map(_dest, (*OPTIONS, *MODES)), *OLD_INI_KEYS.values()]
     for key in sorted(config._get_unknown_ini_keys()):
         near = get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.8)
         if near or key.startswith("harness_"):

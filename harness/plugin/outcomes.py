@@ -10,6 +10,7 @@ import pytest
 from harness.errors import BudgetReached, HarnessError, Undecided
 from harness.plugin.hearing import HEARING
 from harness.plugin.items import arm_of, function_of, gate_name, has_candidate, suite_name
+from harness.plugin.laddering import NOT_TRIED
 from harness.plugin.messages import said, told
 from harness.plugin.state import SPOKEN, STATE, State
 from harness.records import Gate, Outcome
@@ -18,6 +19,7 @@ WORD = "harness_outcome"
 LETTERS = {
     "measured": ("measured", "m", "MEASURED"),
     "advisory": ("advisory", "A", "ADVISORY"),
+    "refuted": ("refuted", "R", ("REFUTED", {"red": True})),
     "inconclusive": ("inconclusive", "I", ("INCONCLUSIVE", {"yellow": True})),
 }
 
@@ -40,17 +42,22 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Give measured, advisory and inconclusive gates their words, and errors one screen."""
     report = yield
-    if not has_candidate(item) or call.when == "teardown":
+    if not has_candidate(item) or call.when == "teardown" or NOT_TRIED in item.stash:
         return report
     state = item.config.stash[STATE]
+    ladder = state.current.ladder if state.current else None
+    # a gate that does not hold is what a ladder asks for, and no failed test
+    policy = state.settings.gate if ladder is None else "regression"
     if call.when == "call" and HEARING in item.stash:
         item.stash[HEARING].close()
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, Undecided):
-        _set_inconclusive(report, item, str(error), state.settings.gate)
+        _set_inconclusive(report, item, str(error), policy)
     elif isinstance(error, BudgetReached):
         _note_stopped(item, state, said(error, item.config))
-        _set_inconclusive(report, item, said(error, item.config), state.settings.gate)
+        _set_inconclusive(report, item, said(error, item.config), policy)
+        if ladder is not None:
+            ladder.end(str(error).partition(":")[0])
     elif isinstance(error, HarnessError):
         _note_stopped(item, state, said(error, item.config))
         report.longrepr = f"{_place(item, call)}{type(error).__name__}: {told(error, item.config)}"
@@ -66,10 +73,18 @@ def pytest_runtest_makereport(
         elif report.failed and "Full output truncated" in report.longreprtext:
             report.sections.append(("the whole explanation", state.explained.get(item.nodeid, "")))
         _note_failed(item, state, error, spoken)
+        if ladder is not None and isinstance(error, AssertionError) and _is_refuted(spoken):
+            report.outcome, report.longrepr = "passed", None
+            setattr(report, WORD, "refuted")
     is_over = call.when == "call" or error is not None
     if is_over and not item.stash.get(SPOKEN, []):
         _note_silent(item, state, error)
     return report
+
+
+def _is_refuted(spoken: Sequence[Gate]) -> bool:
+    found = [gate.comparison for gate in spoken if gate.state == "gated"]
+    return any(one is not None and one.outcome is Outcome.REFUTED for one in found)
 
 
 def _note_silent(item: pytest.Item, state: State, error: BaseException | None) -> None:

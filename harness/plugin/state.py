@@ -74,6 +74,12 @@ class State:
         session.add_suite(self._loaded[key])
         return self._loaded[key].name
 
+    def all_expected(self, config: pytest.Config) -> list[Gate]:
+        """The gates that were collected, and those that are written where pytest collects nothing."""
+        run = self.session()
+        chosen = [run.selection.sized(name)[-1] for name in run.selection.chosen()]
+        return [*self.expected, *self.written.unjudged(run.suites.values(), config, chosen)]
+
     def _progress(self) -> Progress:
         from harness.models.progress import Drawn, Printed
 

@@ -11,11 +11,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
+from math import ceil, floor, hypot, log10
 from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
 
-from harness.report.view_models import Curve, CurveLine, CurveMark, TrainingCurves
+from harness.report import numbers
+from harness.report.view_models import Curve, CurveLine, CurveMark, RungChart, TrainingCurves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +29,8 @@ _STAND_INS = {
     "rule": _RULE,
     **{f"c{place}": f"#0300{place:02x}" for place in range(8)},  # candidates; c0 is the baseline's
     **{f"s{place}": f"#0400{place:02x}" for place in range(6)},  # training sizes, in order
+    **{tone: f"#0500{place:02x}" for place, tone in enumerate(("good", "bad", "unsure", "plain"))},
+    "panel": "#060606",
 }
 _STYLE: dict[str, object] = {
     "svg.fonttype": "none",
@@ -109,6 +113,74 @@ def training_curve(curves: TrainingCurves, measure: Literal["loss", "accuracy"],
         axes.set_xlabel("epoch")
         axes.set_ylabel(y_label)
         return _svg(figure, name, f"{y_label}. {curves.description}")
+
+
+def rung_chart(chart: RungChart, name: str) -> Markup:
+    """Rungs by cost and quality, each named by its rank; the efficient ones are joined.
+
+    Args:
+        chart: costs may be 0, which a logarithmic axis shows at its left end.
+        name: unique on the page; prefixes every id inside the SVG.
+    """
+    costs = sorted({mark.cost for mark in chart.marks})
+    least = next((cost for cost in costs if cost > 0), 1.0)
+    xs = {cost: log10(cost or least / 3) if chart.is_log else cost for cost in costs}
+    first, last = xs[costs[0]], xs[costs[-1]]
+    margin = max(0.1 * (last - first), 0.06 * last if not chart.is_log else 0.1, 1e-9)
+    ends = [v for m in chart.marks for v in (m.quality, m.low, m.high) if v is not None] + [0.0]
+    low, high = min(ends), max(ends)
+    rise = 0.08 * max(high - low, _SMALLEST_SPAN)
+    # in marks: those that would cover each other stand side by side
+    wide, tall = 24.0 / (last - first + 2 * margin), 13.0 / (high - low + 2 * rise)
+    places: dict[int, tuple[float, float]] = {}
+    for mark in chart.marks:
+        x, y = xs[mark.cost], mark.quality
+        while any(hypot((x - a) * wide, (y - b) * tall) < 0.9 for a, b in places.values()):
+            x += 0.25 / wide
+        places[mark.rank] = x, y
+    with _figure(3.1) as figure:
+        axes = figure.add_subplot()
+        axes.axhline(0.0, color=_RULE, linewidth=1.6)
+        joined = [places[rank] for rank in chart.line]
+        axes.plot(*zip(*joined, strict=True), color=_INK, linewidth=1.2, alpha=0.55)
+        for mark in chart.marks:
+            colour, (x, y) = _STAND_INS[mark.tone], places[mark.rank]
+            if mark.low is not None and mark.high is not None:
+                axes.vlines(x, mark.low, mark.high, color=colour, linewidth=1.6, alpha=0.5)
+            size, width = (17.0, 3.0) if mark.is_answer else (14.0, 1.4)
+            axes.plot(x, y, "o", ms=size, mew=width, mec=colour, mfc=_STAND_INS["panel"])
+            axes.annotate(str(mark.rank), (x, y), ha="center", va="center", fontsize=9.5, color=_INK)
+        right = max(last, *(x for x, _ in places.values())) + margin
+        axes.set_xlim(first - margin, right)
+        axes.set_ylim(low - rise, high + rise)
+        ticks = {xs[0.0]: 0.0} if chart.is_log and costs[0] == 0 else {}
+        for tick in _round_numbers(least / 1.2, costs[-1] * 1.2) if chart.is_log else axes.get_xticks():
+            x = log10(tick) if chart.is_log else float(tick)
+            ticks |= {x: float(tick)} if first - margin <= x <= right and tick >= 0 else {}
+        texts = {_tick(cost, is_usd=chart.is_usd): x for x, cost in ticks.items()}  # no text twice
+        axes.set_xticks([*texts.values()], [*texts])
+        axes.set_xlabel(chart.x_label)
+        axes.set_ylabel(chart.y_label)
+        return _svg(figure, name, chart.description)
+
+
+def _round_numbers(least: float, most: float) -> list[float]:
+    """At most six round numbers between two positive ones, evenly spread on a logarithmic axis."""
+    powers = range(floor(log10(least)), ceil(log10(most)) + 1)
+    found: list[float] = []
+    for units in ((1, 2, 5), (1, 3), (1,)):
+        found = [unit * 10.0**power for power in powers for unit in units]
+        found = [number for number in found if least <= number <= most]
+        if len(found) <= 6:
+            break
+    return found[:: -(-len(found) // 6) or 1]
+
+
+def _tick(cost: float, *, is_usd: bool) -> str:
+    if not is_usd:
+        return f"{cost:,.0f}" if cost < 10_000 else f"{cost / 1000:,.0f}k"
+    text = numbers.usd(cost)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _score_limits(curve: Curve) -> tuple[float, float]:

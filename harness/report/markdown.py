@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from harness.records import RunRecord
-from harness.report.terminal import printable
+from harness.report.terminal import fact_line, printable
 from harness.report.view import build_view
 from harness.report.view_models import (
     Answers,
@@ -19,6 +19,7 @@ from harness.report.view_models import (
     Figures,
     Headline,
     JudgeBlock,
+    LadderBlock,
     ReportView,
     Slices,
     TextTable,
@@ -99,6 +100,8 @@ def _headline(top: Headline) -> Iterator[str]:
     yield f"# {plain(top.title)}"
     if top.stamp:
         yield f"**{plain(top.stamp)}**"
+    if top.ladder is not None:
+        yield from _ladder(top.ladder)
     for card in top.cards:
         yield f"## {_SYMBOL[card.tone]} {card.verdict}: {plain(card.subject)}"
         yield plain(card.means)
@@ -107,11 +110,23 @@ def _headline(top: Headline) -> Iterator[str]:
         yield plain(card.forecast)
     if top.together is not None:
         yield _block(top.together)
+    if top.evidence is not None:
+        yield _block(top.evidence)
     for caution in top.cautions:
         rest = "".join(f"\n> - {plain(line)}" for line in caution.details)
         yield f"> ⚠️ **{plain(caution.title)}**{rest}"
     yield _bullets([*filter(None, [top.spending]), *top.notes])
     yield f"{plain(top.policy)} Run {_code(top.run_id)}, {plain(top.created)}."
+
+
+def _ladder(block: LadderBlock) -> Iterator[str]:
+    yield f"## {_SYMBOL[block.tone]} {plain(block.verdict)}"
+    yield plain(block.means)
+    yield _bullets(fact_line(fact) for fact in block.facts)
+    yield _block(block.table)
+    yield _bullets(f"{chart.description} {chart.note}".strip() for chart in block.charts)
+    yield _block(block.crossovers) if block.crossovers else ""
+    yield _folded("Why each rung ended as it did", _bullets(block.whys)) if block.whys else ""
 
 
 def _code(text: str) -> str:

@@ -146,9 +146,9 @@ def _work_notes(plan: Plan) -> Iterator[str]:
 def _dollar_notes(plan: Plan) -> Iterator[str]:
     dates = sorted({bill.price.date or "unknown date" for bill in plan.bills if bill.price is not None})
     if dates:
-        yield f"dollars: {_usd_range(plan.usd())} (prices of {' and of '.join(dates)}, below)"
+        yield f"dollars: {usd_range(plan.usd())} (prices of {' and of '.join(dates)}, below)"
         by_purpose = [(purpose, plan.usd(purpose)) for purpose in PURPOSES]
-        parts = [f"{purpose} {_usd_range(usd)}" for purpose, usd in by_purpose if usd != Usd()]
+        parts = [f"{purpose} {usd_range(usd)}" for purpose, usd in by_purpose if usd != Usd()]
         if parts:
             yield f"  {'; '.join(parts)}"
         yield "  low: prompts as counted, answers as long as the references; high: what a cap would set aside"
@@ -166,7 +166,8 @@ def _dollar_notes(plan: Plan) -> Iterator[str]:
         yield f"--max-usd={plan.max_usd:g}{STANDINGS[plan.standing]}"
 
 
-def _usd_range(usd: Usd) -> str:
+def usd_range(usd: Usd) -> str:
+    """Dollars as they stand in a sentence."""
     return _range(numbers.usd(usd.low), "" if usd.high is None else numbers.usd(usd.high), " to ")
 
 

@@ -17,13 +17,15 @@ from harness.report.view import headline, kept_answers, recorded_answers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from harness.report.view_models import Tone
+    from harness.report.view_models import Fact, LadderBlock, Tone
 
 LONGEST_LINE, MOST_LINES = 600, 40  # of an error
 WIDE = 100  # columns from which the score has a place
+_LADDER_COLUMNS = (0, 1, 2, 4, 5)  # the rung, its outcome and quality, dollars and latency
 
 COLOURS: dict[Tone, str] = {"good": "green", "bad": "red", "unsure": "yellow", "plain": ""}
 # control characters but the end of a line, those that turn the writing direction, halves of surrogate pairs
@@ -101,6 +103,8 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
         if card.forecast:
             console.print(_text(f"  {card.forecast}"))
         console.print()
+    if top.ladder is not None:
+        _print_ladder(console, top.ladder)
     if top.spending:
         console.print(_text(top.spending))
     for line in kept_answers(record):
@@ -108,6 +112,31 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
     for line in recorded_answers(record):
         console.print(_text(f"recorded answers: {line}"))
     return out.getvalue().strip("\n")
+
+
+def _print_ladder(console: Console, block: LadderBlock) -> None:
+    """Every rung on a line, then the one that holds, and from when on tuning pays."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place in _LADDER_COLUMNS:
+        name, is_numeric = block.table.columns[place]
+        table.add_column(name, justify="right" if is_numeric else "left", overflow="fold")
+    for row in block.table.rows:
+        table.add_row(*(_text(row[place]) for place in _LADDER_COLUMNS))
+    console.print(table)
+    console.print()
+    console.print(_text(f"{block.verdict}: {block.means}", f"bold {COLOURS[block.tone]}"))
+    for fact in block.facts:
+        console.print(_text(f"  - {fact_line(fact)}"))
+    for row in block.crossovers.rows if block.crossovers else ():
+        console.print(_text(f"  - {row[0]} pays from {row[-1]}"))
+    console.print()
+
+
+def fact_line(fact: Fact) -> str:
+    """A fact on one line."""
+    return f"{fact.name}: {fact.value}" + (f" ({fact.words})" if fact.words else "")
 
 
 def _baseline(gate: Gate, gates: Sequence[Gate]) -> str:

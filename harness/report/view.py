@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness.decision.advice import pointers
 from harness.decision.gates import speaks_of
 from harness.records import Decision, Provenance, RunRecord, Trial, Verdict
 from harness.report import numbers
@@ -13,6 +14,7 @@ from harness.report.costs import cost, spending, spending_sentence
 from harness.report.forecasts import forecasts
 from harness.report.go_forecast import go_forecast
 from harness.report.judges import judge_blocks, judge_cautions
+from harness.report.ladder import ladder_block
 from harness.report.learning import learning_curves, trainings
 from harness.report.sides import sides
 from harness.report.trial_pairs import is_compared, size_label, trial_label
@@ -81,8 +83,9 @@ def headline(record: RunRecord) -> Headline:
         )
         for decision in record.decisions
     ]
+    title = f"Should we ship {' or '.join(names)}?" if names else "Nothing was compared"
     return Headline(
-        title=f"Should we ship {' or '.join(names)}?" if names else "Nothing was compared",
+        title="What is the cheapest that holds?" if record.ladder else title,
         run_id=record.id,
         created=record.created,
         stamp=REHEARSAL if record.rehearsal else "",
@@ -93,6 +96,21 @@ def headline(record: RunRecord) -> Headline:
         f"{numbers.one_sided(record.alpha)}; GO needs every gate to be shown.",
         spending=spending_sentence(record),
         together=_together(record),
+        ladder=ladder_block(record),
+        evidence=_evidence(record),
+    )
+
+
+def _evidence(record: RunRecord) -> TextTable | None:
+    """What the baselines' failures point to; None where too few failed, or nothing points anywhere."""
+    found = [(pointer.rung, side, pointer.evidence, pointer.means) for side, pointer in pointers(record)]
+    if not found:
+        return None
+    return TextTable(
+        "What the evidence points to",
+        ("to try", "failures of", "evidence", "the rule"),
+        found,
+        "Counts of this run and rules of thumb, no verdict: docs/ladder.md says where each comes from.",
     )
 
 
@@ -124,8 +142,9 @@ def _together(record: RunRecord) -> TextTable | None:
         "The level that each candidate met",
         ("candidate", "verdict", "tries#", "largest p of its gates#", "level to reach#", "met"),
         rows,
-        f"Tries are the candidates that were up for a decision today, {today}, and those that were judged"
-        " beside one on its rows before and that this run leaves out. They share the level of one gate: some"
+        f"Tries are the candidates that were up for a decision today, {today}, rungs of a ladder that were"
+        " not tried, and those that were judged beside one on its rows before and that this run leaves out."
+        " They share the level of one gate: some"
         f" GO among them is false at most {numbers.one_sided(record.alpha)} of the time (S. Holm 1979). One"
         " that is no GO by its own gates has no level to reach.",
     )

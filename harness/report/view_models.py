@@ -51,6 +51,48 @@ class Caution:
 
 
 @dataclass(frozen=True, slots=True)
+class RungMark:
+    """One rung in a picture: what it costs, and its difference to the baseline with its limits, in points."""
+
+    rank: int
+    cost: float
+    quality: float
+    low: float | None
+    high: float | None
+    tone: Tone
+    is_answer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RungChart:
+    """Quality against cost or latency; ``line`` holds the ranks of the efficient rungs, ascending by cost."""
+
+    title: str
+    marks: Sequence[RungMark]
+    line: Sequence[int]
+    x_label: str
+    y_label: str
+    is_log: bool
+    is_usd: bool
+    description: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class LadderBlock:
+    """What a ladder answered: the cheapest rung that holds, what the next adds, and what each costs."""
+
+    verdict: str
+    tone: Tone
+    means: str
+    facts: Sequence[Fact]
+    charts: Sequence[RungChart]
+    table: TextTable
+    whys: Sequence[str]  # of each outcome
+    crossovers: TextTable | None
+
+
+@dataclass(frozen=True, slots=True)
 class Headline:
     """The top of the report."""
 
@@ -64,6 +106,8 @@ class Headline:
     policy: str
     spending: str  # the bill in one sentence; empty where there is none
     together: TextTable | None = None  # the level that each of several candidates met
+    ladder: LadderBlock | None = None
+    evidence: TextTable | None = None  # what failures point to
 
 
 @dataclass(frozen=True, slots=True)

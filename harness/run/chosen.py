@@ -34,8 +34,10 @@ class Chosen:
     left_out: dict[str, LeftOut] = field(default_factory=dict)
 
 
-def chosen_on_its_rows(run: Session, gates: Sequence[Gate]) -> Chosen:
-    """Why candidates may have been chosen on the rows that judge them. Notes what they judge today.
+def chosen_on_its_rows(run: Session, gates: Sequence[Gate], *, has_ended: bool = True) -> Chosen:
+    """Why candidates may have been chosen on the rows that judge them.
+
+    Once the run has ended, notes what they judge today.
 
     A rehearsal's answers are a stand-in's: it notes nothing, and nothing is held against it.
     """
@@ -62,9 +64,11 @@ def chosen_on_its_rows(run: Session, gates: Sequence[Gate]) -> Chosen:
             )
             found.obstacles[name] += filter(None, obstacles)
             company[name] |= past.company(recipes[name], recipes.values())
-    if today:
+    if today and has_ended:
         run.store.note_judged(today)
-    unasked = {gate.candidate for gate in gates} - set(recipe_of)  # they count as judged today
+    # they count as judged today
+    counted = {gate.candidate for gate in gates} | set(run.selection.chosen() if run.ladder else ())
+    unasked = counted - set(recipe_of)
     for name, recipes in company.items():
         others = {recipe: was for recipe, was in recipes.items() if recipe not in recipe_of.values()}
         for one in unasked & set(others.values()):

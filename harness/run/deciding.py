@@ -13,6 +13,7 @@ from harness.decision.estimates import Codes
 from harness.decision.gates import UNASKED_DROP, decided_again
 from harness.decision.holm import LeftOut, Rejudged, judged_together
 from harness.decision.judged import JudgedClaim, JudgedSide
+from harness.decision.ladder import with_decisions
 from harness.decision.paired import summary
 from harness.decision.retesting import level_after
 from harness.errors import DataError, UsageError
@@ -97,24 +98,27 @@ def decide_with_labels(
         )
         for each in record.decisions
     ]
+    untried = 0 if record.ladder is None else round(record.alpha / record.ladder.level) - len(decisions)
     left_out = {
         each.candidate: LeftOut(number, f"before run {record.id}", "Judge them together")
         for each in record.decisions
-        if (number := each.candidates_judged - len(decisions)) > 0
+        if (number := each.candidates_judged - len(decisions) - untried) > 0
     }
     claims: list[tuple[Gate, Rejudged]] = []
-    for gate, corrected in judged if len(decisions) > 1 or left_out else ():
+    for gate, corrected in judged if len(decisions) + untried > 1 or left_out else ():
         if corrected is not None:
             claims.append(corrected)
         elif gate.state == "gated" and gate.comparison is not None:
             claims.append((gate, recorded_claim(record, gate, gate.comparison)))
+    judged_again = judged_together(decisions, claims, record.alpha, left_out, untried)
     return replace(
         record,
         id=f"{record.id}-{DECIDED}",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
         gates=gates,
-        decisions=judged_together(decisions, claims, record.alpha, left_out),
+        decisions=judged_again,
+        ladder=record.ladder and with_decisions(record.ladder, judged_again),
         notes=(*record.notes, *_notes(record, files, [each for each in fitted if each not in used])),
         decided_from=record.id,
         label_files=tuple(files),

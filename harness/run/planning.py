@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from harness.candidates.base import CostEstimate, TrainingEstimate
-from harness.decision.plan import CallCount, CostLine, Plan, Trainings, Work
+from harness.decision.plan import CallCount, CostLine, Plan, Trainings, Usd, Work
 from harness.errors import ModelError, TrainingError, UnknownName
 from harness.models.protocol import Prompt
 from harness.run.answering import Asked
@@ -57,13 +57,19 @@ def make_plan(run: Session, tests: Sequence[PlannedTest] = ()) -> Plan:
     return replace(plan, training_tokens_per_second=next(paces, None))  # the latest comes first
 
 
+def billed(run: Session, arms: Sequence[Arm]) -> dict[str, Usd | None]:
+    """What each arm may yet be billed for, by label; what two of them share is counted with the first."""
+    counting = _Counting(run)
+    return {arm.label: counting.arm(arm).usd for arm in arms}
+
+
 def _unready(run: Session) -> Iterator[str]:
     """Problems that would stop the run, but do not keep a plan from being made.
 
     Raises:
         DataError, UsageError: rows or settings that cannot be used.
     """
-    for problem in run.problems(offline=True):
+    for problem in run.problems():
         if isinstance(problem, ModelError | TrainingError):
             yield str(problem)
         elif not isinstance(problem, UnknownName):  # a missing price: the plan names it itself

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.candidates.base import Variant
+from harness.decision import ladder
 from harness.decision.answered import Side, answer_notes
 from harness.decision.gates import decide
 from harness.decision.holm import judged_together
@@ -37,6 +38,7 @@ from harness.run.nearness_notes import row_notes
 from harness.run.safeguards import harm_gates, unasserted_scores
 from harness.run.selection import Arm
 from harness.run.session import Session
+from harness.run.unseen_facts import with_unseen_facts
 from harness.scoring.judges import Judge
 
 SHOWN_VERSIONS = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "scipy", "pytest")
@@ -53,21 +55,7 @@ def make_record(
         command: what the user typed.
         rehearsal: whether hosted models were a local twin's.
     """
-    spoken = [gate for gate in run.gates if gate.state != "missing"]
-    gates = [
-        *spoken,
-        *harm_gates(run, spoken),
-        *never_asserted(run.gates),
-        *still_missing(expected, run.gates),
-    ]
-    claimed = {gate.candidate for gate in gates}
-    chosen = chosen_on_its_rows(run, gates)
-    each = [
-        _decision(run, name, gates, chosen.obstacles[name])
-        for name in run.selection.chosen()
-        if name in claimed or _was_tried(run, name)
-    ]
-    decisions = judged_together(each, run.claims.items(), run.settings.alpha, chosen.left_out)
+    gates, decisions = decisions_of(run, expected)
     economics, money_notes = appraisals(run)
     now = datetime.now(UTC)
     created = now.isoformat(timespec="seconds")
@@ -82,8 +70,9 @@ def make_record(
         gate_policy=run.settings.gate,
         alpha=run.settings.alpha,
         candidates=_candidate_infos(run),
-        suites=tuple(
-            histories[name].noted(bound.info(_admissions(run, name))) for name, bound in run.suites.items()
+        suites=with_unseen_facts(
+            run,
+            (histories[name].noted(bound.info(_admissions(run, name))) for name, bound in run.suites.items()),
         ),
         trials=tuple(run.trials.values()),
         gates=tuple(gates),
@@ -95,7 +84,34 @@ def make_record(
         rehearsal=rehearsal,
         spending=run.ledger.lines(),
         max_usd=run.ledger.max_usd,
+        ladder=None if run.ladder is None else run.ladder.record(decisions, economics),
     )
+
+
+def decisions_of(
+    run: Session, expected: Sequence[Gate], names: Sequence[str] | None = None
+) -> tuple[list[Gate], tuple[Decision, ...]]:
+    """All gates of the run, and its decisions; of a rung of a ladder that has ended, ``names`` it alone."""
+    every = run.selection.chosen()
+    if run.ladder is not None:
+        expected = [gate for gate in expected if run.ladder.is_judged(gate)]
+    spoken = [gate for gate in run.gates if gate.state != "missing"]
+    gates = [
+        *spoken,
+        *harm_gates(run, spoken),
+        *never_asserted(run.gates),
+        *still_missing(expected, run.gates),
+    ]
+    claimed = {gate.candidate for gate in gates}
+    chosen = chosen_on_its_rows(run, gates, has_ended=names is None)
+    each = [
+        _decision(run, name, gates, chosen.obstacles[name])
+        for name in names or every
+        if name in claimed or _was_tried(run, name)
+    ]
+    untried = 0 if run.ladder is None else len(every) - len(each)
+    alpha = run.settings.alpha
+    return gates, judged_together(each, run.claims.items(), alpha, chosen.left_out, untried)
 
 
 def _notes_on_kept(run: Session) -> list[str]:
@@ -273,6 +289,11 @@ def _timings(run: Session) -> dict[str, float]:
     return {name: round(seconds, 3) for name, seconds in sorted(spent.items())}
 
 
-def fails(policy: str, decisions: Sequence[Decision]) -> bool:
-    """Whether the decisions alone fail the run: under ``release`` anything but GO does."""
-    return policy == "release" and any(d.verdict != "GO" for d in decisions)
+def fails(record: RunRecord) -> bool:
+    """Whether the decisions alone fail the run: under ``release`` anything but GO does.
+
+    Of a ladder one GO is enough. Its refuted gates are no failed tests, so ``regression`` looks at them, too.
+    """
+    if record.ladder is not None:
+        return ladder.fails(record.ladder, record.gate_policy)
+    return record.gate_policy == "release" and any(d.verdict != "GO" for d in record.decisions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from harness.atomic import what_is_at
 from harness.candidates.base import Candidate, Variant
 from harness.candidates.guarded import guarded
 from harness.candidates.lab import Lab
-from harness.errors import UnknownName, UsageError
+from harness.errors import CandidateError, UnknownName, UsageError
 from harness.settings import Settings
 
 HOW_TO_DEFINE = "A candidate is a function under @harness.candidate in conftest.py."
@@ -88,6 +88,7 @@ class Selection:
         self._arms: dict[str, tuple[Arm, ...]] = {}
         self._chosen: dict[str, None] = {}
         self._baselines: dict[str, Arm] = {}
+        self._without: dict[str, UsageError] = {}  # rungs of a ladder that have no baseline of their own
         self._unmatched = dict.fromkeys(settings.candidates)
 
     def choose(self, visible: Mapping[str, Definition], known: Iterable[str] = ()) -> tuple[Arm, ...]:
@@ -106,7 +107,8 @@ class Selection:
             return ()
         baseline = self._visible_baseline(visible, known)
         self._unmatched = {p: None for p in self._unmatched if not match_names((p,), visible)}
-        others = [name for name in names if baseline is None or name != baseline.name]
+        is_rung = self._settings.ladder is not None  # there the baseline may be one
+        others = [name for name in names if baseline is None or is_rung or name != baseline.name]
         if not others:
             raise UsageError(
                 f"--candidate and --baseline both say {names[0]}: name another one to compare it with."
@@ -130,7 +132,44 @@ class Selection:
 
     def chosen(self) -> tuple[str, ...]:
         """Names of the candidates that are tried, without the baseline."""
+        is_ladder = self._settings.ladder is not None
+        return tuple(name for name in self._chosen if not is_ladder or self.is_compared(name))
+
+    def rungs(self) -> tuple[str, ...]:
+        """Those names, and the baseline's where it is among the candidates of a ladder."""
         return tuple(self._chosen)
+
+    def leave_out(self, name: str) -> None:
+        """Try a rung of a ladder no more."""
+        del self._chosen[name]
+
+    def share_baseline(self, order: Sequence[str]) -> list[str]:
+        """Compare all rungs of a ladder with one baseline; the names of those that have another of their own.
+
+        A rung that is the own baseline of others is what they are compared with.
+
+        Args:
+            order: their names, the cheapest first.
+
+        Raises:
+            UsageError: none of them has a baseline of its own.
+        """
+        own = {name: self._as_rung(self._baselines[name]) for name in order if name in self._baselines}
+        if not own:
+            raise next(iter(self._without.values()))
+        shared = next((arm for name, arm in own.items() if arm.name == name), next(iter(own.values())))
+        others = [name for name in order if own.get(name) != shared]
+        self._baselines |= dict.fromkeys(order, shared)
+        return others
+
+    def _as_rung(self, baseline: Arm) -> Arm:
+        """The candidate that a baseline is, where it is one."""
+        for name in self._chosen:
+            arm = self.sized(name)[-1]
+            is_there = arm.folder == baseline.folder or not what_is_at(arm.folder / arm.candidate.model_name)
+            if arm.candidate == baseline.candidate and not arm.seeds and is_there:
+                return arm
+        return baseline
 
     def candidate(self, name: str) -> Candidate:
         """The candidate of that name in this run, a baseline's included."""
@@ -150,7 +189,7 @@ class Selection:
 
     def is_compared(self, name: str) -> bool:
         """Whether it is a candidate that has a baseline, rather than being one."""
-        return name in self._baselines
+        return name in self._baselines and self._baselines[name].name != name
 
     def arms(self) -> tuple[Arm, ...]:
         """Everything that is to be tried, the baselines among them; each once."""
@@ -201,7 +240,13 @@ class Selection:
 
     def _compare(self, arm: Arm, named: Definition | None) -> None:
         """Note what a candidate is compared with; one candidate has one baseline in all suites."""
-        baseline = self._register(named)[-1] if named is not None else self._own_baseline(arm)
+        try:
+            baseline = self._register(named)[-1] if named is not None else self._own_baseline(arm)
+        except UsageError as error:
+            if self._settings.ladder is None or isinstance(error, CandidateError):
+                raise
+            self._without[arm.name] = error  # it may be compared with another rung's
+            return
         before = self._baselines.setdefault(arm.name, baseline)
         if before != baseline:
             raise UsageError(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from harness.candidates.base import Candidate, Prepared, Variant
 from harness.candidates.lab import Lab
@@ -44,6 +45,9 @@ from harness.settings import Settings
 from harness.store.adapters import AdapterStore
 from harness.store.answers import AnswerStore
 from harness.training.executor import find_executor
+
+if TYPE_CHECKING:
+    from harness.run.ladder import LadderRun
 
 
 @dataclass(frozen=True, repr=False)
@@ -146,6 +150,7 @@ class Session:
         self._needed: dict[Arm, set[str]] = {}  # with the suites that each is asked
         self._identities: dict[Arm, str] = {}
         self._was_checked = False
+        self.ladder: LadderRun | None = None  # set once the suites are known
 
     def lab_of(self, arm: Arm) -> Lab:
         """The lab as an arm's candidate sees it: its paths start from the folder of its conftest."""
@@ -179,9 +184,13 @@ class Session:
         """
         self.check_rows()
         self.history.require_readable()
-        for problem in self.problems():
-            raise problem
+        for arm in self.selection.arms():
+            for problem in problems_of([arm], self.lab, self._unanswered):
+                if self.ladder is None or not self.ladder.leaves_out(arm, problem):
+                    raise problem
         for suite in self.suites.values():
+            for problem in problems_of_judges(suite, self.answerer.oracle):
+                raise problem
             self._note_references(suite)
         self._was_checked = True
 
@@ -203,13 +212,10 @@ class Session:
         for suite in suites:
             self.suites[suite.name] = with_repeats(suite, found[suite.name])
 
-    def problems(self, *, offline: bool = False) -> Iterator[HarnessError]:
-        """Why variants could not be prepared, or judges asked, as far as that can be known beforehand.
-
-        Args:
-            offline: send nothing, not even to look for a job that could not be begun any more.
-        """
-        lab = replace(self.lab, is_offline=offline)
+    def problems(self) -> Iterator[HarnessError]:
+        """Why variants could not be prepared, or judges asked, as far as that is known without sending
+        anything."""
+        lab = replace(self.lab, is_offline=True)
         yield from problems_of(self.selection.arms(), lab, self._unanswered)
         for suite in self.suites.values():
             yield from problems_of_judges(suite, self.answerer.oracle)
@@ -272,14 +278,15 @@ class Session:
         needed = self._needed.get(arm)
         return [suite for name, suite in self.suites.items() if needed is None or name in needed]
 
-    def train(self) -> None:
-        """Prepare every variant that is needed, as many at once as the executor has slots.
+    def train(self, arms: Collection[Arm] | None = None) -> None:
+        """Prepare every variant that is needed, or of ``arms`` alone, as many at once as the executor takes.
 
         One that fails is remembered, and raises when a gate asks for its scores.
         """
         missing = [
             (arm, variant)
             for arm in self._needed
+            if arms is None or arm in arms
             for variant in arm.variants
             if variant not in self.prepared and variant not in self.failed
         ]
@@ -461,7 +468,9 @@ class Session:
         """All suites of the run are answered while the model is loaded: loading costs more than asking."""
         if (arm.label, variant.seed, suite) not in self.trials:
             prepared = self._prepared(arm, variant)
-            for loaded in (*self.suites_of(arm), self.suites[suite]):
+            # a service is asked suite by suite where a rung may fail before it needs them all
+            at_once = () if self.ladder and self.ladder.spares(arm) else self.suites_of(arm)
+            for loaded in (*at_once, self.suites[suite]):
                 if (arm.label, variant.seed, loaded.name) not in self.trials:
                     label = arm.label if len(arm.seeds) < 2 else f"{arm.label} seed {variant.seed}"
                     whole = self.settings.max_interim_looks == 1
@@ -483,7 +492,7 @@ class Session:
         if any(variant not in self.prepared and variant not in self.failed for variant in arm.variants):
             if arm not in self._needed:
                 self.need((arm, suite) for suite in self.suites)
-            self.train()
+            self.train(None if self.ladder is None else self.ladder.due(arm))
 
     def _prepared(self, arm: Arm, variant: Variant) -> Prepared:
         """Made once, or failed once: what failed is not begun, and paid, again for every gate of a run."""

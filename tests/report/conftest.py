@@ -22,7 +22,7 @@ def drawn_once(function: Callable[..., Markup]) -> Callable[..., Markup]:
     return lambda *given: drawn.get(repr(given)) or drawn.setdefault(repr(given), function(*given))
 
 
-for function in (charts.learning_curve, charts.training_curve):
+for function in (charts.learning_curve, charts.training_curve, charts.rung_chart):
     environment().globals[function.__name__] = drawn_once(function)
 
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ladder_run import ladder_run
 from sample_run import hostile_run, sample_run
 
 from benchmarks.hostile_values import TEXTS
-from harness.report.html import write_report
+from harness.report.html import render_html, write_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -70,4 +71,16 @@ def test_none_of_the_hostile_texts_runs_or_loads_anything(browser: Browser, tmp_
     assert heard == []
     assert page.locator("script").count() == 1
     assert page.locator("img, iframe, object, [onload], [onerror], a[href^=javascript]").count() == 0
+    page.close()
+
+
+def test_the_answer_and_both_pictures_stand_on_the_first_screen(browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.set_content(render_html(ladder_run(n_rows=20)))
+    for figure in page.locator("#decision figure").all():
+        box = figure.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= 800
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.close()

@@ -84,3 +84,19 @@ def test_one_path_in_two_folders_is_two_bases(tmp_path: Path) -> None:
     chosen = selection(tmp_path, "*")
     chosen.choose({"one": defined(tmp_path, "one", "m", "a"), "two": defined(tmp_path, "two", "m", "b")})
     assert [chosen.baseline_of(name).label for name in ("one", "two")] == ["prompted-m", "prompted-m-2"]
+
+
+def test_the_rungs_of_a_ladder_have_one_baseline_and_one_of_them_may_be_it(tmp_path: Path) -> None:
+    models = {"prompt": "small", "again": "small", "large": "large"}
+    given = {name: defined(tmp_path, name, model) for name, model in models.items()}
+    chosen = selection(tmp_path, ladder="first")
+    chosen.choose(given)
+    assert chosen.share_baseline(["prompt", "again", "large"]) == ["large"]  # which alone would have its own
+    assert {chosen.baseline_of(name).name for name in models} == {"prompt"}
+    assert (chosen.rungs(), chosen.chosen()) == (("prompt", "again", "large"), ("again", "large"))
+    chosen.leave_out("again")
+    assert (chosen.rungs(), chosen.chosen()) == (("prompt", "large"), ("large",))
+    named = selection(tmp_path, ladder="first", baseline="large")
+    named.choose(given)
+    assert {named.baseline_of(name).name for name in models} == {"large"}
+    assert named.chosen() == ("prompt", "again")

@@ -1,0 +1,148 @@
+"""``--ladder``: the cheapest candidate whose gates all hold, and nothing spent on what need not be tried."""
+
+from __future__ import annotations
+
+import pytest
+from small_project import GUARD, TARGET, SmallProject
+
+RUNGS = """
+from dataclasses import dataclass
+from harness import RemoteModel
+from harness.errors import BudgetReached, TrainingError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted(Scripted):
+    '''Says when it is trained, and may fail at it.'''
+
+    failing: str = ""
+
+    def prepare(self, lab, variant):
+        if variant.size == 30:
+            log(f"trained-{variant.name}-{variant.size}")
+        if self.failing == "cap":
+            raise BudgetReached(1.0, 1.0, 0.0, 0.5)
+        if self.failing:
+            raise TrainingError(self.failing)
+        return super().prepare(lab, variant)
+
+
+def rung(name, rank, right, failing=""):
+    return Noted(train="train.jsonl", reply=says(right), base=name, cost_rank=rank, failing=failing)
+
+
+@harness.candidate
+def first():
+    return rung("first", 0, 0)
+
+
+@harness.candidate
+def no_key():
+    return FewShot(model=RemoteModel("gpt-4.1", api_key_env="NO_SUCH_KEY"), train="train.jsonl", shots=2)
+
+
+@harness.candidate
+def second():
+    return rung("second", 2, 9)
+
+
+@harness.candidate
+def third():
+    return rung("third", 3, 9, failing=FAILING)
+"""
+BAR = """
+def test_bar(candidate):
+    assert candidate.scores(right) > 0.5
+"""
+CHOSEN = tuple(f"--candidate={name}" for name in ("old", "first", "no-key", "second", "third"))
+
+
+@pytest.fixture
+def rungs(project: SmallProject) -> SmallProject:
+    project.conftest(f"FAILING = ''\n{RUNGS}")
+    project.suite(TARGET + BAR)
+    project.suite(GUARD, name="other")
+    return project
+
+
+def outcomes(project: SmallProject) -> dict[str, str]:
+    ladder = project.record.ladder
+    assert ladder is not None
+    return {rung.candidate: rung.outcome for rung in ladder.rungs}
+
+
+def trained(project: SmallProject) -> list[str]:
+    return [line for line in project.asked if line.startswith("trained")]
+
+
+def test_it_ends_at_the_first_that_holds_and_says_so(rungs: SmallProject) -> None:
+    outcome = rungs.run("--ladder", *CHOSEN, "-v", "-rs", "-x", "--sizes=10,30")
+    assert outcome.status == 0, outcome.said
+    ladder = rungs.record.ladder
+    assert ladder is not None
+    assert [rung.label for rung in ladder.rungs] == ["first@30", "no-key", "second@30", "third@30", "old@30"]
+    assert [*outcomes(rungs).values()] == ["fails", "not tried", "holds", "not tried", "fails"]
+    assert (ladder.answer, ladder.mode) == ("second@30", "first")
+    assert ladder.level == pytest.approx(0.05 / 3)  # neither the baseline's nor that without a key is a try
+    assert trained(rungs)[0] == "trained-first-30"
+    assert not [line for line in trained(rungs) if "third" in line]
+    order = outcome.said.index("1. first@30 (scripted)")  # printed before the first rung is asked
+    assert order < outcome.said.index("rung 1 of 5, first@30: NO-GO")
+    assert "NO_SUCH_KEY is not set" in outcome.said
+    assert "not tried: second@30 holds already" in outcome.out
+    assert [decision.candidate for decision in rungs.record.decisions] == ["first", "second"]
+    assert not [gate for gate in rungs.record.gates if gate.state == "missing"]
+    assert "failed" not in outcome.last_line  # a gate that does not hold is what a ladder asks for
+
+
+def test_all_rungs_are_tried_and_judged_as_candidates_of_one_run_are(rungs: SmallProject) -> None:
+    outcome = rungs.run("--ladder=all", *CHOSEN)
+    assert outcome.status == 0, outcome.said
+    assert [*outcomes(rungs).values()] == ["fails", "not tried", "holds", "holds", "fails"]
+    assert rungs.record.ladder is not None
+    assert rungs.record.ladder.answer == "second@30"
+    assert {d.candidates_judged for d in rungs.record.decisions} == {3}
+    asked = len(rungs.asked)
+    again = rungs.run("--ladder", "suites", *CHOSEN, "--ladder-order=third,second")  # a path after the option
+    assert again.status == 0, again.said
+    assert rungs.record.ladder is not None
+    assert (rungs.record.ladder.answer, rungs.record.ladder.order) == ("third@30", "as set")
+    assert len([line for line in rungs.asked[asked:] if "trained" not in line]) == 0
+
+
+def test_where_none_holds_the_run_fails(rungs: SmallProject) -> None:
+    none = rungs.run("--ladder", "--candidate=first", "--candidate=much-the-same")
+    assert none.status == 1
+    assert "no rung of the ladder holds" in none.out
+    assert [*outcomes(rungs).values()] == ["fails", "fails"]
+
+
+@pytest.mark.parametrize(("failing", "why", "status"), [("cap", "--max-usd", 1), ("no disk", "", 1)])
+def test_a_cap_ends_the_ladder_and_a_rung_that_breaks_does_not(
+    project: SmallProject, failing: str, why: str, status: int
+) -> None:
+    project.conftest(f"FAILING = {failing!r}\n{RUNGS}")
+    project.suite(TARGET)
+    outcome = project.run("--ladder", "--candidate=third", "--candidate=good", "--ladder-order=third")
+    assert outcome.status == status, outcome.said
+    ladder = project.record.ladder
+    assert ladder is not None
+    broken, next_ = ladder.rungs
+    assert broken.outcome == "undecided"
+    assert next_.outcome == ("not tried" if why else "holds")
+    assert why in next_.why
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--ladder=some",), ("--ladder=some", "first", "all")),
+        (("--ladder", "--ladder-order=first,,good"), ("a name is empty",)),
+        (("--ladder", "--ladder-order=frist"), ("frist", "first")),
+        (("--ladder", "--candidate=old"), ("there is no candidate but old",)),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_on_one_screen(
+    rungs: SmallProject, options: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    rungs.run(*options).assert_one_screen(*words)
