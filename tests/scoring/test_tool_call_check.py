@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from harness import ToolCall
+from harness.data.rows import scan_lines
 from harness.errors import UsageError
 from harness.records import Answer, Json, Kind, Message, Row, called
 from harness.records import ToolCall as Call
 from harness.scoring.checks import own_reference
 
+DOCS = Path(__file__).parents[2] / "docs"
 PARAMETERS: Json = {"properties": {"city": {}, "days": {}, "units": {}}}
 TOOLS = tuple(
     {"type": "function", "function": {"name": name, "parameters": PARAMETERS}} for name in ("weather", "mail")
@@ -104,6 +107,24 @@ def test_a_field_that_no_tool_has_is_a_failure_not_a_full_mark() -> None:
     assert (score.value, score.failure) == (None, "row r has no argument 'ctiy' in its tools")
     with pytest.raises(UsageError, match="tuple of names"):
         ToolCall(fields="city")  # type: ignore[arg-type]
+
+
+def test_the_example_of_the_documentation() -> None:
+    page = (DOCS / "writing-suites.md").read_text(encoding="utf-8")
+    line = (DOCS / "data.md").read_text(encoding="utf-8").partition("<!-- tested: tools -->\n```json\n")[2]
+    (read,) = scan_lines([line.partition("\n")[0].encode()], "data.md")
+    assert isinstance(read, Row)
+    suite: dict[str, object] = {}
+    exec(page.partition("<!-- tested: tools -->\n```python\n")[2].partition("```")[0], suite)
+    told = "called get_weather(city='Paris'), expected city='Lyon'"
+    for name in ("CALL", "CITY"):
+        check = suite[name]
+        assert isinstance(check, ToolCall)
+        assert check.score(read, own_reference(read)).value == 1.0
+        score = check.score(read, made(call("get_weather", city="Paris")))
+        assert (score.value, score.reason) == (0.0, told)
+    assert told in page
+    assert read.reference in (DOCS / "data.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("check", [ToolCall(), ToolCall(ordered=True), ToolCall(fields=("city",))])
