@@ -117,7 +117,7 @@ def test_the_example_of_the_documentation() -> None:
     suite: dict[str, object] = {}
     exec(page.partition("<!-- tested: tools -->\n```python\n")[2].partition("```")[0], suite)
     told = "called get_weather(city='Paris'), expected city='Lyon'"
-    for name in ("CALL", "CITY"):
+    for name in ("call", "city"):
         check = suite[name]
         assert isinstance(check, ToolCall)
         assert check.score(read, own_reference(read)).value == 1.0

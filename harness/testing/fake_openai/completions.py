@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from openai.types import Completion
 from openai.types.chat import ChatCompletion
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming as ChatParams
 from openai.types.completion_create_params import CompletionCreateParamsNonStreaming as CompletionParams
 
-from harness.records import Json, Message, Row
+from harness.records import Json, Message, Row, ToolCall, called
 from harness.testing.fake_openai.backend import Backend, FakeReply, Question
 from harness.testing.fake_openai.refusals import HTTPRefusal, checked, require_valid, text_of, unsupported
 from harness.testing.fake_openai.store import FakeStore, FakeTunedModel, new_id, now
@@ -32,6 +33,13 @@ UNSUPPORTED = (
     *("n", "best_of", "stop", "top_logprobs", "functions", "audio", "prediction"),
     *("reasoning_effort", "logit_bias"),
 )
+
+
+def _said(message: Mapping[str, Any], at: str) -> str:
+    """A turn's text, with the calls that it makes."""
+    text = text_of(message.get("content"), at)
+    made = [call["function"] for call in message.get("tool_calls") or ()]
+    return called(text, [ToolCall("", one["name"], one["arguments"]) for one in made]) if made else text
 
 
 def _calls(text: str) -> list[Json]:
@@ -127,7 +135,9 @@ class ServedModels:
         elif form is not None and form["type"] != "text":
             raise unsupported("response_format.type")
         messages = tuple(
-            Message(message["role"], text_of(message.get("content"), f"messages[{k}].content"))
+            Message(
+                message["role"], _said(message, text_of(message.get("content"), f"messages[{k}].content"))
+            )
             for k, message in enumerate(params["messages"])
         )
         reply, shown = self._answered(params, messages, bool(params.get("logprobs")), schema)
