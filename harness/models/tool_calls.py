@@ -65,14 +65,13 @@ class CallFormat:
             return None
         said = text[:at]
         try:
-            found = self.reader.read(text[at:], tools)
-        except (ValueError, SyntaxError, RecursionError):
+            calls = tuple(
+                ToolCall(f"call_{k}", name, json.dumps(given, ensure_ascii=False))
+                for k, (name, given) in enumerate(self.reader.read(text[at:], tools))
+            )
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):  # of a hostile reply
             return None
-        calls = (
-            ToolCall(f"call_{k}", name, json.dumps(given, ensure_ascii=False))
-            for k, (name, given) in enumerate(found)
-        )
-        return (said.strip(), tuple(calls)) if found else None
+        return (said.strip(), calls) if calls else None
 
 
 def call_format(write: Callable[[Sequence[ToolCall]], str]) -> CallFormat:

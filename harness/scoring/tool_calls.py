@@ -72,7 +72,8 @@ class ToolCall(NamedCheck):
 
     def _score(self, row: Row, answer: Answer) -> Score:
         wanted = [
-            _Call(call.name, json.loads(call.arguments or "{}")) for call in row.messages[-1].tool_calls
+            _Call(call.name, _arguments(json.loads(call.arguments or "{}")))
+            for call in row.messages[-1].tool_calls
         ]
         unknown = [] if self.fields is None or not wanted else _unknown(row, wanted, self.fields)
         if unknown:
@@ -99,12 +100,16 @@ def _made(answer: Answer) -> list[_Call]:
     """The calls of an answer; see `records.called`."""
     if answer.finish != "tool_calls":
         return []
-    listed = composed(json.loads(answer.text.strip().rpartition("\n")[2]))
+    listed = json.loads(answer.text.strip().rpartition("\n")[2])
     return [
-        _Call(str(one["name"]), given if isinstance(given, dict) else str(given))
+        _Call(str(one["name"]), _arguments(one["arguments"]))
         for one in (listed if isinstance(listed, list) else [])
-        for given in [one["arguments"]]
     ]
+
+
+def _arguments(given: Json) -> Mapping[str, Json] | str:
+    value = composed(given)
+    return value if isinstance(value, dict) else str(given)
 
 
 def _none(answer: Answer, wanted: Sequence[_Call], made: Sequence[_Call]) -> Score:

@@ -150,6 +150,9 @@ def test_calls_in_other_words_than_the_template_s_are_read(name: str, text: str)
         ("llama3_1", '{"city": "Paris"}'),
         ("lfm2_v2", "<|tool_call_start|>[get_weather(city=open('/etc/passwd').read())]<|tool_call_end|>"),
         ("lfm2_v2", "<|tool_call_start|>[get_weather('Paris')]<|tool_call_end|>"),
+        ("lfm2_v2", "<|tool_call_start|>[get_weather(city={1, 2})]<|tool_call_end|>"),
+        ("lfm2_v2", "<|tool_call_start|>" + "(" * 10_000),
+        ("gemma4_v5", '<|tool_call>call:get_weather{city:<|"|>Paris'),
     ],
 )
 def test_what_is_no_call_stays_text(name: str, text: str) -> None:
