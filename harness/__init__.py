@@ -31,6 +31,7 @@ from harness.scoring.panel import Panel
 from harness.scoring.rubric import Rubric
 from harness.scoring.similarity import Similarity
 from harness.scoring.suite import Suite
+from harness.scoring.tool_calls import ToolCall
 from harness.scoring.tuned_judge import TunedJudge
 from harness.training.local.self_generated import SelfGenerated
 
@@ -69,6 +70,7 @@ __all__ = [
     "Similarity",
     "Suite",
     "TokenF1",
+    "ToolCall",
     "TunedJudge",
     "WandB",
     "assert_better",

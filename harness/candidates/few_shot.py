@@ -17,6 +17,8 @@ from harness.fields import Count
 from harness.records import Json, LookedUp, Message, Row
 from harness.training.rows import TrainingData
 
+CALLED = "You have correctly called this tool."  # LangChain's words in the same place
+
 
 @dataclass(frozen=True, kw_only=True)
 class FewShot(Prompted):
@@ -111,6 +113,9 @@ def _shown(examples: Sequence[Row], *, with_facts: bool) -> list[Message]:
         for turn in (*row.turns, row.messages[-1]):
             if turn.role == "user" and facts:
                 turn, facts = replace(turn, content=f"{facts}\n\n{turn.content}"), ""
-            if turn.role in ("user", "assistant"):
+            if turn.role in ("user", "assistant", "tool"):
                 shown.append(turn)
+        # a call that nothing answers is refused by services
+        calls = row.messages[-1].tool_calls
+        shown += [Message("tool", CALLED, tool_call_id=call.id) for call in calls]
     return shown

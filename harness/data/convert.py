@@ -22,7 +22,7 @@ def to_json(row: Row, *, metadata: bool = True) -> dict[str, object]:
         hint = f"rename {clash[0]!r} in the row, or leave metadata out"
         raise DataError(row.where or row.id, problem, hint)
     found: dict[str, object] = dict(row.metadata) if metadata else {}
-    found["messages"] = [_message(message) for message in row.messages]
+    found["messages"] = [message_json(message) for message in row.messages]
     deprecated = any(m.role == "function" or any(not c.id for c in m.tool_calls) for m in row.messages)
     if row.tools and deprecated:
         found["functions"] = [tool["function"] for tool in row.tools]
@@ -62,7 +62,8 @@ def to_prompt_completion(row: Row, *, metadata: bool = True) -> dict[str, object
     return {**rest, "prompt": user.content, "completion": assistant.content}
 
 
-def _message(message: Message) -> dict[str, object]:
+def message_json(message: Message) -> dict[str, object]:
+    """One turn of the chat object."""
     found: dict[str, object] = {"role": message.role}
     if message.content or not message.tool_calls:
         found["content"] = message.content

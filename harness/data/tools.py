@@ -77,6 +77,8 @@ def _called(function: Json, call_id: str, at: str) -> ToolCall:
     if not isinstance(function, dict) or not isinstance(name, str):
         raise Unusable("bad-tool-call", f"{at} names no function", CALL_FORM)
     arguments = function.get("arguments")
+    if isinstance(arguments, dict):  # as many data sets have them
+        arguments = json.dumps(arguments, ensure_ascii=False)
     if not isinstance(arguments, str):
         hint = 'write the JSON object as text: "{\\"key\\": 1}"'
         raise Unusable("bad-arguments", f"{at} has arguments that are {kind_of(arguments)}", hint)

@@ -221,7 +221,8 @@ class Chat:
         stop = self.stop(ids)
         if stop is None:
             raise ToolsError(f"it ends a call with {written[-20:]!r}, which generation does not stop at")
-        return self._decode(ids[:stop], keep_marks=True)
+        text = self._decode(ids[:stop], keep_marks=True)
+        return text.rpartition(self.thought_end)[2] if self.thought_end else text
 
     def read(self, prompts: Sequence[Prompt]) -> list[PromptTokens]:
         """What the tokenizer makes of prompts. Each is rendered once, whoever asks, and its tokens let go."""
@@ -252,7 +253,7 @@ class Chat:
             return turns[len(prompt) :] + self._end
         if messages[-1].tool_calls:
             told = [*messages[:-1], Message("assistant", _REPLY)]
-            head = self._render(told, False, tools=tools).rpartition(_REPLY)[0]
+            head = self._render(told, False, tools=tools).rpartition(_REPLY)[0].rstrip(" ")
             if not turns.startswith(head):
                 raise ToolsError("it begins a turn that calls tools otherwise than one that answers")
             return turns[len(head) :] + self._end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import NamedTuple
@@ -224,6 +224,12 @@ class Money:
         return Spending(model, price, self.ledger, purpose, is_tuned)
 
 
+def _texts(messages: Sequence[Message]) -> Iterator[str]:
+    for message in messages:
+        yield message.content
+        yield from (f"{call.name} {call.id} {call.arguments}" for call in message.tool_calls)
+
+
 def prompt_bound(model: str) -> Callable[[Sequence[Message]], int]:
     """Counts the tokens of a prompt, no fewer than the service will.
 
@@ -233,7 +239,9 @@ def prompt_bound(model: str) -> Callable[[Sequence[Message]], int]:
     if known is None:
         return lambda messages: (
             UNKNOWN_MARGIN_TOKENS
-            + sum(len(m.content.encode("utf-8", "replace")) + UNKNOWN_TOKENS_A_MESSAGE for m in messages)
+            + sum(
+                len(text.encode("utf-8", "replace")) + UNKNOWN_TOKENS_A_MESSAGE for text in _texts(messages)
+            )
         )
     count = hosted_counter(known.encoding)
 

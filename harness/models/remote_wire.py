@@ -9,20 +9,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
+from harness.data.convert import message_json
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter
+from harness.errors import UsageError
 from harness.models.call_scheduler import CallFailed
 from harness.models.ledger import Charge, Spending, prompt_bound
 from harness.models.protocol import Decoding, Prompt
 from harness.models.retry import CallVerdict, verdict_of
 from harness.models.structured import response_format
 from harness.models.thinking import request_limit, thinking_fields
-from harness.records import Answer, FailureKind, Json, Message, Row
+from harness.records import Answer, FailureKind, Json, Message, Row, ToolCall, called
 
 if TYPE_CHECKING:
     from openai import OpenAIError
@@ -67,7 +69,7 @@ class RemoteReply:
     """
 
     text: str
-    finish: Literal["stop", "length", "failed"]
+    finish: Literal["stop", "length", "failed", "tool_calls"]
     failure: str | None
     prompt_tokens: int | None
     completion_tokens: int | None
@@ -115,12 +117,18 @@ class ModelWire:
         # the order of keys is part of the name of a batch, by which one that was paid for is found again
         body: dict[str, Json] = {"model": self.spec.model}
         if self.completions:
+            if prompt.tools is not None:
+                raise UsageError(
+                    f"{self.spec.model} takes one text and no tools, and row {prompt.row_id} offers some.\n"
+                    "  hint: ask a chat model, or leave the rows with tools out."
+                )
             body["prompt"] = "\n\n".join(message.content for message in prompt.messages)
         else:
-            body["messages"] = [
-                {"role": m.role, "content": m.content} | ({} if m.name is None else {"name": m.name})
-                for m in prompt.messages
-            ]
+            body["messages"] = [message_json(replace(m, weight=1)) for m in prompt.messages]
+            if prompt.tools is not None:
+                body["tools"] = prompt.tools.definitions
+                if prompt.tools.parallel is not None:
+                    body["parallel_tool_calls"] = prompt.tools.parallel
         most_new_tokens = request_limit(self.spec, decoding)
         if reasons(self.spec.model) and not self.completions:
             body["max_completion_tokens"] = most_new_tokens
@@ -137,18 +145,23 @@ class ModelWire:
         if self.spending is None:
             return PricedRequest(prompt, body, 0.0)
         messages = prompt.messages
-        if "response_format" in body:  # services count the schema among the input tokens
-            binding = json.dumps({"response_format": body["response_format"]})
-            messages = (*messages, Message("system", binding))
+        beside = {key: body[key] for key in ("response_format", "tools") if key in body}
+        if beside:  # services count schemas among the input tokens
+            messages = (*messages, Message("system", json.dumps(beside)))
         tokens = self._most_tokens(messages)
         most_usd = self.spending.most(tokens, most_new_tokens, batched=self.spec.batch)
         return PricedRequest(prompt, body, most_usd)
 
     def answer(self, prompt: Prompt, reply: RemoteReply, attempts: int, latency_ms: float) -> Answer:
         """A reply as an answer. Where the service counts no tokens, they are counted here."""
+        if reply.finish == "tool_calls" and prompt.tools is None:
+            why = "a tool call in place of an answer, and no tools were offered"
+            kind = FailureKind.UNANSWERED
+            reply = replace(reply, text="", finish="failed", failure=why, failure_kind=kind)
         read, written = reply.prompt_tokens, reply.completion_tokens
         if read is None:
-            (read,) = self._counter([Row("", prompt.messages)])
+            tools = () if prompt.tools is None else tuple(prompt.tools.definitions)
+            (read,) = self._counter([Row("", prompt.messages, tools=tools)])
         if written is None:
             said = f"{reply.thought or ''}{reply.text}"
             (written,) = self._counter([Row("", (Message("assistant", said),))])
@@ -228,12 +241,27 @@ class _Part(BaseModel):
     thinking: OrNone[str | list[_Part]] = None
 
 
+class _Function(BaseModel):
+    name: str
+    arguments: OrNone[str | dict[str, Json]] = None  # Ollama's own API gives an object
+
+
+class _Called(BaseModel):
+    function: _Function
+
+    @property
+    def call(self) -> ToolCall:
+        """It, with its arguments as text."""
+        given = self.function.arguments
+        return ToolCall("", self.function.name, given if isinstance(given, str) else json.dumps(given or {}))
+
+
 class _ChatMessage(BaseModel):
     content: str | list[_Part] | None = None
     refusal: OrNone[str] = None
     reasoning_content: OrNone[str] = None  # SGLang, DeepSeek, llama.cpp; vLLM until 0.11
     reasoning: OrNone[str] = None  # vLLM, OpenRouter, Groq, Ollama
-    tool_calls: OrNone[list[Json]] = None
+    tool_calls: OrNone[list[_Called]] = None
 
     @property
     def text(self) -> str | None:
@@ -309,16 +337,13 @@ def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
         kind, failure = FailureKind.WITHHELD, "withheld by the service's content filter"
     elif finish in _BROKEN_OFF:
         kind, failure = FailureKind.ERROR, f"broken off by the service (finish_reason {finish!r})"
-    elif not text and message.tool_calls:
-        kind, failure = (
-            FailureKind.UNANSWERED,
-            f"a tool call in place of an answer (finish_reason {finish!r})",
-        )
+    elif message.tool_calls:
+        text = called(text or "", [one.call for one in message.tool_calls])
     elif text is None and not thought and finish not in _AT_THE_LIMIT:
         kind, failure = FailureKind.ERROR, f"no text in the answer (finish_reason {finish or 'missing'!r})"
     return RemoteReply(
         text="" if failure else text or "",
-        finish="failed" if failure else "length" if finish in _AT_THE_LIMIT else "stop",
+        finish="failed" if failure else _finish(finish, calls=bool(message.tool_calls)),
         failure=failure,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
@@ -330,6 +355,12 @@ def read_reply(content: bytes, *, completions: bool) -> RemoteReply:
         served_by=body.model or "",
         system_fingerprint=body.system_fingerprint or "",
     )
+
+
+def _finish(reason: str, *, calls: bool) -> Literal["stop", "length", "tool_calls"]:
+    if reason in _AT_THE_LIMIT:
+        return "length"
+    return "tool_calls" if calls else "stop"
 
 
 def _thought_tokens(usage: _Usage) -> int | None:

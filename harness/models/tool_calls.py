@@ -65,14 +65,13 @@ class CallFormat:
             return None
         said = text[:at]
         try:
-            found = self.reader.read(text[at:], tools)
-        except (ValueError, SyntaxError, RecursionError):
+            calls = tuple(
+                ToolCall(f"call_{k}", name, json.dumps(given, ensure_ascii=False))
+                for k, (name, given) in enumerate(self.reader.read(text[at:], tools))
+            )
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):  # of a hostile reply
             return None
-        calls = (
-            ToolCall(f"call_{k}", name, json.dumps(given, ensure_ascii=False))
-            for k, (name, given) in enumerate(found)
-        )
-        return (said.strip(), tuple(calls)) if found else None
+        return (said.strip(), calls) if calls else None
 
 
 def call_format(write: Callable[[Sequence[ToolCall]], str]) -> CallFormat:
@@ -130,11 +129,11 @@ class _Objects:
         at, decoder = 0, json.JSONDecoder()
         body = body.removeprefix(self.opener or "<|python_tag|>").strip()
         while (begun := re.compile(r"[{\[]").search(body, at)) is not None:
-            if not self.opener and body[at : begun.start()].strip(" ;\n"):
+            if not self.opener and body[at : begun.start()].strip(" ,;\n"):
                 break
             value, at = decoder.raw_decode(body, begun.start())
             found += self._calls(value)
-        if not self.opener and body[at:].strip(" ;\n"):
+        if not self.opener and body[at:].strip(" ,;\n"):
             raise ValueError("text beside the calls")
         return found
 
@@ -238,7 +237,7 @@ class _Tagged:
         found: list[Found] = []
         begun = list(re.finditer(_flexible(self.before) + _NAME, body))
         one = re.compile(
-            f"{re.escape(self.key)}([^<>]+?){re.escape(self.value)}(.*?){re.escape(self.end)}", re.DOTALL
+            f"{re.escape(self.key)}([^<>]+?){_line(self.value)}(.*?){_line(self.end)}", re.DOTALL
         )
         for k, call in enumerate(begun):
             inside = body[call.end() : begun[k + 1].start() if k + 1 < len(begun) else len(body)]
@@ -246,6 +245,12 @@ class _Tagged:
             given = {m[1].strip(): _typed(m[2], kinds.get(m[1].strip())) for m in one.finditer(inside)}
             found.append((call[1], given))
         return found
+
+
+def _line(mark: str) -> str:
+    """A pattern of a mark; a line end at its border may be missing."""
+    first, last = (r"\n?" if mark[at] == "\n" else "" for at in (0, -1))
+    return first + re.escape(mark.strip("\n")) + last
 
 
 def _kinds(tools: Tools, name: str) -> Mapping[str, Json]:
@@ -351,6 +356,7 @@ class _Quoted:
         pieces[::2] = [
             re.sub(r"(?<=[{,])\s*([^\s{}\[\]:,\"]+)\s*:", r'"\1":', piece) for piece in pieces[::2]
         ]
+        pieces[::2] = [re.sub(r"(?<=[:,\[])None\b", "null", piece) for piece in pieces[::2]]
         pieces[1::2] = [json.dumps(piece) for piece in pieces[1::2]]
         return _Named("call:", "").read("".join(pieces), tools)
 

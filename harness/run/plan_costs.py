@@ -12,7 +12,7 @@ from harness.decision.plan import CallCount, CostLine, Purpose, Usd
 from harness.decision.prices import TOKENS_PER_MTOK, PriceKey, batch_price, price_of
 from harness.errors import UnknownName
 from harness.models.ledger import Ledger, Spending, prompt_bound
-from harness.models.protocol import Decoding, Prompt
+from harness.models.protocol import Decoding, Prompt, Tools
 from harness.models.remote import RemoteModel
 from harness.models.thinking import most_tokens
 from harness.records import Message, Price, Row
@@ -53,12 +53,14 @@ class Tokens:
         self.of_text = text_counter(encoding)
         self._seen: dict[tuple[Message, ...], tuple[int, int]] = {}
 
-    def of_prompt(self, messages: tuple[Message, ...]) -> tuple[int, int]:
+    def of_prompt(self, messages: tuple[Message, ...], tools: Tools | None = None) -> tuple[int, int]:
         """What a prompt has, and the most that is set aside for it."""
         if messages not in self._seen:
             (counted,) = self._count([Row("", messages)])
             self._seen[messages] = counted, self._bound(messages)
-        return self._seen[messages]
+        offered = 0 if tools is None else self.of_schema(tools.text)
+        counted, most = self._seen[messages]
+        return counted + offered, most + offered
 
     def of_schema(self, schema: str) -> int:
         """At most those of a JSON schema, which a service may put before the prompt."""
@@ -157,7 +159,7 @@ class Costs:
         read, usd = 0, Usd()
         for one in asking:
             tokens = self.tokens(payee.model, one.asked_as)
-            counted = [tokens.of_prompt(prompt.messages) for prompt in one.prompts]
+            counted = [tokens.of_prompt(prompt.messages, prompt.tools) for prompt in one.prompts]
             prompt_tokens = sum(n for n, _ in counted)
             read += prompt_tokens
             if spending is None:

@@ -92,6 +92,10 @@ def test_tools_calls_and_their_answers_are_read_and_written_back() -> None:
 
 def test_the_last_call_needs_no_answer_and_parallel_calls_are_answered_in_any_order() -> None:
     read(chat(USER, {"role": "assistant", "tool_calls": [CALL]}, tools=[TOOL]))
+    as_object = {**CALL, "function": {"name": "track", "arguments": {"order": 7}}}
+    tool = {"type": "function", "function": {"name": "track"}}
+    (row,) = read(chat(USER, {"role": "assistant", "tool_calls": [as_object]}, tools=[tool]))
+    assert row.reference == '[{"name": "track", "arguments": {"order": 7}}]'
     second = {**CALL, "id": "c2"}
     answers = [{"role": "tool", "tool_call_id": k, "content": "x"} for k in ("c2", "c1")]
     reply = {"role": "assistant", "content": "Both."}

@@ -20,9 +20,9 @@ from harness.data.hosted import hosted_counter, hosted_model
 from harness.decision.prices import price_of
 from harness.errors import BudgetReached, ModelError, UnknownName, UsageError
 from harness.models.ledger import Ledger, Money, Spending, prompt_bound
-from harness.models.protocol import Decoding, Prompt
+from harness.models.protocol import Decoding, Prompt, Tools
 from harness.models.remote import RemoteModel
-from harness.records import Answer, Message, Row
+from harness.records import Answer, FailureKind, Message, Row, ToolCall
 from harness.store.answers import AnswerStore
 
 DECODING = Decoding(max_new_tokens=20)
@@ -63,6 +63,31 @@ def test_messages_go_out_and_answers_come_back_with_tokens_and_latency(service: 
     assert service.paths == ["/v1/chat/completions"]
     turns = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "question 0"}]
     assert service.bodies == [{"model": "stub", "messages": turns, "max_tokens": 20, "temperature": 0.0}]
+
+
+def test_tools_go_out_and_calls_come_back_as_text(service: Service) -> None:
+    call = {"id": "c9", "type": "function", "function": {"name": "f", "arguments": '{"b": 1, "a": "é"}'}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call, call]}
+    choice = {"index": 0, "finish_reason": "tool_calls", "message": message}
+    service.reply = lambda body: {**said(""), "choices": [choice]}
+    made = Message("assistant", "", tool_calls=(ToolCall("c1", "f", "{}"),))
+    turns = (Message("user", "Go"), made, Message("tool", "done", tool_call_id="c1"))
+    offered = Tools('[{"type": "function", "function": {"name": "f"}}]', parallel=False)
+    (answer,) = answers(service, [Prompt("r0", turns, tools=offered)]).values()
+    one = '{"name": "f", "arguments": {"a": "é", "b": 1}}'
+    assert (answer.text, answer.finish, answer.failure) == (f"[{one}, {one}]", "tool_calls", None)
+    (body,) = service.bodies
+    assert (body["tools"], body["parallel_tool_calls"]) == (offered.definitions, False)
+    function = {"name": "f", "arguments": "{}"}
+    assert body["messages"] == [
+        {"role": "user", "content": "Go"},
+        {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": function}]},
+        {"role": "tool", "content": "done", "tool_call_id": "c1"},
+    ]
+    (unasked,) = answers(service, prompts(1)).values()
+    assert (unasked.text, unasked.failure_kind) == ("", FailureKind.UNANSWERED)
+    with pytest.raises(UsageError, match="takes one text and no tools, and row r0 offers some"):
+        RemoteModel("babbage-002").sent_beside([Prompt("r0", turns, tools=offered)], DECODING)
 
 
 def test_known_rows_are_not_asked(service: Service) -> None:

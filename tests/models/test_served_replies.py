@@ -140,18 +140,6 @@ def test_a_thought_is_set_aside_wherever_a_service_puts_it(
         (body({"content": "Half of"}, "content_filter"), FailureKind.WITHHELD),
         (body({"content": ""}, "error", error={"code": 502}), FailureKind.ERROR),  # OpenRouter
         (body({"content": "Half of"}, "insufficient_system_resource"), FailureKind.ERROR),  # DeepSeek
-        (
-            body(
-                {
-                    "content": None,
-                    "tool_calls": [
-                        {"id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-                    ],
-                },
-                "tool_calls",
-            ),
-            FailureKind.UNANSWERED,
-        ),
     ],
 )
 def test_what_never_came_is_a_failure_of_its_kind(content: bytes, kind: FailureKind) -> None:

@@ -166,3 +166,16 @@ def test_examples_bring_their_own_facts(tmp_path: Path) -> None:
     assert plan is not None
     assert plan[1] == said.content
     assert last.content == "mine?"
+
+
+def test_an_example_that_calls_a_tool_has_its_call_answered(tmp_path: Path) -> None:
+    """Services refuse a conversation that goes on past a call that nothing answers."""
+    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    turns = [{"role": "user", "content": "Look."}, {"role": "assistant", "tool_calls": [call]}]
+    tools = [{"type": "function", "function": {"name": "look"}}]
+    (tmp_path / "calls.jsonl").write_text(jsonl([{"messages": turns, "tools": tools}]), encoding="utf-8")
+    lab = Lab(tmp_path, AdapterStore(tmp_path / "store"), Silent())
+    row = Row("r", (Message("user", "mine?"), Message("assistant", "plus")))
+    asked = FewShot(model="smollm2-135m", train="calls.jsonl", shots=1).asker(lab)(row, "Help.")
+    assert [turn.role for turn in asked] == ["system", "user", "assistant", "tool", "user"]
+    assert asked[3].tool_call_id == asked[2].tool_calls[0].id == "c1"

@@ -135,7 +135,7 @@ def test_replies_as_the_sdk_types_them_are_recorded_with_what_is_odd_about_them(
     failed = {name: one.failure for name, one in found.items() if one.failure}
     assert failed == {
         "row-1": "refused: I cannot.",
-        "row-2": "a tool call in place of an answer (finish_reason 'stop')",
+        "row-2": "a tool call in place of an answer, and no tools were offered",
         "row-4": "withheld by the service's content filter",
     }
     assert (found["row-3"].answer, found["row-3"].finish) == ("<think>hm</think>yes", "length")

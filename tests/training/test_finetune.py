@@ -9,8 +9,8 @@ from typing import TypeAlias
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_llama import BF16, EXACT, ids_of, row, rows
-from transformers import PreTrainedModel
+from tiny_llama import BF16, CALLS_TOOLS, EXACT, ids_of, row, rows, save
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness import Full, LoRA, QLoRA
 from harness.errors import DataError, TrainingError
@@ -19,9 +19,9 @@ from harness.models.device import DevicePlan
 from harness.models.fast.heads import has_plain_head
 from harness.models.local import LocalModel, load_base
 from harness.models.progress import SilentBar
-from harness.models.protocol import Decoding, Prompt
+from harness.models.protocol import Decoding, Prompt, Tools
 from harness.models.source import ModelSource
-from harness.records import Row, Training
+from harness.records import Message, Row, ToolCall, Training
 from harness.store.adapters import AdapterStore
 from harness.training.local import recipe as room
 from harness.training.local import trainer
@@ -167,15 +167,27 @@ def test_a_merged_model_keeps_its_sources_name_and_trust(
     assert asked[0].digest != tiny.digest
 
 
-def test_a_tuned_model_answers(tiny: ModelSource, store: AdapterStore) -> None:
-    """After enough steps it says what it was taught, stopping by itself: prompts are those of training."""
-    taught = TrainingRows(own=tuple(row(f"Ask {k}", "Yes", id=f"r{k}") for k in range(8)))
-    _, artifact = tune(replace(LORA, epochs=15), tiny, store, data=taught)
-    model = load(LORA, tiny, artifact, EXACT, store)
-    answer = next(
-        model.answer([Prompt("new", taught.own[0].prompt)], Decoding(max_new_tokens=8), frozenset())
-    )
-    assert (answer.text, answer.finish) == ("Yes", "stop")
+def test_a_tuned_model_answers(tiny: ModelSource, store: AdapterStore, tmp_path: Path) -> None:
+    """After enough steps it says and calls what it was taught, and stops: prompts are those of training."""
+    source = save(load_base(tiny, EXACT, attention="eager"), _calling(tiny), tmp_path / "base")
+    tools = ({"type": "function", "function": {"name": "pay", "parameters": {}}},)
+    pays = Message("assistant", "", tool_calls=(ToolCall("c1", "pay", '{"usd": 5}'),))
+    words = [row(f"Ask {k}", "Yes", id=f"r{k}") for k in range(4)]
+    calls = [Row(f"c{k}", (Message("user", f"Pay {k}"), pays), tools=tools, where="f:1") for k in range(4)]
+    taught = TrainingRows(own=(*words, *calls))
+    _, artifact = tune(replace(LORA, epochs=15), source, store, data=taught)
+    model = load(LORA, source, artifact, EXACT, store)
+    asked = [Prompt(one.id, one.prompt, tools=Tools.of(one)) for one in (words[0], calls[0])]
+    answers = {a.row_id: a for a in model.answer(asked, Decoding(max_new_tokens=60), frozenset())}
+    assert (answers["r0"].text, answers["r0"].finish) == ("Yes", "stop")
+    assert answers["c0"].text == calls[0].reference == '[{"name": "pay", "arguments": {"usd": 5}}]'
+    assert answers["c0"].finish == "tool_calls"
+
+
+def _calling(tiny: ModelSource) -> PreTrainedTokenizerBase:
+    tokenizer = load_tokenizer(tiny)
+    tokenizer.chat_template = CALLS_TOOLS
+    return tokenizer
 
 
 # --------------------------------------------------------------------------- the same content trains the same

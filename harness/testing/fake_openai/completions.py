@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from openai.types import Completion
 from openai.types.chat import ChatCompletion
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming as ChatParams
 from openai.types.completion_create_params import CompletionCreateParamsNonStreaming as CompletionParams
 
-from harness.records import Json, Message, Row
+from harness.records import Json, Message, Row, ToolCall, called
 from harness.testing.fake_openai.backend import Backend, FakeReply, Question
 from harness.testing.fake_openai.refusals import HTTPRefusal, checked, require_valid, text_of, unsupported
 from harness.testing.fake_openai.store import FakeStore, FakeTunedModel, new_id, now
@@ -28,9 +30,34 @@ MAX_OUTPUT_TOKENS = 4_096
 DEFAULT_MAX_TOKENS = 512  # a small model may never stop; the real service would let it run to its limit
 # what the service has and the models here lack; n and best_of may be 1
 UNSUPPORTED = (
-    *("n", "best_of", "stop", "top_logprobs", "tools", "functions", "audio", "prediction"),
+    *("n", "best_of", "stop", "top_logprobs", "functions", "audio", "prediction"),
     *("reasoning_effort", "logit_bias"),
 )
+
+
+def _said(message: Mapping[str, Any], at: str) -> str:
+    """A turn's text, with the calls that it makes."""
+    text = text_of(message.get("content"), at)
+    made = [call["function"] for call in message.get("tool_calls") or ()]
+    return called(text, [ToolCall("", one["name"], one["arguments"]) for one in made]) if made else text
+
+
+def _calls(text: str) -> list[Json]:
+    """The calls that a reply has learnt to make (`records.called`), in the service's form."""
+    try:
+        listed = json.loads(text)
+    except ValueError:
+        return []
+    made = listed if isinstance(listed, list) else []
+    return [
+        {
+            "id": new_id("call_"),
+            "type": "function",
+            "function": {"name": one["name"], "arguments": json.dumps(one["arguments"])},
+        }
+        for one in made
+        if isinstance(one, dict) and one.keys() == {"name", "arguments"}
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +135,9 @@ class ServedModels:
         elif form is not None and form["type"] != "text":
             raise unsupported("response_format.type")
         messages = tuple(
-            Message(message["role"], text_of(message.get("content"), f"messages[{k}].content"))
+            Message(
+                message["role"], _said(message, text_of(message.get("content"), f"messages[{k}].content"))
+            )
             for k, message in enumerate(params["messages"])
         )
         reply, shown = self._answered(params, messages, bool(params.get("logprobs")), schema)
@@ -118,8 +147,12 @@ class ServedModels:
                 {"token": token.text, "logprob": token.logprob, "top_logprobs": []} for token in reply.tokens
             ]
             logprobs = {"content": content}
-        said: Json = {"role": "assistant", "content": reply.text}
-        choice: Json = {"index": 0, "message": said, "finish_reason": reply.finish, "logprobs": logprobs}
+        said: dict[str, Json] = {"role": "assistant", "content": reply.text}
+        calls = _calls(reply.text) if params.get("tools") else []
+        finish = "tool_calls" if calls else reply.finish
+        if calls:
+            said = {"role": "assistant", "content": None, "tool_calls": calls}
+        choice: Json = {"index": 0, "message": said, "finish_reason": finish, "logprobs": logprobs}
         return ChatCompletion.model_validate({**shown, "object": "chat.completion", "choices": [choice]})
 
     def complete(self, body: Json) -> Completion:

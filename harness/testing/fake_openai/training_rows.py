@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Annotated, Literal, Required, cast
+from typing import Annotated, Any, Literal, Required, cast
 
 from openai.types.chat import ChatCompletionAssistantMessageParam, ChatCompletionMessageParam
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from harness.records import Json, Message, Row
+from harness.records import Json, Message, Row, ToolCall
 from harness.testing.fake_openai.completions import CONTEXT_TOKENS, FakeModel
 from harness.testing.fake_openai.refusals import HTTPRefusal, checked, missing, text_of
 
@@ -86,7 +86,10 @@ def _messages(value: Json, completions: bool) -> tuple[Message, ...]:
             raise HTTPRefusal(400, f"'messages[{k}]' contains an invalid token: {special[0]}.")
         if not (text or "content" in message or message.get("tool_calls") or message.get("function_call")):
             raise missing(f"messages[{k}].content")
-        messages.append(Message(message["role"], text, cast("Literal[0, 1]", message.get("weight", 1))))
+        weight = cast("Literal[0, 1]", message.get("weight", 1))
+        calls = cast("list[dict[str, Any]]", list(message.get("tool_calls") or ()))  # type: ignore[call-overload]
+        made = [ToolCall(c["id"], c["function"]["name"], c["function"]["arguments"]) for c in calls]
+        messages.append(Message(message["role"], text, weight, tool_calls=tuple(made)))
     if messages[-1].role != "assistant":
         raise HTTPRefusal(400, "The last message must be from the assistant.")
     if not any(m.role == "assistant" and m.weight for m in messages):

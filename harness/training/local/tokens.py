@@ -166,6 +166,13 @@ def _to_its_end(chat: Chat, learnt: list[int]) -> list[int]:
     return learnt[: ends[-1] + 1] if ends else learnt
 
 
+_AS_TEXT = "take tokens of chat templates out of the reply, or choose a base whose tokenizer keeps its text"
+_AS_CALLS = (
+    "its chat template does not write such calls, or such arguments, or no text beside them: write them"
+    " otherwise, or choose another base"
+)
+
+
 def _require_read(chat: Chat, row: Row, message: Message, learnt: list[int]) -> None:
     """Decoded as answers are, what is learnt must be the row's reply, but for white space around it.
 
@@ -204,7 +211,7 @@ def _require_read(chat: Chat, row: Row, message: Message, learnt: list[int]) -> 
             row.where,
             f"what {chat.name} would learn is not the row's reply {_excerpt(wanted, read)}: as answers are"
             f" read, it is {_excerpt(read, wanted)}.",
-            "take tokens of chat templates out of the reply, or choose a base whose tokenizer keeps its text",
+            _AS_CALLS if calls else _AS_TEXT,
         )
 
 
