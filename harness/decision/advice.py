@@ -43,13 +43,14 @@ class Told:
 
     def add(self, text: str, *, is_cased: bool = True) -> None:
         """Add a text. One that is not ``is_cased``, as questions are typed, tells no words from names."""
-        self.tokens.update(token.casefold() for token in _tokens(text))
+        found = set(_tokens(text))
+        self.tokens.update(map(str.casefold, found))
         if is_cased:
-            self.add_words(text)
+            self.lower.update(filter(str.islower, found))
 
     def add_words(self, text: str) -> None:
         """Add the words that a text has in lower case; it is not given to the model."""
-        self.lower.update(token for token in _tokens(text) if token.islower())
+        self.lower.update(filter(str.islower, _tokens(text)))
 
 
 def facts(text: str, lower: Collection[str]) -> tuple[str, ...]:
@@ -172,13 +173,14 @@ def _facts_rule(seen: Failures) -> Iterator[Pointer]:
     if len(lacking) < LEAST_WRONG or len(lacking) <= MOST * len(known):
         return
     right = [row for row in seen.right if row.unseen_facts is not None]
+    numbers = sum(all(fact[0].isdigit() for fact in row.unseen_facts or ()) for row in lacking)
     example = (lacking[0].unseen_facts or ("",))[0]
     yield Pointer(
         "retrieval",
         f"Of {len(known):,} answers with wrong content, {len(lacking):,} have a reference with a number or"
-        f" name that no prompt, question or training row holds (such as {example[:40]}); of {len(right):,}"
-        f" right ones, {sum(bool(row.unseen_facts) for row in right):,}.",
-        "Where such facts are looked up rather than computed, a model that is given them can answer.",
+        f" name that no prompt, question or training row holds (such as {example[:40]}; in {numbers:,} only"
+        f" numbers); of {len(right):,} right ones, {sum(bool(row.unseen_facts) for row in right):,}.",
+        "What has to be looked up, a model that is given it can answer; numbers may have to be computed.",
     )
 
 

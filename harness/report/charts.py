@@ -178,7 +178,7 @@ def _round_numbers(least: float, most: float) -> list[float]:
 
 def _tick(cost: float, *, is_usd: bool) -> str:
     if not is_usd:
-        return f"{cost:,.0f}" if cost < 10_000 else f"{cost / 1000:,.0f}k"
+        return f"{cost:,.4g}" if cost < 10_000 else f"{cost / 1000:,.0f}k"
     text = numbers.usd(cost)
     return text.rstrip("0").rstrip(".") if "." in text else text
 

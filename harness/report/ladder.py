@@ -6,6 +6,7 @@ Qualities are paired differences to one baseline on one score: the first target'
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import ceil
 
 from harness.decision.crossover import crossover, efficient
 from harness.records import Comparison, Rung, RunRecord
@@ -105,17 +106,14 @@ def _ms(value: float | None) -> str:
 def _table(seen: Measured) -> TextTable:
     rows = []
     for rung in seen.rungs:
-        quality = _difference(seen.quality(rung))
-        if rung.candidate == seen.baseline:
-            quality = numbers.NONE
         lower = seen.below(rung)
-        added = _added(seen, lower, rung) if lower else numbers.NONE
+        added = _added(seen, lower, rung) if lower and rung.candidate != seen.baseline else numbers.NONE
         once = rung.training_usd
         rows.append(
             (
                 f"{rung.rank} {rung.label}",
                 "the baseline" if seen.is_only_baseline(rung) else rung.outcome,
-                quality,
+                _difference(seen.quality(rung)),
                 added,
                 _usd(rung),
                 _ms(rung.latency_ms),
@@ -124,6 +122,7 @@ def _table(seen: Measured) -> TextTable:
             )
         )
     against = f"quality: difference to {seen.baseline}" if seen.baseline else "quality"
+    level = f"The first that holds has to at {numbers.one_sided(seen.ladder.level)}, every gate of it."
     return TextTable(
         "The rungs, cheapest first",
         (
@@ -138,9 +137,8 @@ def _table(seen: Measured) -> TextTable:
         ),
         rows,
         f"{against[0].upper()}{against[1:]} in points of {seen.score_name}, on the same rows, with two-sided"
-        f" {numbers.level(seen.record.alpha)} intervals and n. Each gate of a rung had to meet"
-        f" {numbers.one_sided(seen.ladder.level)}. Per 1,000 requests, latency and tokens are means of this"
-        " run; once is training, and rows that have a price.",
+        f" {numbers.level(seen.record.alpha)} intervals and n. {level} Per 1,000 requests, latency and tokens"
+        " are means of this run; once is training, and rows that have a price.",
     )
 
 
@@ -185,8 +183,7 @@ def _chart(
                 is_answer=rung.label == seen.ladder.answer,
             )
         )
-    values = sorted(costs[rung.label] for rung in shown)
-    positive = [value for value in values if value > 0]
+    positive = [costs[rung.label] for rung in shown if costs[rung.label] > 0]
     line = [next(rung.rank for rung in shown if rung.label == label) for label in best]
     said = "; ".join(
         f"rung {mark.rank}: {numbers.number(round(mark.cost, 4))},"
@@ -199,7 +196,7 @@ def _chart(
         line=line,
         x_label=x_label,
         y_label="points against the baseline",
-        is_log=bool(positive) and positive[-1] > _LOG_SPAN * positive[0],
+        is_log=bool(positive) and max(positive) > _LOG_SPAN * min(positive),
         is_usd="dollars" in x_label,
         description=f"Quality in points against {x_label}. {said}. Efficient: {', '.join(map(str, line))}.",
         note=note,
@@ -211,8 +208,9 @@ def _crossovers(seen: Measured) -> TextTable | None:
     """The efficient tuned rungs against the efficient others: from how many requests on training pays."""
     tried = [rung for rung in seen.rungs if rung.outcome != NOT_TRIED]
     tuned = _efficient(seen, [rung for rung in tried if rung.size is not None])
-    others = _efficient(seen, [rung for rung in tried if not rung.size is not None])
-    horizon = next((money.horizon_days for money in seen.record.economics), None)
+    others = _efficient(seen, [rung for rung in tried if rung.size is None])
+    money = next(iter(seen.record.economics), None)
+    horizon = money.horizon_days if money else None
     rows = []
     for mine in tuned:
         for other in others:
@@ -233,7 +231,10 @@ def _crossovers(seen: Measured) -> TextTable | None:
     if not rows:
         return None
     left = len(rows) - _MOST_CROSSOVERS
-    over = f" within {numbers.days(horizon)}" if horizon is not None else ", with no horizon given"
+    over = ", with no horizon given"
+    if money:
+        asked = f"{numbers.number(money.requests_per_day)} requests a day are expected"
+        over = f" within {numbers.days(money.horizon_days)} ({asked})"
     return TextTable(
         "From how many requests a day on tuning pays",
         ("tuned against not tuned", "quality#", "per 1,000 requests#", "once#", "pays from"),
@@ -260,6 +261,5 @@ def _from(requests: float | None, horizon_days: float | None) -> str:
     if requests == 0:
         return "the first request: nothing is paid once"
     if horizon_days is None:
-        return f"{numbers.number(round(requests))} requests in all"
-    a_day = requests / horizon_days
-    return f"{numbers.number(round(a_day)) if a_day >= 10 else numbers.number(a_day, 1)} requests a day"
+        return f"{numbers.plural(ceil(requests), 'request')} in all"
+    return f"{numbers.plural(ceil(requests / horizon_days), 'request')} a day"

@@ -110,8 +110,8 @@ def _headline(top: Headline) -> Iterator[str]:
         yield plain(card.forecast)
     if top.together is not None:
         yield _block(top.together)
-    if top.evidence is not None:
-        yield _block(top.evidence)
+    if top.evidence:
+        yield f"**What the evidence points to**\n\n{_bullets(map(fact_line, top.evidence))}"
     for caution in top.cautions:
         rest = "".join(f"\n> - {plain(line)}" for line in caution.details)
         yield f"> ⚠️ **{plain(caution.title)}**{rest}"

@@ -55,13 +55,10 @@ class Measured:
 
         for gate in sorted(asked, key=order):
             suite = next((one for one in self.record.suites if one.name == gate.suite), None)
-            named = (
-                [s for s in suite.scores if gate.comparison and s.name == gate.comparison.score]
-                if suite
-                else []
-            )
-            if suite is not None and named:
-                return suite, named[0], gate.role
+            score = gate.comparison.score if gate.comparison else ""
+            for info in suite.scores if suite else ():
+                if suite is not None and info.name == score:
+                    return suite, info, gate.role
         return None
 
     @cached_property
@@ -85,9 +82,8 @@ class Measured:
         if self.measured is None:
             return None
         suite, info, _ = self.measured
-        trials = [
-            t for t in trials_of(self.record, suite.name, name) if t.size == size and info.name in t.scores
-        ]
+        tried = [trial for trial in trials_of(self.record, suite.name, name) if trial.size == size]
+        trials = [trial for trial in tried if info.name in trial.scores]
         if not trials:
             return None
         each = [recorded_vector(suite, trial, info.name) for trial in trials]
@@ -111,22 +107,30 @@ class Measured:
 
     def quality(self, rung: Rung) -> Comparison | None:
         """The rung's difference to the baseline: as labels corrected it, where they did."""
-        if self.measured is None or rung.candidate == self.baseline:
+        return self._qualities.get(rung.label)
+
+    @cached_property
+    def _qualities(self) -> dict[str, Comparison | None]:
+        return {rung.label: self._quality(rung) for rung in self.rungs if rung.candidate != self.baseline}
+
+    def _quality(self, rung: Rung) -> Comparison | None:
+        if self.measured is None:
             return None
         suite, info, _ = self.measured
-        mine = self.vectors.get(rung.label)
+        is_preference = info.kind is Kind.PREFERENCE
+        wanted = (suite.name, rung.candidate, rung.size, info.name, "")
         for gate in self.record.gates:
             found = gate.comparison
-            if found is None or gate.correction is None or found.rows or found.baseline != self.baseline:
-                continue
-            if (gate.suite, found.score, gate.candidate, gate.size) == (
-                suite.name,
-                info.name,
-                rung.candidate,
-                rung.size,
+            if (
+                found is None
+                or gate.correction is None
+                or (gate.role is Role.THRESHOLD and not is_preference)
             ):
+                continue
+            if (gate.suite, gate.candidate, gate.size, found.score, found.rows) == wanted:
                 return found
-        if mine is not None and info.kind is Kind.PREFERENCE:
+        mine = self.vectors.get(rung.label)
+        if mine is not None and is_preference:
             return compare(mine, TIE, alpha=self.record.alpha)
         return self._compared(mine, self.of_baseline)
 

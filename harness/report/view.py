@@ -18,7 +18,7 @@ from harness.report.ladder import ladder_block
 from harness.report.learning import learning_curves, trainings
 from harness.report.sides import sides
 from harness.report.trial_pairs import is_compared, size_label, trial_label
-from harness.report.view_models import Caution, DecisionCard, Headline, ReportView, TextTable, Tone
+from harness.report.view_models import Caution, DecisionCard, Fact, Headline, ReportView, TextTable, Tone
 
 VERDICT_TONE: dict[Verdict, Tone] = {
     Verdict.GO: "good",
@@ -101,17 +101,11 @@ def headline(record: RunRecord) -> Headline:
     )
 
 
-def _evidence(record: RunRecord) -> TextTable | None:
-    """What the baselines' failures point to; None where too few failed, or nothing points anywhere."""
-    found = [(pointer.rung, side, pointer.evidence, pointer.means) for side, pointer in pointers(record)]
-    if not found:
-        return None
-    return TextTable(
-        "What the evidence points to",
-        ("to try", "failures of", "evidence", "the rule"),
-        found,
-        "Counts of this run and rules of thumb, no verdict: docs/ladder.md says where each comes from.",
-    )
+def _evidence(record: RunRecord) -> list[Fact]:
+    """What the baselines' failures point to: whose, to what, and the counts with the rule."""
+    return [
+        Fact(side, pointer.rung, f"{pointer.evidence} {pointer.means}") for side, pointer in pointers(record)
+    ]
 
 
 def _means(decision: Decision) -> str:

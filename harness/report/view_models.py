@@ -107,7 +107,7 @@ class Headline:
     spending: str  # the bill in one sentence; empty where there is none
     together: TextTable | None = None  # the level that each of several candidates met
     ladder: LadderBlock | None = None
-    evidence: TextTable | None = None  # what failures point to
+    evidence: Sequence[Fact] = ()  # what failures point to: whose, to what, and why
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small_project import GUARD, SUITE, TARGET, SmallProject, jsonl, rows
+from small_project import GUARD, SUITE, TARGET, SmallProject, jsonl, row, rows
 
 from harness.cli import main
 from harness.records import RunRecord
@@ -73,11 +73,13 @@ def test_suites_keep_rows_slices_and_digests(project: SmallProject) -> None:
     held = [
         {**one, "kind": "even" if number % 2 == 0 else "odd"} for number, one in enumerate(rows("held", 40))
     ]
+    held[2] = row("held-2", "held 2?", "held 2 is in Lisbon", kind="even")
     project.suite(head=SUITE.replace("scores=(right,)", 'scores=(right,), slices=("kind",)'), held=held)
     project.run("--candidate=good")
     (suite,) = project.record.suites
     assert (suite.name, suite.heldout, len(suite.rows)) == ("support", "suites/support/heldout.jsonl", 40)
     assert suite.rows[1].slices == {"kind": "odd"}
+    assert [one.unseen_facts for one in suite.rows[1:3]] == [(), ("Lisbon",)]
     assert "kind odd" in (folder(project) / "report.md").read_text(encoding="utf-8")
 
 

@@ -110,6 +110,8 @@ def test_every_ladder_is_shown_in_all_reports(case: str) -> None:
     for told in (text, end):
         assert "nan" not in told
         assert "None" not in told
+        assert ("evidence points to" in told) is (told is text)
+    assert "What the evidence points to" in page
     assert load_run(dump_run(made), "run.json") == made
 
 
