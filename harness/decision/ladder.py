@@ -67,16 +67,6 @@ def with_costs(ladder: Ladder, economics: Sequence[Economics]) -> Ladder:
     return replace(ladder, rungs=tuple(rungs))
 
 
-def answer_of(ladder: Ladder) -> str:
-    """What the ladder came to, in a sentence."""
-    n = len(ladder.rungs)
-    if ladder.answer is not None:
-        rank = next(rung.rank for rung in ladder.rungs if rung.label == ladder.answer)
-        return f"{ladder.answer}, rung {rank} of {n}, is the cheapest whose gates all hold."
-    tried = sum(rung.outcome != "not tried" for rung in ladder.rungs)
-    return f"No rung's gates all hold: {tried} of {n} were tried."
-
-
 def fails(ladder: Ladder, policy: Literal["release", "regression"]) -> bool:
     """Whether it fails a run: ``release`` wants a rung that holds, ``regression`` one that has not failed."""
     if policy == "release":

@@ -136,8 +136,9 @@ def _together(record: RunRecord) -> TextTable | None:
         "The level that each candidate met",
         ("candidate", "verdict", "tries#", "largest p of its gates#", "level to reach#", "met"),
         rows,
-        f"Tries are the candidates that were up for a decision today, {today}, rungs of a ladder that were"
-        " not tried, and those that were judged beside one on its rows before and that this run leaves out."
+        f"Tries are the candidates that were up for a decision today, {today}, and those that were judged"
+        " beside one on its rows before and that this run leaves out"
+        f"{', and rungs of the ladder that were not tried' if record.ladder else ''}."
         " They share the level of one gate: some"
         f" GO among them is false at most {numbers.one_sided(record.alpha)} of the time (S. Holm 1979). One"
         " that is no GO by its own gates has no level to reach.",
