@@ -33,8 +33,8 @@ demo: $(READY)
 
 # without OPENAI_API_KEY the hosted fine-tune is named as left out
 ladder: $(READY)
-	$(BIN)/python -m pytest suites/ --ladder --candidate=prompted --candidate='few*' --candidate=qlora-r16 \
-		--candidate=openai-mini -p no:hypothesispytest || test $$? -eq 1
+	$(BIN)/python -m pytest suites/ --ladder --candidate=prompted --candidate='few*' --candidate=nearest-5 --candidate=handbook \
+		--candidate=qlora-r16 --candidate=openai-mini -p no:hypothesispytest || test $$? -eq 1
 
 # a worker needs about 3 GB; each computes on one core
 test: $(READY)
