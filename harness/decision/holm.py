@@ -87,20 +87,24 @@ def judged_together(
         else WeakestGate()
         for decision in decisions
     ]
-    levels = holm_levels([each.p_value for each in weakest], alpha)
-    return tuple(
-        _among(decision, each, level, (m, untried), alpha, before.get(decision.candidate))
-        for decision, each, level in zip(decisions, weakest, levels, strict=True)
-    )
+    p_values = [each.p_value for each in weakest]
+    found = []
+    for at, (decision, each) in enumerate(zip(decisions, weakest, strict=True)):
+        beside = before.get(decision.candidate)
+        further = untried + (beside.n_candidates if beside else 0)
+        level = holm_levels(p_values, alpha, further)[at]
+        found.append(_among(decision, each, level, (m, untried), alpha, beside))
+    return tuple(found)
 
 
-def holm_levels(p_values: Sequence[float], alpha: float) -> list[float]:
+def holm_levels(p_values: Sequence[float], alpha: float, further: int = 0) -> list[float]:
     """The level that each p-value has to reach; it is significant just where it does.
 
-    From the first that misses its level on, all have that one: no later one could be smaller.
+    From the first that misses its level on, all have that one: no later one could be smaller. ``further``
+    tries have a p of 1.
     """
     levels = [0.0] * len(p_values)
-    left = len(p_values)
+    left = len(p_values) + further
     for at in sorted(range(len(p_values)), key=lambda at: p_values[at]):
         levels[at] = alpha / left
         if p_values[at] <= levels[at]:
@@ -158,7 +162,6 @@ def _among(
     total = m + untried + n_before
     if decision.verdict is not Verdict.GO:
         return replace(decision, candidates_judged=total)
-    level = alpha / (round(alpha / level) + untried + n_before)
     found = replace(decision, p_value=weakest.p_value, level=level, candidates_judged=total)
     digits = next((n for n in (2, 3, 4) if _percent(level, n) != _percent(weakest.p_value, n)), 2)
     reached = _percent(level, digits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from decision_builders import binary_pair
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.quality import candidates
 from harness.decision.claims import Scores
 from harness.decision.gates import decide
-from harness.decision.holm import judged_together
+from harness.decision.holm import holm_levels, judged_together
 from harness.decision.ladder import Place, cheapest_first, fails, with_decisions
 from harness.records import Decision, Gate, Kind, Ladder, Rung, Verdict
 
@@ -83,6 +84,12 @@ def test_rungs_that_are_not_tried_count_as_tries() -> None:
     (among,) = judged_together([alone], [(gate, claim)], 0.05, untried=3)
     assert (among.verdict, among.level, among.candidates_judged) == (Verdict.INCONCLUSIVE, 0.0125, 4)
     assert "4 rungs share the level of this ladder" in among.reasons[0]
+
+
+def test_no_rung_holds_at_a_later_step_where_the_first_step_failed() -> None:
+    p_values = [0.015, 0.016]  # two of four rungs were tried: 0.05 / 4 comes first, 0.05 / 3 never
+    assert holm_levels(p_values, 0.05, further=2) == [0.0125, 0.0125]
+    assert holm_levels([0.012, 0.016], 0.05, further=2) == pytest.approx([0.0125, 0.05 / 3])
 
 
 def test_a_ladder_ends_at_the_first_that_holds() -> None:
