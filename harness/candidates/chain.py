@@ -9,8 +9,9 @@ from typing import Annotated, ClassVar
 
 from harness.candidates.base import Asker, Call, Prepared, Variant, asked_with_prompt
 from harness.candidates.lab import Lab
-from harness.candidates.prompted import Prompted
+from harness.candidates.prompted import Prompted, prompt_rows
 from harness.data.fingerprints import fingerprint
+from harness.errors import UsageError
 from harness.fields import Span
 from harness.models.protocol import Prompt, Tools
 from harness.models.remote import RemoteModel
@@ -36,6 +37,15 @@ class Chain(Prompted):
     cost_rank: ClassVar[int] = 1
 
     steps: Annotated[tuple[str, ...], Span(1)]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.prompt is not None:
+            raise UsageError(f"Chain(prompt={self.prompt!r}): its prompts are its steps; leave prompt= out.")
+
+    def own_prompts(self, lab: Lab) -> tuple[Row, ...]:
+        """See ``Prompted``."""
+        return prompt_rows(lab, self.steps)
 
     @property
     def asked_with(self) -> str:

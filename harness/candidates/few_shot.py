@@ -59,14 +59,13 @@ class FewShot(Prompted):
 
     def data(self, lab: Lab) -> TrainingData:
         """See ``Candidate``: rows that are shown, not learnt."""
-        rows, own = lab.rows(self.train), super().data(lab)
         return TrainingData(
-            rows,
+            lab.rows(self.train),
             lab.shown(self.train),
-            general=own.general if own else (),
             stratify=self.stratify,
             is_trained=False,
             shown=None if self.nearest else self.shots,  # any of them may be
+            prompts=self.own_prompts(lab),
         )
 
     @property

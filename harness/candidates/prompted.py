@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -72,12 +72,12 @@ class Prompted(BaseCandidate):
 
     def data(self, lab: Lab) -> TrainingData | None:
         """See ``Candidate``: no rows, but a prompt of its own may hold some as examples."""
-        if self.prompt is None:
-            return None
-        where = lab.shown(self.prompt)
-        text = Message("system", lab.prompt(self.prompt))
-        row = Row("prompt", (text, Message("assistant", "")), {}, where)
-        return TrainingData((), where, general=(row,), is_trained=False)
+        prompts = self.own_prompts(lab)
+        return TrainingData((), prompts[0].where, is_trained=False, prompts=prompts) if prompts else None
+
+    def own_prompts(self, lab: Lab) -> tuple[Row, ...]:
+        """The prompts that stand in place of the suite's, as rows of a system message alone."""
+        return prompt_rows(lab, [] if self.prompt is None else [self.prompt])
 
     def endpoint(self) -> PricedModel | None:
         """See ``Candidate``."""
@@ -165,6 +165,14 @@ class Prompted(BaseCandidate):
             return schema_notes(self.model, lab.schema(self.schema))
         source = lab.source(self.model, self.trust_remote_code)
         return (*lab.chat_format(source).notes(source.name), *note_on_defaults(source.folder))
+
+
+def prompt_rows(lab: Lab, files: Sequence[str]) -> tuple[Row, ...]:
+    """Prompt files as the leak check reads them."""
+    return tuple(
+        Row("prompt", (Message("system", lab.prompt(file)), Message("assistant", "")), {}, lab.shown(file))
+        for file in files
+    )
 
 
 def mutable_model(

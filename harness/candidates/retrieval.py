@@ -58,13 +58,10 @@ class Retrieval(Prompted):
 
     def data(self, lab: Lab) -> TrainingData:
         """See ``Candidate``: rows that can be looked up, or documents."""
-        own = super().data(lab)
-        general = own.general if own else ()
-        file = lab.shown(self.docs)
-        if self._is_rows:
-            return TrainingData(lab.rows(self.docs), file, general=general, is_trained=False)
-        docs = tuple(map(_as_row, lab.passages(self.docs)))
-        return TrainingData((), file, general=general, is_trained=False, docs=docs)
+        rows = lab.rows(self.docs) if self._is_rows else ()
+        docs = () if self._is_rows else tuple(map(_as_row, lab.passages(self.docs)))
+        file, prompts = lab.shown(self.docs), self.own_prompts(lab)
+        return TrainingData(rows, file, is_trained=False, docs=docs, prompts=prompts)
 
     @property
     def asked_with(self) -> str:

@@ -89,8 +89,13 @@ class Routed:
             raise UsageError(f"Routed(tuned=...): a {self.tuned.kind} candidate is not trained.")
         if other is not None and other.is_trained:
             raise UsageError("Routed(otherwise=...): give a candidate that is not trained, such as the base.")
-        shown = () if other is None else other.seen
-        return replace(data, general=(*data.general, *lab.rows(self.route.dev), *shown))
+        other = other or TrainingData(())
+        return replace(
+            data,
+            general=(*data.general, *lab.rows(self.route.dev), *other.seen),
+            docs=(*data.docs, *other.docs),
+            prompts=(*data.prompts, *other.prompts),
+        )
 
     def endpoint(self) -> PricedModel | None:
         """See ``Candidate``."""
@@ -207,7 +212,10 @@ class _Side:
         asked = [row for row in rows if wanted and (row.id in wanted or not prepared.batch_independent)]
         if prepared.compose is not None:
             return prepared.compose(asked, asker) if asked else {}
-        prompts = [Prompt(row.id, prepared.ask(row, asker.prompt(row)), tools=Tools.of(row)) for row in asked]
+        own = prepared.prompt
+        prompts = [
+            Prompt(row.id, prepared.ask(row, asker.prompt(row, own)), tools=Tools.of(row)) for row in asked
+        ]
         name = "" if self.made.asked_as is None else self.made.asked_as.model
         return asker.ask(Call(self.candidate, prepared, prompts, asked_as=name))
 

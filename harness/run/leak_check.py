@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.candidates.lab import Lab
 from harness.data.leakage import Leak, require_no_leaks
-from harness.data.nearness import WordForWord, Words
+from harness.data.nearness import WordForWord
 from harness.data.plain_text import SHORT_WORDS, plain_words
 from harness.data.rows import line_of
 from harness.data.template_tokens import is_exported, leftovers
@@ -66,8 +66,8 @@ def compare_files(arms: Iterable[Arm], suites: Sequence[LoadedSuite], lab: Lab) 
 
 def _is_same(data: TrainingData, other: TrainingData) -> bool:
     """Whether both hold the very rows: a file is read once for all candidates."""
-    ours = data.train, data.general, data.dev, data.docs
-    theirs = other.train, other.general, other.dev, other.docs
+    ours = data.train, data.general, data.dev, data.docs, data.prompts
+    theirs = other.train, other.general, other.dev, other.docs, other.prompts
     return all(a is b or a == b for a, b in zip(ours, theirs, strict=True))
 
 
@@ -124,13 +124,15 @@ def _compare_suite(suite: LoadedSuite, suites: Sequence[LoadedSuite]) -> None:
 def _compare(data: TrainingData, suite: LoadedSuite, seen: Seen) -> frozenset[str]:
     """One candidate's rows with one suite; ids of the held-out rows that are near to a training row."""
     accepted = suite.suite.leaks
-    for rows, ours in ((data.seen, "training rows"), (data.dev, "development rows")):
+    beside = ((data.dev, "development rows"), (data.prompts, "examples in the candidate's own prompt"))
+    for rows, ours in ((data.seen, "training rows"), *beside):
         require_no_leaks(rows, suite.reserved, accepted, sides=(ours, suite.sides(suite)[1]))
-    dev = require_no_leaks(data.dev, suite.rows, accepted, sides=("development rows", "held-out rows"))
     found = require_no_leaks(data.seen, suite.rows, accepted)
+    leaks = list(found.leaks)
+    for rows, ours in beside:
+        leaks += require_no_leaks(rows, suite.rows, accepted, sides=(ours, "held-out rows")).leaks
     seen.notes.update(dict.fromkeys(label_leaks.training_notes(data, suite)))
     seen.notes.update(dict.fromkeys(_told_answers(data, suite)))
-    leaks = [*found.leaks, *dev.leaks]
     by_name = [leak for leak in leaks if accepted != "warn" and leak.is_named(accepted)]
     others = [leak for leak in leaks if leak not in by_name]
     seen.repeated |= {leak.heldout_id for leak in others}
@@ -147,25 +149,26 @@ def _compare(data: TrainingData, suite: LoadedSuite, seen: Seen) -> frozenset[st
 
 
 def _told_answers(data: TrainingData, suite: LoadedSuite) -> Iterator[str]:
-    """A sentence where passages hold whole replies of held-out rows, word for word.
+    """A sentence where passages hold whole replies of held-out rows, word for word, and one for questions.
 
-    Documents may hold the facts that replies rest on. Replies of under five words are facts, or labels.
+    Documents may hold the facts that replies rest on. Under five words are facts, or labels.
     """
-    if not data.docs:
-        return
-    replies: dict[Words, Row] = {plain_words(row.reference): row for row in reversed(suite.rows)}
-    wanted = WordForWord(words for words in replies if len(words) >= SHORT_WORDS)
-    found: dict[str, str] = {}
-    for doc in data.docs:
-        for words in wanted.within(plain_words(doc.messages[0].content)):
-            found.setdefault(replies[words].where, doc.where)
-    if found:
-        row, place = next(iter(found.items()))
-        n, total = len(found), len(suite.rows)
-        yield (
-            f"{suite.name}: {data.file} holds the whole reply of {n} of {total} held-out rows word for word"
-            f" (the first: {row} in {place}): a candidate that looks it up there repeats it."
-        )
+    rows = list(reversed(suite.rows)) if data.docs else []
+    for what, then, asked in (
+        ("reply", "repeats it", {plain_words(row.reference): row for row in rows}),
+        ("question", "is told what stands beside it", {plain_words(row.question): row for row in rows}),
+    ):
+        wanted = WordForWord(words for words in asked if len(words) >= SHORT_WORDS)
+        found: dict[str, str] = {}
+        for doc in data.docs:
+            for words in wanted.within(plain_words(doc.messages[0].content)):
+                found.setdefault(asked[words].where, doc.where)
+        if found:
+            row, place = next(iter(found.items()))
+            yield (
+                f"{suite.name}: {data.file} holds the whole {what} of {len(found)} of {len(rows)} held-out"
+                f" rows word for word (the first: {row} in {place}): a candidate that finds it there {then}."
+            )
 
 
 def _held(leaks: Sequence[Leak], total: int) -> str:

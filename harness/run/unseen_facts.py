@@ -34,7 +34,7 @@ def _training_rows(run: Session) -> Iterator[Row]:
     for name in run.selection.chosen():
         arm = run.selection.sized(name)[-1]
         data = arm.candidate.data(run.lab_of(arm))
-        yield from () if data is None else (*data.seen, *data.docs)
+        yield from () if data is None else (*data.seen, *data.docs, *data.prompts)
 
 
 def _noted(run: Session, info: SuiteInfo, told: Told) -> SuiteInfo:

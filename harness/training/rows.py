@@ -24,8 +24,8 @@ class TrainingData:
     # whether sizes and seeds apply. False for rows that are shown or looked up, not learnt
     is_trained: bool = True
     shown: int | None = None  # of rows that are not learnt: how many a prompt holds; None: any of them
-
     docs: tuple[Row, ...] = ()  # passages that can be looked up: no examples, and they may hold facts
+    prompts: tuple[Row, ...] = ()  # the candidate's own prompts, which may hold examples
 
     def used(self, size: int | None) -> int:
         """How many of ``train`` it takes to make the candidate, which somebody has to write.

@@ -15,15 +15,18 @@ from stub_service import Service, error, said, serving
 from harness.candidates.base import Candidate, Prepared, Variant
 from harness.candidates.chain import Chain
 from harness.candidates.lab import Lab
+from harness.candidates.prompted import Prompted
 from harness.candidates.routed import Routed
 from harness.candidates.router import ByLikeness, nearness, threshold
-from harness.errors import DataError, UsageError
+from harness.errors import DataError, LeakError, UsageError
 from harness.models.ledger import Ledger, Money
 from harness.models.progress import Silent
 from harness.models.remote import RemoteModel
 from harness.records import Answer, Message, Row
 from harness.run.answering import Answerer
 from harness.run.judge_backends import JudgeBackends
+from harness.run.leak_check import compare_files
+from harness.run.selection import Arm
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.checks import ExactMatch
 from harness.scoring.suite import Suite
@@ -130,6 +133,19 @@ def test_another_task_is_asked_plainly(chain: Chain, service: Service, tmp_path:
     assert answer.parts == ()
 
 
+def test_a_held_out_question_in_a_step_is_a_leak_of_the_prompt(chain: Chain, tmp_path: Path) -> None:
+    question = "where do I find the serial number of my boiler"
+    (tmp_path / "write.md").write_text(f"Write the reply. Example: {question}: manual", encoding="utf-8")
+    bench = Bench(tmp_path, [question, "When?"])
+    with pytest.raises(LeakError, match=r"write\.md: examples in the candidate's own prompt"):
+        compare_files([Arm("two", chain, folder=tmp_path)], [bench.suite], bench.lab)
+
+
+def test_a_chain_takes_no_prompt_beside_its_steps() -> None:
+    with pytest.raises(UsageError, match="its prompts are its steps"):
+        Chain(model="m", steps=("a.md",), prompt="b.md")
+
+
 def test_a_step_without_a_file_is_told(chain: Chain, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.md.*the candidate's prompt file is missing"):
         Bench(tmp_path, ["Where?"]).prepared(replace(chain, steps=("extract.md", "gone.md")))
@@ -181,6 +197,19 @@ def test_rows_like_the_training_rows_go_to_the_fine_tune(
     assert [alone[k].text for k in (0, 2)] == ["tuned r-0", "tuned r-2"]
     seen = routed.data(bench.lab).seen
     assert {"refund 3", "refund of 3"} <= {one.question for one in seen}, "the leak check sees both files"
+
+
+def test_the_other_model_is_asked_with_its_own_prompt(
+    routed: Routed, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "extract.md").write_text("Extract the facts.", encoding="utf-8")
+    model = RemoteModel("m", base_url=service.base_url, version="1", attempts=1)
+    bench = Bench(tmp_path, ["my refund", "the weather"])
+    monkeypatch.setattr(bench.backends, "embedder", lambda model: Axes())
+    own = replace(routed, otherwise=Prompted(model=model, prompt="extract.md"))
+    bench.answers(own)
+    assert [turns(body) for body in service.bodies] == [["Extract the facts.", "the weather"]]
+    assert [one.where for one in own.data(bench.lab).prompts] == ["extract.md"]
 
 
 def test_what_cannot_set_a_route_is_refused(routed: Routed, tmp_path: Path) -> None:
