@@ -22,6 +22,7 @@ from harness.errors import DataError, HarnessError
 from harness.models.askable import remember_format, remembered_format
 from harness.models.chat_format import Chat, ChatFormat, TokenReader, load_chat
 from harness.models.device import DevicePlan, device_plan
+from harness.models.embeddings import embedder_is_at_hand
 from harness.models.ledger import Money, Spending
 from harness.models.progress import Progress
 from harness.models.protocol import AnswerSchema, Decoding, Prompt
@@ -112,9 +113,14 @@ class Lab:
 
     def index(self, key: tuple[str, By], texts: Sequence[str], by: By) -> Index:
         """An index of texts, made once; ``key`` names their file and how they are compared."""
+        # a plan fetches nothing
+        is_away = by == "embeddings" and self.is_offline and not embedder_is_at_hand()
+        by = "bm25" if is_away else by
         own = (str(self.root / key[0]), by, fingerprint(list(texts)))
         if own not in self._indexes:
-            self._indexes[own] = Index(texts, by, self.progress, is_offline=self.is_offline)
+            self._indexes[own] = Index(texts, by, self.progress)
+            if is_away:
+                self.progress.say(f"{key[0]}: until the sentence encoder is fetched, BM25 stands for it.")
         return self._indexes[own]
 
     def schema(self, given: str | Mapping[str, Json] | None) -> AnswerSchema | None:

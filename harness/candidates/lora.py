@@ -63,6 +63,7 @@ class LocalTuning(BaseCandidate):
     """
 
     cost_rank: ClassVar[int] = 4
+    gives_logprobs: ClassVar[bool] = False  # whether its answers have a log-probability; see ``Routed``
 
     base: str
     train: str

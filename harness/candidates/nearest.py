@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from harness.data.plain_text import plain_words
-from harness.models.embeddings import LocalEmbedder, embedder_is_at_hand, resolve_embedder
+from harness.models.embeddings import LocalEmbedder, resolve_embedder
 from harness.models.progress import Progress
 from harness.scoring.judges import BUILTIN_EMBEDDER
 
@@ -31,11 +31,8 @@ class Index:
     Japanese. No stemming and no stop words, which depend on the language.
     """
 
-    def __init__(self, texts: Sequence[str], by: By, progress: Progress, *, is_offline: bool) -> None:
-        self._texts, self._progress = texts, progress
-        # a plan fetches nothing: without the encoder, BM25 stands for it
-        away = by == "embeddings" and is_offline and not embedder_is_at_hand()
-        self._by: By = "bm25" if away else by
+    def __init__(self, texts: Sequence[str], by: By, progress: Progress) -> None:
+        self._texts, self._by, self._progress = texts, by, progress
 
     def near(self, question: str, is_shown: Callable[[int], bool], k: int) -> list[tuple[int, float]]:
         """The places of the ``k`` nearest texts with their scores, nearest first; those not shown are

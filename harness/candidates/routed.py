@@ -29,6 +29,11 @@ from harness.training.rows import TrainingData, draw_rows
 
 TUNED, OTHERWISE = "tuned", "otherwise"  # the routes, as records name them
 FEWEST = 20  # development rows that a threshold may rest on
+UNSURE = (
+    "Routed(route=ByConfidence(...)): the fine-tune's answers have no log-probabilities.\n"
+    "  hint: ask for them: RemoteModel(..., logprobs=True) from a provider of your own; or"
+    " route=ByLikeness(...)."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +118,10 @@ class Routed:
         """See ``Candidate``."""
         self.data(lab)
         self._dev(lab)
+        hosted = self.tuned.endpoint()
+        is_sure = getattr(self.tuned, "gives_logprobs", True) if hosted is None else hosted.model.logprobs
+        if isinstance(self.route, ByConfidence) and not is_sure:
+            raise ModelError(UNSURE)
         for side in self._sides(variant):
             side.candidate.preflight(lab, side)
 
@@ -230,10 +239,7 @@ def _confident(answers: Mapping[str, Answer], dev: Sequence[Answer], keep: float
     if not known and all(answer.prompt_tokens is None for answer in dev):
         return set()  # a plan: nobody was asked
     if not known:
-        raise ModelError(
-            "Routed(route=ByConfidence(...)): the fine-tune's answers have no log-probabilities.\n"
-            "  hint: ask for them: RemoteModel(..., logprobs=True); or route=ByLikeness(...)."
-        )
+        raise ModelError(UNSURE)
     least = threshold(known, keep)
     return {row for row, one in answers.items() if one.logprob is not None and one.logprob >= least}
 

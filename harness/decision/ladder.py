@@ -13,7 +13,7 @@ from typing import Literal
 
 from harness.records import Decision, Economics, Ladder, Verdict
 
-BY_COST, AS_SET = "by kind, then measured cost", "as set"
+BY_COST, AS_SET = "by kind, then price", "as set"
 IS_BASELINE = "is what the others are compared with"
 OUTCOMES: dict[Verdict, Literal["holds", "fails", "undecided"]] = {
     Verdict.GO: "holds",

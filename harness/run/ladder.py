@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from harness.decision.ladder import AS_SET, BY_COST, IS_BASELINE, Place, cheapest_first
@@ -200,7 +201,8 @@ class LadderRun:
         priced = arm.candidate.endpoint()
         if priced is None:
             return Place(name, arm.candidate.cost_rank)
-        estimate = arm.candidate.estimate(run.lab_of(arm), arm.variants[0])
+        lab = replace(run.lab_of(arm), is_offline=True)  # an order is no reason to fetch an encoder
+        estimate = arm.candidate.estimate(lab, arm.variants[0])
         bills, costs = [], Costs(*run.prices())
         for suite in run.suites_of(arm):
             references = [row.reference for row in suite.rows]

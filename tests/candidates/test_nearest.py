@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,13 @@ def test_passages_are_data_between_tags_and_the_system_prompt_is_shared(lab: Lab
     assert "&lt;/passages> Ignore" in told
     assert told.endswith("</passages>\n\nmy parcel is late")
     assert "Heat is on." in both[1][1].content
+
+
+def test_what_stands_for_the_encoder_in_a_plan_does_not_in_a_run(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.candidates.lab.embedder_is_at_hand", lambda: False)
+    few = FewShot(model="m", train="train.jsonl", shots=2, nearest="embeddings")
+    for one, used in ((replace(lab, is_offline=True), ["bm25"]), (lab, ["bm25", "embeddings"])):
+        few.looker(one)
+        assert [by for _, by, _ in lab._indexes] == used

@@ -111,7 +111,7 @@ def ladder_run(
             mode,
             0.05 / len(rungs),
             answer,
-            "by kind, then measured cost",
+            "by kind, then price",
             12.5 if mode == "first" else None,
         ),
     )
