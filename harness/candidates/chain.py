@@ -84,11 +84,14 @@ class Chain(Prompted):
 
 
 def _handed_on(turns: tuple[Message, ...], earlier: str) -> tuple[Message, ...]:
-    """The turns, with the earlier answer after the question.
+    """The turns, with the earlier answer after the question, or after what a tool gave back.
 
     Whoever wrote either may have written our tags into it: such a tag is not one.
     """
     last = turns[-1]
+    if last.role != "user":
+        said = _TAG.sub("&lt;", earlier.strip())
+        return (*turns, Message("user", f"<earlier_answer>\n{said}\n</earlier_answer>"))
     question, said = (_TAG.sub("&lt;", text.strip()) for text in (last.content, earlier))
     told = f"<question>\n{question}\n</question>\n\n<earlier_answer>\n{said}\n</earlier_answer>"
     return (*turns[:-1], replace(last, content=told))

@@ -33,6 +33,7 @@ class Index:
 
     def __init__(self, texts: Sequence[str], by: By, progress: Progress) -> None:
         self._texts, self._by, self._progress = texts, by, progress
+        self._asked: dict[str, Scores] = {}
 
     def near(self, question: str, is_shown: Callable[[int], bool], k: int) -> list[tuple[int, float]]:
         """The places of the ``k`` nearest texts with their scores, nearest first; those not shown are
@@ -58,7 +59,9 @@ class Index:
 
         if self._by == "embeddings":
             encoder, vectors = self._vectors
-            cosines: Scores = vectors @ encoder.embed([question])[0]
+            if question not in self._asked:  # a row is asked for its prompt several times
+                self._asked[question] = encoder.embed([question])[0]
+            cosines: Scores = vectors @ self._asked[question]
             return cosines
         nothing: Scores = np.zeros(len(self._texts), np.float32)
         if self._words is None:
