@@ -202,7 +202,10 @@ class LadderRun:
         if priced is None:
             return Place(name, arm.candidate.cost_rank)
         lab = replace(run.lab_of(arm), is_offline=True)  # an order is no reason to fetch an encoder
-        estimate = arm.candidate.estimate(lab, arm.variants[0])
+        try:
+            estimate = arm.candidate.estimate(lab, arm.variants[0])
+        except (ModelError, TrainingError):
+            return Place(name, arm.candidate.cost_rank)  # the checks before the run say why
         bills, costs = [], Costs(*run.prices())
         for suite in run.suites_of(arm):
             references = [row.reference for row in suite.rows]

@@ -333,7 +333,7 @@ def test_sizes_and_seeds_are_for_what_is_trained(contract: Contract, kind: Kind)
     expected = [(10, 0), (10, 1), (20, 0), (20, 1)] if kind.is_trained else [(None, None)]
     assert tried == expected
     # what each pays for: rows that it learnt, all that it can look up, those that a prompt shows
-    used = {"few-shot": 2, "own-retrieval": 30, "prompted": None, "chain": None, "recorded": None}
+    used = {"few-shot": 2, "own-retrieval": 30, "prompted": None, "chain": 0, "recorded": None}
     used |= {"own-prompt": 0, "nearest": 30, "retrieval": 0, "retrieved-rows": 30}
     assert contract.project.record.economics[0].rows_used == used.get(str(kind), 20)
 
