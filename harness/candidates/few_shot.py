@@ -92,6 +92,8 @@ class FewShot(Prompted):
         """See ``Prompted``."""
         rows, looked = lab.rows(self.train), self.looker(lab)
         with_facts = len({row.instructions for row in rows}) > 1
+        if self.shots > len(rows):
+            raise UsageError(f"FewShot(shots={self.shots}): {lab.shown(self.train)} has {len(rows)} rows.")
         same = nested_subsets(rows, [self.shots], 0, self.stratify)[self.shots]
 
         def ask(row: Row, prompt: str | None) -> tuple[Message, ...]:

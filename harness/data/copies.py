@@ -105,8 +105,12 @@ def _is_copy(one: Near, a: Words, b: Words) -> bool:
 
 
 def asks_the_same(a: Row, b: Row) -> bool:
-    """Whether two rows ask the same, or nearly: copies as in ``copied_rows``, all words counted alike."""
-    if not set(_keys(a)).isdisjoint(_keys(b)):
+    """Whether two rows ask the same, or nearly: copies as in ``copied_rows``, all words counted alike.
+
+    So does ``a`` where one of its turns is all that ``b`` asks.
+    """
+    turns = {same_key(m.content) for m in a.prompt if m.role == "user"}
+    if not {*_keys(a), *turns}.isdisjoint(_keys(b)):
         return True
     first, second = plain_words(_asked(a)), plain_words(_asked(b))
     if not first or not second:  # pictures and signs alone

@@ -10,6 +10,7 @@ import pytest
 from harness import FewShot, Retrieval
 from harness.candidates.lab import Lab
 from harness.candidates.retrieval import TOLD
+from harness.data.copies import asks_the_same
 from harness.errors import UsageError
 from harness.models.progress import Silent
 from harness.records import Message, Row
@@ -53,6 +54,14 @@ def test_the_nearest_examples_stand_last_and_never_the_row_itself(lab: Lab) -> N
     assert looker is not None
     assert [one.at for one in looker(row("my thermostat is dead"))] == [2, 0]
     assert [one.at for one in looker(row("???"))] == [0, 1], "ties in the file's order"
+
+
+def test_a_conversation_that_begins_with_the_row_is_not_shown() -> None:
+    said = ("hello", "hi there", "my parcel is late", "delivery")
+    roles = ("user", "assistant") * 2
+    longer = Row("t", tuple(map(Message, roles, said)), {})
+    assert asks_the_same(longer, row("Hello!"))
+    assert not asks_the_same(row("hello"), longer), "what it asks last is another question"
 
 
 def test_a_row_of_another_task_is_shown_nothing(lab: Lab) -> None:
