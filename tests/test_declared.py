@@ -29,7 +29,7 @@ def declared(requirements: list[str]) -> set[str]:
 
 REQUIREMENTS = [*PROJECT["dependencies"], *chain.from_iterable(PROJECT["optional-dependencies"].values())]
 CORE = declared(PROJECT["dependencies"])
-EXTRAS = {name: declared(PROJECT["optional-dependencies"][name]) for name in ("local", "twin")}
+EXTRAS = {name: declared(PROJECT["optional-dependencies"][name]) for name in ("local", "pdf", "twin")}
 
 
 def imported(tree: ast.Module) -> Iterator[tuple[str, int, bool]]:

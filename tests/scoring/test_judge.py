@@ -98,7 +98,7 @@ def a_line(**changes: object) -> str:
 
 # --------------------------------------------------------------------------- labels
 def test_labels_are_read_with_their_kind() -> None:
-    text = a_line(kind="good") + "\n\n" + a_line(label="bad", kind="subtle") + "\n"
+    text = a_line(kind="good") + "\n\n" + a_line(summary="t", label="bad", kind="subtle") + "\n"
     first, second = parse_labels(text, "labels.jsonl")
     assert (first.reply, first.good, first.kind) == ("s", True, "good")
     assert not second.good
