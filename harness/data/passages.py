@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from harness.data.files import read_text
+from harness.data.plain_text import CJK
 from harness.errors import DataError
 from harness.extras import require_extra
 
@@ -22,6 +23,8 @@ PASSAGE_WORDS = 200
 MOST_FILES = 10_000
 MOST_FILE_BYTES = 20_000_000
 NAMES_SHOWN = 5
+# what has no spaces (Thai, an encoded picture) is cut as well, or it would be one passage whatever its length
+_WORD = re.compile(rf"[{CJK}]|[^\s{CJK}]{{1,20}}")
 _HEADING = re.compile(r"#{1,6}\s+(.*?)\s*#*$")
 _BLOCKS = frozenset(
     (
@@ -180,17 +183,19 @@ def _pdf(path: Path, name: str) -> str:
 
 
 def _cut(text: str) -> Iterator[str]:
-    """Pieces of at most ``PASSAGE_WORDS`` words."""
+    """Pieces of at most ``PASSAGE_WORDS`` words; a character is one in Chinese and Japanese."""
     piece: list[str] = []
     words = 0
     for paragraph in re.split(r"\n\s*\n", text):
-        whole, count = paragraph.strip(), len(paragraph.split())
+        whole = paragraph.strip()
+        at = [word.span() for word in _WORD.finditer(whole)]
+        count = len(at)
         if words and words + count > PASSAGE_WORDS:
             yield "\n\n".join(piece)
             piece, words = [], 0
         if count > PASSAGE_WORDS:
-            split = whole.split()
-            yield from (" ".join(split[at : at + PASSAGE_WORDS]) for at in range(0, count, PASSAGE_WORDS))
+            cuts = [at[k : k + PASSAGE_WORDS] for k in range(0, count, PASSAGE_WORDS)]
+            yield from (whole[cut[0][0] : cut[-1][1]] for cut in cuts)
         elif count:
             piece.append(whole)
             words += count

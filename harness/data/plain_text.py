@@ -10,8 +10,8 @@ from collections.abc import Sequence
 SHORT_WORDS = 5  # shorter texts repeat honestly ("refund???")
 
 # Chinese and Japanese are written without spaces: there, one character counts as a word
-_CJK = "\u3040-\u30ff\u3400-\u9fff"
-_WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
+CJK = "\u3040-\u30ff\u3400-\u9fff"
+_WORD = re.compile(rf"[{CJK}]|[^\W_{CJK}]+")
 # in "12 + 5" and "12 - 5" the sign is no punctuation; between words it is
 _OPERATOR = r"(?:[=!<>]=|\*\*|&&|\|\||[-+*/=<>^÷×−])"
 _SIGN = (

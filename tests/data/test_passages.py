@@ -38,6 +38,14 @@ def test_a_long_part_is_cut_and_nothing_is_lost(tmp_path: Path) -> None:
     assert " ".join(one.text for one in found).split() == words
 
 
+@pytest.mark.parametrize("text", ["\u4e2d\u6587" * 300, "x" * 9_000])
+def test_text_without_spaces_is_cut_too(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    found = [one.text for one in read_passages(tmp_path, "docs")]
+    assert "".join(found) == text
+    assert len(found) == 3
+
+
 def test_a_pdf_is_read_and_a_broken_one_is_named(tmp_path: Path) -> None:
     pypdf = pytest.importorskip("pypdf")
     writer = pypdf.PdfWriter()
