@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from harness.candidates.base import Asker, Call, Prepared, Variant, asked_with_prompt
 from harness.candidates.lab import Lab
 from harness.candidates.prompted import Prompted, prompt_rows
-from harness.data.fingerprints import fingerprint
+from harness.data.fingerprints import bytes_digest, fingerprint
 from harness.errors import UsageError
 from harness.fields import Span
 from harness.models.protocol import Prompt, Tools
@@ -47,11 +47,6 @@ class Chain(Prompted):
         """See ``Prompted``."""
         return prompt_rows(lab, self.steps)
 
-    @property
-    def asked_with(self) -> str:
-        """See ``Prompted``."""
-        return f"{len(self.steps)} prompts in turn: {', '.join(self.steps)}"
-
     def prepare(self, lab: Lab, variant: Variant) -> Prepared:
         """See ``Candidate``."""
         inner = super().prepare(lab, variant)
@@ -80,7 +75,10 @@ class Chain(Prompted):
             return {row: joined(each) if is_task[row] else each[0][1] for row, each in said.items()}
 
         identity = fingerprint({"chain": inner.identity, "steps": texts})
-        return replace(inner, identity=identity, compose=compose)
+        digests = [bytes_digest(text.encode())[:12] for text in texts]
+        each = [f"{step} (SHA-256 {digest})" for step, digest in zip(self.steps, digests, strict=True)]
+        asked_with = f"{len(each)} prompts in turn: {', '.join(each)}"
+        return replace(inner, identity=identity, compose=compose, asked_with=asked_with)
 
 
 def _handed_on(turns: tuple[Message, ...], earlier: str) -> tuple[Message, ...]:

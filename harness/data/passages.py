@@ -69,7 +69,8 @@ def read_passages(folder: Path, shown: str) -> tuple[Passage, ...]:
         UsageError: a PDF needs the extra ``pdf``.
     """
     if not folder.is_dir():
-        raise DataError(shown, "is no folder", f"name a folder that holds {', '.join(ENDINGS)} files")
+        hint = f"name a folder that holds {', '.join(ENDINGS)} files, or a .jsonl file of rows"
+        raise DataError(shown, "is no folder", hint)
     root, found = os.path.realpath(folder), sorted(_documents(folder))
     if len(found) > MOST_FILES:
         raise DataError(shown, f"has more than {MOST_FILES:,} documents", "name a folder of fewer")

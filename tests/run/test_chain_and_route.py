@@ -94,6 +94,7 @@ def chain(service: Service, tmp_path: Path) -> Chain:
 
 def test_each_step_is_given_what_the_one_before_said(chain: Chain, service: Service, tmp_path: Path) -> None:
     bench = Bench(tmp_path, ["Where is it?", "When?"])
+    assert bench.prepared(chain).asked_with.startswith("2 prompts in turn: extract.md (SHA-256 ")
     plan = bench.answerer.calls(chain, bench.prepared(chain), bench.suite)
     assert [len(call.prompts) for call in plan] == [2, 2], "a plan knows all steps"
     assert service.bodies == []
