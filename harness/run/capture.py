@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -195,7 +196,10 @@ def read_whole(file: Path) -> Sequence[RecordedAnswer]:
         content = lines.read()
     if content and not content.endswith(b"\n"):
         whole, _, last = content.rpartition(b"\n")
-        content = whole if not last.endswith(b"}") else content
+        try:
+            json.loads(last)
+        except ValueError:  # a cut may fall behind a brace of the answer's own
+            content = whole
     return parse_recorded(content, str(file)) if content.strip() else ()
 
 
