@@ -266,8 +266,9 @@ def _kinds(tools: Tools, name: str) -> Mapping[str, Json]:
 
 
 def _typed(text: str, kind: Json) -> Json:
-    if kind in ("string", ["string"]):
-        return text
+    kinds = kind if isinstance(kind, list) else [kind]
+    if "string" in kinds and {*kinds} <= {"string", "null"}:
+        return None if "null" in kinds and text.strip() in ("null", "None") else text
     plain = {"True": True, "False": False, "None": None}  # as Jinja writes them
     if text.strip() in plain:
         return plain[text.strip()]
