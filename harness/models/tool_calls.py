@@ -19,7 +19,7 @@ from harness.models.chat import TurnsError
 from harness.models.protocol import Tools
 from harness.records import Json, ToolCall
 
-RULES = 1  # raised when the same reply is read as other calls: answers are kept as they were read
+RULES = 2  # raised when the same reply is read as other calls: answers are kept as they were read
 _ONE, _TWO, _KEY, _NEXT, _VALUE = "qz4one", "qz8two", "qz5key", "qz7key", "Qz6value"
 _NAME = r"([A-Za-z0-9_.-]+)"
 _PARAMETERS = {"type": "object", "properties": {_KEY: {"type": "string"}, _NEXT: {"type": "integer"}}}
@@ -267,7 +267,7 @@ def _kinds(tools: Tools, name: str) -> Mapping[str, Json]:
 
 def _typed(text: str, kind: Json) -> Json:
     kinds = kind if isinstance(kind, list) else [kind]
-    if "string" in kinds and {*kinds} <= {"string", "null"}:
+    if "string" in kinds and all(one in ("string", "null") for one in kinds):
         return None if "null" in kinds and text.strip() in ("null", "None") else text
     plain = {"True": True, "False": False, "None": None}  # as Jinja writes them
     if text.strip() in plain:
