@@ -209,7 +209,8 @@ def match(recorded: Sequence[RecordedAnswer], suite: str, rows: Sequence[Row]) -
     for by_own_id in (True, False):  # rows of one question are told apart by their ids, if they can be
         for row in rows:
             same = [one for digest in question_digests(row) for one in by_digest[digest]]
-            same += by_question[row.question.strip()]
+            if by_own_id or len(row.turns) == 1:  # "Yes, please." is the last turn of many conversations
+                same += by_question[row.question.strip()]
             same.sort(key=lambda s: s.suite != suite)
             if by_own_id:
                 same = [s for s in same if str(s.id) == row.id]
