@@ -160,10 +160,23 @@ def _read(line: bytes, number: int, where: str) -> RecordedAnswer:
             "neither an answer nor a failure" if one.answer is None else "both an answer and a failure",
             'give the text under "answer"; or why there is none under "failure", which is counted as such',
         )
+    if one.finish == "tool_calls" and one.answer is not None and not _has_calls(one.answer):
+        hint = 'end the answer with a line such as [{"name": "get_weather", "arguments": {"city": "Paris"}}]'
+        raise DataError(where, "finish is 'tool_calls', and the answer ends with none", hint)
     for name in ("prompt_tokens", "completion_tokens", "cached_prompt_tokens", "latency_ms", "usd"):
         if (getattr(one, name) or 0) < 0:
             raise DataError(where, f"{name!r} is below 0", "leave out what is not known")
     return replace(one, where=where)
+
+
+def _has_calls(text: str) -> bool:
+    try:
+        calls = json.loads(text.strip().rpartition("\n")[2])
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(calls, list) and all(
+        isinstance(call, dict) and {"name", "arguments"} <= call.keys() for call in calls
+    )
 
 
 @cache  # building it takes a while
