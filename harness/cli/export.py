@@ -13,7 +13,7 @@ from harness.errors import UsageError
 from harness.fields import LARGEST, LARGEST_SEED
 
 if TYPE_CHECKING:
-    from harness.run.export import Checked
+    from harness.run.export_check import Checked
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +56,8 @@ def export(given: argparse.Namespace) -> int:
     from harness.cli.runs import load_record
     from harness.models.progress import Drawn, Silent
     from harness.report.card import is_shippable, verdict_line
-    from harness.run.export import RULE, Served, export_weights, find_converter, find_weights
+    from harness.run.export import Served, export_weights, find_converter, find_weights
+    from harness.run.export_check import RULE
     from harness.store.adapters import AdapterStore
 
     record, _ = load_record(given.run)
@@ -90,7 +91,7 @@ def export(given: argparse.Namespace) -> int:
         print(line)  # noqa: T201 - a command prints
     if any(one.problems for one in checked):
         what = "it is not written" if served is None else "do not ship it so"
-        print(f"REFUSED: {what}. The rule: {RULE}.")  # noqa: T201
+        print(f"REFUSED: {what}. More rows tell more surely (--check-rows=100). The rule: {RULE}.")  # noqa: T201
         return 1
     print(given.to / "README.md")  # noqa: T201
     return 0

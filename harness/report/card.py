@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.records import Decision, Gate, Json, RunRecord, Training, Verdict
@@ -21,6 +21,8 @@ class SuiteCard:
     rows: int
     rows_digest: str
     prompts_digest: str
+    system: str | None  # the system message of all its rows; None: each has its own
+    prompt: str  # with names in the place of contents
     decoding: Mapping[str, Json]
     checked: tuple[str, ...]  # sentences
 
@@ -47,13 +49,10 @@ class Card:
     nf4: bool
     rank: int | None
     thinks: bool
-    prompt: str  # with placeholders in the turns' places
-    system: str | None  # the system message that all rows share; None: each row has its own, or none
     ends: Mapping[str, int]  # end tokens
     schemas: Mapping[str, str]  # JSON schemas that answers are bound to, by name
     suites: tuple[SuiteCard, ...]
     rule: str
-    template: str | None = None  # Ollama's, where it could be written
 
 
 def verdict_line(decision: Decision | None) -> str:
@@ -69,21 +68,25 @@ def is_shippable(decision: Decision | None) -> bool:
 def render_card(card: Card) -> str:
     """README.md: Hugging Face's metadata, then the card."""
     made = environment().overlay(autoescape=False)
-    made.filters |= {"plain": plain, "fenced": fenced}
+    made.filters = {**made.filters, "plain": plain, "fenced": fenced, "json": _json}
     gates = [
         gate
         for gate in card.record.gates
-        if (gate.candidate, gate.size) == (card.candidate, card.size) and gate.state != "missing"
+        if (gate.candidate, gate.size) == (card.candidate, card.size)
+        and gate.state in (("measured",) if card.decision is None else ("gated", "advisory"))
     ]
     return made.get_template("card.md.j2").render(
         card=card,
         metadata=_metadata(card),
         verdict=verdict_line(card.decision),
         gates=[_gate(gate) for gate in gates],
-        prompt=json.dumps(card.prompt, ensure_ascii=False),
         commands=commands(card),
         seeds=len({trial.seed for trial in card.record.trials if trial.candidate == card.candidate}),
     )
+
+
+def _json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def fenced(text: str, language: str = "") -> str:
@@ -111,17 +114,17 @@ def _metadata(card: Card) -> str:
 def _gate(gate: Gate) -> Mapping[str, str]:
     """One row of the table of gates."""
     found = gate.comparison
-    told = {"gated": "", "advisory": " (advises)", "measured": " (measured)"}.get(gate.state, "")
+    told = " (advises)" if gate.state == "advisory" else ""
     row = {"suite": gate.suite, "gate": f"{gate.role}{told}", "test": gate.test.rpartition("::")[2]}
     if found is None:
         return {**row, "score": "", "n": "", "difference": "", "interval": "", "outcome": gate.why}
-    interval = numbers.interval(found.low, found.high)
+    interval = f"{numbers.interval(found.low, found.high)} ({numbers.level(found.alpha)})"
     return {
         **row,
         "score": found.score,
         "n": str(found.n),
         "difference": numbers.points(found.difference),
-        "interval": f"{interval} at {numbers.one_sided(found.alpha)}",
+        "interval": interval,
         "outcome": str(found.outcome),
     }
 
@@ -146,18 +149,19 @@ def commands(card: Card) -> list[tuple[str, str]]:
             ("transformers", f"transformers serve {here}"),
             ("Ollama", ollama),
         ]
-    packed = " --quantization bitsandbytes" if card.nf4 else ""
+    # else the base's own template, end tokens and sampling defaults would count
+    template = shlex.quote(f"{card.folder}/chat_template.jinja")
     lora = f"--enable-lora --max-lora-rank {_lora_rank(card.rank or 16)}"
-    # else the base's template, end tokens and sampling defaults would count
-    template = f"--generation-config {here} --chat-template {shlex.quote(card.folder + '/chat_template.jinja')}{packed}"
+    vllm = f"vllm serve {base} {lora} \\\n  --generation-config {here} --chat-template {template}"
+    vllm += " --quantization bitsandbytes" if card.nf4 else ""
+    packed = " --quantization bnb-4bit" if card.nf4 else ""
     return [
-        ("vLLM", f"vllm serve {base} {lora} --lora-modules {name}={here} {template}"),
+        ("vLLM", f"{vllm} \\\n  --lora-modules {name}={here}"),
         (
             "vLLM, many adapters on one base",
-            f"vllm serve {base} {lora} --max-loras 4 {template} \\\n"
-            f"  --lora-modules {name}={here} OTHER=path/to/other",
+            f"{vllm} \\\n  --max-loras 4 --lora-modules {name}={here} OTHER=path/to/other",
         ),
-        ("transformers", f"transformers serve {here}"),
+        ("transformers", f"transformers serve {here}{packed}"),
     ]
 
 
@@ -171,10 +175,9 @@ def render_modelfile(card: Card) -> str:
     decoding = card.suites[0].decoding
     source = "./model.gguf" if card.form == "gguf" else "."
     lines = [f"# {verdict_line(card.decision)}: {card.label}, run {card.record.id}", f"FROM {source}"]
-    if card.template is not None:
-        lines.append(f'TEMPLATE """{card.template}"""')
-    if card.system is not None:
-        lines.append(f'SYSTEM """{card.system}"""')
+    shared = {suite.system for suite in card.suites if suite.system != ""}
+    if len(shared) == 1 and (system := next(iter(shared))) is not None:
+        lines.append(f'SYSTEM """{system}"""')
     lines += [
         f"PARAMETER temperature {decoding.get('temperature', 0)}",
         f"PARAMETER top_p {decoding.get('top_p', 1)}",
@@ -191,8 +194,3 @@ def files_of(card: Card) -> Mapping[str, str]:
     if card.form != "adapter":
         found["Modelfile"] = render_modelfile(card)
     return found | {f"schema-{k}.json": text for k, text in enumerate(card.schemas.values(), 1)}
-
-
-def checked_lines(lines: Sequence[str]) -> tuple[str, ...]:
-    """Sentences without repetition."""
-    return tuple(dict.fromkeys(lines))

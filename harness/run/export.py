@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
 from pathlib import Path
-from statistics import mean, stdev
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
-from harness.data.files import read_text
-from harness.errors import DataError, ModelError, StoreError, UnknownName, UsageError
+from harness.data.fingerprints import rows_fingerprint
+from harness.errors import ModelError, StoreError, UnknownName, UsageError
 from harness.models.chat_format import Chat, load_chat
 from harness.models.device import DevicePlan, device_plan
 from harness.models.fast import ALL_OFF
 from harness.models.progress import Progress
-from harness.models.protocol import AnswerSchema, Decoding, Model, Prompt, Tools
+from harness.models.protocol import Model
 from harness.models.source import BUILTIN, BUILTIN_LICENCE, ModelSource, convert_gguf, resolve
-from harness.records import Answer, CandidateInfo, Decision, Json, Message, RunRecord, Training, Trial
+from harness.records import CandidateInfo, Decision, Message, RunRecord, Training, Trial
 from harness.report.card import Card, SuiteCard, files_of
-from harness.run.judge_check import suite_at
-from harness.run.suite_loading import LoadedSuite
-from harness.scoring.checks import score_all
-from harness.scoring.envelope import read_answer
-from harness.scoring.judges import Judge
+from harness.run.export_check import RULE, Asked, Checked, asked_again, check_artifact
 from harness.store.adapters import AdapterStore
 
 if TYPE_CHECKING:
@@ -40,15 +32,6 @@ Form: TypeAlias = Literal["adapter", "merged", "gguf"]
 CONVERTER = "convert_hf_to_gguf.py"
 GGUF_NAME = "model.gguf"
 OUT_TYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
-# a check agrees on a row where its two scores lie this near each other
-NEAR = 0.1
-# rounding alone may move so many rows of a sample to another score: one in ten, and one of fewer
-MAY_DIFFER = 10
-RULE = (
-    "the exported tokenizer renders every prompt to the bytes and tokens that the trial's answers were given"
-    " to, and on the sample each check gives 9 of 10 rows (all but one of fewer than 20) the score of the"
-    f" trial within {NEAR:g}; where answers are drawn, their means lie within two standard errors"
-)
 
 
 @dataclass(frozen=True)
@@ -89,48 +72,11 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Checked:
-    """One suite's sample, asked of the artifact; see ``RULE``."""
-
-    suite: str
-    by: str  # what was asked: the plain library, or a server's address
-    prompts: int  # that were rendered
-    other_prompts: int  # that came out otherwise
-    rows: int  # asked again
-    same_text: int
-    agree: Mapping[str, tuple[int, float, float]]  # by check: rows that agree, the trial's mean, and now
-    problems: tuple[str, ...]  # what breaks the rule, in words
-    digest: str = ""  # of all prompts of the suite, as text
-
-    @property
-    def told(self) -> str:
-        """What came of it, as a sentence."""
-        checks = "; ".join(
-            f"{name} {near} of {self.rows} rows (mean {then:.3f}, now {now:.3f})"
-            for name, (near, then, now) in self.agree.items()
-        )
-        return (
-            f"{self.suite}, {self.by}: {self.prompts - self.other_prompts} of {self.prompts} prompts equal to"
-            f" the byte; {self.rows} rows asked again, {self.same_text} answers the same; scores agree: {checks}"
-        )
-
-
-@dataclass(frozen=True)
 class Served:
     """An OpenAI-compatible server that serves the artifact."""
 
     url: str
     model: str
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A suite with the prompts and answers of the trial."""
-
-    suite: LoadedSuite
-    trial: Trial
-    prompts: tuple[Prompt, ...]  # in the order of the suite's rows
-    decoding: Decoding
 
 
 # ----------------------------------------------------------------- what is exported
@@ -170,36 +116,6 @@ def find_weights(record: RunRecord, wanted: str, seed: int | None, store: Adapte
     decided = [d for d in record.decisions if (d.candidate, d.size) == (info.name, size)]
     folder = store.folder(training.fingerprint)
     return Weights(record, info, tuple(trials), training, folder, decided[0] if decided else None)
-
-
-def _asked(weights: Weights, trial: Trial, root: Path) -> Asked:
-    info = next(suite for suite in weights.record.suites if suite.name == trial.suite)
-    tests = [gate.test.partition("::")[0] for gate in weights.record.gates if gate.suite == trial.suite]
-    suite = suite_at(root / (tests[0] if tests else Path(info.heldout).parent), root)
-    if suite.heldout != info.heldout and suite.suite.final is not None:
-        suite = suite_at(suite.folder, root, final=True)
-    if rows_fingerprint(suite.rows) != info.heldout_digest:
-        raise DataError(
-            info.heldout,
-            f"its rows are not those that {weights.label} was evaluated on",
-            "restore the file from version control, or run the suites again",
-        )
-    ids = {answer.row_id for answer in trial.answers}
-    prompts = tuple(Prompt(row.id, row.prompt, tools=Tools.of(row)) for row in suite.rows if row.id in ids)
-    return Asked(suite, trial, prompts, _decoding(trial.decoding, weights.info.spec.get("schema"), root))
-
-
-def _decoding(settings: Mapping[str, Json], schema: Json, root: Path) -> Decoding:
-    plain = {name: value for name, value in settings.items() if name != "schema"}
-    bound = settings.get("schema")
-    if not isinstance(bound, Mapping):
-        return Decoding(**plain)  # type: ignore[arg-type]  # its own settings
-    name = str(bound["name"])
-    document = schema if isinstance(schema, Mapping) else json.loads(read_text(root / name, ".json"))
-    text = json.dumps(document, ensure_ascii=False)
-    if fingerprint(text) != bound["digest"]:
-        raise DataError(name, "this schema is not the one that the run's answers were bound to", "restore it")
-    return Decoding(**plain, schema=AnswerSchema(text, name))  # type: ignore[arg-type]
 
 
 def base_of(weights: Weights, progress: Progress) -> ModelSource:
@@ -360,104 +276,6 @@ def load_plainly(
     return LocalModel(model, load_tokenizer(exported), plan), exported
 
 
-def check_artifact(
-    asked: Asked, chat: Chat, by: str, model: Model, exported: ModelSource | None, rows: int
-) -> Checked:
-    """Ask a sample of a suite's rows, and hold prompts and scores against the trial's.
-
-    Args:
-        asked: the suite, and the trial.
-        chat: the base's template as the trial was asked with it.
-        by: what answers, in words.
-        model: it.
-        exported: where its tokenizer lies; None where it is a server's, of which only the number of tokens
-            is known.
-        rows: how many to ask.
-    """
-    texts = [chat.prompt(prompt.messages, prompt.tools) for prompt in asked.prompts]
-    tokens = chat.ids(texts)
-    others = [] if exported is None else list(_other_prompts(asked.prompts, texts, tokens, exported))
-    places = sorted(random.Random(0).sample(range(len(texts)), min(rows, len(texts))))  # noqa: S311 - a draw
-    sample = [asked.prompts[place] for place in places]
-    came = {answer.row_id: answer for answer in model.answer(sample, asked.decoding, frozenset())}
-    kept = asked.suite.kept_tags
-    now = [read_answer(replace(came[p.row_id], row_id=p.row_id), kept) for p in sample]
-    at = {answer.row_id: place for place, answer in enumerate(asked.trial.answers)}
-    then = [asked.trial.answers[at[prompt.row_id]] for prompt in sample]
-    problems = (
-        [f"{len(others)} of {len(texts)} prompts differ from the trial's (first: row {others[0]})"]
-        if others
-        else []
-    )
-    for place, answer, old in zip(places, now, then, strict=True):
-        counts = {len(tokens[place]), answer.prompt_tokens, old.prompt_tokens} - {None}
-        if len(counts) > 1 and answer.failure is None:
-            told = f"{answer.prompt_tokens} tokens where the trial's had {old.prompt_tokens}"
-            problems.append(f"the prompt of row {answer.row_id} has {told}")
-            break
-    agree = dict(_agreement(asked, sample, now, at))
-    problems += _disagreements(asked, agree, len(sample), [a.failure for a in now if a.failure])
-    return Checked(
-        asked.suite.name,
-        by,
-        len(texts),
-        len(others),
-        len(sample),
-        sum(a.text == b.text for a, b in zip(now, then, strict=True)),
-        {name: (near, mean(old), mean(new)) for name, (near, old, new) in agree.items()},
-        tuple(problems),
-        bytes_digest("\0".join(texts).encode("utf-8", "surrogatepass")),
-    )
-
-
-Pair: TypeAlias = tuple[int, list[float], list[float]]
-
-
-def _agreement(
-    asked: Asked, sample: Sequence[Prompt], now: Sequence[Answer], at: Mapping[str, int]
-) -> Iterator[tuple[str, Pair]]:
-    """For each check that is no judge: rows that agree, and the scores of then and now; a failure is 0."""
-    rows = {row.id: row for row in asked.suite.scored_rows}
-    for score in asked.suite.scores:
-        if isinstance(score, Judge):
-            continue
-        new = [one.value for one in score_all(score, [rows[prompt.row_id] for prompt in sample], now)]
-        old = [asked.trial.scores[score.name][at[prompt.row_id]].value for prompt in sample]
-        pairs = list(zip(old, new, strict=True))
-        near = sum(a == b or (a is not None and b is not None and abs(a - b) <= NEAR) for a, b in pairs)
-        yield score.name, (near, [a or 0.0 for a in old], [b or 0.0 for b in new])
-
-
-def _disagreements(asked: Asked, agree: Mapping[str, Pair], n: int, failures: Sequence[str]) -> Iterator[str]:
-    for name, (near, old, new) in agree.items():
-        moved = mean(new) - mean(old)
-        if asked.decoding.temperature > 0:
-            differences = [b - a for a, b in zip(old, new, strict=True)]
-            breaks = abs(moved) > 2 * (stdev(differences) / sqrt(n) if n > 1 else 1.0)
-        else:
-            breaks = n - near > max(1, n // MAY_DIFFER)
-        if breaks:
-            because = f"; {len(failures)} answers failed: {failures[0]}" if failures else ""
-            yield f"{name} agrees on {near} of {n} rows, mean {mean(old):.3f} before and {mean(new):.3f} now{because}"
-
-
-def _other_prompts(
-    prompts: Sequence[Prompt], texts: Sequence[str], tokens: Sequence[list[int]], exported: ModelSource
-) -> Iterator[str]:
-    """Ids of rows whose prompt the exported tokenizer renders or splits otherwise."""
-    from harness.models.chat import TurnsError, load_tokenizer
-    from harness.models.shipped_template import plainly_rendered
-
-    tokenizer = load_tokenizer(exported)
-    for prompt, text, ids in zip(prompts, texts, tokens, strict=True):
-        try:
-            plain = plainly_rendered(tokenizer, prompt)
-        except TurnsError:
-            plain = ""
-        if plain != text or tokenizer(plain, add_special_tokens=False)["input_ids"] != ids:
-            yield prompt.row_id
-
-
 def export_weights(
     weights: Weights,
     form: Form,
@@ -482,7 +300,7 @@ def export_weights(
         served: what serves it.
     """
     source = base_of(weights, progress)
-    suites = [_asked(weights, trial, root) for trial in weights.trials]
+    suites = [asked_again(weights.record, trial, root) for trial in weights.trials]
     chat = load_chat(source, suites[0].decoding.thinking)
     to.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}.part-"))
@@ -525,18 +343,7 @@ def _card(
 ) -> Card:
     base, _ = served_base(source)
     is_on_hub = base != str(source.folder.resolve())
-    rows = [row for one in suites for row in one.suite.rows]
-    shared = {row.instructions for row in rows}
-    system = next(iter(shared)) if len(shared) == 1 else None
-    rank = (
-        json.loads((weights.artifact / "adapter_config.json").read_text("utf-8"))["r"]
-        if weights.is_adapter
-        else None
-    )
-    turns = [
-        *([Message("system", system or "{system}")] if any(shared) else []),
-        Message("user", "{question}"),
-    ]
+    config = weights.artifact / "adapter_config.json"
     return Card(
         record=weights.record,
         candidate=weights.info.name,
@@ -554,10 +361,8 @@ def _card(
         is_on_hub=is_on_hub,
         licence=_licence(source, base if is_on_hub else None),
         nf4=weights.nf4 and form == "adapter",
-        rank=rank,
+        rank=json.loads(config.read_text("utf-8"))["r"] if weights.is_adapter else None,
         thinks=chat.thinks,
-        prompt=chat.prompt(turns),
-        system=system or None,
         ends={str(chat.tokenizer.convert_ids_to_tokens(token)): token for token in chat.ends},
         schemas={s.name: s.text for one in suites if (s := one.decoding.schema) is not None},
         suites=tuple(
@@ -566,6 +371,7 @@ def _card(
                 len(one.suite.rows),
                 rows_fingerprint(one.suite.rows),
                 next(each.digest for each in checked if each.suite == one.suite.name),
+                *_shown_prompt(chat, {row.instructions for row in one.suite.rows}),
                 one.decoding.described(),
                 tuple(each.told for each in checked if each.suite == one.suite.name),
             )
@@ -573,6 +379,14 @@ def _card(
         ),
         rule=RULE,
     )
+
+
+def _shown_prompt(chat: Chat, instructions: Collection[str]) -> tuple[str | None, str]:
+    """The system message of all rows (None: each has its own), and a prompt with names for contents."""
+    shared = next(iter(instructions)) if len(instructions) == 1 else None
+    system = "{system}" if shared is None else shared
+    turns = [*([Message("system", system)] if system else []), Message("user", "{question}")]
+    return shared, chat.prompt(turns)
 
 
 def _licence(source: ModelSource, repository: str | None) -> str | None:
