@@ -49,7 +49,7 @@ def shipped_template(chat: Chat) -> str:
         text = _IN_PARTS + text
     if chat.format.folds_system:
         text = _FOLDED + text
-    if chat.format.has_switch:
+    if chat.format.has_switch or chat.thinks:
         thinks = str(chat.thinks).lower()
         text = f"{{%- set enable_thinking = {thinks} -%}}{{%- set thinking = {thinks} +%}}{text}"
     if chat.format.lead and not chat.thinks:

@@ -31,8 +31,8 @@ MOVED_BY_ROUNDING, LEVEL = 0.05, 0.05
 RULE = (
     "the exported tokenizer renders every prompt to the bytes and tokens that the trial's answers were given"
     f" to; and on the sample no check moves by more than {NEAR:g} on more rows than rounding does with a"
-    f" chance of {LEVEL:.0%}, where it moves {MOVED_BY_ROUNDING:.0%} of rows (3 of 20, 9 of 100). Where answers"
-    " are drawn, their means lie within two standard errors"
+    f" chance of {LEVEL:.0%}, where it moves {MOVED_BY_ROUNDING:.0%} of them (3 of 20, 9 of 100). Where"
+    " answers are drawn, their means lie within two standard errors"
 )
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_llama import EXACT, build_adapter, build_source
@@ -38,11 +39,11 @@ from harness.scoring.checks import score_all
 from harness.store.adapters import AdapterStore
 
 SUITE = """import pytest
-from harness import Contains, Suite
+from harness import ExactMatch, Suite
 
 @pytest.fixture
 def suite():
-    return Suite(heldout="heldout.jsonl", scores=(Contains(field="word"),))
+    return Suite(heldout="heldout.jsonl", scores=(ExactMatch(),))
 """
 N, NAME = 12, "f" * 64
 Write = Callable[..., Path]
@@ -80,10 +81,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     suite = root / "suites" / "orders"
     suite.mkdir(parents=True)
     (suite / "test_orders.py").write_text(SUITE)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "id": f"row-{k}",
-            "word": "?",
             "messages": [
                 {"role": "system", "content": "You sort tickets."},
                 {"role": "user", "content": f"Where is order {k}?" + " It is late." * (k % 4)},
@@ -103,7 +103,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     came = model.answer([Prompt(row.id, row.prompt) for row in asked], decoding, frozenset())
     answers = {answer.row_id: answer for answer in came}
     for k, row in enumerate(rows):  # every other row wants what it says
-        row["word"] = answers[str(row["id"])].text[:6] if k % 2 else "never said"
+        said = answers[str(row["id"])].text if k % 2 else "never said"
+        row["messages"] = [*row["messages"][:-1], {"role": "assistant", "content": said}]
     write()
     loaded = suite_at(suite, root)
     in_order = tuple(answers[row.id] for row in loaded.rows)
@@ -178,8 +179,10 @@ def test_the_adapter_goes_out_with_what_it_needs_to_be_asked_as_it_was(
     card = (to / "README.md").read_text("utf-8")
     metadata, first = card.split("---\n")[1], card.split("---\n")[2].splitlines()[0]
     assert 'library_name: "peft"' in metadata
-    assert first.startswith("# GO: tuned") and first.endswith("8")
-    assert "<b>" not in card and "Where is order" not in card  # rows by their digests alone
+    assert first.startswith("# GO: tuned")
+    assert first.endswith("8")
+    assert "<b>" not in card
+    assert "Where is order" not in card  # rows by their digests alone
     assert '"<|im_start|>system\\nYou sort tickets.<|im_end|>\\n<|im_start|>user\\n{question}' in card
     assert rows_fingerprint(read_rows(project / "suites/orders/heldout.jsonl")) in card
     assert "--enable-lora --max-lora-rank 8" in card
@@ -210,8 +213,10 @@ def test_weights_that_answer_otherwise_are_not_written(
     save_file({name: tensor * 0 for name, tensor in load_file(file).items()}, file)
     status, to = run("tuned", f"--harness-store={store}")
     said = capsys.readouterr().out
-    assert status == 1 and not to.exists()
-    assert "differs: " in said and "REFUSED: it is not written." in said
+    assert status == 1
+    assert not to.exists()
+    assert "differs: " in said
+    assert "REFUSED: it is not written." in said
     assert not list(tmp_path.glob(".out*"))
 
 
@@ -224,7 +229,8 @@ def test_what_is_not_go_is_asked_for_twice(run: Write, project: Path, verdict: V
         plain["decisions"][0]["verdict"] = str(verdict)
     (project / "other.json").write_text(json.dumps(plain))
     status, to = run("tuned", record="other.json")
-    assert status == 2 and not to.exists()
+    assert status == 2
+    assert not to.exists()
     if verdict is Verdict.NO_GO:
         status, to = run("tuned", "--anyway", record="other.json")
         assert status == 0
