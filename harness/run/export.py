@@ -244,7 +244,9 @@ def _convert(converter: Path, merged: Path, file: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0 or not file.is_file():
         said = "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-4:])
-        raise ModelError(f"{converter.name} did not convert the merged model:\n  {said}")
+        needs = ": pip install sentencepiece" if "sentencepiece" in said else ""
+        hint = f"it takes what llama.cpp's requirements name{needs}, and knows the architecture or does not"
+        raise ModelError(f"{converter.name} did not convert the merged model:\n  {said}\n  hint: {hint}.")
 
 
 # ----------------------------------------------------------------- asking it again
