@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,7 +24,7 @@ from harness.models.fast.attention import (
     register_grouped_eager,
 )
 from harness.models.fast.attention import NAME as GROUPED_EAGER
-from harness.models.fast.decoding import KEEP_SHARE, shrinking_greedy
+from harness.models.fast.decoding import KEEP_SHARE, Part, shrinking_greedy
 from harness.models.fast.heads import has_plain_head, logits_at
 from harness.models.generation import keep_end_tokens_only
 from harness.models.protocol import AnswerSchema, Decoding, Prompt, Tools
@@ -43,6 +44,9 @@ MAX_BATCH_ROWS = 128
 MAX_BATCH_TOKENS = 32_768  # padded prompt tokens: bounds memory
 MIN_BATCH_ROWS = 8
 MAX_STRETCH = 1.6  # a batch ends before a prompt this many times longer than its mean: padding is work
+POOL_STRETCH = 1.25  # the same for the parts of a pool, which are only read apart
+MAX_POOL_ROWS = 256  # beyond that, a row takes as long as in two pools
+POOLS = f"pools of {MAX_POOL_ROWS} rows, read by length within {POOL_STRETCH}"
 Item = TypeVar("Item")
 
 
@@ -165,16 +169,21 @@ class LocalModel:
         if len(shared) < MIN_PREFIX_TOKENS:
             shared = []
         prefix: SharedPrefix | None = None
-        for batch in batches_by_length(order, [len(tokens[row_id]) - len(shared) for row_id in order]):
-            if known.issuperset(batch):
+        lengths = [len(tokens[row_id]) - len(shared) for row_id in order]
+        if shares and self._plan.fast.decoding and not decoding.temperature > 0:
+            pools = pools_by_length(order, lengths)
+        else:
+            pools = ([batch] for batch in batches_by_length(order, lengths))
+        for pool in pools:
+            if known.issuperset(chain.from_iterable(pool)):
                 continue
             if shared and prefix is None:
                 prefix = SharedPrefix(self._model, shared)
-            yield from self._answer_batch(batch, tokens, tools, decoding, prefix, chat)
+            yield from self._answer_batch(pool, tokens, tools, decoding, prefix, chat)
 
     def _answer_batch(
         self,
-        batch: Sequence[str],
+        pool: Sequence[Sequence[str]],
         tokens: dict[str, list[int]],
         tools: dict[str, Tools | None],
         decoding: Decoding,
@@ -184,6 +193,7 @@ class LocalModel:
         import torch
 
         began = time.perf_counter()
+        batch = list(chain.from_iterable(pool))
         limit = decoding.max_new_tokens + (decoding.max_thinking_tokens if decoding.thinking else 0)
         pad, device = self._tokenizer.pad_token_id, torch.device(self._plan.device)
         ids = [tokens[row_id] for row_id in batch]
@@ -199,7 +209,9 @@ class LocalModel:
             "max_new_tokens": limit,
             "do_sample": decoding.temperature > 0,
         }
-        if prefix is not None:
+        if len(pool) > 1:
+            settings["parts"] = self._parts(pool, tokens, width, prefix)
+        elif prefix is not None:
             settings["past_key_values"] = prefix.new_cache()
         if decoding.temperature > 0:
             # every batch has a seed of its own, or the same place in two batches would meet the same chances
@@ -233,6 +245,24 @@ class LocalModel:
                 latency_ms=elapsed_ms,
                 finish="length" if stop is None else "tool_calls" if calls else "stop",
             )
+
+    def _parts(
+        self,
+        pool: Sequence[Sequence[str]],
+        tokens: dict[str, list[int]],
+        width: int,
+        prefix: SharedPrefix | None,
+    ) -> list[Part]:
+        from transformers import DynamicCache
+
+        begin, shared, found = 0, prefix.tokens if prefix else 0, []
+        for part in pool:
+            own = max(len(tokens[row_id]) for row_id in part) - shared
+            cache = prefix.new_cache() if prefix else DynamicCache(config=self._model.config)
+            columns = [*range(shared), *range(width - own, width)]
+            found.append(Part(slice(begin, begin + len(part)), columns, cache))
+            begin += len(part)
+        return found
 
     def _bound_rows(self, chat: Chat, schema: AnswerSchema | None, rows: int) -> BoundRows | None:
         if schema is None:
@@ -298,21 +328,43 @@ def batch_numeric_config(plan: DevicePlan) -> str:
         plan.numeric_config,
         f"batches of {MAX_BATCH_ROWS} rows and {MAX_BATCH_TOKENS} tokens by length within {MAX_STRETCH}",
         f"cut below {KEEP_SHARE:.0%} of rows" if plan.fast.decoding else "never cut",
+        *((POOLS,) if plan.fast.decoding and plan.inference_attention == GROUPED_EAGER else ()),
         f"shared beginnings from {MIN_PREFIX_TOKENS} tokens read once" if plan.fast.prefix else "read whole",
     ]
     return ", ".join([*parts, *(() if plan.fast.heads else ("logits at every position",))])
 
 
-def batches_by_length(order: Sequence[Item], lengths: Sequence[int]) -> Iterator[Sequence[Item]]:
+def pools_by_length(order: Sequence[Item], lengths: Sequence[int]) -> Iterator[list[Sequence[Item]]]:
+    """Batches of like length, gathered to pools that are decoded together.
+
+    A pool holds up to ``MAX_POOL_ROWS`` and, as its parts are padded, ``MAX_BATCH_TOKENS``.
+    """
+    pool: list[Sequence[Item]] = []
+    rows = held = end = 0
+    for batch in batches_by_length(order, lengths, POOL_STRETCH):
+        end += len(batch)
+        size = len(batch) * lengths[end - 1]
+        if pool and (rows + len(batch) > MAX_POOL_ROWS or held + size > MAX_BATCH_TOKENS):
+            yield pool
+            pool, rows, held = [], 0, 0
+        pool.append(batch)
+        rows, held = rows + len(batch), held + size
+    if pool:
+        yield pool
+
+
+def batches_by_length(
+    order: Sequence[Item], lengths: Sequence[int], max_stretch: float = MAX_STRETCH
+) -> Iterator[Sequence[Item]]:
     """Cut ``order``, sorted by ascending length in tokens, into batches of like length.
 
     A batch holds up to ``MAX_BATCH_ROWS`` and, padded, ``MAX_BATCH_TOKENS``; from ``MIN_BATCH_ROWS`` on it
-    ends before an item more than ``MAX_STRETCH`` times as long as its mean.
+    ends before an item more than ``max_stretch`` times as long as its mean.
     """
     start, total = 0, 0
     for k, length in enumerate(lengths):
         rows = k - start
-        stretched = rows >= MIN_BATCH_ROWS and length * rows > MAX_STRETCH * total
+        stretched = rows >= MIN_BATCH_ROWS and length * rows > max_stretch * total
         full = rows == MAX_BATCH_ROWS or (rows > 0 and (rows + 1) * length > MAX_BATCH_TOKENS)
         if full or stretched:
             yield order[start:k]

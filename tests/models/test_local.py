@@ -49,13 +49,14 @@ def tokenizer(tiny: ModelSource) -> PreTrainedTokenizerBase:
 @pytest.fixture
 def batches(model: LocalModel, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The row ids of every batch that is generated, in order; batches of up to three rows."""
+    monkeypatch.setattr("harness.models.local.MAX_POOL_ROWS", 3)
     monkeypatch.setattr("harness.models.local.MAX_BATCH_ROWS", 3)
     seen: list[list[str]] = []
     answer_batch = model._answer_batch
 
-    def noting(batch: Sequence[str], *rest: object) -> Iterator[Answer]:
-        seen.append(list(batch))
-        return answer_batch(batch, *rest)  # type: ignore[arg-type]
+    def noting(pool: Sequence[Sequence[str]], *rest: object) -> Iterator[Answer]:
+        seen.append([row_id for part in pool for row_id in part])
+        return answer_batch(pool, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(model, "_answer_batch", noting)
     return seen
