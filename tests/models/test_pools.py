@@ -16,7 +16,7 @@ from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource
 from harness.records import Message
 
-WORDS = "where is my order it has not come and the card was charged two times".split()
+SENTENCE = "where is my order it has not come and the card was charged two times"
 PROMPTS = [
     Prompt(f"{k:02}", (Message("user", " ".join((SENTENCE.split()[k % 9 :] * (1 + k // 4))[: 3 + 2 * k])),))
     for k in range(24)
