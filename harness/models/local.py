@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,7 +25,8 @@ from harness.models.fast.attention import (
 )
 from harness.models.fast.attention import NAME as GROUPED_EAGER
 from harness.models.fast.decoding import KEEP_SHARE, shrinking_greedy
-from harness.models.fast.heads import has_plain_head, logits_at
+from harness.models.fast.heads import has_plain_head, logits_at, parts_of
+from harness.models.fast.reading import read_trees
 from harness.models.generation import keep_end_tokens_only
 from harness.models.protocol import AnswerSchema, Decoding, Prompt, Tools
 from harness.models.source import ModelSource
@@ -259,6 +261,9 @@ class LocalModel:
         import torch
 
         encoded = [self._encode_pair(context, continuation) for context, continuation in pairs]
+        if self.reads_trees:
+            with torch.inference_mode():
+                return read_trees(*parts_of(self._model), encoded)
         order = sorted(range(len(encoded)), key=lambda k: (len(encoded[k][0]), k))
         results = [torch.empty(0)] * len(encoded)
         pad, device = self._tokenizer.pad_token_id, torch.device(self._plan.device)
@@ -280,6 +285,12 @@ class LocalModel:
                 for k, part in zip(batch, parts, strict=True):
                     results[k] = part
         return results
+
+    @cached_property
+    def reads_trees(self) -> bool:
+        """Whether texts that begin alike are read as one tree; the plain way reads each whole."""
+        shares = self._plan.fast.prefix and can_share(self._model, self._plan.inference_attention)
+        return shares and self._plan.fast.heads and has_plain_head(self._model)
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], int]:
         before = self._tokenizer(context, add_special_tokens=False)["input_ids"]

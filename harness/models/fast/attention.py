@@ -57,7 +57,8 @@ def grouped_eager(
         key: (batch, key heads, keys, width); key heads divide query heads. It may carry a
             ``shared_prefix``, which every row attends to before its own keys.
         value: like ``key``.
-        attention_mask: additive, (batch, 1, queries, at least keys), or None.
+        attention_mask: additive, (batch, 1, queries, at least keys), or None. It may carry the ``paths`` of a
+            tree, whose nodes are then the queries and keys of the one row (reading.py).
         scaling: factor on the scores; 1/sqrt(width) when None.
         dropout: probability of dropping an attention weight, in training.
         softcap: scores are bent to stay within plus and minus this (Gemma 2).
@@ -68,6 +69,16 @@ def grouped_eager(
     """
     import torch
 
+    if (paths := getattr(attention_mask, "paths", None)) is not None:
+        output = torch.empty_like(query[0].transpose(0, 1))
+        for of in paths:
+            parts = (
+                nodes[0, :, at].transpose(0, 1)
+                for nodes, at in ((query, of.queries), (key, of.keys), (value, of.keys))
+            )
+            mixed, _ = grouped_eager(module, *parts, of.mask, scaling, dropout, softcap, s_aux)
+            output[of.queries[of.is_own]] = mixed[of.is_own]
+        return output[None], query.new_empty(0)
     batch, heads, queries, width = query.shape
     key_heads, keys = key.shape[1], key.shape[2]
     group = heads // key_heads
