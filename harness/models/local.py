@@ -261,7 +261,7 @@ class LocalModel:
         import torch
 
         encoded = [self._encode_pair(context, continuation) for context, continuation in pairs]
-        if self.reads_trees:
+        if self._reads_trees:
             with torch.inference_mode():
                 return read_trees(*parts_of(self._model), encoded)
         order = sorted(range(len(encoded)), key=lambda k: (len(encoded[k][0]), k))
@@ -287,10 +287,9 @@ class LocalModel:
         return results
 
     @cached_property
-    def reads_trees(self) -> bool:
-        """Whether texts that begin alike are read as one tree; the plain way reads each whole."""
-        shares = self._plan.fast.prefix and can_share(self._model, self._plan.inference_attention)
-        return shares and self._plan.fast.heads and has_plain_head(self._model)
+    def _reads_trees(self) -> bool:
+        shares = reads_trees(self._plan) and can_share(self._model, self._plan.inference_attention)
+        return shares and has_plain_head(self._model)
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], int]:
         before = self._tokenizer(context, add_special_tokens=False)["input_ids"]
@@ -312,6 +311,16 @@ def batch_numeric_config(plan: DevicePlan) -> str:
         f"shared beginnings from {MIN_PREFIX_TOKENS} tokens read once" if plan.fast.prefix else "read whole",
     ]
     return ", ".join([*parts, *(() if plan.fast.heads else ("logits at every position",))])
+
+
+def reads_trees(plan: DevicePlan) -> bool:
+    """Whether likelihoods are read by ``read_trees``: what a text is read with changes nothing then."""
+    return plan.inference_attention == GROUPED_EAGER and plan.fast.prefix and plan.fast.heads
+
+
+def reading_numeric_config(plan: DevicePlan) -> str:
+    """What likelihoods depend on besides model and texts; part of their cache key."""
+    return f"{plan.numeric_config}, as trees" if reads_trees(plan) else batch_numeric_config(plan)
 
 
 def batches_by_length(order: Sequence[Item], lengths: Sequence[int]) -> Iterator[Sequence[Item]]:

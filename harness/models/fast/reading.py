@@ -1,9 +1,9 @@
 """Texts that begin alike are read as one tree: each beginning once, whoever shares it.
 
-A judge reads each reply after the message and the reference, which all replies to that message share, and each
-text alone after the same few words. In order of their tokens, texts that begin alike stand side by side; what
-a text has in common with the one before it is not read again. A branch attends to its own path from the root,
-in the order in which the text alone would, so that the numbers are those of reading each text whole.
+A judge reads each reply after the message and the reference, which all replies to that message share, and
+each text alone after the same few words. In order of their tokens, texts that begin alike stand side by side;
+what a text has in common with the one before it is not read again. A branch attends to its own path from the
+root, in the order in which the text alone would, so that the numbers are those of reading each text whole.
 """
 
 from __future__ import annotations
