@@ -1,4 +1,4 @@
-"""What the built-in model read of a text is kept under that text, or beside all others where they shape it."""
+"""What the built-in model read of a text is kept under it, or beside all others where they shape it."""
 
 from __future__ import annotations
 
