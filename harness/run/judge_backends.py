@@ -75,7 +75,7 @@ class JudgeBackends:
         within = fingerprint(context)
         keys = {prompt: fingerprint([within, *prompt]) for prompt in prompts}
         kept = {prompt: self._store.judgment(key) for prompt, key in keys.items()}
-        missing = [prompt for prompt, numbers in kept.items() if numbers is None]
+        missing = [prompt for prompt in keys if kept[prompt] is None]
         if missing and not reads_trees(plan):
             missing = list(keys)
         if missing:

@@ -13,6 +13,7 @@ from tiny_llama import EXACT
 from harness.models.device import DevicePlan
 from harness.models.fast import ALL_OFF
 from harness.models.ledger import Ledger, Money
+from harness.models.local import LocalModel
 from harness.models.progress import Silent
 from harness.run import judge_backends
 from harness.run.judge_backends import JudgeBackends
@@ -31,7 +32,7 @@ def backends(
 
     monkeypatch.setattr(judge_backends, "resolve", lambda *_: SimpleNamespace(digest="built-in"))
     monkeypatch.setattr(judge_backends, "device_plan", lambda: plan)
-    monkeypatch.setattr(judge_backends.LocalModel, "load", lambda *_: Reader())
+    monkeypatch.setattr(LocalModel, "load", lambda *_: Reader())
     return JudgeBackends(AnswerStore(folder / "kept.sqlite"), Money(Ledger()), Silent())
 
 

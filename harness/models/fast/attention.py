@@ -72,11 +72,11 @@ def grouped_eager(
     if (paths := getattr(attention_mask, "paths", None)) is not None:
         output = torch.empty_like(query[0].transpose(0, 1))
         for of in paths:
-            parts = (
+            asks, has, gives = (
                 nodes[0, :, at].transpose(0, 1)
                 for nodes, at in ((query, of.queries), (key, of.keys), (value, of.keys))
             )
-            mixed, _ = grouped_eager(module, *parts, of.mask, scaling, dropout, softcap, s_aux)
+            mixed, _ = grouped_eager(module, asks, has, gives, of.mask, scaling, dropout, softcap, s_aux)
             output[of.queries[of.is_own]] = mixed[of.is_own]
         return output[None], query.new_empty(0)
     batch, heads, queries, width = query.shape
