@@ -26,7 +26,7 @@ from harness.models.fast.attention import (
 from harness.models.fast.attention import NAME as GROUPED_EAGER
 from harness.models.fast.decoding import KEEP_SHARE, shrinking_greedy
 from harness.models.fast.heads import has_plain_head, logits_at, parts_of
-from harness.models.fast.reading import read_trees
+from harness.models.fast.reading import Kept, read_trees
 from harness.models.generation import keep_end_tokens_only
 from harness.models.protocol import AnswerSchema, Decoding, Prompt, Tools
 from harness.models.source import ModelSource
@@ -139,6 +139,7 @@ class LocalModel:
         self.numeric_config = batch_numeric_config(plan)
         keep_end_tokens_only(model)
         self._grammars: Grammars | None = None
+        self._kept = Kept()
 
     @classmethod
     def load(
@@ -263,7 +264,7 @@ class LocalModel:
         encoded = [self._encode_pair(context, continuation) for context, continuation in pairs]
         if self._reads_trees:
             with torch.inference_mode():
-                return read_trees(*parts_of(self._model), encoded)
+                return read_trees(*parts_of(self._model), encoded, self._kept)
         order = sorted(range(len(encoded)), key=lambda k: (len(encoded[k][0]), k))
         results = [torch.empty(0)] * len(encoded)
         pad, device = self._tokenizer.pad_token_id, torch.device(self._plan.device)

@@ -86,7 +86,7 @@ class JudgeBackends:
                     kept[prompt] = numbers
                     self._store.keep_judgment(keys[prompt], numbers)
                 bar.at(len(missing), len(missing))
-        return [numbers for prompt in prompts if (numbers := kept[prompt]) is not None]
+        return [found for prompt in prompts if (found := kept[prompt]) is not None]
 
     def embedder(self, model: str = BUILTIN_EMBEDDER) -> KeptEmbedder:
         """See ``scoring.judges.EmbeddingOracle``.

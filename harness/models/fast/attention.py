@@ -57,8 +57,8 @@ def grouped_eager(
         key: (batch, key heads, keys, width); key heads divide query heads. It may carry a
             ``shared_prefix``, which every row attends to before its own keys.
         value: like ``key``.
-        attention_mask: additive, (batch, 1, queries, at least keys), or None. It may carry the ``paths`` of a
-            tree, whose nodes are then the queries and keys of the one row (reading.py).
+        attention_mask: additive, (batch, 1, queries, at least keys), or None. It may carry a ``tree``, whose
+            nodes are then the queries and keys of the one row (reading.py).
         scaling: factor on the scores; 1/sqrt(width) when None.
         dropout: probability of dropping an attention weight, in training.
         softcap: scores are bent to stay within plus and minus this (Gemma 2).
@@ -69,14 +69,15 @@ def grouped_eager(
     """
     import torch
 
-    if (paths := getattr(attention_mask, "paths", None)) is not None:
+    if (tree := getattr(attention_mask, "tree", None)) is not None:
+        key, value = tree.with_kept(key, value)
         output = torch.empty_like(query[0].transpose(0, 1))
-        for of in paths:
+        for of in tree.paths:
             asks, has, gives = (
                 nodes[0, :, at].transpose(0, 1)
                 for nodes, at in ((query, of.queries), (key, of.keys), (value, of.keys))
             )
-            mixed, _ = grouped_eager(module, asks, has, gives, of.mask, scaling, dropout, softcap, s_aux)
+            mixed = grouped_eager(module, asks, has, gives, of.mask, scaling, dropout, softcap, s_aux)[0]
             output[of.queries[of.is_own]] = mixed[of.is_own]
         return output[None], query.new_empty(0)
     batch, heads, queries, width = query.shape
