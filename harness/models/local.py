@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -25,7 +26,8 @@ from harness.models.fast.attention import (
 )
 from harness.models.fast.attention import NAME as GROUPED_EAGER
 from harness.models.fast.decoding import KEEP_SHARE, Part, shrinking_greedy
-from harness.models.fast.heads import has_plain_head, logits_at
+from harness.models.fast.heads import has_plain_head, logits_at, parts_of
+from harness.models.fast.reading import Kept, read_trees
 from harness.models.generation import keep_end_tokens_only
 from harness.models.protocol import AnswerSchema, Decoding, Prompt, Tools
 from harness.models.source import ModelSource
@@ -141,6 +143,7 @@ class LocalModel:
         self.numeric_config = batch_numeric_config(plan)
         keep_end_tokens_only(model)
         self._grammars: Grammars | None = None
+        self._kept = Kept()
 
     @classmethod
     def load(
@@ -289,6 +292,9 @@ class LocalModel:
         import torch
 
         encoded = [self._encode_pair(context, continuation) for context, continuation in pairs]
+        if self._reads_trees:
+            with torch.inference_mode():
+                return read_trees(*parts_of(self._model), encoded, self._kept)
         order = sorted(range(len(encoded)), key=lambda k: (len(encoded[k][0]), k))
         results = [torch.empty(0)] * len(encoded)
         pad, device = self._tokenizer.pad_token_id, torch.device(self._plan.device)
@@ -311,6 +317,11 @@ class LocalModel:
                     results[k] = part
         return results
 
+    @cached_property
+    def _reads_trees(self) -> bool:
+        shares = reads_trees(self._plan) and can_share(self._model, self._plan.inference_attention)
+        return shares and has_plain_head(self._model)
+
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], int]:
         before = self._tokenizer(context, add_special_tokens=False)["input_ids"]
         after = self._tokenizer(continuation, add_special_tokens=False)["input_ids"]
@@ -328,10 +339,14 @@ def batch_numeric_config(plan: DevicePlan) -> str:
         plan.numeric_config,
         f"batches of {MAX_BATCH_ROWS} rows and {MAX_BATCH_TOKENS} tokens by length within {MAX_STRETCH}",
         f"cut below {KEEP_SHARE:.0%} of rows" if plan.fast.decoding else "never cut",
-        *((POOLS,) if plan.fast.decoding and plan.inference_attention == GROUPED_EAGER else ()),
+        *((POOLS,) if _has_pools(plan) else ()),
         f"shared beginnings from {MIN_PREFIX_TOKENS} tokens read once" if plan.fast.prefix else "read whole",
     ]
     return ", ".join([*parts, *(() if plan.fast.heads else ("logits at every position",))])
+
+
+def _has_pools(plan: DevicePlan) -> bool:
+    return plan.fast.decoding and plan.fast.prefix and plan.inference_attention == GROUPED_EAGER
 
 
 def pools_by_length(order: Sequence[Item], lengths: Sequence[int]) -> Iterator[list[Sequence[Item]]]:
@@ -351,6 +366,16 @@ def pools_by_length(order: Sequence[Item], lengths: Sequence[int]) -> Iterator[l
         rows, held = rows + len(batch), held + size
     if pool:
         yield pool
+
+
+def reads_trees(plan: DevicePlan) -> bool:
+    """Whether likelihoods are read by ``read_trees``: what a text is read with changes nothing then."""
+    return plan.inference_attention == GROUPED_EAGER and plan.fast.prefix and plan.fast.heads
+
+
+def reading_numeric_config(plan: DevicePlan) -> str:
+    """What likelihoods depend on besides model and texts; part of their cache key."""
+    return f"{plan.numeric_config}, as trees" if reads_trees(plan) else batch_numeric_config(plan)
 
 
 def batches_by_length(

@@ -272,7 +272,13 @@ class Answerer:
         """The judge, calibrated and tested for admission, once a run."""
         key = _judge_key(judge)
         if key not in self._judges:
-            self._judges[key] = self._watched(judge, tried_out(judge, self.oracle))
+            tried = tried_out(judge, self.oracle)
+            if tried.admission is not None and not tried.admission.admitted:
+                why = "; ".join(tried.admission.reasons)
+                self._progress.say(
+                    printable(f"the judge {judge.name} is not admitted, and its gates decide nothing: {why}")
+                )
+            self._judges[key] = self._watched(judge, tried)
         return self._judges[key]
 
 

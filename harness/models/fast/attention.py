@@ -53,7 +53,7 @@ def grouped_eager(
     softcap: float | None = None,
     s_aux: torch.Tensor | None = None,
     **_: object,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Scaled dot-product attention.
 
     Args:
@@ -63,28 +63,40 @@ def grouped_eager(
             ``shared_prefix``, which every row attends to before its own keys, or the ``parts`` of a pool:
             of each the number of rows, their keys and their values.
         value: like ``key``.
-        attention_mask: additive, (batch, 1, queries, at least keys), or None.
+        attention_mask: additive, (batch, 1, queries, at least keys), or None. It may carry a ``tree``, whose
+            nodes are then the queries and keys of the one row (reading.py).
         scaling: factor on the scores; 1/sqrt(width) when None.
         dropout: probability of dropping an attention weight, in training.
         softcap: scores are bent to stay within plus and minus this (Gemma 2).
         s_aux: (query heads,), a score for attending to nothing (gpt-oss).
 
     Returns:
-        (batch, queries, query heads, width), and the weights (batch, query heads, queries, keys); none of a
-        pool.
+        (batch, queries, query heads, width), and the weights (batch, query heads, queries, keys); none of
+        a pool or a tree.
     """
     import torch
 
     parts: Sequence[Part] | None = getattr(key, "parts", None)
     if parts is not None:
-        mixed, begin = [], 0
+        outputs, begin = [], 0
         for rows, keys, values in parts:
             own = slice(begin, begin + rows)
             mask = None if attention_mask is None else _columns(attention_mask[own], keys)
-            told = {"scaling": scaling, "dropout": dropout, "softcap": softcap, "s_aux": s_aux}
-            mixed.append(grouped_eager(module, query[own], keys, values, mask, **told)[0])
+            mixed, _ = grouped_eager(module, query[own], keys, values, mask, scaling, dropout, softcap, s_aux)
+            outputs.append(mixed)
             begin += rows
-        return torch.cat(mixed), None
+        return torch.cat(outputs), query.new_empty(0)
+    if (tree := getattr(attention_mask, "tree", None)) is not None:
+        key, value = tree.with_kept(key, value)
+        output = torch.empty_like(query[0].transpose(0, 1))
+        for of in tree.paths:
+            asks, has, gives = (
+                nodes[0, :, at].transpose(0, 1)
+                for nodes, at in ((query, of.queries), (key, of.keys), (value, of.keys))
+            )
+            mixed = grouped_eager(module, asks, has, gives, of.mask, scaling, dropout, softcap, s_aux)[0]
+            output[of.queries[of.is_own]] = mixed[of.is_own]
+        return output[None], query.new_empty(0)
     batch, heads, queries, width = query.shape
     key_heads, keys = key.shape[1], key.shape[2]
     group = heads // key_heads
