@@ -66,7 +66,9 @@ def build(shape: LlamaShape, folder: Path, plan: DevicePlan) -> ModelSource:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     special = ["<|im_start|>", "<|im_end|>", "<pad>"]
-    vocabulary = {token: k for k, token in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    vocabulary = {
+        token: k for k, token in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])
+    }
     tokenizer = Tokenizer(models.BPE(vocabulary, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -76,7 +78,7 @@ def build(shape: LlamaShape, folder: Path, plan: DevicePlan) -> ModelSource:
     )
     fast.chat_template = CHATML
     torch.manual_seed(0)
-    config = LlamaConfig(**shape.config, bos_token_id=0, eos_token_id=1, pad_token_id=2)
+    config = LlamaConfig.from_dict({**shape.config, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2})
     with quiet_transformers():
         with torch.device(plan.device):
             model = LlamaForCausalLM._from_config(config, dtype=plan.torch_dtype)

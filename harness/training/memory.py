@@ -1,7 +1,7 @@
 """Peak memory of a training on a GPU, predicted from the base's configuration alone. Needs no torch.
 
-Counted is what PyTorch allocates (``torch.cuda.max_memory_allocated``). A CUDA context comes on top of it: half
-a gigabyte that ``nvidia-smi`` shows and PyTorch does not count.
+Counted is what PyTorch allocates (``torch.cuda.max_memory_allocated``). A CUDA context comes on top of it:
+half a gigabyte that ``nvidia-smi`` shows and PyTorch does not count.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 ADAM_BYTES = 8  # two float32 moments a trained weight
 LOGIT_BYTES = 14  # as computed, in float32, its log-probability and the gradients of these
 CONTEXT_BYTES = 5e8  # of CUDA itself
+FEWEST_TOKENS = 1_024  # that go through a model at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +37,25 @@ class BaseShape:
 
         Raises:
             KeyError: it names its sizes in another way than Llama does.
+            TypeError: one of them is no number: they differ from block to block.
         """
-        heads = config["num_attention_heads"]
-        width = config.get("head_dim") or config["hidden_size"] // heads
+
+        def size(name: str) -> int:
+            found = config[name]
+            if not isinstance(found, int):
+                raise TypeError(f"{name}={found!r}")
+            return found
+
+        heads = size("num_attention_heads")
+        width = size("head_dim") if config.get("head_dim") else size("hidden_size") // heads
+        key_heads = size("num_key_value_heads") if config.get("num_key_value_heads") else heads
         return cls(
-            layers=config["num_hidden_layers"],
-            hidden=config["hidden_size"],
-            feed_forward=config["intermediate_size"],
+            layers=size("num_hidden_layers"),
+            hidden=size("hidden_size"),
+            feed_forward=size("intermediate_size"),
             query_width=heads * width,
-            key_width=(config.get("num_key_value_heads") or heads) * width,
-            vocabulary=config["vocab_size"],
+            key_width=key_heads * width,
+            vocabulary=size("vocab_size"),
             tied=bool(config.get("tie_word_embeddings", False)),
         )
 
@@ -138,11 +148,24 @@ def predict_memory(
     )
 
 
+def tokens_that_fit(config: Mapping[str, Json], room: float, *, is_full: bool) -> int | None:
+    """How many tokens, all of them labelled, a step can take at once in so many free bytes.
+
+    At least ``FEWEST_TOKENS``. None where the configuration names its sizes in another way than Llama does.
+    """
+    try:
+        shape = BaseShape.of(config)
+    except (KeyError, TypeError):
+        return None
+    one = predict_memory(shape, tokens=1, labelled=1, adapter_weights=None if is_full else 0)
+    return max(FEWEST_TOKENS, int(room / (one.activations + one.logits)))
+
+
 def _block_bytes(shape: BaseShape, width: int, *, is_full: bool) -> int:
     """Bytes that a block keeps of a token for its backward pass.
 
-    Both norms keep their input in float32, the linear layers theirs, attention its queries, keys, values (once a
-    query head) and result, and the gated network four vectors. Where all weights are trained, norms keep
+    Both norms keep their input in float32, the linear layers theirs, attention its queries, keys, values
+    (once a query head) and result, and the gated network four vectors. Where all weights are trained, norms keep
     their result as well, and the layers that share an input a copy each.
     """
     norms = 2 * shape.hidden * (8 if is_full else 4)
