@@ -165,8 +165,8 @@ def _block_bytes(shape: BaseShape, width: int, *, is_full: bool) -> int:
     """Bytes that a block keeps of a token for its backward pass.
 
     Both norms keep their input in float32, the linear layers theirs, attention its queries, keys, values
-    (once a query head) and result, and the gated network four vectors. Where all weights are trained, norms keep
-    their result as well, and the layers that share an input a copy each.
+    (once a query head) and result, and the gated network four vectors. Where all weights are trained, norms
+    keep their result as well, and the layers that share an input a copy each.
     """
     norms = 2 * shape.hidden * (8 if is_full else 4)
     inputs = shape.hidden * width * (5 if is_full else 2)
