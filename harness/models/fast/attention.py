@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 if TYPE_CHECKING:
     import torch
@@ -79,11 +79,11 @@ def grouped_eager(
     parts: Sequence[Part] | None = getattr(key, "parts", None)
     if parts is not None:
         outputs, begin = [], 0
-        for rows, keys, values in parts:
-            own = slice(begin, begin + rows)
-            mask = None if attention_mask is None else _columns(attention_mask[own], keys)
-            mixed, _ = grouped_eager(module, query[own], keys, values, mask, scaling, dropout, softcap, s_aux)
-            outputs.append(mixed)
+        for rows, part_keys, part_values in parts:
+            at = slice(begin, begin + rows)
+            mask = None if attention_mask is None else _columns(attention_mask[at], part_keys)
+            rest = mask, scaling, dropout, softcap, s_aux
+            outputs.append(grouped_eager(module, query[at], part_keys, part_values, *rest)[0])
             begin += rows
         return torch.cat(outputs), query.new_empty(0)
     if (tree := getattr(attention_mask, "tree", None)) is not None:
@@ -256,6 +256,6 @@ def _pooled_layer_class() -> type:
             return self._length  # that of the columns, also when the longest rows have left
 
         def _sizes(self) -> list[int]:
-            return [len(part.keys) for part in self._parts]
+            return [len(cast("torch.Tensor", part.keys)) for part in self._parts]
 
     return PooledLayer
