@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from harness.models.bound import BoundRows
+from harness.models.generation import DrawnLogprobs
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +73,8 @@ def shrinking_greedy(
             for step in logits_processor:
                 if isinstance(step, BoundRows):
                     step.keep(kept.tolist())
+                elif isinstance(step, DrawnLogprobs):
+                    step.keep(kept.tolist(), input_ids)
             input_ids, rows, unfinished = input_ids[kept], rows[kept], unfinished[kept]
         inputs = inputs_of(input_ids, next_sequence_length=1, **model_kwargs)
         outputs = model(**inputs, return_dict=True)
