@@ -81,8 +81,8 @@ def note_on_defaults(folder: Path) -> tuple[str, ...]:
 class DrawnLogprobs:
     """A logits processor that notes the log-probability of each token that is drawn, and changes no score.
 
-    It stands before all others: where a schema forbids tokens, it notes how likely the model itself finds those
-    that come. Rows may leave the batch (``keep``).
+    It stands before all others: where a schema forbids tokens, it notes how likely the model itself finds
+    those that come. Rows may leave the batch (``keep``).
 
     Args:
         rows: how many rows the batch has.
@@ -106,7 +106,7 @@ class DrawnLogprobs:
         self._rows = [self._rows[k] for k in kept]
 
     def of(self, output: torch.Tensor) -> list[list[float]]:
-        """For each row of what ``generate`` gave, the logarithms of its tokens; behind its end, of anything."""
+        """The log-probability of each token that ``generate`` gave, by row; behind a row's end, anything."""
         import torch
 
         self._note(output[self._rows, -1])

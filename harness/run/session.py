@@ -39,7 +39,7 @@ from harness.run.references import reference_notes, require_references
 from harness.run.selection import Arm, Selection
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.admission import shown_share
-from harness.scoring.judges import Judge, judged_rows, needs_baseline, trust_of, why_advisory
+from harness.scoring.judges import Judge, embedder_of, judged_rows, needs_baseline, trust_of, why_advisory
 from harness.scoring.suite import SuiteScore
 from harness.settings import Settings
 from harness.store.adapters import AdapterStore
@@ -119,6 +119,7 @@ class Session:
             money=money,
             horizon_days=self._horizon_days,
             require_unseen=self._require_unseen,
+            embedder=lambda: embedder_of(self.answerer.oracle),
         )
         self.selection = Selection(settings, self.lab, adapt)
         self.started = datetime.now(UTC)
