@@ -109,13 +109,17 @@ def told(size: int, others: str, names: Sequence[str], found: Sequence[Sides]) -
     aurocs = [one.auroc for one in found]
     let = [float((one.others >= one.least).mean()) for one in found]
     kept = wilson(sum(int((one.own >= one.least).sum()) for one in found), sum(len(one.own) for one in found))
-    low, high = int(np.argmin(aurocs)), int(np.argmax(aurocs))
-    between = f" ({aurocs[low]:.3f} {names[low]} to {aurocs[high]:.3f} {names[high]})" if names else ""
-    most = f" ({min(let):.1%} to {max(let):.1%})" if names else ""
     return (
-        f"{size:>6,}  {others:<17}  {len(found[0].others):>5,}  {fmean(aurocs):.3f}{between:<44}"
-        f"  {kept.value:.1%} ({kept.low:.1%} to {kept.high:.1%}, n={kept.n:,})  {fmean(let):.1%}{most}"
+        f"{size:>6,}  {others:<17}  {len(found[0].others):>5,}  {between(aurocs, names, '.3f'):<49}"
+        f"  {kept.value:.1%} ({kept.low:.1%} to {kept.high:.1%}, n={kept.n:,})  {between(let, names, '.1%')}"
     )
+
+
+def between(values: Sequence[float], names: Sequence[str], form: str) -> str:
+    """Their mean, and the tasks that have the least and the most, where there are several."""
+    least, most = int(np.argmin(values)), int(np.argmax(values))
+    ends = f" ({values[least]:{form}} {names[least]} to {values[most]:{form}} {names[most]})" if names else ""
+    return f"{fmean(values):{form}}{ends}"
 
 
 if __name__ == "__main__":
