@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import ModelError
@@ -28,7 +29,7 @@ from harness.models.fast.attention import NAME as GROUPED_EAGER
 from harness.models.fast.decoding import KEEP_SHARE, Part, shrinking_greedy
 from harness.models.fast.heads import has_plain_head, logits_at, parts_of
 from harness.models.fast.reading import Kept, read_trees
-from harness.models.generation import keep_end_tokens_only
+from harness.models.generation import DrawnLogprobs, keep_end_tokens_only
 from harness.models.protocol import AnswerSchema, Decoding, Prompt, Tools
 from harness.models.source import ModelSource
 from harness.records import Answer
@@ -224,14 +225,13 @@ class LocalModel:
             settings |= {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
         elif self._plan.fast.decoding:
             settings["custom_generate"] = shrinking_greedy
-        held = self._bound_rows(chat, decoding.schema, len(batch))
-        if held is not None:
-            settings["logits_processor"] = [held]
+        held, drawn = self._bound_rows(chat, decoding.schema, len(batch)), DrawnLogprobs(len(batch))
+        settings["logits_processor"] = [drawn] if held is None else [drawn, held]
         generate: Callable[..., torch.Tensor] = getattr(self._model, "generate")  # noqa: B009 - untyped there
         with torch.inference_mode(), quiet_transformers():
             output = generate(**settings)
         elapsed_ms = (time.perf_counter() - began) * 1000 / len(batch)
-        failures = {} if held is None else held.failures
+        failures, logprobs = {} if held is None else held.failures, drawn.of(output)
         for k, (row_id, sequence) in enumerate(zip(batch, output[:, width:].tolist(), strict=True)):
             stop = chat.stop(sequence)
             said = sequence[:stop]
@@ -240,13 +240,17 @@ class LocalModel:
                 yield Answer(row_id, "", len(tokens[row_id]), len(said), elapsed_ms, "failed", reason)
                 continue
             text, calls = chat.answered(said, tools[row_id])
+            # the end token is one of the answer's: it may be as doubtful as any
+            length = len(said) + (stop is not None)
+            own = logprobs[k][:length][chat.answer_start(said) or 0 :] or logprobs[k][:length]
             yield Answer(
                 row_id=row_id,
                 text=text,
                 prompt_tokens=len(tokens[row_id]),
-                completion_tokens=len(said) + (stop is not None),  # the end token is generated and billed too
+                completion_tokens=length,  # the end token is generated and billed too
                 latency_ms=elapsed_ms,
                 finish="length" if stop is None else "tool_calls" if calls else "stop",
+                logprob=fmean(own),
             )
 
     def _parts(

@@ -128,7 +128,9 @@ class Answerer:
         kept = {
             key: answer
             for key, answer in stored.items()
-            if key in wanted and not _cut_too_early(answer, decoding, most)
+            if key in wanted
+            and not _cut_too_early(answer, decoding, most)
+            and not (answer.logprob is None and call.needs_logprobs and prepared.gives_logprobs)
         }
         # the most tokens of an answer alone, where the model may write a thought before it
         alone = decoding.max_new_tokens if most > decoding.max_new_tokens else None

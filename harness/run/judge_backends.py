@@ -27,7 +27,7 @@ from harness.models.embeddings import (
 )
 from harness.models.ledger import Money
 from harness.models.local import LocalModel, reading_numeric_config, reads_trees
-from harness.models.progress import Progress
+from harness.models.progress import Progress, Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import OpenRemoteModel, RemoteModel
 from harness.models.source import BUILTIN, resolve
@@ -143,7 +143,8 @@ class KeptEmbedder:
         kept = self.store.embeddings(keys.values())
         missing = [text for text, key in keys.items() if key not in kept]
         if missing:
-            with self.progress.task(f"embedding {len(missing)} texts", unit="text") as bar:
+            progress = self.progress if len(missing) > 1 else Silent()  # a finished bar leaves a line
+            with progress.task(f"embedding {len(missing)} texts", unit="text") as bar:
                 vectors = self._loaded.embed(missing, lambda read: bar.at(read, len(missing)))
             fresh = {
                 keys[text]: row.astype("<f4").tobytes() for text, row in zip(missing, vectors, strict=True)

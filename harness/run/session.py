@@ -40,7 +40,7 @@ from harness.run.selection import Arm, Selection
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.admission import shown_share
 from harness.scoring.frame import LocalJudge
-from harness.scoring.judges import Judge, judged_rows, needs_baseline, trust_of, why_advisory
+from harness.scoring.judges import Judge, embedder_of, judged_rows, needs_baseline, trust_of, why_advisory
 from harness.scoring.suite import SuiteScore
 from harness.settings import Settings
 from harness.store.adapters import AdapterStore
@@ -120,6 +120,7 @@ class Session:
             money=money,
             horizon_days=self._horizon_days,
             require_unseen=self._require_unseen,
+            embedder=lambda: embedder_of(self.answerer.oracle),
         )
         self.selection = Selection(settings, self.lab, adapt)
         self.started = datetime.now(UTC)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from harness.models.bound import BoundRows
 from harness.models.fast.attention import pooled
+from harness.models.generation import DrawnLogprobs
 
 if TYPE_CHECKING:
     import torch
@@ -90,6 +91,8 @@ def shrinking_greedy(
             for step in logits_processor:
                 if isinstance(step, BoundRows):
                     step.keep(kept.tolist())
+                elif isinstance(step, DrawnLogprobs):
+                    step.keep(kept.tolist(), input_ids)
             input_ids, rows, unfinished = input_ids[kept], rows[kept], unfinished[kept]
         inputs = inputs_of(input_ids, next_sequence_length=1, **model_kwargs)
         outputs = model(**inputs, return_dict=True)
