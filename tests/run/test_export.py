@@ -46,7 +46,7 @@ def suite():
     return Suite(heldout="heldout.jsonl", scores=(ExactMatch(),))
 """
 N, NAME = 12, "f" * 64
-Write = Callable[..., Path]
+Write = Callable[..., tuple[int, Path]]
 
 
 @pytest.fixture(scope="module")
