@@ -36,6 +36,7 @@ from harness.report.runjson import dump_run
 from harness.run.export_check import Asked, Checked, check_artifact
 from harness.run.judge_check import suite_at
 from harness.scoring.checks import score_all
+from harness.scoring.judges import Judge
 from harness.store.adapters import AdapterStore
 
 SUITE = """import pytest
@@ -108,7 +109,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write()
     loaded = suite_at(suite, root)
     in_order = tuple(answers[row.id] for row in loaded.rows)
-    (check,) = loaded.scores
+    (check,) = (score for score in loaded.scores if not isinstance(score, Judge))
     trial = Trial(
         candidate="tuned",
         size=8,
