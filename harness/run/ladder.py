@@ -10,6 +10,7 @@ from harness.decision.ladder import AS_SET, BY_COST, IS_BASELINE, Place, cheapes
 from harness.decision.ladder import with_costs as costed
 from harness.decision.ladder import with_decisions as decided
 from harness.decision.plan import Work, total
+from harness.decision.retesting import percent
 from harness.errors import HarnessError, ModelError, TrainingError, UnknownName, UsageError
 from harness.records import Decision, Economics, Gate, Ladder, Outcome, Rung, Verdict
 from harness.report import numbers
@@ -72,7 +73,7 @@ class LadderRun:
         """The order, for people; ``work`` says what each may cost."""
         usd = {one.label: one.usd for one in work}
         to = "up to the first that holds" if self._run.settings.ladder == "first" else "all of them"
-        level = f"Each gate of the first has to hold at {100 * self.level:.2g}%."
+        level = f"Each gate of the first has to hold at {percent(self.level)}."
         yield f"A ladder of {numbers.plural(len(self.order), 'rung')}, {self._how}; {to}. {level}"
         for rank, name in enumerate(self.order, 1):
             arm = self._run.selection.sized(name)[-1]
