@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from small_project import GUARD, TARGET, SmallProject
+from small_project import GUARD, SUITE, TARGET, SmallProject
+from test_xdist import JUDGE
 
 RUNGS = """
 from dataclasses import dataclass
@@ -80,13 +81,13 @@ def test_it_ends_at_the_first_that_holds_and_says_so(rungs: SmallProject) -> Non
     assert outcome.status == 0, outcome.said
     ladder = rungs.record.ladder
     assert ladder is not None
-    assert [rung.label for rung in ladder.rungs] == ["first@30", "no-key", "second@30", "third@30", "old@30"]
-    assert [*outcomes(rungs).values()] == ["fails", "not tried", "holds", "not tried", "fails"]
+    assert [rung.label for rung in ladder.rungs] == ["first@30", "second@30", "third@30", "no-key", "old@30"]
+    assert [*outcomes(rungs).values()] == ["fails", "holds", "not tried", "not tried", "fails"]
     assert (ladder.answer, ladder.mode) == ("second@30", "first")
     assert ladder.level == pytest.approx(0.05 / 3)  # neither the baseline's nor that without a key is a try
     assert trained(rungs)[0] == "trained-first-30"
     assert not [line for line in trained(rungs) if "third" in line]
-    order = outcome.said.index("1. first@30 (scripted)")  # printed before the first rung is asked
+    order = outcome.said.index("1. first@30 (scripted, first)")  # printed before the first rung is asked
     assert order < outcome.said.index("rung 1 of 5, first@30: NO-GO")
     assert "NO_SUCH_KEY is not set" in outcome.said
     assert "not tried: second@30 holds already" in outcome.out
@@ -98,7 +99,7 @@ def test_it_ends_at_the_first_that_holds_and_says_so(rungs: SmallProject) -> Non
 def test_all_rungs_are_tried_and_judged_as_candidates_of_one_run_are(rungs: SmallProject) -> None:
     outcome = rungs.run("--ladder=all", *CHOSEN)
     assert outcome.status == 0, outcome.said
-    assert [*outcomes(rungs).values()] == ["fails", "not tried", "holds", "holds", "fails"]
+    assert [*outcomes(rungs).values()] == ["fails", "holds", "holds", "not tried", "fails"]
     assert rungs.record.ladder is not None
     assert rungs.record.ladder.answer == "second@30"
     assert {d.candidates_judged for d in rungs.record.decisions} == {3}
@@ -146,3 +147,37 @@ def test_what_cannot_be_meant_is_refused_on_one_screen(
     rungs: SmallProject, options: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     rungs.run(*options).assert_one_screen(*words)
+
+
+JUDGED = """
+def test_judged(candidate, baseline):
+    assert candidate.scores(affirmative) > baseline.scores(affirmative)
+"""
+
+
+def test_workers_run_the_other_tests_and_the_ladder_is_climbed_as_without_them(rungs: SmallProject) -> None:
+    rungs.write("tests/test_others.py", "def test_plain():\n    pass\n")
+    for options in (("-n0",), ("-n2", "-x")):
+        outcome = rungs.run("--ladder", *CHOSEN, *options)
+        assert outcome.status == 0, outcome.said
+        assert outcome.last_line == "4 passed, 9 skipped, 3 refuted"
+        assert [*outcomes(rungs).values()] == ["fails", "holds", "not tried", "not tried", "fails"]
+        assert not [line for line in trained(rungs) if "third" in line]
+
+
+def test_looks_end_the_judging_of_a_rung_at_the_level_of_the_whole_ladder(rungs: SmallProject) -> None:
+    head = SUITE.replace("scores=(right,)", "scores=(right, affirmative)")
+    rungs.suite(TARGET + JUDGED, head=head.replace("import pytest\n", f"import pytest\n{JUDGE}", 1))
+    outcome = rungs.run("--ladder", *CHOSEN, "--max-interim-looks=4")
+    assert outcome.status == 0, outcome.said
+    assert [*outcomes(rungs).values()] == ["fails", "holds", "not tried", "not tried", "fails"]
+    assert not [line for line in trained(rungs) if "third" in line]
+    said = {gate.candidate: gate.comparison for gate in rungs.record.gates if "judged" in gate.test}
+    for name, n in (("first", 20), ("second", 10)):
+        found = said[name]
+        assert found is not None
+        assert (found.n, "stopped after look" in found.reason) == (n, True)
+    assert (
+        "holds at 1.67% among the 3 rungs of this ladder, 1 of them not tried"
+        in rungs.record.decisions[1].reasons[0]
+    )
