@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from small_project import GUARD, SUITE, TARGET, SmallProject
 from test_xdist import JUDGE
@@ -181,3 +183,45 @@ def test_looks_end_the_judging_of_a_rung_at_the_level_of_the_whole_ladder(rungs:
         "holds at 1.67% among the 3 rungs of this ladder, 1 of them not tried"
         in rungs.record.decisions[1].reasons[0]
     )
+
+
+MODELS = """
+from harness import RemoteModel
+
+
+def hosted(model, **given):
+    return RemoteModel(model, api_key_env="NO_SUCH_KEY", **given)
+
+
+@harness.candidate(params={"large": "gpt-4.1", "mini": "gpt-4o-mini-2024-07-18"})
+def asked(request):
+    return Prompted(model=hosted(request.param))
+
+
+@harness.candidate
+def few_of_mini():
+    return FewShot(model=hosted("gpt-4o-mini"), train="train.jsonl", shots=2)
+
+
+@harness.candidate
+def unknown():
+    return Prompted(model=hosted("ours", base_url="https://models.example/v1"))
+
+
+@harness.candidate(params={"small": 1, "larger": 0, "tuned": 4})
+def here(request):
+    base = "bases/larger" if request.param == 0 else "bases/small"
+    return Scripted(train="train.jsonl", reply=says(9), base=base, cost_rank=request.param)
+"""
+
+
+def test_the_order_is_by_size_here_then_by_price_then_what_is_trained(project: SmallProject) -> None:
+    project.conftest(MODELS)
+    project.suite(TARGET)
+    for name, size in (("small", 100), ("larger", 5_000)):
+        project.write(f"bases/{name}/model.safetensors", "x" * size)
+    names = ["asked-*", "few-of-mini", "unknown", "here-*"]
+    outcome = project.run("--ladder", "--plan", *(f"--candidate={name}" for name in names))
+    order = "here-small here-larger asked-mini few-of-mini asked-large unknown here-tuned"
+    assert re.findall(r"^ +\d\. ([a-z-]+)", outcome.out, re.MULTILINE) == order.split()
+    assert "5. asked-large (prompted, gpt-4.1)" in outcome.out
