@@ -26,9 +26,10 @@ def ladder_block(record: RunRecord) -> LadderBlock | None:
     seen = Measured(record, record.ladder)
     holds = next((rung for rung in seen.rungs if rung.label == seen.ladder.answer), None)
     whys = [f"{rung.rank} {rung.label}: {rung.why}" for rung in seen.rungs if rung.why]
+    is_open = bool(seen.n("undecided") or seen.n(NOT_TRIED))
     return LadderBlock(
-        verdict=holds.label if holds else "No rung holds",
-        tone="good" if holds else "unsure" if seen.n("undecided") or seen.n(NOT_TRIED) else "bad",
+        verdict=holds.label if holds else "No rung holds so far" if is_open else "No rung holds",
+        tone="good" if holds else "unsure" if is_open else "bad",
         means=_means(seen, holds),
         facts=[*_facts(seen, holds)],
         charts=[*_charts(seen)],
@@ -46,7 +47,7 @@ def _means(seen: Measured, holds: Rung | None) -> str:
     ]
     also = f" Holding too, and for less a request: {', '.join(cheaper)}." if cheaper else ""
     n = len(seen.rungs)
-    said = f"{n - seen.n(NOT_TRIED)} of {numbers.plural(n, 'rung')} were tried{_stopped_by(seen)}."
+    said = f"{n - seen.n(NOT_TRIED)} of {numbers.plural(n, 'rung')} were tried{_left(seen)}."
     if holds:
         said = f"Rung {holds.rank} of {n}, the first whose gates all hold."
     return f"{_worth(seen, holds)}{said}{also} Order: {seen.ladder.order}."
@@ -74,10 +75,13 @@ def _worth(seen: Measured, holds: Rung | None) -> str:
     return f"Whether fine-tuning is worth it stays open: {', '.join(left)}. "
 
 
-def _stopped_by(seen: Measured) -> str:
-    """Why the ladder ended before its top: what the last rung says that was not tried."""
-    last = seen.rungs[-1] if seen.rungs else None
-    return f"; then {last.why}" if last and last.outcome == NOT_TRIED and last.why else ""
+def _left(seen: Measured) -> str:
+    """The rungs that were not tried, by why."""
+    by_why: dict[str, list[str]] = {}
+    for rung in seen.rungs:
+        if rung.outcome == NOT_TRIED:
+            by_why.setdefault(rung.why, []).append(rung.label)
+    return "".join(f", not {', '.join(labels)} ({why})" for why, labels in by_why.items())
 
 
 def _costs_less(rung: Rung, other: Rung) -> bool:
@@ -157,7 +161,7 @@ def _table(seen: Measured) -> TextTable:
     against = f"quality: difference to {seen.baseline}" if seen.baseline else "quality"
     level = f"The first that holds has to at {numbers.one_sided(seen.ladder.level)}, every gate of it."
     return TextTable(
-        "The rungs, cheapest first",
+        "The rungs, in their order",
         (
             "rung",
             "outcome",

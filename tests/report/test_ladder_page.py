@@ -120,7 +120,7 @@ def test_every_ladder_is_shown_in_all_reports(case: str) -> None:
     ("outcomes", "verdict", "tone"),
     [
         (["fails"] * 5, "No rung holds", "bad"),
-        (["fails", "undecided", "fails", "fails", "fails"], "No rung holds", "unsure"),
+        (["fails", "undecided", "fails", "fails", "fails"], "No rung holds so far", "unsure"),
         (["holds"] * 5, "prompt", "good"),
     ],
 )
@@ -145,7 +145,7 @@ def test_the_colour_says_whether_more_evidence_could_change_it(
         ("fails fails fails undecided", "stays open: qlora-r16@400 undecided."),
         (
             "fails fails undecided nottried",
-            "Fine-tuning was not tried. 3 of 4 rungs were tried; then few",
+            "Fine-tuning was not tried. 3 of 4 rungs were tried, not qlora",
         ),
         ("fails fails fails", "3 of 3 rungs were tried."),
     ],
