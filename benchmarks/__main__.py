@@ -35,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "validation": validation.measure,
     "decide_report": decide_report.measure,
     "ladder": ladder.measure,
+    "ladder_local": ladder.measure_local,
     "api_calls": api_calls.measure,
     "decision_quality": decision_quality.measure,
     "judging": judging.measure,

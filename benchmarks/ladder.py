@@ -14,7 +14,7 @@ from statistics import median
 from benchmarks.results import Options, Result
 
 ROOT = Path(__file__).parents[1]
-ROWS, DELAY_MS, LOCAL_ROWS = 40, 20, 20
+ROWS, DELAY_MS, LOCAL_ROWS = 40, 20, 10
 SCRIPTED = ("first", "second", "third", "fourth")
 LOCAL = ("prompted", "few-shot-5", "nearest-5")
 MOST = 1.05
@@ -60,27 +60,33 @@ _ROW += ' {{"role": "assistant", "content": "yes"}}]}}\n'
 
 
 def measure(options: Options) -> list[Result]:
-    """Scripted rungs of which the last holds, and three of the example's on the built-in model."""
+    """Scripted rungs, of which the last holds."""
     with tempfile.TemporaryDirectory() as place:
-        scripted, local = Path(place, "scripted"), Path(place, "local")
-        _write(scripted, CONFTEST, SUITE.format(check="ExactMatch", arguments="", more=""))
+        folder = Path(place)
+        _write(folder, CONFTEST, SUITE.format(check="ExactMatch", arguments="", more=""))
         for file, n in (("train.jsonl", 30), ("suites/support/heldout.jsonl", 4 if options.smoke else ROWS)):
             rows = (_ROW.format(at, Path(file).stem) for at in range(n))
-            (scripted / file).write_text("".join(rows), encoding="utf-8")
-        shutil.copytree(ROOT / "suites/support", local / "suites/support")
+            (folder / file).write_text("".join(rows), encoding="utf-8")
+        names = [f"rung-{name}" for name in SCRIPTED]
+        found = [_both(folder, names, "--ladder", "--baseline=rung-old") for _ in range(options.rounds)]
+    what = f"{len(SCRIPTED)} scripted rungs, {ROWS} rows, {DELAY_MS} ms an answer; the last one holds"
+    return [_result("ladder: scripted", found, what)]
+
+
+def measure_local(options: Options) -> list[Result]:
+    """Three rungs of the example on the built-in model, once."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        shutil.copytree(ROOT / "suites/support", folder / "suites/support")
         more = 'prompt="prompt.md", max_tokens=80, '
         conftest = (ROOT / "conftest.py").read_text(encoding="utf-8")
-        _write(local, conftest, SUITE.format(check="FieldMatch", arguments='"intent"', more=more))
-        heldout = local / "suites/support/heldout.jsonl"
-        n_local = 2 if options.smoke else LOCAL_ROWS
+        _write(folder, conftest, SUITE.format(check="FieldMatch", arguments='"intent"', more=more))
+        heldout = folder / "suites/support/heldout.jsonl"
         lines = heldout.read_text(encoding="utf-8").splitlines(keepends=True)
-        heldout.write_text("".join(lines[:n_local]), encoding="utf-8")
-        names = [f"rung-{name}" for name in SCRIPTED]
-        rounds = [_both(scripted, names, "--ladder", "--baseline=rung-old") for _ in range(options.rounds)]
-        once = [_both(local, LOCAL, "--ladder=all")]
-    what = f"{len(SCRIPTED)} scripted rungs, {ROWS} rows, {DELAY_MS} ms an answer; the last one holds"
-    of_local = f"{', '.join(LOCAL)} of the example, {LOCAL_ROWS} held-out rows, --ladder=all"
-    return [_result("ladder: scripted", rounds, what), _result("ladder: local", once, of_local)]
+        heldout.write_text("".join(lines[: 2 if options.smoke else LOCAL_ROWS]), encoding="utf-8")
+        found = [_both(folder, LOCAL, "--ladder=all")]
+    what = f"{', '.join(LOCAL)} of the example, {LOCAL_ROWS} held-out rows, --ladder=all"
+    return [_result("ladder: local", found, what)]
 
 
 def _write(folder: Path, conftest: str, suite: str) -> None:
