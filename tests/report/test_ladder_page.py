@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from ladder_run import FIVE, Outcome, Step, ladder_run
@@ -151,7 +152,7 @@ def test_the_colour_says_whether_more_evidence_could_change_it(
     ],
 )
 def test_the_first_thing_said_is_whether_the_fine_tune_was_worth_it(outcomes: str, said: str) -> None:
-    each = [outcome.replace("nott", "not t") for outcome in outcomes.split()]
+    each = [cast("Outcome", outcome.replace("nott", "not t")) for outcome in outcomes.split()]
     steps = [replace(step, outcome=outcome) for step, outcome in zip(FIVE, each, strict=False)]
     found = block(ladder_run(steps, "first")).means
     assert said in found
