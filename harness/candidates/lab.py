@@ -152,11 +152,15 @@ class Lab:
         Raises:
             ModelError, UnknownName: there is none, or it cannot be fetched.
         """
-        name = os.path.relpath(self.root / model) if what_is_at(self.root / model) else model
+        name = self.path_or_name(model)
         key = name, trust_remote_code
         if key not in self._sources:
             self._sources[key] = resolve(name, self.progress, trust_remote_code)
         return self._sources[key]
+
+    def path_or_name(self, model: str) -> str:
+        """A model's path, which starts from the candidate's folder; its name where nothing is there."""
+        return os.path.relpath(self.root / model) if what_is_at(self.root / model) else model
 
     def chat(self, source: ModelSource, thinking: bool | None) -> Chat:
         """A base's tokenizer and chat template. Not for several threads at once.
