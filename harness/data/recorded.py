@@ -182,8 +182,10 @@ def _has_calls(text: str) -> bool:
         calls = json.loads(text.strip().rpartition("\n")[2])
     except (ValueError, RecursionError):
         return False
-    return isinstance(calls, list) and bool(calls) and all(
-        isinstance(call, dict) and {"name", "arguments"} <= call.keys() for call in calls
+    return (
+        isinstance(calls, list)
+        and bool(calls)
+        and all(isinstance(call, dict) and {"name", "arguments"} <= call.keys() for call in calls)
     )
 
 

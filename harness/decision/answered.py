@@ -48,10 +48,13 @@ def answer_notes(
     if candidate.trials and baseline.trials and candidate.schema_digest != baseline.schema_digest:
         one, other = candidate.bound_to or "no schema", baseline.bound_to or "no schema"
         if one == other:
-            one, other = f"{one} ({candidate.schema_digest[:8]})", f"another one ({baseline.schema_digest[:8]})"
+            one, other = (
+                f"{one} ({candidate.schema_digest[:8]})",
+                f"another one ({baseline.schema_digest[:8]})",
+            )
         notes.append(
-            f"{suite}: the sides were asked differently: answers of {candidate.name} were bound to {one}, those"
-            f" of {baseline.name} to {other}. schema= sets it for each."
+            f"{suite}: the sides were asked differently: answers of {candidate.name} were bound to"
+            f" {one}, those of {baseline.name} to {other}. schema= sets it for each."
         )
     for side in (candidate, baseline):
         notes += [*_unfinished(suite, side), *_not_taken(suite, side)]

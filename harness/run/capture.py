@@ -69,7 +69,7 @@ class Capture:
                     self._record(suite, file, progress)
                 finally:
                     with suppress(OSError):  # Windows removes it itself
-                        os.unlink(lock.lock_file)
+                        Path(lock.lock_file).unlink()
         except Timeout as error:
             raise UsageError(f"{file}: another harness capture writes to it. Wait for its end.") from error
         return match(read_whole(file), suite.name, suite.rows)
