@@ -22,13 +22,14 @@ from harness.errors import DataError, HarnessError
 from harness.models.askable import remember_format, remembered_format
 from harness.models.chat_format import Chat, ChatFormat, TokenReader, load_chat
 from harness.models.device import DevicePlan, device_plan
-from harness.models.embeddings import embedder_is_at_hand
+from harness.models.embeddings import LocalEmbedder, embedder_is_at_hand, resolve_embedder
 from harness.models.ledger import Money, Spending
 from harness.models.progress import Progress
 from harness.models.protocol import AnswerSchema, Decoding, Prompt
 from harness.models.source import ModelSource, folder_digest, resolve
 from harness.records import Json, Row
 from harness.scoring.json_schema import JsonSchema
+from harness.scoring.judges import BUILTIN_EMBEDDER, Embedder
 from harness.store.adapters import AdapterStore
 from harness.training.executor import Executor, SubprocessExecutor
 
@@ -66,6 +67,8 @@ class Lab:
     unanswered: Callable[[Candidate, Prepared], Iterable[tuple[str, Sequence[Prompt], Decoding]]] = (
         lambda candidate, prepared: ()
     )
+    # gives the built-in sentence encoder; None: one that keeps no vectors
+    embedder: Callable[[], Embedder] | None = None
     is_offline: bool = False  # whether nothing may be sent (``--plan``)
     today: Callable[[], date] = lambda: datetime.now(UTC).date()  # the day, in UTC
     # why a hosted job of this run made nothing, by artifact: what failed is not begun again in the same run
@@ -127,10 +130,13 @@ class Lab:
         by = "bm25" if is_away else by
         own = (str(self.root / key[0]), by, fingerprint(list(texts)))
         if own not in self._indexes:
-            self._indexes[own] = Index(texts, by, self.progress)
+            self._indexes[own] = Index(texts, by, self.embedder or self._own_embedder)
             if is_away:
                 self.progress.say(f"{key[0]}: until the sentence encoder is fetched, BM25 stands for it.")
         return self._indexes[own]
+
+    def _own_embedder(self) -> Embedder:
+        return LocalEmbedder(resolve_embedder(BUILTIN_EMBEDDER, self.progress))
 
     def schema(self, given: str | Mapping[str, Json] | None) -> AnswerSchema | None:
         """A candidate's schema, read and found to be one; None where it has none.
