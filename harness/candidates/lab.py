@@ -37,6 +37,15 @@ if TYPE_CHECKING:
     from harness.candidates.base import Candidate, Prepared
 
 
+def answer_schema(given: str | Mapping[str, Json], name: str, root: Path) -> AnswerSchema:
+    """A schema, or the one in a file under ``root``; see ``Lab.schema``."""
+    check = JsonSchema(name if isinstance(given, str) else given, name="schema={…}")
+    document = check.bind(lambda _: read_text(root / str(given), ".json")).document
+    if not isinstance(document, Mapping):
+        raise DataError(name, "a schema of answers is a JSON object", "write an answer's shape into it")
+    return AnswerSchema(json.dumps(document, ensure_ascii=False), name)
+
+
 @dataclass(frozen=True)
 class Lab:
     """What a candidate is made with, seen from the folder of its conftest.
@@ -137,12 +146,7 @@ class Lab:
         """
         if given is None:
             return None
-        name = self.shown(given) if isinstance(given, str) else "schema={…}"
-        check = JsonSchema(name if isinstance(given, str) else given, name="schema={…}")
-        document = check.bind(lambda _: read_text(self.root / str(given), ".json")).document
-        if not isinstance(document, Mapping):
-            raise DataError(name, "a schema of answers is a JSON object", "write an answer's shape into it")
-        return AnswerSchema(json.dumps(document, ensure_ascii=False), name)
+        return answer_schema(given, self.shown(given) if isinstance(given, str) else "schema={…}", self.root)
 
     def source(self, model: str, trust_remote_code: bool = False) -> ModelSource:
         """The base model of that name, fetched if need be. Its digest reads all weights, once.
