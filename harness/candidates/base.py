@@ -192,7 +192,7 @@ class Candidate(Protocol):
 
     @property
     def cost_rank(self) -> int:
-        """The order of cost: prompt 0, few-shot 1, retrieval 2, a larger model 3, a fine-tune 4."""
+        """The order of cost for one model: prompt 0, few-shot 1, retrieval 2; from 4 on it is trained."""
 
     @property
     def decoding(self) -> Decoding:

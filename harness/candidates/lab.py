@@ -37,6 +37,15 @@ if TYPE_CHECKING:
     from harness.candidates.base import Candidate, Prepared
 
 
+def answer_schema(given: str | Mapping[str, Json], name: str, root: Path) -> AnswerSchema:
+    """A schema, or the one in a file under ``root``; see ``Lab.schema``."""
+    check = JsonSchema(name if isinstance(given, str) else given, name="schema={…}")
+    document = check.bind(lambda _: read_text(root / str(given), ".json")).document
+    if not isinstance(document, Mapping):
+        raise DataError(name, "a schema of answers is a JSON object", "write an answer's shape into it")
+    return AnswerSchema(json.dumps(document, ensure_ascii=False), name)
+
+
 @dataclass(frozen=True)
 class Lab:
     """What a candidate is made with, seen from the folder of its conftest.
@@ -137,12 +146,7 @@ class Lab:
         """
         if given is None:
             return None
-        name = self.shown(given) if isinstance(given, str) else "schema={…}"
-        check = JsonSchema(name if isinstance(given, str) else given, name="schema={…}")
-        document = check.bind(lambda _: read_text(self.root / str(given), ".json")).document
-        if not isinstance(document, Mapping):
-            raise DataError(name, "a schema of answers is a JSON object", "write an answer's shape into it")
-        return AnswerSchema(json.dumps(document, ensure_ascii=False), name)
+        return answer_schema(given, self.shown(given) if isinstance(given, str) else "schema={…}", self.root)
 
     def source(self, model: str, trust_remote_code: bool = False) -> ModelSource:
         """The base model of that name, fetched if need be. Its digest reads all weights, once.
@@ -152,11 +156,15 @@ class Lab:
         Raises:
             ModelError, UnknownName: there is none, or it cannot be fetched.
         """
-        name = os.path.relpath(self.root / model) if what_is_at(self.root / model) else model
+        name = self.path_or_name(model)
         key = name, trust_remote_code
         if key not in self._sources:
             self._sources[key] = resolve(name, self.progress, trust_remote_code)
         return self._sources[key]
+
+    def path_or_name(self, model: str) -> str:
+        """A model's path, which starts from the candidate's folder; its name where nothing is there."""
+        return os.path.relpath(self.root / model) if what_is_at(self.root / model) else model
 
     def chat(self, source: ModelSource, thinking: bool | None) -> Chat:
         """A base's tokenizer and chat template. Not for several threads at once.
