@@ -17,13 +17,12 @@ from harness.models.fast import ALL_ON
 from harness.models.progress import SilentBar
 from harness.models.source import ModelSource
 from harness.records import Training
-from harness.training.local import lower_blocks
-from harness.training.local.lower_blocks import lower_blocks_read_once
+from harness.training.local.lower_blocks import PROBE, LowerBlocks, lower_blocks_read_once
 from harness.training.local.recipe import LocalTraining, trainable_model, training_fingerprint
 from harness.training.rows import TrainingRows
 
-SPEC = QLoRA(base="tiny", train="train.jsonl", r=4, batch_rows=4, epochs=3, learning_rate=2e-2, top_layers=1)
-DATA = TrainingRows(rows(12), dev=rows(3))
+SPEC = QLoRA(base="tiny", train="train.jsonl", r=4, batch_rows=4, epochs=2, learning_rate=2e-2, top_layers=1)
+DATA = TrainingRows(rows(8), dev=rows(3))
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10], [11, 12, 13, 2, 2, 2]])
 BATCH = {
     "input_ids": IDS,
@@ -42,34 +41,28 @@ def trained(source: ModelSource, plan: DevicePlan, folder: Path) -> Training:
 
 
 @pytest.mark.parametrize(("plan", "rounding"), [(EXACT, 1e-5), (BF16, 0.01)], ids=["float32", "bfloat16"])
-def test_losses_are_the_plain_ones(
-    tiny: ModelSource, tmp_path: Path, plan: DevicePlan, rounding: float
+def test_rows_are_read_once_and_losses_are_the_plain_ones(
+    tiny: ModelSource, tmp_path: Path, plan: DevicePlan, rounding: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    read: list[tuple[int, ...]] = []
+    reads = LowerBlocks.read
+
+    def counted(self: LowerBlocks, row: tuple[int, ...]) -> torch.Tensor:
+        read.append(row)
+        return reads(self, row)
+
+    monkeypatch.setattr(LowerBlocks, "read", counted)
     fast, slow = (trained(tiny, p, tmp_path / str(p.fast.blocks)) for p in (plan, plain(plan)))
     for ours, theirs in zip(fast.points, slow.points, strict=True):
         assert ours.train_loss == pytest.approx(theirs.train_loss, rel=rounding)
         assert ours.dev_loss == pytest.approx(theirs.dev_loss, rel=rounding)
     assert "lower blocks read once a row" in fast.numeric_config
     assert "read once" not in slow.numeric_config
+    own = [row for row in read if len(row) > len(PROBE)]
+    assert len(own) == len(set(own)) == len(DATA.own)  # the development rows are among them
     if plan is EXACT:
         a, b = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("True", "False"))
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
-
-
-def test_each_row_goes_through_the_lower_blocks_once(
-    tiny: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[int, ...]] = []
-    states = lower_blocks.LowerBlocks.read
-
-    def counted(self: lower_blocks.LowerBlocks, row: tuple[int, ...]) -> torch.Tensor:
-        seen.append(row)
-        return states(self, row)
-
-    monkeypatch.setattr(lower_blocks.LowerBlocks, "read", counted)
-    trained(tiny, EXACT, tmp_path / "a")
-    own = [row for row in seen if len(row) > 4]  # without those that the model is tried with
-    assert len(own) == len(set(own)) == len(DATA.own)  # the development rows are among them
 
 
 def test_the_key_tells_both_ways_apart_and_leaves_other_recipes_alone() -> None:

@@ -23,7 +23,7 @@ from harness.training.local.batches import even_parts
 from harness.training.local.recipe import LocalTraining
 from harness.training.rows import TrainingRows
 
-SPEC = LoRA(base="tiny", train="train.jsonl", r=4, batch_rows=4, epochs=2, learning_rate=2e-2)
+SPEC = LoRA(base="tiny", train="train.jsonl", r=4, batch_rows=4, epochs=1, learning_rate=2e-2, top_layers=1)
 DATA = TrainingRows(rows(11), dev=rows(3))
 
 
@@ -61,7 +61,7 @@ def test_a_shared_batch_trains_as_a_whole_one(
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_one_core_and_two_make_the_same_artifact(tiny: ModelSource, tmp_path: Path, dropout: float) -> None:
-    spec = replace(SPEC, dropout=dropout, top_layers=1)
+    spec = replace(SPEC, dropout=dropout)
     one, two = (trained(spec, tiny, BF16, tmp_path / str(cores), cores) for cores in (1, 2))
     assert one[0].points == two[0].points
     assert all(torch.equal(weight, two[1][name]) for name, weight in one[1].items())
@@ -72,6 +72,8 @@ def test_which_trainings_share_their_batches() -> None:
     assert not trainer.shares_batches(replace(SPEC, batch_rows=1).recipe(), BF16)  # nothing to share
     assert not trainer.shares_batches(Full(base="tiny", train="train.jsonl").recipe(), BF16)
     assert not trainer.shares_batches(SPEC.recipe(), replace(BF16, device="cuda"))
+    # what was trained before keeps its name
+    assert not trainer.shares_batches(replace(SPEC, top_layers=None).recipe(), BF16)
 
 
 @given(

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from harness.models.device import DevicePlan
     from harness.models.source import ModelSource
 
+NAME = (
+    "share"  # and a number; PEFT takes an adapter's name out of the names of weights, and layers have numbers
+)
 LARGEST_NORM = 1.0  # gradients are clipped to it, as transformers' Trainer does
 
 
@@ -54,7 +57,7 @@ class _Adapter:
 def train_side_by_side(
     recipe: Recipe, source: ModelSource, plan: DevicePlan, shares: Sequence[Share], pad: int
 ) -> tuple[PreTrainedModel, dict[str, list[float]]]:
-    """One model with an adapter a share, named "0", "1" and so on, and the losses of its steps.
+    """One model with an adapter a share, named "share0", "share1" and so on, and the losses of its steps.
 
     ``pad`` is the tokenizer's pad token.
 
@@ -65,7 +68,7 @@ def train_side_by_side(
     if recipe.adapter is None or recipe.adapter.dropout:
         raise TrainingError("only adapters without dropout are trained side by side.")
     model = _with_adapters(recipe, source, plan, [share.seed for share in shares])
-    adapters = [_adapter(model, str(k), recipe, share) for k, share in enumerate(shares)]
+    adapters = [_adapter(model, f"{NAME}{k}", recipe, share) for k, share in enumerate(shares)]
     model.train()
     with autocast(plan):
         if not has_plain_head(model):
@@ -103,8 +106,8 @@ def _with_adapters(
     config = next(iter(getattr(tuned, "peft_config").values()))  # noqa: B009 - untyped
     for k, seed in enumerate(seeds):
         set_seed(seed)
-        getattr(tuned, "add_adapter")(str(k), copy(config))  # noqa: B009
-    getattr(tuned, "set_adapter")("0")  # noqa: B009
+        getattr(tuned, "add_adapter")(f"{NAME}{k}", copy(config))  # noqa: B009
+    getattr(tuned, "set_adapter")(f"{NAME}0")  # noqa: B009
     getattr(tuned, "delete_adapter")("default")  # noqa: B009
     return model
 

@@ -109,8 +109,13 @@ def train(
 
 
 def shares_batches(recipe: Recipe, plan: DevicePlan) -> bool:
-    """Whether threads share a batch's rows. Each has gradients of its own: not where all weights train."""
-    return plan.fast.loss and plan.device == "cpu" and recipe.adapter is not None and recipe.batch_rows > 1
+    """Whether threads share a batch's rows, which rounds otherwise than one thread with all of them.
+
+    With ``top_layers`` only, so that all other adapters keep their names: there it gives a tenth.
+    """
+    shape = recipe.adapter
+    is_fast = plan.fast.loss and plan.device == "cpu"
+    return is_fast and shape is not None and shape.top_layers is not None and recipe.batch_rows > 1
 
 
 def require_all_rows(kept: Sequence[Sequence[int]], examples: Sequence[Example]) -> None:
