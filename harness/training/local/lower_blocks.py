@@ -16,7 +16,7 @@ from typing import TypeAlias
 import torch
 
 from harness.models.device import DevicePlan
-from harness.models.fast.heads import decoder_and_head
+from harness.models.fast.heads import parts_of
 from harness.training.local.losses import autocast
 
 MOST_BYTES = 2**32  # of kept states; a training that needs more goes the plain way
@@ -53,7 +53,7 @@ def lower_blocks_read_once(model: torch.nn.Module, tokens: int | None, plan: Dev
 
 def _frozen_below(model: torch.nn.Module) -> tuple[torch.nn.Module, list[torch.nn.Module], int]:
     """The decoder, its blocks, and how many of them lie below everything that is trained."""
-    decoder, _ = decoder_and_head(model)
+    decoder, _ = parts_of(model)
     stacks = [list(part) for part in decoder.children() if isinstance(part, torch.nn.ModuleList)]
     blocks = max(stacks, key=len, default=[])
     trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
