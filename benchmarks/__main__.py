@@ -24,6 +24,7 @@ from benchmarks import (
     leakage,
     preflight,
     training,
+    training_curve,
     validation,
 )
 from benchmarks.results import Options, Result, keep, show, this_setting
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "constrained": constrained.measure,
     "generation": generation.measure,
     "training": training.measure,
+    "training_curve": training_curve.measure,
 }
 
 
