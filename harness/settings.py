@@ -40,7 +40,8 @@ class Settings:
     instead of them: it answers by ``script``, or really trains (``train``) with the built-in model.
     ``fresh`` asks every model again, whatever is kept.
     ``reference_runs`` are records of earlier runs, whose uses of held-out rows are carried on.
-    ``executor`` names where trainings run; see ``training.executor.find_executor``.
+    ``executor`` names where trainings run, and ``ray_address`` and ``ray_task`` Ray's cluster and what one
+    training has of it; see ``training.executor.find_executor``.
     ``ladder`` tries candidates from the cheapest up, to the first that is GO or ``all``; ``ladder_order``
     names those that come first.
     ``sizes`` is empty for "all rows". Each of ``seeds`` draws subsets of its own and seeds a training.
@@ -61,6 +62,8 @@ class Settings:
     max_usd: float | None = None
     rehearse: RehearsalMode | None = None
     executor: str = "local"
+    ray_address: str = ""
+    ray_task: str = ""
     lists: bool = False
     fresh: bool = False
     reference_runs: tuple[Path, ...] = ()
@@ -106,6 +109,8 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
         rehearse=_rehearsal(raw.get("rehearse")),
         lists=bool(raw.get("list")),
         executor=str(raw.get("executor") or "local"),
+        ray_address=str(raw.get("ray-address") or os.environ.get("RAY_ADDRESS") or ""),
+        ray_task=str(raw.get("ray-task") or ""),
         final=bool(raw.get("final")),
         fresh=bool(raw.get("fresh")),
         reference_runs=_files(raw.get("reference-run"), root),

@@ -46,7 +46,16 @@ OPTIONS = {
     "max-usd": ("store", "most that hosted models may cost in this run, in US dollars (default: no cap)"),
     "executor": (
         "store",
-        "where trainings run: local (a process each), inline, or module:Class (default: local)",
+        "where trainings run: local (a process each), inline, ray, or module:Class (default: local)",
+    ),
+    "ray-address": (
+        "store",
+        "cluster of --executor=ray (default: RAY_ADDRESS, else one of this machine is started)",
+    ),
+    "ray-task": (
+        "store",
+        "what one training has of a Ray node, such as cpus=4,gpus=0.5,memory=16GB"
+        " (default: a GPU, or all CPUs of the smallest node)",
     ),
     "harness-store": ("store", "folder for adapters and answers (default: .harness)"),
     "report-dir": ("store", "folder for reports (default: reports)"),

@@ -44,7 +44,7 @@ from harness.scoring.suite import SuiteScore
 from harness.settings import Settings
 from harness.store.adapters import AdapterStore
 from harness.store.answers import AnswerStore
-from harness.training.executor import find_executor
+from harness.training.executor import find_executor, stop
 
 if TYPE_CHECKING:
     from harness.run.ladder import LadderRun
@@ -115,7 +115,7 @@ class Session:
             adapters=AdapterStore(settings.store / "adapters"),
             progress=progress,
             project=settings.root,
-            executor=find_executor(settings.executor),
+            executor=find_executor(settings.executor, settings.ray_address, settings.ray_task),
             money=money,
             horizon_days=self._horizon_days,
             require_unseen=self._require_unseen,
@@ -300,7 +300,12 @@ class Session:
                     self._prepare_once(arm, variant)
             else:
                 with ThreadPoolExecutor(self.lab.executor.slots, "harness training") as pool:
-                    list(pool.map(lambda place: self._prepare_once(*place), missing))
+                    try:
+                        list(pool.map(lambda place: self._prepare_once(*place), missing))
+                    except BaseException:  # Ctrl-C: the pool waits for what runs
+                        pool.shutdown(wait=False, cancel_futures=True)
+                        stop(self.lab.executor)
+                        raise
         finally:
             self.training_seconds += time.perf_counter() - began
 

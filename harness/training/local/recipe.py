@@ -68,11 +68,12 @@ def training_fingerprint(
     seed: int,
     plan: DevicePlan,
     chat: Mapping[str, Json] | None = None,
+    versions: Mapping[str, str] | None = None,
 ) -> str:
     """The name of the artifact that this training makes. Needs neither torch nor a model.
 
     The development rows count: what they measured is kept beside the artifact. ``chat`` is
-    ``ChatFormat.trained()`` of the base.
+    ``ChatFormat.trained()`` of the base; ``versions`` are those of another machine that trains.
     """
     return fingerprint(
         {
@@ -86,7 +87,7 @@ def training_fingerprint(
             "seed": seed,
             # the plain loss rounds otherwise
             "device": f"{plan.dtype} on {plan.device}, {plan.training_attention}{_loss_note(plan)}",
-            "versions": shaping_versions(),
+            "versions": dict(shaping_versions() if versions is None else versions),
         }
     )
 
