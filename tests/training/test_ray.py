@@ -140,9 +140,7 @@ def executor(nodes: Nodes) -> Iterator[RayExecutor]:
 
 
 @pytest.mark.slow
-def test_it_trains_what_this_machine_trains(
-    executor: RayExecutor, tiny: ModelSource, tmp_path: Path
-) -> None:
+def test_it_trains_what_this_machine_trains(executor: RayExecutor, tiny: ModelSource, tmp_path: Path) -> None:
     here, there, bar = tmp_path / "here", tmp_path / "there", Heard()
     job = LocalTraining(RECIPE, tiny, TrainingRows(own=rows(8)), 0, BF16, "name", there)
     assert executor.slots == 2
@@ -186,7 +184,9 @@ def test_a_node_of_other_versions_trains_nothing(
 
 @pytest.mark.slow
 def test_more_than_a_node_has_is_refused_before_anything_waits_for_it(nodes: Nodes) -> None:
-    with pytest.raises(UsageError, match=r"no node has 3 CPUs, 0 GPUs .*1 CPUs, 0 GPUs(?s:.*)hint: ask for less"):
+    with pytest.raises(
+        UsageError, match=r"no node has 3 CPUs, 0 GPUs .*1 CPUs, 0 GPUs(?s:.*)hint: ask for less"
+    ):
         _ = RayExecutor(nodes.cluster.address, Share(cpus=3)).slots
     assert RayExecutor(nodes.cluster.address, Share(cpus=0.5)).slots == 4
     assert RayExecutor(nodes.cluster.address, Share(cpus=3, at_once=7)).slots == 7
