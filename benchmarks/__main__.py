@@ -22,6 +22,7 @@ from benchmarks import (
     judging,
     leakage,
     preflight,
+    ray_scale,
     training,
     validation,
 )
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "decision_quality": decision_quality.measure,
     "judging": judging.measure,
     "constrained": constrained.measure,
+    "ray": ray_scale.measure,
     "generation": generation.measure,
     "training": training.measure,
 }

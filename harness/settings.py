@@ -40,6 +40,7 @@ class Settings:
     instead of them: it answers by ``script``, or really trains (``train``) with the built-in model.
     ``fresh`` asks every model again, whatever is kept.
     ``reference_runs`` are records of earlier runs, whose uses of held-out rows are carried on.
+    ``shared`` is the address that ``store`` is shared at; see ``harness.store.shared``.
     ``executor`` names where trainings run, and ``ray_address`` and ``ray_task`` Ray's cluster and what one
     training has of it; see ``training.executor.find_executor``.
     ``ladder`` tries candidates from the cheapest up, to the first that is GO or ``all``; ``ladder_order``
@@ -62,6 +63,7 @@ class Settings:
     max_usd: float | None = None
     rehearse: RehearsalMode | None = None
     executor: str = "local"
+    shared: str = ""
     ray_address: str = ""
     ray_task: str = ""
     lists: bool = False
@@ -97,13 +99,16 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
             "  hint: leave --max-interim-looks out, so that every row is judged; or judge one seed."
         )
     ladder = _ladder(raw.get("ladder"))
+    store = str(raw.get("harness-store") or ".harness")
+    is_shared = "://" in store
     return Settings(
         candidates=tuple(str(name) for name in named or (("*",) if ladder else ())),
         baseline=str(raw["baseline"]) if raw.get("baseline") else None,
         sizes=_sizes(str(raw.get("sizes") or "all")),
         seeds=seeds,
         gate="regression" if gate == "regression" else "release",
-        store=_folder("harness-store", str(raw.get("harness-store") or ".harness"), root),
+        store=_folder("harness-store", ".harness" if is_shared else store, root),
+        shared=store if is_shared else "",
         reports=_folder("report-dir", str(raw.get("report-dir") or "reports"), root),
         root=root,
         rehearse=_rehearsal(raw.get("rehearse")),

@@ -57,7 +57,11 @@ OPTIONS = {
         "what one training has of a Ray node, such as cpus=4,gpus=0.5,memory=16GB"
         " (default: a GPU, or all CPUs of the smallest node)",
     ),
-    "harness-store": ("store", "folder for adapters and answers (default: .harness)"),
+    "harness-store": (
+        "store",
+        "folder for adapters and answers (default: .harness), or where several machines share them:"
+        " an address such as s3://bucket/path",
+    ),
     "report-dir": ("store", "folder for reports (default: reports)"),
     "reference-run": (
         "append",

@@ -44,6 +44,7 @@ from harness.scoring.suite import SuiteScore
 from harness.settings import Settings
 from harness.store.adapters import AdapterStore
 from harness.store.answers import AnswerStore
+from harness.store.shared import SharedStore
 from harness.training.executor import find_executor, stop
 
 if TYPE_CHECKING:
@@ -110,9 +111,12 @@ class Session:
         self.settings = settings
         self.ledger = Ledger(settings.max_usd)
         money = Money(self.ledger, self.prices)
+        self.shared = None
+        if settings.shared and not settings.lists:
+            self.shared = SharedStore(settings.shared, settings.store, progress.say)
         self.lab = Lab(
             root=settings.root,
-            adapters=AdapterStore(settings.store / "adapters"),
+            adapters=AdapterStore(settings.store / "adapters", self.shared),
             progress=progress,
             project=settings.root,
             executor=find_executor(settings.executor, settings.ray_address, settings.ray_task),
@@ -127,6 +131,8 @@ class Session:
         )
         if self.store.lost:
             progress.say(self.store.lost)
+        if self.shared is not None:
+            self.shared.begin()
         self.freshness = Freshness(
             self.store, asks_again=settings.fresh, probes=settings.rehearse is None, say=progress.say
         )

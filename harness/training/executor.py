@@ -94,7 +94,7 @@ def stop(executor: Executor) -> None:
 
 
 def find_executor(name: str, ray_address: str = "", ray_task: str = "") -> Executor:
-    """The executor that ``--executor`` names: ``local``, ``inline``, ``ray`` or the project's ``module:Class``.
+    """The executor that ``--executor`` names: ``local``, ``inline``, ``ray`` or a project's ``module:Class``.
 
     ``ray_address`` and ``ray_task`` are Ray's; see ``harness.training.ray_executor``.
 

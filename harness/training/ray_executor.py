@@ -1,6 +1,6 @@
 """Trainings as tasks of a Ray cluster: ``--executor=ray``.
 
-A job travels to a node, trains in a process of its own, and streams its progress and then its files back into
+A job travels to a node, trains there, and streams its progress and then its files back into
 the folder that it was to write. The store's rule stays what it was: an artifact that is there, under the key of
 all that shaped it, is not made again. So a task whose node is lost is simply begun again.
 """
@@ -37,6 +37,9 @@ LOOK_S = 1.0  # between two looks at whether the run was interrupted
 TOLD_S = 0.5  # between two reports of one training: a thousand of them must not keep the driver busy
 PART_BYTES = 32_000_000  # of a file, in one message
 AHEAD = 4  # parts that a node may send before they are taken
+# a process that has trained trains the next a quarter slower, and a new one costs some five seconds: where they
+# take longer than this, each has its own
+LONG_S = 20.0
 SITE_WAIT_S = 300.0  # for a first free node; a cluster may have to start one
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -140,6 +143,7 @@ class RayExecutor:
         require_extra("ray", "--executor=ray")
         self._address, self._asked = address, share
         self._lock, self._stopped = RLock(), Event()
+        self._is_long = False  # whether one took longer than ``LONG_S``
         self._bases: dict[str, dict[str, ObjectRef[bytes]]] = {}  # by digest
 
     # ----------------------------------------------------------------- the cluster
@@ -270,8 +274,11 @@ class RayExecutor:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         bar.at(0, None, "waits for a node")
+        last: _Returned | _LacksBase | None = None
+        began_s = time.monotonic()
         for message in self._messages(_Order(job, self._versions), files):
             if isinstance(message, _Begun):
+                began_s = time.monotonic()
                 bar.at(0, None, f"on {message.node}")
             elif isinstance(message, _Progress):
                 bar.at(message.done, message.total, message.note)
@@ -283,19 +290,23 @@ class RayExecutor:
             elif isinstance(message, _Failed):
                 raise TrainingError(message.text)
             else:
-                return message
-        raise _Lost("it ended without a result")
+                last = message
+        if last is None:
+            raise _Lost("it ended without a result")
+        self._is_long |= time.monotonic() - began_s > LONG_S
+        return last
 
     def _messages(self, order: _Order, files: _Files) -> Iterator[_Message]:
         import ray
         from ray.exceptions import RayError, RayTaskError
 
-        # max_calls: a process trains once, and gives its memory back; Ray's own retries would send what was
-        # taken once more
-        task = ray.remote(num_returns="streaming", max_calls=1, max_retries=0)(_task)
+        # Ray's own retries would send once more what was taken
+        calls = int(bool(self._is_long or self._share.gpus))
+        task = ray.remote(num_returns="streaming", max_calls=calls, max_retries=0)(_task)
         options = {**self._options(), "_generator_backpressure_num_objects": AHEAD}
         self._nodes  # noqa: B018 - the cluster is there
         coming: ObjectRefGenerator = task.options(name="harness training", **options).remote(order, files)
+        has_ended = False
         try:
             while True:
                 if self._stopped.is_set():
@@ -303,7 +314,7 @@ class RayExecutor:
                 if ray.wait([coming], timeout=LOOK_S)[0]:
                     yield cast("_Message", ray.get(next(coming)))
         except StopIteration:
-            return
+            has_ended = True
         except RayTaskError as error:  # before our own code could say it: most often it cannot be unpickled
             raise TrainingError(
                 f"a training could not begin on the cluster: {str(error).strip().splitlines()[-1]}.\n"
@@ -313,7 +324,8 @@ class RayExecutor:
         except RayError as error:
             raise _Lost(f"{type(error).__name__}") from error
         finally:
-            ray.cancel(coming, force=True)  # what has ended is left alone
+            if not has_ended:
+                ray.cancel(coming, force=True)
 
     def stop(self) -> None:
         """End the trainings that run, after an interruption; the threads in ``run`` raise."""

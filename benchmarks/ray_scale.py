@@ -1,0 +1,139 @@
+"""Trainings on a Ray cluster of two nodes of one core each, against one process of one core."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.results import Options, Result
+from harness import QLoRA
+from harness.data.rows import read_rows
+from harness.models.device import device_plan
+from harness.models.progress import Silent, SilentBar
+from harness.models.source import BUILTIN, resolve
+from harness.records import Answer
+from harness.store.answers import AnswerStore
+from harness.training.executor import InlineExecutor
+from harness.training.local.recipe import LocalTraining
+from harness.training.rows import TrainingRows
+
+RATES = (5e-4, 1e-3, 2e-3, 3e-3)  # four candidates
+SIZES = (1, 2, 3, 4)  # batches of eight rows
+WRITERS = 16
+
+
+def _jobs(folder: Path, options: Options) -> list[LocalTraining]:
+    source, plan = resolve(BUILTIN, Silent()), device_plan()
+    rows = read_rows(Path("suites/support/train.jsonl"))
+    sizes = SIZES[:1] if options.smoke else SIZES
+    return [
+        LocalTraining(
+            QLoRA(base=BUILTIN, train="-", epochs=1, learning_rate=rate, dev_evaluations=1).recipe(),
+            source,
+            TrainingRows(own=rows[: 8 * size]),
+            0,
+            plan,
+            f"{rate}-{size}",
+            folder / f"{rate}-{size}",
+        )
+        for size in sorted(sizes, reverse=True)
+        for rate in RATES[: 2 if options.smoke else None]
+    ]
+
+
+def alone(folder: str, is_smoke: str) -> None:
+    """All trainings in this process, one after another; the child of ``measure``."""
+    began = time.perf_counter()
+    for job in _jobs(Path(folder), Options(smoke=is_smoke == "True")):
+        job.folder.mkdir(parents=True)
+        InlineExecutor().run(job, SilentBar())
+    print(time.perf_counter() - began)
+
+
+def measure(options: Options) -> list[Result]:
+    """Both sides train the same 16 adapters; each process of either imports what it needs within its time."""
+    return [_trainings(options), _writes(options)]
+
+
+def _trainings(options: Options) -> Result:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    from harness.training.ray_executor import RayExecutor
+
+    os.environ |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    with tempfile.TemporaryDirectory() as scratch:
+        here = Path(scratch)
+        code = "import sys; from benchmarks.ray_scale import alone; alone(*sys.argv[1:])"
+        command = [sys.executable, "-c", code, str(here / "one"), str(options.smoke)]
+        ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        reference_s = float(ran.stdout.split()[-1])
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        for _ in range(2):
+            cluster.add_node(num_cpus=1)
+        try:
+            executor, jobs = RayExecutor(cluster.address), _jobs(here / "two", options)
+            slots = executor.slots
+            executor.site  # noqa: B018 - a run has asked it before it trains
+            began = time.perf_counter()
+            with ThreadPoolExecutor(slots) as pool:
+                list(pool.map(lambda job: executor.run(job, SilentBar()), jobs))
+            seconds = time.perf_counter() - began
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+        weights = "adapter_model.safetensors"
+        same = [
+            (here / "one" / job.folder.name / weights).read_bytes() == (job.folder / weights).read_bytes()
+            for job in jobs
+        ]
+    return Result(
+        name="ray: 4 candidates × 4 sizes on two nodes of one core",
+        value=seconds,
+        unit="s",
+        detail=(
+            f"{len(jobs)} QLoRA trainings of {BUILTIN} on 8 to 32 rows, one thread each; {sum(same)} of"
+            f" {len(same)} adapters are equal byte for byte; both sides without the start of the cluster"
+        ),
+        reference="the same trainings in one process of one core, one after another",
+        reference_value=reference_s,
+        ratio=reference_s / seconds,
+        bar=1.7,
+        bar_is="ratio at least",
+    )
+
+
+def _writes(options: Options) -> Result:
+    """Answers that the driver's SQLite file takes a second, from threads that each keep one at a time."""
+    each = 20 if options.smoke else 500
+    text = "Your order 10293 is on its way and arrives on Tuesday. " * 5
+    with tempfile.TemporaryDirectory() as scratch:
+        store = AnswerStore(Path(scratch, "answers.sqlite"))
+        one = Answer("", text, 80, 60, 900.0)
+
+        def write(writer: int) -> None:
+            for number in range(each):
+                store.keep_answers(f"{writer:064}", [replace(one, row_id=f"{number:064}")])
+
+        began = time.perf_counter()
+        with ThreadPoolExecutor(WRITERS) as pool:
+            list(pool.map(write, range(WRITERS)))
+        seconds = time.perf_counter() - began
+        store.close()
+        size = Path(scratch, "answers.sqlite").stat().st_size / (each * WRITERS)
+    return Result(
+        name="ray: answers that the driver keeps",
+        value=each * WRITERS / seconds,
+        unit="writes/s",
+        detail=(
+            f"{each * WRITERS} answers of {len(text)} characters from {WRITERS} threads, each a transaction;"
+            f" SQLite {sqlite3.sqlite_version}; {size:.0f} bytes an answer on the disk"
+        ),
+    )
