@@ -32,7 +32,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "pdf": ("pypdf",),
         "ray": ("ray",),
-        "s3": ("s3fs",),
+        "s3": ("fsspec", "s3fs"),
         "twin": ("python_multipart", "starlette", "typing_extensions", "uvicorn"),
     }
 )

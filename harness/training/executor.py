@@ -112,7 +112,8 @@ def find_executor(name: str, ray_address: str = "", ray_task: str = "") -> Execu
     module, _, attribute = name.partition(":")
     if not attribute:
         raise UsageError(
-            f"--executor={name}: use local, inline, ray, or a class of your own by its import path: module:Class."
+            f"--executor={name}: use local, inline, ray, or a class of your own by its import path:"
+            " module:Class."
         )
     try:
         made = cast(object, getattr(importlib.import_module(module), attribute)())

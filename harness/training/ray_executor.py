@@ -1,8 +1,8 @@
 """Trainings as tasks of a Ray cluster: ``--executor=ray``.
 
-A job travels to a node, trains there, and streams its progress and then its files back into
-the folder that it was to write. The store's rule stays what it was: an artifact that is there, under the key of
-all that shaped it, is not made again. So a task whose node is lost is simply begun again.
+A job travels to a node, trains there, and streams its progress and then its files back into the folder that
+it was to write. The store's rule stays what it was: an artifact that is there, under the key of all that
+shaped it, is not made again. So a task whose node is lost is simply begun again.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ LOOK_S = 1.0  # between two looks at whether the run was interrupted
 TOLD_S = 0.5  # between two reports of one training: a thousand of them must not keep the driver busy
 PART_BYTES = 32_000_000  # of a file, in one message
 AHEAD = 4  # parts that a node may send before they are taken
-# a process that has trained trains the next a quarter slower, and a new one costs some five seconds: where they
-# take longer than this, each has its own
+# a process that has trained trains the next a quarter slower, and a new one costs some five seconds: where
+# they take longer than this, each has its own
 LONG_S = 20.0
 SITE_WAIT_S = 300.0  # for a first free node; a cluster may have to start one
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -141,6 +141,11 @@ class RayExecutor:
 
     def __init__(self, address: str = "", share: Share = Share()) -> None:
         require_extra("ray", "--executor=ray")
+        if address.startswith("ray://"):
+            raise UsageError(
+                f"--ray-address={address}: Ray Client does not stream what tasks send.\n"
+                "  hint: start the run on a machine of the cluster, with --ray-address=auto; see docs/scale.md."
+            )
         self._address, self._asked = address, share
         self._lock, self._stopped = RLock(), Event()
         self._is_long = False  # whether one took longer than ``LONG_S``
@@ -201,10 +206,10 @@ class RayExecutor:
             has = "; ".join(f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in self._nodes)
             memory = f", {share.memory:.3g} bytes" if share.memory else ""
             raise UsageError(
-                f"--executor=ray: no node has {share.cpus:g} CPUs, {share.gpus:g} GPUs{memory} for a training"
-                f" (the nodes have {has or 'nothing'}).\n"
-                "  hint: ask for less by --ray-task; where nodes are started on demand, say how many trainings"
-                " to ask for: --ray-task=at_once=8."
+                f"--executor=ray: no node has {share.cpus:g} CPUs, {share.gpus:g} GPUs{memory} for a"
+                f" training (the nodes have {has or 'nothing'}).\n"
+                "  hint: ask for less by --ray-task; where nodes are started on demand, say how many"
+                " trainings to ask for: --ray-task=at_once=8."
             )
         return room
 
@@ -258,8 +263,8 @@ class RayExecutor:
             files = self._sent(cast("_Travelling", job).source)
         raise TrainingError(
             f"a training was begun {ATTEMPTS} times on the cluster, and {note} each time.\n"
-            "  hint: a process that dies so is most often out of memory: --ray-task=memory=... keeps others off"
-            " its node; or use fewer batch_rows or a smaller max_tokens."
+            "  hint: a process that dies so is most often out of memory: --ray-task=memory=... keeps others"
+            " off its node; or use fewer batch_rows or a smaller max_tokens."
         )
 
     def _once(self, job: TrainingJob[T], bar: Bar, files: _Files) -> _Returned | _LacksBase:

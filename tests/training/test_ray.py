@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event
 
 import pytest
 from tiny_llama import BF16, rows
@@ -135,8 +134,8 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 
 
 @pytest.fixture
-def executor(nodes: Nodes) -> Iterator[RayExecutor]:
-    yield RayExecutor(nodes.cluster.address)
+def executor(nodes: Nodes) -> RayExecutor:
+    return RayExecutor(nodes.cluster.address)
 
 
 @pytest.mark.slow
