@@ -144,7 +144,7 @@ class RayExecutor:
         if address.startswith("ray://"):
             raise UsageError(
                 f"--ray-address={address}: Ray Client does not stream what tasks send.\n"
-                "  hint: start the run on a machine of the cluster, with --ray-address=auto; see docs/scale.md."
+                "  hint: start the run on a machine of the cluster, with --ray-address=auto; docs/scale.md."
             )
         self._address, self._asked = address, share
         self._lock, self._stopped = RLock(), Event()
@@ -274,7 +274,7 @@ class RayExecutor:
             _Lost: its node or process went away.
             TrainingError: it failed.
         """
-        folder = job.folder if _travels(job) else None
+        folder = cast("_Travelling", job).folder if _travels(job) else None
         if folder is not None:  # what came of an attempt that was lost
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)

@@ -217,7 +217,7 @@ def test_what_a_lost_node_had_begun_is_trained_on_another_and_nothing_twice(
             time.sleep(0.05)
         killed = log.read_text().split()[2]
         nodes.kill(killed)
-        nodes.nodes.append(nodes.add())  # type: ignore[arg-type]
+        nodes.nodes.append(nodes.add())
         assert list(results) == [0, 2, 4, 6, 8, 10]
     lines = [line.split() for line in log.read_text().splitlines()]
     ended = [int(number) for what, number, _ in lines if what == "ends"]
