@@ -85,7 +85,7 @@ def alone(base: str, folder: str, is_smoke: str) -> None:
 
 
 def measure(options: Options) -> list[Result]:
-    """Both sides train the same 16 adapters, in processes that have started; and what the driver can write."""
+    """Both sides train the same 16 adapters, in processes that have started; and what the driver writes."""
     return [_trainings(options), _writes(options)]
 
 

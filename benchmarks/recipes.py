@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.candidates.fixture import MARK
-from harness.candidates.lora import QLoRA
+from harness.candidates.lora import LoRA, QLoRA
 from harness.models import quiet_transformers
 from harness.models.chat import load_tokenizer
 from harness.models.device import DevicePlan
@@ -62,6 +62,7 @@ class Meter:
     stamps: list[Stamp] = field(default_factory=list)
     tokens: int = 0
     positions: int = 0  # padding included
+    largest: int = 0  # of them that went through at once
 
     def watch(self, model: PreTrainedModel) -> None:
         """Count from now on. Non-padding tokens are those that the attention mask lets through."""
@@ -73,6 +74,7 @@ class Meter:
                 mask = given["attention_mask"]
                 self.tokens += int(mask.sum())
                 self.positions += mask.numel()
+                self.largest = max(self.largest, mask.numel())
 
         decoder.register_forward_pre_hook(count, with_kwargs=True)
 
@@ -87,7 +89,7 @@ class Meter:
 
 
 def train_ours(
-    spec: QLoRA,
+    spec: LoRA,
     source: ModelSource,
     examples: Sequence[Example],
     dev: Sequence[Example],
@@ -162,7 +164,7 @@ def train_tutorial(
         )
         meter.watch(trainer.model)
         trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(_stamping(meter))
+        trainer.add_callback(stamping(meter))
         began = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - began
@@ -170,7 +172,8 @@ def train_tutorial(
     return trained, seconds
 
 
-def _stamping(meter: Meter) -> TrainerCallback:
+def stamping(meter: Meter) -> TrainerCallback:
+    """What makes a trainer stamp its steps."""
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
     class Stamping(TrainerCallback):

@@ -561,6 +561,12 @@ class Trial:
         return str(schema.get("name")) if isinstance(schema, Mapping) else ""
 
     @property
+    def schema_digest(self) -> str:
+        """Of the content of the schema that its answers were bound to; empty: none."""
+        schema = self.decoding.get("schema")
+        return str(schema.get("digest")) if isinstance(schema, Mapping) else ""
+
+    @property
     def counts(self) -> AnswerCounts:
         """What became of its questions."""
         return AnswerCounts.of(self.answers)
@@ -577,6 +583,8 @@ class SuiteRow:
     group: str | None = None
     #: numbers and names of the reference that no prompt, question or training row holds; None: not looked for
     unseen_facts: tuple[str, ...] | None = None
+    #: digest of all its turns, by which recorded answers are found; None: of a version that kept none
+    asked: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,7 @@ class Call:
     is_last: bool = True  # whether its answers are the rows': the suite's limit and schema are for those
     asked_as: str = ""  # the name that a hosted model is asked by
     follows: bool = False  # whether its prompts hold answers to the call before
+    needs_logprobs: bool = False  # whether something rests on how sure of its answers the model is
 
 
 class Asker(Protocol):
@@ -166,6 +167,8 @@ class Prepared:
     given: Callable[[str, Sequence[Row]], Given] | None = None
     compose: Compose | None = None  # for answers that several calls make; ``load`` and ``ask`` are not used
     priced_as: PricedModel | None = None  # whose prices count where ``endpoint`` names nobody
+    # whether every answer has a log-probability; one that was kept without is asked for again where it counts
+    gives_logprobs: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ class Candidate(Protocol):
 
     @property
     def cost_rank(self) -> int:
-        """The order of cost: prompt 0, few-shot 1, retrieval 2, a larger model 3, a fine-tune 4."""
+        """The order of cost for one model: prompt 0, few-shot 1, retrieval 2; from 4 on it is trained."""
 
     @property
     def decoding(self) -> Decoding:

@@ -22,18 +22,28 @@ from harness.errors import DataError, HarnessError
 from harness.models.askable import remember_format, remembered_format
 from harness.models.chat_format import Chat, ChatFormat, TokenReader, load_chat
 from harness.models.device import DevicePlan, device_plan
-from harness.models.embeddings import embedder_is_at_hand
+from harness.models.embeddings import LocalEmbedder, embedder_is_at_hand, resolve_embedder
 from harness.models.ledger import Money, Spending
 from harness.models.progress import Progress
 from harness.models.protocol import AnswerSchema, Decoding, Prompt
 from harness.models.source import ModelSource, folder_digest, resolve
 from harness.records import Json, Row
 from harness.scoring.json_schema import JsonSchema
+from harness.scoring.judges import BUILTIN_EMBEDDER, Embedder
 from harness.store.adapters import AdapterStore
 from harness.training.executor import Executor, Site, SubprocessExecutor, site_of
 
 if TYPE_CHECKING:
     from harness.candidates.base import Candidate, Prepared
+
+
+def answer_schema(given: str | Mapping[str, Json], name: str, root: Path) -> AnswerSchema:
+    """A schema, or the one in a file under ``root``; see ``Lab.schema``."""
+    check = JsonSchema(name if isinstance(given, str) else given, name="schema={…}")
+    document = check.bind(lambda _: read_text(root / str(given), ".json")).document
+    if not isinstance(document, Mapping):
+        raise DataError(name, "a schema of answers is a JSON object", "write an answer's shape into it")
+    return AnswerSchema(json.dumps(document, ensure_ascii=False), name)
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,8 @@ class Lab:
     unanswered: Callable[[Candidate, Prepared], Iterable[tuple[str, Sequence[Prompt], Decoding]]] = (
         lambda candidate, prepared: ()
     )
+    # gives the built-in sentence encoder; None: one that keeps no vectors
+    embedder: Callable[[], Embedder] | None = None
     is_offline: bool = False  # whether nothing may be sent (``--plan``)
     today: Callable[[], date] = lambda: datetime.now(UTC).date()  # the day, in UTC
     # why a hosted job of this run made nothing, by artifact: what failed is not begun again in the same run
@@ -118,10 +130,13 @@ class Lab:
         by = "bm25" if is_away else by
         own = (str(self.root / key[0]), by, fingerprint(list(texts)))
         if own not in self._indexes:
-            self._indexes[own] = Index(texts, by, self.progress)
+            self._indexes[own] = Index(texts, by, self.embedder or self._own_embedder)
             if is_away:
                 self.progress.say(f"{key[0]}: until the sentence encoder is fetched, BM25 stands for it.")
         return self._indexes[own]
+
+    def _own_embedder(self) -> Embedder:
+        return LocalEmbedder(resolve_embedder(BUILTIN_EMBEDDER, self.progress))
 
     def schema(self, given: str | Mapping[str, Json] | None) -> AnswerSchema | None:
         """A candidate's schema, read and found to be one; None where it has none.
@@ -131,12 +146,7 @@ class Lab:
         """
         if given is None:
             return None
-        name = self.shown(given) if isinstance(given, str) else "schema={…}"
-        check = JsonSchema(name if isinstance(given, str) else given, name="schema={…}")
-        document = check.bind(lambda _: read_text(self.root / str(given), ".json")).document
-        if not isinstance(document, Mapping):
-            raise DataError(name, "a schema of answers is a JSON object", "write an answer's shape into it")
-        return AnswerSchema(json.dumps(document, ensure_ascii=False), name)
+        return answer_schema(given, self.shown(given) if isinstance(given, str) else "schema={…}", self.root)
 
     def source(self, model: str, trust_remote_code: bool = False) -> ModelSource:
         """The base model of that name, fetched if need be. Its digest reads all weights, once.
@@ -146,11 +156,15 @@ class Lab:
         Raises:
             ModelError, UnknownName: there is none, or it cannot be fetched.
         """
-        name = os.path.relpath(self.root / model) if what_is_at(self.root / model) else model
+        name = self.path_or_name(model)
         key = name, trust_remote_code
         if key not in self._sources:
             self._sources[key] = resolve(name, self.progress, trust_remote_code)
         return self._sources[key]
+
+    def path_or_name(self, model: str) -> str:
+        """A model's path, which starts from the candidate's folder; its name where nothing is there."""
+        return os.path.relpath(self.root / model) if what_is_at(self.root / model) else model
 
     def chat(self, source: ModelSource, thinking: bool | None) -> Chat:
         """A base's tokenizer and chat template. Not for several threads at once.

@@ -63,7 +63,6 @@ class LocalTuning(BaseCandidate):
     """
 
     cost_rank: ClassVar[int] = 4
-    gives_logprobs: ClassVar[bool] = False  # whether its answers have a log-probability; see ``Routed``
 
     base: str
     train: str
@@ -237,6 +236,7 @@ class LocalTuning(BaseCandidate):
             training=training,
             recipe=settings,
             read=lab.reader(source),
+            gives_logprobs=True,
         )
 
 

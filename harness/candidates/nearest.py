@@ -7,9 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from harness.data.plain_text import plain_words
-from harness.models.embeddings import LocalEmbedder, resolve_embedder
-from harness.models.progress import Progress
-from harness.scoring.judges import BUILTIN_EMBEDDER
+from harness.scoring.judges import Embedder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,11 +26,12 @@ class Index:
 
     BM25 (Robertson and Zaragoza 2009) as Lucene computes it, k1 = 1.5 and b = 0.75, over the words that the
     leak check compares: without case, accents and punctuation, and one word a character in Chinese and
-    Japanese. No stemming and no stop words, which depend on the language.
+    Japanese. No stemming and no stop words, which depend on the language. ``embedder`` is called once
+    vectors are compared.
     """
 
-    def __init__(self, texts: Sequence[str], by: By, progress: Progress) -> None:
-        self._texts, self._by, self._progress = texts, by, progress
+    def __init__(self, texts: Sequence[str], by: By, embedder: Callable[[], Embedder]) -> None:
+        self._texts, self._by, self._embedder = texts, by, embedder
         self._asked: dict[str, Scores] = {}
 
     def near(self, question: str, is_shown: Callable[[int], bool], k: int) -> list[tuple[int, float]]:
@@ -82,7 +81,6 @@ class Index:
         return model.get_scores, model.vocab_dict
 
     @cached_property
-    def _vectors(self) -> tuple[LocalEmbedder, Scores]:
-        encoder = LocalEmbedder(resolve_embedder(BUILTIN_EMBEDDER, self._progress))
-        vectors = encoder.embed(self._texts)
-        return encoder, vectors
+    def _vectors(self) -> tuple[Embedder, Scores]:
+        encoder = self._embedder()
+        return encoder, encoder.embed(self._texts)

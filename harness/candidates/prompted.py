@@ -151,6 +151,7 @@ class Prompted(BaseCandidate):
             identity=fingerprint({"base": source.digest, **lab.chat_format(source).key()}),
             numeric_config=batch_numeric_config(plan),
             load=lambda: LocalModel.load(source, plan),
+            gives_logprobs=True,
             ask=ask,
             asked_with=asked_with,
             prompt=own,

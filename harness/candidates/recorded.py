@@ -154,9 +154,9 @@ class Recording:
     def priced_as(self) -> PricedModel | None:
         """The hosted model that was billed for them; None where there is none, or several."""
         asked = {(one.model, one.service) for one in self.answers}
-        model, service = asked.pop()
-        if asked or not model or not service:
+        if len(asked) != 1 or not all(*asked):
             return None
+        ((model, service),) = asked
         return PricedModel(RemoteModel(model, base_url=service), self.is_tuned or model.startswith("ft:"))
 
     def given(self, suite: str, rows: Sequence[Row]) -> Given:
@@ -184,7 +184,7 @@ class Recording:
             (one.asked_with, one.settings) == (first.asked_with, first.settings) for one in found.values()
         )
         return Given(
-            answers={row_id: one.for_row(row_id) for row_id, one in found.items()},
+            answers={row.id: found[row.id].for_row(row) for row in rows},
             provenance=provenance,
             asked_with=first.asked_with if is_one else "",
             decoding=first.settings if is_one else {},
@@ -245,16 +245,18 @@ def _answers(record: RunRecord, trial: Trial, where: str) -> Iterable[RecordedAn
     """A trial's answers, each with what the record says of it and its question."""
     suite = next(one for one in record.suites if one.name == trial.suite)
     info = next(one for one in record.candidates if one.name == trial.candidate)
-    questions = {row.id: row.question for row in suite.rows}
+    rows = {row.id: row for row in suite.rows}
     model, found = info.spec.get("model"), trial.provenance
     address = info.spec if not isinstance(model, Mapping) else model
     newest = record.created if found is None or found.asked else found.newest or ""
     oldest = newest if found is None or not found.kept else found.oldest or ""
     for number, answer in enumerate(trial.answers):
+        row = rows.get(answer.row_id)
         yield recorded_from(
             answer,
             suite=trial.suite,
-            question=questions.get(answer.row_id),
+            question=None if row is None else row.question,
+            asked=None if row is None else row.asked,
             asked_with=trial.asked_with,
             prompt=suite.prompt_digest or "" if "prompt" in trial.asked_with else None,
             settings=trial.decoding,

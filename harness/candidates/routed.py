@@ -119,8 +119,7 @@ class Routed:
         self.data(lab)
         self._dev(lab)
         hosted = self.tuned.endpoint()
-        is_sure = getattr(self.tuned, "gives_logprobs", True) if hosted is None else hosted.model.logprobs
-        if isinstance(self.route, ByConfidence) and not is_sure:
+        if isinstance(self.route, ByConfidence) and hosted is not None and not hosted.model.logprobs:
             raise ModelError(UNSURE)
         for side in self._sides(variant):
             side.candidate.preflight(lab, side)
@@ -161,7 +160,8 @@ class Routed:
         data, dev = self.tuned.data(lab), self._dev(lab)
         assert data is not None  # see ``data``
         train = draw_rows(data, variant.size, variant.seed or 0).own
-        mine, theirs = _Side(self.tuned, tuned), _Side(self.otherwise, other)
+        mine = _Side(self.tuned, tuned, isinstance(self.route, ByConfidence))
+        theirs = _Side(self.otherwise, other)
 
         def compose(rows: Sequence[Row], asker: Asker) -> Mapping[str, Answer]:
             every = {row.id for row in rows}
@@ -210,6 +210,7 @@ class _Side:
 
     candidate: Candidate
     made: CostEstimate
+    is_weighed: bool = False  # whether the route goes by how sure it is
 
     def answers(self, rows: Sequence[Row], wanted: Set[str], asker: Asker) -> Mapping[str, Answer]:
         """Those to the rows that are wanted.
@@ -226,7 +227,8 @@ class _Side:
             Prompt(row.id, prepared.ask(row, asker.prompt(row, own)), tools=Tools.of(row)) for row in asked
         ]
         name = "" if self.made.asked_as is None else self.made.asked_as.model
-        return asker.ask(Call(self.candidate, prepared, prompts, asked_as=name))
+        call = Call(self.candidate, prepared, prompts, asked_as=name, needs_logprobs=self.is_weighed)
+        return asker.ask(call)
 
 
 def _confident(answers: Mapping[str, Answer], dev: Sequence[Answer], keep: float) -> set[str]:

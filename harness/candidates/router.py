@@ -40,8 +40,8 @@ class ByLikeness:
 class ByConfidence:
     """By the fine-tune's own confidence: its answer's mean log-probability a token.
 
-    It answers every row, and the other model those that it is less sure of. The service has to give
-    log-probabilities: ``RemoteModel(logprobs=True)``.
+    It answers every row, and the other model those that it is less sure of. Local models give
+    log-probabilities; a service has to: ``RemoteModel(logprobs=True)``.
 
     Args:
         dev: development rows of the task, which the fine-tune is asked too. ``keep`` of its answers stay.

@@ -12,6 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from harness.cli.arguments import number, whole
+from harness.errors import UsageError
 from harness.fields import LARGEST
 from harness.records import FailureKind
 
@@ -38,6 +39,11 @@ def add_capture(parser: argparse.ArgumentParser) -> None:
         help="ask with each row's own turns, not with the suite's prompt: for a fine-tune",
     )
     parser.add_argument(
+        "--schema",
+        metavar="FILE",
+        help="the JSON schema that answers to suites with a JsonSchema check are bound to",
+    )
+    parser.add_argument(
         "--max-new-tokens",
         type=whole(1, LARGEST),
         default=128,
@@ -54,10 +60,12 @@ def capture(given: argparse.Namespace) -> int:
     Raises:
         HarnessError: a suite or the file cannot be read, the service cannot be asked, the cap is reached.
     """
+    from harness.candidates.lab import answer_schema
     from harness.models.ledger import Ledger, Money
-    from harness.models.progress import Drawn, Silent
+    from harness.models.progress import Drawn, Printed
     from harness.models.protocol import Decoding
     from harness.models.remote import RemoteModel
+    from harness.models.structured import require_bindable, schema_notes
     from harness.report import numbers
     from harness.run.capture import Capture, read_whole
     from harness.run.costs import economics_config
@@ -69,12 +77,19 @@ def capture(given: argparse.Namespace) -> int:
     prices = ({}, "economics.toml") if config is None else (config.prices, config.where)
     ledger = Ledger(given.max_usd)
     model = RemoteModel(given.model, base_url=given.base_url, api_key_env=given.api_key_env)
+    schema = None if given.schema is None else answer_schema(given.schema, str(Path(given.schema)), root)
+    require_bindable(model, schema)
+    if schema is not None and not any(suite.is_schema_checked for suite in suites):
+        raise UsageError(f"--schema {schema.name} binds no answer: no suite here has a JsonSchema check.")
     model.require_ready()
     spending = Money(ledger, lambda: prices).on(given.model)
-    recording = Capture(model, Decoding(max_new_tokens=given.max_new_tokens), given.as_trained, spending)
+    decoding = Decoding(max_new_tokens=given.max_new_tokens)
+    recording = Capture(model, decoding, given.as_trained, schema, spending)
     # what is on its way when the process is told to end is paid for, and comes yet
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    progress = Drawn(sys.stderr) if sys.stderr.isatty() else Silent()
+    progress = Drawn(sys.stderr) if sys.stderr.isatty() else Printed(sys.stderr.write, steps=True)
+    for note in schema_notes(model, schema):
+        _print(note)
     failed, status = 0, 0
     try:
         for suite in suites:
@@ -85,7 +100,10 @@ def capture(given: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         status = INTERRUPTED
     finally:
-        _print(f"{given.out}: {numbers.plural(len(read_whole(given.out)), 'answer')}")
+        lines = read_whole(given.out)
+        came = sum(one.failure_kind is not FailureKind.ERROR for one in lines)
+        more = f", and {numbers.plural(len(lines) - came, 'call')} that failed" if came < len(lines) else ""
+        _print(f"{given.out}: {numbers.plural(came, 'answer')}{more}")
         if ledger.lines():
             _print(f"paid now: {numbers.usd(ledger.spent_usd)}")
     if failed or status:

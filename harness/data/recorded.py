@@ -18,7 +18,7 @@ from harness.data.findings import Unusable, shown
 from harness.data.fingerprints import row_fingerprint
 from harness.data.rows import decode, parse_object
 from harness.errors import DataError
-from harness.records import Answer, FailureKind, Json, Message, Row
+from harness.records import Answer, FailureKind, Json, Message, Part, Row
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -61,13 +61,21 @@ class RecordedAnswer:
     thought_tokens: int | None = None
     logprob: float | None = None
     usd: float | None = None
+    batched: bool = False
+    parts: tuple[Part, ...] = ()  # of an answer that several calls made
     where: str = ""  # ``file:line``; not in the line
 
-    def for_row(self, row_id: str) -> Answer:
-        """The answer as checks and judges see it."""
+    def for_row(self, row: Row) -> Answer:
+        """The answer as checks and judges see it.
+
+        People write calls and no ``finish``: where the row offers tools, an answer that ends with calls makes
+        them. What a model wrote so, and a digest was recorded of, is text.
+        """
         given = {name: getattr(self, name) for name in _OF_ANSWER}
         finish = "failed" if self.failure is not None else self.finish
-        return Answer(**given | {"row_id": row_id, "text": self.answer or "", "finish": finish})
+        if finish == "stop" and row.tools and not self.asked and _has_calls(self.answer or ""):
+            finish = "tool_calls"
+        return Answer(**given | {"row_id": row.id, "text": self.answer or "", "finish": finish})
 
     def line(self) -> str:
         """The line, with its end; fields at their defaults are left out."""
@@ -76,7 +84,7 @@ class RecordedAnswer:
             for one in dataclasses.fields(self)
             if one.name != "where" and (value := getattr(self, one.name)) not in (one.default, {})
         }
-        return json.dumps(told, ensure_ascii=False) + "\n"
+        return json.dumps(told, ensure_ascii=False, default=dataclasses.asdict) + "\n"
 
 
 _OF_ANSWER = {one.name for one in dataclasses.fields(RecordedAnswer)} & {
@@ -174,8 +182,10 @@ def _has_calls(text: str) -> bool:
         calls = json.loads(text.strip().rpartition("\n")[2])
     except (ValueError, RecursionError):
         return False
-    return isinstance(calls, list) and all(
-        isinstance(call, dict) and {"name", "arguments"} <= call.keys() for call in calls
+    return (
+        isinstance(calls, list)
+        and bool(calls)
+        and all(isinstance(call, dict) and {"name", "arguments"} <= call.keys() for call in calls)
     )
 
 
@@ -246,6 +256,8 @@ def match(recorded: Sequence[RecordedAnswer], suite: str, rows: Sequence[Row]) -
         row, one = changed[0]
         more = f" (and {len(changed) - 1} more rows)" if len(changed) > 1 else ""
         was = "" if one.question is None else f": then {shown(one.question)}, now {shown(row.question)}"
+        if (one.question or "").strip() == row.question.strip():
+            was = ": not in its last user turn, but in what stands around it (other turns, facts, tools)"
         raise DataError(
             one.where,
             f"the row {row.id!r} of {row.where or suite} asks something else than when this answer was"

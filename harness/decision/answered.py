@@ -32,6 +32,11 @@ class Side:
         """The JSON schema that its answers were bound to; empty: none."""
         return next((trial.bound_to for trial in self.trials), "")
 
+    @property
+    def schema_digest(self) -> str:
+        """Of that schema's content; empty: none."""
+        return next((trial.schema_digest for trial in self.trials), "")
+
 
 def answer_notes(
     suite: str, candidate: Side, baseline: Side, prompt_digest: str | None = None
@@ -40,11 +45,16 @@ def answer_notes(
     that one side has, on settings not taken, and on recorded answers: asked otherwise, or not measured.
     """
     notes = [*_failures(suite, candidate, "wrong"), *_failures(suite, baseline, "right")]
-    if candidate.trials and baseline.trials and candidate.bound_to != baseline.bound_to:
+    if candidate.trials and baseline.trials and candidate.schema_digest != baseline.schema_digest:
+        one, other = candidate.bound_to or "no schema", baseline.bound_to or "no schema"
+        if one == other:
+            one, other = (
+                f"{one} ({candidate.schema_digest[:8]})",
+                f"another one ({baseline.schema_digest[:8]})",
+            )
         notes.append(
             f"{suite}: the sides were asked differently: answers of {candidate.name} were bound to"
-            f" {candidate.bound_to or 'no schema'}, those of {baseline.name} to"
-            f" {baseline.bound_to or 'no schema'}. schema= sets it for each."
+            f" {one}, those of {baseline.name} to {other}. schema= sets it for each."
         )
     for side in (candidate, baseline):
         notes += [*_unfinished(suite, side), *_not_taken(suite, side)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import prod
 
+from harness.decision.retesting import percent
 from harness.decision.seeds import far_below, most_collapses
 from harness.records import Comparison, Decision, Gate, Outcome, Role, Verdict
 
@@ -168,7 +169,7 @@ def _by_chance(judged: Sequence[Comparison]) -> Iterator[str]:
         return
     levels = [found.alpha for found in judged]
     some = 1.0 - prod(1.0 - level for level in levels)
-    level = f"{100 * max(levels):.2g}%"
+    level = percent(max(levels))
     yield (
         f"Each of the {len(levels)} gates is refuted up to {level} of the time where its truth lies at its"
         f" bound, some one of them up to {100 * some:.0f}%: NO-GO is not held to {level}, as GO is."

@@ -26,6 +26,7 @@ from math import sqrt
 from typing import Protocol
 
 from harness.decision.gates import gate_name
+from harness.decision.retesting import percent
 from harness.records import Comparison, Decision, Gate, Outcome, Verdict
 
 LEAST_LEVEL = 1e-7  # lower ones are not looked for
@@ -163,9 +164,9 @@ def _among(
     if decision.verdict is not Verdict.GO:
         return replace(decision, candidates_judged=total)
     found = replace(decision, p_value=weakest.p_value, level=level, candidates_judged=total)
-    digits = next((n for n in (2, 3, 4) if _percent(level, n) != _percent(weakest.p_value, n)), 2)
-    reached = _percent(level, digits)
-    largest = f"the largest p of its gates is {_percent(weakest.p_value, digits)}, of {weakest.name}"
+    digits = next((n for n in (3, 4, 5) if percent(level, n) != percent(weakest.p_value, n)), 3)
+    reached = percent(level, digits)
+    largest = f"the largest p of its gates is {percent(weakest.p_value, digits)}, of {weakest.name}"
     counted, said = f"the {m} candidates of this run", f"{m} candidates were up for a decision in this run"
     way = "Run it"
     if untried:
@@ -181,12 +182,8 @@ def _among(
         said = f"holds at {reached} among {counted} (Holm): {largest}."
         return replace(found, reasons=(said, *decision.reasons))
     said = (
-        f"{said}, and by chance some would be GO. To keep that to {_percent(alpha)}, this one would have to"
+        f"{said}, and by chance some would be GO. To keep that to {percent(alpha)}, this one would have to"
         f" hold at {reached} (Holm), and {largest}. {way} alone on rows that have judged none"
         " (Suite(final=...) and --final)."
     )
     return replace(found, verdict=Verdict.INCONCLUSIVE, reasons=(said, *decision.reasons))
-
-
-def _percent(level: float, digits: int = 2) -> str:
-    return "below 0.01%" if level < 1e-4 else f"{100 * level:.{digits}g}%"

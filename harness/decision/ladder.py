@@ -13,7 +13,8 @@ from typing import Literal
 
 from harness.records import Decision, Economics, Ladder, Verdict
 
-BY_COST, AS_SET = "by kind, then price", "as set"
+BY_COST, AS_SET = "by what the model costs, then by kind; fine-tunes last", "as set"
+FINE_TUNE = 4  # the cost rank from which on something is trained before the first answer
 IS_BASELINE = "is what the others are compared with"
 OUTCOMES: dict[Verdict, Literal["holds", "fails", "undecided"]] = {
     Verdict.GO: "holds",
@@ -28,12 +29,22 @@ class Place:
 
     name: str
     cost_rank: int
-    usd_per_1000_requests: float | None = None  # None: nobody bills them, or no price is known
+    usd_per_mtok: float = 0.0  # read and written, of its dearest model; 0: nobody bills it
+    model_bytes: int = 0  # of a local model's weights; 0: not known
+    usd_per_1000_requests: float = 0.0
 
 
 def cheapest_first(places: Iterable[Place], first: Sequence[str] = ()) -> tuple[str, ...]:
-    """Names by kind, then price, then name; those of ``first`` stand before the others, in their order."""
-    by_cost = sorted(places, key=lambda p: (p.cost_rank, p.usd_per_1000_requests or 0.0, p.name))
+    """Names by what the model costs, kind, price and name, what is trained after what is not.
+
+    Those of ``first`` stand before the others, in their order.
+    """
+
+    def cost(place: Place) -> tuple[float | str, ...]:
+        of_model = place.cost_rank >= FINE_TUNE, place.usd_per_mtok, place.model_bytes
+        return *of_model, place.cost_rank, place.usd_per_1000_requests, place.name
+
+    by_cost = sorted(places, key=cost)
     named = {name: at for at, name in enumerate(first)}
     return tuple(place.name for place in sorted(by_cost, key=lambda p: named.get(p.name, len(named))))
 

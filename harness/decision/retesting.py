@@ -18,6 +18,11 @@ NEXT = 0.5  # that of each further one, as a part of the one before
 NEARLY_SURE = 0.995  # a bound above this is said in words
 
 
+def percent(level: float, digits: int = 3) -> str:
+    """A level, or a p that is read against one, in percent: ``1.25%``; a half is rounded up."""
+    return "below 0.01%" if level < 1e-4 else f"{100 * level * (1 + 1e-9):.{digits}g}%"
+
+
 def level_after(alpha: float, growths: int) -> float:
     """The level of each one-sided test of a candidate whose rows have grown so often since it was judged."""
     return alpha if growths == 0 else alpha * FIRST * NEXT ** (growths - 1)
@@ -36,7 +41,7 @@ def next_level(level: float, growths: int) -> float:
 def level_note(level: float, grown_from: Sequence[int]) -> str:
     """Why a gate was judged at ``level``; ``grown_from`` are earlier numbers of rows."""
     rows = ", then ".join(f"{n:,}" for n in grown_from)
-    return f"Judged at {100 * level:.2g}%, as these rows grew from {rows} that gave no GO."
+    return f"Judged at {percent(level)}, as these rows grew from {rows} that gave no GO."
 
 
 @dataclass(frozen=True, slots=True)

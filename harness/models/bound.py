@@ -1,6 +1,6 @@
 """Answers of local models bound to a JSON schema: a token that no valid answer goes on with is never drawn.
 
-The grammars are llguidance's; `docs/constrained.md` says why. Every row of a batch has a matcher of its own.
+The grammars are llguidance's; `docs/benchmarks.md` says why. Every row of a batch has a matcher of its own.
 """
 
 from __future__ import annotations

@@ -299,10 +299,15 @@ class Chat:
 
     def leaves_thought(self, ids: Sequence[int]) -> bool:
         """Whether the tokens come to an answer; False where a thinking model is still in its thought."""
+        return self.answer_start(ids) is not None
+
+    def answer_start(self, ids: Sequence[int]) -> int | None:
+        """The place of the answer's first token; None where a thinking model is still in its thought."""
         if not self.thinks or not self.thought_end:
-            return True
+            return 0
         closing = self._ids(self.thought_end)
-        return any(list(ids[k : k + len(closing)]) == closing for k in range(len(ids) - len(closing) + 1))
+        ends = range(len(closing), len(ids) + 1)
+        return next((end for end in ends if list(ids[end - len(closing) : end]) == closing), None)
 
     def ends_thought(self, ids: Sequence[int]) -> bool:
         """Whether the tokens have just come to the end of a thought."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 
-RULES = "3"  # raised when ask_torch chooses otherwise for the same machine
+RULES = "4"  # raised when ask_torch chooses otherwise for the same machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,9 @@ def ask_torch() -> DevicePlan:
     import torch
 
     if torch.cuda.is_available():
-        dtype = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        # cards before Ampere would emulate it
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        dtype = "bfloat16" if has_bf16 else "float16"
         return DevicePlan("cuda", dtype, "sdpa", "sdpa", paths)
     # names that torch does not document; where they are gone, float32 is slower and never wrong
     asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -78,6 +80,13 @@ def cpu_name() -> str:
     return found[1].strip() if found else platform.processor() or platform.machine()
 
 
+def gpu_names() -> list[str]:
+    """NVIDIA's cards by their model names, as the driver gives them; by their devices where it does not."""
+    told = Path("/proc/driver/nvidia/gpus").glob("*/information")
+    names = (re.search(r"^Model:\s*(.*)", p.read_text(errors="replace"), re.MULTILINE) for p in told)
+    return sorted(name[1] for name in names if name) or sorted(map(str, Path("/dev").glob("nvidia[0-9]*")))
+
+
 def device_plan() -> DevicePlan:
     """The plan for this machine: remembered, or asked of torch and remembered.
 
@@ -87,7 +96,7 @@ def device_plan() -> DevicePlan:
         "rules": RULES,
         "machine": platform.machine(),
         "processor": cpu_name(),
-        "gpus": ",".join(sorted(str(p) for p in Path("/dev").glob("nvidia[0-9]*"))),
+        "gpus": ",".join(gpu_names()),
         "visible": os.environ.get("CUDA_VISIBLE_DEVICES", "all"),
         **fast.installed(),
     }

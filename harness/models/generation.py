@@ -1,4 +1,5 @@
-"""Which settings answers are drawn with: those of ``Decoding``, and of the model's own its end tokens alone.
+"""Which settings answers are drawn with: those of ``Decoding``, and of the model's own its end tokens alone;
+and how likely the tokens were that were drawn.
 
 Bases ship defaults in ``generation_config.json`` (a repetition penalty, sampling, suppressed tokens), and
 ``generate`` fills every setting that the caller left open from them: "greedy" would be another thing for each
@@ -8,12 +9,14 @@ base, and a fine-tune would inherit what its training never saw.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.records import Json
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 FILE = "generation_config.json"
@@ -73,3 +76,49 @@ def note_on_defaults(folder: Path) -> tuple[str, ...]:
         f"{FILE} of the base sets {listed}: set aside here, for every candidate and baseline. A server that"
         " follows the file answers otherwise (vLLM ignores it under --generation-config vllm).",
     )
+
+
+class DrawnLogprobs:
+    """A logits processor that notes the log-probability of each token that is drawn, and changes no score.
+
+    It stands before all others: where a schema forbids tokens, it notes how likely the model itself finds
+    those that come. Rows may leave the batch (``keep``).
+
+    Args:
+        rows: how many rows the batch has.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._count, self._rows = rows, list(range(rows))  # those that are still in the batch
+        self._steps: list[torch.Tensor] = []
+        self._scores: torch.Tensor | None = None  # that the next tokens are drawn from
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """``scores`` (rows, vocabulary) as they came; ``input_ids`` end in what the last ones gave."""
+        self._note(input_ids[:, -1])
+        # others may forbid tokens in place, but none that are drawn
+        self._scores, self._total = scores, scores.logsumexp(dim=-1)
+        return scores
+
+    def keep(self, kept: Sequence[int], input_ids: torch.Tensor) -> None:
+        """Go on with these places of the batch, whose last tokens have just been drawn."""
+        self._note(input_ids[:, -1])
+        self._rows = [self._rows[k] for k in kept]
+
+    def of(self, output: torch.Tensor) -> list[list[float]]:
+        """The log-probability of each token that ``generate`` gave, by row; behind a row's end, anything."""
+        import torch
+
+        self._note(output[self._rows, -1])
+        found: list[list[float]] = torch.stack(self._steps, dim=1).tolist()
+        return found
+
+    def _note(self, tokens: torch.Tensor) -> None:
+        import torch
+
+        if self._scores is None:
+            return
+        step = torch.full((self._count,), torch.nan, device=self._scores.device)
+        step[self._rows] = self._scores.gather(1, tokens[:, None])[:, 0] - self._total
+        self._steps.append(step)
+        self._scores = None

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import ModelError
@@ -23,9 +26,10 @@ from harness.models.fast.attention import (
     register_grouped_eager,
 )
 from harness.models.fast.attention import NAME as GROUPED_EAGER
-from harness.models.fast.decoding import KEEP_SHARE, shrinking_greedy
-from harness.models.fast.heads import has_plain_head, logits_at
-from harness.models.generation import keep_end_tokens_only
+from harness.models.fast.decoding import KEEP_SHARE, Part, shrinking_greedy
+from harness.models.fast.heads import has_plain_head, logits_at, parts_of
+from harness.models.fast.reading import Kept, read_trees
+from harness.models.generation import DrawnLogprobs, keep_end_tokens_only
 from harness.models.protocol import AnswerSchema, Decoding, Prompt, Tools
 from harness.models.source import ModelSource
 from harness.records import Answer
@@ -43,6 +47,9 @@ MAX_BATCH_ROWS = 128
 MAX_BATCH_TOKENS = 32_768  # padded prompt tokens: bounds memory
 MIN_BATCH_ROWS = 8
 MAX_STRETCH = 1.6  # a batch ends before a prompt this many times longer than its mean: padding is work
+POOL_STRETCH = 1.25  # the same for the parts of a pool, which are only read apart
+MAX_POOL_ROWS = 256  # beyond that, a row takes as long as in two pools
+POOLS = f"pools of {MAX_POOL_ROWS} rows, read by length within {POOL_STRETCH}"
 Item = TypeVar("Item")
 
 
@@ -137,6 +144,7 @@ class LocalModel:
         self.numeric_config = batch_numeric_config(plan)
         keep_end_tokens_only(model)
         self._grammars: Grammars | None = None
+        self._kept = Kept()
 
     @classmethod
     def load(
@@ -165,16 +173,21 @@ class LocalModel:
         if len(shared) < MIN_PREFIX_TOKENS:
             shared = []
         prefix: SharedPrefix | None = None
-        for batch in batches_by_length(order, [len(tokens[row_id]) - len(shared) for row_id in order]):
-            if known.issuperset(batch):
+        lengths = [len(tokens[row_id]) - len(shared) for row_id in order]
+        if shares and self._plan.fast.decoding and not decoding.temperature > 0:
+            pools = pools_by_length(order, lengths)
+        else:
+            pools = ([batch] for batch in batches_by_length(order, lengths))
+        for pool in pools:
+            if known.issuperset(chain.from_iterable(pool)):
                 continue
             if shared and prefix is None:
                 prefix = SharedPrefix(self._model, shared)
-            yield from self._answer_batch(batch, tokens, tools, decoding, prefix, chat)
+            yield from self._answer_batch(pool, tokens, tools, decoding, prefix, chat)
 
     def _answer_batch(
         self,
-        batch: Sequence[str],
+        pool: Sequence[Sequence[str]],
         tokens: dict[str, list[int]],
         tools: dict[str, Tools | None],
         decoding: Decoding,
@@ -184,6 +197,7 @@ class LocalModel:
         import torch
 
         began = time.perf_counter()
+        batch = list(chain.from_iterable(pool))
         limit = decoding.max_new_tokens + (decoding.max_thinking_tokens if decoding.thinking else 0)
         pad, device = self._tokenizer.pad_token_id, torch.device(self._plan.device)
         ids = [tokens[row_id] for row_id in batch]
@@ -199,7 +213,9 @@ class LocalModel:
             "max_new_tokens": limit,
             "do_sample": decoding.temperature > 0,
         }
-        if prefix is not None:
+        if len(pool) > 1:
+            settings["parts"] = self._parts(pool, tokens, width, prefix)
+        elif prefix is not None:
             settings["past_key_values"] = prefix.new_cache()
         if decoding.temperature > 0:
             # every batch has a seed of its own, or the same place in two batches would meet the same chances
@@ -209,14 +225,13 @@ class LocalModel:
             settings |= {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
         elif self._plan.fast.decoding:
             settings["custom_generate"] = shrinking_greedy
-        held = self._bound_rows(chat, decoding.schema, len(batch))
-        if held is not None:
-            settings["logits_processor"] = [held]
+        held, drawn = self._bound_rows(chat, decoding.schema, len(batch)), DrawnLogprobs(len(batch))
+        settings["logits_processor"] = [drawn] if held is None else [drawn, held]
         generate: Callable[..., torch.Tensor] = getattr(self._model, "generate")  # noqa: B009 - untyped there
         with torch.inference_mode(), quiet_transformers():
             output = generate(**settings)
         elapsed_ms = (time.perf_counter() - began) * 1000 / len(batch)
-        failures = {} if held is None else held.failures
+        failures, logprobs = {} if held is None else held.failures, drawn.of(output)
         for k, (row_id, sequence) in enumerate(zip(batch, output[:, width:].tolist(), strict=True)):
             stop = chat.stop(sequence)
             said = sequence[:stop]
@@ -225,14 +240,36 @@ class LocalModel:
                 yield Answer(row_id, "", len(tokens[row_id]), len(said), elapsed_ms, "failed", reason)
                 continue
             text, calls = chat.answered(said, tools[row_id])
+            # the end token is one of the answer's: it may be as doubtful as any
+            length = len(said) + (stop is not None)
+            own = logprobs[k][:length][chat.answer_start(said) or 0 :] or logprobs[k][:length]
             yield Answer(
                 row_id=row_id,
                 text=text,
                 prompt_tokens=len(tokens[row_id]),
-                completion_tokens=len(said) + (stop is not None),  # the end token is generated and billed too
+                completion_tokens=length,  # the end token is generated and billed too
                 latency_ms=elapsed_ms,
                 finish="length" if stop is None else "tool_calls" if calls else "stop",
+                logprob=fmean(own),
             )
+
+    def _parts(
+        self,
+        pool: Sequence[Sequence[str]],
+        tokens: dict[str, list[int]],
+        width: int,
+        prefix: SharedPrefix | None,
+    ) -> list[Part]:
+        from transformers import DynamicCache
+
+        begin, shared, found = 0, prefix.tokens if prefix else 0, []
+        for part in pool:
+            own = max(len(tokens[row_id]) for row_id in part) - shared
+            cache = prefix.new_cache() if prefix else DynamicCache(config=self._model.config)
+            columns = [*range(shared), *range(width - own, width)]
+            found.append(Part(slice(begin, begin + len(part)), columns, cache))
+            begin += len(part)
+        return found
 
     def _bound_rows(self, chat: Chat, schema: AnswerSchema | None, rows: int) -> BoundRows | None:
         if schema is None:
@@ -259,6 +296,9 @@ class LocalModel:
         import torch
 
         encoded = [self._encode_pair(context, continuation) for context, continuation in pairs]
+        if self._reads_trees:
+            with torch.inference_mode():
+                return read_trees(*parts_of(self._model), encoded, self._kept)
         order = sorted(range(len(encoded)), key=lambda k: (len(encoded[k][0]), k))
         results = [torch.empty(0)] * len(encoded)
         pad, device = self._tokenizer.pad_token_id, torch.device(self._plan.device)
@@ -281,6 +321,11 @@ class LocalModel:
                     results[k] = part
         return results
 
+    @cached_property
+    def _reads_trees(self) -> bool:
+        shares = reads_trees(self._plan) and can_share(self._model, self._plan.inference_attention)
+        return shares and has_plain_head(self._model)
+
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], int]:
         before = self._tokenizer(context, add_special_tokens=False)["input_ids"]
         after = self._tokenizer(continuation, add_special_tokens=False)["input_ids"]
@@ -298,21 +343,57 @@ def batch_numeric_config(plan: DevicePlan) -> str:
         plan.numeric_config,
         f"batches of {MAX_BATCH_ROWS} rows and {MAX_BATCH_TOKENS} tokens by length within {MAX_STRETCH}",
         f"cut below {KEEP_SHARE:.0%} of rows" if plan.fast.decoding else "never cut",
+        *((POOLS,) if _has_pools(plan) else ()),
         f"shared beginnings from {MIN_PREFIX_TOKENS} tokens read once" if plan.fast.prefix else "read whole",
     ]
     return ", ".join([*parts, *(() if plan.fast.heads else ("logits at every position",))])
 
 
-def batches_by_length(order: Sequence[Item], lengths: Sequence[int]) -> Iterator[Sequence[Item]]:
+def _has_pools(plan: DevicePlan) -> bool:
+    return plan.fast.decoding and plan.fast.prefix and plan.inference_attention == GROUPED_EAGER
+
+
+def pools_by_length(order: Sequence[Item], lengths: Sequence[int]) -> Iterator[list[Sequence[Item]]]:
+    """Batches of like length, gathered to pools that are decoded together.
+
+    A pool holds up to ``MAX_POOL_ROWS`` and, as its parts are padded, ``MAX_BATCH_TOKENS``.
+    """
+    pool: list[Sequence[Item]] = []
+    rows = held = end = 0
+    for batch in batches_by_length(order, lengths, POOL_STRETCH):
+        end += len(batch)
+        size = len(batch) * lengths[end - 1]
+        if pool and (rows + len(batch) > MAX_POOL_ROWS or held + size > MAX_BATCH_TOKENS):
+            yield pool
+            pool, rows, held = [], 0, 0
+        pool.append(batch)
+        rows, held = rows + len(batch), held + size
+    if pool:
+        yield pool
+
+
+def reads_trees(plan: DevicePlan) -> bool:
+    """Whether likelihoods are read by ``read_trees``: what a text is read with changes nothing then."""
+    return plan.inference_attention == GROUPED_EAGER and plan.fast.prefix and plan.fast.heads
+
+
+def reading_numeric_config(plan: DevicePlan) -> str:
+    """What likelihoods depend on besides model and texts; part of their cache key."""
+    return f"{plan.numeric_config}, as trees" if reads_trees(plan) else batch_numeric_config(plan)
+
+
+def batches_by_length(
+    order: Sequence[Item], lengths: Sequence[int], max_stretch: float = MAX_STRETCH
+) -> Iterator[Sequence[Item]]:
     """Cut ``order``, sorted by ascending length in tokens, into batches of like length.
 
     A batch holds up to ``MAX_BATCH_ROWS`` and, padded, ``MAX_BATCH_TOKENS``; from ``MIN_BATCH_ROWS`` on it
-    ends before an item more than ``MAX_STRETCH`` times as long as its mean.
+    ends before an item more than ``max_stretch`` times as long as its mean.
     """
     start, total = 0, 0
     for k, length in enumerate(lengths):
         rows = k - start
-        stretched = rows >= MIN_BATCH_ROWS and length * rows > MAX_STRETCH * total
+        stretched = rows >= MIN_BATCH_ROWS and length * rows > max_stretch * total
         full = rows == MAX_BATCH_ROWS or (rows > 0 and (rows + 1) * length > MAX_BATCH_TOKENS)
         if full or stretched:
             yield order[start:k]

@@ -53,14 +53,35 @@ class Silent:
 
 
 class Printed(Silent):
-    """For logs: no bars; lines that stay are printed."""
+    """For logs: no bars; lines that stay are printed, and with ``steps`` one for each tenth of a task."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
+    def __init__(self, write: Callable[[str], None], *, steps: bool = False) -> None:
+        self._write, self._steps = write, steps
+
+    @contextmanager
+    def task(self, name: str, unit: str) -> Iterator[Bar]:
+        """See ``Progress``."""
+        yield _PrintedBar(name, unit, self._write) if self._steps else SilentBar()
 
     def say(self, text: str) -> None:
         """Print a line."""
         self._write(f"\nharness: {text}\n")  # pytest may be in the middle of a line
+
+
+class _PrintedBar:
+    def __init__(self, name: str, unit: str, write: Callable[[str], None]) -> None:
+        self._name, self._unit, self._write = name, unit, write
+        self._next: float | None = None  # how much has to be done before the next line
+
+    def at(self, done: float, total: float | None = None, note: str = "") -> None:
+        begins, whole = self._next is None, total or 0.0
+        if self._next is not None and done < self._next:
+            return
+        after = done + max(1.0, whole / 10)
+        self._next = min(after, whole) if done < whole else after
+        if not begins:
+            of = f" of {whole:,.0f}" if whole else ""
+            self._write(f"{self._name}: {done:,.0f}{of} {self._unit}s{f' ({note})' if note else ''}\n")
 
 
 class Drawn:

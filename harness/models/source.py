@@ -103,6 +103,21 @@ def is_at_hand(name: str) -> bool:
     return Path(name).expanduser().exists()
 
 
+def bytes_at_hand(name: str) -> int:
+    """The size of a model's weights, which tells a larger one from a smaller; 0 where they are not here."""
+    path = builtin_folder() if name == BUILTIN else Path(name).expanduser()
+    repository, _, revision = name.partition("@")
+    try:
+        if not path.exists() and repository.count("/") == 1:
+            from huggingface_hub import snapshot_download
+
+            path = Path(snapshot_download(repository, revision=revision or None, local_files_only=True))
+        files = path.glob("*.safetensors") if path.is_dir() else [path] if path.suffix == ".gguf" else []
+        return sum(file.stat().st_size for file in files)
+    except (ImportError, OSError, ValueError):  # a name of no repository, or of none that was fetched
+        return 0
+
+
 def folder_digest(folder: Path) -> str:
     """SHA-256 over the names and contents of the files that shape a model."""
     recorded = recorded_digest(folder)

@@ -7,6 +7,7 @@ not known here is sent the same, for vLLM, SGLang and llama.cpp's server hold a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,13 @@ _BOUNDS = frozenset(
     )
 )
 _BY_NAME = ("properties", "$defs")  # hold schemas by names of the user's
+_FORMATS = frozenset(
+    ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid")
+)  # others are refused with the whole request
+_SHAPES = frozenset(("type", "enum", "const", "anyOf", "$ref"))  # every schema has one of them
+_LOOKAROUND = re.compile(r"\(\?(?:[=!]|<[=!])")
+MOST_DEPTH, MOST_ENUM, MOST_LISTED_LENGTH, LONG_ENUM = 10, 1_000, 15_000, 250
+MOST_PROPERTIES, MOST_LENGTH = 5_000, 120_000  # of names and values, in characters
 
 
 def require_bindable(spec: RemoteModel, schema: AnswerSchema | None) -> None:
@@ -68,7 +76,40 @@ def beyond_strict(spec: RemoteModel, schema: Mapping[str, Json]) -> str:
     known = _STRUCTURE if spec.is_tuned else _STRUCTURE | _BOUNDS
     if schema.get("type") != "object":
         return "/type other than object"
-    return next(_beyond(schema, "", known), "")
+    if "anyOf" in schema:
+        return "/anyOf"
+    return next(_beyond(schema, "", known), "") or _too_large(schema)
+
+
+def _too_large(schema: Json) -> str:
+    """The first of strict mode's limits that the whole schema is over; empty: none."""
+    n_properties = n_listed = length = 0
+    waiting: list[tuple[Json, int]] = [(schema, 0)]
+    while waiting:
+        item, depth = waiting.pop()
+        if not isinstance(item, Mapping):
+            continue
+        listed = [*item.get("enum", ()), *([item["const"]] if "const" in item else [])]
+        texts = [value for value in listed if isinstance(value, str)]
+        names = [name for keyword in _BY_NAME for name in item.get(keyword, {})]
+        n_listed += len(item.get("enum", ()))
+        n_properties += len(item.get("properties", ()))
+        length += sum(map(len, (*texts, *names)))
+        depth += "properties" in item
+        if depth > MOST_DEPTH:
+            return f"an object {depth} deep (the most is {MOST_DEPTH})"
+        if len(listed) > LONG_ENUM and sum(map(len, texts)) > MOST_LISTED_LENGTH:
+            return f"an enum of {len(listed):,} values with more than {MOST_LISTED_LENGTH:,} characters"
+        waiting += [(inner, depth) for key in _BY_NAME for inner in item.get(key, {}).values()]
+        waiting += [(inner, depth) for inner in (item.get("items"), *item.get("anyOf", ()))]
+    for n, most, what in (
+        (n_listed, MOST_ENUM, "enum values"),
+        (n_properties, MOST_PROPERTIES, "properties"),
+        (length, MOST_LENGTH, "characters of names and values"),
+    ):
+        if n > most:
+            return f"a number of {n:,} {what} (the most is {most:,})"
+    return ""
 
 
 def _beyond(schema: Json, at: str, known: frozenset[str]) -> Iterator[str]:
@@ -76,14 +117,26 @@ def _beyond(schema: Json, at: str, known: frozenset[str]) -> Iterator[str]:
         if isinstance(schema, bool):
             yield f"{at or '/'}: {str(schema).lower()}"
         return
+    if not _SHAPES.intersection(schema):
+        yield f"{at} without a type"
+    if "$ref" in schema:
+        yield from (f"{at}/{keyword} beside a $ref" for keyword in schema if keyword != "$ref")
+    if schema.get("format", "date") not in _FORMATS:
+        yield f"{at}/format {schema['format']!r}"
+    if _LOOKAROUND.search(str(schema.get("pattern", ""))):
+        yield f"{at}/pattern with a lookaround"
     yield from (f"{at}/{keyword}" for keyword in schema if keyword not in known)
     properties = schema.get("properties", {})
-    if schema.get("type") == "object" or "properties" in schema:
+    kinds = schema.get("type")
+    if kinds == "object" or (isinstance(kinds, list) and "object" in kinds) or "properties" in schema:
         if schema.get("additionalProperties") is not False:
             yield f"{at}/additionalProperties other than false"
         required = schema.get("required", ())
         optional = [name for name in properties if name not in required]
         yield from (f"{at}/properties/{name}, which is not required," for name in optional)
+        yield from (
+            f"{at}/required/{name}, which is no property," for name in required if name not in properties
+        )
     for keyword in _BY_NAME:
         for name, inner in schema.get(keyword, {}).items():
             yield from _beyond(inner, f"{at}/{keyword}/{name}", known)

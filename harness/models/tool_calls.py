@@ -19,9 +19,10 @@ from harness.models.chat import TurnsError
 from harness.models.protocol import Tools
 from harness.records import Json, ToolCall
 
-RULES = 2  # raised when the same reply is read as other calls: answers are kept as they were read
+RULES = 3  # raised when the same reply is read as other calls: answers are kept as they were read
 _ONE, _TWO, _KEY, _NEXT, _VALUE = "qz4one", "qz8two", "qz5key", "qz7key", "Qz6value"
 _NAME = r"([A-Za-z0-9_.-]+)"
+_MOST_REFERENCES = 8  # of a type to another: they may go in circles
 _PARAMETERS = {"type": "object", "properties": {_KEY: {"type": "string"}, _NEXT: {"type": "integer"}}}
 _OFFERED = [
     {"type": "function", "function": {"name": name, "description": "Qz9does", "parameters": _PARAMETERS}}
@@ -259,10 +260,31 @@ def _kinds(tools: Tools, name: str) -> Mapping[str, Json]:
         function = tool.get("function")
         if isinstance(function, Mapping) and function.get("name") == name:
             parameters = function.get("parameters")
-            properties = parameters.get("properties") if isinstance(parameters, Mapping) else None
+            whole: Mapping[str, Json] = parameters if isinstance(parameters, Mapping) else {}
+            properties = whole.get("properties")
             if isinstance(properties, Mapping):
-                return {key: v.get("type") for key, v in properties.items() if isinstance(v, Mapping)}
+                return {key: _kinds_of(v, whole) for key, v in properties.items()}
     return {}
+
+
+def _kinds_of(schema: Json, whole: Mapping[str, Json], depth: int = 0) -> list[Json]:
+    """The JSON types that a schema allows, by its type, its values, its alternatives or what it refers to."""
+    if not isinstance(schema, Mapping) or depth > _MOST_REFERENCES:
+        return []
+    kind, listed, target = schema.get("type"), schema.get("enum"), schema.get("$ref")
+    if kind is not None:
+        return kind if isinstance(kind, list) else [kind]
+    values = listed if isinstance(listed, list) else [schema["const"]] if "const" in schema else []
+    if values:
+        return [{str: "string", type(None): "null"}.get(type(value), "other") for value in values]
+    if isinstance(target, str) and target.startswith("#/"):
+        found: Json = whole
+        for part in target.removeprefix("#/").split("/"):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        return _kinds_of(found, whole, depth + 1)
+    either = schema.get("anyOf", schema.get("oneOf"))
+    inner = either if isinstance(either, list) else []
+    return [one for part in inner for one in _kinds_of(part, whole, depth + 1)]
 
 
 def _typed(text: str, kind: Json) -> Json:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
 
-from harness.report import numbers
 from harness.report.view_models import Curve, CurveLine, CurveMark, RungChart, TrainingCurves
 
 if TYPE_CHECKING:
@@ -153,6 +152,7 @@ def rung_chart(chart: RungChart, name: str) -> Markup:
         right = max(last, *(x for x, _ in places.values())) + margin
         axes.set_xlim(first - margin, right)
         axes.set_ylim(low - rise, high + rise)
+        axes.locator_params("x", nbins=6)
         ticks = {xs[0.0]: 0.0} if chart.is_log and costs[0] == 0 else {}
         for tick in _round_numbers(least / 1.2, costs[-1] * 1.2) if chart.is_log else axes.get_xticks():
             x = log10(tick) if chart.is_log else float(tick)
@@ -179,8 +179,7 @@ def _round_numbers(least: float, most: float) -> list[float]:
 def _tick(cost: float, *, is_usd: bool) -> str:
     if not is_usd:
         return f"{cost:,.4g}" if cost < 10_000 else f"{cost / 1000:,.0f}k"
-    text = numbers.usd(cost)
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return f"${cost:,.10f}".rstrip("0").rstrip(".")  # as it is: $0.0325 is not $0.033
 
 
 def _score_limits(curve: Curve) -> tuple[float, float]:

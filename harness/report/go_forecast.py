@@ -134,7 +134,7 @@ def _grounds(one: PlannedDecision) -> Iterator[str]:
     why = [f"the strictest level among {one.level_of} candidates"] if one.level_of > 1 else []
     why += ["as rows were added to those that did not decide"] if one.is_grown else []
     if why:
-        at = " or ".join(f"{100 * level:.3g}%" for level in levels)
+        at = " or ".join(map(numbers.one_sided, levels))
         yield f"Each gate at {at}, {' and '.join(why)}."
     suites = [gate.suite for gate in one.forecast.gates]
     if not one.forecast.is_joint and len(set(suites)) < len(suites):
@@ -152,7 +152,7 @@ def _takes(forecast: GoForecast) -> str:
         said.append(f"{worst.role} {worst.name}{margin} costs most{without}")
     if forecast.p_go < POWER and not forecast.hopeless:
         levels = [gate.alpha_of_more for gate in forecast.gates if gate.alpha_of_more is not None]
-        grown = f" if they are added to these ({100 * min(levels):.2g}% a gate)" if levels else ""
+        grown = f" if they are added to these ({numbers.one_sided(min(levels))} a gate)" if levels else ""
         said.append(_rows(forecast) + grown)
     return "".join(f"; {part}" for part in said)
 

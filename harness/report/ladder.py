@@ -26,11 +26,12 @@ def ladder_block(record: RunRecord) -> LadderBlock | None:
     seen = Measured(record, record.ladder)
     holds = next((rung for rung in seen.rungs if rung.label == seen.ladder.answer), None)
     whys = [f"{rung.rank} {rung.label}: {rung.why}" for rung in seen.rungs if rung.why]
+    is_open = bool(seen.n("undecided") or seen.n(NOT_TRIED))
     return LadderBlock(
-        verdict=holds.label if holds else "No rung holds",
-        tone="good" if holds else "unsure" if seen.n("undecided") or seen.n(NOT_TRIED) else "bad",
+        verdict=holds.label if holds else "No rung holds so far" if is_open else "No rung holds",
+        tone="good" if holds else "unsure" if is_open else "bad",
         means=_means(seen, holds),
-        facts=[*_facts(seen, holds)] if holds else [],
+        facts=[*_facts(seen, holds)],
         charts=[*_charts(seen)],
         table=_table(seen),
         whys=whys,
@@ -46,10 +47,41 @@ def _means(seen: Measured, holds: Rung | None) -> str:
     ]
     also = f" Holding too, and for less a request: {', '.join(cheaper)}." if cheaper else ""
     n = len(seen.rungs)
-    said = f"{n - seen.n(NOT_TRIED)} of {numbers.plural(n, 'rung')} were tried."
+    said = f"{n - seen.n(NOT_TRIED)} of {numbers.plural(n, 'rung')} were tried{_left(seen)}."
     if holds:
         said = f"Rung {holds.rank} of {n}, the first whose gates all hold."
-    return f"{said}{also} Order: {seen.ladder.order}."
+    return f"{_worth(seen, holds)}{said}{also} Order: {seen.ladder.order}."
+
+
+def _worth(seen: Measured, holds: Rung | None) -> str:
+    """Whether fine-tuning was worth it, which is what a reader wants first; empty without a fine-tune."""
+    tuned = [rung for rung in seen.rungs if rung.size is not None and not seen.is_only_baseline(rung)]
+    if not tuned:
+        return ""
+    if holds in tuned:
+        before = [rung for rung in seen.rungs if rung.rank < holds.rank and rung not in tuned]
+        tried = [rung for rung in before if rung.outcome != NOT_TRIED and not seen.is_only_baseline(rung)]
+        if not tried:
+            return f"{holds.label} holds; nothing else without fine-tuning was tried before it. "
+        return f"Fine-tuning was worth it: {holds.label} holds, and nothing before it was shown to. "
+    if holds:
+        return f"Fine-tuning is not needed: {holds.label} holds without it. "
+    named = {outcome: [r.label for r in tuned if r.outcome == outcome] for outcome in _TONE}
+    if len(named[NOT_TRIED]) == len(tuned):
+        return "Fine-tuning was not tried. "
+    if named["fails"] == [rung.label for rung in tuned]:
+        return f"Fine-tuning was not worth it: {', '.join(named['fails'])} does not hold. "
+    left = [f"{', '.join(named[one])} {one}" for one in ("undecided", NOT_TRIED) if named[one]]
+    return f"Whether fine-tuning is worth it stays open: {', '.join(left)}. "
+
+
+def _left(seen: Measured) -> str:
+    """The rungs that were not tried, by why."""
+    by_why: dict[str, list[str]] = {}
+    for rung in seen.rungs:
+        if rung.outcome == NOT_TRIED:
+            by_why.setdefault(rung.why, []).append(rung.label)
+    return "".join(f", not {', '.join(labels)} ({why})" for why, labels in by_why.items())
 
 
 def _costs_less(rung: Rung, other: Rung) -> bool:
@@ -57,11 +89,19 @@ def _costs_less(rung: Rung, other: Rung) -> bool:
     return usd is not None and other_usd is not None and usd < other_usd
 
 
-def _facts(seen: Measured, holds: Rung) -> Iterator[Fact]:
+def _facts(seen: Measured, holds: Rung | None) -> Iterator[Fact]:
+    if holds:
+        yield from _facts_of(seen, holds)
+    if seen.ladder.stopped_before_usd is not None:
+        kept = numbers.usd(seen.ladder.stopped_before_usd)
+        yield Fact("not spent", kept, f"at least, on {numbers.plural(seen.n(NOT_TRIED), 'rung')} not tried")
+
+
+def _facts_of(seen: Measured, holds: Rung) -> Iterator[Fact]:
     higher = seen.above(holds)
 
     def beside(value: str) -> str:
-        return f"{higher.label}: {value}" if higher else ""
+        return f"{higher.label}: {value}" if higher and value != numbers.NONE else ""
 
     quality = seen.quality(holds)
     is_baseline = holds.candidate == seen.baseline
@@ -72,10 +112,7 @@ def _facts(seen: Measured, holds: Rung) -> Iterator[Fact]:
     else:
         yield Fact("the next rung would add", _added(seen, holds, higher), higher.label)
     yield Fact("per 1,000 requests", _usd(holds), beside(_usd(higher or holds)))
-    yield Fact("latency, mean", _ms(holds.latency_ms), beside(_ms(higher.latency_ms) if higher else ""))
-    if seen.ladder.stopped_before_usd is not None:
-        kept = numbers.usd(seen.ladder.stopped_before_usd)
-        yield Fact("not spent", kept, f"at least, on {numbers.plural(seen.n(NOT_TRIED), 'rung')} not tried")
+    yield Fact("latency, mean", _ms(holds.latency_ms), beside(_ms(higher.latency_ms if higher else None)))
 
 
 def _added(seen: Measured, lower: Rung, higher: Rung) -> str:
@@ -124,7 +161,7 @@ def _table(seen: Measured) -> TextTable:
     against = f"quality: difference to {seen.baseline}" if seen.baseline else "quality"
     level = f"The first that holds has to at {numbers.one_sided(seen.ladder.level)}, every gate of it."
     return TextTable(
-        "The rungs, cheapest first",
+        "The rungs, in their order",
         (
             "rung",
             "outcome",

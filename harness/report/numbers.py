@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import TypeGuard
 
+from harness.decision.retesting import percent as percent_of
 from harness.records import Kind, Payback, Rate
 
 NONE = "–"
@@ -38,14 +39,14 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 def level(alpha: float) -> str:
     """The level of the two-sided interval whose limits are one-sided tests at ``alpha``: ``90%``."""
-    return f"{100 * (1 - 2 * alpha):.4g}%"
+    return f"{100 - float(f'{200 * alpha:.3g}'):.10g}%"  # 99.998% is not 100%
 
 
 def one_sided(alpha: float | None) -> str:
     """The level of a one-sided test, or a p that is read against one: ``5%``, ``0.25%``, ``<0.01%``."""
     if not _known(alpha):
         return NONE
-    return "<0.01%" if alpha < 1e-4 else f"{100 * alpha:.2g}%"
+    return "<0.01%" if alpha < 1e-4 else percent_of(alpha)
 
 
 def mean(value: float | None, kind: Kind) -> str:

@@ -128,7 +128,9 @@ class Answerer:
         kept = {
             key: answer
             for key, answer in stored.items()
-            if key in wanted and not _cut_too_early(answer, decoding, most)
+            if key in wanted
+            and not _cut_too_early(answer, decoding, most)
+            and not (answer.logprob is None and call.needs_logprobs and prepared.gives_logprobs)
         }
         # the most tokens of an answer alone, where the model may write a thought before it
         alone = decoding.max_new_tokens if most > decoding.max_new_tokens else None
@@ -272,7 +274,13 @@ class Answerer:
         """The judge, calibrated and tested for admission, once a run."""
         key = _judge_key(judge)
         if key not in self._judges:
-            self._judges[key] = self._watched(judge, tried_out(judge, self.oracle))
+            tried = tried_out(judge, self.oracle)
+            if tried.admission is not None and not tried.admission.admitted:
+                why = "; ".join(tried.admission.reasons)
+                self._progress.say(
+                    printable(f"the judge {judge.name} is not admitted, and its gates decide nothing: {why}")
+                )
+            self._judges[key] = self._watched(judge, tried)
         return self._judges[key]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from harness.data.recorded import (
 from harness.errors import UsageError
 from harness.models.ledger import Spending
 from harness.models.progress import Progress
-from harness.models.protocol import Decoding, Prompt, Tools
+from harness.models.protocol import AnswerSchema, Decoding, Prompt, Tools
 from harness.models.remote import RemoteModel
 from harness.records import Answer, FailureKind, Json
 from harness.run.answering import keeping
@@ -39,12 +39,14 @@ class Capture:
         model: who answers.
         decoding: how; a suite's ``max_tokens`` applies where it is lower.
         as_trained: whether it gets each row's own turns, as a fine-tune does, in place of the suite's prompt.
+        schema: what answers to suites with a ``JsonSchema`` check are bound to.
         spending: its price and the ledger; None: nothing is counted.
     """
 
     model: RemoteModel
     decoding: Decoding
     as_trained: bool = False
+    schema: AnswerSchema | None = None
     spending: Spending | None = None
 
     def record(self, suite: LoadedSuite, file: Path, progress: Progress) -> Matched:
@@ -63,18 +65,20 @@ class Capture:
         lock = FileLock(file.with_name(f"{file.name}.lock"), timeout=0)
         try:
             with lock:
-                self._record(suite, file, progress)
+                try:
+                    self._record(suite, file, progress)
+                finally:
+                    with suppress(OSError):  # Windows removes it itself
+                        Path(lock.lock_file).unlink()
         except Timeout as error:
             raise UsageError(f"{file}: another harness capture writes to it. Wait for its end.") from error
         return match(read_whole(file), suite.name, suite.rows)
 
     def _record(self, suite: LoadedSuite, file: Path, progress: Progress) -> None:
         recorded = read_whole(file)
-        self._require_same(recorded, suite)
-        again = {
-            id(one) for one in recorded if one.failure_kind is FailureKind.ERROR and one.suite == suite.name
-        }
-        kept = [one for one in recorded if id(one) not in again]
+        # a call that failed says nothing of the model, which may have been misspelt: it is asked again
+        self._require_same([one for one in recorded if not _failed(one)], suite)
+        kept = [one for one in recorded if not (_failed(one) and one.suite == suite.name)]
         if len(kept) < len(recorded) or not _ends(file):
             write_atomically(file, "".join(one.line() for one in kept))
         own = [one for one in kept if one.suite == suite.name]  # another suite's prompt is another question
@@ -91,6 +95,7 @@ class Capture:
             def show() -> None:
                 bar.at(len(known) + len(lines.written), len(prompts), model.note)
 
+            show()
             coming = model.answer(prompts, self._decoding(suite), known)
             with closing(keeping(lines, suite.name, coming, model.late, show)) as answers:
                 for answer in answers:
@@ -101,7 +106,8 @@ class Capture:
 
     def _decoding(self, suite: LoadedSuite) -> Decoding:
         most = min(suite.suite.max_tokens or self.decoding.max_new_tokens, self.decoding.max_new_tokens)
-        return replace(self.decoding, max_new_tokens=most)
+        schema = self.schema if suite.is_schema_checked else None
+        return replace(self.decoding, max_new_tokens=most, schema=schema)
 
     def described(self, suite: LoadedSuite) -> dict[str, Json]:
         """What the answers to one suite have in common: fields of ``RecordedAnswer``."""
@@ -109,7 +115,7 @@ class Capture:
             "suite": suite.name,
             "asked_with": AS_TRAINED if self.as_trained else WITH_PROMPT,
             "prompt": None if self.as_trained else suite.prompt_digest or "",
-            "settings": self._decoding(suite).settings(),
+            "settings": self._decoding(suite).described(),
             "model": self.model.model,
             "service": self.model.url,
         }
@@ -129,6 +135,10 @@ class Capture:
 
 _SAME_FOR_ALL = ("model", "service", "asked_with")  # the others are each suite's own
 _WORDS = {"asked_with": "way of asking", "prompt": "prompt (SHA-256)", "settings": "decoding"}
+
+
+def _failed(one: RecordedAnswer) -> bool:
+    return one.failure_kind is FailureKind.ERROR
 
 
 @dataclass

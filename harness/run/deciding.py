@@ -15,7 +15,7 @@ from harness.decision.holm import LeftOut, Rejudged, judged_together
 from harness.decision.judged import JudgedClaim, JudgedSide
 from harness.decision.ladder import with_decisions
 from harness.decision.paired import summary
-from harness.decision.retesting import level_after
+from harness.decision.retesting import level_after, percent
 from harness.errors import DataError, UsageError
 from harness.records import (
     TIE,
@@ -191,9 +191,7 @@ def _corrected(
         )
     if before:
         times = "once" if before == 1 else f"{before} times"
-        level = (
-            f"Judged at {100 * found.alpha:.2g}%, as this run was decided with other labels {times} before."
-        )
+        level = f"Judged at {percent(found.alpha)}, as this run was decided with other labels {times} before."
         found = replace(found, reason=f"{found.reason} {level}")
     correction = Correction(
         n=len(rows),

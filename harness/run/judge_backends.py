@@ -6,12 +6,12 @@ second run asks nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
-from itertools import islice
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from harness.candidates.base import MutableModel
@@ -26,8 +26,8 @@ from harness.models.embeddings import (
     resolve_embedder,
 )
 from harness.models.ledger import Money
-from harness.models.local import LocalModel, batch_numeric_config
-from harness.models.progress import Progress
+from harness.models.local import LocalModel, reading_numeric_config, reads_trees
+from harness.models.progress import Progress, Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.remote import OpenRemoteModel, RemoteModel
 from harness.models.source import BUILTIN, resolve
@@ -60,47 +60,33 @@ class JudgeBackends:
 
     def logprob(self, prompts: Sequence[tuple[str, str]]) -> list[float]:
         """See ``scoring.judges.Scorer``; the built-in model reads."""
-        return self._read(prompts, len(prompts), lambda reader: reader.logprob(prompts))
+        return [fmean(tokens) for tokens in self.token_logprobs(prompts)]
 
     def token_logprobs(self, prompts: Sequence[tuple[str, str]]) -> list[list[float]]:
-        """See ``scoring.judges.TokenOracle``; the built-in model reads."""
-
-        def read(reader: LocalModel) -> list[float]:
-            return [n for tokens in reader.token_logprobs(prompts) for n in (len(tokens), *tokens)]
-
-        flat, found = iter(self._read(prompts, None, read)), []
-        for count in flat:
-            found.append(list(islice(flat, int(count))))
-        return found
-
-    def _read(
-        self,
-        prompts: Sequence[tuple[str, str]],
-        count: int | None,
-        read: Callable[[LocalModel], list[float]],
-    ) -> list[float]:
-        """Numbers that the built-in model gives, of these prompts read together; kept."""
+        """See ``scoring.judges.TokenOracle``; the built-in model reads each distinct text once. Kept."""
         source, plan = resolve(BUILTIN, self._progress), device_plan()
-        versions = f"transformers {version('transformers')}, torch {version('torch')}"
-        numeric_config = f"{batch_numeric_config(plan)}; {versions}"
-        key = fingerprint(
-            {
-                "model": source.digest,
-                "numerics": numeric_config,
-                "prompts": [list(p) for p in prompts],
-                **({} if count is not None else {"numbers": "of each token"}),
-            }
-        )
-        kept = self._store.judgment(key)
-        if kept is not None and count in (None, len(kept)):
-            return kept
-        if self._reader is None:
-            self._reader = LocalModel.load(source, plan)
-        with self._progress.task(f"judging {len(prompts)} texts", unit="text") as bar:
-            numbers = read(self._reader)
-            bar.at(len(prompts), len(prompts))
-        self._store.keep_judgment(key, numbers)
-        return numbers
+        context: dict[str, Json] = {
+            "model": source.digest,
+            "numerics": reading_numeric_config(plan),
+            "versions": f"transformers {version('transformers')}, torch {version('torch')}",
+            # other texts in a batch shape the rounding, unless all are read as trees
+            "beside": None if reads_trees(plan) else [list(prompt) for prompt in prompts],
+        }
+        within = fingerprint(context)
+        keys = {prompt: fingerprint([within, *prompt]) for prompt in prompts}
+        kept = {prompt: self._store.judgment(key) for prompt, key in keys.items()}
+        missing = [prompt for prompt in keys if kept[prompt] is None]
+        if missing and not reads_trees(plan):
+            missing = list(keys)
+        if missing:
+            if self._reader is None:
+                self._reader = LocalModel.load(source, plan)
+            with self._progress.task(f"judging {len(missing)} texts", unit="text") as bar:
+                for prompt, numbers in zip(missing, self._reader.token_logprobs(missing), strict=True):
+                    kept[prompt] = numbers
+                    self._store.keep_judgment(keys[prompt], numbers)
+                bar.at(len(missing), len(missing))
+        return [found for prompt in prompts if (found := kept[prompt]) is not None]
 
     def embedder(self, model: str = BUILTIN_EMBEDDER) -> KeptEmbedder:
         """See ``scoring.judges.EmbeddingOracle``.
@@ -157,7 +143,8 @@ class KeptEmbedder:
         kept = self.store.embeddings(keys.values())
         missing = [text for text, key in keys.items() if key not in kept]
         if missing:
-            with self.progress.task(f"embedding {len(missing)} texts", unit="text") as bar:
+            progress = self.progress if len(missing) > 1 else Silent()  # a finished bar leaves a line
+            with progress.task(f"embedding {len(missing)} texts", unit="text") as bar:
                 vectors = self._loaded.embed(missing, lambda read: bar.at(read, len(missing)))
             fresh = {
                 keys[text]: row.astype("<f4").tobytes() for text, row in zip(missing, vectors, strict=True)

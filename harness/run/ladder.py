@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Literal
 
 from harness.decision.ladder import AS_SET, BY_COST, IS_BASELINE, Place, cheapest_first
 from harness.decision.ladder import with_costs as costed
 from harness.decision.ladder import with_decisions as decided
-from harness.decision.plan import Work, total
+from harness.decision.plan import CostLine, Work, total
+from harness.decision.retesting import percent
 from harness.errors import HarnessError, ModelError, TrainingError, UnknownName, UsageError
+from harness.models.source import bytes_at_hand
 from harness.records import Decision, Economics, Gate, Ladder, Outcome, Rung, Verdict
 from harness.report import numbers
 from harness.report.plan import usd_range
@@ -72,13 +75,17 @@ class LadderRun:
         """The order, for people; ``work`` says what each may cost."""
         usd = {one.label: one.usd for one in work}
         to = "up to the first that holds" if self._run.settings.ladder == "first" else "all of them"
-        level = f"Each gate of the first has to hold at {100 * self.level:.2g}%."
+        level = f"Each gate of the first has to hold at {percent(self.level)}."
         yield f"A ladder of {numbers.plural(len(self.order), 'rung')}, {self._how}; {to}. {level}"
         for rank, name in enumerate(self.order, 1):
             arm = self._run.selection.sized(name)[-1]
             remark = self._left_out.get(name) or (IS_BASELINE if self._is_baseline(name) else "")
             cost = usd.get(arm.label)
-            said = [f"{rank:>3}. {arm.label} ({arm.candidate.kind})", usd_range(cost) if cost else "", remark]
+            said = [
+                f"{rank:>3}. {arm.label} ({arm.candidate.kind}, {arm.candidate.model_name})",
+                usd_range(cost) if cost else "",
+                remark,
+            ]
             yield printable("  ".join(filter(None, said)))
         others = [name for name in self._others if name not in self._left_out]
         if others:
@@ -200,13 +207,15 @@ class LadderRun:
         run, arm = self._run, self._run.selection.sized(name)[-1]
         priced = arm.candidate.endpoint()
         if priced is None:
-            return Place(name, arm.candidate.cost_rank)
+            size = bytes_at_hand(run.lab_of(arm).path_or_name(arm.candidate.model_name))
+            return Place(name, arm.candidate.cost_rank, model_bytes=size)
+        unpriced = Place(name, arm.candidate.cost_rank, usd_per_mtok=inf)
         lab = replace(run.lab_of(arm), is_offline=True)  # an order is no reason to fetch an encoder
         try:
             estimate = arm.candidate.estimate(lab, arm.variants[0])
         except (ModelError, TrainingError):
-            return Place(name, arm.candidate.cost_rank)  # the checks before the run say why
-        bills, costs = [], Costs(*run.prices())
+            return unpriced  # the checks before the run say why
+        bills, costs = list[CostLine](), Costs(*run.prices())
         for suite in run.suites_of(arm):
             references = [row.reference for row in suite.rows]
             for call in run.answerer.calls(arm.candidate, estimate.prepared, suite):
@@ -216,9 +225,12 @@ class LadderRun:
                     one = Asking(sent_as, asked.prompts, references, asked.most_tokens)
                     bills.append(costs.answers(payee, [one])[0])
         n = sum(len(suite.rows) for suite in run.suites_of(arm))
-        is_known = n and all(bill.price is not None for bill in bills)
-        usd = 1000 * sum(bill.usd.low for bill in bills) / n if is_known else None
-        return Place(name, arm.candidate.cost_rank, usd)
+        prices = [bill.price for bill in bills if bill.price is not None]
+        if not n or not prices or len(prices) < len(bills):
+            return unpriced
+        usd_per_mtok = max(price.input_usd_per_mtok + price.output_usd_per_mtok for price in prices)
+        usd = 1000 * sum(bill.usd.low for bill in bills) / n
+        return replace(unpriced, usd_per_mtok=usd_per_mtok, usd_per_1000_requests=usd)
 
 
 def _is_refuted(gate: Gate) -> bool:

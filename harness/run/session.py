@@ -39,7 +39,8 @@ from harness.run.references import reference_notes, require_references
 from harness.run.selection import Arm, Selection
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.admission import shown_share
-from harness.scoring.judges import Judge, judged_rows, needs_baseline, trust_of, why_advisory
+from harness.scoring.frame import LocalJudge
+from harness.scoring.judges import Judge, embedder_of, judged_rows, needs_baseline, trust_of, why_advisory
 from harness.scoring.suite import SuiteScore
 from harness.settings import Settings
 from harness.store.adapters import AdapterStore
@@ -123,6 +124,7 @@ class Session:
             money=money,
             horizon_days=self._horizon_days,
             require_unseen=self._require_unseen,
+            embedder=lambda: embedder_of(self.answerer.oracle),
         )
         self.selection = Selection(settings, self.lab, adapt)
         self.started = datetime.now(UTC)
@@ -299,6 +301,12 @@ class Session:
         ]
         if not missing:
             return
+        began = time.perf_counter()
+        for suite in {suite.name: suite for arm, _ in missing for suite in self.suites_of(arm)}.values():
+            for judge in suite.judges:
+                if isinstance(judge, LocalJudge):  # it costs no money: that it is refused is known first
+                    self.answerer.judge(judge)
+        self.answerer.seconds["scoring"] += time.perf_counter() - began
         began = time.perf_counter()
         try:
             if self.lab.executor.slots == 1:

@@ -13,6 +13,7 @@ from harness.data.copies import clusters, copied_rows
 from harness.data.fields import require_field
 from harness.data.files import MOST_LABEL_BYTES, read_prompt, read_text
 from harness.data.fingerprints import bytes_digest, fingerprint, rows_fingerprint
+from harness.data.recorded import digests_to_record
 from harness.data.rows import line_of, read_rows
 from harness.decision.vectors import SuiteUnits, score_vector
 from harness.errors import DataError, UsageError
@@ -189,7 +190,7 @@ class LoadedSuite:
             name=self.name,
             heldout=self.heldout,
             heldout_digest=rows_fingerprint(self.rows),
-            rows=tuple(map(self._shown, self.rows, self.clusters)),
+            rows=tuple(map(self._shown, self.rows, self.clusters, digests_to_record(self.rows))),
             scores=tuple(
                 ScoreInfo(
                     name=s.name,
@@ -206,8 +207,8 @@ class LoadedSuite:
             own_system=self.own_system,
         )
 
-    def _shown(self, row: Row, cluster: str | None) -> SuiteRow:
-        return SuiteRow(row.id, row.question, row.reference, self._slices(row), cluster)
+    def _shown(self, row: Row, cluster: str | None, asked: str) -> SuiteRow:
+        return SuiteRow(row.id, row.question, row.reference, self._slices(row), cluster, asked=asked)
 
     def _slices(self, row: Row) -> dict[str, str]:
         return {key: value for key in self.suite.slices if (value := row.text(key)) is not None}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from harness import FewShot, Retrieval
@@ -96,3 +99,17 @@ def test_what_stands_for_the_encoder_in_a_plan_does_not_in_a_run(
     for one, used in ((replace(lab, is_offline=True), ["bm25"]), (lab, ["bm25", "embeddings"])):
         few.looker(one)
         assert [by for _, by, _ in lab._indexes] == used
+
+
+class Parcels:
+    """An encoder: parcels lie in one direction, all else in the other."""
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        return np.array([[1, 0] if "parcel" in text else [0, 1] for text in texts], np.float32)
+
+
+def test_vectors_are_those_of_the_run_which_keeps_them(lab: Lab) -> None:
+    few = FewShot(model="m", train="train.jsonl", shots=2, nearest="embeddings")
+    looker = few.looker(replace(lab, embedder=Parcels))
+    assert looker is not None
+    assert [one.at for one in looker(row("my parcel?"))] == [0, 3]

@@ -16,7 +16,7 @@ from harness.data.recorded import (
     require_all,
 )
 from harness.errors import DataError
-from harness.records import Answer, FailureKind, Message, Row
+from harness.records import Answer, FailureKind, Message, Part, Row
 
 SHORT, FULL = Message("system", "Answer."), Message("system", "Answer in one word, politely, …")
 
@@ -46,21 +46,23 @@ def test_an_answer_comes_back_as_it_was_written() -> None:
     answer = Answer(
         "a", "é\u2028\n", 7, 2, 12.5, "length", None, 3, 2, thought="hm", thought_tokens=1, served_by="m-1"
     )
-    one = recorded_from(answer, suite="s", asked="d", prompt="", settings={"seed": 0}, usd=0.0)
-    (back,) = parse_recorded(one.line().encode(), "a.jsonl")
-    assert replace(back, where="") == one
-    assert back.for_row("a") == answer
+    parts = (Part("first.md (step 1)", "h", 3, 1), Part("last.md (step 2)", "", 4, 1))
+    for given in (answer, replace(answer, latency_ms=0.0, batched=True, parts=parts)):
+        one = recorded_from(given, suite="s", asked="d", prompt="", settings={"seed": 0}, usd=0.0)
+        (back,) = parse_recorded(one.line().encode(), "a.jsonl")
+        assert replace(back, where="") == one
+        assert back.for_row(ROWS[0]) == given
 
 
 def test_a_failure_stays_one_with_its_kind() -> None:
     failed = Answer("a", "", 7, 0, 1.0, "failed", "refused: no", failure_kind=FailureKind.REFUSED)
     (back,) = parse_recorded(recorded_from(failed).line().encode(), "a.jsonl")
-    assert back.for_row("a") == failed
+    assert back.for_row(ROWS[0]) == failed
 
 
 def test_what_people_did_not_write_is_not_known_and_no_zero() -> None:
     (one,) = parse_recorded(b'{"id": 17, "answer": "yes", "annotator": "Ana"}\r\n', "a.jsonl")
-    answer = one.for_row("17")
+    answer = one.for_row(row("17", "?"))
     assert (answer.prompt_tokens, answer.completion_tokens, answer.latency_ms) == (None, None, None)
     assert answer.answer_tokens is None
 

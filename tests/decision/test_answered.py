@@ -73,14 +73,18 @@ def test_answers_of_which_most_are_broken_off_or_empty_are_named() -> None:
 
 
 def test_sides_that_are_bound_to_different_schemas_and_services_that_do_not_bind_are_told() -> None:
-    def bound(name: str, text: str) -> Side:
+    def bound(name: str, text: str, shape: str = "ticket.json", digest: str = "d" * 64) -> Side:
         (trial,) = side(name).trials
         answers = tuple(replace(answer, text=text) for answer in trial.answers)
-        decoding = {"schema": {"name": "ticket.json", "digest": "d"}}
+        decoding = {"schema": {"name": shape, "digest": digest}}
         return Side(name, [replace(trial, answers=answers, decoding=decoding)])
 
     (note,) = answer_notes("mail", bound("new", "{}"), side("base"))
     assert "answers of new were bound to ticket.json, those of base to no schema" in note
     assert answer_notes("mail", bound("new", "{}"), bound("base", "[1]")) == ()
+    # the content counts: two mappings have one name, and one schema may have two
+    assert answer_notes("mail", bound("new", "{}"), bound("base", "{}", "schema={…}")) == ()
+    (note,) = answer_notes("mail", bound("new", "{}"), bound("base", "{}", digest="e" * 64))
+    assert "of new were bound to ticket.json (dddddddd), those of base to another one (eeeeeeee)" in note
     (note,) = answer_notes("mail", bound("new", "{}"), bound("base", "Sure! {}"))
     assert "answers of base were bound to ticket.json, and 100 of 100 are no JSON" in note

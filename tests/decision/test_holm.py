@@ -231,7 +231,7 @@ def test_two_that_are_go_alone_are_not_together() -> None:
         assert (decision.verdict, decision.level, decision.candidates_judged) == (OPEN, 0.025, 2)
         assert decision.p_value == pytest.approx(0.0297, abs=1e-4)
         first = decision.reasons[0]
-        for words in ("2 candidates", "hold at 2.5%", "is 3%, of target gate test_0", "Suite(final=...)"):
+        for words in ("2 candidates", "hold at 2.5%", "is 2.97%, of target gate test_0", "Suite(final=...)"):
             assert words in first
         assert decision.reasons[1:] == alone.reasons
 
@@ -276,7 +276,7 @@ def test_candidates_left_out_are_tries_of_the_one_beside_which_they_were_judged(
         assert words in near.reasons[0]
     (strong, *_) = judged_together(each[:1], gates, 0.05, {"0": LeftOut(18, "many", "Judge them together")})
     assert (strong.verdict, strong.level) == (GO, 0.05 / 19)
-    assert strong.reasons[0].startswith("holds at 0.26% among 19 candidates, 1 judged today and 18 beside it")
+    assert strong.reasons[0].startswith("holds at 0.263% among 19 candidates, 1 judged today and 18")
     assert judged_together(each[:1], gates, 0.05, {"else": one})[0].candidates_judged == 1
 
 

@@ -19,16 +19,20 @@ from harness.records import Decision, Gate, Kind, Ladder, Rung, Verdict
 
 PLACES = [
     Place("qlora", 4),
-    Place("prompt-large", 0, 1.2),
+    Place("prompt-large", 0, 10.0, usd_per_1000_requests=1.2),
+    Place("tuned-mini", 4, 1.5, usd_per_1000_requests=0.2),
+    Place("few-shot-mini", 1, 0.75, usd_per_1000_requests=0.6),
+    Place("prompt-7b", 0, model_bytes=14_000_000_000),
     Place("few-shot-b", 1),
     Place("few-shot-a", 1),
     Place("prompt", 0),
-    Place("prompt-mini", 0, 0.3),
+    Place("prompt-mini", 0, 0.75, usd_per_1000_requests=0.3),
 ]
 
 
-def test_the_order_is_that_of_kinds_then_prices_then_names() -> None:
-    order = ("prompt", "prompt-mini", "prompt-large", "few-shot-a", "few-shot-b", "qlora")
+def test_the_order_is_that_of_models_then_kinds_and_fine_tunes_are_last() -> None:
+    small = ("prompt", "few-shot-a", "few-shot-b")
+    order = (*small, "prompt-7b", "prompt-mini", "few-shot-mini", "prompt-large", "qlora", "tuned-mini")
     assert cheapest_first(PLACES) == order
     assert cheapest_first(reversed(PLACES)) == order
 

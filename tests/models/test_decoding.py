@@ -26,9 +26,9 @@ def model(tiny: ModelSource) -> LocalModel:
     return loaded
 
 
-def answers(model: LocalModel) -> dict[str, tuple[str, int | None, str]]:
+def answers(model: LocalModel) -> dict[str, tuple[str, int | None, str, float]]:
     found = model.answer(PROMPTS, Decoding(max_new_tokens=12), frozenset())
-    return {a.row_id: (a.text, a.completion_tokens, a.finish) for a in found}
+    return {a.row_id: (a.text, a.completion_tokens, a.finish, round(a.logprob or 0, 4)) for a in found}
 
 
 def test_answers_are_those_of_a_batch_that_is_never_cut(
@@ -46,8 +46,8 @@ def test_answers_are_those_of_a_batch_that_is_never_cut(
     assert widths, "no batch was cut: the test shows nothing"
     monkeypatch.setattr(decoding, "KEEP_SHARE", 0.0)
     assert answers(model) == shrunk
-    assert len({tokens for _, tokens, _ in shrunk.values()}) > 2
-    assert {finish for _, _, finish in shrunk.values()} == {"stop", "length"}
+    assert len({tokens for _, tokens, *_ in shrunk.values()}) > 2
+    assert {finish for _, _, finish, _ in shrunk.values()} == {"stop", "length"}
 
 
 def test_answers_are_those_of_transformers_own_greedy_search(

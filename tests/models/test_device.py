@@ -72,3 +72,18 @@ def test_how_batches_are_cut_is_in_the_numerics(monkeypatch: pytest.MonkeyPatch)
 def test_a_cpu_never_works_in_float16() -> None:
     plan = device.ask_torch()
     assert plan.device == "cuda" or plan.dtype in ("bfloat16", "float32")
+
+
+def test_a_card_that_only_emulates_bfloat16_works_in_float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert (device.ask_torch().device, device.ask_torch().dtype) == ("cuda", "float16")
+
+
+def test_another_card_is_asked_again(asked: list[DevicePlan], monkeypatch: pytest.MonkeyPatch) -> None:
+    for cards in (["Tesla T4"], ["NVIDIA A10G"], ["NVIDIA A10G"]):
+        monkeypatch.setattr(device, "gpu_names", lambda cards=cards: cards)
+        device_plan()
+    assert len(asked) == 2

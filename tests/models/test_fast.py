@@ -17,7 +17,7 @@ from transformers import Cache, GenerationMixin, Trainer
 
 from harness.models import device, fast
 from harness.models.device import DevicePlan, device_plan
-from harness.models.fast import ALL_OFF, ALL_ON, NAMES, FastPaths, SlowPathWarning, examine
+from harness.models.fast import ALL_OFF, ALL_ON, NAMES, FastPaths, SlowPathWarning, examine, reading
 from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource
@@ -73,11 +73,41 @@ def test_plain_likelihoods_are_the_fast_ones(tiny: ModelSource) -> None:
     assert plain == pytest.approx(ours, abs=1e-5)
 
 
+SHARING = [
+    (f"Message: where is order {n}? First: it is late. Second:", f" {said}")
+    for n in range(5)
+    for said in (
+        "it is late",
+        "it is late",
+        "it is lost",
+        "a",
+        "it is late and I want my money back " * (n + 1),
+    )
+] + [("it", " is late"), ("it is", " late"), ("", "it is late"), ("a", "b")]
+
+
+def test_texts_that_begin_alike_are_read_as_each_alone(
+    tiny: ModelSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bfloat16 too: which texts are read together changes nothing, so each is kept under its own key."""
+    monkeypatch.setattr(reading, "TREE_TOKENS", 64)
+    monkeypatch.setattr(reading, "PATH_TOKENS", 200)
+    trees = LocalModel.load(tiny, BF16)
+    assert trees._reads_trees
+    together = trees.token_logprobs(SHARING)
+    assert together[::-1] == trees.token_logprobs(SHARING[::-1])
+    assert together == [trees.token_logprobs([pair])[0] for pair in SHARING]
+    exact, plain = (LocalModel.load(tiny, plan).token_logprobs(SHARING) for plan in (EXACT, PLAIN))
+    for ours, theirs in zip(exact, plain, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+
+
 # --------------------------------------------------------------------------- the cache keys
 def test_the_fast_ways_keep_the_text_that_their_answers_were_kept_under() -> None:
     assert batch_numeric_config(BF16) == (
         "bfloat16 on cpu, grouped_eager attention, batches of 128 rows and 32768 tokens by length within 1.6,"
-        " cut below 80% of rows, shared beginnings from 32 tokens read once"
+        " cut below 80% of rows, pools of 256 rows, read by length within 1.25,"
+        " shared beginnings from 32 tokens read once"
     )
 
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -49,13 +50,14 @@ def tokenizer(tiny: ModelSource) -> PreTrainedTokenizerBase:
 @pytest.fixture
 def batches(model: LocalModel, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The row ids of every batch that is generated, in order; batches of up to three rows."""
+    monkeypatch.setattr("harness.models.local.MAX_POOL_ROWS", 3)
     monkeypatch.setattr("harness.models.local.MAX_BATCH_ROWS", 3)
     seen: list[list[str]] = []
     answer_batch = model._answer_batch
 
-    def noting(batch: Sequence[str], *rest: object) -> Iterator[Answer]:
-        seen.append(list(batch))
-        return answer_batch(batch, *rest)  # type: ignore[arg-type]
+    def noting(pool: Sequence[Sequence[str]], *rest: object) -> Iterator[Answer]:
+        seen.append([row_id for part in pool for row_id in part])
+        return answer_batch(pool, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(model, "_answer_batch", noting)
     return seen
@@ -79,18 +81,23 @@ def test_greedy_answers_are_those_of_a_plain_loop(
     plain = load_base(tiny, EXACT, attention="eager")
     ids = render(tokenizer, PROMPTS[0].messages, reply_follows=True)
     said: list[int] = []
+    logprobs: list[float] = []
     for _ in range(6):
         with torch.no_grad():
-            said.append(int(plain(torch.tensor([ids + said])).logits[0, -1].argmax()))
+            likely = plain(torch.tensor([ids + said])).logits[0, -1].log_softmax(-1)
+        said.append(int(likely.argmax()))
+        logprobs.append(float(likely.max()))
     answer = next(model.answer(PROMPTS[:1], SHORT, NOTHING))
     assert answer.text == tokenizer.decode(said, skip_special_tokens=True)
     assert answer.prompt_tokens == len(ids)
+    assert answer.logprob == pytest.approx(fmean(logprobs), abs=1e-5)
 
 
 def test_an_answer_counts_its_end_token_and_says_how_it_ended(
     model: LocalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = next(model.answer(PROMPTS[:1], SHORT, NOTHING))
+    start = next(model.answer(PROMPTS[:1], Decoding(max_new_tokens=3), NOTHING))
     assert (full.finish, full.completion_tokens) == ("length", 6)
     with torch.no_grad():
         ids = torch.tensor([render(model._tokenizer, PROMPTS[0].messages, reply_follows=True)])
@@ -101,6 +108,7 @@ def test_an_answer_counts_its_end_token_and_says_how_it_ended(
     stopped = next(model.answer(PROMPTS[:1], SHORT, NOTHING))
     assert stopped.finish == "stop"
     assert (stopped.completion_tokens or 99) <= 3
+    assert stopped.logprob == pytest.approx(start.logprob), "the end token is one of them"
     assert full.text.startswith(stopped.text)
 
 

@@ -46,6 +46,7 @@ def test_answers_are_those_of_the_whole_prompts(
     tiny: ModelSource, adapter: Path, with_adapter: bool, reads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = LocalModel.load(tiny, EXACT, adapter=adapter if with_adapter else None)
+    monkeypatch.setattr("harness.models.local.MAX_POOL_ROWS", 3)
     monkeypatch.setattr("harness.models.local.MAX_BATCH_ROWS", 3)
     shared = answers(model, PROMPTS)
     assert len(reads) == 1  # once for three batches

@@ -73,6 +73,15 @@ def test_a_schema_of_the_sdks_own_making_is_strict() -> None:
         ),
         ({"properties": {"a": {"anyOf": [{"not": {}}]}}}, "/properties/a/anyOf/0/not"),
         ({"type": "array"}, "/type other than object"),
+        ({"anyOf": [CLOSED]}, "/anyOf"),
+        ({"required": ["a", "b"]}, "/required/b, which is no property,"),
+        ({"properties": {"a": {"description": "any"}}}, "/properties/a without a type"),
+        ({"properties": {"a": {"$ref": "#", "title": "A"}}}, "/properties/a/title beside a $ref"),
+        ({"properties": {"a": {"type": "string", "format": "uri"}}}, "/properties/a/format 'uri'"),
+        ({"properties": {"a": {"type": "string", "pattern": "(?=x)"}}}, "/properties/a/pattern with a look"),
+        ({"properties": {"a": {"type": ["object", "null"]}}}, "/properties/a/additionalProperties"),
+        ({"properties": {"a": {"enum": [*range(1_001)]}}}, "a number of 1,001 enum values"),
+        ({"properties": {"a": {"enum": ["x" * 60 + str(n) for n in range(300)]}}}, "an enum of 300 values"),
     ],
 )
 def test_what_strict_mode_does_not_hold_is_sent_without_it_and_said(

@@ -50,14 +50,14 @@ def test_two_that_are_go_alone_are_not_together_and_the_reports_say_the_level(ne
     assert (one.level, bad.level, bad.candidates_judged) == (0.05 / 3, None, 3)
     assert one.p_value == pytest.approx(0.0294, abs=1e-4)
     assert "refuted" in bad.reasons[0]
-    why = "this one would have to hold at 1.7% (Holm), and the largest p of its gates is 2.9%, of target gate"
+    why = "this one would have to hold at 1.67% (Holm), and the largest p of its gates is 2.94%, of target"
     assert why in " ".join(outcome.out.split())
     assert "exit status 1: under --gate=release" in outcome.out
     folder = next((near.path / "reports").glob("*3-candidates*"))
     for page in ("report.md", "report.html"):
         text = (folder / page).read_text(encoding="utf-8")
         assert "The level that each candidate met" in text
-        assert "1.7%" in text
+        assert "1.67%" in text
 
 
 def test_a_strong_one_keeps_its_go_and_leaves_more_to_the_others(near: SmallProject) -> None:

@@ -24,7 +24,7 @@ COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) fo
 SUCCESSOR = """
 
 @harness.candidate
-def successor():
+def scripted():
     return Scripted(train="train.jsonl", reply=lambda prompt, size: "yes")
 
 
@@ -80,8 +80,10 @@ def test_the_page_leads_to_a_decision(recorded: SmallProject) -> None:
         assert one.time
         assert one.served_by or one.model
 
-    outcome = recorded.run(*command("pytest"))
-    assert outcome.status == 0, outcome.said
+    recorded.run(*command("pytest"), "--rehearse")
+    (asked,) = (trial for trial in recorded.record.trials if trial.candidate == "successor")
+    assert len(asked.answers) == 40
+    assert recorded.record.rehearsal
     trial = next(trial for trial in recorded.record.trials if trial.candidate == "today")
     assert sum(score.value or 0 for score in trial.scores["right"]) == 12
     assert trial.provenance is not None
@@ -93,8 +95,6 @@ def test_the_page_leads_to_a_decision(recorded: SmallProject) -> None:
 
     # another prompt is told, people's answers say what they do not know, and a run is a recording, too
     recorded.write("suites/support/prompt.md", "Say yes or no. Be brief.")
-    (folder,) = (recorded.path / "reports").glob("2*")
-    folder.rename(recorded.path / "reports" / "first")
     people: list[Row] = [{"id": f"support-{n}", "answer": "yes"} for n in range(39)]
     recorded.write("people.jsonl", jsonl([*people, {"id": "support-39", "failure": "nobody could tell"}]))
     recorded.write("suites/economics.toml", ECONOMICS)
@@ -113,25 +113,25 @@ ECONOMICS = "requests_per_day = 10\n"
 
 
 def test_a_run_is_a_recording_and_what_does_not_fit_is_one_screen(recorded: SmallProject) -> None:
-    recorded.run("--candidate=successor", "--baseline=today")
+    recorded.run("--candidate=scripted", "--baseline=today")
     (folder,) = (recorded.path / "reports").glob("2*")
     folder.rename(recorded.path / "reports" / "first")
     recorded.run("--candidate=today", "--baseline=earlier").assert_one_screen(
-        "unknown candidate in reports/first", "successor@30, today"
+        "unknown candidate in reports/first", "scripted@30, today"
     )
     conftest = recorded.path / "conftest.py"
     text = conftest.read_text(encoding="utf-8")
-    conftest.write_text(text.replace('"reports/first"', '"reports/first", candidate="successor@30"'))
+    conftest.write_text(text.replace('"reports/first"', '"reports/first", candidate="scripted@30"'))
     recorded.run("--candidate=today", "--baseline=earlier")
     (trial,) = (trial for trial in recorded.record.trials if trial.candidate == "earlier")
     assert {answer.text for answer in trial.answers} == {"yes"}
     assert trial.provenance is not None
-    assert trial.provenance.recorded == "reports/first, successor@30"
+    assert trial.provenance.recorded == "reports/first, scripted@30"
 
     held = recorded.path / "suites/support/heldout.jsonl"
     held.write_text(held.read_text().replace("support 7?", "support seven?"))
     for more in ([], ["--plan"]):
-        recorded.run("--candidate=successor", "--baseline=today", *more).assert_one_screen(
+        recorded.run("--candidate=scripted", "--baseline=today", *more).assert_one_screen(
             "answers.jsonl:",
             "'support-7'",
             "asks something else",
@@ -141,6 +141,6 @@ def test_a_run_is_a_recording_and_what_does_not_fit_is_one_screen(recorded: Smal
     lines = (recorded.path / "answers.jsonl").read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if json.loads(line)["id"] != "support-7"]
     recorded.write("answers.jsonl", "\n".join(kept))
-    recorded.run("--candidate=successor", "--baseline=today").assert_one_screen(
+    recorded.run("--candidate=scripted", "--baseline=today").assert_one_screen(
         "1 of 40 rows of suite support have no recorded answer: 'support-7'"
     )

@@ -217,7 +217,7 @@ def test_the_best_of_several_recipes_is_judged_beside_them(project: SmallProject
     assert [(d.verdict, d.candidates_judged) for d in (chosen, refuted)] == [("GO", 3), ("NO-GO", 3)]
     assert chosen.level == pytest.approx(0.05 / 3)
     flat = " ".join(outcome.out.split())
-    assert "holds at 1.7% among 3 candidates, 2 judged today and 1 beside it before (Holm)" in flat
+    assert "holds at 1.67% among 3 candidates, 2 judged today and 1 beside it before (Holm)" in flat
     project.run("--candidate=qlora-r16")
     assert project.record.decisions[0].level == 0.05, "these rows judged it alone at first: it was no choice"
 

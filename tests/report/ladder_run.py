@@ -10,7 +10,7 @@ from typing import Literal
 from sample_run import BASE, sample_run
 
 from harness.decision.gates import decide
-from harness.decision.ladder import IS_BASELINE
+from harness.decision.ladder import BY_COST, IS_BASELINE
 from harness.decision.paired import compare
 from harness.decision.vectors import recorded_vector
 from harness.records import Answer, CandidateInfo, Gate, Ladder, Role, Rung, RunRecord, Score, Trial
@@ -111,7 +111,7 @@ def ladder_run(
             mode,
             0.05 / len(rungs),
             answer,
-            "by kind, then price",
+            BY_COST,
             12.5 if mode == "first" else None,
         ),
     )

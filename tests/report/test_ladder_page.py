@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from ladder_run import FIVE, Outcome, Step, ladder_run
@@ -45,6 +46,7 @@ def test_the_first_things_said_are_the_rung_what_the_next_adds_and_what_both_cos
 def test_a_rung_that_was_not_tried_adds_no_number() -> None:
     made = ladder_run(STOPPED, "first")
     assert facts(made)["the next rung would add"] == ("not tried", "retrieval")
+    assert facts(made)["latency, mean"] == ("260 ms", "")  # of retrieval nothing is known
     assert facts(made)["not spent"] == ("$12.50", "at least, on 3 rungs not tried")
     assert block(made).table.rows[2][1:6] == ("not tried", "–", "not tried", "–", "–")
     assert [mark.rank for mark in block(made).charts[0].marks] == [1, 2]
@@ -119,7 +121,7 @@ def test_every_ladder_is_shown_in_all_reports(case: str) -> None:
     ("outcomes", "verdict", "tone"),
     [
         (["fails"] * 5, "No rung holds", "bad"),
-        (["fails", "undecided", "fails", "fails", "fails"], "No rung holds", "unsure"),
+        (["fails", "undecided", "fails", "fails", "fails"], "No rung holds so far", "unsure"),
         (["holds"] * 5, "prompt", "good"),
     ],
 )
@@ -129,6 +131,32 @@ def test_the_colour_says_whether_more_evidence_could_change_it(
     steps = [replace(step, outcome=outcome) for step, outcome in zip(FIVE, outcomes, strict=True)]
     made = block(ladder_run(steps))
     assert (made.verdict, made.tone) == (verdict, tone)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        (
+            "fails fails fails holds",
+            "Fine-tuning was worth it: qlora-r16@400 holds, and nothing before",
+        ),
+        ("fails nottried nottried holds", "qlora-r16@400 holds; nothing else without fine-tuning was tried"),
+        ("fails holds nottried nottried", "Fine-tuning is not needed: few-shot-5 holds without it."),
+        ("fails fails fails fails", "Fine-tuning was not worth it: qlora-r16@400 does not hold."),
+        ("fails fails fails undecided", "stays open: qlora-r16@400 undecided."),
+        (
+            "fails fails undecided nottried",
+            "Fine-tuning was not tried. 3 of 4 rungs were tried, not qlora",
+        ),
+        ("fails fails fails", "3 of 3 rungs were tried."),
+    ],
+)
+def test_the_first_thing_said_is_whether_the_fine_tune_was_worth_it(outcomes: str, said: str) -> None:
+    each = [cast("Outcome", outcome.replace("nott", "not t")) for outcome in outcomes.split()]
+    steps = [replace(step, outcome=outcome) for step, outcome in zip(FIVE, each, strict=False)]
+    found = block(ladder_run(steps, "first")).means
+    assert said in found
+    assert found.index(said.split()[0]) == 0 or "stays open" in said
 
 
 def test_a_run_without_a_ladder_has_none() -> None:

@@ -202,7 +202,7 @@ def test_of_several_candidates_the_level_that_each_met_is_shown() -> None:
     assert table is not None
     assert table.rows == [
         (f"{ADAPTER}@400", "GO", "20", "<0.01%", "0.25%", "yes"),
-        ("near@400", "INCONCLUSIVE", "20", "3.1%", "0.26%", "no"),
+        ("near@400", "INCONCLUSIVE", "20", "3.1%", "0.263%", "no"),
         ("other@400", "NO-GO", "20", "–", "–", "–"),
     ]
     assert "up for a decision today, 3, and those" in table.note

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from starlette.responses import Response
 from stub_service import Body, Service, asked, error, said, serving
 
 from harness.cli import main
+from harness.data.fingerprints import fingerprint
 from harness.data.recorded import RecordedAnswer, parse_recorded
 from harness.run.capture import read_whole
 
@@ -166,6 +168,37 @@ def test_a_call_that_failed_is_recorded_as_that_and_asked_again(project: Path) -
     assert len(OUT.read_text().splitlines()) == 12
 
 
+def test_a_misspelt_model_leaves_nothing_that_stands_in_the_way(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(Service(script=lambda body, number: error(404, "no such model"))) as service:
+        assert capture(service, model="gpt-4o-minni") == 1
+        assert "answers.jsonl: 0 answers, and 12 calls that failed" in capsys.readouterr().out
+        at = service.base_url
+    with serving(Service()) as service:
+        OUT.write_text(OUT.read_text().replace(at, service.base_url))
+        assert capture(service) == 0
+    assert {one.model for one in answers().values()} == {"gpt-4o-mini"}
+
+
+def test_answers_are_recorded_under_a_schema_as_they_are_asked_for_in_a_run(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+    (project / "shape.json").write_text(json.dumps(shape))
+    with serving(Service()) as service:
+        assert capture(service, "--schema=shape.json") == 2
+        assert "no suite here has a JsonSchema check" in capsys.readouterr().err
+        file = project / "suites/support/test_support.py"
+        check = "JsonSchema({'type': 'object'})"
+        file.write_text(SUITE.replace("ExactMatch()", check).replace("ExactMatch", "JsonSchema"))
+        assert capture(service, "--schema=./shape.json") == 0
+        assert service.bodies[0]["response_format"]["json_schema"]["schema"] == shape  # type: ignore[index]
+        assert capture(service) == 2
+    held = answers()["row-1"].settings["schema"]
+    assert held == {"name": "shape.json", "digest": fingerprint(json.dumps(shape))}
+
+
 def test_the_cap_ends_it_with_what_came_and_a_higher_one_goes_on(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -217,10 +250,17 @@ def test_a_row_that_changed_is_named_and_nothing_is_sent(
 
 
 def test_two_at_once_do_not_write_to_one_file(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(Service()) as service, FileLock("answers.jsonl.lock"):
-        assert capture(service) == 2
-    assert "another harness capture writes to it" in capsys.readouterr().err
-    assert service.bodies == []
+    with serving(Service()) as service:
+        with FileLock("answers.jsonl.lock"):
+            assert capture(service) == 2
+        assert "another harness capture writes to it" in capsys.readouterr().err
+        assert service.bodies == []
+        assert capture(service) == 0  # what another one left behind locks nothing, and nothing is left now
+    assert {file.name for file in project.iterdir()} == {"answers.jsonl", "suites"}
+    lines = capsys.readouterr().err.splitlines()
+    assert re.match(r"gpt-4o-mini answers support: \d+ of 12 rows \(", lines[0])
+    assert "12 of 12" in lines[-1]
+    assert len(lines) <= 11
 
 
 def test_a_half_line_is_dropped_and_its_row_asked_again(project: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -17,10 +18,11 @@ from harness.candidates.chain import Chain
 from harness.candidates.lab import Lab
 from harness.candidates.prompted import Prompted
 from harness.candidates.routed import Routed
-from harness.candidates.router import ByLikeness, nearness, threshold
-from harness.errors import DataError, LeakError, UsageError
+from harness.candidates.router import ByConfidence, ByLikeness, nearness, threshold
+from harness.errors import DataError, LeakError, ModelError, UsageError
 from harness.models.ledger import Ledger, Money
 from harness.models.progress import Silent
+from harness.models.protocol import Decoding, Model, Prompt
 from harness.models.remote import RemoteModel
 from harness.records import Answer, Message, Row
 from harness.run.answering import Answerer
@@ -211,6 +213,53 @@ def test_the_other_model_is_asked_with_its_own_prompt(
     bench.answers(own)
     assert [turns(body) for body in service.bodies] == [["Extract the facts.", "the weather"]]
     assert [one.where for one in own.data(bench.lab).prompts] == ["extract.md"]
+
+
+class Sure:
+    """A fine-tune of a project's own, whose model says how sure it is."""
+
+    def __init__(self, other: Candidate, logprobs: Callable[[str], float | None]) -> None:
+        self._other, self._logprobs = other, logprobs
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._other, name)
+
+    def prepare(self, lab: Lab, variant: Variant) -> Prepared:
+        prepared = self._other.prepare(lab, variant)
+        model = prepared.load()
+
+        def answer(prompts: Sequence[Prompt], decoding: Decoding, known: frozenset[str]) -> Iterator[Answer]:
+            question = {prompt.row_id: prompt.messages[-1].content for prompt in prompts}
+            for one in model.answer(prompts, decoding, known):
+                self.asked.append(one.row_id)
+                yield replace(one, logprob=self._logprobs(question[one.row_id]))
+
+        sure = SimpleNamespace(answer=answer, numeric_config="scripted")
+        return replace(prepared, load=lambda: cast("Model", sure), gives_logprobs=True)
+
+
+def test_what_the_fine_tune_is_least_sure_of_goes_to_the_other(routed: Routed, tmp_path: Path) -> None:
+    questions = ["my refund 1", "the weather 99", "refund 20"]
+    tuned = Sure(routed.tuned, lambda question: -float(question.rpartition(" ")[2]))
+    route = ByConfidence(dev="dev.jsonl", keep=0.8)  # of 0 to 24: up to 20
+    own = replace(routed, tuned=cast("Candidate", tuned), route=route)
+    with pytest.raises(ModelError, match="answers have no log-probabilities"):
+        Bench(tmp_path, questions).answers(replace(own, tuned=routed.tuned))
+    bench = Bench(tmp_path, questions)
+    found = bench.answers(own)
+    assert [answer.text for answer in found] == ["tuned r-0", "base r-1", "tuned r-2"]
+    assert [[part.name for part in one.parts] for one in found] == [
+        ["tuned"],
+        ["tuned", "otherwise"],
+        ["tuned"],
+    ]
+    assert len(tuned.asked) == 3 + 25, "what a version without them has kept is asked for again"
+    bench.answers(own)
+    assert [answer.logprob for answer in bench.answers(routed.tuned)] == [-1, -99, -20]
+    assert len(tuned.asked) == 3 + 25, "once"
 
 
 def test_what_cannot_set_a_route_is_refused(routed: Routed, tmp_path: Path) -> None:

@@ -9,19 +9,24 @@ A prompt that many rows begin with is read once, and its keys and values are hel
 start from a cache, but only from one copy a row; at 500 shared tokens those copies are most of the memory
 traffic of decoding. Here the rows' own keys grow as usual and the prefix stays one tensor, which
 ``grouped_eager`` multiplies with all rows at once (Juravsky et al. 2024, Hydragen).
+
+Rows of unlike lengths are decoded together, but each length's keys stay a tensor of their own
+(``PooledLayer``): linear layers want many rows, attention wants none of the padding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 if TYPE_CHECKING:
     import torch
     from transformers import Cache, PreTrainedModel
 
 Prefix: TypeAlias = "tuple[torch.Tensor, torch.Tensor]"  # (key heads, tokens, width) each
+
+Part: TypeAlias = "tuple[int, torch.Tensor, torch.Tensor]"  # rows, keys and values
 
 NAME = "grouped_eager"
 MIN_PREFIX_TOKENS = 32  # below this, reading the prefix with every row is as fast
@@ -55,19 +60,43 @@ def grouped_eager(
         module: the attention layer (its training flag gates dropout).
         query: (batch, query heads, queries, width).
         key: (batch, key heads, keys, width); key heads divide query heads. It may carry a
-            ``shared_prefix``, which every row attends to before its own keys.
+            ``shared_prefix``, which every row attends to before its own keys, or the ``parts`` of a pool:
+            of each the number of rows, their keys and their values.
         value: like ``key``.
-        attention_mask: additive, (batch, 1, queries, at least keys), or None.
+        attention_mask: additive, (batch, 1, queries, at least keys), or None. It may carry a ``tree``, whose
+            nodes are then the queries and keys of the one row (reading.py).
         scaling: factor on the scores; 1/sqrt(width) when None.
         dropout: probability of dropping an attention weight, in training.
         softcap: scores are bent to stay within plus and minus this (Gemma 2).
         s_aux: (query heads,), a score for attending to nothing (gpt-oss).
 
     Returns:
-        (batch, queries, query heads, width), and the weights (batch, query heads, queries, keys).
+        (batch, queries, query heads, width), and the weights (batch, query heads, queries, keys); none of
+        a pool or a tree.
     """
     import torch
 
+    parts: Sequence[Part] | None = getattr(key, "parts", None)
+    if parts is not None:
+        outputs, begin = [], 0
+        for rows, part_keys, part_values in parts:
+            at = slice(begin, begin + rows)
+            mask = None if attention_mask is None else _columns(attention_mask[at], part_keys)
+            rest = mask, scaling, dropout, softcap, s_aux
+            outputs.append(grouped_eager(module, query[at], part_keys, part_values, *rest)[0])
+            begin += rows
+        return torch.cat(outputs), query.new_empty(0)
+    if (tree := getattr(attention_mask, "tree", None)) is not None:
+        key, value = tree.with_kept(key, value)
+        output = torch.empty_like(query[0].transpose(0, 1))
+        for of in tree.paths:
+            asks, has, gives = (
+                nodes[0, :, at].transpose(0, 1)
+                for nodes, at in ((query, of.queries), (key, of.keys), (value, of.keys))
+            )
+            mixed = grouped_eager(module, asks, has, gives, of.mask, scaling, dropout, softcap, s_aux)[0]
+            output[of.queries[of.is_own]] = mixed[of.is_own]
+        return output[None], query.new_empty(0)
     batch, heads, queries, width = query.shape
     key_heads, keys = key.shape[1], key.shape[2]
     group = heads // key_heads
@@ -92,6 +121,15 @@ def grouped_eager(
     mixed = own @ value if prefix is None else own @ value + _prefix_mix(flat, prefix)
     output = mixed.view(batch, heads, queries, width).transpose(1, 2).contiguous()
     return output, weights.reshape(batch, heads, queries, keys)
+
+
+def _columns(mask: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """A pool's mask as wide as one part's keys: behind the shared prefix all rows end together."""
+    import torch
+
+    prefix: Prefix | None = getattr(keys, "shared_prefix", None)
+    shared, own = 0 if prefix is None else prefix[0].shape[1], keys.shape[2]
+    return torch.cat([mask[..., :shared], mask[..., mask.shape[-1] - own :]], dim=-1)
 
 
 def _prefix_scores(stacked: torch.Tensor, prefix: Prefix) -> torch.Tensor:
@@ -169,3 +207,55 @@ def _layer_class() -> type:
             return int(self._prefix[0].shape[-2]) + int(super().get_seq_length())
 
     return SharedPrefixLayer
+
+
+# ----------------------------------------------------------------------------- pools
+def pooled(caches: Sequence[Cache]) -> Cache:
+    """One cache of the rows of several, in their order. Each keeps its own length; all grow by one token."""
+    from transformers import Cache
+
+    layer = _pooled_layer_class()
+    return Cache(layers=[layer(layers) for layers in zip(*(cache.layers for cache in caches), strict=True)])
+
+
+@cache
+def _pooled_layer_class() -> type:
+    from transformers.cache_utils import DynamicLayer
+
+    class PooledLayer(DynamicLayer):
+        """One layer of several caches, whose rows lie below each other in a batch."""
+
+        def __init__(self, parts: Sequence[DynamicLayer]) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]  # transformers annotates no constructor here
+            self._parts = list(parts)
+            self._length = max(int(part.get_seq_length()) for part in parts)
+            self.is_initialized = True
+
+        def update(
+            self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            self._length += 1
+            sizes = self._sizes()
+            own = zip(self._parts, key_states.split(sizes), value_states.split(sizes), strict=True)
+            grown = [part.update(*states) for part, *states in own]
+            key_states.parts = [(n, *states) for n, states in zip(sizes, grown, strict=True)]  # type: ignore[attr-defined]
+            return key_states, value_states
+
+        def batch_select_indices(self, indices: torch.Tensor) -> None:
+            begin, left = 0, []
+            for part, rows in zip(self._parts, self._sizes(), strict=True):
+                own = indices[(indices >= begin) & (indices < begin + rows)] - begin
+                if len(own):
+                    if len(own) < rows:
+                        part.batch_select_indices(own)
+                    left.append(part)
+                begin += rows
+            self._parts = left
+
+        def get_seq_length(self) -> int:
+            return self._length  # that of the columns, also when the longest rows have left
+
+        def _sizes(self) -> list[int]:
+            return [len(cast("torch.Tensor", part.keys)) for part in self._parts]
+
+    return PooledLayer

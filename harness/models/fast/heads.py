@@ -22,7 +22,7 @@ def has_plain_head(model: torch.nn.Module) -> bool:
         with torch.no_grad():
             ids = torch.tensor([[1, 2, 3, 4]], device=next(model.parameters()).device)
             own = model(input_ids=ids, use_cache=False).logits.float()
-            decoder, head = _parts(model)
+            decoder, head = parts_of(model)
             thin = head(decoder(input_ids=ids, use_cache=False).last_hidden_state).float()
     except (AttributeError, TypeError):  # an architecture without decoder and head of the usual shape
         return False
@@ -46,13 +46,13 @@ def logits_at(
     if not plain:
         logits: torch.Tensor = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[keep]
         return logits
-    decoder, head = _parts(model)
+    decoder, head = parts_of(model)
     hidden = decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     chosen: torch.Tensor = head(hidden[keep].contiguous())
     return chosen
 
 
-def _parts(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module]:
+def parts_of(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module]:
     """Decoder and head of the causal model; where PEFT wrapped it, its layers still hold the adapter."""
     unwrap = getattr(model, "get_base_model", None)
     causal = cast("PreTrainedModel", unwrap() if unwrap else model)

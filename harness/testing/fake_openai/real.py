@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from harness.errors import UsageError
 from harness.extras import require_extra
 from harness.models.bound import require_held
-from harness.models.chat import load_tokenizer, render, rendered
+from harness.models.chat import load_tokenizer, render
 from harness.models.device import device_plan
 from harness.models.local import LocalModel
 from harness.models.progress import Progress, Silent
 from harness.models.protocol import AnswerSchema, Decoding, Prompt
 from harness.models.source import BUILTIN, ModelSource, resolve
-from harness.records import Json, Row
+from harness.records import Answer, Json, Row
 from harness.testing.fake_openai.backend import (
     FakeReply,
     Question,
@@ -170,7 +170,7 @@ class RealBackend:
                 prompt_tokens=answers[k].prompt_tokens or 0,
                 completion_tokens=answers[k].completion_tokens or 0,
                 finish="length" if answers[k].finish == "length" else "stop",
-                tokens=self._tokens(model, question, answers[k].text) if question.logprobs else None,
+                tokens=self._tokens(answers[k]) if question.logprobs else None,
             )
             for k, question in enumerate(questions)
         ]
@@ -178,16 +178,12 @@ class RealBackend:
     def _load(self, adapter: Path | None) -> LocalModel:
         return LocalModel.load(self._source, device_plan(), nf4=adapter is not None, adapter=adapter)
 
-    def _tokens(self, model: LocalModel, question: Question, text: str) -> tuple[Token, ...]:
+    def _tokens(self, answer: Answer) -> tuple[Token, ...]:
         """The answer's tokens, each with the mean log-probability of all."""
-        if not text:
-            return ()
         with self._counting:
-            context = rendered(self._tokenizer, question.messages, reply_follows=True)
-            ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids: list[int] = self._tokenizer(answer.text, add_special_tokens=False)["input_ids"]
             words = [str(self._tokenizer.decode([token])) for token in ids]
-        (logprob,) = model.logprob([(context, text)])
-        return tuple(Token(word, logprob) for word in words)
+        return tuple(Token(word, answer.logprob or 0.0) for word in words)
 
 
 def _held(schema: Mapping[str, Json] | None) -> AnswerSchema | None:

@@ -27,6 +27,7 @@ from harness.training.local.batches import PART_TOKENS, LengthSampler, parts
 from harness.training.local.losses import autocast, measure_loss, token_losses
 from harness.training.local.tokens import Example
 from harness.training.local.trainer import AfterStep, StepDone
+from harness.training.memory import ADAM_BYTES, CONTEXT_BYTES, tokens_that_fit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,6 +43,7 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
         self._plan = plan
         self.last_loss: float | None = None  # of the step's own batch
         self.last_accuracy: float | None = None  # None where TRL computes the loss
+        self._limit: int | None = None  # see ``_part_tokens``
         self._thin: bool | None = None  # whether the thin loss is used; known once there is a model to ask
         self._sums: tuple[float, int, int] = (0.0, 0, 0)  # this step's loss, right and labelled tokens
         super().__init__(**kwargs)
@@ -72,7 +74,7 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
             return whole
         losses: list[torch.Tensor] = [
             super(ThinTrainer, self).training_step(model, part, num_items_in_batch)
-            for part in parts(inputs, PART_TOKENS[self._plan.device])
+            for part in parts(inputs, self._part_tokens(model))
         ]
         return sum(losses[1:], losses[0])
 
@@ -106,6 +108,19 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
             ):  # its own: autocast would reuse weights that were cast without gradients
                 self._thin = self._plan.fast.loss and is_alone and has_plain_head(model)
         return self._thin
+
+    def _part_tokens(self, model: torch.nn.Module) -> int:
+        """Padded tokens that go through the model at once: at most what the card has room for."""
+        if self._limit is None:
+            self._limit = PART_TOKENS[self._plan.device]
+            if self._plan.device == "cuda":
+                trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+                held = torch.cuda.memory_allocated() + trained * (4 + ADAM_BYTES)
+                room = torch.cuda.get_device_properties(0).total_memory - CONTEXT_BYTES - held
+                config = cast("PreTrainedModel", model).config.get_text_config().to_dict()
+                fitting = tokens_that_fit(config, room, is_full=not hasattr(model, "peft_config"))
+                self._limit = min(self._limit, fitting or self._limit)
+        return self._limit
 
     def _send_telemetry(self) -> None:
         """Nothing: TRL tells its makers of every training, and what a team trains is its own."""
@@ -173,7 +188,7 @@ class Observer(TrainerCallback):
 
 def arguments(recipe: Recipe, plan: DevicePlan, seed: int, scratch: str) -> SFTConfig:
     """TRL's settings for a recipe. ``scratch`` is a folder that TRL may write to."""
-    return SFTConfig(
+    made = SFTConfig(
         output_dir=scratch,
         num_train_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
@@ -195,3 +210,6 @@ def arguments(recipe: Recipe, plan: DevicePlan, seed: int, scratch: str) -> SFTC
         disable_tqdm=True,
         dataloader_pin_memory=plan.device == "cuda",
     )
+    if made.n_gpu > 1:
+        made._n_gpu = 1  # the trainer would give every card of the machine ``batch_rows``
+    return made

@@ -6,6 +6,7 @@ messages to what was its standard output: progress, and last the job's result or
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import os
@@ -78,6 +79,7 @@ def run_in_subprocess(
         TrainingError: the job cannot be sent, it failed, or its process died.
     """
     order = _packed(job, is_stepped=after_step is not None)
+    _give_back_gpu_memory()
     # the child finds the package where this process found it
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-m", __name__]
@@ -117,6 +119,14 @@ def run_in_subprocess(
             f"the training's process died (status {status}).\n{last}"
             "  hint: status -9 is most often a lack of memory: use fewer batch_rows or a smaller max_tokens."
         )
+
+
+def _give_back_gpu_memory() -> None:
+    """Give the card what models of this process have left: PyTorch keeps it, and the child would lack it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _packed(job: TrainingJob[object], *, is_stepped: bool) -> _Order:
