@@ -27,7 +27,7 @@ from harness.training.rows import TrainingRows
 
 RATES = (5e-4, 1e-3, 2e-3, 3e-3)  # four candidates
 SIZES = (1, 2, 3, 4)  # batches
-BATCH_ROWS = 8
+BATCH_ROWS = 4
 PROCESSES = 2
 WRITERS = 16
 
@@ -60,7 +60,14 @@ def _jobs(base: Path, folder: Path, options: Options) -> list[LocalTraining]:
     sizes = SIZES[:1] if options.smoke else SIZES
     return [
         LocalTraining(
-            LoRA(base="random", train="-", epochs=1, learning_rate=rate, dev_evaluations=1).recipe(),
+            LoRA(
+                base="random",
+                train="-",
+                epochs=1,
+                learning_rate=rate,
+                batch_rows=BATCH_ROWS,
+                dev_evaluations=1,
+            ).recipe(),
             source,
             TrainingRows(own=rows[: int(BATCH_ROWS * size)]),
             0,
