@@ -37,7 +37,9 @@ class Machine:
         return {key: one.text for key, one in self.answers.answers(context).items()}
 
 
-@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.slow) for name in ("s3", "file"))])
+@pytest.fixture(
+    params=["memory", *(pytest.param(name, marks=pytest.mark.cluster) for name in ("s3", "file"))]
+)
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     if request.param == "memory":
         yield "memory://bucket/team"

@@ -138,7 +138,7 @@ def executor(nodes: Nodes) -> RayExecutor:
     return RayExecutor(nodes.cluster.address)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_it_trains_what_this_machine_trains(executor: RayExecutor, tiny: ModelSource, tmp_path: Path) -> None:
     here, there, bar = tmp_path / "here", tmp_path / "there", Heard()
     job = LocalTraining(RECIPE, tiny, TrainingRows(own=rows(8)), 0, BF16, "name", there)
@@ -154,7 +154,7 @@ def test_it_trains_what_this_machine_trains(executor: RayExecutor, tiny: ModelSo
     assert bar.news[-1][:2] == (2, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_base_that_a_node_lacks_is_sent_to_it(
     executor: RayExecutor, tiny: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,7 +170,7 @@ def test_a_base_that_a_node_lacks_is_sent_to_it(
     assert [note for *_, note in bar.news].count("waits for a node") == 1  # and is there now
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_node_of_other_versions_trains_nothing(
     executor: RayExecutor, tiny: ModelSource, tmp_path: Path
 ) -> None:
@@ -181,7 +181,7 @@ def test_a_node_of_other_versions_trains_nothing(
         executor.run(job, SilentBar())
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_more_than_a_node_has_is_refused_before_anything_waits_for_it(nodes: Nodes) -> None:
     with pytest.raises(
         UsageError, match=r"no node has 3 CPUs, 0 GPUs .*1 CPUs, 0 GPUs(?s:.*)hint: ask for less"
@@ -191,7 +191,7 @@ def test_more_than_a_node_has_is_refused_before_anything_waits_for_it(nodes: Nod
     assert RayExecutor(nodes.cluster.address, Share(cpus=3, at_once=7)).slots == 7
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_what_a_lost_node_had_begun_is_trained_on_another_and_nothing_twice(
     executor: RayExecutor, nodes: Nodes, tmp_path: Path
 ) -> None:
@@ -228,7 +228,7 @@ def test_what_a_lost_node_had_begun_is_trained_on_another_and_nothing_twice(
     assert any("begun again" in note for _, _, note in bars[lost.pop()].news)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     ("outcome", "says"),
     [
@@ -244,7 +244,7 @@ def test_what_goes_wrong_on_a_node_is_raised_here(
         executor.run(Noted(tmp_path / "made", tmp_path / "log", 1, outcome=outcome), SilentBar())
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_an_interrupted_run_ends_its_trainings(executor: RayExecutor, tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.touch()
