@@ -25,6 +25,7 @@ from benchmarks import (
     preflight,
     ray_scale,
     training,
+    training_curve,
     validation,
 )
 from benchmarks.results import Options, Result, keep, show, this_setting
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "ray": ray_scale.measure,
     "generation": generation.measure,
     "training": training.measure,
+    "training_curve": training_curve.measure,
 }
 
 

@@ -66,11 +66,13 @@ class Meter:
 
     def watch(self, model: PreTrainedModel) -> None:
         """Count from now on. Non-padding tokens are those that the attention mask lets through."""
+        import torch
+
         unwrap: Callable[[], PreTrainedModel] | None = getattr(model, "get_base_model", None)  # PEFT's
         decoder = (unwrap() if unwrap else model).base_model
 
         def count(module: torch.nn.Module, _: object, given: dict[str, torch.Tensor]) -> None:
-            if module.training:
+            if module.training and torch.is_grad_enabled():  # lower blocks read a row without gradients
                 mask = given["attention_mask"]
                 self.tokens += int(mask.sum())
                 self.positions += mask.numel()

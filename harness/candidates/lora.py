@@ -250,7 +250,7 @@ class LoRA(LocalTuning):
         dropout: on the adapter's input. 0 by default: it costs an eighth of the time on a CPU.
         targets: names of the linear layers that get an adapter.
         top_layers: adapt only the last so many transformer blocks (None: all). Nothing flows back below
-            them, which saves up to half of the backward pass.
+            them, and a row goes through the others once, not once an epoch.
     """
 
     kind: ClassVar[str] = "lora"

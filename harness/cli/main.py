@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.cli.arguments import number, require_plain, whole
 from harness.cli.capture import add_capture
 from harness.cli.decide import add_decide
+from harness.cli.export import add_export
 from harness.cli.jobs import add_jobs
 from harness.cli.judge_check import add_judge_check
 from harness.cli.label import add_label
@@ -61,6 +62,10 @@ def _run(given: argparse.Namespace) -> int:
         from harness.cli.decide import decide
 
         return decide(given.run, given.labels)
+    if given.command == "export":
+        from harness.cli.export import export
+
+        return export(given)
     if given.command == "capture":
         from harness.cli.capture import capture
 
@@ -114,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     add_judge_check(commands.add_parser("judge-check", help="test a suite's judges: labels, drift, attacks"))
     add_label(commands.add_parser("label", help="write a page on which people label a run's answers"))
     add_decide(commands.add_parser("decide", help="decide a run again with labels of its answers"))
+    add_export(commands.add_parser("export", help="write a run's fine-tune as files that servers take"))
     add_capture(commands.add_parser("capture", help="record a hosted model's answers while it gives any"))
     add_twin(commands.add_parser("twin", help="the hosted service's API on this machine, without a key"))
     doctor = commands.add_parser("doctor", help="say whether this machine can run the harness")

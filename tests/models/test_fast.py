@@ -112,7 +112,7 @@ def test_the_fast_ways_keep_the_text_that_their_answers_were_kept_under() -> Non
 
 
 def test_every_way_that_changes_a_rounding_is_in_the_cache_key() -> None:
-    changing = [name for name in NAMES if name not in ("loss", "memory")]
+    changing = [name for name in NAMES if name not in ("loss", "blocks", "memory")]
     texts = [batch_numeric_config(EXACT), *(batch_numeric_config(without(name)) for name in changing)]
     assert len(set(texts)) == len(texts)
     assert batch_numeric_config(PLAIN) == (
@@ -289,6 +289,6 @@ def test_doctor_lists_what_is_taken_and_why_the_rest_is_not(monkeypatch: pytest.
         wanted = ("fast paths", "plain path")
         return [(found.what, found.ok, found.says) for found in doctor.examine() if found.what in wanted]
 
-    assert lines() == [("fast paths", None, "attention, decoding, prefix, heads, loss, memory")]
+    assert lines() == [("fast paths", None, "attention, decoding, prefix, heads, loss, blocks, memory")]
     monkeypatch.setenv("HARNESS_FAST", "0")
     assert lines() == [("fast paths", None, "none"), ("plain path", None, "HARNESS_FAST=0 is set")]

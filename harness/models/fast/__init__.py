@@ -38,6 +38,7 @@ class FastPaths:
     prefix: bool = True  # a beginning that all prompts share is read once (attention.py; needs ``attention``)
     heads: bool = True  # only positions whose logits are wanted reach the output head (heads.py)
     loss: bool = True  # the same in training, whose batches go in parts (training/local/sft.py)
+    blocks: bool = True  # frozen blocks below all adapters read a row once (training/local/lower_blocks.py)
     memory: bool = True  # freed memory is kept for the next step; changes no number
     reasons: tuple[str, ...] = field(default=(), compare=False)  # why some are not, one sentence each
 
@@ -47,9 +48,9 @@ class FastPaths:
         return tuple(name for name in NAMES if not getattr(self, name))
 
 
-NAMES = ("attention", "decoding", "prefix", "heads", "loss", "memory")
+NAMES = ("attention", "decoding", "prefix", "heads", "loss", "blocks", "memory")
 ALL_ON = FastPaths()
-ALL_OFF = FastPaths(False, False, False, False, False, False, ("HARNESS_FAST=0 is set",))
+ALL_OFF = FastPaths(False, False, False, False, False, False, False, ("HARNESS_FAST=0 is set",))
 
 # the first version that a way was tested with, and the first that it was not: (major, minor)
 TESTED = {"torch": ((2, 13), (3, 0)), "transformers": ((5, 12), (5, 24)), "trl": ((1, 8), (2, 0))}

@@ -9,6 +9,8 @@ import torch
 BLUR = 0.1  # share by which row lengths are blurred before batches are cut
 # padded tokens that go through the model at once: on a CPU more is slower (gigabytes of activations)
 PART_TOKENS = {"cpu": 1_024, "cuda": 16_384}
+# of a part that one thread computes: more does not fit into a core's cache, fewer make products slow
+WORKER_TOKENS = 512
 
 
 class LengthSampler(torch.utils.data.Sampler[int]):
@@ -50,3 +52,17 @@ def parts(inputs: Mapping[str, torch.Tensor], limit: int) -> Iterator[dict[str, 
         rows = order[start : start + max(1, limit // width)]
         yield {name: value[rows, :width] for name, value in inputs.items()}
         start += len(rows)
+
+
+def even_parts(
+    inputs: Mapping[str, torch.Tensor], limit: int, multiple: int
+) -> list[dict[str, torch.Tensor]]:
+    """The batch in a multiple of ``multiple`` parts with like work, of about ``limit`` tokens at most.
+
+    ``inputs`` are as in ``parts``. No part is without rows, so there are fewer where rows are.
+    """
+    lengths = inputs["attention_mask"].sum(dim=1)
+    order = lengths.argsort(descending=True, stable=True)
+    count = min(len(order), multiple * -(-int(lengths.sum()) // (multiple * limit)))
+    dealt = [order[k::count] for k in range(count)]  # in turns, so that each gets long rows and short ones
+    return [{name: value[rows, : int(lengths[rows[0]])] for name, value in inputs.items()} for rows in dealt]

@@ -14,6 +14,7 @@ from harness.training.local.tokens import IGNORED, Example
 
 if TYPE_CHECKING:
     from harness.models.device import DevicePlan
+    from harness.training.local.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,29 +46,41 @@ def token_losses(
 
 
 def autocast(plan: DevicePlan) -> torch.autocast:
-    """Matrix products in the plan's precision. Trainer's own autocast is off on a CPU."""
-    return torch.autocast(plan.device, plan.torch_dtype, enabled=plan.dtype != "float32")
+    """Matrix products in the plan's precision. Trainer's own autocast is off on a CPU.
+
+    Cast weights are not kept there: they would be kept for all threads.
+    """
+    is_on, keeps = plan.dtype != "float32", plan.device != "cpu"
+    return torch.autocast(plan.device, plan.torch_dtype, enabled=is_on, cache_enabled=keeps)
 
 
 def measure_loss(
-    model: torch.nn.Module, examples: Sequence[Example], plan: DevicePlan, pad: int, batch_rows: int = 8
+    model: torch.nn.Module,
+    examples: Sequence[Example],
+    plan: DevicePlan,
+    pad: int,
+    batch_rows: int = 8,
+    workers: Workers | None = None,
 ) -> Loss:
     """Loss of a model on at least one row. The standard error is that of a ratio of means over rows."""
-    sums, counts, right = [], [], 0
     ordered = sorted(examples, key=lambda e: (len(e.input_ids), e.row_id))
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    with torch.no_grad(), autocast(plan):
+    with autocast(plan):
         plain = plan.fast.loss and has_plain_head(model)
-        for start in range(0, len(ordered), batch_rows):
-            batch = ordered[start : start + batch_rows]
+
+    def measured(batch: Sequence[Example]) -> tuple[list[float], int]:
+        with torch.no_grad(), autocast(plan):
             losses, correct, rows = token_losses(model, padded(batch, pad, device), plain=plain)
-            sums += [float(losses[rows == k].sum()) for k in range(len(batch))]
-            counts += [e.supervised for e in batch]
-            right += int(correct.sum())
+        return [float(losses[rows == k].sum()) for k in range(len(batch))], int(correct.sum())
+
+    batches = [ordered[start : start + batch_rows] for start in range(0, len(ordered), batch_rows)]
+    found = [measured(batch) for batch in batches] if workers is None else workers.map(measured, batches)
     model.train(training)
-    total, n = np.array(sums), np.array(counts, dtype=float)
+    right = sum(correct for _, correct in found)
+    total = np.array([loss for losses, _ in found for loss in losses])
+    n = np.array([e.supervised for e in ordered], dtype=float)
     mean = total.sum() / n.sum()
     residual = total - mean * n
     error = np.sqrt(len(n) / (len(n) - 1) * (residual**2).sum()) / n.sum() if len(n) > 1 else None

@@ -20,7 +20,7 @@ from harness.models.source import ModelSource, folder_digest
 from harness.records import Json, Training
 from harness.store.adapters import AdapterStore
 from harness.training.local.tokens import encode_rows
-from harness.training.local.trainer import StepDone, overfitting, train
+from harness.training.local.trainer import StepDone, overfitting, shares_batches, train
 from harness.training.rows import TrainingRows
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # raised when a change here makes the same inputs train another artifact
 RECIPE = 3
+READS_ONCE = ", lower blocks read once a row"
 SHAPING_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 
 
@@ -86,13 +87,16 @@ def training_fingerprint(
             "dev": rows_fingerprint(rows.dev),
             "seed": seed,
             # the plain loss rounds otherwise
-            "device": f"{plan.dtype} on {plan.device}, {plan.training_attention}{_loss_note(plan)}",
+            "device": f"{plan.dtype} on {plan.device}, {plan.training_attention}{_loss_note(recipe, plan)}"
+            f"{READS_ONCE if plan.fast.blocks and recipe.adapter and recipe.adapter.top_layers else ''}",
             "versions": dict(shaping_versions() if versions is None else versions),
         }
     )
 
 
-def _loss_note(plan: DevicePlan) -> str:
+def _loss_note(recipe: Recipe, plan: DevicePlan) -> str:
+    if shares_batches(recipe, plan):
+        return ", batches shared by threads"
     return "" if plan.fast.loss else ", TRL's own loss"
 
 
@@ -163,7 +167,7 @@ class LocalTraining:
             device=plan.device,
             numeric_config=(
                 f"{precision}{unpacked}; {plan.dtype} products, {plan.training_attention} attention"
-                f"{_loss_note(plan)}"
+                f"{_loss_note(recipe, plan)}{READS_ONCE if curve.reads_once else ''}"
             ),
             row_ids=tuple(row.id for row in rows.own),
             versions=shaping_versions(),

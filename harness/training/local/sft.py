@@ -23,10 +23,11 @@ from trl import SFTConfig, SFTTrainer
 from harness.models.fast.heads import has_plain_head
 from harness.models.progress import Bar
 from harness.records import TrainingPoint
-from harness.training.local.batches import PART_TOKENS, LengthSampler, parts
+from harness.training.local.batches import PART_TOKENS, WORKER_TOKENS, LengthSampler, even_parts, parts
 from harness.training.local.losses import autocast, measure_loss, token_losses
 from harness.training.local.tokens import Example
 from harness.training.local.trainer import AfterStep, StepDone
+from harness.training.local.workers import WORKERS, Workers
 from harness.training.memory import ADAM_BYTES, CONTEXT_BYTES, tokens_that_fit
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
 class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
     """SFTTrainer whose loss touches only labelled positions. ``kwargs`` are SFTTrainer's."""
 
-    def __init__(self, plan: DevicePlan, **kwargs: object) -> None:
+    def __init__(self, plan: DevicePlan, workers: Workers | None = None, **kwargs: object) -> None:
         self._plan = plan
+        self.workers = workers  # threads that share a batch, where it is shared
         self.last_loss: float | None = None  # of the step's own batch
         self.last_accuracy: float | None = None  # None where TRL computes the loss
         self._limit: int | None = None  # see ``_part_tokens``
@@ -72,11 +74,42 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
         if not self._is_thin(model) or num_items_in_batch is None:
             whole: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
             return whole
+        if self.workers is not None:
+            return self._shared_step(model, inputs, num_items_in_batch, self.workers)
         losses: list[torch.Tensor] = [
             super(ThinTrainer, self).training_step(model, part, num_items_in_batch)
             for part in parts(inputs, self._part_tokens(model))
         ]
         return sum(losses[1:], losses[0])
+
+    def _shared_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        items: torch.Tensor | int,
+        workers: Workers,
+    ) -> torch.Tensor:
+        """The same with parts on several threads, which must not add to one gradient at once."""
+        model.train()
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+
+        def work(
+            part: dict[str, torch.Tensor],
+        ) -> tuple[torch.Tensor, int, int, Sequence[torch.Tensor | None]]:
+            with autocast(self._plan):
+                losses, right, _ = token_losses(model, part)
+                total = losses.sum()
+            slopes = torch.autograd.grad(total / items, weights, allow_unused=True)
+            return total.detach(), int(right.sum()), len(losses), slopes
+
+        done = workers.map_drawing(work, even_parts(inputs, WORKER_TOKENS, WORKERS))
+        totals, rights, counts, slopes = zip(*done, strict=True)
+        for weight, *given in zip(weights, *slopes, strict=True):
+            known = [slope for slope in given if slope is not None]
+            weight.grad = sum(known[1:], known[0]) if known else None
+        loss: torch.Tensor = sum(totals[1:], totals[0])
+        self.last_loss, self.last_accuracy = float(loss) / sum(counts), sum(rights) / sum(counts)
+        return loss / items
 
     def compute_loss(
         self,
@@ -172,7 +205,8 @@ class Observer(TrainerCallback):
     def _measure(self, state: TrainerState, model: torch.nn.Module) -> TrainingPoint:
         began = time.perf_counter()
         pad = self._trainer.processing_class.pad_token_id
-        dev = measure_loss(model, self._dev, self._plan, pad) if self._dev else None
+        workers = self._trainer.workers
+        dev = measure_loss(model, self._dev, self._plan, pad, workers=workers) if self._dev else None
         self.evaluation_seconds += time.perf_counter() - began
         accuracies = self._accuracies
         return TrainingPoint(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -27,6 +28,7 @@ class TrainingCurve:
     steps: int
     seconds: float
     evaluation_seconds: float
+    reads_once: bool = False  # whether each row went through the frozen lower blocks once
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,18 @@ def train(
     from transformers import PrinterCallback
 
     from harness.training.local import sft
+    from harness.training.local.lower_blocks import lower_blocks_read_once
+    from harness.training.local.workers import workers
 
     rows = datasets.Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples])
     weights = {p: p.data for p in model.parameters() if p.requires_grad}
-    with tempfile.TemporaryDirectory() as scratch:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        workers() if shares_batches(recipe, plan) else nullcontext() as threads,
+    ):
         trainer = sft.ThinTrainer(
             plan,
+            threads,
             model=model,
             args=sft.arguments(recipe, plan, seed, scratch),
             train_dataset=rows,
@@ -86,15 +94,28 @@ def train(
         observer = sft.Observer(trainer, recipe, dev, plan, bar, after_step)
         trainer.add_callback(observer)
         trainer.remove_callback(PrinterCallback)  # it prints a dictionary at the end; the bar reports
+        tokens = sum(len(e.input_ids) for e in (*examples, *dev)) if plan.fast.blocks else None
         began = time.perf_counter()
-        trainer.train()
+        with lower_blocks_read_once(model, tokens, plan) as reads_once:
+            trainer.train()
         seconds = time.perf_counter() - began
     return TrainingCurve(
         points=tuple(observer.points),
         steps=int(trainer.state.global_step),
         seconds=seconds - observer.evaluation_seconds,
         evaluation_seconds=observer.evaluation_seconds,
+        reads_once=reads_once,
     )
+
+
+def shares_batches(recipe: Recipe, plan: DevicePlan) -> bool:
+    """Whether threads share a batch's rows, which rounds otherwise than one thread with all of them.
+
+    With ``top_layers`` only, whose adapters have names of their own: all others keep theirs.
+    """
+    shape = recipe.adapter
+    is_fast = plan.fast.loss and plan.device == "cpu"
+    return is_fast and shape is not None and shape.top_layers is not None and recipe.batch_rows > 1
 
 
 def require_all_rows(kept: Sequence[Sequence[int]], examples: Sequence[Example]) -> None:
