@@ -31,6 +31,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "trl",
         ),
         "pdf": ("pypdf",),
+        "ray": ("ray",),
+        "s3": ("fsspec", "s3fs"),
         "twin": ("python_multipart", "starlette", "typing_extensions", "uvicorn"),
     }
 )
@@ -40,7 +42,7 @@ def require_extra(extra: str, purpose: str) -> None:
     """Check that the packages of an extra are installed.
 
     Args:
-        extra: ``local``, ``pdf`` or ``twin``.
+        extra: ``local``, ``pdf``, ``ray``, ``s3`` or ``twin``.
         purpose: what needs them, as the subject of a sentence: ``the base model 'smollm2-135m'``.
 
     Raises:

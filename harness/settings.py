@@ -40,7 +40,9 @@ class Settings:
     instead of them: it answers by ``script``, or really trains (``train``) with the built-in model.
     ``fresh`` asks every model again, whatever is kept.
     ``reference_runs`` are records of earlier runs, whose uses of held-out rows are carried on.
-    ``executor`` names where trainings run; see ``training.executor.find_executor``.
+    ``shared`` is the address that ``store`` is shared at; see ``harness.store.shared``.
+    ``executor`` names where trainings run, and ``ray_address`` and ``ray_task`` Ray's cluster and what one
+    training has of it; see ``training.executor.find_executor``.
     ``ladder`` tries candidates from the cheapest up, to the first that is GO or ``all``; ``ladder_order``
     names those that come first.
     ``sizes`` is empty for "all rows". Each of ``seeds`` draws subsets of its own and seeds a training.
@@ -61,6 +63,9 @@ class Settings:
     max_usd: float | None = None
     rehearse: RehearsalMode | None = None
     executor: str = "local"
+    shared: str = ""
+    ray_address: str = ""
+    ray_task: str = ""
     lists: bool = False
     fresh: bool = False
     reference_runs: tuple[Path, ...] = ()
@@ -94,18 +99,23 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
             "  hint: leave --max-interim-looks out, so that every row is judged; or judge one seed."
         )
     ladder = _ladder(raw.get("ladder"))
+    store = str(raw.get("harness-store") or ".harness")
+    is_shared = "://" in store
     return Settings(
         candidates=tuple(str(name) for name in named or (("*",) if ladder else ())),
         baseline=str(raw["baseline"]) if raw.get("baseline") else None,
         sizes=_sizes(str(raw.get("sizes") or "all")),
         seeds=seeds,
         gate="regression" if gate == "regression" else "release",
-        store=_folder("harness-store", str(raw.get("harness-store") or ".harness"), root),
+        store=_folder("harness-store", ".harness" if is_shared else store, root),
+        shared=store if is_shared else "",
         reports=_folder("report-dir", str(raw.get("report-dir") or "reports"), root),
         root=root,
         rehearse=_rehearsal(raw.get("rehearse")),
         lists=bool(raw.get("list")),
         executor=str(raw.get("executor") or "local"),
+        ray_address=str(raw.get("ray-address") or os.environ.get("RAY_ADDRESS") or ""),
+        ray_task=str(raw.get("ray-task") or ""),
         final=bool(raw.get("final")),
         fresh=bool(raw.get("fresh")),
         reference_runs=_files(raw.get("reference-run"), root),

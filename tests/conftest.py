@@ -33,6 +33,10 @@ def adapter(tiny: ModelSource, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first: the last to begin keeps every other worker waiting."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long tests first: the last to begin keeps every other worker waiting. Clusters only where asked for."""
+    if "cluster" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("cluster") is not None]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item.get_closest_marker("cluster") is None]
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)

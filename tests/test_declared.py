@@ -29,7 +29,9 @@ def declared(requirements: list[str]) -> set[str]:
 
 REQUIREMENTS = [*PROJECT["dependencies"], *chain.from_iterable(PROJECT["optional-dependencies"].values())]
 CORE = declared(PROJECT["dependencies"])
-EXTRAS = {name: declared(PROJECT["optional-dependencies"][name]) for name in ("local", "pdf", "twin")}
+EXTRAS = {
+    name: declared(PROJECT["optional-dependencies"][name]) for name in ("local", "pdf", "ray", "s3", "twin")
+}
 
 
 def imported(tree: ast.Module) -> Iterator[tuple[str, int, bool]]:

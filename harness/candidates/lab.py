@@ -31,7 +31,7 @@ from harness.records import Json, Row
 from harness.scoring.json_schema import JsonSchema
 from harness.scoring.judges import BUILTIN_EMBEDDER, Embedder
 from harness.store.adapters import AdapterStore
-from harness.training.executor import Executor, SubprocessExecutor
+from harness.training.executor import Executor, Site, SubprocessExecutor, site_of
 
 if TYPE_CHECKING:
     from harness.candidates.base import Candidate, Prepared
@@ -217,6 +217,12 @@ class Lab:
     def plan(self) -> DevicePlan:
         """This machine's device and precision."""
         return device_plan()
+
+    def site(self) -> Site:
+        """What trainings are computed with: on this machine, or where the executor runs them."""
+        from harness.training.local.recipe import shaping_versions
+
+        return site_of(self.executor) or Site(self.plan(), shaping_versions())
 
     def spending(self, model: str, *, tuned: bool = False, purpose: Purpose = "answers") -> Spending | None:
         """The price and the budget of calls of a hosted model; None where nothing is counted.

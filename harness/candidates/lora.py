@@ -196,7 +196,8 @@ class LocalTuning(BaseCandidate):
 
         def train(folder: Path) -> Training:
             with lab.progress.task(f"training {self.kind} on {len(rows.own)} rows", unit="step") as bar:
-                job = LocalTraining(self.recipe(), source, rows, variant.seed or 0, lab.plan(), name, folder)
+                plan = lab.site().plan
+                job = LocalTraining(self.recipe(), source, rows, variant.seed or 0, plan, name, folder)
                 return lab.executor.run(job, bar)
 
         made = lab.adapters.get_or_train(name, train)
@@ -213,7 +214,8 @@ class LocalTuning(BaseCandidate):
         source = self._source(lab)
         shaped = lab.chat_format(source).trained()
         digest = digest_with_day(source)
-        return rows, training_fingerprint(self.recipe(), digest, rows, seed, lab.plan(), shaped)
+        site, recipe = lab.site(), self.recipe()
+        return rows, training_fingerprint(recipe, digest, rows, seed, site.plan, shaped, site.versions)
 
     def _shipped(self, lab: Lab, source: ModelSource, name: str, training: Training | None) -> Prepared:
         """The fine-tune whose artifact has that name in the store, or will have it."""

@@ -85,11 +85,15 @@ class _PrintedBar:
 
 
 class Drawn:
-    """Bars on a terminal, drawn by rich: done, speed, time left and the task's note."""
+    """Bars on a terminal, drawn by rich: done, speed, time left and the task's note.
+
+    Tasks of several threads share one display.
+    """
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._bars: RichProgress | None = None
+        self._running, self._lock = 0, threading.Lock()
 
     def say(self, text: str) -> None:
         """Print a line, above the bar where one is drawn."""
@@ -108,30 +112,45 @@ class Drawn:
     @contextmanager
     def task(self, name: str, unit: str) -> Iterator[Bar]:
         """Draw a bar while the task runs; a finished task leaves one line."""
+        with self._lock:
+            self._running += 1
+            if self._bars is None:
+                self._bars = self._started()
+            bars = self._bars
+        try:
+            yield _DrawnBar(bars, bars.add_task(name, total=None, note="", size="", unit=unit))
+        finally:
+            with self._lock:
+                self._running -= 1
+                if not self._running:
+                    self._bars = None
+                    bars.stop()
+
+    def _started(self) -> RichProgress:
         from rich import progress as rich
         from rich.console import Console
         from rich.table import Column
+        from rich.text import Text
+
+        class Done(rich.MofNCompleteColumn):
+            def render(self, task: rich.Task) -> Text:
+                return Text(task.fields["size"]) if task.fields["unit"] == "B" else super().render(task)
 
         whole = partial(Column, no_wrap=True)
         shrinking = partial(Column, no_wrap=True, overflow="ellipsis")  # in a narrow terminal
         columns = (
             rich.TextColumn("{task.description}", table_column=shrinking(ratio=4)),
             rich.BarColumn(bar_width=None, table_column=shrinking(ratio=1)),
-            rich.TextColumn("{task.fields[size]}", table_column=whole())
-            if unit == "B"
-            else rich.MofNCompleteColumn(table_column=whole()),
+            Done(table_column=whole()),
             rich.TimeElapsedColumn(table_column=whole()),
             rich.TextColumn("left", table_column=whole()),
             rich.TimeRemainingColumn(table_column=whole()),
             rich.TextColumn("{task.fields[note]}", table_column=shrinking(ratio=4)),
         )
         console = Console(file=self._file, width=self._width())
-        with rich.Progress(*columns, console=console, refresh_per_second=4, expand=True) as bars:
-            self._bars = bars
-            try:
-                yield _DrawnBar(bars, bars.add_task(name, total=None, note="", size=""))
-            finally:
-                self._bars = None
+        bars = rich.Progress(*columns, console=console, refresh_per_second=4, expand=True)
+        bars.start()
+        return bars
 
 
 class _DrawnBar:

@@ -75,8 +75,10 @@ def _conclude(state: State, run: Session, config: pytest.Config) -> bool:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the twin of a rehearsal."""
+    """Send what is to be shared, however the run ended, and stop the twin of a rehearsal."""
     state = config.stash.get(STATE, None)
+    if state is not None and state.current is not None and state.current.shared is not None:
+        state.current.shared.close()
     if state is not None and state.rehearsal is not None:
         state.rehearsal.close()
 

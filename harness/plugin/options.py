@@ -46,9 +46,22 @@ OPTIONS = {
     "max-usd": ("store", "most that hosted models may cost in this run, in US dollars (default: no cap)"),
     "executor": (
         "store",
-        "where trainings run: local (a process each), inline, or module:Class (default: local)",
+        "where trainings run: local (a process each), inline, ray, or module:Class (default: local)",
     ),
-    "harness-store": ("store", "folder for adapters and answers (default: .harness)"),
+    "ray-address": (
+        "store",
+        "cluster of --executor=ray (default: RAY_ADDRESS, else one of this machine is started)",
+    ),
+    "ray-task": (
+        "store",
+        "what one training has of a Ray node, such as cpus=4,gpus=0.5,memory=16GB"
+        " (default: a GPU, or all CPUs of the smallest node)",
+    ),
+    "harness-store": (
+        "store",
+        "folder for adapters and answers (default: .harness), or where several machines share them:"
+        " an address such as s3://bucket/path",
+    ),
     "report-dir": ("store", "folder for reports (default: reports)"),
     "reference-run": (
         "append",

@@ -32,7 +32,7 @@ class Rehearsal:
     def __init__(self, settings: Settings) -> None:
         from harness.testing.fake_openai import running_fake_openai
 
-        self.settings = replace(settings, store=settings.store / "rehearsal")
+        self.settings = replace(settings, store=settings.store / "rehearsal", shared="")
         # a model that was tuned by script cannot be loaded, and a loaded one would not answer by script
         folder = self.settings.store / ("twin" if settings.rehearse == "script" else "twin-train")
         self._stack = ExitStack()

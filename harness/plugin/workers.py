@@ -58,7 +58,8 @@ def worker_settings(settings: Settings, config: pytest.Config) -> Settings:
     """
     depends = any(getattr(config.option, name, False) for name in ("lf", "failedfirst", "stepwise"))
     named = any("::" in argument and "[" in argument for argument in config.args)
-    return replace(settings, candidates=settings.candidates if depends or named else (), rehearse=None)
+    chosen = settings.candidates if depends or named else ()
+    return replace(settings, candidates=chosen, rehearse=None, shared="")
 
 
 @pytest.hookimpl(tryfirst=True)

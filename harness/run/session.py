@@ -45,7 +45,8 @@ from harness.scoring.suite import SuiteScore
 from harness.settings import Settings
 from harness.store.adapters import AdapterStore
 from harness.store.answers import AnswerStore
-from harness.training.executor import find_executor
+from harness.store.shared import SharedStore
+from harness.training.executor import find_executor, stop
 
 if TYPE_CHECKING:
     from harness.run.ladder import LadderRun
@@ -111,12 +112,15 @@ class Session:
         self.settings = settings
         self.ledger = Ledger(settings.max_usd)
         money = Money(self.ledger, self.prices)
+        self.shared = None
+        if settings.shared and not settings.lists:
+            self.shared = SharedStore(settings.shared, settings.store, progress.say)
         self.lab = Lab(
             root=settings.root,
-            adapters=AdapterStore(settings.store / "adapters"),
+            adapters=AdapterStore(settings.store / "adapters", self.shared),
             progress=progress,
             project=settings.root,
-            executor=find_executor(settings.executor),
+            executor=find_executor(settings.executor, settings.ray_address, settings.ray_task),
             money=money,
             horizon_days=self._horizon_days,
             require_unseen=self._require_unseen,
@@ -129,6 +133,8 @@ class Session:
         )
         if self.store.lost:
             progress.say(self.store.lost)
+        if self.shared is not None:
+            self.shared.begin()
         self.freshness = Freshness(
             self.store, asks_again=settings.fresh, probes=settings.rehearse is None, say=progress.say
         )
@@ -308,7 +314,12 @@ class Session:
                     self._prepare_once(arm, variant)
             else:
                 with ThreadPoolExecutor(self.lab.executor.slots, "harness training") as pool:
-                    list(pool.map(lambda place: self._prepare_once(*place), missing))
+                    try:
+                        list(pool.map(lambda place: self._prepare_once(*place), missing))
+                    except BaseException:  # Ctrl-C: the pool waits for what runs
+                        pool.shutdown(wait=False, cancel_futures=True)
+                        stop(self.lab.executor)
+                        raise
         finally:
             self.training_seconds += time.perf_counter() - began
 

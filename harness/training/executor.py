@@ -6,10 +6,15 @@ A project names its own by import path: ``--executor=mycluster:Executor``.
 from __future__ import annotations
 
 import importlib
-from typing import Protocol, TypeVar, cast, runtime_checkable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast, runtime_checkable
 
 from harness.errors import UsageError
 from harness.models.progress import Bar
+
+if TYPE_CHECKING:
+    from harness.models.device import DevicePlan
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -25,9 +30,19 @@ class TrainingJob(Protocol[T_co]):
         """Train, and report to ``bar`` how far it is."""
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What trainings are computed with, where that is another machine than this one."""
+
+    plan: DevicePlan
+    versions: Mapping[str, str]  # of the packages that shape an artifact
+
+
 @runtime_checkable
 class Executor(Protocol):
-    """Runs training jobs."""
+    """Runs training jobs. One that runs them on other machines has ``site``, a ``Site``, beside these; one
+    whose jobs can be ended from outside has ``stop()``.
+    """
 
     @property
     def slots(self) -> int:
@@ -67,12 +82,29 @@ class SubprocessExecutor:
         return run_in_subprocess(job, bar)
 
 
-def find_executor(name: str) -> Executor:
-    """The executor that ``--executor`` names: ``local``, ``inline``, or the project's own ``module:Class``.
+def site_of(executor: Executor) -> Site | None:
+    """What its trainings are computed with; None: with what this machine has."""
+    return cast("Site | None", getattr(executor, "site", None))
+
+
+def stop(executor: Executor) -> None:
+    """End its trainings, if it can."""
+    if callable(end := getattr(executor, "stop", None)):
+        end()
+
+
+def find_executor(name: str, ray_address: str = "", ray_task: str = "") -> Executor:
+    """The executor that ``--executor`` names: ``local``, ``inline``, ``ray`` or a project's ``module:Class``.
+
+    ``ray_address`` and ``ray_task`` are Ray's; see ``harness.training.ray_executor``.
 
     Raises:
         UsageError: there is no such executor, or the class lacks ``slots`` or ``run``.
     """
+    if name == "ray":
+        from harness.training.ray_executor import RayExecutor, parse_share
+
+        return RayExecutor(ray_address, parse_share(ray_task))
     if name == "local":
         return SubprocessExecutor()
     if name == "inline":
@@ -80,7 +112,8 @@ def find_executor(name: str) -> Executor:
     module, _, attribute = name.partition(":")
     if not attribute:
         raise UsageError(
-            f"--executor={name}: use local, inline, or a class of your own by its import path: module:Class."
+            f"--executor={name}: use local, inline, ray, or a class of your own by its import path:"
+            " module:Class."
         )
     try:
         made = cast(object, getattr(importlib.import_module(module), attribute)())

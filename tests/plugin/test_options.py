@@ -133,7 +133,7 @@ def test_an_option_of_a_later_version_says_so(ready: SmallProject, option: str) 
         ("--seeds=0,x", "--train-seeds=0,x: use whole numbers"),
         ("--judge-looks=many", "--max-interim-looks=many: use 1"),
         ("--max-interim-looks=many", "--max-interim-looks=many: use 1"),
-        ("--executor=ray", "--executor=ray: use local, inline, or a class of your own"),
+        ("--executor=rey", "--executor=rey: use local, inline, ray, or a class of your own"),
         ("--rehearse=real", "--rehearse=real: use script"),
         ("--train-seeds=-1", "0 or more"),
     ],

@@ -69,11 +69,12 @@ def training_fingerprint(
     seed: int,
     plan: DevicePlan,
     chat: Mapping[str, Json] | None = None,
+    versions: Mapping[str, str] | None = None,
 ) -> str:
     """The name of the artifact that this training makes. Needs neither torch nor a model.
 
     The development rows count: what they measured is kept beside the artifact. ``chat`` is
-    ``ChatFormat.trained()`` of the base.
+    ``ChatFormat.trained()`` of the base; ``versions`` are those of another machine that trains.
     """
     return fingerprint(
         {
@@ -88,7 +89,7 @@ def training_fingerprint(
             # the plain loss rounds otherwise
             "device": f"{plan.dtype} on {plan.device}, {plan.training_attention}{_loss_note(recipe, plan)}"
             f"{READS_ONCE if plan.fast.blocks and recipe.adapter and recipe.adapter.top_layers else ''}",
-            "versions": shaping_versions(),
+            "versions": dict(shaping_versions() if versions is None else versions),
         }
     )
 

@@ -146,6 +146,7 @@ class GeneratedRows:
             TrainingError: the base was asked, and finished too few replies.
             StoreError: the record cannot be read.
         """
+        self.store.fetch(self.folder, is_whole)
         return self._checked() if is_whole(self.folder) else None
 
     def get(self, progress: Progress) -> tuple[Row, ...]:
@@ -155,6 +156,7 @@ class GeneratedRows:
             TrainingError, StoreError: see ``found``.
         """
         build_once(self.folder, lambda into: self._generate(into, progress))
+        self.store.share(self.folder)
         return self._checked()
 
     def summary(self) -> str | None:
