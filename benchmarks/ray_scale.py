@@ -27,7 +27,7 @@ from harness.training.rows import TrainingRows
 
 RATES = (5e-4, 1e-3, 2e-3, 3e-3)  # four candidates
 SIZES = (1, 2, 3, 4)  # batches
-BATCH_ROWS = 3
+BATCH_ROWS = 5
 PROCESSES = 2
 WRITERS = 16
 
