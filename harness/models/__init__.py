@@ -1,15 +1,46 @@
 """Who answers: the built-in model, local folders, Hugging Face ids and GGUF files, hosted models."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-# OpenMP threads spin while they wait for each other: for long by default, which on a shared machine (a CI
-# runner, a laptop with another job) holds the cores that the other thread needs, and everything becomes
-# several times slower. A short spin keeps the speed of an idle machine. Read when torch loads the library, so
-# it must be set before. What the user has set stays.
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+def spin_count(others: int, cpus: int, threads: int) -> int:
+    """How often an OpenMP thread looks again before it sleeps, while it waits for its fellows.
+
+    A short spin is a third faster on an idle machine. Where other programs want the same cores (a CI runner,
+    a laptop with another job), it holds those that the fellows need, and everything becomes several times
+    slower: there threads sleep at once.
+    """
+    return 0 if others + threads > cpus else 10_000
+
+
+def running_elsewhere() -> int:
+    """How many other threads want a core now, at the least of some looks; 0 where that cannot be known."""
+    looks = []
+    for _ in range(4):
+        try:
+            running = Path("/proc/loadavg").read_text(encoding="ascii").split()[3].partition("/")[0]
+        except (OSError, IndexError):
+            return 0
+        looks.append(int(running) - 1)  # without this one
+        time.sleep(0.002)
+    return max(0, min(looks))
+
+
+def _settle_waiting() -> None:
+    """Read when torch loads OpenMP, so it must be set before. What the user has set stays."""
+    if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
+        return
+    cpus = os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    threads = int(wanted) if wanted.isdecimal() else cpus
+    os.environ["GOMP_SPINCOUNT"] = str(spin_count(running_elsewhere(), cpus, threads))
+
+
+_settle_waiting()
 
 
 @contextmanager

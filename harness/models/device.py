@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import torch
 
 
+DECISIVE = frozenset(("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16", "sve"))
+HELD_BACK_BY = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 RULES = "4"  # raised when ask_torch chooses otherwise for the same machine
 
 
@@ -67,7 +70,7 @@ def ask_torch() -> DevicePlan:
         return DevicePlan("cuda", dtype, "sdpa", "sdpa", paths)
     # names that torch does not document; where they are gone, float32 is slower and never wrong
     asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    has_bf16 = any(getattr(torch.cpu, name, bool)() for name in asked)
+    has_bf16 = may_use_bf16(os.environ) and any(getattr(torch.cpu, name, bool)() for name in asked)
     attention = "grouped_eager" if paths.attention else "eager"
     return DevicePlan("cpu", "bfloat16" if has_bf16 else "float32", "eager", attention, paths)
 
@@ -78,6 +81,26 @@ def cpu_name() -> str:
     text = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
     found = re.search(r"^model name\s*:(.*)", text, re.MULTILINE)
     return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def instruction_sets() -> str:
+    """Those that decide how fast and in which precision this processor computes.
+
+    A model name does not tell them: virtual machines of one processor are given more or fewer.
+    """
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
+    found = re.search(r"^(?:flags|Features)\s*:(.*)", text, re.MULTILINE)
+    sets = set(found[1].split()) if found else set()
+    held_back = (f"{name}={os.environ[name]}" for name in HELD_BACK_BY if name in os.environ)
+    return ",".join([*sorted(sets & DECISIVE), *held_back])
+
+
+def may_use_bf16(environment: Mapping[str, str]) -> bool:
+    """Whether oneDNN is left the instructions that multiply bfloat16 (``ONEDNN_MAX_CPU_ISA``)."""
+    named = (environment.get(name, "").upper() for name in HELD_BACK_BY)
+    least = ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10_", "ALL", "DEFAULT")
+    return all(not name or name.startswith(least) for name in named)
 
 
 def gpu_names() -> list[str]:
@@ -96,6 +119,7 @@ def device_plan() -> DevicePlan:
         "rules": RULES,
         "machine": platform.machine(),
         "processor": cpu_name(),
+        "instructions": instruction_sets(),
         "gpus": ",".join(gpu_names()),
         "visible": os.environ.get("CUDA_VISIBLE_DEVICES", "all"),
         **fast.installed(),

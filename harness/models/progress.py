@@ -55,7 +55,7 @@ class Silent:
 class Printed(Silent):
     """For logs: no bars; lines that stay are printed, and with ``steps`` one for each tenth of a task."""
 
-    def __init__(self, write: Callable[[str], None], *, steps: bool = False) -> None:
+    def __init__(self, write: Callable[[str], object], *, steps: bool = False) -> None:
         self._write, self._steps = write, steps
 
     @contextmanager
@@ -69,7 +69,7 @@ class Printed(Silent):
 
 
 class _PrintedBar:
-    def __init__(self, name: str, unit: str, write: Callable[[str], None]) -> None:
+    def __init__(self, name: str, unit: str, write: Callable[[str], object]) -> None:
         self._name, self._unit, self._write = name, unit, write
         self._next: float | None = None  # how much has to be done before the next line
 

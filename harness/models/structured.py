@@ -117,8 +117,6 @@ def _beyond(schema: Json, at: str, known: frozenset[str]) -> Iterator[str]:
         if isinstance(schema, bool):
             yield f"{at or '/'}: {str(schema).lower()}"
         return
-    if not _SHAPES.intersection(schema):
-        yield f"{at} without a type"
     if "$ref" in schema:
         yield from (f"{at}/{keyword} beside a $ref" for keyword in schema if keyword != "$ref")
     if schema.get("format", "date") not in _FORMATS:
@@ -144,3 +142,5 @@ def _beyond(schema: Json, at: str, known: frozenset[str]) -> Iterator[str]:
         yield from _beyond(schema["items"], f"{at}/items", known)
     for k, inner in enumerate(schema.get("anyOf", ())):
         yield from _beyond(inner, f"{at}/anyOf/{k}", known)
+    if not _SHAPES.intersection(schema):
+        yield f"{at} without a type"

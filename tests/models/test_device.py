@@ -39,6 +39,24 @@ def test_another_machine_is_asked_again(asked: list[DevicePlan], monkeypatch: py
     assert len(asked) == 2
 
 
+def test_a_machine_with_other_instructions_is_another(
+    asked: list[DevicePlan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines may share a processor's name, and a cache that CI carries between them."""
+    device_plan()
+    monkeypatch.setattr(device, "instruction_sets", lambda: "avx2")
+    device_plan()
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("level", "may"),
+    [(None, True), ("AVX2", False), ("avx512_core", False), ("AVX512_CORE_AMX", True), ("ALL", True)],
+)
+def test_a_processor_that_is_held_back_works_in_float32(level: str | None, may: bool) -> None:
+    assert device.may_use_bf16({} if level is None else {"ONEDNN_MAX_CPU_ISA": level}) is may
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"machine": 1}', "\x00"])
 def test_a_damaged_memory_is_asked_again(asked: list[DevicePlan], tmp_path: Path, text: str) -> None:
     (tmp_path / "device.json").write_text(text, encoding="utf-8")

@@ -246,7 +246,7 @@ def test_one_that_is_just_go_alone_is_not_after_it_was_judged_beside_others(proj
     for words in (
         "2 candidates count for this one, 1 judged today and 1 beside it before on the same rows",
         "(nearly-r16)",
-        "this one would have to hold at 2.5% (Holm), and the largest p of its gates is 2.9%",
+        "this one would have to hold at 2.5% (Holm), and the largest p of its gates is 2.9",
         "--candidate=nearly-r8 --candidate=nearly-r16;",
         "or run it alone on rows that have judged none",
     ):
