@@ -30,17 +30,19 @@ def running_elsewhere() -> int:
     return max(0, min(looks))
 
 
-def _settle_waiting() -> None:
-    """Read when torch loads OpenMP, so it must be set before. What the user has set stays."""
+def _settle_waiting() -> bool:
+    """Whether it was settled here. torch reads it when it loads OpenMP; what the user has set stays."""
     if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
-        return
+        return False
     cpus = os.cpu_count() or 1
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     threads = int(wanted) if wanted.isdecimal() else cpus
     os.environ["GOMP_SPINCOUNT"] = str(spin_count(running_elsewhere(), cpus, threads))
+    return True
 
 
-_settle_waiting()
+# a process that this one starts later looks for itself
+CHOSE_WAITING = _settle_waiting()
 
 
 @contextmanager

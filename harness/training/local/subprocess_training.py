@@ -23,6 +23,7 @@ from subprocess import PIPE
 from typing import IO, Protocol, cast
 
 from harness.errors import HarnessError, TrainingError
+from harness.models import CHOSE_WAITING
 from harness.models.progress import Bar
 from harness.training.executor import T, T_co, TrainingJob
 from harness.training.local.trainer import StepDone
@@ -82,6 +83,8 @@ def run_in_subprocess(
     _give_back_gpu_memory()
     # the child finds the package where this process found it
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    if CHOSE_WAITING:
+        del environment["GOMP_SPINCOUNT"]
     command = [sys.executable, "-m", __name__]
     with (
         tempfile.TemporaryFile() as output,
