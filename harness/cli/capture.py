@@ -79,7 +79,8 @@ def capture(given: argparse.Namespace) -> int:
     model = RemoteModel(given.model, base_url=given.base_url, api_key_env=given.api_key_env)
     schema = None if given.schema is None else answer_schema(given.schema, str(Path(given.schema)), root)
     require_bindable(model, schema)
-    if schema is not None and not any(suite.is_schema_checked for suite in suites):
+    bound = [suite.binding(schema) for suite in suites]
+    if schema is not None and not any(bound):
         raise UsageError(f"--schema {schema.name} binds no answer: no suite here has a JsonSchema check.")
     model.require_ready()
     spending = Money(ledger, lambda: prices).on(given.model)

@@ -106,10 +106,8 @@ def scan_objects(
             continue
         has_rows = True
         try:
-            value: Mapping[str, Json] = (
-                parse_object(decode(item, number)) if isinstance(item, bytes) else item
-            )
-            value = value if form is None else form(value)
+            given = parse_object(decode(item, number)) if isinstance(item, bytes) else item
+            value = given if form is None else form(given)
             row = row_of(value, f"{where}:{number}", f"row-{number}")
             before = line_of_id.setdefault(hash(row.id), number)
             if before != number:

@@ -44,10 +44,7 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def scan_source(source: str, columns: str | None, form: Form | None = None) -> Iterator[Row | Finding]:
-    """Every row of JSON Lines, a table or a data set of the hub, or why there is none, in order.
-
-    ``form`` makes chat objects of objects in another form; see ``scan_objects``.
-    """
+    """Every row of JSON Lines, a table or a data set of the hub, or why not; see ``scan_objects``."""
     path = Path(source)
     if path.suffix.lower() in TABLES or not (path.suffix or os.path.lexists(path)):
         return scan_objects(read_table(source, ColumnMap.parse(columns) if columns else None), source, form)
@@ -200,7 +197,7 @@ def _chat(record: Record, given: Mapping[str, str], where: str) -> dict[str, obj
             if content is not None or role != "system"
         ]
     chat |= {key: found[key] for key in ("messages", "prompt", "completion") if key in found}
-    for key in ("messages", "tools"):  # their texts are JSON: a CSV cell can be nothing else
+    for key in ("messages", "tools") if given else ():  # their texts are JSON: a CSV cell can be nothing else
         text = chat.get(key)
         if isinstance(text, str):
             try:

@@ -154,6 +154,9 @@ def test_a_table_of_a_public_form_needs_no_column_map(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([XLAM]), file)
     (row,) = read_source(str(file), None, ToolForms())
     assert len(row.messages[-1].tool_calls) == 2
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{**PLAIN, "tools": ""}]), file)
+    (row,) = read_source(str(file), None, ToolForms())
+    assert row.reference == "A pike."
 
 
 @pytest.mark.parametrize(
