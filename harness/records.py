@@ -125,6 +125,7 @@ class Part:
     text: str  # the beginning of what it said; empty for the last one, which is the answer itself
     prompt_tokens: int | None
     completion_tokens: int | None
+    why: str = ""  # what the route was chosen by: the row's value and the threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,12 @@ class Answer:
         """Tokens without those of its thought and of earlier steps; None where nobody counted them."""
         written = self.parts[-1].completion_tokens if self.parts else self.completion_tokens
         return None if written is None else max(0, written - (self.thought_tokens or 0))
+
+    @property
+    def route(self) -> str:
+        """The route that its row took; empty where there was but one."""
+        name = self.parts[-1].name.partition(":")[0] if self.parts else ""
+        return "" if name.startswith("step ") else name
 
 
 @dataclass(frozen=True, slots=True)

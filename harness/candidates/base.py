@@ -6,7 +6,7 @@ the methods whose default is harmless. ``data`` has no default: a kind that trai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
@@ -111,6 +111,14 @@ class Call:
     asked_as: str = ""  # the name that a hosted model is asked by
     follows: bool = False  # whether its prompts hold answers to the call before
     needs_logprobs: bool = False  # whether something rests on how sure of its answers the model is
+    # the rows of the suite that it answers; None: those of all its prompts. Others are asked since answers
+    # depend on batches, or (where there are none) to set a route, without the suite's limit
+    rows: Set[str] | None = None
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether it answers no row of the suite."""
+        return self.rows is not None and not self.rows
 
 
 class Asker(Protocol):

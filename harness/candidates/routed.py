@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate
 from typing import ClassVar
 
@@ -167,20 +167,23 @@ class Routed:
             every = {row.id for row in rows}
             if isinstance(self.route, ByConfidence):
                 first = mine.answers(rows, every, asker)
-                set_aside = mine.answers(dev, {row.id for row in dev}, asker)
-                own = _confident(first, list(set_aside.values()), self.route.keep)
-                through, rest = every, every - own  # both have answered the rest, and both are paid
+                set_aside = mine.answers(dev, None, asker)
+                found = _confidence(first, list(set_aside.values()), self.route.keep)
+                own, through = found.own, every  # both have answered the rest, and both are paid
             else:
-                like = _alike(self.route, rows, train, dev, asker)
-                own, rest = (every, every) if like is None else (like, every - like)
-                first, through = mine.answers(rows, own, asker), own
+                found = _likeness(self.route, rows, train, dev, asker)
+                own = through = found.own if found.values else every
+                first = mine.answers(rows, own, asker)
+            rest = every - own if found.values else every
             second = theirs.answers(rows, rest, asker)
             made = {}
             for row in every:
                 said = [(TUNED, first[row])] if row in through else []
                 if row not in own:
                     said.append((OTHERWISE, second[row]))
-                made[row] = joined(said, is_chain=False)
+                answer = joined(said, is_chain=False)
+                told = replace(answer.parts[-1], why=found.why(row))
+                made[row] = replace(answer, parts=(*answer.parts[:-1], told))
             return made
 
         identity: dict[str, Json] = {
@@ -212,14 +215,15 @@ class _Side:
     made: CostEstimate
     is_weighed: bool = False  # whether the route goes by how sure it is
 
-    def answers(self, rows: Sequence[Row], wanted: Set[str], asker: Asker) -> Mapping[str, Answer]:
-        """Those to the rows that are wanted.
+    def answers(self, rows: Sequence[Row], wanted: Set[str] | None, asker: Asker) -> Mapping[str, Answer]:
+        """Those to the rows that are wanted; to all, for no row of the suite, where that is None.
 
         What a local model answers depends on the rows in its batches: it is asked all of them, and so gives
         what it gives alone.
         """
         prepared = self.made.prepared
-        asked = [row for row in rows if wanted and (row.id in wanted or not prepared.batch_independent)]
+        every = wanted is None or (bool(wanted) and not prepared.batch_independent)
+        asked = [row for row in rows if every or row.id in (wanted or ())]
         if prepared.compose is not None:
             return prepared.compose(asked, asker) if asked else {}
         own = prepared.prompt
@@ -227,39 +231,65 @@ class _Side:
             Prompt(row.id, prepared.ask(row, asker.prompt(row, own)), tools=Tools.of(row)) for row in asked
         ]
         name = "" if self.made.asked_as is None else self.made.asked_as.model
-        call = Call(self.candidate, prepared, prompts, asked_as=name, needs_logprobs=self.is_weighed)
+        call = Call(
+            self.candidate,
+            prepared,
+            prompts,
+            asked_as=name,
+            needs_logprobs=self.is_weighed,
+            rows=frozenset(wanted or ()),
+        )
         return asker.ask(call)
 
 
-def _confident(answers: Mapping[str, Answer], dev: Sequence[Answer], keep: float) -> set[str]:
-    """The rows whose answer is as sure as ``keep`` of those to development rows.
+@dataclass(frozen=True)
+class _Weighed:
+    """What each row's route goes by; without values in a plan that cannot know them yet."""
+
+    what: str = ""
+    values: Mapping[str, float | None] = field(default_factory=dict)
+    least: float = 0.0  # the threshold
+
+    @property
+    def own(self) -> set[str]:
+        """The fine-tune's rows."""
+        return {row for row, value in self.values.items() if value is not None and value >= self.least}
+
+    def why(self, row: str) -> str:
+        """In words, for the report."""
+        value = self.values.get(row)
+        return f"{self.what} {'none' if value is None else f'{value:.4f}'}, threshold {self.least:.4f}"
+
+
+def _confidence(answers: Mapping[str, Answer], dev: Sequence[Answer], keep: float) -> _Weighed:
+    """Rows by how sure their answers are; the threshold by those to development rows.
 
     Raises:
         ModelError: none of those has a log-probability.
     """
     known = [answer.logprob for answer in dev if answer.logprob is not None]
     if not known and all(answer.prompt_tokens is None for answer in dev):
-        return set()  # a plan: nobody was asked
+        return _Weighed()  # a plan: nobody was asked
     if not known:
         raise ModelError(UNSURE)
-    least = threshold(known, keep)
-    return {row for row, one in answers.items() if one.logprob is not None and one.logprob >= least}
+    values = {row: one.logprob for row, one in answers.items()}
+    return _Weighed("mean log-probability a token", values, threshold(known, keep))
 
 
-def _alike(
+def _likeness(
     route: ByLikeness,
     rows: Sequence[Row],
     train: Sequence[Row],
     dev: Sequence[Row],
     asker: Asker,
-) -> set[str] | None:
-    """The rows that are like the training rows; None where that cannot be known yet."""
+) -> _Weighed:
+    """Rows by their cosine to the nearest training row, and the threshold by that of development rows."""
     parts = [train, dev, rows]
     vectors = asker.embed([row.question for part in parts for row in part], route.encoder)
     if vectors is None:
-        return None
+        return _Weighed()
     ends = list(accumulate(map(len, parts)))
     known, *others = (vectors[end - len(part) : end] for part, end in zip(parts, ends, strict=True))
     dev_values, values = (nearness(other, known) for other in others)
-    least = threshold(dev_values, route.keep)
-    return {row.id for row, value in zip(rows, values, strict=True) if value >= least}
+    by_row = {row.id: float(value) for row, value in zip(rows, values, strict=True)}
+    return _Weighed("cosine to the nearest training row", by_row, threshold(dev_values, route.keep))

@@ -126,6 +126,8 @@ def _cell(pair: Pair, trial: Trial, answer: Answer | None, scores: Mapping[str, 
     elif answer.finish == "length":
         failure = "cut off at the token limit"
     chips = []
+    if answer is not None and answer.route:
+        chips.append(ScoreChip("route", answer.route, "plain", answer.parts[-1].why))
     for info in pair.suite.scores:
         score = scores.get(info.name)
         if score is not None and score.value is None:

@@ -65,10 +65,10 @@ def _asked_with(trial: Trial, suite: SuiteInfo) -> str:
 
 
 def _routes(trial: Trial) -> str:
-    """How many rows took each route, where there are several; a chain's steps are told already."""
-    last = Counter(answer.parts[-1].name.partition(":")[0] for answer in trial.answers if answer.parts)
-    routes = [f"{numbers.count(n)} rows {name}" for name, n in sorted(last.items()) if "step" not in name]
-    return f" ({', '.join(routes)})" if routes else ""
+    """How many rows took each route, where there are several."""
+    taken = Counter(answer.route for answer in trial.answers if answer.route)
+    routes = [f"{name}: {numbers.plural(n, 'row')}" for name, n in sorted(taken.items(), reverse=True)]
+    return f" (answered by {', '.join(routes)})" if routes else ""
 
 
 def _drawn(decoding: Mapping[str, object]) -> str:

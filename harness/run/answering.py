@@ -21,7 +21,7 @@ from harness.models.protocol import Decoding, Interruptible, Model, Prompt, Tool
 from harness.models.thinking import most_tokens
 from harness.records import Admission, Answer, Json, Message, Score, Trial
 from harness.report.terminal import printable
-from harness.run.composing import KeptAsker, LiveAsker, together
+from harness.run.composing import KeptAsker, LiveAsker
 from harness.run.freshness import Freshness, Questions
 from harness.run.interim_analysis import NOT_JUDGED
 from harness.run.received import plain_answers
@@ -98,7 +98,7 @@ class Answerer:
         """One call of a suite, and what is stored of its answers."""
         candidate, prepared, prompts = call.candidate, call.prepared, list(call.prompts)
         decoding, limit = candidate.decoding, bound.suite.max_tokens
-        if limit is not None and call.is_last:
+        if limit is not None and call.is_last and not call.is_aside:
             decoding = replace(decoding, max_new_tokens=min(limit, decoding.max_new_tokens))
         if prepared.given is not None:
             given = prepared.given(bound.name, bound.rows)
@@ -150,11 +150,15 @@ class Answerer:
     ) -> Trial:
         """A variant's answers and scores on a suite; see ``answers`` and ``scores``."""
         calls, answers = self._made(label, variant.candidate, prepared, suite)
-        every = [self.asked(call, suite) for call in calls]
-        asked = every[-1]
+        every = [(call, self.asked(call, suite)) for call in calls if not call.is_aside]
+        asked = every[-1][1]
         given = asked.given
+        made_of: dict[str, list[tuple[str, str]]] = {answer.row_id: [] for answer in answers}
+        for call, one in every:
+            for prompt, key in zip(call.prompts, one.keys, strict=True):
+                if prompt.row_id in made_of and (call.rows is None or prompt.row_id in call.rows):
+                    made_of[prompt.row_id].append((one.context, key))
         looked = prepared.looked if suite.prompt is not None else None  # another task is shown nothing
-        origins = [self.freshness.provenance(one.context, one.keys) for one in every]
         return Trial(
             candidate=variant.name,
             size=variant.size,
@@ -165,7 +169,7 @@ class Answerer:
             seconds=sum(answer.latency_ms or 0.0 for answer in answers) / 1000,
             numeric_config=prepared.numeric_config,
             training=prepared.training,
-            provenance=given.provenance if given else together(origins),
+            provenance=given.provenance if given else self.freshness.provenance(made_of.values()),
             asked_with=given.asked_with if given else prepared.asked_with,
             decoding=given.decoding if given else asked.decoding.described(),
             looked_up={} if looked is None else {row.id: looked(row) for row in suite.rows},

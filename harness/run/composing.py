@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.candidates.base import Call
 from harness.models.embeddings import embedder_is_at_hand
-from harness.records import Answer, Provenance, Row
+from harness.records import Answer, Row
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.judges import BUILTIN_EMBEDDER, embedder_of
 
@@ -65,17 +65,3 @@ class KeptAsker(LiveAsker):
         if model == BUILTIN_EMBEDDER and not embedder_is_at_hand():
             return None
         return super().embed(texts, model)
-
-
-def together(parts: Sequence[Provenance]) -> Provenance:
-    """When the answers of several calls were given; counts are of calls."""
-    oldest = sorted(part.oldest for part in parts if part.oldest)
-    newest = sorted(part.newest for part in parts if part.newest)
-    return Provenance(
-        asked=sum(part.asked for part in parts),
-        kept=sum(part.kept for part in parts),
-        undated=sum(part.undated for part in parts),
-        oldest=oldest[0] if oldest else None,
-        newest=newest[-1] if newest else None,
-        runs=tuple(sorted({run for part in parts for run in part.runs})),
-    )

@@ -132,18 +132,26 @@ class Freshness:
         self.notes.append(told)
         return verdict == "changed"
 
-    def provenance(self, context: str, keys: Sequence[str]) -> Provenance:
-        """When the answers to rows with these keys were given; those that are not kept count as asked now."""
-        origins = self._store.origins(context)
-        found = [origins[key] for key in keys if key in origins and origins[key].run != self._store.run]
-        dates = sorted(origin.given for origin in found if origin.given)
+    def provenance(self, rows: Collection[Sequence[tuple[str, str]]]) -> Provenance:
+        """When the answers to rows were given, each by the contexts and keys of the answers that made it.
+
+        A row counts as kept if all of these are, and were before this run; else as asked now.
+        """
+        origins = {context: self._store.origins(context) for context in {c for row in rows for c, _ in row}}
+        found: list[list[Origin]] = []
+        for row in rows:
+            each = [origins[context][key] for context, key in row if key in origins[context]]
+            if row and len(each) == len(row) and all(origin.run != self._store.run for origin in each):
+                found.append(each)
+        every = [origin for each in found for origin in each]
+        dates = sorted(origin.given for origin in every if origin.given)
         return Provenance(
-            asked=len(keys) - len(found),
+            asked=len(rows) - len(found),
             kept=len(found),
-            undated=len(found) - len(dates),
+            undated=sum(not all(origin.given for origin in each) for each in found),
             oldest=dates[0] if dates else None,
             newest=dates[-1] if dates else None,
-            runs=tuple(sorted({run_stamp(origin.run) for origin in found if origin.run})),
+            runs=tuple(sorted({run_stamp(origin.run) for origin in every if origin.run})),
         )
 
     def _renew(self, context: str) -> None:

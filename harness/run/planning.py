@@ -129,7 +129,7 @@ class _Counting:
                     asked = self._run.answerer.asked(call, suite)
                     asked_as = call.asked_as or (one.asked_as.model if one.asked_as else "")
                     heard, most = most if call.follows else 0, asked.most_tokens
-                    missing = max(missing, len(asked.missing))
+                    missing = missing if call.is_aside else max(missing, len(asked.missing))
                     fresh = self._fresh(asked)
                     kept += sum(key in asked.kept for key in asked.keys)
                     shared += len(asked.missing) - len(fresh)

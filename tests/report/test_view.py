@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from sample_run import ADAPTER, ADMISSION, BASE, SIZES, sample_run
 
-from harness.records import Comparison, Kind, Outcome, Score, ScoreInfo, Trial, Verdict
+from harness.records import Comparison, Kind, Outcome, Part, Score, ScoreInfo, Trial, Verdict
 from harness.report import numbers
 from harness.report.answers import MOST_ROWS, fold
 from harness.report.comparisons import plot, reach_of
+from harness.report.sides import sides
 from harness.report.view import build_view
 from harness.scoring.pairwise import FLIPPED, WON
 
@@ -79,6 +80,20 @@ def test_failures_are_counted_at_the_top_and_are_never_a_zero() -> None:
     assert row.cells[0].failure.startswith("failed: HTTP 500")
     assert {chip.value for chip in row.cells[0].chips} == {"failed"}
     assert "wrong" in row.tags
+
+
+def test_a_routed_row_says_which_route_it_took_and_by_what() -> None:
+    run = sample_run(n_rows=20)
+    why = "cosine 0.1, threshold 0.6"
+    parts = (Part("tuned", "{", 9, 2), Part("otherwise: step 1 of 1, a.md", "", 9, 2, why))
+    routed = [
+        replace(trial, answers=tuple(replace(answer, parts=parts) for answer in trial.answers))
+        for trial in run.trials
+    ]
+    run = replace(run, trials=tuple(routed))
+    chip = build_view(run).answers[0].rows[0].cells[-1].chips[0]
+    assert (chip.name, chip.value, chip.reason) == ("route", "otherwise", why)
+    assert "(answered by otherwise: 20 rows)" in sides(run).rows[0][2]
 
 
 def test_rows_that_changed_come_first_losses_before_gains() -> None:

@@ -196,6 +196,8 @@ def test_rows_like_the_training_rows_go_to_the_fine_tune(
     found = bench.answers(routed)
     assert [answer.text for answer in found] == ["tuned r-0", "base r-1", "tuned r-2"]
     assert [[part.name for part in answer.parts] for answer in found] == [["tuned"], ["otherwise"], ["tuned"]]
+    assert [answer.route for answer in found] == ["tuned", "otherwise", "tuned"]
+    assert found[1].parts[-1].why == "cosine to the nearest training row 0.0000, threshold 1.0000"
     alone = bench.answers(routed.tuned)
     assert [alone[k].text for k in (0, 2)] == ["tuned r-0", "tuned r-2"]
     seen = routed.data(bench.lab).seen
@@ -256,10 +258,31 @@ def test_what_the_fine_tune_is_least_sure_of_goes_to_the_other(routed: Routed, t
         ["tuned", "otherwise"],
         ["tuned"],
     ]
+    assert found[1].parts[-1].why == "mean log-probability a token -99.0000, threshold -20.0000"
     assert len(tuned.asked) == 3 + 25, "what a version without them has kept is asked for again"
     bench.answers(own)
     assert [answer.logprob for answer in bench.answers(routed.tuned)] == [-1, -99, -20]
     assert len(tuned.asked) == 3 + 25, "once"
+    short = replace(bench.suite, suite=replace(bench.suite.suite, max_tokens=5))
+    bench.answerer.answers("it", own, bench.prepared(own), short)
+    assert len(tuned.asked) == 3 + 25 + 3, "development rows are asked once, whatever limits suites have"
+
+
+def test_a_routed_row_is_kept_if_all_answers_that_it_is_made_of_are(routed: Routed, tmp_path: Path) -> None:
+    tuned = Sure(routed.tuned, lambda question: -float(question.rpartition(" ")[2]))
+    own = replace(routed, tuned=cast("Candidate", tuned), route=ByConfidence(dev="dev.jsonl", keep=0.8))
+    bench = Bench(tmp_path, ["my refund 1", "the weather 99", "refund 20"])
+
+    def given(run: str, candidate: Candidate) -> tuple[int, int]:
+        bench.store.run = run
+        variant = Variant("it", candidate, 30, 0)
+        trial = bench.answerer.trial(variant, "it", bench.prepared(candidate), bench.suite, judge_all=True)
+        assert trial.provenance is not None
+        return trial.provenance.asked, trial.provenance.kept
+
+    assert given("2026-11-01", cast("Candidate", tuned)) == (3, 0)
+    assert given("2026-11-02", own) == (1, 2), "the other model is asked now, of the one row that it answers"
+    assert given("2026-11-03", own) == (0, 3)
 
 
 def test_what_cannot_set_a_route_is_refused(routed: Routed, tmp_path: Path) -> None:
