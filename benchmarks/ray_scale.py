@@ -27,13 +27,13 @@ from harness.training.rows import TrainingRows
 
 RATES = (5e-4, 1e-3, 2e-3, 3e-3)  # four candidates
 SIZES = (1, 2, 3, 4)  # batches
-BATCH_ROWS = 3
+BATCH_ROWS = 8
 PROCESSES = 2
 WRITERS = 16
 
 
 def _base(folder: Path) -> ModelSource:
-    """A Llama of random weights and 12 million parameters, with the built-in model's tokenizer."""
+    """A Llama of random weights and 18 million parameters, with the built-in model's tokenizer."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -41,8 +41,8 @@ def _base(folder: Path) -> ModelSource:
     tokenizer = AutoTokenizer.from_pretrained(resolve(BUILTIN, Silent()).folder)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=192,
-        intermediate_size=512,
+        hidden_size=256,
+        intermediate_size=768,
         num_hidden_layers=6,
         num_attention_heads=4,
         tie_word_embeddings=True,
@@ -134,7 +134,7 @@ def _trainings(options: Options) -> Result:
         value=seconds[1],
         unit="s",
         detail=(
-            f"{len(same)} LoRA trainings of a Llama of 12M parameters on {BATCH_ROWS * SIZES[0]} to"
+            f"{len(same)} LoRA trainings of a Llama of 18M parameters on {BATCH_ROWS * SIZES[0]} to"
             f" {BATCH_ROWS * SIZES[-1]} rows, one thread each; {sum(same)} of {len(same)} adapters are equal"
             f" byte for byte; before that, processes start and train once ({reference_start_s:.0f} s alone,"
             f" {seconds[0]:.0f} s on the cluster, which is there)"

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from harness.candidates.base import (
     AS_TRAINED,
     BaseCandidate,
+    Candidate,
     CostEstimate,
     Prepared,
     PricedModel,
@@ -103,6 +104,10 @@ class BaseHostedTuning(BaseCandidate):
         """Who tunes it. Close it after use."""
         raise NotImplementedError
 
+    def redirected(self, url: str) -> Candidate:
+        """See ``Candidate``."""
+        raise NotImplementedError
+
     def settings(self) -> JobSettings:
         """The settings of its jobs."""
         raise NotImplementedError
@@ -167,6 +172,8 @@ class BaseHostedTuning(BaseCandidate):
         thinking_fields(self.remote(self.base), self.decoding)
         require_bindable(self.remote(self.base), lab.schema(self.schema))
         lab.spending(self.base, tuned=True)
+        if self.schema is not None:  # see that every suite can be asked under it
+            list(lab.unanswered(self, self.estimate(lab, variant).prepared))
         job = self.job(lab, variant)
         is_made = lab.adapters.find(job.artifact) is not None
         with closing(self.service()) as service:

@@ -111,6 +111,8 @@ class Prompted(BaseCandidate):
             require_bindable(self.model, lab.schema(self.schema))
             self.model.require_ready()
             lab.spending(self.model.model)
+            if self.schema is not None:  # see that every suite can be asked under it
+                list(lab.unanswered(self, self.prepare(lab, variant)))
             return
         source = lab.source(self.model, self.trust_remote_code)
         for suite, prompts, decoding in lab.unanswered(self, self.prepare(lab, variant)):

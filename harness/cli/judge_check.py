@@ -35,8 +35,14 @@ def add_judge_check(parser: argparse.ArgumentParser) -> None:
         help="judge all labels anew, and let this model's earlier judgments count no more",
     )
     parser.add_argument(
-        "--harness-store", type=Path, default=Path(".harness"), metavar="FOLDER", help="default: .harness"
+        "--harness-store", type=_folder, default=Path(".harness"), metavar="FOLDER", help="default: .harness"
     )
+
+
+def _folder(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError("an address is for runs of pytest: name a folder, such as .harness")
+    return Path(text)
 
 
 def judge_check(given: argparse.Namespace) -> int:

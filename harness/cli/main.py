@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_validate(commands.add_parser("validate", help="check a training file before anything is paid"))
     _add_split(commands.add_parser("split", help="make a training and a held-out file from one"))
-    _add_convert(commands.add_parser("convert", help="rewrite rows: CSV, Parquet, chat, prompt/completion"))
+    _add_convert(commands.add_parser("convert", help="rewrite rows: CSV, Parquet, ShareGPT, xLAM, chat"))
     add_jobs(commands.add_parser("jobs", help="fine-tuning jobs at a service: list, follow, cancel, resume"))
     report = commands.add_parser("report", help="write report.html and report.md again from a run.json")
     report.add_argument("run", type=Path, help="a run's folder or its run.json")
@@ -162,7 +162,7 @@ def _add_split(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", help="JSON Lines, CSV, Parquet, or the id of a Hugging Face dataset")
+    parser.add_argument("file", help="JSON, JSON Lines, CSV, Parquet, or the id of a Hugging Face dataset")
     parser.add_argument("--format", choices=("chat", "completion"), default="chat")
     parser.add_argument("--columns", help=COLUMNS_HELP)
     parser.add_argument("--to", type=Path, required=True, metavar="FILE", help="the JSON Lines file to write")

@@ -13,6 +13,7 @@ from harness.atomic import what_is_at, write_atomically
 from harness.data.convert import to_json, to_prompt_completion
 from harness.data.splits import split_rows
 from harness.data.tables import read_source
+from harness.data.tool_forms import ToolForms
 from harness.errors import UsageError
 
 
@@ -38,12 +39,17 @@ def split(given: argparse.Namespace) -> int:
 
 def convert(given: argparse.Namespace) -> int:
     """Write every row in the wanted format; return 0."""
-    rows = read_source(given.file, given.columns)
+    forms = ToolForms()
+    rows = read_source(given.file, given.columns, forms)
     _require_free([given.to], given.force)
     form = to_prompt_completion if given.format == "completion" else to_json
     given.to.parent.mkdir(parents=True, exist_ok=True)
     _write(given.to, [form(row) for row in rows])
     print(f"{len(rows):>7} rows  {given.to}")  # noqa: T201
+    if forms.renamed:
+        one, other = next(iter(forms.renamed.items()))
+        what = f"dots in {len(forms.renamed)} names of functions, which services refuse, are underscores now"
+        print(f"  {what}, in tools and calls: {one} is {other}")  # noqa: T201
     return 0
 
 

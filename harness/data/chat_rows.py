@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 
 from harness.data.findings import Unusable, kind_of, shown
@@ -15,6 +15,7 @@ _KEYS_OF = dict.fromkeys((*ROLES, "function"), frozenset({"role", "content", "na
 _KEYS_OF["assistant"] |= {"weight", "tool_calls", "function_call"}
 _KEYS_OF["tool"] |= {"tool_call_id"}
 _LABELS = ({"message", "label"}, {"row", "side", "answer", "label"})  # of judges; of a run's answers
+_PUBLIC = (frozenset({"conversations"}), frozenset({"query", "tools", "answers"}))  # ShareGPT, xLAM
 _PREFERENCE = ({"preferred_output", "non_preferred_output"}, {"chosen", "rejected"})
 
 
@@ -63,6 +64,11 @@ def row_of(value: Mapping[str, Json], where: str, default_id: str) -> Row:
     return row
 
 
+def public_form(keys: Collection[str]) -> frozenset[str] | None:
+    """The keys of ShareGPT's or xLAM's form where an object, or a table, has them in place of messages."""
+    return None if "messages" in keys else next((form for form in _PUBLIC if form <= set(keys)), None)
+
+
 def uses_deprecated_functions(value: Mapping[str, Json]) -> bool:
     """Whether the object has the form that ``tools`` and ``tool_calls`` replaced."""
     messages = value.get("messages")
@@ -81,6 +87,9 @@ def _prompt_and_completion(value: Mapping[str, Json]) -> tuple[Message, ...]:
         problem = "a label, which says what people think of a reply, and no conversation to learn from"
         hint = "a judge (labels=...) and `harness decide` read labels: name the file with the rows here"
         raise Unusable("labels-file", problem, hint, ends_file=True)
+    if missing and public_form(value):
+        problem = "no 'messages'; it has the form of ShareGPT or xLAM"
+        raise Unusable("missing-key", problem, "write the file as rows with `harness convert FILE --to ...`")
     if missing:
         close = [key for key in value if get_close_matches(key, ("messages", "prompt", "completion"), n=1)]
         hint = f"; is {shown(close[0])} meant?" if close else ""

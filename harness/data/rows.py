@@ -10,15 +10,17 @@ import codecs
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from harness.data.chat_rows import row_of, uses_deprecated_functions
-from harness.data.files import opened, unreadable
+from harness.data.files import opened, read_text, unreadable
 from harness.data.findings import Finding, Severity, Unusable, kind_of, shown
 from harness.errors import DataError
 from harness.records import Json, Row
+
+Form: TypeAlias = Callable[[Mapping[str, Json]], Mapping[str, Json]]
 
 PROBLEMS_SHOWN = 10
 ONE_OBJECT = 'write one JSON object a line, such as {"messages": [...]}'
@@ -37,14 +39,38 @@ def read_rows(path: Path) -> tuple[Row, ...]:
     return collect(scan_file(path), str(path))
 
 
-def scan_file(path: Path) -> Iterator[Row | Finding]:
-    """``scan_lines`` over a file, which is never in memory as a whole; ``DataError`` if it cannot be read."""
+def scan_file(path: Path, form: Form | None = None) -> Iterator[Row | Finding]:
+    """``scan_lines`` over a file, which is never in memory as a whole; ``DataError`` if it cannot be read.
+
+    With a ``form`` it may also be one JSON list, which is read whole.
+    """
     try:
         # in bytes, only \n ends a line: text would also be cut at U+2028 inside a JSON string
         with opened(path) as lines:
-            yield from scan_lines(lines, str(path))
+            if form is not None and lines.peek().lstrip(_BLANK).startswith(b"["):
+                yield from scan_objects(_list_items(path), str(path), form)
+            else:
+                yield from scan_lines(lines, str(path), form)
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def _list_items(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The JSON of each item of the list that a file holds, with the line on which it begins."""
+    text = read_text(path, ".json")
+    try:
+        items = len(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
+        raise DataError(f"{path}:{line}", f"not JSON: {error}", "write a list of objects") from error
+    at, counted, line, decoder = text.index("[") + 1, 0, 1, json.JSONDecoder()
+    for _ in range(items):
+        while text[at] in " \t\r\n,":
+            at += 1
+        line, counted = line + text.count("\n", counted, at), at
+        _, end = decoder.raw_decode(text, at)
+        yield line, text[at:end].encode()
+        at = end
 
 
 def file_digest(path: Path) -> str:
@@ -57,19 +83,22 @@ def file_digest(path: Path) -> str:
 
 
 # --------------------------------------------------------------------------- lines
-def scan_lines(lines: Iterable[bytes], where: str) -> Iterator[Row | Finding]:
+def scan_lines(lines: Iterable[bytes], where: str, form: Form | None = None) -> Iterator[Row | Finding]:
     """Each line's row, or why there is none; a warning about a row comes before it.
 
     A row's ``id`` is its top-level ``id`` (text or an integer), else ``row-<line>``; lines count from 1 and
     blank ones are skipped. Every top-level key that the format does not know is metadata, ``id`` included.
     """
-    return scan_objects(enumerate(lines, start=1), where)
+    return scan_objects(enumerate(lines, start=1), where, form)
 
 
 def scan_objects(
-    objects: Iterable[tuple[int, bytes | dict[str, Json]]], where: str
+    objects: Iterable[tuple[int, bytes | dict[str, Json]]], where: str, form: Form | None = None
 ) -> Iterator[Row | Finding]:
-    """``scan_lines`` for lines, or objects that were read otherwise (CSV, Parquet), each with its number."""
+    """``scan_lines`` for lines, or objects that were read otherwise (CSV, Parquet), each with its number.
+
+    ``form`` makes each a chat object first, or raises ``Unusable``.
+    """
     line_of_id: dict[int, int] = {}  # ids by their hash, which bounds memory
     number, has_rows = 1, False
     for number, item in objects:
@@ -77,7 +106,10 @@ def scan_objects(
             continue
         has_rows = True
         try:
-            value = parse_object(decode(item, number)) if isinstance(item, bytes) else item
+            value: Mapping[str, Json] = (
+                parse_object(decode(item, number)) if isinstance(item, bytes) else item
+            )
+            value = value if form is None else form(value)
             row = row_of(value, f"{where}:{number}", f"row-{number}")
             before = line_of_id.setdefault(hash(row.id), number)
             if before != number:
@@ -110,6 +142,14 @@ def decode(line: bytes, number: int) -> str:
 
 def parse_object(line: str) -> dict[str, Json]:
     """The object of the line; ``Unusable`` if it has none, or one that readers would take differently."""
+    value = parse_json(line)
+    if not isinstance(value, dict):
+        raise Unusable("not-an-object", f"not an object but {kind_of(value)}", ONE_OBJECT)
+    return value
+
+
+def parse_json(line: str) -> Json:
+    """The value of a text, as strictly as ``parse_object``."""
     if line.startswith("\ufeff"):
         raise Unusable("byte-order-mark", "begins with a byte order mark", AS_UTF8)
     try:
@@ -124,8 +164,6 @@ def parse_object(line: str) -> dict[str, Json]:
         raise Unusable("bad-number", f"not a usable number: {error}", hint) from error
     except RecursionError as error:
         raise Unusable("invalid-json", "nested too deeply", ONE_OBJECT) from error
-    if not isinstance(value, dict):
-        raise Unusable("not-an-object", f"not an object but {kind_of(value)}", ONE_OBJECT)
     if "\\ud" in line or "\\uD" in line:
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")

@@ -19,9 +19,10 @@ from itertools import count
 from pathlib import Path
 from typing import TypeAlias
 
+from harness.data.chat_rows import public_form
 from harness.data.files import opened, unreadable
 from harness.data.findings import Finding, Unusable
-from harness.data.rows import collect, decode, scan_file, scan_objects
+from harness.data.rows import Form, collect, decode, scan_file, scan_objects
 from harness.errors import DataError, UnknownName, UsageError
 from harness.extras import require_extra
 from harness.records import Json, Row
@@ -42,19 +43,22 @@ BATCH_ROWS, BUFFER_BYTES = 1_000, 1 << 20  # of Parquet at once; its row groups 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
-def scan_source(source: str, columns: str | None) -> Iterator[Row | Finding]:
-    """Every row of JSON Lines, a table or a data set of the hub, or why there is none, in order."""
+def scan_source(source: str, columns: str | None, form: Form | None = None) -> Iterator[Row | Finding]:
+    """Every row of JSON Lines, a table or a data set of the hub, or why there is none, in order.
+
+    ``form`` makes chat objects of objects in another form; see ``scan_objects``.
+    """
     path = Path(source)
     if path.suffix.lower() in TABLES or not (path.suffix or os.path.lexists(path)):
-        return scan_objects(read_table(source, ColumnMap.parse(columns) if columns else None), source)
+        return scan_objects(read_table(source, ColumnMap.parse(columns) if columns else None), source, form)
     if columns:
         raise UsageError(f"--columns is for tables ({', '.join(TABLES)}); {source} is read as JSON Lines.")
-    return scan_file(path)
+    return scan_file(path, form)
 
 
-def read_source(source: str, columns: str | None) -> tuple[Row, ...]:
+def read_source(source: str, columns: str | None, form: Form | None = None) -> tuple[Row, ...]:
     """All rows of ``source``; a ``DataError`` names the lines that cannot be used."""
-    return collect(scan_source(source, columns), source)
+    return collect(scan_source(source, columns, form), source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,8 @@ def read_table(
     delimiter is a comma, a semicolon or a tab, whichever makes the most columns of its header. Files are
     read as rows are asked for and never held as a whole; of a hub dataset, ``datasets`` holds a part.
 
-    Without ``columns``, a column ``messages``, or columns ``prompt`` and ``completion``, are taken.
+    Without ``columns``, a column ``messages``, or columns ``prompt`` and ``completion``, are taken,
+    or those of a public form.
 
     Raises:
         UsageError: no table of a known kind, no map where one is needed, a mapped column that does not
@@ -154,7 +159,8 @@ def read_table(
     else:
         require_extra("local", f"reading {path_or_id} from the Hugging Face hub")
         names, records = _arrow(path_or_id, lambda: _open_hub(path_or_id, split, config))
-    given = (columns or _guess(names, path_or_id)).given
+    is_public = columns is None and public_form(names)  # whose columns are taken as they are
+    given = {} if is_public else (columns or _guess(names, path_or_id)).given
     for column in given.values():
         if column not in names:
             raise UnknownName("column", column, names, f"These are the columns of {path_or_id}.")

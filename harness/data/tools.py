@@ -54,7 +54,11 @@ def calls_of(message: Mapping[str, Json], at: str) -> tuple[ToolCall, ...]:
     """The calls of an assistant's message, checked; the deprecated ``function_call`` has an empty id."""
     calls, old = message.get("tool_calls"), message.get("function_call")
     if calls is not None and not (isinstance(calls, list) and calls):
-        raise Unusable("bad-tool-call", f"{at}'s tool_calls are {kind_of(calls)}", "give a list of calls")
+        raise Unusable(
+            "bad-tool-call",
+            f"{at}'s tool_calls are {kind_of(calls) if calls else 'empty'}",
+            "give a list of calls",
+        )
     found: list[ToolCall] = []
     for k, call in enumerate(calls or (), start=1):
         at_call = f"{at}'s tool call {k}"

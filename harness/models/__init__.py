@@ -19,15 +19,18 @@ def spin_count(others: int, cpus: int, threads: int) -> int:
 
 def running_elsewhere() -> int:
     """How many other threads want a core now, at the least of some looks; 0 where that cannot be known."""
-    looks = []
-    for _ in range(4):
+    least = 0
+    for look in range(10):
         try:
             running = Path("/proc/loadavg").read_text(encoding="ascii").split()[3].partition("/")[0]
         except (OSError, IndexError):
             return 0
-        looks.append(int(running) - 1)  # without this one
-        time.sleep(0.002)
-    return max(0, min(looks))
+        others = max(0, int(running) - 1)  # without this one
+        least = others if look == 0 else min(least, others)
+        if not least:
+            break
+        time.sleep(0.005)  # what is over in a moment is no load
+    return least
 
 
 def _settle_waiting() -> bool:

@@ -105,8 +105,8 @@ class Answerer:
             ids, read = [prompt.row_id for prompt in prompts], partial(read_answer, kept=bound.kept_tags)
             most = decoding.max_new_tokens
             return Asked(prompts, decoding, "", dict(given.answers), ids, most, given=given, read=read)
-        if bound.is_schema_checked and call.is_last:
-            decoding = replace(decoding, schema=prepared.schema)
+        if call.is_last:
+            decoding = replace(decoding, schema=bound.binding(prepared.schema))
         if prepared.batch_independent:
             if decoding.temperature > 0:
                 prompts = _numbered(prompts)

@@ -106,8 +106,7 @@ class Capture:
 
     def _decoding(self, suite: LoadedSuite) -> Decoding:
         most = min(suite.suite.max_tokens or self.decoding.max_new_tokens, self.decoding.max_new_tokens)
-        schema = self.schema if suite.is_schema_checked else None
-        return replace(self.decoding, max_new_tokens=most, schema=schema)
+        return replace(self.decoding, max_new_tokens=most, schema=suite.binding(self.schema))
 
     def described(self, suite: LoadedSuite) -> dict[str, Json]:
         """What the answers to one suite have in common: fields of ``RecordedAnswer``."""

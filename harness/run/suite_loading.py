@@ -17,6 +17,7 @@ from harness.data.recorded import digests_to_record
 from harness.data.rows import line_of, read_rows
 from harness.decision.vectors import SuiteUnits, score_vector
 from harness.errors import DataError, UsageError
+from harness.models.protocol import AnswerSchema
 from harness.records import Admission, Json, Kind, Row, ScoreInfo, ScoreVector, SuiteInfo, SuiteRow, Trial
 from harness.scoring.envelope import kept_tags, opened
 from harness.scoring.json_schema import JsonSchema
@@ -92,6 +93,25 @@ class LoadedSuite:
     def is_schema_checked(self) -> bool:
         """Whether its answers are to be JSON of a shape, so that a candidate's ``schema`` binds them."""
         return any(isinstance(score, JsonSchema) for score in self.scores)
+
+    def binding(self, schema: AnswerSchema | None) -> AnswerSchema | None:
+        """What answers are bound to for a candidate with this schema; None where they are not.
+
+        Raises:
+            UsageError: rows offer tools. A bound local model could make no call, and some hosted ones could.
+        """
+        if schema is None or not self.is_schema_checked:
+            return None
+        offering = [row for row in self.rows if row.tools]
+        if offering:
+            raise UsageError(
+                f"suite {self.name}: {len(offering)} of {len(self.rows)} rows offer tools (the first:"
+                f" {self.heldout}:{line_of(offering[0])}), and schema={schema.name} binds every answer: a"
+                " model on this machine could make no call, and one at a service might.\n"
+                "  hint: leave schema= out (a JsonSchema check still reads the answers), or put the rows with"
+                " tools into a suite of their own, without a JsonSchema check."
+            )
+        return schema
 
     @cached_property
     def kept_tags(self) -> frozenset[str]:

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, RLock, Thread
@@ -113,6 +113,12 @@ class _Returned:
 
 _Message: TypeAlias = "_Begun | _Progress | _LacksBase | _Failed | _Part | _Returned"
 _Files: TypeAlias = "Mapping[str, ObjectRef[bytes]]"
+
+
+class _Remote(Protocol):
+    """``_task`` as Ray calls it."""
+
+    def remote(self, order: _Order, files: _Files) -> ObjectRefGenerator: ...
 
 
 class _Travelling(Protocol):
@@ -305,12 +311,9 @@ class RayExecutor:
         import ray
         from ray.exceptions import RayError, RayTaskError
 
-        # Ray's own retries would send once more what was taken
-        calls = int(bool(self._is_long or self._share.gpus))
-        task = ray.remote(num_returns="streaming", max_calls=calls, max_retries=0)(_task)
-        options = {**self._options(), "_generator_backpressure_num_objects": AHEAD}
         self._nodes  # noqa: B018 - the cluster is there
-        coming: ObjectRefGenerator = task.options(name="harness training", **options).remote(order, files)
+        task = self._once_a_process if self._is_long or self._share.gpus else self._again_and_again
+        coming: ObjectRefGenerator = task.remote(order, files)
         has_ended = False
         try:
             while True:
@@ -331,6 +334,23 @@ class RayExecutor:
         finally:
             if not has_ended:
                 ray.cancel(coming, force=True)
+
+    @cached_property
+    def _once_a_process(self) -> _Remote:
+        return self._remote(1)
+
+    @cached_property
+    def _again_and_again(self) -> _Remote:
+        return self._remote(0)
+
+    def _remote(self, calls: int) -> _Remote:
+        """Made once: each that is made is sent to every node. Ray's own retries would send what was taken."""
+        import ray
+
+        with self._lock:
+            task = ray.remote(num_returns="streaming", max_calls=calls, max_retries=0)(_task)
+            options = {**self._options(), "_generator_backpressure_num_objects": AHEAD}
+            return cast("_Remote", task.options(name="harness training", **options))
 
     def stop(self) -> None:
         """End the trainings that run, after an interruption; the threads in ``run`` raise."""
@@ -425,9 +445,9 @@ def _base(source: ModelSource, files: _Files) -> ModelSource | None:
 
     from harness.models.cache import cache_folder
     from harness.models.progress import Silent
-    from harness.models.source import folder_digest, resolve
+    from harness.models.source import resolve
 
-    if (source.folder / "config.json").is_file() and folder_digest(source.folder) == source.digest:
+    if _has(source.folder, source.digest):
         return source
     sent = cache_folder() / "models" / f"sent-{source.digest[:32]}"
     if files or sent.is_dir():
@@ -442,6 +462,13 @@ def _base(source: ModelSource, files: _Files) -> ModelSource | None:
     except HarnessError:
         return None  # the driver sends it
     return found if found.digest == source.digest else None
+
+
+@cache  # reading all weights takes time, and a process trains several
+def _has(folder: Path, digest: str) -> bool:
+    from harness.models.source import folder_digest
+
+    return (folder / "config.json").is_file() and folder_digest(folder) == digest
 
 
 def _parts(folder: Path) -> Iterator[_Part]:

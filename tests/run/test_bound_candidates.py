@@ -81,6 +81,23 @@ def test_a_schema_shapes_no_training(project: Project) -> None:
     assert len(names) == 1
 
 
+@pytest.mark.parametrize("candidate", [TUNED, ASKED, HOSTED], ids=lambda candidate: candidate.kind)
+def test_a_bound_suite_may_not_offer_tools(
+    project: Project, candidate: LoRA | Prompted | OpenAITuning
+) -> None:
+    file = project.root / "suites/support/heldout.jsonl"
+    first, *others = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    first["tools"] = [{"type": "function", "function": {"name": "clock", "parameters": {}}}]
+    file.write_text("\n".join(map(json.dumps, [*others, first])), encoding="utf-8")
+    found = list(run(project, replace(candidate, schema=SCHEMA)).problems())
+    assert len(found) == 2  # of both sides
+    for problem in found:
+        assert "1 of 10 rows offer tools (the first: suites/support/heldout.jsonl:10)" in str(problem)
+        assert "hint: leave schema= out" in str(problem)
+    unbound = run(project, replace(candidate, schema=SCHEMA), checked=False).problems()
+    assert not [problem for problem in unbound if "offer tools" in str(problem)]
+
+
 @pytest.mark.parametrize(
     ("schema", "named"),
     [
