@@ -258,8 +258,10 @@ class _Weighed:
 
     def why(self, row: str) -> str:
         """In words, for the report."""
-        value, none = self.values.get(row), {None: "none", -inf: "none (it is cut off)"}
-        least = "none (answers are cut off)" if self.least == -inf else f"{self.least:.4f}"
+        value, none = self.values.get(row), {None: "none", -inf: "none (cut off)"}
+        least = (
+            "none (all answers to development rows are cut off)" if self.least == inf else f"{self.least:.4f}"
+        )
         return f"{self.what} {none.get(value) or f'{value:.4f}'}, threshold {least}"
 
 
@@ -275,11 +277,12 @@ def _confidence(answers: Mapping[str, Answer], dev: Sequence[Answer], keep: floa
     if not known:
         raise ModelError(UNSURE)
     values = {row: _sureness(one) for row, one in answers.items()}
-    return _Weighed("mean log-probability a token", values, threshold(known, keep))
+    least = max(threshold(known, keep), min((value for value in known if value > -inf), default=inf))
+    return _Weighed("mean log-probability a token", values, least)
 
 
 def _sureness(answer: Answer) -> float | None:
-    """The least of all where it was cut off: what repeats itself without end grows surer with each token."""
+    """Its log-probability; none is less than that of a cut-off one, which may repeat itself, ever surer."""
     return -inf if answer.logprob is not None and answer.finish == "length" else answer.logprob
 
 

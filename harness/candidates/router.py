@@ -40,8 +40,8 @@ class ByLikeness:
 class ByConfidence:
     """By the fine-tune's own confidence: its answer's mean log-probability a token.
 
-    It answers every row, and the other model those that it is less sure of; least of answers that were cut
-    off. Local models give log-probabilities; a service has to: ``RemoteModel(logprobs=True)``.
+    It answers every row, and the other model those that it is less sure of, or whose answer was cut off.
+    Local models give log-probabilities; a service has to: ``RemoteModel(logprobs=True)``.
 
     Args:
         dev: development rows of the task, which the fine-tune is asked too. ``keep`` of its answers stay.
