@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate
+from math import inf
 from typing import ClassVar
 
 from harness.candidates.base import (
@@ -257,8 +258,11 @@ class _Weighed:
 
     def why(self, row: str) -> str:
         """In words, for the report."""
-        value = self.values.get(row)
-        return f"{self.what} {'none' if value is None else f'{value:.4f}'}, threshold {self.least:.4f}"
+        value, none = self.values.get(row), {None: "none", -inf: "none (cut off)"}
+        least = (
+            "none (all answers to development rows are cut off)" if self.least == inf else f"{self.least:.4f}"
+        )
+        return f"{self.what} {none.get(value) or f'{value:.4f}'}, threshold {least}"
 
 
 def _confidence(answers: Mapping[str, Answer], dev: Sequence[Answer], keep: float) -> _Weighed:
@@ -267,13 +271,19 @@ def _confidence(answers: Mapping[str, Answer], dev: Sequence[Answer], keep: floa
     Raises:
         ModelError: none of those has a log-probability.
     """
-    known = [answer.logprob for answer in dev if answer.logprob is not None]
+    known = [value for value in map(_sureness, dev) if value is not None]
     if not known and all(answer.prompt_tokens is None for answer in dev):
         return _Weighed()  # a plan: nobody was asked
     if not known:
         raise ModelError(UNSURE)
-    values = {row: one.logprob for row, one in answers.items()}
-    return _Weighed("mean log-probability a token", values, threshold(known, keep))
+    values = {row: _sureness(one) for row, one in answers.items()}
+    least = max(threshold(known, keep), min((value for value in known if value > -inf), default=inf))
+    return _Weighed("mean log-probability a token", values, least)
+
+
+def _sureness(answer: Answer) -> float | None:
+    """Its log-probability; none is less than that of a cut-off one, which may repeat itself, ever surer."""
+    return -inf if answer.logprob is not None and answer.finish == "length" else answer.logprob
 
 
 def _likeness(

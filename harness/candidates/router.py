@@ -40,8 +40,8 @@ class ByLikeness:
 class ByConfidence:
     """By the fine-tune's own confidence: its answer's mean log-probability a token.
 
-    It answers every row, and the other model those that it is less sure of. Local models give
-    log-probabilities; a service has to: ``RemoteModel(logprobs=True)``.
+    It answers every row, and the other model those that it is less sure of, or whose answer was cut off.
+    Local models give log-probabilities; a service has to: ``RemoteModel(logprobs=True)``.
 
     Args:
         dev: development rows of the task, which the fine-tune is asked too. ``keep`` of its answers stay.
@@ -58,7 +58,8 @@ def threshold(values: Sequence[float] | Numbers, keep: float) -> float:
     """The value that ``keep`` of the development rows reach."""
     import numpy as np
 
-    return float(np.quantile(np.asarray(values, float), 1 - keep, method="lower"))
+    ordered = np.sort(np.asarray(values, float))  # np.quantile takes no infinite ones
+    return float(ordered[int((len(ordered) - 1) * (1 - keep))])
 
 
 def nearness(texts: Vectors, train: Vectors) -> Numbers:

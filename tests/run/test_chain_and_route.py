@@ -237,7 +237,9 @@ class Sure:
             question = {prompt.row_id: prompt.messages[-1].content for prompt in prompts}
             for one in model.answer(prompts, decoding, known):
                 self.asked.append(one.row_id)
-                yield replace(one, logprob=self._logprobs(question[one.row_id]))
+                is_cut = (one.completion_tokens or 0) > decoding.max_new_tokens
+                sure = self._logprobs(question[one.row_id])
+                yield replace(one, logprob=sure, finish="length" if is_cut else one.finish)
 
         sure = SimpleNamespace(answer=answer, numeric_config="scripted")
         return replace(prepared, load=lambda: cast("Model", sure), gives_logprobs=True)
@@ -266,6 +268,27 @@ def test_what_the_fine_tune_is_least_sure_of_goes_to_the_other(routed: Routed, t
     short = replace(bench.suite, suite=replace(bench.suite.suite, max_tokens=5))
     bench.answerer.answers("it", own, bench.prepared(own), short)
     assert len(tuned.asked) == 3 + 25 + 3, "development rows are asked once, whatever limits suites have"
+
+
+def test_a_row_whose_answer_was_cut_off_is_handed_on(routed: Routed, tmp_path: Path) -> None:
+    """Text that repeats itself to the limit has a high mean, and more so the longer it is."""
+    loops = replace(
+        cast("Scripted", routed.tuned),
+        reply=lambda prompt, size: "so on " * 20 if "9" in prompt.messages[-1].content else "yes",
+    )
+    tuned = Sure(loops, lambda question: -0.1 if "9" in question else -1.0)
+    route = ByConfidence(dev="dev.jsonl", keep=0.9)  # of 25 development rows two loop
+    own = replace(routed, tuned=cast("Candidate", tuned), route=route)
+    bench = Bench(tmp_path, ["my refund 1", "the weather 99"])
+    assert [one.route for one in bench.answers(own)] == ["tuned", "tuned"], "none was cut off"
+    short = replace(bench.suite, suite=replace(bench.suite.suite, max_tokens=5))
+    found = bench.answerer.answers("it", own, bench.prepared(own), short)
+    assert [one.route for one in found] == ["tuned", "otherwise"]
+    assert found[1].parts[-1].why == "mean log-probability a token none (cut off), threshold -1.0000"
+    terse = Sure(replace(loops, decoding=Decoding(max_new_tokens=5)), lambda question: -1.0)
+    every = replace(own, tuned=cast("Candidate", terse), route=replace(route, keep=0.95))
+    found = bench.answers(every)
+    assert [one.route for one in found] == ["tuned", "otherwise"], "however many are"
 
 
 def test_a_routed_row_is_kept_if_all_answers_that_it_is_made_of_are(routed: Routed, tmp_path: Path) -> None:
