@@ -10,7 +10,7 @@ from pathlib import Path
 def spin_count(others: int, cpus: int, threads: int) -> int:
     """How often an OpenMP thread looks again before it sleeps, while it waits for its fellows.
 
-    A short spin is a third faster on an idle machine. Where other programs want the same cores (a CI runner,
+    A short spin is faster on an idle machine. Where other programs want the same cores (a CI runner,
     a laptop with another job), it holds those that the fellows need, and everything becomes several times
     slower: there threads sleep at once.
     """
