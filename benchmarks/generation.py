@@ -19,7 +19,7 @@ from harness.data.rows import read_rows
 from harness.models import quiet_transformers
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import DevicePlan, device_plan
-from harness.models.local import LocalModel, batches_by_length, make_head_input_contiguous
+from harness.models.local import LocalModel, make_head_input_contiguous, pools_by_length
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource, resolve
@@ -109,7 +109,9 @@ def find_artifact(adapters: Path) -> Artifact:
     for record in adapters.glob("*/training.json"):
         if (record.parent / "adapter_config.json").exists():
             training = json.loads(record.read_text("utf-8"))
-            found.append((training["rows"], record.stat().st_mtime, record.parent, training["numerics"]))
+            found.append(
+                (training["rows"], record.stat().st_mtime, record.parent, training["numeric_config"])
+            )
     if not found:
         return Artifact("untuned base", None, False, 0, BASE_TOKENS)
     rows, _, folder, numeric_config = max(found)
@@ -225,16 +227,17 @@ def _share(
     seconds: float,
     seconds_each: float,
 ) -> Result:
-    """Prompts are multiplied a batch at a time, each further token at one row an answer."""
+    """Prompts are multiplied a part of a pool at a time, each further token at one row an answer."""
     lengths = sorted(answer.prompt_tokens or 0 for answer in answers)
     model, products = ceiling.architecture_of(source), Counter[ceiling.Product]()
-    batches = list(batches_by_length(lengths, lengths))
-    rows = round(len(answers) / len(batches))
-    prompt_rows = round(sum(lengths) / len(batches))
+    pools = list(pools_by_length(lengths, lengths))
+    rows = round(len(answers) / len(pools))
+    n_parts = sum(map(len, pools))
+    prompt_rows = round(sum(lengths) / n_parts)
     said = sum(answer.completion_tokens or 0 for answer in answers)
     decoding_steps = round((said - len(answers)) / rows)  # the first token comes out of the prompt's pass
     for product, times in ceiling.forward_products(model, prompt_rows).items():
-        products[product] += times * len(batches)
+        products[product] += times * n_parts
     for product, times in ceiling.forward_products(model, rows).items():
         products[product] += times * decoding_steps
     products[ceiling.Product(rows, *model.head)] += round(said / rows)
@@ -248,5 +251,5 @@ def _share(
         value=100 * done / seconds / top,
         unit="%",
         detail=f"{done / 1e9:.0f} GFLOP in {seconds:.1f} s ({sum(lengths)} prompt tokens, {said} new tokens, "
-        f"{len(batches)} batches) of {top / 1e9:.0f} GFLOP/s at the same shapes",
+        f"{len(pools)} pools) of {top / 1e9:.0f} GFLOP/s at the same shapes",
     )
