@@ -24,9 +24,14 @@ if TYPE_CHECKING:
     import torch
     from transformers import Cache, PreTrainedModel
 
+    from harness.models.fast.reading import Reading
+
 Prefix: TypeAlias = "tuple[torch.Tensor, torch.Tensor]"  # (key heads, tokens, width) each
 
 Part: TypeAlias = "tuple[int, torch.Tensor, torch.Tensor]"  # rows, keys and values
+Scaling: TypeAlias = (
+    "tuple[float | None, float, float | None, torch.Tensor | None]"  # as grouped_eager takes it
+)
 
 NAME = "grouped_eager"
 MIN_PREFIX_TOKENS = 32  # below this, reading the prefix with every row is as fast
@@ -76,27 +81,11 @@ def grouped_eager(
     """
     import torch
 
-    parts: Sequence[Part] | None = getattr(key, "parts", None)
-    if parts is not None:
-        outputs, begin = [], 0
-        for rows, part_keys, part_values in parts:
-            at = slice(begin, begin + rows)
-            mask = None if attention_mask is None else _columns(attention_mask[at], part_keys)
-            rest = mask, scaling, dropout, softcap, s_aux
-            outputs.append(grouped_eager(module, query[at], part_keys, part_values, *rest)[0])
-            begin += rows
-        return torch.cat(outputs), query.new_empty(0)
+    rest = scaling, dropout, softcap, s_aux
+    if (parts := getattr(key, "parts", None)) is not None:
+        return _in_parts(parts, module, query, attention_mask, rest), query.new_empty(0)
     if (tree := getattr(attention_mask, "tree", None)) is not None:
-        key, value = tree.with_kept(key, value)
-        output = torch.empty_like(query[0].transpose(0, 1))
-        for of in tree.paths:
-            asks, has, gives = (
-                nodes[0, :, at].transpose(0, 1)
-                for nodes, at in ((query, of.queries), (key, of.keys), (value, of.keys))
-            )
-            mixed = grouped_eager(module, asks, has, gives, of.mask, scaling, dropout, softcap, s_aux)[0]
-            output[of.queries[of.is_own]] = mixed[of.is_own]
-        return output[None], query.new_empty(0)
+        return _along_paths(tree, module, query, key, value, rest), query.new_empty(0)
     batch, heads, queries, width = query.shape
     key_heads, keys = key.shape[1], key.shape[2]
     group = heads // key_heads
@@ -121,6 +110,48 @@ def grouped_eager(
     mixed = own @ value if prefix is None else own @ value + _prefix_mix(flat, prefix)
     output = mixed.view(batch, heads, queries, width).transpose(1, 2).contiguous()
     return output, weights.reshape(batch, heads, queries, keys)
+
+
+def _in_parts(
+    parts: Sequence[Part],
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    rest: Scaling,
+) -> torch.Tensor:
+    """A pool's rows: each part with its own keys, and as much of the mask as they are wide."""
+    import torch
+
+    outputs, begin = [], 0
+    for rows, keys, values in parts:
+        at = slice(begin, begin + rows)
+        mask = None if attention_mask is None else _columns(attention_mask[at], keys)
+        outputs.append(grouped_eager(module, query[at], keys, values, mask, *rest)[0])
+        begin += rows
+    return torch.cat(outputs)
+
+
+def _along_paths(
+    tree: Reading,
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    rest: Scaling,
+) -> torch.Tensor:
+    """A tree's nodes: each branch with the nodes of its own path."""
+    import torch
+
+    key, value = tree.with_kept(key, value)
+    output = torch.empty_like(query[0].transpose(0, 1))
+    for of in tree.paths:
+        asks, has, gives = (
+            nodes[0, :, at].transpose(0, 1)
+            for nodes, at in ((query, of.queries), (key, of.keys), (value, of.keys))
+        )
+        mixed = grouped_eager(module, asks, has, gives, of.mask, *rest)[0]
+        output[of.queries[of.is_own]] = mixed[of.is_own]
+    return output[None]
 
 
 def _columns(mask: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
