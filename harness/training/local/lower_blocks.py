@@ -39,11 +39,12 @@ def lower_blocks_read_once(model: torch.nn.Module, tokens: int | None, plan: Dev
     if not below or not is_kept:
         yield False
         return
-    reader = LowerBlocks(decoder, blocks, below)
-    with autocast(plan):  # as it trains: the base is in bfloat16, adapters are in float32
-        is_exact = _gives_the_same(decoder, reader, weight.device)
-    hook = decoder.register_forward_pre_hook(reader.begin, with_kwargs=True) if is_exact else None
+    reader, hook = LowerBlocks(decoder, blocks, below), None
     try:
+        with autocast(plan):  # as it trains: the base is in bfloat16, adapters are in float32
+            is_exact = _gives_the_same(decoder, reader, weight.device)
+        if is_exact:
+            hook = decoder.register_forward_pre_hook(reader.begin, with_kwargs=True)
         yield is_exact
     finally:
         if hook is not None:
