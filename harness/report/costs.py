@@ -13,7 +13,6 @@ from harness.report.quality import (
     quality_sentence,
     tokens_alone,
     why_unpriced,
-    with_named_scores,
 )
 from harness.report.view_models import CostBlock, SpendingBlock, TextTable
 
@@ -26,9 +25,8 @@ _WHY_THEY_DIFFER = (
 )
 
 
-def cost(record: RunRecord, recorded: Economics) -> CostBlock:
+def cost(record: RunRecord, money: Economics) -> CostBlock:
     """The candidate beside its baseline: a day's costs, the saving, what points are worth, and the prices."""
-    money = with_named_scores(record, recorded)
     tokens_saved, whole = tokens_alone(money), money.with_quality
     requests = f"{numbers.number(money.requests_per_day)} requests a day"
     prices = [
