@@ -127,6 +127,7 @@ def appraise(
             warnings=tuple(dict.fromkeys(filter(None, warnings))),
             ends=None if seen.ends is None else seen.ends.isoformat(),
             growth_per_month=config.requests_growth_per_month,
+            fixed_usd_per_day=float((middle.hosting + middle.maintenance)[0]),
             currency=config.currency,
             usd_per_unit=config.usd_per_unit,
         ),
