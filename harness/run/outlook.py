@@ -51,7 +51,14 @@ class Outlook:
         if sum(seconds.values()) < WORTH_SAYING_S:
             return
         self._is_long = True
-        self._say(f"this machine computes {time_to_take(seconds, within(self._pace))}")
+        first = f"; the first size is there after about {minutes(self._first())}" if self._untold else ""
+        self._say(f"this machine computes {time_to_take(seconds, within(self._pace))}{first}")
+
+    def _first(self) -> float:
+        """Seconds to the first size and its baseline."""
+        arm = self._untold[0]
+        labels = {arm.label, self._run.selection.baseline_of(arm.name).label}
+        return sum(self._sums(labels & self._predicted.keys()).values())
 
     def tell(self) -> None:
         """Call it after each trial: correct what is left, and tell of each size that is through."""

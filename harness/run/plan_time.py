@@ -62,8 +62,7 @@ class LocalSeconds:
         for judge in suite.judges:
             if not isinstance(judge, LocalJudge):
                 continue
-            characters = missing * sum(len(r.reference) for r in suite.rows)
-            characters /= len(suite.rows)
+            characters = missing * sum(len(r.reference) for r in suite.rows) / len(suite.rows)
             if judge not in self._labelled:
                 self._labelled.add(judge)
                 characters += sum(

@@ -19,7 +19,7 @@ from harness.run.session import Session
 from harness.scoring.checks import ExactMatch
 from harness.scoring.judges import JudgeEstimate, Oracle
 from harness.testing.scripted import Scripted
-from tests.run.planned_project import Project
+from planned_project import Project
 
 right = ExactMatch(name="right")
 
@@ -111,7 +111,8 @@ def planned(run: Session, training: Sequence[float], answers: float = 60.0) -> O
     each: dict[str, Mapping[Purpose, float]] = {
         label: {"training": s, "answers": answers} for label, s in zip(labels, training, strict=True)
     }
-    return outlook(run, **each, **{run.selection.baseline_of("tuned").label: {"answers": answers}})
+    each[run.selection.baseline_of("tuned").label] = {"answers": answers}
+    return outlook(run, **each)
 
 
 def test_the_time_that_it_takes_is_said_first_with_its_parts(tmp_path: Path) -> None:
