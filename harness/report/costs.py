@@ -17,6 +17,7 @@ from harness.records import (
     SpendingLine,
 )
 from harness.report import numbers
+from harness.report.knowing import knowing_table
 from harness.report.quality import (
     quality_rows,
     quality_sentence,
@@ -100,6 +101,7 @@ def cost(record: RunRecord, money: Economics) -> CostBlock:
             *filter(None, [why_unpriced(record, money)]),
             *money.notes,
         ],
+        knowing=knowing_table(record, money),
     )
 
 

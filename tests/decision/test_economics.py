@@ -380,6 +380,13 @@ def test_batch_halves_input_and_output() -> None:
 
 
 # --------------------------------------------------------------------------- economics.toml
+def test_the_worked_example_of_the_page_is_right() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "economics.md").read_text(encoding="utf-8")
+    exec(page.partition("<!-- tested: worked -->\n```python\n")[2].partition("```")[0], {})
+    first = page.partition("```toml\n")[2].partition("```")[0]
+    assert parse_economics(first, "economics.toml").ranges == {"requests_per_day": (30_000, 80_000)}
+
+
 EXAMPLE = Path(__file__).parents[2] / "suites" / "economics.toml"
 
 
