@@ -768,6 +768,7 @@ class Outlook:
     ends: str | None = None  # ISO day from which the candidate no longer answers, where one is announced
     growth_per_month: float = 0.0  # of requests
     fixed_usd_per_day: float = 0.0  # hosting and upkeep, which do not grow with the requests
+    level: float = 0.9  # of the intervals
     currency: str = "USD"
     usd_per_unit: float = 1.0
 
