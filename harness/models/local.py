@@ -51,7 +51,7 @@ MAX_BATCH_TOKENS = 32_768  # padded prompt tokens: bounds memory
 MIN_BATCH_ROWS = 8
 MAX_STRETCH = 1.6  # a batch ends before a prompt this many times longer than its mean: padding is work
 MAX_POOL_ROWS = 256  # beyond that, a row takes as long as in two pools
-POOLS = f"pools of {MAX_POOL_ROWS} rows, read as trees"
+POOLS = f"pools of {MAX_POOL_ROWS} rows, read as fused trees"
 Item = TypeVar("Item")
 
 

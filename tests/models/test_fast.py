@@ -106,7 +106,7 @@ def test_texts_that_begin_alike_are_read_as_each_alone(
 def test_the_fast_ways_keep_the_text_that_their_answers_were_kept_under() -> None:
     assert batch_numeric_config(BF16) == (
         "bfloat16 on cpu, grouped_eager attention, batches of 128 rows and 32768 tokens by length within 1.6,"
-        " cut below 80% of rows, pools of 256 rows, read as trees, packed weights,"
+        " cut below 80% of rows, pools of 256 rows, read as fused trees, packed weights,"
         " shared beginnings from 32 tokens read once"
     )
 

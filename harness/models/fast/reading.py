@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 TREE_TOKENS = 2048  # after so many a tree ends: more are no faster, and leave the processor's cache
 PATH_TOKENS = 8192  # padded keys that are gathered at once
+MIN_BRANCHES, MAX_STRETCH = (
+    4,
+    1.5,
+)  # so many are gathered with any others, more only with those of like length
 MOST_KEPT = 20_000  # tokens whose keys and values are kept: under 500 MB of the built-in model
 HEAD_ROWS = 128  # positions whose logits over the vocabulary are held at once
 
@@ -119,6 +123,13 @@ class Paths:
     keys: torch.Tensor  # (branches, nodes of the path), likewise
     mask: torch.Tensor  # additive, (branches, 1, own nodes, nodes of the path)
     is_own: torch.Tensor  # like ``queries``: no padding
+    masks: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    def mask_for(self, group: int) -> torch.Tensor:
+        """The mask of ``group`` query heads that share a key head, below each other."""
+        if group not in self.masks:
+            self.masks[group] = self.mask.repeat(1, 1, group, 1)
+        return self.masks[group]
 
 
 def paths_of(tree: Tree, weight: torch.Tensor, shared: int = 0) -> list[Paths]:
@@ -129,9 +140,11 @@ def paths_of(tree: Tree, weight: torch.Tensor, shared: int = 0) -> list[Paths]:
     found, start = [], 0
     branches = sorted(tree.branches, key=lambda branch: (len(branch[0]), branch[1]))
     for end in range(1, len(branches) + 1):
-        longer = end < len(branches) and (end + 1 - start) * len(branches[end][0]) > PATH_TOKENS
-        if end < len(branches) and not longer:
-            continue
+        if end < len(branches):
+            longest, rows = len(branches[end][0]), end + 1 - start
+            is_stretched = rows > MIN_BRANCHES and longest > MAX_STRETCH * len(branches[start][0])
+            if rows * longest <= PATH_TOKENS and not is_stretched:
+                continue
         group = branches[start:end]
         start = end
         widths = max(own for _, own in group), len(group[-1][0])
@@ -158,6 +171,7 @@ class Reading:
     paths: list[Paths]
     before: Iterator[tuple[torch.Tensor, torch.Tensor]]
     keep: torch.Tensor  # nodes whose keys and values are wanted
+    is_fused: bool = False  # rounding may depend on what else is read
     prefixes: Iterator[Prefix] = field(
         default_factory=lambda: iter(())
     )  # what all branches attend to before their own path
@@ -202,7 +216,7 @@ def read_prompts(
     found, nodes = [], 0
     for tree in trees(texts, Kept()):
         keep = torch.arange(len(tree.tokens), device=weight.device)
-        reading = Reading(paths_of(tree, weight, shared), iter(()), keep, iter(prefix))
+        reading = Reading(paths_of(tree, weight, shared), iter(()), keep, True, iter(prefix))
         read = _hidden(decoder, tree, reading, weight, shared)
         for k, path in tree.texts:
             hidden[k], paths[k] = read[path[-1]], [nodes + node for node in path]
