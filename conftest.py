@@ -47,8 +47,8 @@ def qlora_r16():
         r=16,
         alpha=32,
         targets=MLP,
-        learning_rate=2e-3,
-        epochs=1.5,
+        learning_rate=3e-3,
+        epochs=1,
         dev_evaluations=2,
     )
 
