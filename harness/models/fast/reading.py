@@ -143,7 +143,7 @@ def paths_of(tree: Tree, weight: torch.Tensor, shared: int = 0) -> list[Paths]:
         if end < len(branches):
             longest, rows = len(branches[end][0]), end + 1 - start
             is_stretched = rows > MIN_BRANCHES and longest > MAX_STRETCH * len(branches[start][0])
-            if rows * longest <= PATH_TOKENS and not is_stretched:
+            if rows * (shared + longest) <= PATH_TOKENS and not is_stretched:
                 continue
         group = branches[start:end]
         start = end
