@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.cli.arguments import number, require_plain, whole
 from harness.cli.capture import add_capture
 from harness.cli.decide import add_decide
+from harness.cli.diagnose import add_diagnose
 from harness.cli.export import add_export
 from harness.cli.jobs import add_jobs
 from harness.cli.judge_check import add_judge_check
@@ -62,6 +63,10 @@ def _run(given: argparse.Namespace) -> int:
         from harness.cli.decide import decide
 
         return decide(given.run, given.labels)
+    if given.command == "diagnose":
+        from harness.cli.diagnose import diagnose
+
+        return diagnose(given)
     if given.command == "export":
         from harness.cli.export import export
 
@@ -119,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     add_judge_check(commands.add_parser("judge-check", help="test a suite's judges: labels, drift, attacks"))
     add_label(commands.add_parser("label", help="write a page on which people label a run's answers"))
     add_decide(commands.add_parser("decide", help="decide a run again with labels of its answers"))
+    add_diagnose(commands.add_parser("diagnose", help="say why a candidate that scored well fails elsewhere"))
     add_export(commands.add_parser("export", help="write a run's fine-tune as files that servers take"))
     add_capture(commands.add_parser("capture", help="record a hosted model's answers while it gives any"))
     add_twin(commands.add_parser("twin", help="the hosted service's API on this machine, without a key"))
