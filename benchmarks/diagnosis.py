@@ -192,9 +192,9 @@ def _missing_class(public: Public, rng: Random) -> Case:
 
 
 def _rare_class(public: Public, rng: Random) -> Case:
-    """Two of 25 intents have two training rows each, and a tenth of their held-out rows."""
+    """Four of 25 intents have two training rows each, and a tenth of their held-out rows."""
     train, heldout, production = public.clinc(rng)
-    rare = rng.sample(sorted({label for _, label in train}), 2)
+    rare = rng.sample(sorted({label for _, label in train}), 4)
     kept = [row for row in train if row[1] not in rare]
     for label in rare:
         kept += [row for row in train if row[1] == label][:2]
@@ -234,15 +234,15 @@ def _edited_leak(public: Public, rng: Random) -> Case:
 
 
 def _overfit(public: Public, rng: Random) -> Case:
-    """Development loss ends a fifth above its least."""
+    """Development loss ends a quarter above its least."""
     return replace(_case(rng, *public.clinc(rng)), curve=_curve(rng, 0.25))
 
 
 def _broken(public: Public, rng: Random) -> Case:
-    """The base is right on 85% of the failures, and on 60% of all rows."""
+    """The base is right on 95% of the failures, and on 60% of all rows."""
     case = _case(rng, *public.clinc(rng))
     assert not isinstance(case.base, str)
-    return replace(case, base=(case.base[0], [rng.random() < 0.85 for _ in case.failures]))
+    return replace(case, base=(case.base[0], [rng.random() < 0.95 for _ in case.failures]))
 
 
 def _forgot(public: Public, rng: Random) -> Case:
@@ -253,7 +253,7 @@ def _forgot(public: Public, rng: Random) -> Case:
 
 CASES: dict[str, tuple[Cause | None, Callable[[Public, Random], Case]]] = {
     "two intents that training lacks": ("long tail", _missing_class),
-    "two intents with two training rows": ("long tail", _rare_class),
+    "four intents with two training rows": ("long tail", _rare_class),
     "XQuAD: half of production in Spanish": ("shift", lambda p, rng: _case(rng, *p.xquad(rng, "es", 0.5))),
     "XQuAD: a quarter of production in Chinese": (
         "shift",
@@ -264,7 +264,7 @@ CASES: dict[str, tuple[Cause | None, Callable[[Public, Random], Case]]] = {
     "half of the held-out rows in training": ("leaks", _leak),
     "the same, a word added": ("leaks", _edited_leak),
     "development loss rises by a quarter": ("overfitting", _overfit),
-    "the base is right on 85% of failures": ("base", _broken),
+    "the base is right on 95% of failures": ("base", _broken),
     "15% of general rows lost, 2% gained": ("forgetting", _forgot),
     "nothing: failures drawn at random": (None, lambda p, rng: _case(rng, *p.clinc(rng), own=False)),
     "nothing: the candidate's own failures": (None, lambda p, rng: _case(rng, *p.clinc(rng))),

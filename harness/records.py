@@ -861,7 +861,7 @@ class Category:
     value: str
     training: int
     heldout: int
-    right: int | None  # of the held-out ones; None: not known
+    right: float | None  # share of the held-out ones that it got right; None: not known
     failures: int
     is_thin: bool  # whether the training rows hardly cover it
 
@@ -877,7 +877,8 @@ class Diagnosis:
     failures: int
     training: int
     heldout: int
-    right: int | None  # held-out rows that it got right; None: no check says so
+    judged: int  # held-out rows of which a check says whether it was right
+    right: int  # of those
     level: float
     tests: tuple[CauseTest, ...]  # in the order in which they were looked at
     causes: tuple[Cause, ...]  # those that are shown, the strongest first

@@ -71,7 +71,7 @@ def diagnosis_view(found: Diagnosis) -> DiagnosisView:
         power = f" Differences smaller than {max(least):.2f} may have been missed." if least else ""
         tests = numbers.plural(len(made), "test")
         said = f"{tests} made; below is what was looked at, and what it could see.{power}"
-    right = "" if found.right is None else f", {numbers.percent(found.right / found.heldout)} of them right"
+    right = f", {numbers.count(found.right, found.judged)} judged ones right" if found.judged else ""
     return DiagnosisView(
         title,
         said,

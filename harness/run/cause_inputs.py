@@ -171,7 +171,8 @@ def failing_categories(case: Case) -> list[Category]:
     found: list[tuple[float, Category]] = []
     for name, of in case.fields.items():
         failed, known, training = (_counts(of, rows) for rows in (case.failures, case.clean, case.training))
-        right = _counts(of, [row for row in case.clean if case.right.get(row.id)])
+        judged = [row for row in case.clean if row.id in case.right]
+        right, of_judged = _counts(of, [row for row in judged if case.right[row.id]]), _counts(of, judged)
         thin = thin_values(case, name)
         for value in failed:
             excess = failed[value] / failed.total() - known[value] / max(1, known.total())
@@ -180,7 +181,7 @@ def failing_categories(case: Case) -> list[Category]:
                 value,
                 training[value],
                 known[value],
-                right[value] if case.right else None,
+                right[value] / of_judged[value] if of_judged[value] else None,
                 failed[value],
                 value in thin,
             )
