@@ -19,7 +19,8 @@ from harness.decision.effects import cliffs_delta, cramers_v_limits, newcombe
 from harness.records import Category, CauseTest, Row, TrainingPoint
 from harness.report.numbers import count, percent
 
-THIN = 0.25  # of the training rows of a usual category: below, one is hardly covered
+# A category is hardly covered that has less than a quarter of a usual one's training rows, and below twenty
+THIN, THIN_ROWS = 0.25, 20
 KNOWN_HARD = 20  # held-out rows that failures are compared with beside all of them; see `run.causes`
 MOST_FIELDS = 6  # whose categories are compared: each further test takes power from the others
 SHOWN = 10  # categories
@@ -121,11 +122,11 @@ def _counts(of: Mapping[int, str], rows: Sequence[Row]) -> Counter[str]:
 
 
 def thin_values(case: Case, name: str) -> frozenset[str]:
-    """Values of a field that training rows have less than a quarter as often as a usual one."""
+    """Values of a field that training rows hardly have; a usual one is that of the median held-out row."""
     of = case.fields[name]
     training = _counts(of, case.training)
     usual = median(training[of[id(row)]] for row in case.clean if id(row) in of)
-    return frozenset(value for value in set(of.values()) if training[value] < THIN * usual)
+    return frozenset(value for value in set(of.values()) if training[value] < min(THIN * usual, THIN_ROWS))
 
 
 def long_tail(case: Case) -> Iterator[CauseTest]:

@@ -23,7 +23,6 @@ from harness.records import Category, Cause, CauseTest
 from harness.report.numbers import count, percent
 from harness.run.cause_inputs import (
     KNOWN_HARD,
-    MOST_FIELDS,
     Case,
     failing_categories,
     long_tail,
@@ -33,6 +32,7 @@ from harness.run.cause_inputs import (
 
 LEVEL = 0.05
 POWER = 0.8
+MOST_TESTS = 20  # of a usual diagnosis
 ORDER: tuple[Cause, ...] = ("leaks", "long tail", "shift", "overfitting", "base", "forgetting")
 # The least effect that matters: a share of rows, Cramér's V, Cliff's delta, a share of the loss, of the score
 LEAST = {"share": 0.1, "V": 0.15, "delta": 0.15, "loss": 0.02, "score": 0.02}
@@ -43,7 +43,7 @@ def find_causes(case: Case) -> tuple[list[CauseTest], list[Cause], list[Category
     """All tests in their order, the causes that are shown, and the categories with most failures."""
     tail = list(long_tail(case))
     found = [
-        one for one in tail if one.p is not None and one.p < LEVEL / MOST_FIELDS and (one.effect or 0) > 0
+        one for one in tail if one.p is not None and one.p < LEVEL / MOST_TESTS and (one.effect or 0) > 0
     ]
     left = list(case.failures)
     if found:  # what thin categories account for has not shifted besides
