@@ -133,7 +133,8 @@ class Nearest:
             for word in words(text):
                 if word in self.place:
                     table[at, self.place[word]] += self.weight[self.place[word]]
-        return table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
+        lengths: npt.NDArray[np.float64] = np.linalg.norm(table, axis=1, keepdims=True)
+        return table / np.maximum(lengths, 1e-9)
 
     def answers(self, rows: Labelled) -> tuple[list[bool], list[float]]:
         """Whether it is right on each row, and how far the nearest training row is."""
@@ -188,7 +189,8 @@ def _missing_class(public: Public, rng: Random) -> Case:
     """Two of 25 intents are in no training or held-out row."""
     train, heldout, production = public.clinc(rng)
     gone = set(rng.sample(sorted({label for _, label in train}), 2))
-    return _case(rng, *([row for row in side if row[1] not in gone] for side in (train, heldout)), production)
+    kept, held = ([row for row in side if row[1] not in gone] for side in (train, heldout))
+    return _case(rng, kept, held, production)
 
 
 def _rare_class(public: Public, rng: Random) -> Case:

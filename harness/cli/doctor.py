@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cli.arguments import number, whole
-from harness.fields import LARGEST
+from harness.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from harness.training.hardware import Need
@@ -23,19 +23,15 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("--fetch", action="store_true", help="fetch the built-in models")
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument(
+    base = parser.add_mutually_exclusive_group()
+    base.add_argument(
         "--model", metavar="ID", help="what training this base takes in memory, from its configuration alone"
     )
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="a base's config.json, in place of --model"
-    )
-    parser.add_argument(
-        "--context", type=whole(1, LARGEST), default=2048, metavar="N", help="tokens a row; default: 2048"
-    )
-    parser.add_argument(
-        "--batch", type=whole(1, LARGEST), default=1, metavar="N", help="rows at once; default: 1"
-    )
-    parser.add_argument("--rank", type=whole(1, LARGEST), default=16, metavar="R", help="default: 16")
+    base.add_argument("--config", type=Path, metavar="FILE", help="the same of a base's config.json")
+    count = whole(1, 10_000_000)
+    parser.add_argument("--context", type=count, metavar="N", help="tokens a row; default: 2048")
+    parser.add_argument("--batch", type=count, metavar="N", help="rows at once; default: 1")
+    parser.add_argument("--rank", type=count, metavar="R", help="default: 16")
     parser.add_argument(
         "--memory", type=number(above=0), metavar="GB", help="of another machine's card; default: this one's"
     )
@@ -57,12 +53,17 @@ def doctor(given: argparse.Namespace) -> int:
     """
     if given.model is not None or given.config is not None:
         return _base(given)
+    lost = [
+        f"--{name}" for name in ("context", "batch", "rank", "memory") if getattr(given, name) is not None
+    ]
+    if lost:
+        raise UsageError(f"{', '.join(lost)}: of which base? Name it with --model or --config.")
     return _machine(given.fetch, given.json)
 
 
 def _base(given: argparse.Namespace) -> int:
-    from harness.errors import ModelError
     from harness.models.configs import config_of, read_config
+    from harness.report import numbers
     from harness.report.terminal import printable
     from harness.training.hardware import best_need, device_memory, needs, shape_of
 
@@ -76,7 +77,8 @@ def _base(given: argparse.Namespace) -> int:
             "  hint: predicted are decoders with grouped attention and gated networks, such as Llama, Qwen,"
             " Mistral, Gemma and Mixtral."
         ) from error
-    found = needs(shape, tokens=given.context * given.batch, r=given.rank)
+    context, batch, rank = given.context or 2048, given.batch or 1, given.rank or 16
+    found = needs(shape, tokens=context * batch, r=rank)
     room_gb, where = (
         device_memory() if given.memory is None else (given.memory, f"a card of {given.memory:g} GB")
     )
@@ -95,22 +97,19 @@ def _base(given: argparse.Namespace) -> int:
         best = best_need(found, room_gb)
         print(json.dumps({"needs": rows, "room_gb": room_gb, "use": best and best.name}, indent=1))  # noqa: T201
     else:
-        for line in _told(name, shape, found, given, room_gb, where):
+        asked = f"{numbers.plural(batch, 'row')} of {context:,} tokens at once, rank {rank}"
+        for line in _told(name, shape, found, asked, room_gb, where):
             print(printable(line))  # noqa: T201
     return 0 if best_need(found, room_gb) else 1
 
 
 def _told(
-    name: str, shape: BaseShape, found: list[Need], given: argparse.Namespace, room_gb: float, where: str
+    name: str, shape: BaseShape, found: list[Need], asked: str, room_gb: float, where: str
 ) -> Iterator[str]:
     from harness.training.hardware import advice, rank_advice
 
     weights = (shape.linear_weights + shape.other_weights) / 1e9
-    rows = "row" if given.batch == 1 else "rows"
-    yield (
-        f"{name}: {weights:.2f} billion weights; {given.batch:,} {rows} of {given.context:,} tokens at once,"
-        f" rank {given.rank}. Predicted from its configuration, in GB:"
-    )
+    yield f"{name}: {weights:.2f} billion weights; {asked}. Predicted from its configuration, in GB:"
     yield ""
     yield f"{'':36} {'in all':>8} {'weights':>8} {'optimiser':>10} {'activations':>12} {'logits':>7}  fits on"
     for one in found:

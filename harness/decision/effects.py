@@ -34,6 +34,14 @@ def newcombe(ours: tuple[int, int], theirs: tuple[int, int]) -> Interval:
     return p - q - below, p - q + above
 
 
+def fisher_greater(ours: tuple[int, int], theirs: tuple[int, int]) -> float:
+    """Fisher's exact one-sided p: that our share of hits among n is the greater one by chance."""
+    from scipy.stats import fisher_exact  # slow to import
+
+    table = np.array([[hits, n - hits] for hits, n in (ours, theirs)])
+    return float(fisher_exact(table, "greater").pvalue)
+
+
 def cramers_v_limits(chi2: float, df: int, rows: float) -> Interval:
     """95% limits of Cramér's V from those of the noncentrality (M. Smithson 2003, *Confidence Intervals*)."""
     ends = (max(0.0, float(np.nan_to_num(chndtrinc(chi2, df, tail)))) for tail in (0.975, 0.025))

@@ -15,7 +15,7 @@ from harness.data.leakage import compare_rows, without_honest_repeats
 from harness.data.plain_text import words
 from harness.data.rows import parse_json
 from harness.data.shift import LANGUAGE_FIELDS, cramers_v, script, shares_p
-from harness.decision.effects import cliffs_delta, cramers_v_limits, newcombe
+from harness.decision.effects import cliffs_delta, cramers_v_limits, fisher_greater, newcombe
 from harness.records import Category, CauseTest, Row, TrainingPoint
 from harness.report.numbers import count, percent
 
@@ -143,9 +143,7 @@ def long_tail(case: Case) -> Iterator[CauseTest]:
         failed, known = _counts(of, case.failures), _counts(of, case.clean)
         n, m = failed.total(), known.total()
         hits, expected = (sum(found[value] for value in thin) for found in (failed, known))
-        from scipy.stats import fisher_exact
-
-        p = float(fisher_exact([[hits, n - hits], [expected, m - expected]], "greater").pvalue)
+        p = fisher_greater((hits, n), (expected, m))
         low, high = newcombe((hits, n), (expected, m))
         worst = sorted((value for value in thin if failed[value]), key=lambda value: (-failed[value], value))
         training = _counts(of, case.training)
@@ -291,6 +289,6 @@ def _ordered(
         f" {len(known):,} held-out rows (Cliff's delta {delta:+.2f})."
     )
     p = max(p_of(known), p_of([value[id(row)] for row in hard]))
-    ends = sorted((sign * low, sign * high))
+    low, high = sorted((sign * low, sign * high))
     n = (len(failed), len(known))
-    return CauseTest("shift", what, said, "Cliff's delta", n, sign * delta, *ends, p, next_step=step)
+    return CauseTest("shift", what, said, "Cliff's delta", n, sign * delta, low, high, p, next_step=step)

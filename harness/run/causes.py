@@ -17,7 +17,7 @@ from math import sqrt
 
 from scipy.special import ndtr, ndtri
 
-from harness.decision.effects import newcombe, wilson
+from harness.decision.effects import fisher_greater, newcombe, wilson
 from harness.decision.tango import tango_interval
 from harness.records import Category, Cause, CauseTest
 from harness.report.numbers import count, percent
@@ -130,9 +130,7 @@ def _leaks(case: Case) -> Iterator[CauseTest]:
     if not right + wrong or not others_right + others_wrong:
         yield CauseTest("leaks", what, f"{copies}; whether it was right more often there is not known.")
         return
-    from scipy.stats import fisher_exact
-
-    p = float(fisher_exact([[right, wrong], [others_right, others_wrong]], "greater").pvalue)
+    p = fisher_greater((right, right + wrong), (others_right, others_right + others_wrong))
     share, among, others = n / of, right / (right + wrong), others_right / (others_right + others_wrong)
     low, high = newcombe((right, right + wrong), (others_right, others_right + others_wrong))
     yield CauseTest(
@@ -191,19 +189,15 @@ def _base(case: Case) -> Iterator[CauseTest]:
     known, asked = case.base
     n, hits = sum(one is not None for one in asked), sum(bool(one) for one in asked)
     every = [known[row.id] for row in case.clean if row.id in known]
-    wrong = [row.id for row in case.clean if case.right.get(row.id) is False and row.id in known]
-    hard = [known[name] for name in wrong] if len(wrong) >= KNOWN_HARD else []
+    hard = [known[r.id] for r in case.clean if case.right.get(r.id) is False and r.id in known]
     if not n or not every:
         yield CauseTest("base", what, "no answer of it could be judged.")
         return
-    from scipy.stats import fisher_exact
-
-    def p_of(others: Sequence[bool]) -> float:
-        right = sum(others)
-        table = [[hits, n - hits], [right, len(others) - right]]
-        return float(fisher_exact(table, "greater").pvalue) if others else 0.0
-
-    low, high = newcombe((hits, n), (sum(every), len(every)))
+    every_share = (sum(every), len(every))
+    p = fisher_greater((hits, n), every_share)
+    if len(hard) >= KNOWN_HARD:
+        p = max(p, fisher_greater((hits, n), (sum(hard), len(hard))))
+    low, high = newcombe((hits, n), every_share)
     ends = wilson(hits, n)
     yield CauseTest(
         "base",
@@ -215,7 +209,7 @@ def _base(case: Case) -> Iterator[CauseTest]:
         hits / n - sum(every) / len(every),
         low,
         high,
-        max(p_of(every), p_of(hard)),
+        p,
         next_step="The training took this away. Mix general rows in (replay=), train less, or send such rows"
         " to the base with its full prompt.",
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from harness.errors import HarnessError
 from harness.models.configs import config_of
 from harness.run.session import Session
-from harness.training.hardware import best_need, device_memory, needs, shape_of
+from harness.training.hardware import USABLE, best_need, device_memory, needs, of_own_trainer, shape_of
 
 _METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "all weights"}
 
@@ -26,12 +26,11 @@ def planned_memory(run: Session) -> Iterator[str]:
         except (HarnessError, ValueError) as error:
             yield f"{name}: the memory of its training is not known: {str(error).splitlines()[0]}"
             continue
-        found = needs(shape, tokens=tokens, r=rank if isinstance(rank, int) else 16)
-        own = [one for one in found if one.method == _METHODS[str(method)]]
-        need = next((one for one in own if not one.checkpointing), own[0])
+        found = of_own_trainer(needs(shape, tokens=tokens, r=rank if isinstance(rank, int) else 16))
+        need = next(one for one in found if one.method == _METHODS[str(method)])
         room_gb, where = device_memory()
         said = f"{name}: {need.name} of {base} takes {need.gigabytes:.1f} GB for a row of {tokens:,} tokens"
-        if best_need([need], room_gb) is not None or (len(own) == 1 and need.gigabytes <= room_gb):
+        if need.gigabytes <= USABLE * room_gb:
             yield f"{said}; {where} has room."
             continue
         best = best_need(found, room_gb)

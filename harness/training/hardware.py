@@ -100,10 +100,8 @@ def needs(shape: BaseShape, *, tokens: int, r: int) -> list[Need]:
         )
         return Need(method, checkpointing, memory)
 
-    return [
-        need("all weights", True),
-        *(need(method, again) for method in ("LoRA", "QLoRA") for again in (False, True)),
-    ]
+    methods: tuple[Method, ...] = ("all weights", "LoRA", "QLoRA")
+    return [need(method, again) for method in methods for again in (False, True)]
 
 
 def best_need(found: Sequence[Need], room_gb: float) -> Need | None:
@@ -112,11 +110,20 @@ def best_need(found: Sequence[Need], room_gb: float) -> Need | None:
     return next((one for one in order if one.gigabytes <= USABLE * room_gb), None)
 
 
+def of_own_trainer(found: Sequence[Need]) -> list[Need]:
+    """Those that the harness's own trainer can do: it has no gradient checkpointing."""
+    return [one for one in found if not one.checkpointing]
+
+
 def cards_for_all(found: Sequence[Need]) -> int:
     """How many cards of 80 GB hold the training of all weights, sharded."""
-    whole = next(one for one in found if one.method == "all weights").memory
+    whole = _all_weights(found).memory
     free = USABLE * LARGEST_CARD_GB - CONTEXT_BYTES / GB - (whole.activations + whole.logits) / GB
     return ceil((whole.weights + whole.optimiser) / GB / max(free, 1.0))
+
+
+def _all_weights(found: Sequence[Need]) -> Need:
+    return next(one for one in found if one.method == "all weights" and one.checkpointing)
 
 
 def advice(found: Sequence[Need], room_gb: float, where: str) -> Iterator[str]:
@@ -131,7 +138,11 @@ def advice(found: Sequence[Need], room_gb: float, where: str) -> Iterator[str]:
         )
     else:
         yield f"use {best.name} in {where}: {best.gigabytes:.1f} GB of it."
-    cards, whole = cards_for_all(found), found[0]
+        if best.checkpointing:
+            own = best_need(of_own_trainer(found), room_gb)
+            instead = f"{own.name} fits ({own.gigabytes:.1f} GB)" if own else "shorten the rows"
+            yield f"the harness's own trainer has no gradient checkpointing: there, {instead}."
+    cards, whole = cards_for_all(found), _all_weights(found)
     many = f"{cards} cards of {LARGEST_CARD_GB} GB, sharded" if cards > 1 else f"one of {LARGEST_CARD_GB} GB"
     nodes = ", which are several nodes" if cards > 8 else ""
     yield f"all weights: {whole.gigabytes:,.0f} GB, {many}{nodes}; the harness trains them on one device."

@@ -17,6 +17,7 @@ ADAM_BYTES = 8  # two float32 moments a trained weight
 LOGIT_BYTES = 14  # as computed, in float32, its log-probability and the gradients of these
 CONTEXT_BYTES = 5e8  # of CUDA itself
 FEWEST_TOKENS = 1_024  # that go through a model at once
+LARGEST_SIZE = 10**8  # of any that a configuration names
 FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
 EXPERT_COUNTS = ("num_local_experts", "num_experts")  # what configurations call it
 
@@ -47,7 +48,7 @@ class BaseShape:
         def size(*names: str) -> int:
             name = next((one for one in names if config.get(one) is not None), names[-1])
             found = config[name]
-            if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+            if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= LARGEST_SIZE:
                 raise TypeError(f"{name}={found!r}")
             return found
 
