@@ -46,8 +46,8 @@ def break_even(once: Values, by_requests: Values, fixed: Values, growth_per_mont
     rate = np.log1p(growth) / DAYS_PER_MONTH
     # a net that falls day by day has its most where it is zero; one that rises crosses once
     turns = grows & (by_requests * rate < 0) & (by_requests * fixed > 0)
-    ratio = np.divide(fixed, by_requests, out=np.ones_like(fixed), where=turns)
-    turn = np.divide(np.log(ratio), rate, out=np.zeros_like(rate), where=turns)
+    ratio = np.divide(fixed, by_requests, out=np.ones(fixed.shape), where=turns)
+    turn = np.divide(np.log(ratio), rate, out=np.zeros(rate.shape), where=turns)
     last = np.where(turns, turn, _LONGEST_DAYS)
     low, high = np.zeros_like(last), np.clip(last, 0.0, _LONGEST_DAYS)
 
