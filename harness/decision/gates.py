@@ -78,7 +78,7 @@ def decide(
     undecided = Verdict.INCONCLUSIVE if gaps or open_ else Verdict.GO
     verdict = Verdict.NO_GO if refuted else undecided
     reasons = (*refuted, *gaps, *open_, *by_outcome[Outcome.SHOWN], *advice, *remarks)
-    if len(refuted) == 1:
+    if sum(found.outcome is Outcome.REFUTED for _, found in judged) == 1:
         notes = (*notes, *_by_chance([found for _, found in judged]))
     collapsed, said = _collapses(judged, seeds)
     return Decision(
