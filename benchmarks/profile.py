@@ -29,7 +29,8 @@ from harness.models.source import resolve
 if TYPE_CHECKING:
     import torch
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 PROMPTS, ANSWERS = "prompts", "answers"
 PRODUCTS, HEAD = "products with weights", "output head"
 KINDS = {
@@ -122,7 +123,7 @@ def _watch_modules(clock: Clock, model: torch.nn.Module) -> None:
             kind = "between" if part is decoder else "adapters"
         else:
             continue
-        part.forward = clock.timed(kind, part.forward)  # type: ignore[method-assign]
+        part.forward = clock.timed(kind, part.forward)
 
 
 def _noting(clock: Clock) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]:

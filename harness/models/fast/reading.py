@@ -161,7 +161,7 @@ def paths_of(tree: Tree, weight: torch.Tensor, shared: int = 0) -> list[Paths]:
         mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill(hidden, torch.finfo(dtype).min)
         mask = torch.nn.functional.pad(mask, (shared, 0))
         is_own = torch.arange(widths[0]) < own_of
-        found.append(Paths(*(part.to(device) for part in (queries, keys, mask[:, None], is_own))))
+        found.append(Paths(queries.to(device), keys.to(device), mask[:, None].to(device), is_own.to(device)))
     return found
 
 
