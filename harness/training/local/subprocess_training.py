@@ -92,8 +92,7 @@ class TrainingProcess:
         )
         self._end = weakref.finalize(self, _ended, self._child, self._output)
 
-    @property
-    def waits(self) -> bool:
+    def is_waiting(self) -> bool:
         """Whether it waits for a job, in the setting that a new one would have."""
         return self._end.alive and self._child.poll() is None and self.setting == this_setting()
 
