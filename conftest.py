@@ -54,6 +54,23 @@ def qlora_r16():
 
 
 @harness.candidate
+def no_replay():
+    """A recipe that forgets: no general rows, and too many epochs."""
+    return QLoRA(
+        base=MODEL,
+        train=TRAIN,
+        dev=DEV,
+        schema=TICKET,
+        stratify="intent",
+        r=16,
+        alpha=32,
+        targets=MLP,
+        learning_rate=4e-3,
+        epochs=6,
+    )
+
+
+@harness.candidate
 def lora_r16():
     return LoRA(
         base=MODEL,

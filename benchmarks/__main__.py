@@ -21,7 +21,9 @@ from benchmarks import (
     generation,
     judging,
     ladder,
+    large_run,
     leakage,
+    machines,
     preflight,
     ray_scale,
     training,
@@ -36,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "preflight": preflight.measure,
     "validation": validation.measure,
     "decide_report": decide_report.measure,
+    "large_run": large_run.measure,
     "ladder": ladder.measure,
     "ladder_local": ladder.measure_local,
     "api_calls": api_calls.measure,
@@ -46,6 +49,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "generation": generation.measure,
     "training": training.measure,
     "training_curve": training_curve.measure,
+    "machines": machines.measure,
 }
 
 

@@ -14,7 +14,8 @@ from harness.candidates.lab import Lab
 from harness.data.fingerprints import asked_keys, fingerprint
 from harness.data.leakage import require_no_leaks
 from harness.decision.claims import Claim, Scores, Side
-from harness.decision.economics import EconomicsConfig
+from harness.decision.economics_file import EconomicsConfig
+from harness.decision.money_claims import AssertedMoney, MoneyClaim
 from harness.decision.prices import PriceKey
 from harness.decision.retesting import level_after
 from harness.decision.vectors import only_rows, over_seeds
@@ -22,7 +23,7 @@ from harness.errors import DataError, HarnessError, UsageError
 from harness.models.ledger import Ledger, Money
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
-from harness.records import Answer, Gate, Kind, Price, Row, Trial
+from harness.records import Answer, Economics, Gate, Kind, MoneyGate, Price, Role, Row, Trial
 from harness.report.terminal import printable
 from harness.run.anchors import AnchorWatch
 from harness.run.answering import Answerer
@@ -50,6 +51,7 @@ from harness.training.executor import find_executor, stop
 
 if TYPE_CHECKING:
     from harness.run.ladder import LadderRun
+    from harness.run.outlook import Outlook
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,6 +61,7 @@ class Subject:
     arm: Arm
     suite: str
     _scores: Callable[[SuiteScore, Mapping[str, str]], Scores]
+    _economics: AssertedMoney
 
     def __repr__(self) -> str:
         return f"<{self.name} on {self.suite}>"
@@ -67,6 +70,14 @@ class Subject:
     def name(self) -> str:
         """The arm's label."""
         return self.arm.label
+
+    @property
+    def economics(self) -> AssertedMoney:
+        """What the candidate costs and saves beside its baseline, to be compared with numbers.
+
+        Such as ``candidate.economics.break_even_days < 90``: a gate on money, which decides like any other.
+        """
+        return self._economics
 
     def scores(self, score: SuiteScore, **where: str) -> Scores:
         """One value a held-out row, ready to be compared. The candidate is trained now if it must be.
@@ -146,6 +157,7 @@ class Session:
         self.seen: dict[str, Seen] = {}  # by suite: what training and held-out rows share
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
+        self.money_gates: list[MoneyGate] = []
         self.claims: dict[Gate, Claim] = {}  # behind the gates that decide
         # suite and score of each target that is written in the collected tests, where that can be read
         self.written_targets: set[tuple[str, str]] = set()
@@ -159,6 +171,7 @@ class Session:
         self._identities: dict[Arm, str] = {}
         self._was_checked = False
         self.ladder: LadderRun | None = None  # set once the suites are known
+        self.outlook: Outlook | None = None  # set once it is known what is left to do
 
     def lab_of(self, arm: Arm) -> Lab:
         """The lab as an arm's candidate sees it: its paths start from the folder of its conftest."""
@@ -277,7 +290,7 @@ class Session:
     def need(self, pairs: Iterable[tuple[Arm, str]]) -> None:
         """Name the arms that the collected tests compare, and on which suites.
 
-        All are trained before the first is asked, and each is asked its own suites only.
+        Each is asked its own suites only.
         """
         for arm, suite in pairs:
             self._needed.setdefault(arm, set()).add(suite)
@@ -301,10 +314,13 @@ class Session:
         ]
         if not missing:
             return
+        self.answerer.let_go()  # a training wants the memory
         began = time.perf_counter()
-        for suite in {suite.name: suite for arm, _ in missing for suite in self.suites_of(arm)}.values():
+        # that a judge is refused is known before the longest training; it costs no money
+        final = [arm for arm, _ in missing if arm.size == self.selection.largest(arm.name)]
+        for suite in {suite.name: suite for arm in final for suite in self.suites_of(arm)}.values():
             for judge in suite.judges:
-                if isinstance(judge, LocalJudge):  # it costs no money: that it is refused is known first
+                if isinstance(judge, LocalJudge):
                     self.answerer.judge(judge)
         self.answerer.seconds["scoring"] += time.perf_counter() - began
         began = time.perf_counter()
@@ -373,8 +389,11 @@ class Session:
         made: Callable[[Claim], None] | None = None,
         side: Side | None = None,
         judged: Arm | None = None,
+        settle_money: Callable[[MoneyClaim], bool] | None = None,
     ) -> Subject:
         """The arm on a suite, as a test sees it; ``settle``, ``made`` and ``side`` are its scores'.
+
+        ``settle_money`` takes the claims on its economics.
 
         ``judged`` is the arm that is judged where this one is its baseline: its level is that of both.
         """
@@ -400,7 +419,17 @@ class Session:
             shown = replace(vector, subject=arm.label, reasons=reasons, shows=self.shows(own))
             return Scores(shown, settle, alpha, interim=interim, side=side, made=made, grown_from=grown_from)
 
-        return Subject(arm, suite, scores)
+        def money() -> Economics | str:
+            from harness.run.appraisal import economics_of
+
+            if judged is not None:
+                return f"{arm.label} is what the candidate is compared with; assert the candidate's economics"
+            for one in (arm, self.selection.baseline_of(arm.name)):
+                for asked in self.suites_of(arm):
+                    self.trials_of(one, asked.name)
+            return economics_of(self, arm.name)
+
+        return Subject(arm, suite, scores, AssertedMoney(money, settle_money))
 
     def _grown_from(self, arm: Arm, suite: LoadedSuite) -> tuple[int, ...]:
         """The numbers of rows that judged this arm without a GO, and from which the suite's have grown."""
@@ -498,6 +527,8 @@ class Session:
                     self.trials[arm.label, variant.seed, loaded.name] = self.answerer.trial(
                         variant, label, prepared, loaded, judge_all=whole, against=against
                     )
+            if self.outlook is not None:
+                self.outlook.tell()
         return self.trials[arm.label, variant.seed, suite]
 
     def _against(self, arm: Arm, variant: Variant, suite: LoadedSuite) -> tuple[Answer, ...] | None:
@@ -512,7 +543,19 @@ class Session:
         if any(variant not in self.prepared and variant not in self.failed for variant in arm.variants):
             if arm not in self._needed:
                 self.need((arm, suite) for suite in self.suites)
-            self.train(None if self.ladder is None else self.ladder.due(arm))
+            self.train(self._together(arm))
+
+    def _together(self, arm: Arm) -> Collection[Arm] | None:
+        """What is trained before ``arm`` is asked; None: all.
+
+        Alone where trainings take turns, so that the smallest size is there first. Not where judging may
+        stop: its levels depend on how many recipes there are, which is known once they are prepared. Nor at
+        a service, which is asked for all at once.
+        """
+        if self.ladder is not None:
+            return self.ladder.due(arm)
+        takes_turns = self.lab.executor.slots == 1 and self.settings.max_interim_looks == 1
+        return [arm] if takes_turns and arm.candidate.endpoint() is None else None
 
     def _prepared(self, arm: Arm, variant: Variant) -> Prepared:
         """Made once, or failed once: what failed is not begun, and paid, again for every gate of a run."""
@@ -523,6 +566,16 @@ class Session:
         return self.prepared[variant]
 
     # ----------------------------------------------------------------- what was claimed
+    def record_money(self, arm: Arm, suite: str, test: str, claim: MoneyClaim, place: str) -> Gate:
+        """Note a claim on money, once; of a smaller size it decides nothing and is not kept."""
+        gate = Gate(suite, test, arm.name, arm.size, arm.seeds, Role.THRESHOLD, "money", place=place)
+        if gate not in self.gates:
+            self.gates.append(gate)
+        kept = claim.gate(test, arm.name, arm.size, place)
+        if arm.size == self.selection.largest(arm.name) and kept not in self.money_gates:
+            self.money_gates.append(kept)
+        return gate
+
     def record_claim(
         self, arm: Arm, suite: str, test: str, claim: Claim, place: str = "", unasserted: str = ""
     ) -> Gate:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import tomllib
+import re
+from dataclasses import fields
+from datetime import date
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.decision.economics import (
-    EconomicsConfig,
-    Prices,
-    TrainingBill,
-    Usage,
-    appraise,
-    parse_economics,
-)
-from harness.decision.prices import HOSTED, batch_price, price_of
+from harness.decision.economics import Prices, appraise
+from harness.decision.economics_file import EconomicsConfig, parse_economics
+from harness.decision.money import Evidence, TrainingBill, Usage
+from harness.decision.prices import HOSTED, batch_price, price_of, stale
 from harness.errors import UnknownName, UsageError
-from harness.records import Economics, Price
+from harness.records import Economics, Outlook, Price, PricedScore
 
 BASE = price_of("gpt-4o-mini", tuned=False)
 TUNED = price_of("gpt-4o-mini", tuned=True)
@@ -108,16 +105,9 @@ def test_a_prompt_costs_no_training_and_no_data() -> None:
 
 
 def test_data_preparation_and_training_hours_are_both_billed() -> None:
-    config = parse_economics(
-        {
-            "requests_per_day": 1,
-            "training_usd_per_hour": 3,
-            "data_preparation_usd": 100,
-            "served_input_usd_per_mtok": 0,
-            "served_output_usd_per_mtok": 0,
-        },
-        "economics.toml",
-    )
+    text = "requests_per_day = 1\ntraining_usd_per_hour = 3\ndata_preparation_usd = 100\n"
+    text += "served_input_usd_per_mtok = 0\nserved_output_usd_per_mtok = 0"
+    config = parse_economics(text, "economics.toml")
     usage = Usage(1, 1, 1)
     result = appraise("a", "b", usage, usage, config, TrainingBill(seconds=1800), Prices())
     assert result.training_usd == pytest.approx(101.50)
@@ -182,11 +172,179 @@ def test_days_and_dollars_agree_with_each_other(
     )
     result = appraise("a", "b", new, old, config, TrainingBill(seconds=seconds), Prices())
     saving = result.baseline_usd_per_day - result.candidate_usd_per_day
-    assert result.saving_usd_per_day == saving
+    assert result.saving_usd_per_day == pytest.approx(saving)
     assert (result.break_even_days is None) == (saving <= 0)
     if result.break_even_days is not None and result.break_even_days > 1e-6:
         paid = result.saving_usd_over_horizon >= -1e-9
         assert paid == (days >= result.break_even_days) or days == pytest.approx(result.break_even_days)
+
+
+# --------------------------------------------------------------------------- published and worked examples
+def at_base_prices(written: float, candidate: Price) -> float:
+    """Saved a day by a prompt of 200 tokens for one of 2,000, at 100,000 requests."""
+    config = EconomicsConfig(requests_per_day=100_000)
+    sides = Usage(200, written, 9), Usage(2000, written, 9)
+    return appraise("a", "b", *sides, config, None, Prices(candidate, BASE)).saving_usd_per_day
+
+
+def test_a_shorter_prompt_saves_until_dearer_answers_cost_more() -> None:
+    assert at_base_prices(100, BASE) == pytest.approx(27.00)
+    assert at_base_prices(0, TUNED) == pytest.approx(24.00)
+    assert at_base_prices(400, TUNED) == pytest.approx(0, abs=1e-9)
+    assert at_base_prices(401, TUNED) < 0 < at_base_prices(399, TUNED)
+
+
+def test_a_small_tuned_model_against_a_large_one_a_request() -> None:
+    """200 prompt tokens at $0.30 a million against 2,000 at $2.50: $0.00006 against $0.005."""
+    prices = Prices(TUNED, price_of("gpt-4o", tuned=False))
+    found = appraise(
+        "a", "b", Usage(200, 0, 9), Usage(2000, 0, 9), EconomicsConfig(1000), None, prices
+    ).outlook
+    assert found is not None
+    assert found.usd_per_1000_requests.value == pytest.approx(0.06)
+    assert found.baseline_usd_per_1000_requests.value == pytest.approx(5.00)
+
+
+def test_five_points_fewer_escalations_of_10_000_queries_at_5_dollars() -> None:
+    """A point is 100 queries, so $500 a day; from 15% to 10% escalated saves $2,500."""
+    config = EconomicsConfig(10_000, served_input_usd_per_mtok=0, served_output_usd_per_mtok=0)
+    kept = PricedScore("support", "not escalated", 500.0, 0.05, 0.03, 0.07, 400)
+    usage = Usage(10, 10, 400)
+    found = appraise("a", "b", usage, usage, config, None, Prices(), Evidence(priced=[kept])).outlook
+    assert found is not None
+    assert found.quality_usd_per_day is not None
+    assert found.quality_usd_per_day.value == found.saving_usd_per_day.value == pytest.approx(2500.00)
+
+
+ALL_PARTS = """
+requests_per_day = 1000
+horizon_days = 365
+hourly_usd = 60
+preparation_hours = 10
+row_minutes = 0.5
+served_input_usd_per_mtok = 10
+served_output_usd_per_mtok = 0
+training_usd_per_hour = 4
+retraining_every_days = 73
+retraining_rows = 73
+labels_per_month = 365
+label_usd = 0.5
+review_hours_per_month = 2
+"""
+
+
+def outlook_of(text: str, rows: int = 400, pairs: int = 0, **usages: float) -> Outlook:
+    new, old = Usage(100, 0, 9, **usages), Usage(2000, 0, 9, **usages)
+    spread = [Usage(2000 + 10 * (k % 5), 0, 1) for k in range(pairs)]
+    evidence = Evidence(rows, [(Usage(100, 0, 1), one) for one in spread])
+    bill = TrainingBill(seconds=3600)
+    config = parse_economics(text, "economics.toml")
+    found = appraise("a", "b", new, old, config, bill, Prices(), evidence).outlook
+    assert found is not None
+    return found
+
+
+def test_the_four_parts_are_those_worked_by_hand() -> None:
+    """400 rows at half a minute and 10 hours at $60, one hour of training; $19 a day saved by tokens.
+
+    Upkeep a day: ($4 and 73 rows at $0.50) / 73, 12 labels at $0.50, and 24 hours a year at $60.
+    """
+    found = outlook_of(ALL_PARTS)
+    assert (found.preparation_usd.value, found.training_usd.value) == (800, 4)
+    assert outlook_of(ALL_PARTS, rows=50).preparation_usd.value == 625
+    assert found.inference_usd_per_day.value == pytest.approx(19.00)
+    upkeep = (4 + 36.5) / 73 + 6 + 24 * 60 / 365
+    assert found.maintenance_usd_per_day.value == pytest.approx(upkeep)
+    assert found.break_even_days.value == pytest.approx(804 / (19 - upkeep))
+    assert found.usd_over_horizon.value == pytest.approx(365 * (19 - upkeep) - 804)
+    assert found.roi is not None
+    assert found.roi.value == pytest.approx((365 * (19 - upkeep) - 804) / 804)
+    assert found.quality_usd_per_day is None
+    assert found.break_even_days.low is None is found.p_never  # no rows, no interval
+
+
+def test_an_endpoint_by_the_hour_is_paid_whether_anybody_asks_or_not() -> None:
+    text = """
+    requests_per_day = 1000
+    storage_gb = 2
+    training_usd_per_mtok = 0
+    [prices.tuned]
+    hosting_usd_per_hour = 4
+    storage_usd_per_gb_month = 0.1
+    """
+    config = parse_economics(text, "economics.toml")
+    prices = Prices(config.prices["tuned", False], BASE)
+    usage = Usage(1000, 1000, 9)
+    money = appraise("a", "b", usage, usage, config, TrainingBill(1.0), prices)
+    assert money.candidate_usd_per_day == pytest.approx(96 + 2.4 / 365)
+    assert money.saving_usd_per_day == pytest.approx(0.75 - 96 - 2.4 / 365)
+
+
+def test_an_idle_gpu_costs_as_much_as_a_busy_one() -> None:
+    text = "requests_per_day = 1\ngpu_usd_per_hour = 3.6\ngpu_idle_share = 0.75\ntraining_usd_per_hour = 0"
+    found = outlook_of(text, tokens_per_second=1000.0)
+    assert found.usd_per_1000_requests.value == pytest.approx(0.4)  # 100 tokens at $1 a million, four times
+
+
+def test_a_range_widens_the_interval_and_the_tornado_has_its_ends() -> None:
+    """Break-even is 804 over 0.019 a request, less upkeep; tokens hardly count."""
+    known = outlook_of(ALL_PARTS.replace("= 1000", "= 50_000"), pairs=40)
+    ranged = outlook_of(ALL_PARTS.replace("= 1000", "= [20_000, 80_000]"), pairs=40)
+    assert ranged.break_even_days.value == known.break_even_days.value
+    low, high = ranged.break_even_days.low, ranged.break_even_days.high
+    assert low is not None
+    assert high is not None
+    upkeep = ranged.maintenance_usd_per_day.value or 0
+    at_ends = [804 / (requests * 0.019 - upkeep) for requests in (80_000, 20_000)]
+    assert (low, high) == pytest.approx(at_ends, rel=0.05)
+    first = ranged.swings[0]
+    assert (first.input, first.low, first.high) == ("requests per day", 20_000, 80_000)
+    assert (first.days_at_high, first.days_at_low) == pytest.approx(at_ends)
+    assert first.usd_at_low == pytest.approx(365 * (380 - upkeep) - 804)
+    assert [swing.input.partition(" ")[0] for swing in ranged.swings] == ["requests", "tokens"]
+    assert ranged.p_never == pytest.approx(1 - (ranged.p_within_90_days or 0), abs=0.01)
+
+
+def test_every_range_that_counts_is_in_the_tornado() -> None:
+    text = ALL_PARTS.replace("hourly_usd = 60", "hourly_usd = [40, 80]").replace("= 4\n", "= [2, 6]\n")
+    names = {swing.input for swing in outlook_of(text, pairs=20).swings}
+    tokens = "tokens of a request on these rows, USD saved per 1,000 requests"
+    assert names == {tokens, "hourly, USD", "training, USD per hour"}
+
+
+def test_a_model_that_ends_before_it_has_paid_is_warned_of_at_the_top() -> None:
+    config = EconomicsConfig(1000, horizon_days=365)
+    as_base = Price("own", 0.15, 0.60, 3.00, "the same", "2026-12-01")
+    today = date(2026, 12, 1)
+
+    def warnings(ends: date) -> tuple[str, ...]:
+        money = appraise(
+            "tuned",
+            "base",
+            Usage(300, 500, 9),
+            Usage(500, 500, 9),
+            config,
+            TRAINING,
+            Prices(as_base, as_base),
+            Evidence(ends=ends, today=today),
+        )
+        assert money.outlook is not None
+        assert money.outlook.horizon_days == min(365, (ends - today).days)
+        return money.outlook.warnings
+
+    (said,) = warnings(date(2027, 1, 14))
+    assert said == (
+        "tuned stops answering on 2027-01-14, in 44 days: before it has earned its cost, which takes 50 days."
+    )
+    assert warnings(date(2027, 1, 21)) == ()
+
+
+@pytest.mark.parametrize(
+    ("read", "is_stale"), [("2026-09-01", True), ("2026-10", False), ("2025-12", True), ("soon", False)]
+)
+def test_a_price_of_more_than_90_days_ago_is_stale(read: str, is_stale: bool) -> None:
+    price = Price("gpt-4o-mini", 0.15, 0.60, None, "the price page", read)
+    assert bool(stale(price, date(2026, 12, 1))) is is_stale
 
 
 # --------------------------------------------------------------------------- prices
@@ -223,15 +381,28 @@ def test_batch_halves_input_and_output() -> None:
 
 
 # --------------------------------------------------------------------------- economics.toml
-def test_the_example_configuration_is_valid() -> None:
-    path = Path(__file__).parents[2] / "suites" / "economics.toml"
-    text = path.read_text(encoding="utf-8")
-    config = parse_economics(tomllib.loads(text), path.name)
-    assert config.requests_per_day > 0
+def test_the_worked_example_of_the_page_is_right() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "economics.md").read_text(encoding="utf-8")
+    exec(page.partition("<!-- tested: worked -->\n```python\n")[2].partition("```")[0], {})
+    first = page.partition("```toml\n")[2].partition("```")[0]
+    assert parse_economics(first, "economics.toml").ranges == {"requests_per_day": (30_000, 80_000)}
+
+
+EXAMPLE = Path(__file__).parents[2] / "suites" / "economics.toml"
+
+
+def test_the_example_configuration_is_valid_and_shows_every_key() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    assert parse_economics(text, EXAMPLE.name).requests_per_day > 0
+    shown = re.findall(r"^(?:# )?(\w+) = ", text, re.MULTILINE)
+    every = {f.name for f in fields(EconomicsConfig)} - {"where", "text", "ranges", "prices", "usd_per_unit"}
+    assert every - {"value_usd_per_point_per_day"} <= set(shown)
     examples = text.split("has changed: as in", maxsplit=1)[1].splitlines()[1:]
-    shown = [line.removeprefix("# ") for line in examples if "=" in line or line.startswith("# [")]
-    extended = parse_economics(tomllib.loads("requests_per_day = 1\n" + "\n".join(shown)), path.name)
-    assert set(extended.prices) == {("gpt-4o-mini", False), ("gpt-4o-mini", True)}
+    lines = [line.removeprefix("# ") for line in examples if "=" in line or line.startswith("# [")]
+    prices = parse_economics("requests_per_day = 1\n" + "\n".join(lines), EXAMPLE.name).prices
+    endpoint = prices["meta-llama/Llama-3.1-8B-Instruct", True]
+    assert (endpoint.hosting_usd_per_hour, endpoint.training_usd_per_mtok) == (8.0, 0.5)
+    assert (endpoint.date, endpoint.source) == ("2026-10-07", "https://fireworks.ai/pricing")
 
 
 def test_the_projects_own_price_comes_before_the_table() -> None:
@@ -246,7 +417,7 @@ def test_the_projects_own_price_comes_before_the_table() -> None:
     output_usd_per_mtok = 4
     training_usd_per_mtok = 5
     """
-    config = parse_economics(tomllib.loads(text), "economics.toml")
+    config = parse_economics(text, "economics.toml")
     assert price_of("gpt-4o-mini-2024-07-18", False, config.prices).input_usd_per_mtok == 1
     assert price_of("gpt-4o-mini", False, config.prices).date == "2026-01-31"
     assert price_of("mine", True, config.prices).training_usd_per_mtok == 5
@@ -276,11 +447,45 @@ def test_the_projects_own_price_comes_before_the_table() -> None:
         ("requests_per_day = 1\nprices = 3", "must be a table"),
         ("requests_per_day = 1\n[prices.x]\nwhere = 1", "unknown key 'where'"),
         ("requests_per_day = 1\nwhere = 'x'", "unknown key 'where'"),
+        (
+            "requests_per_day = 1\n\nhourly_eur = 3",
+            r"toml:3: hourly_eur is in EUR, .* two currencies; write hourly_usd",
+        ),
+        ("currency = 'EUR'\nrequests_per_day = 1", r"toml:1: currency is EUR, .* add usd_per_eur"),
+        (
+            "currency = 'EUR'\nusd_per_eur = 1\nrequests_per_day = 1\nhourly_usd = 3",
+            r"toml:4: hourly_usd is in USD, and the file's currency is EUR: two currencies; write hourly_eur",
+        ),
+        (
+            "currency = 'EUR'\nusd_per_eur = 1\nrequests_per_day = 1\n[prices.x]\n"
+            "input_usd_per_mtok = 1\noutput_eur_per_mtok = 1",
+            r"toml:4: \[prices.\"x\"\]: prices in USD and in EUR: two currencies",
+        ),
+        ("currency = 'euro'", "three capital letters"),
+        ("requests_per_day = [5, 2]", r"toml:1: requests_per_day is a range, the smaller number first"),
+        ("requests_per_day = 1\nhorizon_days = [5, 9]", "toml:2: horizon_days is one number"),
+        (
+            "requests_per_day = 1\npreparation_hours = 3",
+            "toml:2: preparation_hours says nothing without hourly_usd",
+        ),
+        (
+            "requests_per_day = 1\ngpu_usd_per_hour = 1\ngpu_idle_share = 1",
+            "toml:3: gpu_idle_share is a share below 1",
+        ),
+        (
+            "requests_per_day = 1\n[prices.x.tuned]\ntraining_usd_per_mtok = -1",
+            "toml:3: training_usd_per_mtok must be",
+        ),
+        ("requests_per_day = 1\n[prices.x]\nservice = 'fireworks'", "toml:3: .*unknown service 'fireworks'"),
+        ("requests_per_day = 1\n[prices.x]\nservice = ['tinker']", "toml:3: .*unknown service"),
+        ("requests_per_day = 1\n[prices.x]\nservice = 'nebius below 20B'", "input_usd_per_mtok is missing"),
+        ("requests_per_day = nan", "toml:1: requests_per_day must be a finite number"),
+        ("requests_per_day = ", "not TOML"),
     ],
 )
 def test_a_mistake_in_the_configuration_is_named_with_key_and_file(text: str, says: str) -> None:
     with pytest.raises(UsageError, match=says) as raised:
-        parse_economics(tomllib.loads(text), "team/economics.toml")
+        parse_economics(text, "team/economics.toml")
     assert str(raised.value).startswith("team/economics.toml")
 
 
