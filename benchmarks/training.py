@@ -147,8 +147,8 @@ def _share(
         unit="%",
         detail=f"{(products + adapters) / 1e6:.0f} MFLOP a position (blocks {(products - head) / 1e6:.0f}, "
         f"adapters {adapters / 1e6:.0f}, head {head / 1e6:.0f} at the labelled positions) times "
-        f"{positions_per_second:.0f} positions/s, of {top / 1e9:.0f} GFLOP/s in {bench.plan.dtype} products of "
-        f"{tokens} rows; without the head's work {100 * headless:.1f}%",
+        f"{positions_per_second:.0f} positions/s, of {top / 1e9:.0f} GFLOP/s in {bench.plan.dtype} products "
+        f"of {tokens} rows; without the head's work {100 * headless:.1f}%",
         bar=40.0,
         target=50.0,
         bar_is="value at least",

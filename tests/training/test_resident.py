@@ -71,6 +71,9 @@ def test_a_process_stays_until_something_goes_wrong(monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patch:
         patch.setenv("HARNESS_FAST", "0")  # a child started now would find it
         assert not process.is_waiting()
+        patch.delenv("HARNESS_FAST")
+        patch.setenv("PYTEST_CURRENT_TEST", "another test")
+        assert process.is_waiting()
     with pytest.raises(TrainingError, match="not finite"):
         process.run(Telling(fails=True), SilentBar())
     assert not process.is_waiting()

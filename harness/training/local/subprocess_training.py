@@ -143,7 +143,8 @@ class TrainingProcess:
 
 def this_setting() -> tuple[Path, tuple[str, ...], dict[str, str]]:
     """What a child takes over when it starts: folder, module path and environment."""
-    return Path.cwd(), tuple(sys.path), dict(os.environ)
+    changing = ("PYTEST_CURRENT_TEST", "COLUMNS", "LINES")  # and shaping nothing
+    return Path.cwd(), tuple(sys.path), {k: v for k, v in os.environ.items() if k not in changing}
 
 
 def _ended(child: subprocess.Popen[bytes], output: IO[bytes]) -> None:
