@@ -68,7 +68,7 @@ def _speed(bench: Bench, options: Options) -> list[Result]:
     ours, theirs = [], []
     seconds_each = 0.05 if options.smoke else 1.0
     tried = _our_pace(bench, smoke=True)
-    step = _mean_step(bench, tried.positions / tried.tokens)
+    step = mean_step(bench, tried.positions / tried.tokens)
     before = ceiling.measured_speeds(list(step), bench.plan, seconds_each)
     for k in range(options.rounds):
         mine, tutorial = _our_pace(bench, options.smoke), _tutorial_pace(bench, options.smoke)
@@ -117,7 +117,7 @@ def _tutorial_pace(bench: Bench, smoke: bool) -> Meter:
     return meter
 
 
-def _mean_step(bench: Bench, read: float) -> dict[ceiling.Product, int]:
+def mean_step(bench: Bench, read: float) -> dict[ceiling.Product, int]:
     """The products of a step with the mean number of tokens, of which ``read`` positions go through the model
     each, and of labelled positions.
     """
