@@ -86,7 +86,8 @@ def _measured(bench: Bench, steps: int, options: Options) -> list[Result]:
     began = time.process_time()
     for number in range(WARM_UP, len(batches)):
         step(number)
-    seconds = (time.process_time() - began) / (len(batches) - WARM_UP)
+    counted = len(batches) - WARM_UP
+    seconds = (time.process_time() - began) / counted
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         for number in range(WARM_UP, len(batches)):
             step(number)
@@ -102,9 +103,9 @@ def _measured(bench: Bench, steps: int, options: Options) -> list[Result]:
             name=f"training step, {kind}",
             value=100 * spent[kind] / sum(spent.values()),
             unit="%",
-            detail=f"of the processor time of {len(batches) - WARM_UP} steps on one thread, {seconds:.2f} s a "
-            f"step and {tokens / (len(batches) - WARM_UP):.0f} tokens; the products of a step that reads every "
-            f"token, at their measured speed: {ideal:.2f} s",
+            detail=f"of the processor time of {counted} steps on one thread, {seconds:.2f} s a"
+            f" step and {tokens / counted:.0f} tokens; the products of a step that reads every"
+            f" token, at their measured speed: {ideal:.2f} s",
         )
         for kind in (*CLASSES, REST)
     ]
