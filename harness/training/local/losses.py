@@ -64,8 +64,9 @@ def _head_losses(
     hidden: torch.Tensor, head: torch.nn.Module, targets: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross-entropy of each target, and whether nothing was likelier."""
-    if type(head) is torch.nn.Linear and head.bias is None and not head.weight.requires_grad:
-        losses, right = _FrozenHead.apply(hidden, head.weight, targets)  # type: ignore[no-untyped-call]
+    is_linear = type(head) is torch.nn.Linear and getattr(head, "bias", None) is None
+    if is_linear and not head.weight.requires_grad:
+        losses, right = _FrozenHead.apply(hidden, head.weight, targets)
         return losses, right
     logits = head(hidden)
     losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
