@@ -137,7 +137,8 @@ def _read_lines(path: Path, shape: type[T]) -> T | None:
                             break
                         if item is not None:
                             items.append(item.decode(inner.rstrip(b",\n")))
-                    found[key] = tuple(items)
+                    if item is not None:
+                        found[key] = tuple(items)
                 elif key == "schema":
                     version = int(value.rstrip(b",\n"))
                 elif key in types:
