@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -143,22 +143,26 @@ def by_slice(
     """
     from scipy.stats import false_discovery_control  # scipy.stats takes a second to import
 
-    slices_of = dict(zip(units.row_ids, units.slices, strict=True))
+    of_rows = units.slices
+    if candidate.row_ids != units.row_ids:
+        slices_of = dict(zip(units.row_ids, units.slices, strict=True))
+        of_rows = tuple(slices_of[row_id] for row_id in candidate.row_ids)
     places: defaultdict[str, list[int]] = defaultdict(list)
-    for at, row_id in enumerate(candidate.row_ids):
-        if (value := slices_of[row_id].get(key)) is not None:
-            places[value].append(at)
+    for at, slices in enumerate(of_rows):
+        if key in slices:
+            places[slices[key]].append(at)
     if not places:
         known = {name for slices in units.slices for name in slices}
         raise UnknownName("slice", key, known, f"Suite: {units.suite}.")
-    found = [
-        compare(
-            at_places(candidate, rows),
-            at_places(baseline, rows) if isinstance(baseline, ScoreVector) else baseline,
-            alpha=alpha,
-        )
-        for rows in places.values()
+    # the reasons, one text a row, are not compared
+    sides = [
+        replace(side, reasons=()) if isinstance(side, ScoreVector) else side for side in (candidate, baseline)
     ]
+    found = []
+    for rows in places.values():
+        mine, theirs = (at_places(side, rows) if isinstance(side, ScoreVector) else side for side in sides)
+        assert isinstance(mine, ScoreVector)
+        found.append(compare(mine, theirs, alpha=alpha))
     two_sided = [None if p is None else 2 * min(p, 1 - p) for p in (one.p_one_sided for one in found)]
     tested = [p for p in two_sided if p is not None]
     adjusted = iter(false_discovery_control(tested).tolist() if tested else [])

@@ -187,7 +187,6 @@ class RunHead:
     id: str
     created: str
     alpha: float
-    suites: tuple[SuiteInfo, ...]
     gates: tuple[Gate, ...]
     decisions: tuple[Decision, ...]
     rehearsal: bool = False
@@ -199,14 +198,21 @@ class RunHead:
         ]
 
 
-def load_head(path: Path) -> RunHead:
+@dataclass(frozen=True, slots=True)
+class JudgedHead(RunHead):
+    """With the rows that were judged."""
+
+    suites: tuple[SuiteInfo, ...] = ()
+
+
+def load_head(path: Path, shape: type[T]) -> T:
     """As ``load_run``, of these fields of a file alone.
 
     Raises:
         StoreError, OSError, UnicodeDecodeError: it cannot be read.
     """
-    found = _read_lines(path, RunHead)
-    return load_as(_head_adapter(), path.read_text("utf-8"), str(path)) if found is None else found
+    found = _read_lines(path, shape)
+    return load_as(_adapter_of(shape), path.read_text("utf-8"), str(path)) if found is None else found
 
 
 def load_as(adapter: TypeAdapter[T], text: str, where: str) -> T:
@@ -266,18 +272,15 @@ def _objects(value: object) -> list[Fields]:
     return value
 
 
-@cache  # building it takes 50 ms
 def _adapter() -> TypeAdapter[RunRecord]:
+    return _adapter_of(RunRecord)
+
+
+@cache  # building it takes 50 ms
+def _adapter_of(shape: type[T]) -> TypeAdapter[T]:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(RunRecord)
-
-
-@cache
-def _head_adapter() -> TypeAdapter[RunHead]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(RunHead)
+    return TypeAdapter(shape)
 
 
 def _validated(adapter: TypeAdapter[T], plain: Fields, where: str) -> T:

@@ -15,7 +15,17 @@ from harness.records import SCHEMA_VERSION, RunRecord
 from harness.report import runjson
 from harness.report.html import render_html, write_index
 from harness.report.markdown import render_markdown
-from harness.report.runjson import OLDEST, RunHead, dump_run, dumped, load_as, load_file, load_head, load_run
+from harness.report.runjson import (
+    OLDEST,
+    JudgedHead,
+    RunHead,
+    dump_run,
+    dumped,
+    load_as,
+    load_file,
+    load_head,
+    load_run,
+)
 
 RECORDS = Path(__file__).parent / "records"
 OLD = range(OLDEST, SCHEMA_VERSION)
@@ -37,7 +47,8 @@ def test_a_file_comes_back_as_it_was_however_its_pieces_are_cut(
     write_atomically(file, dumped(run))
     text = file.read_text("utf-8")
     assert runjson._read_lines(file, RunRecord) == run == load_run(text, "run.json") == load_file(file)
-    assert load_head(file) == load_as(TypeAdapter(RunHead), text, "run.json")
+    for shape in (RunHead, JudgedHead):
+        assert load_head(file, shape) == load_as(TypeAdapter(shape), text, "run.json")
     assert json.loads(text) == TypeAdapter(RunRecord).dump_python(run, mode="json")
 
 
@@ -49,7 +60,7 @@ def test_a_file_that_somebody_laid_out_otherwise_is_read_as_well(version: int, t
     for laid_out in (text, json.dumps(json.loads(text), indent=1), json.dumps(json.loads(text))):
         file.write_text(laid_out, "utf-8")
         assert load_file(file) == load_run(text, "run.json")
-        assert load_head(file).id == json.loads(text)["id"]
+        assert load_head(file, JudgedHead).id == json.loads(text)["id"]
 
 
 def test_a_file_that_was_cut_or_edited_is_refused_by_its_name(tmp_path: Path) -> None:
