@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -122,6 +123,7 @@ def _read_lines(path: Path, shape: type[T]) -> T | None:
     import msgspec
 
     types, found, version = get_type_hints(shape), dict[str, object](), 0
+    gc.disable()  # it would look at millions of objects again and again, none of which can go
     try:
         with path.open("rb") as file:
             if file.readline() != b"{\n":
@@ -143,9 +145,13 @@ def _read_lines(path: Path, shape: type[T]) -> T | None:
                     version = int(value.rstrip(b",\n"))
                 elif key in types:
                     found[key] = msgspec.json.decode(value.rstrip(b",\n"), type=types[key])
+                if version and found.keys() == types.keys():
+                    break  # the rest, most of the file, is not asked for
         return shape(**found) if version == SCHEMA_VERSION else None
     except (OSError, ValueError, TypeError, IndexError, msgspec.MsgspecError):
         return None
+    finally:
+        gc.enable()
 
 
 def load_run(text: str, where: str) -> RunRecord:
