@@ -95,7 +95,7 @@ def _require_finite(record: RunRecord) -> None:
     trials = tuple(replace(trial, answers=(), scores={}) for trial in record.trials)
     text = _json(replace(record, suites=suites, trials=trials))
     try:
-        _validated(_adapter(), cast("object", json.loads(text)), f"run {record.id}")
+        _validated(_adapter(), cast("Fields", json.loads(text)), f"run {record.id}")
     except StoreError as error:
         raise StoreError(
             f"run {record.id} holds a number that is not finite and has to be there.\n{error}"
@@ -217,8 +217,10 @@ def load_head(path: Path, shape: type[T]) -> T:
     Raises:
         StoreError, OSError, UnicodeDecodeError: it cannot be read.
     """
+    from pydantic import TypeAdapter
+
     found = _read_lines(path, shape)
-    return load_as(_adapter_of(shape), path.read_text("utf-8"), str(path)) if found is None else found
+    return load_as(TypeAdapter(shape), path.read_text("utf-8"), str(path)) if found is None else found
 
 
 def load_as(adapter: TypeAdapter[T], text: str, where: str) -> T:
@@ -278,15 +280,11 @@ def _objects(value: object) -> list[Fields]:
     return value
 
 
-def _adapter() -> TypeAdapter[RunRecord]:
-    return _adapter_of(RunRecord)
-
-
 @cache  # building it takes 50 ms
-def _adapter_of(shape: type[T]) -> TypeAdapter[T]:
+def _adapter() -> TypeAdapter[RunRecord]:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(shape)
+    return TypeAdapter(RunRecord)
 
 
 def _validated(adapter: TypeAdapter[T], plain: Fields, where: str) -> T:

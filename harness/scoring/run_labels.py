@@ -204,7 +204,10 @@ def fit_to(record: RunRecord, labels: Sequence[RunLabel]) -> tuple[ScoreLabels, 
 
 
 def _fitted(
-    record: RunRecord, label: RunLabel, rows: Mapping[str, Collection[str]], answers: Mapping[object, Answer]
+    record: RunRecord,
+    label: RunLabel,
+    rows: Mapping[str, Collection[str]],
+    answers: Mapping[tuple[str, str, int | None, str], Answer],
 ) -> tuple[RunLabel, float]:
     """The label with the seed of the answers that it is of, its value in [0, 1], and pairs turned round."""
     if label.run != record.id:
