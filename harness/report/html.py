@@ -15,9 +15,10 @@ from urllib.parse import quote
 from harness.errors import StoreError
 from harness.records import RunRecord
 from harness.report import numbers
-from harness.report.comparisons import OUTCOME_TONE, axis, plot, reach_of
+from harness.report.comparisons import axis, plot, reach_of
 from harness.report.markdown import markdown_of
 from harness.report.pages import environment, ours, replace_file, script_digest
+from harness.report.pictures import OUTCOME_TONE
 from harness.report.runjson import RunHead, dump_run, load_head
 from harness.report.trial_pairs import size_label
 from harness.report.view import REHEARSAL, VERDICT_TONE, build_view

@@ -16,6 +16,8 @@ from harness.report.go_forecast import go_forecast
 from harness.report.judges import judge_blocks, judge_cautions
 from harness.report.ladder import ladder_block
 from harness.report.learning import learning_curves, trainings
+from harness.report.pictures import pictures
+from harness.report.rows import packed_rows
 from harness.report.sides import sides
 from harness.report.trial_pairs import is_compared, size_label, trial_label
 from harness.report.view_models import Caution, DecisionCard, Fact, Headline, ReportView, TextTable, Tone
@@ -52,6 +54,8 @@ def build_view(record: RunRecord) -> ReportView:
         slices=slices(record),
         slices_note=SLICES_NOTE,
         answers=answers(record),
+        rows=packed_rows(record),
+        pictures=pictures(record),
         costs=[cost(record, money) for money in record.economics],
         spending=spending(record),
         training=trainings(record),
