@@ -20,24 +20,60 @@ def test_the_page_opens_from_disk_filters_and_searches(browser: Browser, tmp_pat
     page.on("pageerror", lambda error: problems.append(str(error)))
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
-    address = write_report(sample_run(n_rows=60), tmp_path / "run").as_uri()
+    run = sample_run(n_rows=60)
+    address = write_report(run, tmp_path / "run").as_uri()
     page.goto(address)
 
-    block = page.locator(".answers").first
-    rows = block.locator(".row:visible")
-    assert rows.count() == block.locator(".row[data-tags~=changed]").count()
-    block.get_by_role("button", name="All").click()
+    browser_of_rows = page.locator("#rows")
+    rows = browser_of_rows.locator(".row")
+    filters = browser_of_rows.get_by_role("group", name="Outcome")
+    assert rows.count() == 50
+    browser_of_rows.get_by_role("button", name="Show 10 more").click()
     assert rows.count() == 60
-    block.get_by_role("button", name="Wrong").click()
-    assert rows.count() == block.locator(".row[data-tags~=wrong]").count() > 0
-    block.get_by_role("button", name="All").click()
-    block.get_by_role("searchbox").fill("s-0007")
-    block.get_by_text("1 row", exact=True).wait_for()
+    suite, largest = run.suites[0], run.trials[4]
+    right = [score.value for score in largest.scores["intent"]]
+    was_right = [score.value for score in run.trials[0].scores["intent"]]
+    lost = {
+        row.id
+        for row, before, after in zip(suite.rows, was_right, right, strict=True)
+        if (before, after) == (1, 0)
+    }
+    browser_of_rows.get_by_label("Check").select_option("intent")
+    filters.get_by_role("button", name="Lost").click()
+    assert set(rows.locator("h4").all_inner_texts()) == lost
+    marked = rows.first.locator(".cell").last.locator("mark").all_inner_texts()
+    assert any("_other" in text for text in marked)
+    browser_of_rows.get_by_label("Mark words").select_option("none")
+    assert rows.first.locator("mark").count() == 0
+    filters.get_by_role("button", name="All").click()
+    slice_of = [row.id for row in suite.rows if row.slices["language"] == "de"]
+    browser_of_rows.get_by_label("Slice").select_option(f"language de ({len(slice_of)})")
+    assert sorted(rows.locator("h4").all_inner_texts()) == slice_of
+    browser_of_rows.get_by_label("Slice").select_option("all rows")
+    browser_of_rows.get_by_role("searchbox").fill("s-0007")
+    browser_of_rows.get_by_text("1 row", exact=True).wait_for()
     assert rows.locator("h4").all_inner_texts() == ["s-0007"]
+    rows.first.locator("summary").click()
+    assert rows.first.locator("details .cell").count() == 3
+    page.locator("a.to-rows[data-rows-suite=retention]").first.click()
+    assert browser_of_rows.get_by_label("Check").input_value() == "0"
+    assert all(one.startswith("r-") for one in rows.locator("h4").all_inner_texts())
 
     assert problems == []
     assert requests == [address]
     page.close()
+
+
+def test_the_worst_rows_are_there_without_a_script(browser: Browser, tmp_path: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(write_report(sample_run(n_rows=20), tmp_path / "run").as_uri())
+    assert page.locator("#rows").is_hidden()
+    first = page.locator("details.row").first
+    assert "lost" in first.locator("summary").inner_text()
+    first.locator("summary").click()
+    assert first.locator(".cell mark").first.is_visible()
+    context.close()
 
 
 def test_the_page_fits_a_narrow_screen(browser: Browser, tmp_path: Path) -> None:
@@ -66,7 +102,7 @@ def test_none_of_the_hostile_texts_runs_or_loads_anything(browser: Browser, tmp_
     text = " ".join(text[:200] for text in TEXTS)
     address = write_report(hostile_run(text), tmp_path / "run").as_uri()
     page.goto(address)
-    page.locator(".answers").first.get_by_role("button", name="All").click()
+    page.locator("#rows .row").first.wait_for()
     page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
     assert heard == []
     assert page.locator("script").count() == 1
