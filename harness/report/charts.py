@@ -227,7 +227,7 @@ def _span(axes: Axes, span: Span, plot: Forest, middle: float, colour: str) -> N
 
 
 def over_time_chart(chart: OverTime, name: str) -> Markup:
-    """Dollars over days with their band, the zero line, and the day on which they cross it."""
+    """Money over days with their band, the zero line, and the day on which they cross it."""
     with _figure(2.9) as figure:
         axes = figure.add_subplot()
         days = [day for day, *_ in chart.points]
@@ -240,7 +240,9 @@ def over_time_chart(chart: OverTime, name: str) -> Markup:
             axes.fill_between(*zip(*band, strict=True), color=colour, alpha=0.18, linewidth=0)
         axes.plot(days, [value for _, value, *_ in chart.points], color=colour, linewidth=1.8)
         if chart.even_day is not None:
-            axes.plot(chart.even_day, 0.0, "o", ms=8, mew=1.8, mec=colour, mfc=_STAND_INS["panel"])
+            axes.plot(
+                chart.even_day, 0.0, "o", ms=8, mew=1.8, mec=colour, mfc=_STAND_INS["panel"], clip_on=False
+            )
         axes.set_xlim(0.0, days[-1])
         axes.set_xlabel("days")
         axes.set_ylabel(chart.y_label)

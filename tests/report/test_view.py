@@ -7,8 +7,8 @@ from sample_run import ADAPTER, ADMISSION, BASE, SIZES, sample_run
 from harness.records import Comparison, Kind, Outcome, Part, Score, ScoreInfo, Trial, Verdict
 from harness.report import numbers
 from harness.report.answers import WORST_ROWS
-from harness.report.rows import OUTCOMES
 from harness.report.comparisons import plot, reach_of
+from harness.report.rows import OUTCOMES
 from harness.report.sides import sides
 from harness.report.view import build_view
 from harness.scoring.pairwise import FLIPPED, WON
