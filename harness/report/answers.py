@@ -44,7 +44,7 @@ def _block(pair: Pair, budget_bytes: int, budget_pairs: int) -> Answers:
     together = of_several(pair.suite, each)
     sides = [(trial, _by_row(trial)) for trial in (pair.baseline, pair.lead) if trial]
     block: list[AnswerRow] = []
-    for place in by_loss(pair.suite, pair)[: n if n <= ALL_ROWS else WORST_ROWS]:
+    for place in by_loss(pair.suite, pair, each)[: n if n <= ALL_ROWS else WORST_ROWS]:
         row = rows[place]
         lost = [name for name, letters in each.items() if letters[place] == "l"]
         gained = [name for name, letters in each.items() if letters[place] == "w"]

@@ -190,7 +190,7 @@ def forest(plot: Forest, name: str) -> Markup:
     ] + ([] if plot.is_tornado else [0.0])
     low, high = min(ends), max(ends)
     margin = 0.05 * (high - low) or 1.0
-    with _figure(height, layout="none") as figure:
+    with _figure(height, layout=None) as figure:
         axes = figure.add_axes((0.012, foot / height, 0.976, 1 - foot / height))
         axes.set_xlim(low - margin, high + margin)
         axes.set_ylim(-len(plot.spans), 0)
@@ -237,7 +237,8 @@ def over_time_chart(chart: OverTime, name: str) -> Markup:
         ]
         colour = _STAND_INS["c1"]
         if band:
-            axes.fill_between(*zip(*band, strict=True), color=colour, alpha=0.18, linewidth=0)
+            when, low, high = zip(*band, strict=True)
+            axes.fill_between(when, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(days, [value for _, value, *_ in chart.points], color=colour, linewidth=1.8)
         if chart.even_day is not None:
             axes.plot(
@@ -292,7 +293,7 @@ def _marks(line: CurveLine) -> list[CurveMark]:
 
 
 @contextmanager
-def _figure(height_in: float, layout: Literal["constrained", "none"] = "constrained") -> Iterator[Figure]:
+def _figure(height_in: float, layout: Literal["constrained"] | None = "constrained") -> Iterator[Figure]:
     """A figure of its own, without pyplot and its register of open figures."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure

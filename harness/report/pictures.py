@@ -43,8 +43,8 @@ def pictures(record: RunRecord) -> Pictures:
     return Pictures(
         gates=gates_forest(record.gates),
         cost=None if record.ladder is not None else quality_against_cost(record),
-        over_time=[one for money in record.economics if (one := money_over_time(money)) is not None],
-        tornados=[one for money in record.economics if (one := tornado(money)) is not None],
+        over_time=[one for one in map(money_over_time, record.economics) if one is not None],
+        tornados=[one for one in map(tornado, record.economics) if one is not None],
     )
 
 
@@ -204,7 +204,7 @@ def money_over_time(money: Economics) -> OverTime | None:
     said = f"break-even: {numbers.days_with_limits(whole)}"
     return OverTime(
         title=f"{title}; {said}",
-        points=[(d.day, d.usd / rate, *(v and v / rate for v in (d.low, d.high))) for d in days],
+        points=[(d.day, d.usd / rate, _over(d.low, rate), _over(d.high, rate)) for d in days],
         even_day=even if even is not None and even <= last else None,
         y_label=f"{unit}, net",
         description=f"{title} over time; {said}. {'; '.join(f'{day}: {usd}' for day, usd, _ in rows)}.",
@@ -213,7 +213,7 @@ def money_over_time(money: Economics) -> OverTime | None:
 
 
 def tornado(money: Economics) -> TornadoPicture | None:
-    """How far each input moves the net over the horizon, alone, from one end of its 90% range to the other."""
+    """How far each input alone moves the net over the horizon, from one end of its 90% range to the other."""
     found = money.outlook
     if found is None or not found.swings or found.usd_over_horizon.value is None:
         return None
@@ -240,6 +240,10 @@ def tornado(money: Economics) -> TornadoPicture | None:
     )
     heads = ("input", "its 90% range#", f"net over {horizon}#", "break-even#")
     return TornadoPicture(title, forest, TextTable(title, heads, rows))
+
+
+def _over(usd: float | None, rate: float) -> float | None:
+    return None if usd is None else usd / rate
 
 
 def _unit(money: Economics) -> tuple[float, str]:
