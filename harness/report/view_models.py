@@ -377,6 +377,7 @@ class TrainingCurves:
     title: str
     lines: Sequence[TrainingLine]
     description: str
+    table: TextTable
 
 
 @dataclass(frozen=True, slots=True)
