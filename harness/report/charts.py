@@ -213,15 +213,13 @@ def forest(plot: Forest, name: str) -> Markup:
 
 
 def _span(axes: Axes, span: Span, plot: Forest, middle: float, colour: str) -> None:
-    limits = span.low is not None and span.high is not None
-    if plot.is_tornado:
-        width = (span.high or 0.0) - (span.low or 0.0)
-        left, blue = span.low or 0.0, _STAND_INS["c1"]
-        axes.barh(middle, width, 0.36, left=left, color=blue, alpha=0.6, linewidth=0)
-        return
-    if limits:
-        axes.hlines(middle, span.low, span.high, color=colour, linewidth=5, alpha=0.45)
-    axes.plot(span.value, middle, "o", color=colour, markersize=6.5)
+    low, high = span.low, span.high
+    if low is not None and high is not None and plot.is_tornado:
+        axes.barh(middle, high - low, 0.36, left=low, color=_STAND_INS["c1"], alpha=0.6, linewidth=0)
+    elif low is not None and high is not None:
+        axes.hlines(middle, low, high, color=colour, linewidth=5, alpha=0.45)
+    if not plot.is_tornado:
+        axes.plot(span.value, middle, "o", color=colour, markersize=6.5)
     if span.bound is not None:
         ends = middle - 0.26, middle + 0.26
         axes.vlines(span.bound, *ends, color=_INK, linewidth=1.6, linestyle=(0, (2, 1.4)))
