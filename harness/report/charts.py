@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
 
+from harness.report.rows import shown
 from harness.report.view_models import (
     Curve,
     CurveLine,
@@ -199,7 +200,7 @@ def forest(plot: Forest, name: str) -> Markup:
         across = axes.get_yaxis_transform()  # x in shares of the width
         for place, span in enumerate(plot.spans):
             top, middle, colour = -place - 0.14, -place - 0.72, _STAND_INS[span.tone]
-            axes.text(0, top, span.name, transform=across, va="top", fontsize=10, color=_INK)
+            axes.text(0, top, shown(span.name), transform=across, va="top", fontsize=10, color=_INK)
             axes.text(1, top, span.said, transform=across, va="top", ha="right", fontsize=9.5, color=_INK)
             if place:
                 axes.axhline(-place, color=_RULE, linewidth=0.7)
@@ -309,6 +310,7 @@ def _svg(figure: Figure, name: str, description: str) -> Markup:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(page, format="svg", transparent=True, metadata=kept)
     body = re.sub(r"<!--.*?-->\s*|<(metadata|style)\b.*?</\1>\s*", "", page.getvalue(), flags=re.DOTALL)
+    body = re.sub(r">\s+<", "><", body)
     body = re.sub(r"<g id=\"(?!figure)[^\"]*\">", "<g>", body)  # nothing refers to a group
     body = re.sub(r'\b(?:xlink:)?(id="|url\(#|href="#)', rf"\g<1>{name}-", body)
     body = re.sub(r"font: (?:\w+ )*([\d.]+)px [^;\"]+", r"font-size: \1px", body)
