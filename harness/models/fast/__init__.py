@@ -169,3 +169,9 @@ def keep_freed_memory() -> None:
     if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):
         libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         libc.mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK_BYTES)
+
+
+def return_freed_memory() -> None:
+    """Let glibc return what it keeps, after all: what follows needs less."""
+    if sys.platform.startswith("linux") and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
