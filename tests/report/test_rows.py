@@ -35,7 +35,7 @@ def became(kind: Kind, before: Score | None, after: Score) -> str:
         for score in (before, after)
     ]
     assert sides[1]
-    return OUTCOMES[outcomes(suite, info, sides[1], sides[0])]
+    return OUTCOMES[chr(outcomes(suite, info, sides[1], sides[0])[0])]
 
 
 FAILED, UNJUDGED = Score(None, failure="HTTP 500"), Score(None)
