@@ -188,11 +188,12 @@ def packed_rows(record: RunRecord) -> RowsData | None:
     data, share, of_all = _fitting(suites, n_all)
     note = f"{numbers.plural(n_all, 'row')}, all of this run."
     if share < 1:
+        n = sum(int(share * len(some[0].suite.rows)) for some in suites.values())
         note = (
-            f"This page holds {share:.0%} of {numbers.plural(n_all, 'row')}, which is what fits: those where"
-            " the sides differ and the wrong ones before others. Counts are of these; run.json has all."
+            f"This page holds {numbers.count(n, n_all)} rows, which is what fits: those where the sides differ"
+            " and the wrong ones before others. Counts are of these; run.json has all."
         )
-    if not of_all:
+    if not of_all and any(len(pair.trials) > 1 for pair in found):
         note += " Answers of other sizes and seeds than the decided one are in run.json."
     return RowsData(data, note)
 
@@ -256,9 +257,7 @@ def _suite(
     kept = np.arange(len(suite.rows))
     if share < 1:
         n = int(share * len(kept))
-        ranked = [
-            by_loss(pair, letters[id(pair.lead)])[:n] for pair in some
-        ]  # each candidate's worst in turn
+        ranked = [by_loss(pair, letters[id(pair.lead)])[:n] for pair in some]
         kept = np.sort([*dict.fromkeys(np.stack(ranked, axis=1).ravel().tolist())][:n]).astype(np.int64)
     rows = [suite.rows[place] for place in kept]
     keys = [key for key in suite.slices if any(key in row.slices for row in rows)]
