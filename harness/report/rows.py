@@ -190,7 +190,7 @@ def packed_rows(record: RunRecord) -> RowsData | None:
     if share < 1:
         n = sum(int(share * len(some[0].suite.rows)) for some in suites.values())
         note = (
-            f"This page holds {numbers.count(n, n_all)} rows, which is what fits: those where the sides differ"
+            f"This page holds {numbers.count(n, n_all)} rows, as many as fit: those where the sides differ"
             " and the wrong ones before others. Counts are of these; run.json has all."
         )
     if not of_all and any(len(pair.trials) > 1 for pair in found):
