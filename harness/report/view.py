@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.decision.advice import pointers
-from harness.decision.gates import speaks_of
+from harness.decision.gates import speaks_of as of_checkpoint
 from harness.records import Decision, Provenance, RunRecord, Trial, Verdict
 from harness.report import numbers
 from harness.report.answers import answers
 from harness.report.comparisons import SLICES_NOTE, comparisons, slices
 from harness.report.costs import cost, spending, spending_sentence
 from harness.report.forecasts import forecasts
-from harness.report.go_forecast import go_forecast
+from harness.report.go_forecast import forecast_of, go_forecast
 from harness.report.judges import judge_blocks, judge_cautions
 from harness.report.ladder import ladder_block
 from harness.report.learning import learning_curves, trainings
+from harness.report.plainly import plainly, speaks_of
 from harness.report.sides import sides
 from harness.report.trial_pairs import is_compared, size_label, trial_label
 from harness.report.view_models import Caution, DecisionCard, Fact, Headline, ReportView, TextTable, Tone
@@ -26,13 +27,10 @@ VERDICT_TONE: dict[Verdict, Tone] = {
     Verdict.INCONCLUSIVE: "unsure",
 }
 _MEANS = {
-    Verdict.GO: "Ship it: every gate is shown.",
-    Verdict.NO_GO: "Do not ship it: at least one gate is refuted.",
-    Verdict.INCONCLUSIVE: "Not decided: the evidence shows neither.",
+    Verdict.GO: "Ship it.",
+    Verdict.NO_GO: "Do not ship it.",
+    Verdict.INCONCLUSIVE: "Not decided: this run cannot tell.",
 }
-_NOT_AMONG_ALL = (
-    "Not decided: its gates are shown, but not at the level that it takes among several candidates."
-)
 REHEARSAL = "REHEARSAL: hosted models were a local twin of the service; nothing here speaks of the real ones."
 _POLICY = {
     "release": "release policy: anything but GO fails the run",
@@ -66,23 +64,7 @@ def headline(record: RunRecord) -> Headline:
     names = decided or [candidate.name for candidate in record.candidates if is_compared(candidate)]
     # a stand-in may well end in GO, and a line of a log is read without its heading
     rehearsed = " (a rehearsal: it says nothing of the real models)" if record.rehearsal else ""
-    cards = [
-        DecisionCard(
-            subject=(
-                decision.candidate
-                if decision.size is None
-                else f"{decision.candidate} at {numbers.plural(decision.size, 'row')}"
-            )
-            + rehearsed,
-            verdict=decision.verdict.value,
-            tone=VERDICT_TONE[decision.verdict],
-            means=f"{_means(decision)} {speaks_of(decision)}".strip(),
-            reasons=decision.reasons,
-            notes=decision.notes,
-            forecast=go_forecast(record, decision),
-        )
-        for decision in record.decisions
-    ]
+    cards = [_card(record, decision, rehearsed) for decision in record.decisions]
     title = f"Should we ship {' or '.join(names)}?" if names else "Nothing was compared"
     return Headline(
         title="What is the cheapest that holds?" if record.ladder else title,
@@ -108,11 +90,20 @@ def _evidence(record: RunRecord) -> list[Fact]:
     ]
 
 
-def _means(decision: Decision) -> str:
-    is_go_alone = decision.level is not None  # by its own gates
-    if decision.verdict is Verdict.INCONCLUSIVE and is_go_alone:
-        return _NOT_AMONG_ALL
-    return _MEANS[decision.verdict]
+def _card(record: RunRecord, decision: Decision, rehearsed: str) -> DecisionCard:
+    forecast = forecast_of(record, decision)
+    of_size = "" if decision.size is None else f" at {numbers.plural(decision.size, 'row')}"
+    return DecisionCard(
+        subject=decision.candidate + of_size + rehearsed,
+        verdict=decision.verdict.value,
+        tone=VERDICT_TONE[decision.verdict],
+        means=_MEANS[decision.verdict],
+        reasons=decision.reasons,
+        notes=tuple(filter(None, (*decision.notes, of_checkpoint(decision)))),
+        forecast=go_forecast(record, decision, forecast),
+        speaks_of=speaks_of(record, decision),
+        plainly=plainly(record, decision, forecast),
+    )
 
 
 def _together(record: RunRecord) -> TextTable | None:

@@ -40,6 +40,8 @@ class DecisionCard:
     reasons: Sequence[str]
     notes: Sequence[str] = ()  # to know before the verdict is trusted
     forecast: str = ""  # of an undecided one: how likely GO is with these rows, and what it takes
+    speaks_of: str = ""  # the candidate, its baseline and the rows, in a sentence
+    plainly: Sequence[Fact] = ()  # why, what it earns or costs and breaks, and what to do next
 
 
 @dataclass(frozen=True, slots=True)
