@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil, log10
 
@@ -113,10 +113,12 @@ def planned_decision(one: PlannedDecision) -> str:
         truth = f"if truly {next(iter(gains))} better on each target"
     else:
         each = [f"{100 * gate.truth:.3g} points on {gate.score or gate.name}" for gate in targets]
-        truth = f"if truly better by {numbers.listed(each, most=_MOST_NAMED)}"
+        truth = f"if truly better by {numbers.listed(each)}"
     if any(gate.role is Role.GUARD for gate in forecast.gates):
         truth += " and nothing lost on the guards"
-    line = f"{numbers.listed(one.candidates, most=_MOST_NAMED)}: GO {_about(forecast.p_go)} of the time {truth}{_takes(forecast)}."
+    line = (
+        f"{numbers.listed(one.candidates)}: GO {_about(forecast.p_go)} of the time {truth}{_takes(forecast)}."
+    )
     return " ".join([line, *_grounds(one)])
 
 
@@ -139,7 +141,7 @@ def _grounds(one: PlannedDecision) -> Iterator[str]:
             said.append(f"graded scores differ by sd {PLANNED_SD:g}")
         if any(gate.groups for gate in planned):
             said.append(f"rows of a group correlate by {PLANNED_ICC:g}")
-        of = f" for {numbers.listed(one.planned, most=_MOST_NAMED)}" if one.earlier else ", for no run has seen these rows"
+        of = f" for {numbers.listed(one.planned)}" if one.earlier else ", for no run has seen these rows"
         yield f"Planning values{of}: {', '.join(said)}."
     levels = sorted({gate.alpha for gate in one.forecast.gates})
     why = [f"the strictest level among {one.level_of} candidates"] if one.level_of > 1 else []
@@ -151,7 +153,7 @@ def _grounds(one: PlannedDecision) -> Iterator[str]:
     if not one.forecast.is_joint and len(set(suites)) < len(suites):
         yield "Gates are taken as independent: the least, where they rise and fall together."
     if one.uncounted:
-        yield f"Not counted, for nothing tells where it stands: {numbers.listed(one.uncounted, most=_MOST_NAMED)}."
+        yield f"Not counted, for nothing tells where it stands: {numbers.listed(one.uncounted)}."
 
 
 def _takes(forecast: GoForecast) -> str:

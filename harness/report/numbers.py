@@ -162,7 +162,7 @@ def plural(value: int, word: str) -> str:
     return f"{value:,} {word if value == 1 else word + 's'}"
 
 
-def listed(names: Sequence[str], most: int = 4) -> str:
+def listed(names: Sequence[str], most: int = 3) -> str:
     """Names in a sentence: ``a, b and 3 more``."""
     shown = [*names[:most], *([f"{len(names) - most:,} more"] if len(names) > most else [])]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -26,11 +27,12 @@ from harness.records import (
     Verdict,
 )
 from harness.report import numbers
-from harness.report.quality import tokens_alone, with_named_scores
 from harness.report.go_forecast import rounded_up
+from harness.report.quality import tokens_alone, with_named_scores
 from harness.report.trial_pairs import Pair, pairs, size_label
 from harness.report.view_models import Fact
 
+_listed = partial(numbers.listed, most=4)
 _LONGEST = 200  # characters of a sentence that somebody else wrote
 
 
@@ -64,13 +66,17 @@ def speaks_of(record: RunRecord, decision: Decision) -> str:
             told += " (one training; another may land elsewhere)"
     baselines = _baselines(own)
     if baselines:
-        told += f", against {numbers.listed(baselines)}"
+        told += f", against {_listed(baselines)}"
     rows = {suite.name: len(suite.rows) for suite in record.suites}
     asked = [name for name in dict.fromkeys(gate.suite for gate in own) if name in rows]
     if asked:
         total = sum(rows[name] for name in asked)
-        each = numbers.listed([f"{rows[name]:,} of {name}" for name in asked])
-        told += f", on {total:,} held-out rows: {each}" if len(asked) > 1 else f", on {total:,} held-out rows of {asked[0]}"
+        each = _listed([f"{rows[name]:,} of {name}" for name in asked])
+        told += (
+            f", on {total:,} held-out rows: {each}"
+            if len(asked) > 1
+            else f", on {total:,} held-out rows of {asked[0]}"
+        )
     return f"{told}."
 
 
@@ -99,7 +105,7 @@ def _why(record: RunRecord, decision: Decision, own: Sequence[Gate]) -> str:
     if decision.verdict is Verdict.NO_GO and refuted:
         others = len(judged) - len(refuted)
         rest = [f"The other {_tests(others)} hold"] if others and len(shown) == others else []
-        return _sentences([numbers.listed([_lost(name, *one) for one in refuted], most=3), *rest])
+        return _sentences([_listed([_lost(name, *one) for one in refuted], most=3), *rest])
     if decision.level is not None and decision.verdict is not Verdict.GO:
         return (
             "Its own tests hold, but not at the stricter level that several candidates at once ask for: of"
@@ -162,13 +168,13 @@ def _won(name: _Names, shown: Sequence[tuple[Gate, Comparison]]) -> Iterator[str
         return list(dict.fromkeys(parts))
 
     if better := told(Role.TARGET):
-        yield f"Better where it has to be: {numbers.listed(better)}"
+        yield f"Better where it has to be: {_listed(better)}"
     if kept := told(Role.GUARD):
-        yield f"Within the loss that is allowed on {numbers.listed(kept)}"
+        yield f"Within the loss that is allowed on {_listed(kept)}"
     if bars := told(Role.THRESHOLD):
-        yield f"It clears its bars: {numbers.listed(bars)}"
+        yield f"It clears its bars: {_listed(bars)}"
     level = numbers.one_sided(max(found.alpha for _, found in shown))
-    yield f"Were any of that untrue, the luck of the rows would still show it at most {level} of the time"
+    yield f"Were any of it untrue, luck would show it at most {level} of the time"
 
 
 def _lost(name: _Names, gate: Gate, found: Comparison) -> str:
@@ -189,7 +195,7 @@ def _in_the_way(decision: Decision, own: Sequence[Gate]) -> Iterator[str]:
     missing = [g for g in own if g.state == "missing" or (g.state == "gated" and g.comparison is None)]
     if missing:
         names = list(dict.fromkeys(_cut(gate.test.rpartition("::")[2], 50) for gate in missing))
-        yield f"{_tests(len(missing))} gave no result ({numbers.listed(names)})"
+        yield f"{_tests(len(missing))} gave no result ({_listed(names)})"
     targets = [gate for gate in own if gate.role is Role.TARGET]
     if not any(gate.state == "gated" and gate.comparison for gate in targets):
         if any(gate.state == "advisory" for gate in targets):
@@ -213,7 +219,7 @@ def _open(name: _Names, found: Sequence[tuple[Gate, Comparison]]) -> Iterator[st
             more = f" by {100 * one.claimed:.3g} points" if one.claimed else ""
             asked = f"{what} is better{more} ({_means(one)}"
         parts.append(f"{asked} on {numbers.plural(one.n, 'row')}; {_why_open(one)})")
-    yield f"These rows cannot tell whether {numbers.listed(parts, most=2)}"
+    yield f"These rows cannot tell whether {_listed(parts, most=2)}"
 
 
 def _why_open(found: Comparison) -> str:
@@ -333,12 +339,14 @@ def _breaks(record: RunRecord, decision: Decision) -> str:
             else f"{name(one)} on {one.worse:,} of {one.n:,} ({one.better:,} better)"
             for place, one in enumerate(worse)
         ]
-        said.append(f"Gets worse: {numbers.listed(each)}")
+        said.append(f"Gets worse: {_listed(each)}")
     if same := [name(one) for one in counted if not one.worse]:
-        said.append(f"{'None' if worse else 'No row gets worse'} on {numbers.listed(same)}")
+        said.append(f"{'None' if worse else 'No row gets worse'} on {_listed(same)}")
     for one in changes:
         if one.kind is Kind.GRADED and one.now < one.before:
-            said.append(f"on average {name(one)} falls from {100 * one.before:.1f} to {100 * one.now:.1f} of 100")
+            said.append(
+                f"on average {name(one)} falls from {100 * one.before:.1f} to {100 * one.now:.1f} of 100"
+            )
     never = sum(trial.counts.n_failed for pair in _at_size(record, decision) for trial in pair.trials)
     if never:
         said.append(f"{numbers.plural(never, 'answer')} never came")
@@ -346,9 +354,7 @@ def _breaks(record: RunRecord, decision: Decision) -> str:
 
 
 # --------------------------------------------------------------------------- what next
-def _next(
-    record: RunRecord, decision: Decision, own: Sequence[Gate], forecast: GoForecast | None
-) -> str:
+def _next(record: RunRecord, decision: Decision, own: Sequence[Gate], forecast: GoForecast | None) -> str:
     info = next((one for one in record.candidates if one.name == decision.candidate), None)
     if decision.verdict is Verdict.GO:
         return _sentences(_after_go(record, decision, own, info))
@@ -368,7 +374,7 @@ def _after_go(
     yield f"Ship {label}" + (f": harness export RUN {label} --to FOLDER" if is_exported else "")
     advised = [g.comparison.score for g in own if g.state == "advisory" and g.comparison]
     if advised:
-        yield f"Label 25 of its answers (harness label RUN), so that {numbers.listed(advised)} can decide, too"
+        yield f"Label 25 of its answers (harness label RUN): then {_listed(advised)} decides, too"
 
 
 def _after_no_go(
@@ -383,7 +389,7 @@ def _after_no_go(
         yield "Then change its prompt or its model, and run again"
     elif forgot and len(watched) < len(record.suites):
         rows = "more general rows" if info.spec.get("replay") else "general rows (replay=)"
-        yield f"It forgot what lies beside its task: train again with {rows}, fewer epochs or a lower learning rate"
+        yield f"It forgot what lies beside its task: train again with {rows}, for fewer epochs or more gently"
     else:
         yield "Train again with rows like those, or with better ones"
 
@@ -402,7 +408,7 @@ def _after_inconclusive(
     if not targets:
         yield "Write a test that asks for an improvement: assert candidate > baseline"
     elif not any(gate.state == "gated" for gate in targets) and any(g.state == "advisory" for g in targets):
-        yield "Label 25 or more answers (harness label RUN), and decide with them (harness decide RUN --labels FILE)"
+        yield "Label 25 of its answers (harness label RUN), and decide with them (harness decide RUN --labels)"
     still_open = [
         g for g in own if g.state == "gated" and g.comparison and g.comparison.outcome is Outcome.INCONCLUSIVE
     ]
@@ -418,7 +424,7 @@ def _more_rows(record: RunRecord, still_open: Sequence[Gate], forecast: GoForeca
     now = {suite.name: len(suite.rows) for suite in record.suites}
     needed = dict(forecast.rows) if forecast is not None and forecast.rows else {}
     if forecast is not None and forecast.hopeless:
-        name = numbers.listed([_cut(gate.name, 50) for gate in forecast.hopeless])
+        name = _listed([_cut(gate.name, 50) for gate in forecast.hopeless])
         return f"More rows cannot show {name}: give it a margin, or a better candidate"
     if not needed:
         for gate in still_open:
@@ -435,7 +441,7 @@ def _more_rows(record: RunRecord, still_open: Sequence[Gate], forecast: GoForeca
     truth = "if it is as good as it looks"
     if forecast is not None and any(gate.role is Role.GUARD for gate in forecast.gates):
         truth = "if it gains what it seems to and loses nothing"
-    return f"Test on more held-out rows: {numbers.listed(more)} show it 4 times in 5, {truth}"
+    return f"Test on more held-out rows: {_listed(more)} show it 4 times in 5, {truth}"
 
 
 # --------------------------------------------------------------------------- sentences

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.decision.advice import pointers
 from harness.decision.gates import speaks_of as of_checkpoint
-from harness.records import Decision, Provenance, RunRecord, Trial, Verdict
+from harness.records import Decision, Gate, Provenance, RunRecord, Trial, Verdict
 from harness.report import numbers
 from harness.report.answers import answers
 from harness.report.comparisons import SLICES_NOTE, comparisons, slices
@@ -55,6 +55,7 @@ def build_view(record: RunRecord) -> ReportView:
         training=trainings(record),
         command=record.command,
         provenance=[table for table in _provenance(record) if table.rows],
+        not_measured=[*_not_measured(record)],
     )
 
 
@@ -73,7 +74,7 @@ def headline(record: RunRecord) -> Headline:
         stamp=REHEARSAL if record.rehearsal else "",
         notes=record.notes,
         cards=cards,
-        cautions=[*_cautions(record)],
+        cautions=[*_beside(cards), *_cautions(record)],
         policy=f"Gate {_POLICY[record.gate_policy]}. Each gate is a one-sided test at "
         f"{numbers.one_sided(record.alpha)}; GO needs every gate to be shown.",
         spending=spending_sentence(record),
@@ -81,6 +82,38 @@ def headline(record: RunRecord) -> Headline:
         ladder=ladder_block(record),
         evidence=_evidence(record),
     )
+
+
+def _beside(cards: Sequence[DecisionCard]) -> Iterator[Caution]:
+    """What is said beside each verdict."""
+    for card in cards:
+        for note in card.notes:
+            yield Caution(f"{card.subject}: {note}" if len(cards) > 1 else note)
+
+
+def _not_measured(record: RunRecord) -> Iterator[str]:
+    """What this run leaves open, however its gates ended."""
+    asserted = {(gate.suite, gate.comparison.score) for gate in record.gates if gate.comparison}
+    scores = [(suite.name, info) for suite in record.suites for info in suite.scores]
+    unasked = [f"{suite} / {info.name}" for suite, info in scores if (suite, info.name) not in asserted]
+    if unasked:
+        yield f"No test asks anything of {numbers.listed(unasked)}."
+    advisory = dict.fromkeys(f"{g.suite} / {_score(g)}" for g in record.gates if g.state == "advisory")
+    if advisory:
+        yield f"{numbers.listed([*advisory])}: its judge advises, and its figures decide nothing."
+    sliced = {gate.suite for gate in record.gates if gate.comparison and gate.comparison.rows}
+    coarse = [suite.name for suite in record.suites if suite.slices and suite.name not in sliced]
+    if coarse:
+        yield f"No test holds for one part of the rows of {numbers.listed(coarse)}: the slices only explore."
+    trainings = dict.fromkeys(filter(None, map(of_checkpoint, record.decisions)))
+    yield from (f"The luck of training. {said}" for said in trainings)
+    if record.decisions and not record.economics:
+        yield "Money: suites/economics.toml has no prices for it."
+    yield "Whether tomorrow's requests are like these rows: fresh rows, from time to time, tell."
+
+
+def _score(gate: Gate) -> str:
+    return gate.comparison.score if gate.comparison else gate.test.rpartition("::")[2]
 
 
 def _evidence(record: RunRecord) -> list[Fact]:
@@ -99,7 +132,7 @@ def _card(record: RunRecord, decision: Decision, rehearsed: str) -> DecisionCard
         tone=VERDICT_TONE[decision.verdict],
         means=_MEANS[decision.verdict],
         reasons=decision.reasons,
-        notes=tuple(filter(None, (*decision.notes, of_checkpoint(decision)))),
+        notes=decision.notes,
         forecast=go_forecast(record, decision, forecast),
         speaks_of=speaks_of(record, decision),
         plainly=plainly(record, decision, forecast),
