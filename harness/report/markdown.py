@@ -118,7 +118,7 @@ def _fitted(parts: Sequence[tuple[str, str]]) -> str:
         room -= len(text) + 2
     if left_out:
         kept.append(
-            f"Left out, as a comment has no room for it (report.html has all): {plain(numbers.listed(left_out, 8))}."
+            f"Left out, as a comment has no room (report.html has all): {plain(numbers.listed(left_out, 8))}."
         )
     return "\n\n".join(kept) + "\n"
 

@@ -1,7 +1,7 @@
-"""The decision in plain sentences: what it speaks of, why, what that earns, what it breaks, what comes next.
+"""The decision in plain sentences: of what it speaks, why, what that earns, what it breaks, what comes next.
 
-They stand on the first screen of the page, at the top of the Markdown and in the terminal, for readers who know
-no statistics: a figure that is uncertain has the range in which the truth is likely to lie beside it.
+They open the page and the Markdown, for readers who know no statistics: a figure that is uncertain has the
+range beside it in which the truth is likely to lie.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _why(record: RunRecord, decision: Decision, own: Sequence[Gate]) -> str:
     shown, refuted = by_outcome[Outcome.SHOWN], by_outcome[Outcome.REFUTED]
     if decision.verdict is Verdict.NO_GO and refuted:
         others = len(judged) - len(refuted)
-        rest = [f"The other {_tests(others)} hold"] if others and len(shown) == others else []
+        rest = [_rest(others)] if others and len(shown) == others else []
         return _sentences([_listed([_lost(name, *one) for one in refuted], most=3), *rest])
     if decision.level is not None and decision.verdict is not Verdict.GO:
         return (
@@ -115,8 +115,12 @@ def _why(record: RunRecord, decision: Decision, own: Sequence[Gate]) -> str:
         return _sentences(_won(name, shown))
     said = [*_in_the_way(decision, own), *_open(name, by_outcome[Outcome.INCONCLUSIVE])]
     if said and shown:
-        said.append(f"The other {_tests(len(shown))} hold" if len(shown) > 1 else "The other test holds")
+        said.append(_rest(len(shown)))
     return _sentences(said) or _cut(next(iter(decision.reasons), "No test asked anything of it."))
+
+
+def _rest(n: int) -> str:
+    return f"The other {_tests(n)} hold" if n > 1 else "The other test holds"
 
 
 def _tests(n: int) -> str:
@@ -145,6 +149,11 @@ def _means(found: Comparison, *, unit: bool = False) -> str:
     before = numbers.mean(found.baseline_mean, found.kind)
     now = numbers.mean(found.candidate_mean, found.kind)
     return f"{before} → {now}{after}"
+
+
+def _points(margin: float) -> str:
+    text = f"{100 * margin:.3g}"
+    return f"{text} point" if text == "1" else f"{text} points"
 
 
 def _bar(gate: Gate, found: Comparison) -> str:
@@ -183,9 +192,9 @@ def _lost(name: _Names, gate: Gate, found: Comparison) -> str:
         return f"misses its bar: {what} ({_bar(gate, found)}; {n})"
     values = f"{what} ({_means(found)} on {n})"
     if gate.role is Role.GUARD and found.claimed:
-        return f"loses more than the {-100 * found.claimed:.3g} points that it may: {values}"
+        return f"loses more than the {_points(-found.claimed)} that it may: {values}"
     if gate.role is Role.TARGET and found.claimed > 0:
-        return f"gains less than the {100 * found.claimed:.3g} points that it has to: {values}"
+        return f"gains less than the {_points(found.claimed)} that it has to: {values}"
     return f"worse{', not better' if gate.role is Role.TARGET else ''}: {values}"
 
 
@@ -213,10 +222,10 @@ def _open(name: _Names, found: Sequence[tuple[Gate, Comparison]]) -> Iterator[st
         if gate.role is Role.THRESHOLD:
             asked = f"{what} clears its bar ({_bar(gate, one)}"
         elif gate.role is Role.GUARD:
-            may = f"the {-100 * one.claimed:.3g} points" if one.claimed else "what"
+            may = f"the {_points(-one.claimed)}" if one.claimed else "what"
             asked = f"{what} stays within {may} that it may lose ({_means(one)}"
         else:
-            more = f" by {100 * one.claimed:.3g} points" if one.claimed else ""
+            more = f" by {_points(one.claimed)}" if one.claimed else ""
             asked = f"{what} is better{more} ({_means(one)}"
         parts.append(f"{asked} on {numbers.plural(one.n, 'row')}; {_why_open(one)})")
     yield f"These rows cannot tell whether {_listed(parts, most=2)}"
@@ -229,7 +238,8 @@ def _why_open(found: Comparison) -> str:
         return f"yes, if {numbers.plural(found.failures, 'row')} without a result may be left out"
     if found.low > found.bound:
         return "yes, but for losses so rare that none need be among these rows"
-    return f"the true change is likely between {numbers.points(found.low)} and {numbers.points(found.high)} points"
+    low, high = numbers.points(found.low), numbers.points(found.high)
+    return f"the true change is likely between {low} and {high} points"
 
 
 # --------------------------------------------------------------------------- money
@@ -288,7 +298,7 @@ def _at_size(record: RunRecord, decision: Decision) -> Iterator[Pair]:
 
 @dataclass(frozen=True, slots=True)
 class RowChanges:
-    """Of one score, the rows that both sides have, and on how many of them the candidate is worse or better."""
+    """Of one score, the rows that both sides have, and on how many the candidate is worse or better."""
 
     suite: str
     score: str
@@ -408,7 +418,7 @@ def _after_inconclusive(
     if not targets:
         yield "Write a test that asks for an improvement: assert candidate > baseline"
     elif not any(gate.state == "gated" for gate in targets) and any(g.state == "advisory" for g in targets):
-        yield "Label 25 of its answers (harness label RUN), and decide with them (harness decide RUN --labels)"
+        yield "Label 25 of its answers (harness label RUN), then decide with them (harness decide RUN)"
     still_open = [
         g for g in own if g.state == "gated" and g.comparison and g.comparison.outcome is Outcome.INCONCLUSIVE
     ]

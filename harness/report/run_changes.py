@@ -30,7 +30,7 @@ class Flip:
 
 @dataclass(frozen=True, slots=True)
 class Flips:
-    """The rows of one score and side that flipped; ``n_lost`` and ``n_gained`` count all, the lists do not."""
+    """The rows of one score and side that flipped; ``n_lost`` and ``n_gained`` count all of them."""
 
     title: str
     n: int
@@ -68,8 +68,8 @@ def run_changes(before: RunRecord, now: RunRecord) -> RunChanges:
     if not suites:
         listed = "\n".join(f"  {line}" for line in not_compared) or "  they have no suite in common"
         raise UsageError(
-            f"runs {before.id} and {now.id} cannot be compared: no suite has the same rows in both.\n{listed}\n"
-            "  hint: run the earlier candidate on today's rows (its training is kept), then compare the two."
+            f"runs {before.id} and {now.id} cannot be compared: no suite has the same rows in both.\n{listed}"
+            "\n  hint: run the earlier candidate on today's rows (its training is kept), then compare the two."
         )
     if before.alpha != now.alpha:
         levels = " and ".join(numbers.one_sided(record.alpha) for record in (before, now))

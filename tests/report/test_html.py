@@ -91,13 +91,16 @@ def test_the_decision_comes_before_everything_else(honest: str) -> None:
     order = re.findall(r'<section id="(\w+)"', honest)
     assert order == [
         "decision",
+        "trust",
+        "gates",
+        "cost",
         "curve",
-        "comparisons",
-        "judges",
         "slices",
         "answers",
-        "cost",
         "training",
+        "sceptic",
+        "judges",
+        "open",
         "run",
     ]
 

@@ -21,7 +21,7 @@ def test_the_decision_opens_the_summary_and_its_gates_follow() -> None:
     assert run.decisions[0].verdict.value in lines[2]
     target = next(g.comparison for g in run.gates if g.state == "gated" and g.test.endswith("test_intent"))
     assert target
-    row = next(line for line in lines if line.startswith("| support / intent |"))
+    row = next(line for line in lines if "| support / intent | target" in line)
     assert numbers.interval(target.low, target.high) in row
 
 
