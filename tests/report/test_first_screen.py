@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from sample_run import ADAPTER, BASE, sample_run
@@ -20,6 +21,7 @@ from harness.report.runjson import dump_run, load_run
 from harness.report.view import headline
 from harness.report.view_models import DecisionCard
 
+Fields: TypeAlias = dict[str, Any]  # a run.json as json reads it
 EXAMPLE = Path(__file__).parents[2] / "reports" / "example" / "run.json"
 _FIGURE = re.compile(r"[−+]?\$?\d(?:[\d,]*\d)?(?:\.\d+)?%?")
 _FIXED = {"4", "5", "25", "100", "0.1"}  # "4 times in 5", "Label 25", "of 100", "less than 0.1 days"
@@ -38,7 +40,7 @@ def _facts(card: DecisionCard) -> dict[str, str]:
     return {fact.name: fact.value for fact in card.plainly}
 
 
-def _recomputed(run: Any) -> set[str]:
+def _recomputed(run: Fields) -> set[str]:
     """The figures that the first screen may show, from the JSON alone; minus signs as the page writes them."""
     (decision,) = run["decisions"]
     found = {f"{decision['size']:,}", *map(str, decision["seeds"]), str(len(decision["seeds"]))}
@@ -60,8 +62,14 @@ def _recomputed(run: Any) -> set[str]:
         found.add(f"{len(suite['rows']):,}")
         theirs, mine = trials[name, base, None], trials[name, decision["candidate"], decision["size"]]
         for info in suite["scores"]:
-            old = {a["row_id"]: s["value"] for a, s in zip(theirs["answers"], theirs["scores"][info["name"]])}
-            new = {a["row_id"]: s["value"] for a, s in zip(mine["answers"], mine["scores"][info["name"]])}
+            old = {
+                a["row_id"]: s["value"]
+                for a, s in zip(theirs["answers"], theirs["scores"][info["name"]], strict=True)
+            }
+            new = {
+                a["row_id"]: s["value"]
+                for a, s in zip(mine["answers"], mine["scores"][info["name"]], strict=True)
+            }
             both = [(old[row], new[row]) for row in old if None not in (old[row], new.get(row))]
             found |= {f"{len(both):,}", str(sum(b < a for a, b in both)), str(sum(b > a for a, b in both))}
             percent = "%" if info["kind"] == "binary" else ""
@@ -70,7 +78,7 @@ def _recomputed(run: Any) -> set[str]:
     return found
 
 
-def _with_money(run: Any, found: set[str]) -> set[str]:
+def _with_money(run: Fields, found: set[str]) -> set[str]:
     (money,) = run["economics"]
     total = money["with_quality"] or money["tokens_alone"]
     a_day = money["saving_usd_per_day"] if total is None else total["usd_per_day"]
@@ -90,7 +98,7 @@ def test_each_figure_can_be_recomputed_from_the_record_alone(source: str) -> Non
     names += [
         name for suite in run["suites"] for name in (suite["name"], *(s["name"] for s in suite["scores"]))
     ]
-    said = {fact: text for fact, text in [("speaks", card.speaks_of), *_facts(card).items()]}
+    said = {"speaks": card.speaks_of, **_facts(card)}
     if source == "sample":  # rows to test on come from a simulation, which has its own tests
         said["Next"] = re.sub(r"about [\d,]+ ", "", said["Next"])
     shown = " ".join(said.values())
@@ -111,8 +119,10 @@ def _gate(record: RunRecord, suite: str, score: str, role: Role, bound: float) -
     return Gate(suite, f"test_it.py::test_{score}", ADAPTER, 400, (0,), role, "gated", found)
 
 
-def _decided(*gates: Gate, **more: Any) -> RunRecord:
-    return replace(sample_run(), gates=gates, decisions=(decide(ADAPTER, 400, gates, seeds=(0,), **more),))
+def _decided(*gates: Gate, obstacles: Sequence[str] = ()) -> RunRecord:
+    return replace(
+        sample_run(), gates=gates, decisions=(decide(ADAPTER, 400, gates, seeds=(0,), obstacles=obstacles),)
+    )
 
 
 TARGET = _gate(sample_run(), "support", "intent", Role.TARGET, 0.0)
