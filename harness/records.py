@@ -677,6 +677,8 @@ class Price:
     source: str
     date: str | None  # ISO date; None where the source gives none
     cached_input_usd_per_mtok: float | None = None  # None: as any other prompt token
+    hosting_usd_per_hour: float | None = None  # beside the tokens, whether anybody asks or not
+    storage_usd_per_gb_month: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -694,6 +696,7 @@ class PricedScore:
     high: float | None = None
     n: int = 0
     why: str = ""
+    usd_range: tuple[float, float] | None = None  # 90% of what a point may be worth, where it was given so
 
 
 @dataclass(frozen=True, slots=True)
@@ -711,6 +714,77 @@ class Payback:
     days: float | None
     soonest_days: float | None
     latest_days: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A figure with its 90% interval; None: unknown, no interval (too few rows), or of days: never."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Swing:
+    """What one input moves while the others stay: the outcome at both ends of the input's own 90% range."""
+
+    input: str
+    low: float  # in the unit that ``input`` names
+    high: float
+    usd_at_low: float  # net over the horizon
+    usd_at_high: float
+    days_at_low: float | None  # the break-even; None: never
+    days_at_high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What shipping costs once, saves, is worth and costs to keep, all together, and when it has paid.
+
+    US dollars, written in ``currency``. Days are None for never.
+    """
+
+    preparation_usd: Amount  # once: rows and hours
+    training_usd: Amount  # once: the training that ships
+    study_usd: float  # all trainings of the run, that one among them
+    n_trainings: int
+    usd_per_1000_requests: Amount
+    baseline_usd_per_1000_requests: Amount
+    inference_usd_per_day: Amount  # saved by tokens and hosting
+    quality_usd_per_day: Amount | None  # None: no score is priced, or one of them was not measured
+    maintenance_usd_per_day: Amount  # a cost
+    saving_usd_per_day: Amount  # of all of these, at today's requests
+    usd_over_horizon: Amount  # what is paid once deducted
+    roi: Amount | None  # of that, for each dollar paid once; None: nothing is
+    break_even_days: Amount
+    horizon_days: float  # ends with the model, where that ends first
+    p_never: float | None = None  # these three are None without an interval
+    p_within_90_days: float | None = None
+    p_within_horizon: float | None = None
+    swings: tuple[Swing, ...] = ()  # the largest first
+    warnings: tuple[str, ...] = ()
+    ends: str | None = None  # ISO day from which the candidate no longer answers, where one is announced
+    growth_per_month: float = 0.0  # of requests
+    fixed_usd_per_day: float = 0.0  # hosting and upkeep, which do not grow with the requests
+    currency: str = "USD"
+    usd_per_unit: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyGate:
+    """A claim on money that a test asserts, such as ``break_even_days < 90``."""
+
+    test: str  # its id without the candidate
+    candidate: str
+    size: int | None
+    figure: str
+    sign: Literal["<", "<=", ">", ">="]
+    bound: float
+    amount: Amount | None  # None: it could not be computed
+    outcome: Outcome
+    reason: str
+    place: str = ""  # ``file:line:column`` of the claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -745,8 +819,10 @@ class Economics:
     data_preparation_usd: float | None = None  # of training_usd; None: that version did not note it apart
     rows_used: int | None = None  # the project's rows that the candidate was trained on, or is shown
     tokens_alone: Payback | None = None  # None in records of versions without intervals
-    with_quality: Payback | None = None  # tokens and priced_scores; None: no score is priced, or not measured
+    #: tokens, priced_scores and maintenance; None: neither of the latter, or a score was not measured
+    with_quality: Payback | None = None
     priced_scores: tuple[PricedScore, ...] = ()
+    outlook: Outlook | None = None  # None in records of earlier versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -827,4 +903,6 @@ class RunRecord:
     decided_from: str = ""  # the id of the run whose answers were labelled, where it was decided with labels
     label_files: tuple[LabelFile, ...] = ()
     ladder: Ladder | None = None
+    economics_toml: str = ""  # the project's file of prices, as it was; empty: none, or an earlier version
+    money_gates: tuple[MoneyGate, ...] = ()
     schema: int = SCHEMA_VERSION

@@ -16,7 +16,7 @@ from harness.data.files import read_prompt, read_text
 from harness.data.fingerprints import fingerprint, row_fingerprint
 from harness.data.passages import Passage, passages_digest, read_passages
 from harness.data.rows import file_digest, read_rows
-from harness.decision.economics import EconomicsConfig
+from harness.decision.economics_file import EconomicsConfig
 from harness.decision.plan import Purpose
 from harness.errors import DataError, HarnessError
 from harness.models.askable import remember_format, remembered_format

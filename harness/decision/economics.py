@@ -1,172 +1,30 @@
-"""Costs and savings of a candidate: US dollars a day, and the days until training has paid for itself.
+"""What shipping a candidate costs and saves: preparation and training, inference, quality, maintenance.
 
 Token counts are measured in the run. Prices are hosted ones (``prices``) or the project's own, from its
-``economics.toml``, which may also say what a point of a score is worth (``point_values``). Money is a reason
-in the report; it decides nothing by itself.
+``economics.toml`` (``economics_file``), which may also say what a point of a score is worth. Money is a
+reason in the report; it decides nothing unless a test asserts it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date
 
-from harness.decision.payback import limits_of_mean, payback, with_points
-from harness.decision.point_values import KEY as POINT_VALUES
-from harness.decision.point_values import line_of
-from harness.decision.prices import TOKENS_PER_MTOK, PriceKey, call_usd
+import numpy as np
+
+from harness.decision.economics_file import EconomicsConfig
+from harness.decision.money import Evidence, Flows, Model, Side, TrainingBill, Usage, hosting_usd
+from harness.decision.payback import amount
+from harness.decision.prices import TOKENS_PER_MTOK, stale
+from harness.decision.student import Values
 from harness.errors import UsageError
-from harness.fields import shown_value
-from harness.records import Economics, Json, Payback, Price, PricedScore
+from harness.records import Amount, Economics, Outlook, Payback, Price
 
 SECONDS_PER_HOUR = 3600
 LONG_BREAK_EVEN_DAYS = 90
-MOST_USD = 1e15  # and requests and days: beyond it, a slip of the keyboard
-_PRICE_NUMBERS = tuple(f"{each}_usd_per_mtok" for each in ("input", "output", "training", "cached_input"))
-
-
-@dataclass(frozen=True)
-class EconomicsConfig:
-    """All money in US dollars; ``mtok`` is a million tokens. None: not given.
-
-    Self-served models are priced by the two ``served_…`` prices or by ``gpu_usd_per_hour``;
-    training by the token (epochs included) or by the hour. ``prices`` take precedence over the hosted table.
-    ``value_usd_per_point_per_day`` has a value for one percentage point of each score that it names, as
-    ``score`` or ``suite/score``; a plain number is of the one score that targets compare.
-    ``training_row_usd`` is for one training row: for those that a candidate uses, unless
-    ``data_preparation_usd`` is one sum for all of them, and for more of them.
-    """
-
-    requests_per_day: float
-    horizon_days: float = 30.0
-    data_preparation_usd: float | None = None
-    served_input_usd_per_mtok: float | None = None
-    served_output_usd_per_mtok: float | None = None
-    gpu_usd_per_hour: float | None = None
-    training_usd_per_hour: float | None = None
-    training_usd_per_mtok: float | None = None
-    value_usd_per_point_per_day: Mapping[str, float] | float | None = None
-    training_row_usd: float | None = None
-    prices: Mapping[PriceKey, Price] = field(default_factory=dict)
-    where: str = "economics.toml"
-
-
-_KEYS = tuple(f.name for f in fields(EconomicsConfig) if f.name != "where")
-
-
-def parse_economics(document: Mapping[str, Json], where: str) -> EconomicsConfig:
-    """The configuration in a document from ``tomllib``; ``where`` is its file.
-
-    Raises:
-        UsageError: an unknown key, a value that is no sensible number, or two prices for one thing.
-    """
-    _refuse_unknown(document, _KEYS, where)
-    points = _point_values(document.get(POINT_VALUES), where)
-    plain = [key for key in _KEYS if key in document and key not in ("prices", POINT_VALUES)]
-    numbers = {key: _number(document[key], key, where) for key in plain}
-    for key in ("requests_per_day", "horizon_days"):
-        if numbers.get(key, 1.0) <= 0:
-            raise UsageError(f"{where}: {key} must be above 0")
-    if "requests_per_day" not in numbers:
-        raise UsageError(f"{where}: requests_per_day is missing; write how many requests a day you expect")
-    served = [key for key in ("served_input_usd_per_mtok", "served_output_usd_per_mtok") if key in numbers]
-    if len(served) == 1:
-        raise UsageError(f"{where}: {served[0]} stands alone; give input and output, or gpu_usd_per_hour")
-    for first, second in (
-        ("served_input_usd_per_mtok", "gpu_usd_per_hour"),
-        ("training_usd_per_hour", "training_usd_per_mtok"),
-    ):
-        if first in numbers and second in numbers:
-            raise UsageError(f"{where}: {first} and {second} price the same thing; keep one of them")
-    prices: dict[PriceKey, Price] = {}
-    for model, table in _table(document.get("prices", {}), "prices", where).items():
-        heading = f'[prices."{model}"]'
-        base = dict(_table(table, heading, where))
-        tuned = base.pop("tuned", None)
-        if base or tuned is None:
-            prices[model, False] = _price_entry(model, base, f"{where} {heading}")
-        if tuned is not None:
-            heading = f'[prices."{model}".tuned]'
-            tuned_table = _table(tuned, heading, where)
-            prices[model, True] = _price_entry(f"{model} (tuned)", tuned_table, f"{where} {heading}")
-    return EconomicsConfig(**numbers, value_usd_per_point_per_day=points, prices=prices, where=where)
-
-
-def _point_values(value: Json, where: str) -> Mapping[str, float] | float | None:
-    if value is None or not isinstance(value, Mapping):
-        return None if value is None else _number(value, POINT_VALUES, where)
-    for name, usd in value.items():
-        if name in _KEYS:
-            raise UsageError(
-                f"{where}: {name} stands below [{POINT_VALUES}], and a table takes every line below it;"
-                " write it above"
-            )
-        if isinstance(usd, Mapping) and usd:  # support.intent without quotes: a table in a table
-            inner = next(iter(usd))
-            raise UsageError(
-                f"{where}: {POINT_VALUES}: {name} is a table; a score of one suite has its name in quotes,"
-                f" such as {line_of(f'{name}/{inner}', 1)}"
-            )
-    return {name: _number(usd, f"{POINT_VALUES}.{name}", where) for name, usd in value.items()} or None
-
-
-def _refuse_unknown(table: Mapping[str, Json], known: Sequence[str], where: str) -> None:
-    for key in table:
-        if key not in known:
-            close = get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
-            raise UsageError(f"{where}: unknown key {shown_value(key)}; {hint}")
-
-
-def _number(value: Json, key: str, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"{where}: {key} must be a number, not {shown_value(value)}")
-    if not 0 <= value <= MOST_USD:
-        problem = f"must be a finite number of 0 or more (at most {MOST_USD:g}), not {shown_value(value)}"
-        raise UsageError(f"{where}: {key} {problem}")
-    return float(value)
-
-
-def _table(value: Json, heading: str, where: str) -> Mapping[str, Json]:
-    if not isinstance(value, Mapping):
-        raise UsageError(f"{where}: {heading} must be a table, not {shown_value(value)}")
-    return value
-
-
-def _price_entry(model: str, table: Mapping[str, Json], where: str) -> Price:
-    _refuse_unknown(table, [*_PRICE_NUMBERS, "source", "date"], where)
-    for key in _PRICE_NUMBERS[:2]:
-        if key not in table:
-            raise UsageError(f"{where}: {key} is missing")
-    numbers = {key: _number(table[key], key, where) for key in _PRICE_NUMBERS if key in table}
-    read, written, training, cached = (numbers.get(key) for key in _PRICE_NUMBERS)
-    assert read is not None
-    assert written is not None
-    date = str(table["date"]) if "date" in table else None
-    return Price(model, read, written, training, str(table.get("source", where)), date, cached)
-
-
-# --------------------------------------------------------------------------- costs and savings
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens a request, as measured: means over ``n`` requests."""
-
-    prompt_tokens: float
-    completion_tokens: float
-    n: int
-    tokens_per_second: float | None = (
-        None  # prompt and completion, over wall time; for prices by the GPU hour
-    )
-    cached_prompt_tokens: float = 0.0  # of the prompt tokens, those that the service bills as read before
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingBill:
-    """The work of one training: tokens billed, epochs included, and wall seconds. None: not known."""
-
-    tokens: float | None = None
-    seconds: float | None = None
+_MAY_END = 0.05  # the chance of ending before break-even from which it is said
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,17 +33,6 @@ class Prices:
 
     candidate: Price | None = None
     baseline: Price | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What a run measured beside the mean usage of the two sides."""
-
-    rows_used: int | None = None  # the project's rows that the candidate was trained on, or is shown
-    pairs: Sequence[tuple[Usage, Usage]] = ()  # candidate and baseline on the same held-out row, one a row
-    trainings: Sequence[TrainingBill] = ()  # of the candidate at every size and seed of the run
-    priced: Sequence[PricedScore] = ()
-    alpha: float = 0.05  # level of each limit
 
 
 def appraise(
@@ -198,7 +45,7 @@ def appraise(
     prices: Prices,
     evidence: Evidence | None = None,
 ) -> Economics:
-    """Costs a day of both sides, the saving, the worth of points that have a price, and the break-even.
+    """All four parts of the decision to ship, and when it has paid.
 
     Without ``training``, where nothing was trained (a prompt), training costs nothing, and data only where
     the candidate uses rows (examples in a prompt).
@@ -210,37 +57,45 @@ def appraise(
     new, new_notes = _price(candidate, prices.candidate, usage_candidate, config)
     old, old_notes = _price(baseline, prices.baseline, usage_baseline, config)
     notes = [*new_notes, *old_notes]
-    training_usd, data_usd = 0.0, _data_usd(config, training, seen.rows_used)
+    training_usd, study_usd, training_key = 0.0, 0.0, ""
     if training is not None:
-        training_usd, note = _training_usd(candidate, new, config, training)
+        training_usd, note, training_key = _training_usd(candidate, new.price, config, training)
         notes.append(note)
+        study_usd = (
+            sum((_training_usd(candidate, new.price, config, bill)[0] for bill in seen.trainings), 0.0)
+            or training_usd
+        )
         if len(seen.trainings) > 1:
-            in_all = sum(_training_usd(candidate, new, config, bill)[0] for bill in seen.trainings)
             notes.append(
                 f"this is one training of {candidate.partition('@')[0]}; the run has {len(seen.trainings)},"
-                f" of every size and seed, {_amount(in_all)} USD in all"
+                f" of every size and seed, {_amount(study_usd)} USD in all"
             )
+    model = Model(config, new, old, training_usd, training_key, training is not None, seen)
+    middle_inputs = model.middle(usage_candidate, usage_baseline)
+    middle = model.flows(middle_inputs)
+    drawn_inputs = model.drawn(middle_inputs)
+    drawn = None if drawn_inputs is None else model.flows(drawn_inputs)
+    data_usd = float(middle.preparation[0])
     if data_usd:
         notes.append(_data_note(config, data_usd, seen.rows_used))
-    once = training_usd + data_usd
-    # as production asks, one by one, also where this run asked in batches
-    new_usd, old_usd = (
-        _usd(price, usage) * config.requests_per_day
-        for usage, price in ((usage_candidate, new), (usage_baseline, old))
-    )
-    saving = old_usd - new_usd
-    differences = [
-        (_usd(old, theirs) - _usd(new, mine)) * config.requests_per_day for mine, theirs in seen.pairs
-    ]
-    limits = limits_of_mean(saving, differences, seen.alpha)
-    tokens_alone = payback(saving, limits, once, config.horizon_days)
-    with_quality = with_points(saving, limits, seen.priced, once, config.horizon_days)
+    left = None if seen.ends is None or seen.today is None else max((seen.ends - seen.today).days, 0)
+    horizon = config.horizon_days if left is None else min(config.horizon_days, float(left))
+    measured = bool(model.priced)
+    alone = middle.tokens_alone(), None if drawn is None else drawn.tokens_alone()
+    tokens_alone = _payback(*alone, horizon, seen.alpha)
+    with_quality = None
+    if measured or (not seen.priced and float(middle.maintenance[0])):
+        with_quality = _payback(middle, drawn, horizon, seen.alpha)
     notes += _break_even_notes(tokens_alone, config)
+    swings = [] if drawn_inputs is None else model.swings(middle_inputs, drawn_inputs, horizon)
+    outlook = _outlook(middle, drawn, horizon, seen, has_quality=measured)
+    warnings = [stale(side.price, seen.today) for side in (new, old)]
+    warnings.append(_ends(candidate, outlook, drawn, left, seen.ends))
     return Economics(
         candidate=candidate,
         baseline=baseline,
         requests_per_day=config.requests_per_day,
-        horizon_days=config.horizon_days,
+        horizon_days=horizon,
         baseline_prompt_tokens=usage_baseline.prompt_tokens,
         baseline_completion_tokens=usage_baseline.completion_tokens,
         candidate_prompt_tokens=usage_candidate.prompt_tokens,
@@ -248,39 +103,100 @@ def appraise(
         baseline_cached_prompt_tokens=usage_baseline.cached_prompt_tokens,
         candidate_cached_prompt_tokens=usage_candidate.cached_prompt_tokens,
         n_requests_measured=min(usage_candidate.n, usage_baseline.n),
-        training_usd=once,
-        baseline_usd_per_day=old_usd,
-        candidate_usd_per_day=new_usd,
-        saving_usd_per_day=saving,
+        training_usd=float(middle.once[0]),
+        baseline_usd_per_day=float((middle.requests * middle.old_request)[0])
+        + hosting_usd(old.price, config),
+        candidate_usd_per_day=float((middle.requests * middle.new_request)[0])
+        + hosting_usd(new.price, config),
+        saving_usd_per_day=tokens_alone.usd_per_day,
         saving_usd_over_horizon=tokens_alone.usd_over_horizon,
         break_even_days=tokens_alone.days,
-        baseline_price=old,
-        candidate_price=new,
-        training_row_usd=config.training_row_usd,
+        baseline_price=old.price,
+        candidate_price=new.price,
+        training_row_usd=config.row_usd,
         data_preparation_usd=data_usd,
         rows_used=seen.rows_used,
         tokens_alone=tokens_alone,
         with_quality=with_quality,
         priced_scores=tuple(seen.priced),
+        outlook=replace(
+            outlook,
+            study_usd=study_usd,
+            n_trainings=len(seen.trainings) or int(training is not None),
+            swings=tuple(swings),
+            warnings=tuple(dict.fromkeys(filter(None, warnings))),
+            ends=None if seen.ends is None else seen.ends.isoformat(),
+            growth_per_month=config.requests_growth_per_month,
+            fixed_usd_per_day=float((middle.hosting + middle.maintenance)[0]),
+            currency=config.currency,
+            usd_per_unit=config.usd_per_unit,
+        ),
         notes=tuple(dict.fromkeys(notes)),
     )
 
 
-def _usd(price: Price, usage: Usage) -> float:
-    return call_usd(price, usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens)
+# --------------------------------------------------------------------------- what is said of it
+def _payback(middle: Flows, drawn: Flows | None, horizon: float, alpha: float) -> Payback:
+    saving = amount(middle.saving, None if drawn is None else drawn.saving, alpha)
+    days = amount(middle.days, None if drawn is None else drawn.days, alpha)
+    over = float(middle.over(horizon)[0])
+    return Payback(saving.value or 0.0, saving.low, saving.high, over, days.value, days.low, days.high)
 
 
-def _data_usd(config: EconomicsConfig, training: TrainingBill | None, rows_used: int | None) -> float:
-    """One sum for whoever uses rows, or a price for each row used; nothing where none are."""
-    if config.data_preparation_usd is not None:
-        return config.data_preparation_usd if training is not None or rows_used else 0.0
-    return (config.training_row_usd or 0.0) * (rows_used or 0)
+def _outlook(
+    middle: Flows, drawn: Flows | None, horizon: float, seen: Evidence, *, has_quality: bool
+) -> Outlook:
+    def each(of: Callable[[Flows], Values]) -> Amount:
+        return amount(of(middle), None if drawn is None else of(drawn), seen.alpha)
+
+    days = None if drawn is None else drawn.days
+    return Outlook(
+        preparation_usd=each(lambda one: one.preparation),
+        training_usd=each(lambda one: one.training),
+        study_usd=0.0,
+        n_trainings=0,
+        usd_per_1000_requests=each(lambda one: 1000 * one.new_request),
+        baseline_usd_per_1000_requests=each(lambda one: 1000 * one.old_request),
+        inference_usd_per_day=each(lambda one: one.inference),
+        quality_usd_per_day=each(lambda one: one.quality) if has_quality else None,
+        maintenance_usd_per_day=each(lambda one: one.maintenance),
+        saving_usd_per_day=each(lambda one: one.saving),
+        usd_over_horizon=each(lambda one: one.over(horizon)),
+        roi=each(lambda one: one.over(horizon) / one.once) if middle.once[0] > 0 else None,
+        break_even_days=each(lambda one: one.days),
+        horizon_days=horizon,
+        p_never=None if days is None else float(np.isinf(days).mean()),
+        p_within_90_days=None if days is None else float((days <= LONG_BREAK_EVEN_DAYS).mean()),
+        p_within_horizon=None if days is None else float((days <= horizon).mean()),
+    )
+
+
+def _ends(candidate: str, outlook: Outlook, drawn: Flows | None, left: int | None, ends: date | None) -> str:
+    """A warning where the candidate may stop answering before it has paid for itself."""
+    if left is None or ends is None:
+        return ""
+    days = outlook.break_even_days.value
+    chance = float(days is None or days > left) if drawn is None else float((drawn.days > left).mean())
+    if days is not None and days <= left and chance < _MAY_END:
+        return ""
+    when = f"{candidate} stops answering on {ends}, in {left} days"
+    if days is None:
+        return f"{when}, and does not earn what it costs before then."
+    if days > left:
+        return f"{when}: before it has earned its cost, which takes {days:,.0f} days."
+    return f"{when}: with a chance of {chance:.0%} before it has earned its cost."
 
 
 def _data_note(config: EconomicsConfig, usd: float, rows_used: int | None) -> str:
+    hours_usd = config.preparation_hours * config.hourly_usd
+    hours = f", {_amount(hours_usd)} USD of it for {config.preparation_hours:g} hours" if hours_usd else ""
     if config.data_preparation_usd is not None:
-        return f"data preparation: {_amount(usd)} USD (data_preparation_usd, one sum for any number of rows)"
-    return f"data preparation: {rows_used:,} rows at {config.training_row_usd:g} USD, {_amount(usd)} USD"
+        said = f"data preparation: {_amount(usd)} USD (data_preparation_usd, one sum for any number of rows)"
+    elif config.row_usd:
+        said = f"data preparation: {rows_used or 0:,} rows at {config.row_usd:g} USD, {_amount(usd)} USD"
+    else:
+        said = f"data preparation: {_amount(usd)} USD"
+    return said + hours
 
 
 def _amount(usd: float) -> str:
@@ -293,8 +209,10 @@ def _break_even_notes(tokens: Payback, config: EconomicsConfig) -> list[str]:
     if tokens.days == 0.0:
         return []  # there is nothing to pay back
     if tokens.days is None:
-        never = "the candidate saves nothing a day by its tokens alone: by them, training is never paid back"
-        return [never] if tokens.usd_per_day < 0 else []
+        never_paid = (
+            "the candidate saves nothing a day by its tokens alone: by them, training is never paid back"
+        )
+        return [never_paid] if tokens.usd_per_day < 0 else []
     limit = min(LONG_BREAK_EVEN_DAYS, config.horizon_days)
     is_long = config.horizon_days >= LONG_BREAK_EVEN_DAYS
     named = "90 days" if is_long else f"the horizon of {config.horizon_days:g} days"
@@ -306,12 +224,13 @@ def _break_even_notes(tokens: Payback, config: EconomicsConfig) -> list[str]:
     return [f"{days}, past {named}: prices and models may change before"] if tokens.days > limit else []
 
 
+# --------------------------------------------------------------------------- prices
 def _price(
     name: str, hosted: Price | None, usage: Usage, config: EconomicsConfig
-) -> tuple[Price, tuple[str, ...]]:
+) -> tuple[Side, tuple[str, ...]]:
     if hosted is not None:
         undated = () if hosted.date else (f"price of {hosted.model}: no date ({hosted.source})",)
-        return hosted, undated
+        return Side(hosted), undated
     if config.gpu_usd_per_hour is not None:
         speed = usage.tokens_per_second
         if speed is None or speed <= 0:
@@ -320,33 +239,41 @@ def _price(
                 " are none; give served_input_usd_per_mtok and served_output_usd_per_mtok instead"
             )
         # an hour spread over the tokens it serves; prompt and completion tokens alike
-        usd_per_mtok = config.gpu_usd_per_hour / (speed * SECONDS_PER_HOUR) * TOKENS_PER_MTOK
+        idle = config.gpu_idle_share
+        usd_per_mtok = config.gpu_usd_per_hour / (speed * SECONDS_PER_HOUR * (1.0 - idle)) * TOKENS_PER_MTOK
         source = (
             f"derived: {config.gpu_usd_per_hour:g} USD a GPU hour at {speed:.4g} measured tokens a second"
         )
+        source += f", {idle:.0%} of it idle" if idle else ""
         price = Price(name, usd_per_mtok, usd_per_mtok, None, source, None)
-        return price, (f"price of {name}: {source}; assumes that the GPU is never idle",)
+        assumes = "" if idle else "; assumes that the GPU is never idle"
+        keys = ("gpu_usd_per_hour", "gpu_usd_per_hour")
+        return Side(price, keys), (f"price of {name}: {source}{assumes}",)
     read, written = config.served_input_usd_per_mtok, config.served_output_usd_per_mtok
     if read is None or written is None:
         raise UsageError(
             f"{config.where}: no price of serving {name}; add served_input_usd_per_mtok and"
             " served_output_usd_per_mtok, or gpu_usd_per_hour"
         )
-    return Price(name, read, written, None, f"{config.where}: the project's own", None), ()
+    own = Price(name, read, written, None, f"{config.where}: the project's own", None)
+    return Side(own, ("served_input_usd_per_mtok", "served_output_usd_per_mtok")), ()
 
 
 def _training_usd(
     candidate: str, price: Price, config: EconomicsConfig, training: TrainingBill
-) -> tuple[float, str]:
+) -> tuple[float, str, str]:
+    """Dollars of one training, a note, and the key of the file that prices it."""
     own = price.training_usd_per_mtok
     per_mtok = config.training_usd_per_mtok if own is None else own
     if per_mtok is not None and training.tokens is not None:
         usd = training.tokens / TOKENS_PER_MTOK * per_mtok
-        return usd, f"training: {training.tokens:,.0f} tokens at {per_mtok:g} USD a million, epochs included"
+        note = f"training: {training.tokens:,.0f} tokens at {per_mtok:g} USD a million, epochs included"
+        return usd, note, "training_usd_per_mtok" if own is None else ""
     if config.training_usd_per_hour is not None and training.seconds is not None:
         hours = training.seconds / SECONDS_PER_HOUR
         usd = hours * config.training_usd_per_hour
-        return usd, f"training: {hours:.3g} h at {config.training_usd_per_hour:g} USD an hour"
+        note = f"training: {hours:.3g} h at {config.training_usd_per_hour:g} USD an hour"
+        return usd, note, "training_usd_per_hour"
     raise UsageError(
         f"{config.where}: no price of training {candidate}; add training_usd_per_hour"
         " or training_usd_per_mtok (0 if it was free)"

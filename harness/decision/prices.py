@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from calendar import monthrange
 from collections.abc import Mapping
+from datetime import date
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -36,6 +38,7 @@ _TABLE = (
 )
 
 BATCH_DISCOUNT = 0.5
+STALE_DAYS = 90
 TOKENS_PER_MTOK = 1_000_000
 
 #: The day is not known, so dates are given to the month.
@@ -79,6 +82,26 @@ def price_of(
     hint = f"To add it, write into {where}: {price_heading(model, tuned)} with"
     hint += f" input_usd_per_mtok and output_usd_per_mtok{training}."
     raise UnknownName("tuned model price" if is_tuned else "model price", base, known, hint)
+
+
+def stale(price: Price, today: date | None) -> str:
+    """A warning where a price was read more than 90 days ago; empty elsewhere. A month is its last day."""
+    read = None if price.date is None or today is None else _day(price.date)
+    if read is None or today is None or (today - read).days <= STALE_DAYS:
+        return ""
+    return (
+        f"The price of {price.model} was read on {price.date} ({price.source}), more than {STALE_DAYS} days"
+        " ago: look it up, and write today's into economics.toml."
+    )
+
+
+def _day(text: str) -> date | None:
+    year, _, rest = text.partition("-")
+    month, _, day = rest.partition("-")
+    try:
+        return date(int(year), int(month), int(day) if day else monthrange(int(year), int(month))[1])
+    except (ValueError, IndexError):  # a date that people wrote in another way
+        return None
 
 
 def price_heading(model: str, tuned: bool) -> str:

@@ -6,14 +6,22 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from harness.decision.prices import call_usd
-from harness.records import AnswerCounts, Economics, FailureKind, Payback, Price, RunRecord, SpendingLine
+from harness.records import (
+    Amount,
+    AnswerCounts,
+    Economics,
+    FailureKind,
+    Payback,
+    Price,
+    RunRecord,
+    SpendingLine,
+)
 from harness.report import numbers
 from harness.report.quality import (
     quality_rows,
     quality_sentence,
     tokens_alone,
     why_unpriced,
-    with_named_scores,
 )
 from harness.report.view_models import CostBlock, SpendingBlock, TextTable
 
@@ -26,9 +34,8 @@ _WHY_THEY_DIFFER = (
 )
 
 
-def cost(record: RunRecord, recorded: Economics) -> CostBlock:
+def cost(record: RunRecord, money: Economics) -> CostBlock:
     """The candidate beside its baseline: a day's costs, the saving, what points are worth, and the prices."""
-    money = with_named_scores(record, recorded)
     tokens_saved, whole = tokens_alone(money), money.with_quality
     requests = f"{numbers.number(money.requests_per_day)} requests a day"
     prices = [
@@ -63,14 +70,18 @@ def cost(record: RunRecord, recorded: Economics) -> CostBlock:
         del tokens[1]
     is_trained = any(trial.label == money.candidate and trial.size is not None for trial in record.trials)
     of_candidate = _of_candidate(money, tokens_saved, whole, is_trained=is_trained)
-    usd_a_day = numbers.usd(money.baseline_usd_per_day), numbers.usd(money.candidate_usd_per_day)
+    usd = numbers.in_currency(money)
+    of_both = [("inference a day", usd(money.baseline_usd_per_day), usd(money.candidate_usd_per_day))]
+    if money.outlook is not None:
+        per_1000 = money.outlook.baseline_usd_per_1000_requests, money.outlook.usd_per_1000_requests
+        of_both.append(("1,000 requests", *(_amount(money, one) for one in per_1000)))
     return CostBlock(
         table=TextTable(
             caption=f"{money.candidate} against {money.baseline}, {requests}",
             heads=("", f"{money.baseline}#", f"{money.candidate}#"),
             rows=[
                 *((name, numbers.tokens(mean), numbers.tokens(other)) for name, mean, other in tokens),
-                ("inference a day", *usd_a_day),
+                *of_both,
                 *((name, numbers.NONE, text) for name, text in of_candidate),
             ],
             note="Token counts are means over "
@@ -83,16 +94,22 @@ def cost(record: RunRecord, recorded: Economics) -> CostBlock:
             prices,
         ),
         verdict=_verdict(money, tokens_saved, whole, requests),
-        notes=[*_cut_answers(record, money), *filter(None, [why_unpriced(record, money)]), *money.notes],
+        notes=[
+            *(money.outlook.warnings if money.outlook else ()),
+            *_cut_answers(record, money),
+            *filter(None, [why_unpriced(record, money)]),
+            *money.notes,
+        ],
     )
 
 
 def _verdict(money: Economics, tokens_saved: Payback, whole: Payback | None, requests: str) -> str:
+    usd = numbers.in_currency(money)
     said = f"pays for itself after {numbers.days_with_limits(tokens_saved)} at {requests}."
     if tokens_saved.days is None:
         said = (
-            f"never pays for itself at {requests}: {numbers.usd(money.candidate_usd_per_day)} a day against "
-            f"{numbers.usd(money.baseline_usd_per_day)} for {money.baseline}."
+            f"never pays for itself at {requests}: {usd(money.candidate_usd_per_day)} a day against "
+            f"{usd(money.baseline_usd_per_day)} for {money.baseline}."
         )
     if whole is None and not money.priced_scores and money.value_usd_per_point_per_day is None:
         return said[0].upper() + said[1:]
@@ -103,6 +120,7 @@ def _of_candidate(
     money: Economics, tokens_saved: Payback, whole: Payback | None, *, is_trained: bool
 ) -> Iterator[tuple[str, str]]:
     """What it takes once and gives a day, by name: tokens alone and, beside them, with the points."""
+    usd, found = numbers.in_currency(money), money.outlook
     once, training_usd = "training, once", money.training_usd
     if money.data_preparation_usd is None:
         once = "training and data preparation, once"
@@ -111,33 +129,59 @@ def _of_candidate(
     elif money.data_preparation_usd:
         rows = f" of {numbers.plural(money.rows_used, 'row')}" if money.rows_used else ""
         data_usd = money.data_preparation_usd
-        once = (
-            f"training {numbers.usd(training_usd - data_usd)} and data preparation{rows}"
-            f" {numbers.usd(data_usd)}, once"
-        )
+        once = f"training {usd(training_usd - data_usd)} and data preparation{rows} {usd(data_usd)}, once"
     horizon = f"in {numbers.days(money.horizon_days)}, training and data deducted"
     alone = ", tokens alone" if whole is not None else ""
-    yield once, numbers.usd(training_usd)
-    yield f"saved a day{alone}", _usd_a_day(tokens_saved)
+    yield once, usd(training_usd)
+    if found is not None and found.n_trainings > 1:
+        trainings = numbers.plural(found.n_trainings, "training")
+        yield f"all {trainings} of this study, spent already", usd(found.study_usd)
+    yield f"saved a day{alone}", _usd_a_day(money, tokens_saved)
     if whole is not None:
         yield from quality_rows(money)
-        yield "saved and gained a day", _usd_a_day(whole)
+        if found is not None and found.maintenance_usd_per_day.value:
+            yield "upkeep a day: retraining, labels, review", _amount(money, found.maintenance_usd_per_day)
+        yield "saved and gained a day", _usd_a_day(money, whole)
     yield f"saved {horizon}{alone}", _usd_over_horizon(tokens_saved, money)
     if whole is not None:
         yield f"saved and gained {horizon}", _usd_over_horizon(whole, money)
     yield f"break-even{alone}", numbers.days_with_limits(tokens_saved)
     if whole is not None:
-        yield "break-even with the points", numbers.days_with_limits(whole)
+        yield (
+            "break-even with the points" if money.priced_scores else "break-even",
+            numbers.days_with_limits(whole),
+        )
+    if found is not None and found.roi is not None:
+        ends = [None if end is None else numbers.percent(end, 0) for end in (found.roi.low, found.roi.high)]
+        between = f" [{ends[0]}, {ends[1]}]" if all(ends) else ""
+        yield (
+            f"return {horizon.partition(',')[0]} on what is paid once",
+            (f"{numbers.percent(found.roi.value, 0)}{between}"),
+        )
+    if found is not None and found.p_never is not None and found.p_within_90_days is not None:
+        yield (
+            "chance that it pays within 90 days, and never",
+            (f"{numbers.percent(found.p_within_90_days, 0)}, {numbers.percent(found.p_never, 0)}"),
+        )
 
 
-def _usd_a_day(value: Payback) -> str:
-    return numbers.usd_with_limits(value.usd_per_day, value.low_usd_per_day, value.high_usd_per_day)
+def _amount(money: Economics, amount: Amount) -> str:
+    write = numbers.in_currency(money)
+    if write(amount.low) == write(amount.high):
+        return write(amount.value)
+    return numbers.usd_with_limits(amount.value or 0.0, amount.low, amount.high, write)
+
+
+def _usd_a_day(money: Economics, value: Payback) -> str:
+    return _amount(money, Amount(value.usd_per_day, value.low_usd_per_day, value.high_usd_per_day))
 
 
 def _usd_over_horizon(value: Payback, money: Economics) -> str:
+    if money.outlook is not None and (value is money.with_quality or money.with_quality is None):
+        return _amount(money, money.outlook.usd_over_horizon)
     limits = value.low_usd_per_day, value.high_usd_per_day
     low, high = (None if x is None else x * money.horizon_days - money.training_usd for x in limits)
-    return numbers.usd_with_limits(value.usd_over_horizon, low, high)
+    return _amount(money, Amount(value.usd_over_horizon, low, high))
 
 
 def _what_limits_hold(record: RunRecord, tokens_saved: Payback, whole: Payback | None) -> str:
@@ -145,10 +189,10 @@ def _what_limits_hold(record: RunRecord, tokens_saved: Payback, whole: Payback |
         return ""
     added = ""
     if whole is not None:
-        added = " Limits of tokens and of scores are added, as though all erred the same way."
+        added = " Points have the interval of their own difference."
     return (
-        f" Brackets hold {numbers.level(record.alpha)} intervals over held-out rows; prices, requests a day"
-        f" and once-only costs are taken as known.{added}"
+        f" Brackets hold {numbers.level(record.alpha)} intervals: held-out rows are drawn again with their"
+        f" tokens and scores, and figures that were given as a range vary within it.{added}"
     )
 
 

@@ -6,12 +6,12 @@ Minus signs are U+2212, so that they are as wide as a plus sign in tabular figur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import TypeGuard
 
 from harness.decision.retesting import percent as percent_of
-from harness.records import Kind, Payback, Rate
+from harness.records import Economics, Kind, Payback, Rate
 
 NONE = "–"
 _MINUS = "\N{MINUS SIGN}"
@@ -122,9 +122,20 @@ def days(value: float | None) -> str:
     return f"{value:.1f} days" if value < 10 else f"{value:,.0f} days"
 
 
-def usd_with_limits(value: float, low: float | None, high: float | None) -> str:
+def usd_with_limits(
+    value: float, low: float | None, high: float | None, write: Callable[[float | None], str] = usd
+) -> str:
     """Dollars with their interval, where there is one: ``$1.10 [$1.07, $1.13]``."""
-    return f"{usd(value)} [{usd(low)}, {usd(high)}]" if _known(low) and _known(high) else usd(value)
+    return f"{write(value)} [{write(low)}, {write(high)}]" if _known(low) and _known(high) else write(value)
+
+
+def in_currency(money: Economics) -> Callable[[float | None], str]:
+    """How dollars are written in the project's currency: ``$1.10``, or ``EUR 0.95``."""
+    found = money.outlook
+    if found is None or found.currency == "USD":
+        return usd
+    rate, code = found.usd_per_unit, f"{found.currency} "
+    return lambda value: usd(None if value is None else value / rate).replace("$", code)
 
 
 def days_with_limits(value: Payback) -> str:

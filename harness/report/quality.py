@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from harness.decision.curve import CurveFit, value_of_more_rows
-from harness.decision.payback import payback, usd_of_points, with_points
+from harness.decision.payback import usd_of_points
 from harness.records import Economics, Payback, PricedScore, Role, RunRecord, ScoreInfo, SuiteInfo
 from harness.report import numbers
 
 
 def tokens_alone(money: Economics) -> Payback:
     """What tokens save; without limits in records of versions that had none."""
-    if money.tokens_alone is not None:
-        return money.tokens_alone
-    found = payback(money.saving_usd_per_day, None, money.training_usd, money.horizon_days)
-    return replace(found, days=money.break_even_days, usd_over_horizon=money.saving_usd_over_horizon)
-
-
-def with_named_scores(record: RunRecord, money: Economics) -> Economics:
-    """The economics of an older record, which priced a point of no score by name, with the score named.
-
-    Only where targets compared a single one, so that it can be no other.
-    """
-    usd = money.value_usd_per_point_per_day
-    compared = _target_scores(record, money)
-    if usd is None or money.priced_scores or len(compared) != 1:
-        return money
-    ((suite, score),) = compared
-    priced = PricedScore(suite, score, usd, why="no gate compares it on all rows")
-    found = [
-        gate.comparison
-        for gate in record.gates
-        if (gate.suite, gate.role, gate.state) == (suite, Role.TARGET, "gated")
-        if gate.comparison is not None and not gate.comparison.rows
-        if (gate.comparison.candidate, gate.comparison.score) == (money.candidate, score)
-        if gate.comparison.low is not None and gate.comparison.high is not None
-    ]
-    if found:  # two targets of one score differ in nothing but the bound
-        one = min(found, key=lambda each: each.bound)
-        priced = PricedScore(suite, score, usd, one.difference, one.low, one.high, one.n)
-    tokens = tokens_alone(money)
-    limits = None
-    if tokens.low_usd_per_day is not None and tokens.high_usd_per_day is not None:
-        limits = tokens.low_usd_per_day, tokens.high_usd_per_day
-    total = with_points(tokens.usd_per_day, limits, [priced], money.training_usd, money.horizon_days)
-    return replace(money, priced_scores=(priced,), with_quality=total)
+    usd, days = money.saving_usd_per_day, money.break_even_days
+    return money.tokens_alone or Payback(usd, None, None, money.saving_usd_over_horizon, days, None, None)
 
 
 def why_unpriced(record: RunRecord, money: Economics) -> str:
@@ -142,7 +108,6 @@ def more_rows(
     money = next((each for each in record.economics if each.candidate.partition("@")[0] == candidate), None)
     if money is None:
         return []
-    money = with_named_scores(record, money)
     prices = {(one.suite, one.score): one.usd_per_point_per_day for one in money.priced_scores}
     usd_per_point = prices.get((suite.name, info.name))
     last, row_usd = fit.largest, money.training_row_usd

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 from harness.candidates.base import PricedModel
-from harness.decision.economics import (
-    EconomicsConfig,
-    Evidence,
-    Prices,
-    TrainingBill,
-    Usage,
-    appraise,
-)
+from harness.decision.economics import Prices, appraise
+from harness.decision.economics_file import EconomicsConfig
+from harness.decision.money import Evidence, TrainingBill, Usage
 from harness.decision.point_values import ScoreOf, named_scores, only_target
 from harness.errors import HarnessError, UsageError
-from harness.records import Answer, Economics, Price, PricedScore, Role, Trial
+from harness.records import Economics, Price, PricedScore, Role, Trial
 from harness.run.costs import economics_config, hosted_price
-from harness.run.safeguards import measured_difference
+from harness.run.measured_money import bill_of, bills_of, differences_of, measured_sides
+from harness.run.safeguards import compared_rows, measured_difference
 from harness.run.selection import Arm
 from harness.run.session import Session
+from harness.training.hosted.lifetimes import lifetime
 
 _DEEPEST = 3  # folders below that of the suites, or the root, in which suites are looked for
 
@@ -34,32 +33,61 @@ def appraisals(run: Session) -> tuple[tuple[Economics, ...], list[str]]:
     found: list[Economics] = []
     values, notes = _point_values(run, config)
     for name in run.selection.chosen():
-        arm, baseline = run.selection.sized(name)[-1], run.selection.baseline_of(name)
-        sides = _task_trials(run, arm), _task_trials(run, baseline)
-        usages = [_usage(side) for side in sides]
-        for one, side, usage in zip((arm, baseline), sides, usages, strict=True):
-            if usage is None and any(answer.failure is None for trial in side for answer in trial.answers):
-                why = f"nobody counted the tokens of the answers of {one.label}"
-                notes.append(f"the costs of {name} are not computed: {why}.")
-        if usages[0] is None or usages[1] is None:
-            continue
-        bill = _bill(sides[0][0]) if arm.seeds else None
-        try:
-            data = arm.candidate.data(run.lab_of(arm))
-            evidence = Evidence(
-                rows_used=None if data is None else data.used(arm.size),
-                pairs=_pairs(*sides),
-                trainings=_trainings(run, name),
-                priced=_priced(run, arm, baseline, values),
-                alpha=run.settings.alpha,
-            )
-            prices = _hosted_prices(run, name, config)
-            found.append(
-                appraise(arm.label, baseline.label, usages[0], usages[1], config, bill, prices, evidence)
-            )
-        except HarnessError as error:  # no price; or rows that can be read no more
-            notes.append(f"the costs of {name} are not computed: {error}")
+        money = _appraised(run, name, config, values)
+        if isinstance(money, str):
+            notes.append(f"the costs of {name} are not computed: {money}")
+        elif money is not None:
+            found.append(money)
     return tuple(found), notes
+
+
+def economics_of(run: Session, name: str) -> Economics | str:
+    """The economics of one candidate while the run goes on, or why there are none."""
+    config = economics_config(run.suites.values(), run.settings.root)
+    if config is None:
+        return "there is no economics.toml beside the suites"
+    values, _ = _point_values(run, config)
+    return _appraised(run, name, config, values) or f"{name} has not answered"
+
+
+def _appraised(
+    run: Session, name: str, config: EconomicsConfig, values: Mapping[ScoreOf, float]
+) -> Economics | str | None:
+    """Of a candidate at its largest size; why not, in a sentence; None where it has no answers."""
+    arm, baseline = run.selection.sized(name)[-1], run.selection.baseline_of(name)
+    trials = _task_trials(run, arm), _task_trials(run, baseline)
+    sides = measured_sides(*trials)
+    for one, its, usage in zip((arm, baseline), trials, (sides.candidate, sides.baseline), strict=True):
+        if usage is None and any(answer.failure is None for trial in its for answer in trial.answers):
+            return f"nobody counted the tokens of the answers of {one.label}."
+    if sides.candidate is None or sides.baseline is None:
+        return None
+    try:
+        data = arm.candidate.data(run.lab_of(arm))
+        priced = _priced(run, arm, baseline, values, config)
+        groups = {
+            (suite.name, row): group
+            for suite in run.suites.values()
+            for row, group in zip(suite.units.row_ids, suite.units.groups, strict=True)
+        }
+        evidence = Evidence(
+            rows_used=None if data is None else data.used(arm.size),
+            pairs=sides.pairs,
+            groups=sides.groups(groups),
+            differences=[sides.by_pair(one.suite, of_rows) for one, of_rows in priced],
+            trainings=bills_of(run.trials.values(), name),
+            priced=[one for one, _ in priced],
+            alpha=run.settings.alpha,
+            ends=_end(run, arm),
+            today=run.lab.today(),
+        )
+        prices = _hosted_prices(run, name, config)
+        bill = bill_of(trials[0][0]) if arm.seeds else None
+        return appraise(
+            arm.label, baseline.label, sides.candidate, sides.baseline, config, bill, prices, evidence
+        )
+    except HarnessError as error:  # no price; or rows that can be read no more
+        return str(error)
 
 
 def require_economics(run: Session, *, knows_all_suites: bool = True) -> None:
@@ -136,23 +164,36 @@ def _is_elsewhere(run: Session, name: str) -> bool:
 
 
 def _priced(
-    run: Session, arm: Arm, baseline: Arm, values: Mapping[ScoreOf, float]
-) -> tuple[PricedScore, ...]:
-    """The measured differences of the scores that have a price, of the suites that the candidate is asked."""
+    run: Session, arm: Arm, baseline: Arm, values: Mapping[ScoreOf, float], config: EconomicsConfig
+) -> list[tuple[PricedScore, Mapping[str, float]]]:
+    """The measured differences of the scores that have a price, of the suites that the candidate is asked.
+
+    Each with its rows' own differences.
+    """
     asked = {suite.name for suite in run.suites_of(arm)}
-    found = []
+    found: list[tuple[PricedScore, Mapping[str, float]]] = []
     for (suite, score), usd in sorted(values.items()):
         if suite not in asked:
             continue
         seen = measured_difference(run, suite, score, arm, baseline)
+        one = PricedScore(suite, score, usd, usd_range=config.points_range(suite, score))
         if isinstance(seen, str):
-            found.append(PricedScore(suite, score, usd, why=seen.rstrip(".")))
-        else:
-            found.append(PricedScore(suite, score, usd, seen.difference, seen.low, seen.high, seen.n))
-    return tuple(found)
+            found.append((replace(one, why=seen.rstrip(".")), {}))
+            continue
+        one = replace(one, difference=seen.difference, low=seen.low, high=seen.high, n=seen.n)
+        found.append((one, differences_of(compared_rows(run, suite, score, arm, baseline))))
+    return found
 
 
-# --------------------------------------------------------------------------- tokens and trainings
+def _end(run: Session, arm: Arm) -> date | None:
+    """The announced day from which the model behind an arm no longer answers."""
+    priced = _priced_as(run, arm)
+    if priced is None or priced.model.provider.name != "openai":
+        return None
+    return lifetime(priced.model.model, None, in_table=True).shutdown
+
+
+# --------------------------------------------------------------------------- prices and answers
 def _hosted_prices(run: Session, name: str, config: EconomicsConfig) -> Prices:
     arms = run.selection.sized(name)[-1], run.selection.baseline_of(name)
     return Prices(*(_hosted_price(run, arm, config) for arm in arms))
@@ -211,53 +252,3 @@ def _task_trials(run: Session, arm: Arm) -> list[Trial]:
     tasks = [b.name for b in run.suites.values() if b.prompt is not None] or list(run.suites)
     places = [(arm.label, seed, suite) for suite in tasks for seed in arm.replicas]
     return [run.trials[place] for place in places if place in run.trials]
-
-
-def _usage(trials: Sequence[Trial]) -> Usage | None:
-    seconds = sum(trial.seconds for trial in trials)
-    return _mean_usage([answer for trial in trials for answer in trial.answers], seconds)
-
-
-def _mean_usage(answers: Sequence[Answer], seconds: float = 0.0) -> Usage | None:
-    came = [answer for answer in answers if answer.failure is None]
-    read = [answer.prompt_tokens for answer in came if answer.prompt_tokens is not None]
-    written = [answer.completion_tokens for answer in came if answer.completion_tokens is not None]
-    if not read or not written:
-        return None  # none came, or nobody counted
-    all_known = len(read) == len(written) == len(came)
-    return Usage(
-        prompt_tokens=sum(read) / len(read),
-        completion_tokens=sum(written) / len(written),
-        n=min(len(read), len(written)),
-        cached_prompt_tokens=sum(answer.cached_prompt_tokens for answer in came) / len(came),
-        tokens_per_second=(sum(read) + sum(written)) / seconds if seconds and all_known else None,
-    )
-
-
-def _pairs(candidate: Sequence[Trial], baseline: Sequence[Trial]) -> list[tuple[Usage, Usage]]:
-    """Both sides' tokens for each row that both answered; of several seeds, their mean."""
-    mine, theirs = _by_row(candidate), _by_row(baseline)
-    return [(mine[row], theirs[row]) for row in mine if row in theirs]
-
-
-def _by_row(trials: Sequence[Trial]) -> dict[tuple[str, str], Usage]:
-    answers: defaultdict[tuple[str, str], list[Answer]] = defaultdict(list)
-    for trial in trials:
-        for answer in trial.answers:
-            answers[trial.suite, answer.row_id].append(answer)
-    return {row: usage for row, its in answers.items() if (usage := _mean_usage(its)) is not None}
-
-
-def _bill(trial: Trial) -> TrainingBill | None:
-    training = trial.training
-    return None if training is None else TrainingBill(training.tokens * training.epochs, training.seconds)
-
-
-def _trainings(run: Session, name: str) -> list[TrainingBill]:
-    """The different trainings of a candidate, at every size and seed."""
-    bills = {
-        trial.training.fingerprint: bill
-        for trial in run.trials.values()
-        if trial.candidate == name and trial.training is not None and (bill := _bill(trial)) is not None
-    }
-    return list(bills.values())

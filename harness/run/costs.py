@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
 from harness.candidates.base import PricedModel
 from harness.data.files import opened, read_text
-from harness.decision.economics import EconomicsConfig, parse_economics
+from harness.decision.economics_file import EconomicsConfig, parse_economics
 from harness.decision.prices import price_of
 from harness.errors import DataError, UnknownName, UsageError
 from harness.records import Price
@@ -40,10 +39,7 @@ def economics_config(suites: Iterable[LoadedSuite], root: Path) -> EconomicsConf
 @lru_cache(maxsize=8)
 def _parsed(path: Path, where: str, mtime_ns: int) -> EconomicsConfig:
     # every model that is priced asks for the file; the time of its last change tells a new version apart
-    try:
-        return parse_economics(tomllib.loads(read_text(path, ".toml", most_bytes=MOST_BYTES)), where)
-    except (ValueError, RecursionError) as error:  # besides TOMLDecodeError, a number of thousands of digits
-        raise UsageError(f"{where}: not TOML: {error}.") from error
+    return parse_economics(read_text(path, ".toml", most_bytes=MOST_BYTES), where)
 
 
 def hosted_price(priced: PricedModel | None, config: EconomicsConfig | None) -> Price | None:

@@ -78,6 +78,7 @@ def make_record(
         gates=tuple(gates),
         decisions=tuple(_with_tries(run, decision, gates, histories) for decision in decisions),
         economics=economics,
+        economics_toml=config.text if economics and (config := run.economics()) is not None else "",
         environment=environment(),
         timings_s=_timings(run),
         notes=(*run.notes, *row_notes(run), *_candidate_notes(run), *_notes_on_kept(run), *money_notes),

@@ -10,7 +10,7 @@ from harness.decision.gates import UNASKED_DROP
 from harness.decision.paired import compare, summary
 from harness.decision.vectors import common_rows, over_seeds
 from harness.errors import UsageError
-from harness.records import Comparison, Gate, Kind, Outcome, Role, ScoreVector, Trial
+from harness.records import TIE, Comparison, Gate, Kind, Outcome, Role, ScoreVector, Trial
 from harness.run.selection import Arm
 from harness.run.session import Session
 from harness.scoring.judges import Judge, why_advisory
@@ -184,11 +184,31 @@ def _difference(
     bound: float,
 ) -> Comparison:
     """The claim that a score is more than ``bound`` above the baseline's; a preference, above a tie."""
+    vector, other = _sides(run, suite, mine, theirs, arms, score)
+    if isinstance(other, float):
+        return compare(vector, other + bound, alpha=run.settings.alpha)
+    return compare(vector, other, bound=bound, alpha=run.settings.alpha)
+
+
+def compared_rows(
+    run: Session, suite: str, score: str, mine: Arm, theirs: Arm
+) -> tuple[ScoreVector, ScoreVector | float]:
+    """Both sides' values of a score that ``measured_difference`` has found; of a preference, and a tie."""
+    return _sides(run, suite, _trials(run, mine, suite), _trials(run, theirs, suite), (mine, theirs), score)
+
+
+def _sides(
+    run: Session,
+    suite: str,
+    mine: Sequence[Trial],
+    theirs: Sequence[Trial],
+    arms: tuple[Arm, Arm],
+    score: str,
+) -> tuple[ScoreVector, ScoreVector | float]:
     vector = _vector(run, suite, mine, arms[0], score)
     if vector.kind is Kind.PREFERENCE:
-        return compare(vector, 0.5 + bound, alpha=run.settings.alpha)
-    sides = common_rows(vector, _vector(run, suite, theirs, arms[1], score))
-    return compare(*sides, bound=bound, alpha=run.settings.alpha)
+        return vector, TIE
+    return common_rows(vector, _vector(run, suite, theirs, arms[1], score))
 
 
 def _trials(run: Session, arm: Arm, suite: str) -> list[Trial]:

@@ -14,7 +14,7 @@ from harness.candidates.lab import Lab
 from harness.data.fingerprints import asked_keys, fingerprint
 from harness.data.leakage import require_no_leaks
 from harness.decision.claims import Claim, Scores, Side
-from harness.decision.economics import EconomicsConfig
+from harness.decision.economics_file import EconomicsConfig
 from harness.decision.prices import PriceKey
 from harness.decision.retesting import level_after
 from harness.decision.vectors import only_rows, over_seeds

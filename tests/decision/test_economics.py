@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import tomllib
+from datetime import date
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.decision.economics import (
-    EconomicsConfig,
-    Prices,
-    TrainingBill,
-    Usage,
-    appraise,
-    parse_economics,
-)
-from harness.decision.prices import HOSTED, batch_price, price_of
+from harness.decision.economics import Prices, appraise
+from harness.decision.economics_file import EconomicsConfig, parse_economics
+from harness.decision.money import Evidence, TrainingBill, Usage
+from harness.decision.prices import HOSTED, batch_price, price_of, stale
 from harness.errors import UnknownName, UsageError
-from harness.records import Economics, Price
+from harness.records import Economics, Outlook, Price, PricedScore
 
 BASE = price_of("gpt-4o-mini", tuned=False)
 TUNED = price_of("gpt-4o-mini", tuned=True)
@@ -108,16 +103,9 @@ def test_a_prompt_costs_no_training_and_no_data() -> None:
 
 
 def test_data_preparation_and_training_hours_are_both_billed() -> None:
-    config = parse_economics(
-        {
-            "requests_per_day": 1,
-            "training_usd_per_hour": 3,
-            "data_preparation_usd": 100,
-            "served_input_usd_per_mtok": 0,
-            "served_output_usd_per_mtok": 0,
-        },
-        "economics.toml",
-    )
+    text = "requests_per_day = 1\ntraining_usd_per_hour = 3\ndata_preparation_usd = 100\n"
+    text += "served_input_usd_per_mtok = 0\nserved_output_usd_per_mtok = 0"
+    config = parse_economics(text, "economics.toml")
     usage = Usage(1, 1, 1)
     result = appraise("a", "b", usage, usage, config, TrainingBill(seconds=1800), Prices())
     assert result.training_usd == pytest.approx(101.50)
@@ -189,6 +177,173 @@ def test_days_and_dollars_agree_with_each_other(
         assert paid == (days >= result.break_even_days) or days == pytest.approx(result.break_even_days)
 
 
+# --------------------------------------------------------------------------- published and worked examples
+def at_base_prices(written: float, candidate: Price) -> float:
+    """Saved a day by a prompt of 200 tokens for one of 2,000, at 100,000 requests."""
+    config = EconomicsConfig(requests_per_day=100_000)
+    sides = Usage(200, written, 9), Usage(2000, written, 9)
+    return appraise("a", "b", *sides, config, None, Prices(candidate, BASE)).saving_usd_per_day
+
+
+def test_a_shorter_prompt_saves_until_dearer_answers_cost_more() -> None:
+    assert at_base_prices(100, BASE) == pytest.approx(27.00)
+    assert at_base_prices(0, TUNED) == pytest.approx(24.00)
+    assert at_base_prices(400, TUNED) == pytest.approx(0, abs=1e-9)
+    assert at_base_prices(401, TUNED) < 0 < at_base_prices(399, TUNED)
+
+
+def test_a_small_tuned_model_against_a_large_one_a_request() -> None:
+    """200 prompt tokens at $0.30 a million against 2,000 at $2.50: $0.00006 against $0.005."""
+    prices = Prices(TUNED, price_of("gpt-4o", tuned=False))
+    found = appraise(
+        "a", "b", Usage(200, 0, 9), Usage(2000, 0, 9), EconomicsConfig(1000), None, prices
+    ).outlook
+    assert found is not None
+    assert found.usd_per_1000_requests.value == pytest.approx(0.06)
+    assert found.baseline_usd_per_1000_requests.value == pytest.approx(5.00)
+
+
+def test_five_points_fewer_escalations_of_10_000_queries_at_5_dollars() -> None:
+    """A point is 100 queries, so $500 a day; from 15% to 10% escalated saves $2,500."""
+    config = EconomicsConfig(10_000, served_input_usd_per_mtok=0, served_output_usd_per_mtok=0)
+    kept = PricedScore("support", "not escalated", 500.0, 0.05, 0.03, 0.07, 400)
+    usage = Usage(10, 10, 400)
+    found = appraise("a", "b", usage, usage, config, None, Prices(), Evidence(priced=[kept])).outlook
+    assert found is not None
+    assert found.quality_usd_per_day is not None
+    assert found.quality_usd_per_day.value == found.saving_usd_per_day.value == pytest.approx(2500.00)
+
+
+ALL_PARTS = """
+requests_per_day = 1000
+horizon_days = 365
+hourly_usd = 60
+preparation_hours = 10
+row_minutes = 0.5
+served_input_usd_per_mtok = 10
+served_output_usd_per_mtok = 0
+training_usd_per_hour = 4
+retraining_every_days = 73
+retraining_rows = 73
+labels_per_month = 365
+label_usd = 0.5
+review_hours_per_month = 2
+"""
+
+
+def outlook_of(text: str, rows: int = 400, pairs: int = 0, **usages: float) -> Outlook:
+    new, old = Usage(100, 0, 9, **usages), Usage(2000, 0, 9, **usages)
+    spread = [Usage(2000 + 10 * (k % 5), 0, 1) for k in range(pairs)]
+    evidence = Evidence(rows, [(Usage(100, 0, 1), one) for one in spread])
+    bill = TrainingBill(seconds=3600)
+    config = parse_economics(text, "economics.toml")
+    found = appraise("a", "b", new, old, config, bill, Prices(), evidence).outlook
+    assert found is not None
+    return found
+
+
+def test_the_four_parts_are_those_worked_by_hand() -> None:
+    """400 rows at half a minute and 10 hours at $60, one hour of training; $19 a day saved by tokens.
+
+    Upkeep a day: ($4 and 73 rows at $0.50) / 73, 12 labels at $0.50, and 24 hours a year at $60.
+    """
+    found = outlook_of(ALL_PARTS)
+    assert (found.preparation_usd.value, found.training_usd.value) == (800, 4)
+    assert outlook_of(ALL_PARTS, rows=50).preparation_usd.value == 625
+    assert found.inference_usd_per_day.value == pytest.approx(19.00)
+    upkeep = (4 + 36.5) / 73 + 6 + 24 * 60 / 365
+    assert found.maintenance_usd_per_day.value == pytest.approx(upkeep)
+    assert found.break_even_days.value == pytest.approx(804 / (19 - upkeep))
+    assert found.usd_over_horizon.value == pytest.approx(365 * (19 - upkeep) - 804)
+    assert found.roi is not None
+    assert found.roi.value == pytest.approx((365 * (19 - upkeep) - 804) / 804)
+    assert found.quality_usd_per_day is None
+    assert found.break_even_days.low is None is found.p_never  # no rows, no interval
+
+
+def test_an_endpoint_by_the_hour_is_paid_whether_anybody_asks_or_not() -> None:
+    text = """
+    requests_per_day = 1000
+    storage_gb = 2
+    training_usd_per_mtok = 0
+    [prices.tuned]
+    hosting_usd_per_hour = 4
+    storage_usd_per_gb_month = 0.1
+    """
+    config = parse_economics(text, "economics.toml")
+    prices = Prices(config.prices["tuned", False], BASE)
+    usage = Usage(1000, 1000, 9)
+    money = appraise("a", "b", usage, usage, config, TrainingBill(1.0), prices)
+    assert money.candidate_usd_per_day == pytest.approx(96 + 2.4 / 365)
+    assert money.saving_usd_per_day == pytest.approx(0.75 - 96 - 2.4 / 365)
+
+
+def test_an_idle_gpu_costs_as_much_as_a_busy_one() -> None:
+    text = "requests_per_day = 1\ngpu_usd_per_hour = 3.6\ngpu_idle_share = 0.75\ntraining_usd_per_hour = 0"
+    found = outlook_of(text, tokens_per_second=1000.0)
+    assert found.usd_per_1000_requests.value == pytest.approx(0.4)  # 100 tokens at $1 a million, four times
+
+
+def test_a_range_widens_the_interval_and_the_tornado_has_its_ends() -> None:
+    """Break-even is 804 over 0.019 a request, less upkeep; tokens hardly count."""
+    known = outlook_of(ALL_PARTS.replace("= 1000", "= 50_000"), pairs=40)
+    ranged = outlook_of(ALL_PARTS.replace("= 1000", "= [20_000, 80_000]"), pairs=40)
+    assert ranged.break_even_days.value == known.break_even_days.value
+    low, high = ranged.break_even_days.low, ranged.break_even_days.high
+    assert low is not None
+    assert high is not None
+    upkeep = ranged.maintenance_usd_per_day.value or 0
+    at_ends = [804 / (requests * 0.019 - upkeep) for requests in (80_000, 20_000)]
+    assert (low, high) == pytest.approx(at_ends, rel=0.05)
+    first = ranged.swings[0]
+    assert (first.input, first.low, first.high) == ("requests per day", 20_000, 80_000)
+    assert (first.days_at_high, first.days_at_low) == pytest.approx(at_ends)
+    assert first.usd_at_low == pytest.approx(365 * (380 - upkeep) - 804)
+    assert [swing.input.partition(" ")[0] for swing in ranged.swings] == ["requests", "tokens"]
+    assert (ranged.p_never, ranged.p_within_90_days) == (0, 1)
+
+
+def test_every_range_that_counts_is_in_the_tornado() -> None:
+    text = ALL_PARTS.replace("hourly_usd = 60", "hourly_usd = [40, 80]").replace("= 4\n", "= [2, 6]\n")
+    names = [swing.input for swing in outlook_of(text, pairs=20).swings]
+    assert set(names[1:]) == {"hourly, USD", "training_USD per hour"} or len(names) == 3, names
+
+
+def test_a_model_that_ends_before_it_has_paid_is_warned_of_at_the_top() -> None:
+    config = EconomicsConfig(1000, horizon_days=365)
+    as_base = Price("own", 0.15, 0.60, 3.00, "the same", "2026-12-01")
+    today = date(2026, 12, 1)
+
+    def warnings(ends: date) -> tuple[str, ...]:
+        money = appraise(
+            "tuned",
+            "base",
+            Usage(300, 500, 9),
+            Usage(500, 500, 9),
+            config,
+            TRAINING,
+            Prices(as_base, as_base),
+            Evidence(ends=ends, today=today),
+        )
+        assert money.outlook is not None
+        assert money.outlook.horizon_days == min(365, (ends - today).days)
+        return money.outlook.warnings
+
+    (said,) = warnings(date(2027, 1, 14))
+    assert said == (
+        "tuned stops answering on 2027-01-14, in 44 days: before it has earned its cost, which takes 50 days."
+    )
+    assert warnings(date(2027, 1, 21)) == ()
+
+
+@pytest.mark.parametrize(
+    ("read", "is_stale"), [("2026-09-01", True), ("2026-10", False), ("2025-12", True), ("soon", False)]
+)
+def test_a_price_of_more_than_90_days_ago_is_stale(read: str, is_stale: bool) -> None:
+    price = Price("gpt-4o-mini", 0.15, 0.60, None, "the price page", read)
+    assert bool(stale(price, date(2026, 12, 1))) is is_stale
+
+
 # --------------------------------------------------------------------------- prices
 def test_a_dated_snapshot_and_a_tuned_id_are_priced_as_their_family() -> None:
     assert price_of("gpt-4o-mini-2024-07-18", tuned=False) == BASE
@@ -226,11 +381,11 @@ def test_batch_halves_input_and_output() -> None:
 def test_the_example_configuration_is_valid() -> None:
     path = Path(__file__).parents[2] / "suites" / "economics.toml"
     text = path.read_text(encoding="utf-8")
-    config = parse_economics(tomllib.loads(text), path.name)
+    config = parse_economics(text, path.name)
     assert config.requests_per_day > 0
     examples = text.split("has changed: as in", maxsplit=1)[1].splitlines()[1:]
     shown = [line.removeprefix("# ") for line in examples if "=" in line or line.startswith("# [")]
-    extended = parse_economics(tomllib.loads("requests_per_day = 1\n" + "\n".join(shown)), path.name)
+    extended = parse_economics("requests_per_day = 1\n" + "\n".join(shown), path.name)
     assert set(extended.prices) == {("gpt-4o-mini", False), ("gpt-4o-mini", True)}
 
 
@@ -246,7 +401,7 @@ def test_the_projects_own_price_comes_before_the_table() -> None:
     output_usd_per_mtok = 4
     training_usd_per_mtok = 5
     """
-    config = parse_economics(tomllib.loads(text), "economics.toml")
+    config = parse_economics(text, "economics.toml")
     assert price_of("gpt-4o-mini-2024-07-18", False, config.prices).input_usd_per_mtok == 1
     assert price_of("gpt-4o-mini", False, config.prices).date == "2026-01-31"
     assert price_of("mine", True, config.prices).training_usd_per_mtok == 5
@@ -280,7 +435,7 @@ def test_the_projects_own_price_comes_before_the_table() -> None:
 )
 def test_a_mistake_in_the_configuration_is_named_with_key_and_file(text: str, says: str) -> None:
     with pytest.raises(UsageError, match=says) as raised:
-        parse_economics(tomllib.loads(text), "team/economics.toml")
+        parse_economics(text, "team/economics.toml")
     assert str(raised.value).startswith("team/economics.toml")
 
 

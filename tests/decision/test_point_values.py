@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
 from itertools import permutations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.decision.economics import (
-    EconomicsConfig,
-    Evidence,
-    Prices,
-    TrainingBill,
-    Usage,
-    appraise,
-    parse_economics,
-)
-from harness.decision.payback import limits_of_mean, payback, usd_of_points, with_points
+from harness.decision.economics import Prices, appraise
+from harness.decision.economics_file import EconomicsConfig, parse_economics
+from harness.decision.money import Evidence, TrainingBill, Usage
+from harness.decision.payback import break_even, resampled, usd_of_points
 from harness.decision.point_values import named_scores, only_target
 from harness.errors import UsageError
 from harness.records import Economics, PricedScore
@@ -58,7 +52,7 @@ def test_a_name_of_two_suites_says_how_to_write_it() -> None:
     lines = [line.rstrip() for line in str(raised.value).split(": ")[-1].split(" or ")]
     assert str(raised.value).startswith(FILE)
     for line, suite in zip(lines, ("billing", "support"), strict=True):
-        config = parse_economics(tomllib.loads(f"requests_per_day = 1\n{line}"), FILE)
+        config = parse_economics(f"requests_per_day = 1\n{line}", FILE)
         assert config.value_usd_per_point_per_day == {f"{suite}/intent": 250}
 
 
@@ -81,7 +75,7 @@ def test_a_plain_number_beside_several_targets_is_refused_alike_in_any_order() -
     (message,) = said
     assert "targets compare 3: retention/right answer, support/intent, support/valid JSON" in message
     line = message.split("such as: ")[1]
-    assert parse_economics(tomllib.loads(f"requests_per_day = 1\n{line}"), FILE).value_usd_per_point_per_day
+    assert parse_economics(f"requests_per_day = 1\n{line}", FILE).value_usd_per_point_per_day
 
 
 @pytest.mark.parametrize(
@@ -97,35 +91,55 @@ def test_a_plain_number_beside_several_targets_is_refused_alike_in_any_order() -
 )
 def test_a_price_that_is_none_is_named(text: str, says: str) -> None:
     with pytest.raises(UsageError) as raised:
-        parse_economics(tomllib.loads(f"requests_per_day = 1\n{text}"), FILE)
+        parse_economics(f"requests_per_day = 1\n{text}", FILE)
     assert str(raised.value).startswith(FILE)
     assert says in str(raised.value)
 
 
 # --------------------------------------------------------------------------- worked by hand
-def test_the_break_even_and_its_interval_are_those_worked_by_hand() -> None:
-    """$100 at $2 a day [1, 4]: 50 days [25, 100]; over 30 days, $40 short."""
-    found = payback(2.0, (1.0, 4.0), 100.0, 30.0)
-    assert (found.days, found.soonest_days, found.latest_days) == (50, 25, 100)
-    assert found.usd_over_horizon == -40
+def days(once: float, by_requests: float, fixed: float = 0.0, growth: float = 0.0) -> float:
+    (found,) = break_even(*(np.array([each]) for each in (once, by_requests, fixed, growth)))
+    return float(found)
 
 
-def test_a_lower_limit_that_never_pays_is_never_on_that_end() -> None:
-    found = payback(2.0, (-1.0, 4.0), 100.0, 30.0)
-    assert (found.days, found.soonest_days, found.latest_days) == (50, 25, None)
-    assert found.low_usd_per_day == -1  # which tells never from not known
-    found = payback(-2.0, (-5.0, 1.0), 100.0, 30.0)
-    assert (found.days, found.soonest_days, found.latest_days) == (None, 100, None)
-    unknown = payback(2.0, None, 100.0, 30.0)
-    assert (unknown.days, unknown.low_usd_per_day, unknown.latest_days) == (50, None, None)
+def test_break_even_is_that_worked_by_hand() -> None:
+    assert days(100, 2) == 50
+    assert days(100, 5, fixed=3) == 50
+    assert days(0, 2) == 0
+    assert days(100, -2) == days(100, 0) == days(0, 0) == days(100, 2, fixed=3) == np.inf
 
 
-def test_the_interval_of_tokens_is_students_over_paired_rows() -> None:
-    """Ten rows that save $0 or $2 in turn: mean 1, sd sqrt(10/9), t(9) at 95% is 1.833."""
-    limits = limits_of_mean(1.0, [0.0, 2.0] * 5, 0.05)
-    assert limits == pytest.approx((1 - 1.8331 / 3, 1 + 1.8331 / 3), abs=1e-4)
-    assert limits_of_mean(1.0, [1.0] * 10, 0.05) == (1, 1)
-    assert limits_of_mean(1.0, [0.0, 2.0], 0.05) is None
+def test_requests_that_grow_pay_sooner_and_those_that_shrink_may_never() -> None:
+    """$1 a day doubling each month: (2^(t/30.4) - 1) * 30.4 / ln 2 = 100 at t = 52.2 days."""
+    month = 365 / 12
+    assert days(100, 1, growth=1.0) == pytest.approx(month * np.log2(1 + 100 * np.log(2) / month))
+    assert days(100, 1, growth=-0.5) == np.inf  # $43.9 in all
+    assert days(40, 1, growth=-0.5) == pytest.approx(-month * np.log2(1 - 40 * np.log(2) / month))
+    assert days(1, 1, fixed=2, growth=0.5) > month  # loses until requests have doubled
+    assert days(10, 3, fixed=2, growth=-0.5) < days(15, 3, fixed=2, growth=-0.5) == np.inf
+
+
+def test_the_interval_of_a_mean_over_resampled_rows_is_students() -> None:
+    """Ten rows of 0 or 2 in turn: mean 1, sd sqrt(10/9), t(9) at 95% is 1.833."""
+    means = resampled(np.array([[0.0], [2.0]] * 5), None, 0.05)
+    assert means is not None
+    assert np.quantile(means, (0.05, 0.95)) == pytest.approx((1 - 1.8331 / 3, 1 + 1.8331 / 3), abs=0.03)
+    same = resampled(np.ones((10, 1)), None, 0.05)
+    assert same is not None
+    assert np.ptp(same) == pytest.approx(0, abs=1e-6)
+    assert resampled(np.ones((9, 1)), None, 0.05) is None
+
+
+def test_rows_of_one_group_are_drawn_together() -> None:
+    """Each of 20 groups of five equal rows is as one row."""
+    one = np.arange(20.0)[:, None]
+    apart, together = (
+        resampled(rows, groups, 0.05)
+        for rows, groups in ((one, None), (np.repeat(one, 5, axis=0), np.repeat(np.arange(20), 5)))
+    )
+    assert apart is not None
+    assert together is not None
+    assert together.std() == pytest.approx(apart.std(), rel=1e-6)
 
 
 CONFIG = EconomicsConfig(
@@ -147,23 +161,23 @@ def appraised(*priced: PricedScore, config: EconomicsConfig = CONFIG) -> Economi
     mine, theirs = Usage(1000, 0, 20), Usage(2000, 0, 20)
     rows = [(Usage(1000, 0, 1), Usage(1900, 0, 1)), (Usage(1000, 0, 1), Usage(2100, 0, 1))] * 10
     bills = [TrainingBill(seconds=900), TrainingBill(seconds=1800)]
-    evidence = Evidence(400, rows, bills, priced, 0.05)
+    evidence = Evidence(400, rows, trainings=bills, priced=priced)
     return appraise("tuned@400", "base", mine, theirs, config, bills[1], Prices(), evidence)
 
 
 def test_tokens_alone_and_with_the_points_stand_side_by_side() -> None:
     """51 points at $250 are $12,750 a day; 45 are 11,250, 57 are 14,250."""
     money = appraised(INTENT)
-    half = 1.7291 * 0.1 * (20 / 19) ** 0.5 / 20**0.5  # t(19) at 95%, sd of 0.9 and 1.1
+    half = 1.7291 * 0.1 / 19**0.5  # t(19) at 95%, sd of 0.9 and 1.1
     tokens, whole = money.tokens_alone, money.with_quality
     assert tokens is not None
     assert whole is not None
     assert tokens.days == money.break_even_days == pytest.approx(101.5)
-    assert tokens.low_usd_per_day == pytest.approx(1 - half, abs=1e-5)
-    assert tokens.soonest_days == pytest.approx(101.5 / (1 + half), abs=1e-3)
+    assert tokens.low_usd_per_day == pytest.approx(1 - half, abs=2e-3)
+    assert tokens.soonest_days == pytest.approx(101.5 / (1 + half), abs=0.2)
     assert whole.usd_per_day == pytest.approx(12_751)
-    assert whole.low_usd_per_day == pytest.approx(11_251 - half, abs=1e-4)
-    assert whole.high_usd_per_day == pytest.approx(14_251 + half, abs=1e-4)
+    assert whole.low_usd_per_day == pytest.approx(11_251, rel=0.01)
+    assert whole.high_usd_per_day == pytest.approx(14_251, rel=0.01)
     assert whole.days == pytest.approx(101.5 / 12_751)
     assert whole.usd_over_horizon == pytest.approx(90 * 12_751 - 101.5)
     assert (money.training_usd, money.data_preparation_usd) == (101.5, 100)
@@ -177,7 +191,7 @@ def test_a_score_that_fell_costs() -> None:
     assert money.with_quality is not None
     assert money.with_quality.usd_per_day == pytest.approx(1 - 30)
     assert (money.with_quality.days, money.with_quality.latest_days) == (None, None)
-    assert money.with_quality.soonest_days == pytest.approx(101.5 / 21.05, rel=1e-2)
+    assert money.with_quality.soonest_days == pytest.approx(101.5 / 21, rel=0.05)
     assert money.break_even_days == pytest.approx(101.5)
 
 
@@ -187,13 +201,14 @@ def test_where_one_priced_score_was_not_measured_none_is_priced() -> None:
     assert appraised().with_quality is None
 
 
-@given(order=st.permutations([INTENT, PricedScore("b", "tone", 3.0, -0.1, -0.2, 0.0, 50), INTENT]))
-def test_no_order_changes_what_points_are_worth(order: list[PricedScore]) -> None:
-    """$12,750 twice, $30 less, and $1 of tokens."""
-    found = with_points(1.0, (0.5, 1.5), order, 100.0, 30.0)
-    assert found is not None
-    assert found.usd_per_day == pytest.approx(25_471)
-    assert (found.low_usd_per_day, found.high_usd_per_day) == pytest.approx((22_440.5, 28_501.5))
+def test_no_order_changes_what_points_are_worth() -> None:
+    """$12,750, $30 less, and $1 of tokens."""
+    tone = PricedScore("b", "tone", 3.0, -0.1, -0.2, 0.0, 50)
+    found = [appraised(*order).with_quality for order in ((INTENT, tone), (tone, INTENT))]
+    for each in found:
+        assert each is not None
+        assert each.usd_per_day == pytest.approx(12_721)
+        assert each.low_usd_per_day == pytest.approx(11_221, rel=0.01)
 
 
 @given(low=st.floats(-2, 2), more=st.floats(0, 2), usd=st.floats(0, 1e6))
@@ -206,7 +221,7 @@ def test_nothing_counts_beyond_the_points_that_a_score_has(low: float, more: flo
 # --------------------------------------------------------------------------- rows
 def rows_usd(document: str, rows: int | None, training: TrainingBill | None) -> float:
     text = f"requests_per_day = 1\nserved_input_usd_per_mtok = 0\nserved_output_usd_per_mtok = 0\n{document}"
-    config = parse_economics(tomllib.loads(f"training_usd_per_hour = 0\n{text}"), FILE)
+    config = parse_economics(f"training_usd_per_hour = 0\n{text}", FILE)
     usage = Usage(1, 1, 1)
     money = appraise("a", "b", usage, usage, config, training, Prices(), Evidence(rows))
     assert money.data_preparation_usd is not None

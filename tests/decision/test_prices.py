@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.decision.economics import parse_economics
+from harness.decision.economics_file import parse_economics
 from harness.decision.prices import batch_price, call_usd, most_usd, price_of
 from harness.errors import UnknownName, UsageError
 from harness.records import Price
@@ -77,6 +77,6 @@ def test_a_snapshot_of_month_and_day_costs_what_its_family_costs(tuned: bool) ->
 
 
 def test_a_project_may_price_cached_input_itself() -> None:
-    table = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 2.0, "cached_input_usd_per_mtok": 0.25}
-    config = parse_economics({"requests_per_day": 1, "prices": {"mine": table}}, "economics.toml")
+    table = "input_usd_per_mtok = 1.0\noutput_usd_per_mtok = 2.0\ncached_input_usd_per_mtok = 0.25"
+    config = parse_economics(f"requests_per_day = 1\n[prices.mine]\n{table}", "economics.toml")
     assert price_of("mine", False, config.prices).cached_input_usd_per_mtok == 0.25

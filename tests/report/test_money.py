@@ -11,8 +11,8 @@ import pytest
 from sample_run import ADAPTER, BASE, ECONOMICS, sample_run
 
 from harness.decision.curve import CurveFit, ScoredTraining, fit_curve
-from harness.decision.payback import payback, with_points
-from harness.records import Economics, PricedScore, RunRecord
+from harness.decision.payback import usd_of_points
+from harness.records import Economics, Payback, PricedScore, RunRecord
 from harness.report.costs import cost
 from harness.report.quality import more_rows
 from harness.report.view_models import CostBlock
@@ -31,9 +31,18 @@ def curve() -> CurveFit:
     return fit
 
 
+def paid(usd: float, limits: tuple[float, float]) -> Payback:
+    """$1.84 once."""
+    days = [1.84 / each if each > 0 else None for each in (usd, *reversed(limits))]
+    return Payback(usd, *limits, 90 * usd - 1.84, *days)
+
+
 def priced(*scores: PricedScore) -> Economics:
     """The sample's economics with scores that have a price: $1.84 once, $0.34 of it data; $0.2539 a day."""
-    tokens = payback(0.2539, (-0.1, 0.6), 1.84, 90.0)
+    tokens = paid(0.2539, (-0.1, 0.6))
+    worth = [usd for one in scores if (usd := usd_of_points(one)) is not None]
+    total, low, high = (sum(each) for each in zip((0.2539, -0.1, 0.6), *worth, strict=True))
+    is_measured = bool(worth) and len(worth) == len(scores)
     return replace(
         ECONOMICS,
         candidate=f"{ADAPTER}@400",
@@ -41,7 +50,7 @@ def priced(*scores: PricedScore) -> Economics:
         data_preparation_usd=0.34,
         rows_used=400,
         tokens_alone=tokens,
-        with_quality=with_points(0.2539, (-0.1, 0.6), scores, 1.84, 90.0),
+        with_quality=paid(total, (low, high)) if is_measured else None,
         priced_scores=scores,
     )
 
@@ -135,17 +144,6 @@ def test_an_older_record_with_several_targets_shows_no_points_and_says_why_in_an
     assert verdict == "Tokens alone: pays for itself after 7.2 days at 2,000 requests a day."
     assert "has $250 a point and day without the name of a score, and targets compare support / intent" in why
     assert not any("$250" in line for line in rest)
-
-
-def test_an_older_record_with_one_target_prices_that_one_in_both_places() -> None:
-    run = sample_run(n_rows=40)
-    gates = tuple(g for g in run.gates if g.comparison and g.comparison.score in ("intent", "exact"))
-    costs, lines = with_money(NAMELESS, replace(run, gates=gates))
-    assert "points of support / intent" in costs.verdict
-    (line,) = lines
-    assert line.startswith("support / intent: ")
-    assert "what training again costs (this record does not say)" in line
-    assert costs.table.rows[-4][0].startswith("saved in 90 days")
 
 
 def test_examples_in_a_prompt_cost_their_rows_and_no_training() -> None:

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from functools import cache
 from importlib.resources import files
 
-from harness.decision.economics import EconomicsConfig
+from harness.decision.economics_file import EconomicsConfig
 from harness.errors import HostedTrainingError
 
 DEFAULT_HORIZON_DAYS = EconomicsConfig(1).horizon_days
