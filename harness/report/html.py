@@ -15,9 +15,10 @@ from urllib.parse import quote
 from harness.errors import StoreError
 from harness.records import Comparison, RunRecord
 from harness.report import numbers
-from harness.report.comparisons import OUTCOME_TONE, axis, plot, reach_of
+from harness.report.comparisons import axis, plot, reach_of
 from harness.report.markdown import markdown_of, markdown_of_changes
 from harness.report.pages import digest_of, environment, ours, replace_file
+from harness.report.pictures import OUTCOME_TONE
 from harness.report.run_changes import RunChanges
 from harness.report.runjson import RunHead, dump_run, load_head
 from harness.report.trial_pairs import size_label

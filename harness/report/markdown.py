@@ -281,22 +281,20 @@ def _judge(block: JudgeBlock) -> str:
 
 
 def _answers(block: Answers) -> str:
-    """Rows that changed, each with the baseline's answer and that of the largest size, which is the last."""
+    """Rows that changed, each with the baseline's answer and that of the largest size."""
     texts = []
-    for row in [row for row in block.rows if "changed" in row.tags][:_MOST_ANSWERS]:
+    for row in [row for row in block.rows if row.outcome in ("lost", "won")][:_MOST_ANSWERS]:
         lines = [
             f"**{plain(row.id)}** ({plain(row.change)})",
-            f"- question: {plain(_cut(row.question.head))}",
-            f"- reference: {plain(_cut(row.reference.head))}",
+            f"- question: {plain(_cut(row.question))}",
+            f"- reference: {plain(_cut(row.reference.text))}",
         ]
         for cell in row.cells:
-            if not cell.is_baseline and cell is not row.cells[-1]:
-                continue
             scores = "; ".join(
                 f"{chip.name} {chip.value}" + (f": {_cut(chip.reason)}" if chip.reason else "")
                 for chip in cell.chips
             )
-            text = cell.failure or _cut(cell.answer.head)
+            text = cell.note or _cut(cell.answer.text)
             lines.append(f"- {plain(cell.label)}: {plain(text)} ({plain(scores)})")
         texts.append("\n".join(lines))
     if not texts:

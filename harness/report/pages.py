@@ -32,7 +32,13 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (charts.learning_curve, charts.training_curve, charts.rung_chart):
+    for function in (
+        charts.learning_curve,
+        charts.training_curve,
+        charts.rung_chart,
+        charts.forest,
+        charts.over_time_chart,
+    ):
         made.globals[function.__name__] = function
     return made
 

@@ -18,7 +18,6 @@ from harness.records import (
     CandidateInfo,
     Comparison,
     Decision,
-    Economics,
     Gate,
     Kind,
     Outcome,
@@ -27,8 +26,8 @@ from harness.records import (
     Verdict,
 )
 from harness.report import numbers
+from harness.report.earnings import earns
 from harness.report.go_forecast import rounded_up
-from harness.report.quality import tokens_alone, with_named_scores
 from harness.report.trial_pairs import Pair, pairs, size_label
 from harness.report.view_models import Fact
 
@@ -248,22 +247,8 @@ def _money(record: RunRecord, decision: Decision) -> str:
     money = next((each for each in record.economics if each.candidate in (label, decision.candidate)), None)
     if money is None:
         return f"Not computed: no prices were given.{_tokens(record, decision)}"
-    return _earned(with_named_scores(record, money))
-
-
-def _earned(money: Economics) -> str:
-    alone, whole = tokens_alone(money), money.with_quality
-    total = whole or alone
-    a_day = f"a day at {numbers.number(money.requests_per_day)} requests"
-    once = f"the {numbers.usd(money.training_usd)} of training and data"
-    parts = [f"{'Earns' if whole else 'Saves'} {numbers.usd(total.usd_per_day)} {a_day}"]
-    if total.usd_per_day < 0:
-        parts = [f"Costs {numbers.usd(-total.usd_per_day)} {a_day} more than {money.baseline}"]
-    if whole is not None:
-        parts[0] += f", {numbers.usd(alone.usd_per_day)} of it by tokens"
-    paid = "never pays back" if total.days is None else "pays back"
-    after = "" if total.days is None else f" after {numbers.days(total.days)}"
-    return f"{parts[0]}; {paid} {once}{after}."
+    said = earns(money)
+    return f"At {numbers.number(money.requests_per_day)} requests a day, {said[0].lower()}{said[1:]}"
 
 
 def _tokens(record: RunRecord, decision: Decision) -> str:

@@ -69,7 +69,7 @@ def run_changes(before: RunRecord, now: RunRecord) -> RunChanges:
         listed = "\n".join(f"  {line}" for line in not_compared) or "  they have no suite in common"
         raise UsageError(
             f"runs {before.id} and {now.id} cannot be compared: no suite has the same rows.\n{listed}"
-            "\n  hint: run the earlier candidate on today's rows (its training is kept), then compare the two."
+            "\n  hint: run the earlier candidate on today's rows (its training is kept), then compare."
         )
     if before.alpha != now.alpha:
         levels = " and ".join(numbers.one_sided(record.alpha) for record in (before, now))

@@ -11,12 +11,16 @@ from harness.report import numbers
 from harness.report.answers import answers
 from harness.report.comparisons import SLICES_NOTE, comparisons, slices
 from harness.report.costs import cost, spending, spending_sentence
+from harness.report.earnings import money_warnings
 from harness.report.forecasts import forecasts
 from harness.report.go_forecast import forecast_of, go_forecast
 from harness.report.judges import judge_blocks, judge_cautions
+from harness.report.knowing import knowing_table
 from harness.report.ladder import ladder_block
 from harness.report.learning import learning_curves, trainings
+from harness.report.pictures import pictures
 from harness.report.plainly import plainly, speaks_of
+from harness.report.rows import packed_rows
 from harness.report.sides import sides
 from harness.report.trial_pairs import is_compared, size_label, trial_label
 from harness.report.view_models import Caution, DecisionCard, Fact, Headline, ReportView, TextTable, Tone
@@ -50,12 +54,15 @@ def build_view(record: RunRecord) -> ReportView:
         slices=slices(record),
         slices_note=SLICES_NOTE,
         answers=answers(record),
+        rows=packed_rows(record),
+        pictures=pictures(record),
         costs=[cost(record, money) for money in record.economics],
         spending=spending(record),
         training=trainings(record),
         command=record.command,
         provenance=[table for table in _provenance(record) if table.rows],
         not_measured=[*_not_measured(record)],
+        knowing=[*filter(None, (knowing_table(record, money) for money in record.economics))],
     )
 
 
@@ -74,7 +81,7 @@ def headline(record: RunRecord) -> Headline:
         stamp=REHEARSAL if record.rehearsal else "",
         notes=record.notes,
         cards=cards,
-        cautions=[*_beside(cards), *_cautions(record)],
+        cautions=[*_beside(cards), *map(Caution, money_warnings(record)), *_cautions(record)],
         policy=f"Gate {_POLICY[record.gate_policy]}. Each gate is a one-sided test at "
         f"{numbers.one_sided(record.alpha)}; GO needs every gate to be shown.",
         spending=spending_sentence(record),

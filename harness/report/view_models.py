@@ -315,15 +315,19 @@ class Slices:
     lines: Sequence[SliceLine]
     axis: tuple[str, str]
     note: str
+    forest: Forest | None = None  # of the first scores that gates assert
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
-    """A text: its beginning, the whole where that is longer, and what had to be left out."""
+class Marked:
+    """A text in parts, each with whether it is marked as differing from the text that it is held against."""
 
-    head: str
-    whole: str | None
-    left_out: str
+    parts: Sequence[tuple[str, bool]]
+
+    @property
+    def text(self) -> str:
+        """The whole of it."""
+        return "".join(part for part, _ in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,35 +346,41 @@ class AnswerCell:
 
     label: str
     is_baseline: bool
-    answer: Folded
-    failure: str
+    answer: Marked
+    note: str  # why there is none, that it was cut off, which route it took; or empty
     chips: Sequence[ScoreChip]
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """One held-out row with every answer to it."""
+    """One held-out row with the answers of both sides."""
 
     id: str
-    tags: Sequence[str]  # "changed", "wrong": what the filter buttons read
+    outcome: str  # "lost", "won", "both wrong", ...
     change: str  # in words: which scores were gained or lost
     tone: Tone
-    question: Folded
-    reference: Folded
+    question: str
+    reference: Marked
     slices: Sequence[tuple[str, str]]
     cells: Sequence[AnswerCell]
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The answers to one suite side by side: those that changed first."""
+    """The answers of a candidate and its baseline to one suite: the largest losses first."""
 
     title: str
     rows: Sequence[AnswerRow]
     note: str
     n_changed: str
-    n_wrong: str
-    n_all: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowsData:
+    """All rows for the page's browser, as ``rows.packed_rows`` packs them, and what there is of them."""
+
+    packed: str
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,6 +430,59 @@ class SpendingBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """One line of a forest plot: a value with its limits, and what these have to clear."""
+
+    name: str
+    said: str  # the same in figures
+    value: float
+    low: float | None
+    high: float | None
+    tone: Tone
+    bound: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """Values with their intervals below each other, or bars of a tornado around ``centre``."""
+
+    spans: Sequence[Span]
+    x_label: str
+    description: str  # for those who do not see the picture
+    centre: float = 0.0
+    is_tornado: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """Dollars won or lost until each day, with their limits; the day on which they break even."""
+
+    title: str
+    points: Sequence[tuple[float, float, float | None, float | None]]  # day, value, low, high
+    even_day: float | None
+    y_label: str
+    description: str
+    table: TextTable
+
+
+@dataclass(frozen=True, slots=True)
+class CostPicture:
+    """Quality against cost, and the names of its numbers."""
+
+    chart: RungChart
+    table: TextTable
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Those for which the run has data."""
+
+    gates: Forest | None
+    cost: CostPicture | None
+    over_time: Sequence[OverTime]
+
+
+@dataclass(frozen=True, slots=True)
 class ReportView:
     """The whole report, in reading order."""
 
@@ -431,9 +494,12 @@ class ReportView:
     slices: Sequence[Slices]
     slices_note: str
     answers: Sequence[Answers]
+    rows: RowsData | None
+    pictures: Pictures
     costs: Sequence[CostBlock]
     spending: SpendingBlock | None
     training: TrainingBlock
     command: str
     provenance: Sequence[TextTable]
     not_measured: Sequence[str]
+    knowing: Sequence[TextTable] = ()  # what it is worth to know more, for each priced candidate

@@ -41,7 +41,7 @@ def _facts(card: DecisionCard) -> dict[str, str]:
 
 
 def _recomputed(run: Fields) -> set[str]:
-    """The figures that the first screen may show, from the JSON alone; minus signs as the page writes them."""
+    """The figures that the first screen may show, from the JSON alone; minus signs as on the page."""
     (decision,) = run["decisions"]
     found = {f"{decision['size']:,}", *map(str, decision["seeds"]), str(len(decision["seeds"]))}
     trials = {(t["suite"], t["candidate"], t["size"]): t for t in run["trials"]}

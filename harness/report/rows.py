@@ -1,0 +1,275 @@
+"""Every row of a run for the page's browser: texts, values and outcomes, packed. Pure.
+
+A page of 10,000 rows and six trials holds some 15 MB of text. It is held as JSON, deflated and in base64,
+which the page's script unpacks, so that opening the page parses none of it.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from math import isnan, nan
+
+import regex
+
+from harness.records import TIE, Answer, Gate, Kind, Outcome, RunRecord, ScoreInfo, SuiteInfo, Trial
+from harness.report import numbers
+from harness.report.trial_pairs import MOST_OF_A_SLICE, Pair, is_advisory, pairs, trial_label
+from harness.report.view_models import RowsData
+
+MOST_BYTES = 2_600_000  # of the packed rows
+LONGEST, LONGEST_REASON = 2_000, 300  # characters of a text and of a reason
+GRADED_CHANGE, GRADED_RIGHT = 0.25, 0.5
+_NOT_JUDGED = nan
+
+#: a letter for each outcome, in the order in which rows are shown
+OUTCOMES = {
+    "l": "lost",
+    "f": "failed",
+    "x": "both wrong",
+    "w": "won",
+    "r": "both right",
+    "n": "not judged",
+}
+_URGENT = (Outcome.REFUTED, Outcome.INCONCLUSIVE)  # the suites of such gates come first
+_OF_SEVERAL = "lwfxrn"  # the first of these that any check has is the row's
+
+# what steers the reader's eye or a terminal without being seen: control characters but tab and line feed,
+# those that turn the writing direction, invisible ones, tags, halves of surrogate pairs
+_HIDDEN = regex.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ud800-\udfff"
+    r"\U000e0000-\U000e007f]"
+)
+# a letter of those scripts that set no spaces, a word, white space, or any other character
+_WORDS = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Khmer}\p{Lao}\p{Myanmar}]|[\p{L}\p{M}\p{N}_]+|\s+|.", regex.S
+)
+
+
+def shown(text: str) -> str:
+    """``text`` with its hidden characters spelled out: ``␛`` for an escape, ``⟨U+202E⟩`` for an override."""
+
+    def spelled(found: regex.Match[str]) -> str:
+        code = ord(found[0])
+        return chr(0x2400 + code) if code < 0x20 else f"⟨U+{code:04X}⟩"
+
+    text = text.replace("\r\n", "\n")
+    return _HIDDEN.sub(spelled, text) if _HIDDEN.search(text) else text
+
+
+def words(text: str) -> list[str]:
+    """``text`` cut into words, marks and white space; joined they are ``text`` again."""
+    return _WORDS.findall(text)
+
+
+def outcomes(suite: SuiteInfo, info: ScoreInfo, trial: Trial, baseline: Trial | None) -> str:
+    """What became of each row of the suite on one check: a letter a row, as `OUTCOMES` has them.
+
+    Lost is right before and wrong now, or a graded score that fell by ``GRADED_CHANGE`` or more; won is the
+    opposite. Without a baseline no row is lost or won.
+    """
+    mine = values(suite, trial, info.name)
+    right = 1.0 if info.kind is Kind.BINARY else GRADED_RIGHT
+    if info.kind is Kind.PREFERENCE:  # set against the baseline already
+        theirs: Sequence[float | None] = [TIE] * len(mine)
+    else:
+        theirs = mine if baseline is None else values(suite, baseline, info.name)
+    return "".join(_letter(*both, right) for both in zip(theirs, mine, strict=True))
+
+
+def _letter(before: float | None, after: float | None, right: float) -> str:
+    if before is None or after is None:
+        return "f"
+    if isnan(before) or isnan(after):
+        return "n"
+    step = after - before
+    if step <= -GRADED_CHANGE or before >= right > after:
+        return "l"
+    if step >= GRADED_CHANGE or after >= right > before:
+        return "w"
+    return "r" if after >= right else "x"
+
+
+def of_several(suite: SuiteInfo, each: dict[str, str]) -> str:
+    """The outcome of each row over the checks that have a vote, or over all where none has."""
+    voting = [each[info.name] for info in suite.scores if info.name in each and not is_advisory(info)]
+    together = zip(*(voting or each.values()), strict=True)
+    return "".join(min(letters, key=_OF_SEVERAL.index) for letters in together) or "n" * len(suite.rows)
+
+
+def values(suite: SuiteInfo, trial: Trial, score: str) -> list[float | None]:
+    """The score of each row, in the suite's order. None: it failed; NaN: not asked or not judged."""
+    scores = trial.scores.get(score, ())
+    found: dict[str, float | None] = {}
+    for answer, one in zip(trial.answers, scores, strict=False):
+        found[answer.row_id] = one.value if one.was_judged else _NOT_JUDGED
+    return [found.get(row.id, _NOT_JUDGED) for row in suite.rows]
+
+
+def by_loss(suite: SuiteInfo, pair: Pair) -> list[int]:
+    """Places of the suite's rows: losses of the leading trial first, the largest before others."""
+    each = lettered(pair, pair.lead)
+    letters = of_several(suite, each)
+    voting = [info.name for info in suite.scores if info.name in each and not is_advisory(info)] or [*each]
+    steps = [0.0] * len(suite.rows)
+    for name in voting:
+        mine = values(suite, pair.lead, name)
+        theirs = values(suite, pair.baseline, name) if pair.baseline else mine
+        for place, (before, after) in enumerate(zip(theirs, mine, strict=True)):
+            if before is not None and after is not None and not isnan(after - before):
+                steps[place] += after - before
+    order = {letter: place for place, letter in enumerate(OUTCOMES)}
+    return sorted(range(len(suite.rows)), key=lambda place: (order[letters[place]], steps[place], place))
+
+
+def lettered(pair: Pair, trial: Trial) -> dict[str, str]:
+    """The outcomes of a trial by check."""
+    return {
+        info.name: outcomes(pair.suite, info, trial, pair.baseline)
+        for info in pair.suite.scores
+        if info.name in trial.scores
+    }
+
+
+def note_of(answer: Answer) -> str:
+    """What is to be known of an answer beside its text: why there is none, that it was cut off, its route."""
+    if answer.failure is not None:
+        return f"failed: {answer.failure}"
+    if answer.finish == "length":
+        return "cut off at the token limit"
+    return f"{answer.route}: {answer.parts[-1].why}" if answer.route else ""
+
+
+def packed_rows(record: RunRecord) -> RowsData | None:
+    """All rows of all suites with a comparison, or as many of the worst as a page holds; None without one."""
+    found = pairs(record)
+    urgent = [gate.suite for outcome in _URGENT for gate in record.gates if _decides(gate, outcome)]
+    names = dict.fromkeys([*urgent, *(pair.suite.name for pair in found)])
+    suites = {name: some for name in names if (some := [one for one in found if one.suite.name == name])}
+    n_all = sum(len(some[0].suite.rows) for some in suites.values())
+    if not n_all:
+        return None
+    share = 1.0
+    while True:
+        data = _packed(suites, share)
+        if len(data) <= MOST_BYTES or share < 1e-3:
+            break
+        share *= 0.95 * MOST_BYTES / len(data)
+    note = f"{numbers.plural(n_all, 'row')}, all of this run."
+    if share < 1:
+        note = (
+            f"This page holds {share:.0%} of {numbers.plural(n_all, 'row')}, which is what fits: those where"
+            " the sides differ and the wrong ones before others. Counts are of these; run.json has all."
+        )
+    return RowsData(data, note)
+
+
+def _decides(gate: Gate, outcome: Outcome) -> bool:
+    return gate.state == "gated" and gate.comparison is not None and gate.comparison.outcome is outcome
+
+
+def _packed(suites: dict[str, list[Pair]], share: float) -> str:
+    texts = _Texts()
+    blocks = [_suite(some, texts, share) for some in suites.values()]
+    whole = {"texts": texts.known, "suites": blocks, "outcomes": OUTCOMES}
+    told = json.dumps(whole, separators=(",", ":"), allow_nan=False)
+    return b64encode(zlib.compress(told.encode("ascii"), 6)).decode("ascii")
+
+
+class _Texts:
+    """Each text once; answers are often the same."""
+
+    def __init__(self) -> None:
+        self.known: list[str] = []
+        self._places: dict[tuple[str, int], int] = {}
+
+    def place(self, text: str, most: int = LONGEST) -> int:
+        """Where the text stands, cut to so many characters."""
+        key = text, most
+        if key not in self._places:
+            self._places[key] = len(self.known)
+            left = len(text) - most
+            more = f" … ({left:,} more characters are in run.json)" if left > 0 else ""
+            self.known.append(shown(text[:most]) + more)
+        return self._places[key]
+
+
+def _suite(some: Sequence[Pair], texts: _Texts, share: float) -> dict[str, object]:
+    suite = some[0].suite
+    kept = [*range(len(suite.rows))]
+    if share < 1:
+        ranked = [by_loss(suite, pair) for pair in some]  # each candidate's worst in turn
+        first = dict.fromkeys(chain.from_iterable(zip(*ranked, strict=True)))
+        kept = sorted([*first][: int(share * len(kept))])
+    rows = [suite.rows[place] for place in kept]
+    keys = [key for key in suite.slices if any(key in row.slices for row in rows)]
+    sides: list[dict[str, object]] = []
+    places: dict[int, int] = {}  # of baselines, by identity: several candidates may share one
+    for pair in some:
+        base = pair.baseline
+        if base is not None and id(base) not in places:
+            places[id(base)] = len(sides)
+            sides.append(_side(suite, base, kept, texts))
+        for trial in pair.trials:
+            each = lettered(pair, trial)
+            letters = [of_several(suite, each), *(each.get(info.name, "") for info in suite.scores)]
+            side = _side(suite, trial, kept, texts)
+            side["base"] = -1 if base is None else places[id(base)]
+            side["lead"] = trial is pair.lead
+            side["outcomes"] = ["".join(some[place] for place in kept) if some else "" for some in letters]
+            sides.append(side)
+    return {
+        "name": suite.name,
+        "checks": [
+            {
+                "name": info.name,
+                "kind": info.kind.value,
+                "votes": not is_advisory(info),
+                "right": 1.0 if info.kind is Kind.BINARY else GRADED_RIGHT,
+            }
+            for info in suite.scores
+        ],
+        "id": [shown(row.id) for row in rows],
+        "question": [texts.place(row.question) for row in rows],
+        "reference": [texts.place(row.reference) for row in rows],
+        "slices": [
+            [
+                key,
+                [texts.place(row.slices[key], MOST_OF_A_SLICE) if key in row.slices else -1 for row in rows],
+            ]
+            for key in keys
+        ],
+        "sides": sides,
+    }
+
+
+def _side(suite: SuiteInfo, trial: Trial, kept: Iterable[int], texts: _Texts) -> dict[str, object]:
+    """One trial's answers by row: texts, why one failed, and each check's value with its reason."""
+    at = {answer.row_id: place for place, answer in enumerate(trial.answers)}
+    places = [at.get(suite.rows[place].id) for place in kept]
+    answers = [None if place is None else trial.answers[place] for place in places]
+    checks: list[object] = []
+    for info in suite.scores:
+        scores = trial.scores.get(info.name)
+        if scores is None:
+            checks.append(None)
+            continue
+        mine = [None if place is None else scores[place] for place in places]
+        checks.append(
+            [
+                [None if one is None or one.value is None else round(one.value, 3) for one in mine],
+                [
+                    -1 if one is None else texts.place(one.failure or one.reason, LONGEST_REASON)
+                    for one in mine
+                ],
+            ]
+        )
+    return {
+        "label": trial_label(trial),
+        "text": [-1 if one is None else texts.place(one.text) for one in answers],
+        "note": [-1 if one is None or not (why := note_of(one)) else texts.place(why) for one in answers],
+        "checks": checks,
+    }
