@@ -61,7 +61,7 @@ def _run(given: argparse.Namespace) -> int:
     if given.command == "decide":
         from harness.cli.decide import decide
 
-        return decide(given.run, given.labels)
+        return decide(given)
     if given.command == "export":
         from harness.cli.export import export
 
@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_judge_check(commands.add_parser("judge-check", help="test a suite's judges: labels, drift, attacks"))
     add_label(commands.add_parser("label", help="write a page on which people label a run's answers"))
-    add_decide(commands.add_parser("decide", help="decide a run again with labels of its answers"))
+    add_decide(commands.add_parser("decide", help="decide a run again: labels, other prices"))
     add_export(commands.add_parser("export", help="write a run's fine-tune as files that servers take"))
     add_capture(commands.add_parser("capture", help="record a hosted model's answers while it gives any"))
     add_twin(commands.add_parser("twin", help="the hosted service's API on this machine, without a key"))
