@@ -22,6 +22,7 @@ from benchmarks import (
     judging,
     ladder,
     leakage,
+    machines,
     preflight,
     ray_scale,
     training,
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "generation": generation.measure,
     "training": training.measure,
     "training_curve": training_curve.measure,
+    "machines": machines.measure,
 }
 
 

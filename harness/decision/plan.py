@@ -6,8 +6,8 @@ run that is capped there is never stopped. Calls repeated after a fault whose bi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from harness.decision.go_power import GoForecast
@@ -85,6 +85,8 @@ class Work:
     trainings: Trainings | None  # None where nothing is trained
     calls: CallCount
     bills: tuple[CostLine, ...] = ()
+    # that this machine computes for it, judging of its answers included, as far as its models are at hand
+    seconds: Mapping[Purpose, float] = field(default_factory=dict)
 
     @property
     def usd(self) -> Usd | None:
@@ -136,7 +138,7 @@ class Plan:
 
     work: tuple[Work, ...]  # candidates, then judges
     power: tuple[Power, ...]
-    training_tokens_per_second: float | None = None  # this machine's latest pace, if it has trained
+    within: float = 1.0  # the factor that the seconds may be wrong by, either way
     max_usd: float | None = None  # the cap that was given
     prices_file: str = "economics.toml"  # where the project's own prices stand, or would
     unready: tuple[str, ...] = ()  # obstacles that would stop the run, such as a missing key
@@ -175,14 +177,7 @@ class Plan:
         return "may be reached" if round(usd.low, USD_DIGITS) <= self.max_usd else "will be reached"
 
     @property
-    def local_tokens(self) -> float:
-        """Tokens that this machine trains on."""
-        return sum(w.trainings.tokens for w in self.work if w.trainings is not None and not w.is_hosted)
-
-    @property
-    def training_seconds(self) -> float | None:
-        """How long this machine's missing trainings would take at its latest pace."""
-        if not self.local_tokens:
-            return 0.0
-        pace = self.training_tokens_per_second
-        return None if pace is None else self.local_tokens / pace
+    def seconds(self) -> dict[Purpose, float]:
+        """What this machine computes, where it computes anything."""
+        sums = {purpose: sum(one.seconds.get(purpose, 0.0) for one in self.work) for purpose in PURPOSES}
+        return {purpose: seconds for purpose, seconds in sums.items() if seconds}

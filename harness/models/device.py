@@ -110,12 +110,9 @@ def gpu_names() -> list[str]:
     return sorted(name[1] for name in names if name) or sorted(map(str, Path("/dev").glob("nvidia[0-9]*")))
 
 
-def device_plan() -> DevicePlan:
-    """The plan for this machine: remembered, or asked of torch and remembered.
-
-    Warns, once a process, where the installed libraries rule out a faster way.
-    """
-    machine = {  # everything that the plan depends on, read without importing torch
+def this_machine() -> dict[str, str]:
+    """Everything that the plan depends on, read without importing torch."""
+    return {
         "rules": RULES,
         "machine": platform.machine(),
         "processor": cpu_name(),
@@ -124,6 +121,14 @@ def device_plan() -> DevicePlan:
         "visible": os.environ.get("CUDA_VISIBLE_DEVICES", "all"),
         **fast.installed(),
     }
+
+
+def device_plan() -> DevicePlan:
+    """The plan for this machine: remembered, or asked of torch and remembered.
+
+    Warns, once a process, where the installed libraries rule out a faster way.
+    """
+    machine = this_machine()
     memory = cache_folder() / "device.json"
     plan: DevicePlan | None = None
     try:

@@ -167,9 +167,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 _plan(state, session, gates, late)
             else:
                 from harness.run.appraisal import require_economics
+                from harness.run.outlook import begin_outlook
 
                 require_economics(run, knows_all_suites=not late)
                 run.check()
+                begin_outlook(run)
                 if run.ladder is not None:
                     run.lab.progress.say("\n".join(run.ladder.lines()))
     except HarnessError as error:

@@ -44,7 +44,7 @@ def _block(pair: Pair, budget_bytes: int, budget_pairs: int) -> Answers:
     together = of_several(pair.suite, each)
     sides = [(trial, _by_row(trial)) for trial in (pair.baseline, pair.lead) if trial]
     block: list[AnswerRow] = []
-    for place in by_loss(pair.suite, pair)[: n if n <= ALL_ROWS else WORST_ROWS]:
+    for place in by_loss(pair.suite, pair, each)[: n if n <= ALL_ROWS else WORST_ROWS]:
         row = rows[place]
         lost = [name for name, letters in each.items() if letters[place] == "l"]
         gained = [name for name, letters in each.items() if letters[place] == "w"]
@@ -76,8 +76,8 @@ def _block(pair: Pair, budget_bytes: int, budget_pairs: int) -> Answers:
     note = (
         "Lost: right before and wrong now, or a graded score lower by"
         f" {numbers.points(GRADED_CHANGE)[1:]} points or more; won is the opposite. Right is 1 of a yes/no"
-        f" score, {GRADED_RIGHT * 100:.0f} or more of a graded one. Marked words stand on one side only: in an"
-        " answer, those that the reference does not have; in the reference, those that"
+        f" score, {GRADED_RIGHT * 100:.0f} or more of a graded one. Marked words stand on one side only: in"
+        " an answer, those that the reference does not have; in the reference, those that"
         f" {trial_label(pair.lead)} does not have."
     )
     if len(block) < n:
@@ -110,10 +110,7 @@ def _cell(pair: Pair, trial: Trial, answer: Answer | None, scores: Mapping[str, 
 
 
 def _marked(one: str, other: str) -> tuple[Marked, Marked]:
-    """Both texts, with the words marked that the other does not have in their place.
-
-    Texts without a common word are not marked: all of them differs.
-    """
+    """Both texts, with the words marked that the other does not have in their place."""
     mine, theirs = words(one), words(other)
     ours = [place for place, word in enumerate(mine) if not word.isspace()]
     found = [place for place, word in enumerate(theirs) if not word.isspace()]
@@ -137,7 +134,6 @@ def _runs(text: Sequence[str], shared: set[int]) -> Marked:
             differs = bool(parts) and parts[-1][1] and place + 1 < len(text) and place + 1 not in shared
         else:
             differs = place not in shared
-        differs = differs and bool(shared)
         if parts and parts[-1][1] == differs:
             parts[-1] = parts[-1][0] + word, differs
         else:

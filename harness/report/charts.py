@@ -190,7 +190,7 @@ def forest(plot: Forest, name: str) -> Markup:
     ] + ([] if plot.is_tornado else [0.0])
     low, high = min(ends), max(ends)
     margin = 0.05 * (high - low) or 1.0
-    with _figure(height, layout="none") as figure:
+    with _figure(height, layout=None) as figure:
         axes = figure.add_axes((0.012, foot / height, 0.976, 1 - foot / height))
         axes.set_xlim(low - margin, high + margin)
         axes.set_ylim(-len(plot.spans), 0)
@@ -227,7 +227,7 @@ def _span(axes: Axes, span: Span, plot: Forest, middle: float, colour: str) -> N
 
 
 def over_time_chart(chart: OverTime, name: str) -> Markup:
-    """Dollars over days with their band, the zero line, and the day on which they cross it."""
+    """Money over days with their band, the zero line, and the day on which they cross it."""
     with _figure(2.9) as figure:
         axes = figure.add_subplot()
         days = [day for day, *_ in chart.points]
@@ -237,10 +237,13 @@ def over_time_chart(chart: OverTime, name: str) -> Markup:
         ]
         colour = _STAND_INS["c1"]
         if band:
-            axes.fill_between(*zip(*band, strict=True), color=colour, alpha=0.18, linewidth=0)
+            when, low, high = zip(*band, strict=True)
+            axes.fill_between(when, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(days, [value for _, value, *_ in chart.points], color=colour, linewidth=1.8)
         if chart.even_day is not None:
-            axes.plot(chart.even_day, 0.0, "o", ms=8, mew=1.8, mec=colour, mfc=_STAND_INS["panel"])
+            axes.plot(
+                chart.even_day, 0.0, "o", ms=8, mew=1.8, mec=colour, mfc=_STAND_INS["panel"], clip_on=False
+            )
         axes.set_xlim(0.0, days[-1])
         axes.set_xlabel("days")
         axes.set_ylabel(chart.y_label)
@@ -290,7 +293,7 @@ def _marks(line: CurveLine) -> list[CurveMark]:
 
 
 @contextmanager
-def _figure(height_in: float, layout: Literal["constrained", "none"] = "constrained") -> Iterator[Figure]:
+def _figure(height_in: float, layout: Literal["constrained"] | None = "constrained") -> Iterator[Figure]:
     """A figure of its own, without pyplot and its register of open figures."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure

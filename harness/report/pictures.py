@@ -11,6 +11,8 @@ from harness.decision.prices import call_usd
 from harness.decision.vectors import common_rows, recorded_vector
 from harness.records import TIE, Comparison, Economics, Gate, Kind, Outcome, Role, RunRecord, Trial
 from harness.report import numbers
+from harness.report.earnings import over_time
+from harness.report.quality import tokens_alone
 from harness.report.rows import shown
 from harness.report.trial_pairs import Pair, pairs, seeds_label, trial_label
 from harness.report.view_models import (
@@ -23,10 +25,12 @@ from harness.report.view_models import (
     Span,
     TextTable,
     Tone,
+    TornadoPicture,
 )
 
-MOST_GATES, MOST_SLICES, MOST_FORESTS = 24, 15, 8  # of one picture; of a page
-_LONGEST_NAME = 40
+MOST_GATES, MOST_SLICES, MOST_SWINGS = 24, 15, 8  # of one picture
+MOST_FORESTS = 8  # of slices, of a page
+_LONGEST_NAME = 38
 OUTCOME_TONE: dict[Outcome, Tone] = {
     Outcome.SHOWN: "good",
     Outcome.REFUTED: "bad",
@@ -39,7 +43,8 @@ def pictures(record: RunRecord) -> Pictures:
     return Pictures(
         gates=gates_forest(record.gates),
         cost=None if record.ladder is not None else quality_against_cost(record),
-        over_time=[one for money in record.economics if (one := over_time(money)) is not None],
+        over_time=[one for one in map(money_over_time, record.economics) if one is not None],
+        tornados=[one for one in map(tornado, record.economics) if one is not None],
     )
 
 
@@ -78,10 +83,12 @@ def _span(name: str, found: Comparison, tone: Tone, bound: float | None) -> Span
     limits = numbers.interval(found.low, found.high)
     said = f"{numbers.points(found.difference)} {limits}, n = {found.n:,}"
     low, high = (None if x is None or not isfinite(x) else 100 * x for x in (found.low, found.high))
+    return Span(_name(name), said, 100 * (found.difference or 0.0), low, high, tone, bound)
+
+
+def _name(name: str) -> str:
     name = " ".join(shown(name).split())
-    if len(name) > _LONGEST_NAME:
-        name = name[: _LONGEST_NAME - 1].rstrip() + "…"
-    return Span(name, said, 100 * (found.difference or 0.0), low, high, tone, bound)
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1].rstrip() + "…"
 
 
 # --------------------------------------------------------------------------- cost
@@ -173,35 +180,75 @@ def _against_baseline(record: RunRecord, pair: Pair, trial: Trial, score: str) -
     return compare(*common_rows(mine, recorded_vector(pair.suite, pair.baseline, score)), alpha=record.alpha)
 
 
-# --------------------------------------------------------------------------- money over time
-def over_time(money: Economics) -> OverTime | None:
-    """What a candidate has won or lost until each day of the horizon; None where nothing is known of it."""
-    whole = money.with_quality or money.tokens_alone
-    if whole is None:
+# --------------------------------------------------------------------------- money
+def money_over_time(money: Economics) -> OverTime | None:
+    """What a candidate has earned or cost until each day, what is paid once deducted."""
+    days = over_time(money)
+    if len({day.usd for day in days}) < 2:
         return None
-    once, days = money.training_usd, money.horizon_days
-    daily = whole.usd_per_day, whole.low_usd_per_day, whole.high_usd_per_day
-    marks = sorted({0.0, days / 4, days / 2, 3 * days / 4, days})
-    points = [
-        (
-            day,
-            *(None if usd is None else usd * day - once for usd in daily),
-        )
-        for day in marks
-    ]
+    rate, unit = _unit(money)
+    write = numbers.in_currency(money)
+    whole = money.with_quality or tokens_alone(money)
+    counted = "tokens and points" if money.with_quality else "tokens alone"
+    title = f"{money.candidate} against {money.baseline}, {counted}"
+    shown_days = days[:: max(1, (len(days) - 1) // 6)]
     rows = [
-        (numbers.days(day), numbers.usd(value), f"{numbers.usd(low)} to {numbers.usd(high)}")
-        for day, value, low, high in points
+        (
+            numbers.days(day.day),
+            write(day.usd),
+            numbers.NONE if day.low is None else f"{write(day.low)} to {write(day.high)}",
+        )
+        for day in shown_days
     ]
-    even = whole.days if whole.days is not None and whole.days <= days else None
-    what = "tokens and points" if money.with_quality else "tokens alone"
+    last, even = days[-1].day, whole.days
     said = f"break-even: {numbers.days_with_limits(whole)}"
-    title = f"{money.candidate} against {money.baseline}, {what}; {said}"
     return OverTime(
-        title=title,
-        points=points,
-        even_day=even,
-        y_label="US dollars, training and data deducted",
-        description=f"Money over time. {title}. " + "; ".join(f"{day}: {usd}" for day, usd, _ in rows) + ".",
-        table=TextTable(title, ("after", "won or lost#", "interval#"), rows),
+        title=f"{title}; {said}",
+        points=[(d.day, d.usd / rate, _over(d.low, rate), _over(d.high, rate)) for d in days],
+        even_day=even if even is not None and even <= last else None,
+        y_label=f"{unit}, net",
+        description=f"{title} over time; {said}. {'; '.join(f'{day}: {usd}' for day, usd, _ in rows)}.",
+        table=TextTable(title, ("after", "net#", "90% interval#"), rows),
     )
+
+
+def tornado(money: Economics) -> TornadoPicture | None:
+    """How far each input alone moves the net over the horizon, from one end of its 90% range to the other."""
+    found = money.outlook
+    if found is None or not found.swings or found.usd_over_horizon.value is None:
+        return None
+    rate, unit = _unit(money)
+    write = numbers.in_currency(money)
+    spans, rows = [], []
+    for swing in found.swings[:MOST_SWINGS]:
+        low, high = sorted((swing.usd_at_low / rate, swing.usd_at_high / rate))
+        ends = f"{write(swing.usd_at_low)} to {write(swing.usd_at_high)}"
+        spans.append(Span(_name(swing.input), ends, found.usd_over_horizon.value / rate, low, high, "unsure"))
+        span = f"{numbers.number(swing.low)} to {numbers.number(swing.high)}"
+        days = f"{numbers.days(swing.days_at_low)} to {numbers.days(swing.days_at_high)}"
+        rows.append((swing.input, span, ends, days))
+    horizon = numbers.days(found.horizon_days)
+    said = "; ".join(f"{name}, {span}: {ends}" for name, span, ends, _ in rows)
+    middle = write(found.usd_over_horizon.value)
+    title = f"What moves the {middle} of {money.candidate} in {horizon} most"
+    forest = Forest(
+        spans,
+        f"{unit}, net over {horizon}",
+        f"{title}. {said}.",
+        centre=found.usd_over_horizon.value / rate,
+        is_tornado=True,
+    )
+    heads = ("input", "its 90% range#", f"net over {horizon}#", "break-even#")
+    return TornadoPicture(title, forest, TextTable(title, heads, rows))
+
+
+def _over(usd: float | None, rate: float) -> float | None:
+    return None if usd is None else usd / rate
+
+
+def _unit(money: Economics) -> tuple[float, str]:
+    """Dollars in a unit of the project's currency, and its name."""
+    found = money.outlook
+    if found is None or found.currency == "USD":
+        return 1.0, "US dollars"
+    return found.usd_per_unit, found.currency

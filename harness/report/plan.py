@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias
 
-from harness.decision.plan import PURPOSES, CostLine, Plan, PlannedLabels, Standing, Usd, Work
+from harness.decision.plan import PURPOSES, CostLine, Plan, PlannedLabels, Purpose, Standing, Usd, Work
 from harness.decision.prices import price_heading
 from harness.report import numbers
 from harness.report.go_forecast import planned_decision
@@ -132,15 +132,22 @@ def _work_notes(plan: Plan) -> Iterator[str]:
         )
     if any(bill.purpose == "judging" for bill in plan.bills):
         yield "Judges are asked at most this often: judgments that are in the store are not subtracted."
-    seconds = plan.training_seconds
-    if not plan.local_tokens:
-        if not any(one.trainings and one.trainings.new for one in plan.work):
-            yield "Nothing is left to train."
-    elif seconds is None:
-        yield "How long training takes is not known: this machine has trained nothing yet."
-    else:
-        minutes, pace = max(1, round(seconds / 60)), plan.training_tokens_per_second
-        yield f"Training on this machine takes about {minutes} min at {pace:,.0f} tokens/s, its latest pace."
+    if not any(one.trainings and one.trainings.new for one in plan.work):
+        yield "Nothing is left to train."
+    if plan.seconds:
+        yield f"This machine computes {time_to_take(plan.seconds, plan.within)}."
+
+
+def time_to_take(seconds: Mapping[Purpose, float], within: float) -> str:
+    """Seconds by purpose as a range of minutes, and what it is made of."""
+    whole = sum(seconds.values())
+    parts = [f"{purpose} {minutes(part)}" for purpose, part in seconds.items() if part]
+    return f"for {minutes(whole / within)} to {minutes(whole * within)} min ({', '.join(parts)})"
+
+
+def minutes(seconds: float) -> str:
+    """Whole minutes; of few ones a tenth, too."""
+    return f"{seconds / 60:.1f}" if seconds < 285 else f"{seconds / 60:.0f}"
 
 
 def _dollar_notes(plan: Plan) -> Iterator[str]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import zlib
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from math import isnan, nan
+from typing import TypeAlias
 
 import regex
 
@@ -24,6 +25,9 @@ MOST_BYTES = 2_600_000  # of the packed rows
 LONGEST, LONGEST_REASON = 2_000, 300  # characters of a text and of a reason
 GRADED_CHANGE, GRADED_RIGHT = 0.25, 0.5
 _NOT_JUDGED = nan
+_MANY_ROWS, _TRIED = 3_000, 0.05  # from so many rows on, this share of them is packed to guess the size
+
+Letters: TypeAlias = Mapping[int, Mapping[str, str]]  # each trial's outcomes by check; keys are identities
 
 #: a letter for each outcome, in the order in which rows are shown
 OUTCOMES = {
@@ -62,7 +66,7 @@ def shown(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """``text`` cut into words, marks and white space; joined they are ``text`` again."""
-    return _WORDS.findall(text)
+    return [found[0] for found in _WORDS.finditer(text)]
 
 
 def outcomes(suite: SuiteInfo, info: ScoreInfo, trial: Trial, baseline: Trial | None) -> str:
@@ -93,7 +97,7 @@ def _letter(before: float | None, after: float | None, right: float) -> str:
     return "r" if after >= right else "x"
 
 
-def of_several(suite: SuiteInfo, each: dict[str, str]) -> str:
+def of_several(suite: SuiteInfo, each: Mapping[str, str]) -> str:
     """The outcome of each row over the checks that have a vote, or over all where none has."""
     voting = [each[info.name] for info in suite.scores if info.name in each and not is_advisory(info)]
     together = zip(*(voting or each.values()), strict=True)
@@ -109,9 +113,11 @@ def values(suite: SuiteInfo, trial: Trial, score: str) -> list[float | None]:
     return [found.get(row.id, _NOT_JUDGED) for row in suite.rows]
 
 
-def by_loss(suite: SuiteInfo, pair: Pair) -> list[int]:
-    """Places of the suite's rows: losses of the leading trial first, the largest before others."""
-    each = lettered(pair, pair.lead)
+def by_loss(suite: SuiteInfo, pair: Pair, each: Mapping[str, str]) -> list[int]:
+    """Places of the suite's rows: losses of the leading trial first, the largest before others.
+
+    ``each`` holds that trial's outcomes by check.
+    """
     letters = of_several(suite, each)
     voting = [info.name for info in suite.scores if info.name in each and not is_advisory(info)] or [*each]
     steps = [0.0] * len(suite.rows)
@@ -152,11 +158,14 @@ def packed_rows(record: RunRecord) -> RowsData | None:
     n_all = sum(len(some[0].suite.rows) for some in suites.values())
     if not n_all:
         return None
+    letters = {
+        id(trial): lettered(pair, trial) for some in suites.values() for pair in some for trial in pair.trials
+    }
     share = 1.0
-    while True:
-        data = _packed(suites, share)
-        if len(data) <= MOST_BYTES or share < 1e-3:
-            break
+    if n_all > _MANY_ROWS:  # packing all of them to find that they are too many takes seconds
+        share = MOST_BYTES * _TRIED / len(_packed(suites, letters, _TRIED))
+        share = 1.0 if share > 0.7 else 1.2 * share  # more rows hold more that is the same
+    while len(data := _packed(suites, letters, share)) > MOST_BYTES and share > 1e-3:
         share *= 0.95 * MOST_BYTES / len(data)
     note = f"{numbers.plural(n_all, 'row')}, all of this run."
     if share < 1:
@@ -171,9 +180,9 @@ def _decides(gate: Gate, outcome: Outcome) -> bool:
     return gate.state == "gated" and gate.comparison is not None and gate.comparison.outcome is outcome
 
 
-def _packed(suites: dict[str, list[Pair]], share: float) -> str:
+def _packed(suites: dict[str, list[Pair]], letters: Letters, share: float) -> str:
     texts = _Texts()
-    blocks = [_suite(some, texts, share) for some in suites.values()]
+    blocks = [_suite(some, texts, letters, share) for some in suites.values()]
     whole = {"texts": texts.known, "suites": blocks, "outcomes": OUTCOMES}
     told = json.dumps(whole, separators=(",", ":"), allow_nan=False)
     return b64encode(zlib.compress(told.encode("ascii"), 6)).decode("ascii")
@@ -197,11 +206,13 @@ class _Texts:
         return self._places[key]
 
 
-def _suite(some: Sequence[Pair], texts: _Texts, share: float) -> dict[str, object]:
+def _suite(some: Sequence[Pair], texts: _Texts, letters: Letters, share: float) -> dict[str, object]:
     suite = some[0].suite
     kept = [*range(len(suite.rows))]
     if share < 1:
-        ranked = [by_loss(suite, pair) for pair in some]  # each candidate's worst in turn
+        ranked = [
+            by_loss(suite, pair, letters[id(pair.lead)]) for pair in some
+        ]  # each candidate's worst in turn
         first = dict.fromkeys(chain.from_iterable(zip(*ranked, strict=True)))
         kept = sorted([*first][: int(share * len(kept))])
     rows = [suite.rows[place] for place in kept]
@@ -214,12 +225,12 @@ def _suite(some: Sequence[Pair], texts: _Texts, share: float) -> dict[str, objec
             places[id(base)] = len(sides)
             sides.append(_side(suite, base, kept, texts))
         for trial in pair.trials:
-            each = lettered(pair, trial)
-            letters = [of_several(suite, each), *(each.get(info.name, "") for info in suite.scores)]
+            each = letters[id(trial)]
+            whole = [of_several(suite, each), *(each.get(info.name, "") for info in suite.scores)]
             side = _side(suite, trial, kept, texts)
             side["base"] = -1 if base is None else places[id(base)]
             side["lead"] = trial is pair.lead
-            side["outcomes"] = ["".join(some[place] for place in kept) if some else "" for some in letters]
+            side["outcomes"] = ["".join(one[place] for place in kept) if one else "" for one in whole]
             sides.append(side)
     return {
         "name": suite.name,

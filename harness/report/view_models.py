@@ -400,6 +400,7 @@ class TrainingCurves:
     title: str
     lines: Sequence[TrainingLine]
     description: str
+    table: TextTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,7 +456,7 @@ class Forest:
 
 @dataclass(frozen=True, slots=True)
 class OverTime:
-    """Dollars won or lost until each day, with their limits; the day on which they break even."""
+    """Money earned until each day, with its limits; the day on which it breaks even."""
 
     title: str
     points: Sequence[tuple[float, float, float | None, float | None]]  # day, value, low, high
@@ -474,12 +475,22 @@ class CostPicture:
 
 
 @dataclass(frozen=True, slots=True)
+class TornadoPicture:
+    """What moves the money most."""
+
+    title: str
+    forest: Forest
+    table: TextTable
+
+
+@dataclass(frozen=True, slots=True)
 class Pictures:
     """Those for which the run has data."""
 
     gates: Forest | None
     cost: CostPicture | None
     over_time: Sequence[OverTime]
+    tornados: Sequence[TornadoPicture]
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,6 +231,10 @@ class Answerer:
             for key, prompt in zip(asked.keys, call.prompts, strict=True)
         )
 
+    def let_go(self) -> None:
+        """Give back the memory of the model that is loaded."""
+        self._loaded = None
+
     def _model(self, prepared: Prepared) -> Model:
         if self._loaded is None or self._loaded[0] != prepared.identity:
             self._loaded = None  # let the old model go before the new one takes its place

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from harness.candidates.base import CostEstimate, TrainingEstimate
 from harness.decision.plan import CallCount, CostLine, Plan, Trainings, Usd, Work
 from harness.errors import ModelError, TrainingError, UnknownName
+from harness.models.pace import Pace
 from harness.models.protocol import Prompt
 from harness.run.answering import Asked
 from harness.run.plan_costs import Asking, Costs, JudgedTrial, Payee, paid
 from harness.run.plan_go import PlannedTest, planned_decisions
 from harness.run.plan_labels import planned_labels
 from harness.run.plan_power import earlier_runs, powers
+from harness.run.plan_time import LocalSeconds, within
 from harness.run.selection import Arm
 from harness.run.session import Session
 from harness.scoring.drift import anchors_of
@@ -32,16 +34,12 @@ def make_plan(run: Session, tests: Sequence[PlannedTest] = ()) -> Plan:
     """
     run.check_rows()
     unready = dict.fromkeys(_unready(run))
-    counting = _Counting(run)
-    baselines_first = (
-        arm
-        for name in run.selection.chosen()
-        for arm in (run.selection.baseline_of(name), *run.selection.sized(name))
-    )
-    work = [counting.arm(arm) for arm in dict.fromkeys(baselines_first)]
+    pace = Pace()
+    counting = _Counting(run, pace)
+    work = [counting.arm(arm) for arm in _baselines_first(run)]
     work += counting.judges()
     records = list(earlier_runs(run))
-    plan = Plan(
+    return Plan(
         work=tuple(work),
         power=tuple(powers(run, records)),
         decisions=tuple(planned_decisions(run, tests, records)),
@@ -49,12 +47,23 @@ def make_plan(run: Session, tests: Sequence[PlannedTest] = ()) -> Plan:
         max_usd=run.settings.max_usd,
         prices_file=counting.costs.prices_file,
         unready=(*unready, *dict.fromkeys(counting.problems)),
+        within=within(pace),
     )
-    if not plan.local_tokens:
-        return plan
-    device = run.lab.plan().device
-    paces = (t.tokens_per_second for t in run.lab.adapters.trainings() if t.device == device)
-    return replace(plan, training_tokens_per_second=next(paces, None))  # the latest comes first
+
+
+def work_to_do(run: Session) -> tuple[list[Work], Pace]:
+    """What is yet to be done for each arm, with the seconds that this machine computes, and its speed."""
+    pace = Pace()
+    counting = _Counting(run, pace)
+    return [counting.arm(arm) for arm in _baselines_first(run)], pace
+
+
+def _baselines_first(run: Session) -> Iterable[Arm]:
+    return dict.fromkeys(
+        arm
+        for name in run.selection.chosen()
+        for arm in (run.selection.baseline_of(name), *run.selection.sized(name))
+    )
 
 
 def billed(run: Session, arms: Sequence[Arm]) -> dict[str, Usd | None]:
@@ -79,8 +88,9 @@ def _unready(run: Session) -> Iterator[str]:
 class _Counting:
     """One pass over a run's arms. A need that two of them share is counted where it comes first."""
 
-    def __init__(self, run: Session) -> None:
+    def __init__(self, run: Session, pace: Pace | None = None) -> None:
         self._run = run
+        self._local = None if pace is None else LocalSeconds(pace)
         self.costs = Costs(*run.prices())
         self.problems: list[str] = []
         self._made: set[str] = set()  # artifacts
@@ -99,6 +109,8 @@ class _Counting:
                 self._made.add(training.artifact)
                 new.append(training)
                 self.problems += [training.problem] if training.problem else []
+        if self._local is not None:
+            self._local.begin(lab, arm, [one.tokens for one in new])
         calls, bills = self._calls(arm, estimates)
         if new and priced is not None and priced.trains:
             unbounded = f'{arm.name} has epochs="auto"; write how many: epochs=3'
@@ -115,7 +127,8 @@ class _Counting:
                 tokens=sum(training.tokens for training in new),
                 most_tokens=None if None in bounds else sum(bound or 0.0 for bound in bounds),
             )
-        return Work(arm.label, priced is not None, counted, calls, bills)
+        seconds = {} if self._local is None else self._local.seconds
+        return Work(arm.label, priced is not None, counted, calls, bills, seconds)
 
     def _calls(self, arm: Arm, estimates: list[CostEstimate]) -> tuple[CallCount, tuple[CostLine, ...]]:
         asking: defaultdict[Payee | None, list[Asking]] = defaultdict(list)
@@ -136,6 +149,8 @@ class _Counting:
                     longest = max(longest, most)
                     payee = paid(call.candidate)
                     asking[payee].append(Asking(asked_as, fresh, references, most, heard))
+                    if self._local is not None:
+                        self._local.answers(call.candidate, fresh, references)
                     # those that come otherwise are asked once more
                     again = self._probes(call.prepared.identity, asked)
                     if payee is not None and again:
@@ -143,6 +158,8 @@ class _Counting:
                         probing[single].append(Asking(asked_as, [*again, *again], references, most, heard))
                 is_compared = self._run.selection.is_compared(arm.name)
                 self._judged[suite.name].append(JudgedTrial(missing / len(suite.rows), most, is_compared))
+                if self._local is not None and missing:
+                    self._local.judging(suite, missing)
         probes = sum(len(one.prompts) for each in probing.values() for one in each)
         new = sum(len(one.prompts) for each in asking.values() for one in each) + probes
         hosted = [(payee, each) for payee, each in asking.items() if payee is not None]

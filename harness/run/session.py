@@ -51,6 +51,7 @@ from harness.training.executor import find_executor, stop
 
 if TYPE_CHECKING:
     from harness.run.ladder import LadderRun
+    from harness.run.outlook import Outlook
 
 
 @dataclass(frozen=True, repr=False)
@@ -170,6 +171,7 @@ class Session:
         self._identities: dict[Arm, str] = {}
         self._was_checked = False
         self.ladder: LadderRun | None = None  # set once the suites are known
+        self.outlook: Outlook | None = None  # set once it is known what is left to do
 
     def lab_of(self, arm: Arm) -> Lab:
         """The lab as an arm's candidate sees it: its paths start from the folder of its conftest."""
@@ -288,7 +290,7 @@ class Session:
     def need(self, pairs: Iterable[tuple[Arm, str]]) -> None:
         """Name the arms that the collected tests compare, and on which suites.
 
-        All are trained before the first is asked, and each is asked its own suites only.
+        Each is asked its own suites only.
         """
         for arm, suite in pairs:
             self._needed.setdefault(arm, set()).add(suite)
@@ -312,10 +314,13 @@ class Session:
         ]
         if not missing:
             return
+        self.answerer.let_go()  # a training wants the memory
         began = time.perf_counter()
-        for suite in {suite.name: suite for arm, _ in missing for suite in self.suites_of(arm)}.values():
+        # that a judge is refused is known before the longest training; it costs no money
+        final = [arm for arm, _ in missing if arm.size == self.selection.largest(arm.name)]
+        for suite in {suite.name: suite for arm in final for suite in self.suites_of(arm)}.values():
             for judge in suite.judges:
-                if isinstance(judge, LocalJudge):  # it costs no money: that it is refused is known first
+                if isinstance(judge, LocalJudge):
                     self.answerer.judge(judge)
         self.answerer.seconds["scoring"] += time.perf_counter() - began
         began = time.perf_counter()
@@ -522,6 +527,8 @@ class Session:
                     self.trials[arm.label, variant.seed, loaded.name] = self.answerer.trial(
                         variant, label, prepared, loaded, judge_all=whole, against=against
                     )
+            if self.outlook is not None:
+                self.outlook.tell()
         return self.trials[arm.label, variant.seed, suite]
 
     def _against(self, arm: Arm, variant: Variant, suite: LoadedSuite) -> tuple[Answer, ...] | None:
@@ -536,7 +543,19 @@ class Session:
         if any(variant not in self.prepared and variant not in self.failed for variant in arm.variants):
             if arm not in self._needed:
                 self.need((arm, suite) for suite in self.suites)
-            self.train(None if self.ladder is None else self.ladder.due(arm))
+            self.train(self._together(arm))
+
+    def _together(self, arm: Arm) -> Collection[Arm] | None:
+        """What is trained before ``arm`` is asked; None: all.
+
+        Alone where trainings take turns, so that the smallest size is there first. Not where judging may
+        stop: its levels depend on how many recipes there are, which is known once they are prepared. Nor at
+        a service, which is asked for all at once.
+        """
+        if self.ladder is not None:
+            return self.ladder.due(arm)
+        takes_turns = self.lab.executor.slots == 1 and self.settings.max_interim_looks == 1
+        return [arm] if takes_turns and arm.candidate.endpoint() is None else None
 
     def _prepared(self, arm: Arm, variant: Variant) -> Prepared:
         """Made once, or failed once: what failed is not begun, and paid, again for every gate of a run."""

@@ -46,6 +46,7 @@ class LocalJudge:
 
     kind: ClassVar[Kind] = Kind.GRADED
     default_name: ClassVar[str] = "local"
+    passes: ClassVar[int] = 0  # of the built-in model over one reply; contexts are shared
 
     def __post_init__(self) -> None:
         require_trust(type(self).__name__, self.trust)

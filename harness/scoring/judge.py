@@ -61,6 +61,7 @@ class LikelihoodJudge(LocalJudge):
     threshold: float = dataclasses.field(default=0.5, kw_only=True)
 
     default_name: ClassVar[str] = "likelihood"
+    passes: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if self.statistic not in ("reference_given_reply", "pmi", "both"):

@@ -72,6 +72,7 @@ class TunedJudge(LocalJudge):
     model: str = dataclasses.field(default=BUILTIN_EMBEDDER, kw_only=True)
 
     default_name: ClassVar[str] = "tuned"
+    passes: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from harness.decision.plan import CallCount, CostLine, Plan, Standing, Trainings, Usd, Work
+from harness.decision.plan import CallCount, CostLine, Plan, Standing, Usd, Work
 from harness.records import Price
 
 PRICE = Price("m", 1.0, 1.0, 1.0, "a test", None)
@@ -38,9 +40,9 @@ def test_a_run_without_a_price_is_refused_under_a_cap_and_allowed_without() -> N
     assert plan(Usd(), None, None).standing is None
 
 
-def test_only_local_trainings_are_timed_at_this_machines_pace() -> None:
-    trainings = Trainings(10, 1, 0, 0, 2_000.0, 2_000.0)
-    hosted, local = (Work("x", is_hosted, trainings, CallCount(0, 0)) for is_hosted in (True, False))
-    assert Plan((hosted,), (), 100.0).training_seconds == 0.0
-    assert Plan((hosted, local), (), 100.0).training_seconds == 20.0
-    assert Plan((local,), ()).training_seconds is None
+def test_the_seconds_of_this_machine_are_summed_by_purpose_and_what_takes_none_is_left_out() -> None:
+    one = Work("x", False, None, CallCount(0, 0), seconds={"training": 20.0, "answers": 5.0})
+    plan = Plan(
+        (one, replace(one, seconds={"training": 1.0, "judging": 0.0}), Work("y", True, None, one.calls)), ()
+    )
+    assert plan.seconds == {"training": 21.0, "answers": 5.0}

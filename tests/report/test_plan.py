@@ -41,10 +41,16 @@ PLAN = Plan(
             (TRAINING, ANSWERS),
         ),
         Work("judge support/clear", True, None, CallCount(360, 0, 0, 120_000, 400), (JUDGING,)),
-        Work("qlora-r16@400", False, Trainings(490, 1, 0, 0, 136_200, 136_200), CallCount(160, 0)),
+        Work(
+            "qlora-r16@400",
+            False,
+            Trainings(490, 1, 0, 0, 136_200, 136_200),
+            CallCount(160, 0),
+            seconds={"training": 600.0, "answers": 60.0},
+        ),
     ),
     power=(Power("support", "intent", 200, None, ""), Power("support", "valid", 200, 0.031, "20261121-q")),
-    training_tokens_per_second=1000.0,
+    within=1.5,
 )
 
 
@@ -119,11 +125,11 @@ def test_a_plan_of_local_candidates_says_nothing_of_dollars() -> None:
     said = plan_text(replace(PLAN, work=PLAN.work[-1:]))
     assert "$" not in said
     assert "dollars" not in said
-    assert "about 2 min at 1,000 tokens/s" in said
+    assert "This machine computes for 7 to 16 min (training 10, answers 1.0)." in " ".join(said.split())
 
 
-def test_hosted_jobs_are_not_timed_at_this_machines_pace() -> None:
-    assert " min at " not in plan_text(replace(PLAN, work=PLAN.work[:3]))
+def test_what_a_service_computes_is_not_timed() -> None:
+    assert "computes" not in plan_text(replace(PLAN, work=PLAN.work[:3]))
 
 
 def test_what_the_rows_can_show_is_told_for_each_score() -> None:

@@ -59,13 +59,12 @@ const isSpace = (word) => !word.trim();
 // The text in parts, each with whether it is marked; white space between marked words is marked.
 function parts(words, isShared) {
   const found = [];
-  const any = isShared.includes(true); // of texts without a common word all differs
   let at = 0;
   for (const [place, word] of words.entries()) {
     const space = isSpace(word);
     const last = found.at(-1);
     const next = place + 1 < words.length && !isShared[at];
-    const differs = any && (space ? Boolean(last && last[1]) && next : !isShared[at]);
+    const differs = space ? Boolean(last && last[1]) && next : !isShared[at];
     if (!space) at++;
     if (last && last[1] === differs) last[0] += word;
     else found.push([word, differs]);
