@@ -101,21 +101,33 @@ def _why(record: RunRecord, decision: Decision, own: Sequence[Gate]) -> str:
     }
     name = _Names(own)
     shown, refuted = by_outcome[Outcome.SHOWN], by_outcome[Outcome.REFUTED]
-    if decision.verdict is Verdict.NO_GO and refuted:
+    money = {outcome: [*_of_money(record, decision, outcome)] for outcome in Outcome}
+    if decision.verdict is Verdict.NO_GO and (refuted or money[Outcome.REFUTED]):
         others = len(judged) - len(refuted)
         rest = [_rest(others)] if others and len(shown) == others else []
-        return _sentences([_listed([_lost(name, *one) for one in refuted], most=3), *rest])
+        lost = [_lost(name, *one) for one in refuted]
+        lost += [f"it does not earn what is asked: {claim}" for claim in money[Outcome.REFUTED]]
+        return _sentences([_listed(lost, most=3), *rest])
     if decision.level is not None and decision.verdict is not Verdict.GO:
         return (
             "Its own tests hold, but not at the stricter level that several candidates at once ask for: of"
             f" {decision.candidates_judged} that are tried, one may look good by luck."
         )
     if decision.verdict is Verdict.GO and shown:
-        return _sentences(_won(name, shown))
+        earned = [f"It earns what is asked: {_listed(money[Outcome.SHOWN])}"] if money[Outcome.SHOWN] else []
+        return _sentences([*earned, *_won(name, shown)])
     said = [*_in_the_way(decision, own), *_open(name, by_outcome[Outcome.INCONCLUSIVE])]
+    said += [f"whether it earns what is asked is open: {claim}" for claim in money[Outcome.INCONCLUSIVE]]
     if said and shown:
         said.append(_rest(len(shown)))
     return _sentences(said) or _cut(next(iter(decision.reasons), "No test asked anything of it."))
+
+
+def _of_money(record: RunRecord, decision: Decision, outcome: Outcome) -> Iterator[str]:
+    """The claims about money that ended so."""
+    for gate in record.money_gates:
+        if (gate.candidate, gate.size, gate.outcome) == (decision.candidate, decision.size, outcome):
+            yield gate.claim
 
 
 def _rest(n: int) -> str:

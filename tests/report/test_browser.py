@@ -82,7 +82,7 @@ def test_the_worst_rows_are_there_without_a_script(browser: Browser, tmp_path: P
 # what leaves the window, or is wider inside than outside; a browser draws its own controls as it likes
 _CUT_OFF = """() => {
   const width = document.documentElement.clientWidth, found = [];
-  for (const one of document.querySelectorAll("body *:not(option, select, input, br, wbr, script, template)")) {
+  for (const one of document.querySelectorAll("body *:not(option, select, input, script, template)")) {
     if (one.closest("svg") !== null && one.tagName !== "svg" || one.closest(".quiet, .skip")) continue;
     const box = one.getBoundingClientRect();
     const inner = getComputedStyle(one).display === "inline" ? 0 : one.scrollWidth - one.clientWidth;
@@ -129,6 +129,7 @@ def test_nothing_is_cut_off_at_any_width_and_the_decision_stands_on_the_first_sc
 def test_a_screen_reader_and_a_keyboard_reach_everything(browser: Browser, tmp_path: Path) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
     record = sample_run(n_rows=20)
+    record = replace(record, trials=tuple(one for one in record.trials if one.size in (None, 50, 400)))
     later = replace(record, id="later", created="2026-11-22T09:14:05Z")
     changes = run_changes(record, later)
     pages = [write_report(record, tmp_path / "one"), write_report(later, tmp_path / "two")][1:]
@@ -139,13 +140,10 @@ def test_a_screen_reader_and_a_keyboard_reach_everything(browser: Browser, tmp_p
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.matches('a')")
         _opened(page)
-        for scheme in ("light", "dark"):
+        for scheme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
             page.emulate_media(color_scheme=scheme)
-            found = [
-                one
-                for one in axe.run(page).response["violations"]
-                if one["impact"] in ("serious", "critical")
-            ]
+            found = axe.run(page, options={"resultTypes": ["violations"], **rules}).response["violations"]
+            found = [one for one in found if one["impact"] in ("serious", "critical")]
             told = [f"{one['id']}: {one['nodes'][0]['html'][:150]} ({len(one['nodes'])})" for one in found]
             assert told == [], f"{path.name}, {scheme}"
         page.set_viewport_size({"width": 390, "height": 844})
