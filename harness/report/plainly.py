@@ -127,7 +127,7 @@ def _of_money(record: RunRecord, decision: Decision, outcome: Outcome) -> Iterat
     """The claims about money that ended so."""
     for gate in record.money_gates:
         if (gate.candidate, gate.size, gate.outcome) == (decision.candidate, decision.size, outcome):
-            yield gate.claim
+            yield f"{gate.figure} {gate.sign} {gate.bound:g}"
 
 
 def _rest(n: int) -> str:

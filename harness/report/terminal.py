@@ -72,6 +72,7 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
     At 80 columns a line holds a gate; the score is shown where there is room for it.
     """
     from rich.console import Console
+    from rich.padding import Padding
 
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False)
@@ -100,7 +101,7 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
     for card in top.cards:
         console.print(_text(f"{card.verdict}: {card.subject}", f"bold {COLOURS[card.tone]}"))
         for fact in card.plainly:
-            console.print(_text(f"  {fact.name.lower()}: {fact.value}"))
+            console.print(Padding(_text(f"{fact.name}: {fact.value}"), (0, 0, 0, 2)))
         for reason in filterfalse(_IN_THE_TABLE.match, card.reasons):
             console.print(_text(f"  - {reason}"))
         for note in card.notes:
