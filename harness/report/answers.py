@@ -27,7 +27,7 @@ from harness.report.trial_pairs import MOST_OF_A_SLICE, Pair, pairs, trial_label
 from harness.report.view_models import AnswerCell, AnswerRow, Answers, Marked, ScoreChip, Tone
 
 ALL_ROWS, WORST_ROWS = 300, 50  # up to so many rows all are shown, of more the worst
-MOST_BYTES = 1_200_000  # of all blocks
+MOST_BYTES = 900_000  # of all blocks
 _MOST_MARKED = 2_000_000  # pairs of words compared on a page, which takes a second
 _TONE: dict[str, Tone] = {"l": "bad", "w": "good", "f": "unsure", "n": "unsure"}
 
@@ -47,9 +47,9 @@ def _block(pair: Pair, budget_bytes: int, budget_pairs: int) -> Answers:
     for place in by_loss(pair.suite, pair, each)[: n if n <= ALL_ROWS else WORST_ROWS]:
         row = rows[place]
         lost = [name for name, letters in each.items() if letters[place] == "l"]
-        gained = [name for name, letters in each.items() if letters[place] == "w"]
+        won = [name for name, letters in each.items() if letters[place] == "w"]
         changes = [f"lost {', '.join(lost)}"] if lost else []
-        changes += [f"gained {', '.join(gained)}"] if gained else []
+        changes += [f"won {', '.join(won)}"] if won else []
         cells = [_cell(pair, trial, *by_row.get(row.id, (None, {}))) for trial, by_row in sides]
         reference = shown(row.reference[:LONGEST])
         told = [reference, *(cell.answer.text for cell in cells)]

@@ -216,7 +216,8 @@ def _span(axes: Axes, span: Span, plot: Forest, middle: float, colour: str) -> N
     limits = span.low is not None and span.high is not None
     if plot.is_tornado:
         width = (span.high or 0.0) - (span.low or 0.0)
-        axes.barh(middle, width, 0.36, left=span.low or 0.0, color=colour, alpha=0.6, linewidth=0)
+        left, blue = span.low or 0.0, _STAND_INS["c1"]
+        axes.barh(middle, width, 0.36, left=left, color=blue, alpha=0.6, linewidth=0)
         return
     if limits:
         axes.hlines(middle, span.low, span.high, color=colour, linewidth=5, alpha=0.45)

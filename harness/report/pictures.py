@@ -219,23 +219,33 @@ def tornado(money: Economics) -> TornadoPicture | None:
         return None
     rate, unit = _unit(money)
     write = numbers.in_currency(money)
+    centre = found.usd_over_horizon.value / rate
     spans, rows = [], []
     for swing in found.swings[:MOST_SWINGS]:
         low, high = sorted((swing.usd_at_low / rate, swing.usd_at_high / rate))
         ends = f"{write(swing.usd_at_low)} to {write(swing.usd_at_high)}"
-        spans.append(Span(_name(swing.input), ends, found.usd_over_horizon.value / rate, low, high, "unsure"))
+        spans.append(
+            Span(
+                _name(swing.input.split(", USD")[0]),
+                ends,
+                found.usd_over_horizon.value / rate,
+                low,
+                high,
+                "unsure",
+            )
+        )
         span = f"{numbers.number(swing.low)} to {numbers.number(swing.high)}"
         days = f"{numbers.days(swing.days_at_low)} to {numbers.days(swing.days_at_high)}"
         rows.append((swing.input, span, ends, days))
     horizon = numbers.days(found.horizon_days)
     said = "; ".join(f"{name}, {span}: {ends}" for name, span, ends, _ in rows)
     middle = write(found.usd_over_horizon.value)
-    title = f"What moves the {middle} of {money.candidate} in {horizon} most"
+    title = f"{money.candidate} over {horizon}, {middle} in the middle"
     forest = Forest(
         spans,
         f"{unit}, net over {horizon}",
-        f"{title}. {said}.",
-        centre=found.usd_over_horizon.value / rate,
+        f"What moves the money most: {title}. {said}.",
+        centre=centre,
         is_tornado=True,
     )
     heads = ("input", "its 90% range#", f"net over {horizon}#", "break-even#")

@@ -21,7 +21,7 @@ from harness.report import numbers
 from harness.report.trial_pairs import MOST_OF_A_SLICE, Pair, is_advisory, pairs, trial_label
 from harness.report.view_models import RowsData
 
-MOST_BYTES = 2_600_000  # of the packed rows
+MOST_BYTES = 3_200_000  # of the packed rows
 LONGEST, LONGEST_REASON = 2_000, 300  # characters of a text and of a reason
 GRADED_CHANGE, GRADED_RIGHT = 0.25, 0.5
 _NOT_JUDGED = nan
@@ -158,31 +158,47 @@ def packed_rows(record: RunRecord) -> RowsData | None:
     n_all = sum(len(some[0].suite.rows) for some in suites.values())
     if not n_all:
         return None
-    letters = {
-        id(trial): lettered(pair, trial) for some in suites.values() for pair in some for trial in pair.trials
-    }
-    share = 1.0
-    if n_all > _MANY_ROWS:  # packing all of them to find that they are too many takes seconds
-        share = MOST_BYTES * _TRIED / len(_packed(suites, letters, _TRIED))
-        share = 1.0 if share > 0.7 else 1.2 * share  # more rows hold more that is the same
-    while len(data := _packed(suites, letters, share)) > MOST_BYTES and share > 1e-3:
-        share *= 0.95 * MOST_BYTES / len(data)
+    data, share, of_all = _fitting(suites, n_all)
     note = f"{numbers.plural(n_all, 'row')}, all of this run."
     if share < 1:
         note = (
             f"This page holds {share:.0%} of {numbers.plural(n_all, 'row')}, which is what fits: those where"
             " the sides differ and the wrong ones before others. Counts are of these; run.json has all."
         )
+    if not of_all:
+        note += " Answers of other sizes and seeds than the decided one are in run.json."
     return RowsData(data, note)
+
+
+def _fitting(suites: Mapping[str, Sequence[Pair]], n_all: int) -> tuple[str, float, bool]:
+    """What a page holds: the rows packed, their share, and whether with the answers of all sizes."""
+    found = chain.from_iterable(suites.values())
+    letters = {id(trial): lettered(pair, trial) for pair in found for trial in pair.trials}
+    data, share = "", 1.0
+    for of_all in (True, False):
+        share = 1.0
+        if n_all > _MANY_ROWS:  # packing all of them to find that they are too many takes seconds
+            tried = _packed(suites, letters, _TRIED, of_all=of_all)
+            guess = 1.2 * _TRIED * MOST_BYTES / len(tried)  # more rows hold more that is the same
+            share = 1.0 if guess > 0.85 else guess
+        if of_all and share < 1:
+            continue
+        data = _packed(suites, letters, share, of_all=of_all)
+        while not of_all and len(data) > MOST_BYTES and share > 1e-3:
+            share *= 0.95 * MOST_BYTES / len(data)
+            data = _packed(suites, letters, share, of_all=of_all)
+        if len(data) <= MOST_BYTES:
+            return data, share, of_all
+    return data, share, False
 
 
 def _decides(gate: Gate, outcome: Outcome) -> bool:
     return gate.state == "gated" and gate.comparison is not None and gate.comparison.outcome is outcome
 
 
-def _packed(suites: dict[str, list[Pair]], letters: Letters, share: float) -> str:
+def _packed(suites: Mapping[str, Sequence[Pair]], letters: Letters, share: float, *, of_all: bool) -> str:
     texts = _Texts()
-    blocks = [_suite(some, texts, letters, share) for some in suites.values()]
+    blocks = [_suite(some, texts, letters, share, of_all=of_all) for some in suites.values()]
     whole = {"texts": texts.known, "suites": blocks, "outcomes": OUTCOMES}
     told = json.dumps(whole, separators=(",", ":"), allow_nan=False)
     return b64encode(zlib.compress(told.encode("ascii"), 6)).decode("ascii")
@@ -206,7 +222,9 @@ class _Texts:
         return self._places[key]
 
 
-def _suite(some: Sequence[Pair], texts: _Texts, letters: Letters, share: float) -> dict[str, object]:
+def _suite(
+    some: Sequence[Pair], texts: _Texts, letters: Letters, share: float, *, of_all: bool
+) -> dict[str, object]:
     suite = some[0].suite
     kept = [*range(len(suite.rows))]
     if share < 1:
@@ -227,7 +245,7 @@ def _suite(some: Sequence[Pair], texts: _Texts, letters: Letters, share: float) 
         for trial in pair.trials:
             each = letters[id(trial)]
             whole = [of_several(suite, each), *(each.get(info.name, "") for info in suite.scores)]
-            side = _side(suite, trial, kept, texts)
+            side = _side(suite, trial, kept, texts if of_all or trial is pair.lead else None)
             side["base"] = -1 if base is None else places[id(base)]
             side["lead"] = trial is pair.lead
             side["outcomes"] = ["".join(one[place] for place in kept) if one else "" for one in whole]
@@ -257,8 +275,15 @@ def _suite(some: Sequence[Pair], texts: _Texts, letters: Letters, share: float) 
     }
 
 
-def _side(suite: SuiteInfo, trial: Trial, kept: Iterable[int], texts: _Texts) -> dict[str, object]:
-    """One trial's answers by row: texts, why one failed, and each check's value with its reason."""
+def _side(suite: SuiteInfo, trial: Trial, kept: Iterable[int], texts: _Texts | None) -> dict[str, object]:
+    """One trial's answers by row: texts, why one failed, and each check's value with its reason.
+
+    Without ``texts`` values alone: -2 stands for a text that the page does not hold, -1 for none.
+    """
+
+    def held(text: str, most: int = LONGEST) -> int:
+        return -2 if texts is None else texts.place(text, most)
+
     at = {answer.row_id: place for place, answer in enumerate(trial.answers)}
     places = [at.get(suite.rows[place].id) for place in kept]
     answers = [None if place is None else trial.answers[place] for place in places]
@@ -272,15 +297,12 @@ def _side(suite: SuiteInfo, trial: Trial, kept: Iterable[int], texts: _Texts) ->
         checks.append(
             [
                 [None if one is None or one.value is None else round(one.value, 3) for one in mine],
-                [
-                    -1 if one is None else texts.place(one.failure or one.reason, LONGEST_REASON)
-                    for one in mine
-                ],
+                [-1 if one is None else held(one.failure or one.reason, LONGEST_REASON) for one in mine],
             ]
         )
     return {
         "label": trial_label(trial),
-        "text": [-1 if one is None else texts.place(one.text) for one in answers],
-        "note": [-1 if one is None or not (why := note_of(one)) else texts.place(why) for one in answers],
+        "text": [-1 if one is None else held(one.text) for one in answers],
+        "note": [-1 if one is None or not (why := note_of(one)) else held(why) for one in answers],
         "checks": checks,
     }

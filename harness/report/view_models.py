@@ -357,7 +357,7 @@ class AnswerRow:
 
     id: str
     outcome: str  # "lost", "won", "both wrong", ...
-    change: str  # in words: which scores were gained or lost
+    change: str  # in words: which scores were won or lost
     tone: Tone
     question: str
     reference: Marked

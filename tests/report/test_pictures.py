@@ -65,7 +65,7 @@ def test_quality_stands_against_the_price_of_the_tokens() -> None:
 
 
 def _with_outlook() -> Economics:
-    none, whole = Amount(None), Payback(4.0, 260.0, 25.0, 1.0, 7.0, 14.0, 100.0)
+    none, whole = Amount(None), Payback(4.0, 1.0, 7.0, 260.0, 25.0, 14.0, 100.0)
     swings = (
         Swing("points of support / intent", 20.0, 40.0, -10.0, 530.0, 100.0, 14.0),
         Swing("requests a day", 1000.0, 3000.0, 300.0, 220.0, 22.0, 29.0),

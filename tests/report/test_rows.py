@@ -90,7 +90,9 @@ def test_a_run_too_large_for_a_page_keeps_what_was_lost_and_says_so(monkeypatch:
     assert data is not None
     assert len(data.packed) <= 12_000
     assert data.note.startswith("This page holds ")
+    assert "other sizes" in data.note
     part = unpacked(run)["suites"][0]
+    assert [set(side["text"]) == {-2} for side in part["sides"]] == [False, True, True, True, False]
     lost = [
         row
         for row, letter in zip(whole["id"], whole["sides"][-1]["outcomes"][0], strict=True)

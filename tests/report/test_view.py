@@ -137,7 +137,7 @@ def test_a_preference_is_shown_without_scores_of_the_baseline() -> None:
     assert (line.baseline, line.figures.difference, line.figures.n) == ("0.5", "+25.0", "40")
     assert any(table.title.startswith("support / better") for table in view.slices)
     rows = [row for block in view.answers if block.title.startswith("support") for row in block.rows]
-    assert sum("gained" in row.change and "better" in row.change for row in rows) == 20
+    assert sum("won" in row.change and "better" in row.change for row in rows) == 20
     (judge,) = [block for block in view.judges if block.title == "support / better"]
     said = {fact.name: fact.value for _, some in judge.groups for fact in some}["order"]
     assert f"0.50 [0.35, 0.65], n = 40 ({ADAPTER}@{SIZES[-1]})" in said

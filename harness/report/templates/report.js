@@ -229,8 +229,8 @@ function browse(root, data) {
   function cell(one, row, title, other) {
     const box = made("div", "cell", told("h5", "", one.label, title ? made("small", "", ` ${title}`) : ""));
     if (one.note[row] >= 0) box.append(told("p", "failure", text(one.note[row])));
-    if (one.text[row] < 0) box.append(told("p", "failure", "not asked"));
-    box.append(textOf(text(one.text[row]), other), chips(one, row));
+    const why = { [-1]: "not asked", [-2]: "its answer is in run.json" }[one.text[row]];
+    box.append(why ? told("p", "failure", why) : textOf(text(one.text[row]), other), chips(one, row));
     return box;
   }
 
