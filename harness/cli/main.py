@@ -12,6 +12,8 @@ from pathlib import Path
 from harness.cli.arguments import number, require_plain, whole
 from harness.cli.capture import add_capture
 from harness.cli.decide import add_decide
+from harness.cli.diagnose import add_diagnose
+from harness.cli.doctor import add_doctor
 from harness.cli.export import add_export
 from harness.cli.jobs import add_jobs
 from harness.cli.judge_check import add_judge_check
@@ -62,6 +64,10 @@ def _run(given: argparse.Namespace) -> int:
         from harness.cli.decide import decide
 
         return decide(given)
+    if given.command == "diagnose":
+        from harness.cli.diagnose import diagnose
+
+        return diagnose(given)
     if given.command == "export":
         from harness.cli.export import export
 
@@ -77,7 +83,7 @@ def _run(given: argparse.Namespace) -> int:
     if given.command == "doctor":
         from harness.cli.doctor import doctor
 
-        return doctor(given.fetch, given.json)
+        return doctor(given)
     if given.command == "jobs":
         from harness.cli.jobs import jobs
 
@@ -143,12 +149,13 @@ def _parser() -> argparse.ArgumentParser:
     add_judge_check(commands.add_parser("judge-check", help="test a suite's judges: labels, drift, attacks"))
     add_label(commands.add_parser("label", help="write a page on which people label a run's answers"))
     add_decide(commands.add_parser("decide", help="decide a run again: labels, other prices"))
+    add_diagnose(commands.add_parser("diagnose", help="say why a candidate that scored well fails elsewhere"))
     add_export(commands.add_parser("export", help="write a run's fine-tune as files that servers take"))
     add_capture(commands.add_parser("capture", help="record a hosted model's answers while it gives any"))
     add_twin(commands.add_parser("twin", help="the hosted service's API on this machine, without a key"))
-    doctor = commands.add_parser("doctor", help="say whether this machine can run the harness")
-    doctor.add_argument("--fetch", action="store_true", help="fetch the built-in models")
-    doctor.add_argument("--json", action="store_true", help="for programs")
+    add_doctor(
+        commands.add_parser("doctor", help="say what this machine can run, and which base it can train")
+    )
     return parser
 
 

@@ -48,10 +48,10 @@ def decide(
         rows = f" where {found.rows}" if found.rows else ""
         claim = f"{found.score}{rows} of {found.candidate} against {found.baseline}{shift}"
         by_outcome[found.outcome].append(f"{gate_name(gate)} is {found.outcome}: {claim}, {found.reason}")
-    for claim in money:
-        if (claim.candidate, claim.size) == (candidate, size):
-            name = claim.test.rpartition("::")[2]
-            by_outcome[claim.outcome].append(f"money gate {name} is {claim.outcome}: {claim.reason}")
+    for asserted in money:
+        if (asserted.candidate, asserted.size) == (candidate, size):
+            said = f"money gate {asserted.test.rpartition('::')[2]} is {asserted.outcome}: {asserted.reason}"
+            by_outcome[asserted.outcome].append(said)
     gaps = list(obstacles)
     for gate in own:
         if gate.state == "missing" or (gate.state == "gated" and gate.comparison is None):

@@ -63,8 +63,8 @@ class Figure:
     """One figure of a candidate's economics, to be compared with a number."""
 
     name: str
-    money: Economics | str  # or why there is none
-    settle: Callable[[MoneyClaim], bool] | None = None
+    money: Economics | str = field(repr=False)  # or why there is none
+    settle: Callable[[MoneyClaim], bool] | None = field(default=None, repr=False)
 
     __hash__: ClassVar[None]  # type: ignore[assignment]  # set by the __eq__ below
 

@@ -52,7 +52,7 @@ def markdown_of(view: ReportView) -> str:
         body = [
             part
             for one in view.costs
-            for part in (plain(one.verdict), _block(one.table), _bullets(one.notes))
+            for part in (plain(one.verdict), _block(one.table), _known(one.knowing), _bullets(one.notes))
         ]
         body += [_block(view.spending.table), _bullets(view.spending.reconciliation)] if view.spending else []
         parts.append(("What it earns or costs", _folded("What it earns or costs", _joined(body))))
@@ -97,6 +97,10 @@ def markdown_of_changes(view: RunChanges) -> str:
         lines += [f"gained {one.row}: {one.before} → {one.now}" for one in block.gained]
         parts.append((head, _folded(head, _bullets(_cut(line, 2 * _LONGEST) for line in lines))))
     return _fitted([(title, text) for title, text in parts if text])
+
+
+def _known(table: TextTable | None) -> str:
+    return "" if table is None else _block(table)
 
 
 def _joined(parts: Iterable[str]) -> str:

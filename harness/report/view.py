@@ -15,7 +15,6 @@ from harness.report.earnings import money_warnings
 from harness.report.forecasts import forecasts
 from harness.report.go_forecast import forecast_of, go_forecast
 from harness.report.judges import judge_blocks, judge_cautions
-from harness.report.knowing import knowing_table
 from harness.report.ladder import ladder_block
 from harness.report.learning import learning_curves, trainings
 from harness.report.pictures import pictures
@@ -62,7 +61,6 @@ def build_view(record: RunRecord) -> ReportView:
         command=record.command,
         provenance=[table for table in _provenance(record) if table.rows],
         not_measured=[*_not_measured(record)],
-        knowing=[*filter(None, (knowing_table(record, money) for money in record.economics))],
     )
 
 

@@ -420,6 +420,7 @@ class CostBlock:
     prices: TextTable
     verdict: str
     notes: Sequence[str]
+    knowing: TextTable | None = None  # what more rows, labels or seeds are worth before deciding
 
 
 @dataclass(frozen=True, slots=True)
@@ -513,4 +514,3 @@ class ReportView:
     command: str
     provenance: Sequence[TextTable]
     not_measured: Sequence[str]
-    knowing: Sequence[TextTable] = ()  # what it is worth to know more, for each priced candidate

@@ -57,8 +57,8 @@ def priced_again(record: RunRecord, config: EconomicsConfig, command: str) -> Ru
     """
     if not record.economics and not record.money_gates:
         raise UsageError(
-            f"run {record.id} has no costs to price again.\n  hint: put economics.toml beside the suites and run"
-            " them again; answers are kept, so nothing is asked twice."
+            f"run {record.id} has no costs to price again.\n  hint: put economics.toml beside the suites and"
+            " run them again; answers are kept, so nothing is asked twice."
         )
     values = _point_values(record, config)
     economics = tuple(_again(record, money, config, values) for money in record.economics)
@@ -183,25 +183,22 @@ def _priced(
         found = None if vectors is None else compare(*vectors, alpha=record.alpha)
     except HarnessError:  # values that its kind cannot have
         found = None
-    for gate in record.gates:
-        corrected = gate.comparison if gate.correction is not None else None
-        if corrected is not None and not corrected.rows:
-            if (gate.suite, gate.candidate, corrected.score) == (*place[:1], name, place[1]):
-                found = corrected
-                break
-    else:
-        kept = [
-            old
-            for money in record.economics
-            for old in money.priced_scores
-            if _is_of(money, old, name, place)
-        ]
-        if kept:
-            old = replace(kept[0], usd_per_point_per_day=one.usd_per_point_per_day, usd_range=one.usd_range)
-            return old, of_rows
-        info = its and next(score for score in its.suite.scores if score.name == place[1])
-        if info and is_advisory(info):
-            return replace(one, why="its judge has no vote"), {}
+    corrected = [
+        gate.comparison
+        for gate in record.gates
+        if gate.correction is not None and (gate.suite, gate.candidate) == (place[0], name)
+        if gate.comparison is not None and not gate.comparison.rows and gate.comparison.score == place[1]
+    ]
+    kept = [
+        old for money in record.economics for old in money.priced_scores if _is_of(money, old, name, place)
+    ]
+    if corrected:
+        found = corrected[0]
+    elif kept:
+        old = replace(kept[0], usd_per_point_per_day=one.usd_per_point_per_day, usd_range=one.usd_range)
+        return old, of_rows
+    elif its and any(score.name == place[1] and is_advisory(score) for score in its.suite.scores):
+        return replace(one, why="its judge has no vote"), {}
     if found is None or found.low is None or found.high is None:
         return replace(one, why="no gate of this run compares it, and its rows show no interval"), {}
     return replace(one, difference=found.difference, low=found.low, high=found.high, n=found.n), of_rows
