@@ -163,7 +163,7 @@ def _bullets(lines: Iterable[str]) -> str:
 
 
 def _headline(top: Headline) -> Iterator[str]:
-    yield f"# {plain(top.title)}"
+    yield f"# {plain(_cut(top.title))}"
     if top.stamp:
         yield f"**{plain(top.stamp)}**"
     if top.ladder is not None:

@@ -34,6 +34,7 @@ _MEANS = {
     Verdict.NO_GO: "Do not ship it.",
     Verdict.INCONCLUSIVE: "Not decided: this run cannot tell.",
 }
+_MOST_IN_TITLE = 3
 REHEARSAL = "REHEARSAL: hosted models were a local twin of the service; nothing here speaks of the real ones."
 _POLICY = {
     "release": "release policy: anything but GO fails the run",
@@ -72,6 +73,8 @@ def headline(record: RunRecord) -> Headline:
     rehearsed = " (a rehearsal: it says nothing of the real models)" if record.rehearsal else ""
     cards = [_card(record, decision, rehearsed) for decision in record.decisions]
     title = f"Should we ship {' or '.join(names)}?" if names else "Nothing was compared"
+    if len(names) > _MOST_IN_TITLE:
+        title = f"Which of {len(names):,} candidates should we ship?"
     return Headline(
         title="What is the cheapest that holds?" if record.ladder else title,
         run_id=record.id,
