@@ -908,3 +908,60 @@ class RunRecord:
     economics_toml: str = ""  # the project's file of prices, as it was; empty: none, or an earlier version
     money_gates: tuple[MoneyGate, ...] = ()
     schema: int = SCHEMA_VERSION
+
+
+# --------------------------------------------------------------------------- why it fails in production
+Cause: TypeAlias = Literal["leaks", "long tail", "shift", "overfitting", "base", "forgetting"]
+
+
+@dataclass(frozen=True, slots=True)
+class CauseTest:
+    """One thing that was looked at for one cause. Effects lie in [-1, 1]; ``measure`` says of what."""
+
+    cause: Cause
+    what: str
+    said: str  # the figures in words, or why it was not looked at
+    measure: str = ""
+    n: tuple[int, int] = (0, 0)  # what is tested, and what it is compared with
+    effect: float | None = None  # None: not looked at
+    low: float | None = None  # limits of a 95% interval
+    high: float | None = None
+    p: float | None = None
+    adjusted: float | None = None  # Holm's, for all tests of the diagnosis
+    detectable: float | None = None  # the least effect that is found 8 times in 10 with these n
+    is_shown: bool = False
+    next_step: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A value of a field, and how often each kind of row has it."""
+
+    field: str
+    value: str
+    training: int
+    heldout: int
+    right: float | None  # share of the held-out ones that it got right; None: not known
+    failures: int
+    is_thin: bool  # whether the training rows hardly cover it
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why a candidate that scored well fails on these rows, as far as its run and its rows tell."""
+
+    run: str
+    candidate: str  # its label
+    suite: str
+    file: str  # of the failures
+    failures: int
+    training: int
+    heldout: int
+    judged: int  # held-out rows of which a check says whether it was right
+    right: int  # of those
+    level: float
+    tests: tuple[CauseTest, ...]  # in the order in which they were looked at
+    causes: tuple[Cause, ...]  # those that are shown, the strongest first
+    categories: tuple[Category, ...]  # those with the largest excess of failures
+    notes: tuple[str, ...] = ()
+    schema: int = 1

@@ -1,11 +1,40 @@
-"""``harness doctor``: whether this machine can run the harness."""
+"""``harness doctor``: whether this machine can run the harness, and what of a base can be trained on it."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.cli.arguments import number, whole
+from harness.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from harness.training.hardware import Need
+    from harness.training.memory import BaseShape
+
+
+def add_doctor(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--fetch", action="store_true", help="fetch the built-in models")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    base = parser.add_mutually_exclusive_group()
+    base.add_argument(
+        "--model", metavar="ID", help="what training this base takes in memory, from its configuration alone"
+    )
+    base.add_argument("--config", type=Path, metavar="FILE", help="the same of a base's config.json")
+    count = whole(1, 10_000_000)
+    parser.add_argument("--context", type=count, metavar="N", help="tokens a row; default: 2048")
+    parser.add_argument("--batch", type=count, metavar="N", help="rows at once; default: 1")
+    parser.add_argument("--rank", type=count, metavar="R", help="default: 16")
+    parser.add_argument(
+        "--memory", type=number(above=0), metavar="GB", help="of another machine's card; default: this one's"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +46,84 @@ class Examined:
     says: str
 
 
-def doctor(fetch: bool, as_json: bool) -> int:
-    """Print what ``examine`` finds; 0: this machine can run the harness, 1: something is missing."""
+def doctor(given: argparse.Namespace) -> int:
+    """Print what ``examine`` finds; 0: this machine can run the harness, 1: something is missing.
+
+    With ``--model`` or ``--config``, what training that base takes; 0: some way fits.
+    """
+    if given.model is not None or given.config is not None:
+        return _base(given)
+    lost = [
+        f"--{name}" for name in ("context", "batch", "rank", "memory") if getattr(given, name) is not None
+    ]
+    if lost:
+        raise UsageError(f"{', '.join(lost)}: of which base? Name it with --model or --config.")
+    return _machine(given.fetch, given.json)
+
+
+def _base(given: argparse.Namespace) -> int:
+    from harness.models.configs import config_of, read_config
+    from harness.report import numbers
+    from harness.report.terminal import printable
+    from harness.training.hardware import best_need, device_memory, needs, shape_of
+
+    name = str(given.config or given.model)
+    config = config_of(name) if given.config is None else read_config(given.config, "name a config.json")
+    try:
+        shape = shape_of(config)
+    except ValueError as error:
+        raise ModelError(
+            f"{name}: its memory is not known here: {error}.\n"
+            "  hint: predicted are decoders with grouped attention and gated networks, such as Llama, Qwen,"
+            " Mistral, Gemma and Mixtral."
+        ) from error
+    context, batch, rank = given.context or 2048, given.batch or 1, given.rank or 16
+    found = needs(shape, tokens=context * batch, r=rank)
+    room_gb, where = (
+        device_memory() if given.memory is None else (given.memory, f"a card of {given.memory:g} GB")
+    )
+    if given.json:
+        fields = ("weights", "optimiser", "activations", "logits")
+        rows = [
+            {
+                "method": one.method,
+                "gradient_checkpointing": one.checkpointing,
+                "gb": one.gigabytes,
+                **{f"{each}_gb": getattr(one.memory, each) / 1e9 for each in fields},
+                "card_gb": one.card,
+            }
+            for one in found
+        ]
+        best = best_need(found, room_gb)
+        print(json.dumps({"needs": rows, "room_gb": room_gb, "use": best and best.name}, indent=1))  # noqa: T201
+    else:
+        asked = f"{numbers.plural(batch, 'row')} of {context:,} tokens at once, rank {rank}"
+        for line in _told(name, shape, found, asked, room_gb, where):
+            print(printable(line))  # noqa: T201
+    return 0 if best_need(found, room_gb) else 1
+
+
+def _told(
+    name: str, shape: BaseShape, found: list[Need], asked: str, room_gb: float, where: str
+) -> Iterator[str]:
+    from harness.training.hardware import advice, rank_advice
+
+    weights = (shape.linear_weights + shape.other_weights) / 1e9
+    yield f"{name}: {weights:.2f} billion weights; {asked}. Predicted from its configuration, in GB:"
+    yield ""
+    yield f"{'':36} {'in all':>8} {'weights':>8} {'optimiser':>10} {'activations':>12} {'logits':>7}  fits on"
+    for one in found:
+        memory = one.memory
+        parts = (memory.weights, memory.optimiser, memory.activations, memory.logits)
+        cells = [f"{part / 1e9:{width},.1f}" for part, width in zip(parts, (8, 10, 12, 7), strict=True)]
+        card = f"{one.card} GB" if one.card else "several cards"
+        yield f"{one.name:36} {one.gigabytes:8,.1f} {' '.join(cells)}  {card}"
+    yield ""
+    yield from advice(found, room_gb, where)
+    yield rank_advice(shape)
+
+
+def _machine(fetch: bool, as_json: bool) -> int:
     from harness.models.embeddings import ensure_embedder
     from harness.models.progress import Drawn, Silent
     from harness.models.source import ensure_builtin

@@ -117,7 +117,7 @@ def _shares_shift(label: str, of_train: Sequence[str], of_heldout: Sequence[str]
     v = cramers_v(train, heldout)
     if v < V_AT_LEAST:
         return None
-    p, test = _p_value(train, heldout)
+    p, test = shares_p(train, heldout)
     p = min(1.0, p * tests)
     if p >= P_BELOW:
         return None
@@ -137,7 +137,8 @@ def _shares_shift(label: str, of_train: Sequence[str], of_heldout: Sequence[str]
     )
 
 
-def _p_value(train: Mapping[str, int], heldout: Mapping[str, int]) -> tuple[float, str]:
+def shares_p(train: Mapping[str, int], heldout: Mapping[str, int]) -> tuple[float, str]:
+    """How surely the shares of two sides differ: a p-value, and the name of its test."""
     import numpy as np  # here, as scipy.stats is slow to import
     from scipy.stats import MonteCarloMethod, chi2_contingency
 

@@ -142,6 +142,7 @@ class Plan:
     max_usd: float | None = None  # the cap that was given
     prices_file: str = "economics.toml"  # where the project's own prices stand, or would
     unready: tuple[str, ...] = ()  # obstacles that would stop the run, such as a missing key
+    memory: tuple[str, ...] = ()  # what trainings on this machine take of it, a sentence each
     decisions: tuple[PlannedDecision, ...] = ()
     labels: tuple[PlannedLabels, ...] = ()
 

@@ -65,10 +65,9 @@ def comparisons(record: RunRecord) -> Comparisons:
             ),
             *(_line(suite, found, reach[suite, found.score], record.alpha) for suite, found in ungated),
         ],
-        note="Differences are candidate − baseline on the same rows, in points; intervals are two-sided "
-        f"{numbers.level(record.alpha)}, so each limit is a one-sided test at "
-        f"{numbers.one_sided(record.alpha)}. "
-        "Lines that are measured, advisory or without a gate decide nothing.",
+        note="Differences are candidate − baseline on the same rows. In brackets stands the range that holds"
+        f" the true one in {numbers.level(record.alpha)} of such runs; all of it has to lie above what is"
+        " claimed (dashed).",
         power=[
             f"{suite} / {mine.score}, {mine.subject}: {can_show_of(mine, theirs, alpha=record.alpha)}."
             for suite, mine, theirs in sides

@@ -48,9 +48,9 @@ def ours(name: str) -> Markup:
     return Markup((_TEMPLATES / name).read_text("utf-8"))
 
 
-def script_digest(script: str) -> str:
-    """The SHA-256 by which a page's content security policy admits its script."""
-    return b64encode(sha256(script.encode("utf-8")).digest()).decode("ascii")
+def digest_of(text: str) -> str:
+    """The SHA-256 by which a page's content security policy admits its script or style sheet."""
+    return b64encode(sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
 def replace_file(path: Path, text: str) -> Path:

@@ -47,6 +47,7 @@ def plan_text(plan: Plan, width: int = WIDTH) -> str:
         [line for note in _work_notes(plan) for line in _wrapped(note, width)],
         [line for note in _dollar_notes(plan) for line in _wrapped(note, width)],
         _table(_price_columns(plan.bills), width),
+        [line for said in plan.memory for line in _wrapped(said, width)],
         [line for problem in unready for line in _wrapped(problem, width)],
         ["What the held-out rows can show, at 80% power and one-sided 5%:", *_table(power, width)],
         [line for one in plan.decisions for line in _wrapped(planned_decision(one), width)],

@@ -40,6 +40,8 @@ class DecisionCard:
     reasons: Sequence[str]
     notes: Sequence[str] = ()  # to know before the verdict is trusted
     forecast: str = ""  # of an undecided one: how likely GO is with these rows, and what it takes
+    speaks_of: str = ""  # the candidate, its baseline and the rows, in a sentence
+    plainly: Sequence[Fact] = ()  # why, what it earns or costs and breaks, and what to do next
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,12 @@ class Headline:
     ladder: LadderBlock | None = None
     evidence: Sequence[Fact] = ()  # what failures point to: whose, to what, and why
 
+    @property
+    def n_cautions(self) -> str:
+        """How many there are, in words; empty for none."""
+        n = len(self.cautions)
+        return "" if not n else "1 thing" if n == 1 else f"{n:,} things"
+
 
 @dataclass(frozen=True, slots=True)
 class IntervalPlot:
@@ -153,6 +161,11 @@ class ComparisonLine:
     figures: Figures
     baseline: str = "–"
     method: str = "–"
+
+    @property
+    def sides(self) -> str:
+        """What is compared with what."""
+        return f"{self.subject} against {self.baseline}"
 
     @property
     def is_minor(self) -> bool:
@@ -205,6 +218,16 @@ class Comparisons:
     note: str
     power: Sequence[str]  # what each suite's rows can show
     changes: TextTable | None  # which suites changed at all
+
+    @property
+    def gates(self) -> list[ComparisonLine]:
+        """The lines that decide, and those of gates that advise or are missing."""
+        return [line for line in self.lines if not line.is_minor]
+
+    @property
+    def others(self) -> list[ComparisonLine]:
+        """The lines that decide nothing."""
+        return [line for line in self.lines if line.is_minor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,3 +513,4 @@ class ReportView:
     training: TrainingBlock
     command: str
     provenance: Sequence[TextTable]
+    not_measured: Sequence[str]

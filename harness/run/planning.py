@@ -14,6 +14,7 @@ from harness.models.protocol import Prompt
 from harness.run.answering import Asked
 from harness.run.plan_costs import Asking, Costs, JudgedTrial, Payee, paid
 from harness.run.plan_go import PlannedTest, planned_decisions
+from harness.run.plan_hardware import planned_memory
 from harness.run.plan_labels import planned_labels
 from harness.run.plan_power import earlier_runs, powers
 from harness.run.plan_time import LocalSeconds, within
@@ -48,6 +49,7 @@ def make_plan(run: Session, tests: Sequence[PlannedTest] = ()) -> Plan:
         prices_file=counting.costs.prices_file,
         unready=(*unready, *dict.fromkeys(counting.problems)),
         within=within(pace),
+        memory=tuple(planned_memory(run)),
     )
 
 

@@ -17,11 +17,14 @@ ADAM_BYTES = 8  # two float32 moments a trained weight
 LOGIT_BYTES = 14  # as computed, in float32, its log-probability and the gradients of these
 CONTEXT_BYTES = 5e8  # of CUDA itself
 FEWEST_TOKENS = 1_024  # that go through a model at once
+LARGEST_SIZE = 10**8  # of any that a configuration names
+FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
+EXPERT_COUNTS = ("num_local_experts", "num_experts")  # what configurations call it
 
 
 @dataclass(frozen=True, slots=True)
 class BaseShape:
-    """A decoder of Llama's shape: grouped attention and a gated feed-forward network."""
+    """A decoder of Llama's shape: grouped attention and a gated feed-forward network, or experts."""
 
     layers: int
     hidden: int
@@ -30,6 +33,8 @@ class BaseShape:
     key_width: int  # key heads times that width
     vocabulary: int
     tied: bool  # whether the output head is the embedding
+    experts: int = 1  # feed-forward networks of a block
+    experts_used: int = 1  # of them, those that a token goes through
 
     @classmethod
     def of(cls, config: Mapping[str, Json]) -> BaseShape:
@@ -40,23 +45,28 @@ class BaseShape:
             TypeError: one of them is no number: they differ from block to block.
         """
 
-        def size(name: str) -> int:
+        def size(*names: str) -> int:
+            name = next((one for one in names if config.get(one) is not None), names[-1])
             found = config[name]
-            if not isinstance(found, int):
+            if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= LARGEST_SIZE:
                 raise TypeError(f"{name}={found!r}")
             return found
 
         heads = size("num_attention_heads")
         width = size("head_dim") if config.get("head_dim") else size("hidden_size") // heads
         key_heads = size("num_key_value_heads") if config.get("num_key_value_heads") else heads
+        counts = [name for name in EXPERT_COUNTS if config.get(name)]
         return cls(
             layers=size("num_hidden_layers"),
             hidden=size("hidden_size"),
-            feed_forward=size("intermediate_size"),
+            feed_forward=size(*(["moe_intermediate_size"] if counts else []), "intermediate_size"),
             query_width=heads * width,
             key_width=key_heads * width,
             vocabulary=size("vocab_size"),
-            tied=bool(config.get("tie_word_embeddings", False)),
+            # transformers leaves a family's own default out of the file
+            tied=bool(config.get("tie_word_embeddings", str(config.get("model_type")).startswith("gemma"))),
+            experts=size(counts[0]) if counts else 1,
+            experts_used=size("num_experts_per_tok") if counts else 1,
         )
 
     @property
@@ -75,17 +85,23 @@ class BaseShape:
     @property
     def linear_weights(self) -> int:
         """Weights of all blocks' linear layers: those that nf4 packs."""
-        return self.layers * sum(inputs * outputs for inputs, outputs in self.linears.values())
+        return self.layers * sum(
+            inputs * outputs * self._copies(name) for name, (inputs, outputs) in self.linears.items()
+        )
 
     @property
     def other_weights(self) -> int:
-        """Weights of embeddings, output head and norms."""
-        return self.hidden * (self.vocabulary * (1 if self.tied else 2) + 2 * self.layers + 1)
+        """Weights of embeddings, output head, norms and routers."""
+        routers = self.layers * self.experts if self.experts > 1 else 0
+        return self.hidden * (self.vocabulary * (1 if self.tied else 2) + 2 * self.layers + 1 + routers)
+
+    def _copies(self, name: str) -> int:
+        return self.experts if name in FEED_FORWARD else 1
 
     def adapter_weights(self, r: int, targets: Sequence[str], layers: int | None = None) -> int:
         """Weights of adapters of rank ``r``, on so many blocks (None: all)."""
-        sizes = (self.linears[target] for target in targets)
-        return (self.layers if layers is None else layers) * r * sum(map(sum, sizes))
+        sizes = (sum(self.linears[target]) * self._copies(target) for target in targets)
+        return (self.layers if layers is None else layers) * r * sum(sizes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,4 +187,4 @@ def _block_bytes(shape: BaseShape, width: int, *, is_full: bool) -> int:
     norms = 2 * shape.hidden * (8 if is_full else 4)
     inputs = shape.hidden * width * (5 if is_full else 2)
     attention = shape.query_width * width * 4
-    return norms + inputs + attention + shape.feed_forward * width * 4
+    return norms + inputs + attention + shape.feed_forward * width * 4 * shape.experts_used

@@ -212,6 +212,6 @@ def test_of_several_candidates_the_level_that_each_met_is_shown() -> None:
         ("other@400", "NO-GO", "20", "–", "–", "–"),
     ]
     assert "up for a decision today, 3, and those" in table.note
-    means = [card.means for card in build_view(replace(run, decisions=(go, near))).headline.cards]
-    assert "Ship it" in means[0]
-    assert "among several candidates" in means[1]
+    cards = build_view(replace(run, decisions=(go, near))).headline.cards
+    assert cards[0].means == "Ship it."
+    assert "not at the stricter level that several candidates" in cards[1].plainly[0].value
