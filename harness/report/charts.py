@@ -313,6 +313,7 @@ def _svg(figure: Figure, name: str, description: str) -> Markup:
     body = re.sub(r">\s+<", "><", body)
     body = re.sub(r"<g id=\"(?!figure)[^\"]*\">", "<g>", body)  # nothing refers to a group
     body = re.sub(r'\b(?:xlink:)?(id="|url\(#|href="#)', rf"\g<1>{name}-", body)
+    body = re.sub(r"font-family: [^;\"]+;? ?", "", body)
     body = re.sub(r"font: (?:\w+ )*([\d.]+)px [^;\"]+", r"font-size: \1px", body)
     for variable, colour in _STAND_INS.items():
         body = body.replace(colour, f"var(--{variable})")
