@@ -322,11 +322,8 @@ def row_changes(record: RunRecord, decision: Decision) -> list[RowChanges]:
                 continue
             n, worse, better = len(differences), int(np.sum(differences < 0)), int(np.sum(differences > 0))
             now = float(seen.candidate.mean())
-            found.append(
-                RowChanges(
-                    pair.suite.name, info.name, info.kind, n, worse, better, now - differences.mean(), now
-                )
-            )
+            before = now - float(differences.mean())
+            found.append(RowChanges(pair.suite.name, info.name, info.kind, n, worse, better, before, now))
     return sorted(found, key=lambda one: -one.worse)
 
 

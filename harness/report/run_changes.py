@@ -221,7 +221,9 @@ def _flips(
     if mine is None or theirs is None or info.name not in mine.scores or info.name not in theirs.scores:
         return None
     old, new = _by_row(mine, info.name), _by_row(theirs, info.name)
-    lost, gained, n = [], [], 0
+    lost: list[Flip] = []
+    gained: list[Flip] = []
+    n = 0
     for row in suites[0].rows:
         (text, was), (text_now, is_now) = old.get(row.id, ("", None)), new.get(row.id, ("", None))
         if was is None or is_now is None:
@@ -253,24 +255,24 @@ def _by_row(trial: Trial, score: str) -> dict[str, tuple[str, float | None]]:
 
 def _costs(before: RunRecord, now: RunRecord, names: Mapping[str, str]) -> TextTable:
     old = {money.candidate: money for money in before.economics}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for money in now.economics:
         was = old.get(names.get(money.candidate, money.candidate))
         if was is not None:
-            rows += [(f"{money.candidate}: {name}", *both) for name, *both in _money(was, money)]
+            rows += [(f"{money.candidate}: {name}", *both) for name, both in _money(was, money)]
     if before.spending or now.spending:
         rows.append(("hosted models, in all", *(_billed(record) for record in (before, now))))
     return TextTable("Costs", ("", "before#", "now#"), rows)
 
 
-def _money(was: Economics, money: Economics) -> Iterator[tuple[str, str, str]]:
+def _money(was: Economics, money: Economics) -> Iterator[tuple[str, list[str]]]:
     both = (was, money)
-    yield "requests a day", *(numbers.number(one.requests_per_day) for one in both)
-    yield "prompt tokens a request", *(numbers.tokens(one.candidate_prompt_tokens) for one in both)
-    yield "completion tokens a request", *(numbers.tokens(one.candidate_completion_tokens) for one in both)
-    yield "inference a day", *(numbers.usd(one.candidate_usd_per_day) for one in both)
-    yield "training and data, once", *(numbers.usd(one.training_usd) for one in both)
-    yield "break-even", *(numbers.days((one.with_quality or tokens_alone(one)).days) for one in both)
+    yield "requests a day", [numbers.number(one.requests_per_day) for one in both]
+    yield "prompt tokens a request", [numbers.tokens(one.candidate_prompt_tokens) for one in both]
+    yield "completion tokens a request", [numbers.tokens(one.candidate_completion_tokens) for one in both]
+    yield "inference a day", [numbers.usd(one.candidate_usd_per_day) for one in both]
+    yield "training and data, once", [numbers.usd(one.training_usd) for one in both]
+    yield "break-even", [numbers.days((one.with_quality or tokens_alone(one)).days) for one in both]
 
 
 def _billed(record: RunRecord) -> str:
