@@ -102,7 +102,8 @@ def of_several(suite: SuiteInfo, each: Mapping[str, Letters]) -> Letters:
     ranks = np.full(len(suite.rows), len(_OF_SEVERAL) - 1)
     for found in voting or each.values():
         ranks = np.minimum(ranks, _ranks(_OF_SEVERAL)[found])
-    return np.frombuffer(_OF_SEVERAL.encode("ascii"), np.uint8)[ranks]
+    chosen: Letters = np.frombuffer(_OF_SEVERAL.encode("ascii"), np.uint8)[ranks]
+    return chosen
 
 
 def _ranks(letters: str) -> NDArray[np.int64]:

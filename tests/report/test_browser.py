@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from ladder_run import ladder_run
@@ -139,7 +139,11 @@ def test_a_screen_reader_and_a_keyboard_reach_everything(browser: Browser, tmp_p
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.matches('a, summary, body')")
         _opened(page)
-        for scheme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
+        schemes: tuple[tuple[Literal["light", "dark"], dict[str, list[str]]], ...] = (
+            ("light", {}),
+            ("dark", {"runOnly": ["color-contrast"]}),
+        )
+        for scheme, rules in schemes:
             page.emulate_media(color_scheme=scheme)
             found = axe.run(page, options={"resultTypes": ["violations"], **rules}).response["violations"]
             found = [one for one in found if one["impact"] in ("serious", "critical")]

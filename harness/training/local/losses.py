@@ -66,8 +66,10 @@ def _head_losses(
     """Cross-entropy of each target, and whether nothing was likelier."""
     is_linear = type(head) is torch.nn.Linear and getattr(head, "bias", None) is None
     if is_linear and not head.weight.requires_grad:
-        losses, right = _FrozenHead.apply(hidden, head.weight, targets)
-        return losses, right
+        found: tuple[torch.Tensor, torch.Tensor] = _FrozenHead.apply(  # type: ignore[no-untyped-call]
+            hidden, head.weight, targets
+        )
+        return found
     logits = head(hidden)
     losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
     return losses, logits.detach().argmax(dim=-1) == targets
