@@ -1,4 +1,4 @@
-"""The pictures of the labelling page in docs: ``python -m benchmarks.pictures [FOLDER]``.
+"""The pictures of the report and of the labelling page in docs: ``python -m benchmarks.pictures [FOLDER]``.
 
 Takes Chromium and playwright. They show ``reports/example``; the pair is of its fine-tunes.
 """
@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from harness.records import Kind, RunRecord
+from harness.report.html import write_report
 from harness.report.label_page import write_label_page
 from harness.report.labelling import Wanted, label_sheet
 from harness.report.runjson import load_run
@@ -25,9 +26,26 @@ SUITE, SCORE, BASE = "support", "summary", "prompted-smollm2-135m"
 SEEN = 9  # cards before the one that is shown
 
 
+def draw_report(browser: Browser, record: RunRecord, folder: Path) -> None:
+    """Write the pictures of the report: its first screen on a desk and on a telephone, and its rows."""
+    with TemporaryDirectory() as at:
+        address = write_report(record, Path(at)).as_uri()
+        for name, width, height in (("report", 1280, 800), ("report-phone", 390, 844)):
+            page = browser.new_page(viewport={"width": width, "height": height}, color_scheme="light")
+            page.goto(address)
+            _take(page, folder / f"{name}.png")
+            page.close()
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+        page.goto(f"{address}#answers")
+        page.locator("#rows .row").first.wait_for()
+        _take(page, folder / "report-rows.png")
+        page.close()
+
+
 def draw(browser: Browser, folder: Path) -> None:
-    """Write the three pictures into ``folder``."""
+    """Write all pictures into ``folder``."""
     record = load_run((ROOT / "reports/example/run.json").read_text(encoding="utf-8"), "run.json")
+    draw_report(browser, record, folder)
     page = _opened(browser, record, Wanted(labels=25))
     while int(page.locator("#place").inner_text().split()[0]) <= SEEN or not _has_field(page):
         page.keyboard.press("g" if _has_field(page) else "b")

@@ -119,17 +119,10 @@ def _with_labels(record: RunRecord, folder: Path, files: Sequence[Path], command
 
 def _earlier(run: str, reports: Path) -> list[tuple[LabelFile, ...]]:
     """The files of labels that the run was decided with before, oldest first."""
-    from pydantic import TypeAdapter
-
-    from harness.data.files import read_text
-    from harness.report.runjson import load_as
+    from harness.report.runjson import load_head
     from harness.run.deciding import DECIDED, DecidedHead
 
-    adapter = TypeAdapter(DecidedHead)
-    heads = [
-        load_as(adapter, read_text(path, ".json"), str(path))
-        for path in reports.glob(f"{glob.escape(run)}-{DECIDED}*/run.json")
-    ]
+    heads = [load_head(path, DecidedHead) for path in reports.glob(f"{glob.escape(run)}-{DECIDED}*/run.json")]
     return [
         head.label_files for head in sorted(heads, key=lambda head: head.created) if head.decided_from == run
     ]

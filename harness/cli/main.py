@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> int:
     """Imports only what the command needs: ``--help`` and a typing error answer at once."""
     if given.command == "report":
-        return report(given.run)
+        return compare_runs(*given.compare) if given.compare else report(given.run)
     if given.command == "label":
         from harness.cli.label import label
 
@@ -101,11 +101,32 @@ def _run(given: argparse.Namespace) -> int:
     return split(given) if given.command == "split" else convert(given)
 
 
-def report(run: Path) -> int:
-    """Write the pages of a run's folder or ``run.json`` again, and the index a folder above."""
+def compare_runs(before: Path, now: Path) -> int:
+    """Write what changed between two runs into the folder of the second.
+
+    Raises:
+        UsageError: nothing of the two can be compared.
+    """
+    from harness.cli.runs import load_record
+    from harness.report.html import write_changes
+    from harness.report.run_changes import run_changes
+
+    (earlier, _), (later, folder) = load_record(before), load_record(now)
+    print(write_changes(run_changes(earlier, later), folder))  # noqa: T201
+    return 0
+
+
+def report(run: Path | None) -> int:
+    """Write the pages of a run's folder or ``run.json`` again, and the index a folder above.
+
+    Raises:
+        UsageError: no run is named.
+    """
     from harness.cli.runs import load_record
     from harness.report.html import write_index, write_pages
 
+    if run is None:
+        raise UsageError("harness report needs a run's folder, or --compare with two of them.")
     record, folder = load_record(run)
     page = write_pages(record, folder)
     write_index(folder.parent)
@@ -121,7 +142,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_convert(commands.add_parser("convert", help="rewrite rows: CSV, Parquet, ShareGPT, xLAM, chat"))
     add_jobs(commands.add_parser("jobs", help="fine-tuning jobs at a service: list, follow, cancel, resume"))
     report = commands.add_parser("report", help="write report.html and report.md again from a run.json")
-    report.add_argument("run", type=Path, help="a run's folder or its run.json")
+    report.add_argument("run", type=Path, nargs="?", help="a run's folder or its run.json")
+    report.add_argument(
+        "--compare", type=Path, nargs=2, metavar="RUN", help="write what changed from one run to another"
+    )
     add_judge_check(commands.add_parser("judge-check", help="test a suite's judges: labels, drift, attacks"))
     add_label(commands.add_parser("label", help="write a page on which people label a run's answers"))
     add_decide(commands.add_parser("decide", help="decide a run again: labels, other prices"))

@@ -1,158 +1,153 @@
-"""Answers side by side: every row's question, reference, and each trial's answer to it."""
+"""The rows of the largest loss as text: what a page without a script shows, and a pull request's comment."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from difflib import SequenceMatcher
 
 from markupsafe import escape
 
-from harness.records import TIE, Answer, Kind, RunRecord, Score, SuiteRow, Trial
+from harness.records import Answer, Kind, RunRecord, Score, Trial
 from harness.report import numbers
-from harness.report.comparisons import MOST_OF_A_SLICE
-from harness.report.trial_pairs import Pair, is_advisory, pairs, size_label, trial_label
-from harness.report.view_models import AnswerCell, AnswerRow, Answers, Folded, ScoreChip, Tone
+from harness.report.rows import (
+    GRADED_CHANGE,
+    GRADED_RIGHT,
+    LONGEST,
+    LONGEST_REASON,
+    OUTCOMES,
+    by_loss,
+    lettered,
+    note_of,
+    of_several,
+    shown,
+    words,
+)
+from harness.report.trial_pairs import MOST_OF_A_SLICE, Pair, pairs, trial_label
+from harness.report.view_models import AnswerCell, AnswerRow, Answers, Marked, ScoreChip, Tone
 
-MOST_ROWS = 300  # of one suite and candidate: the most informative ones
-MOST_BYTES = 3_600_000  # of the whole page
-_UNFOLDED, _HEAD = 360, 280  # characters: shown as they are; shown of what is longer
-_WHOLE, _REASON = 2_000, 300  # characters at most, of a text and of a reason
-_GRADED_CHANGE, _GRADED_RIGHT = 0.25, 0.5
-
-_Column: TypeAlias = tuple[Trial, Mapping[str, tuple[Answer, Mapping[str, Score]]]]  # answers by row
+ALL_ROWS, WORST_ROWS = 300, 50  # up to so many rows all are shown, of more the worst
+MOST_BYTES = 900_000  # of all blocks
+_MOST_MARKED = 2_000_000  # pairs of words compared on a page, which takes a second
+_TONE: dict[str, Tone] = {"l": "bad", "w": "good", "f": "unsure", "n": "unsure"}
 
 
 def answers(record: RunRecord) -> list[Answers]:
     """One block for each suite and compared candidate; the budget of the page is shared evenly."""
     found = pairs(record)
-    return [_block(pair, MOST_BYTES // len(found)) for pair in found]
+    return [_block(pair, MOST_BYTES // len(found), _MOST_MARKED // len(found)) for pair in found]
 
 
-def _block(pair: Pair, budget_bytes: int) -> Answers:
-    columns: list[_Column] = []
-    for trial in [*([pair.baseline] if pair.baseline else []), *pair.trials]:
-        scores = [{name: each[at] for name, each in trial.scores.items()} for at in range(len(trial.answers))]
-        by_row = {answer.row_id: (answer, mine) for answer, mine in zip(trial.answers, scores, strict=True)}
-        columns.append((trial, by_row))
-    ranked = [_ranked(pair, row, columns) for row in pair.suite.rows]
-    rows = [row for _, row in sorted(ranked, key=lambda item: item[0])]
-    shown: list[AnswerRow] = []
-    for row in rows[:MOST_ROWS]:
-        budget_bytes -= _size_bytes(row)
+def _block(pair: Pair, budget_bytes: int, budget_pairs: int) -> Answers:
+    rows, n = pair.suite.rows, len(pair.suite.rows)
+    each = lettered(pair, pair.lead)
+    together = of_several(pair.suite, each).tobytes().decode("ascii")
+    worst = by_loss(pair, each)[: n if n <= ALL_ROWS else WORST_ROWS].tolist()
+    ids = {rows[place].id for place in worst}
+    sides = [(trial, _by_row(trial, ids)) for trial in (pair.baseline, pair.lead) if trial]
+    block: list[AnswerRow] = []
+    for place in worst:
+        row = rows[place]
+        lost = [name for name, letters in each.items() if letters[place] == ord("l")]
+        won = [name for name, letters in each.items() if letters[place] == ord("w")]
+        changes = [f"lost {', '.join(lost)}"] if lost else []
+        changes += [f"won {', '.join(won)}"] if won else []
+        cells = [_cell(pair, trial, *by_row.get(row.id, (None, {}))) for trial, by_row in sides]
+        reference = shown(row.reference[:LONGEST])
+        told = [reference, *(cell.answer.text for cell in cells)]
+        budget_pairs -= len(reference.split()) * sum(len(text.split()) for text in told)
+        if budget_pairs > 0:
+            marked = [_marked(reference, cell.answer.text)[1] for cell in cells]
+            cells = [replace(cell, answer=answer) for cell, answer in zip(cells, marked, strict=True)]
+        made = AnswerRow(
+            id=shown(row.id),
+            outcome=OUTCOMES[together[place]],
+            change="; ".join(changes) or OUTCOMES[together[place]],
+            tone=_TONE.get(together[place], "plain"),
+            question=shown(row.question[:LONGEST]),
+            reference=_marked(reference, told[-1])[0] if budget_pairs > 0 else Marked([(reference, False)]),
+            slices=[
+                (key, row.slices[key][:MOST_OF_A_SLICE]) for key in pair.suite.slices if key in row.slices
+            ],
+            cells=cells,
+        )
+        budget_bytes -= _size_bytes(made)
         if budget_bytes < 0:
             break
-        shown.append(row)
-
+        block.append(made)
     note = (
-        f"Changed: a score differs between {pair.candidate.baseline or 'the baseline'} and "
-        f"{trial_label(pair.lead)} (a graded one by {numbers.points(_GRADED_CHANGE)[1:]} points or more). "
-        "Wrong: the candidate failed the row, or scored 0 on a yes/no score or below 50 on a graded one."
+        "Lost: right before and wrong now, or a graded score lower by"
+        f" {numbers.points(GRADED_CHANGE)[1:]} points or more; won is the opposite. Right is 1 of a yes/no"
+        f" score, {GRADED_RIGHT * 100:.0f} or more of a graded one. Marked words stand on one side only: in"
+        " an answer, those that the reference does not have; in the reference, those that"
+        f" {trial_label(pair.lead)} does not have."
     )
-    if len(shown) < len(rows):
-        note += f" The {len(shown):,} most informative of {len(rows):,} rows are shown: "
-        note += "losses, gains, wrong answers, then others."
-    counts = []
-    for tag in ("changed", "wrong", ""):
-        n_shown, n = (sum(not tag or tag in row.tags for row in some) for some in (shown, rows))
-        counts.append(numbers.count(n) if n_shown == n else numbers.count(n_shown, n))
+    if len(block) < n:
+        note = f"The {len(block):,} worst of {n:,} rows. {note}"
     title = f"{pair.suite.name}, {trial_label(pair.lead)} beside {pair.candidate.baseline or 'nothing'}"
-    return Answers(title, shown, note, *counts)
+    return Answers(title, block, note, numbers.count(together.count("l") + together.count("w")))
 
 
-def _ranked(pair: Pair, row: SuiteRow, columns: Sequence[_Column]) -> tuple[int, AnswerRow]:
-    """Losses first, then gains, changes that only a judge without a vote saw, wrong answers, the rest."""
-    before: Mapping[str, Score] = {}
-    after: Mapping[str, Score] = {}
-    for trial, by_row in columns:
-        if row.id in by_row and trial is pair.baseline:
-            before = by_row[row.id][1]
-        elif row.id in by_row and trial is pair.lead:
-            after = by_row[row.id][1]
-    lost: dict[str, bool] = {}  # by score, whether it has a vote
-    gained: dict[str, bool] = {}
-    is_wrong = False
-    for info in pair.suite.scores:
-        if info.name in after:
-            is_wrong = is_wrong or _is_wrong(after[info.name], info.kind)
-            step = 0
-            if info.kind is Kind.PREFERENCE:  # set against the baseline already
-                value = after[info.name].value
-                step = 0 if value is None else _step(Score(TIE), after[info.name], info.kind)
-            elif info.name in before:
-                step = _step(before[info.name], after[info.name], info.kind)
-            if step:
-                (lost if step < 0 else gained)[info.name] = not is_advisory(info)
-    if any(lost.values()) or any(gained.values()):
-        rank = 0 if any(lost.values()) else 1
-    else:
-        rank = 2 if lost or gained else 3 if is_wrong else 4
-    changes = ["lost " + ", ".join(lost)] if lost else []
-    changes += ["gained " + ", ".join(gained)] if gained else []
-    return rank, AnswerRow(
-        id=row.id,
-        tags=[*(["changed"] if changes else []), *(["wrong"] if is_wrong else [])],
-        change="; ".join(changes) or ("wrong, unchanged" if is_wrong else "unchanged"),
-        tone="bad" if lost else "good" if gained else "plain",
-        question=fold(row.question),
-        reference=fold(row.reference),
-        slices=[(key, row.slices[key][:MOST_OF_A_SLICE]) for key in pair.suite.slices if key in row.slices],
-        cells=[_cell(pair, trial, *by_row.get(row.id, (None, {}))) for trial, by_row in columns],
-    )
-
-
-def _is_wrong(score: Score, kind: Kind) -> bool:
-    return score.value is None or score.value < (1.0 if kind is Kind.BINARY else _GRADED_RIGHT)
-
-
-def _step(before: Score, after: Score, kind: Kind) -> int:
-    """-1 where the candidate lost the score, 1 where it gained it, 0 where little changed."""
-    if before.value is None or after.value is None:
-        return (after.value is not None) - (before.value is not None)
-    difference = after.value - before.value
-    if difference == 0 or (kind is Kind.GRADED and abs(difference) < _GRADED_CHANGE):
-        return 0
-    return 1 if difference > 0 else -1
+def _by_row(trial: Trial, ids: Collection[str]) -> dict[str, tuple[Answer, Mapping[str, Score]]]:
+    return {
+        answer.row_id: (answer, {name: each[at] for name, each in trial.scores.items()})
+        for at, answer in enumerate(trial.answers)
+        if answer.row_id in ids
+    }
 
 
 def _cell(pair: Pair, trial: Trial, answer: Answer | None, scores: Mapping[str, Score]) -> AnswerCell:
-    label, is_baseline = trial.label, trial is pair.baseline
-    if not is_baseline and trial.size is not None:  # the candidate is named above
-        label = size_label(None, trial.seed, numbers.plural(trial.size, "row"))
-    failure = ""
-    if answer is None:
-        failure = "not asked"
-    elif answer.failure is not None:
-        failure = f"failed: {answer.failure[:_REASON]}"
-    elif answer.finish == "length":
-        failure = "cut off at the token limit"
     chips = []
-    if answer is not None and answer.route:
-        chips.append(ScoreChip("route", answer.route, "plain", answer.parts[-1].why))
     for info in pair.suite.scores:
         score = scores.get(info.name)
         if score is not None and score.value is None:
-            chips.append(ScoreChip(info.name, "failed", "unsure", (score.failure or score.reason)[:_REASON]))
-        elif score is not None:
-            tone: Tone = "bad" if _is_wrong(score, info.kind) else "good"
-            text = numbers.score(score.value, info.kind)
-            chips.append(ScoreChip(info.name, text, tone, score.reason[:_REASON]))
-    return AnswerCell(label, is_baseline, fold(answer.text if answer else ""), failure, chips)
+            told = shown((score.failure or score.reason)[:LONGEST_REASON])
+            chips.append(ScoreChip(info.name, "failed" if score.failure else "not judged", "unsure", told))
+        elif score is not None and score.value is not None:
+            right = score.value >= (1.0 if info.kind is Kind.BINARY else GRADED_RIGHT)
+            text, reason = numbers.score(score.value, info.kind), shown(score.reason[:LONGEST_REASON])
+            chips.append(ScoreChip(info.name, text, "good" if right else "bad", reason))
+    text = shown(answer.text[:LONGEST]) if answer else ""
+    note = "not asked" if answer is None else shown(note_of(answer)[:LONGEST_REASON])
+    return AnswerCell(trial_label(trial), trial is pair.baseline, Marked([(text, False)]), note, chips)
 
 
-def fold(text: str) -> Folded:
-    """The text, folded past its beginning and cut past what a page can hold."""
-    if len(text) <= _UNFOLDED:
-        return Folded(text, None, "")
-    left = len(text) - _WHOLE
-    left_out = f"{left:,} more characters are in run.json" if left > 0 else ""
-    head, space, _ = text[:_HEAD].rpartition(" ")
-    return Folded((head if space else text[:_HEAD]).rstrip() + " …", text[:_WHOLE], left_out)
+def _marked(one: str, other: str) -> tuple[Marked, Marked]:
+    """Both texts, with the words marked that the other does not have in their place."""
+    mine, theirs = words(one), words(other)
+    ours = [place for place, word in enumerate(mine) if not word.isspace()]
+    found = [place for place, word in enumerate(theirs) if not word.isspace()]
+    matcher = SequenceMatcher(None, [mine[at] for at in ours], [theirs[at] for at in found], autojunk=False)
+    blocks = matcher.get_matching_blocks()
+    shared = [
+        {places[start + step] for start, size in starts for step in range(size)}
+        for places, starts in (
+            (ours, [(block.a, block.size) for block in blocks]),
+            (found, [(block.b, block.size) for block in blocks]),
+        )
+    ]
+    return _runs(mine, shared[0]), _runs(theirs, shared[1])
+
+
+def _runs(text: Sequence[str], shared: set[int]) -> Marked:
+    """The words joined to runs that are marked or not; white space between marked words is marked."""
+    parts: list[tuple[str, bool]] = []
+    for place, word in enumerate(text):
+        if word.isspace():
+            differs = bool(parts) and parts[-1][1] and place + 1 < len(text) and place + 1 not in shared
+        else:
+            differs = place not in shared
+        if parts and parts[-1][1] == differs:
+            parts[-1] = parts[-1][0] + word, differs
+        else:
+            parts.append((word, differs))
+    return Marked(parts)
 
 
 def _size_bytes(row: AnswerRow) -> int:
     """The row on the page, roughly: its texts, escaped, and the markup around them."""
-    folded = [row.question, row.reference, *(cell.answer for cell in row.cells)]
-    texts = [text for one in folded for text in (one.head, one.whole or "")]
+    texts = [row.question, row.reference.text, *(cell.answer.text for cell in row.cells)]
     texts += [chip.reason for cell in row.cells for chip in cell.chips]
     texts += [value for _, value in row.slices]
-    return 600 + sum(120 + len(escape(text).encode("utf-8", "replace")) for text in texts)
+    marks = sum(13 * len(one.parts) for one in (row.reference, *(cell.answer for cell in row.cells)))
+    return 600 + marks + sum(120 + len(escape(text).encode("utf-8", "replace")) for text in texts)

@@ -1,13 +1,14 @@
 """Charts as SVG for a page that follows the reader's light or dark theme.
 
 Matplotlib draws in stand-in colours; each is then replaced by a CSS custom property of the page
-(``--ink``, ``--rule``, ``--c0`` ...). Text stays text, in the page's own font. Nothing that came
-from a run is drawn into a chart as text: titles and legends are HTML, so an odd name can do no harm.
+(``--ink``, ``--rule``, ``--c0`` ...). Text stays text, in the page's own font. Names that came from a
+run are drawn as text that is no formula, with hidden characters spelled out, and escaped like any XML.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -16,9 +17,20 @@ from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
 
-from harness.report.view_models import Curve, CurveLine, CurveMark, RungChart, TrainingCurves
+from harness.report.rows import shown
+from harness.report.view_models import (
+    Curve,
+    CurveLine,
+    CurveMark,
+    Forest,
+    OverTime,
+    RungChart,
+    Span,
+    TrainingCurves,
+)
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _SMALLEST_SPAN = 10.0  # points
@@ -34,6 +46,7 @@ _STAND_INS = {
 _STYLE: dict[str, object] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
+    "text.parse_math": False,
     "font.size": 11,
     "axes.edgecolor": _RULE,
     "axes.labelcolor": _INK,
@@ -164,6 +177,88 @@ def rung_chart(chart: RungChart, name: str) -> Markup:
         return _svg(figure, name, chart.description)
 
 
+def forest(plot: Forest, name: str) -> Markup:
+    """Intervals below each other, each below its name, with zero and what it has to clear; or a tornado.
+
+    Args:
+        plot: its values share a unit, which its label names.
+        name: unique on the page; prefixes every id inside the SVG.
+    """
+    row, foot = 0.45, 0.46  # inches
+    height = row * len(plot.spans) + foot
+    ends = [
+        v for s in plot.spans for v in (s.value, s.low, s.high, s.bound, plot.centre) if v is not None
+    ] + ([] if plot.is_tornado else [0.0])
+    low, high = min(ends), max(ends)
+    margin = 0.05 * (high - low) or 1.0
+    with _figure(height, layout=None) as figure:
+        axes = figure.add_axes((0.012, foot / height, 0.976, 1 - foot / height))
+        axes.set_xlim(low - margin, high + margin)
+        axes.set_ylim(-len(plot.spans), 0)
+        axes.set_yticks([])
+        axes.grid(visible=False)
+        across = axes.get_yaxis_transform()  # x in shares of the width
+        for place, span in enumerate(plot.spans):
+            top, middle, colour = -place - 0.14, -place - 0.72, _STAND_INS[span.tone]
+            axes.text(0, top, shown(span.name), transform=across, va="top", fontsize=10, color=_INK)
+            axes.text(1, top, span.said, transform=across, va="top", ha="right", fontsize=9.5, color=_INK)
+            if place:
+                axes.axhline(-place, color=_RULE, linewidth=0.7)
+            axes.vlines(plot.centre, middle - 0.22, middle + 0.22, color=_INK, linewidth=0.9, alpha=0.6)
+            _span(axes, span, plot, middle, colour)
+        axes.set_xlabel(plot.x_label, fontsize=9.5)
+        axes.tick_params("x", labelsize=9.5)
+        axes.locator_params("x", nbins=7)
+        axes.xaxis.set_major_formatter(lambda value, _: _short(value))
+        return _svg(figure, name, plot.description)
+
+
+def _span(axes: Axes, span: Span, plot: Forest, middle: float, colour: str) -> None:
+    low, high = span.low, span.high
+    if low is not None and high is not None and plot.is_tornado:
+        axes.barh(middle, high - low, 0.36, left=low, color=_STAND_INS["c1"], alpha=0.6, linewidth=0)
+    elif low is not None and high is not None:
+        axes.hlines(middle, low, high, color=colour, linewidth=5, alpha=0.45)
+    if not plot.is_tornado:
+        axes.plot(span.value, middle, "o", color=colour, markersize=6.5)
+    if span.bound is not None:
+        ends = middle - 0.26, middle + 0.26
+        axes.vlines(span.bound, *ends, color=_INK, linewidth=1.6, linestyle=(0, (2, 1.4)))
+
+
+def over_time_chart(chart: OverTime, name: str) -> Markup:
+    """Money over days with their band, the zero line, and the day on which they cross it."""
+    with _figure(2.9) as figure:
+        axes = figure.add_subplot()
+        days = [day for day, *_ in chart.points]
+        axes.axhline(0.0, color=_INK, linewidth=1.0, alpha=0.6)
+        band = [
+            (day, low, high) for day, _, low, high in chart.points if low is not None and high is not None
+        ]
+        colour = _STAND_INS["c1"]
+        if band:
+            when, low, high = zip(*band, strict=True)
+            axes.fill_between(when, low, high, color=colour, alpha=0.18, linewidth=0)
+        axes.plot(days, [value for _, value, *_ in chart.points], color=colour, linewidth=1.8)
+        if chart.even_day is not None:
+            axes.plot(
+                chart.even_day, 0.0, "o", ms=8, mew=1.8, mec=colour, mfc=_STAND_INS["panel"], clip_on=False
+            )
+        axes.set_xlim(0.0, days[-1])
+        axes.set_xlabel("days")
+        axes.set_ylabel(chart.y_label)
+        axes.yaxis.set_major_formatter(lambda value, _: _short(value))
+        return _svg(figure, name, chart.description)
+
+
+def _short(value: float) -> str:
+    """A number for a tick: ``0.5``, ``1,200``, ``12k``, ``3.4M``."""
+    for scale, sign in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= 10 * scale or (sign == "M" and abs(value) >= scale):
+            return f"{value / scale:,.3g}{sign}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:,.4g}".replace("-", "\N{MINUS SIGN}")
+
+
 def _round_numbers(least: float, most: float) -> list[float]:
     """At most six round numbers between two positive ones, evenly spread on a logarithmic axis."""
     powers = range(floor(log10(least)), ceil(log10(most)) + 1)
@@ -198,26 +293,32 @@ def _marks(line: CurveLine) -> list[CurveMark]:
 
 
 @contextmanager
-def _figure(height_in: float) -> Iterator[Figure]:
+def _figure(height_in: float, layout: Literal["constrained"] | None = "constrained") -> Iterator[Figure]:
     """A figure of its own, without pyplot and its register of open figures."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     with rc_context(_STYLE):  # type: ignore[arg-type]  # keys are validated when set
-        yield Figure(figsize=(5.2, height_in), layout="constrained")
+        yield Figure(figsize=(5.2, height_in), layout=layout)
 
 
 def _svg(figure: Figure, name: str, description: str) -> Markup:
     """The drawing without prolog, metadata, namespaces and fonts, in the page's colours, ids its own."""
     page = StringIO()
-    figure.savefig(
-        page, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    )
-    body = re.sub(r"<(metadata|style)\b.*?</\1>\s*", "", page.getvalue(), flags=re.DOTALL)
+    kept = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with warnings.catch_warnings():  # its font lacks signs that the page's have
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(page, format="svg", transparent=True, metadata=kept)
+    body = re.sub(r"<!--.*?-->\s*|<(metadata|style)\b.*?</\1>\s*", "", page.getvalue(), flags=re.DOTALL)
+    body = re.sub(r">\s+<", "><", body)
+    body = re.sub(r"<g id=\"(?!figure)[^\"]*\">", "<g>", body)  # nothing refers to a group
     body = re.sub(r'\b(?:xlink:)?(id="|url\(#|href="#)', rf"\g<1>{name}-", body)
+    body = re.sub(r"font-family: [^;\"]+;? ?", "", body)
     body = re.sub(r"font: (?:\w+ )*([\d.]+)px [^;\"]+", r"font-size: \1px", body)
     for variable, colour in _STAND_INS.items():
         body = body.replace(colour, f"var(--{variable})")
     _, frame, inside = re.split(r'<svg[^>]*? viewBox="([^"]+)"[^>]*>', body, maxsplit=1)
-    opening = Markup('<svg class="chart" role="img" aria-label="{}" viewBox="{}">')
-    return opening.format(description, frame) + Markup(inside)
+    opening = Markup(
+        '<svg class="chart" role="img" aria-labelledby="{}-desc" viewBox="{}"><desc id="{}-desc">{}</desc>'
+    )
+    return opening.format(name, frame, name, description) + Markup(inside)

@@ -12,9 +12,10 @@ from harness.decision.exploratory import anything_changed, by_slice, which_chang
 from harness.decision.paired import compare
 from harness.decision.power import can_show_of
 from harness.decision.vectors import recorded_units
-from harness.records import Comparison, Gate, Kind, Outcome, Role, RunRecord, ScoreVector
+from harness.records import Comparison, Gate, Kind, Role, RunRecord, ScoreVector
 from harness.report import numbers
-from harness.report.trial_pairs import is_advisory, pairs, seeds_label, trial_label
+from harness.report.pictures import MOST_FORESTS, OUTCOME_TONE, slices_forest
+from harness.report.trial_pairs import MOST_OF_A_SLICE, is_advisory, pairs, seeds_label, trial_label
 from harness.report.view_models import (
     ComparisonLine,
     Comparisons,
@@ -31,12 +32,6 @@ SLICES_NOTE = (
     "p-values are two-sided, adjusted by Benjamini–Hochberg within one score and one slice key. "
     "A slice that matters deserves its own rows and its own gate."
 )
-MOST_OF_A_SLICE = 80  # characters of a slice's value
-OUTCOME_TONE: dict[Outcome, Tone] = {
-    Outcome.SHOWN: "good",
-    Outcome.REFUTED: "bad",
-    Outcome.INCONCLUSIVE: "unsure",
-}
 _STATE_ORDER = ("gated", "missing", "advisory", "measured")
 _REACHES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 _MOST_SLICES = 40  # lines of one table
@@ -70,10 +65,9 @@ def comparisons(record: RunRecord) -> Comparisons:
             ),
             *(_line(suite, found, reach[suite, found.score], record.alpha) for suite, found in ungated),
         ],
-        note="Differences are candidate − baseline on the same rows, in points; intervals are two-sided "
-        f"{numbers.level(record.alpha)}, so each limit is a one-sided test at "
-        f"{numbers.one_sided(record.alpha)}. "
-        "Lines that are measured, advisory or without a gate decide nothing.",
+        note="Differences are candidate − baseline on the same rows. In brackets stands the range that holds"
+        f" the true one in {numbers.level(record.alpha)} of such runs; all of it has to lie above what is"
+        " claimed (dashed).",
         power=[
             f"{suite} / {mine.score}, {mine.subject}: {can_show_of(mine, theirs, alpha=record.alpha)}."
             for suite, mine, theirs in sides
@@ -187,6 +181,8 @@ def _changes(sides: Iterable[tuple[str, ScoreVector, ScoreVector | float]]) -> T
 def slices(record: RunRecord) -> list[Slices]:
     """Scores by row metadata: a table for each suite, candidate and score, the largest differences first."""
     tables = []
+    gated = {(g.suite, g.comparison.score) for g in record.gates if g.comparison and g.state == "gated"}
+    n_forests = 0
     for pair in pairs(record):
         units = recorded_units(pair.suite)
         keys = [key for key in pair.suite.slices if any(key in row.slices for row in pair.suite.rows)]
@@ -212,7 +208,12 @@ def slices(record: RunRecord) -> list[Slices]:
             ]
             title = f"{pair.suite.name} / {info.name}, {pair.lead.label}"
             title += " (advisory)" if is_advisory(info) else ""
-            tables.append(Slices(title, lines, axis(reach), note))
+            forest = None
+            if (pair.suite.name, info.name) in gated and n_forests < MOST_FORESTS:
+                named = [(f"{key} {value}", found, _sign_tone(found)) for key, value, found, _ in ranked]
+                forest = slices_forest(title, named)
+                n_forests += forest is not None
+            tables.append(Slices(title, lines, axis(reach), note, forest))
     return [table for table in tables if table.lines]
 
 

@@ -31,13 +31,11 @@ def earns(money: Economics) -> str:
     """
     whole = _whole(money)
     counted = "tokens alone"
-    if money.outlook is not None and whole is money.with_quality:
-        parts = [
-            "tokens",
-            *([f"{one.suite} / {one.score}" for one in money.priced_scores]),
-            *(["upkeep"] if money.outlook.maintenance_usd_per_day.value else []),
-        ]
-        counted = f"{', '.join(parts[:-1])} and {parts[-1]}"
+    if whole is money.with_quality:
+        parts = ["tokens", *(f"{one.suite} / {one.score}" for one in money.priced_scores)]
+        if money.outlook is not None and money.outlook.maintenance_usd_per_day.value:
+            parts.append("upkeep")
+        counted = numbers.listed(parts)
     usd = numbers.in_currency(money)(abs(whole.usd_per_day))
     if whole.usd_per_day <= 0:
         is_even = whole.usd_per_day == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil, log10
 
@@ -56,15 +56,15 @@ def at_levels(gate: AssumedGate, own: float, full: float, level_of: int) -> Assu
     return replace(gate, alpha=own / level_of, alpha_of_more=more / level_of)
 
 
-def go_forecast(record: RunRecord, decision: Decision) -> str:
-    """What the rows of an undecided run could show; empty where no open gate is in the way of GO.
+def forecast_of(record: RunRecord, decision: Decision) -> GoForecast | None:
+    """How likely an undecided run's rows are to show GO; None where no open gate is in the way of it.
 
-    Empty, too, where labels corrected a gate: how sure it is depends on their number, not on that of rows.
+    None, too, where labels corrected a gate: how sure it is depends on their number, not on that of rows.
 
     Where several candidates were tried, each gate is at the strictest of their levels (Holm).
     """
     if decision.verdict is not Verdict.INCONCLUSIVE:
-        return ""
+        return None
     judged = assumed_gates(record, decision.candidate, decision.size)
     outcomes = [gate.comparison.outcome for gate, _ in judged if gate.comparison]
     if (
@@ -72,18 +72,29 @@ def go_forecast(record: RunRecord, decision: Decision) -> str:
         or Outcome.INCONCLUSIVE not in outcomes
         or not any(gate.role is Role.TARGET for gate, _ in judged)
     ):
+        return None
+    level_of = _level_of(record, decision)
+    return forecast_go([at_levels(one, one.alpha, record.alpha, level_of) for _, one in judged])
+
+
+def _level_of(record: RunRecord, decision: Decision) -> int:
+    return max(decision.candidates_judged, len(record.decisions))
+
+
+def go_forecast(record: RunRecord, decision: Decision, forecast: GoForecast | None = None) -> str:
+    """``forecast``, by default `forecast_of` the decision, in a sentence; empty where there is none."""
+    forecast = forecast or forecast_of(record, decision)
+    if forecast is None:
         return ""
-    level_of = max(decision.candidates_judged, len(record.decisions))
-    forecast = forecast_go([at_levels(one, one.alpha, record.alpha, level_of) for _, one in judged])
-    roles = {gate.role for gate, _ in judged}
+    level_of = _level_of(record, decision)
+    roles = {gate.role for gate in forecast.gates}
     truth = "the targets and thresholds" if Role.THRESHOLD in roles else "the targets"
     guards = ", and loses nothing on the guards," if Role.GUARD in roles else ""
     named = [
         gate for gate in record.gates if (gate.candidate, gate.size) == (decision.candidate, decision.size)
     ]
-    beside = (
-        ["failed rows repaired"] if any(g.comparison and g.comparison.failures for g, _ in judged) else []
-    )
+    judged = [gate.comparison for gate in named if gate.state == "gated" and gate.comparison]
+    beside = ["failed rows repaired"] if any(found.failures for found in judged) else []
     beside += ["missing gates left out"] if any(gate.state == "missing" for gate in named) else []
     beside += [f"at the strictest level among {level_of} candidates"] if level_of > 1 else []
     aside = f" ({', '.join(beside)})" if beside else ""
@@ -102,10 +113,12 @@ def planned_decision(one: PlannedDecision) -> str:
         truth = f"if truly {next(iter(gains))} better on each target"
     else:
         each = [f"{100 * gate.truth:.3g} points on {gate.score or gate.name}" for gate in targets]
-        truth = f"if truly better by {_listed(each)}"
+        truth = f"if truly better by {numbers.listed(each)}"
     if any(gate.role is Role.GUARD for gate in forecast.gates):
         truth += " and nothing lost on the guards"
-    line = f"{_listed(one.candidates)}: GO {_about(forecast.p_go)} of the time {truth}{_takes(forecast)}."
+    line = (
+        f"{numbers.listed(one.candidates)}: GO {_about(forecast.p_go)} of the time {truth}{_takes(forecast)}."
+    )
     return " ".join([line, *_grounds(one)])
 
 
@@ -128,7 +141,7 @@ def _grounds(one: PlannedDecision) -> Iterator[str]:
             said.append(f"graded scores differ by sd {PLANNED_SD:g}")
         if any(gate.groups for gate in planned):
             said.append(f"rows of a group correlate by {PLANNED_ICC:g}")
-        of = f" for {_listed(one.planned)}" if one.earlier else ", for no run has seen these rows"
+        of = f" for {numbers.listed(one.planned)}" if one.earlier else ", for no run has seen these rows"
         yield f"Planning values{of}: {', '.join(said)}."
     levels = sorted({gate.alpha for gate in one.forecast.gates})
     why = [f"the strictest level among {one.level_of} candidates"] if one.level_of > 1 else []
@@ -140,7 +153,7 @@ def _grounds(one: PlannedDecision) -> Iterator[str]:
     if not one.forecast.is_joint and len(set(suites)) < len(suites):
         yield "Gates are taken as independent: the least, where they rise and fall together."
     if one.uncounted:
-        yield f"Not counted, for nothing tells where it stands: {_listed(one.uncounted)}."
+        yield f"Not counted, for nothing tells where it stands: {numbers.listed(one.uncounted)}."
 
 
 def _takes(forecast: GoForecast) -> str:
@@ -175,14 +188,14 @@ def _rows(forecast: GoForecast) -> str:
         return f"{at} takes more than {MOST_ROWS:,} rows"
     if len(rows) == 1:
         (needed,) = rows.values()
-        return f"{at} takes about {_rounded(needed):,} rows"
+        return f"{at} takes about {rounded_up(needed):,} rows"
     if len(set(rows.values())) == 1:
-        return f"{at} takes about {_rounded(max(rows.values())):,} rows of each suite"
-    each = [f"{_rounded(needed):,} of {suite}" for suite, needed in rows.items()]
-    return f"{at} takes about {_listed(each, most=len(each)).replace(' of ', ' rows of ', 1)}"
+        return f"{at} takes about {rounded_up(max(rows.values())):,} rows of each suite"
+    each = [f"{rounded_up(needed):,} of {suite}" for suite, needed in rows.items()]
+    return f"{at} takes about {numbers.listed(each, most=len(each)).replace(' of ', ' rows of ', 1)}"
 
 
-def _rounded(rows: int) -> int:
+def rounded_up(rows: int) -> int:
     """Up, to two digits."""
     unit = int(10 ** max(int(log10(rows)) - 1, 0))
     return ceil(rows / unit) * unit
@@ -196,11 +209,6 @@ def _chance(value: float) -> str:
 def _about(value: float) -> str:
     said = _chance(value)
     return said if said[0] in "uo" else f"about {said}"
-
-
-def _listed(names: Sequence[str], most: int = _MOST_NAMED) -> str:
-    shown = [*names[:most], *([f"{len(names) - most} more"] if len(names) > most else [])]
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def _seen(sides: Pair, found: Comparison, role: Role) -> Values | None:

@@ -14,15 +14,19 @@ from urllib.parse import quote
 
 from harness.atomic import write_atomically
 from harness.errors import StoreError
-from harness.records import RunRecord
+from harness.records import Comparison, RunRecord
 from harness.report import numbers
-from harness.report.comparisons import OUTCOME_TONE, axis, plot, reach_of
-from harness.report.markdown import markdown_of
-from harness.report.pages import environment, ours, replace_file, script_digest
+from harness.report.comparisons import axis, plot, reach_of
+from harness.report.markdown import markdown_of, markdown_of_changes
+from harness.report.pages import digest_of, environment, ours, replace_file
+from harness.report.pictures import OUTCOME_TONE
+from harness.report.run_changes import RunChanges
 from harness.report.runjson import RunHead, dumped, load_head
 from harness.report.trial_pairs import size_label
 from harness.report.view import REHEARSAL, VERDICT_TONE, build_view
 from harness.report.view_models import IntervalPlot, ReportView, Tone
+
+_MOST_POINTS = 20  # runs of one gate in the index
 
 
 def render_html(record: RunRecord) -> str:
@@ -51,11 +55,24 @@ def write_pages(record: RunRecord, folder: Path) -> Path:
 
 
 def _page(view: ReportView) -> str:
-    script = ours("report.js")
+    script, style = ours("report.js"), ours("report.css")
     template = environment().get_template("report.html.j2")
     return template.render(
-        view=view, style=ours("report.css"), script=script, script_sha256=script_digest(script)
+        view=view,
+        style=style,
+        style_sha256=digest_of(style),
+        script=script,
+        script_sha256=digest_of(script),
     )
+
+
+def write_changes(view: RunChanges, folder: Path) -> Path:
+    """Write ``compare.html`` and ``compare.md`` into ``folder``; the path of the page."""
+    replace_file(folder / "compare.md", markdown_of_changes(view))
+    style = ours("report.css")
+    page = environment().get_template("compare.html.j2")
+    text = page.render(view=view, style=style, style_sha256=digest_of(style))
+    return replace_file(folder / "compare.html", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +91,25 @@ class IndexRow:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class TrendPoint:
+    """What one run found of a gate."""
+
+    href: str
+    created: str
+    figures: str
+    outcome: str
+    plot: IntervalPlot | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """A gate of one candidate over the runs that judged it, oldest first."""
+
+    title: str
+    points: Sequence[TrendPoint]
+
+
 def write_index(report_dir: Path) -> Path:
     """Write ``index.html`` over every ``*/run.json`` below ``report_dir``; the path of the page.
 
@@ -85,7 +121,7 @@ def write_index(report_dir: Path) -> Path:
         folder = path.parent.name
         href = f"./{quote(folder)}/report.html"
         try:
-            heads.append((href, load_head(path)))
+            heads.append((href, load_head(path, RunHead)))
         except (OSError, UnicodeDecodeError, StoreError) as error:
             broken.append(IndexRow(href, folder, problem=str(error)))  # listed with its problem, not hidden
     heads.sort(key=lambda item: item[1].created, reverse=True)
@@ -93,8 +129,42 @@ def write_index(report_dir: Path) -> Path:
     rows = [*(_index_row(href, head, reach) for href, head in heads), *reversed(broken)]
     counts = numbers.plural(len(rows), "run") + (f", {len(broken):,} unreadable" if broken else "")
     template = environment().get_template("index.html.j2")
-    page = template.render(rows=rows, counts=counts, ends=axis(reach), style=ours("report.css"))
+    style = ours("report.css")
+    page = template.render(
+        rows=rows,
+        trends=_trends(heads, reach),
+        counts=counts,
+        ends=axis(reach),
+        style=style,
+        style_sha256=digest_of(style),
+    )
     return replace_file(report_dir / "index.html", page)
+
+
+def _trends(heads: Sequence[tuple[str, RunHead]], reach: float) -> list[Trend]:
+    """For each suite, score, claim and candidate that several runs judged, what they found."""
+    points: dict[tuple[str, str, str, str], list[TrendPoint]] = {}
+    for href, head in reversed(heads):
+        for gate in head.gates:
+            found = gate.comparison
+            if gate.state != "gated" or found is None:
+                continue
+            place = gate.suite, f"{found.score} {found.rows}".strip(), gate.role.value, gate.candidate
+            points.setdefault(place, []).append(
+                TrendPoint(
+                    href, head.created[:16].replace("T", " "), _figures(found), found.outcome.value,
+                    plot(found, reach, OUTCOME_TONE[found.outcome]),
+                )
+            )  # fmt: skip
+    return [
+        Trend(f"{suite} / {score} ({role}), {candidate}", found[-_MOST_POINTS:])
+        for (suite, score, role, candidate), found in sorted(points.items())
+        if len(found) > 1
+    ]
+
+
+def _figures(found: Comparison) -> str:
+    return f"{numbers.points(found.difference)} {numbers.interval(found.low, found.high)}, n = {found.n:,}"
 
 
 def _index_row(href: str, head: RunHead, reach: float) -> IndexRow:
@@ -109,8 +179,7 @@ def _index_row(href: str, head: RunHead, reach: float) -> IndexRow:
         gates=[
             (
                 f"{suite} / {found.score}",
-                f"{numbers.points(found.difference)} {numbers.interval(found.low, found.high)}, "
-                f"n = {found.n:,}",
+                _figures(found),
                 found.outcome.value,
                 plot(found, reach, OUTCOME_TONE[found.outcome]),
             )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from harness.report.pages import environment, ours, replace_file, script_digest
+from harness.report.pages import digest_of, environment, ours, replace_file
 from harness.scoring.text import in_unicode
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def render_label_page(sheet: Sheet, run: str = "RUN") -> str:
             data=Markup(as_script_json({**_data(sheet), "decide": run})),
             style=ours("report.css") + ours("label.css"),
             script=script,
-            script_sha256=script_digest(script),
+            script_sha256=digest_of(script),
         )
     )
 

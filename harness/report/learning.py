@@ -152,6 +152,7 @@ def trainings(record: RunRecord) -> TrainingBlock:
 def _training_curves(name: str, trained: Sequence[tuple[Trial, Training]]) -> TrainingCurves:
     sizes = sorted({trial.size or 0 for trial, _ in trained})
     lines, ends = [], []
+    rows: list[tuple[str, ...]] = []
     for trial, training in trained:
         points = training.points
         lines.append(
@@ -168,10 +169,25 @@ def _training_curves(name: str, trained: Sequence[tuple[Trial, Training]]) -> Tr
                 ),
             )
         )
+        rows += [
+            (
+                trial_label(trial),
+                f"{point.epoch:.2f}",
+                numbers.number(point.train_loss),
+                numbers.number(point.dev_loss),
+                numbers.percent(point.train_token_accuracy),
+                numbers.percent(point.dev_token_accuracy),
+            )
+            for point in points
+        ]
         last = numbers.number(_last(p.dev_loss for p in points))
         ends.append(f"{trial_label(trial)}: development loss {last}")
     description = f"Training of {name}: loss and token accuracy over epochs. {'; '.join(ends)}."
-    return TrainingCurves(name, lines, description)
+    heads = ("adapter", "epoch#", "training loss#", "development loss#", "training accuracy#")
+    table = TextTable(
+        f"Loss (nats a token) and token accuracy of {name}", (*heads, "development accuracy#"), rows
+    )
+    return TrainingCurves(name, lines, description, table)
 
 
 def _series(values: Iterable[tuple[float, float | None]], times: float = 1) -> Series:

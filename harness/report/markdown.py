@@ -7,13 +7,16 @@ act on into an entity, so that it reads as it was written and starts no table, l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from harness.records import RunRecord
+from harness.report import numbers
+from harness.report.run_changes import RunChanges
 from harness.report.terminal import fact_line, printable
 from harness.report.view import build_view
 from harness.report.view_models import (
     Answers,
+    ComparisonLine,
     Comparisons,
     Fact,
     Figures,
@@ -25,7 +28,9 @@ from harness.report.view_models import (
     TextTable,
 )
 
-_MOST_SLICES, _MOST_ANSWERS, _LONGEST = 10, 5, 280
+MOST_CHARACTERS = 60_000  # a comment on GitHub holds 65,536
+_MOST_SLICES, _MOST_ANSWERS, _MOST_LINES, _MOST_CARDS = 10, 5, 50, 8
+_LONGEST, _LONG = 280, 900  # characters
 _SYMBOL = {"good": "✅", "bad": "❌", "unsure": "⚠️", "plain": ""}
 _ACTIVE = {ord(character): f"&#{ord(character)};" for character in "\\`*~[|<>&#!$^"}
 _EMPHASIS = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # not inside a word, where it is only a letter
@@ -33,36 +38,93 @@ _MENTION = re.compile(r"(?<![\w.])@")  # a name@size is no mention
 
 
 def render_markdown(record: RunRecord) -> str:
-    """The decision, gates, curve, largest slices and cost; the rest folded."""
+    """The decision in plain sentences and the gates; the rest folded, as far as there is room."""
     return markdown_of(build_view(record))
 
 
 def markdown_of(view: ReportView) -> str:
-    """The same, of a view that has been built already."""
-    parts = [*_headline(view.headline), *_comparisons(view.comparisons)]
-    parts += ["## Judges", *map(_judge, view.judges)] if view.judges else []
-    if view.curves:
-        parts.append("## Learning curve")
-    if view.forecasts and view.forecasts.table:
-        parts.append(_block(view.forecasts.table))
-    if view.forecasts:
-        parts.append(_bullets(view.forecasts.notes))
-    parts += [_block(curve.table) for curve in view.curves]
-    parts += _slices(view.slices, view.slices_note)
+    """The same, of a view that has been built already. It fits a comment on a pull request at any size."""
+    parts = [
+        ("the decision", "\n\n".join(filter(None, _headline(view.headline)))),
+        ("what decided", "\n\n".join(filter(None, _gates(view.comparisons)))),
+    ]
     if view.costs or view.spending:
-        parts.append("## Cost and break-even")
-    for cost in view.costs:
-        parts += [plain(cost.verdict), _block(cost.table), _block(cost.prices), _bullets(cost.notes)]
-        if cost.knowing is not None:
-            parts.append(_block(cost.knowing))
-    if view.spending:
-        parts += [_block(view.spending.table), _bullets(view.spending.reconciliation)]
-    parts += map(_answers, view.answers)
+        body = [
+            part
+            for one in view.costs
+            for part in (plain(one.verdict), _block(one.table), _known(one.knowing), _bullets(one.notes))
+        ]
+        body += [_block(view.spending.table), _bullets(view.spending.reconciliation)] if view.spending else []
+        parts.append(("What it earns or costs", _folded("What it earns or costs", _joined(body))))
+    if view.forecasts and view.forecasts.table:
+        body = [_block(view.forecasts.table), _bullets(view.forecasts.notes)]
+        parts.append(("Learning curve", _folded("Learning curve, and twice the rows", _joined(body))))
+    parts += [(f"answers: {block.title}", _answers(block)) for block in view.answers]
+    parts.append(("Reasons", _folded("Every reason, and what these rows can show", _joined(_reasons(view)))))
+    parts += [
+        (f"Judge {block.title}", _folded(f"Judge {block.title}: {block.said}", _judge(block)))
+        for block in view.judges
+    ]
+    parts.append(("Not measured", _folded("What was not measured", _bullets(view.not_measured))))
+    parts += _slices(view.slices, view.slices_note)
+    if others := view.comparisons.others:
+        title = f"{len(others)} comparisons that decide nothing"
+        parts.append((title, _folded(title, _lines(others))))
     if view.training.table.rows:
         body = [_bullets(view.training.flags), _block(view.training.table)]
-        parts.append(_folded("Training", "\n\n".join(filter(None, body))))
-    parts.append(_folded("What was run", "\n\n".join([_code(view.command), *map(_block, view.provenance)])))
-    return "\n\n".join(filter(None, parts)) + "\n"
+        parts.append(("Training", _folded("Training", _joined(body))))
+    parts.append(
+        (
+            "What was run",
+            _folded("What was run", _joined([_code(view.command), *map(_block, view.provenance)])),
+        )
+    )
+    return _fitted([(title, text) for title, text in parts if text])
+
+
+def markdown_of_changes(view: RunChanges) -> str:
+    """What changed between two runs."""
+    verdicts = [f"{candidate}: {was} → {now}" for candidate, was, _, now, _ in view.verdicts]
+    parts = [
+        ("verdicts", _joined([f"# {plain(view.title)}", _bullets(verdicts)])),
+        ("what differs", _bullets(f"not alike: {line}" for line in view.not_compared)),
+        ("gates", _block(view.gates)),
+        ("costs", _block(view.costs) if view.costs.rows else ""),
+    ]
+    for block in view.flips:
+        head = f"{block.title}: {block.n_lost:,} lost, {block.n_gained:,} gained, of {block.n:,}"
+        lines = [f"lost {one.row}: {one.before} → {one.now}" for one in block.lost]
+        lines += [f"gained {one.row}: {one.before} → {one.now}" for one in block.gained]
+        parts.append((head, _folded(head, _bullets(_cut(line, 2 * _LONGEST) for line in lines))))
+    return _fitted([(title, text) for title, text in parts if text])
+
+
+def _known(table: TextTable | None) -> str:
+    return "" if table is None else _block(table)
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return "\n\n".join(filter(None, parts))
+
+
+def _fitted(parts: Sequence[tuple[str, str]]) -> str:
+    """The parts in order, but for those that a comment has no room for: these are named at the end."""
+    kept: list[str] = []
+    left_out: list[str] = []
+    room = MOST_CHARACTERS
+    for title, text in parts:
+        if len(text) + 2 > room and not kept:  # the decision itself: of very many candidates
+            text = text[:room].rpartition("\n")[0]
+        if len(text) + 2 > room:
+            left_out.append(_cut(title, 60))
+            continue
+        kept.append(text)
+        room -= len(text) + 2
+    if left_out:
+        kept.append(
+            f"Left out, as a comment has no room (report.html has all): {plain(numbers.listed(left_out, 8))}."
+        )
+    return "\n\n".join(kept) + "\n"
 
 
 def plain(text: str) -> str:
@@ -73,12 +135,12 @@ def plain(text: str) -> str:
     return _MENTION.sub("&#64;\N{ZERO WIDTH SPACE}", line)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + " …"
+def _cut(text: str, longest: int = _LONGEST) -> str:
+    return text if len(text) <= longest else text[:longest].rstrip() + " …"
 
 
 def _block(table: TextTable) -> str:
-    body = _table(table.columns, (map(plain, row) for row in table.rows))
+    body = _table(table.columns, (map(plain, map(_cut, row)) for row in table.rows))
     return f"**{plain(table.caption)}**\n\n{body}" + (f"\n\n{plain(table.note)}" if table.note else "")
 
 
@@ -87,7 +149,9 @@ def _table(columns: Iterable[tuple[str, bool]], rows: Iterable[Iterable[str]]) -
     names, numeric = zip(*columns, strict=True)
     rules = ["--:" if is_numeric else "---" for is_numeric in numeric]
     lines = [[plain(name) or " " for name in names], rules, *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    shown = "\n".join("| " + " | ".join(line) + " |" for line in lines[: 2 + _MOST_LINES])
+    more = len(lines) - 2 - _MOST_LINES
+    return shown + (f"\n\n… and {numbers.plural(more, 'line')} more in report.html" if more > 0 else "")
 
 
 def _folded(title: str, body: str) -> str:
@@ -99,26 +163,27 @@ def _bullets(lines: Iterable[str]) -> str:
 
 
 def _headline(top: Headline) -> Iterator[str]:
-    yield f"# {plain(top.title)}"
+    yield f"# {plain(_cut(top.title))}"
     if top.stamp:
         yield f"**{plain(top.stamp)}**"
     if top.ladder is not None:
         yield from _ladder(top.ladder)
-    for card in top.cards:
-        yield f"## {_SYMBOL[card.tone]} {card.verdict}: {plain(card.subject)}"
-        yield plain(card.means)
-        yield _bullets(card.reasons)
-        yield "\n".join(f"> ⚠️ {plain(note)}" for note in card.notes)
-        yield plain(card.forecast)
-    if top.together is not None:
-        yield _block(top.together)
-    if top.evidence:
-        yield f"**What the evidence points to**\n\n{_bullets(map(fact_line, top.evidence))}"
-    for caution in top.cautions:
-        rest = "".join(f"\n> - {plain(line)}" for line in caution.details)
-        yield f"> ⚠️ **{plain(caution.title)}**{rest}"
-    yield _bullets([*filter(None, [top.spending]), *top.notes])
-    yield f"{plain(top.policy)} Run {_code(top.run_id)}, {plain(top.created)}."
+    for card in top.cards[:_MOST_CARDS]:
+        yield f"## {_SYMBOL[card.tone]} {card.verdict}: {plain(_cut(card.subject))}"
+        yield f"**{plain(card.means)}** {plain(_cut(card.speaks_of, _LONG))}"
+        yield "\n".join(f"- **{fact.name}:** {plain(_cut(fact.value, _LONG))}" for fact in card.plainly)
+    if rest := top.cards[_MOST_CARDS:]:
+        yield _bullets(f"{card.verdict}: {_cut(card.subject)}" for card in rest[:_MOST_LINES])
+    if top.cautions:
+        found = [
+            f"> - {plain(_cut(one.title, _LONG))}" + (f" ({len(one.details)} places)" if one.details else "")
+            for one in top.cautions[:_MOST_CARDS]
+        ]
+        yield "\n".join(
+            [f"> ⚠️ {top.n_cautions} to know before you trust it (details in report.html):", *found]
+        )
+    yield _bullets([*filter(None, [top.spending]), *(_cut(note, _LONG) for note in top.notes[:_MOST_CARDS])])
+    yield f"Run {_code(_cut(top.run_id))}, {plain(top.created)}."
 
 
 def _ladder(block: LadderBlock) -> Iterator[str]:
@@ -139,49 +204,61 @@ def _difference(figures: Figures) -> str:
     return f"{figures.difference} {figures.interval}".replace("– –", "–")
 
 
-def _comparisons(block: Comparisons) -> Iterator[str]:
-    heads = [(name, False) for name in ("suite / score", "role", "candidate")]
-    heads += [(name, True) for name in ("n", "baseline", "candidate", "difference")]
-    heads += [(name, False) for name in ("outcome", "method")]
-    gates: list[list[str]] = []
-    others: list[list[str]] = []
-    for line in block.lines:
-        found = line.figures
-        row = [
-            plain(f"{line.suite} / {line.score}"),
-            plain(line.role if line.state == "gated" else f"{line.role} ({line.state})"),
-            plain(line.subject),
-            " ".join(filter(None, [found.n, found.clusters, found.failed and f"({found.failed})"])),
-            found.baseline_mean,
-            found.candidate_mean,
-            _difference(found),
-            f"{_SYMBOL[found.tone]} {line.outcome}".strip(),
-            plain(line.method),
-        ]
-        (others if line.is_minor else gates).append(row)
-    yield "## Gates"
-    yield _table(heads, gates) if gates else "No gate was collected."
+def _gates(block: Comparisons) -> Iterator[str]:
+    yield "## What decided"
+    yield _lines(block.gates) if block.gates else "No gate was collected."
     yield plain(block.note) if block.lines else ""
-    yield _bullets(block.power)
-    if others:
-        yield _folded(f"{len(others)} comparisons that decide nothing", _table(heads, others))
-    if block.changes is not None:
-        yield _folded("What changed (exploratory)", _block(block.changes))
 
 
-def _slices(blocks: Iterable[Slices], note: str) -> Iterator[str]:
+def _lines(lines: Iterable[ComparisonLine]) -> str:
+    heads = [("outcome", False), ("suite / score", False), ("claim", False), ("candidate", False)]
+    heads += [(name, True) for name in ("n", "baseline", "candidate", "difference")]
+    return _table(heads, map(_line, lines))
+
+
+def _line(line: ComparisonLine) -> list[str]:
+    found = line.figures
+    return [
+        f"{_SYMBOL[found.tone]} {line.outcome}".strip(),
+        plain(_cut(f"{line.suite} / {line.score}")),
+        plain(line.role if line.state in ("gated", "not run") else f"{line.role} ({line.state})"),
+        plain(_cut(line.subject)),
+        " ".join(filter(None, [found.n, found.clusters, found.failed and f"({found.failed})"])),
+        found.baseline_mean,
+        found.candidate_mean,
+        _difference(found),
+    ]
+
+
+def _reasons(view: ReportView) -> Iterator[str]:
+    for card in view.headline.cards[:_MOST_CARDS]:
+        yield _bullets(_cut(reason, _LONG) for reason in card.reasons[:_MOST_LINES])
+        yield plain(card.forecast)
+    if view.headline.together is not None:
+        yield _block(view.headline.together)
+    yield plain(view.headline.policy)
+    yield _bullets(map(fact_line, view.headline.evidence))
+    yield _bullets(view.comparisons.power[:_MOST_LINES])
+    if view.comparisons.changes is not None:
+        yield _block(view.comparisons.changes)
+
+
+def _slices(blocks: Sequence[Slices], note: str) -> Iterator[tuple[str, str]]:
     heads = [("slice", False)]
     heads += [(name, True) for name in ("n", "baseline", "candidate", "difference", "p")]
     for place, block in enumerate(blocks):
-        if place == 0:
-            yield "## Slices (exploratory)"
-            yield plain(note)
         rows = []
         for line in block.lines[:_MOST_SLICES]:
             found = line.figures
             name, means = plain(f"{line.key} {line.value}"), (found.baseline_mean, found.candidate_mean)
             rows.append([name, found.n, *means, _difference(found), plain(line.p_adjusted)])
-        yield _folded(f"{block.title}: the largest differences", _table(heads, rows))
+        told = [] if place else [plain(note)]
+        yield (
+            f"slices of {block.title}",
+            _folded(
+                f"Slices of {block.title}: the largest differences", _joined([*told, _table(heads, rows)])
+            ),
+        )
 
 
 def _judge(block: JudgeBlock) -> str:
@@ -208,22 +285,20 @@ def _judge(block: JudgeBlock) -> str:
 
 
 def _answers(block: Answers) -> str:
-    """Rows that changed, each with the baseline's answer and that of the largest size, which is the last."""
+    """Rows that changed, each with the baseline's answer and that of the largest size."""
     texts = []
-    for row in [row for row in block.rows if "changed" in row.tags][:_MOST_ANSWERS]:
+    for row in [row for row in block.rows if row.outcome in ("lost", "won")][:_MOST_ANSWERS]:
         lines = [
             f"**{plain(row.id)}** ({plain(row.change)})",
-            f"- question: {plain(_cut(row.question.head))}",
-            f"- reference: {plain(_cut(row.reference.head))}",
+            f"- question: {plain(_cut(row.question))}",
+            f"- reference: {plain(_cut(row.reference.text))}",
         ]
         for cell in row.cells:
-            if not cell.is_baseline and cell is not row.cells[-1]:
-                continue
             scores = "; ".join(
                 f"{chip.name} {chip.value}" + (f": {_cut(chip.reason)}" if chip.reason else "")
                 for chip in cell.chips
             )
-            text = cell.failure or _cut(cell.answer.head)
+            text = cell.note or _cut(cell.answer.text)
             lines.append(f"- {plain(cell.label)}: {plain(text)} ({plain(scores)})")
         texts.append("\n".join(lines))
     if not texts:

@@ -6,7 +6,7 @@ Minus signs are U+2212, so that they are as wide as a plus sign in tabular figur
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import TypeGuard
 
@@ -171,3 +171,9 @@ def count(value: int, of: int | None = None) -> str:
 def plural(value: int, word: str) -> str:
     """A count with its noun: ``1 row``, ``1,200 rows``."""
     return f"{value:,} {word if value == 1 else word + 's'}"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Names in a sentence: ``a, b and 3 more``."""
+    shown = [*names[:most], *([f"{len(names) - most:,} more"] if len(names) > most else [])]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -32,7 +32,13 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (charts.learning_curve, charts.training_curve, charts.rung_chart):
+    for function in (
+        charts.learning_curve,
+        charts.training_curve,
+        charts.rung_chart,
+        charts.forest,
+        charts.over_time_chart,
+    ):
         made.globals[function.__name__] = function
     return made
 
@@ -42,9 +48,9 @@ def ours(name: str) -> Markup:
     return Markup((_TEMPLATES / name).read_text("utf-8"))
 
 
-def script_digest(script: str) -> str:
-    """The SHA-256 by which a page's content security policy admits its script."""
-    return b64encode(sha256(script.encode("utf-8")).digest()).decode("ascii")
+def digest_of(text: str) -> str:
+    """The SHA-256 by which a page's content security policy admits its script or style sheet."""
+    return b64encode(sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
 def replace_file(path: Path, text: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from itertools import filterfalse
 from typing import TYPE_CHECKING
 
 from harness.decision.gates import NOT_ADMITTED
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 LONGEST_LINE, MOST_LINES = 600, 40  # of an error
 WIDE = 100  # columns from which the score has a place
+# a gate's reason, which the table above it has as figures
+_IN_THE_TABLE = re.compile(r"(target|guard|threshold) gate .* \(suite .*\) is shown: ")
 _LADDER_COLUMNS = (0, 1, 2, 4, 5)  # the rung, its outcome and quality, dollars and latency
 
 COLOURS: dict[Tone, str] = {"good": "green", "bad": "red", "unsure": "yellow", "plain": ""}
@@ -69,6 +72,7 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
     At 80 columns a line holds a gate; the score is shown where there is room for it.
     """
     from rich.console import Console
+    from rich.padding import Padding
 
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False)
@@ -96,7 +100,9 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
         console.print()
     for card in top.cards:
         console.print(_text(f"{card.verdict}: {card.subject}", f"bold {COLOURS[card.tone]}"))
-        for reason in card.reasons:
+        for fact in card.plainly:
+            console.print(Padding(_text(f"{fact.name}: {fact.value}"), (0, 0, 0, 2)))
+        for reason in filterfalse(_IN_THE_TABLE.match, card.reasons):
             console.print(_text(f"  - {reason}"))
         for note in card.notes:
             console.print(_text(f"  ! {note}", COLOURS["unsure"]))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from harness.decision.vectors import common_rows, over_seeds, recorded_vector
 from harness.records import TIE, CandidateInfo, Kind, RunRecord, ScoreInfo, ScoreVector, SuiteInfo, Trial
 
+MOST_OF_A_SLICE = 80  # characters of a slice's value
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.decision.advice import pointers
-from harness.decision.gates import speaks_of
-from harness.records import Decision, Provenance, RunRecord, Trial, Verdict
+from harness.decision.gates import speaks_of as of_checkpoint
+from harness.records import Decision, Gate, Provenance, RunRecord, Trial, Verdict
 from harness.report import numbers
 from harness.report.answers import answers
 from harness.report.comparisons import SLICES_NOTE, comparisons, slices
 from harness.report.costs import cost, spending, spending_sentence
+from harness.report.earnings import money_warnings
 from harness.report.forecasts import forecasts
-from harness.report.go_forecast import go_forecast
+from harness.report.go_forecast import forecast_of, go_forecast
 from harness.report.judges import judge_blocks, judge_cautions
 from harness.report.ladder import ladder_block
 from harness.report.learning import learning_curves, trainings
+from harness.report.pictures import pictures
+from harness.report.plainly import plainly, speaks_of
+from harness.report.rows import packed_rows
 from harness.report.sides import sides
 from harness.report.trial_pairs import is_compared, size_label, trial_label
 from harness.report.view_models import Caution, DecisionCard, Fact, Headline, ReportView, TextTable, Tone
@@ -26,13 +30,11 @@ VERDICT_TONE: dict[Verdict, Tone] = {
     Verdict.INCONCLUSIVE: "unsure",
 }
 _MEANS = {
-    Verdict.GO: "Ship it: every gate is shown.",
-    Verdict.NO_GO: "Do not ship it: at least one gate is refuted.",
-    Verdict.INCONCLUSIVE: "Not decided: the evidence shows neither.",
+    Verdict.GO: "Ship it.",
+    Verdict.NO_GO: "Do not ship it.",
+    Verdict.INCONCLUSIVE: "Not decided: this run cannot tell.",
 }
-_NOT_AMONG_ALL = (
-    "Not decided: its gates are shown, but not at the level that it takes among several candidates."
-)
+_MOST_IN_TITLE = 3
 REHEARSAL = "REHEARSAL: hosted models were a local twin of the service; nothing here speaks of the real ones."
 _POLICY = {
     "release": "release policy: anything but GO fails the run",
@@ -52,11 +54,14 @@ def build_view(record: RunRecord) -> ReportView:
         slices=slices(record),
         slices_note=SLICES_NOTE,
         answers=answers(record),
+        rows=packed_rows(record),
+        pictures=pictures(record),
         costs=[cost(record, money) for money in record.economics],
         spending=spending(record),
         training=trainings(record),
         command=record.command,
         provenance=[table for table in _provenance(record) if table.rows],
+        not_measured=[*_not_measured(record)],
     )
 
 
@@ -66,24 +71,10 @@ def headline(record: RunRecord) -> Headline:
     names = decided or [candidate.name for candidate in record.candidates if is_compared(candidate)]
     # a stand-in may well end in GO, and a line of a log is read without its heading
     rehearsed = " (a rehearsal: it says nothing of the real models)" if record.rehearsal else ""
-    cards = [
-        DecisionCard(
-            subject=(
-                decision.candidate
-                if decision.size is None
-                else f"{decision.candidate} at {numbers.plural(decision.size, 'row')}"
-            )
-            + rehearsed,
-            verdict=decision.verdict.value,
-            tone=VERDICT_TONE[decision.verdict],
-            means=f"{_means(decision)} {speaks_of(decision)}".strip(),
-            reasons=decision.reasons,
-            notes=decision.notes,
-            forecast=go_forecast(record, decision),
-        )
-        for decision in record.decisions
-    ]
+    cards = [_card(record, decision, rehearsed) for decision in record.decisions]
     title = f"Should we ship {' or '.join(names)}?" if names else "Nothing was compared"
+    if len(names) > _MOST_IN_TITLE:
+        title = f"Which of {len(names):,} candidates should we ship?"
     return Headline(
         title="What is the cheapest that holds?" if record.ladder else title,
         run_id=record.id,
@@ -91,7 +82,7 @@ def headline(record: RunRecord) -> Headline:
         stamp=REHEARSAL if record.rehearsal else "",
         notes=record.notes,
         cards=cards,
-        cautions=[*_cautions(record)],
+        cautions=[*_beside(cards), *map(Caution, money_warnings(record)), *_cautions(record)],
         policy=f"Gate {_POLICY[record.gate_policy]}. Each gate is a one-sided test at "
         f"{numbers.one_sided(record.alpha)}; GO needs every gate to be shown.",
         spending=spending_sentence(record),
@@ -101,6 +92,38 @@ def headline(record: RunRecord) -> Headline:
     )
 
 
+def _beside(cards: Sequence[DecisionCard]) -> Iterator[Caution]:
+    """What is said beside each verdict."""
+    for card in cards:
+        for note in card.notes:
+            yield Caution(f"{card.subject}: {note}" if len(cards) > 1 else note)
+
+
+def _not_measured(record: RunRecord) -> Iterator[str]:
+    """What this run leaves open, however its gates ended."""
+    asserted = {(gate.suite, gate.comparison.score) for gate in record.gates if gate.comparison}
+    scores = [(suite.name, info) for suite in record.suites for info in suite.scores]
+    unasked = [f"{suite} / {info.name}" for suite, info in scores if (suite, info.name) not in asserted]
+    if unasked:
+        yield f"No test asks anything of {numbers.listed(unasked)}."
+    advisory = dict.fromkeys(f"{g.suite} / {_score(g)}" for g in record.gates if g.state == "advisory")
+    if advisory:
+        yield f"{numbers.listed([*advisory])}: its judge advises, and its figures decide nothing."
+    sliced = {gate.suite for gate in record.gates if gate.comparison and gate.comparison.rows}
+    coarse = [suite.name for suite in record.suites if suite.slices and suite.name not in sliced]
+    if coarse:
+        yield f"No test holds for one part of the rows of {numbers.listed(coarse)}: the slices only explore."
+    trainings = dict.fromkeys(filter(None, map(of_checkpoint, record.decisions)))
+    yield from (f"The luck of training. {said}" for said in trainings)
+    if record.decisions and not record.economics:
+        yield "Money: suites/economics.toml has no prices for it."
+    yield "Whether tomorrow's requests are like these rows: fresh rows, from time to time, tell."
+
+
+def _score(gate: Gate) -> str:
+    return gate.comparison.score if gate.comparison else gate.test.rpartition("::")[2]
+
+
 def _evidence(record: RunRecord) -> list[Fact]:
     """What the baselines' failures point to: whose, to what, and the counts with the rule."""
     return [
@@ -108,11 +131,20 @@ def _evidence(record: RunRecord) -> list[Fact]:
     ]
 
 
-def _means(decision: Decision) -> str:
-    is_go_alone = decision.level is not None  # by its own gates
-    if decision.verdict is Verdict.INCONCLUSIVE and is_go_alone:
-        return _NOT_AMONG_ALL
-    return _MEANS[decision.verdict]
+def _card(record: RunRecord, decision: Decision, rehearsed: str) -> DecisionCard:
+    forecast = forecast_of(record, decision)
+    of_size = "" if decision.size is None else f" at {numbers.plural(decision.size, 'row')}"
+    return DecisionCard(
+        subject=decision.candidate + of_size + rehearsed,
+        verdict=decision.verdict.value,
+        tone=VERDICT_TONE[decision.verdict],
+        means=_MEANS[decision.verdict],
+        reasons=decision.reasons,
+        notes=decision.notes,
+        forecast=go_forecast(record, decision, forecast),
+        speaks_of=speaks_of(record, decision),
+        plainly=plainly(record, decision, forecast),
+    )
 
 
 def _together(record: RunRecord) -> TextTable | None:

@@ -40,6 +40,8 @@ class DecisionCard:
     reasons: Sequence[str]
     notes: Sequence[str] = ()  # to know before the verdict is trusted
     forecast: str = ""  # of an undecided one: how likely GO is with these rows, and what it takes
+    speaks_of: str = ""  # the candidate, its baseline and the rows, in a sentence
+    plainly: Sequence[Fact] = ()  # why, what it earns or costs and breaks, and what to do next
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,12 @@ class Headline:
     ladder: LadderBlock | None = None
     evidence: Sequence[Fact] = ()  # what failures point to: whose, to what, and why
 
+    @property
+    def n_cautions(self) -> str:
+        """How many there are, in words; empty for none."""
+        n = len(self.cautions)
+        return "" if not n else "1 thing" if n == 1 else f"{n:,} things"
+
 
 @dataclass(frozen=True, slots=True)
 class IntervalPlot:
@@ -153,6 +161,11 @@ class ComparisonLine:
     figures: Figures
     baseline: str = "–"
     method: str = "–"
+
+    @property
+    def sides(self) -> str:
+        """What is compared with what."""
+        return f"{self.subject} against {self.baseline}"
 
     @property
     def is_minor(self) -> bool:
@@ -205,6 +218,16 @@ class Comparisons:
     note: str
     power: Sequence[str]  # what each suite's rows can show
     changes: TextTable | None  # which suites changed at all
+
+    @property
+    def gates(self) -> list[ComparisonLine]:
+        """The lines that decide, and those of gates that advise or are missing."""
+        return [line for line in self.lines if not line.is_minor]
+
+    @property
+    def others(self) -> list[ComparisonLine]:
+        """The lines that decide nothing."""
+        return [line for line in self.lines if line.is_minor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,15 +315,19 @@ class Slices:
     lines: Sequence[SliceLine]
     axis: tuple[str, str]
     note: str
+    forest: Forest | None = None  # of the first scores that gates assert
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
-    """A text: its beginning, the whole where that is longer, and what had to be left out."""
+class Marked:
+    """A text in parts, each with whether it is marked as differing from the text that it is held against."""
 
-    head: str
-    whole: str | None
-    left_out: str
+    parts: Sequence[tuple[str, bool]]
+
+    @property
+    def text(self) -> str:
+        """The whole of it."""
+        return "".join(part for part, _ in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,35 +346,41 @@ class AnswerCell:
 
     label: str
     is_baseline: bool
-    answer: Folded
-    failure: str
+    answer: Marked
+    note: str  # why there is none, that it was cut off, which route it took; or empty
     chips: Sequence[ScoreChip]
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """One held-out row with every answer to it."""
+    """One held-out row with the answers of both sides."""
 
     id: str
-    tags: Sequence[str]  # "changed", "wrong": what the filter buttons read
-    change: str  # in words: which scores were gained or lost
+    outcome: str  # "lost", "won", "both wrong", ...
+    change: str  # in words: which scores were won or lost
     tone: Tone
-    question: Folded
-    reference: Folded
+    question: str
+    reference: Marked
     slices: Sequence[tuple[str, str]]
     cells: Sequence[AnswerCell]
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The answers to one suite side by side: those that changed first."""
+    """The answers of a candidate and its baseline to one suite: the largest losses first."""
 
     title: str
     rows: Sequence[AnswerRow]
     note: str
     n_changed: str
-    n_wrong: str
-    n_all: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowsData:
+    """All rows for the page's browser, as ``rows.packed_rows`` packs them, and what there is of them."""
+
+    packed: str
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +400,7 @@ class TrainingCurves:
     title: str
     lines: Sequence[TrainingLine]
     description: str
+    table: TextTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,6 +432,69 @@ class SpendingBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """One line of a forest plot: a value with its limits, and what these have to clear."""
+
+    name: str
+    said: str  # the same in figures
+    value: float
+    low: float | None
+    high: float | None
+    tone: Tone
+    bound: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """Values with their intervals below each other, or bars of a tornado around ``centre``."""
+
+    spans: Sequence[Span]
+    x_label: str
+    description: str  # for those who do not see the picture
+    centre: float = 0.0
+    is_tornado: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """Money earned until each day, with its limits; the day on which it breaks even."""
+
+    title: str
+    points: Sequence[tuple[float, float, float | None, float | None]]  # day, value, low, high
+    even_day: float | None
+    y_label: str
+    description: str
+    table: TextTable
+
+
+@dataclass(frozen=True, slots=True)
+class CostPicture:
+    """Quality against cost, and the names of its numbers."""
+
+    chart: RungChart
+    table: TextTable
+
+
+@dataclass(frozen=True, slots=True)
+class TornadoPicture:
+    """What moves the money most."""
+
+    title: str
+    forest: Forest
+    table: TextTable
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Those for which the run has data."""
+
+    gates: Forest | None
+    cost: CostPicture | None
+    over_time: Sequence[OverTime]
+    tornados: Sequence[TornadoPicture]
+
+
+@dataclass(frozen=True, slots=True)
 class ReportView:
     """The whole report, in reading order."""
 
@@ -409,8 +506,11 @@ class ReportView:
     slices: Sequence[Slices]
     slices_note: str
     answers: Sequence[Answers]
+    rows: RowsData | None
+    pictures: Pictures
     costs: Sequence[CostBlock]
     spending: SpendingBlock | None
     training: TrainingBlock
     command: str
     provenance: Sequence[TextTable]
+    not_measured: Sequence[str]

@@ -22,7 +22,13 @@ def drawn_once(function: Callable[..., Markup]) -> Callable[..., Markup]:
     return lambda *given: drawn.get(repr(given)) or drawn.setdefault(repr(given), function(*given))
 
 
-for function in (charts.learning_curve, charts.training_curve, charts.rung_chart):
+for function in (
+    charts.learning_curve,
+    charts.training_curve,
+    charts.rung_chart,
+    charts.forest,
+    charts.over_time_chart,
+):
     environment().globals[function.__name__] = drawn_once(function)
 
 

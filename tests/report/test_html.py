@@ -91,13 +91,16 @@ def test_the_decision_comes_before_everything_else(honest: str) -> None:
     order = re.findall(r'<section id="(\w+)"', honest)
     assert order == [
         "decision",
+        "trust",
+        "gates",
+        "cost",
         "curve",
-        "comparisons",
-        "judges",
         "slices",
         "answers",
-        "cost",
         "training",
+        "sceptic",
+        "judges",
+        "open",
         "run",
     ]
 
@@ -193,6 +196,8 @@ def test_the_index_lists_runs_newest_first_and_those_it_cannot_read(tmp_path: Pa
     assert text.index(run.id) < text.index("older")
     assert text.count("unreadable") == 4
     assert "REHEARSAL" in text
+    assert "Over time" in text
+    assert text.count(f"retention / exact (guard), {run.decisions[0].candidate}") == 1
     assert 'href="./newer/report.html"' in html
 
 

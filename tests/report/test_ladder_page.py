@@ -107,7 +107,7 @@ def test_every_ladder_is_shown_in_all_reports(case: str) -> None:
     made = ladder_run(EDGES[case], n_rows=20)
     page, text, end = render_html(made), render_markdown(made), summary(made, 80, False)
     assert "<b>|" not in page
-    assert page.count('class="chart" role="img" aria-label="Quality in points') == len(block(made).charts)
+    assert page.count('-desc">Quality in points') == len(block(made).charts)
     assert len(block(made).table.rows) == len(EDGES[case])
     for told in (text, end):
         assert "nan" not in told

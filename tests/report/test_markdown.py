@@ -21,7 +21,7 @@ def test_the_decision_opens_the_summary_and_its_gates_follow() -> None:
     assert run.decisions[0].verdict.value in lines[2]
     target = next(g.comparison for g in run.gates if g.state == "gated" and g.test.endswith("test_intent"))
     assert target
-    row = next(line for line in lines if line.startswith("| support / intent |"))
+    row = next(line for line in lines if "| support / intent | target" in line)
     assert numbers.interval(target.low, target.high) in row
 
 
@@ -70,3 +70,15 @@ def test_control_characters_are_spelled_out() -> None:
     assert "&#92;x1b" in text
     assert "&#92;u202e&#92;ud800" in text
     assert all(character.isprintable() or character in "\n\u200b" for character in text)
+
+
+def test_it_fits_a_comment_at_any_size() -> None:
+    run = hostile_run("<*@team|" * 700)
+    long = "a" * 3_000
+    decisions = tuple(replace(run.decisions[0], candidate=f"{place}{long}") for place in range(60))
+    gates = tuple(replace(gate, suite=f"{place}{long}") for place in range(20) for gate in run.gates)
+    text = render_markdown(replace(run, decisions=decisions, gates=gates, notes=(long,) * 30))
+    assert len(text) < 65_000
+    assert text.startswith("# Which of 60 candidates should we ship?")
+    assert "Left out, as a comment has no room" in text
+    assert text.count("<details>") == text.count("</details>")

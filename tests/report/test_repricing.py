@@ -105,7 +105,7 @@ def test_the_sentence_says_what_it_counts_and_when_it_pays() -> None:
 def test_net_dollars_over_time_start_at_what_is_paid_once() -> None:
     _, money = priced()
     line = over_time(money)
-    assert line[0] == (0, -money.training_usd, -money.training_usd, -money.training_usd)
+    assert list(line[0]) == [0, *[-money.training_usd] * 3]
     at_end = next(at for at in line if at.day >= money.horizon_days)
     assert money.outlook is not None
     assert at_end.usd == pytest.approx(money.outlook.usd_over_horizon.value)
@@ -117,7 +117,9 @@ def test_in_another_currency_figures_are_written_in_it() -> None:
     )
     found = priced_again(RUN, repriced_config(RUN, eur, "economics.toml", {}), "").economics[0]
     dollars = priced()[1]
-    worth, in_dollars = (one.outlook and one.outlook.quality_usd_per_day for one in (found, dollars))
+    assert found.outlook is not None
+    assert dollars.outlook is not None
+    worth, in_dollars = found.outlook.quality_usd_per_day, dollars.outlook.quality_usd_per_day
     assert worth is not None
     assert in_dollars is not None
     assert worth.value == pytest.approx(1.25 * (in_dollars.value or 0))
