@@ -383,7 +383,15 @@ def test_batch_halves_input_and_output() -> None:
 # --------------------------------------------------------------------------- economics.toml
 def test_the_worked_example_of_the_page_is_right() -> None:
     page = (Path(__file__).parents[2] / "docs" / "economics.md").read_text(encoding="utf-8")
-    exec(page.partition("<!-- tested: worked -->\n```python\n")[2].partition("```")[0], {})
+    dear = tuned_against_base(TUNED)
+    as_base = tuned_against_base(Price("own", 0.15, 0.60, 3.00, "the same", "2025-12-01"))
+    for said in (
+        f"| $3.00 | ${dear.training_usd:.2f} |",
+        f"| ${30 * dear.baseline_usd_per_day:.2f} |",
+        f"| ${30 * dear.candidate_usd_per_day:.2f}: never pays |",
+        f"| ${30 * as_base.candidate_usd_per_day:.2f}: pays after {as_base.break_even_days:.0f} days |",
+    ):
+        assert said in page
     first = page.partition("```toml\n")[2].partition("```")[0]
     assert parse_economics(first, "economics.toml").ranges == {"requests_per_day": (30_000, 80_000)}
 
