@@ -217,7 +217,7 @@ def test_a_candidate_that_is_not_chosen_is_not_called(ready: SmallProject) -> No
         ("requests_per_day = ", "suites/economics.toml: not TOML"),
         (
             "requests_a_day = 5",
-            "suites/economics.toml: unknown key 'requests_a_day'; did you mean requests_per_day?",
+            "suites/economics.toml:1: unknown key 'requests_a_day'; did you mean requests_per_day?",
         ),
         ("requests_per_day = 5", "suites/economics.toml: no price of serving the candidate"),
         (

@@ -200,7 +200,7 @@ def test_a_suite_that_cannot_be_is_refused(ready: SmallProject, given: str, says
 )
 def test_an_economics_file_that_cannot_be_read_is_named(ready: SmallProject, text: str) -> None:
     ready.write("economics.toml", text)
-    ready.run("--candidate=good").assert_one_screen("economics.toml: ")
+    ready.run("--candidate=good").assert_one_screen("economics.toml")
 
 
 def test_an_economics_file_that_is_no_file_is_not_passed_over(ready: SmallProject) -> None:
