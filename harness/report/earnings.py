@@ -44,7 +44,8 @@ def earns(money: Economics) -> str:
         if whole.days is not None:  # requests grow into it
             return f"{said} at first, and has earned its cost after {_days(money, whole)}."
         return f"{said} and never earns its cost{_unless(whole)}."
-    said = f"It saves {usd} a day against {money.baseline} ({counted})"
+    verb = "earns" if money.priced_scores and whole is money.with_quality else "saves"
+    said = f"It {verb} {usd} a day against {money.baseline} ({counted})"
     if not money.training_usd:
         return f"{said} from the first day: nothing is paid before."
     if whole.days is None:

@@ -138,8 +138,12 @@ def _rows(
     fits = [(one.usd, one.fit) for one in priced if isinstance(one.fit, CurveFit)]
     if reasons:
         return Option("collect rows", more, None, None, reasons[0])
-    gained = sum((usd * _gains(fit) for usd, fit in fits), np.zeros_like(_SHARES))
-    worth = worth_of_gains(net, gained, np.full(len(_SHARES), 1 / len(_SHARES)))
+    if len(fits) == 1:
+        ((usd, fit),) = fits
+        worth = worth_of_gains(net, usd * (fit.scores(fit.largest + MORE) - fit.measured), fit.weight)
+    else:  # scores of the same rows rise together
+        gained = sum((usd * _gains(fit) for usd, fit in fits), np.zeros_like(_SHARES))
+        worth = worth_of_gains(net, gained, np.full(len(_SHARES), 1 / len(_SHARES)))
     if row_usd is None:
         return Option(
             "collect rows", more, worth, None, "what a row costs: training_row_usd in economics.toml"

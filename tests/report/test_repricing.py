@@ -93,7 +93,7 @@ def test_what_it_is_worth_to_know_more_is_ranked() -> None:
 def test_the_sentence_says_what_it_counts_and_when_it_pays() -> None:
     _, money = priced()
     said = earns(money)
-    assert said.startswith("It saves $")
+    assert said.startswith("It earns $")
     assert "(tokens and support / intent)" in said
     assert "has earned its cost after" in said
     costs = earns(priced("value_usd_per_point_per_day = 0\n".replace("value", "#"))[1])
@@ -123,7 +123,7 @@ def test_in_another_currency_figures_are_written_in_it() -> None:
     assert worth is not None
     assert in_dollars is not None
     assert worth.value == pytest.approx(1.25 * (in_dollars.value or 0))
-    assert earns(found).startswith("It saves EUR ")
+    assert earns(found).startswith("It earns EUR ")
 
 
 def test_the_command_writes_beside_the_run_and_asks_nobody(
