@@ -29,6 +29,7 @@ from benchmarks import (
     ray_scale,
     training,
     training_curve,
+    training_profile,
     validation,
 )
 from benchmarks.results import Options, Result, keep, show, this_setting
@@ -51,6 +52,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "generation": generation.measure,
     "training": training.measure,
     "training_curve": training_curve.measure,
+    "training_profile": training_profile.measure,
     "machines": machines.measure,
 }
 

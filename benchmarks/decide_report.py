@@ -159,6 +159,7 @@ def suite_of(n: int, n_keys: int = SLICE_KEYS) -> SuiteInfo:
 
 
 def trial_of(suite: SuiteInfo, name: str, rate: float) -> Trial:
+    """Answers to all rows; the share ``rate`` of them is right."""
     chance = Random(name)
     return Trial(
         candidate=name,

@@ -1,4 +1,4 @@
-"""A run of a million kept answers: how long ``harness decide`` and ``harness report`` take, and in how much memory.
+"""A run of a million kept answers: seconds and memory of ``harness decide`` and ``harness report``.
 
 The run is drawn from a seed, into a folder that is deleted. Each command is a process of its own.
 """

@@ -20,6 +20,7 @@ from harness.data.rows import read_rows
 from harness.models import bound, generation, local
 from harness.models.device import device_plan
 from harness.models.fast import attention, reading
+from harness.models.fast.heads import parts_of
 from harness.models.local import LocalModel
 from harness.models.progress import Silent
 from harness.models.protocol import AnswerSchema, Decoding, Prompt
@@ -28,7 +29,8 @@ from harness.models.source import resolve
 if TYPE_CHECKING:
     import torch
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 PROMPTS, ANSWERS = "prompts", "answers"
 PRODUCTS, HEAD = "products with weights", "output head"
 KINDS = {
@@ -88,7 +90,7 @@ class Clock:
 @contextmanager
 def watched(clock: Clock, load: Callable[[], LocalModel]) -> Iterator[LocalModel]:
     """A model whose work the clock counts."""
-    pooled_layer = attention._pooled_layer_class()
+    pooled_layer = attention._pooled_layer_class()  # made once
     with ExitStack() as stack:
 
         def replace(holder: object, name: str, kind: str, phase: str = "") -> None:
@@ -112,7 +114,7 @@ def watched(clock: Clock, load: Callable[[], LocalModel]) -> Iterator[LocalModel
 def _watch_modules(clock: Clock, model: torch.nn.Module) -> None:
     import torch
 
-    decoder, head = local.parts_of(model)
+    decoder, head = parts_of(model)
     for part in model.modules():
         if isinstance(part, torch.nn.Linear) and not hasattr(part, "lora_A"):
             kind = HEAD if part is head else PRODUCTS
@@ -121,12 +123,12 @@ def _watch_modules(clock: Clock, model: torch.nn.Module) -> None:
             kind = "between" if part is decoder else "adapters"
         else:
             continue
-        part.forward = clock.timed(kind, part.forward)  # type: ignore[method-assign]
+        part.forward = clock.timed(kind, part.forward)
 
 
 def _noting(clock: Clock) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]:
     def note(part: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        outputs, inputs = part.weight.shape
+        outputs, inputs = next(part.parameters()).shape
         clock.products[clock.phase, ceiling.Product(args[0].numel() // inputs, inputs, outputs)] += 1
 
     return note

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,8 @@ from harness.training.local.trainer import TrainingCurve, train
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, TrainerCallback
+
+    from harness.training.local.packing import Packed
 
 ROOT = Path(__file__).parent.parent
 TUTORIAL = (
@@ -61,7 +64,7 @@ class Meter:
 
     stamps: list[Stamp] = field(default_factory=list)
     tokens: int = 0
-    positions: int = 0  # padding included
+    positions: int = 0  # with padding; what the rows of a batch begin with once, where it is read once
     largest: int = 0  # of them that went through at once
 
     def watch(self, model: PreTrainedModel) -> None:
@@ -70,13 +73,18 @@ class Meter:
 
         unwrap: Callable[[], PreTrainedModel] | None = getattr(model, "get_base_model", None)  # PEFT's
         decoder = (unwrap() if unwrap else model).base_model
+        counting = threading.Lock()
 
         def count(module: torch.nn.Module, _: object, given: dict[str, torch.Tensor]) -> None:
             if module.training and torch.is_grad_enabled():  # lower blocks read a row without gradients
                 mask = given["attention_mask"]
-                self.tokens += int(mask.sum())
-                self.positions += mask.numel()
-                self.largest = max(self.largest, mask.numel())
+                packed: Packed | None = getattr(mask, "packed", None)
+                tokens = int(mask.sum()) if packed is None else packed.read
+                positions = given["input_ids"].numel()
+                with counting:  # parts of a batch go through at once
+                    self.tokens += tokens
+                    self.positions += positions
+                    self.largest = max(self.largest, positions)
 
         decoder.register_forward_pre_hook(count, with_kwargs=True)
 

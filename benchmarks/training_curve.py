@@ -32,7 +32,7 @@ def measure(options: Options) -> list[Result]:
             value=curve,
             unit="s",
             detail=f"sizes {', '.join(map(str, sizes))}, the worked example's recipe, general and development"
-            f" rows; {SubprocessExecutor().slots} at once, each from the start of a process to its artifact",
+            " rows; in one process, one after another, from its start to the last artifact",
             reference=f"its largest training alone, {sizes[-1]} rows",
             reference_value=alone,
             ratio=curve / alone,

@@ -26,10 +26,10 @@ def what_is_at(path: Path) -> Literal["file", "folder", "other"] | None:
 
 
 def write_atomically(path: Path, content: str | bytes | Iterable[bytes]) -> None:
-    """Put ``content``, which may come in pieces, in place of the file ``path``; a reader sees the old file or the new one, whole.
+    """Put ``content`` in place of the file ``path``; a reader sees the old file or the new one, whole.
 
-    Text is written as UTF-8. The folder is created where it is missing, and the content is on the disk,
-    not only with the operating system, before the file changes.
+    Text is written as UTF-8, and pieces as they come. The folder is created where it is missing, and the
+    content is on the disk, not only with the operating system, before the file changes.
 
     Raises:
         OSError: it cannot be written; the old file is untouched.

@@ -62,6 +62,9 @@ def decide(given: argparse.Namespace) -> int:
         command += f" --labels {' '.join(map(str, given.labels))}"
         record = _with_labels(record, folder, given.labels, command)
     if figures or given.economics is not None:
+        options = {"requests-per-day": given.requests_per_day, "horizon-days": given.horizon_days}
+        command += "" if given.economics is None else f" --economics {given.economics}"
+        command += "".join(f" --{name}={value}" for name, value in options.items() if value is not None)
         record = _priced(record, given.economics, figures, command)
     decided, folder = own_folder(record, folder.parent)
     page = write_report(decided, folder)
@@ -92,9 +95,7 @@ def _priced(record: RunRecord, file: Path | None, figures: Mapping[str, str], co
 
     text = None if file is None else read_text(file, ".toml")
     config = repriced_config(record, text, str(file), figures)
-    options = "".join(f" --{key.replace('_', '-')}={value}" for key, value in figures.items())
-    economics = "" if file is None else f" --economics {file}"
-    return priced_again(record, config, f"{command}{economics}{options}")
+    return priced_again(record, config, command)
 
 
 def _with_labels(record: RunRecord, folder: Path, files: Sequence[Path], command: str) -> RunRecord:
@@ -118,17 +119,10 @@ def _with_labels(record: RunRecord, folder: Path, files: Sequence[Path], command
 
 def _earlier(run: str, reports: Path) -> list[tuple[LabelFile, ...]]:
     """The files of labels that the run was decided with before, oldest first."""
-    from pydantic import TypeAdapter
-
-    from harness.data.files import read_text
-    from harness.report.runjson import load_as
+    from harness.report.runjson import load_head
     from harness.run.deciding import DECIDED, DecidedHead
 
-    adapter = TypeAdapter(DecidedHead)
-    heads = [
-        load_as(adapter, read_text(path, ".json"), str(path))
-        for path in reports.glob(f"{glob.escape(run)}-{DECIDED}*/run.json")
-    ]
+    heads = [load_head(path, DecidedHead) for path in reports.glob(f"{glob.escape(run)}-{DECIDED}*/run.json")]
     return [
         head.label_files for head in sorted(heads, key=lambda head: head.created) if head.decided_from == run
     ]

@@ -24,6 +24,7 @@ from harness.records import Amount, Economics, Outlook, Payback, Price
 
 SECONDS_PER_HOUR = 3600
 LONG_BREAK_EVEN_DAYS = 90
+_LEAST_ONCE = 1e-6  # dollars; a return on less says nothing
 _MAY_END = 0.05  # the chance of ending before break-even from which it is said
 
 
@@ -163,7 +164,7 @@ def _outlook(
         maintenance_usd_per_day=each(lambda one: one.maintenance),
         saving_usd_per_day=each(lambda one: one.saving),
         usd_over_horizon=each(lambda one: one.over(horizon)),
-        roi=each(lambda one: one.over(horizon) / one.once) if middle.once[0] > 0 else None,
+        roi=each(lambda one: one.over(horizon) / one.once) if middle.once[0] >= _LEAST_ONCE else None,
         break_even_days=each(lambda one: one.days),
         horizon_days=horizon,
         p_never=None if days is None else float(np.isinf(days).mean()),

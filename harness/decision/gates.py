@@ -50,8 +50,8 @@ def decide(
         by_outcome[found.outcome].append(f"{gate_name(gate)} is {found.outcome}: {claim}, {found.reason}")
     for asserted in money:
         if (asserted.candidate, asserted.size) == (candidate, size):
-            said = f"money gate {asserted.test.rpartition('::')[2]} is {asserted.outcome}: {asserted.reason}"
-            by_outcome[asserted.outcome].append(said)
+            name = asserted.test.rpartition("::")[2]
+            by_outcome[asserted.outcome].append(f"money gate {name} is {asserted.outcome}: {asserted.reason}")
     gaps = list(obstacles)
     for gate in own:
         if gate.state == "missing" or (gate.state == "gated" and gate.comparison is None):

@@ -44,7 +44,7 @@ class Option:
 
 def unit_normal_loss(distance: Values | float) -> Values:
     """The expected excess of a standard normal over ``distance``."""
-    u = np.asarray(distance, dtype=np.float64)
+    u = np.clip(np.asarray(distance, dtype=np.float64), -40.0, 40.0)  # beyond it nothing is left
     loss: Values = np.exp(-u * u / 2) / sqrt(2 * np.pi) - u * ndtr(-u)
     return loss
 

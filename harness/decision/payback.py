@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import ceil, sqrt
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def grown_days(days: Values | float, growth_per_month: Values | float) -> Values
     rate = np.log1p(np.asarray(growth_per_month, dtype=np.float64)) / DAYS_PER_MONTH
     flat = np.abs(rate) < 1e-12
     safe = np.where(flat, 1.0, rate)
-    return np.where(flat, days, np.expm1(np.minimum(safe * days, 700.0)) / safe)
+    return np.where(flat, days, np.expm1(np.minimum(safe * days, 200.0)) / safe)
 
 
 def break_even(once: Values, by_requests: Values, fixed: Values, growth_per_month: Values) -> Values:
@@ -38,21 +38,17 @@ def break_even(once: Values, by_requests: Values, fixed: Values, growth_per_mont
     """
     once, by_requests, fixed, growth = np.broadcast_arrays(once, by_requests, fixed, growth_per_month)
     net = by_requests - fixed
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         days = np.where(net > 0, once / net, np.inf)
     grows = growth != 0
     if not grows.any():
         return days
     rate = np.log1p(growth) / DAYS_PER_MONTH
-    with np.errstate(divide="ignore", invalid="ignore"):
-        turn = np.log(fixed / by_requests) / rate  # where the day's net is zero
-    # a net that falls day by day has its most there; one that rises crosses once
-    falls = by_requests * rate < 0
-    last = np.where(
-        falls & np.isfinite(turn) & (fixed / np.where(by_requests == 0, 1, by_requests) > 0),
-        turn,
-        _LONGEST_DAYS,
-    )
+    # a net that falls day by day has its most where it is zero; one that rises crosses once
+    turns = grows & (by_requests * rate < 0) & (by_requests * fixed > 0)
+    ratio = np.divide(fixed, by_requests, out=np.ones(fixed.shape), where=turns)
+    turn = np.divide(np.log(ratio), rate, out=np.zeros(rate.shape), where=turns)
+    last = np.where(turns, turn, _LONGEST_DAYS)
     low, high = np.zeros_like(last), np.clip(last, 0.0, _LONGEST_DAYS)
 
     def total(at: Values) -> Values:
@@ -78,7 +74,8 @@ def amount(middle: Values, draws: Values | None, alpha: float) -> Amount:
     value = never(float(middle[0]))
     if draws is None:
         return Amount(value)
-    low, high = np.quantile(draws, (alpha, 1.0 - alpha), method="inverted_cdf")
+    ordered = np.sort(draws)  # a quantile by numpy is not a number beside an infinite one
+    low, high = (ordered[ceil(share * len(ordered)) - 1] for share in (alpha, 1.0 - alpha))
     return Amount(value, never(float(low)), never(float(high)))
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from harness.errors import ModelError
 from harness.models import quiet_transformers
@@ -30,7 +30,7 @@ from harness.models.fast.attention import NAME as GROUPED_EAGER
 from harness.models.fast.decoding import KEEP_SHARE, shrinking_greedy
 from harness.models.fast.heads import has_plain_head, logits_at, parts_of
 from harness.models.fast.products import pack
-from harness.models.fast.reading import Kept, read_prompts, read_trees
+from harness.models.fast.reading import Kept, follows_trees, read_prompts, read_trees
 from harness.models.generation import DrawnLogprobs, keep_end_tokens_only
 from harness.models.protocol import AnswerSchema, Decoding, Prompt, Tools
 from harness.models.source import ModelSource
@@ -269,7 +269,7 @@ class LocalModel:
         decoder, head = parts_of(self._model)
         with torch.inference_mode():
             read = read_prompts(decoder, prompts, prefix.layers if prefix else ())
-            logits = head(read.hidden)[:, None]
+            logits: torch.FloatTensor = head(read.hidden)[:, None]
             return CausalLMOutputWithPast(logits=logits, past_key_values=pooled(read, parts, prefix))
 
     def _bound_rows(self, chat: Chat, schema: AnswerSchema | None, rows: int) -> BoundRows | None:
@@ -325,7 +325,9 @@ class LocalModel:
     @cached_property
     def _reads_trees(self) -> bool:
         shares = reads_trees(self._plan) and can_share(self._model, self._plan.inference_attention)
-        return shares and has_plain_head(self._model)
+        if not shares or not has_plain_head(self._model):
+            return False
+        return follows_trees(cast("PreTrainedModel", parts_of(self._model)[0]))
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], int]:
         before = self._tokenizer(context, add_special_tokens=False)["input_ids"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 
@@ -41,13 +41,15 @@ def answers(record: RunRecord) -> list[Answers]:
 def _block(pair: Pair, budget_bytes: int, budget_pairs: int) -> Answers:
     rows, n = pair.suite.rows, len(pair.suite.rows)
     each = lettered(pair, pair.lead)
-    together = of_several(pair.suite, each)
-    sides = [(trial, _by_row(trial)) for trial in (pair.baseline, pair.lead) if trial]
+    together = of_several(pair.suite, each).tobytes().decode("ascii")
+    worst = by_loss(pair, each)[: n if n <= ALL_ROWS else WORST_ROWS].tolist()
+    ids = {rows[place].id for place in worst}
+    sides = [(trial, _by_row(trial, ids)) for trial in (pair.baseline, pair.lead) if trial]
     block: list[AnswerRow] = []
-    for place in by_loss(pair.suite, pair, each)[: n if n <= ALL_ROWS else WORST_ROWS]:
+    for place in worst:
         row = rows[place]
-        lost = [name for name, letters in each.items() if letters[place] == "l"]
-        won = [name for name, letters in each.items() if letters[place] == "w"]
+        lost = [name for name, letters in each.items() if letters[place] == ord("l")]
+        won = [name for name, letters in each.items() if letters[place] == ord("w")]
         changes = [f"lost {', '.join(lost)}"] if lost else []
         changes += [f"won {', '.join(won)}"] if won else []
         cells = [_cell(pair, trial, *by_row.get(row.id, (None, {}))) for trial, by_row in sides]
@@ -86,10 +88,11 @@ def _block(pair: Pair, budget_bytes: int, budget_pairs: int) -> Answers:
     return Answers(title, block, note, numbers.count(together.count("l") + together.count("w")))
 
 
-def _by_row(trial: Trial) -> dict[str, tuple[Answer, Mapping[str, Score]]]:
+def _by_row(trial: Trial, ids: Collection[str]) -> dict[str, tuple[Answer, Mapping[str, Score]]]:
     return {
         answer.row_id: (answer, {name: each[at] for name, each in trial.scores.items()})
         for at, answer in enumerate(trial.answers)
+        if answer.row_id in ids
     }
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
 
+from harness.report.rows import shown
 from harness.report.view_models import (
     Curve,
     CurveLine,
@@ -199,7 +200,7 @@ def forest(plot: Forest, name: str) -> Markup:
         across = axes.get_yaxis_transform()  # x in shares of the width
         for place, span in enumerate(plot.spans):
             top, middle, colour = -place - 0.14, -place - 0.72, _STAND_INS[span.tone]
-            axes.text(0, top, span.name, transform=across, va="top", fontsize=10, color=_INK)
+            axes.text(0, top, shown(span.name), transform=across, va="top", fontsize=10, color=_INK)
             axes.text(1, top, span.said, transform=across, va="top", ha="right", fontsize=9.5, color=_INK)
             if place:
                 axes.axhline(-place, color=_RULE, linewidth=0.7)
@@ -213,15 +214,13 @@ def forest(plot: Forest, name: str) -> Markup:
 
 
 def _span(axes: Axes, span: Span, plot: Forest, middle: float, colour: str) -> None:
-    limits = span.low is not None and span.high is not None
-    if plot.is_tornado:
-        width = (span.high or 0.0) - (span.low or 0.0)
-        left, blue = span.low or 0.0, _STAND_INS["c1"]
-        axes.barh(middle, width, 0.36, left=left, color=blue, alpha=0.6, linewidth=0)
-        return
-    if limits:
-        axes.hlines(middle, span.low, span.high, color=colour, linewidth=5, alpha=0.45)
-    axes.plot(span.value, middle, "o", color=colour, markersize=6.5)
+    low, high = span.low, span.high
+    if low is not None and high is not None and plot.is_tornado:
+        axes.barh(middle, high - low, 0.36, left=low, color=_STAND_INS["c1"], alpha=0.6, linewidth=0)
+    elif low is not None and high is not None:
+        axes.hlines(middle, low, high, color=colour, linewidth=5, alpha=0.45)
+    if not plot.is_tornado:
+        axes.plot(span.value, middle, "o", color=colour, markersize=6.5)
     if span.bound is not None:
         ends = middle - 0.26, middle + 0.26
         axes.vlines(span.bound, *ends, color=_INK, linewidth=1.6, linestyle=(0, (2, 1.4)))
@@ -311,8 +310,10 @@ def _svg(figure: Figure, name: str, description: str) -> Markup:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(page, format="svg", transparent=True, metadata=kept)
     body = re.sub(r"<!--.*?-->\s*|<(metadata|style)\b.*?</\1>\s*", "", page.getvalue(), flags=re.DOTALL)
+    body = re.sub(r">\s+<", "><", body)
     body = re.sub(r"<g id=\"(?!figure)[^\"]*\">", "<g>", body)  # nothing refers to a group
     body = re.sub(r'\b(?:xlink:)?(id="|url\(#|href="#)', rf"\g<1>{name}-", body)
+    body = re.sub(r"font-family: [^;\"]+;? ?", "", body)
     body = re.sub(r"font: (?:\w+ )*([\d.]+)px [^;\"]+", r"font-size: \1px", body)
     for variable, colour in _STAND_INS.items():
         body = body.replace(colour, f"var(--{variable})")

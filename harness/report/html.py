@@ -121,7 +121,7 @@ def write_index(report_dir: Path) -> Path:
         folder = path.parent.name
         href = f"./{quote(folder)}/report.html"
         try:
-            heads.append((href, load_head(path)))
+            heads.append((href, load_head(path, RunHead)))
         except (OSError, UnicodeDecodeError, StoreError) as error:
             broken.append(IndexRow(href, folder, problem=str(error)))  # listed with its problem, not hidden
     heads.sort(key=lambda item: item[1].created, reverse=True)

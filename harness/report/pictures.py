@@ -13,7 +13,6 @@ from harness.records import TIE, Comparison, Economics, Gate, Kind, Outcome, Rol
 from harness.report import numbers
 from harness.report.earnings import over_time
 from harness.report.quality import tokens_alone
-from harness.report.rows import shown
 from harness.report.trial_pairs import Pair, pairs, seeds_label, trial_label
 from harness.report.view_models import (
     CostPicture,
@@ -87,7 +86,7 @@ def _span(name: str, found: Comparison, tone: Tone, bound: float | None) -> Span
 
 
 def _name(name: str) -> str:
-    name = " ".join(shown(name).split())
+    name = " ".join(name.split())
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1].rstrip() + "…"
 
 
@@ -101,7 +100,8 @@ def quality_against_cost(record: RunRecord) -> CostPicture | None:
     score = gate.comparison.score
     named: list[tuple[str, float, Comparison | None]] = []  # label, dollars a request, difference
     for pair in pairs(record):
-        money = next((m for m in record.economics if m.candidate == trial_label(pair.lead)), None)
+        names = pair.candidate.name, trial_label(pair.lead)
+        money = next((m for m in record.economics if m.candidate in names), None)
         if pair.suite.name != gate.suite or money is None or pair.baseline is None:
             continue
         base_usd = _usd(pair.baseline, money, is_baseline=True)

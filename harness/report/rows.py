@@ -11,12 +11,14 @@ import zlib
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from math import isnan, nan
+from math import inf, nan
 from typing import TypeAlias
 
+import numpy as np
 import regex
+from numpy.typing import NDArray
 
-from harness.records import TIE, Answer, Gate, Kind, Outcome, RunRecord, ScoreInfo, SuiteInfo, Trial
+from harness.records import TIE, Answer, Gate, Kind, Outcome, RunRecord, Score, ScoreInfo, SuiteInfo, Trial
 from harness.report import numbers
 from harness.report.trial_pairs import MOST_OF_A_SLICE, Pair, is_advisory, pairs, trial_label
 from harness.report.view_models import RowsData
@@ -24,10 +26,10 @@ from harness.report.view_models import RowsData
 MOST_BYTES = 3_200_000  # of the packed rows
 LONGEST, LONGEST_REASON = 2_000, 300  # characters of a text and of a reason
 GRADED_CHANGE, GRADED_RIGHT = 0.25, 0.5
-_NOT_JUDGED = nan
 _MANY_ROWS, _TRIED = 3_000, 0.05  # from so many rows on, this share of them is packed to guess the size
 
-Letters: TypeAlias = Mapping[int, Mapping[str, str]]  # each trial's outcomes by check; keys are identities
+Letters: TypeAlias = NDArray[np.uint8]  # the codes of a letter for each row of a suite
+Lettered: TypeAlias = Mapping[int, Mapping[str, Letters]]  # each trial's outcomes by check; keys: identities
 
 #: a letter for each outcome, in the order in which rows are shown
 OUTCOMES = {
@@ -69,75 +71,101 @@ def words(text: str) -> list[str]:
     return [found[0] for found in _WORDS.finditer(text)]
 
 
-def outcomes(suite: SuiteInfo, info: ScoreInfo, trial: Trial, baseline: Trial | None) -> str:
+def outcomes(suite: SuiteInfo, info: ScoreInfo, trial: Trial, baseline: Trial | None) -> Letters:
     """What became of each row of the suite on one check: a letter a row, as `OUTCOMES` has them.
 
     Lost is right before and wrong now, or a graded score that fell by ``GRADED_CHANGE`` or more; won is the
     opposite. Without a baseline no row is lost or won.
     """
-    mine = values(suite, trial, info.name)
+    after = values(suite, trial, info.name)
     right = 1.0 if info.kind is Kind.BINARY else GRADED_RIGHT
-    if info.kind is Kind.PREFERENCE:  # set against the baseline already
-        theirs: Sequence[float | None] = [TIE] * len(mine)
-    else:
-        theirs = mine if baseline is None else values(suite, baseline, info.name)
-    return "".join(_letter(*both, right) for both in zip(theirs, mine, strict=True))
+    before = after
+    if baseline is not None or info.kind is Kind.PREFERENCE:
+        before = _before(suite, info, baseline)
+    with np.errstate(invalid="ignore"):
+        step = after - before
+    found = np.where(after >= right, _code("r"), _code("x"))
+    found[(step >= GRADED_CHANGE) | ((after >= right) & (before < right))] = _code("w")
+    found[(step <= -GRADED_CHANGE) | ((before >= right) & (after < right))] = _code("l")
+    found[np.isinf(after) | np.isinf(before)] = _code("n")
+    found[np.isnan(after) | np.isnan(before)] = _code("f")
+    return found.astype(np.uint8)
 
 
-def _letter(before: float | None, after: float | None, right: float) -> str:
-    if before is None or after is None:
-        return "f"
-    if isnan(before) or isnan(after):
-        return "n"
-    step = after - before
-    if step <= -GRADED_CHANGE or before >= right > after:
-        return "l"
-    if step >= GRADED_CHANGE or after >= right > before:
-        return "w"
-    return "r" if after >= right else "x"
+def _code(letter: str) -> np.uint8:
+    return np.uint8(ord(letter))
 
 
-def of_several(suite: SuiteInfo, each: Mapping[str, str]) -> str:
+def of_several(suite: SuiteInfo, each: Mapping[str, Letters]) -> Letters:
     """The outcome of each row over the checks that have a vote, or over all where none has."""
     voting = [each[info.name] for info in suite.scores if info.name in each and not is_advisory(info)]
-    together = zip(*(voting or each.values()), strict=True)
-    return "".join(min(letters, key=_OF_SEVERAL.index) for letters in together) or "n" * len(suite.rows)
+    ranks = np.full(len(suite.rows), len(_OF_SEVERAL) - 1)
+    for found in voting or each.values():
+        ranks = np.minimum(ranks, _ranks(_OF_SEVERAL)[found])
+    chosen: Letters = np.frombuffer(_OF_SEVERAL.encode("ascii"), np.uint8)[ranks]
+    return chosen
 
 
-def values(suite: SuiteInfo, trial: Trial, score: str) -> list[float | None]:
-    """The score of each row, in the suite's order. None: it failed; NaN: not asked or not judged."""
-    scores = trial.scores.get(score, ())
-    found: dict[str, float | None] = {}
-    for answer, one in zip(trial.answers, scores, strict=False):
-        found[answer.row_id] = one.value if one.was_judged else _NOT_JUDGED
-    return [found.get(row.id, _NOT_JUDGED) for row in suite.rows]
+def _ranks(letters: str) -> NDArray[np.int64]:
+    """The place of each letter, by its code."""
+    table = np.zeros(128, np.int64)
+    table[[ord(letter) for letter in letters]] = range(len(letters))
+    return table
 
 
-def by_loss(suite: SuiteInfo, pair: Pair, each: Mapping[str, str]) -> list[int]:
-    """Places of the suite's rows: losses of the leading trial first, the largest before others.
-
-    ``each`` holds that trial's outcomes by check.
-    """
-    letters = of_several(suite, each)
-    voting = [info.name for info in suite.scores if info.name in each and not is_advisory(info)] or [*each]
-    steps = [0.0] * len(suite.rows)
-    for name in voting:
-        mine = values(suite, pair.lead, name)
-        theirs = values(suite, pair.baseline, name) if pair.baseline else mine
-        for place, (before, after) in enumerate(zip(theirs, mine, strict=True)):
-            if before is not None and after is not None and not isnan(after - before):
-                steps[place] += after - before
-    order = {letter: place for place, letter in enumerate(OUTCOMES)}
-    return sorted(range(len(suite.rows)), key=lambda place: (order[letters[place]], steps[place], place))
+def values(suite: SuiteInfo, trial: Trial, score: str) -> NDArray[np.float64]:
+    """The score of each row, in the suite's order. NaN: it failed; infinite: not asked or not judged."""
+    if score not in trial.scores:
+        return np.full(len(suite.rows), inf)
+    found = [_number(one) for one in trial.scores[score]]
+    return np.array([inf if place is None else found[place] for place in _places(suite, trial)])
 
 
-def lettered(pair: Pair, trial: Trial) -> dict[str, str]:
+def _number(one: Score) -> float:
+    return (nan if one.was_judged else inf) if one.value is None else one.value
+
+
+def _places(suite: SuiteInfo, trial: Trial) -> Sequence[int | None]:
+    """Where the answer to each row of the suite stands; None: it was not asked."""
+    n = len(suite.rows)
+    if len(trial.answers) == n and all(
+        a.row_id == r.id for a, r in zip(trial.answers, suite.rows, strict=True)
+    ):
+        return range(n)
+    at = {answer.row_id: place for place, answer in enumerate(trial.answers)}
+    return [at.get(row.id) for row in suite.rows]
+
+
+def _before(suite: SuiteInfo, info: ScoreInfo, baseline: Trial | None) -> NDArray[np.float64]:
+    """The baseline's values; of a preference, which is set against it already, ties."""
+    if baseline is None or info.kind is Kind.PREFERENCE:
+        return np.full(len(suite.rows), TIE)
+    return values(suite, baseline, info.name)
+
+
+def lettered(pair: Pair, trial: Trial) -> dict[str, Letters]:
     """The outcomes of a trial by check."""
     return {
         info.name: outcomes(pair.suite, info, trial, pair.baseline)
         for info in pair.suite.scores
         if info.name in trial.scores
     }
+
+
+def by_loss(pair: Pair, each: Mapping[str, Letters]) -> NDArray[np.int64]:
+    """Places of the suite's rows: losses of the leading trial first, the largest before others.
+
+    ``each`` holds that trial's outcomes by check.
+    """
+    suite = pair.suite
+    scored = [info for info in suite.scores if info.name in each]
+    voting = [info for info in scored if not is_advisory(info)] or scored
+    steps = np.zeros(len(suite.rows))
+    for info in voting if pair.baseline else ():
+        with np.errstate(invalid="ignore"):
+            step = values(suite, pair.lead, info.name) - _before(suite, info, pair.baseline)
+        steps += np.where(np.isfinite(step), step, 0.0)
+    return np.lexsort((steps, _ranks("".join(OUTCOMES))[of_several(suite, each)]))
 
 
 def note_of(answer: Answer) -> str:
@@ -161,11 +189,12 @@ def packed_rows(record: RunRecord) -> RowsData | None:
     data, share, of_all = _fitting(suites, n_all)
     note = f"{numbers.plural(n_all, 'row')}, all of this run."
     if share < 1:
+        n = sum(int(share * len(some[0].suite.rows)) for some in suites.values())
         note = (
-            f"This page holds {share:.0%} of {numbers.plural(n_all, 'row')}, which is what fits: those where"
-            " the sides differ and the wrong ones before others. Counts are of these; run.json has all."
+            f"This page holds {numbers.count(n, n_all)} rows, as many as fit: those where the sides differ"
+            " and the wrong ones before others. Counts are of these; run.json has all."
         )
-    if not of_all:
+    if not of_all and any(len(pair.trials) > 1 for pair in found):
         note += " Answers of other sizes and seeds than the decided one are in run.json."
     return RowsData(data, note)
 
@@ -196,7 +225,7 @@ def _decides(gate: Gate, outcome: Outcome) -> bool:
     return gate.state == "gated" and gate.comparison is not None and gate.comparison.outcome is outcome
 
 
-def _packed(suites: Mapping[str, Sequence[Pair]], letters: Letters, share: float, *, of_all: bool) -> str:
+def _packed(suites: Mapping[str, Sequence[Pair]], letters: Lettered, share: float, *, of_all: bool) -> str:
     texts = _Texts()
     blocks = [_suite(some, texts, letters, share, of_all=of_all) for some in suites.values()]
     whole = {"texts": texts.known, "suites": blocks, "outcomes": OUTCOMES}
@@ -223,16 +252,14 @@ class _Texts:
 
 
 def _suite(
-    some: Sequence[Pair], texts: _Texts, letters: Letters, share: float, *, of_all: bool
+    some: Sequence[Pair], texts: _Texts, letters: Lettered, share: float, *, of_all: bool
 ) -> dict[str, object]:
     suite = some[0].suite
-    kept = [*range(len(suite.rows))]
+    kept = np.arange(len(suite.rows))
     if share < 1:
-        ranked = [
-            by_loss(suite, pair, letters[id(pair.lead)]) for pair in some
-        ]  # each candidate's worst in turn
-        first = dict.fromkeys(chain.from_iterable(zip(*ranked, strict=True)))
-        kept = sorted([*first][: int(share * len(kept))])
+        n = int(share * len(kept))
+        ranked = [by_loss(pair, letters[id(pair.lead)])[:n] for pair in some]
+        kept = np.sort([*dict.fromkeys(np.stack(ranked, axis=1).ravel().tolist())][:n]).astype(np.int64)
     rows = [suite.rows[place] for place in kept]
     keys = [key for key in suite.slices if any(key in row.slices for row in rows)]
     sides: list[dict[str, object]] = []
@@ -244,11 +271,11 @@ def _suite(
             sides.append(_side(suite, base, kept, texts))
         for trial in pair.trials:
             each = letters[id(trial)]
-            whole = [of_several(suite, each), *(each.get(info.name, "") for info in suite.scores)]
+            whole = [of_several(suite, each), *(each.get(info.name) for info in suite.scores)]
             side = _side(suite, trial, kept, texts if of_all or trial is pair.lead else None)
             side["base"] = -1 if base is None else places[id(base)]
             side["lead"] = trial is pair.lead
-            side["outcomes"] = ["".join(one[place] for place in kept) if one else "" for one in whole]
+            side["outcomes"] = ["" if one is None else one[kept].tobytes().decode("ascii") for one in whole]
             sides.append(side)
     return {
         "name": suite.name,
@@ -284,8 +311,8 @@ def _side(suite: SuiteInfo, trial: Trial, kept: Iterable[int], texts: _Texts | N
     def held(text: str, most: int = LONGEST) -> int:
         return -2 if texts is None else texts.place(text, most)
 
-    at = {answer.row_id: place for place, answer in enumerate(trial.answers)}
-    places = [at.get(suite.rows[place].id) for place in kept]
+    at = _places(suite, trial)
+    places = [at[place] for place in kept]
     answers = [None if place is None else trial.answers[place] for place in places]
     checks: list[object] = []
     for info in suite.scores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -94,7 +95,7 @@ def _require_finite(record: RunRecord) -> None:
     trials = tuple(replace(trial, answers=(), scores={}) for trial in record.trials)
     text = _json(replace(record, suites=suites, trials=trials))
     try:
-        _validated(_adapter(), cast("object", json.loads(text)), f"run {record.id}")
+        _validated(_adapter(), cast("Fields", json.loads(text)), f"run {record.id}")
     except StoreError as error:
         raise StoreError(
             f"run {record.id} holds a number that is not finite and has to be there.\n{error}"
@@ -122,6 +123,7 @@ def _read_lines(path: Path, shape: type[T]) -> T | None:
     import msgspec
 
     types, found, version = get_type_hints(shape), dict[str, object](), 0
+    gc.disable()  # it would look at millions of objects again and again, none of which can go
     try:
         with path.open("rb") as file:
             if file.readline() != b"{\n":
@@ -137,14 +139,19 @@ def _read_lines(path: Path, shape: type[T]) -> T | None:
                             break
                         if item is not None:
                             items.append(item.decode(inner.rstrip(b",\n")))
-                    found[key] = tuple(items)
+                    if item is not None:
+                        found[key] = tuple(items)
                 elif key == "schema":
                     version = int(value.rstrip(b",\n"))
                 elif key in types:
                     found[key] = msgspec.json.decode(value.rstrip(b",\n"), type=types[key])
+                if version and found.keys() == types.keys():
+                    break  # the rest, most of the file, is not asked for
         return shape(**found) if version == SCHEMA_VERSION else None
     except (OSError, ValueError, TypeError, IndexError, msgspec.MsgspecError):
         return None
+    finally:
+        gc.enable()
 
 
 def load_run(text: str, where: str) -> RunRecord:
@@ -186,7 +193,6 @@ class RunHead:
     id: str
     created: str
     alpha: float
-    suites: tuple[SuiteInfo, ...]
     gates: tuple[Gate, ...]
     decisions: tuple[Decision, ...]
     rehearsal: bool = False
@@ -198,14 +204,23 @@ class RunHead:
         ]
 
 
-def load_head(path: Path) -> RunHead:
+@dataclass(frozen=True, slots=True)
+class JudgedHead(RunHead):
+    """With the rows that were judged."""
+
+    suites: tuple[SuiteInfo, ...] = ()
+
+
+def load_head(path: Path, shape: type[T]) -> T:
     """As ``load_run``, of these fields of a file alone.
 
     Raises:
         StoreError, OSError, UnicodeDecodeError: it cannot be read.
     """
-    found = _read_lines(path, RunHead)
-    return load_as(_head_adapter(), path.read_text("utf-8"), str(path)) if found is None else found
+    from pydantic import TypeAdapter
+
+    found = _read_lines(path, shape)
+    return load_as(TypeAdapter(shape), path.read_text("utf-8"), str(path)) if found is None else found
 
 
 def load_as(adapter: TypeAdapter[T], text: str, where: str) -> T:
@@ -270,13 +285,6 @@ def _adapter() -> TypeAdapter[RunRecord]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(RunRecord)
-
-
-@cache
-def _head_adapter() -> TypeAdapter[RunHead]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(RunHead)
 
 
 def _validated(adapter: TypeAdapter[T], plain: Fields, where: str) -> T:

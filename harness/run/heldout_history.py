@@ -13,7 +13,7 @@ from harness.data.row_sets import are_shared, has_grown, recorded_row_set, row_s
 from harness.decision.retesting import count_tries
 from harness.errors import StoreError, UsageError
 from harness.records import Gate, HeldoutUse, RowSet, SuiteInfo, Verdict
-from harness.report.runjson import RunHead, load_head
+from harness.report.runjson import JudgedHead, load_head
 from harness.run.suite_loading import LoadedSuite
 from harness.settings import Settings
 from harness.store.answers import AnswerStore
@@ -119,7 +119,7 @@ class HeldoutHistory:
         return history
 
     @cached_property
-    def _judged(self) -> list[RunHead]:
+    def _judged(self) -> list[JudgedHead]:
         return list(_judged_runs(self._settings.reports, self._settings.reference_runs))
 
     def _read(self, suite: LoadedSuite) -> SuiteHistory:
@@ -152,14 +152,14 @@ class HeldoutHistory:
         )
 
 
-def _judged_runs(reports: Path, references: tuple[Path, ...]) -> Iterator[RunHead]:
+def _judged_runs(reports: Path, references: tuple[Path, ...]) -> Iterator[JudgedHead]:
     """What runs have judged: those that were named, then those under the report folder, the latest first.
 
     Rehearsals judged nothing. What cannot be read in the report folder is passed over.
     """
     for file in (*references, *sorted(reports.glob("*/run.json"), reverse=True)):
         try:
-            run = load_head(file)
+            run = load_head(file, JudgedHead)
         except (StoreError, OSError, UnicodeDecodeError) as error:
             if file not in references:
                 continue
@@ -191,7 +191,7 @@ def _rounded(value: object) -> object:
     return round(value, 9) if isinstance(value, float) else value
 
 
-def _uses_of(run: RunHead, suite: str, rows: str) -> Iterator[HeldoutUse]:
+def _uses_of(run: JudgedHead, suite: str, rows: str) -> Iterator[HeldoutUse]:
     """The decisions of a record that lists none: each candidate was judged for itself."""
     for decision in run.decisions:
         name = decision.candidate

@@ -7,9 +7,11 @@ at the end, at the largest size, whatever stood here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from harness.decision.plan import PURPOSES, Purpose, Work
+from harness.errors import HarnessError
 from harness.models.pace import Pace
 from harness.report import numbers
 from harness.report.plan import minutes, time_to_take
@@ -64,18 +66,18 @@ class Outlook:
         """Call it after each trial: correct what is left, and tell of each size that is through."""
         run = self._run
         through = [label for label, arm in self._left.items() if self._is_through(arm)]
-        if not through:
-            return
         for label in through:
             del self._left[label]
         done = self._sums([label for label in self._predicted if label not in self._left])
-        for purpose in PURPOSES:
+        for purpose in PURPOSES if through else ():
             self._pace.correct(purpose, done.get(purpose, 0.0), self._spent()[purpose])
         for arm in list(self._untold):
             sides = arm, run.selection.baseline_of(arm.name)
-            if not any(side.label in self._left for side in sides):
+            if all(map(self._is_through, sides)):
                 self._untold.remove(arm)
-                if self._is_long:
+                if not self._is_long or any(v in run.failed for side in sides for v in side.variants):
+                    continue
+                with suppress(HarnessError):  # whoever asks for the scores is told
                     found = "; ".join(self._differences(*sides))
                     self._say(
                         f"{arm.label}{': ' if found else ''}{found}; provisional, the gates are read at the"

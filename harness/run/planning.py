@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from harness.candidates.base import CostEstimate, TrainingEstimate
 from harness.decision.plan import CallCount, CostLine, Plan, Trainings, Usd, Work
-from harness.errors import ModelError, TrainingError, UnknownName
+from harness.errors import HarnessError, ModelError, TrainingError, UnknownName
 from harness.models.pace import Pace
 from harness.models.protocol import Prompt
+from harness.models.source import bytes_at_hand
 from harness.run.answering import Asked
 from harness.run.plan_costs import Asking, Costs, JudgedTrial, Payee, paid
 from harness.run.plan_go import PlannedTest, planned_decisions
@@ -54,10 +56,17 @@ def make_plan(run: Session, tests: Sequence[PlannedTest] = ()) -> Plan:
 
 
 def work_to_do(run: Session) -> tuple[list[Work], Pace]:
-    """What is yet to be done for each arm, with the seconds that this machine computes, and its speed."""
+    """What is yet to be done for each arm whose model is on this machine, with the seconds that it computes,
+    and its speed. What cannot be estimated is left out: its own gates are to hear of it.
+    """
     pace = Pace()
-    counting = _Counting(run, pace)
-    return [counting.arm(arm) for arm in _baselines_first(run)], pace
+    counting, work = _Counting(run, pace), list[Work]()
+    for arm in _baselines_first(run):
+        name = run.lab_of(arm).path_or_name(arm.candidate.model_name)
+        if arm.candidate.endpoint() is None and bytes_at_hand(name):
+            with suppress(HarnessError):
+                work.append(counting.arm(arm))
+    return work, pace
 
 
 def _baselines_first(run: Session) -> Iterable[Arm]:

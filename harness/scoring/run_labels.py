@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TypeAlias, TypeVar
@@ -181,7 +181,15 @@ def fit_to(record: RunRecord, labels: Sequence[RunLabel]) -> tuple[ScoreLabels, 
             person who says two things of one answer; two labels of one answer without a name; a label that
             the score cannot have, or all of a score alike; probabilities of one row that differ.
     """
-    fitted = [_fitted(record, label) for label in labels]
+    rows = {suite.name: frozenset(row.id for row in suite.rows) for suite in record.suites}
+    named = {(label.suite, label.row) for label in labels}
+    answers = {
+        (trial.suite, trial.label, trial.seed, answer.row_id): answer
+        for trial in record.trials
+        for answer in trial.answers
+        if (trial.suite, answer.row_id) in named
+    }
+    fitted = [_fitted(record, label, rows, answers) for label in labels]
     by_score: dict[tuple[str, str], list[tuple[RunLabel, float]]] = {}
     for label, value in _once((label, value) for label, value in fitted if label.label != SKIPPED):
         by_score.setdefault((label.suite, label.score), []).append((label, value))
@@ -195,19 +203,25 @@ def fit_to(record: RunRecord, labels: Sequence[RunLabel]) -> tuple[ScoreLabels, 
     )
 
 
-def _fitted(record: RunRecord, label: RunLabel) -> tuple[RunLabel, float]:
+def _fitted(
+    record: RunRecord,
+    label: RunLabel,
+    rows: Mapping[str, Collection[str]],
+    answers: Mapping[tuple[str, str, int | None, str], Answer],
+) -> tuple[RunLabel, float]:
     """The label with the seed of the answers that it is of, its value in [0, 1], and pairs turned round."""
     if label.run != record.id:
         raise DataError(label.where, f"a label of run {_named(label.run)}; this is run {record.id}", _AGAIN)
     suite = _found(label, "suite", label.suite, {each.name: each for each in record.suites})
     info = _found(label, "score", label.score, {each.name: each for each in suite.scores})
-    _found(label, "row", label.row, {row.id: row for row in suite.rows})
+    if label.row not in rows[suite.name]:
+        _found(label, "row", label.row, dict.fromkeys(rows[suite.name]))
     is_pair = info.kind is Kind.PREFERENCE
     if is_pair != bool(label.against):
         problem = "no other side ('against')" if is_pair else "two sides of a score of single answers"
         raise DataError(label.where, f"{problem}: {label.score} of suite {label.suite}", _AGAIN)
     trial = _trial(record, suite, label, label.side)
-    _require_same_answer(label, trial)
+    _require_same_answer(label, answers.get((suite.name, trial.label, trial.seed, label.row)))
     value = _value(label, info)
     if is_pair:
         other = _trial(record, suite, replace(label, seed=None), label.against)
@@ -247,8 +261,7 @@ def _trial(record: RunRecord, suite: SuiteInfo, label: RunLabel, side: str) -> T
     return seeds[label.seed]
 
 
-def _require_same_answer(label: RunLabel, trial: Trial) -> None:
-    answer: Answer | None = next((each for each in trial.answers if each.row_id == label.row), None)
+def _require_same_answer(label: RunLabel, answer: Answer | None) -> None:
     if answer is None or answer.failure is not None:
         problem = f"{label.side} gave no answer to {label.row}"
         raise DataError(label.where, problem, "an answer that never came needs no label: remove the line")

@@ -84,7 +84,7 @@ class SubprocessExecutor:
 
         if not type(job).__module__.startswith("harness."):
             return run_in_subprocess(job, bar)
-        if self._process is None or not self._process.waits:
+        if self._process is None or not self._process.is_waiting():
             self.stop()
             self._process = TrainingProcess()
         return self._process.run(job, bar)

@@ -8,6 +8,7 @@ from decision_builders import binary_pair, graded_pair, vector
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from harness.decision import exploratory
 from harness.decision.exploratory import Change, anything_changed, which_changed
 from harness.errors import UsageError
 from harness.records import Kind
@@ -103,3 +104,15 @@ def test_p_values_over_suites_are_adjusted_by_holm_in_the_order_given() -> None:
 def test_suites_without_a_p_stay_out_of_the_adjustment() -> None:
     found = which_changed([change(0.03), change(None), change(0.01)])
     assert [one.holm_p for one in found] == [pytest.approx(0.03), None, pytest.approx(0.02)]
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.006, 0.012])
+def test_the_limit_of_the_flips_of_many_rows_is_what_drawn_flips_come_to(
+    shift: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    differences = (np.random.default_rng(3).normal(shift, 0.2, 3_000).clip(-1, 1)).tolist()
+    limit = anything_changed(*graded_pair(differences), seeded()).p
+    monkeypatch.setattr(exploratory, "MOST_CUMULANT", 0.0)
+    drawn = anything_changed(*graded_pair(differences), seeded(), flips=2_000).p
+    assert limit is not None
+    assert drawn == pytest.approx(limit, abs=4 * (limit * (1 - limit) / 2_000) ** 0.5 + 0.001)

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_llama import EXACT
-from transformers import Cache
+from transformers import Cache, MambaConfig, MambaModel
 
+from harness.models.fast.reading import follows_trees
 from harness.models.local import MAX_BATCH_TOKENS, MAX_POOL_ROWS, LocalModel, pools_by_length
 from harness.models.protocol import Decoding, Prompt
 from harness.models.source import ModelSource
@@ -57,6 +58,17 @@ def test_rows_of_a_pool_are_answered_as_if_alone(
         assert together[prompt.row_id] == told(model, [prompt])[prompt.row_id], prompt.row_id
     monkeypatch.setattr(model, "_plan", replace(EXACT, fast=replace(EXACT.fast, decoding=False)))
     assert told(model, prompts) == together  # transformers' own greedy search
+
+
+def test_only_models_that_follow_trees_are_read_so(tiny: ModelSource) -> None:
+    """A state-space model takes no note of a tree; this one's places are counted from the end."""
+    model = LocalModel.load(tiny, EXACT)._model
+    assert follows_trees(model.model)
+    deaf = MambaModel(MambaConfig(vocab_size=16, hidden_size=8, num_hidden_layers=2, state_size=2))
+    assert not follows_trees(deaf.eval())
+    turn = model.model.rotary_emb.forward
+    model.model.rotary_emb.forward = lambda x, position_ids: turn(x, position_ids.flip(-1))
+    assert not follows_trees(model.model)
 
 
 @given(st.lists(st.integers(1, 2000), max_size=600))

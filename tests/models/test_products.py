@@ -25,7 +25,8 @@ needs_bf16 = pytest.mark.skipif(
 def logits(source: ModelSource, plan: DevicePlan, adapter: Path | None) -> torch.Tensor:
     model = LocalModel.load(source, plan, adapter=adapter)._model
     with torch.inference_mode():
-        return model(input_ids=torch.arange(40).view(2, 20), use_cache=False).logits.float()
+        found: torch.Tensor = model(input_ids=torch.arange(40).view(2, 20), use_cache=False).logits.float()
+    return found
 
 
 @pytest.mark.parametrize("plan", [EXACT, pytest.param(BF16, marks=needs_bf16)], ids=["float32", "bfloat16"])
@@ -72,7 +73,7 @@ class Some(nn.Module):
 def test_whatever_peft_adds_is_added(config: dict[str, object]) -> None:
     torch.manual_seed(0)
     settings = {"r": 4, "target_modules": ["one", "two"], "init_lora_weights": False, **config}
-    model = get_peft_model(Some(), LoraConfig(**settings)).eval().requires_grad_(False)  # type: ignore[arg-type]
+    model = get_peft_model(Some(), LoraConfig(**settings)).eval().requires_grad_(False)
     x = torch.randn(2, 3, 8)
     plain, none = model(x), model(x[:0])
     assert pack(model) == 2

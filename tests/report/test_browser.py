@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from ladder_run import ladder_run
@@ -36,15 +36,15 @@ def test_the_page_opens_from_disk_filters_and_searches(browser: Browser, tmp_pat
     suite, largest = run.suites[0], run.trials[4]
     right = [score.value for score in largest.scores["intent"]]
     was_right = [score.value for score in run.trials[0].scores["intent"]]
-    lost = {
+    won = {
         row.id
         for row, before, after in zip(suite.rows, was_right, right, strict=True)
-        if (before, after) == (1, 0)
+        if (before, after) == (0, 1)
     }
     browser_of_rows.get_by_label("Check").select_option("intent")
-    filters.get_by_role("button", name="Lost").click()
-    assert set(rows.locator("h4").all_inner_texts()) == lost
-    marked = rows.first.locator(".cell").last.locator("mark").all_inner_texts()
+    filters.get_by_role("button", name="Won").click()
+    assert set(rows.locator("h4").all_inner_texts()) == won
+    marked = rows.first.locator(".cell").nth(1).locator("mark").all_inner_texts()
     assert any("_other" in text for text in marked)
     browser_of_rows.get_by_label("Mark words").select_option("none")
     assert rows.first.locator("mark").count() == 0
@@ -70,10 +70,10 @@ def test_the_page_opens_from_disk_filters_and_searches(browser: Browser, tmp_pat
 def test_the_worst_rows_are_there_without_a_script(browser: Browser, tmp_path: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(write_report(sample_run(n_rows=20), tmp_path / "run").as_uri())
+    page.goto(write_report(sample_run(n_rows=60), tmp_path / "run").as_uri())
     assert page.locator("#rows").is_hidden()
-    first = page.locator("details.row").first
-    assert "lost" in first.locator("summary").inner_text()
+    first = page.locator("details.row.bad").first
+    assert "lost exact" in first.locator("summary").inner_text()
     first.locator("summary").click()
     assert first.locator(".cell mark").first.is_visible()
     context.close()
@@ -139,7 +139,11 @@ def test_a_screen_reader_and_a_keyboard_reach_everything(browser: Browser, tmp_p
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.matches('a, summary, body')")
         _opened(page)
-        for scheme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
+        schemes: tuple[tuple[Literal["light", "dark"], dict[str, list[str]]], ...] = (
+            ("light", {}),
+            ("dark", {"runOnly": ["color-contrast"]}),
+        )
+        for scheme, rules in schemes:
             page.emulate_media(color_scheme=scheme)
             found = axe.run(page, options={"resultTypes": ["violations"], **rules}).response["violations"]
             found = [one for one in found if one["impact"] in ("serious", "critical")]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sample_run import sample_run
+from sample_run import ADAPTER, ECONOMICS, sample_run
 
 from harness.cli.main import main
 from harness.decision.money_claims import judge
@@ -31,9 +31,12 @@ value_usd_per_point_per_day.intent = 5
 """
 
 
+RUN = replace(sample_run(n_rows=40), economics=(replace(ECONOMICS, candidate=f"{ADAPTER}@400"),))
+
+
 def priced(more: str = "", record: RunRecord | None = None, **figures: str) -> tuple[RunRecord, Economics]:
-    config = repriced_config(record or sample_run(n_rows=40), PRICES + more, "economics.toml", figures)
-    found = priced_again(record or sample_run(n_rows=40), config, "harness decide")
+    config = repriced_config(record or RUN, PRICES + more, "economics.toml", figures)
+    found = priced_again(record or RUN, config, "harness decide")
     return found, found.economics[0]
 
 
@@ -55,7 +58,7 @@ def test_the_run_keeps_what_it_was_priced_with_and_can_be_priced_again_from_it()
 
 def test_without_a_file_the_mend_is_named() -> None:
     with pytest.raises(UsageError, match=r"holds no economics.toml.\n.*--economics suites/economics.toml"):
-        repriced_config(sample_run(n_rows=40), None, "", {"horizon_days": "9"})
+        repriced_config(RUN, None, "", {"horizon_days": "9"})
 
 
 def test_a_gate_on_money_is_judged_again() -> None:
@@ -102,7 +105,7 @@ def test_the_sentence_says_what_it_counts_and_when_it_pays() -> None:
 def test_net_dollars_over_time_start_at_what_is_paid_once() -> None:
     _, money = priced()
     line = over_time(money)
-    assert line[0] == (0, -money.training_usd, -money.training_usd, -money.training_usd)
+    assert list(line[0]) == [0, *[-money.training_usd] * 3]
     at_end = next(at for at in line if at.day >= money.horizon_days)
     assert money.outlook is not None
     assert at_end.usd == pytest.approx(money.outlook.usd_over_horizon.value)
@@ -112,17 +115,21 @@ def test_in_another_currency_figures_are_written_in_it() -> None:
     eur = PRICES.replace("_usd", "_eur").replace(
         "requests_per_day", "currency = 'EUR'\nusd_per_eur = 1.25\nrequests_per_day", 1
     )
-    record = sample_run(n_rows=40)
-    found = priced_again(record, repriced_config(record, eur, "economics.toml", {}), "").economics[0]
+    found = priced_again(RUN, repriced_config(RUN, eur, "economics.toml", {}), "").economics[0]
     dollars = priced()[1]
-    assert found.training_usd == pytest.approx(1.25 * dollars.training_usd)
-    assert earns(found) == earns(dollars).replace("$", "EUR ")
+    assert found.outlook is not None
+    assert dollars.outlook is not None
+    worth, in_dollars = found.outlook.quality_usd_per_day, dollars.outlook.quality_usd_per_day
+    assert worth is not None
+    assert in_dollars is not None
+    assert worth.value == pytest.approx(1.25 * (in_dollars.value or 0))
+    assert earns(found).startswith("It saves EUR ")
 
 
 def test_the_command_writes_beside_the_run_and_asks_nobody(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = replace(sample_run(n_rows=40), economics_toml=PRICES)
+    record = replace(RUN, economics_toml=PRICES)
     write_report(record, tmp_path / record.id)
     main(["decide", str(tmp_path / record.id), "--requests-per-day=30000-80000"])
     said = capsys.readouterr().out
@@ -131,8 +138,8 @@ def test_the_command_writes_beside_the_run_and_asks_nobody(
     assert "requests_per_day = [30000.0, 80000.0]" in found.economics_toml
     assert found.economics[0].requests_per_day == 55_000
     assert earns(found.economics[0]) in said.replace("\n", " ")
-    assert "--requests-per-day=[30000.0, 80000.0]" not in found.command
-    assert money_warnings(found) == []
+    assert found.command.endswith("--requests-per-day=30000-80000")
+    assert money_warnings(found)[0].startswith("The price of gpt-4o-mini was read on 2025-12-04")
     assert main(["decide", str(tmp_path / record.id)]) == 2
     assert main(["decide", str(tmp_path / record.id), "--requests-per-day=many"]) == 2
     assert "or a range such as 30000-80000" in capsys.readouterr().err

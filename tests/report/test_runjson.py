@@ -1,17 +1,31 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 from sample_run import sample_run
 
+from harness.atomic import write_atomically
 from harness.errors import StoreError
-from harness.records import SCHEMA_VERSION
+from harness.records import SCHEMA_VERSION, RunRecord
+from harness.report import runjson
 from harness.report.html import render_html, write_index
 from harness.report.markdown import render_markdown
-from harness.report.runjson import OLDEST, dump_run, load_run
+from harness.report.runjson import (
+    OLDEST,
+    JudgedHead,
+    RunHead,
+    dump_run,
+    dumped,
+    load_as,
+    load_file,
+    load_head,
+    load_run,
+)
 
 RECORDS = Path(__file__).parent / "records"
 OLD = range(OLDEST, SCHEMA_VERSION)
@@ -22,6 +36,39 @@ def test_a_run_comes_back_as_it_was() -> None:
     text = dump_run(run)
     assert load_run(text, "run.json") == run
     assert dump_run(load_run(text, "run.json")) == text
+
+
+@pytest.mark.parametrize("at_once", [7, 10_000])
+def test_a_file_comes_back_as_it_was_however_its_pieces_are_cut(
+    at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runjson, "AT_ONCE", at_once)
+    run, file = sample_run(n_rows=20), tmp_path / "run.json"
+    write_atomically(file, dumped(run))
+    text = file.read_text("utf-8")
+    assert runjson._read_lines(file, RunRecord) == run == load_run(text, "run.json") == load_file(file)
+    for shape in (RunHead, JudgedHead):
+        assert load_head(file, shape) == load_as(TypeAdapter(shape), text, "run.json")
+    assert json.loads(text) == TypeAdapter(RunRecord).dump_python(run, mode="json")
+
+
+@pytest.mark.parametrize("version", [*OLD, SCHEMA_VERSION])
+def test_a_file_that_somebody_laid_out_otherwise_is_read_as_well(version: int, tmp_path: Path) -> None:
+    known = dump_run(sample_run(n_rows=20)) if version == SCHEMA_VERSION else ""
+    text = known or (RECORDS / f"schema-{version}.json").read_text("utf-8")
+    file = tmp_path / "run.json"
+    for laid_out in (text, json.dumps(json.loads(text), indent=1), json.dumps(json.loads(text))):
+        file.write_text(laid_out, "utf-8")
+        assert load_file(file) == load_run(text, "run.json")
+        assert load_head(file, JudgedHead).id == json.loads(text)["id"]
+
+
+def test_a_file_that_was_cut_or_edited_is_refused_by_its_name(tmp_path: Path) -> None:
+    text, file = dump_run(sample_run(n_rows=20)), tmp_path / "run.json"
+    for wrong in (text[: len(text) // 2], text.replace('"seconds":', '"seconds":"soon","other":', 1)):
+        file.write_text(wrong, "utf-8")
+        with pytest.raises(StoreError, match=re.escape(str(file))):
+            load_file(file)
 
 
 def test_the_order_of_keys_does_not_depend_on_how_the_record_was_built() -> None:

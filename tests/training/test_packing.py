@@ -56,10 +56,10 @@ def batch(
 def made(kind: str) -> PreTrainedModel:
     torch.manual_seed(0)
     if kind == "Qwen 3":  # its queries and keys are normalised
-        return Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=8))
+        return Qwen3ForCausalLM(Qwen3Config.from_dict({**SIZES, "head_dim": 8}))
     if kind == "Mistral":
-        return MistralForCausalLM(MistralConfig(**SIZES, sliding_window=None))
-    return LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=kind == "tied"))
+        return MistralForCausalLM(MistralConfig.from_dict({**SIZES, "sliding_window": None}))
+    return LlamaForCausalLM(LlamaConfig.from_dict({**SIZES, "tie_word_embeddings": kind == "tied"}))
 
 
 @pytest.mark.parametrize("kind", ["Llama", "tied", "Qwen 3", "Mistral"])
@@ -108,7 +108,7 @@ def test_every_label_is_predicted_by_a_token_of_its_own_row(
 
 def test_rows_share_no_dropout() -> None:
     torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(**SIZES, attention_dropout=0.5))
+    model = LlamaForCausalLM(LlamaConfig.from_dict({**SIZES, "attention_dropout": 0.5}))
     use_packing(model)
     lengths: list[int] = []
     model.model.register_forward_pre_hook(
@@ -123,9 +123,9 @@ def test_rows_share_no_dropout() -> None:
 def test_where_rows_are_padded_as_before() -> None:
     gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=32, n_layer=1, n_head=2))
     assert not can_pack(gpt2)
-    sliding = MistralForCausalLM(MistralConfig(**SIZES, sliding_window=4))
+    sliding = MistralForCausalLM(MistralConfig.from_dict({**SIZES, "sliding_window": 4}))
     assert not can_share(sliding, GROUPED_EAGER)
-    blind = LlamaForCausalLM(LlamaConfig(**SIZES))
+    blind = LlamaForCausalLM(LlamaConfig.from_dict(SIZES))
     use_packing(blind)
     inner = blind.model.forward
     blind.model.forward = lambda position_ids=None, **given: inner(**given)  # it counts places for itself

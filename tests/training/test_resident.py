@@ -18,7 +18,7 @@ from harness import Full, QLoRA
 from harness.errors import TrainingError
 from harness.models.progress import Bar, SilentBar
 from harness.models.source import ModelSource
-from harness.training.executor import SubprocessExecutor
+from harness.training.executor import SubprocessExecutor, TrainingJob
 from harness.training.local import subprocess_training
 from harness.training.local.recipe import LocalTraining
 from harness.training.local.resident import RESIDENT, Resident
@@ -67,13 +67,16 @@ def test_a_process_stays_until_something_goes_wrong(monkeypatch: pytest.MonkeyPa
     assert told[0] == told[1]
     assert told[0][0] != os.getpid()
     assert told[0][1]
-    assert process.waits
+    assert process.is_waiting()
     with monkeypatch.context() as patch:
         patch.setenv("HARNESS_FAST", "0")  # a child started now would find it
-        assert not process.waits
+        assert not process.is_waiting()
+        patch.delenv("HARNESS_FAST")
+        patch.setenv("PYTEST_CURRENT_TEST", "another test")
+        assert process.is_waiting()
     with pytest.raises(TrainingError, match="not finite"):
         process.run(Telling(fails=True), SilentBar())
-    assert not process.waits
+    assert not process.is_waiting()
     assert not is_running(told[0][0])
 
 
@@ -81,7 +84,7 @@ def test_a_process_that_was_killed_is_not_waited_for() -> None:
     process = TrainingProcess()
     pid, _ = process.run(Telling(), SilentBar())
     os.kill(pid, signal.SIGKILL)
-    ended = wait_until(lambda: not process.waits)
+    ended = wait_until(lambda: not process.is_waiting())
     process.end()
     assert ended
 
@@ -126,6 +129,9 @@ def test_the_executor_keeps_a_process_for_the_trainings_of_the_package(
         def __init__(self) -> None:
             begun.append(self)
 
+        def is_waiting(self) -> bool:
+            return self.waits
+
         def run(self, job: object, bar: Bar) -> str:
             return type(job).__name__
 
@@ -136,8 +142,9 @@ def test_the_executor_keeps_a_process_for_the_trainings_of_the_package(
     monkeypatch.setattr(subprocess_training, "run_in_subprocess", lambda job, bar: "a process of its own")
     executor = SubprocessExecutor()
     job = LocalTraining(SPEC.recipe(), tiny, TrainingRows(rows(2)), 0, BF16, "name", tmp_path)
-    assert [executor.run(job, SilentBar()) for _ in range(2)] == ["LocalTraining"] * 2
-    assert executor.run(Telling(), SilentBar()) == "a process of its own"
+    jobs: list[TrainingJob[object]] = [job, job, Telling()]
+    told = [executor.run(job, SilentBar()) for job in jobs]
+    assert told == ["LocalTraining", "LocalTraining", "a process of its own"]
     assert len(begun) == 1
     begun[0].waits = False
     executor.run(job, SilentBar())

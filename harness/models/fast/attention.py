@@ -292,14 +292,13 @@ def pooled(read: PromptsRead, parts: Sequence[int], prefix: SharedPrefix | None)
         begin += rows
     layers = []
     for k in range(len(read.trees[0])):
-        taken = [tree[k] for tree in read.trees]
-        for tree in read.trees:
-            tree[k] = taken[0][:0]  # the tensors are let go of as soon as they are copied
+        taken = [tree.pop(0) for tree in read.trees]  # let go of as soon as they are copied
         keys, values = (torch.cat(of, dim=2)[0] for of in zip(*taken, strict=True))
         held = []
         for at in places:
-            layer = _layer_class()(*prefix.layers[k]) if prefix else DynamicLayer()
-            layer.update(*(of[:, at].transpose(0, 1) for of in (keys, values)))
+            kind: type = _layer_class() if prefix else DynamicLayer
+            layer = kind(*(prefix.layers[k] if prefix else ()))
+            layer.update(keys[:, at].transpose(0, 1), values[:, at].transpose(0, 1))
             held.append(layer)
         layers.append(_pooled_layer_class()(held))
     return Cache(layers=layers)

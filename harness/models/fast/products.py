@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
 
 MOST_BYTES = 2**31  # of packed weights, which are held beside the plain ones
 ROWS = 128  # that the layout is chosen for; others are as fast with it within some percent
 
 
-def pack(model: PreTrainedModel) -> int:
+def pack(model: torch.nn.Module) -> int:
     """Give a frozen model's linear layers packed weights, in place; returns how many have one.
 
     Left as they are: layers of a kind of their own, all layers of a model that is not on an x86 processor or
@@ -37,9 +36,10 @@ def pack(model: PreTrainedModel) -> int:
     for part in plain:
         packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(part.weight.detach(), ROWS)
         setattr(part, "forward", partial(_product, packed, part.weight, part.bias))  # noqa: B010 - a method
-    for part in adapters:
-        if _base(part) in plain and (held := _two_products(part)) is not None:
-            setattr(part, "forward", partial(_adapted, _base(part), *held))  # noqa: B010
+    for adapter in adapters:
+        base, held = _base(adapter), _two_products(adapter)
+        if base is not None and base in plain and held is not None:
+            setattr(adapter, "forward", partial(_adapted, base, *held))  # noqa: B010
     return len(plain)
 
 

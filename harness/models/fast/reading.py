@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
     from harness.models.fast.attention import Prefix
 
@@ -160,7 +161,7 @@ def paths_of(tree: Tree, weight: torch.Tensor, shared: int = 0) -> list[Paths]:
         mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill(hidden, torch.finfo(dtype).min)
         mask = torch.nn.functional.pad(mask, (shared, 0))
         is_own = torch.arange(widths[0]) < own_of
-        found.append(Paths(*(part.to(device) for part in (queries, keys, mask[:, None], is_own))))
+        found.append(Paths(queries.to(device), keys.to(device), mask[:, None].to(device), is_own.to(device)))
     return found
 
 
@@ -223,6 +224,26 @@ def read_prompts(
         nodes += len(tree.tokens)
         found.append(reading.taken)
     return PromptsRead(torch.stack(hidden), paths, found)
+
+
+def follows_trees(decoder: PreTrainedModel) -> bool:
+    """Whether it reads a tree as each text alone: checked on two texts of a few tokens.
+
+    An architecture may have layers without attention, or places of its own making that a tree does not tell.
+    """
+    import torch
+
+    texts = [[1, 2, 3, 4], [1, 2, 5]]
+    try:
+        with torch.inference_mode():
+            read = read_prompts(decoder, texts)
+            ids = [torch.tensor([text], device=read.hidden.device) for text in texts]
+            alone = [decoder(input_ids=one, use_cache=False).last_hidden_state[0, -1] for one in ids]
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        return False
+    known, error = torch.stack(alone), (read.hidden - torch.stack(alone)).abs().max()
+    layers = decoder.config.get_text_config().num_hidden_layers
+    return len(read.trees[0]) == layers and bool(error <= 0.05 * known.abs().max())
 
 
 def _hidden(

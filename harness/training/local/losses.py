@@ -64,9 +64,12 @@ def _head_losses(
     hidden: torch.Tensor, head: torch.nn.Module, targets: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross-entropy of each target, and whether nothing was likelier."""
-    if type(head) is torch.nn.Linear and head.bias is None and not head.weight.requires_grad:
-        losses, right = _FrozenHead.apply(hidden, head.weight, targets)  # type: ignore[no-untyped-call]
-        return losses, right
+    is_linear = type(head) is torch.nn.Linear and getattr(head, "bias", None) is None
+    if is_linear and not head.weight.requires_grad:
+        found: tuple[torch.Tensor, torch.Tensor] = _FrozenHead.apply(  # type: ignore[no-untyped-call]
+            hidden, head.weight, targets
+        )
+        return found
     logits = head(hidden)
     losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
     return losses, logits.detach().argmax(dim=-1) == targets

@@ -160,21 +160,29 @@ def packed_eager(
         return grouped_eager(module, query, key, value, attention_mask, *rest)
     shared, count = packed.shared, len(packed.rows)
     laid = [
-        cast("torch.Tensor", _Spread.apply(states[0].transpose(0, 1), packed))
-        .unflatten(0, (count, -1))
-        .transpose(1, 2)
+        _spread(states[0].transpose(0, 1), packed).unflatten(0, (count, -1)).transpose(1, 2)
         for states in (query, key, value)
     ]
     begin = [states[:, :, :shared] for states in (query, key, value)]
     if shared:
-        laid[1].shared_prefix = begin[1][0], begin[2][0]  # type: ignore[attr-defined]  # read by grouped_eager
+        laid[1].shared_prefix = begin[1][0], begin[2][0]  # read by grouped_eager
     mixed = grouped_eager(module, laid[0], laid[1], laid[2], packed.mask, *rest)[0].flatten(0, 1)
-    output = cast("torch.Tensor", _Gather.apply(mixed, packed))[None]
+    output = _gather(mixed, packed)[None]
     if shared:
         mask = packed.mask.new_full((shared, shared), torch.finfo(packed.mask.dtype).min).triu_(1)
         first = grouped_eager(module, begin[0], begin[1], begin[2], mask[None, None], *rest)[0]
         output = torch.cat([first, output], dim=1)
     return output, query.new_empty(0)
+
+
+def _spread(tokens: torch.Tensor, packed: Packed) -> torch.Tensor:
+    made: torch.Tensor = _Spread.apply(tokens, packed)  # type: ignore[no-untyped-call]
+    return made
+
+
+def _gather(places: torch.Tensor, packed: Packed) -> torch.Tensor:
+    made: torch.Tensor = _Gather.apply(places, packed)  # type: ignore[no-untyped-call]
+    return made
 
 
 class _Spread(torch.autograd.Function):

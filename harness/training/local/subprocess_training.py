@@ -92,8 +92,7 @@ class TrainingProcess:
         )
         self._end = weakref.finalize(self, _ended, self._child, self._output)
 
-    @property
-    def waits(self) -> bool:
+    def is_waiting(self) -> bool:
         """Whether it waits for a job, in the setting that a new one would have."""
         return self._end.alive and self._child.poll() is None and self.setting == this_setting()
 
@@ -144,7 +143,8 @@ class TrainingProcess:
 
 def this_setting() -> tuple[Path, tuple[str, ...], dict[str, str]]:
     """What a child takes over when it starts: folder, module path and environment."""
-    return Path.cwd(), tuple(sys.path), dict(os.environ)
+    changing = ("PYTEST_CURRENT_TEST", "COLUMNS", "LINES")  # and shaping nothing
+    return Path.cwd(), tuple(sys.path), {k: v for k, v in os.environ.items() if k not in changing}
 
 
 def _ended(child: subprocess.Popen[bytes], output: IO[bytes]) -> None:
