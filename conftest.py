@@ -47,9 +47,26 @@ def qlora_r16():
         r=16,
         alpha=32,
         targets=MLP,
-        learning_rate=2e-3,
-        epochs=1.5,
+        learning_rate=3e-3,
+        epochs=1,
         dev_evaluations=2,
+    )
+
+
+@harness.candidate
+def no_replay():
+    """A recipe that forgets: no general rows, and too many epochs."""
+    return QLoRA(
+        base=MODEL,
+        train=TRAIN,
+        dev=DEV,
+        schema=TICKET,
+        stratify="intent",
+        r=16,
+        alpha=32,
+        targets=MLP,
+        learning_rate=4e-3,
+        epochs=6,
     )
 
 

@@ -74,13 +74,13 @@ def _vector(subject: str, kind: Kind, n: int, grouped: bool, seed: int) -> Score
 
 
 def _decide_and_report(n: int) -> list[Result]:
-    suite = _suite(n)
-    trials = _trial(suite, BASE, 0.6), _trial(suite, TUNED, 0.8)
+    suite = suite_of(n)
+    trials = trial_of(suite, BASE, 0.6), trial_of(suite, TUNED, 0.8)
     with tempfile.TemporaryDirectory() as folder:
         seconds = []
         for k in range(2):
             began = time.perf_counter()
-            page = write_report(_decided(suite, trials), Path(folder) / f"run-{k}")
+            page = write_report(decided(suite, trials), Path(folder) / f"run-{k}")
             seconds.append(time.perf_counter() - began)
         sizes = {path.name: path.stat().st_size / 1e6 for path in page.parent.iterdir()}
     what = f"{n:,} rows, {SLICE_KEYS} slice keys of {VALUES_A_KEY} values, 2 scores, 2 trials"
@@ -105,7 +105,7 @@ def _decide_and_report(n: int) -> list[Result]:
     ]
 
 
-def _decided(suite: SuiteInfo, trials: tuple[Trial, Trial]) -> RunRecord:
+def decided(suite: SuiteInfo, trials: tuple[Trial, Trial]) -> RunRecord:
     """The record of a run whose gates are compared and decided now."""
     base, tuned = trials
     gates = tuple(
@@ -141,9 +141,10 @@ def _decided(suite: SuiteInfo, trials: tuple[Trial, Trial]) -> RunRecord:
     )
 
 
-def _suite(n: int) -> SuiteInfo:
+def suite_of(n: int, n_keys: int = SLICE_KEYS) -> SuiteInfo:
+    """Held-out rows drawn from a seed."""
     chance = Random(0)
-    keys = tuple(f"key{k}" for k in range(SLICE_KEYS))
+    keys = tuple(f"key{k}" for k in range(n_keys))
     rows = tuple(
         SuiteRow(
             id=f"r{k}",
@@ -157,7 +158,7 @@ def _suite(n: int) -> SuiteInfo:
     return SuiteInfo("support", "heldout.jsonl", "digest", rows, scores, keys, None)
 
 
-def _trial(suite: SuiteInfo, name: str, rate: float) -> Trial:
+def trial_of(suite: SuiteInfo, name: str, rate: float) -> Trial:
     chance = Random(name)
     return Trial(
         candidate=name,

@@ -19,6 +19,7 @@ from harness.data.rows import read_rows
 from harness.models import quiet_transformers
 from harness.models.chat import load_tokenizer, render
 from harness.models.device import DevicePlan, device_plan
+from harness.models.fast.reading import Kept, trees
 from harness.models.local import LocalModel, make_head_input_contiguous, pools_by_length
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
@@ -99,7 +100,15 @@ def measure(options: Options) -> list[Result]:
             None,
             len(sample),
         ),
-        _share(source, plan, artifact, answers, median(spoken.seconds for spoken in ours), seconds_each),
+        _share(
+            source,
+            plan,
+            artifact,
+            _tokens(prompts, source),
+            answers,
+            median(spoken.seconds for spoken in ours),
+            seconds_each,
+        ),
     ]
 
 
@@ -129,10 +138,14 @@ def _weights(adapter: Path) -> int:
 
 def _spread(prompts: Sequence[Prompt], source: ModelSource, n: int) -> list[Prompt]:
     """``n`` prompts spread evenly over the order of length, so that their lengths are those of all."""
-    tokenizer = load_tokenizer(source)
-    lengths = {p.row_id: len(render(tokenizer, p.messages, reply_follows=True)) for p in prompts}
+    lengths = dict(zip((p.row_id for p in prompts), map(len, _tokens(prompts, source)), strict=True))
     order = sorted(prompts, key=lambda p: (lengths[p.row_id], p.row_id))
     return [order[int((k + 0.5) * len(order) / n)] for k in range(n)]
+
+
+def _tokens(prompts: Sequence[Prompt], source: ModelSource) -> list[list[int]]:
+    tokenizer = load_tokenizer(source)
+    return [render(tokenizer, prompt.messages, reply_follows=True) for prompt in prompts]
 
 
 def _plain_model(source: ModelSource, artifact: Artifact, plan: DevicePlan) -> PreTrainedModel:
@@ -223,33 +236,36 @@ def _share(
     source: ModelSource,
     plan: DevicePlan,
     artifact: Artifact,
+    prompts: Sequence[list[int]],
     answers: Sequence[Answer],
     seconds: float,
     seconds_each: float,
 ) -> Result:
-    """Prompts are multiplied a part of a pool at a time, each further token at one row an answer."""
-    lengths = sorted(answer.prompt_tokens or 0 for answer in answers)
+    """Prompts are multiplied a tree at a time, each further token at one row an answer.
+
+    ``prompts`` are their tokens: those that several begin with are read once, and are work once.
+    """
+    lengths = sorted(map(len, prompts))
     model, products = ceiling.architecture_of(source), Counter[ceiling.Product]()
     pools = list(pools_by_length(lengths, lengths))
     rows = round(len(answers) / len(pools))
-    n_parts = sum(map(len, pools))
-    prompt_rows = round(sum(lengths) / n_parts)
+    read = [len(tree.tokens) for tree in trees([([*ids, 0], len(ids)) for ids in prompts], Kept())]
     said = sum(answer.completion_tokens or 0 for answer in answers)
     decoding_steps = round((said - len(answers)) / rows)  # the first token comes out of the prompt's pass
-    for product, times in ceiling.forward_products(model, prompt_rows).items():
-        products[product] += times * n_parts
+    for product, times in ceiling.forward_products(model, round(sum(read) / len(read))).items():
+        products[product] += times * len(read)
     for product, times in ceiling.forward_products(model, rows).items():
         products[product] += times * decoding_steps
     products[ceiling.Product(rows, *model.head)] += round(said / rows)
     speeds = ceiling.measured_speeds(list(products), plan, seconds_each)
     ceiling.show_speeds(speeds, plan)
-    adapters = 2.0 * artifact.weights * (sum(lengths) + said)
+    adapters = 2.0 * artifact.weights * (sum(read) + said)
     top = ceiling.total_flop(products) / ceiling.ideal_seconds(products, speeds)
     done = ceiling.total_flop(products) + adapters
     return Result(
         name="generation, share of the matrix-product ceiling",
         value=100 * done / seconds / top,
         unit="%",
-        detail=f"{done / 1e9:.0f} GFLOP in {seconds:.1f} s ({sum(lengths)} prompt tokens, {said} new tokens, "
-        f"{len(pools)} pools) of {top / 1e9:.0f} GFLOP/s at the same shapes",
+        detail=f"{done / 1e9:.0f} GFLOP in {seconds:.1f} s ({sum(lengths)} prompt tokens in {sum(read)} "
+        f"nodes of trees, {said} new tokens) of {top / 1e9:.0f} GFLOP/s at the same shapes",
     )

@@ -8,7 +8,7 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -25,8 +25,8 @@ def what_is_at(path: Path) -> Literal["file", "folder", "other"] | None:
     return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Put ``content`` in place of the file ``path``; a reader sees the old file or the new one, whole.
+def write_atomically(path: Path, content: str | bytes | Iterable[bytes]) -> None:
+    """Put ``content``, which may come in pieces, in place of the file ``path``; a reader sees the old file or the new one, whole.
 
     Text is written as UTF-8. The folder is created where it is missing, and the content is on the disk,
     not only with the operating system, before the file changes.
@@ -38,7 +38,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         with part.open("xb") as file:  # not by tempfile, which keeps others from reading the file
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            if isinstance(content, str):
+                content = content.encode("utf-8")
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

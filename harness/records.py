@@ -336,8 +336,9 @@ class Gate:
     seeds: tuple[int, ...]
     role: Role
     #: gated decides; measured is a smaller size; advisory rests on a judge that has no vote; missing was
-    #: deselected, never reached or never asserted, and has no comparison
-    state: Literal["gated", "measured", "advisory", "missing"]
+    #: deselected, never reached or never asserted, and has no comparison; money, while a run goes on, is a
+    #: claim that is kept among the record's money_gates
+    state: Literal["gated", "measured", "advisory", "missing", "money"]
     comparison: Comparison | None = None
     place: str = ""  # ``file:line:column`` of the claim; empty where nobody saw it written
     why: str = ""  # of a missing gate: what kept it from being judged; of an advisory one: from deciding
@@ -767,6 +768,7 @@ class Outlook:
     ends: str | None = None  # ISO day from which the candidate no longer answers, where one is announced
     growth_per_month: float = 0.0  # of requests
     fixed_usd_per_day: float = 0.0  # hosting and upkeep, which do not grow with the requests
+    level: float = 0.9  # of the intervals
     currency: str = "USD"
     usd_per_unit: float = 1.0
 

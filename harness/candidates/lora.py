@@ -215,7 +215,14 @@ class LocalTuning(BaseCandidate):
         shaped = lab.chat_format(source).trained()
         digest = digest_with_day(source)
         site, recipe = lab.site(), self.recipe()
-        return rows, training_fingerprint(recipe, digest, rows, seed, site.plan, shaped, site.versions)
+        name, earlier = (
+            training_fingerprint(
+                recipe, digest, rows, seed, site.plan, shaped, site.versions, earlier=is_earlier
+            )
+            for is_earlier in (False, True)
+        )
+        is_kept = lab.adapters.find(name) is None and lab.adapters.find(earlier) is not None
+        return rows, earlier if is_kept else name
 
     def _shipped(self, lab: Lab, source: ModelSource, name: str, training: Training | None) -> Prepared:
         """The fine-tune whose artifact has that name in the store, or will have it."""

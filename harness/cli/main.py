@@ -63,7 +63,7 @@ def _run(given: argparse.Namespace) -> int:
     if given.command == "decide":
         from harness.cli.decide import decide
 
-        return decide(given.run, given.labels)
+        return decide(given)
     if given.command == "diagnose":
         from harness.cli.diagnose import diagnose
 
@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("run", type=Path, help="a run's folder or its run.json")
     add_judge_check(commands.add_parser("judge-check", help="test a suite's judges: labels, drift, attacks"))
     add_label(commands.add_parser("label", help="write a page on which people label a run's answers"))
-    add_decide(commands.add_parser("decide", help="decide a run again with labels of its answers"))
+    add_decide(commands.add_parser("decide", help="decide a run again: labels, other prices"))
     add_diagnose(commands.add_parser("diagnose", help="say why a candidate that scored well fails elsewhere"))
     add_export(commands.add_parser("export", help="write a run's fine-tune as files that servers take"))
     add_capture(commands.add_parser("capture", help="record a hosted model's answers while it gives any"))

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from harness.atomic import what_is_at
-from harness.data.files import read_text
 from harness.errors import UsageError
 from harness.records import RunRecord
 
@@ -19,9 +18,9 @@ def load_record(run: Path) -> tuple[RunRecord, Path]:
         DataError: it cannot be read.
         StoreError: it does not hold a run's record.
     """
-    from harness.report.runjson import load_run
+    from harness.report.runjson import load_file
 
     file = run / "run.json" if what_is_at(run) == "folder" else run
     if not os.path.lexists(file):
         raise UsageError(f"{file} does not exist. Give a folder that a run wrote, such as reports/example.")
-    return load_run(read_text(file, ".json"), str(file)), file.parent
+    return load_file(file), file.parent

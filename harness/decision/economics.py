@@ -128,6 +128,7 @@ def appraise(
             ends=None if seen.ends is None else seen.ends.isoformat(),
             growth_per_month=config.requests_growth_per_month,
             fixed_usd_per_day=float((middle.hosting + middle.maintenance)[0]),
+            level=1.0 - 2.0 * seen.alpha,
             currency=config.currency,
             usd_per_unit=config.usd_per_unit,
         ),

@@ -11,8 +11,8 @@ from typing import NoReturn
 
 from harness.decision.point_values import KEY as POINT_VALUES
 from harness.decision.point_values import line_of
-from harness.decision.prices import PriceKey
-from harness.errors import UsageError
+from harness.decision.prices import SERVICES, PriceKey
+from harness.errors import UnknownName, UsageError
 from harness.fields import shown_value
 from harness.records import Json, Price
 
@@ -302,17 +302,20 @@ class _Reader:
     def _price(self, model: str, table: Mapping[str, Json], *path: str) -> Price:
         """Price lists are in dollars, whatever the file is in; one in the file's currency is taken too."""
         heading = f'[prices."{path[1]}"]' if len(path) == 2 else f'[prices."{path[1]}".tuned]'
-        known = [*_PRICE_NUMBERS, "source", "date"]
+        words = ("source", "date", "service")
+        known = [*_PRICE_NUMBERS, *words]
         own = self._currency.lower()
-        numbers: dict[str, float] = {}
+        service = table.get("service")
+        if service is not None and (not isinstance(service, str) or service not in SERVICES):
+            self.fail(f"{heading}: {UnknownName('service', str(service), SERVICES)}", *path, "service")
+        listed = None if service is None else SERVICES[str(service)]
+        numbers: dict[str, float] = {} if listed is None else dict(listed.numbers)
         for key, value in table.items():
             in_dollars = key if key in known else self._key(key, known, *path)
             if in_dollars in _PRICE_NUMBERS:
                 rate = 1.0 if key in _PRICE_NUMBERS else self._rate
                 numbers[in_dollars] = rate * self._checked(value, key, "", *path)
-        currencies = {
-            "usd" if key in _PRICE_NUMBERS else own for key in table if key not in ("source", "date")
-        }
+        currencies = {"usd" if key in _PRICE_NUMBERS else own for key in table if key not in words}
         if len(currencies) > 1:
             self.fail(
                 f"{heading}: prices in USD and in {self._currency}: two currencies; keep one of them", *path
@@ -322,6 +325,6 @@ class _Reader:
             if key not in numbers and not by_hour:
                 self.fail(f"{heading}: {key} is missing", *path)
         read, written, training, cached, hosting, storage = (numbers.get(key) for key in _PRICE_NUMBERS)
-        source = str(table.get("source", self._where))
-        date = str(table["date"]) if "date" in table else None
+        source = str(table.get("source", listed.source if listed else self._where))
+        date = str(table["date"]) if "date" in table else listed.date if listed else None
         return Price(model, read or 0.0, written or 0.0, training, source, date, cached, hosting, storage)

@@ -11,7 +11,7 @@ from math import prod
 
 from harness.decision.retesting import percent
 from harness.decision.seeds import far_below, most_collapses
-from harness.records import Comparison, Decision, Gate, Outcome, Role, Verdict
+from harness.records import Comparison, Decision, Gate, MoneyGate, Outcome, Role, Verdict
 
 NOT_ADMITTED = "its judge was not admitted"
 
@@ -27,6 +27,7 @@ def decide(
     obstacles: Sequence[str] = (),
     notes: tuple[str, ...] = (),
     remarks: Sequence[str] = (),
+    money: Sequence[MoneyGate] = (),
 ) -> Decision:
     """The decision for ``candidate`` at ``size``, from the ``gates`` of the whole run.
 
@@ -35,7 +36,8 @@ def decide(
     number) counts as a guard and never as a target: passing a bar does not show that the candidate
     beats what is there already. Advisory gates decide nothing and are mentioned last; measured ones,
     and those of other candidates and sizes, are ignored. ``obstacles`` are other reasons against GO,
-    ``remarks`` are named last and decide nothing, and ``notes`` are only said beside the decision.
+    ``remarks`` are named last and decide nothing, and ``notes`` are only said beside the decision. ``money``
+    that a test asserts decides as gates do; where it is not known, it is in the way of GO.
     """
     own = [gate for gate in gates if gate.candidate == candidate and gate.size == size]
     judged = [(g, g.comparison) for g in own if g.state == "gated" and g.comparison is not None]
@@ -46,6 +48,10 @@ def decide(
         rows = f" where {found.rows}" if found.rows else ""
         claim = f"{found.score}{rows} of {found.candidate} against {found.baseline}{shift}"
         by_outcome[found.outcome].append(f"{gate_name(gate)} is {found.outcome}: {claim}, {found.reason}")
+    for asserted in money:
+        if (asserted.candidate, asserted.size) == (candidate, size):
+            said = f"money gate {asserted.test.rpartition('::')[2]} is {asserted.outcome}: {asserted.reason}"
+            by_outcome[asserted.outcome].append(said)
     gaps = list(obstacles)
     for gate in own:
         if gate.state == "missing" or (gate.state == "gated" and gate.comparison is None):
@@ -88,13 +94,16 @@ def decide(
     )
 
 
-def decided_again(decision: Decision, before: Sequence[Gate], gates: Sequence[Gate]) -> Decision:
+def decided_again(
+    decision: Decision, before: Sequence[Gate], gates: Sequence[Gate], money: Sequence[MoneyGate] = ()
+) -> Decision:
     """A decision of a run's record by other gates. What was said that rests on no gate is kept.
 
     Args:
         decision: as the run made it.
         before: the gates of the run, which made it.
         gates: those that decide now.
+        money: claims on money that decide now.
     """
     own = [gate for gate in before if (gate.candidate, gate.size) == (decision.candidate, decision.size)]
     of_gates = decide(decision.candidate, decision.size, own, seeds=decision.seeds)
@@ -113,6 +122,7 @@ def decided_again(decision: Decision, before: Sequence[Gate], gates: Sequence[Ga
         seeds=decision.seeds,
         obstacles=obstacles,
         remarks=remarks,
+        money=money,
         notes=tuple(note for note in decision.notes if note not in of_gates.notes),
     )
 

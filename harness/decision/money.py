@@ -304,9 +304,7 @@ def _point_key(one: PricedScore) -> str:
 
 
 def _in_words(key: str) -> str:
-    return (
-        key.replace("_usd", ", USD") if "_usd_per" in key else key.replace("_", " ").replace(" usd", ", USD")
-    )
+    return key.replace("_", " ").replace(" usd", ", USD")
 
 
 def _ratio(config: EconomicsConfig, stated: Mapping[str, Values], key: str) -> Values | float:

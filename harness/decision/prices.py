@@ -5,10 +5,10 @@ Prices are facts with a date: a project's own, in ``economics.toml``, come befor
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from calendar import monthrange
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from types import MappingProxyType
 from typing import TypeAlias
@@ -35,6 +35,55 @@ _TABLE = (
     ("gpt-3.5-turbo", (0.50, None, 1.50), (8.00, 3.00, None, 6.00), None, _HISTORIC),
     ("babbage-002", (0.40, None, 0.40), (0.40, 1.60, None, 1.60), None, _HISTORIC),
     ("davinci-002", (2.00, None, 2.00), (6.00, 12.00, None, 12.00), None, _HISTORIC),
+)
+
+_TINKER, _TOGETHER = "https://thinkingmachines.ai/tinker/", "https://www.together.ai/pricing"
+_FIREWORKS, _NEBIUS = "https://fireworks.ai/pricing", "https://nebius.com/token-factory/prices"
+
+# What services that tune open models bill, by name in economics.toml: training, input, output, an hour of a
+# dedicated GPU, a GB and month; source and date. None: not billed, or not read there.
+_SERVICES = (
+    ("tinker Qwen3-8B", 0.44, 0.195, 0.60, None, 0.10, _TINKER, "2026-10-07"),
+    ("together up to 16B", 0.48, None, None, 3.99, None, _TOGETHER, "2026-05"),
+    ("fireworks up to 16B", 0.50, None, None, 8.00, None, _FIREWORKS, "2026-10-07"),
+    ("fireworks up to 80B", 3.00, None, None, 8.00, None, _FIREWORKS, "2026-10-07"),
+    ("fireworks up to 300B", 6.00, None, None, 8.00, None, _FIREWORKS, "2026-10-07"),
+    ("nebius below 20B", 0.40, None, None, None, None, _NEBIUS, "2026-11"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePrice:
+    """Dollars a million tokens, an hour and a GB and month, of fine-tunes at a service."""
+
+    numbers: Mapping[str, float]  # by key of economics.toml
+    source: str
+    date: str
+
+
+SERVICES: Mapping[str, ServicePrice] = MappingProxyType(
+    {
+        name: ServicePrice(
+            {
+                key: usd
+                for key, usd in zip(
+                    (
+                        "training_usd_per_mtok",
+                        "input_usd_per_mtok",
+                        "output_usd_per_mtok",
+                        "hosting_usd_per_hour",
+                        "storage_usd_per_gb_month",
+                    ),
+                    figures,
+                    strict=True,
+                )
+                if usd is not None
+            },
+            source,
+            read,
+        )
+        for name, *figures, source, read in _SERVICES
+    }
 )
 
 BATCH_DISCOUNT = 0.5
@@ -119,7 +168,7 @@ def batch_price(price: Price) -> Price:
 
     Cached input costs as much as other input there: no source says that the two discounts add up.
     """
-    return dataclasses.replace(
+    return replace(
         price,
         input_usd_per_mtok=price.input_usd_per_mtok * BATCH_DISCOUNT,
         output_usd_per_mtok=price.output_usd_per_mtok * BATCH_DISCOUNT,
@@ -153,4 +202,4 @@ def most_usd(price: Price, prompt_tokens: int, max_tokens: int | None, payee: st
             "  hint: add max_tokens to the suite, or decoding=Decoding(max_new_tokens=…) to the candidate."
         )
     dearest = max(price.input_usd_per_mtok, price.cached_input_usd_per_mtok or 0.0)
-    return call_usd(dataclasses.replace(price, input_usd_per_mtok=dearest), prompt_tokens, max_tokens)
+    return call_usd(replace(price, input_usd_per_mtok=dearest), prompt_tokens, max_tokens)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DECISIVE = frozenset(("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16", "sve"))
 HELD_BACK_BY = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
-RULES = "4"  # raised when ask_torch chooses otherwise for the same machine
+RULES = "5"  # raised when ask_torch chooses otherwise for the same machine
 
 
 @dataclass(frozen=True, slots=True)

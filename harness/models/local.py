@@ -23,12 +23,14 @@ from harness.models.fast.attention import (
     SharedPrefix,
     can_share,
     common_prefix,
+    pooled,
     register_grouped_eager,
 )
 from harness.models.fast.attention import NAME as GROUPED_EAGER
-from harness.models.fast.decoding import KEEP_SHARE, Part, shrinking_greedy
+from harness.models.fast.decoding import KEEP_SHARE, shrinking_greedy
 from harness.models.fast.heads import has_plain_head, logits_at, parts_of
-from harness.models.fast.reading import Kept, read_trees
+from harness.models.fast.products import pack
+from harness.models.fast.reading import Kept, read_prompts, read_trees
 from harness.models.generation import DrawnLogprobs, keep_end_tokens_only
 from harness.models.protocol import AnswerSchema, Decoding, Prompt, Tools
 from harness.models.source import ModelSource
@@ -42,14 +44,14 @@ if TYPE_CHECKING:
         PreTrainedModel,
         PreTrainedTokenizerBase,
     )
+    from transformers.modeling_outputs import CausalLMOutputWithPast
 
 MAX_BATCH_ROWS = 128
 MAX_BATCH_TOKENS = 32_768  # padded prompt tokens: bounds memory
 MIN_BATCH_ROWS = 8
 MAX_STRETCH = 1.6  # a batch ends before a prompt this many times longer than its mean: padding is work
-POOL_STRETCH = 1.25  # the same for the parts of a pool, which are only read apart
 MAX_POOL_ROWS = 256  # beyond that, a row takes as long as in two pools
-POOLS = f"pools of {MAX_POOL_ROWS} rows, read by length within {POOL_STRETCH}"
+POOLS = f"pools of {MAX_POOL_ROWS} rows, read as fused trees"
 Item = TypeVar("Item")
 
 
@@ -154,6 +156,8 @@ class LocalModel:
         base = load_base(source, plan, attention=plan.inference_attention, nf4=nf4)
         make_head_input_contiguous(base)
         model = with_adapter(base, adapter, plan) if adapter else base
+        if plan.fast.products:
+            pack(model)
         return cls(model, load_tokenizer(source), plan)
 
     def answer(
@@ -174,7 +178,8 @@ class LocalModel:
             shared = []
         prefix: SharedPrefix | None = None
         lengths = [len(tokens[row_id]) - len(shared) for row_id in order]
-        if shares and self._plan.fast.decoding and not decoding.temperature > 0:
+        is_pooled = self._reads_trees and self._plan.fast.decoding and not decoding.temperature > 0
+        if is_pooled:
             pools = pools_by_length(order, lengths)
         else:
             pools = ([batch] for batch in batches_by_length(order, lengths))
@@ -183,11 +188,12 @@ class LocalModel:
                 continue
             if shared and prefix is None:
                 prefix = SharedPrefix(self._model, shared)
-            yield from self._answer_batch(pool, tokens, tools, decoding, prefix, chat)
+            yield from self._answer_batch(pool, is_pooled, tokens, tools, decoding, prefix, chat)
 
     def _answer_batch(
         self,
         pool: Sequence[Sequence[str]],
+        is_pooled: bool,
         tokens: dict[str, list[int]],
         tools: dict[str, Tools | None],
         decoding: Decoding,
@@ -213,8 +219,8 @@ class LocalModel:
             "max_new_tokens": limit,
             "do_sample": decoding.temperature > 0,
         }
-        if len(pool) > 1:
-            settings["parts"] = self._parts(pool, tokens, width, prefix)
+        if is_pooled:
+            settings["read"] = self._read([i[shared:] for i in ids], list(map(len, pool)), prefix)
         elif prefix is not None:
             settings["past_key_values"] = prefix.new_cache()
         if decoding.temperature > 0:
@@ -253,23 +259,18 @@ class LocalModel:
                 logprob=fmean(own),
             )
 
-    def _parts(
-        self,
-        pool: Sequence[Sequence[str]],
-        tokens: dict[str, list[int]],
-        width: int,
-        prefix: SharedPrefix | None,
-    ) -> list[Part]:
-        from transformers import DynamicCache
+    def _read(
+        self, prompts: Sequence[list[int]], parts: Sequence[int], prefix: SharedPrefix | None
+    ) -> CausalLMOutputWithPast:
+        """The last logits of each prompt, and a cache of all of them: see ``pooled``."""
+        import torch
+        from transformers.modeling_outputs import CausalLMOutputWithPast
 
-        begin, shared, found = 0, prefix.tokens if prefix else 0, []
-        for part in pool:
-            own = max(len(tokens[row_id]) for row_id in part) - shared
-            cache = prefix.new_cache() if prefix else DynamicCache(config=self._model.config)
-            columns = [*range(shared), *range(width - own, width)]
-            found.append(Part(slice(begin, begin + len(part)), columns, cache))
-            begin += len(part)
-        return found
+        decoder, head = parts_of(self._model)
+        with torch.inference_mode():
+            read = read_prompts(decoder, prompts, prefix.layers if prefix else ())
+            logits = head(read.hidden)[:, None]
+            return CausalLMOutputWithPast(logits=logits, past_key_values=pooled(read, parts, prefix))
 
     def _bound_rows(self, chat: Chat, schema: AnswerSchema | None, rows: int) -> BoundRows | None:
         if schema is None:
@@ -343,14 +344,11 @@ def batch_numeric_config(plan: DevicePlan) -> str:
         plan.numeric_config,
         f"batches of {MAX_BATCH_ROWS} rows and {MAX_BATCH_TOKENS} tokens by length within {MAX_STRETCH}",
         f"cut below {KEEP_SHARE:.0%} of rows" if plan.fast.decoding else "never cut",
-        *((POOLS,) if _has_pools(plan) else ()),
+        *((POOLS,) if plan.fast.decoding and reads_trees(plan) else ()),
+        *(("packed weights",) if plan.fast.products else ()),
         f"shared beginnings from {MIN_PREFIX_TOKENS} tokens read once" if plan.fast.prefix else "read whole",
     ]
     return ", ".join([*parts, *(() if plan.fast.heads else ("logits at every position",))])
-
-
-def _has_pools(plan: DevicePlan) -> bool:
-    return plan.fast.decoding and plan.fast.prefix and plan.inference_attention == GROUPED_EAGER
 
 
 def pools_by_length(order: Sequence[Item], lengths: Sequence[int]) -> Iterator[list[Sequence[Item]]]:
@@ -360,7 +358,7 @@ def pools_by_length(order: Sequence[Item], lengths: Sequence[int]) -> Iterator[l
     """
     pool: list[Sequence[Item]] = []
     rows = held = end = 0
-    for batch in batches_by_length(order, lengths, POOL_STRETCH):
+    for batch in batches_by_length(order, lengths):
         end += len(batch)
         size = len(batch) * lengths[end - 1]
         if pool and (rows + len(batch) > MAX_POOL_ROWS or held + size > MAX_BATCH_TOKENS):
@@ -379,21 +377,21 @@ def reads_trees(plan: DevicePlan) -> bool:
 
 def reading_numeric_config(plan: DevicePlan) -> str:
     """What likelihoods depend on besides model and texts; part of their cache key."""
-    return f"{plan.numeric_config}, as trees" if reads_trees(plan) else batch_numeric_config(plan)
+    if not reads_trees(plan):
+        return batch_numeric_config(plan)
+    return f"{plan.numeric_config}, as trees{', packed weights' if plan.fast.products else ''}"
 
 
-def batches_by_length(
-    order: Sequence[Item], lengths: Sequence[int], max_stretch: float = MAX_STRETCH
-) -> Iterator[Sequence[Item]]:
+def batches_by_length(order: Sequence[Item], lengths: Sequence[int]) -> Iterator[Sequence[Item]]:
     """Cut ``order``, sorted by ascending length in tokens, into batches of like length.
 
     A batch holds up to ``MAX_BATCH_ROWS`` and, padded, ``MAX_BATCH_TOKENS``; from ``MIN_BATCH_ROWS`` on it
-    ends before an item more than ``max_stretch`` times as long as its mean.
+    ends before an item more than ``MAX_STRETCH`` times as long as its mean.
     """
     start, total = 0, 0
     for k, length in enumerate(lengths):
         rows = k - start
-        stretched = rows >= MIN_BATCH_ROWS and length * rows > max_stretch * total
+        stretched = rows >= MIN_BATCH_ROWS and length * rows > MAX_STRETCH * total
         full = rows == MAX_BATCH_ROWS or (rows > 0 and (rows + 1) * length > MAX_BATCH_TOKENS)
         if full or stretched:
             yield order[start:k]

@@ -43,4 +43,6 @@ def _subject(request: pytest.FixtureRequest, suite: Suite, arm: Arm, judged: Arm
     name = state.load(suite, request.path)
     hearing = request.node.stash.setdefault(HEARING, Hearing(request.node, judged or arm, name))
     side: Side = "candidate" if judged is None else "baseline"
-    return state.session().subject(arm, name, hearing.settle, hearing.made, side, judged)
+    return state.session().subject(
+        arm, name, hearing.settle, hearing.made, side, judged, hearing.settle_money
+    )

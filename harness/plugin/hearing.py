@@ -14,6 +14,7 @@ from harness.records import ScoreVector
 
 if TYPE_CHECKING:
     from harness.decision.claims import Claim
+    from harness.decision.money_claims import MoneyClaim
     from harness.plugin.places import Place
     from harness.run.selection import Arm
 
@@ -64,6 +65,25 @@ class Hearing:
         if claim.outcome == "inconclusive":
             raise Undecided(printable(claim.explain()))
         self._state.explained[self._item.nodeid] = printable(claim.explain())
+        return claim.outcome == "shown"
+
+    def settle_money(self, claim: MoneyClaim) -> bool:
+        """The truth of a claim on money; what is not known is not true.
+
+        Raises:
+            Undecided: its interval holds the number.
+        """
+        from harness.report.terminal import printable
+
+        state, arm = self._state, self._arm
+        place = caller().shown(state.settings.root)
+        gate = state.session().record_money(arm, self._suite, self._name, claim, place)
+        self._item.stash.setdefault(SPOKEN, []).append(gate)
+        if arm.size != state.session().selection.largest(arm.name):
+            return True
+        state.explained[self._item.nodeid] = printable(repr(claim))
+        if claim.outcome == "inconclusive" and claim.is_known:
+            raise Undecided(printable(repr(claim)))
         return claim.outcome == "shown"
 
     def close(self) -> None:

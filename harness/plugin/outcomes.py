@@ -29,8 +29,9 @@ def pytest_assertrepr_compare(
 ) -> list[str] | None:
     """Explain a refuted claim: numbers, reason and the worst rows."""
     from harness.decision.claims import Scores
+    from harness.decision.money_claims import Figure
 
-    if not (isinstance(left, Scores) or isinstance(right, Scores)):
+    if not any(isinstance(side, Scores | Figure) for side in (left, right)):
         return None
     explained = config.stash[STATE].explained
     return next(reversed(explained.values())).splitlines() if explained else None

@@ -17,6 +17,7 @@ from harness.records import (
     SpendingLine,
 )
 from harness.report import numbers
+from harness.report.knowing import knowing_table
 from harness.report.quality import (
     quality_rows,
     quality_sentence,
@@ -73,8 +74,8 @@ def cost(record: RunRecord, money: Economics) -> CostBlock:
     usd = numbers.in_currency(money)
     of_both = [("inference a day", usd(money.baseline_usd_per_day), usd(money.candidate_usd_per_day))]
     if money.outlook is not None:
-        per_1000 = money.outlook.baseline_usd_per_1000_requests, money.outlook.usd_per_1000_requests
-        of_both.append(("1,000 requests", *(_amount(money, one) for one in per_1000)))
+        theirs, mine = money.outlook.baseline_usd_per_1000_requests, money.outlook.usd_per_1000_requests
+        of_both.append(("1,000 requests", _amount(money, theirs), _amount(money, mine)))
     return CostBlock(
         table=TextTable(
             caption=f"{money.candidate} against {money.baseline}, {requests}",
@@ -100,6 +101,7 @@ def cost(record: RunRecord, money: Economics) -> CostBlock:
             *filter(None, [why_unpriced(record, money)]),
             *money.notes,
         ],
+        knowing=knowing_table(record, money),
     )
 
 

@@ -44,14 +44,14 @@ def earns(money: Economics) -> str:
         costs = "saves nothing" if is_even else f"costs {usd} a day more than"
         said = f"It {costs}{' against' if is_even else ''} {money.baseline} ({counted})"
         if whole.days is not None:  # requests grow into it
-            return f"{said} at first, and has earned its cost after {_days(whole)}."
-        return f"{said} and never earns its cost{_unless(money, whole)}."
+            return f"{said} at first, and has earned its cost after {_days(money, whole)}."
+        return f"{said} and never earns its cost{_unless(whole)}."
     said = f"It saves {usd} a day against {money.baseline} ({counted})"
     if not money.training_usd:
         return f"{said} from the first day: nothing is paid before."
     if whole.days is None:
         return f"{said} and never earns its cost."
-    return f"{said} and has earned its cost after {_days(whole)}{_never(money, whole)}."
+    return f"{said} and has earned its cost after {_days(money, whole)}{_never(money, whole)}."
 
 
 def money_warnings(record: RunRecord) -> list[str]:
@@ -91,7 +91,7 @@ def _whole(money: Economics) -> Payback:
     return money.with_quality or tokens_alone(money)
 
 
-def _days(whole: Payback) -> str:
+def _days(money: Economics, whole: Payback) -> str:
     """``12 days (5 to 40 days, 9 times in 10)``."""
     said = numbers.days(whole.days)
     if whole.low_usd_per_day is None or whole.soonest_days is None:
@@ -100,15 +100,18 @@ def _days(whole: Payback) -> str:
     if soonest == latest:
         return said
     soonest = soonest.removesuffix(" days") if latest.endswith(" days") else soonest
-    return f"{said} ({soonest} to {latest}, 9 times in 10)"
+    level = 0.9 if money.outlook is None else round(money.outlook.level, 4)
+    often = "9 times in 10" if level == 0.9 else f"{level:.4g} of the time"
+    return f"{said} ({soonest} to {latest}, {often})"
 
 
 def _never(money: Economics, whole: Payback) -> str:
-    chance = money.outlook.p_never if money.outlook is not None and whole is money.with_quality else None
+    is_whole = whole is money.with_quality or not money.priced_scores
+    chance = money.outlook.p_never if money.outlook is not None and is_whole else None
     return "" if chance is None or chance < _SMALL else f"; with a chance of {chance:.0%} it never does"
 
 
-def _unless(money: Economics, whole: Payback) -> str:
+def _unless(whole: Payback) -> str:
     if whole.low_usd_per_day is None or whole.soonest_days is None:
         return ""
-    return f" (at best after {numbers.days(whole.soonest_days)}, 19 times in 20 later or never)"
+    return f" (at best after {numbers.days(whole.soonest_days)})"

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from harness.atomic import write_atomically
 from harness.errors import StoreError
 from harness.records import RunRecord
 from harness.report import numbers
 from harness.report.comparisons import OUTCOME_TONE, axis, plot, reach_of
 from harness.report.markdown import markdown_of
 from harness.report.pages import environment, ours, replace_file, script_digest
-from harness.report.runjson import RunHead, dump_run, load_head
+from harness.report.runjson import RunHead, dumped, load_head
 from harness.report.trial_pairs import size_label
 from harness.report.view import REHEARSAL, VERDICT_TONE, build_view
 from harness.report.view_models import IntervalPlot, ReportView, Tone
@@ -38,7 +39,7 @@ def write_report(record: RunRecord, folder: Path) -> Path:
     Raises:
         StoreError: the record holds a number that cannot be written.
     """
-    replace_file(folder / "run.json", dump_run(record))
+    write_atomically(folder / "run.json", dumped(record))
     return write_pages(record, folder)
 
 
@@ -84,7 +85,7 @@ def write_index(report_dir: Path) -> Path:
         folder = path.parent.name
         href = f"./{quote(folder)}/report.html"
         try:
-            heads.append((href, load_head(path.read_text("utf-8"), str(path))))
+            heads.append((href, load_head(path)))
         except (OSError, UnicodeDecodeError, StoreError) as error:
             broken.append(IndexRow(href, folder, problem=str(error)))  # listed with its problem, not hidden
     heads.sort(key=lambda item: item[1].created, reverse=True)

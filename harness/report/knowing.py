@@ -23,6 +23,7 @@ from harness.decision.paired import compare
 from harness.decision.payback import POINTS, grown_days
 from harness.decision.student import Values
 from harness.decision.vectors import recorded_vector
+from harness.errors import UsageError
 from harness.records import Comparison, Correction, Economics, Outlook, PricedScore, RunRecord
 from harness.report import numbers
 from harness.report.trial_pairs import Pair, is_advisory, pairs
@@ -54,7 +55,10 @@ def knowing_more(record: RunRecord, money: Economics) -> list[Option]:
         return []
     if outlook.p_never is None:
         return []
-    config = parse_economics(record.economics_toml, "economics.toml")
+    try:
+        config = parse_economics(record.economics_toml, "economics.toml")
+    except UsageError:  # of a version that knew other keys
+        return []
     priced = [*_priced(record, money, outlook)]
     return ranked(_options(record, money, outlook, config, priced))
 

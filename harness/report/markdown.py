@@ -53,6 +53,8 @@ def markdown_of(view: ReportView) -> str:
         parts.append("## Cost and break-even")
     for cost in view.costs:
         parts += [plain(cost.verdict), _block(cost.table), _block(cost.prices), _bullets(cost.notes)]
+        if cost.knowing is not None:
+            parts.append(_block(cost.knowing))
     if view.spending:
         parts += [_block(view.spending.table), _bullets(view.spending.reconciliation)]
     parts += map(_answers, view.answers)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from math import isfinite
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast, get_args, get_type_hints
 
 from harness.errors import StoreError
-from harness.records import SCHEMA_VERSION, Comparison, Decision, Gate, RunRecord, SuiteInfo
+from harness.records import SCHEMA_VERSION, Comparison, Decision, Gate, RunRecord, SuiteInfo, Trial
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydantic import TypeAdapter
 
 Fields: TypeAlias = dict[str, object]
 T = TypeVar("T")
 
+AT_ONCE = 10_000  # answers, scores or rows of a piece of JSON
 OLDEST = 1  # schema version that is read
 _RESTORE = "\n  hint: restore the file from version control, or run the suites again."
 
@@ -30,19 +34,117 @@ def dump_run(record: RunRecord) -> str:
     Raises:
         StoreError: a number that has to be there is not finite.
     """
-    plain = cast("Fields", _adapter().dump_python(record, mode="json"))
+    return b"".join(dumped(record)).decode("utf-8")
+
+
+def dumped(record: RunRecord) -> Iterator[bytes]:
+    """The pieces of ``dump_run``: a run of a million answers is never whole in memory."""
+    _require_finite(record)
+    yield b"{\n"
+    for at, key in enumerate(sorted(field.name for field in fields(record))):
+        yield b'%s "%s": ' % (b",\n" if at else b"", key.encode())
+        value = cast("object", getattr(record, key))
+        if not isinstance(value, tuple) or not value:
+            yield from _pieces(value)
+            continue
+        for number, item in enumerate(value):
+            yield b",\n  " if number else b"[\n  "
+            yield from _pieces(item)
+        yield b"\n ]"
+    yield b"\n}\n"
+
+
+def _pieces(value: object) -> Iterator[bytes]:
+    """A suite or a trial field by field, and long tuples some thousand at a time."""
+    if isinstance(value, SuiteInfo | Trial):
+        value = {field.name: cast("object", getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping) and any(isinstance(v, tuple | Mapping) for v in value.values()):
+        for at, key in enumerate(sorted(value)):
+            yield (b"," if at else b"{") + _json(key) + b":"
+            yield from _pieces(value[key])
+        yield b"}"
+    elif isinstance(value, tuple) and len(value) > AT_ONCE:
+        for start in range(0, len(value), AT_ONCE):
+            yield (b"," if start else b"[") + _json(value[start : start + AT_ONCE])[1:-1]
+        yield b"]"
+    else:
+        yield _json(value)
+
+
+def _json(value: object) -> bytes:
+    import msgspec
+
     try:
-        text = _lines(plain)
-    except ValueError:  # from allow_nan=False: rare, so the record is walked only then
-        finite = cast("Fields", _null_where_not_finite(plain))
-        try:
-            _validated(_adapter(), finite, f"run {record.id}")
-        except StoreError as error:
-            raise StoreError(
-                f"run {record.id} holds a number that is not finite and has to be there.\n{error}"
-            ) from error
-        text = _lines(finite)
-    return text.encode("utf-8", "replace").decode("utf-8")
+        return msgspec.json.encode(value, order="sorted")
+    except (TypeError, ValueError, OverflowError):  # half a surrogate pair, or a type of another library's
+        from pydantic_core import to_jsonable_python
+
+        plain = _null_where_not_finite(to_jsonable_python(value))
+        text = json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "replace")
+
+
+def _require_finite(record: RunRecord) -> None:
+    """What is not finite is written as null, which a field that has to be there cannot be read from.
+
+    Raises:
+        StoreError: names that field.
+    """
+    suites = tuple(replace(suite, rows=()) for suite in record.suites)
+    trials = tuple(replace(trial, answers=(), scores={}) for trial in record.trials)
+    text = _json(replace(record, suites=suites, trials=trials))
+    try:
+        _validated(_adapter(), cast("object", json.loads(text)), f"run {record.id}")
+    except StoreError as error:
+        raise StoreError(
+            f"run {record.id} holds a number that is not finite and has to be there.\n{error}"
+        ) from error
+
+
+def load_file(path: Path) -> RunRecord:
+    """As ``load_run``, of a file, one suite or trial after the other.
+
+    Raises:
+        DataError: it cannot be read.
+        StoreError: as ``load_run``.
+    """
+    from harness.data.files import read_text
+
+    found = _read_lines(path, RunRecord)
+    return load_run(read_text(path, ".json"), str(path)) if found is None else _fitting(found, str(path))
+
+
+def _read_lines(path: Path, shape: type[T]) -> T | None:
+    """The fields of a record of today's version that ``shape`` has, from the lines of ``dumped``.
+
+    None for a file of any other form: whoever edited it is told what is wrong by those who read all of it.
+    """
+    import msgspec
+
+    types, found, version = get_type_hints(shape), dict[str, object](), 0
+    try:
+        with path.open("rb") as file:
+            if file.readline() != b"{\n":
+                return None
+            for line in file:
+                name, _, value = line.partition(b": ")
+                key = name.decode().strip(' "')
+                if value == b"[\n":
+                    item = msgspec.json.Decoder(get_args(types[key])[0]) if key in types else None
+                    items = []
+                    for inner in file:
+                        if inner in (b" ],\n", b" ]\n"):
+                            break
+                        if item is not None:
+                            items.append(item.decode(inner.rstrip(b",\n")))
+                    found[key] = tuple(items)
+                elif key == "schema":
+                    version = int(value.rstrip(b",\n"))
+                elif key in types:
+                    found[key] = msgspec.json.decode(value.rstrip(b",\n"), type=types[key])
+        return shape(**found) if version == SCHEMA_VERSION else None
+    except (OSError, ValueError, TypeError, IndexError, msgspec.MsgspecError):
+        return None
 
 
 def load_run(text: str, where: str) -> RunRecord:
@@ -52,7 +154,10 @@ def load_run(text: str, where: str) -> RunRecord:
         StoreError: the text is not JSON, has an unknown schema version, or does not fit the record; or its
             parts do not fit each other, as after an edit by hand.
     """
-    record = load_as(_adapter(), text, where)
+    return _fitting(load_as(_adapter(), text, where), where)
+
+
+def _fitting(record: RunRecord, where: str) -> RunRecord:
     if (problem := _misfit(record)) is not None:
         raise StoreError(f"{where}: {problem}.{_RESTORE}")
     return record
@@ -93,9 +198,14 @@ class RunHead:
         ]
 
 
-def load_head(text: str, where: str) -> RunHead:
-    """As ``load_run``, of these fields alone."""
-    return load_as(_head_adapter(), text, where)
+def load_head(path: Path) -> RunHead:
+    """As ``load_run``, of these fields of a file alone.
+
+    Raises:
+        StoreError, OSError, UnicodeDecodeError: it cannot be read.
+    """
+    found = _read_lines(path, RunHead)
+    return load_as(_head_adapter(), path.read_text("utf-8"), str(path)) if found is None else found
 
 
 def load_as(adapter: TypeAdapter[T], text: str, where: str) -> T:
@@ -191,19 +301,3 @@ def _null_where_not_finite(value: object) -> object:
     if isinstance(value, list):
         return [_null_where_not_finite(item) for item in value]
     return value
-
-
-def _lines(plain: Fields) -> str:
-    """One line for each element of a top-level list: differences between two runs stay readable."""
-    parts = []
-    for key in sorted(plain):
-        value = plain[key]
-        body = _one_line(value)
-        if isinstance(value, list) and value:
-            body = "[\n  " + ",\n  ".join(map(_one_line, value)) + "\n ]"
-        parts.append(f" {json.dumps(key)}: {body}")
-    return "{\n" + ",\n".join(parts) + "\n}\n"
-
-
-def _one_line(value: object) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)

@@ -386,6 +386,7 @@ class CostBlock:
     prices: TextTable
     verdict: str
     notes: Sequence[str]
+    knowing: TextTable | None = None  # what more rows, labels or seeds are worth before deciding
 
 
 @dataclass(frozen=True, slots=True)

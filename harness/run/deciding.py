@@ -95,22 +95,11 @@ def decide_with_labels(
             ),
             record.gates,
             gates,
+            record.money_gates,
         )
         for each in record.decisions
     ]
-    untried = 0 if record.ladder is None else round(record.alpha / record.ladder.level) - len(decisions)
-    left_out = {
-        each.candidate: LeftOut(number, f"before run {record.id}", "Judge them together")
-        for each in record.decisions
-        if (number := each.candidates_judged - len(decisions) - untried) > 0
-    }
-    claims: list[tuple[Gate, Rejudged]] = []
-    for gate, corrected in judged if len(decisions) + untried > 1 or left_out else ():
-        if corrected is not None:
-            claims.append(corrected)
-        elif gate.state == "gated" and gate.comparison is not None:
-            claims.append((gate, recorded_claim(record, gate, gate.comparison)))
-    judged_again = judged_together(decisions, claims, record.alpha, left_out, untried)
+    judged_again = decided_together(record, decisions, judged)
     return replace(
         record,
         id=f"{record.id}-{DECIDED}",
@@ -123,6 +112,33 @@ def decide_with_labels(
         decided_from=record.id,
         label_files=tuple(files),
     )
+
+
+def decided_together(
+    record: RunRecord,
+    decisions: Sequence[Decision],
+    judged: Iterable[tuple[Gate, tuple[Gate, JudgedClaim] | None]],
+) -> tuple[Decision, ...]:
+    """The decisions at the levels that they share with the run's other candidates (Holm).
+
+    Args:
+        record: as it was, whose decisions counted the candidates.
+        decisions: each by its own gates.
+        judged: the gates of the record, with what stands in their place where labels corrected them.
+    """
+    untried = 0 if record.ladder is None else round(record.alpha / record.ladder.level) - len(decisions)
+    left_out = {
+        each.candidate: LeftOut(number, f"before run {record.id}", "Judge them together")
+        for each in record.decisions
+        if (number := each.candidates_judged - len(decisions) - untried) > 0
+    }
+    claims: list[tuple[Gate, Rejudged]] = []
+    for gate, corrected in judged if len(decisions) + untried > 1 or left_out else ():
+        if corrected is not None:
+            claims.append(corrected)
+        elif gate.state == "gated" and gate.comparison is not None:
+            claims.append((gate, recorded_claim(record, gate, gate.comparison)))
+    return judged_together(decisions, claims, record.alpha, left_out, untried)
 
 
 def _no_gate(record: RunRecord, fitted: Iterable[ScoreLabels]) -> UsageError:

@@ -159,7 +159,7 @@ def _judged_runs(reports: Path, references: tuple[Path, ...]) -> Iterator[RunHea
     """
     for file in (*references, *sorted(reports.glob("*/run.json"), reverse=True)):
         try:
-            run = load_head(file.read_text(encoding="utf-8"), str(file))
+            run = load_head(file)
         except (StoreError, OSError, UnicodeDecodeError) as error:
             if file not in references:
                 continue

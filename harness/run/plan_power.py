@@ -8,9 +8,9 @@ from harness.data.fingerprints import rows_fingerprint
 from harness.decision.plan import Power
 from harness.decision.power import smallest_effect
 from harness.decision.vectors import recorded_vector
-from harness.errors import StoreError
+from harness.errors import DataError, StoreError
 from harness.records import TIE, Kind, RunRecord, Trial
-from harness.report.runjson import load_run
+from harness.report.runjson import load_file
 from harness.run.session import Session
 
 
@@ -53,8 +53,8 @@ def earlier_runs(run: Session) -> Iterator[RunRecord]:
     """Records under the report folder, the latest first; what cannot be read tells nothing here."""
     for file in sorted(run.settings.reports.glob("*/run.json"), reverse=True):
         try:
-            record = load_run(file.read_text(encoding="utf-8"), str(file))
-        except (StoreError, OSError, UnicodeDecodeError):
+            record = load_file(file)
+        except (DataError, StoreError, OSError, UnicodeDecodeError):
             continue
         # a stand-in's answers by script say nothing of how real ones spread
         if run.settings.rehearse is not None or not record.rehearsal:

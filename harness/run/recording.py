@@ -85,6 +85,7 @@ def make_record(
         rehearsal=rehearsal,
         spending=run.ledger.lines(),
         max_usd=run.ledger.max_usd,
+        money_gates=tuple(run.money_gates),
         ladder=None if run.ladder is None else run.ladder.record(decisions, economics),
     )
 
@@ -96,7 +97,7 @@ def decisions_of(
     every = run.selection.chosen()
     if run.ladder is not None:
         expected = [gate for gate in expected if run.ladder.is_judged(gate)]
-    spoken = [gate for gate in run.gates if gate.state != "missing"]
+    spoken = [gate for gate in run.gates if gate.state not in ("missing", "money")]
     gates = [
         *spoken,
         *harm_gates(run, spoken),
@@ -130,6 +131,7 @@ def _decision(run: Session, name: str, gates: Sequence[Gate], chosen: Sequence[s
         obstacles=[*([run.stopped[name]] if name in run.stopped else []), *chosen, *worse],
         remarks=remarks,
         notes=(*_answer_notes(run, name), *judge_notes(run, name, gates)),
+        money=run.money_gates,
     )
 
 

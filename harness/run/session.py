@@ -15,6 +15,7 @@ from harness.data.fingerprints import asked_keys, fingerprint
 from harness.data.leakage import require_no_leaks
 from harness.decision.claims import Claim, Scores, Side
 from harness.decision.economics_file import EconomicsConfig
+from harness.decision.money_claims import AssertedMoney, MoneyClaim
 from harness.decision.prices import PriceKey
 from harness.decision.retesting import level_after
 from harness.decision.vectors import only_rows, over_seeds
@@ -22,7 +23,7 @@ from harness.errors import DataError, HarnessError, UsageError
 from harness.models.ledger import Ledger, Money
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
-from harness.records import Answer, Gate, Kind, Price, Row, Trial
+from harness.records import Answer, Economics, Gate, Kind, MoneyGate, Price, Role, Row, Trial
 from harness.report.terminal import printable
 from harness.run.anchors import AnchorWatch
 from harness.run.answering import Answerer
@@ -60,6 +61,7 @@ class Subject:
     arm: Arm
     suite: str
     _scores: Callable[[SuiteScore, Mapping[str, str]], Scores]
+    _economics: AssertedMoney
 
     def __repr__(self) -> str:
         return f"<{self.name} on {self.suite}>"
@@ -68,6 +70,14 @@ class Subject:
     def name(self) -> str:
         """The arm's label."""
         return self.arm.label
+
+    @property
+    def economics(self) -> AssertedMoney:
+        """What the candidate costs and saves beside its baseline, to be compared with numbers.
+
+        Such as ``candidate.economics.break_even_days < 90``: a gate on money, which decides like any other.
+        """
+        return self._economics
 
     def scores(self, score: SuiteScore, **where: str) -> Scores:
         """One value a held-out row, ready to be compared. The candidate is trained now if it must be.
@@ -147,6 +157,7 @@ class Session:
         self.seen: dict[str, Seen] = {}  # by suite: what training and held-out rows share
         self.trials: dict[tuple[str, int | None, str], Trial] = {}  # by label, seed and suite
         self.gates: list[Gate] = []
+        self.money_gates: list[MoneyGate] = []
         self.claims: dict[Gate, Claim] = {}  # behind the gates that decide
         # suite and score of each target that is written in the collected tests, where that can be read
         self.written_targets: set[tuple[str, str]] = set()
@@ -378,8 +389,11 @@ class Session:
         made: Callable[[Claim], None] | None = None,
         side: Side | None = None,
         judged: Arm | None = None,
+        settle_money: Callable[[MoneyClaim], bool] | None = None,
     ) -> Subject:
         """The arm on a suite, as a test sees it; ``settle``, ``made`` and ``side`` are its scores'.
+
+        ``settle_money`` takes the claims on its economics.
 
         ``judged`` is the arm that is judged where this one is its baseline: its level is that of both.
         """
@@ -405,7 +419,17 @@ class Session:
             shown = replace(vector, subject=arm.label, reasons=reasons, shows=self.shows(own))
             return Scores(shown, settle, alpha, interim=interim, side=side, made=made, grown_from=grown_from)
 
-        return Subject(arm, suite, scores)
+        def money() -> Economics | str:
+            from harness.run.appraisal import economics_of
+
+            if judged is not None:
+                return f"{arm.label} is what the candidate is compared with; assert the candidate's economics"
+            for one in (arm, self.selection.baseline_of(arm.name)):
+                for asked in self.suites_of(arm):
+                    self.trials_of(one, asked.name)
+            return economics_of(self, arm.name)
+
+        return Subject(arm, suite, scores, AssertedMoney(money, settle_money))
 
     def _grown_from(self, arm: Arm, suite: LoadedSuite) -> tuple[int, ...]:
         """The numbers of rows that judged this arm without a GO, and from which the suite's have grown."""
@@ -542,6 +566,16 @@ class Session:
         return self.prepared[variant]
 
     # ----------------------------------------------------------------- what was claimed
+    def record_money(self, arm: Arm, suite: str, test: str, claim: MoneyClaim, place: str) -> Gate:
+        """Note a claim on money, once; of a smaller size it decides nothing and is not kept."""
+        gate = Gate(suite, test, arm.name, arm.size, arm.seeds, Role.THRESHOLD, "money", place=place)
+        if gate not in self.gates:
+            self.gates.append(gate)
+        kept = claim.gate(test, arm.name, arm.size, place)
+        if arm.size == self.selection.largest(arm.name) and kept not in self.money_gates:
+            self.money_gates.append(kept)
+        return gate
+
     def record_claim(
         self, arm: Arm, suite: str, test: str, claim: Claim, place: str = "", unasserted: str = ""
     ) -> Gate:

@@ -106,7 +106,7 @@ def test_texts_that_begin_alike_are_read_as_each_alone(
 def test_the_fast_ways_keep_the_text_that_their_answers_were_kept_under() -> None:
     assert batch_numeric_config(BF16) == (
         "bfloat16 on cpu, grouped_eager attention, batches of 128 rows and 32768 tokens by length within 1.6,"
-        " cut below 80% of rows, pools of 256 rows, read by length within 1.25,"
+        " cut below 80% of rows, pools of 256 rows, read as fused trees, packed weights,"
         " shared beginnings from 32 tokens read once"
     )
 
@@ -135,7 +135,7 @@ def test_the_installed_libraries_allow_all_of_them() -> None:
         ("transformers", "6.0.0", ("attention", "decoding", "prefix", "loss")),
         ("transformers", "5.18.0rc1", ()),
         ("trl", "2.0.0", ("loss",)),
-        ("torch", "3.0.0+cu130", ("attention", "decoding", "prefix", "loss")),
+        ("torch", "3.0.0+cu130", ("attention", "decoding", "prefix", "products", "loss")),
         ("torch", "2.13.1+cpu", ()),
     ],
 )
@@ -289,6 +289,8 @@ def test_doctor_lists_what_is_taken_and_why_the_rest_is_not(monkeypatch: pytest.
         wanted = ("fast paths", "plain path")
         return [(found.what, found.ok, found.says) for found in doctor.examine() if found.what in wanted]
 
-    assert lines() == [("fast paths", None, "attention, decoding, prefix, heads, loss, blocks, memory")]
+    assert lines() == [
+        ("fast paths", None, "attention, decoding, prefix, heads, products, loss, blocks, memory")
+    ]
     monkeypatch.setenv("HARNESS_FAST", "0")
     assert lines() == [("fast paths", None, "none"), ("plain path", None, "HARNESS_FAST=0 is set")]

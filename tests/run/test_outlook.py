@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from planned_project import Project
 
 from harness.candidates.base import Prepared, Variant
 from harness.candidates.lab import Lab
@@ -19,7 +20,6 @@ from harness.run.session import Session
 from harness.scoring.checks import ExactMatch
 from harness.scoring.judges import JudgeEstimate, Oracle
 from harness.testing.scripted import Scripted
-from planned_project import Project
 
 right = ExactMatch(name="right")
 

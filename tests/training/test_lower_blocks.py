@@ -17,7 +17,8 @@ from harness.models.fast import ALL_ON
 from harness.models.progress import SilentBar
 from harness.models.source import ModelSource
 from harness.records import Training
-from harness.training.local.lower_blocks import PROBE, LowerBlocks, lower_blocks_read_once
+from harness.training.local import packing
+from harness.training.local.lower_blocks import LowerBlocks, lower_blocks_read_once
 from harness.training.local.recipe import LocalTraining, trainable_model, training_fingerprint
 from harness.training.rows import TrainingRows
 
@@ -58,7 +59,7 @@ def test_rows_are_read_once_and_losses_are_the_plain_ones(
         assert ours.dev_loss == pytest.approx(theirs.dev_loss, rel=rounding)
     assert "lower blocks read once a row" in fast.numeric_config
     assert "read once" not in slow.numeric_config
-    own = [row for row in read if len(row) > len(PROBE)]
+    own = [row for row in read if len(row) > len(packing.PROBE[0])]
     assert len(own) == len(set(own)) == len(DATA.own)  # the development rows are among them
     if plan is EXACT:
         a, b = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("True", "False"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from tiny_llama import BF16, EXACT, rows
 
-from harness import Full, LoRA
+from harness import LoRA
 from harness.models.device import DevicePlan
 from harness.models.progress import SilentBar
 from harness.models.source import ModelSource
@@ -65,15 +65,6 @@ def test_one_core_and_two_make_the_same_artifact(tiny: ModelSource, tmp_path: Pa
     one, two = (trained(spec, tiny, BF16, tmp_path / str(cores), cores) for cores in (1, 2))
     assert one[0].points == two[0].points
     assert all(torch.equal(weight, two[1][name]) for name, weight in one[1].items())
-
-
-def test_which_trainings_share_their_batches() -> None:
-    assert trainer.shares_batches(SPEC.recipe(), BF16)
-    assert not trainer.shares_batches(replace(SPEC, batch_rows=1).recipe(), BF16)  # nothing to share
-    assert not trainer.shares_batches(Full(base="tiny", train="train.jsonl").recipe(), BF16)
-    assert not trainer.shares_batches(SPEC.recipe(), replace(BF16, device="cuda"))
-    # what was trained before keeps its name
-    assert not trainer.shares_batches(replace(SPEC, top_layers=None).recipe(), BF16)
 
 
 @given(

@@ -37,6 +37,7 @@ class FastPaths:
     decoding: bool = True  # finished answers leave their batch (decoding.py)
     prefix: bool = True  # a beginning that all prompts share is read once (attention.py; needs ``attention``)
     heads: bool = True  # only positions whose logits are wanted reach the output head (heads.py)
+    products: bool = True  # weights are packed once, adapters add in place (products.py; on an x86 CPU)
     loss: bool = True  # the same in training, whose batches go in parts (training/local/sft.py)
     blocks: bool = True  # frozen blocks below all adapters read a row once (training/local/lower_blocks.py)
     memory: bool = True  # freed memory is kept for the next step; changes no number
@@ -48,12 +49,13 @@ class FastPaths:
         return tuple(name for name in NAMES if not getattr(self, name))
 
 
-NAMES = ("attention", "decoding", "prefix", "heads", "loss", "blocks", "memory")
+NAMES = ("attention", "decoding", "prefix", "heads", "products", "loss", "blocks", "memory")
 ALL_ON = FastPaths()
-ALL_OFF = FastPaths(False, False, False, False, False, False, False, ("HARNESS_FAST=0 is set",))
+ALL_OFF = FastPaths(*(False,) * 8, reasons=("HARNESS_FAST=0 is set",))
 
 # the first version that a way was tested with, and the first that it was not: (major, minor)
 TESTED = {"torch": ((2, 13), (3, 0)), "transformers": ((5, 12), (5, 24)), "trl": ((1, 8), (2, 0))}
+NEEDED = {"products": ("torch",), "loss": ("torch", "transformers", "trl")}
 # names that each way calls, replaces or stands in for, and their first parameters
 CALLED = {
     "attention": (
@@ -75,6 +77,7 @@ CALLED = {
         "transformers.cache_utils:DynamicLayer.update(self, key_states, value_states)",
         "transformers.cache_utils:DynamicLayer.get_seq_length(self)",
     ),
+    "products": ("torch:ops.mkldnn._linear_pointwise", "torch:ops.mkldnn._reorder_linear_weight"),
     "loss": (
         "transformers:Trainer.training_step(self, model, inputs, num_items_in_batch)",
         "transformers:Trainer.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)",
@@ -95,8 +98,9 @@ def examine() -> FastPaths:
     """Decide for the installed libraries. Imports torch and transformers, which takes seconds."""
     reasons: dict[str, str] = {}
     for path, called in CALLED.items():
-        packages = ("torch", "transformers", "trl") if path == "loss" else ("torch", "transformers")
-        problems = chain(map(_version_problem, packages), map(_problem, called))
+        problems = chain(
+            map(_version_problem, NEEDED.get(path, ("torch", "transformers"))), map(_problem, called)
+        )
         problem = next(filter(None, problems), None)
         if problem is not None:
             reasons[path] = problem
@@ -106,6 +110,7 @@ def examine() -> FastPaths:
         attention="attention" not in reasons,
         decoding="decoding" not in reasons,
         prefix="prefix" not in reasons,
+        products="products" not in reasons,
         loss="loss" not in reasons,
         reasons=tuple(f"{path}: {problem}" for path, problem in reasons.items()),
     )
@@ -169,3 +174,9 @@ def keep_freed_memory() -> None:
     if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):
         libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         libc.mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK_BYTES)
+
+
+def return_freed_memory() -> None:
+    """Let glibc return what it keeps, after all: what follows needs less."""
+    if sys.platform.startswith("linux") and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)

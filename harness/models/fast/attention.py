@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import Cache, PreTrainedModel
 
-    from harness.models.fast.reading import Reading
+    from harness.models.fast.reading import Paths, PromptsRead, Reading
 
 Prefix: TypeAlias = "tuple[torch.Tensor, torch.Tensor]"  # (key heads, tokens, width) each
 
@@ -143,15 +143,48 @@ def _along_paths(
     import torch
 
     key, value = tree.with_kept(key, value)
+    prefix = next(tree.prefixes, None)
     output = torch.empty_like(query[0].transpose(0, 1))
     for of in tree.paths:
         asks, has, gives = (
             nodes[0, :, at].transpose(0, 1)
             for nodes, at in ((query, of.queries), (key, of.keys), (value, of.keys))
         )
-        mixed = grouped_eager(module, asks, has, gives, of.mask, *rest)[0]
+        if prefix is not None:
+            has, gives = (_behind(one, own) for one, own in zip(prefix, (has, gives), strict=True))
+        if tree.is_fused and rest[2] is None and rest[3] is None:
+            mixed = _fused(asks, has, gives, of, rest[0])
+        else:
+            mixed = grouped_eager(module, asks, has, gives, of.mask, *rest)[0]
         output[of.queries[of.is_own]] = mixed[of.is_own]
     return output[None]
+
+
+def _behind(prefix: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return torch.cat([prefix.expand(len(own), -1, -1, -1), own], dim=2)
+
+
+def _fused(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, of: Paths, scaling: float | None
+) -> torch.Tensor:
+    """As ``grouped_eager``, by PyTorch's kernel, which holds no scores: faster for many queries a row.
+
+    In bfloat16 its rounding depends on what is padded to one length, as that of answers does anyway.
+    """
+    import torch
+
+    batch, heads, queries, width = query.shape
+    key_heads = key.shape[1]
+    mixed = torch.nn.functional.scaled_dot_product_attention(
+        query.reshape(batch, key_heads, -1, width),
+        key,
+        value,
+        attn_mask=of.mask_for(heads // key_heads),
+        scale=scaling,
+    )
+    return mixed.reshape(batch, heads, queries, width).transpose(1, 2)
 
 
 def _columns(mask: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
@@ -198,14 +231,14 @@ class SharedPrefix:
         with torch.inference_mode():
             read = model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
         self.tokens = len(tokens)
-        self._layers = [(layer.keys[0], layer.values[0]) for layer in read.layers]
+        self.layers = [(layer.keys[0], layer.values[0]) for layer in read.layers]
 
     def new_cache(self) -> Cache:
         """A cache for one batch of any number of rows."""
         from transformers import Cache
 
         layer = _layer_class()
-        return Cache(layers=[layer(keys, values) for keys, values in self._layers])
+        return Cache(layers=[layer(keys, values) for keys, values in self.layers])
 
 
 def can_share(model: PreTrainedModel, attention: str) -> bool:
@@ -241,12 +274,35 @@ def _layer_class() -> type:
 
 
 # ----------------------------------------------------------------------------- pools
-def pooled(caches: Sequence[Cache]) -> Cache:
-    """One cache of the rows of several, in their order. Each keeps its own length; all grow by one token."""
-    from transformers import Cache
+def pooled(read: PromptsRead, parts: Sequence[int], prefix: SharedPrefix | None) -> Cache:
+    """A cache of all rows of a pool, in their order, cut into ``parts`` of so many rows.
 
-    layer = _pooled_layer_class()
-    return Cache(layers=[layer(layers) for layers in zip(*(cache.layers for cache in caches), strict=True)])
+    Each part keeps its own length, its rows padded on the left, and all grow by one token at a time. What
+    was read is given up.
+    """
+    import torch
+    from transformers import Cache
+    from transformers.cache_utils import DynamicLayer
+
+    device, begin, places = read.hidden.device, 0, []
+    for rows in parts:
+        paths = read.paths[begin : begin + rows]
+        width = max(map(len, paths))
+        places.append(torch.tensor([[0] * (width - len(p)) + p for p in paths], device=device))
+        begin += rows
+    layers = []
+    for k in range(len(read.trees[0])):
+        taken = [tree[k] for tree in read.trees]
+        for tree in read.trees:
+            tree[k] = taken[0][:0]  # the tensors are let go of as soon as they are copied
+        keys, values = (torch.cat(of, dim=2)[0] for of in zip(*taken, strict=True))
+        held = []
+        for at in places:
+            layer = _layer_class()(*prefix.layers[k]) if prefix else DynamicLayer()
+            layer.update(*(of[:, at].transpose(0, 1) for of in (keys, values)))
+            held.append(layer)
+        layers.append(_pooled_layer_class()(held))
+    return Cache(layers=layers)
 
 
 @cache

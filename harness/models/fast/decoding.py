@@ -1,24 +1,21 @@
-"""Greedy decoding in which prompts of a length are read together, and finished answers leave the batch.
+"""Greedy decoding in which finished answers leave the batch.
 
-transformers pads all prompts of a batch to the longest, and keeps a finished row in the batch, as padding,
-until the longest answer ends. Given to ``generate`` as its ``custom_generate``, this reads a batch's prompts
-in parts of like length (``Part``) and decodes all parts as one batch, which loses its rows as they end.
+transformers keeps a finished row in the batch, as padding, until the longest answer ends. Given to
+``generate`` as its ``custom_generate``, this decodes a batch that loses its rows as they end; its prompts may
+have been read before (reading.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from harness.models.bound import BoundRows
-from harness.models.fast.attention import pooled
 from harness.models.generation import DrawnLogprobs
 
 if TYPE_CHECKING:
     import torch
     from transformers import (
-        Cache,
         GenerationConfig,
         LogitsProcessorList,
         PreTrainedModel,
@@ -29,29 +26,20 @@ if TYPE_CHECKING:
 KEEP_SHARE = 0.8  # the batch is cut when fewer of its rows than this are unfinished: cutting copies the cache
 
 
-@dataclass(frozen=True)
-class Part:
-    """Rows of a batch that lie below each other, the columns of their prompts, and a cache for them."""
-
-    rows: slice
-    columns: Sequence[int]
-    cache: Cache
-
-
 def shrinking_greedy(
     model: PreTrainedModel,
     input_ids: torch.Tensor,
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
-    parts: Sequence[Part] = (),
+    read: CausalLMOutputWithPast | None = None,
     **model_kwargs: object,
 ) -> torch.Tensor:
     """Prompts and greedy answers, padded on the right with the pad token: (rows, longest).
 
     A row's answer does not depend on when the others end, but for the rounding that every change of a batch's
-    size brings in bfloat16. When the batch is cut depends on the prompts alone. Without ``parts`` the
-    prompts are read as they stand.
+    size brings in bfloat16. When the batch is cut depends on the prompts alone. Without ``read``, the
+    last logits of each prompt and a cache, the prompts are read as they stand.
     """
     import torch
 
@@ -62,10 +50,7 @@ def shrinking_greedy(
     rows = torch.arange(len(input_ids), device=input_ids.device)
     unfinished = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
     answers: list[torch.Tensor] = [input_ids[k] for k in range(len(input_ids))]
-    if parts:
-        outputs = _read(parts, prefill, input_ids, generation_config, model_kwargs)
-    else:
-        outputs = prefill(input_ids, generation_config, model_kwargs)
+    outputs = prefill(input_ids, generation_config, model_kwargs) if read is None else read
     while True:
         model_kwargs = advance(outputs, model_kwargs)
         logits = cast("torch.Tensor", outputs.logits)[:, -1]
@@ -96,33 +81,3 @@ def shrinking_greedy(
             input_ids, rows, unfinished = input_ids[kept], rows[kept], unfinished[kept]
         inputs = inputs_of(input_ids, next_sequence_length=1, **model_kwargs)
         outputs = model(**inputs, return_dict=True)
-
-
-def _read(
-    parts: Sequence[Part],
-    prefill: Callable[..., CausalLMOutputWithPast],
-    input_ids: torch.Tensor,
-    generation_config: GenerationConfig,
-    model_kwargs: dict[str, object],
-) -> CausalLMOutputWithPast:
-    """What reading all prompts at once gives: the last logits of each, and one cache."""
-    import torch
-    from transformers.modeling_outputs import CausalLMOutputWithPast
-
-    logits, caches = [], []
-    for part in parts:
-        own = {
-            name: value[part.rows][:, part.columns]
-            for name, value in model_kwargs.items()
-            if isinstance(value, torch.Tensor) and value.shape == input_ids.shape
-        }
-        read = prefill(
-            input_ids[part.rows][:, part.columns],
-            generation_config,
-            {**model_kwargs, **own, "past_key_values": part.cache},
-        )
-        logits.append(cast("torch.Tensor", read.logits)[:, -1:])
-        caches.append(cast("Cache", read.past_key_values))
-    return CausalLMOutputWithPast(
-        logits=cast("torch.FloatTensor", torch.cat(logits)), past_key_values=pooled(caches)
-    )

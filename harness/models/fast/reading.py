@@ -4,6 +4,7 @@ A judge reads each reply after the message and the reference, which all replies 
 each text alone after the same few words. In order of their tokens, texts that begin alike stand side by side;
 what a text has in common with the one before it is not read again. A branch attends to its own path from the
 root, in the order in which the text alone would, so that the numbers are those of reading each text whole.
+Prompts are read in the same way before they are answered: nothing of it is padding.
 """
 
 from __future__ import annotations
@@ -16,8 +17,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+    from harness.models.fast.attention import Prefix
+
 TREE_TOKENS = 2048  # after so many a tree ends: more are no faster, and leave the processor's cache
 PATH_TOKENS = 8192  # padded keys that are gathered at once
+MIN_BRANCHES, MAX_STRETCH = (
+    4,
+    1.5,
+)  # so many are gathered with any others, more only with those of like length
 MOST_KEPT = 20_000  # tokens whose keys and values are kept: under 500 MB of the built-in model
 HEAD_ROWS = 128  # positions whose logits over the vocabulary are held at once
 
@@ -116,18 +123,28 @@ class Paths:
     keys: torch.Tensor  # (branches, nodes of the path), likewise
     mask: torch.Tensor  # additive, (branches, 1, own nodes, nodes of the path)
     is_own: torch.Tensor  # like ``queries``: no padding
+    masks: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    def mask_for(self, group: int) -> torch.Tensor:
+        """The mask of ``group`` query heads that share a key head, below each other."""
+        if group not in self.masks:
+            self.masks[group] = self.mask.repeat(1, 1, group, 1)
+        return self.masks[group]
 
 
-def paths_of(tree: Tree, dtype: torch.dtype, device: torch.device) -> list[Paths]:
-    """The tree's branches, the shortest paths first."""
+def paths_of(tree: Tree, weight: torch.Tensor, shared: int = 0) -> list[Paths]:
+    """The tree's branches, the shortest paths first, behind ``shared`` keys that all of them see."""
     import torch
 
+    dtype, device = weight.dtype, weight.device
     found, start = [], 0
     branches = sorted(tree.branches, key=lambda branch: (len(branch[0]), branch[1]))
     for end in range(1, len(branches) + 1):
-        longer = end < len(branches) and (end + 1 - start) * len(branches[end][0]) > PATH_TOKENS
-        if end < len(branches) and not longer:
-            continue
+        if end < len(branches):
+            longest, rows = len(branches[end][0]), end + 1 - start
+            is_stretched = rows > MIN_BRANCHES and longest > MAX_STRETCH * len(branches[start][0])
+            if rows * (shared + longest) <= PATH_TOKENS and not is_stretched:
+                continue
         group = branches[start:end]
         start = end
         widths = max(own for _, own in group), len(group[-1][0])
@@ -141,6 +158,7 @@ def paths_of(tree: Tree, dtype: torch.dtype, device: torch.device) -> list[Paths
         place = (length - own_of + torch.arange(widths[0])).minimum(length - 1)
         hidden = torch.arange(widths[1]) > place[:, :, None]
         mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill(hidden, torch.finfo(dtype).min)
+        mask = torch.nn.functional.pad(mask, (shared, 0))
         is_own = torch.arange(widths[0]) < own_of
         found.append(Paths(*(part.to(device) for part in (queries, keys, mask[:, None], is_own))))
     return found
@@ -153,6 +171,10 @@ class Reading:
     paths: list[Paths]
     before: Iterator[tuple[torch.Tensor, torch.Tensor]]
     keep: torch.Tensor  # nodes whose keys and values are wanted
+    is_fused: bool = False  # rounding may depend on what else is read
+    prefixes: Iterator[Prefix] = field(
+        default_factory=lambda: iter(())
+    )  # what all branches attend to before their own path
     taken: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
 
     def with_kept(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -164,6 +186,61 @@ class Reading:
         if len(self.keep):
             self.taken.append((key[:, :, self.keep], value[:, :, self.keep]))
         return key, value
+
+
+@dataclass
+class PromptsRead:
+    """What is known of prompts once they are read, to answer them."""
+
+    hidden: torch.Tensor  # (prompts, width), of each one's last token
+    paths: list[list[int]]  # each one's nodes
+    trees: list[list[tuple[torch.Tensor, torch.Tensor]]]  # their keys and values, by layer
+
+
+def read_prompts(
+    decoder: torch.nn.Module, prompts: Sequence[list[int]], prefix: Sequence[Prefix] = ()
+) -> PromptsRead:
+    """Read prompts as trees.
+
+    Args:
+        decoder: as ``read_trees``'.
+        prompts: tokens of each, without those of the prefix; at least one.
+        prefix: keys and values of each layer that all prompts go on from.
+    """
+    import torch
+
+    weight = next(decoder.parameters())
+    shared = prefix[0][0].shape[1] if prefix else 0
+    texts = [([*prompt, 0], len(prompt)) for prompt in prompts]  # a text's last token is not read
+    hidden, paths = [torch.empty(0)] * len(texts), [list[int]()] * len(texts)
+    found, nodes = [], 0
+    for tree in trees(texts, Kept()):
+        keep = torch.arange(len(tree.tokens), device=weight.device)
+        reading = Reading(paths_of(tree, weight, shared), iter(()), keep, True, iter(prefix))
+        read = _hidden(decoder, tree, reading, weight, shared)
+        for k, path in tree.texts:
+            hidden[k], paths[k] = read[path[-1]], [nodes + node for node in path]
+        nodes += len(tree.tokens)
+        found.append(reading.taken)
+    return PromptsRead(torch.stack(hidden), paths, found)
+
+
+def _hidden(
+    decoder: torch.nn.Module, tree: Tree, reading: Reading, weight: torch.Tensor, shared: int = 0
+) -> torch.Tensor:
+    """(nodes, width): what the decoder makes of a tree whose paths stand behind ``shared`` tokens."""
+    import torch
+
+    # of a shape that cannot be added by mistake to the scores of all nodes
+    mask = torch.zeros(1, 1, len(tree.tokens) + 1, 1, dtype=weight.dtype, device=weight.device)
+    mask.tree = reading  # type: ignore[attr-defined]
+    hidden: torch.Tensor = decoder(
+        input_ids=torch.tensor([tree.tokens], device=weight.device),
+        attention_mask=mask,
+        position_ids=torch.tensor([tree.depths], device=weight.device) + shared,
+        use_cache=False,
+    ).last_hidden_state[0]
+    return hidden
 
 
 def read_trees(
@@ -188,19 +265,9 @@ def read_trees(
             for k, path in tree.texts
             if (context := _before(texts[k])) in wanted and context not in kept.places
         }
-        # of a shape that cannot be added by mistake to the scores of all nodes
-        mask = torch.zeros(1, 1, len(tree.tokens) + 1, 1, dtype=weight.dtype, device=weight.device)
         keep = torch.tensor([node for path in contexts.values() for node in path], dtype=torch.long)
-        reading = Reading(
-            paths_of(tree, weight.dtype, weight.device), iter(kept.layers), keep.to(weight.device)
-        )
-        mask.tree = reading  # type: ignore[attr-defined]
-        hidden = decoder(
-            input_ids=torch.tensor([tree.tokens], device=weight.device),
-            attention_mask=mask,
-            position_ids=torch.tensor([tree.depths], device=weight.device),
-            use_cache=False,
-        ).last_hidden_state[0]
+        reading = Reading(paths_of(tree, weight), iter(kept.layers), keep.to(weight.device))
+        hidden = _hidden(decoder, tree, reading, weight)
         if contexts:
             kept.add(contexts, reading.taken)
         # the node before each token of a continuation predicts it

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from harness.models.fast.heads import has_plain_head, logits_at
+from harness.models.fast.heads import has_plain_head, logits_at, parts_of
+from harness.training.local.packing import can_pack, hidden_states, pack
 from harness.training.local.tokens import IGNORED, Example
+
+HEAD_ROWS = 256  # positions whose logits over the vocabulary are held at once
 
 if TYPE_CHECKING:
     from harness.models.device import DevicePlan
@@ -28,13 +31,17 @@ class Loss:
 
 
 def token_losses(
-    model: torch.nn.Module, inputs: dict[str, torch.Tensor], *, plain: bool = True
+    model: torch.nn.Module, inputs: dict[str, torch.Tensor], *, plain: bool = True, packs: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Cross-entropy (nats) of every labelled token, whether it was the likeliest, and its row's index.
 
     ``inputs`` are input_ids, attention_mask and labels of shape (rows, tokens); ``plain``: whether logits are
-    ``head(hidden)`` and nothing more (see ``has_plain_head``).
+    ``head(hidden)`` and nothing more (see ``has_plain_head``); ``packs``: whether rows may be packed, too.
     """
+    if packs:
+        packed = pack(inputs, next(model.parameters()).dtype, shares=not (model.training and _drops(model)))
+        hidden, head = hidden_states(model, packed)[packed.predict], parts_of(model)[1]
+        return *_head_losses(hidden, head, packed.targets), packed.row_of
     targets = inputs["labels"].roll(-1, dims=1)
     targets[:, -1] = IGNORED
     keep = targets != IGNORED
@@ -43,6 +50,67 @@ def token_losses(
     losses = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
     rows = keep.nonzero()[:, 0]
     return losses, logits.detach().argmax(dim=-1) == wanted, rows
+
+
+def _drops(model: torch.nn.Module) -> bool:
+    """Whether dropout is drawn, which rows must not share."""
+    config = getattr(model, "config", None)
+    return bool(getattr(config, "attention_dropout", 0.0)) or any(
+        isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules()
+    )
+
+
+def _head_losses(
+    hidden: torch.Tensor, head: torch.nn.Module, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy of each target, and whether nothing was likelier."""
+    if type(head) is torch.nn.Linear and head.bias is None and not head.weight.requires_grad:
+        losses, right = _FrozenHead.apply(hidden, head.weight, targets)  # type: ignore[no-untyped-call]
+        return losses, right
+    logits = head(hidden)
+    losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+    return losses, logits.detach().argmax(dim=-1) == targets
+
+
+class _FrozenHead(torch.autograd.Function):
+    """Cross-entropy through a head that is not trained, a few positions at a time.
+
+    Their slopes are taken while their logits are at hand: the whole matrix of logits, three times over, is
+    most of what a small model's training would move through memory.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        targets: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        losses, slopes = torch.empty(len(targets), device=hidden.device), torch.empty_like(hidden)
+        right = torch.empty(len(targets), dtype=torch.bool, device=hidden.device)
+        for begin in range(0, len(targets), HEAD_ROWS):
+            at = slice(begin, begin + HEAD_ROWS)
+            logits = torch.nn.functional.linear(hidden[at], weight)
+            exact, wanted = logits.float(), targets[at, None]
+            most = exact.amax(dim=-1, keepdim=True)
+            said = exact.gather(1, wanted)
+            right[at] = (said >= most)[:, 0]
+            exact = exact.sub_(most).exp_() if exact is not logits else (exact - most).exp_()
+            total = exact.sum(dim=-1, keepdim=True)
+            losses[at] = (total.log() + most - said)[:, 0]
+            if ctx.needs_input_grad[0]:  # type: ignore[attr-defined]
+                exact.div_(total).scatter_add_(1, wanted, torch.full_like(said, -1.0))
+                slopes[at] = torch.nn.functional.linear(exact.to(logits.dtype), weight.t()).to(hidden.dtype)
+        ctx.save_for_backward(slopes)
+        ctx.mark_non_differentiable(right)
+        return losses, right
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, slopes: torch.Tensor, _: torch.Tensor
+    ) -> tuple[torch.Tensor, None, None]:
+        (own,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return own * slopes[:, None].to(own.dtype), None, None
 
 
 def autocast(plan: DevicePlan) -> torch.autocast:
@@ -69,10 +137,11 @@ def measure_loss(
     model.eval()
     with autocast(plan):
         plain = plan.fast.loss and has_plain_head(model)
+        packs = plain and can_pack(model)
 
     def measured(batch: Sequence[Example]) -> tuple[list[float], int]:
         with torch.no_grad(), autocast(plan):
-            losses, correct, rows = token_losses(model, padded(batch, pad, device), plain=plain)
+            losses, correct, rows = token_losses(model, padded(batch, pad, device), plain=plain, packs=packs)
         return [float(losses[rows == k].sum()) for k in range(len(batch))], int(correct.sum())
 
     batches = [ordered[start : start + batch_rows] for start in range(0, len(ordered), batch_rows)]

@@ -100,6 +100,9 @@ class LowerBlocks:
         ids, mask = given.get("input_ids"), given.get("attention_mask")
         is_known = (given.get(name) is None for name in ("position_ids", "inputs_embeds", "past_key_values"))
         self._now.given = None
+        if (packed := getattr(mask, "packed", None)) is not None:
+            self._now.given = packed.joined([self.states(row) for row in packed.rows])
+            return
         if ids is None or not all(is_known):
             return
         lengths = [ids.shape[1]] * len(ids) if mask is None else mask.sum(dim=1).tolist()

@@ -14,13 +14,15 @@ from harness.models import quiet_transformers
 from harness.models.chat import load_tokenizer
 from harness.models.chat_format import load_chat
 from harness.models.device import DevicePlan
+from harness.models.fast.attention import NAME, can_share
 from harness.models.local import LocalModel, load_base, make_head_input_contiguous
 from harness.models.progress import Bar
 from harness.models.source import ModelSource, folder_digest
 from harness.records import Json, Training
 from harness.store.adapters import AdapterStore
+from harness.training.local.resident import RESIDENT
 from harness.training.local.tokens import encode_rows
-from harness.training.local.trainer import StepDone, overfitting, shares_batches, train
+from harness.training.local.trainer import StepDone, overfitting, packs_rows, shares_batches, train
 from harness.training.rows import TrainingRows
 
 if TYPE_CHECKING:
@@ -70,11 +72,14 @@ def training_fingerprint(
     plan: DevicePlan,
     chat: Mapping[str, Json] | None = None,
     versions: Mapping[str, str] | None = None,
+    *,
+    earlier: bool = False,
 ) -> str:
     """The name of the artifact that this training makes. Needs neither torch nor a model.
 
     The development rows count: what they measured is kept beside the artifact. ``chat`` is
-    ``ChatFormat.trained()`` of the base; ``versions`` are those of another machine that trains.
+    ``ChatFormat.trained()`` of the base; ``versions`` are those of another machine that trains. ``earlier``:
+    as versions up to 0.2 named it, whose batches were padded; what they trained is as good.
     """
     return fingerprint(
         {
@@ -87,16 +92,19 @@ def training_fingerprint(
             "dev": rows_fingerprint(rows.dev),
             "seed": seed,
             # the plain loss rounds otherwise
-            "device": f"{plan.dtype} on {plan.device}, {plan.training_attention}{_loss_note(recipe, plan)}"
+            "device": f"{plan.dtype} on {plan.device}, {plan.training_attention}"
+            f"{_loss_note(recipe, plan, earlier=earlier)}"
             f"{READS_ONCE if plan.fast.blocks and recipe.adapter and recipe.adapter.top_layers else ''}",
             "versions": dict(shaping_versions() if versions is None else versions),
         }
     )
 
 
-def _loss_note(recipe: Recipe, plan: DevicePlan) -> str:
-    if shares_batches(recipe, plan):
+def _loss_note(recipe: Recipe, plan: DevicePlan, *, earlier: bool = False) -> str:
+    if earlier and shares_batches(recipe, plan) and recipe.adapter and recipe.adapter.top_layers:
         return ", batches shared by threads"
+    if packs_rows(plan) and not earlier:
+        return ", packed rows shared by threads" if shares_batches(recipe, plan) else ", packed rows"
     return "" if plan.fast.loss else ", TRL's own loss"
 
 
@@ -128,8 +136,6 @@ class LocalTraining:
             DataError: a row that cannot be trained on.
             TrainingError: an adapter is asked for on a layer that the base does not have.
         """
-        from transformers import set_seed
-
         recipe, rows, plan = self.recipe, self.rows, self.plan
         chat = load_chat(self.source, recipe.thinking)
         examples = encode_rows(chat, (*rows.own, *rows.replay), recipe.max_tokens)
@@ -141,9 +147,8 @@ class LocalTraining:
             if after_step is not None:
                 after_step(done)
 
-        set_seed(self.seed)
         with quiet_transformers():
-            model = trainable_model(recipe, self.source, plan)
+            model = trainable_model(recipe, self.source, plan, self.seed)
             curve = train(model, chat.tokenizer, recipe, examples, dev, plan, self.seed, bar, step_ended)
             model.save_pretrained(self.folder)
             if recipe.adapter is None:
@@ -207,26 +212,32 @@ def load_trained(
     return LocalModel.load(replace(source, folder=merged, digest=folder_digest(merged)), plan)
 
 
-def trainable_model(recipe: Recipe, source: ModelSource, plan: DevicePlan) -> PreTrainedModel:
+def trainable_model(
+    recipe: Recipe, source: ModelSource, plan: DevicePlan, seed: int | None = None
+) -> PreTrainedModel:
     """The model as training begins: what requires a gradient is float32, and nothing else does.
+
+    ``seed`` is that of adapters and of what is drawn later; None leaves the random state alone.
 
     Raises:
         TrainingError: an adapter is asked for on a layer that the base does not have.
     """
     import torch
+    from transformers import set_seed
 
     shape = recipe.adapter
+    base = _trained_base(recipe, source, plan)
+    if seed is not None:
+        set_seed(seed)  # now: the base may have been there, or have drawn numbers
     if shape is None:
-        model = load_base(source, replace(plan, dtype="float32"), attention=plan.training_attention)
-        model.requires_grad_(True)
-        if model.config.get_text_config() is not model.config:  # of a multimodal base the language model only
-            model.requires_grad_(False)
-            for part in (model.get_decoder(), model.get_input_embeddings(), model.get_output_embeddings()):
+        base.requires_grad_(True)
+        if base.config.get_text_config() is not base.config:  # of a multimodal base the language model only
+            base.requires_grad_(False)
+            for part in (base.get_decoder(), base.get_input_embeddings(), base.get_output_embeddings()):
                 part.requires_grad_(True)
-        return model
+        return base
     from peft import LoraConfig, get_peft_model
 
-    base = load_base(source, plan, attention=plan.training_attention, nf4=recipe.nf4)
     elsewhere = _require_targets(base, source.name, shape.targets)
     make_head_input_contiguous(base)
     layers = base.config.get_text_config().num_hidden_layers
@@ -247,6 +258,24 @@ def trainable_model(recipe: Recipe, source: ModelSource, plan: DevicePlan) -> Pr
     assert all(p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
     trainable: PreTrainedModel = model
     return trainable
+
+
+def _trained_base(recipe: Recipe, source: ModelSource, plan: DevicePlan) -> PreTrainedModel:
+    """The base that is changed, or gets adapters: kept by the process, where it keeps any."""
+
+    def load() -> PreTrainedModel:
+        held = replace(plan, dtype="float32") if recipe.adapter is None else plan
+        base = load_base(source, held, attention=plan.training_attention, nf4=recipe.nf4)
+        if packs_rows(plan) and can_share(base, NAME):
+            from harness.training.local.packing import use_packing
+
+            use_packing(base)
+        return base
+
+    resident = RESIDENT.get()
+    if resident is None or recipe.adapter is None:  # all weights are changed
+        return load()
+    return resident.base((source.folder, source.digest, plan, recipe.nf4), load)
 
 
 def _require_targets(base: PreTrainedModel, name: str, targets: tuple[str, ...]) -> list[str]:

@@ -25,6 +25,7 @@ from harness.models.progress import Bar
 from harness.records import TrainingPoint
 from harness.training.local.batches import PART_TOKENS, WORKER_TOKENS, LengthSampler, even_parts, parts
 from harness.training.local.losses import autocast, measure_loss, token_losses
+from harness.training.local.packing import can_pack
 from harness.training.local.tokens import Example
 from harness.training.local.trainer import AfterStep, StepDone
 from harness.training.local.workers import WORKERS, Workers
@@ -47,6 +48,7 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
         self.last_accuracy: float | None = None  # None where TRL computes the loss
         self._limit: int | None = None  # see ``_part_tokens``
         self._thin: bool | None = None  # whether the thin loss is used; known once there is a model to ask
+        self._packs = False  # whether rows are packed, likewise
         self._sums: tuple[float, int, int] = (0.0, 0, 0)  # this step's loss, right and labelled tokens
         super().__init__(**kwargs)
 
@@ -97,7 +99,7 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
             part: dict[str, torch.Tensor],
         ) -> tuple[torch.Tensor, int, int, Sequence[torch.Tensor | None]]:
             with autocast(self._plan):
-                losses, right, _ = token_losses(model, part)
+                losses, right, _ = token_losses(model, part, packs=self._packs)
                 total = losses.sum()
             slopes = torch.autograd.grad(total / items, weights, allow_unused=True)
             return total.detach(), int(right.sum()), len(losses), slopes
@@ -126,7 +128,7 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
                 )
                 self.last_loss, self.last_accuracy = float(loss.detach()), None
                 return loss
-            losses, right, _ = token_losses(model, inputs)
+            losses, right, _ = token_losses(model, inputs, packs=self._packs)
         total = losses.sum()
         summed, correct, count = self._sums
         self._sums = (summed + float(total.detach()), correct + int(right.sum()), count + len(losses))
@@ -140,6 +142,7 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
                 self._plan
             ):  # its own: autocast would reuse weights that were cast without gradients
                 self._thin = self._plan.fast.loss and is_alone and has_plain_head(model)
+                self._packs = self._thin and can_pack(model)
         return self._thin
 
     def _part_tokens(self, model: torch.nn.Module) -> int:

@@ -1,6 +1,6 @@
-"""A training job in an interpreter of its own; see ``SubprocessExecutor``.
+"""Training jobs in an interpreter of their own; see ``SubprocessExecutor``.
 
-The child is ``python -m`` this module. It reads the pickled job from its standard input and writes pickled
+The child is ``python -m`` this module. It reads pickled jobs from its standard input and writes pickled
 messages to what was its standard output: progress, and last the job's result or its error.
 """
 
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,12 +25,15 @@ from typing import IO, Protocol, cast
 
 from harness.errors import HarnessError, TrainingError
 from harness.models import CHOSE_WAITING
+from harness.models.fast import return_freed_memory
 from harness.models.progress import Bar
 from harness.training.executor import T, T_co, TrainingJob
+from harness.training.local.resident import RESIDENT, Resident
 from harness.training.local.trainer import StepDone
 
 LAST_LINES = 12  # of the output of a process that died
 GO_ON = b"."  # the parent's reply to a step
+LEAST_FREE = 0.25  # share of the memory that must be free, for a child to stay beside the answers
 
 
 class SteppedJob(Protocol[T_co]):
@@ -66,33 +70,44 @@ class _Failed:
 @dataclass(frozen=True)
 class _Returned:
     value: object
+    stays: bool  # whether the child waits for another job
 
 
-def run_in_subprocess(
-    job: TrainingJob[T], bar: Bar, after_step: Callable[[StepDone], None] | None = None
-) -> T:
-    """Run a job in a child process and return its result.
+class TrainingProcess:
+    """A child process that runs jobs, one after another, and keeps what they share (``Resident``).
 
-    The job's class stands at the top of a module. ``after_step`` is called after every optimiser step of a
-    ``SteppedJob``, while the child waits; an exception from it ends the training.
-
-    Raises:
-        TrainingError: the job cannot be sent, it failed, or its process died.
+    It ends when its standard input does: with this process, whatever ends that.
     """
-    order = _packed(job, is_stepped=after_step is not None)
-    _give_back_gpu_memory()
-    # the child finds the package where this process found it
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    if CHOSE_WAITING:
-        del environment["GOMP_SPINCOUNT"]
-    command = [sys.executable, "-m", __name__]
-    with (
-        tempfile.TemporaryFile() as output,
-        subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=output, env=environment) as child,
-    ):
+
+    def __init__(self) -> None:
+        _give_back_gpu_memory()
+        self.setting = this_setting()
+        # the child finds the package where this process found it
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        if CHOSE_WAITING:
+            del environment["GOMP_SPINCOUNT"]
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child, see ``_ended``
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", __name__], stdin=PIPE, stdout=PIPE, stderr=self._output, env=environment
+        )
+        self._end = weakref.finalize(self, _ended, self._child, self._output)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for a job, in the setting that a new one would have."""
+        return self._end.alive and self._child.poll() is None and self.setting == this_setting()
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        self._end()
+
+    def run(self, job: TrainingJob[T], bar: Bar, after_step: Callable[[StepDone], None] | None = None) -> T:
+        """``run_in_subprocess``, in this process. Whatever goes wrong ends it."""
+        child = self._child
         assert child.stdin is not None
         assert child.stdout is not None
         try:
+            order = _packed(job, is_stepped=after_step is not None)
             with suppress(BrokenPipeError):  # it died before it had read its job; its exit status tells
                 _send(child.stdin, order)
             while True:
@@ -101,6 +116,8 @@ def run_in_subprocess(
                 except (EOFError, pickle.UnpicklingError):  # it died, perhaps within a message
                     break
                 if isinstance(message, _Returned):
+                    if not message.stays:
+                        self.end()
                     return cast("T", message.value)
                 if isinstance(message, _Failed):
                     raise TrainingError(message.text)
@@ -111,17 +128,48 @@ def run_in_subprocess(
                     with suppress(BrokenPipeError):
                         child.stdin.write(GO_ON)
                         child.stdin.flush()
+            status = child.wait()
+            self._output.seek(0)
+            lines = self._output.read().decode("utf-8", "replace").strip().splitlines()[-LAST_LINES:]
+            last = "".join(f"  {line}\n" for line in lines)
+            raise TrainingError(
+                f"the training's process died (status {status}).\n{last}"
+                "  hint: status -9 is most often a lack of memory: use fewer batch_rows or a smaller"
+                " max_tokens."
+            )
         except BaseException:  # Ctrl-C above all: nothing goes on unseen
-            child.terminate()
+            self.end()
             raise
-        status = child.wait()
-        output.seek(0)
-        lines = output.read().decode("utf-8", "replace").strip().splitlines()[-LAST_LINES:]
-        last = "".join(f"  {line}\n" for line in lines)
-        raise TrainingError(
-            f"the training's process died (status {status}).\n{last}"
-            "  hint: status -9 is most often a lack of memory: use fewer batch_rows or a smaller max_tokens."
-        )
+
+
+def this_setting() -> tuple[Path, tuple[str, ...], dict[str, str]]:
+    """What a child takes over when it starts: folder, module path and environment."""
+    return Path.cwd(), tuple(sys.path), dict(os.environ)
+
+
+def _ended(child: subprocess.Popen[bytes], output: IO[bytes]) -> None:
+    child.terminate()
+    with suppress(BrokenPipeError):
+        child.communicate()  # closes the pipes, and waits
+    output.close()
+
+
+def run_in_subprocess(
+    job: TrainingJob[T], bar: Bar, after_step: Callable[[StepDone], None] | None = None
+) -> T:
+    """Run a job in a child process of its own and return its result.
+
+    The job's class stands at the top of a module. ``after_step`` is called after every optimiser step of a
+    ``SteppedJob``, while the child waits; an exception from it ends the training.
+
+    Raises:
+        TrainingError: the job cannot be sent, it failed, or its process died.
+    """
+    process = TrainingProcess()
+    try:
+        return process.run(job, bar, after_step)
+    finally:
+        process.end()
 
 
 def _give_back_gpu_memory() -> None:
@@ -165,25 +213,46 @@ class _SentBar:
 
 
 def main() -> None:
-    """The child: one job, its progress, its result."""
+    """The child: jobs until nobody sends one, each with its progress and its result."""
     stream = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # output of libraries must not get among the messages
-    order = cast("_Order", pickle.load(sys.stdin.buffer))
 
     def wait(done: StepDone) -> None:
         _send(stream, done)
         if sys.stdin.buffer.read(1) != GO_ON:
             raise SystemExit("nobody waits for this training any more")
 
-    try:
-        job = _unpacked(order)
-        bar = _SentBar(stream)
-        made = cast("SteppedJob[object]", job)(bar, wait) if order.is_stepped else job(bar)
-        _send(stream, _Returned(made))
-    except HarnessError as error:
-        _send(stream, _Failed(str(error)))
-    except Exception:  # noqa: BLE001 - it is not swallowed: the parent raises it
-        _send(stream, _Failed(traceback.format_exc()))
+    RESIDENT.set(Resident())
+    stays = True
+    while stays:
+        try:
+            order = cast("_Order", pickle.load(sys.stdin.buffer))
+        except EOFError:
+            return
+        try:
+            job = _unpacked(order)
+            bar = _SentBar(stream)
+            made = cast("SteppedJob[object]", job)(bar, wait) if order.is_stepped else job(bar)
+            stays = _may_stay()
+            _send(stream, _Returned(made, stays))
+        except HarnessError as error:
+            return _send(stream, _Failed(str(error)))
+        except Exception:  # noqa: BLE001 - it is not swallowed: the parent raises it
+            return _send(stream, _Failed(traceback.format_exc()))
+
+
+def _may_stay() -> bool:
+    """Give back what the job has left; whether the machine has room for what is kept."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return False  # answers need the card
+    return_freed_memory()
+    with suppress(OSError, ValueError, IndexError):
+        told = dict(line.split(":") for line in Path("/proc/meminfo").read_text("ascii").splitlines())
+        free, total = (int(told[name].split()[0]) for name in ("MemAvailable", "MemTotal"))
+        return free > LEAST_FREE * total
+    return False
 
 
 def _unpacked(order: _Order) -> TrainingJob[object]:

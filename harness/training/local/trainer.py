@@ -111,11 +111,14 @@ def train(
 def shares_batches(recipe: Recipe, plan: DevicePlan) -> bool:
     """Whether threads share a batch's rows, which rounds otherwise than one thread with all of them.
 
-    With ``top_layers`` only, whose adapters have names of their own: all others keep theirs.
+    Only adapters' gradients are small enough to be held once a part.
     """
-    shape = recipe.adapter
-    is_fast = plan.fast.loss and plan.device == "cpu"
-    return is_fast and shape is not None and shape.top_layers is not None and recipe.batch_rows > 1
+    return packs_rows(plan) and recipe.adapter is not None and recipe.batch_rows > 1
+
+
+def packs_rows(plan: DevicePlan) -> bool:
+    """Whether rows are packed where the architecture allows it (packing.py)."""
+    return plan.device == "cpu" and plan.fast.loss and plan.fast.attention
 
 
 def require_all_rows(kept: Sequence[Sequence[int]], examples: Sequence[Example]) -> None:
