@@ -237,7 +237,8 @@ def _reasons(view: ReportView) -> Iterator[str]:
     if view.headline.together is not None:
         yield _block(view.headline.together)
     yield plain(view.headline.policy)
-    yield _bullets(map(fact_line, view.headline.evidence))
+    if view.headline.evidence:
+        yield f"**What the evidence points to**\n\n{_bullets(map(fact_line, view.headline.evidence))}"
     yield _bullets(view.comparisons.power[:_MOST_LINES])
     if view.comparisons.changes is not None:
         yield _block(view.comparisons.changes)

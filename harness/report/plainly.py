@@ -345,7 +345,7 @@ def _breaks(record: RunRecord, decision: Decision) -> str:
         ]
         said.append(f"Gets worse: {_listed(each)}")
     if same := [name(one) for one in counted if not one.worse]:
-        said.append(f"{'None' if worse else 'No row gets worse'} on {_listed(same)}")
+        said.append(f"{'No row' if worse else 'No row gets worse'} on {_listed(same)}")
     for one in changes:
         if one.kind is Kind.GRADED and one.now < one.before:
             said.append(
