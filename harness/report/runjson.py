@@ -10,6 +10,7 @@ from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast, get_args, get_type_hints
 
+from harness.atomic import what_is_at
 from harness.errors import StoreError
 from harness.records import SCHEMA_VERSION, Comparison, Decision, Gate, RunRecord, SuiteInfo, Trial
 
@@ -120,6 +121,8 @@ def _read_lines(path: Path, shape: type[T]) -> T | None:
     """
     import msgspec
 
+    if what_is_at(path) != "file":  # a pipe would wait for a writer
+        return None
     types, found, version = get_type_hints(shape), dict[str, object](), 0
     gc.disable()  # it would look at millions of objects again and again, none of which can go
     try:
@@ -146,7 +149,7 @@ def _read_lines(path: Path, shape: type[T]) -> T | None:
                 if version and found.keys() == types.keys():
                     break  # the rest, most of the file, is not asked for
         return shape(**found) if version == SCHEMA_VERSION else None
-    except (OSError, ValueError, TypeError, IndexError, msgspec.MsgspecError):
+    except (OSError, ValueError, TypeError, IndexError, RecursionError, msgspec.MsgspecError):
         return None
     finally:
         gc.enable()
