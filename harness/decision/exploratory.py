@@ -108,7 +108,9 @@ def _sign_flips(seen: Rows, generator: np.random.Generator, flips: int) -> float
         return math.erfc(whole / math.sqrt(2.0 * squares))
     # eight signs are a byte, and what each of its 256 values makes of their sums is known before
     eights = np.pad(moved, (0, -len(moved) % 8)).reshape(-1, 8)
-    signs = 1.0 - 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, np.newaxis], axis=1, bitorder="little")
+    signs = 1.0 - 2.0 * np.unpackbits(
+        np.arange(256, dtype=np.uint8)[:, np.newaxis], axis=1, bitorder="little"
+    )
     table, at = eights @ signs.T, np.arange(len(eights))
     reached = whole - 1e-9 * float(np.abs(moved).sum())  # sums of the same rows, but for their rounding
     if 2 ** len(moved) <= flips:  # all of them; the bits of what there is not are flips of zeros
