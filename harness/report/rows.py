@@ -193,7 +193,7 @@ def packed_rows(record: RunRecord) -> RowsData | None:
         each = [_counts(len(some[0].suite.rows), share) for some in suites.values()]
         n, drawn = map(sum, zip(*each, strict=True))
         note = (
-            f"This page holds {numbers.count(n, n_all)} rows, as many as fit: {n - drawn:,} are those where the"
+            f"This page holds {numbers.count(n, n_all)} rows, as many as fit: {n - drawn:,} those where the"
             f" sides differ and the wrong ones before others, {drawn:,} were drawn from the rest by chance."
             " Counts are of these; run.json has all."
         )
