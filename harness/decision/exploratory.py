@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.decision.estimates import MIN_CLUSTERS, MIN_ROWS, Rows, cluster_sums, pair
-from harness.decision.paired import compare
-from harness.decision.vectors import SuiteUnits, at_places
+from harness.decision.paired import compare_rows
+from harness.decision.vectors import SuiteUnits
 from harness.errors import UnknownName, UsageError
 from harness.records import Comparison, Kind, ScoreVector
 
@@ -156,15 +156,13 @@ def by_slice(
     if not places:
         known = {name for slices in units.slices for name in slices}
         raise UnknownName("slice", key, known, f"Suite: {units.suite}.")
-    # the reasons, one text a row, are not compared
-    sides = [
-        replace(side, reasons=()) if isinstance(side, ScoreVector) else side for side in (candidate, baseline)
-    ]
+    rows = pair(candidate, baseline)
     found = []
-    for rows in places.values():
-        mine, theirs = (at_places(side, rows) if isinstance(side, ScoreVector) else side for side in sides)
-        assert isinstance(mine, ScoreVector)
-        found.append(compare(mine, theirs, alpha=alpha))
+    for at in map(np.array, places.values()):
+        mine = rows.only(at)
+        if mine.clusters is not None and mine.n_units == len(at):  # of each group one row
+            mine = replace(mine, clusters=None)
+        found.append(compare_rows(mine, candidate, baseline, alpha=alpha, at=at))
     two_sided = [None if p is None else 2 * min(p, 1 - p) for p in (one.p_one_sided for one in found)]
     tested = [p for p in two_sided if p is not None]
     adjusted = iter(false_discovery_control(tested).tolist() if tested else [])
