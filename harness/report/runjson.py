@@ -80,7 +80,8 @@ def _json(value: object) -> bytes:
     except (TypeError, ValueError, OverflowError):  # half a surrogate pair, or a type of another library's
         from pydantic_core import to_jsonable_python
 
-        plain = _null_where_not_finite(to_jsonable_python(value))
+        # not pydantic alone, which refuses keys with half a surrogate pair
+        plain = _null_where_not_finite(msgspec.to_builtins(value, str_keys=True, enc_hook=to_jsonable_python))
         text = json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return text.encode("utf-8", "replace")
 
