@@ -158,11 +158,12 @@ def by_slice(
         raise UnknownName("slice", key, known, f"Suite: {units.suite}.")
     rows = pair(candidate, baseline)
     found = []
-    for at in map(np.array, places.values()):
-        mine = rows.only(at)
-        if mine.clusters is not None and mine.n_units == len(at):  # of each group one row
+    for those in places.values():
+        chosen = np.array(those, np.int64)
+        mine = rows.only(chosen)
+        if mine.clusters is not None and mine.n_units == len(chosen):  # of each group one row
             mine = replace(mine, clusters=None)
-        found.append(compare_rows(mine, candidate, baseline, alpha=alpha, at=at))
+        found.append(compare_rows(mine, candidate, baseline, alpha=alpha, at=chosen))
     two_sided = [None if p is None else 2 * min(p, 1 - p) for p in (one.p_one_sided for one in found)]
     tested = [p for p in two_sided if p is not None]
     adjusted = iter(false_discovery_control(tested).tolist() if tested else [])
