@@ -324,6 +324,7 @@ class Correction:
     n_shared: int = 0  # answers that several people labelled
     unpaired: tuple[str, ...] = ()  # rows left out, as only a part of their answers was labelled
     disagreements: tuple[Disagreement, ...] = ()  # the widest
+    labels_needed: int | None = None  # to decide it 4 times in 5; None where the rows are too few for that
 
 
 @dataclass(frozen=True, slots=True)

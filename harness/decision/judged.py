@@ -94,6 +94,12 @@ class JudgedClaim:
         return float(np.average(labelled.differences, weights=1.0 / labelled.probabilities))
 
     @property
+    def labels_needed(self) -> int | None:
+        """Labelled rows that would decide it, were the difference as observed; None: more than there are."""
+        estimate = self.estimate
+        return None if isinstance(estimate, str) else self._labels_needed(self.comparison, estimate)
+
+    @property
     def stands_for(self) -> float:
         """How many rows the labelled ones stand for, by inverse probability: all, if none was left out."""
         return float((1.0 / self._drawn[1]).sum())
@@ -383,13 +389,17 @@ class JudgedClaim:
         if found.outcome is not Outcome.INCONCLUSIVE:
             side = "above" if found.outcome is Outcome.SHOWN else "below"
             return f"{numbers}: {side} {mark} at one-sided {100 * (1 - found.alpha):g}% confidence"
-        reach = float(ndtri(1.0 - found.alpha) + ndtri(POWER)) * estimate.error
-        gap = abs(estimate.difference - found.bound)
-        needed = ceil(self.n_labels * (reach / gap) ** 2) if gap > 0.0 else found.n + 1
+        needed = self._labels_needed(found, estimate)
         advice = (
             f"about {needed} labelled rows would decide it at {100 * POWER:g}% power, were the difference as"
             " observed"
-            if needed <= found.n
+            if needed is not None
             else "the difference is too close to it for more labels of these rows to decide"
         )
         return f"{numbers}: the interval holds {mark}; {advice}"
+
+    def _labels_needed(self, found: Comparison, estimate: Corrected) -> int | None:
+        reach = float(ndtri(1.0 - found.alpha) + ndtri(POWER)) * estimate.error
+        gap = abs(estimate.difference - found.bound)
+        needed = ceil(self.n_labels * (reach / gap) ** 2) if gap > 0.0 else found.n + 1
+        return needed if needed <= found.n else None

@@ -150,9 +150,7 @@ def _categories(found: Diagnosis) -> TextTable | None:
             f"{one.failures:,}",
             f"{one.training:,}",
             f"{one.heldout:,}",
-            numbers.NONE
-            if one.right is None or not one.heldout
-            else numbers.percent(one.right / one.heldout),
+            numbers.percent(one.right),
         )
         for one in found.categories
     ]

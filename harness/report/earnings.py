@@ -26,8 +26,8 @@ class NetAt(NamedTuple):
 def earns(money: Economics) -> str:
     """One sentence, with what it counts.
 
-    Such as: ``It saves $3.10 a day against base (tokens alone) and has earned its cost after 12 days (5 to
-    40 days, 9 times in 10).``
+    Such as: ``It saves $3.10 a day ($2.90 to $3.30) against base (tokens alone) and has earned its cost after
+    12 days (5 to 40 days, 9 times in 10).``
     """
     whole = _whole(money)
     counted = "tokens alone"
@@ -36,16 +36,16 @@ def earns(money: Economics) -> str:
         if money.outlook is not None and money.outlook.maintenance_usd_per_day.value:
             parts.append("upkeep")
         counted = numbers.listed(parts)
-    usd = numbers.in_currency(money)(abs(whole.usd_per_day))
+    usd = _usd_a_day(money, whole)
     if whole.usd_per_day <= 0:
         is_even = whole.usd_per_day == 0
-        costs = "saves nothing" if is_even else f"costs {usd} a day more than"
+        costs = "saves nothing" if is_even else f"costs {usd} more than"
         said = f"It {costs}{' against' if is_even else ''} {money.baseline} ({counted})"
         if whole.days is not None:  # requests grow into it
             return f"{said} at first, and has earned its cost after {_days(money, whole)}."
         return f"{said} and never earns its cost{_unless(whole)}."
     verb = "earns" if money.priced_scores and whole is money.with_quality else "saves"
-    said = f"It {verb} {usd} a day against {money.baseline} ({counted})"
+    said = f"It {verb} {usd} against {money.baseline} ({counted})"
     if not money.training_usd:
         return f"{said} from the first day: nothing is paid before."
     if whole.days is None:
@@ -88,6 +88,19 @@ def over_time(money: Economics) -> Sequence[NetAt]:
 
 def _whole(money: Economics) -> Payback:
     return money.with_quality or tokens_alone(money)
+
+
+def _usd_a_day(money: Economics, whole: Payback) -> str:
+    """``$3.10 a day ($2.90 to $3.30)``, without a sign where both limits have the same one."""
+    written = numbers.in_currency(money)
+    sign = -1.0 if whole.usd_per_day < 0 else 1.0
+    said = f"{written(abs(whole.usd_per_day))} a day"
+    if whole.low_usd_per_day is None or whole.high_usd_per_day is None:
+        return said
+    low, high = sorted((sign * whole.low_usd_per_day, sign * whole.high_usd_per_day))
+    if written(low) == written(high):
+        return said
+    return f"{said} ({written(low)} to {written(high)})"
 
 
 def _days(money: Economics, whole: Payback) -> str:

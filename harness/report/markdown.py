@@ -176,7 +176,8 @@ def _headline(top: Headline) -> Iterator[str]:
         yield _bullets(f"{card.verdict}: {_cut(card.subject)}" for card in rest[:_MOST_LINES])
     if top.cautions:
         found = [
-            f"> - {plain(_cut(one.title, _LONG))}" + (f" ({len(one.details)} places)" if one.details else "")
+            f"> - {plain(_cut(one.title, _LONG))}"
+            + (f" ({numbers.plural(len(one.details), 'place')})" if one.details else "")
             for one in top.cautions[:_MOST_CARDS]
         ]
         yield "\n".join(

@@ -418,8 +418,12 @@ def _after_inconclusive(
     ]
     if any(gate.comparison and gate.comparison.failures for gate in still_open):
         yield "Ask again for the answers that never came"
-    if any(gate.correction is not None for gate in still_open):
-        yield "Label more answers: what is open rests on them"
+    by_labels = [gate.correction.labels_needed for gate in still_open if gate.correction is not None]
+    wanted = [needed for needed in by_labels if needed is not None]
+    if wanted:
+        yield f"Label about {max(wanted):,} rows in all (harness label RUN): what is open rests on them"
+    elif by_labels:
+        yield "Its gain is too small for labels of these rows to show: test on more rows, or train on more"
     elif still_open:
         yield _more_rows(record, still_open, forecast)
 

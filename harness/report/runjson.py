@@ -78,10 +78,7 @@ def _json(value: object) -> bytes:
     try:
         return msgspec.json.encode(value, order="sorted")
     except (TypeError, ValueError, OverflowError):  # half a surrogate pair, or a type of another library's
-        from pydantic_core import to_jsonable_python
-
-        # not pydantic alone, which refuses keys with half a surrogate pair
-        plain = _null_where_not_finite(msgspec.to_builtins(value, str_keys=True, enc_hook=to_jsonable_python))
+        plain = _null_where_not_finite(msgspec.to_builtins(value, enc_hook=_plain))
         text = json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return text.encode("utf-8", "replace")
 
@@ -300,6 +297,14 @@ def _validated(adapter: TypeAdapter[T], plain: Fields, where: str) -> T:
             f"{where}: does not fit the run record at {place}: {first['msg']} "
             f"({error.error_count()} such places).{_RESTORE}"
         ) from error
+
+
+def _plain(value: object) -> object:
+    """NumPy's scalars, as Python's."""
+    item = getattr(value, "item", None)
+    if not callable(item):
+        raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+    return item()
 
 
 def _null_where_not_finite(value: object) -> object:

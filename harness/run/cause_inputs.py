@@ -252,6 +252,7 @@ def _classes(
     named = "; ".join(
         f"{value[:40]} ({percent(failed[value] / n)} of failures, {percent(known[value] / m)} held out)"
         for value in most
+        if gap[value] > 0
     )
     said = f"shares of {name} in {n:,} failures and {m:,} held-out rows; most above: {named}."
     yield CauseTest("shift", name, said, "Cramér's V", (n, m), v, low, high, p, next_step=step)
@@ -286,7 +287,7 @@ def _ordered(
 
     said = (
         f"{told}: median {median(failed):.3g} in {len(failed):,} failures and {median(known):.3g} in"
-        f" {len(known):,} held-out rows (Cliff's delta {delta:+.2f})."
+        f" {len(known):,} held-out rows."
     )
     p = max(p_of(known), p_of([value[id(row)] for row in hard]))
     low, high = sorted((sign * low, sign * high))

@@ -215,6 +215,7 @@ def _corrected(
         weight=0.0 if isinstance(estimate, str) else estimate.weight,
         difference_of_labels=claim.labels_alone,
         labels_saved=0.0 if isinstance(estimate, str) else estimate.labels_saved,
+        labels_needed=claim.labels_needed,
         annotators=labels.annotators,
         agreement=labels.agreement,
         n_shared=labels.n_shared,

@@ -22,7 +22,7 @@ from harness.report.view import headline
 from harness.report.view_models import DecisionCard
 
 Fields: TypeAlias = dict[str, Any]  # a run.json as json reads it
-EXAMPLE = Path(__file__).parents[2] / "reports" / "example" / "run.json"
+REPORTS = Path(__file__).parents[2] / "reports"
 _FIGURE = re.compile(r"[−+]?\$?\d(?:[\d,]*\d)?(?:\.\d+)?%?")
 _FIXED = {"4", "5", "25", "100", "0.1"}  # "4 times in 5", "Label 25", "of 100", "less than 0.1 days"
 
@@ -43,7 +43,7 @@ def _facts(card: DecisionCard) -> dict[str, str]:
 def _recomputed(run: Fields) -> set[str]:
     """The figures that the first screen may show, from the JSON alone; minus signs as on the page."""
     (decision,) = run["decisions"]
-    found = {f"{decision['size']:,}", *map(str, decision["seeds"]), str(len(decision["seeds"]))}
+    found = {f"{decision['size'] or 0:,}", *map(str, decision["seeds"]), str(len(decision["seeds"]))}
     trials = {(t["suite"], t["candidate"], t["size"]): t for t in run["trials"]}
     base = next(c["baseline"] for c in run["candidates"] if c["name"] == decision["candidate"])
     own = [
@@ -83,15 +83,19 @@ def _with_money(run: Fields, found: set[str]) -> set[str]:
     total = money["with_quality"] or money["tokens_alone"]
     a_day = money["saving_usd_per_day"] if total is None else total["usd_per_day"]
     days = money["break_even_days"] if total is None else total["days"]
+    limits = () if total is None else (total["low_usd_per_day"], total["high_usd_per_day"])
     usd = [a_day, money["saving_usd_per_day"], money["training_usd"], -a_day]
+    usd += [sign * limit for limit in limits if limit is not None for sign in (1, -1)]
     found |= {f"${value:,.2f}" for value in usd} | {f"${value:,.0f}" for value in usd}
     found |= {f"{money['requests_per_day']:,.0f}"} | ({f"{days:.1f}", f"{days:,.0f}"} if days else set())
     return found
 
 
-@pytest.mark.parametrize("source", ["sample", "example"])
+@pytest.mark.parametrize("source", ["sample", "example", "example/no-go", "example/inconclusive"])
 def test_each_figure_can_be_recomputed_from_the_record_alone(source: str) -> None:
-    text = dump_run(sample_run()) if source == "sample" else EXAMPLE.read_text("utf-8")
+    text = (
+        dump_run(sample_run()) if source == "sample" else (REPORTS / source / "run.json").read_text("utf-8")
+    )
     run = json.loads(text)
     card = _card(load_run(text, "run.json"))
     names = [name for c in run["candidates"] for name in (c["name"], c["model"])]
@@ -99,8 +103,8 @@ def test_each_figure_can_be_recomputed_from_the_record_alone(source: str) -> Non
         name for suite in run["suites"] for name in (suite["name"], *(s["name"] for s in suite["scores"]))
     ]
     said = {"speaks": card.speaks_of, **_facts(card)}
-    if source == "sample":  # rows to test on come from a simulation, which has its own tests
-        said["Next"] = re.sub(r"about [\d,]+ ", "", said["Next"])
+    # rows to test on come from a simulation, which has its own tests
+    said["Next"] = re.sub(r"about [\d,]+ ", "", said["Next"])
     shown = " ".join(said.values())
     for name in sorted(names, key=len, reverse=True):
         shown = shown.replace(name, "")

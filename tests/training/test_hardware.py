@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from gguf import GGUFWriter
 
 from benchmarks.hardware import BASES, PUBLISHED, predicted
+from harness import Full, LoRA, Prompted
 from harness.cli import main
 from harness.models.configs import config_of
+from harness.run.plan_hardware import planned_memory
+from harness.run.session import Session
 from harness.training.hardware import best_need, cards_for_all, needs, rank_advice, shape_of
 from harness.training.memory import BaseShape
 
@@ -119,3 +124,29 @@ def test_the_command_says_what_to_use(tmp_path: Path, capsys: pytest.CaptureFixt
     found = json.loads(capsys.readouterr().out)
     assert found["use"] == "LoRA"
     assert {one["method"] for one in found["needs"]} == {"all weights", "LoRA", "QLoRA"}
+
+
+def test_a_plan_says_which_training_has_too_little_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(BASES["Mistral 7B v0.3"][0]), "utf-8")
+    base = str(tmp_path)
+    own = {
+        "lora": LoRA(base=base, train="t", r=16),
+        "full": Full(base=base, train="t"),
+        "prompted": Prompted(model=base),
+        "away": LoRA(base="nobody/none", train="t"),
+    }
+    run = SimpleNamespace(
+        selection=SimpleNamespace(chosen=lambda: own, sized=lambda n: [SimpleNamespace(candidate=own[n])]),
+        lab_of=lambda arm: SimpleNamespace(path_or_name=lambda name: name),
+    )
+    monkeypatch.setattr("harness.run.plan_hardware.device_memory", lambda: (24.0, "a card of 24 GB"))
+    lora, full, away = planned_memory(cast(Session, run))
+    assert "lora: LoRA" in lora
+    assert "takes 29.6 GB for a row of 2,048 tokens, and a card of 24 GB has too little" in lora
+    assert "QLoRA would fit (19.3 GB)" in lora
+    assert "full: all weights" in full
+    assert "is not in the Hugging Face cache" in away
+    monkeypatch.setattr("harness.run.plan_hardware.device_memory", lambda: (80.0, "a card of 80 GB"))
+    assert "a card of 80 GB has room" in next(planned_memory(cast(Session, run)))
