@@ -188,13 +188,14 @@ class AnswerCounts:
     def of(cls, answers: Iterable[Answer]) -> AnswerCounts:
         """Count answers that have been handed out."""
         answers = tuple(answers)
-        failed = Counter(a.failure_kind or FailureKind.ERROR for a in answers if a.failure is not None)
+        failed = Counter([a.failure_kind or FailureKind.ERROR for a in answers if a.failure is not None])
+        thinking = [a for a in answers if a.thought or a.thought_tokens]
         return cls(
             n=len(answers),
             failed=dict(failed.most_common()),
-            cut=sum(a.failure is None and a.finish == "length" for a in answers),
-            thought=sum(bool(a.thought and a.thought.strip()) or bool(a.thought_tokens) for a in answers),
-            thought_tokens=sum(a.thought_tokens or 0 for a in answers),
+            cut=len([a for a in answers if a.finish == "length" and a.failure is None]),
+            thought=sum(bool(a.thought and a.thought.strip()) or bool(a.thought_tokens) for a in thinking),
+            thought_tokens=sum(a.thought_tokens or 0 for a in thinking),
         )
 
 

@@ -108,13 +108,16 @@ def failures(suite: SuiteInfo, trial: Trial) -> Failures | None:
     form: list[SuiteRow] = []
     content: list[SuiteRow] = []
     right: list[SuiteRow] = []
-    for at, answer in enumerate(trial.answers):
-        values = [trial.scores[info.name][at].value for info in checks]
+    by_row = zip(*([one.value for one in trial.scores[info.name]] for info in checks), strict=True)
+    for answer, values in zip(trial.answers, by_row, strict=True):
         row = rows.get(answer.row_id)
         if row is None or None in values:
             continue
+        if 0 not in values:
+            right.append(row)
+            continue
         wrong = [info for info, value in zip(checks, values, strict=True) if value == 0]
-        (form if any(map(is_of_form, wrong)) else content if wrong else right).append(row)
+        (form if any(map(is_of_form, wrong)) else content).append(row)
     return Failures(len(form) + len(content) + len(right), tuple(form), tuple(content), tuple(right))
 
 

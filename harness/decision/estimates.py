@@ -98,8 +98,8 @@ class Rows:
         """Independent units: clusters, or rows where there are none."""
         return len(self.candidate) if self.clusters is None else len(np.unique(self.clusters))
 
-    def only(self, mask: Mask) -> Rows:
-        """The rows where ``mask`` is true."""
+    def only(self, mask: Mask | Codes) -> Rows:
+        """The rows where ``mask`` is true, or at these places."""
         return replace(
             self,
             candidate=self.candidate[mask],

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.decision.estimates import MIN_CLUSTERS, MIN_ROWS, Rows, cluster_sums, pair
-from harness.decision.paired import compare
-from harness.decision.vectors import SuiteUnits, at_places
+from harness.decision.paired import compare_rows
+from harness.decision.vectors import SuiteUnits
 from harness.errors import UnknownName, UsageError
 from harness.records import Comparison, Kind, ScoreVector
 
@@ -100,25 +100,27 @@ def which_changed(changes: Sequence[Change]) -> tuple[Adjusted, ...]:
 
 
 def _sign_flips(seen: Rows, generator: np.random.Generator, flips: int) -> float:
-    from scipy.stats import permutation_test  # scipy.stats takes a second to import
-
     sums = seen.differences if seen.clusters is None else cluster_sums(seen.clusters, seen.differences)[0]
     moved = sums[np.abs(sums) > 1e-12]  # a flip leaves the others as they are
     squares = float(np.sum(moved**2))
+    whole = abs(float(moved.sum()))
     if 2.0 * float(np.sum(moved**4)) < MOST_CUMULANT * squares**2:
-        return math.erfc(abs(float(moved.sum())) / math.sqrt(2.0 * squares))
-    if len(moved) < 2:  # the flip of one alone leaves the size of the sum as it is
-        return 1.0
-    found = permutation_test(
-        (moved,),
-        np.sum,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=flips,
-        batch=1 + 4_000_000 // len(moved),
-        rng=generator,
+        return math.erfc(whole / math.sqrt(2.0 * squares))
+    # eight signs are a byte, and what each of its 256 values makes of their sums is known before
+    eights = np.pad(moved, (0, -len(moved) % 8)).reshape(-1, 8)
+    signs = 1.0 - 2.0 * np.unpackbits(
+        np.arange(256, dtype=np.uint8)[:, np.newaxis], axis=1, bitorder="little"
     )
-    return float(found.pvalue)
+    table, at = eights @ signs.T, np.arange(len(eights))
+    reached = whole - 1e-9 * float(np.abs(moved).sum())  # sums of the same rows, but for their rounding
+    if 2 ** len(moved) <= flips:  # all of them; the bits of what there is not are flips of zeros
+        every = np.arange(2 ** len(moved), dtype="<u4").view(np.uint8).reshape(-1, 4)[:, : len(eights)]
+        return float(np.mean(np.abs(table[at, every].sum(axis=1)) >= reached))
+    count, batch = 1, 1 + 1_000_000 // len(eights)  # what was seen is one of the flips
+    for done in range(0, flips, batch):
+        drawn = generator.integers(256, size=(min(batch, flips - done), len(eights)), dtype=np.uint8)
+        count += int(np.count_nonzero(np.abs(table[at, drawn].sum(axis=1)) >= reached))
+    return count / (flips + 1)
 
 
 class Slice(NamedTuple):
@@ -154,15 +156,14 @@ def by_slice(
     if not places:
         known = {name for slices in units.slices for name in slices}
         raise UnknownName("slice", key, known, f"Suite: {units.suite}.")
-    # the reasons, one text a row, are not compared
-    sides = [
-        replace(side, reasons=()) if isinstance(side, ScoreVector) else side for side in (candidate, baseline)
-    ]
+    rows = pair(candidate, baseline)
     found = []
-    for rows in places.values():
-        mine, theirs = (at_places(side, rows) if isinstance(side, ScoreVector) else side for side in sides)
-        assert isinstance(mine, ScoreVector)
-        found.append(compare(mine, theirs, alpha=alpha))
+    for those in places.values():
+        chosen = np.array(those, np.int64)
+        mine = rows.only(chosen)
+        if mine.clusters is not None and mine.n_units == len(chosen):  # of each group one row
+            mine = replace(mine, clusters=None)
+        found.append(compare_rows(mine, candidate, baseline, alpha=alpha, at=chosen))
     two_sided = [None if p is None else 2 * min(p, 1 - p) for p in (one.p_one_sided for one in found)]
     tested = [p for p in two_sided if p is not None]
     adjusted = iter(false_discovery_control(tested).tolist() if tested else [])

@@ -21,7 +21,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.decision.estimates import NO_SPREAD, Estimate, check_levels, pair, points
+from harness.decision.estimates import NO_SPREAD, Codes, Estimate, Rows, check_levels, pair, points
 from harness.decision.power import MOST_TIMES, POWER, rows_needed
 from harness.decision.ppi import Corrected
 from harness.decision.retesting import next_level
@@ -57,10 +57,25 @@ def compare(
     """
     check_levels(bound, alpha)
     rows = pair(candidate, baseline)
+    return compare_rows(rows, candidate, baseline, bound=bound, alpha=alpha, growths=growths)
+
+
+def compare_rows(
+    rows: Rows,
+    candidate: ScoreVector,
+    baseline: ScoreVector | float,
+    *,
+    bound: float = 0.0,
+    alpha: float = 0.05,
+    growths: int = 0,
+    at: Codes | None = None,
+) -> Comparison:
+    """As :func:`compare`, of rows in pairs: those of the two sides, or the part of them at places ``at``."""
     usable = rows.usable
     seen = rows.only(usable)
     n = len(seen.candidate)
-    failed = [candidate.row_ids[at] for at in np.flatnonzero(~usable).tolist()]
+    missing = np.flatnonzero(~usable)
+    failed = [candidate.row_ids[place] for place in (missing if at is None else at[missing]).tolist()]
     decided = seen.wins_and_losses
     sd = float(seen.differences.std(ddof=1)) if n > 1 else 0.0
     comparison = Comparison(

@@ -62,12 +62,14 @@ def score_vector(
         score=score,
         kind=kind,
         row_ids=units.row_ids,
-        values=tuple(None if one.failure is not None else one.value for one in scores),
+        values=tuple([None if one.failure is not None else one.value for one in scores]),
         groups=units.groups,
-        reasons=tuple(one.failure or one.reason for one in scores),
+        reasons=tuple([one.failure or one.reason for one in scores]),
         advisory=advisory,
         unanswered=tuple(row_id in unanswered for row_id in units.row_ids) if unanswered else (),
     )
+    if None not in whole.values:
+        return whole
     judged = [at for at, one in enumerate(scores) if one.was_judged]
     return whole if len(judged) == len(scores) else at_places(whole, judged)
 
@@ -76,9 +78,9 @@ def recorded_units(suite: SuiteInfo) -> SuiteUnits:
     """The held-out rows of a suite in a run's record."""
     return SuiteUnits(
         suite.name,
-        tuple(row.id for row in suite.rows),
-        tuple(row.group for row in suite.rows),
-        tuple(row.slices for row in suite.rows),
+        tuple([row.id for row in suite.rows]),
+        tuple([row.group for row in suite.rows]),
+        tuple([row.slices for row in suite.rows]),
     )
 
 
@@ -162,10 +164,10 @@ def at_places(vector: ScoreVector, places: Sequence[int]) -> ScoreVector:
     """The vector at some of its rows."""
     return replace(
         vector,
-        row_ids=tuple(vector.row_ids[at] for at in places),
-        values=tuple(vector.values[at] for at in places),
-        groups=tuple(vector.groups[at] for at in places),
-        reasons=tuple(vector.reasons[at] for at in places) if vector.reasons else (),
-        by_seed=tuple(vector.by_seed[at] for at in places) if vector.by_seed else (),
-        unanswered=tuple(vector.unanswered[at] for at in places) if vector.unanswered else (),
+        row_ids=tuple(map(vector.row_ids.__getitem__, places)),
+        values=tuple(map(vector.values.__getitem__, places)),
+        groups=tuple(map(vector.groups.__getitem__, places)),
+        reasons=tuple(map(vector.reasons.__getitem__, places)) if vector.reasons else (),
+        by_seed=tuple(map(vector.by_seed.__getitem__, places)) if vector.by_seed else (),
+        unanswered=tuple(map(vector.unanswered.__getitem__, places)) if vector.unanswered else (),
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 
 from markupsafe import escape
 
-from harness.records import Answer, Kind, RunRecord, Score, Trial
+from harness.records import Kind, RunRecord, Trial
 from harness.report import numbers
 from harness.report.rows import (
     GRADED_CHANGE,
@@ -20,6 +20,7 @@ from harness.report.rows import (
     lettered,
     note_of,
     of_several,
+    places,
     shown,
     words,
 )
@@ -43,16 +44,17 @@ def _block(pair: Pair, budget_bytes: int, budget_pairs: int) -> Answers:
     each = lettered(pair, pair.lead)
     together = of_several(pair.suite, each).tobytes().decode("ascii")
     worst = by_loss(pair, each)[: n if n <= ALL_ROWS else WORST_ROWS].tolist()
-    ids = {rows[place].id for place in worst}
-    sides = [(trial, _by_row(trial, ids)) for trial in (pair.baseline, pair.lead) if trial]
+    sides = [
+        (trial, places(pair.suite, trial)[worst].tolist()) for trial in (pair.baseline, pair.lead) if trial
+    ]
     block: list[AnswerRow] = []
-    for place in worst:
+    for nth, place in enumerate(worst):
         row = rows[place]
         lost = [name for name, letters in each.items() if letters[place] == ord("l")]
         won = [name for name, letters in each.items() if letters[place] == ord("w")]
         changes = [f"lost {', '.join(lost)}"] if lost else []
         changes += [f"won {', '.join(won)}"] if won else []
-        cells = [_cell(pair, trial, *by_row.get(row.id, (None, {}))) for trial, by_row in sides]
+        cells = [_cell(pair, trial, at[nth]) for trial, at in sides]
         reference = shown(row.reference[:LONGEST])
         told = [reference, *(cell.answer.text for cell in cells)]
         budget_pairs -= len(reference.split()) * sum(len(text.split()) for text in told)
@@ -88,15 +90,10 @@ def _block(pair: Pair, budget_bytes: int, budget_pairs: int) -> Answers:
     return Answers(title, block, note, numbers.count(together.count("l") + together.count("w")))
 
 
-def _by_row(trial: Trial, ids: Collection[str]) -> dict[str, tuple[Answer, Mapping[str, Score]]]:
-    return {
-        answer.row_id: (answer, {name: each[at] for name, each in trial.scores.items()})
-        for at, answer in enumerate(trial.answers)
-        if answer.row_id in ids
-    }
-
-
-def _cell(pair: Pair, trial: Trial, answer: Answer | None, scores: Mapping[str, Score]) -> AnswerCell:
+def _cell(pair: Pair, trial: Trial, at: int) -> AnswerCell:
+    """The trial's answer at one of its places; -1: it was not asked."""
+    answer = trial.answers[at] if at >= 0 else None
+    scores = {name: each[at] for name, each in trial.scores.items()} if at >= 0 else {}
     chips = []
     for info in pair.suite.scores:
         score = scores.get(info.name)

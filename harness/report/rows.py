@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from math import inf, nan
 from typing import TypeAlias
@@ -18,7 +18,7 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
-from harness.records import TIE, Answer, Gate, Kind, Outcome, RunRecord, Score, ScoreInfo, SuiteInfo, Trial
+from harness.records import TIE, Answer, Gate, Kind, Outcome, RunRecord, ScoreInfo, SuiteInfo, Trial
 from harness.report import numbers
 from harness.report.trial_pairs import MOST_OF_A_SLICE, Pair, is_advisory, pairs, trial_label
 from harness.report.view_models import RowsData
@@ -26,9 +26,11 @@ from harness.report.view_models import RowsData
 MOST_BYTES = 3_200_000  # of the packed rows
 LONGEST, LONGEST_REASON = 2_000, 300  # characters of a text and of a reason
 GRADED_CHANGE, GRADED_RIGHT = 0.25, 0.5
-_MANY_ROWS, _TRIED = 3_000, 0.05  # from so many rows on, this share of them is packed to guess the size
+_MANY_ROWS, _TRIED = 3_000, 2_000  # of more rows than the first, the second are packed to guess the size
+_DRAWN = 0.2  # of the rows of a page that cannot hold all
 
 Letters: TypeAlias = NDArray[np.uint8]  # the codes of a letter for each row of a suite
+Places: TypeAlias = NDArray[np.int64]
 Lettered: TypeAlias = Mapping[int, Mapping[str, Letters]]  # each trial's outcomes by check; keys: identities
 
 #: a letter for each outcome, in the order in which rows are shown
@@ -62,6 +64,8 @@ def shown(text: str) -> str:
         code = ord(found[0])
         return chr(0x2400 + code) if code < 0x20 else f"⟨U+{code:04X}⟩"
 
+    if text.isprintable():
+        return text
     text = text.replace("\r\n", "\n")
     return _HIDDEN.sub(spelled, text) if _HIDDEN.search(text) else text
 
@@ -117,23 +121,20 @@ def values(suite: SuiteInfo, trial: Trial, score: str) -> NDArray[np.float64]:
     """The score of each row, in the suite's order. NaN: it failed; infinite: not asked or not judged."""
     if score not in trial.scores:
         return np.full(len(suite.rows), inf)
-    found = [_number(one) for one in trial.scores[score]]
-    return np.array([inf if place is None else found[place] for place in _places(suite, trial)])
+    scores = trial.scores[score]
+    found = np.array([*(one.value for one in scores), inf], np.float64)  # None becomes nan
+    for at in np.flatnonzero(np.isnan(found)).tolist():
+        found[at] = nan if scores[at].was_judged else inf
+    return found[places(suite, trial)]
 
 
-def _number(one: Score) -> float:
-    return (nan if one.was_judged else inf) if one.value is None else one.value
-
-
-def _places(suite: SuiteInfo, trial: Trial) -> Sequence[int | None]:
-    """Where the answer to each row of the suite stands; None: it was not asked."""
-    n = len(suite.rows)
-    if len(trial.answers) == n and all(
-        a.row_id == r.id for a, r in zip(trial.answers, suite.rows, strict=True)
-    ):
-        return range(n)
-    at = {answer.row_id: place for place, answer in enumerate(trial.answers)}
-    return [at.get(row.id) for row in suite.rows]
+def places(suite: SuiteInfo, trial: Trial) -> Places:
+    """Where the answer to each row of the suite stands; -1: it was not asked."""
+    asked, ids = [answer.row_id for answer in trial.answers], [row.id for row in suite.rows]
+    if asked == ids:
+        return np.arange(len(ids))
+    at = {name: place for place, name in enumerate(asked)}
+    return np.array([at.get(name, -1) for name in ids], np.int64)
 
 
 def _before(suite: SuiteInfo, info: ScoreInfo, baseline: Trial | None) -> NDArray[np.float64]:
@@ -152,7 +153,7 @@ def lettered(pair: Pair, trial: Trial) -> dict[str, Letters]:
     }
 
 
-def by_loss(pair: Pair, each: Mapping[str, Letters]) -> NDArray[np.int64]:
+def by_loss(pair: Pair, each: Mapping[str, Letters]) -> Places:
     """Places of the suite's rows: losses of the leading trial first, the largest before others.
 
     ``each`` holds that trial's outcomes by check.
@@ -189,10 +190,12 @@ def packed_rows(record: RunRecord) -> RowsData | None:
     data, share, of_all = _fitting(suites, n_all)
     note = f"{numbers.plural(n_all, 'row')}, all of this run."
     if share < 1:
-        n = sum(int(share * len(some[0].suite.rows)) for some in suites.values())
+        each = [_counts(len(some[0].suite.rows), share) for some in suites.values()]
+        n, drawn = map(sum, zip(*each, strict=True))
         note = (
-            f"This page holds {numbers.count(n, n_all)} rows, as many as fit: those where the sides differ"
-            " and the wrong ones before others. Counts are of these; run.json has all."
+            f"This page holds {numbers.count(n, n_all)} rows, as many as fit: {n - drawn:,} those where the"
+            f" sides differ and the wrong ones before others, {drawn:,} were drawn from the rest by chance."
+            " Counts are of these; run.json has all."
         )
     if not of_all and any(len(pair.trials) > 1 for pair in found):
         note += " Answers of other sizes and seeds than the decided one are in run.json."
@@ -201,33 +204,67 @@ def packed_rows(record: RunRecord) -> RowsData | None:
 
 def _fitting(suites: Mapping[str, Sequence[Pair]], n_all: int) -> tuple[str, float, bool]:
     """What a page holds: the rows packed, their share, and whether with the answers of all sizes."""
-    found = chain.from_iterable(suites.values())
+    found = [*chain.from_iterable(suites.values())]
     letters = {id(trial): lettered(pair, trial) for pair in found for trial in pair.trials}
+    ranked = [_ranked(some, letters) for some in suites.values()]
+    several = any(len(pair.trials) > 1 for pair in found)
+
+    def packed(share: float, *, of_all: bool) -> str:
+        kept = [_kept(order, share) for order in ranked]
+        return _packed(suites, letters, kept, of_all=of_all)
+
     data, share = "", 1.0
-    for of_all in (True, False):
+    for of_all in (True, False) if several else (False,):
         share = 1.0
         if n_all > _MANY_ROWS:  # packing all of them to find that they are too many takes seconds
-            tried = _packed(suites, letters, _TRIED, of_all=of_all)
-            guess = 1.2 * _TRIED * MOST_BYTES / len(tried)  # more rows hold more that is the same
+            tried = _TRIED / n_all
+            guess = 1.1 * tried * MOST_BYTES / len(packed(tried, of_all=of_all))  # more rows share more
             share = 1.0 if guess > 0.85 else guess
         if of_all and share < 1:
             continue
-        data = _packed(suites, letters, share, of_all=of_all)
+        data = packed(share, of_all=of_all)
         while not of_all and len(data) > MOST_BYTES and share > 1e-3:
             share *= 0.95 * MOST_BYTES / len(data)
-            data = _packed(suites, letters, share, of_all=of_all)
+            data = packed(share, of_all=of_all)
         if len(data) <= MOST_BYTES:
             return data, share, of_all
     return data, share, False
+
+
+def _ranked(some: Sequence[Pair], letters: Lettered) -> Places:
+    """Places of a suite's rows, the worst first; those of several candidates take turns."""
+    each = [by_loss(pair, letters[id(pair.lead)]) for pair in some]
+    if len(each) == 1:
+        return each[0]
+    turns = np.stack(each, axis=1).ravel()
+    return turns[np.sort(np.unique(turns, return_index=True)[1])]
+
+
+def _counts(n_rows: int, share: float) -> tuple[int, int]:
+    """How many of a suite's rows are kept, and how many of those are drawn by chance."""
+    n = n_rows if share >= 1 else int(share * n_rows)
+    return n, 0 if share >= 1 else int(_DRAWN * n)
+
+
+def _kept(order: Places, share: float) -> Places:
+    """Places of the rows that a page holds: the first in ``order``, and some of the others by chance."""
+    n, drawn = _counts(len(order), share)
+    rest = np.random.default_rng(0).choice(order[n - drawn :], drawn, replace=False)  # the same again
+    return np.sort(np.concatenate([order[: n - drawn], rest]))
 
 
 def _decides(gate: Gate, outcome: Outcome) -> bool:
     return gate.state == "gated" and gate.comparison is not None and gate.comparison.outcome is outcome
 
 
-def _packed(suites: Mapping[str, Sequence[Pair]], letters: Lettered, share: float, *, of_all: bool) -> str:
+def _packed(
+    suites: Mapping[str, Sequence[Pair]], letters: Lettered, kept: Sequence[Places], *, of_all: bool
+) -> str:
     texts = _Texts()
-    blocks = [_suite(some, texts, letters, share, of_all=of_all) for some in suites.values()]
+    blocks = [
+        _suite(some, texts, letters, mine, of_all=of_all)
+        for some, mine in zip(suites.values(), kept, strict=True)
+    ]
     whole = {"texts": texts.known, "suites": blocks, "outcomes": OUTCOMES}
     told = json.dumps(whole, separators=(",", ":"), allow_nan=False)
     return b64encode(zlib.compress(told.encode("ascii"), 6)).decode("ascii")
@@ -252,28 +289,23 @@ class _Texts:
 
 
 def _suite(
-    some: Sequence[Pair], texts: _Texts, letters: Lettered, share: float, *, of_all: bool
+    some: Sequence[Pair], texts: _Texts, letters: Lettered, kept: Places, *, of_all: bool
 ) -> dict[str, object]:
     suite = some[0].suite
-    kept = np.arange(len(suite.rows))
-    if share < 1:
-        n = int(share * len(kept))
-        ranked = [by_loss(pair, letters[id(pair.lead)])[:n] for pair in some]
-        kept = np.sort([*dict.fromkeys(np.stack(ranked, axis=1).ravel().tolist())][:n]).astype(np.int64)
-    rows = [suite.rows[place] for place in kept]
+    rows = [suite.rows[place] for place in kept.tolist()]
     keys = [key for key in suite.slices if any(key in row.slices for row in rows)]
     sides: list[dict[str, object]] = []
-    places: dict[int, int] = {}  # of baselines, by identity: several candidates may share one
+    stands: dict[int, int] = {}  # of baselines, by identity: several candidates may share one
     for pair in some:
         base = pair.baseline
-        if base is not None and id(base) not in places:
-            places[id(base)] = len(sides)
+        if base is not None and id(base) not in stands:
+            stands[id(base)] = len(sides)
             sides.append(_side(suite, base, kept, texts))
         for trial in pair.trials:
             each = letters[id(trial)]
             whole = [of_several(suite, each), *(each.get(info.name) for info in suite.scores)]
             side = _side(suite, trial, kept, texts if of_all or trial is pair.lead else None)
-            side["base"] = -1 if base is None else places[id(base)]
+            side["base"] = -1 if base is None else stands[id(base)]
             side["lead"] = trial is pair.lead
             side["outcomes"] = ["" if one is None else one[kept].tobytes().decode("ascii") for one in whole]
             sides.append(side)
@@ -302,7 +334,7 @@ def _suite(
     }
 
 
-def _side(suite: SuiteInfo, trial: Trial, kept: Iterable[int], texts: _Texts | None) -> dict[str, object]:
+def _side(suite: SuiteInfo, trial: Trial, kept: Places, texts: _Texts | None) -> dict[str, object]:
     """One trial's answers by row: texts, why one failed, and each check's value with its reason.
 
     Without ``texts`` values alone: -2 stands for a text that the page does not hold, -1 for none.
@@ -311,16 +343,15 @@ def _side(suite: SuiteInfo, trial: Trial, kept: Iterable[int], texts: _Texts | N
     def held(text: str, most: int = LONGEST) -> int:
         return -2 if texts is None else texts.place(text, most)
 
-    at = _places(suite, trial)
-    places = [at[place] for place in kept]
-    answers = [None if place is None else trial.answers[place] for place in places]
+    at = places(suite, trial)[kept].tolist()
+    answers = [None if place < 0 else trial.answers[place] for place in at]
     checks: list[object] = []
     for info in suite.scores:
         scores = trial.scores.get(info.name)
         if scores is None:
             checks.append(None)
             continue
-        mine = [None if place is None else scores[place] for place in places]
+        mine = [None if place < 0 else scores[place] for place in at]
         checks.append(
             [
                 [None if one is None or one.value is None else round(one.value, 3) for one in mine],

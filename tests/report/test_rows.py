@@ -99,7 +99,12 @@ def test_a_run_too_large_for_a_page_keeps_what_was_lost_and_says_so(monkeypatch:
         if letter == "l"
     ]
     assert 0 < len(part["id"]) < 200
-    assert set(lost) <= set(part["id"]) or set(part["id"]) <= set(lost)
+    held = [len(block["id"]) for block in unpacked(run)["suites"]]
+    by_chance = [int(0.2 * n) for n in held]
+    assert f": {sum(held) - sum(by_chance)} those where the sides differ" in data.note
+    assert f", {sum(by_chance)} were drawn from the rest by chance" in data.note
+    assert len(set(lost) & set(part["id"])) >= min(len(lost), held[0] - by_chance[0])
+    assert packed_rows(run) == data  # the same rows each time
 
 
 def test_nothing_was_compared_so_there_are_no_rows() -> None:

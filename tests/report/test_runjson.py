@@ -172,9 +172,11 @@ def test_a_number_that_has_to_be_there_is_not_lost_silently() -> None:
         dump_run(replace(sample_run(n_rows=20), alpha=float("inf")))
 
 
-def test_a_lone_surrogate_in_an_answer_does_not_make_the_record_unreadable() -> None:
+def test_a_lone_surrogate_in_an_answer_or_a_key_does_not_make_the_record_unreadable() -> None:
     run = sample_run(n_rows=20)
     trial = run.trials[0]
     odd = replace(trial, answers=(replace(trial.answers[0], text="\ud800!"), *trial.answers[1:]))
-    back = load_run(dump_run(replace(run, trials=(odd, *run.trials[1:]))), "run.json")
+    timings = {"\udfff": 1.0}
+    back = load_run(dump_run(replace(run, trials=(odd, *run.trials[1:]), timings_s=timings)), "run.json")
     assert back.trials[0].answers[0].text == "?!"
+    assert back.timings_s == {"?": 1.0}
