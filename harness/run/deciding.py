@@ -282,7 +282,8 @@ def _claim(
         return None
     rows = _rows(suite, naive.rows)
     places = [place for place in labels.values if place[0] in sides and bool(place[2]) is is_pair]
-    said = {row.id: dict(zip(places, labels.compared(places, row.id), strict=True)) for row in rows}
+    with_labels = set[str]().union(*(labels.each.get(place, {}) for place in places))
+    said = {name: dict(zip(places, labels.compared(places, name), strict=True)) for name in with_labels}
     try:
         larger, smaller = (
             _side(rows, trials[label], said, labels.score) if trials[label] else float(label)
@@ -294,9 +295,8 @@ def _claim(
     baselines = {each.baseline for each in record.candidates}
     own = [label for label in sides if label.rpartition("@")[0] not in baselines and label not in baselines]
     drawn_by = own if own and not labelled.issubset(sides) else [*own, *sides]
-    probabilities = np.array(
-        [next((p for s in drawn_by if (p := labels.probabilities[s].get(row.id))), np.nan) for row in rows]
-    )
+    drawn = {name: p for s in reversed(drawn_by) for name, p in labels.probabilities[s].items() if p}
+    probabilities = np.array([drawn.get(row.id, np.nan) for row in rows])
     # a judge that is trusted with labels from elsewhere was tested at another bound than the claim's
     at_level = replace(naive, alpha=level_after(naive.alpha, before), bound=naive.claimed, written=None)
     return JudgedClaim(at_level, larger, smaller, probabilities, _clusters(rows))
@@ -308,18 +308,18 @@ def _side(
     said: Mapping[str, Mapping[Place, float]],
     score: str,
 ) -> JudgedSide:
-    """One side of a claim, a column for each seed; ``said`` are the labels by row and place."""
+    """One side of a claim, a column for each seed; ``said`` are the labels of rows that have any."""
     judged, labelled, answered = (np.full((len(rows), len(trials)), np.nan) for _ in range(3))
     for at, trial in enumerate(sorted(trials, key=lambda each: each.seed or 0)):
-        came = {answer.row_id: answer.failure is None for answer in trial.answers}
-        scores = dict(zip((a.row_id for a in trial.answers), trial.scores[score], strict=True))
-        own = (trial.label, trial.seed)
+        both = zip(trial.answers, trial.scores[score], strict=True)
+        answers = {answer.row_id: (answer, kept) for answer, kept in both}
+        own = [answers.get(row.id) for row in rows]
+        answered[:, at] = [one is not None and one[0].failure is None for one in own]
+        judged[:, at] = [np.nan if one is None or one[1].failure else one[1].value for one in own]
         for place, row in enumerate(rows):
-            kept = scores.get(row.id)
-            judged[place, at] = np.nan if kept is None or kept.value is None or kept.failure else kept.value
-            found = [v for key, v in said[row.id].items() if key[:2] == own and not np.isnan(v)]
-            labelled[place, at] = found[-1] if found else np.nan
-            answered[place, at] = came.get(row.id, False)
+            for (side, seed, _), value in said.get(row.id, {}).items():
+                if (side, seed) == (trial.label, trial.seed) and not np.isnan(value):
+                    labelled[place, at] = value
     return JudgedSide(judged, labelled, answered.astype(np.bool_))
 
 

@@ -52,10 +52,16 @@ def test_wins_and_losses_of_a_preference_are_tested_exactly() -> None:
     assert found.p == pytest.approx(float(stats.binomtest(9, 11).pvalue))
 
 
-def test_few_graded_rows_have_every_sign_flip_enumerated() -> None:
-    differences = np.array([0.11, 0.23, -0.07, 0.31, 0.05, -0.02, 0.17, 0.29, 0.13, 0.19])
-    flips = np.array(np.meshgrid(*[[-1.0, 1.0]] * 10)).reshape(10, -1)
-    oracle = np.mean(np.abs(differences @ flips) >= abs(differences.sum()) - 1e-9)
+@pytest.mark.parametrize(
+    "differences",
+    [
+        [0.11, 0.23, -0.07, 0.31, 0.05, -0.02, 0.17, 0.29, 0.13, 0.19],
+        [0.1, 0.2, -0.3, 0.1, 0.4, -0.1, 0.1, 0.3, 0.2, -0.2, 0.1, 0.1, 0.2],  # many sums are the same
+    ],
+)
+def test_few_graded_rows_have_every_sign_flip_enumerated(differences: list[float]) -> None:
+    flips = np.array(np.meshgrid(*[[-1.0, 1.0]] * len(differences))).reshape(len(differences), -1)
+    oracle = np.mean(np.abs(np.array(differences) @ flips) >= abs(sum(differences)) - 1e-9)
     found = anything_changed(*graded_pair(differences), seeded())
     assert found.method == "sign flips"
     assert found.p == pytest.approx(oracle)
