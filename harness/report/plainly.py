@@ -6,16 +6,14 @@ range beside it in which the truth is likely to lie.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
 from harness.decision.estimates import pair as paired
 from harness.decision.go_power import GoForecast
 from harness.records import (
-    CandidateInfo,
     Comparison,
     Decision,
     Gate,
@@ -27,12 +25,10 @@ from harness.records import (
 )
 from harness.report import numbers
 from harness.report.earnings import earns
-from harness.report.go_forecast import rounded_up
+from harness.report.next_step import next_step
+from harness.report.sentences import baselines_of, cut, is_number, listed, sentences
 from harness.report.trial_pairs import Pair, pairs, size_label
 from harness.report.view_models import Fact
-
-_listed = partial(numbers.listed, most=4)
-_LONGEST = 200  # characters of a sentence that somebody else wrote
 
 
 def plainly(record: RunRecord, decision: Decision, forecast: GoForecast | None) -> list[Fact]:
@@ -42,7 +38,7 @@ def plainly(record: RunRecord, decision: Decision, forecast: GoForecast | None) 
         Fact("Why", _why(record, decision, own)),
         Fact("Earns or costs", _money(record, decision)),
         Fact("Breaks", _breaks(record, decision)),
-        Fact("Next", _next(record, decision, own, forecast)),
+        Fact("Next", next_step(record, decision, own, forecast)),
     ]
 
 
@@ -63,34 +59,20 @@ def speaks_of(record: RunRecord, decision: Decision) -> str:
             told += f" (the average of {n_trainings} trainings)"
         elif n_trainings:
             told += " (one training; another may land elsewhere)"
-    baselines = _baselines(own)
+    baselines = baselines_of(own)
     if baselines:
-        told += f", against {_listed(baselines)}"
+        told += f", against {listed(baselines)}"
     rows = {suite.name: len(suite.rows) for suite in record.suites}
     asked = [name for name in dict.fromkeys(gate.suite for gate in own) if name in rows]
     if asked:
         total = sum(rows[name] for name in asked)
-        each = _listed([f"{rows[name]:,} of {name}" for name in asked])
+        each = listed([f"{rows[name]:,} of {name}" for name in asked])
         told += (
             f", on {total:,} held-out rows: {each}"
             if len(asked) > 1
             else f", on {total:,} held-out rows of {asked[0]}"
         )
     return f"{told}."
-
-
-def _baselines(own: Sequence[Gate]) -> list[str]:
-    beside = [g for g in own if g.state in ("gated", "advisory") and g.role is not Role.THRESHOLD]
-    found = dict.fromkeys(gate.comparison.baseline for gate in beside if gate.comparison)
-    return [name for name in found if not _is_number(name)]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 # --------------------------------------------------------------------------- why
@@ -107,20 +89,20 @@ def _why(record: RunRecord, decision: Decision, own: Sequence[Gate]) -> str:
         rest = [_rest(others)] if others and len(shown) == others else []
         lost = [_lost(name, *one) for one in refuted]
         lost += [f"it does not earn what is asked: {claim}" for claim in money[Outcome.REFUTED]]
-        return _sentences([_listed(lost, most=3), *rest])
+        return sentences([listed(lost, most=3), *rest])
     if decision.level is not None and decision.verdict is not Verdict.GO:
         return (
             "Its own tests hold, but not at the stricter level that several candidates at once ask for: of"
             f" {decision.candidates_judged} that are tried, one may look good by luck."
         )
     if decision.verdict is Verdict.GO and shown:
-        earned = [f"It earns what is asked: {_listed(money[Outcome.SHOWN])}"] if money[Outcome.SHOWN] else []
-        return _sentences([*earned, *_won(name, shown)])
+        earned = [f"It earns what is asked: {listed(money[Outcome.SHOWN])}"] if money[Outcome.SHOWN] else []
+        return sentences([*earned, *_won(name, shown)])
     said = [*_in_the_way(decision, own), *_open(name, by_outcome[Outcome.INCONCLUSIVE])]
     said += [f"whether it earns what is asked is open: {claim}" for claim in money[Outcome.INCONCLUSIVE]]
     if said and shown:
         said.append(_rest(len(shown)))
-    return _sentences(said) or _cut(next(iter(decision.reasons), "No test asked anything of it."))
+    return sentences(said) or cut(next(iter(decision.reasons), "No test asked anything of it."))
 
 
 def _of_money(record: RunRecord, decision: Decision, outcome: Outcome) -> Iterator[str]:
@@ -169,7 +151,7 @@ def _points(margin: float) -> str:
 
 def _bar(gate: Gate, found: Comparison) -> str:
     """A score against a plain number: its own mean, and what is asked."""
-    is_at_most = _is_number(found.candidate) and found.candidate != gate.candidate
+    is_at_most = is_number(found.candidate) and found.candidate != gate.candidate
     mean, number = found.candidate_mean, found.baseline_mean
     if is_at_most:
         mean, number = number, mean
@@ -188,11 +170,11 @@ def _won(name: _Names, shown: Sequence[tuple[Gate, Comparison]]) -> Iterator[str
         return list(dict.fromkeys(parts))
 
     if better := told(Role.TARGET):
-        yield f"Better where it has to be: {_listed(better)}"
+        yield f"Better where it has to be: {listed(better)}"
     if kept := told(Role.GUARD):
-        yield f"Within the loss that is allowed on {_listed(kept)}"
+        yield f"Within the loss that is allowed on {listed(kept)}"
     if bars := told(Role.THRESHOLD):
-        yield f"It clears its bars: {_listed(bars)}"
+        yield f"It clears its bars: {listed(bars)}"
     level = numbers.one_sided(max(found.alpha for _, found in shown))
     yield f"Were any of it untrue, luck would show it at most {level} of the time"
 
@@ -211,11 +193,11 @@ def _lost(name: _Names, gate: Gate, found: Comparison) -> str:
 
 def _in_the_way(decision: Decision, own: Sequence[Gate]) -> Iterator[str]:
     """What is missing, whatever the scores are."""
-    yield from map(_cut, (decision.obstacles or ())[:2])
+    yield from map(cut, (decision.obstacles or ())[:2])
     missing = [g for g in own if g.state == "missing" or (g.state == "gated" and g.comparison is None)]
     if missing:
-        names = list(dict.fromkeys(_cut(gate.test.rpartition("::")[2], 50) for gate in missing))
-        yield f"{_tests(len(missing))} gave no result ({_listed(names)})"
+        names = list(dict.fromkeys(cut(gate.test.rpartition("::")[2], 50) for gate in missing))
+        yield f"{_tests(len(missing))} gave no result ({listed(names)})"
     targets = [gate for gate in own if gate.role is Role.TARGET]
     if not any(gate.state == "gated" and gate.comparison for gate in targets):
         if any(gate.state == "advisory" for gate in targets):
@@ -239,7 +221,7 @@ def _open(name: _Names, found: Sequence[tuple[Gate, Comparison]]) -> Iterator[st
             more = f" by {_points(one.claimed)}" if one.claimed else ""
             asked = f"{what} is better{more} ({_means(one)}"
         parts.append(f"{asked} on {numbers.plural(one.n, 'row')}; {_why_open(one)})")
-    yield f"These rows cannot tell whether {_listed(parts, most=2)}"
+    yield f"These rows cannot tell whether {listed(parts, most=2)}"
 
 
 def _why_open(found: Comparison) -> str:
@@ -343,9 +325,9 @@ def _breaks(record: RunRecord, decision: Decision) -> str:
             else f"{name(one)} on {one.worse:,} of {one.n:,} ({one.better:,} better)"
             for place, one in enumerate(worse)
         ]
-        said.append(f"Gets worse: {_listed(each)}")
+        said.append(f"Gets worse: {listed(each)}")
     if same := [name(one) for one in counted if not one.worse]:
-        said.append(f"{'No row' if worse else 'No row gets worse'} on {_listed(same)}")
+        said.append(f"{'No row' if worse else 'No row gets worse'} on {listed(same)}")
     for one in changes:
         if one.kind is Kind.GRADED and one.now < one.before:
             said.append(
@@ -354,108 +336,4 @@ def _breaks(record: RunRecord, decision: Decision) -> str:
     never = sum(trial.counts.n_failed for pair in _at_size(record, decision) for trial in pair.trials)
     if never:
         said.append(f"{numbers.plural(never, 'answer')} never came")
-    return _sentences(said) or "Nothing that can be counted: no baseline answered these rows."
-
-
-# --------------------------------------------------------------------------- what next
-def _next(record: RunRecord, decision: Decision, own: Sequence[Gate], forecast: GoForecast | None) -> str:
-    info = next((one for one in record.candidates if one.name == decision.candidate), None)
-    if decision.verdict is Verdict.GO:
-        return _sentences(_after_go(record, decision, own, info))
-    if decision.verdict is Verdict.NO_GO:
-        return _sentences(_after_no_go(record, decision, own, info))
-    return _sentences([*_after_inconclusive(record, decision, own, forecast)][:2])
-
-
-def _after_go(
-    record: RunRecord, decision: Decision, own: Sequence[Gate], info: CandidateInfo | None
-) -> Iterator[str]:
-    label = size_label(decision.size, None, decision.candidate)
-    if record.rehearsal:
-        yield "Run it against the real service: this was a rehearsal"
-        return
-    is_exported = info is not None and decision.size is not None and "ship" in info.spec
-    yield f"Ship {label}" + (f": harness export RUN {label} --to FOLDER" if is_exported else "")
-    advised = [g.comparison.score for g in own if g.state == "advisory" and g.comparison]
-    if advised:
-        yield f"Label 25 of its answers (harness label RUN): then {_listed(advised)} decides, too"
-
-
-def _after_no_go(
-    record: RunRecord, decision: Decision, own: Sequence[Gate], info: CandidateInfo | None
-) -> Iterator[str]:
-    kept = _baselines(own)
-    yield f"Keep {kept[0]}, and read the rows that get worse" if kept else "Read the rows that it gets wrong"
-    watched = {suite.name for suite in record.suites if suite.prompt_digest is None}  # beside the task
-    refuted = [g for g in own if g.comparison and g.comparison.outcome is Outcome.REFUTED]
-    forgot = any(g.suite in watched and g.role is Role.GUARD and g.state == "gated" for g in refuted)
-    if decision.size is None or info is None:
-        yield "Then change its prompt or its model, and run again"
-    elif forgot and len(watched) < len(record.suites):
-        rows = "more general rows" if info.spec.get("replay") else "general rows (replay=)"
-        yield f"It forgot what lies beside its task: train again with {rows}, for fewer epochs or more gently"
-    else:
-        yield "Train again with rows like those, or with better ones"
-
-
-def _after_inconclusive(
-    record: RunRecord, decision: Decision, own: Sequence[Gate], forecast: GoForecast | None
-) -> Iterator[str]:
-    if decision.level is not None:
-        yield f"Judge {decision.candidate} alone on held-out rows that none of them has seen"
-        return
-    if decision.obstacles:
-        yield "Mend what is named under “why”, and run again"
-    if any(g.state == "missing" or (g.state == "gated" and g.comparison is None) for g in own):
-        yield "Run every test of the suites"
-    targets = [gate for gate in own if gate.role is Role.TARGET]
-    if not targets:
-        yield "Write a test that asks for an improvement: assert candidate > baseline"
-    elif not any(gate.state == "gated" for gate in targets) and any(g.state == "advisory" for g in targets):
-        yield "Label 25 of its answers (harness label RUN), then decide with them (harness decide RUN)"
-    still_open = [
-        g for g in own if g.state == "gated" and g.comparison and g.comparison.outcome is Outcome.INCONCLUSIVE
-    ]
-    if any(gate.comparison and gate.comparison.failures for gate in still_open):
-        yield "Ask again for the answers that never came"
-    by_labels = [gate.correction.labels_needed for gate in still_open if gate.correction is not None]
-    wanted = [needed for needed in by_labels if needed is not None]
-    if wanted:
-        yield f"Label about {max(wanted):,} rows in all (harness label RUN): what is open rests on them"
-    elif by_labels:
-        yield "Its gain is too small for labels of these rows to show: test on more rows, or train on more"
-    elif still_open:
-        yield _more_rows(record, still_open, forecast)
-
-
-def _more_rows(record: RunRecord, still_open: Sequence[Gate], forecast: GoForecast | None) -> str:
-    now = {suite.name: len(suite.rows) for suite in record.suites}
-    needed = dict(forecast.rows) if forecast is not None and forecast.rows else {}
-    if forecast is not None and forecast.hopeless:
-        name = _listed([_cut(gate.name, 50) for gate in forecast.hopeless])
-        return f"More rows cannot show {name}: give it a margin, or a better candidate"
-    if not needed:
-        for gate in still_open:
-            rows = gate.comparison.rows_needed if gate.comparison else None
-            if rows is not None:
-                needed[gate.suite] = max(rows, needed.get(gate.suite, 0))
-    more = [
-        f"about {rounded_up(rows):,} of {suite} (now {now.get(suite, 0):,})"
-        for suite, rows in needed.items()
-        if rows > now.get(suite, 0)
-    ]
-    if not more:
-        return "Test on many more held-out rows, or train on more"
-    truth = "if it is as good as it looks"
-    if forecast is not None and any(gate.role is Role.GUARD for gate in forecast.gates):
-        truth = "if it gains what it seems to and loses nothing"
-    return f"Test on more held-out rows: {_listed(more)} show it 4 times in 5, {truth}"
-
-
-# --------------------------------------------------------------------------- sentences
-def _sentences(parts: Iterable[str]) -> str:
-    return " ".join(f"{part[:1].upper()}{part[1:].rstrip('.')}." for part in parts if part)
-
-
-def _cut(text: str, longest: int = _LONGEST) -> str:
-    return text if len(text) <= longest else f"{text[:longest].rstrip()} …"
+    return sentences(said) or "Nothing that can be counted: no baseline answered these rows."
