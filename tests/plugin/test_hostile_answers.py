@@ -100,8 +100,8 @@ def test_better(candidate, baseline, what):
     outcome = project.run("--candidate=good", f"--color={colour}")
     assert (outcome.status, "INTERNALERROR" in outcome.said) == (0, False)
     flat = "".join(outcome.out.split())
-    assert "test_better[[red]x]" in flat
-    assert "test_better[[/]]" in flat
+    assert "better[[red]x]" in flat
+    assert "better[[/]]" in flat
     assert "[/bold][blink]right" in flat
 
 

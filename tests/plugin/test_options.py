@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from small_project import TARGET, SmallProject
 
@@ -71,7 +73,7 @@ def test_a_named_baseline_stands_in_the_record_and_in_the_report(ready: SmallPro
     assert record.gates[0].comparison is not None
     assert record.gates[0].comparison.baseline == "bad@30"
     page = (ready.path / "reports" / record.id / "report.md").read_text(encoding="utf-8")
-    row = next(line for line in page.splitlines() if line.startswith("| support / right | target"))
+    row = next(line for line in page.splitlines() if "| support / right | target" in line)
     assert "0.0%" in row
     assert "+90.0" in row
     assert "Answers that changed" in page
@@ -168,8 +170,9 @@ harness_report_dir = told
     assert (ready.path / "kept" / "answers.sqlite").is_file()
     assert not (ready.path / ".harness").exists()
     (record,) = (ready.path / "told").glob("*/run.json")
-    assert '"gate_policy": "regression"' in record.read_text(encoding="utf-8")
-    assert '"seed": 3' in record.read_text(encoding="utf-8")
+    told = json.loads(record.read_text(encoding="utf-8"))
+    assert told["gate_policy"] == "regression"
+    assert {trial["seed"] for trial in told["trials"]} >= {3}
 
 
 def test_the_command_line_comes_before_the_ini_keys(ready: SmallProject) -> None:

@@ -224,7 +224,8 @@ def test_the_record_says_what_was_trained_on(tiny: ModelSource, store: AdapterSt
     assert made.tokens_per_second == pytest.approx(made.tokens / made.seconds)
     assert made.device == "cpu"
     assert made.numeric_config == (
-        "nf4 base, double quantised, unpacked once; bfloat16 products, eager attention"
+        "nf4 base, double quantised, unpacked once; bfloat16 products, eager attention,"
+        " packed rows shared by threads"
     )
     assert made.points[-1].dev_loss is not None
     assert made.points[-1].dev_loss_se is not None
@@ -235,7 +236,7 @@ def test_the_record_says_what_was_trained_on(tiny: ModelSource, store: AdapterSt
 
 def test_a_full_fine_tunes_weights_are_float32_in_its_record(tiny: ModelSource, store: AdapterStore) -> None:
     made, artifact = tune(replace(FULL, epochs=1), tiny, store, BF16)
-    assert made.numeric_config == "float32 weights; bfloat16 products, eager attention"
+    assert made.numeric_config == "float32 weights; bfloat16 products, eager attention, packed rows"
     assert {w.dtype for w in load_file(artifact / "model.safetensors").values()} == {torch.float32}
 
 
