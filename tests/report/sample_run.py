@@ -14,6 +14,9 @@ from harness.records import (
     Admission,
     Answer,
     CandidateInfo,
+    Category,
+    CauseTest,
+    Diagnosis,
     Economics,
     Gate,
     Kind,
@@ -317,3 +320,40 @@ def _hostile_trial(trial: Trial, text: str) -> Trial:
         name: tuple(replace(score, reason=text) for score in scored) for name, scored in trial.scores.items()
     }
     return replace(trial, answers=answers, scores=scores, numeric_config=text)
+
+
+def diagnosis(text: str) -> Diagnosis:
+    """Of a run's failures, with this text in every place."""
+    shown = CauseTest(
+        "shift",
+        text,
+        text,
+        "Cliff's delta",
+        (60, 200),
+        0.5,
+        0.3,
+        0.7,
+        0.0001,
+        0.001,
+        0.3,
+        is_shown=True,
+        next_step=text,
+    )
+    not_looked = CauseTest("base", text, text)
+    category = Category(text, text, 3, 20, 0.5, 12, is_thin=True)
+    return Diagnosis(
+        run=text,
+        candidate=text,
+        suite=text,
+        file=text,
+        failures=60,
+        training=400,
+        heldout=200,
+        judged=200,
+        right=150,
+        level=0.05,
+        tests=(shown, not_looked),
+        causes=("shift",),
+        categories=(category,),
+        notes=(text,),
+    )

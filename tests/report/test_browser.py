@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 from ladder_run import ladder_run
-from sample_run import hostile_run, sample_run
+from sample_run import diagnosis, hostile_run, sample_run
 
 from benchmarks.hostile_values import TEXTS
+from harness.report.diagnosis import write_diagnosis
 from harness.report.html import render_html, write_changes, write_index, write_report
+from harness.report.label_page import write_label_page
+from harness.report.labelling import Wanted, label_sheet
 from harness.report.run_changes import run_changes
 
 if TYPE_CHECKING:
@@ -144,11 +147,13 @@ def test_a_screen_reader_and_a_keyboard_reach_everything(browser: Browser, tmp_p
     changes = run_changes(record, later)
     pages = [write_report(record, tmp_path / "one"), write_report(later, tmp_path / "two")][1:]
     pages += [write_index(tmp_path), write_changes(changes, tmp_path / "two")]
+    pages += [write_diagnosis(diagnosis("the words of questions"), tmp_path / "two")]
+    pages += [write_label_page(label_sheet(record, Wanted(labels=10)), tmp_path / "two" / "label.html")]
     page = browser.new_page(bypass_csp=True)  # for axe's own script
     for path in pages:
         page.goto(path.as_uri())
         page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.matches('a, summary, body')")
+        assert page.evaluate("document.activeElement.matches('a, summary, body, input, button')")
         _opened(page)
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate(_CUT_OFF) == [], path.name

@@ -7,49 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
+from sample_run import diagnosis
 
 from benchmarks.hostile_values import TEXTS
 from harness.cli import main
-from harness.records import Category, CauseTest, Diagnosis
 from harness.report.diagnosis import diagnosis_html, diagnosis_lines, diagnosis_markdown, write_diagnosis
 
 ROOT = Path(__file__).parents[2]
-
-
-def diagnosis(text: str) -> Diagnosis:
-    shown = CauseTest(
-        "shift",
-        text,
-        text,
-        "Cliff's delta",
-        (60, 200),
-        0.5,
-        0.3,
-        0.7,
-        0.0001,
-        0.001,
-        0.3,
-        is_shown=True,
-        next_step=text,
-    )
-    not_looked = CauseTest("base", text, text)
-    category = Category(text, text, 3, 20, 0.5, 12, is_thin=True)
-    return Diagnosis(
-        run=text,
-        candidate=text,
-        suite=text,
-        file=text,
-        failures=60,
-        training=400,
-        heldout=200,
-        judged=200,
-        right=150,
-        level=0.05,
-        tests=(shown, not_looked),
-        causes=("shift",),
-        categories=(category,),
-        notes=(text,),
-    )
 
 
 @pytest.mark.parametrize(
