@@ -1,4 +1,4 @@
-"""The pictures of the report and of the labelling page in docs: ``python -m benchmarks.pictures [FOLDER]``.
+"""The pictures of the report, of a diagnosis and of the labelling page in docs: ``python -m benchmarks.pictures [FOLDER]``.
 
 Takes Chromium and playwright. They show ``reports/example``; the pair is of its fine-tunes.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from harness.cli.main import main
 from harness.records import Kind, RunRecord
 from harness.report.html import write_report
 from harness.report.label_page import write_label_page
@@ -35,6 +36,12 @@ def draw_report(browser: Browser, record: RunRecord, folder: Path) -> None:
             page.goto(address)
             _take(page, folder / f"{name}.png")
             page.close()
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        page.goto(address)
+        page.locator("section[aria-labelledby=h-cost] figure").first.scroll_into_view_if_needed()
+        page.evaluate("document.querySelector('section[aria-labelledby=h-cost] figure').scrollIntoView()")
+        _take(page, folder / "economics.png")
+        page.close()
         page = browser.new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
         page.goto(f"{address}#answers")
         page.locator("#rows .row").first.wait_for()
@@ -42,10 +49,22 @@ def draw_report(browser: Browser, record: RunRecord, folder: Path) -> None:
         page.close()
 
 
+def draw_diagnosis(browser: Browser, folder: Path) -> None:
+    """Write the picture of the diagnosis that docs/diagnosis.md asks for."""
+    with TemporaryDirectory() as at:
+        failures = str(ROOT / "docs/diagnosis-failures.jsonl")
+        main(["diagnose", str(ROOT / "reports/example"), failures, "--to", at])
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
+        page.goto(Path(at, "diagnosis.html").as_uri())
+        _take(page, folder / "diagnosis.png")
+        page.close()
+
+
 def draw(browser: Browser, folder: Path) -> None:
     """Write all pictures into ``folder``."""
     record = load_run((ROOT / "reports/example/run.json").read_text(encoding="utf-8"), "run.json")
     draw_report(browser, record, folder)
+    draw_diagnosis(browser, folder)
     page = _opened(browser, record, Wanted(labels=25))
     while int(page.locator("#place").inner_text().split()[0]) <= SEEN or not _has_field(page):
         page.keyboard.press("g" if _has_field(page) else "b")
@@ -102,7 +121,7 @@ def _as_pairs(record: RunRecord) -> RunRecord:
     return replace(record, suites=tuple(suites), trials=tuple(trials))
 
 
-def main() -> None:
+def draw_all() -> None:
     """Find a browser and draw."""
     from playwright.sync_api import sync_playwright
 
@@ -115,4 +134,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    draw_all()

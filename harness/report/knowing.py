@@ -29,6 +29,8 @@ from harness.report import numbers
 from harness.report.trial_pairs import Pair, is_advisory, pairs
 from harness.report.view_models import TextTable
 
+_CENT = 0.01  # a worth below it is not written to its last digit
+
 MORE = 100
 _TOKENS = "tokens of a request"  # how the swing of tokens begins
 _SHARES = (np.arange(1000) + 0.5) / 1000
@@ -73,7 +75,7 @@ def knowing_table(record: RunRecord, money: Economics) -> TextTable | None:
         (
             one.what,
             one.more or numbers.NONE,
-            usd(one.worth_usd),
+            f"<{usd(_CENT)}" if 0 < (one.worth_usd or 0) < _CENT / 2 else usd(one.worth_usd),
             usd(one.cost_usd),
             usd(one.net_usd),
             one.why_not,

@@ -35,7 +35,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 def percent(value: float | None, digits: int = 1) -> str:
     """A share: ``86.5%``."""
-    return f"{100 * value:.{digits}f}%".replace("-", _MINUS) if _known(value) else NONE
+    return f"{100 * value:,.{digits}f}%".replace("-", _MINUS) if _known(value) else NONE
 
 
 def level(alpha: float) -> str:
