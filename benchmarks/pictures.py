@@ -1,4 +1,4 @@
-"""The pictures of the report, of a diagnosis and of the labelling page in docs: ``python -m benchmarks.pictures [FOLDER]``.
+"""The pictures in docs, of reports, a diagnosis and the labelling page: ``python -m benchmarks.pictures``.
 
 Takes Chromium and playwright. They show ``reports/example``; the pair is of its fine-tunes.
 """
