@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from harness.atomic import write_atomically
@@ -59,7 +60,9 @@ class Pace:
             return
         for model, speed in self._used.get(purpose, {}).items():
             self._known.setdefault(model, {})[purpose] = speed * predicted_s / actual_s
-        write_atomically(self._file, json.dumps({"machine": self._machine, "speeds": self._known}, indent=1))
+        told = json.dumps({"machine": self._machine, "speeds": self._known}, indent=1)
+        with suppress(OSError):  # a full disk ends no run for this: the next one measures again
+            write_atomically(self._file, told)
 
 
 def _products_per_second() -> float:

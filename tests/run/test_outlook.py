@@ -222,3 +222,14 @@ def test_a_judge_that_labels_do_not_admit_is_named_before_it_judges_an_answer(tm
         "the judge taste is not admitted, and its gates decide nothing: kappa is too low",
         "10 rows",
     ]
+
+
+def test_a_cache_that_cannot_be_written_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "cache"
+    folder.write_text("a file where the folder should be", encoding="utf-8")
+    monkeypatch.setattr("harness.models.pace.cache_folder", lambda: folder)
+    monkeypatch.setattr("harness.models.pace._products_per_second", lambda: 1e9)
+    pace = Pace()
+    before = pace.flop_per_second(10, "training")
+    pace.correct("training", 20.0, 10.0)
+    assert pace.flop_per_second(10, "training") == 2 * before  # known to this run
