@@ -30,6 +30,8 @@ from harness.report.sentences import baselines_of, cut, is_number, listed, sente
 from harness.report.trial_pairs import Pair, pairs, size_label
 from harness.report.view_models import Fact
 
+_OBSTACLE = 120  # characters of what stands in the way
+
 
 def plainly(record: RunRecord, decision: Decision, forecast: GoForecast | None) -> list[Fact]:
     """Why, what it earns or costs, what it breaks, and what to do next: a sentence or two each."""
@@ -192,8 +194,9 @@ def _lost(name: _Names, gate: Gate, found: Comparison) -> str:
 
 
 def _in_the_way(decision: Decision, own: Sequence[Gate]) -> Iterator[str]:
-    """What is missing, whatever the scores are."""
-    yield from map(cut, (decision.obstacles or ())[:2])
+    """What is missing, whatever the scores are; the mends of errors stand with the reasons, in full."""
+    for obstacle in (decision.obstacles or ())[:2]:
+        yield cut(" ".join(obstacle.partition("hint:")[0].split()), _OBSTACLE)
     missing = [g for g in own if g.state == "missing" or (g.state == "gated" and g.comparison is None)]
     if missing:
         names = list(dict.fromkeys(cut(gate.test.rpartition("::")[2], 50) for gate in missing))

@@ -13,8 +13,13 @@ _LONGEST = 200  # characters of a sentence that somebody else wrote
 
 
 def sentences(parts: Iterable[str]) -> str:
-    """Each with a capital and a full stop."""
-    return " ".join(f"{part[:1].upper()}{part[1:].rstrip('.')}." for part in parts if part)
+    """Each with a capital and a full stop; a file's name keeps its letters."""
+    return " ".join(f"{_begun(part).rstrip('.')}." for part in parts if part)
+
+
+def _begun(text: str) -> str:
+    first = text.split(maxsplit=1)[0] if text.strip() else ""
+    return text if "." in first.rstrip(".") or "/" in first else f"{text[:1].upper()}{text[1:]}"
 
 
 def cut(text: str, longest: int = _LONGEST) -> str:
