@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -16,8 +17,10 @@ pytest_plugins = ["pytester"]
 def pytest_configure() -> None:
     """Children of tests can be interrupted, also where these tests run in the background of a script.
 
-    There SIGINT is ignored, and every child process would inherit that.
+    In the background SIGINT is ignored, and every child process would inherit that.
     """
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT", "GITLAB_CI"):
+        os.environ.pop(name, None)  # a project in a test is not what the step is about
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.cli.arguments import number, require_plain, whole
 from harness.cli.capture import add_capture
+from harness.cli.comment import add_comment
 from harness.cli.decide import add_decide
 from harness.cli.diagnose import add_diagnose
 from harness.cli.doctor import add_doctor
@@ -72,6 +73,10 @@ def _run(given: argparse.Namespace) -> int:
         from harness.cli.export import export
 
         return export(given)
+    if given.command == "comment":
+        from harness.cli.comment import comment
+
+        return comment(given)
     if given.command == "capture":
         from harness.cli.capture import capture
 
@@ -151,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     add_decide(commands.add_parser("decide", help="decide a run again: labels, other prices"))
     add_diagnose(commands.add_parser("diagnose", help="say why a candidate that scored well fails elsewhere"))
     add_export(commands.add_parser("export", help="write a run's fine-tune as files that servers take"))
+    add_comment(commands.add_parser("comment", help="write a run into the comment of a pull request, once"))
     add_capture(commands.add_parser("capture", help="record a hosted model's answers while it gives any"))
     add_twin(commands.add_parser("twin", help="the hosted service's API on this machine, without a key"))
     add_doctor(

@@ -14,6 +14,7 @@ pytest_plugins = [
         "outcomes",
         "stopping",
         "ending",
+        "github",
         "workers",
     )
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import HarnessError
+from harness.plugin.github import is_on_github
 from harness.plugin.items import only_shows
 from harness.plugin.state import STATE, State
 from harness.plugin.workers import is_worker
@@ -63,7 +64,9 @@ def _conclude(state: State, run: Session, config: pytest.Config) -> bool:
         record, folder = own_folder(record, state.settings.reports)
         page = write_report(record, folder)
         write_index(state.settings.reports)
+        state.folder = folder
         said = ["", f"report: {os.path.relpath(page, config.invocation_params.dir)}"]
+    state.record = record
     failing = fails(record)
     if failing and record.ladder is None:
         said.append("exit status 1: under --gate=release anything but GO fails the run")
@@ -95,8 +98,11 @@ def _colours(config: pytest.Config) -> bool:
 
 def _write(reporter: pytest.TerminalReporter, text: str) -> None:
     """Line by line: where its file cannot encode a sign, pytest escapes all of a text, line ends too."""
+    from harness.report.ci import without_commands
     from harness.report.terminal import encodable
 
+    if is_on_github():
+        text = "\n".join(map(without_commands, text.splitlines()))
     encoding = getattr(reporter._tw._file, "encoding", None) or "utf-8"
     for line in encodable(text, encoding).splitlines():
         reporter.write_line(line)

@@ -45,6 +45,12 @@ def pytest_runtest_makereport(
     report = yield
     if not has_candidate(item) or call.when == "teardown" or NOT_TRIED in item.stash:
         return report
+    if call.when == "call" and SPOKEN in item.stash:
+        from harness.report.ci import properties
+
+        named = properties(item.stash[SPOKEN])
+        item.user_properties[:] = [one for one in item.user_properties if one not in named] + named
+        report.user_properties[:] = item.user_properties
     state = item.config.stash[STATE]
     ladder = state.current.ladder if state.current else None
     # a gate that does not hold is what a ladder asks for, and no failed test

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.models.progress import Progress
     from harness.plugin.candidates import CandidateFixtures
     from harness.plugin.rehearsal import Rehearsal
-    from harness.records import Gate
+    from harness.records import Gate, RunRecord
     from harness.run.session import Session
     from harness.run.suite_loading import LoadedSuite
     from harness.scoring.suite import Suite
@@ -40,6 +40,8 @@ class State:
         self.explained: dict[str, str] = {}  # why the last claim of a test was refuted
         self.current: Session | None = None
         self.rehearsal: Rehearsal | None = None
+        self.record: RunRecord | None = None  # once the run has ended
+        self.folder: Path | None = None  # of its report
         self.summary = self.planned = ""
         self.torn = ""  # why fixtures could not be torn down
         self.unchosen = 0

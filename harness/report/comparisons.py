@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.decision.exploratory import anything_changed, by_slice, which_changed
 from harness.decision.paired import compare
-from harness.decision.power import can_show_of
+from harness.decision.power import can_show_of, smallest_effect
 from harness.decision.vectors import recorded_units
 from harness.records import Comparison, Gate, Kind, Role, RunRecord, ScoreVector
 from harness.report import numbers
@@ -57,12 +57,22 @@ def comparisons(record: RunRecord) -> Comparisons:
         if found is not None:
             on_one_axis.setdefault((suite, found.score), []).append(found)
     reach = {place: reach_of(mine) for place, mine in on_one_axis.items()}
+    measured = {(suite, mine.score, mine.subject): (mine, theirs) for suite, mine, theirs in sides}
+
+    def shown(gate: Gate) -> ComparisonLine:
+        found = gate.comparison
+        if found is None:
+            return gate_line(gate, 1.0, record.alpha)
+        line = gate_line(gate, reach[gate.suite, found.score], record.alpha)
+        vectors = measured.get((gate.suite, found.score, found.candidate))
+        if vectors is None or found.rows or gate.correction or gate.role is Role.THRESHOLD:
+            return line
+        effect = smallest_effect(*vectors, alpha=found.alpha)
+        return replace(line, mde=numbers.NONE if effect is None else f"{100 * effect:.1f}")
+
     return Comparisons(
         lines=[
-            *(
-                gate_line(g, reach[g.suite, g.comparison.score] if g.comparison else 1.0, record.alpha)
-                for g in gates
-            ),
+            *map(shown, gates),
             *(_line(suite, found, reach[suite, found.score], record.alpha) for suite, found in ungated),
         ],
         note="Differences are candidate − baseline on the same rows. In brackets stands the range that holds"

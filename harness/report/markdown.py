@@ -29,6 +29,8 @@ from harness.report.view_models import (
 )
 
 MOST_CHARACTERS = 60_000  # a comment on GitHub holds 65,536
+_BRIEF = re.compile("the decision|what decided|What it earns|answers:|Reasons")  # what a comment has
+_MDE = "MDE: how far the truth has to lie from what is claimed to be shown 8 times in 10, in points."
 _MOST_SLICES, _MOST_ANSWERS, _MOST_LINES, _MOST_CARDS = 10, 5, 50, 8
 _LONGEST, _LONG = 280, 900  # characters
 _SYMBOL = {"good": "✅", "bad": "❌", "unsure": "⚠️", "plain": ""}
@@ -42,8 +44,12 @@ def render_markdown(record: RunRecord) -> str:
     return markdown_of(build_view(record))
 
 
-def markdown_of(view: ReportView) -> str:
-    """The same, of a view that has been built already. It fits a comment on a pull request at any size."""
+def markdown_of(view: ReportView, *, is_brief: bool = False) -> str:
+    """The same, of a view that has been built already. It fits a comment on a pull request at any size.
+
+    Args:
+        is_brief: only what a reader of a change needs: the decision, its reasons, money, answers that changed.
+    """
     parts = [
         ("the decision", "\n\n".join(filter(None, _headline(view.headline)))),
         ("what decided", "\n\n".join(filter(None, _gates(view.comparisons)))),
@@ -79,7 +85,9 @@ def markdown_of(view: ReportView) -> str:
             _folded("What was run", _joined([_code(view.command), *map(_block, view.provenance)])),
         )
     )
-    return _fitted([(title, text) for title, text in parts if text])
+    return _fitted(
+        [(title, text) for title, text in parts if text and (not is_brief or _BRIEF.match(title))]
+    )
 
 
 def markdown_of_changes(view: RunChanges) -> str:
@@ -132,6 +140,8 @@ def plain(text: str) -> str:
     line = printable(" ".join(text.split())).translate(_ACTIVE)
     line = line.replace("://", "&#58;//").replace("www.", "www&#46;")
     line = _EMPHASIS.sub("&#95;", line)
+    if line.startswith("/"):  # GitLab does what such a line of a comment says: /merge, /close
+        line = f"&#47;{line[1:]}"
     return _MENTION.sub("&#64;\N{ZERO WIDTH SPACE}", line)
 
 
@@ -208,12 +218,12 @@ def _difference(figures: Figures) -> str:
 def _gates(block: Comparisons) -> Iterator[str]:
     yield "## What decided"
     yield _lines(block.gates) if block.gates else "No gate was collected."
-    yield plain(block.note) if block.lines else ""
+    yield f"{plain(block.note)} {_MDE}" if block.lines else ""
 
 
 def _lines(lines: Iterable[ComparisonLine]) -> str:
     heads = [("outcome", False), ("suite / score", False), ("claim", False), ("candidate", False)]
-    heads += [(name, True) for name in ("n", "baseline", "candidate", "difference")]
+    heads += [(name, True) for name in ("n", "baseline", "candidate", "difference", "MDE")]
     return _table(heads, map(_line, lines))
 
 
@@ -228,6 +238,7 @@ def _line(line: ComparisonLine) -> list[str]:
         found.baseline_mean,
         found.candidate_mean,
         _difference(found),
+        line.mde,
     ]
 
 

@@ -1,0 +1,47 @@
+"""A run as the comment on a pull or merge request: the report in brief, with a mark to find it again by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+from harness.records import RunRecord, Verdict
+from harness.report.ci import blocks
+from harness.report.markdown import markdown_of, plain
+from harness.report.view import build_view
+
+NO_RUN = (
+    "# No decision\n\n⚠️ The job ended before a report was written, so nothing is said of this change. Its log"
+    " says why."
+)
+
+
+def mark_of(key: str) -> str:
+    """The first line of a comment, which nobody sees. Comments with other keys are other comments."""
+    return f"<!-- finetune-harness {sha256(key.encode('utf-8', 'replace')).hexdigest()[:16]} -->"
+
+
+def comment_of(record: RunRecord | None, mark: str, links: Mapping[str, str], commit: str = "") -> str:
+    """The comment, below its ``mark``; without a record, that there is none.
+
+    Args:
+        links: addresses by what they lead to.
+        commit: that was judged.
+    """
+    tail = [f"[{plain(name)}](<{url}>)" for name, url in links.items()]
+    tail += [f"commit {plain(commit[:12])}"] if commit else []
+    body = NO_RUN if record is None else f"{_consequence(record)}\n\n{markdown_of(build_view(record), is_brief=True)}"
+    return "\n\n".join(part.strip("\n") for part in (mark, body, " · ".join(tail)) if part) + "\n"
+
+
+def _consequence(record: RunRecord) -> str:
+    """What the gate's policy makes of the decisions."""
+    policy = f"`--gate={record.gate_policy}`"
+    if blocks(record):
+        why = "a gate is refuted" if record.gate_policy == "regression" else "a decision is not GO"
+        return f"**Blocks this change** ({policy}: {'no rung holds' if record.ladder else why})."
+    if any(decision.verdict is not Verdict.GO for decision in record.decisions) and record.ladder is None:
+        return (
+            f"**Neither blocks nor approves this change** ({policy}): no gate is refuted, and not every gate is shown."
+        )
+    return f"**Does not block this change** ({policy})."
