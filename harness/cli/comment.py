@@ -1,4 +1,4 @@
-"""``harness comment``: a run as the one comment of a pull or merge request, and GitLab's Code Quality report."""
+"""``harness comment``: a run as the one comment of a pull or merge request; GitLab's Code Quality report."""
 
 from __future__ import annotations
 
@@ -50,8 +50,10 @@ def comment(given: argparse.Namespace) -> int:
         repository = Path(os.environ.get("CI_PROJECT_DIR") or ".").absolute()
         write_atomically(given.code_quality, code_quality(record, Path.cwd(), repository))
     own = {"report": given.link} if given.link else {}
-    key = given.key or os.environ.get("CI_JOB_NAME") or "/".join(
-        os.environ.get(name, "") for name in ("GITHUB_WORKFLOW", "GITHUB_JOB")
+    key = (
+        given.key
+        or os.environ.get("CI_JOB_NAME")
+        or "/".join(os.environ.get(name, "") for name in ("GITHUB_WORKFLOW", "GITHUB_JOB"))
     )
     mark = mark_of(key)
     try:

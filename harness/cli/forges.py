@@ -1,4 +1,4 @@
-"""The comments of one pull request on GitHub, or merge request on GitLab: one of them is ours, and updated."""
+"""The comments of one pull request on GitHub, or merge request on GitLab: one is ours, and is updated."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def gitlab_thread(number: int | None) -> Thread:
         every=notes,
         one=notes,
         updates="PUT",
-        hint="set GITLAB_TOKEN to a project access token with the scope api; few versions let CI_JOB_TOKEN write",
+        hint="set GITLAB_TOKEN to a project access token with the scope api; a job's own may write no notes",
         headers={"PRIVATE-TOKEN": own} if own else {"JOB-TOKEN": _required("CI_JOB_TOKEN")},
         links={"job": job, "report": f"{job}/artifacts/browse"} if job else {},
         commit=os.environ.get("CI_COMMIT_SHA", ""),

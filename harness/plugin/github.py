@@ -69,7 +69,8 @@ def _outputs(state: State) -> str:
     """``run``, the folder of the report, and ``verdict``."""
     from harness.report.ci import verdict_of
 
-    assert state.record is not None and state.folder is not None
+    assert state.record is not None
+    assert state.folder is not None
     return f"run={state.folder.absolute()}\nverdict={verdict_of(state.record.decisions)}\n"
 
 

@@ -83,7 +83,9 @@ def _of_gate(gate: Gate, root: Path) -> Finding | None:
     if gate.state != "gated" or found is None or found.outcome is Outcome.SHOWN:
         return None
     rows = f" where {found.rows}" if found.rows else ""
-    means = f"{numbers.mean(found.baseline_mean, found.kind)} → {numbers.mean(found.candidate_mean, found.kind)}"
+    means = (
+        f"{numbers.mean(found.baseline_mean, found.kind)} → {numbers.mean(found.candidate_mean, found.kind)}"
+    )
     claim = f"{gate.suite} / {found.score}{rows}, {found.candidate} against {found.baseline} ({means})"
     return _finding(found.outcome, gate.test, label, f"{claim}: {found.reason}", gate.place, root)
 
@@ -104,7 +106,9 @@ def _finding(outcome: Outcome | None, test: str, label: str, why: str, place: st
 
 
 # --------------------------------------------------------------------------- GitHub
-def workflow_commands(found: Sequence[Finding], shown: Callable[[str], str], *, is_ladder: bool) -> Iterator[str]:
+def workflow_commands(
+    found: Sequence[Finding], shown: Callable[[str], str], *, is_ladder: bool
+) -> Iterator[str]:
     """An annotation a line, as many as GitHub shows: refuted gates are errors, open ones warnings.
 
     Args:

@@ -30,7 +30,11 @@ def comment_of(record: RunRecord | None, mark: str, links: Mapping[str, str], co
     """
     tail = [f"[{plain(name)}](<{url}>)" for name, url in links.items()]
     tail += [f"commit {plain(commit[:12])}"] if commit else []
-    body = NO_RUN if record is None else f"{_consequence(record)}\n\n{markdown_of(build_view(record), is_brief=True)}"
+    body = (
+        NO_RUN
+        if record is None
+        else f"{_consequence(record)}\n\n{markdown_of(build_view(record), is_brief=True)}"
+    )
     return "\n\n".join(part.strip("\n") for part in (mark, body, " · ".join(tail)) if part) + "\n"
 
 
@@ -42,6 +46,7 @@ def _consequence(record: RunRecord) -> str:
         return f"**Blocks this change** ({policy}: {'no rung holds' if record.ladder else why})."
     if any(decision.verdict is not Verdict.GO for decision in record.decisions) and record.ladder is None:
         return (
-            f"**Neither blocks nor approves this change** ({policy}): no gate is refuted, and not every gate is shown."
+            f"**Neither blocks nor approves this change** ({policy}): no gate is refuted, and not every gate"
+            " is shown."
         )
     return f"**Does not block this change** ({policy})."

@@ -48,7 +48,7 @@ def markdown_of(view: ReportView, *, is_brief: bool = False) -> str:
     """The same, of a view that has been built already. It fits a comment on a pull request at any size.
 
     Args:
-        is_brief: only what a reader of a change needs: the decision, its reasons, money, answers that changed.
+        is_brief: only what a change needs: the decision, its reasons, money, and answers that changed.
     """
     parts = [
         ("the decision", "\n\n".join(filter(None, _headline(view.headline)))),
@@ -85,9 +85,7 @@ def markdown_of(view: ReportView, *, is_brief: bool = False) -> str:
             _folded("What was run", _joined([_code(view.command), *map(_block, view.provenance)])),
         )
     )
-    return _fitted(
-        [(title, text) for title, text in parts if text and (not is_brief or _BRIEF.match(title))]
-    )
+    return _fitted([(title, text) for title, text in parts if text and (not is_brief or _BRIEF.match(title))])
 
 
 def markdown_of_changes(view: RunChanges) -> str:

@@ -33,7 +33,7 @@ def test_prints(candidate, baseline):
 
 @pytest.fixture
 def github(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pytester: pytest.Pytester) -> Path:
-    """The folder with the files of a step of GitHub Actions, whose workspace is a folder above the project."""
+    """The folder with the files of a step of GitHub Actions, whose workspace lies above the project."""
     for name, value in {
         "GITHUB_ACTIONS": "true",
         "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
@@ -58,9 +58,7 @@ def test_junit_has_the_figures_of_each_test(project: SmallProject) -> None:
     project.suite(TWO_CLAIMS)
     project.run("--candidate=good", "--junitxml=out.xml", "--sizes=10,30")
     cases = {case.get("name"): case for case in XmlTree.parse(project.path / "out.xml").iter("testcase")}
-    named = {
-        str(one.get("name")): one.get("value") for one in cases["test_better[good@30]"].iter("property")
-    }
+    named = {str(one.get("name")): one.get("value") for one in cases["test_better[good@30]"].iter("property")}
     assert named == {
         "score": "right",
         "claim": "target",
@@ -125,7 +123,9 @@ def test_no_answer_is_a_command_to_the_runner(project: SmallProject, github: Pat
     assert "##[" not in (github / "summary.md").read_text()
 
 
-def test_elsewhere_nothing_is_said(project: SmallProject, github: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_elsewhere_nothing_is_said(
+    project: SmallProject, github: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "false")
     project.suite()
     outcome = project.run("--candidate=bad")
