@@ -111,6 +111,8 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
         console.print()
     if top.ladder is not None:
         _print_ladder(console, top.ladder)
+    for line in top.reference:
+        console.print(_text(f"reference: {line}" if record.held_to else line))
     if top.spending:
         console.print(_text(top.spending))
     for line in kept_answers(record):

@@ -50,6 +50,7 @@ from harness.store.shared import SharedStore
 from harness.training.executor import find_executor, stop
 
 if TYPE_CHECKING:
+    from harness.run.against import Against
     from harness.run.ladder import LadderRun
     from harness.run.outlook import Outlook
 
@@ -171,6 +172,7 @@ class Session:
         self._identities: dict[Arm, str] = {}
         self._was_checked = False
         self.ladder: LadderRun | None = None  # set once the suites are known
+        self.against: Against | None = None  # set once the suites are known
         self.outlook: Outlook | None = None  # set once it is known what is left to do
 
     def lab_of(self, arm: Arm) -> Lab:
@@ -204,6 +206,10 @@ class Session:
                 hosted model without a key, or under a cap without a price.
         """
         self.check_rows()
+        if self.settings.against is not None:
+            from harness.run.against import Against
+
+            self.against = Against(self)
         self.history.require_readable()
         for arm in self.selection.arms():
             for problem in problems_of([arm], self.lab, self._unanswered):
