@@ -891,7 +891,7 @@ class Ladder:
 class ReferenceTrial:
     """One seed's answers to a suite, each by the beginning of its SHA-256, and what came of them.
 
-    All tuples have one item a row. An answer that never came is an empty text. A score without a value is None.
+    All tuples have one item a row. An answer that never came is an empty text, a score without a value None.
     """
 
     seed: int | None

@@ -28,6 +28,7 @@ VARIABLES = ("HARNESS_CACHE", "HARNESS_FAST")
 
 AGAINST_MARGIN = 0.05  # in score units: what a score may lose against the reference run
 
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What one run was asked to do. Built by :func:`parse_settings`.
@@ -109,7 +110,7 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
     for option in ("against", "bless"):
         if looks > 1 and raw.get(option):
             raise UsageError(
-                f"--{option} with --max-interim-looks: a judge that stops early leaves rows without a score.\n"
+                f"--{option} with --max-interim-looks: judging that stops early leaves rows out.\n"
                 "  hint: leave --max-interim-looks out, so that every row is judged."
             )
     store = str(raw.get("harness-store") or ".harness")
@@ -275,7 +276,9 @@ def _bless(raw: Mapping[str, object]) -> tuple[bool, str | None]:
     if given not in (True, "true", "yes") and not str(given).endswith(".json"):
         raise UsageError(f"--bless={given}: name a file that ends in .json, or leave the name out.")
     if not raw.get("bless-why"):
-        raise UsageError('--bless without a reason.\n  hint: add --bless-why="why this is the new reference".')
+        raise UsageError(
+            '--bless without a reason.\n  hint: add --bless-why="why this is the new reference".'
+        )
     if raw.get("rehearse") not in (None, "", False, "false"):
         raise UsageError("--bless with --rehearse: a rehearsal says nothing of the real models.")
     return True, None if given in (True, "true", "yes") else str(given)

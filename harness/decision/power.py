@@ -46,7 +46,7 @@ def smallest_effect(
 ) -> float | None:
     """The smallest true difference that these rows show with ``power``, at the spread they have.
 
-    With a ``margin``, in score units, that they show to be more than that: so of a guard the smallest loss that
+    With a ``margin``, in score units, that they show to be more than that: of a guard, the smallest loss that
     refutes it.
 
     None where the spread cannot be estimated, or no difference below 1 could be shown.

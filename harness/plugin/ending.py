@@ -39,6 +39,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         or only_shows(session.config)
         or not (run.trials or (state.expected and ended))
     ):
+        if state.settings.bless and not is_worker(session.config):
+            state.summary = "not blessed: no candidate was judged"
+            session.exitstatus = exitstatus or pytest.ExitCode.TESTS_FAILED
         return
     try:
         failing = _conclude(state, run, session.config, int(exitstatus))
@@ -94,7 +97,9 @@ def _require_whole(state: State, config: pytest.Config, exitstatus: int) -> None
     if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise UsageError("the session was cut short")
     reporter = config.pluginmanager.getplugin("terminalreporter")
-    failed = [one for kind in ("failed", "error") for one in (reporter.stats.get(kind, ()) if reporter else ())]
+    failed = [
+        one for kind in ("failed", "error") for one in (reporter.stats.get(kind, ()) if reporter else ())
+    ]
     others = [one.nodeid for one in failed if one.nodeid not in state.gates]
     if others or (exitstatus and not failed):
         raise UsageError(f"{others[0] if others else 'a test'} failed beside the gates")

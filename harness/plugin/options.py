@@ -88,7 +88,11 @@ REHEARSE = (
 LADDER = (
     "try candidates from the cheapest up, and end at the first whose gates all hold; --ladder=all tries all"
 )
-MODES = {"rehearse": (REHEARSE, ("script", "train")), "ladder": (LADDER, ("first", "all")), "bless": (BLESS, ("yes",))}
+MODES = {
+    "rehearse": (REHEARSE, ("script", "train")),
+    "ladder": (LADDER, ("first", "all")),
+    "bless": (BLESS, ("yes",)),
+}
 LIST = "list the candidates: where each is defined, and which folder it serves"
 ALIASES = {"train-seeds": ("--seeds",), "max-interim-looks": ("--judge-looks",)}
 OLD_INI_KEYS = {"max-interim-looks": "harness_judge_looks"}
@@ -110,7 +114,11 @@ class _Mode(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         modes = MODES[self.dest.removeprefix("harness_")][1]
-        is_path = values not in (*modes, "") and not str(values).endswith(".json") and Path(str(values).partition("::")[0]).exists()
+        is_path = (
+            values not in (*modes, "")
+            and not str(values).endswith(".json")
+            and Path(str(values).partition("::")[0]).exists()
+        )
         setattr(namespace, self.dest, modes[0] if is_path else values)
         if is_path:
             setattr(namespace, PATHS_AFTER, [*(getattr(namespace, PATHS_AFTER, None) or []), str(values)])

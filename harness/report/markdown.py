@@ -46,7 +46,12 @@ def markdown_of(view: ReportView) -> str:
     """The same, of a view that has been built already. It fits a comment on a pull request at any size."""
     parts = [
         ("the decision", "\n\n".join(filter(None, _headline(view.headline)))),
-        ("what decided", _joined([*_gates(view.comparisons), _bullets(view.headline.reference)])),
+        (
+            "what decided",
+            _joined(
+                [*_gates(view.comparisons), _bullets(_cut(line, _LONG) for line in view.headline.reference)]
+            ),
+        ),
     ]
     if view.costs or view.spending:
         body = [

@@ -20,8 +20,8 @@ from harness.data.fingerprints import bytes_digest, fingerprint
 from harness.errors import DataError, StoreError, UsageError
 from harness.records import (
     Answer,
-    HeldTo,
     HeldoutUse,
+    HeldTo,
     Json,
     Outcome,
     Reference,
@@ -35,7 +35,7 @@ from harness.records import (
     Verdict,
 )
 from harness.report import numbers
-from harness.report.runjson import JudgedHead, load_as, load_file, load_head
+from harness.report.runjson import JudgedHead, load_file, load_head
 
 DIGITS = 12  # of digests that only have to differ from each other
 MOST_SETS, MOST_USES = 2, 100  # that the file carries of one suite; the store holds all
@@ -242,7 +242,9 @@ def load_blessed(file: Path) -> Reference:
             optional = [trial.prompt_tokens, trial.completion_tokens, trial.latency_ms]
             lengths = {len(column) for column in (*columns, *filter(None, optional))}
             if lengths - {len(suite.rows)} or not trial.scores.keys() >= suite.scores.keys():
-                raise StoreError(f"suite {suite.name}: its columns are not as long as its {len(suite.rows)} rows.")
+                raise StoreError(
+                    f"suite {suite.name}: its columns are not as long as its {len(suite.rows)} rows."
+                )
     return found
 
 
@@ -260,7 +262,9 @@ def _of_run(record: RunRecord, names: Collection[str]) -> Reference:
             meant = narrower
     if len(meant) != 1:
         listed = ", ".join(name for name, _ in meant)
-        problem = f"decides about {len(meant)} candidates ({listed})" if meant else "decides about no candidate"
+        problem = (
+            f"decides about {len(meant)} candidates ({listed})" if meant else "decides about no candidate"
+        )
         raise UsageError(f"{problem}.\n  hint: --bless the one that runs are held to.")
     return reference_of(record, *meant[0])
 
@@ -309,7 +313,7 @@ def reference_lines(record: RunRecord) -> Iterator[str]:
 
 def _held_to(record: RunRecord, held: HeldTo) -> Iterator[str]:
     blessed = f"blessed {held.blessed[:10]} by {held.by}: {held.why}" if held.blessed else "not blessed"
-    yield f"held to {held.label} of run {held.run} ({held.path}; {blessed})"
+    yield f"reference: {held.label} of run {held.run} ({held.path}; {blessed})"
     yield from held.said
     gates = [gate for gate in record.gates if gate.against]
     if gates:
@@ -347,13 +351,15 @@ def _power(record: RunRecord) -> Iterator[str]:
             if found is None or gate.smallest_loss is None:
                 continue
             rows = f" where {found.rows}" if found.rows else ""
-            parts.append(f"{100 * gate.smallest_loss:.1f} points in {found.score}{rows} against {found.baseline}")
+            parts.append(
+                f"{100 * gate.smallest_loss:.1f} points in {found.score}{rows} against {found.baseline}"
+            )
         blocked = any(gate.comparison and gate.comparison.outcome is Outcome.REFUTED for gate in own)
         verdict = "shows a regression" if blocked else "shows no regression"
         if parts:
             yield (
-                f"the regression gate {verdict} of {decision.candidate}; with these rows it shows a true loss of"
-                f" {numbers.listed(parts, most=8)} 4 times in 5"
+                f"the regression gate {verdict} of {decision.candidate}; with these rows it shows a true loss"
+                f" of {numbers.listed(parts, most=8)} 4 times in 5"
             )
         elif own:
             yield (

@@ -1,8 +1,8 @@
 """A run that is held to a reference: beside each gate of the suite, one that its score is no worse than then.
 
 The two are paired row by row, on the rows that are the same, and judged as a guard of the suite is. Of a
-blessed file the scores count that were kept, where the score is made in the same way; of a ``run.json``, which
-has the answers, checks read these again (`Recorded`), so that they may have changed since.
+blessed file the scores count that were kept, where the score is made in the same way; of a ``run.json``,
+which has the answers, checks read these again (`Recorded`), so that they may have changed since.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from harness.candidates.base import Variant
 from harness.candidates.recorded import Recorded
 from harness.data.fingerprints import bytes_digest
 from harness.data.recorded import digests_to_record
-from harness.decision.claims import Claim, Scores, shown_bound
+from harness.decision.claims import Claim, Scores
 from harness.decision.estimates import MIN_ROWS
-from harness.decision.power import smallest_effect
-from harness.decision.retesting import percent
+from harness.decision.regression import at_shared_level, smallest_loss
 from harness.decision.vectors import at_places, over_seeds
 from harness.errors import HarnessError, UsageError
+from harness.models.device import cpu_name
 from harness.records import (
     Gate,
     HeldTo,
     Kind,
-    Outcome,
     Reference,
     ReferenceSuite,
     Role,
@@ -44,7 +43,6 @@ from harness.report.reference import (
     recorded_key,
     reference_file,
 )
-from harness.models.device import cpu_name
 from harness.run.suite_loading import LoadedSuite, how_made
 from harness.scoring.judges import Judge
 from harness.scoring.measures import LatencyMs
@@ -69,7 +67,12 @@ def row_keys(suite: LoadedSuite) -> list[str]:
 
 def scores_made(suite: LoadedSuite) -> dict[str, str]:
     """How each score of a suite is made, by its name."""
-    return {score.name: made_as(type(score).__name__, how_made(score)) for score in suite.scores}
+    return {score.name: score_made(score) for score in suite.scores}
+
+
+def score_made(score: SuiteScore) -> str:
+    """How one of them is."""
+    return made_as(type(score).__name__, how_made(score))
 
 
 class Against:
@@ -84,7 +87,9 @@ class Against:
         self._run, self._file = run, reference_file(run.settings.against)
         self.reference: Reference = load_reference(self._file, run.selection.chosen())
         self._suites = {suite.name: suite for suite in self.reference.suites}
-        self._places: dict[str, dict[str, int]] = {}  # by suite: of today's rows, their place in the reference
+        self._places: dict[
+            str, dict[str, int]
+        ] = {}  # by suite: of today's rows, their place in the reference
         self._again: dict[str, list[Trial]] = {}  # by suite: its answers as today's checks see them
         self._said: dict[str, None] = {}
         self._has_answers = not is_blessed(self._file)
@@ -144,12 +149,12 @@ class Against:
             found.clear()
             return found
         which = f"{n:,} rows that are the same ({differs})" if gone or new else f"all {n:,} rows"
-        self._say(suite, f"compared on {which}")
+        self._say(suite, f"compared with the reference on {which}")
         if its.prompt_digest != suite.prompt_digest:
             self._say(suite, "its prompt is another one now: a part of each difference may be due to it")
         for score in suite.scores:
             if why := self._why_not(suite, its, score):
-                self._say(suite, f"{score.name} is not compared: {why}")
+                self._say(suite, f"{score.name} is not compared with the reference: {why}")
         return found
 
     def _say(self, suite: LoadedSuite, what: str) -> None:
@@ -161,7 +166,7 @@ class Against:
             return "a preference is over the baseline of its own run"
         if isinstance(score, LatencyMs) and self.reference.processor != cpu_name():
             return f"times of another machine ({self.reference.processor or 'not named'})"
-        if self._is_kept(suite, its, score) or (self._has_answers and not isinstance(score, Judge)):
+        if self._is_kept(its, score) or (self._has_answers and not isinstance(score, Judge)):
             return ""
         if score.name not in its.scores:
             return "the reference has no score of that name on every row"
@@ -169,15 +174,16 @@ class Against:
             " (another judge, prompt or labels)" if isinstance(score, Judge) else " (other settings)"
         )
 
-    def _is_kept(self, suite: LoadedSuite, its: ReferenceSuite, score: SuiteScore) -> bool:
-        return its.scores.get(score.name) == scores_made(suite)[score.name]
+    def _is_kept(self, its: ReferenceSuite, score: SuiteScore) -> bool:
+        return its.scores.get(score.name) == score_made(score)
 
     def _values(self, suite: LoadedSuite, score: SuiteScore) -> list[Values]:
         """The reference's values of a score, by row, one mapping a seed."""
         its, places = self._suites[suite.name], self._match(suite)
-        if self._is_kept(suite, its, score):
+        if self._is_kept(its, score):
             return [
-                {row: trial.scores[score.name][place] for row, place in places.items()} for trial in its.trials
+                {row: trial.scores[score.name][place] for row, place in places.items()}
+                for trial in its.trials
             ]
         return [
             {
@@ -228,9 +234,7 @@ class Against:
     def claims(self, spoken: Sequence[Gate]) -> list[tuple[Gate, Claim]]:
         """For each gate that decides, that its score is no worse than the reference's, once a score and rows.
 
-        A loss is refuted where it is more than the margin, as in any guard; and where any loss at all is shown
-        at the level that all these gates share. So of runs without a change at most that level is blocked,
-        however many gates there are.
+        See ``decision.regression`` for the level of all of them together.
         """
         for suite in self._run.suites.values():
             self._match(suite)
@@ -247,16 +251,36 @@ class Against:
         default, selection = self._run.settings.against_margin, self._run.selection
         same = {name for name in selection.chosen() if self._is_itself(selection.sized(name)[-1])}
         for name in same:
-            self._said[f"{name} is the reference itself, and says the same on every row: nothing changed"] = None
+            self._said[f"{name} is the reference itself, and says the same on every row: nothing changed"] = (
+                None
+            )
         made = [
-            one
+            (gate, claim)
             for gate, margin in margins.values()
             if gate.candidate not in same
-            if (one := self._claim(gate, default if margin is None else margin)) is not None
+            if (claim := self._claim(gate, default if margin is None else margin)) is not None
         ]
-        return [self._together(gate, claim, len(made)) for gate, claim in made]
+        alpha, n = self._run.settings.alpha, len(made)
+        judged = at_shared_level([claim for _, claim in made], alpha)
+        return [
+            (self._gate(gate, claim, smallest_loss(claim, alpha, n)), claim)
+            for (gate, _), claim in zip(made, judged, strict=True)
+        ]
 
-    def _claim(self, gate: Gate, margin: float) -> tuple[Gate, Claim] | None:
+    def _gate(self, gate: Gate, claim: Claim, loss: float | None) -> Gate:
+        found = claim.comparison
+        score = f"{found.score} where {found.rows}" if found.rows else found.score
+        return replace(
+            gate,
+            test=f"{gate.suite}::{score}, {NAME}",
+            role=Role.GUARD,
+            comparison=found,
+            place="",
+            against=self.reference.label,
+            smallest_loss=loss,
+        )
+
+    def _claim(self, gate: Gate, margin: float) -> Claim | None:
         run, own = self._run, self._run.claims[gate]
         suite, places = run.suites[gate.suite], self._match(run.suites[gate.suite])
         vector = own.candidate if isinstance(own.candidate, ScoreVector) else own.baseline
@@ -266,6 +290,11 @@ class Against:
             return None
         arm = run.selection.sized(gate.candidate)[-1]
         mine = at_places(vector, [at for at, row in enumerate(vector.row_ids) if row in places])
+        if len(mine.row_ids) < MIN_ROWS:
+            self._say(
+                suite, f"{vector.score} where {vector.rows} is not compared: too few of its rows are the same"
+            )
+            return None
         trial = run.trials[arm.label, arm.replicas[0], suite.name]
         if trial.schema_digest != self._suites[suite.name].schema_digest:
             self._say(suite, f"answers of {arm.label} are bound to another JSON schema than the reference's")
@@ -281,37 +310,11 @@ class Against:
             theirs = replace(theirs, subject=f"reference {self.reference.label}", reasons=())
             scores = run.subject(arm, suite.name, None).scores(score)
             sides = replace(scores, vector=mine), replace(scores, vector=theirs)
-            claim = _no_worse(own, *sides, margin)
+            return _no_worse(own, *sides, margin)
         except HarnessError as error:  # other numbers of seeds, or values that its kind cannot have
             first = str(error).splitlines()[0]
             self._say(suite, f"{score.name} of {arm.label} is not compared: {first}")
             return None
-        return gate, claim
-
-    def _together(self, gate: Gate, claim: Claim, n_gates: int) -> tuple[Gate, Claim]:
-        found, level = claim.comparison, self._run.settings.alpha / n_gates
-        if found.outcome is Outcome.REFUTED and n_gates > 1:
-            shared = claim.at(level)
-            if shared.high is None or shared.high >= 0.0:
-                why = f"A loss is not shown at {percent(level)}, the share of each of {n_gates} gates."
-                found = replace(found, outcome=Outcome.INCONCLUSIVE, reason=f"{found.reason} {why}")
-        sides = claim.baseline, claim.candidate
-        assert isinstance(sides[1], ScoreVector)
-        losses = [
-            smallest_effect(sides[1], sides[0], alpha=alpha, margin=margin)
-            for alpha, margin in ((self._run.settings.alpha, _refuting(claim)), (level, 0.0))
-        ]
-        known = [loss for loss in losses if loss is not None]
-        made = replace(
-            gate,
-            test=f"{gate.test}, {NAME}",
-            role=Role.GUARD,
-            comparison=found,
-            place="",
-            against=self.reference.label,
-            smallest_loss=max(known) if len(known) == len(losses) else None,
-        )
-        return made, replace(claim, comparison=found)
 
 
 def _no_worse(own: Claim, mine: Scores, theirs: Scores, margin: float) -> Claim:
@@ -321,19 +324,10 @@ def _no_worse(own: Claim, mine: Scores, theirs: Scores, margin: float) -> Claim:
     return mine >= theirs - margin
 
 
-def _refuting(claim: Claim) -> float:
-    """The loss, in score units, that refutes a guard where more is shown; see ``shown_bound``."""
-    vector = claim.candidate
-    shows = vector.shows if isinstance(vector, ScoreVector) else (1.0, 1.0)
-    return max(-shown_bound(claim.comparison.claimed, (shows[1], shows[0])), 0.0)
-
-
 def with_smallest_losses(run: Session, gates: Sequence[Gate]) -> Iterator[Gate]:
     """The gates, each guard of the suite with the smallest loss that its rows show."""
     for gate in gates:
         claim = run.claims.get(gate)
-        if claim is None or gate.role is not Role.GUARD or not isinstance(claim.candidate, ScoreVector):
-            yield gate
-            continue
-        sides, alpha = (claim.candidate, claim.baseline), run.settings.alpha
-        yield replace(gate, smallest_loss=smallest_effect(*sides, alpha=alpha, margin=_refuting(claim)))
+        is_guard = claim is not None and gate.role is Role.GUARD
+        loss = smallest_loss(claim, run.settings.alpha) if claim is not None and is_guard else None
+        yield replace(gate, smallest_loss=loss) if is_guard else gate

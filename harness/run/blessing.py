@@ -49,7 +49,7 @@ def bless(run: Session, record: RunRecord, environment: Mapping[str, str] = os.e
 
 
 def destination(run: Session) -> Path:
-    """The file that was named, or the one that this run was held to, or ``reference.json`` beside the suites."""
+    """The file that was named, else the one that this run was held to, else one beside the suites."""
     settings = run.settings
     if settings.bless_to is not None:
         return settings.bless_to
@@ -86,9 +86,8 @@ def _who(root: Path, environment: Mapping[str, str]) -> str:
     for name in CI_USERS:
         if environment.get(name):
             return environment[name]
-    name, address = _git(root, "config", "user.name"), _git(root, "config", "user.email")
-    if name or address:
-        return f"{name} <{address}>" if name and address else name or address
+    if name := _git(root, "config", "user.name") or _git(root, "config", "user.email"):
+        return name
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container's user without a name

@@ -206,10 +206,6 @@ class Session:
                 hosted model without a key, or under a cap without a price.
         """
         self.check_rows()
-        if self.settings.against is not None:
-            from harness.run.against import Against
-
-            self.against = Against(self)
         self.history.require_readable()
         for arm in self.selection.arms():
             for problem in problems_of([arm], self.lab, self._unanswered):
@@ -226,9 +222,13 @@ class Session:
 
         Raises:
             HarnessError: unreadable or leaking rows, a size beyond the data, a check that scores a row's own
-                reference as wrong.
+                reference as wrong, a reference run of which nothing can be compared.
         """
         self._compare(list(self.suites.values()))
+        if self.settings.against is not None:
+            from harness.run.against import Against
+
+            self.against = Against(self)
 
     def _compare(self, suites: Sequence[LoadedSuite]) -> None:
         """Compare all files with ``suites``; what training has too, and may have, is counted as one."""
