@@ -130,7 +130,8 @@ class Against:
         """Of today's rows those that the reference has, by id, and their places there."""
         if suite.name in self._places:
             return self._places[suite.name]
-        self._places[suite.name] = found = {}
+        found: dict[str, int] = {}
+        self._places[suite.name] = found
         its = self._suites.get(suite.name)
         if its is None:
             self._say(suite, f"the reference was not judged by it (it was by {', '.join(self._suites)})")

@@ -38,7 +38,11 @@ def test_a_loss_that_only_one_gate_for_itself_shows_is_not_refuted_among_many() 
 def test_more_gates_and_a_wider_margin_take_a_larger_loss() -> None:
     (plain,) = claims(Kind.BINARY, 100, 1, 0.0, 0.0, np.random.default_rng(1))
     (wide,) = claims(Kind.BINARY, 100, 1, 0.1, 0.0, np.random.default_rng(1))
-    losses = [smallest_loss(plain, 0.05), smallest_loss(plain, 0.05, 5), smallest_loss(wide, 0.05)]
-    assert None not in losses
+    losses = [
+        loss
+        for loss in (smallest_loss(plain, 0.05), smallest_loss(plain, 0.05, 5), smallest_loss(wide, 0.05))
+        if loss is not None
+    ]
+    assert len(losses) == 3
     assert losses == sorted(losses)
-    assert losses[-1] > 0.1 + (losses[0] or 1.0) / 2
+    assert losses[-1] > 0.1 + losses[0] / 2

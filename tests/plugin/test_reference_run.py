@@ -64,6 +64,7 @@ def test_only_a_whole_run_that_is_go_is_blessed(project: SmallProject) -> None:
     project.suite(
         TARGET + GUARD + "\n\ndef test_plain():\n    import os\n    assert not os.environ.get('RED')\n"
     )
+    project.run("--candidate=good", "--bless").assert_one_screen("--bless without a reason", "--bless-why")
     for arguments, why in (
         (["--candidate=bad"], "only a GO is blessed, and bad is NO-GO"),
         (["--candidate=good", "-k", "test_better"], "not every gate was judged: test_not_worse"),
@@ -73,4 +74,3 @@ def test_only_a_whole_run_that_is_go_is_blessed(project: SmallProject) -> None:
         assert result.status != 0
         assert f"not blessed: {why}" in " ".join(result.out.split())
         assert not (project.path / FILE).exists()
-    project.run("--candidate=good", "--bless").assert_one_screen("--bless without a reason", "--bless-why")
