@@ -24,6 +24,7 @@ from benchmarks.quality import (
     looks,
     money,
     rare_losses,
+    regression,
     seeds,
     whole_decisions,
 )
@@ -38,6 +39,7 @@ PARTS = {
     "looks": looks.measure,
     "money": money.measure,
     "growing": growing.measure,
+    "regression": regression.measure,
     "judged": judged.measure,
     "curve": curve.measure,
     "admission": admission.measure,

@@ -346,6 +346,10 @@ class Gate:
     why: str = ""  # of a missing gate: what kept it from being judged; of an advisory one: from deciding
     naive: Comparison | None = None  # what the judge alone says, where labels corrected it
     correction: Correction | None = None
+    against: str = ""  # the reference run that it holds the candidate to; empty: the suite asserts it
+    #: of a guard: the smallest true loss, in score units, that these rows show 4 times in 5; None: not worked
+    #: out, or none below 1
+    smallest_loss: float | None = None
 
 
 class Verdict(StrEnum):
@@ -884,6 +888,78 @@ class Ladder:
 
 
 @dataclass(frozen=True, slots=True)
+class ReferenceTrial:
+    """One seed's answers to a suite, each by the beginning of its SHA-256, and what came of them.
+
+    All tuples have one item a row. An answer that never came is an empty text, a score without a value None.
+    """
+
+    seed: int | None
+    model: str  # fingerprint of what answered
+    answers: tuple[str, ...]
+    scores: Mapping[str, tuple[float | None, ...]]
+    prompt_tokens: tuple[int | None, ...] = ()
+    completion_tokens: tuple[int | None, ...] = ()
+    latency_ms: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSuite:
+    """A suite as the reference was judged by it. ``rows`` and ``scores`` are known by their content."""
+
+    name: str
+    heldout: str
+    rows: tuple[str, ...]
+    scores: Mapping[str, str]  # by name: fingerprint of how it is made; empty: not known
+    prompt_digest: str | None
+    schema_digest: str  # of the JSON schema that answers were bound to; empty: none
+    trials: tuple[ReferenceTrial, ...]  # one a seed
+    history: tuple[HeldoutUse, ...] = ()  # decisions that the rows have served
+    row_sets: tuple[RowSet, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A candidate that runs are held to: what it scored, row by row, without its weights and its words."""
+
+    candidate: str
+    size: int | None
+    seeds: tuple[int, ...]
+    run: str  # the id of its run
+    created: str  # of that run; ISO 8601, UTC
+    suites: tuple[ReferenceSuite, ...]
+    processor: str = ""
+    blessed: str = ""  # when; ISO 8601, UTC; empty: it is a run that nobody blessed
+    by: str = ""
+    why: str = ""
+    commit: str = ""
+    reference: int = 1  # version of the file's form
+
+    @property
+    def label(self) -> str:
+        """``name`` or ``name@size``."""
+        return self.candidate if self.size is None else f"{self.candidate}@{self.size}"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTo:
+    """The reference that a run was held to, and what of it could be compared."""
+
+    path: str
+    label: str
+    run: str
+    created: str
+    margin: float  # in score units: what a score may lose, where no guard of the suite says
+    said: tuple[str, ...]  # what was compared, what was not, and why, in sentences
+    blessed: str = ""
+    by: str = ""
+    why: str = ""
+    prompt_tokens: float | None = None  # means of a request
+    completion_tokens: float | None = None
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """Everything one run did and saw. The reports show nothing that is not in it."""
 
@@ -909,6 +985,7 @@ class RunRecord:
     ladder: Ladder | None = None
     economics_toml: str = ""  # the project's file of prices, as it was; empty: none, or an earlier version
     money_gates: tuple[MoneyGate, ...] = ()
+    held_to: HeldTo | None = None  # the reference run; None: there was none
     schema: int = SCHEMA_VERSION
 
 

@@ -21,12 +21,12 @@ LadderMode: TypeAlias = Literal["first", "all"]
 _DIGITS = re.compile(r"0|-?[1-9][0-9]{0,17}")  # int() takes 1_0, +1 and the digits of other scripts, too
 _AMOUNT = re.compile(r"([0-9]{1,15}\.?[0-9]{0,15}|\.[0-9]{1,15})(e-?[0-9]{1,2})?", re.IGNORECASE)
 MOST_USD = 1e12
+MOST_MARGIN = 0.5
 MOST_LOOKS = 10  # more save little and widen the final interval
 
 VARIABLES = ("HARNESS_CACHE", "HARNESS_FAST")
 
-# options that are named in the interface and come with later releases
-LATER = ("against", "bless")
+AGAINST_MARGIN = 0.05  # in score units: what a score may lose against the reference run
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class Settings:
     training has of it; see ``training.executor.find_executor``.
     ``ladder`` tries candidates from the cheapest up, to the first that is GO or ``all``; ``ladder_order``
     names those that come first.
+    ``against`` is the reference run, and ``against_margin`` what a score may lose against it, in score units.
+    ``bless`` writes one after a GO, to ``bless_to`` (None: beside the suites), for the reason ``bless_why``.
     ``sizes`` is empty for "all rows". Each of ``seeds`` draws subsets of its own and seeds a training.
     """
 
@@ -71,6 +73,11 @@ class Settings:
     reference_runs: tuple[Path, ...] = ()
     ladder: LadderMode | None = None
     ladder_order: tuple[str, ...] = ()
+    against: Path | None = None
+    against_margin: float = AGAINST_MARGIN
+    bless: bool = False
+    bless_to: Path | None = None
+    bless_why: str = ""
 
 
 def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
@@ -99,6 +106,13 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
             "  hint: leave --max-interim-looks out, so that every row is judged; or judge one seed."
         )
     ladder = _ladder(raw.get("ladder"))
+    bless, bless_to = _bless(raw)
+    for option in ("against", "bless"):
+        if looks > 1 and raw.get(option):
+            raise UsageError(
+                f"--{option} with --max-interim-looks: judging that stops early leaves rows out.\n"
+                "  hint: leave --max-interim-looks out, so that every row is judged."
+            )
     store = str(raw.get("harness-store") or ".harness")
     is_shared = "://" in store
     return Settings(
@@ -124,6 +138,11 @@ def parse_settings(raw: Mapping[str, object], root: Path) -> Settings:
         max_usd=_max_usd(str(raw["max-usd"])) if raw.get("max-usd") else None,
         ladder=ladder,
         ladder_order=_names("ladder-order", str(raw.get("ladder-order") or "")),
+        against=root / str(raw["against"]) if raw.get("against") else None,
+        against_margin=_margin(str(raw.get("against-margin") or AGAINST_MARGIN)),
+        bless=bless,
+        bless_to=None if bless_to is None else root / bless_to,
+        bless_why=str(raw.get("bless-why") or ""),
     )
 
 
@@ -239,6 +258,30 @@ def _looks(text: str) -> int:
     if not _DIGITS.fullmatch(text) or not 1 <= int(text) <= MOST_LOOKS:
         raise UsageError(f"--max-interim-looks={text}: use 1 (judge every row) to {MOST_LOOKS}, such as 5.")
     return int(text)
+
+
+def _margin(text: str) -> float:
+    if not _AMOUNT.fullmatch(text) or float(text) > MOST_MARGIN:
+        raise UsageError(
+            f"--against-margin={text}: use a loss in score units, from 0 to {MOST_MARGIN}; 5 points are 0.05."
+        )
+    return float(text)
+
+
+def _bless(raw: Mapping[str, object]) -> tuple[bool, str | None]:
+    """Whether to, and the file where one is named."""
+    given = raw.get("bless")
+    if given in (None, "", False, "false"):
+        return False, None
+    if given not in (True, "true", "yes") and not str(given).endswith(".json"):
+        raise UsageError(f"--bless={given}: name a file that ends in .json, or leave the name out.")
+    if not raw.get("bless-why"):
+        raise UsageError(
+            '--bless without a reason.\n  hint: add --bless-why="why this is the new reference".'
+        )
+    if raw.get("rehearse") not in (None, "", False, "false"):
+        raise UsageError("--bless with --rehearse: a rehearsal says nothing of the real models.")
+    return True, None if given in (True, "true", "yes") else str(given)
 
 
 def _max_usd(text: str) -> float:

@@ -37,9 +37,17 @@ def mde(sd: float, n: int, alpha: float = 0.05, power: float = POWER, df: float 
 
 
 def smallest_effect(
-    candidate: ScoreVector, baseline: ScoreVector | float, *, alpha: float = 0.05, power: float = POWER
+    candidate: ScoreVector,
+    baseline: ScoreVector | float,
+    *,
+    alpha: float = 0.05,
+    power: float = POWER,
+    margin: float = 0.0,
 ) -> float | None:
     """The smallest true difference that these rows show with ``power``, at the spread they have.
+
+    With a ``margin``, in score units, that they show to be more than that: of a guard, the smallest loss that
+    refutes it.
 
     None where the spread cannot be estimated, or no difference below 1 could be shown.
     """
@@ -53,23 +61,26 @@ def smallest_effect(
         table, freedom = seen.seed_differences, float(seen.n_units - 1)
         if table is not None:
             freedom = float(components(table[np.newaxis], seen.clusters).freedom[0])
-        effect = mde(sqrt(estimate.variance), n, alpha, power, df=freedom)
+        effect = margin + mde(sqrt(estimate.variance), n, alpha, power, df=freedom)
         return effect if effect < 1.0 else None
     assert seen.wins_and_losses is not None
     # the part of the spread that an effect does not explain: as many rows lost as are gained beside it
     churn = 2.0 * min(float(np.mean(side)) for side in seen.wins_and_losses)
     z_alpha, z_power = -float(ndtri(alpha)), float(ndtri(power))
+    # a preference's difference is half that of its wins and losses
+    scale = 0.5 if seen.kind is Kind.PREFERENCE else 1.0
+    least = margin / scale
 
     def surplus(effect: float) -> float:
         share = min(churn + effect, 1.0)  # of the rows, discordant under this effect
-        return effect * sqrt(n) - z_alpha * sqrt(share) - z_power * sqrt(max(share - effect**2, 0.0))
+        noise = z_alpha * sqrt(max(share - least**2, 0.0)) + z_power * sqrt(max(share - effect**2, 0.0))
+        return (effect - least) * sqrt(n) - noise
 
     if surplus(1.0) <= 0.0:
         return None
     from scipy.optimize import brentq  # slow to import
 
-    # a preference's difference is half that of its wins and losses
-    return (0.5 if seen.kind is Kind.PREFERENCE else 1.0) * float(brentq(surplus, 1e-9, 1.0))
+    return scale * float(brentq(surplus, least + 1e-9, 1.0))
 
 
 def power_of_guard(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.plugin.github import is_on_github
 from harness.plugin.items import only_shows
 from harness.plugin.state import STATE, State
@@ -40,9 +40,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         or only_shows(session.config)
         or not (run.trials or (state.expected and ended))
     ):
+        if state.settings.bless and not is_worker(session.config):
+            state.summary = "not blessed: no candidate was judged"
+            session.exitstatus = exitstatus or pytest.ExitCode.TESTS_FAILED
         return
     try:
-        failing = _conclude(state, run, session.config)
+        failing = _conclude(state, run, session.config, int(exitstatus))
     except (HarnessError, OSError) as error:  # what was paid for is in the store; a traceback would hide it
         state.summary = f"the report could not be written: {error}"
         failing = True
@@ -50,10 +53,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def _conclude(state: State, run: Session, config: pytest.Config) -> bool:
+def _conclude(state: State, run: Session, config: pytest.Config, exitstatus: int) -> bool:
     """Decide, write the report and set the summary; whether the decisions alone fail the run."""
     from harness.report.html import write_index, write_report
     from harness.report.terminal import summary
+    from harness.run.blessing import bless
     from harness.run.recording import fails, make_record, own_folder
 
     record = make_record(
@@ -69,12 +73,39 @@ def _conclude(state: State, run: Session, config: pytest.Config) -> bool:
     state.record = record
     failing = fails(record)
     if failing and record.ladder is None:
-        said.append("exit status 1: under --gate=release anything but GO fails the run")
+        why = "under --gate=release anything but GO fails the run"
+        if record.gate_policy == "regression":
+            why = "a loss against the reference run is shown"
+        said.append(f"exit status 1: {why}")
     elif failing:
         said.append("exit status 1: no rung of the ladder holds")
+    if state.settings.bless:
+        try:
+            _require_whole(state, config, exitstatus)
+            said.append(bless(run, record))
+        except (HarnessError, OSError) as error:
+            said.append(f"not blessed: {error}")
+            failing = True
     width = max(80, min(140, _columns(config)))
     state.summary = "\n".join([summary(record, width, _colours(config)), *said])
     return failing
+
+
+def _require_whole(state: State, config: pytest.Config, exitstatus: int) -> None:
+    """Nothing is blessed by a session that was cut short, or in which a test that is no gate failed.
+
+    Raises:
+        UsageError: names the first of them.
+    """
+    if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise UsageError("the session was cut short")
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    failed = [
+        one for kind in ("failed", "error") for one in (reporter.stats.get(kind, ()) if reporter else ())
+    ]
+    others = [one.nodeid for one in failed if one.nodeid not in state.gates]
+    if others or (exitstatus and not failed):
+        raise UsageError(f"{others[0] if others else 'a test'} failed beside the gates")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -18,7 +18,7 @@ from harness.errors import HarnessError, UsageError
 from harness.plugin.messages import usage_error
 from harness.plugin.state import STATE, State
 from harness.plugin.workers import is_worker, worker_settings
-from harness.settings import LATER, parse_settings, require_known_variables
+from harness.settings import parse_settings, require_known_variables
 
 OPTIONS = {
     "candidate": ("append", "try this candidate; may repeat and be a glob"),
@@ -67,7 +67,20 @@ OPTIONS = {
         "append",
         "run.json of an earlier run, such as a committed one: its uses of held-out rows count; may repeat",
     ),
+    "against": (
+        "store",
+        "hold every gate's score to this reference run as well: the file that --bless wrote, or a run.json",
+    ),
+    "against-margin": (
+        "store",
+        "what a score may lose against the reference run, where no guard says (default: 0.05, 5 points)",
+    ),
+    "bless-why": ("store", "why this candidate is the new reference, for --bless"),
 }
+BLESS = (
+    "after a GO, write what it scored as the reference run that --against compares with"
+    " (default: reference.json beside the suites)"
+)
 REHEARSE = (
     "ask a local stand-in of the service in place of hosted models, without a key or money: it answers by"
     " script (the default), or trains for real with --rehearse=train"
@@ -75,7 +88,11 @@ REHEARSE = (
 LADDER = (
     "try candidates from the cheapest up, and end at the first whose gates all hold; --ladder=all tries all"
 )
-MODES = {"rehearse": (REHEARSE, ("script", "train")), "ladder": (LADDER, ("first", "all"))}
+MODES = {
+    "rehearse": (REHEARSE, ("script", "train")),
+    "ladder": (LADDER, ("first", "all")),
+    "bless": (BLESS, ("yes",)),
+}
 LIST = "list the candidates: where each is defined, and which folder it serves"
 ALIASES = {"train-seeds": ("--seeds",), "max-interim-looks": ("--judge-looks",)}
 OLD_INI_KEYS = {"max-interim-looks": "harness_judge_looks"}
@@ -97,7 +114,11 @@ class _Mode(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         modes = MODES[self.dest.removeprefix("harness_")][1]
-        is_path = values not in (*modes, "") and Path(str(values).partition("::")[0]).exists()
+        is_path = (
+            values not in (*modes, "")
+            and not str(values).endswith(".json")
+            and Path(str(values).partition("::")[0]).exists()
+        )
         setattr(namespace, self.dest, modes[0] if is_path else values)
         if is_path:
             setattr(namespace, PATHS_AFTER, [*(getattr(namespace, PATHS_AFTER, None) or []), str(values)])
@@ -120,10 +141,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--candidates", action="store_true", dest="harness_list", help=LIST)
     for new, old in OLD_INI_KEYS.items():
         parser.addini(old, f"deprecated: use {_dest(new)}", type="string", default=None)
-    for name in LATER:
-        group.addoption(
-            f"--{name}", dest=_dest(name), nargs="?", const="yes", default=None, help="not there yet"
-        )
 
 
 def _dest(name: str) -> str:
@@ -133,9 +150,6 @@ def _dest(name: str) -> str:
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options once."""
-    for name in LATER:
-        if config.getoption(_dest(name)) is not None:
-            raise pytest.UsageError(f"--{name} is not in this version yet; leave it out.")
     given = {}
     for name in (*OPTIONS, *MODES):
         option = config.getoption(_dest(name))

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -47,7 +47,13 @@ def findings(record: RunRecord, root: Path) -> list[Finding]:
     Args:
         root: of the project, where a test without a place of its own is looked up.
     """
-    found = [finding for gate in record.gates if (finding := _of_gate(gate, root)) is not None]
+    # a gate that no test wrote (a reference run's) stands where its score is asserted
+    places = {(g.suite, g.comparison.score): g.place for g in record.gates if g.comparison and g.place}
+    gates = [
+        replace(g, place=places.get((g.suite, g.comparison.score), "")) if g.comparison and not g.place else g
+        for g in record.gates
+    ]
+    found = [finding for gate in gates if (finding := _of_gate(gate, root)) is not None]
     for money in record.money_gates:
         if money.outcome is not Outcome.SHOWN:
             label = size_label(money.size, None, money.candidate)
@@ -63,8 +69,14 @@ def blocks(record: RunRecord) -> bool:
     """Whether the run fails by its gate policy, as far as its decisions tell."""
     if record.ladder is not None:
         return ladder.fails(record.ladder, record.gate_policy)
-    stops = {Verdict.NO_GO} if record.gate_policy == "regression" else {Verdict.NO_GO, Verdict.INCONCLUSIVE}
-    return any(decision.verdict in stops for decision in record.decisions)
+    if record.gate_policy == "release":
+        return any(decision.verdict is not Verdict.GO for decision in record.decisions)
+    # a gate that no test wrote and that no reference run asks for fails no test
+    asked = (
+        gate.comparison for gate in record.gates if gate.state == "gated" and (gate.place or gate.against)
+    )
+    outcomes = [found.outcome for found in asked if found] + [money.outcome for money in record.money_gates]
+    return Outcome.REFUTED in outcomes
 
 
 def verdict_of(decisions: Sequence[Decision]) -> str:
@@ -97,12 +109,14 @@ def _finding(outcome: Outcome | None, test: str, label: str, why: str, place: st
     line = 1
     if at := re.fullmatch(r"(.+?):(\d+)(?::\d+)?", place):
         file, line = at[1], int(at[2])
-    elif what_is_at(root / file) == "file":
+    elif what_is_at(root / file) != "file":
+        file = ""
+    else:
         name = re.escape(function.rpartition("::")[2].partition("[")[0])
         source = (root / file).read_text("utf-8", "replace")
         if written := re.search(rf"^\s*(async )?def {name}\b", source, re.MULTILINE):
             line = source.count("\n", 0, written.end()) + 1
-    return Finding(word, f"{word}: {function or file} ({label})", why, file, line)
+    return Finding(word, f"{word}: {function or test} ({label})", why, file, line)
 
 
 # --------------------------------------------------------------------------- GitHub

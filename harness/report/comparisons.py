@@ -65,7 +65,7 @@ def comparisons(record: RunRecord) -> Comparisons:
             return gate_line(gate, 1.0, record.alpha)
         line = gate_line(gate, reach[gate.suite, found.score], record.alpha)
         vectors = measured.get((gate.suite, found.score, found.candidate))
-        if vectors is None or found.rows or gate.correction or gate.role is Role.THRESHOLD:
+        if vectors is None or found.rows or gate.correction or gate.against or gate.role is Role.THRESHOLD:
             return line
         effect = smallest_effect(*vectors, alpha=found.alpha)
         return replace(line, mde=numbers.NONE if effect is None else f"{100 * effect:.1f}")

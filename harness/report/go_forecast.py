@@ -42,7 +42,11 @@ def assumed_gates(record: RunRecord, candidate: str, size: int | None) -> list[t
         by_looks = gate.comparison.p_one_sided is None and gate.comparison.low is not None
         n = len(mine.suite.rows) if by_looks and mine and not gate.comparison.rows else None
         assumed = assumed_of(gate.comparison, gate.role, name, gate.suite, n)
-        seen = _seen(mine, gate.comparison, gate.role) if mine and mine.lead.size == size else None
+        seen = (
+            _seen(mine, gate.comparison, gate.role)
+            if mine and mine.lead.size == size and not gate.against
+            else None
+        )
         found.append((gate, replace(assumed, seen=seen)))
     return found
 

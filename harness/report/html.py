@@ -147,7 +147,7 @@ def _trends(heads: Sequence[tuple[str, RunHead]], reach: float) -> list[Trend]:
     for href, head in reversed(heads):
         for gate in head.gates:
             found = gate.comparison
-            if gate.state != "gated" or found is None:
+            if gate.state != "gated" or found is None or gate.against:
                 continue
             place = gate.suite, f"{found.score} {found.rows}".strip(), gate.role.value, gate.candidate
             points.setdefault(place, []).append(

@@ -52,7 +52,12 @@ def markdown_of(view: ReportView, *, is_brief: bool = False) -> str:
     """
     parts = [
         ("the decision", "\n\n".join(filter(None, _headline(view.headline)))),
-        ("what decided", "\n\n".join(filter(None, _gates(view.comparisons)))),
+        (
+            "what decided",
+            _joined(
+                [*_gates(view.comparisons), _bullets(_cut(line, _LONG) for line in view.headline.reference)]
+            ),
+        ),
     ]
     if view.costs or view.spending:
         body = [

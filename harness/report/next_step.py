@@ -38,10 +38,10 @@ def _after_go(
 def _after_no_go(
     record: RunRecord, decision: Decision, own: Sequence[Gate], info: CandidateInfo | None
 ) -> Iterator[str]:
-    kept = baselines_of(own)
+    refuted = [g for g in own if g.comparison and g.comparison.outcome is Outcome.REFUTED]
+    kept = baselines_of([gate for gate in refuted if gate.against] or own)
     yield f"Keep {kept[0]}, and read the rows that get worse" if kept else "Read the rows that it gets wrong"
     watched = {suite.name for suite in record.suites if suite.prompt_digest is None}  # beside the task
-    refuted = [g for g in own if g.comparison and g.comparison.outcome is Outcome.REFUTED]
     forgot = any(g.suite in watched and g.role is Role.GUARD and g.state == "gated" for g in refuted)
     if decision.size is None or info is None:
         yield "Then change its prompt or its model, and run again"

@@ -134,7 +134,8 @@ class _Names:
 
     def __call__(self, gate: Gate, found: Comparison) -> str:
         name = f"{gate.suite} / {found.score}" if found.score in self._shared else found.score
-        return f"{name} where {found.rows}" if found.rows else name
+        name = f"{name} where {found.rows}" if found.rows else name
+        return f"{name} against the reference" if gate.against else name
 
 
 def _means(found: Comparison, *, unit: bool = False) -> str:

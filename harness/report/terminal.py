@@ -111,12 +111,13 @@ def summary(record: RunRecord, width: int, colour: bool) -> str:
         console.print()
     if top.ladder is not None:
         _print_ladder(console, top.ladder)
-    if top.spending:
-        console.print(_text(top.spending))
-    for line in kept_answers(record):
-        console.print(_text(f"kept answers: {line}"))
-    for line in recorded_answers(record):
-        console.print(_text(f"recorded answers: {line}"))
+    for line in (
+        *top.reference,
+        *([top.spending] if top.spending else []),
+        *(f"kept answers: {each}" for each in kept_answers(record)),
+        *(f"recorded answers: {each}" for each in recorded_answers(record)),
+    ):
+        console.print(_text(line))
     return out.getvalue().strip("\n")
 
 

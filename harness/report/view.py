@@ -19,6 +19,7 @@ from harness.report.ladder import ladder_block
 from harness.report.learning import learning_curves, trainings
 from harness.report.pictures import pictures
 from harness.report.plainly import plainly, speaks_of
+from harness.report.reference import reference_lines
 from harness.report.rows import packed_rows
 from harness.report.sides import sides
 from harness.report.trial_pairs import is_compared, size_label, trial_label
@@ -88,6 +89,7 @@ def headline(record: RunRecord) -> Headline:
         spending=spending_sentence(record),
         together=_together(record),
         ladder=ladder_block(record),
+        reference=[*reference_lines(record)],
         evidence=_evidence(record),
     )
 

@@ -109,6 +109,7 @@ class Headline:
     spending: str  # the bill in one sentence; empty where there is none
     together: TextTable | None = None  # the level that each of several candidates met
     ladder: LadderBlock | None = None
+    reference: Sequence[str] = ()  # the reference run that it was held to, and what it would have shown
     evidence: Sequence[Fact] = ()  # what failures point to: whose, to what, and why
 
     @property

@@ -11,9 +11,10 @@ from pathlib import Path
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.data.row_sets import are_shared, has_grown, recorded_row_set, row_set
 from harness.decision.retesting import count_tries
-from harness.errors import StoreError, UsageError
+from harness.errors import DataError, StoreError, UsageError
 from harness.records import Gate, HeldoutUse, RowSet, SuiteInfo, Verdict
-from harness.report.runjson import JudgedHead, load_head
+from harness.report.reference import head_of, reference_file
+from harness.report.runjson import JudgedHead
 from harness.run.suite_loading import LoadedSuite
 from harness.settings import Settings
 from harness.store.answers import AnswerStore
@@ -100,7 +101,7 @@ class HeldoutHistory:
         Raises:
             UsageError: one of them cannot be read.
         """
-        if self._settings.reference_runs:
+        if self._references:
             _ = self._judged
 
     def of(self, suite: LoadedSuite) -> SuiteHistory:
@@ -120,7 +121,12 @@ class HeldoutHistory:
 
     @cached_property
     def _judged(self) -> list[JudgedHead]:
-        return list(_judged_runs(self._settings.reports, self._settings.reference_runs))
+        return list(_judged_runs(self._settings.reports, self._references))
+
+    @property
+    def _references(self) -> tuple[Path, ...]:
+        against = self._settings.against
+        return (*self._settings.reference_runs, *([] if against is None else [reference_file(against)]))
 
     def _read(self, suite: LoadedSuite) -> SuiteHistory:
         today, file = row_set(suite.rows), rows_fingerprint(suite.rows)
@@ -159,8 +165,8 @@ def _judged_runs(reports: Path, references: tuple[Path, ...]) -> Iterator[Judged
     """
     for file in (*references, *sorted(reports.glob("*/run.json"), reverse=True)):
         try:
-            run = load_head(file, JudgedHead)
-        except (StoreError, OSError, UnicodeDecodeError) as error:
+            run = head_of(file)
+        except (DataError, StoreError, OSError, UnicodeDecodeError) as error:
             if file not in references:
                 continue
             problem = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
@@ -181,6 +187,8 @@ def decision_fingerprint(identity: str, rows: str, gates: Iterable[Gate]) -> str
 
 def has_judged(gate: Gate, suite: str, candidate: str, size: int | None) -> bool:
     """Whether it judged the candidate on rows of the suite; too few rows to judge anything have not."""
+    if gate.against:  # whoever is held to a reference today, and not tomorrow, takes the same decision
+        return False
     own = (gate.suite, gate.candidate, gate.size, gate.state) == (suite, candidate, size, "gated")
     return own and gate.comparison is not None and gate.comparison.low is not None
 

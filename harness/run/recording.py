@@ -26,8 +26,11 @@ from harness.records import (
     Decision,
     Gate,
     HeldoutUse,
+    Outcome,
     RunRecord,
+    Verdict,
 )
+from harness.run.against import with_smallest_losses
 from harness.run.appraisal import appraisals
 from harness.run.chosen import chosen_on_its_rows
 from harness.run.claim_detection import never_asserted, still_missing
@@ -75,7 +78,7 @@ def make_record(
             (histories[name].noted(bound.info(_admissions(run, name))) for name, bound in run.suites.items()),
         ),
         trials=tuple(run.trials.values()),
-        gates=tuple(gates),
+        gates=tuple(with_smallest_losses(run, gates) if run.settings.gate == "regression" else gates),
         decisions=tuple(_with_tries(run, decision, gates, histories) for decision in decisions),
         economics=economics,
         economics_toml=config.text if economics and (config := run.economics()) is not None else "",
@@ -86,6 +89,7 @@ def make_record(
         spending=run.ledger.lines(),
         max_usd=run.ledger.max_usd,
         money_gates=tuple(run.money_gates),
+        held_to=None if run.against is None else run.against.held_to,
         ladder=None if run.ladder is None else run.ladder.record(decisions, economics),
     )
 
@@ -98,9 +102,11 @@ def decisions_of(
     if run.ladder is not None:
         expected = [gate for gate in expected if run.ladder.is_judged(gate)]
     spoken = [gate for gate in run.gates if gate.state not in ("missing", "money")]
+    claims = [] if run.against is None else run.against.claims(spoken)
     gates = [
         *spoken,
         *harm_gates(run, spoken),
+        *(gate for gate, _ in claims),
         *never_asserted(run.gates),
         *still_missing(expected, run.gates),
     ]
@@ -113,7 +119,7 @@ def decisions_of(
     ]
     untried = 0 if run.ladder is None else len(every) - len(each)
     alpha = run.settings.alpha
-    return gates, judged_together(each, run.claims.items(), alpha, chosen.left_out, untried)
+    return gates, judged_together(each, [*run.claims.items(), *claims], alpha, chosen.left_out, untried)
 
 
 def _notes_on_kept(run: Session) -> list[str]:
@@ -295,8 +301,13 @@ def _timings(run: Session) -> dict[str, float]:
 def fails(record: RunRecord) -> bool:
     """Whether the decisions alone fail the run: under ``release`` anything but GO does.
 
+    A loss against the reference run that is shown is no failed test, so under ``regression`` it does.
+
     Of a ladder one GO is enough. Its refuted gates are no failed tests, so ``regression`` looks at them, too.
     """
     if record.ladder is not None:
         return ladder.fails(record.ladder, record.gate_policy)
-    return record.gate_policy == "release" and any(d.verdict != "GO" for d in record.decisions)
+    if record.gate_policy == "release":
+        return any(decision.verdict is not Verdict.GO for decision in record.decisions)
+    lost = (gate.comparison for gate in record.gates if gate.against)
+    return any(found is not None and found.outcome is Outcome.REFUTED for found in lost)

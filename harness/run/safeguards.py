@@ -73,7 +73,9 @@ def unasserted_scores(run: Session, name: str, gates: Sequence[Gate]) -> tuple[l
     asserted = {
         (gate.suite, gate.comparison.score)
         for gate in gates
-        if (gate.candidate, gate.size) == (name, mine.size) and gate.comparison is not None
+        if not gate.against
+        and (gate.candidate, gate.size) == (name, mine.size)
+        and gate.comparison is not None
         if not gate.comparison.rows and _is_of_baseline(gate, gate.comparison)
     }
     obstacles, beside, waived = [], [], []

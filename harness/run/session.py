@@ -50,6 +50,7 @@ from harness.store.shared import SharedStore
 from harness.training.executor import find_executor, stop
 
 if TYPE_CHECKING:
+    from harness.run.against import Against
     from harness.run.ladder import LadderRun
     from harness.run.outlook import Outlook
 
@@ -171,6 +172,7 @@ class Session:
         self._identities: dict[Arm, str] = {}
         self._was_checked = False
         self.ladder: LadderRun | None = None  # set once the suites are known
+        self.against: Against | None = None  # set once the suites are known
         self.outlook: Outlook | None = None  # set once it is known what is left to do
 
     def lab_of(self, arm: Arm) -> Lab:
@@ -220,9 +222,13 @@ class Session:
 
         Raises:
             HarnessError: unreadable or leaking rows, a size beyond the data, a check that scores a row's own
-                reference as wrong.
+                reference as wrong, a reference run of which nothing can be compared.
         """
         self._compare(list(self.suites.values()))
+        if self.settings.against is not None:
+            from harness.run.against import Against
+
+            self.against = Against(self)
 
     def _compare(self, suites: Sequence[LoadedSuite]) -> None:
         """Compare all files with ``suites``; what training has too, and may have, is counted as one."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -237,6 +239,17 @@ class LoadedSuite:
 def _described(score: SuiteScore) -> str:
     kind = (score.__doc__ or "").strip().splitlines()[0] if score.__doc__ else ""
     return f"{type(score).__name__}: {kind}"
+
+
+def how_made(score: SuiteScore) -> Json:
+    """What shapes a score: how a judge is asked, the settings of a check, and the code of a project's own."""
+    if isinstance(score, Judge):
+        return _asked(score)
+    code = ""
+    if not type(score).__module__.startswith("harness."):
+        with suppress(OSError, TypeError):  # a class that no file holds
+            code = inspect.getsource(type(score))
+    return [score.spec(), code] if code else score.spec()
 
 
 def _asked(score: SuiteScore) -> Mapping[str, Json]:

@@ -116,18 +116,18 @@ def second():
 
 
 # --------------------------------------------------------------------------- values that cannot be
-@pytest.mark.parametrize("option", ["--against=run", "--bless"])
-def test_an_option_of_a_later_version_says_so(ready: SmallProject, option: str) -> None:
-    name = option.partition("=")[0]
-    ready.run("--candidate=good", option).assert_one_screen(f"{name} is not in this version yet")
-
-
 @pytest.mark.parametrize(
     ("option", "says"),
     [
         ("--sizes=fifty", "--sizes=fifty: use whole numbers with commas"),
         ("--sizes=10,-1", "--sizes=10,-1: every size is a number of training rows, at least 1"),
         ("--sizes=0", "at least 1"),
+        ("--against=nowhere.json", "--against="),
+        (
+            "--against-margin=5",
+            "--against-margin=5: use a loss in score units, from 0 to 0.5; 5 points are 0.05",
+        ),
+        ("--bless=here", "--bless=here: name a file that ends in .json"),
         ("--sizes=,", "use whole numbers"),
         ("--sizes=1e2", "use whole numbers"),
         ("--gate=strict", "--gate=strict: use release (anything but GO fails) or regression"),
