@@ -85,8 +85,10 @@ def _append(variable: str, text: str, most: int) -> None:
 
 
 def _write(config: pytest.Config, line: str) -> None:
+    from harness.report.terminal import encodable
+
     reporter = config.pluginmanager.getplugin("terminalreporter")
     if reporter is None:
         print(line)  # noqa: T201 - a command to the runner
     else:
-        reporter.write_line(line)
+        reporter.write_line(encodable(line, getattr(reporter._tw._file, "encoding", None) or "utf-8"))

@@ -48,8 +48,9 @@ def pytest_runtest_makereport(
     if call.when == "call" and SPOKEN in item.stash:
         from harness.report.ci import properties
 
-        named = properties(item.stash[SPOKEN])
-        item.user_properties[:] = [one for one in item.user_properties if one not in named] + named
+        heard: list[Gate] = item.stash[SPOKEN]
+        named = properties(heard)
+        item.user_properties[:] = [*(one for one in item.user_properties if one not in named), *named]
         report.user_properties[:] = item.user_properties
     state = item.config.stash[STATE]
     ladder = state.current.ladder if state.current else None

@@ -44,7 +44,7 @@ def github(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pytester: pytest.Pyt
     return tmp_path
 
 
-def annotations(out: str) -> list[str]:
+def annotated(out: str) -> list[str]:
     """The lines that GitHub's runner acts on, once it is told to go on."""
     token = re.search(r"^::stop-commands::([0-9a-f]{32})$", out, re.MULTILINE)
     assert token is not None, out
@@ -87,7 +87,7 @@ def test_github_shows_refuted_and_open_gates_at_their_lines(project: SmallProjec
     source = file.read_text().splitlines()
     outcome = project.run("--candidate=bad", "--candidate=much-the-same", "--gate=regression", "-q")
     assert outcome.status == 1
-    found = annotations(outcome.out)
+    found = annotated(outcome.out)
     where = f"{project.path.name}/suites/support/test_support.py"
     target, guard, silent = (
         next(k for k, line in enumerate(source, 1) if text in line)
@@ -118,7 +118,7 @@ def test_no_answer_is_a_command_to_the_runner(project: SmallProject, github: Pat
     project.suite(PRINTS, head=SUITE)
     outcome = project.run("--candidate=hostile", "-s", "-vv")
     assert outcome.status == 1
-    found = annotations(outcome.out)
+    found = annotated(outcome.out)
     assert [line.split()[0] for line in found] == ["::error"]
     assert "##[" not in (github / "summary.md").read_text()
 

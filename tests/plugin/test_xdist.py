@@ -184,8 +184,10 @@ def compare_with_one_process(project: SmallProject, *options: str, arguments: tu
 
 def test_one_decision_and_one_report(shared: SmallProject) -> None:
     """Two suites, two candidates at two sizes and seeds, slices, a judge with labels, gates that fail."""
-    outcome = compare_with_one_process(shared, "-n2", arguments=SEVERAL)
+    outcome = compare_with_one_process(shared, "-n2", "--junitxml=out.xml", arguments=SEVERAL)
     assert outcome.status == 1
+    figures = re.findall('<property name="outcome', (shared.path / "out.xml").read_text(encoding="utf-8"))
+    assert len(figures) == len([gate for gate in shared.record.gates if gate.comparison and gate.place])
     assert {d.candidate: str(d.verdict) for d in shared.record.decisions} == {
         "better": "GO",
         "worse": "NO-GO",
