@@ -322,8 +322,8 @@ def _held_to(record: RunRecord, held: HeldTo) -> Iterator[str]:
     }
     if allowed:
         yield (
-            f"against it, a candidate may lose {numbers.listed(sorted(allowed), most=8)}: what the suite's own"
-            f" guard of a score allows, else {100 * held.margin:.3g} points"
+            f"against it, a candidate may lose {numbers.listed(sorted(allowed), most=8)}: what the suite's"
+            f" own guard of a score allows, else {100 * held.margin:.3g} points"
         )
     for decision in record.decisions:
         mine = [t for t in record.trials if (t.candidate, t.size) == (decision.candidate, decision.size)]
@@ -360,8 +360,8 @@ def _power(record: RunRecord) -> Iterator[str]:
         if losses:
             each = [f"against {name}: {numbers.listed(known, most=8)}" for name, known in losses.items()]
             yield (
-                f"the regression gate {verdict} of {decision.candidate}; with these rows it shows, 4 times in 5, a"
-                f" true loss of so many points {'; '.join(each)}"
+                f"the regression gate {verdict} of {decision.candidate}; with these rows it shows, 4 times in"
+                f" 5, a true loss of so many points {'; '.join(each)}"
             )
         elif own:
             yield (
