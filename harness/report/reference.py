@@ -354,7 +354,8 @@ def _power(record: RunRecord) -> Iterator[str]:
             found = gate.comparison
             if found is not None and gate.smallest_loss is not None:
                 score = f"{found.score} where {found.rows}" if found.rows else found.score
-                losses.setdefault(found.baseline, []).append(f"{score} {100 * gate.smallest_loss:.1f}")
+                beside = f"reference {gate.against}" if gate.against else found.baseline
+                losses.setdefault(beside, []).append(f"{score} {100 * gate.smallest_loss:.1f}")
         blocked = any(gate.comparison and gate.comparison.outcome is Outcome.REFUTED for gate in own)
         verdict = "shows a regression" if blocked else "shows no regression"
         if losses:
