@@ -86,8 +86,8 @@ def test_what_has_changed_is_left_out_and_answers_that_never_come_are_a_loss(pro
     result = project.run("--candidate=broken", "--against=kept.json", "--gate=regression")
     said = " ".join(result.out.split())
     assert (
-        "suite support: compared with the reference on 60 rows that are the same (20 of the reference are gone"
-        " or changed, 10 are new)"
+        "suite support: compared with the reference on 60 rows that are the same (20 of the reference are"
+        " gone or changed, 10 are new)"
     ) in said
     assert (
         "short is not compared with the reference: the reference has no score of that name on every row"
