@@ -15,14 +15,14 @@ from harness.decision.claims import Claim, Scores
 from harness.decision.regression import at_shared_level, smallest_loss
 from harness.records import Kind, Outcome, ScoreVector
 
-ALPHA, DRAWS, SEED = 0.05, 4_000, 20_261_128
+ALPHA, DRAWS, SEED = 0.05, 2_000, 20_261_128
 ROWS, DISCORDANT = (100, 400), 0.10  # of the rows, those that differ without a change
 GATES, MARGINS = (1, 5), (0.0, 0.05)
 SD = 0.24  # of a row's difference of graded scores
 
 
 def measure(options: Options) -> list[Result]:
-    """False blocks and power; two minutes on one core."""
+    """False blocks and power; a minute and a half on one core."""
     draws = 20 if options.smoke else DRAWS
     cells = {
         f"{kind}, n={n}, {gates} gates, margin {100 * margin:.0f}": blocked(

@@ -100,11 +100,10 @@ def _require_whole(state: State, config: pytest.Config, exitstatus: int) -> None
     if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise UsageError("the session was cut short")
     reporter = config.pluginmanager.getplugin("terminalreporter")
-    failed = [
-        one for kind in ("failed", "error") for one in (reporter.stats.get(kind, ()) if reporter else ())
-    ]
-    others = [one.nodeid for one in failed if one.nodeid not in state.gates]
-    if others or (exitstatus and not failed):
+    stats = {} if reporter is None else reporter.stats
+    failed = [one.nodeid for kind in ("failed", "error") for one in stats.get(kind, ())]
+    others = [name for name in failed if name not in state.gates]
+    if others or (exitstatus and reporter is None):
         raise UsageError(f"{others[0] if others else 'a test'} failed beside the gates")
 
 

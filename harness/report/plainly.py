@@ -340,4 +340,8 @@ def _breaks(record: RunRecord, decision: Decision) -> str:
     never = sum(trial.counts.n_failed for pair in _at_size(record, decision) for trial in pair.trials)
     if never:
         said.append(f"{numbers.plural(never, 'answer')} never came")
-    return sentences(said) or "Nothing that can be counted: no baseline answered these rows."
+    if not said:
+        return "Nothing that can be counted: no baseline answered these rows."
+    # the rows of a reference run are not in the record: of those the gates speak
+    is_held = any(gate.against for gate in gates_of(record, decision))
+    return ("Beside the baseline: " if is_held else "") + sentences(said)

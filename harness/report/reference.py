@@ -315,11 +315,15 @@ def _held_to(record: RunRecord, held: HeldTo) -> Iterator[str]:
     blessed = f"blessed {held.blessed[:10]} by {held.by}: {held.why}" if held.blessed else "not blessed"
     yield f"reference: {held.label} of run {held.run} ({held.path}; {blessed})"
     yield from held.said
-    gates = [gate for gate in record.gates if gate.against]
-    if gates:
+    allowed = {
+        f"{100 * -found.claimed:.3g} points of {found.score}" + (f" where {found.rows}" if found.rows else "")
+        for gate in record.gates
+        if gate.against and (found := gate.comparison) is not None
+    }
+    if allowed:
         yield (
-            f"each of {numbers.plural(len(gates), 'gate')} against it allows a loss of"
-            f" {100 * held.margin:.3g} points, or what the suite's own guard of that score allows"
+            f"against it, a candidate may lose {numbers.listed(sorted(allowed), most=8)}: what the suite's"
+            f" own guard of a score allows, else {100 * held.margin:.3g} points"
         )
     for decision in record.decisions:
         mine = [t for t in record.trials if (t.candidate, t.size) == (decision.candidate, decision.size)]
@@ -345,21 +349,20 @@ def _power(record: RunRecord) -> Iterator[str]:
             for gate in record.gates
             if (gate.candidate, gate.size, gate.state) == (decision.candidate, decision.size, "gated")
         ]
-        parts = []
+        losses: dict[str, list[str]] = {}
         for gate in own:
             found = gate.comparison
-            if found is None or gate.smallest_loss is None:
-                continue
-            rows = f" where {found.rows}" if found.rows else ""
-            parts.append(
-                f"{100 * gate.smallest_loss:.1f} points in {found.score}{rows} against {found.baseline}"
-            )
+            if found is not None and gate.smallest_loss is not None:
+                score = f"{found.score} where {found.rows}" if found.rows else found.score
+                beside = f"reference {gate.against}" if gate.against else found.baseline
+                losses.setdefault(beside, []).append(f"{score} {100 * gate.smallest_loss:.1f}")
         blocked = any(gate.comparison and gate.comparison.outcome is Outcome.REFUTED for gate in own)
         verdict = "shows a regression" if blocked else "shows no regression"
-        if parts:
+        if losses:
+            each = [f"against {name}: {numbers.listed(known, most=8)}" for name, known in losses.items()]
             yield (
-                f"the regression gate {verdict} of {decision.candidate}; with these rows it shows a true loss"
-                f" of {numbers.listed(parts, most=8)} 4 times in 5"
+                f"the regression gate {verdict} of {decision.candidate}; with these rows it shows, 4 times in"
+                f" 5, a true loss of so many points {'; '.join(each)}"
             )
         elif own:
             yield (

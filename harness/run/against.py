@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from harness.run.selection import Arm
     from harness.run.session import Session
 
-NAME = "no worse than the reference"
+NAME, CAME = "no worse than the reference", "answers that came"
 Values = Mapping[str, "float | None"]  # by row
 
 
@@ -194,6 +194,16 @@ class Against:
             for trial in self._scored_again(suite)
         ]
 
+    def _as_many(self, each: list[Values], arm: Arm) -> list[Values]:
+        """The seeds of the reference that those of today can be paired with: as many, or one."""
+        n, mine = len(each), len(arm.replicas)
+        if n in (1, mine) or mine == 1:
+            return each
+        kept = mine if n > mine else 1
+        of = "its first seed" if kept == 1 else f"its first {kept} seeds"
+        self._said[f"{arm.label} has {mine} seeds, the reference {n}: compared with {of}"] = None
+        return each[:kept]
+
     def _scored_again(self, suite: LoadedSuite) -> list[Trial]:
         """The answers of a ``run.json`` to the rows that are the same, as today's checks see them."""
         if suite.name not in self._again:
@@ -212,21 +222,22 @@ class Against:
     def _is_itself(self, arm: Arm) -> bool:
         """Whether the candidate is the reference: the same models, which say the same on every row."""
         n = 0
+        digest = next((p.model_digest for v, p in self._run.prepared.items() if v.name == arm.name), "")
         for suite in self._run.suites.values():
             places, its = self._match(suite), self._suites.get(suite.name)
             trials = [
-                (variant, self._run.trials[place])
+                self._run.trials[place]
                 for variant in arm.variants
                 if (place := (arm.label, variant.seed, suite.name)) in self._run.trials
             ]
             if not places or its is None or not trials:
                 continue
-            if [trial.seed for _, trial in trials] != [trial.seed for trial in its.trials]:
+            if [trial.seed for trial in trials] != [trial.seed for trial in its.trials]:
                 return False
-            for (variant, mine), then in zip(trials, its.trials, strict=True):
+            for mine, then in zip(trials, its.trials, strict=True):
                 answers = {answer.row_id: answer_digest(answer) for answer in mine.answers}
                 same = all(answers[row] == then.answers[place] != "" for row, place in places.items())
-                if model_of(self._run.prepared[variant].model_digest, mine) != then.model or not same:
+                if not same or model_of(digest, mine) != then.model:
                     return False
                 n += 1
         return n > 0
@@ -261,6 +272,8 @@ class Against:
             if gate.candidate not in same
             if (claim := self._claim(gate, default if margin is None else margin)) is not None
         ]
+        first = {(gate.candidate, gate.suite): gate for gate, _ in reversed(margins.values())}
+        made += [(gate, claim) for gate in first.values() if (claim := self._came(gate)) is not None]
         alpha, n = self._run.settings.alpha, len(made)
         judged = at_shared_level([claim for _, claim in made], alpha)
         return [
@@ -300,7 +313,7 @@ class Against:
         if trial.schema_digest != self._suites[suite.name].schema_digest:
             self._say(suite, f"answers of {arm.label} are bound to another JSON schema than the reference's")
         try:
-            each = self._values(suite, score)
+            each = self._as_many(self._values(suite, score), arm)
             theirs = over_seeds(
                 [
                     replace(mine, values=tuple(map(one.__getitem__, mine.row_ids)), by_seed=(), unanswered=())
@@ -312,10 +325,51 @@ class Against:
             scores = run.subject(arm, suite.name, None).scores(score)
             sides = replace(scores, vector=mine), replace(scores, vector=theirs)
             return _no_worse(own, *sides, margin)
-        except HarnessError as error:  # other numbers of seeds, or values that its kind cannot have
+        except HarnessError as error:  # values that its kind cannot have
             first = str(error).splitlines()[0]
             self._say(suite, f"{score.name} of {arm.label} is not compared: {first}")
             return None
+
+    def _came(self, gate: Gate) -> Claim | None:
+        """That no more answers failed to come than the margin allows; None where no more did.
+
+        Scores leave such rows out, so a candidate that answers the easy half would seem to have lost nothing.
+        """
+        run, suite, arm = (
+            self._run,
+            self._run.suites[gate.suite],
+            self._run.selection.sized(gate.candidate)[-1],
+        )
+        places = self._match(suite)
+        if not places:
+            return None
+        rows = [at for at, row in enumerate(suite.units.row_ids) if row in places]
+        ids, groups = ([column[at] for at in rows] for column in (suite.units.row_ids, suite.units.groups))
+        sides = []
+        for subject, came, seeds in (
+            (arm.label, [_came(trial) for trial in run.trials_of(arm, suite.name)], arm.seeds),
+            (
+                f"reference {self.reference.label}",
+                self._as_many(
+                    [
+                        {row: float(trial.answers[place] != "") for row, place in places.items()}
+                        for trial in self._suites[suite.name].trials
+                    ],
+                    arm,
+                ),
+                self.reference.seeds,
+            ),
+        ):
+            whole = ScoreVector(subject, CAME, Kind.BINARY, tuple(ids), (), tuple(groups))
+            each = [replace(whole, values=tuple(map(one.__getitem__, ids))) for one in came]
+            sides.append(over_seeds(each, seeds))
+        mine, theirs = (Scores(side, alpha=run.settings.alpha) for side in sides)
+        n_mine, n_theirs = (sum(value or 0.0 for value in side.values) for side in sides)
+        return mine >= theirs - run.settings.against_margin if n_mine < n_theirs else None
+
+
+def _came(trial: Trial) -> Values:
+    return {answer.row_id: float(answer.failure is None) for answer in trial.answers}
 
 
 def _no_worse(own: Claim, mine: Scores, theirs: Scores, margin: float) -> Claim:

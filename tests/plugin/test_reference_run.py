@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from small_project import GUARD, TARGET, SmallProject, rows
+from small_project import GUARD, SUITE, TARGET, SmallProject, rows
 
 MORE = """
 
@@ -16,7 +16,22 @@ def worse():
 @harness.candidate
 def better():
     return Scripted(train="train.jsonl", reply=says(10), base="better")
+
+
+def fails(prompt, size):
+    if len(prompt.messages[-1].content) % 2:
+        raise RuntimeError("down")
+    return "yes"
+
+
+@harness.candidate
+def broken():
+    return Scripted(train="train.jsonl", reply=fails, base="broken")
 """
+TWO = SUITE.replace("(right,)", "(right, short)").replace(
+    "right = ", 'from harness import Regex\n\nshort = Regex("^.{0,9}$", name="short")\nright = '
+)
+OTHERWISE = SUITE.replace("ExactMatch(name", "ExactMatch(ignore_case=True, name")
 FILE, AGAINST = "suites/reference.json", "--against=suites/reference.json"
 WHY = "--bless-why=it answers in one word"
 
@@ -40,7 +55,10 @@ def test_a_loss_is_blocked_a_gain_passes_and_no_change_is_neither_blocked_nor_bl
     assert result.status == 1
     assert "exit status 1: a loss against the reference run is shown" in said
     assert "suite support: compared with the reference on all 80 rows" in said
-    assert "the regression gate shows a regression of worse; with these rows it shows a true loss of" in said
+    assert (
+        "the regression gate shows a regression of worse; with these rows it shows, 4 times in 5, a true loss"
+        in said
+    )
     (gate,) = [gate for gate in project.record.gates if gate.against]
     assert gate.comparison is not None
     assert (gate.comparison.outcome, gate.comparison.bound) == ("refuted", -0.1)  # the guard's own margin
@@ -57,6 +75,41 @@ def test_a_loss_is_blocked_a_gain_passes_and_no_change_is_neither_blocked_nor_bl
     assert result.status == 0
     assert "good is the reference itself, and says the same on every row" in " ".join(result.out.split())
     assert (project.path / FILE).read_text(encoding="utf-8") == before
+
+
+def test_what_has_changed_is_left_out_and_answers_that_never_come_are_a_loss(project: SmallProject) -> None:
+    project.conftest(MORE)
+    project.suite(TARGET, held=rows("support", 80))
+    project.run("--candidate=good", "--bless=kept.json", WHY)
+    held = [row | {"id": f"renamed-{at}"} for at, row in enumerate(rows("support", 80))][20:][::-1]
+    project.suite(TARGET, held=[*held, *rows("new", 10)], head=TWO)
+    result = project.run("--candidate=broken", "--against=kept.json", "--gate=regression")
+    said = " ".join(result.out.split())
+    assert (
+        "suite support: compared with the reference on 60 rows that are the same (20 of the reference are"
+        " gone or changed, 10 are new)"
+    ) in said
+    assert (
+        "short is not compared with the reference: the reference has no score of that name on every row"
+        in said
+    )
+    outcomes = {
+        g.comparison.score: (g.comparison.outcome, g.comparison.n)
+        for g in project.record.gates
+        if g.against and g.comparison
+    }
+    assert outcomes["answers that came"] == ("refuted", 60)
+    assert result.status == 1
+    # a run's own record serves too; its answers are scored again, as the check is another one now
+    first = next(iter(sorted((project.path / "reports").glob("*-good"))))
+    project.suite(TARGET, held=rows("support", 80), head=OTHERWISE)
+    assert project.run("--candidate=worse", f"--against={first}", "--gate=regression").status == 1
+    (gate,) = [gate for gate in project.record.gates if gate.against]
+    assert gate.comparison is not None
+    assert (gate.comparison.baseline_mean, gate.comparison.n) == (0.9, 80)
+    project.suite(TARGET, held=rows("other", 80))
+    result, asked = project.run("--candidate=good", "--against=kept.json"), len(project.asked)
+    result.assert_one_screen("nothing of it can be compared", asked=asked)
 
 
 def test_only_a_whole_run_that_is_go_is_blessed(project: SmallProject) -> None:
