@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import cast
 from unittest import mock
@@ -24,6 +25,10 @@ from unittest import mock
 import yaml
 
 from harness.cli.main import main
+
+# pytester forgets what a test was the first to import; these cannot be imported twice
+for name in ("anyio", "httpcore2", "httpx2"):
+    import_module(name)
 
 ROOT = Path(__file__).parents[2]
 RUNS_ELSEWHERE = """#!{python} -ISs
