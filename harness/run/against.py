@@ -272,8 +272,8 @@ class Against:
             if gate.candidate not in same
             if (claim := self._claim(gate, default if margin is None else margin)) is not None
         ]
-        first = {(gate.candidate, gate.suite): gate for gate, _ in reversed(margins.values())}
-        made += [(gate, claim) for gate in first.values() if (claim := self._came(gate)) is not None]
+        of_suite = {(gate.candidate, gate.suite): gate for gate, _ in reversed(margins.values())}
+        made += [(gate, claim) for gate in of_suite.values() if (claim := self._came(gate)) is not None]
         alpha, n = self._run.settings.alpha, len(made)
         judged = at_shared_level([claim for _, claim in made], alpha)
         return [
@@ -344,7 +344,7 @@ class Against:
         if not places:
             return None
         rows = [at for at, row in enumerate(suite.units.row_ids) if row in places]
-        ids, groups = ([column[at] for at in rows] for column in (suite.units.row_ids, suite.units.groups))
+        ids, groups = [suite.units.row_ids[at] for at in rows], [suite.units.groups[at] for at in rows]
         sides = []
         for subject, came, seeds in (
             (arm.label, [_came(trial) for trial in run.trials_of(arm, suite.name)], arm.seeds),
