@@ -46,7 +46,7 @@ def row(span: Mapping[str, Json]) -> Turn:
         [*system, *(asked if isinstance(asked, list) else [asked])],
         replied[:1] if isinstance(replied, list) else replied,  # more are other choices
         conversation=given.get("gen_ai.conversation.id", span.get("traceId")),
-        time=int(nanoseconds) // 10**9 if nanoseconds.isdecimal() else None,
+        time=int(nanoseconds) / 10**9 if nanoseconds.isdecimal() else None,
     )
     tools = _decoded(given.get("gen_ai.tool.definitions"))
     if isinstance(tools, list) and tools:

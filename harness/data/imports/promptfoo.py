@@ -79,7 +79,9 @@ _HINT = "give the results of `promptfoo eval -o results.json`, which hold prompt
 
 def _expected(asserts: Json, given: Mapping[str, Json]) -> str:
     for check in _list(asserts):
-        if isinstance(check, dict) and check.get("type") == "equals" and check.get("value") is not None:
+        # a transformed reply is a part of it
+        is_whole = isinstance(check, dict) and check.get("type") == "equals" and "transform" not in check
+        if is_whole and isinstance(check, dict) and check.get("value") is not None:
             return _filled(_text(check["value"]), given)
     raise Unusable("no-assistant", "a test without `equals`: it does not say the right reply", _HINT)
 

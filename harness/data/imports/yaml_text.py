@@ -16,14 +16,10 @@ def read_yaml(path: Path) -> dict[str, Json]:
     """The mapping that the file holds.
 
     Raises:
-        DataError: PyYAML is not installed, the file is no YAML mapping, or references in it (``*name``) make
-            a million values of a few.
+        DataError: the file is no YAML mapping, or references in it (``*name``) make a million values.
     """
-    try:
-        import yaml
-    except ImportError as error:
-        hint = "pip install pyyaml, or give promptfoo's results as JSON"
-        raise DataError(str(path), "YAML needs PyYAML, which is not installed", hint) from error
+    import yaml
+
     try:
         value = yaml.safe_load(read_text(path, ".yaml", most_bytes=MOST_BYTES))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
