@@ -70,7 +70,7 @@ def redacted(rows: Sequence[Row]) -> tuple[tuple[Row, ...], Counter[str]]:
 
     def anywhere(value: Json, numbered: bool) -> Json:
         if isinstance(value, dict):
-            return {key: anywhere(item, numbered) for key, item in value.items()}
+            return {without(key, True): anywhere(item, numbered) for key, item in value.items()}
         if isinstance(value, list):
             return [anywhere(item, numbered) for item in value]
         if isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -98,6 +98,8 @@ def redacted(rows: Sequence[Row]) -> tuple[tuple[Row, ...], Counter[str]]:
             for message in row.messages
         )
         metadata = {key: anywhere(value, True) for key, value in row.metadata.items()}
-        return replace(row, id=without(row.id, True), messages=messages, metadata=metadata)
+        return replace(
+            row, id=str(metadata.get("id") or without(row.id, True)), messages=messages, metadata=metadata
+        )
 
     return tuple(map(row_without, rows)), counts

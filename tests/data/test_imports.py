@@ -28,6 +28,9 @@ def said(found: Imported) -> list[tuple[str, str]]:
         ("langfuse-trace.json", "Langfuse", 1, (None, None)),
         ("langfuse-observations.jsonl", "Langfuse", 2, ("Say 'Hello World!'", "Hello World!")),
         ("otel.jsonl", "OpenTelemetry GenAI spans", 5, ("We need a quote for 40 seats.", "sales")),
+        ("promptfoo.yaml", "a promptfoo configuration", 1, ("We need a quote for 40 seats.", "sales")),
+        ("promptfoo-results.json", "promptfoo results", 2, ("We need a quote for 40 seats.", "sales")),
+        ("promptfoo-results.jsonl", "promptfoo results", 2, ("We need a quote for 40 seats.", "sales")),
         ("lm-eval-generate.jsonl", "lm-eval samples", 6, (None, "sales")),
         ("lm-eval-choice.jsonl", "lm-eval samples", 6, (None, "sales")),
     ],
@@ -111,7 +114,7 @@ tests:
     assert: [{type: equals, value: sales}]
   - vars: {message: [The export button does nothing., I cannot sign in.]}
     assert: [{type: latency, threshold: 5000}, {type: equals, value: support}]
-  - vars: {message: Do schools get a discount?}
+  - vars: {message: "Do schools get a discount?"}
     assert: [{type: contains, value: discount}]
   - vars: {message: You charged my card twice., label: billing}
     assert: [{type: equals, value: "{{label}}"}]
@@ -142,7 +145,7 @@ def test_promptfoo_configurations_give_the_tests_that_say_the_reply(tmp_path):
         ("a.yaml", "prompts: [a]\ntests: [*x]\n", "a.yaml:2: not YAML"),
         ("a.yaml", "- a\n", "no YAML mapping"),
         ("a.yaml", "prompts: file://p.txt\ntests: []\n", "its prompts stand in other files"),
-        ("a.yaml", "tests: &t [*t]\nprompts: [a]\n", "references"),
+        ("a.yaml", "tests: &t [*t]\nprompts: [a]\n", "recursion"),
         ("a.yaml", "prompts: [!!python/object/apply:os.system [id]]\ntests: []\n", "not YAML"),
     ],
 )

@@ -30,7 +30,11 @@ def test_every_kind_goes():
 
 
 def test_a_private_key_goes_as_a_whole():
-    key = "-----BEGIN RSA PRIVATE KEY-----\n" + f"{'MIIEpAIBAAKCAQEA7' * 4}\n" * 5 + "-----END RSA PRIVATE KEY-----"
+    key = (
+        "-----BEGIN RSA PRIVATE KEY-----\n"
+        + f"{'MIIEpAIBAAKCAQEA7' * 4}\n" * 5
+        + "-----END RSA PRIVATE KEY-----"
+    )
     assert plain(f"see {key} there") == "see [KEY] there"
 
 

@@ -17,7 +17,7 @@ from harness.data.rows import PROBLEMS_SHOWN, list_items, parse_object
 from harness.data.tables import TABLES, read_source
 from harness.data.tool_forms import ToolForms
 from harness.errors import DataError
-from harness.records import Json, Row
+from harness.records import Json, Message, Row
 
 MOST_BYTES = 2_000_000_000
 _YAML = (".yaml", ".yml")
@@ -110,7 +110,8 @@ def _read(objects: list[tuple[int, dict[str, Json]]], path: Path) -> Imported:
     if form is None:
         keys = ", ".join(list(first)[:KEYS_SHOWN])
         raise DataError(f"{path}:{line}", f"an object of no known form (its keys: {keys})", _HINT)
-    rows: dict[str, Row] = {}
+    rows: dict[tuple[Message, ...], Row] = {}
+    ids: set[str] = set()
     refused: list[Unusable] = []
     for line, value in objects:
         try:
@@ -118,11 +119,12 @@ def _read(objects: list[tuple[int, dict[str, Json]]], path: Path) -> Imported:
                 where = f"{path}:{line}" if len(objects) > 1 else f"{path}#{number}"
                 try:
                     row = _row(form, item, where)
-                    if row.id in rows and rows[row.id].messages == row.messages:
+                    if row.messages in rows:
                         raise Unusable("repeated-id", "the same once more", "")
-                    if row.id in rows:
+                    if row.id in ids:
                         row = replace(row, id=where, metadata={**row.metadata, "id": where})
-                    rows[row.id] = row
+                    ids.add(row.id)
+                    rows[row.messages] = row
                 except Unusable as error:
                     refused.append(error)
         except Unusable as error:

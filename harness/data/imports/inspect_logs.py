@@ -9,10 +9,11 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
 
 from harness.data.findings import Unusable
-from harness.data.imports.turns import Turn, chat
+from harness.data.imports.turns import Turn, chat, listed, mapping
 from harness.data.rows import parse_json
 from harness.errors import DataError
 from harness.records import Json
@@ -29,13 +30,8 @@ def is_log(value: Mapping[str, Json]) -> bool:
 
 def samples(log: Mapping[str, Json]) -> Iterator[Json]:
     """The samples of a log, each once, whatever its epochs."""
-    known = set()
-    found = log.get("samples")
-    for sample in found if isinstance(found, list) else ():
-        key = repr(sample.get("id")) if isinstance(sample, dict) else None
-        if key not in known:
-            known.add(key)
-            yield sample
+    by_id = {repr(mapping(sample).get("id")): sample for sample in listed(log.get("samples"))}
+    yield from by_id.values()
 
 
 def read_archive(path: Path) -> dict[str, Json]:
@@ -71,12 +67,9 @@ def read_archive(path: Path) -> dict[str, Json]:
 
 def row(sample: Mapping[str, Json]) -> Turn:
     """The row of a sample: what the model was told before its first reply, and the target."""
-    messages = sample.get("messages")
-    told: list[Json] = []
-    for turn in messages if isinstance(messages, list) else ():
-        if isinstance(turn, dict) and turn.get("role") == "assistant":
-            break
-        told.append(turn)
+    told = list(
+        takewhile(lambda turn: mapping(turn).get("role") != "assistant", listed(sample.get("messages")))
+    )
     target = sample.get("target")
     if isinstance(target, list):  # several are right: one is trained on
         target = target[0] if target else None

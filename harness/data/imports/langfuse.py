@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from harness.data.findings import Unusable
-from harness.data.imports.turns import Turn, chat
+from harness.data.imports.turns import Turn, chat, listed, mapping
 from harness.data.rows import parse_json
 from harness.records import Json
 
 
 def items(value: Mapping[str, Json]) -> Iterator[Json]:
     """Generations of a downloaded trace, or the one observation or trace of a line."""
-    trace, observations = value.get("trace"), value.get("observations")
-    if isinstance(trace, dict) and isinstance(observations, list):
+    if "observations" in value:
+        trace = mapping(value.get("trace"))
         session = {"sessionId": trace.get("sessionId") or trace.get("id")}
-        found = [{**one, **session} for one in observations if isinstance(one, dict)]
+        found = [{**mapping(one), **session} for one in listed(value["observations"])]
         yield from [one for one in found if one.get("type") == "GENERATION"]
     elif value.get("type") in (None, "GENERATION"):  # a span or an event asks no model
         yield value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from harness.data.findings import Unusable
-from harness.data.imports.turns import Turn, chat
+from harness.data.imports.turns import Turn, chat, listed
 from harness.records import Json
 
 
@@ -39,8 +39,7 @@ def _requests(arguments: Json) -> tuple[Json, list[Json]]:
 
     Newer versions write ``{"gen_args_0": {"arg_0": prompt, "arg_1": ...}}``, older ones lists of lists.
     """
-    listed = list(arguments.values()) if isinstance(arguments, dict) else arguments
-    requests = listed if isinstance(listed, list) else []
+    requests = list(arguments.values()) if isinstance(arguments, dict) else listed(arguments)
     found = [list(one.values()) if isinstance(one, dict) else one for one in requests]
     pairs = [one for one in found if isinstance(one, list) and len(one) >= 2]
     if not pairs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from harness.data.findings import Unusable
-from harness.data.imports.turns import Turn, chat
+from harness.data.imports.turns import Turn, chat, mapping
 from harness.records import Json
 
 _ASKED = ("input", "messages", "question", "prompt")
@@ -20,9 +20,7 @@ def items(value: Mapping[str, Json]) -> Iterator[Json]:
 
 def is_evals(value: Mapping[str, Json]) -> bool:
     """Whether the object is a sample, an item, an output item, a stored completion, or a page of these."""
-    first = next(items(value), None)
-    if not isinstance(first, dict):
-        return False
+    first = mapping(next(items(value), None))
     return (
         {"input", "ideal"} <= first.keys()
         or isinstance(first.get("item"), dict)
@@ -35,10 +33,8 @@ def row(value: Mapping[str, Json]) -> Turn:
     """The row of one: the ideal reply, else what was replied, if that passed."""
     if "choices" in value:
         return chat(value["messages"], {"choices": value["choices"]}, time=value.get("created"))
-    stated = value.get("datasource_item", value.get("item"))
-    item = stated if isinstance(stated, dict) else value
-    sample = value.get("sample")
-    given = sample if isinstance(sample, dict) else {}
+    item = mapping(value.get("datasource_item", value.get("item"))) or value
+    given = mapping(value.get("sample"))
     asked = given.get("input") or next((item[key] for key in _ASKED if key in item), None)
     ideal = next((item[key] for key in _IDEAL if key in item), None)
     if isinstance(ideal, list):  # several are right: one is trained on
@@ -55,7 +51,6 @@ def row(value: Mapping[str, Json]) -> Turn:
 def _example(turn: Json) -> Json:
     """Examples are system messages by name there; they are turns."""
     roles = {"example_user": "user", "example_assistant": "assistant"}
-    name = turn.get("name") if isinstance(turn, dict) else None
-    if isinstance(turn, dict) and isinstance(name, str) and name in roles:
-        return {"role": roles[name], "content": turn.get("content")}
-    return turn
+    stated = mapping(turn)
+    role = roles.get(str(stated.get("name")))
+    return {"role": role, "content": stated.get("content")} if role else turn

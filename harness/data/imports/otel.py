@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from harness.data.findings import Unusable
-from harness.data.imports.turns import Turn, chat
+from harness.data.imports.turns import Turn, chat, listed, mapping
 from harness.data.rows import parse_json
 from harness.records import Json
 
@@ -32,8 +32,7 @@ def spans(value: Mapping[str, Json]) -> Iterator[Json]:
 
 def row(span: Mapping[str, Json]) -> Turn:
     """The row of one call."""
-    given = span["attributes"]
-    assert isinstance(given, dict)
+    given = mapping(span["attributes"])
     if "error.type" in given:
         raise Unusable("no-assistant", "a call that failed", "leave it out")
     asked, replied = (_decoded(given.get(f"gen_ai.{side}.messages")) for side in ("input", "output"))
@@ -61,8 +60,8 @@ def _tool(tool: Json) -> Json:
     return {"type": "function", "function": {key: item for key, item in tool.items() if key != "type"}}
 
 
-def _objects(value: Json) -> Iterator[dict[str, Json]]:
-    yield from (one for one in value if isinstance(one, dict)) if isinstance(value, list) else ()
+def _objects(value: Json) -> Iterator[Mapping[str, Json]]:
+    return (mapping(one) for one in listed(value))
 
 
 def _values(attributes: Json) -> dict[str, Json]:
@@ -71,11 +70,11 @@ def _values(attributes: Json) -> dict[str, Json]:
 
 def _value(value: Json) -> Json:
     """An AnyValue of OTLP."""
-    held = next(iter(value.values()), None) if isinstance(value, dict) else None
-    if not (isinstance(value, dict) and isinstance(held, dict) and "values" in held):
+    kind, held = next(iter(mapping(value).items()), ("", None))
+    if kind not in ("kvlistValue", "arrayValue"):
         return held
-    listed = held["values"]
-    return _values(listed) if "kvlistValue" in value else [_value(one) for one in _objects(listed)]
+    inner = mapping(held).get("values")
+    return _values(inner) if kind == "kvlistValue" else [_value(one) for one in listed(inner)]
 
 
 def _decoded(value: Json) -> Json:

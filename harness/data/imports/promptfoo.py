@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from itertools import product
 
 from harness.data.findings import Unusable
-from harness.data.imports.turns import Turn, chat
+from harness.data.imports.turns import Turn, as_text, chat, listed, mapping
 from harness.data.rows import parse_json
 from harness.records import Json
 
@@ -31,20 +30,23 @@ def cases(config: Mapping[str, Json]) -> Iterator[Json]:
         raise Unusable("no-messages", "its prompts stand in other files", _HINT, ends_file=True)
     if not isinstance(tests, list) or not all(isinstance(test, dict) for test in tests):
         raise Unusable("no-messages", "its tests stand in other files", _HINT, ends_file=True)
-    base = common if isinstance(common, dict) else {}
-    for test in tests:
-        assert isinstance(test, dict)
-        given = {**_mapping(base.get("vars")), **_mapping(test.get("vars"))}
+    base = mapping(common)
+    for test in map(mapping, tests):
+        given = {**mapping(base.get("vars")), **mapping(test.get("vars"))}
+        asserts = [*listed(base.get("assert")), *listed(test.get("assert"))]
         lists = [value if isinstance(value, list) else [value] for value in given.values()]
         for values in product(*lists):  # promptfoo asks for every combination of listed values
-            asserts = [*_list(base.get("assert")), *_list(test.get("assert"))]
             yield {"prompt": text, "vars": dict(zip(given, values, strict=True)), "assert": asserts}
 
 
 def case_row(case: Mapping[str, Json]) -> Turn:
     """The row of a test: its prompt with its variables, and the reply that an ``equals`` demands."""
-    given = _mapping(case["vars"])
-    return chat(_prompt(_filled(str(case["prompt"]), given)), _expected(case["assert"], given))
+    given = mapping(case["vars"])
+    asked = _prompt(str(case["prompt"]))  # first, since a value may hold quotes
+    if isinstance(asked, list):
+        turns = [{**mapping(turn), "content": _filled(mapping(turn).get("content"), given)} for turn in asked]
+        return chat(turns, _expected(case["assert"], given))
+    return chat(_filled(asked, given), _expected(case["assert"], given))
 
 
 def results(value: Mapping[str, Json]) -> Iterator[Json]:
@@ -53,7 +55,7 @@ def results(value: Mapping[str, Json]) -> Iterator[Json]:
     if inner is None:
         yield value
     else:
-        yield from _list(inner.get("results") if isinstance(inner, dict) else inner)
+        yield from listed(inner.get("results") if isinstance(inner, dict) else inner)
 
 
 def is_results(value: Mapping[str, Json]) -> bool:
@@ -64,37 +66,36 @@ def is_results(value: Mapping[str, Json]) -> bool:
 
 def result_row(result: Mapping[str, Json]) -> Turn:
     """The row of a result: what its test demands, else the reply, if it passed the test."""
-    prompt, response, test = (_mapping(result.get(key)) for key in ("prompt", "response", "testCase"))
+    prompt, response, test = (mapping(result.get(key)) for key in ("prompt", "response", "testCase"))
     asked = _prompt(str(prompt.get("raw", "")))
     try:
-        return chat(asked, _expected(test.get("assert"), _mapping(result.get("vars"))))
+        return chat(asked, _expected(test.get("assert"), mapping(result.get("vars"))))
     except Unusable:
         if result.get("success") is not True:
             raise Unusable("no-assistant", "a reply that failed its test", _HINT) from None
-        return chat(asked, _text(response.get("output")))
+        return chat(asked, as_text(response.get("output")))
 
 
 _HINT = "give the results of `promptfoo eval -o results.json`, which hold prompts and replies"
 
 
 def _expected(asserts: Json, given: Mapping[str, Json]) -> str:
-    for check in _list(asserts):
-        # a transformed reply is a part of it
-        is_whole = isinstance(check, dict) and check.get("type") == "equals" and "transform" not in check
-        if is_whole and isinstance(check, dict) and check.get("value") is not None:
-            return _filled(_text(check["value"]), given)
+    for check in listed(asserts):
+        stated = mapping(check)
+        if stated.get("type") == "equals" and "transform" not in stated:  # a part of it would be no reply
+            return _filled(stated.get("value"), given)
     raise Unusable("no-assistant", "a test without `equals`: it does not say the right reply", _HINT)
 
 
-def _filled(template: str, given: Mapping[str, Json]) -> str:
+def _filled(template: Json, given: Mapping[str, Json]) -> str:
     """``{{name}}`` replaced by its value. Templates in data are not evaluated: others stay as they are."""
 
     def value(match: re.Match[str]) -> str:
         if match[1] not in given:
             raise Unusable("no-messages", f"the prompt's {match[0]} is not among the variables", _HINT)
-        return _text(given[match[1]])
+        return as_text(given[match[1]])
 
-    return re.sub(r"\{\{-?\s*([\w.-]{1,100})\s*-?\}\}", value, template)
+    return re.sub(r"\{\{-?\s*([\w.-]{1,100})\s*-?\}\}", value, as_text(template))
 
 
 def _prompt(text: str) -> Json:
@@ -104,15 +105,3 @@ def _prompt(text: str) -> Json:
     except Unusable:
         return text
     return value if isinstance(value, list) and all(isinstance(turn, dict) for turn in value) else text
-
-
-def _text(value: Json) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _mapping(value: Json) -> Mapping[str, Json]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Json) -> list[Json]:
-    return value if isinstance(value, list) else []

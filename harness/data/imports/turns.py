@@ -58,7 +58,7 @@ def _message(value: Mapping[str, Json], role: str) -> list[Turn]:
     parts = content if isinstance(content, list) else [] if content is None else [content]
     texts: list[str] = []
     answers: list[Turn] = []
-    calls: list[Json] = [_call(call) for call in _list(value.get("tool_calls"))]
+    calls: list[Json] = [_call(call) for call in listed(value.get("tool_calls"))]
     for part in parts:
         kind = str(part.get("type", "text")) if isinstance(part, dict) else "text"
         if isinstance(part, str):
@@ -68,10 +68,14 @@ def _message(value: Mapping[str, Json], role: str) -> list[Turn]:
         elif kind == "tool_call":
             calls.append(_call(part))
         elif kind == "tool_call_response":
-            answer = {"role": "tool", "tool_call_id": part.get("id"), "content": _text(part.get("response"))}
+            answer = {
+                "role": "tool",
+                "tool_call_id": part.get("id"),
+                "content": as_text(part.get("response")),
+            }
             answers.append(answer)
         elif kind in _TEXTS:
-            texts.append(_text(part.get("text", part.get("content"))))
+            texts.append(as_text(part.get("text", part.get("content"))))
     if answers:
         return answers
     found: Turn = {"role": role, "content": "\n".join(texts)}
@@ -83,16 +87,22 @@ def _message(value: Mapping[str, Json], role: str) -> list[Turn]:
 
 
 def _call(value: Json) -> Json:
-    call = value if isinstance(value, dict) else {}
-    function = call.get("function")
-    stated = function if isinstance(function, dict) else call
-    named: Turn = {"name": stated.get("name"), "arguments": _text(stated.get("arguments", {}))}
+    call = mapping(value)
+    stated = mapping(call.get("function")) or call
+    named: Turn = {"name": stated.get("name"), "arguments": as_text(stated.get("arguments", {}))}
     return {"id": call.get("id"), "type": "function", "function": named}
 
 
-def _list(value: Json) -> list[Json]:
+def listed(value: Json) -> list[Json]:
+    """The list that a value is, else an empty one."""
     return value if isinstance(value, list) else []
 
 
-def _text(value: Json) -> str:
+def as_text(value: Json) -> str:
+    """A text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def mapping(value: Json) -> Mapping[str, Json]:
+    """The object that a value is, else an empty one."""
+    return value if isinstance(value, dict) else {}
