@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.cli.arguments import whole
-from harness.errors import UsageError
+from harness.errors import DataError, UsageError
 from harness.fields import LARGEST
 
 KINDS = {"label": "one of a few labels", "json": "a JSON object", "text": "free text"}
@@ -56,7 +56,11 @@ def init(given: argparse.Namespace) -> int:
         plan = starter(kind, candidate)
     else:
         options = {key: getattr(given, key) for key in ("heldout", "group", "time", "redact")}
-        plan = from_file(given.source, **options)
+        try:
+            plan = from_file(given.source, **options)
+        except RecursionError as error:
+            hint = "take the rows out whose lists and objects are so deep"
+            raise DataError(str(given.source), "values in it are nested too deeply", hint) from error
     files = project_files(plan, name, candidate)
     left = write_project(given.folder, files)
     written = [path for path in files if path not in left]

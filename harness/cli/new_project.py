@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from keyword import iskeyword
@@ -40,7 +41,7 @@ FEWEST_ROWS, MOST_HELDOUT, MOST_DEV = 10, 200, 100
 FEWEST_FOR_DEV = 60
 FIELDS_GATED, SLICES = 4, 12
 SERVICE_ROWS = 10  # the least that OpenAI trains on
-_TAKEN = ("pytest", "suite", "harness", "valid", "candidate", "baseline")
+_TAKEN = ("pytest", "suite", "valid", "candidate", "baseline", "Suite", "FieldMatch", "JsonSchema", "TokenF1")
 _RUNS_PYTEST = ("pyproject.toml", "tox.ini", "setup.cfg", "pytest.toml", ".pytest.ini")
 
 
@@ -94,14 +95,22 @@ def from_file(
     rows = _with_classes(rows, task)
     group = group or next((key for key in TOGETHER if any(key in row.metadata for row in rows)), None)
     dated = [key for key in TIMES if all(instant_of(row.metadata.get(key)) for row in rows)]
-    time = time or next((key for key in dated if len({row.text(key) for row in rows}) > 1), None)
-    made = split_rows(rows, heldout=heldout or min(MOST_HELDOUT, len(rows) // 3), group=group, time=time)
-    notes += [f"held out: the newest by {time!r}" if time else "held out: at random", *made.notes]
+    found_time = next((key for key in dated if len({row.text(key) for row in rows}) > 1), None)
+    wanted, by = heldout or min(MOST_HELDOUT, len(rows) // 3), time or found_time
+    try:
+        made = split_rows(rows, heldout=wanted, group=group, time=by)
+    except UsageError:
+        if time or by is None:
+            raise
+        notes.append(f"no cut in {by!r} leaves whole {group or 'row'}s on both sides")
+        by, made = None, split_rows(rows, heldout=wanted, group=group)
+    notes += [f"held out: the newest by {by!r}" if by else "held out: at random", *made.notes]
     notes += [f"rows of one {group!r} are on one side"] if group else []
     plan = Plan(task, made.train, (), made.heldout, _prompt(task, rows))
     if len(made.train) >= FEWEST_FOR_DEV:
-        again = split_rows(made.train, heldout=min(MOST_DEV, len(made.train) // 5), group=group, time=time)
-        plan = replace(plan, train=again.train, dev=again.heldout)
+        with suppress(UsageError):  # all of one group: a loss curve can be done without
+            again = split_rows(made.train, heldout=min(MOST_DEV, len(made.train) // 5), group=group)
+            plan = replace(plan, train=again.train, dev=again.heldout)
     counts = f"{len(plan.train)} train, {len(plan.dev)} for development, {len(plan.heldout)} held out"
     is_group = group is not None and _is_field(plan.heldout, group, "group")
     return replace(plan, group=group if is_group else None, notes=(*notes, counts))
@@ -163,7 +172,9 @@ def project_files(plan: Plan, name: str, candidate: str) -> dict[str, str]:
         "group": plan.group,
         "max_tokens": longest // 16 * 8 + 24,  # a token of any language is two bytes and more
     }
-    economics = _resource("economics.toml").replace("{score}", json.dumps(checks[-1]["score"]))
+    economics = _resource("economics.toml").replace(
+        "{score}", json.dumps(max(checks, key=lambda check: check["better"])["score"])
+    )
     schema = json.dumps(task.schema, indent=2, ensure_ascii=False) + "\n" if task.schema else ""
     files = {
         "conftest.py": _rendered("conftest.py", facts),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.data.chat_rows import public_form, row_of
-from harness.data.files import read_text
+from harness.data.files import opened, read_text
 from harness.data.findings import Unusable
 from harness.data.imports import inspect_logs, langfuse, lm_eval, openai_evals, otel, promptfoo
 from harness.data.imports.yaml_text import read_yaml
@@ -64,6 +64,7 @@ def import_rows(path: Path) -> Imported:
     Raises:
         DataError: the file cannot be read, its form is not known, or nothing of it can be used.
     """
+    opened(path).close()  # a pipe would be waited for
     if path.suffix.lower() in TABLES:
         return Imported(read_source(str(path), None, ToolForms()), "a table", {})
     if zipfile.is_zipfile(path):

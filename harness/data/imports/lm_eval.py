@@ -16,13 +16,13 @@ def is_sample(value: Mapping[str, Json]) -> bool:
 
 def items(value: Mapping[str, Json]) -> Iterator[Json]:
     """The sample, with its document's number as id: a task with several filters logs it once for each."""
-    yield {**value, "id": value["doc_id"]}
+    yield {**value, "id": value.get("doc_id")}
 
 
 def row(sample: Mapping[str, Json]) -> Turn:
     """The row of a sample: the prompt that was sent, and its target; of several choices, the right one."""
-    asked, offered = _requests(sample["arguments"])
-    target = sample["target"]
+    asked, offered = _requests(sample.get("arguments"))
+    target = sample.get("target")
     if isinstance(target, list):
         target = target[0] if target else None
     choices = [text for text in offered if isinstance(text, str)]

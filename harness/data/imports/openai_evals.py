@@ -32,7 +32,7 @@ def is_evals(value: Mapping[str, Json]) -> bool:
 def row(value: Mapping[str, Json]) -> Turn:
     """The row of one: the ideal reply, else what was replied, if that passed."""
     if "choices" in value:
-        return chat(value["messages"], {"choices": value["choices"]}, time=value.get("created"))
+        return chat(value.get("messages"), {"choices": value["choices"]}, time=value.get("created"))
     item = mapping(value.get("datasource_item", value.get("item"))) or value
     given = mapping(value.get("sample"))
     asked = given.get("input") or next((item[key] for key in _ASKED if key in item), None)

@@ -17,7 +17,7 @@ _HINT = (
 
 def is_otlp(value: Mapping[str, Json]) -> bool:
     """Whether the object is an export of spans."""
-    return "resourceSpans" in value
+    return not {"resourceSpans", "resourceLogs", "resourceMetrics"}.isdisjoint(value)
 
 
 def spans(value: Mapping[str, Json]) -> Iterator[Json]:
