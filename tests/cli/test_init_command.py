@@ -11,6 +11,8 @@ from harness.cli.main import main
 from harness.data.leakage import require_no_leaks
 from harness.data.rows import read_rows
 
+WORDS = ("one", "two", "red", "dog", "sun", "sea", "ice", "oak", "fox", "bee", "cup", "map", "pen", "key")
+WORDS += ("jar", "hat")
 ROWS = Path(__file__).parents[2] / "suites" / "support" / "train.jsonl"
 
 
@@ -125,6 +127,15 @@ def test_conversations_stay_together_and_the_newest_are_held_out(tmp_path, capsy
     assert 'group="session_id"' in (suite / "test_rows.py").read_text()
     assert "- no\n" in (suite / "prompt.md").read_text()
     assert "the newest by 'created_at'" in capsys.readouterr().out
+
+
+def test_where_no_cut_in_time_is_possible_rows_are_held_out_at_random(tmp_path, capsys):
+    rows = [
+        chat(f"{word} of {k}", "yes" if k % 2 else "no", session_id="s" if k % 4 > 1 else f"t{k}", time=k)
+        for k, word in enumerate(WORDS)
+    ]
+    assert main(["init", "p", "--from", write(tmp_path / "rows.jsonl", rows), "--yes", "--heldout", "4"]) == 0
+    assert "no cut in 'time'" in capsys.readouterr().out
 
 
 def test_redacted_on_request(tmp_path, capsys):

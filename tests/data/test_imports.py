@@ -26,7 +26,7 @@ def said(found: Imported) -> list[tuple[str, str]]:
         ("inspect.eval", "an Inspect log", 10, (None, "Yes")),
         ("inspect-choices.eval", "an Inspect log", 1, (None, "ANSWER: A")),
         ("langfuse-trace.json", "Langfuse", 1, (None, None)),
-        ("langfuse-observations.jsonl", "Langfuse", 2, ("Say 'Hello World!'", "Hello World!")),
+        ("langfuse-observations.jsonl", "Langfuse", 2, (None, "Hello World!")),
         ("otel.jsonl", "OpenTelemetry GenAI spans", 5, ("We need a quote for 40 seats.", "sales")),
         ("promptfoo.yaml", "a promptfoo configuration", 1, ("We need a quote for 40 seats.", "sales")),
         ("promptfoo-results.json", "promptfoo results", 2, ("We need a quote for 40 seats.", "sales")),
@@ -118,6 +118,8 @@ tests:
     assert: [{type: contains, value: discount}]
   - vars: {message: You charged my card twice., label: billing}
     assert: [{type: equals, value: "{{label}}"}]
+  - vars: {message: "Is it up?"}
+    assert: [{type: equals, value: yes}]
   - vars: {message: "Is it down?"}
     assert: [{type: equals, value: support, transform: output.team}]
 """
@@ -127,7 +129,7 @@ def test_promptfoo_configurations_give_the_tests_that_say_the_reply(tmp_path):
     path = tmp_path / "promptfooconfig.yaml"
     path.write_text(PROMPTFOO)
     found = import_rows(path)
-    assert [reply for _, reply in said(found)] == ["sales", "support", "support", "billing"]
+    assert [reply for _, reply in said(found)] == ["sales", "support", "support", "billing", "yes"]
     assert (
         said(found)[0][0] == "Reply with sales, support or billing.\nMessage: We need a quote for 40 seats."
     )
@@ -158,7 +160,8 @@ def test_what_cannot_be_read_is_named(tmp_path, name, content, message):
     assert "hint: " in str(caught.value)
 
 
-def test_endless_references_are_no_million_values(tmp_path):
+def test_endless_references_are_no_million_values(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.data.imports.yaml_text.MOST_VALUES", 10_000)
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 10)]
     path = tmp_path / "a.yaml"
