@@ -97,19 +97,20 @@ def from_file(
     dated = [key for key in TIMES if all(instant_of(row.metadata.get(key)) for row in rows)]
     found_time = next((key for key in dated if len({row.text(key) for row in rows}) > 1), None)
     wanted, by = heldout or min(MOST_HELDOUT, len(rows) // 3), time or found_time
+    classes = {"group": group, "stratify": task.class_field}
     try:
-        made = split_rows(rows, heldout=wanted, group=group, time=by)
+        made = split_rows(rows, heldout=wanted, **({"group": group, "time": by} if by else classes))
     except UsageError:
         if time or by is None:
             raise
         notes.append(f"no cut in {by!r} leaves whole {group or 'row'}s on both sides")
-        by, made = None, split_rows(rows, heldout=wanted, group=group)
+        by, made = None, split_rows(rows, heldout=wanted, **classes)
     notes += [f"held out: the newest by {by!r}" if by else "held out: at random", *made.notes]
     notes += [f"rows of one {group!r} are on one side"] if group else []
     plan = Plan(task, made.train, (), made.heldout, _prompt(task, rows))
     if len(made.train) >= FEWEST_FOR_DEV:
         with suppress(UsageError):  # all of one group: a loss curve can be done without
-            again = split_rows(made.train, heldout=min(MOST_DEV, len(made.train) // 5), group=group)
+            again = split_rows(made.train, heldout=min(MOST_DEV, len(made.train) // 5), **classes)
             plan = replace(plan, train=again.train, dev=again.heldout)
     counts = f"{len(plan.train)} train, {len(plan.dev)} for development, {len(plan.heldout)} held out"
     is_group = group is not None and _is_field(plan.heldout, group, "group")
@@ -164,7 +165,7 @@ def project_files(plan: Plan, name: str, candidate: str) -> dict[str, str]:
         "kind": task.kind.value,
         "dev": bool(plan.dev),
         "stratify": classes if classed else None,
-        "epochs": max(3, min(20, 600 // len(plan.train))),
+        "epochs": max(3, min(20, 200 // len(plan.train))),
         "checks": checks,
         "imports": sorted({check["code"].partition("(")[0] for check in checks} | {"Suite"}),
         "prompt": bool(plan.prompt),
