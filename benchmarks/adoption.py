@@ -63,6 +63,16 @@ def _wheel(to: Path) -> Path:
             shutil.copytree(origin, source / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(origin, source)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", to, source]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(to),
+        str(source),
+    ]
     subprocess.run(command, check=True)
     return next(to.glob("*.whl"))

@@ -97,24 +97,25 @@ def from_file(
     dated = [key for key in TIMES if all(instant_of(row.metadata.get(key)) for row in rows)]
     found_time = next((key for key in dated if len({row.text(key) for row in rows}) > 1), None)
     wanted, by = heldout or min(MOST_HELDOUT, len(rows) // 3), time or found_time
-    classes = {"group": group, "stratify": task.class_field}
+    classes = task.class_field
     try:
-        made = split_rows(rows, heldout=wanted, **({"group": group, "time": by} if by else classes))
+        made = split_rows(rows, heldout=wanted, group=group, time=by, stratify=None if by else classes)
     except UsageError:
         if time or by is None:
             raise
         notes.append(f"no cut in {by!r} leaves whole {group or 'row'}s on both sides")
-        by, made = None, split_rows(rows, heldout=wanted, **classes)
+        by, made = None, split_rows(rows, heldout=wanted, group=group, stratify=classes)
     notes += [f"held out: the newest by {by!r}" if by else "held out: at random", *made.notes]
     notes += [f"rows of one {group!r} are on one side"] if group else []
     plan = Plan(task, made.train, (), made.heldout, _prompt(task, rows))
     if len(made.train) >= FEWEST_FOR_DEV:
         with suppress(UsageError):  # all of one group: a loss curve can be done without
-            again = split_rows(made.train, heldout=min(MOST_DEV, len(made.train) // 5), **classes)
+            few = min(MOST_DEV, len(made.train) // 5)
+            again = split_rows(made.train, heldout=few, group=group, stratify=classes)
             plan = replace(plan, train=again.train, dev=again.heldout)
-    counts = f"{len(plan.train)} train, {len(plan.dev)} for development, {len(plan.heldout)} held out"
+    sizes = f"{len(plan.train)} train, {len(plan.dev)} for development, {len(plan.heldout)} held out"
     is_group = group is not None and _is_field(plan.heldout, group, "group")
-    return replace(plan, group=group if is_group else None, notes=(*notes, counts))
+    return replace(plan, group=group if is_group else None, notes=(*notes, sizes))
 
 
 def _with_classes(rows: Sequence[Row], task: Task) -> tuple[Row, ...]:

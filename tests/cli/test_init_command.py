@@ -11,19 +11,35 @@ from harness.cli.main import main
 from harness.data.leakage import require_no_leaks
 from harness.data.rows import read_rows
 
-WORDS = ("one", "two", "red", "dog", "sun", "sea", "ice", "oak", "fox", "bee", "cup", "map", "pen", "key")
-WORDS += ("jar", "hat")
+WORDS = [
+    "one",
+    "two",
+    "red",
+    "dog",
+    "sun",
+    "sea",
+    "ice",
+    "oak",
+    "fox",
+    "bee",
+    "cup",
+    "map",
+    "pen",
+    "key",
+    "jar",
+    "hat",
+]
 ROWS = Path(__file__).parents[2] / "suites" / "support" / "train.jsonl"
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("candidate", ["local", "hosted"])
 @pytest.mark.parametrize("kind", ["label", "json", "text"])
-def test_the_files_of_a_starter_are_whole(kind, candidate, tmp_path):
+def test_the_files_of_a_starter_are_whole(kind: str, candidate: str, tmp_path: Path) -> None:
     assert main(["init", "p", "--yes", "--kind", kind, "--candidate", candidate, "--task", "mail"]) == 0
     project = tmp_path / "p"
     for path in project.rglob("*.py"):
@@ -42,7 +58,9 @@ def test_the_files_of_a_starter_are_whole(kind, candidate, tmp_path):
     assert ("harness_rehearse" in (project / "pytest.ini").read_text()) == (candidate == "hosted")
 
 
-def test_the_questions(monkeypatch, tmp_path, capsys):
+def test_the_questions(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     said = iter(["9", "json", "2", "tickets"])
     monkeypatch.setattr("builtins.input", lambda question: next(said))
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
@@ -60,12 +78,12 @@ def test_the_questions(monkeypatch, tmp_path, capsys):
         (["--yes", "--from", "rows.jsonl", "--kind", "json"], "leave it out with --from"),
     ],
 )
-def test_usage(arguments, message, capsys):
+def test_usage(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_nothing_is_written_over(tmp_path, capsys):
+def test_nothing_is_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "conftest.py").write_text("mine")
     (tmp_path / ".gitignore").write_text("mine")
     (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
@@ -81,7 +99,7 @@ def test_nothing_is_written_over(tmp_path, capsys):
     assert ".gitignore is there, and was left" in capsys.readouterr().out
 
 
-def test_from_rows_of_json(tmp_path, capsys):
+def test_from_rows_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", "p", "--from", str(ROWS), "--yes", "--task", "support", "--heldout", "120"]) == 0
     suite = tmp_path / "p/suites/support"
     train, dev, heldout = (read_rows(suite / f"{side}.jsonl") for side in ("train", "dev", "heldout"))
@@ -106,7 +124,9 @@ def chat(text: str, reply: str, **metadata: object) -> dict[str, object]:
     return {"messages": turns, **metadata}
 
 
-def test_conversations_stay_together_and_the_newest_are_held_out(tmp_path, capsys):
+def test_conversations_stay_together_and_the_newest_are_held_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = [
         f"{a} {b} {c}"
         for a in ("red", "blue", "grey")
@@ -120,16 +140,17 @@ def test_conversations_stay_together_and_the_newest_are_held_out(tmp_path, capsy
     assert main(["init", "p", "--from", write(tmp_path / "rows.jsonl", rows), "--yes"]) == 0
     suite = tmp_path / "p/suites/rows"
     train, heldout = (read_rows(suite / f"{side}.jsonl") for side in ("train", "heldout"))
-    assert max(row.metadata["created_at"] for row in train) < min(
-        row.metadata["created_at"] for row in heldout
-    )  # type: ignore[type-var]
+    times = [[int(row.text("created_at") or 0) for row in side] for side in (train, heldout)]
+    assert max(times[0]) < min(times[1])
     assert not {row.metadata["session_id"] for row in train} & {row.metadata["session_id"] for row in heldout}
     assert 'group="session_id"' in (suite / "test_rows.py").read_text()
     assert "- no\n" in (suite / "prompt.md").read_text()
     assert "the newest by 'created_at'" in capsys.readouterr().out
 
 
-def test_where_no_cut_in_time_is_possible_rows_are_held_out_at_random(tmp_path, capsys):
+def test_where_no_cut_in_time_is_possible_rows_are_held_out_at_random(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [
         chat(f"{word} of {k}", "yes" if k % 2 else "no", session_id="s" if k % 4 > 1 else f"t{k}", time=k)
         for k, word in enumerate(WORDS)
@@ -138,14 +159,14 @@ def test_where_no_cut_in_time_is_possible_rows_are_held_out_at_random(tmp_path, 
     assert "no cut in 'time'" in capsys.readouterr().out
 
 
-def test_redacted_on_request(tmp_path, capsys):
+def test_redacted_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [chat(f"I am number {k}: jo{k}.doe@firm.co.uk", "yes" if k % 2 else "no") for k in range(12)]
     assert main(["init", "p", "--from", write(tmp_path / "rows.jsonl", rows), "--yes", "--redact"]) == 0
     assert "12 × e-mail address; names and postal addresses are not found" in capsys.readouterr().out
     assert not any("@firm" in path.read_text() for path in (tmp_path / "p").rglob("*.jsonl"))
 
 
-def test_too_few_rows(tmp_path, capsys):
+def test_too_few_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", "p", "--from", write(tmp_path / "rows.jsonl", [chat("a", "b")]), "--yes"]) == 1
     assert "1 rows are too few" in capsys.readouterr().err
     assert not (tmp_path / "p").exists()

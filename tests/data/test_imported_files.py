@@ -35,7 +35,9 @@ def said(found: Imported) -> list[tuple[str, str]]:
         ("lm-eval-choice.jsonl", "lm-eval samples", 6, (None, "sales")),
     ],
 )
-def test_reads_what_the_tool_wrote(name, form, rows, first):
+def test_reads_what_the_tool_wrote(
+    name: str, form: str, rows: int, first: tuple[str | None, str | None]
+) -> None:
     found = import_rows(FILES / name)
     assert (found.form, len(found.rows)) == (form, rows)
     question, reply = said(found)[0]
@@ -43,7 +45,7 @@ def test_reads_what_the_tool_wrote(name, form, rows, first):
     assert first[1] in (None, reply)
 
 
-def test_spans_know_their_conversation_time_and_system_message():
+def test_spans_know_their_conversation_time_and_system_message() -> None:
     found = import_rows(FILES / "otel.jsonl")
     assert found.rows[0].instructions == "Sort the message."
     assert [row.metadata["conversation"] for row in found.rows] == ["c1", "c2", "c3", "c4", "c4"]
@@ -52,19 +54,19 @@ def test_spans_know_their_conversation_time_and_system_message():
     assert sum(found.left_out.values()) == 4  # a failed call, two without a tool's definition, an image
 
 
-def test_calls_of_tools_that_nobody_defined_are_left_out():
+def test_calls_of_tools_that_nobody_defined_are_left_out() -> None:
     with pytest.raises(DataError, match="Langfuse without a usable row"):
         import_rows(FILES / "langfuse-tools.json")
 
 
-def test_examples_among_system_messages_are_turns():
+def test_examples_among_system_messages_are_turns() -> None:
     few_shot = import_rows(FILES / "openai-evals.jsonl").rows[-1]
     roles = [message.role for message in few_shot.messages]
     assert roles == ["system", "user", "assistant", "user", "assistant", "user", "assistant"]
     assert few_shot.reference == "Season 11"  # the first of several right ones
 
 
-def test_output_items_of_the_evals_api_as_its_sdk_has_them(tmp_path):
+def test_output_items_of_the_evals_api_as_its_sdk_has_them(tmp_path: Path) -> None:
     from openai.types.evals.runs import OutputItemListResponse
 
     item = OutputItemListResponse.model_validate(
@@ -125,7 +127,7 @@ tests:
 """
 
 
-def test_promptfoo_configurations_give_the_tests_that_say_the_reply(tmp_path):
+def test_promptfoo_configurations_give_the_tests_that_say_the_reply(tmp_path: Path) -> None:
     path = tmp_path / "promptfooconfig.yaml"
     path.write_text(PROMPTFOO)
     found = import_rows(path)
@@ -151,7 +153,7 @@ def test_promptfoo_configurations_give_the_tests_that_say_the_reply(tmp_path):
         ("a.yaml", "prompts: [!!python/object/apply:os.system [id]]\ntests: []\n", "not YAML"),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path, name, content, message):
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
     path = tmp_path / name
     path.write_text(content)
     with pytest.raises(DataError) as caught:
@@ -160,7 +162,7 @@ def test_what_cannot_be_read_is_named(tmp_path, name, content, message):
     assert "hint: " in str(caught.value)
 
 
-def test_endless_references_are_no_million_values(tmp_path, monkeypatch):
+def test_endless_references_are_no_million_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.data.imports.yaml_text.MOST_VALUES", 10_000)
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 10)]
@@ -187,33 +189,35 @@ def archive(path: Path, members: dict[str, bytes], states: int | None = None) ->
 SAMPLE = json.dumps({"id": 1, "input": "2 + 2?", "target": "4"}).encode()
 
 
-def test_names_in_an_archive_lead_nowhere(tmp_path):
+def test_names_in_an_archive_lead_nowhere(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.eval", {"samples/../../evil.json": SAMPLE, "/samples/b.json": SAMPLE})
     assert said(import_rows(path)) == [("2 + 2?", "4")]
     assert [one.name for one in tmp_path.iterdir()] == ["a.eval"]
 
 
 @pytest.mark.parametrize("states", [None, 100])
-def test_an_archive_that_swells_is_refused(tmp_path, monkeypatch, states):
+def test_an_archive_that_swells_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states: int | None
+) -> None:
     monkeypatch.setattr("harness.data.imports.inspect_logs.MOST_BYTES", 10_000)
     path = archive(tmp_path / "a.eval", {"samples/a.json": b" " * 1_000_000}, states)
     with pytest.raises(DataError, match=r"too large|cannot be read|larger than"):
         import_rows(path)
 
 
-def test_an_archive_of_something_else(tmp_path):
+def test_an_archive_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="without a usable row"):
         import_rows(archive(tmp_path / "a.eval", {"word/document.xml": b"<x/>"}))
 
 
-def test_chat_rows_are_read_as_ever(tmp_path):
+def test_chat_rows_are_read_as_ever(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "c"}\n')
     with pytest.raises(DataError, match=r"rows.jsonl:2: no 'completion'"):
         import_rows(path)
 
 
-def test_two_rows_of_one_id_are_both_kept_and_the_same_one_is_not(tmp_path):
+def test_two_rows_of_one_id_are_both_kept_and_the_same_one_is_not(tmp_path: Path) -> None:
     sample = {"doc_id": 1, "arguments": [["q", "a"]], "target": "a"}
     path = tmp_path / "samples.jsonl"
     other = {**sample, "target": "b"}

@@ -17,7 +17,7 @@ def plain(text: str) -> str:
     return redacted([row(text)])[0][0].question
 
 
-def test_every_kind_goes():
+def test_every_kind_goes() -> None:
     text = (
         "I am jo.doe@firm.co.uk, +49 30 901820, card 4539 1488 0343 6467, IBAN DE75512108001245126199,"
         " from 8.8.8.8 and 2001:4860:4860::8888, key sk-proj-Ab3dEfGh1jKlMn0pQrSt"
@@ -29,7 +29,7 @@ def test_every_kind_goes():
     assert sum(counts.values()) == 7
 
 
-def test_a_private_key_goes_as_a_whole():
+def test_a_private_key_goes_as_a_whole() -> None:
     key = (
         "-----BEGIN RSA PRIVATE KEY-----\n"
         + f"{'MIIEpAIBAAKCAQEA7' * 4}\n" * 5
@@ -38,7 +38,7 @@ def test_a_private_key_goes_as_a_whole():
     assert plain(f"see {key} there") == "see [KEY] there"
 
 
-def test_what_only_looks_like_it_stays():
+def test_what_only_looks_like_it_stays() -> None:
     for text in (
         "version 1.2.3.4",
         "at 10:30:15",
@@ -49,7 +49,7 @@ def test_what_only_looks_like_it_stays():
         assert plain(text) == text
 
 
-def test_replies_and_calls_stay_json():
+def test_replies_and_calls_stay_json() -> None:
     reply = json.dumps({"card": 4539148803436467, "mail": ["jo.doe@firm.co.uk"], "n": 3})
     call = ToolCall("c", "f", reply)
     made = Row("1", (Message("user", "x"), Message("assistant", reply, tool_calls=(call,))))
@@ -58,7 +58,7 @@ def test_replies_and_calls_stay_json():
     assert json.loads(message.tool_calls[0].arguments) == json.loads(message.content)
 
 
-def test_metadata_stays_apart():
+def test_metadata_stays_apart() -> None:
     mails = ["a.b@firm.co.uk", "c.d@firm.co.uk", "a.b@firm.co.uk"]
     found = [one.metadata["customer"] for one in redacted([row("x", customer=mail) for mail in mails])[0]]
     assert found[0] == found[2] != found[1]
@@ -67,6 +67,6 @@ def test_metadata_stays_apart():
 
 @settings(max_examples=20)
 @given(st.text(max_size=40))
-def test_redacting_twice_changes_nothing_more(text):
+def test_redacting_twice_changes_nothing_more(text: str) -> None:
     once = plain(text)
     assert plain(once) == once

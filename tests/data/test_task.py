@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from harness.data.task import Task, TaskKind, schema_of
-from harness.records import Message, Row
+from harness.records import Json, Message, Row
 
 
 def task(replies: list[str]) -> Task:
@@ -29,11 +29,11 @@ def task(replies: list[str]) -> Task:
         (["line\nline", "b"] * 5, TaskKind.TEXT),
     ],
 )
-def test_kinds(replies, kind):
+def test_kinds(replies: list[str], kind: TaskKind) -> None:
     assert task(replies).kind is kind
 
 
-def test_fields_with_few_values_come_first_and_texts_apart():
+def test_fields_with_few_values_come_first_and_texts_apart() -> None:
     teams = ["sales", "support", "billing"] * 4
     found = task([json.dumps({"note": f"n {k}", "n": k, "team": team}) for k, team in enumerate(teams)])
     assert found.matched == ("team", "n")
@@ -41,7 +41,7 @@ def test_fields_with_few_values_come_first_and_texts_apart():
     assert found.class_field == "team"
 
 
-def test_a_field_that_some_lack_is_not_matched():
+def test_a_field_that_some_lack_is_not_matched() -> None:
     found = task([json.dumps({"a": True} if k else {"a": True, "b": 1}) for k in range(6)])
     assert found.matched == ("a",)
     assert found.schema["required"] == ["a"]
@@ -56,6 +56,6 @@ VALUES = st.recursive(
 
 @settings(max_examples=30)
 @given(st.lists(VALUES, min_size=1, max_size=8))
-def test_the_schema_holds_for_every_value_it_was_made_of(values):
+def test_the_schema_holds_for_every_value_it_was_made_of(values: list[Json]) -> None:
     validator = Draft202012Validator(schema_of(values))
     assert all(validator.is_valid(value) for value in values)
