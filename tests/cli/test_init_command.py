@@ -159,6 +159,17 @@ def test_where_no_cut_in_time_is_possible_rows_are_held_out_at_random(
     assert "no cut in 'time'" in capsys.readouterr().out
 
 
+def test_names_of_fields_cannot_leave_their_quotes(tmp_path: Path) -> None:
+    names = ['a"]); import os #', "class", "düse", "line\nend", "{{ x }}", "suite"]
+    replies = [{name: ["x", "y"][k % 2] for name in names} for k in range(12)]
+    rows = [chat(f"{word} of {k}", json.dumps(replies[k % 12])) for k, word in enumerate(WORDS)]
+    assert main(["init", "p", "--from", write(tmp_path / "rows.jsonl", rows), "--yes"]) == 0
+    for path in (tmp_path / "p").rglob("*.py"):
+        compile(path.read_text(), str(path), "exec")
+        assert "import os" not in path.read_text().replace(json.dumps(names[0]), "")
+    assert tomllib.loads((tmp_path / "p/suites/economics.toml").read_text())
+
+
 def test_redacted_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [chat(f"I am number {k}: jo{k}.doe@firm.co.uk", "yes" if k % 2 else "no") for k in range(12)]
     assert main(["init", "p", "--from", write(tmp_path / "rows.jsonl", rows), "--yes", "--redact"]) == 0

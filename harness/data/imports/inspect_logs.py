@@ -60,7 +60,15 @@ def read_archive(path: Path) -> dict[str, Json]:
                 found.append(parse_json(content.decode("utf-8")))
     except Unusable as error:
         raise DataError(str(path), f"{member!r}: {error.problem}", _CONVERT) from error
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+    ) as error:
         raise DataError(str(path), f"cannot be read as an .eval log: {error}", _CONVERT) from error
     return {"eval": {}, "samples": found}
 
