@@ -57,7 +57,8 @@ def redacted(rows: Sequence[Row]) -> tuple[tuple[Row, ...], Counter[str]]:
     names: dict[str, str] = {}
 
     def without(text: str, numbered: bool) -> str:
-        found = sorted((*at, value, kind.name) for kind in REDACTED for value, *at in kind.places(text))
+        places = ((kind.name, place) for kind in REDACTED for place in kind.places(text))
+        found = sorted((start, end, value, kind) for kind, (value, start, end) in places)
         parts, done = [], 0
         for start, end, value, kind in found:
             if start >= done:

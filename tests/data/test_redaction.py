@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.redaction import redacted
-from harness.records import Message, Row, ToolCall
+from harness.records import Json, Message, Row, ToolCall
 
 
-def row(text: str, reply: str = "ok", **metadata: object) -> Row:
-    return Row("1", (Message("user", text), Message("assistant", reply)), metadata)  # type: ignore[arg-type]
+def row(text: str, reply: str = "ok", **metadata: Json) -> Row:
+    return Row("1", (Message("user", text), Message("assistant", reply)), metadata)
 
 
 def plain(text: str) -> str:
