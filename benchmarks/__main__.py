@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from benchmarks import (
+    adoption,
     api_calls,
     constrained,
     decide_report,
@@ -52,6 +53,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "generation": generation.measure,
     "training": training.measure,
     "training_curve": training_curve.measure,
+    "adoption": adoption.measure,
     "training_profile": training_profile.measure,
     "machines": machines.measure,
 }

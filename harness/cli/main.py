@@ -16,6 +16,7 @@ from harness.cli.decide import add_decide
 from harness.cli.diagnose import add_diagnose
 from harness.cli.doctor import add_doctor
 from harness.cli.export import add_export
+from harness.cli.init import add_init
 from harness.cli.jobs import add_jobs
 from harness.cli.judge_check import add_judge_check
 from harness.cli.label import add_label
@@ -57,6 +58,10 @@ def _run(given: argparse.Namespace) -> int:
     """Imports only what the command needs: ``--help`` and a typing error answer at once."""
     if given.command == "report":
         return compare_runs(*given.compare) if given.compare else report(given.run)
+    if given.command == "init":
+        from harness.cli.init import init
+
+        return init(given)
     if given.command == "label":
         from harness.cli.label import label
 
@@ -142,6 +147,7 @@ def report(run: Path | None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="harness", description="Chores around fine-tuning decisions.")
     commands = parser.add_subparsers(dest="command", required=True)
+    add_init(commands.add_parser("init", help="write a project that runs at once, or one from your rows"))
     _add_validate(commands.add_parser("validate", help="check a training file before anything is paid"))
     _add_split(commands.add_parser("split", help="make a training and a held-out file from one"))
     _add_convert(commands.add_parser("convert", help="rewrite rows: CSV, Parquet, ShareGPT, xLAM, chat"))

@@ -48,14 +48,14 @@ def scan_file(path: Path, form: Form | None = None) -> Iterator[Row | Finding]:
         # in bytes, only \n ends a line: text would also be cut at U+2028 inside a JSON string
         with opened(path) as lines:
             if form is not None and lines.peek().lstrip(_BLANK).startswith(b"["):
-                yield from scan_objects(_list_items(path), str(path), form)
+                yield from scan_objects(list_items(path), str(path), form)
             else:
                 yield from scan_lines(lines, str(path), form)
     except OSError as error:
         raise unreadable(path, error) from error
 
 
-def _list_items(path: Path) -> Iterator[tuple[int, bytes]]:
+def list_items(path: Path) -> Iterator[tuple[int, bytes]]:
     """The JSON of each item of the list that a file holds, with the line on which it begins."""
     text = read_text(path, ".json")
     try:

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from harness.data.findings import Finding
 from harness.records import Row
@@ -25,6 +26,9 @@ HINTS = {
 }
 
 
+Found: TypeAlias = tuple[str, int, int]  # a value in one form, and the span of the text that it takes
+
+
 @dataclass(frozen=True, slots=True)
 class SensitiveKind:
     """A kind of sensitive text. ``find`` gives each value in a text, ``mask`` a form without it."""
@@ -33,14 +37,18 @@ class SensitiveKind:
     name: str
     plural: str
     needs: tuple[str, ...]  # texts with none of these are not searched
-    find: Callable[[str], Iterable[str]]
+    find: Callable[[str], Iterable[Found]]
     mask: Callable[[str], str]
 
     def values(self, text: str) -> frozenset[str]:
         """The distinct values of this kind in ``text``."""
+        return frozenset(value for value, _, _ in self.places(text))
+
+    def places(self, text: str) -> list[Found]:
+        """Each value in ``text``, with the span that it takes."""
         if self.needs and not any(mark in text for mark in self.needs):
-            return frozenset()
-        return frozenset(self.find(text))
+            return []
+        return list(self.find(text))
 
 
 def sensitive_findings(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[Finding]:
@@ -99,13 +107,13 @@ _MAILBOX_NAMES = """
 _MAILBOXES = frozenset(_MAILBOX_NAMES.split())
 
 
-def _emails(text: str) -> Iterator[str]:
+def _emails(text: str) -> Iterator[Found]:
     for match in _EMAIL.finditer(text):
         local, domain = match[1].casefold(), match[2].casefold()
         invented = _RESERVED.search(domain) or local in _MAILBOXES
         file_name = _FILE_ENDING.search(domain) or domain[0].isdigit()  # icon@2x.png, lib@1.0
         if not (invented or file_name or _IN_URL.search(text, 0, match.start())):
-            yield f"{local}@{domain}"
+            yield f"{local}@{domain}", *match.span()
 
 
 def _mask_email(value: str) -> str:
@@ -143,13 +151,13 @@ def _issuer(digits: str) -> str:
     return next((name for name, pattern in _ISSUERS if pattern.fullmatch(digits)), "")
 
 
-def _cards(text: str) -> Iterator[str]:
+def _cards(text: str) -> Iterator[Found]:
     from stdnum import luhn
 
     for match in _CARD.finditer(text):
         digits = re.sub(r"\D", "", match[0])
         if _issuer(digits) and luhn.is_valid(digits) and digits not in _TEST_CARDS:
-            yield digits
+            yield digits, *match.span()
 
 
 # --------------------------------------------------------------------------- bank accounts
@@ -162,7 +170,7 @@ _TEXTBOOK = """
 _TEXTBOOK_IBANS = frozenset(_TEXTBOOK.split())
 
 
-def _ibans(text: str) -> Iterator[str]:
+def _ibans(text: str) -> Iterator[Found]:
     from stdnum import iban
 
     for match in _IBAN.finditer(text):
@@ -172,7 +180,7 @@ def _ibans(text: str) -> Iterator[str]:
             compact = "".join(groups[:end])
             if iban.is_valid(compact):
                 if compact not in _TEXTBOOK_IBANS:
-                    yield compact
+                    yield compact, match.start(), match.start() + len(" ".join(groups[:end]))
                 break
 
 
@@ -184,13 +192,14 @@ _FICTION = re.compile(r"1\d{3}55501\d\d|442079460\d{3}")  # NANPA; Ofcom, whose 
 FEWEST_DIGITS_APART = 4  # +100 000 000 is an amount
 
 
-def _ssns(text: str) -> Iterator[str]:
+def _ssns(text: str) -> Iterator[Found]:
     from stdnum.us import ssn
 
-    return (m[0] for m in _SSN.finditer(text) if ssn.is_valid(m[0]) and m[0] != _TEXTBOOK_SSN)
+    found = (m for m in _SSN.finditer(text) if ssn.is_valid(m[0]) and m[0] != _TEXTBOOK_SSN)
+    return ((m[0], *m.span()) for m in found)
 
 
-def _phones(text: str) -> Iterator[str]:
+def _phones(text: str) -> Iterator[Found]:
     import phonenumbers
 
     for match in _PHONE.finditer(text):
@@ -204,7 +213,7 @@ def _phones(text: str) -> Iterator[str]:
                 digits = f"{number.country_code}{number.national_number}"
                 invented = _FICTION.fullmatch(digits) or "1234567" in digits
                 if not invented and len(set(digits)) >= FEWEST_DIGITS_APART:
-                    yield digits
+                    yield digits, match.start(), match.start() + end
                 break
 
 
@@ -225,17 +234,20 @@ _PREFIX = re.compile(r"sk-|[sr]k_live_|gh[pousr]_|github_pat_|glpat-|AKIA|ASIA|x
 _STAND_IN = re.compile(r"example|xxxx|0000|1234567|abcdef|your|replace|dummy|placeholder", re.IGNORECASE)
 FEWEST_CHARACTERS_APART = 8
 # the header alone is an explanation; a key has a body, with real or escaped line ends
-_PEM = re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----(?:\s|\\n|\\r)+[A-Za-z0-9+/=]{20,}")
+_PEM = re.compile(
+    r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----(?:\s|\\n|\\r)+[A-Za-z0-9+/=]{20,}"
+    r"[A-Za-z0-9+/=\s\\]*(?:-----END (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----)?"
+)
 _JWT = re.compile(r"(?<![\w.-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}", re.ASCII)
 _TEXTBOOK_JWT = ".eyJzdWIiOiIxMjM0NTY3ODkw"  # "sub": "1234567890", as on jwt.io
 
 
-def _keys(text: str) -> Iterator[str]:
+def _keys(text: str) -> Iterator[Found]:
     for match in _KEY.finditer(text):
         body = match[0].removeprefix(_prefix(match[0]))
         mixed = any(c.isdigit() for c in body) or match[0].startswith(("AKIA", "ASIA"))
         if mixed and len(set(body)) >= FEWEST_CHARACTERS_APART and not _STAND_IN.search(body):
-            yield match[0]
+            yield match[0], *match.span()
 
 
 def _prefix(key: str) -> str:
@@ -243,13 +255,17 @@ def _prefix(key: str) -> str:
     return match[0] if match else ""
 
 
-def _tokens(text: str) -> Iterator[str]:
-    return (match[0] for match in _JWT.finditer(text) if _TEXTBOOK_JWT not in match[0])
+def _pems(text: str) -> Iterator[Found]:
+    return ((match[0], *match.span()) for match in _PEM.finditer(text))
+
+
+def _tokens(text: str) -> Iterator[Found]:
+    return ((m[0], *m.span()) for m in _JWT.finditer(text) if _TEXTBOOK_JWT not in m[0])
 
 
 _SECRETS = (
     ("API key", "API keys", _KEY_MARKS, _keys, lambda key: f"{_prefix(key)}…"),
-    ("private key", "private keys", ("-----BEGIN",), _PEM.findall, lambda _: "-----BEGIN …"),
+    ("private key", "private keys", ("-----BEGIN",), _pems, lambda _: "-----BEGIN …"),
     ("JSON Web Token", "JSON Web Tokens", ("eyJ",), _tokens, lambda _: "eyJ…"),
 )
 _PERSONAL_DATA = (
