@@ -1,0 +1,159 @@
+"""Runs that are killed at random points, begun again, and killed again until one comes to its end.
+
+Counted is what must not happen: a paid call made twice though its answer had come, an answer that is missing
+at the end, a store that does not verify, and a record that is not the undisturbed run's. Times, and what was
+paid by which process, are left out of that comparison.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+from benchmarks.results import Options, Result
+from benchmarks.small_runs import Ended, Forks, Twin, build_base, compiled, twin, write_project
+from harness.records import Json
+from harness.store.upkeep import problems
+from harness.testing.fake_openai import twin_stats
+
+KILLS = 200
+NEVER = (
+    "paid calls repeated",
+    "answers lost",
+    "stores damaged",
+    "records that differ",
+    "jobs begun twice",
+)
+UNDER_WAY_S = 0.2  # an answer that the twin gave so shortly before a kill may not have come
+AT_ONCE = 8  # calls that are under way at once, at most
+TIMES = {
+    "id", "created", "seconds", "latency_ms", "tokens_per_second", "timings_s", "spending", "provenance",
+    "environment", "command", "notes", "economics", "run",
+}  # fmt: skip
+
+
+def measure(options: Options) -> list[Result]:
+    """Kill ``KILLS`` times, by turns at a random moment and at a random write."""
+    kills = 6 if options.smoke else KILLS
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place).resolve() / "project"
+        folder.mkdir()
+        shim = compiled(folder.parent)
+        if shim is None:
+            print("kills: no C compiler, or not Linux; left out")
+            return []
+        build_base(folder)
+        forks = Forks(folder, shim)
+        try:
+            found = _killed(folder, forks, kills)
+        finally:
+            forks.close()
+    what = f"{kills} kills, {found['chains']} runs of which each came to its end; {found['under way']} calls"
+    what += " were under way at a kill, and were made again"
+    measures = (
+        "paid calls repeated",
+        "answers lost",
+        "stores damaged",
+        "records that differ",
+        "jobs begun twice",
+    )
+    return [
+        Result(f"kills: {name}", found[name], "", what, bar=0, bar_is="value at most") for name in measures
+    ]
+
+
+def _killed(folder: Path, forks: Forks, kills: int) -> Counter[str]:
+    random, found, port = Random(0), Counter[str](), 0
+    with twin() as (url, backend):
+        port = int(url.rpartition(":")[2].partition("/")[0])
+        write_project(folder, url)
+        forks.run()  # the first also finds out what the machine can do
+        write_project(folder, url)
+    with twin(port) as (url, backend):
+        whole = forks.run()
+        expected = _record(folder)
+        if expected is None:
+            raise SystemExit(f"the undisturbed run failed ({whole.status}):\n{whole.said}")
+        calls = Counter(asked for _, asked in backend.answered)
+    print(
+        f"undisturbed: {whole.seconds:.1f} s, {whole.writes} writes, {sum(calls.values())} paid calls",
+        flush=True,
+    )
+    done = 0
+    while done < kills:
+        with twin(port) as (url, backend):
+            write_project(folder, url)
+            done += _chain(folder, forks, backend, random, whole, kills - done, found)
+            record = _record(folder)
+            if record != expected:
+                found["records that differ"] += 1
+                print(_difference(expected, record))
+            answered = Counter(asked for _, asked in backend.answered)
+            found["answers lost"] += sum(not answered[asked] for asked in calls)
+            found["jobs begun twice"] += int(str(twin_stats(url)["jobs"])) != 1
+            found["chains"] += 1
+        print(f"{done} kills: {dict(found)}", flush=True)
+    return found
+
+
+def _chain(
+    folder: Path, forks: Forks, backend: Twin, random: Random, whole: Ended, most: int, found: Counter[str]
+) -> int:
+    """Kill runs of one store until one ends; the number of kills."""
+    killed: list[float] = []
+    while True:
+        if len(killed) >= most:
+            ended = forks.run()
+        elif random.random() < 0.5:
+            ended = forks.run(kill_after_s=random.uniform(0, whole.seconds))
+        else:
+            ended = forks.run(at=random.randint(1, whole.writes))
+        for problem in problems(folder / ".harness"):
+            found["stores damaged"] += 1
+            print(problem)
+        if ended.status >= 0:
+            if ended.status not in (0, 1):
+                print(ended.said)
+            break
+        killed.append(ended.at)
+    seen: dict[str, float] = {}
+    again = Counter[float]()
+    for moment, asked in backend.answered:
+        before = seen.get(asked)
+        if before is not None:
+            kill = next((kill for kill in killed if kill >= before), None)
+            is_under_way = kill is not None and kill - before < UNDER_WAY_S and again[kill] < AT_ONCE
+            if kill is not None and is_under_way:
+                again[kill] += 1
+            else:
+                found["paid calls repeated"] += 1
+                print(f"repeated {moment - before:.2f} s later: {asked[:200]}")
+        seen[asked] = moment
+    found["under way"] += sum(again.values())
+    return len(killed)
+
+
+def _record(folder: Path) -> Json:
+    """The last record, without times and what each process paid; None where there is none."""
+    files = sorted(folder.glob("reports/*/run.json"), key=lambda file: file.stat().st_mtime)
+    return _timeless(json.loads(files[-1].read_bytes())) if files else None
+
+
+def _timeless(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {name: _timeless(each) for name, each in value.items() if name not in TIMES}
+    return [_timeless(each) for each in value] if isinstance(value, list) else value
+
+
+def _difference(one: Json, other: Json, where: str = "") -> str:
+    """The first place where two values differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        pairs = [(f"{where}.{name}", one.get(name), other.get(name)) for name in {**one, **other}]
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = [(f"{where}[{k}]", *both) for k, both in enumerate(zip(one, other, strict=True))]
+    else:
+        return f"{where}: {str(one)[:300]} != {str(other)[:300]}"
+    return next((_difference(*pair[1:], pair[0]) for pair in pairs if pair[1] != pair[2]), "")
