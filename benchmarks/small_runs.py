@@ -26,7 +26,7 @@ from harness.testing.fake_openai import CHAT, ScriptedBackend, running_fake_open
 from harness.testing.fake_openai.backend import FakeReply, Question
 
 ROOT = Path(__file__).parents[1]
-ROWS, LABELS = 12, 60
+ROWS, LABELS, AT_ONCE = 12, 40, 4
 TIMEOUT_S = 90.0
 CONFTEST = """
 from functools import partial
@@ -42,14 +42,15 @@ lora.LocalTraining = partial(LocalTraining, resume_every_s=0.0)
 
 @harness.candidate
 def tuned():
-    return QLoRA(base="base", train="train.jsonl", dev="dev.jsonl", r=4, batch_rows=4, epochs=2,
+    return QLoRA(base="base", train="train.jsonl", r=4, batch_rows=4, epochs=2, dev_evaluations=1,
                  decoding=harness.Decoding(max_new_tokens=4))
 
 
 @harness.candidate
 def hosted():
     return OpenAITuning(base="{base}", train="train.jsonl", epochs=1, base_url="{url}", profile="twin",
-                        api_key_env="BENCHMARK_KEY", decoding=harness.Decoding(max_new_tokens=8))
+                        api_key_env="BENCHMARK_KEY", concurrency={at_once},
+                        decoding=harness.Decoding(max_new_tokens=8))
 """
 SUITE = """
 import pytest
@@ -57,7 +58,8 @@ import pytest
 from harness import ExactMatch, RemoteModel, Rubric, Suite
 
 right = ExactMatch(name="right")
-clear = Rubric(RemoteModel("{base}", base_url="{url}", profile="twin", api_key_env="BENCHMARK_KEY"),
+clear = Rubric(RemoteModel("{base}", base_url="{url}", profile="twin", api_key_env="BENCHMARK_KEY",
+                           concurrency={at_once}),
                "It says yes.", labels="labels.jsonl", name="clear", trust="transfer")
 
 
@@ -119,13 +121,18 @@ def write_project(folder: Path, url: str) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     suites = folder / "suites" / "support"
     suites.mkdir(parents=True)
-    (folder / "conftest.py").write_text(CONFTEST.format(base=CHAT, url=url), "utf-8")
-    (suites / "test_support.py").write_text(SUITE.format(base=CHAT, url=url), "utf-8")
-    for name, n in (("train", 10), ("dev", 4)):
-        _rows(folder / f"{name}.jsonl", name, n)
+    named = {"base": CHAT, "url": url, "at_once": AT_ONCE}
+    (folder / "conftest.py").write_text(CONFTEST.format(**named), "utf-8")
+    (suites / "test_support.py").write_text(SUITE.format(**named), "utf-8")
+    _rows(folder / "train.jsonl", "train", 10)
     _rows(suites / "heldout.jsonl", "held", ROWS)
     labels = [
-        {"question": f"label {k}?", "answer": "yes" if k % 2 else "no", "label": bool(k % 2)}
+        {
+            "message": f"label {k}?",
+            "reference": "yes",
+            "reply": "yes" if k % 2 else "no",
+            "label": "good" if k % 2 else "bad",
+        }
         for k in range(LABELS)
     ]
     (suites / "labels.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in labels), "utf-8")

@@ -73,6 +73,7 @@ MENDS = {
     sqlite3.SQLITE_CORRUPT: "run again: it is then set aside, and what can be read of it is kept.",
     sqlite3.SQLITE_NOTADB: "run again: it is then set aside, and what can be read of it is kept.",
 }
+DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
 LOCK_WAIT_S = 60.0  # for another process that writes
 BEING_MADE_S = 0.5  # an empty file that is younger may be another process's, which is about to fill it
 SYNC_S = 1.0  # time between two writes that wait for the disk
@@ -119,6 +120,7 @@ class AnswerStore:
     def __init__(self, path: Path, run: str = "", say: Callable[[str], None] = lambda text: None) -> None:
         self._path, self._synced_s, self.run, self._say = path, 0.0, run, say
         self.lost = ""
+        self._failed: sqlite3.OperationalError | None = None  # a write that the disk did not take
         self._lock = RLock()  # not Lock: after Ctrl-C, a traceback may hold it while this thread writes again
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -212,9 +214,12 @@ class AnswerStore:
             self._finalizer()
 
     @contextmanager
-    def _using(self) -> Iterator[None]:
+    def _using(self, *, asks: bool = False) -> Iterator[None]:
+        """``asks``: what is not found is asked for. That costs, and a disk that failed would not keep it."""
         try:
             with self._lock:
+                if asks and self._failed is not None:
+                    raise self._failed
                 yield
         except sqlite3.Error as error:
             raise self._unusable(str(error), getattr(error, "sqlite_errorcode", 0)) from error
@@ -248,8 +253,14 @@ class AnswerStore:
             # in the write-ahead log, FULL waits for this transaction and those before it, NORMAL for none:
             # https://sqlite.org/pragma.html#pragma_synchronous
             self._connection.execute(f"PRAGMA synchronous={'FULL' if due else 'NORMAL'}")
-            with self._connection:
-                yield self._connection
+            try:
+                with self._connection:
+                    yield self._connection
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF in DISK:
+                    self._failed = error
+                raise
+            self._failed = None
             if due:
                 self._synced_s = now_s
 
@@ -257,7 +268,7 @@ class AnswerStore:
         """Every answer stored under ``context`` that is not outdated, by row id."""
         from pydantic import ValidationError
 
-        with self._using():
+        with self._using(asks=True):
             query = f"SELECT row_id, answer, answers.digest {CURRENT}"
             found = self._connection.execute(query, (context,)).fetchall()
         whole = [text for row_id, text, digest in found if digest in (None, digest_of(context, row_id, text))]
@@ -296,7 +307,7 @@ class AnswerStore:
 
     def judgment(self, key: str) -> list[float] | None:
         """Numbers that a judge's model gave, or None."""
-        with self._using():
+        with self._using(asks=True):
             query = "SELECT numbers, digest FROM judgments WHERE key = ?"
             found = self._connection.execute(query, (key,)).fetchone()
         if found is not None and found[1] not in (None, digest_of(key, found[0])):

@@ -147,6 +147,8 @@ def test_a_disk_that_takes_no_more_is_named_with_the_mend(tmp_path: Path, pages:
         store._connection.execute("PRAGMA query_only=1")
     with pytest.raises(StoreError, match=rf"cannot be used .*\n  hint: .*{hint}"):
         store.keep_answers("context", [Answer(f"r{k}", "text " * 500, 1, 1, 0.0) for k in range(20)])
-    assert store.judgment("before") == [1.0]
+    with pytest.raises(StoreError, match="cannot be used"):
+        store.judgment("not asked yet")  # nothing is asked, and paid, that cannot be kept
     store.close()
+    assert AnswerStore(tmp_path / "answers.sqlite").judgment("before") == [1.0]
     assert list(problems(tmp_path)) == []

@@ -1,0 +1,100 @@
+"""Disks that fail at each write in turn: full, failing, or only to be read; once, and from then on.
+
+After each a run must have said on one screen what failed and what to do, or come to its end as if nothing had
+been; the store verifies; and the run after it gives the undisturbed run's record, with no paid call repeated.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.kills import difference, record_of
+from benchmarks.results import Options, Result
+from benchmarks.small_runs import AT_ONCE, Ended, Forks, Twin, build_base, compiled, twin, write_project
+from harness.store.upkeep import problems
+
+ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EROFS": errno.EROFS}
+SAYS = re.compile(
+    r"No space|I/O error|Read-only|disk is full|readonly|unable to open|cannot be|could not", re.I
+)
+NEVER = ("tracebacks", "silent failures", "stores damaged", "records that differ", "paid calls repeated")
+MOST = 100  # writes of each kind, spread over the run
+
+
+def measure(options: Options) -> list[Result]:
+    """Fail at up to ``MOST`` writes, spread over all of a run, in each of six ways."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place).resolve() / "project"
+        folder.mkdir()
+        shim = compiled(folder.parent)
+        if shim is None:
+            print("faults: no C compiler, or not Linux; left out")
+            return []
+        build_base(folder)
+        forks = Forks(folder, shim)
+        try:
+            found = _failed(folder, forks, 2 if options.smoke else MOST)
+        finally:
+            forks.close()
+    what = f"{found['runs']} runs of {found['writes']} writes each; {found['said']} said what failed,"
+    what += f" {found['no harm']} went on without harm"
+    return [Result(f"faults: {name}", found[name], "", what, bar=0, bar_is="value at most") for name in NEVER]
+
+
+def _failed(folder: Path, forks: Forks, most: int) -> Counter[str]:
+    found = Counter[str]()
+    with twin() as (url, _):
+        port = int(url.rpartition(":")[2].partition("/")[0])
+        write_project(folder, url)
+        forks.run()
+        write_project(folder, url)
+    with twin(port):
+        whole = forks.run()
+        expected = record_of(folder)
+    found["writes"] = whole.writes
+    step = max(1, whole.writes // most)
+    for name, number in ERRORS.items():
+        for for_good in (False, True):
+            # each way begins elsewhere, so that together they meet more of the writes
+            first = 1 + (2 * list(ERRORS).index(name) + for_good) * step // 6
+            for at in range(first, whole.writes + 1, step):
+                with twin(port) as (url, backend):
+                    write_project(folder, url)
+                    failed = forks.run(at=at, error=number, for_good=for_good)
+                    place = f"{name}{' for good' if for_good else ''} at write {at}"
+                    _judge(folder, failed, place, found)
+                    forks.run()
+                    if (record := record_of(folder)) != expected:
+                        found["records that differ"] += 1
+                        print(f"{place}: {difference(expected, record)}")
+                    found["paid calls repeated"] += _repeated(backend, failed, place)
+            print(f"{name}{', for good' if for_good else ''}: {dict(found)}", flush=True)
+    return found
+
+
+def _judge(folder: Path, failed: Ended, place: str, found: Counter[str]) -> None:
+    found["runs"] += 1
+    for problem in problems(folder / ".harness"):
+        found["stores damaged"] += 1
+        print(f"{place}: {problem}")
+    if "Traceback (most recent call last)" in failed.said or "INTERNALERROR" in failed.said:
+        found["tracebacks"] += 1
+        print(f"{place}:\n{failed.said[-3000:]}")
+    elif SAYS.search(failed.said):
+        found["said"] += 1
+    elif failed.status in (0, 1) and "report: " in failed.said:
+        found["no harm"] += 1
+    else:
+        found["silent failures"] += 1
+        print(f"{place}: status {failed.status}\n{failed.said[-2000:]}")
+
+
+def _repeated(backend: Twin, failed: Ended, place: str) -> int:
+    """Calls of the first run that the second made again, but for those whose answers no disk would take."""
+    first = Counter(asked for moment, asked in backend.answered if moment <= failed.at)
+    again = [asked for moment, asked in backend.answered if moment > failed.at and first[asked]]
+    return max(0, len(again) - 2 * AT_ONCE)
