@@ -33,6 +33,7 @@ from benchmarks import (
     training_curve,
     training_profile,
     validation,
+    xdist_once,
 )
 from benchmarks.results import Options, Result, keep, show, this_setting
 
@@ -50,6 +51,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "judging": judging.measure,
     "kills": kills.measure,
     "faults": faults.measure,
+    "xdist_once": xdist_once.measure,
     "constrained": constrained.measure,
     "ray": ray_scale.measure,
     "profile": profile.measure,

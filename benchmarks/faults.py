@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import errno
 import re
+import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
 
 from benchmarks.kills import difference, record_of
 from benchmarks.results import Options, Result
-from benchmarks.small_runs import AT_ONCE, Ended, Forks, Twin, build_base, compiled, twin, write_project
+from benchmarks.small_runs import (
+    AT_ONCE,
+    STORE_ALONE,
+    Ended,
+    Forks,
+    Twin,
+    build_base,
+    compiled,
+    twin,
+    write_project,
+)
 from harness.store.upkeep import problems
 
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EROFS": errno.EROFS}
@@ -22,11 +33,11 @@ SAYS = re.compile(
     r"No space|I/O error|Read-only|disk is full|readonly|unable to open|cannot be|could not", re.I
 )
 NEVER = ("tracebacks", "silent failures", "stores damaged", "records that differ", "paid calls repeated")
-MOST = 100  # writes of each kind, spread over the run
+MOST = 25  # writes of a run that fail in each way, spread over it
 
 
 def measure(options: Options) -> list[Result]:
-    """Fail at up to ``MOST`` writes, spread over all of a run, in each of six ways."""
+    """Fail at every write to a store, and at ``MOST`` of a run, in each of six ways."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place).resolve() / "project"
         folder.mkdir()
@@ -37,12 +48,48 @@ def measure(options: Options) -> list[Result]:
         build_base(folder)
         forks = Forks(folder, shim)
         try:
+            every = store_alone(folder, forks, 20 if options.smoke else 1)
             found = _failed(folder, forks, 2 if options.smoke else MOST)
         finally:
             forks.close()
-    what = f"{found['runs']} runs of {found['writes']} writes each; {found['said']} said what failed,"
-    what += f" {found['no harm']} went on without harm"
-    return [Result(f"faults: {name}", found[name], "", what, bar=0, bar_is="value at most") for name in NEVER]
+    return [
+        Result(f"faults, {what}: {name}", counted[name], "", _told(counted), bar=0, bar_is="value at most")
+        for what, counted in (("the store alone", every), ("a run", found))
+        for name in NEVER
+    ]
+
+
+def _told(found: Counter[str]) -> str:
+    return (
+        f"{found['runs']} processes, of which each makes {found['writes']} writes where none fails;"
+        f" {found['said']} said what failed, {found['no harm']} went on without harm"
+    )
+
+
+def store_alone(folder: Path, forks: Forks, step: int) -> Counter[str]:
+    """Every ``step``-th write of a process that only stores, in each of six ways."""
+    found = Counter[str]()
+
+    def stored(at: int = 0, error: int = 0, *, for_good: bool = False) -> Ended:
+        return forks.run(at=at, error=error, for_good=for_good, arguments=STORE_ALONE)
+
+    def cleared() -> None:
+        for name in (".harness", "reports"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+
+    cleared()
+    found["writes"] = stored().writes
+    for name, number in ERRORS.items():
+        for for_good in (False, True):
+            for at in range(1, found["writes"] + 1, step):
+                cleared()
+                place = f"{name}{' for good' if for_good else ''} at write {at}"
+                _judge(folder, stored(at, number, for_good=for_good), place, found)
+                if stored().status != 0:
+                    found["records that differ"] += 1
+                    print(f"{place}: the process after it failed")
+    print(f"the store alone: {dict(found)}", flush=True)
+    return found
 
 
 def _failed(folder: Path, forks: Forks, most: int) -> Counter[str]:

@@ -28,16 +28,23 @@ from harness.testing.fake_openai.backend import FakeReply, Question
 ROOT = Path(__file__).parents[1]
 ROWS, LABELS, AT_ONCE = 12, 40, 4
 TIMEOUT_S = 90.0
+STORE_ALONE = ["the store alone"]
 CONFTEST = """
-from functools import partial
-
 import harness
 from harness import OpenAITuning, QLoRA
 from harness.candidates import lora
 from harness.training.local.recipe import LocalTraining
 
 pytest_plugins = ["harness.plugin"]
-lora.LocalTraining = partial(LocalTraining, resume_every_s=0.0)
+
+
+def training(*given, **named):
+    with open("trained.txt", "a") as file:
+        file.write(given[5] + "\\n")  # the artifact's name
+    return LocalTraining(*given, **named, resume_every_s=0.0)
+
+
+lora.LocalTraining = training
 
 
 @harness.candidate
@@ -117,6 +124,7 @@ def twin(port: int = 0) -> Iterator[tuple[str, Twin]]:
 
 def write_project(folder: Path, url: str) -> None:
     """The project, without anything of a run; the base's folder stays."""
+    (folder / "trained.txt").unlink(missing_ok=True)
     for name in (".harness", "reports", "suites"):
         shutil.rmtree(folder / name, ignore_errors=True)
     suites = folder / "suites" / "support"
@@ -262,9 +270,7 @@ def main(folder: Path) -> None:
             shim.faulty_disk(
                 f"{folder}/".encode(), ctypes.c_long(order["at"]), order["error"], int(order["for_good"])
             )
-            import pytest
-
-            status = int(pytest.main([*order["arguments"], "--executor=inline"]))
+            status = _store_alone(folder) if order["arguments"] == STORE_ALONE else _run(order["arguments"])
             sys.stdout.flush()
             told.write_text(str(shim.faulty_disk_seen()), "utf-8")
             os._exit(status)
@@ -281,6 +287,49 @@ def main(folder: Path) -> None:
             time.sleep(0.002)
         writes = int(told.read_text("utf-8")) if told.is_file() else 0
         print(json.dumps({"status": os.waitstatus_to_exitcode(status), "writes": writes}), flush=True)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    import pytest
+
+    return int(pytest.main([*arguments, "--executor=inline"]))
+
+
+def _store_alone(folder: Path) -> int:
+    """Every kind of write to a store, without a run around it."""
+    from harness.atomic import write_atomically
+    from harness.errors import HarnessError, disk_error
+    from harness.records import Answer, HeldoutUse, Training
+    from harness.store.adapters import AdapterStore
+    from harness.store.answers import AnswerStore, Judged
+    from harness.training.hosted.record import JobState, write_state
+
+    def train(part: Path) -> Training:
+        (part / "adapter_model.safetensors").write_bytes(b"w" * 100_000)
+        return Training("a" * 64, 2, 0, 3, 6, 9, 4, 1.0, 2.0, (), None, "cpu", "float32", ("a",), {}, "d")
+
+    try:
+        store, adapters = (
+            AnswerStore(folder / ".harness" / "answers.sqlite"),
+            AdapterStore(folder / ".harness/adapters"),
+        )
+        for k in range(3):
+            store.keep_answers("context", [Answer(f"{k}", "yes" * 1000, 1, 1, 0.0)])
+            store.keep_judgment(f"{k}", [1.0])
+        store.keep_embeddings({"text": b"vector" * 500})
+        store.keep_uses([HeldoutUse("decision", "c", "", "rows")], {}, "file")
+        store.note_judged([Judged(frozenset("ab"), "alone", "recipe", "name")])
+        store.outdate("other")
+        adapters.get_or_train("a" * 64, train)
+        adapters.merged(adapters.folder("a" * 64), lambda part: (part / "model").touch())
+        write_state(adapters.folder("b" * 64), JobState(job="job"))
+        write_atomically(folder / "reports" / "run.json", "text" * 1000)
+        store.close()
+    except (HarnessError, OSError) as error:
+        print(disk_error(error) or error)
+        return 1
+    print("report: written")
+    return 0
 
 
 if __name__ == "__main__":

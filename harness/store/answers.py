@@ -47,7 +47,7 @@ CREATE TABLE IF NOT EXISTS outdated (context TEXT PRIMARY KEY, before TEXT NOT N
 USE_COLUMNS = ("decision", "candidate", "identity", "rows", "verdict", "level", "created", "run")
 OLD_USES = "SELECT 1 FROM sqlite_master WHERE name = 'heldout_uses'"  # a table of earlier versions
 #: Columns that earlier versions did not have, NULL in what they wrote: when an answer was given and by which
-#: run, and the digests of values (``_digest``).
+#: run, and the digests of values (``digest_of``).
 ADDED_COLUMNS = (
     ("answers", "given"),
     ("answers", "run"),
