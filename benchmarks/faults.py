@@ -18,6 +18,7 @@ from benchmarks.results import Options, Result
 from benchmarks.small_runs import (
     AT_ONCE,
     STORE_ALONE,
+    STORE_IMPORTS,
     Ended,
     Forks,
     Twin,
@@ -30,7 +31,9 @@ from harness.store.upkeep import problems
 
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EROFS": errno.EROFS}
 SAYS = re.compile(
-    r"No space|I/O error|Read-only|disk is full|readonly|unable to open|cannot be|could not", re.I
+    r"No space left|I/O error|Read-only file|is full|readonly database|unable to open database"
+    r"|cannot be (used|made|written)|could not be written",
+    re.IGNORECASE,
 )
 NEVER = ("tracebacks", "silent failures", "stores damaged", "records that differ", "paid calls repeated")
 MOST = 25  # writes of a run that fail in each way, spread over it
@@ -46,9 +49,9 @@ def measure(options: Options) -> list[Result]:
             print("faults: no C compiler, or not Linux; left out")
             return []
         build_base(folder)
+        every = store_alone(folder, shim, 20 if options.smoke else 1)
         forks = Forks(folder, shim)
         try:
-            every = store_alone(folder, forks, 20 if options.smoke else 1)
             found = _failed(folder, forks, 2 if options.smoke else MOST)
         finally:
             forks.close()
@@ -66,9 +69,9 @@ def _told(found: Counter[str]) -> str:
     )
 
 
-def store_alone(folder: Path, forks: Forks, step: int) -> Counter[str]:
+def store_alone(folder: Path, shim: Path, step: int) -> Counter[str]:
     """Every ``step``-th write of a process that only stores, in each of six ways."""
-    found = Counter[str]()
+    found, forks = Counter[str](), Forks(folder, shim, STORE_IMPORTS)
 
     def stored(at: int = 0, error: int = 0, *, for_good: bool = False) -> Ended:
         return forks.run(at=at, error=error, for_good=for_good, arguments=STORE_ALONE)
@@ -88,7 +91,8 @@ def store_alone(folder: Path, forks: Forks, step: int) -> Counter[str]:
                 if stored().status != 0:
                     found["records that differ"] += 1
                     print(f"{place}: the process after it failed")
-    print(f"the store alone: {dict(found)}", flush=True)
+        print(f"the store alone, {name}: {dict(found)}", flush=True)
+    forks.close()
     return found
 
 

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 ROWS, LABELS, AT_ONCE = 12, 40, 4
 TIMEOUT_S = 90.0
 STORE_ALONE = ["the store alone"]
+STORE_IMPORTS = ("filelock", "harness.store.adapters", "harness.store.answers")
 CONFTEST = """
 import harness
 from harness import OpenAITuning, QLoRA
@@ -188,7 +189,7 @@ class Ended:
 class Forks:
     """Processes that have imported everything, each for one run in ``folder``."""
 
-    def __init__(self, folder: Path, shim: Path) -> None:
+    def __init__(self, folder: Path, shim: Path, imported: Sequence[str] = PRELOADED) -> None:
         environment = {
             **os.environ,
             "LD_PRELOAD": str(shim),
@@ -201,7 +202,7 @@ class Forks:
         (folder / "tmp").mkdir(exist_ok=True)
         self._folder = folder
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(folder)],
+            [sys.executable, "-m", "benchmarks.small_runs", str(folder), *imported],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -249,11 +250,11 @@ class Forks:
         self._process.wait()
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, imported: Sequence[str]) -> None:
     """The process that others are forked from."""
     import importlib
 
-    for name in PRELOADED:
+    for name in imported:
         importlib.import_module(name)
     shim = ctypes.CDLL(None)
     said, told = folder.parent / "said.txt", folder.parent / "told.txt"
@@ -333,4 +334,4 @@ def _store_alone(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -131,19 +131,31 @@ def _seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-class _reading(closing[sqlite3.Connection]):  # noqa: N801 - a context manager
+@contextmanager
+def _reading(file: Path) -> Iterator[sqlite3.Connection]:
     """The database, read and never changed; its errors name it."""
+    try:
+        with closing(_opened(file)) as connection:
+            connection.execute("PRAGMA query_only=1")
+            yield connection
+    except sqlite3.Error as error:
+        hint = "let other runs end, and look at the disk; `harness store verify` reads all of it."
+        raise StoreError(f"{file} cannot be read ({error}).\n  hint: {hint}") from error
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        super().__init__(sqlite3.connect(file))
-        self.thing.execute("PRAGMA query_only=1")
 
-    def __exit__(self, *error: object) -> None:
-        super().__exit__(*error)
-        if isinstance(error[1], sqlite3.Error):
-            hint = "`harness store verify` says what is wrong."
-            raise StoreError(f"{self._file} cannot be read ({error[1]}).\n  hint: {hint}") from error[1]
+def _opened(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file)
+    try:
+        connection.execute("PRAGMA user_version")
+    except sqlite3.OperationalError:
+        # on a disk that can only be read, SQLite can make no index of the log; without a log it needs none
+        if file.with_name(f"{file.name}-wal").exists():
+            raise
+        connection.close()
+        return sqlite3.connect(f"{file.resolve().as_uri()}?immutable=1", uri=True)
+    except sqlite3.DatabaseError:  # damaged, which is what is to be found out
+        return connection
+    return connection
 
 
 # --------------------------------------------------------------------------- verify
@@ -193,8 +205,7 @@ def _database_problems(file: Path) -> Iterator[Problem]:
     if not file.is_file():
         return
     mend = "the next run sets the file aside and keeps what can be read of it"
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute("PRAGMA query_only=1")
+    with _reading(file) as connection:
         if found := found_damage(connection, "integrity_check"):
             yield Problem(file, f"SQLite finds: {found}", mend)
             return
