@@ -115,7 +115,7 @@ def _read(
 
     if not path.is_file():
         return None
-    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(path, "pt") as file:
         told: dict[str, object] = json.loads(file.metadata()["told"])
         tensors = {str(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     shapes = [tensors[f"{k}.weight"].shape for k in range(len(weights))]
