@@ -82,10 +82,10 @@ def _killed(folder: Path, forks: Forks, kills: int) -> Counter[str]:
         if expected is None:
             raise SystemExit(f"the undisturbed run failed ({whole.status}):\n{whole.said}")
         calls = Counter(asked for _, asked in backend.answered)
-    print(
-        f"undisturbed: {whole.seconds:.1f} s, {whole.writes} writes, {sum(calls.values())} paid calls",
-        flush=True,
-    )
+    paid = sum(calls.values())
+    if _stored(folder) != paid:
+        raise SystemExit(f"{paid} paid calls, and {_stored(folder)} answers of theirs are stored")
+    print(f"undisturbed: {whole.seconds:.1f} s, {whole.writes} writes, {paid} paid calls", flush=True)
     done = 0
     while done < kills:
         with twin(port) as (url, backend):
