@@ -57,16 +57,7 @@ def measure(options: Options) -> list[Result]:
             forks.close()
     what = f"{kills} kills, {found['chains']} runs of which each came to its end; {found['under way']} calls"
     what += " were under way at a kill, not stored yet, and made again"
-    measures = (
-        "paid calls repeated",
-        "answers lost",
-        "stores damaged",
-        "records that differ",
-        "jobs begun twice",
-    )
-    return [
-        Result(f"kills: {name}", found[name], "", what, bar=0, bar_is="value at most") for name in measures
-    ]
+    return [Result(f"kills: {name}", found[name], "", what, bar=0, bar_is="value at most") for name in NEVER]
 
 
 def _killed(folder: Path, forks: Forks, kills: int) -> Counter[str]:
