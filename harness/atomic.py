@@ -132,7 +132,7 @@ def write_manifest(folder: Path) -> None:
     files: dict[str, _File] = {
         str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
         for file in sorted(folder.rglob("*"))
-        if file.is_file()
+        if file.is_file() and file != folder / MANIFEST
     }
     digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
     (folder / MANIFEST).write_text(json.dumps({"digest": digest, "files": files}, indent=1), encoding="utf-8")
