@@ -19,8 +19,10 @@ from benchmarks import (
     constrained,
     decide_report,
     decision_quality,
+    faults,
     generation,
     judging,
+    kills,
     ladder,
     large_run,
     leakage,
@@ -32,6 +34,7 @@ from benchmarks import (
     training_curve,
     training_profile,
     validation,
+    xdist_once,
 )
 from benchmarks.results import Options, Result, keep, show, this_setting
 
@@ -47,6 +50,9 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "api_calls": api_calls.measure,
     "decision_quality": decision_quality.measure,
     "judging": judging.measure,
+    "kills": kills.measure,
+    "faults": faults.measure,
+    "xdist_once": xdist_once.measure,
     "constrained": constrained.measure,
     "ray": ray_scale.measure,
     "profile": profile.measure,

@@ -1,16 +1,26 @@
-"""Files and folders that appear whole or not at all, however the process that writes them ends."""
+"""Files and folders that appear whole or not at all, however the process that writes them ends.
+
+What has appeared is on the disk: files are flushed before they get their name, and then the folder that holds
+it (on Windows files alone are). A manifest in a folder tells later whether its files' bytes are still those.
+"""
 
 from __future__ import annotations
 
+import errno
 import glob
+import hashlib
+import json
 import os
 import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
+
+MANIFEST = "manifest.json"
 
 
 def what_is_at(path: Path) -> Literal["file", "folder", "other"] | None:
@@ -32,7 +42,7 @@ def write_atomically(path: Path, content: str | bytes | Iterable[bytes]) -> None
     content is on the disk, not only with the operating system, before the file changes.
 
     Raises:
-        OSError: it cannot be written; the old file is untouched.
+        OSError: it cannot be written; the old file is untouched. The error names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
@@ -44,8 +54,27 @@ def write_atomically(path: Path, content: str | bytes | Iterable[bytes]) -> None
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        flush(path.parent)
+    except OSError as error:  # of a write or a flush, it knows no name
+        error.filename, error.filename2 = str(path), None
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that fails here has failed before, and that is what is told
+            part.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until a closed file, or the names in a folder, are on the disk."""
+    if os.name == "nt":  # which flushes nothing that is open for reading, and opens no folders
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system, such as some over a network, that cannot
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def build_atomically(
@@ -53,8 +82,8 @@ def build_atomically(
 ) -> Path:
     """Fill ``folder`` by ``build(temporary folder)``, once, however many processes ask for it together.
 
-    The folder appears when ``build`` returns. What a killed process left half built beside it is removed, and
-    so is a folder that is not whole: it is built again.
+    The folder appears when ``build`` returns, and is then on the disk. What a killed process left half built
+    beside it is removed, and so is a folder that is not whole: it is built again.
 
     Args:
         folder: where it appears; its parent is created.
@@ -76,7 +105,54 @@ def build_atomically(
         part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=parts))
         try:
             build(part)
+            for path in (*part.rglob("*"), part):
+                if path.is_file() or path.is_dir():  # not a link to nothing
+                    flush(path)
             part.replace(folder)
+            flush(folder.parent)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+# --------------------------------------------------------------------------- manifests
+class _File(TypedDict):
+    bytes: int
+    sha256: str
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path) -> None:
+    """Write down the sizes and digests of all files in ``folder``, and a digest of them together."""
+    files: dict[str, _File] = {
+        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file != folder / MANIFEST
+    }
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps({"digest": digest, "files": files}, indent=1), encoding="utf-8")
+
+
+def damaged_file(folder: Path, *, reads: bool = True) -> str | None:
+    """The first file that is not as the manifest has it; None: none is. Without ``reads`` by size alone.
+
+    Raises:
+        FileNotFoundError: there is no manifest.
+    """
+    text = (folder / MANIFEST).read_bytes()
+    try:
+        files: Mapping[str, _File] = json.loads(text)["files"]
+        for name, file in files.items():
+            path = folder / name
+            if not path.is_file() or path.stat().st_size != file["bytes"]:
+                return name
+            if reads and sha256_of(path) != file["sha256"]:
+                return name
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return MANIFEST
+    return None

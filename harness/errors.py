@@ -1,7 +1,10 @@
-"""What can go wrong, as one tree. Imports nothing, so every room may raise from it."""
+"""What can go wrong, as one tree. Imports nothing of the harness, so every room may raise from it."""
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -121,7 +124,33 @@ class BudgetReached(HarnessError):  # noqa: N818 - not a fault: the cap did its 
 
 
 class StoreError(HarnessError):
-    """A record on disk that cannot be read."""
+    """A record on disk that cannot be read, or a disk that cannot be written."""
+
+
+_KEPT = "then run again: what was made and paid for until then is kept"
+#: What to do about a disk, by what it says of itself.
+_DISK = {
+    errno.ENOSPC: f"free some room on that disk, {_KEPT}.",
+    errno.EDQUOT: f"free some room within your quota, {_KEPT}.",
+    errno.EROFS: f"that disk can only be read: make it writable, or name another folder, {_KEPT}.",
+    errno.EIO: f"that disk fails: look at the system's log, copy what you need, {_KEPT}.",
+}
+
+
+def disk_error(error: BaseException, where: object = "") -> StoreError | None:
+    """What a disk that is full, failing or read-only has raised, on one screen; None for any other error.
+
+    Args:
+        where: the file or folder that was written, where the error does not name it. Libraries in Rust
+            (safetensors, tokenizers) raise classes of their own, and the system's error is in their text.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (found := re.search(r"\(os error (\d+)\)", str(error))):
+        number = int(found[1])
+    if number not in _DISK:
+        return None
+    named = getattr(error, "filename", None) or where or "a file"
+    return StoreError(f"{named} cannot be written ({os.strerror(number)}).\n  hint: {_DISK[number]}")
 
 
 class Undecided(Exception):  # noqa: N818 - a third truth value, not an error

@@ -27,6 +27,8 @@ from harness.models.generation import note_on_defaults
 from harness.models.local import batch_numeric_config
 from harness.models.source import ModelSource
 from harness.records import Json, Training
+from harness.store.adapters import resume_file
+from harness.training.executor import site_of
 from harness.training.local.recipe import (
     AdapterShape,
     LocalTraining,
@@ -196,8 +198,10 @@ class LocalTuning(BaseCandidate):
 
         def train(folder: Path) -> Training:
             with lab.progress.task(f"training {self.kind} on {len(rows.own)} rows", unit="step") as bar:
-                plan = lab.site().plan
-                job = LocalTraining(self.recipe(), source, rows, variant.seed or 0, plan, name, folder)
+                plan, seed = lab.site().plan, variant.seed or 0
+                # another machine does not see the store
+                resume = resume_file(lab.adapters.folder(name)) if site_of(lab.executor) is None else None
+                job = LocalTraining(self.recipe(), source, rows, seed, plan, name, folder, resume=resume)
                 return lab.executor.run(job, bar)
 
         made = lab.adapters.get_or_train(name, train)

@@ -20,8 +20,9 @@ from harness.cli.init import add_init
 from harness.cli.jobs import add_jobs
 from harness.cli.judge_check import add_judge_check
 from harness.cli.label import add_label
+from harness.cli.store import add_store
 from harness.cli.twin import add_twin
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, UsageError, disk_error
 from harness.fields import LARGEST, LARGEST_SEED
 from harness.report.terminal import one_screen
 from harness.settings import require_known_variables
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:  # a disk that is full, a folder that may not be written
         where = f"{error.filename}: " if error.filename else ""
-        print(one_screen(f"harness: {where}{error.strerror or error}"), file=sys.stderr)  # noqa: T201
+        told = disk_error(error) or f"{where}{error.strerror or error}"
+        print(one_screen(f"harness: {told}"), file=sys.stderr)  # noqa: T201
         return 1
 
 
@@ -90,6 +92,10 @@ def _run(given: argparse.Namespace) -> int:
         from harness.cli.twin import twin
 
         return twin(given.port, given.state, given.scripted, given.alias, given.fail)
+    if given.command == "store":
+        from harness.cli.store import store
+
+        return store(given)
     if given.command == "doctor":
         from harness.cli.doctor import doctor
 
@@ -165,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     add_comment(commands.add_parser("comment", help="write a run into the comment of a pull request, once"))
     add_capture(commands.add_parser("capture", help="record a hosted model's answers while it gives any"))
     add_twin(commands.add_parser("twin", help="the hosted service's API on this machine, without a key"))
+    add_store(commands.add_parser("store", help="what the store holds, whether it is whole, making room"))
     add_doctor(
         commands.add_parser("doctor", help="say what this machine can run, and which base it can train")
     )

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.atomic import build_atomically
+from harness.atomic import MANIFEST, build_atomically, damaged_file, write_manifest
 from harness.errors import UsageError
-
-MANIFEST = "manifest.json"
 
 
 def cache_folder() -> Path:
@@ -34,19 +31,12 @@ def cache_folder() -> Path:
     return folder
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def is_whole(folder: Path) -> bool:
     """Whether every file that the manifest names is there with the size it had when written."""
     try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        return all((folder / name).stat().st_size == file["bytes"] for name, file in files.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False  # a file is missing, or the manifest is none
+        return damaged_file(folder, reads=False) is None
+    except OSError:
+        return False  # there is no manifest
 
 
 def recorded_digest(folder: Path) -> str | None:
@@ -64,13 +54,6 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
 
     def build_with_manifest(part: Path) -> None:
         build(part)
-        files = {
-            str(file.relative_to(part)): {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
-            for file in sorted(part.rglob("*"))
-            if file.is_file()
-        }
-        digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-        manifest = json.dumps({"digest": digest, "files": files}, indent=1)
-        (part / MANIFEST).write_text(manifest, encoding="utf-8")
+        write_manifest(part)
 
     return build_atomically(folder, build_with_manifest, is_whole)

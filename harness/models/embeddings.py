@@ -18,10 +18,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
+from harness.atomic import sha256_of
 from harness.errors import ModelError, UnknownName
 from harness.extras import require_extra
 from harness.models import quiet_transformers
-from harness.models.cache import build_once, cache_folder, is_whole, recorded_digest, sha256_of
+from harness.models.cache import build_once, cache_folder, is_whole, recorded_digest
 from harness.models.local import batches_by_length
 from harness.models.progress import Progress
 from harness.models.source import WANTED

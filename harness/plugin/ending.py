@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, UsageError, disk_error
 from harness.plugin.github import is_on_github
 from harness.plugin.items import only_shows
 from harness.plugin.state import STATE, State
@@ -47,7 +47,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     try:
         failing = _conclude(state, run, session.config, int(exitstatus))
     except (HarnessError, OSError) as error:  # what was paid for is in the store; a traceback would hide it
-        state.summary = f"the report could not be written: {error}"
+        state.summary = f"the report could not be written: {disk_error(error) or error}"
         failing = True
     if failing and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

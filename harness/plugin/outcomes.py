@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.errors import BudgetReached, HarnessError, Undecided
+from harness.errors import BudgetReached, HarnessError, Undecided, disk_error
 from harness.plugin.hearing import HEARING
 from harness.plugin.items import arm_of, function_of, gate_name, has_candidate, suite_name
 from harness.plugin.laddering import NOT_TRIED
@@ -59,6 +59,7 @@ def pytest_runtest_makereport(
     if call.when == "call" and HEARING in item.stash:
         item.stash[HEARING].close()
     error = call.excinfo.value if call.excinfo else None
+    error = (disk_error(error) if error else None) or error
     if isinstance(error, Undecided):
         _set_inconclusive(report, item, str(error), policy)
     elif isinstance(error, BudgetReached):

@@ -129,7 +129,7 @@ class Session:
             self.shared = SharedStore(settings.shared, settings.store, progress.say)
         self.lab = Lab(
             root=settings.root,
-            adapters=AdapterStore(settings.store / "adapters", self.shared),
+            adapters=AdapterStore(settings.store / "adapters", self.shared, progress.say),
             progress=progress,
             project=settings.root,
             executor=find_executor(settings.executor, settings.ray_address, settings.ray_task),
@@ -141,7 +141,9 @@ class Session:
         self.selection = Selection(settings, self.lab, adapt)
         self.started = datetime.now(UTC)
         self.store = AnswerStore(
-            settings.store / "answers.sqlite", self.started.isoformat(timespec="microseconds")
+            settings.store / "answers.sqlite",
+            self.started.isoformat(timespec="microseconds"),
+            progress.say,
         )
         if self.store.lost:
             progress.say(self.store.lost)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from threading import RLock
 from time import monotonic, time
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from harness.data.fingerprints import bytes_digest
 from harness.errors import StoreError
 from harness.records import Answer, AttackTest, HeldoutUse, RowSet, Verdict
+from harness.store.damage import found_damage, is_damage, rebuild
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -44,11 +46,34 @@ CREATE TABLE IF NOT EXISTS outdated (context TEXT PRIMARY KEY, before TEXT NOT N
 """
 USE_COLUMNS = ("decision", "candidate", "identity", "rows", "verdict", "level", "created", "run")
 OLD_USES = "SELECT 1 FROM sqlite_master WHERE name = 'heldout_uses'"  # a table of earlier versions
-#: When an answer was given, and by which run; NULL in files of versions that did not note it.
-ADDED_COLUMNS = ("given", "run")
+#: Columns that earlier versions did not have, NULL in what they wrote: when an answer was given and by which
+#: run, and the digests of values (``digest_of``).
+ADDED_COLUMNS = (
+    ("answers", "given"),
+    ("answers", "run"),
+    ("answers", "digest"),
+    ("judgments", "digest"),
+    ("embeddings", "digest"),
+)
+#: ``PRAGMA user_version``, raised where earlier versions of the harness would misread the file. 0: it was not
+#: noted; all such files are read.
+VERSION = 1
 CURRENT = """FROM answers LEFT JOIN outdated USING (context)
 WHERE context = ? AND (before IS NULL OR given > before)"""
 UNTRAINED = -1  # in place of a size or seed: a key may hold no NULL
+#: What to do, by SQLite's error codes: https://sqlite.org/rescode.html
+_ROOM = "free some room on its disk, or name a folder on another by --harness-store; what was stored is kept."
+_RIGHTS = "is the disk mounted read-only? Make it writable, or name another folder by --harness-store."
+MENDS = {
+    sqlite3.SQLITE_FULL: _ROOM,
+    sqlite3.SQLITE_IOERR: f"the disk is full or fails: look at df and the system's log; {_ROOM}",
+    sqlite3.SQLITE_READONLY: _RIGHTS,
+    sqlite3.SQLITE_CANTOPEN: _RIGHTS,
+    sqlite3.SQLITE_PERM: _RIGHTS,
+    sqlite3.SQLITE_CORRUPT: "run again: it is then set aside, and what can be read of it is kept.",
+    sqlite3.SQLITE_NOTADB: "run again: it is then set aside, and what can be read of it is kept.",
+}
+DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
 LOCK_WAIT_S = 60.0  # for another process that writes
 BEING_MADE_S = 0.5  # an empty file that is younger may be another process's, which is about to fill it
 SYNC_S = 1.0  # time between two writes that wait for the disk
@@ -77,19 +102,25 @@ class Judged:
 class AnswerStore:
     """The file ``path``, open until ``close``. Threads may share the store, and processes the file.
 
-    ``run`` is noted beside every answer. ``lost`` says, in a sentence, that the file was found empty.
+    ``run`` is noted beside every answer. ``lost`` says, in sentences, that the file was found empty or
+    damaged, and ``say`` hears of damage that is met later.
 
     Every write is a transaction of its own. Once it has returned, it survives the process, however that ends.
     Only one write a second waits for the disk, with all before it (2,000 answers would wait 2,000 times),
     so a power failure may undo the writes of one second.
 
+    A damaged file is set aside, and one with what can be read of it takes its place. A value whose digest is
+    another than when it was written is as if it were not there.
+
     Raises:
-        StoreError: here and in every method, when the file cannot be read or written, or is locked by another
-            process for longer than a minute.
+        StoreError: here and in every method, when the file cannot be read or written, is locked by another
+            process for longer than a minute, or is of a later version.
     """
 
-    def __init__(self, path: Path, run: str = "") -> None:
-        self._path, self._synced_s, self.run = path, 0.0, run
+    def __init__(self, path: Path, run: str = "", say: Callable[[str], None] = lambda text: None) -> None:
+        self._path, self._synced_s, self.run, self._say = path, 0.0, run, say
+        self.lost = ""
+        self._failed: sqlite3.OperationalError | None = None  # a write that the disk did not take
         self._lock = RLock()  # not Lock: after Ctrl-C, a traceback may hold it while this thread writes again
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,20 +129,66 @@ class AnswerStore:
             raise StoreError(f"{path.parent} cannot be made ({error.strerror}).\n  hint: {hint}") from error
         age_s = time() - path.stat().st_mtime if path.exists() else None
         with self._using():
-            self._connection = sqlite3.connect(path, timeout=LOCK_WAIT_S, check_same_thread=False)
-            # where nobody calls close, it is called when the store is let go
-            self._finalizer = weakref.finalize(self, self._connection.close)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self.lost = self._found_empty(age_s)
+            if (problem := self._connect()) and (problem := self._connect_alone()):
+                raise self._unusable(problem)
+            self.lost += self._found_empty(age_s)
             self._connection.executescript(SCHEMA)
             self._add_columns()
+
+    def _connect(self) -> str:
+        """Open the file. Gives what is wrong with it, as SQLite says it, and then leaves it closed.
+
+        Raises:
+            StoreError: a later version has written it.
+        """
+        self._connection = sqlite3.connect(self._path, timeout=LOCK_WAIT_S, check_same_thread=False)
+        # where nobody calls close, it is called when the store is let go
+        self._finalizer = weakref.finalize(self, self._connection.close)
+        try:
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            problem = found_damage(self._connection)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            version, problem = 0, str(error)
+        if problem:
+            self._finalizer()
+        elif version > VERSION:
+            self._finalizer()
+            raise StoreError(
+                f"{self._path} was written by a later version of the harness (its format is {version}; this"
+                f" one reads up to {VERSION}).\n  hint: upgrade finetune-harness, or name another folder by"
+                " --harness-store."
+            )
+        return problem
+
+    def _connect_alone(self) -> str:
+        """``_connect`` to a file that was found damaged, made again from what can be read of it."""
+        from filelock import FileLock
+
+        with FileLock(self._path.with_name(f"{self._path.name}.lock")):
+            if not (problem := self._connect()):  # another process has made it again
+                return ""
+            try:
+                aside, kept = rebuild(self._path, SCHEMA + "".join(_added()))
+            except sqlite3.Error as error:
+                if "locked" in str(error):
+                    return f"{problem}; it is damaged, and locked by another run"
+                raise
+        there = ", ".join(f"{n:,} {table.replace('_', ' ')}" for table, n in kept.items() if n) or "nothing"
+        self.lost = (
+            f"{self._path} was damaged on disk ({problem}). It is set aside as {aside.name}, and what could"
+            f" be read of it is kept: {there}. What could not is asked again, and may be paid again."
+        )
+        return self._connect()
 
     def _found_empty(self, age_s: float | None) -> str:
         """A sentence where the file was there ``age_s`` seconds ago, without a table: SQLite would go on
         with it as with a new one, and nobody would hear that answers were lost.
         """
         tables = self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'")
-        if tables.fetchone() or age_s is None or age_s < BEING_MADE_S:
+        if tables.fetchone() or age_s is None or abs(age_s) < BEING_MADE_S:  # below 0: the clock was set back
             return ""
         return (
             f"{self._path} was there, with nothing in it: answers and judgments that it held are lost and are"
@@ -120,14 +197,16 @@ class AnswerStore:
         )
 
     def _add_columns(self) -> None:
-        there = {str(name) for _, name, *_ in self._connection.execute("PRAGMA table_info(answers)")}
-        for name in ADDED_COLUMNS:
+        for (table, name), statement in zip(ADDED_COLUMNS, _added(), strict=True):
+            there = {column for _, column, *_ in self._connection.execute(f"PRAGMA table_info({table})")}
             if name not in there:
                 try:
-                    self._connection.execute(f"ALTER TABLE answers ADD COLUMN {name} TEXT")
+                    self._connection.execute(statement)
                 except sqlite3.OperationalError as error:
                     if "duplicate column" not in str(error):  # another process was first
                         raise
+        if self._connection.execute("PRAGMA user_version").fetchone() != (VERSION,):
+            self._connection.execute(f"PRAGMA user_version={VERSION}")
 
     def close(self) -> None:
         """Close the file; more than once does no harm."""
@@ -135,18 +214,30 @@ class AnswerStore:
             self._finalizer()
 
     @contextmanager
-    def _using(self) -> Iterator[None]:
+    def _using(self, *, asks: bool = False) -> Iterator[None]:
+        """``asks``: what is not found is asked for. That costs, and a disk that failed would not keep it."""
         try:
             with self._lock:
+                if asks and self._failed is not None:
+                    raise self._failed
                 yield
         except sqlite3.Error as error:
-            raise self._unusable(str(error)) from error
+            raise self._unusable(str(error), getattr(error, "sqlite_errorcode", 0)) from error
 
-    def _unusable(self, problem: str) -> StoreError:
-        hint = "move it away; answers are generated again."
+    def _unusable(self, problem: str, code: int = 0) -> StoreError:
+        hint = MENDS.get(code & 0xFF, "name another folder by --harness-store.")
         if "locked" in problem:
             hint = "let the other run end, or give this one its own folder by --harness-store."
         return StoreError(f"{self._path} cannot be used ({problem}).\n  hint: {hint}")
+
+    def _damaged(self, what: str, number: int) -> None:
+        """Tell of values that are passed over."""
+        text = (
+            f"{self._path}: {number:,} {what} changed on disk since they were written. They count no more:"
+            " what they answered is asked again, and may be paid again. Is the disk sound?"
+        )
+        self.lost = f"{self.lost} {text}".strip()
+        self._say(text)
 
     def _read(self, query: str, *values: str) -> list[tuple[str]]:
         with self._using():
@@ -162,8 +253,14 @@ class AnswerStore:
             # in the write-ahead log, FULL waits for this transaction and those before it, NORMAL for none:
             # https://sqlite.org/pragma.html#pragma_synchronous
             self._connection.execute(f"PRAGMA synchronous={'FULL' if due else 'NORMAL'}")
-            with self._connection:
-                yield self._connection
+            try:
+                with self._connection:
+                    yield self._connection
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF in DISK:
+                    self._failed = error
+                raise
+            self._failed = None
             if due:
                 self._synced_s = now_s
 
@@ -171,12 +268,18 @@ class AnswerStore:
         """Every answer stored under ``context`` that is not outdated, by row id."""
         from pydantic import ValidationError
 
-        found = self._read(f"SELECT answer {CURRENT}", context)
+        with self._using(asks=True):
+            query = f"SELECT row_id, answer, answers.digest {CURRENT}"
+            found = self._connection.execute(query, (context,)).fetchall()
+        whole = [text for row_id, text, digest in found if digest in (None, digest_of(context, row_id, text))]
+        if len(whole) < len(found):
+            self._damaged("answers", len(found) - len(whole))
         read = _adapter().validate_json
         try:
-            return {answer.row_id: answer for answer in (read(text) for (text,) in found)}
+            return {answer.row_id: answer for answer in map(read, whole)}
         except ValidationError as error:
-            raise self._unusable(f"an answer in it: {error.errors()[0]['msg']}") from error
+            problem = f"an answer in it is of another version's shape: {error.errors()[0]['msg']}"
+            raise self._unusable(problem) from error
 
     def origins(self, context: str) -> dict[str, Origin]:
         """Whence the answers that ``answers`` gives are, by row id."""
@@ -192,23 +295,34 @@ class AnswerStore:
     def keep_answers(self, context: str, answers: Iterable[Answer]) -> None:
         """Store answers under ``context``, the fingerprint of the model and settings that gave them."""
         write = _adapter().dump_json
-        given, run = _now(), self.run
-        rows = [(context, answer.row_id, write(answer).decode(), given, run) for answer in answers]
-        columns = "context, row_id, answer, given, run"
+        texts = [(answer.row_id, write(answer).decode()) for answer in answers]
         with self._writing() as connection:
-            query = f"INSERT OR REPLACE INTO answers ({columns}) VALUES (?, ?, ?, ?, ?)"
-            connection.executemany(query, rows)
+            before = connection.execute(
+                "SELECT before FROM outdated WHERE context = ?", (context,)
+            ).fetchone()
+            given = max(_now(), _next(before[0])) if before else _now()  # the clock may have been set back
+            rows = [(context, id, text, given, self.run, digest_of(context, id, text)) for id, text in texts]
+            query = "INSERT OR REPLACE INTO answers (context, row_id, answer, given, run, digest)"
+            connection.executemany(f"{query} VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def judgment(self, key: str) -> list[float] | None:
         """Numbers that a judge's model gave, or None."""
-        found = self._read("SELECT numbers FROM judgments WHERE key = ?", key)
-        return [float(number) for number in json.loads(found[0][0])] if found else None
+        with self._using(asks=True):
+            query = "SELECT numbers, digest FROM judgments WHERE key = ?"
+            found = self._connection.execute(query, (key,)).fetchone()
+        if found is not None and found[1] not in (None, digest_of(key, found[0])):
+            self._damaged("judgments", 1)
+            return None
+        return [float(number) for number in json.loads(found[0])] if found else None
 
     def keep_judgment(self, key: str, numbers: Sequence[float]) -> None:
         """Store numbers that a judge's model gave."""
         with self._writing() as connection:
-            row = (key, json.dumps(list(numbers)))
-            connection.execute("INSERT OR REPLACE INTO judgments VALUES (?, ?)", row)
+            text = json.dumps(list(numbers))
+            row = (key, text, digest_of(key, text))
+            connection.execute(
+                "INSERT OR REPLACE INTO judgments (key, numbers, digest) VALUES (?, ?, ?)", row
+            )
 
     def anchor_scores(self, judge: str) -> tuple[str, dict[str, float]] | None:
         """Since when a judge's anchors are kept (ISO 8601, UTC), and its scores of them; None: none are."""
@@ -236,15 +350,21 @@ class AnswerStore:
 
     def embeddings(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The vectors stored under ``keys``, as they were given; those that are not there are left out."""
-        query = "SELECT vector FROM embeddings WHERE key = ?"
+        query = "SELECT vector, digest FROM embeddings WHERE key = ?"
         with self._using():
             found = ((key, self._connection.execute(query, (key,)).fetchone()) for key in keys)
-            return {key: bytes(row[0]) for key, row in found if row is not None}
+            return {  # one that has changed on disk is made again, for nothing
+                key: bytes(row[0])
+                for key, row in found
+                if row is not None and row[1] in (None, digest_of(key, bytes(row[0])))
+            }
 
     def keep_embeddings(self, vectors: Mapping[str, bytes]) -> None:
         """Store vectors under their keys."""
+        rows = [(key, vector, digest_of(key, vector)) for key, vector in vectors.items()]
         with self._writing() as connection:
-            connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?)", vectors.items())
+            query = "INSERT OR REPLACE INTO embeddings (key, vector, digest) VALUES (?, ?, ?)"
+            connection.executemany(query, rows)
 
     def uses(self) -> tuple[list[HeldoutUse], dict[str, RowSet]]:
         """Every decision that held-out rows have served, oldest first, and their sets of rows by digest."""
@@ -321,6 +441,25 @@ def _adapter() -> TypeAdapter[Answer]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(Answer)
+
+
+def _added() -> list[str]:
+    return [f"ALTER TABLE {table} ADD COLUMN {name} TEXT;" for table, name in ADDED_COLUMNS]
+
+
+def digest_of(*parts: str | bytes) -> str:
+    """Of a value with its key, to see later that both are what was written."""
+    found = blake2b(digest_size=8)
+    for part in parts:
+        found.update(part.encode() if isinstance(part, str) else part)
+        found.update(b"\0")
+    return found.hexdigest()
+
+
+def _next(moment: str) -> str:
+    """The microsecond after ``_now()`` gave ``moment``."""
+    after = datetime.fromisoformat(moment) + timedelta(microseconds=1)
+    return after.isoformat(timespec="microseconds")
 
 
 def _now() -> str:

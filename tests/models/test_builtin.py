@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.atomic import sha256_of
 from harness.errors import ModelError
 from harness.models import source, wheels
-from harness.models.cache import is_whole, sha256_of
+from harness.models.cache import is_whole
 from harness.models.progress import Progress, Silent
 from harness.models.source import BUILTIN, BUILTIN_WHEEL, is_at_hand, resolve
 from harness.models.wheels import Wheel, fetch_wheel

@@ -12,7 +12,8 @@ from typing import Protocol
 
 import pytest
 
-from harness.models.cache import MANIFEST, build_once, cache_folder, is_whole, recorded_digest
+from harness.atomic import MANIFEST
+from harness.models.cache import build_once, cache_folder, is_whole, recorded_digest
 
 
 class Barrier(Protocol):

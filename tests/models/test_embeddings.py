@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from tiny_bert import MODULES, MOST_TOKENS, NEW_POOLING, build_encoder, describe
 
+from harness.atomic import sha256_of
 from harness.errors import ModelError, UnknownName
 from harness.models import embeddings
-from harness.models.cache import cache_folder, sha256_of
+from harness.models.cache import cache_folder
 from harness.models.embeddings import (
     EMBEDDER_WHEEL,
     IN_WHEEL,

@@ -12,8 +12,8 @@ import pytest
 from huggingface_hub import errors as hub
 from tiny_llama import EXACT, rows
 
+from harness.atomic import MANIFEST
 from harness.errors import ModelError, UnknownName
-from harness.models.cache import MANIFEST
 from harness.models.local import LocalModel
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import time
@@ -11,9 +12,11 @@ from typing import Protocol
 
 import pytest
 
+from harness.atomic import MANIFEST
 from harness.errors import StoreError
 from harness.records import Training, TrainingPoint
 from harness.store.adapters import RECORD, AdapterStore
+from harness.store.upkeep import problems
 
 NAME = "0123456789abcdef" * 4
 POINTS = (
@@ -132,6 +135,7 @@ def test_an_unreadable_record_names_the_folder_to_delete(store: AdapterStore, co
     store.get_or_train(NAME, build)
     folder = store.folder(NAME)
     (folder / RECORD).write_bytes(content)
+    (folder / MANIFEST).unlink()  # an earlier version's
     asks: list[Callable[[], object]] = [lambda: store.find(NAME), lambda: store.get_or_train(NAME, build)]
     for ask_for_it in asks:
         with pytest.raises(StoreError) as caught:
@@ -141,12 +145,62 @@ def test_an_unreadable_record_names_the_folder_to_delete(store: AdapterStore, co
         )
 
 
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", RECORD, MANIFEST])
+@pytest.mark.parametrize("damage", ["a bit", "cut", "gone"])
+def test_a_damaged_artifact_is_set_aside_said_and_made_again(tmp_path: Path, name: str, damage: str) -> None:
+    told: list[str] = []
+    store = AdapterStore(tmp_path, say=told.append)
+    store.get_or_train(NAME, build)
+    file = store.folder(NAME) / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(content if damage == "a bit" else content[:-2])
+    is_known = (name, damage) not in {(MANIFEST, "gone")}
+    if name != RECORD:
+        assert store.find(NAME) == training(), "nothing is read for a plan"
+    assert store.get_or_train(NAME, build if is_known else never) == training()
+    assert store.get_or_train(NAME, never) == training()
+    assert [" is set aside as " in text for text in told] == [True] * is_known
+    assert name == MANIFEST or name in told[0]
+    kept = [entry for entry in left_in(store) if "damaged" in entry]
+    assert len(kept) == is_known
+    assert list(problems(tmp_path.parent)) == []
+
+
+def test_a_damaged_merged_model_is_merged_again(store: AdapterStore) -> None:
+    def merge(folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"merged")
+
+    store.get_or_train(NAME, build)
+    merged = store.merged(store.folder(NAME), merge)
+    (merged / "model.safetensors").write_bytes(b"nerged")
+    assert (store.merged(store.folder(NAME), merge) / "model.safetensors").read_bytes() == b"merged"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_a_disk_that_cannot_be_written_is_named_with_the_mend(store: AdapterStore, number: int) -> None:
+    def fails(folder: Path) -> Training:
+        raise OSError(number, "the disk")
+
+    def fails_in_rust(folder: Path) -> Training:
+        raise RuntimeError(f"Error while serializing: I/O error: the disk (os error {number})")
+
+    for broken in (fails, fails_in_rust):
+        with pytest.raises(StoreError, match=rf"{NAME[:32]} cannot be written .*\n  hint: .*disk"):
+            store.get_or_train(NAME, broken)
+        assert left_in(store) == []
+
+
 def test_a_record_of_an_earlier_version_is_read(store: AdapterStore) -> None:
     store.get_or_train(NAME, build)
     record = store.folder(NAME) / RECORD
     earlier = record.read_text("utf-8").replace('"numeric_config"', '"numerics"')
     assert "numeric_config" not in earlier
     record.write_text(earlier, "utf-8")
+    (store.folder(NAME) / MANIFEST).unlink()
     assert store.find(NAME) == training()
     assert store.get_or_train(NAME, never) == training()
     assert store.trainings() == (training(),)

@@ -13,6 +13,7 @@ from tiny_llama import BF16, CALLS_TOOLS, EXACT, ids_of, row, rows, save
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness import Full, LoRA, QLoRA
+from harness.atomic import write_manifest
 from harness.errors import DataError, TrainingError
 from harness.models.chat import load_tokenizer
 from harness.models.device import DevicePlan
@@ -150,6 +151,7 @@ def test_merged_is_the_saved_folder_and_nothing_else(tiny: ModelSource, store: A
     from safetensors.torch import save_file
 
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    write_manifest(folder)
     again = load(spec, tiny, artifact, EXACT, store)  # saved once: read, not merged again
     for name, parameter in again._model.named_parameters():
         assert torch.equal(parameter, weights[name])

@@ -89,11 +89,24 @@ def test_a_process_that_was_killed_is_not_waited_for() -> None:
     assert ended
 
 
-def test_a_process_ends_with_the_one_that_started_it() -> None:
+@dataclass(frozen=True)
+class Killing:
+    """A job that kills the process which waits for it, and goes on."""
+
+    def __call__(self, bar: Bar) -> None:
+        print(os.getpid(), file=sys.__stderr__, flush=True)
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+
+
+@pytest.mark.parametrize("during", [False, True])
+def test_a_process_ends_with_the_one_that_started_it(during: bool) -> None:
     code = (
-        "import os, signal, test_resident as t\n"
+        "import os, signal, sys, test_resident as t\n"
+        "t.subprocess_training.tempfile.TemporaryFile = lambda: os.fdopen(os.dup(2), 'wb')\n"
         "process = t.TrainingProcess()\n"
-        "print(process.run(t.Telling(), t.SilentBar())[0], flush=True)\n"
+        f"process.run(t.{'Killing' if during else 'Telling'}(), t.SilentBar())\n"
+        "print(process._child.pid, file=sys.stderr, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
@@ -101,7 +114,7 @@ def test_a_process_ends_with_the_one_that_started_it() -> None:
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
     )
     assert ran.returncode == -signal.SIGKILL, ran.stderr
-    assert wait_until(lambda: not is_running(int(ran.stdout)))
+    assert wait_until(lambda: not is_running(int(ran.stderr)))
 
 
 def is_running(pid: int) -> bool:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # raised when a change here makes the same inputs train another artifact
 RECIPE = 3
+RESUME_EVERY_S = 30.0
 READS_ONCE = ", lower blocks read once a row"
 SHAPING_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 
@@ -125,6 +126,8 @@ class LocalTraining:
     name: str  # the artifact's fingerprint, for the record
     folder: Path  # takes the artifact
     keeps_checkpoints: bool = False  # the artifact at each measurement, too, below ``folder``
+    resume: Path | None = None  # the file that tells how far it is, beside ``folder``; None: none is kept
+    resume_every_s: float = RESUME_EVERY_S
 
     def __call__(self, bar: Bar, after_step: Callable[[StepDone], None] | None = None) -> Training:
         """Train, write the artifact into ``folder``, and return how it came to be.
@@ -148,8 +151,13 @@ class LocalTraining:
                 after_step(done)
 
         with quiet_transformers():
+            from harness.training.local.resume import Resume
+
+            resume = Resume(self.resume, self.resume_every_s) if self.resume else None
             model = trainable_model(recipe, self.source, plan, self.seed)
-            curve = train(model, chat.tokenizer, recipe, examples, dev, plan, self.seed, bar, step_ended)
+            curve = train(
+                model, chat.tokenizer, recipe, examples, dev, plan, self.seed, bar, step_ended, resume
+            )
             model.save_pretrained(self.folder)
             if recipe.adapter is None:
                 chat.tokenizer.save_pretrained(self.folder)

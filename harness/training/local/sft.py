@@ -13,7 +13,8 @@ Importing this module takes seconds: TRL.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -26,6 +27,7 @@ from harness.records import TrainingPoint
 from harness.training.local.batches import PART_TOKENS, WORKER_TOKENS, LengthSampler, even_parts, parts
 from harness.training.local.losses import autocast, measure_loss, token_losses
 from harness.training.local.packing import can_pack
+from harness.training.local.resume import Resume
 from harness.training.local.tokens import Example
 from harness.training.local.trainer import AfterStep, StepDone
 from harness.training.local.workers import WORKERS, Workers
@@ -44,6 +46,7 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
     def __init__(self, plan: DevicePlan, workers: Workers | None = None, **kwargs: object) -> None:
         self._plan = plan
         self.workers = workers  # threads that share a batch, where it is shared
+        self.resume: Resume | None = None  # where it goes on from
         self.last_loss: float | None = None  # of the step's own batch
         self.last_accuracy: float | None = None  # None where TRL computes the loss
         self._limit: int | None = None  # see ``_part_tokens``
@@ -73,7 +76,10 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
     ) -> torch.Tensor:
         """Forward and backward, part by part; the gradients add up to those of the whole batch."""
         self._sums = (0.0, 0, 0)
-        if not self._is_thin(model) or num_items_in_batch is None:
+        is_thin = self._is_thin(model)
+        if self.resume is not None and self.state.global_step < self.resume.step:
+            return torch.zeros((), device=self.args.device)  # without gradients, no weight changes
+        if not is_thin or num_items_in_batch is None:
             whole: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
             return whole
         if self.workers is not None:
@@ -180,18 +186,22 @@ class Observer(TrainerCallback):
         self.evaluation_seconds = 0.0
         self._losses: list[float] = []  # of the steps since the last measurement, as are the accuracies
         self._accuracies: list[float] = []
-        self._began = time.perf_counter()
+        self.began = time.perf_counter()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Called by transformers after every optimiser step."""
+        resume = self._trainer.resume
+        if resume is not None and resume.takes_over(state.global_step, self._trainer, self):
+            self._bar.at(state.global_step, state.max_steps, "goes on from here")
+            return
         model = cast("PreTrainedModel", kwargs["model"])
         loss, accuracy = cast("float", self._trainer.last_loss), self._trainer.last_accuracy
         self._losses.append(loss)
         if accuracy is not None:
             self._accuracies.append(accuracy)
-        spent = time.perf_counter() - self._began - self.evaluation_seconds
+        spent = time.perf_counter() - self.began - self.evaluation_seconds
         self._bar.at(
             state.global_step, state.max_steps, f"loss {loss:.3f}, {state.global_step / spent:.1f} steps/s"
         )
@@ -204,6 +214,28 @@ class Observer(TrainerCallback):
         if self._after_step is not None:
             done = StepDone(state.global_step, state.max_steps, loss, accuracy, point)
             self._after_step(done, model)
+        if resume is not None:
+            resume.write(state.global_step, self._trainer, self)
+
+    def state(self) -> dict[str, object]:
+        """What is measured so far, as JSON holds it."""
+        return {
+            "points": [asdict(point) for point in self.points],
+            "losses": self._losses,
+            "accuracies": self._accuracies,
+            "seconds": time.perf_counter() - self.began,
+            "evaluation_seconds": self.evaluation_seconds,
+        }
+
+    def restore(self, told: Mapping[str, object]) -> None:
+        """Take over what ``state`` gave in another process."""
+        from pydantic import TypeAdapter
+
+        numbers = TypeAdapter(list[float]).validate_python
+        self.points = TypeAdapter(list[TrainingPoint]).validate_python(told["points"])
+        self._losses, self._accuracies = numbers(told["losses"]), numbers(told["accuracies"])
+        spent, self.evaluation_seconds = numbers([told["seconds"], told["evaluation_seconds"]])
+        self.began = time.perf_counter() - spent
 
     def _measure(self, state: TrainerState, model: torch.nn.Module) -> TrainingPoint:
         began = time.perf_counter()

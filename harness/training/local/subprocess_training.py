@@ -20,10 +20,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from subprocess import PIPE
+from threading import Thread
 from typing import IO, Protocol, cast
 
-from harness.errors import HarnessError, TrainingError
+from harness.errors import HarnessError, TrainingError, disk_error
 from harness.models import CHOSE_WAITING
 from harness.models.fast import return_freed_memory
 from harness.models.progress import Bar
@@ -32,7 +34,7 @@ from harness.training.local.resident import RESIDENT, Resident
 from harness.training.local.trainer import StepDone
 
 LAST_LINES = 12  # of the output of a process that died
-GO_ON = b"."  # the parent's reply to a step
+GO_ON = "go on"  # the parent's reply to a step
 LEAST_FREE = 0.25  # share of the memory that must be free, for a child to stay beside the answers
 
 
@@ -76,7 +78,7 @@ class _Returned:
 class TrainingProcess:
     """A child process that runs jobs, one after another, and keeps what they share (``Resident``).
 
-    It ends when its standard input does: with this process, whatever ends that.
+    It ends when its standard input does: with this process, whatever ends that, and whatever it is doing.
     """
 
     def __init__(self) -> None:
@@ -125,8 +127,7 @@ class TrainingProcess:
                 elif isinstance(message, StepDone) and after_step is not None:
                     after_step(message)
                     with suppress(BrokenPipeError):
-                        child.stdin.write(GO_ON)
-                        child.stdin.flush()
+                        _send(child.stdin, GO_ON)
             status = child.wait()
             self._output.seek(0)
             lines = self._output.read().decode("utf-8", "replace").strip().splitlines()[-LAST_LINES:]
@@ -217,18 +218,18 @@ def main() -> None:
     stream = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # output of libraries must not get among the messages
 
+    heard: SimpleQueue[_Order | str] = SimpleQueue()
+    Thread(target=_listen, args=(heard,), name="the parent", daemon=True).start()
+
     def wait(done: StepDone) -> None:
         _send(stream, done)
-        if sys.stdin.buffer.read(1) != GO_ON:
-            raise SystemExit("nobody waits for this training any more")
+        heard.get()
 
     RESIDENT.set(Resident())
     stays = True
     while stays:
-        try:
-            order = cast("_Order", pickle.load(sys.stdin.buffer))
-        except EOFError:
-            return
+        order = cast("_Order", heard.get())
+        job: object = None
         try:
             job = _unpacked(order)
             bar = _SentBar(stream)
@@ -237,8 +238,19 @@ def main() -> None:
             _send(stream, _Returned(made, stays))
         except HarnessError as error:
             return _send(stream, _Failed(str(error)))
-        except Exception:  # noqa: BLE001 - it is not swallowed: the parent raises it
-            return _send(stream, _Failed(traceback.format_exc()))
+        except Exception as error:  # noqa: BLE001 - it is not swallowed: the parent raises it
+            told = disk_error(error, getattr(job, "folder", ""))
+            return _send(stream, _Failed(traceback.format_exc() if told is None else str(told)))
+
+
+def _listen(heard: SimpleQueue[_Order | str]) -> None:
+    """Pass on what the parent sends; when it is gone, nobody waits for what this process does."""
+    stdin = os.fdopen(os.dup(0), "rb")  # not ``sys.stdin``, which Python closes at its end
+    while True:
+        try:
+            heard.put(pickle.load(stdin))
+        except (EOFError, pickle.UnpicklingError, OSError):
+            os._exit(0)  # not by an exception: training may be in the middle of a matrix product
 
 
 def _may_stay() -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from harness.models.device import DevicePlan
     from harness.training.local.recipe import Recipe
+    from harness.training.local.resume import Resume
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,13 @@ def train(
     seed: int,
     bar: Bar,
     after_step: AfterStep | None = None,
+    resume: Resume | None = None,
 ) -> TrainingCurve:
     """Train ``model`` in place on ``examples`` and measure ``dev`` at evenly spaced steps.
 
     Every parameter that requires a gradient is trained; the caller has chosen them. An exception from
-    ``after_step`` ends the training.
+    ``after_step`` ends the training. With ``resume`` it goes on where an earlier process was, and
+    ``after_step`` hears of no step that is done.
 
     Raises:
         TrainingError: TRL would not train on all rows as they were given.
@@ -94,11 +97,13 @@ def train(
         observer = sft.Observer(trainer, recipe, dev, plan, bar, after_step)
         trainer.add_callback(observer)
         trainer.remove_callback(PrinterCallback)  # it prints a dictionary at the end; the bar reports
+        if resume is not None:
+            trainer.resume = resume
+            resume.begin(trainer)
         tokens = sum(len(e.input_ids) for e in (*examples, *dev)) if plan.fast.blocks else None
-        began = time.perf_counter()
         with lower_blocks_read_once(model, tokens, plan) as reads_once:
             trainer.train()
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - observer.began
     return TrainingCurve(
         points=tuple(observer.points),
         steps=int(trainer.state.global_step),
