@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.data.row_sets import are_shared, has_grown, recorded_row_set, row_set
 from harness.decision.retesting import count_tries
-from harness.errors import StoreError, UsageError
+from harness.errors import DataError, StoreError, UsageError
 from harness.records import Gate, HeldoutUse, RowSet, SuiteInfo, Verdict
 from harness.report.runjson import JudgedHead, load_head
 from harness.run.suite_loading import LoadedSuite
@@ -160,10 +160,10 @@ def _judged_runs(reports: Path, references: tuple[Path, ...]) -> Iterator[Judged
     for file in (*references, *sorted(reports.glob("*/run.json"), reverse=True)):
         try:
             run = load_head(file, JudgedHead)
-        except (StoreError, OSError, UnicodeDecodeError) as error:
+        except (DataError, StoreError) as error:
             if file not in references:
                 continue
-            problem = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+            problem = error.problem if isinstance(error, DataError) else str(error)
             hint = "name the run.json of an earlier run, or leave the option out."
             raise UsageError(f"--reference-run={file}: {problem}\n  hint: {hint}") from error
         if not run.rehearsal:

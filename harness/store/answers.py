@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from threading import RLock
 from time import monotonic, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from harness.data.fingerprints import bytes_digest
 from harness.errors import StoreError
@@ -21,6 +21,9 @@ from harness.records import Answer, AttackTest, HeldoutUse, RowSet, Verdict
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -72,6 +75,22 @@ class Judged:
     name: str  # what it was called
     size: int | None = None
     seed: int | None = None
+
+
+def _readable(
+    read: Callable[Concatenate[AnswerStore, P], T],
+) -> Callable[Concatenate[AnswerStore, P], T]:
+    """A method that reads what is kept; other values than are written there are told as a broken file is."""
+
+    @wraps(read)
+    def checked(self: AnswerStore, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read(self, *args, **kwargs)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:  # pydantic's are ValueErrors
+            problem = " ".join(str(error).split())[:200]
+            raise self._unusable(f"{read.__name__} in it: {problem}") from error
+
+    return checked
 
 
 class AnswerStore:
@@ -167,16 +186,12 @@ class AnswerStore:
             if due:
                 self._synced_s = now_s
 
+    @_readable
     def answers(self, context: str) -> dict[str, Answer]:
         """Every answer stored under ``context`` that is not outdated, by row id."""
-        from pydantic import ValidationError
-
         found = self._read(f"SELECT answer {CURRENT}", context)
         read = _adapter().validate_json
-        try:
-            return {answer.row_id: answer for answer in (read(text) for (text,) in found)}
-        except ValidationError as error:
-            raise self._unusable(f"an answer in it: {error.errors()[0]['msg']}") from error
+        return {answer.row_id: answer for answer in (read(text) for (text,) in found)}
 
     def origins(self, context: str) -> dict[str, Origin]:
         """Whence the answers that ``answers`` gives are, by row id."""
@@ -199,6 +214,7 @@ class AnswerStore:
             query = f"INSERT OR REPLACE INTO answers ({columns}) VALUES (?, ?, ?, ?, ?)"
             connection.executemany(query, rows)
 
+    @_readable
     def judgment(self, key: str) -> list[float] | None:
         """Numbers that a judge's model gave, or None."""
         found = self._read("SELECT numbers FROM judgments WHERE key = ?", key)
@@ -210,6 +226,7 @@ class AnswerStore:
             row = (key, json.dumps(list(numbers)))
             connection.execute("INSERT OR REPLACE INTO judgments VALUES (?, ?)", row)
 
+    @_readable
     def anchor_scores(self, judge: str) -> tuple[str, dict[str, float]] | None:
         """Since when a judge's anchors are kept (ISO 8601, UTC), and its scores of them; None: none are."""
         with self._using():
@@ -223,6 +240,7 @@ class AnswerStore:
             row = (judge, since or _now(), json.dumps(dict(scores)))
             connection.execute("INSERT OR REPLACE INTO anchors VALUES (?, ?, ?)", row)
 
+    @_readable
     def attack_test(self, judge: str) -> AttackTest | None:
         """What came of the last attacks on a judge; None: there was none."""
         found = self._read("SELECT found FROM attack_tests WHERE judge = ?", judge)
@@ -234,6 +252,7 @@ class AnswerStore:
             row = (judge, json.dumps(asdict(found)))
             connection.execute("INSERT OR REPLACE INTO attack_tests VALUES (?, ?)", row)
 
+    @_readable
     def embeddings(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The vectors stored under ``keys``, as they were given; those that are not there are left out."""
         query = "SELECT vector FROM embeddings WHERE key = ?"
@@ -246,6 +265,7 @@ class AnswerStore:
         with self._writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?)", vectors.items())
 
+    @_readable
     def uses(self) -> tuple[list[HeldoutUse], dict[str, RowSet]]:
         """Every decision that held-out rows have served, oldest first, and their sets of rows by digest."""
         with self._using():
@@ -282,6 +302,7 @@ class AnswerStore:
         query = "SELECT decision FROM heldout_uses WHERE heldout = ? ORDER BY decision"
         return [decision for (decision,) in self._read(query, heldout)]
 
+    @_readable
     def judged(self) -> list[Judged]:
         """What all held-out rows have judged, in the order in which it was first noted."""
         with self._using():
