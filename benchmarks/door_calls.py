@@ -991,6 +991,7 @@ def service(rng: Random, folder: Path) -> None:
         api_key="planted-secret", base_url="http://127.0.0.1:9/v1", http_client=http, max_retries=0
     )
     provider.__dict__["_client"] = client
+    os.environ["HARNESS_DOORS_KEY"] = "planted-secret"
     sent = Upload("a.jsonl", b"{}", ("a.jsonl:1",))
     calls: Mapping[str, Callable[[], object]] = {
         "job": lambda: rng.choice(
@@ -1151,7 +1152,8 @@ def test_better(candidate, baseline):
 
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_slice(candidate, baseline, language):
-    assert candidate.scores(right).where(language=language) >= baseline.scores(right).where(language=language) - 0.5
+    spoken = {"language": language}
+    assert candidate.scores(right).where(**spoken) >= baseline.scores(right).where(**spoken) - 0.5
 """
 _LITERAL = re.compile(
     r'"[^"\n]*"|\b\d+(?:\.\d+)?\b|\b(?:good|old|candidate|baseline|suite|right|request|train|size)\b'

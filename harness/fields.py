@@ -130,7 +130,8 @@ def _fits(value: object, hint: object) -> bool:
     kind = origin or hint
     if isinstance(kind, type) and not getattr(kind, "_is_protocol", False):
         return isinstance(value, kind)
-    return not isinstance(value, type)  # of a protocol no class is an instance
+    # of a protocol no class is an instance, and no plain value
+    return not isinstance(value, (type, bool, int, float, str, bytes, list, dict, type(None)))
 
 
 def _is_plain(text: str) -> bool:
