@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 
 import pytest
 from small_project import GUARD, TARGET, SmallProject
@@ -67,6 +68,21 @@ def pytest_terminal_summary(terminalreporter):
 """
 
 
+@pytest.fixture
+def unpickled() -> Iterator[list[str]]:
+    """What pickles named while the test ran: whoever can write one can run code."""
+    found: list[str] = []
+    is_on = True
+
+    def hear(event: str, arguments: tuple[object, ...]) -> None:  # for good: no hook can be taken away
+        if is_on and event == "pickle.find_class":
+            found.append(str(arguments))
+
+    sys.addaudithook(hear)
+    yield found
+    is_on = False
+
+
 def test_a_gate_that_failed_is_not_run_again_and_other_tests_are(project: SmallProject) -> None:
     pytest.importorskip("pytest_rerunfailures")
     project.suite(FISHING)
@@ -88,7 +104,7 @@ def test_a_gate_that_failed_is_not_run_again_and_other_tests_are(project: SmallP
     }
 
 
-def test_a_projects_own_hooks_see_every_gate_once(project: SmallProject) -> None:
+def test_a_projects_own_hooks_see_every_gate_once(project: SmallProject, unpickled: list[str]) -> None:
     project.conftest(THEIR_OWN)
     project.suite(TARGET + GUARD)
     project.write("suites/conftest.py", "import harness\n")
@@ -96,6 +112,7 @@ def test_a_projects_own_hooks_see_every_gate_once(project: SmallProject) -> None
     assert "begun: ['test_not_worse[good@30]', 'test_better[good@30]']" in outcome.out
     assert "GO: good" in outcome.out
     assert outcome.status == 0
+    assert unpickled == []
 
 
 def test_nothing_that_was_left_out_is_taken_for_shown(project: SmallProject) -> None:
