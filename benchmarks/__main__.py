@@ -19,6 +19,7 @@ from benchmarks import (
     constrained,
     decide_report,
     decision_quality,
+    doors,
     faults,
     generation,
     judging,
@@ -40,6 +41,7 @@ from benchmarks.results import Options, Result, keep, show, this_setting
 
 # the quick ones first
 BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
+    "doors": doors.measure,
     "leakage": leakage.measure,
     "preflight": preflight.measure,
     "validation": validation.measure,
@@ -73,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--to-loss", action="store_true", help="race to equal loss on all training rows")
     parser.add_argument("--rounds", type=int, default=3, help="alternations of a comparison (default 3)")
     parser.add_argument(
-        "--only", default="", help=f"parts of decision_quality, of {', '.join(decision_quality.PARTS)}"
+        "--only",
+        default="",
+        help=f"parts of decision_quality ({', '.join(decision_quality.PARTS)}), or of doors",
     )
     given = parser.parse_args(arguments)
     unknown = sorted(set(given.names) - BENCHMARKS.keys())
@@ -82,8 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.rounds < 1:
         parser.error("--rounds: at least 1")
     only = tuple(filter(None, given.only.split(",")))
-    if only and (given.names != ["decision_quality"] or set(only) - decision_quality.PARTS.keys()):
-        parser.error(f"--only is for decision_quality; its parts are {', '.join(decision_quality.PARTS)}")
+    parts = {"decision_quality": decision_quality.PARTS, "doors": doors.DOORS}
+    known = parts.get(given.names[0], {}) if len(given.names) == 1 else {}
+    if set(only) - known.keys():
+        parser.error(f"--only is for one of {', '.join(parts)}; its parts are {', '.join(known) or 'none'}")
     # transformers 5.23 calls its own deprecated names
     warnings.filterwarnings("ignore", r"`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
     options = Options(given.smoke, given.to_loss, 1 if given.smoke else given.rounds, only)

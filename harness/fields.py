@@ -54,6 +54,8 @@ class Span:
         return " and ".join(f"{word} {bound:g}" for word, bound in parts.items() if math.isfinite(bound))
 
 
+_OF_LINES = "of any length and lines"
+AnyText: TypeAlias = Annotated[str, _OF_LINES]  # such as a pattern
 Count: TypeAlias = Annotated[int, Span(1, LARGEST)]
 Positive: TypeAlias = Annotated[float, Span(above=0, most=LARGEST)]
 Share: TypeAlias = Annotated[float, Span(0, 1)]
@@ -110,6 +112,8 @@ def _declared(owner: type) -> Mapping[str, object]:
 
 def _fits(value: object, hint: object) -> bool:
     origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated and _OF_LINES in arguments:
+        return isinstance(value, str) and not any(unicodedata.category(c) == "Cs" for c in value)
     if origin is Annotated:
         return _fits(value, arguments[0]) and all(bound.holds(value) for bound in arguments[1:])
     if origin in (Union, types.UnionType):
@@ -126,7 +130,8 @@ def _fits(value: object, hint: object) -> bool:
     kind = origin or hint
     if isinstance(kind, type) and not getattr(kind, "_is_protocol", False):
         return isinstance(value, kind)
-    return not isinstance(value, type)  # of a protocol no class is an instance
+    # of a protocol no class is an instance, and no plain value
+    return not isinstance(value, (type, bool, int, float, str, bytes, list, dict, type(None)))
 
 
 def _is_plain(text: str) -> bool:

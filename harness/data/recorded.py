@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from harness.data.findings import Unusable, shown
 from harness.data.fingerprints import row_fingerprint
 from harness.data.rows import decode, parse_object
 from harness.errors import DataError
+from harness.fields import LARGEST
 from harness.records import Answer, FailureKind, Json, Message, Part, Row
 
 if TYPE_CHECKING:
@@ -172,8 +174,10 @@ def _read(line: bytes, number: int, where: str) -> RecordedAnswer:
         hint = 'end the answer with a line such as [{"name": "get_weather", "arguments": {"city": "Paris"}}]'
         raise DataError(where, "finish is 'tool_calls', and the answer ends with none", hint)
     for name in ("prompt_tokens", "completion_tokens", "cached_prompt_tokens", "latency_ms", "usd"):
-        if (getattr(one, name) or 0) < 0:
-            raise DataError(where, f"{name!r} is below 0", "leave out what is not known")
+        if not 0 <= (getattr(one, name) or 0) <= LARGEST:
+            raise DataError(where, f"{name!r} is below 0, or no number", "leave out what is not known")
+    if not math.isfinite(one.logprob or 0):
+        raise DataError(where, "'logprob' is no number", "leave out what is not known")
     return replace(one, where=where)
 
 

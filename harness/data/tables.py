@@ -106,7 +106,11 @@ class ColumnMap:
         """A map from text: ``user=question,assistant=answer``; quotes hold a name with a comma."""
         known = [f.name for f in fields(cls)]
         found: dict[str, str] = {}
-        for part in next(csv.reader([text], skipinitialspace=True), []):
+        try:
+            parts = next(csv.reader([text], skipinitialspace=True), [])
+        except csv.Error as error:
+            raise UsageError(f"the column map {text!r} cannot be read: {error}; write {MAPS}") from error
+        for part in parts:
             target, equals, column = (piece.strip() for piece in part.partition("="))
             if not (target and equals and column):
                 raise UsageError(f"{part!r} in the column map {text!r} is no TARGET=COLUMN; write {MAPS}")

@@ -232,6 +232,7 @@ def require_address(url: str) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        usable = usable and url.isprintable() and " " not in url  # urlsplit passes over line ends
     except ValueError:
         usable = False
     if not usable:

@@ -123,6 +123,8 @@ def make_head_input_contiguous(model: PreTrainedModel) -> None:
 
 def with_adapter(base: PreTrainedModel, adapter: Path, plan: DevicePlan) -> PreTrainedModel:
     """The base with a PEFT adapter on top, unmerged, in the base's precision: what a server would run."""
+    if not (adapter / "adapter_model.safetensors").is_file():  # else PEFT opens pickled weights
+        raise ModelError(f"{adapter} has no adapter_model.safetensors: delete it, and it is trained again.")
     from peft import PeftModel
 
     model = PeftModel.from_pretrained(base, str(adapter), autocast_adapter_dtype=False)

@@ -256,8 +256,8 @@ class BatchSender:
             if file_id is None:
                 continue
             content = self._insist(partial(client.files.content, file_id))
-            for text in content.text.splitlines():
-                with suppress(ValueError):
+            for text in content.text.split("\n"):  # an answer may hold U+2028, where splitlines would cut it
+                with suppress(ValueError, RecursionError):
                     line = json.loads(text)
                     if isinstance(line, dict):
                         lines[str(line.get("custom_id"))] = line
@@ -299,6 +299,8 @@ class BatchSender:
             return RETRIES.call(request, should_retry=verdict, sleep=self.sleep)
         except OpenAIError as error:
             reason = failure_of(error, self.endpoint.scrub).reason
+        except (ValueError, RecursionError, AttributeError) as error:  # of the SDK, which cannot read it
+            reason = self.endpoint.scrub(f"its answer cannot be read ({type(error).__name__}: {error})")
         raise ModelError(
             f"the Batch API at {self.endpoint.url}: {reason}\n"
             "  hint: remove the cause, and run the same command again; a batch that was sent is found and not"

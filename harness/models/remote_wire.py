@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHan
 from harness.data.convert import message_json
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter
 from harness.errors import UsageError
+from harness.fields import LARGEST
 from harness.models.call_scheduler import CallFailed
 from harness.models.ledger import Charge, Spending, prompt_bound
 from harness.models.protocol import Decoding, Prompt
@@ -213,7 +214,7 @@ def _else_none(value: object, read: ValidatorFunctionWrapHandler) -> object:
 
 FieldT = TypeVar("FieldT")
 OrNone: TypeAlias = Annotated[FieldT | None, WrapValidator(_else_none)]
-TokenCount: TypeAlias = OrNone[Annotated[int, Field(ge=0)]]
+TokenCount: TypeAlias = OrNone[Annotated[int, Field(ge=0, le=LARGEST)]]
 
 
 class _Usage(BaseModel):

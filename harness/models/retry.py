@@ -43,7 +43,7 @@ def verdict_of(error: APIStatusError) -> CallVerdict:
     """
     status, headers = error.status_code, error.response.headers
     after_s = retry_after_s(headers, time.time())
-    if SPENT_CODES & {error.code, error.type}:
+    if SPENT_CODES & {str(error.code), str(error.type)}:  # of an odd service, anything
         return CallVerdict(retry=False, spent=True, retry_after_s=after_s)
     throttled = status == TOO_MANY or (status in _OVERLOADED and after_s is not None)
     retry = throttled or status in _TRANSIENT or status >= 500

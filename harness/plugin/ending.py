@@ -49,7 +49,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     except (HarnessError, OSError) as error:  # what was paid for is in the store; a traceback would hide it
         state.summary = f"the report could not be written: {disk_error(error) or error}"
         failing = True
-    if failing and exitstatus == pytest.ExitCode.OK:
+    if failing and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

@@ -22,7 +22,8 @@ def told(error: HarnessError, config: pytest.Config) -> str:
     text, cause = one_screen(said(error, config)), error.__cause__
     if cause is None or isinstance(cause, HarnessError):
         return text
-    if config.option.verbose > 0 or config.option.tbstyle in ("long", "short", "native"):
+    style = config.getoption("tbstyle", "auto")  # these are the terminal's, which may be off
+    if config.getoption("verbose", 0) > 0 or style in ("long", "short", "native"):
         return f"{text}\n{''.join(traceback.format_exception(cause))}"
     return text
 

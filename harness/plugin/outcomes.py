@@ -24,6 +24,17 @@ LETTERS = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> object:
+    """Run a gate once, as pytest itself does: a plugin that runs failed tests again must not fish for a pass.
+
+    Its answers are kept, so a second time would say the same, but for a test that claims something else then.
+    """
+    if not has_candidate(item):
+        return None
+    return item.config.pluginmanager.getplugin("runner").pytest_runtest_protocol(item, nextitem)
+
+
 def pytest_assertrepr_compare(
     config: pytest.Config, op: str, left: object, right: object
 ) -> list[str] | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from harness.atomic import write_atomically
-from harness.errors import StoreError
+from harness.errors import DataError, StoreError
 from harness.records import Comparison, RunRecord
 from harness.report import numbers
 from harness.report.comparisons import axis, plot, reach_of
@@ -122,7 +122,7 @@ def write_index(report_dir: Path) -> Path:
         href = f"./{quote(folder)}/report.html"
         try:
             heads.append((href, load_head(path, RunHead)))
-        except (OSError, UnicodeDecodeError, StoreError) as error:
+        except (DataError, StoreError) as error:
             broken.append(IndexRow(href, folder, problem=str(error)))  # listed with its problem, not hidden
     heads.sort(key=lambda item: item[1].created, reverse=True)
     reach = reach_of(found for _, head in heads for _, found in head.gated())

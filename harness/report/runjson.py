@@ -216,12 +216,14 @@ def load_head(path: Path, shape: type[T]) -> T:
     """As ``load_run``, of these fields of a file alone.
 
     Raises:
-        StoreError, OSError, UnicodeDecodeError: it cannot be read.
+        DataError, StoreError: as ``load_file``.
     """
     from pydantic import TypeAdapter
 
+    from harness.data.files import read_text
+
     found = _read_lines(path, shape)
-    return load_as(TypeAdapter(shape), path.read_text("utf-8"), str(path)) if found is None else found
+    return load_as(TypeAdapter(shape), read_text(path, ".json"), str(path)) if found is None else found
 
 
 def load_as(adapter: TypeAdapter[T], text: str, where: str) -> T:

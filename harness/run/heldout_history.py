@@ -166,10 +166,10 @@ def _judged_runs(reports: Path, references: tuple[Path, ...]) -> Iterator[Judged
     for file in (*references, *sorted(reports.glob("*/run.json"), reverse=True)):
         try:
             run = head_of(file)
-        except (DataError, StoreError, OSError, UnicodeDecodeError) as error:
+        except (DataError, StoreError) as error:
             if file not in references:
                 continue
-            problem = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+            problem = error.problem if isinstance(error, DataError) else str(error)
             hint = "name the run.json of an earlier run, or leave the option out."
             raise UsageError(f"--reference-run={file}: {problem}\n  hint: {hint}") from error
         if not run.rehearsal:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from harness.errors import HarnessError, UsageError
+from harness.fields import AnyText, Count, require_fields
 from harness.records import Answer, Json, Kind, Row, Score
 from harness.scoring import refusals
 from harness.scoring.json_values import composed, described, same_json
@@ -109,9 +110,10 @@ def verdict(passed: bool, reason: str) -> Score:
 class NamedCheck:
     """Base of the checks: a name with a default, and failures of answers passed on."""
 
-    name: str = dataclasses.field(default="", kw_only=True)
+    name: str | Literal[""] = dataclasses.field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
+        require_fields(self)
         if not self.name:
             object.__setattr__(self, "name", self._default_name())
 
@@ -256,12 +258,7 @@ class Contains(NamedCheck):
 
     expected: str | None = None
     ignore_case: bool = True
-    first_words: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.first_words is not None and self.first_words < 1:
-            raise UsageError(f"Contains: first_words must be at least 1, not {self.first_words}")
+    first_words: Count | None = None
 
     def _default_name(self) -> str:
         return "contains the reference" if self.expected is None else f"contains {self.expected}"
@@ -296,7 +293,7 @@ class Regex(NamedCheck):
         full: the whole answer must match, white space around it aside; else any part of it.
     """
 
-    pattern: str | None = None
+    pattern: AnyText | None = None
     expected: str | None = None
     full: bool = False
 
@@ -332,12 +329,7 @@ class Regex(NamedCheck):
 class MaxTokens(NamedCheck):
     """The answer has at most ``limit`` tokens, as its own model counts them."""
 
-    limit: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.limit < 1:
-            raise UsageError(f"MaxTokens: the limit must be at least 1 token, not {self.limit}")
+    limit: Count
 
     def _default_name(self) -> str:
         return f"at most {self.limit} tokens"

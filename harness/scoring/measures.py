@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from harness.errors import UsageError
+from harness.fields import Positive
 from harness.records import Answer, Json, Kind, Row, Score
 from harness.scoring.checks import NamedCheck
 
@@ -28,14 +28,8 @@ class _Measure(NamedCheck):
     quantity: ClassVar[str]
     unit: ClassVar[str]
 
-    at_most: float | None = None
-    scale: float = field(default=1.0, kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, value in (("at_most", self.at_most), ("scale", self.scale)):
-            if value is not None and not value > 0:
-                raise UsageError(f"{type(self).__name__}({name}={value}): a number of {self.unit}, above 0.")
+    at_most: Positive | None = None
+    scale: Positive = field(default=1.0, kw_only=True)
 
     @property
     def kind(self) -> Kind:

@@ -6,12 +6,16 @@ reads the same syntax (and ``\\p{L}`` beside it), and stops when it is told to.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import lru_cache
+from math import prod
 
 import regex
 
 PATTERN_SECONDS = 1.0  # for one pattern on one text; ordinary ones take microseconds
+MOST_REPEATS = 100_000  # of a part: `regex` writes each out, 30 MB so many, and a{99999999} takes all memory
+_AT_LEAST = re.compile(r"\{(\d+)(?:,\d*)?\}")
 
 
 class BadPattern(ValueError):  # noqa: N818 - what is wrong says it
@@ -54,6 +58,8 @@ def matches(pattern: str, text: str, *, full: bool = False) -> bool:
 @lru_cache(maxsize=1000)
 def _compiled(pattern: str) -> regex.Pattern[str]:
     try:
+        if prod(int(count) or 1 for count in _AT_LEAST.findall(pattern)) > MOST_REPEATS:
+            raise BadPattern(f"it repeats a part more than {MOST_REPEATS:,} times")
         return regex.compile(pattern, cache_pattern=False)
     except (regex.error, RecursionError, OverflowError, ValueError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else str(error)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from harness.errors import UsageError
+from harness.fields import Span
 from harness.records import Answer, Json, Kind, Row, Score
 from harness.scoring.checks import NamedCheck, no_expectation
 from harness.scoring.json_values import composed, same_json
@@ -53,14 +54,8 @@ class ToolCall(NamedCheck):
         ordered: several calls are right in the reference's order alone.
     """
 
-    fields: tuple[str, ...] | None = None
+    fields: Annotated[tuple[str, ...], Span(1)] | None = None
     ordered: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        is_tuple = isinstance(self.fields, tuple) and bool(self.fields)
-        if self.fields is not None and not (is_tuple and all(isinstance(one, str) for one in self.fields)):
-            raise UsageError(f"ToolCall: fields must be a tuple of names, not {self.fields!r}")
 
     @property
     def kind(self) -> Kind:

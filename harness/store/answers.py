@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, wraps
 from hashlib import blake2b
 from pathlib import Path
 from threading import RLock
 from time import monotonic, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from harness.data.fingerprints import bytes_digest
 from harness.errors import StoreError
@@ -23,6 +23,9 @@ from harness.store.damage import found_damage, is_damage, rebuild
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -97,6 +100,22 @@ class Judged:
     name: str  # what it was called
     size: int | None = None
     seed: int | None = None
+
+
+def _readable(
+    read: Callable[Concatenate[AnswerStore, P], T],
+) -> Callable[Concatenate[AnswerStore, P], T]:
+    """A method that reads what is kept; other values than are written there are told as a broken file is."""
+
+    @wraps(read)
+    def checked(self: AnswerStore, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read(self, *args, **kwargs)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:  # pydantic's are ValueErrors
+            problem = " ".join(str(error).split())[:200]
+            raise self._unusable(f"{read.__name__} in it: {problem}") from error
+
+    return checked
 
 
 class AnswerStore:
@@ -264,10 +283,9 @@ class AnswerStore:
             if due:
                 self._synced_s = now_s
 
+    @_readable
     def answers(self, context: str) -> dict[str, Answer]:
         """Every answer stored under ``context`` that is not outdated, by row id."""
-        from pydantic import ValidationError
-
         with self._using(asks=True):
             query = f"SELECT row_id, answer, answers.digest {CURRENT}"
             found = self._connection.execute(query, (context,)).fetchall()
@@ -275,11 +293,7 @@ class AnswerStore:
         if len(whole) < len(found):
             self._damaged("answers", len(found) - len(whole))
         read = _adapter().validate_json
-        try:
-            return {answer.row_id: answer for answer in map(read, whole)}
-        except ValidationError as error:
-            problem = f"an answer in it is of another version's shape: {error.errors()[0]['msg']}"
-            raise self._unusable(problem) from error
+        return {answer.row_id: answer for answer in map(read, whole)}
 
     def origins(self, context: str) -> dict[str, Origin]:
         """Whence the answers that ``answers`` gives are, by row id."""
@@ -305,6 +319,7 @@ class AnswerStore:
             query = "INSERT OR REPLACE INTO answers (context, row_id, answer, given, run, digest)"
             connection.executemany(f"{query} VALUES (?, ?, ?, ?, ?, ?)", rows)
 
+    @_readable
     def judgment(self, key: str) -> list[float] | None:
         """Numbers that a judge's model gave, or None."""
         with self._using(asks=True):
@@ -324,6 +339,7 @@ class AnswerStore:
                 "INSERT OR REPLACE INTO judgments (key, numbers, digest) VALUES (?, ?, ?)", row
             )
 
+    @_readable
     def anchor_scores(self, judge: str) -> tuple[str, dict[str, float]] | None:
         """Since when a judge's anchors are kept (ISO 8601, UTC), and its scores of them; None: none are."""
         with self._using():
@@ -337,6 +353,7 @@ class AnswerStore:
             row = (judge, since or _now(), json.dumps(dict(scores)))
             connection.execute("INSERT OR REPLACE INTO anchors VALUES (?, ?, ?)", row)
 
+    @_readable
     def attack_test(self, judge: str) -> AttackTest | None:
         """What came of the last attacks on a judge; None: there was none."""
         found = self._read("SELECT found FROM attack_tests WHERE judge = ?", judge)
@@ -348,6 +365,7 @@ class AnswerStore:
             row = (judge, json.dumps(asdict(found)))
             connection.execute("INSERT OR REPLACE INTO attack_tests VALUES (?, ?)", row)
 
+    @_readable
     def embeddings(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The vectors stored under ``keys``, as they were given; those that are not there are left out."""
         query = "SELECT vector, digest FROM embeddings WHERE key = ?"
@@ -366,6 +384,7 @@ class AnswerStore:
             query = "INSERT OR REPLACE INTO embeddings (key, vector, digest) VALUES (?, ?, ?)"
             connection.executemany(query, rows)
 
+    @_readable
     def uses(self) -> tuple[list[HeldoutUse], dict[str, RowSet]]:
         """Every decision that held-out rows have served, oldest first, and their sets of rows by digest."""
         with self._using():
@@ -402,6 +421,7 @@ class AnswerStore:
         query = "SELECT decision FROM heldout_uses WHERE heldout = ? ORDER BY decision"
         return [decision for (decision,) in self._read(query, heldout)]
 
+    @_readable
     def judged(self) -> list[Judged]:
         """What all held-out rows have judged, in the order in which it was first noted."""
         with self._using():

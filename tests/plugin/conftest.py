@@ -37,7 +37,12 @@ for name in (
 
 
 #: a run looks through all that is installed for plugins, eight times: 0.1 s
-PLUGINS = [one for one in importlib.metadata.distributions() if one.entry_points.select(group="pytest11")]
+PLUGINS = [
+    one
+    for one in importlib.metadata.distributions()
+    if one.entry_points.select(group="pytest11")
+    and one.name != "pytest-rerunfailures"  # who asks for it has it
+]
 
 
 @pytest.fixture(autouse=True)

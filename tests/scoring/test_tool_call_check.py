@@ -105,7 +105,7 @@ def test_some_fields_count_by_their_share(expected: Row, answer: Answer, value: 
 def test_a_field_that_no_tool_has_is_a_failure_not_a_full_mark() -> None:
     score = ToolCall(fields=("ctiy",)).score(row(LYON), made(LYON))
     assert (score.value, score.failure) == (None, "row r has no argument 'ctiy' in its tools")
-    with pytest.raises(UsageError, match="tuple of names"):
+    with pytest.raises(UsageError, match="a tuple of text"):
         ToolCall(fields="city")  # type: ignore[arg-type]
 
 

@@ -104,7 +104,7 @@ def test_an_answer_of_another_shape_is_named_with_the_mend(store: AnswerStore, t
             """INSERT INTO answers (context, row_id, answer) VALUES ('context', 'a', '{"row": 1}')"""
         )
     connection.close()
-    with pytest.raises(StoreError, match=r"an answer in it is of another version.*\n  hint: name another"):
+    with pytest.raises(StoreError, match=r"answers in it: .*\n  hint: name another"):
         store.answers("context")
 
 

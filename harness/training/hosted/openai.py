@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,6 +45,8 @@ MARK_DIGITS = 12  # of the fingerprint in a suffix
 PAGE = 100
 MESSAGE_CHARACTERS = 1_000
 _TOO_EARLY = 425
+# of the SDK: no JSON, no UTF-8 or a number of thousands of digits; JSON too deep; a text in place of a page
+UNREADABLE = (ValueError, RecursionError, AttributeError)
 _KEYLIKE = re.compile(r"\b(sk|key|pat)-[\w*.\-]{6,}")
 
 
@@ -270,7 +271,7 @@ class OpenAIProvider:
             return
         except openai.APIStatusError as error:
             failure = self._failure(error)
-        except (openai.APIConnectionError, openai.APIResponseValidationError, json.JSONDecodeError) as error:
+        except (openai.APIConnectionError, openai.APIResponseValidationError, *UNREADABLE) as error:
             failure = OutcomeUnknown(self._clean(str(error) or type(error).__name__))
         raise failure from None  # the client's own error holds the request's headers, and so the key
 

@@ -6,6 +6,7 @@ object is read as a mapping, and a field that is missing is None.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol, TypeAlias
 
@@ -217,4 +218,5 @@ def _text(found: Mapping[str, Json], name: str) -> str | None:
 
 def _whole(found: Mapping[str, Json], name: str) -> int | None:
     value = found.get(name)
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return int(value) if is_number else None  # type: ignore[arg-type]  # it is a number
