@@ -74,3 +74,8 @@ def test_the_reference_has_every_public_name_once() -> None:
 def test_pages_have_one_title() -> None:
     for page in PAGES:
         assert sum(token.type == "heading_open" and token.tag == "h1" for token in tokens(page)) == 1, page
+
+
+def test_pages_of_the_site_link_to_nothing_outside_of_it() -> None:
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert [to for _, to in links(page) if to.startswith("../")] == [], page
