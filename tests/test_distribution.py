@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
 from email import message_from_bytes
@@ -16,29 +17,32 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.slow  # two builds and an environment
+pytestmark = [
+    pytest.mark.slow,  # two builds and an environment
+    pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no clone: an unpacked sdist has no commits"),
+]
 
 SAYS = """
-import harness, sys
-from importlib.metadata import distribution, entry_points
-from importlib.resources import files
+import sys
+from importlib.metadata import distribution
 from pathlib import Path
 
+import harness
+from harness.report.pages import environment
+
 assert Path(harness.__file__).is_relative_to(sys.prefix), harness.__file__
+environment().get_template("report.html.j2")
 own = distribution("finetune-harness")
 assert {point.name: point.value for point in own.entry_points} == {"harness": "harness.cli:main"}
-from harness.decision.prices import PRICES
-from harness.report.pages import environment
-assert PRICES and environment().list_templates is not None
 print(own.version)
 """
 
 
-def run(*words: str | Path, cwd: Path, **variables: str) -> str:
+def run(*words: str | Path, cwd: Path) -> str:
     done = subprocess.run(
         [str(word) for word in words],
         cwd=cwd,
-        env={**{k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, **variables},
+        env={name: text for name, text in os.environ.items() if name != "PYTHONPATH"},
         capture_output=True,
         text=True,
     )
@@ -94,7 +98,9 @@ def test_the_wheel_works_by_itself(built: tuple[Path, Path], tmp_path: Path) -> 
     (site / "lent.pth").write_text(sysconfig.get_path("purelib"))  # its own .pth files are not followed
     version = run(python, "-c", SAYS, cwd=tmp_path)
     assert version in built[1].name
-    assert version.startswith("0.2.1.dev"), "counted from the last release, where no tag is known"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    major, minor, patch = project["tool"]["setuptools_scm"]["fallback_version"].split(".")
+    assert version.startswith(f"{major}.{minor}.{int(patch) + 1}.dev"), "from the last release, without tags"
     assert "usage: harness" in run(tmp_path / "env" / "bin" / "harness", "--help", cwd=tmp_path)
 
 
