@@ -48,15 +48,9 @@ def test_pictures_are_small() -> None:
                 assert (page.parent / to).stat().st_size < 300_000, to
 
 
-class Loader(yaml.SafeLoader):
-    """Reads mkdocs.yml, whose slugs are made by a function that the site's environment has."""
-
-
-Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, suffix, node: suffix)
-
-
 def test_every_page_is_in_the_navigation_once() -> None:
-    nav = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), Loader)["nav"]
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    nav = yaml.safe_load(re.sub(r"!!python\S+", "", text))["nav"]  # slugs are made by a function
 
     def leaves(value: object) -> list[str]:
         inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
