@@ -92,7 +92,18 @@ def test_the_wheel_works_by_itself(built: tuple[Path, Path], tmp_path: Path) -> 
     """Installed without dependencies; this environment then lends its own, without its harness."""
     venv.create(tmp_path / "env", with_pip=False)
     python = tmp_path / "env" / "bin" / "python"
-    pip = ("-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", built[1])
+    pip = (
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--quiet",
+        "--no-compile",
+        "--no-deps",
+        "--no-index",
+        built[1],
+    )
     run(sys.executable, *pip, cwd=tmp_path)
     (site,) = (tmp_path / "env").glob("lib/python*/site-packages")
     (site / "lent.pth").write_text(sysconfig.get_path("purelib"))  # its own .pth files are not followed
