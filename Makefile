@@ -61,9 +61,10 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
-# docstrings are read from the source: harness is not installed there
+# docstrings are read from the source: harness is not installed there. Of a fault in one Zensical only tells
 docs: $(DOCS)/.ready
-	$(DOCS)/bin/zensical build --clean --strict
+	@$(DOCS)/bin/zensical build --clean --strict > $(DOCS)/log 2>&1; status=$$?; cat $(DOCS)/log; \
+		if grep -q '^griffe:' $(DOCS)/log; then echo "a docstring above is at fault"; exit 1; fi; exit $$status
 
 $(DOCS)/.ready: pyproject.toml constraints.txt
 	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
