@@ -2,7 +2,7 @@
 
     python -m benchmarks decision_quality   # measures, prints, keeps the results (some minutes)
     python -m benchmarks decision_quality --only=gates,looks   # some parts of it
-    python -m benchmarks.decision_quality   # prints what was kept as the table of docs/decision.md
+    python -m benchmarks.decision_quality   # prints what was kept as the table of docs/evidence.md
 
 The generators are in ``benchmarks/quality/``; their parameters, seeds and Monte Carlo errors stand in each
 result's detail.

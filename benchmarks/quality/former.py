@@ -1,6 +1,6 @@
 """What the rules for unkind data replaced: false claims with and without each, at the least favourable truth.
 
-    python -m benchmarks.quality.former   # prints the table of docs/decision.md; about a minute
+    python -m benchmarks.quality.former   # prints the table of docs/evidence.md; about a minute
 
 "Without" is the test that stood there before: t with Hall's correction, groups weighed alike with one degree
 of freedom fewer than there are groups, every candidate and every test of a grown file at the whole level.

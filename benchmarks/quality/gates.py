@@ -24,7 +24,7 @@ ALPHA = 0.05
 ICC = 0.3
 MARGINS = (0.0, 0.02, 0.05)
 CLUSTERED = ((20, 10), (40, 10))
-WHOLE_GROUPS = ((10, 10), (20, 10), (50, 4), (100, 4), (200, 2))  # those of docs/decision.md
+WHOLE_GROUPS = ((10, 10), (20, 10), (50, 4), (100, 4), (200, 2))  # those of docs/evidence.md
 
 
 def measure(options: Options) -> list[Result]:

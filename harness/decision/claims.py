@@ -201,7 +201,7 @@ def assert_better(candidate: Scores, baseline: Scores | float, by: float = 0.0) 
 
 
 def assert_not_worse(candidate: Scores, baseline: Scores | float, margin: float) -> None:
-    """Assert ``candidate >= baseline - margin``; raises as :func:`assert_better` does."""
+    """Assert ``candidate >= baseline - margin``; raises as ``assert_better`` does."""
     __tracebackhide__ = True
     if margin < 0.0:
         raise UsageError(f"margin={margin:g} is negative: use assert_better(..., by={-margin:g}).")

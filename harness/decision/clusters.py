@@ -9,7 +9,7 @@ read off losses that are not there: where fewer than ``SEEN`` clusters hold one,
 though half a cluster had been lost whole for each that is missing. Clusters are counted by the mean size of
 a row's cluster (L. Kish 1965, Survey Sampling), so that small ones do not stand for large ones. Without any
 discordant row that size is the effect, as if all rows of a cluster were one.
-docs/decision.md has the alternatives.
+docs/evidence.md has the alternatives.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A few sizes cannot tell a curve's shape, so none is chosen: the forecast averages five families of curves
 (``curve_shapes``) and monotone curves without a formula (``curve_process``), each weighted by how well it
-explains the points. docs/decision.md has the priors and their sources, and error and coverage on real curves.
+explains the points. docs/evidence.md has the priors and their sources, and error and coverage on real curves.
 
 The forecast is of the curve on these held-out rows, averaged over training seeds. All sizes are scored on the
 same rows, so the draw of the rows moves all points together, and half of its variance is left out.
@@ -92,7 +92,7 @@ class CurveFit:
     def chance_of_small_gain(self, size: int) -> Chance:
         """How likely ``size`` rows gain less than a point over the measured, in a word; open where it stays.
 
-        In words, since these probabilities are not calibrated to the digit; docs/decision.md has how often
+        In words, since these probabilities are not calibrated to the digit; docs/evidence.md has how often
         each came true on real curves.
         """
         p = self.p_gain_below(SMALL_GAIN, size)

@@ -35,7 +35,7 @@ _MIN_EFFECTIVE, _NEARLY_EQUAL = 15, 0.9  # of unequal groups; nearly equal ones 
 _LARGEST = 0.125  # share of the rows in one of unequal groups, above which losing it would decide everything
 NO_SPREAD = 1e-12
 _TINY = 1e-9
-LARGE_LOSS, LOSSES_SEEN = 0.2, 2  # below the bound; docs/decision.md has what they hold, and cost
+LARGE_LOSS, LOSSES_SEEN = 0.2, 2  # below the bound; docs/evidence.md has what they hold, and cost
 LOSSES_FOR_EACH = 5  # beyond the first that a level below 5% adds
 RARE_LOSS, RARE_GROUP_LOSS = 0.6, 0.55
 GROUP_SKEWNESS = 0.6  # of it, with a group more: some of the skewness is of our making
@@ -190,7 +190,7 @@ def unseen_losses(alpha: float, *, of_groups: bool = False) -> int:
     """How many large losses a sample may lack by luck: 1 at 5%, one more a factor of e below that.
 
     Of groups, which are fewer and weigh more, it is one for each factor of e². The luckier a sample, the more
-    of them it lacks, and its spread is measured without them, too. docs/decision.md has what that holds where
+    of them it lacks, and its spread is measured without them, too. docs/evidence.md has what that holds where
     several candidates share a level.
     """
     return 1 + max(0, ceil(log(0.05 / alpha) / (2 if of_groups else 1) - 1e-9))

@@ -16,7 +16,7 @@ of :func:`design_looks`; :func:`judge_look` decides whether to go on to the next
   Spiegelhalter, L. S. Freedman and P. R. Blackburn 1986, Controlled Clinical Trials 7:8; flat prior) below
   5%, and refute it with one below 30%. The levels do not count on it: one may go on regardless.
 
-docs/decision.md has the alternatives.
+docs/evidence.md has the alternatives.
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ take the rows' part in the degrees of freedom (CR2, as for one seed).
 The critical value is that of Student's t with ``1 / sum(share² / (df + a)) - a`` degrees of freedom, where
 a mean square's share is of the variance and ``df`` its own degrees of freedom. ``a = 0`` is
 Satterthwaite's rule (1946, Biometrics Bulletin 2:110), ``a = 2`` Welch's correction of it (1947,
-Biometrika 34:28). With two or three seeds neither will do; docs/decision.md has the alternatives.
+Biometrika 34:28). With two or three seeds neither will do; docs/evidence.md has the alternatives.
 
 All of that takes the seeds' means for normal. Where some trainings collapse, few seeds seldom hold one, and
 those that hold none overstate the mean over all trainings; nothing in the sample tells of it. The rule that
 helps against rare losses of rows (a claim has to hold with one more that lost) is not used for seeds: against
-trainings that lose 20 points it takes most of the power; docs/decision.md has the figures. Instead, a seed
+trainings that lose 20 points it takes most of the power; docs/evidence.md has the figures. Instead, a seed
 that lies far below the others is named (``far_below``), and where none does, the verdict says how large a
 share of collapses so few seeds leave open (``most_collapses``).
 """

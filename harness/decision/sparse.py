@@ -7,7 +7,7 @@ There Tango's normal approximation is skewed and coarse. So the critical value i
 with γ the skewness of the score under the hypothesis. The second term is the correction of J. J. Gart and
 J. Nam (1990), Biometrics 46:637, as of P. J. Laud (2017), Pharmaceutical Statistics 16:334; the third is
 one for continuity, which fades as gains and losses balance. The wider of this and Tango's own is taken. At
-a hypothesised difference of 0 γ is 0, so a target is judged by McNemar's score test. docs/decision.md has
+a hypothesised difference of 0 γ is 0, so a target is judged by McNemar's score test. docs/evidence.md has
 the error rates.
 """
 

@@ -2,7 +2,7 @@
 
 Each limit is the wider of two: Student's, and that of P. Hall (1992), "On the removal of skewness by
 transformation", J. R. Stat. Soc. B 54:221, whose monotone cubic takes the skewness out of the t statistic.
-No method sees a loss that the sample does not hold. docs/decision.md has figures, and the alternatives.
+No method sees a loss that the sample does not hold. docs/evidence.md has figures, and the alternatives.
 """
 
 from __future__ import annotations

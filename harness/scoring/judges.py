@@ -262,7 +262,7 @@ def require_complete(score: object, suite: str) -> None:
         raise UsageError(
             f"suite {suite}: {type(score).__name__} lacks {', '.join(missing)} of a judge.\n"
             "  hint: write them: estimate(rows) returns None and redirected(url) returns self where no hosted"
-            " model is asked; docs/judges.md shows a whole judge."
+            " model is asked; docs/architecture.md shows a whole judge."
         )
 
 
