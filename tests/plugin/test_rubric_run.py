@@ -29,7 +29,7 @@ for name in ("openai", "anyio", "httpx2", "httpcore2", "starlette", "uvicorn"):
 
 SCRIPTED = "harness.testing.fake_openai.scripted_backend.ScriptedBackend"  # what a rehearsal asks
 KEY = "sk-planted-5e2d81"
-LABELS, ROWS = 60, 40
+LABELS, ROWS = 100, 40
 DIFFERENT = 24  # rows to which old and good do not say the same
 BLOCK = re.compile(r"<answer-(\w+)>\n(.*)\n</answer-\1>", re.DOTALL)
 RUBRIC = """
