@@ -39,9 +39,9 @@ ladder: $(READY)
 	$(BIN)/python -m pytest suites/ --ladder --candidate=prompted --candidate='few*' --candidate=nearest-5 --candidate=handbook \
 		--candidate=qlora-r16 --candidate=openai-mini -p no:hypothesispytest || test $$? -eq 1
 
-# a worker needs about 3 GB; each computes on one core
+# a worker needs about 3 GB; each computes on one core; what one process compiles the next ones find
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p randomly --numprocesses=$(WORKERS) --dist=worksteal
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -p randomly --numprocesses=$(WORKERS) --dist=worksteal
 
 # old releases call what newer ones of their own dependencies deprecate: such warnings are no errors here
 test-floors:

@@ -7,11 +7,16 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tiny_llama import build_adapter, build_source
 
 from harness.models.source import ModelSource
 
 pytest_plugins = ["pytester"]
+
+# what a property is tried on differs from run to run, so that fewer examples a run find as much in time
+settings.register_profile("suite", max_examples=50)
+settings.load_profile("suite")
 
 
 def pytest_configure() -> None:

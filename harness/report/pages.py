@@ -17,6 +17,14 @@ from harness.report import charts
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+#: what templates draw with
+CHARTS = (
+    charts.learning_curve,
+    charts.training_curve,
+    charts.rung_chart,
+    charts.forest,
+    charts.over_time_chart,
+)
 _TEMPLATES = files("harness.report") / "templates"
 
 
@@ -32,14 +40,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (
-        charts.learning_curve,
-        charts.training_curve,
-        charts.rung_chart,
-        charts.forest,
-        charts.over_time_chart,
-    ):
-        made.globals[function.__name__] = function
+    made.globals |= {function.__name__: function for function in CHARTS}
     return made
 
 

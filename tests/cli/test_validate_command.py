@@ -196,7 +196,7 @@ ROWS = st.dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(values=st.lists(ROWS | JSON, min_size=1, max_size=4))
 def test_any_json_gives_one_outcome_a_line(values: list[object]) -> None:
     lines = [json.dumps(value).encode() + b"\n" for value in values]
@@ -208,7 +208,7 @@ def test_any_json_gives_one_outcome_a_line(values: list[object]) -> None:
     assert len(outcomes) == len(values)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.binary(max_size=300))
 def test_any_bytes_are_findings_or_rows(data: bytes) -> None:
     for item in scan_lines(data.split(b"\n"), "f"):

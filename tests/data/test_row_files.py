@@ -91,7 +91,7 @@ def test_bytes_that_are_not_utf8_are_named_with_their_line(scratch: Path, data: 
         read_rows(scratch)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(edits=st.lists(EDIT, min_size=1, max_size=4))
 def test_damaged_bytes_give_rows_or_an_error_that_names_a_line(
     scratch: Path, edits: list[tuple[int, str, int]]

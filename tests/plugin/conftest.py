@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+from functools import cache
 from importlib import import_module
 
 import pytest
 from markupsafe import Markup
 from small_project import SmallProject
 
-from harness.report.pages import environment
+from harness.report.pages import CHARTS, environment
 
 # pytester forgets the modules that a run inside this process was the first to import, and numpy and what
 # stands on it cannot be imported twice; the rest would be imported anew for every test
@@ -36,6 +37,7 @@ for name in (
     import_module(name)
 
 
+VERSION = cache(importlib.metadata.version)  # a record names twelve
 #: a run looks through all that is installed for plugins, eight times: 0.1 s
 PLUGINS = [
     one
@@ -53,8 +55,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr("os.fsync", lambda file: None)
     monkeypatch.setattr("importlib.metadata.distributions", lambda: PLUGINS)
-    for name in ("learning_curve", "training_curve"):
-        monkeypatch.setitem(environment().globals, name, lambda *_: Markup("<svg></svg>"))
+    monkeypatch.setattr("harness.extras.version", VERSION)
+    for chart in CHARTS:
+        monkeypatch.setitem(environment().globals, chart.__name__, lambda *_: Markup("<svg></svg>"))
 
 
 @pytest.fixture

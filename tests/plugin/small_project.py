@@ -84,6 +84,13 @@ def test_not_worse(candidate, baseline):
     assert candidate.scores(right) >= baseline.scores(right) - 0.1
 """
 
+#: for runs in processes of their own: importing matplotlib and drawing take half of their time
+UNDRAWN = """
+from harness.report.pages import CHARTS, environment
+
+environment().globals.update({chart.__name__: lambda *_: "" for chart in CHARTS})
+"""
+
 Row = dict[str, object]
 
 

@@ -5,13 +5,14 @@ The kinds of this file are written as docs/architecture.md says, by somebody who
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-from small_project import SUITE, TARGET, SmallProject, jsonl, row, rows
+from small_project import SUITE, TARGET, Outcome, SmallProject, jsonl, row, rows
 
 from harness.candidates.base import MEMBERS, require_candidate
 from harness.errors import UsageError
@@ -267,6 +268,9 @@ RUNGS = (PROMPTED, OWN_PROMPT, FEW_SHOT, NEAREST, RETRIEVAL, RETRIEVED_ROWS, CHA
 KINDS = (SCRIPTED, *RUNGS, ROUTED, OPENAI, RECORDED, OWN_TUNING, OWN_RETRIEVAL)
 
 
+TRAINED = tuple(kind for kind in KINDS if kind.is_trained)
+
+
 def kinds(**facts: bool) -> list[Kind]:
     return [kind for kind in KINDS if all(getattr(kind, name) is value for name, value in facts.items())]
 
@@ -278,10 +282,11 @@ class Contract:
     project: SmallProject
     url: str
 
-    def run(self, kind: Kind, *more: str):  # type: ignore[no-untyped-def]
+    def run(self, kinds: Kind | Iterable[Kind], *more: str) -> Outcome:
+        kinds = [kinds] if isinstance(kinds, Kind) else [*kinds]
         # importing what trains takes seconds in each new process
-        inline = ["--executor=inline"] if kind.name == "lora" else []
-        return self.project.run(f"--candidate={kind}", *inline, *more)
+        inline = ["--executor=inline"] if any(kind.name == "lora" for kind in kinds) else []
+        return self.project.run(*(f"--candidate={kind}" for kind in kinds), *inline, *more)
 
     @property
     def requests(self) -> object:
@@ -326,16 +331,19 @@ def test_rows_that_stand_in_the_heldout_file_are_refused(contract: Contract, kin
     assert contract.requests == {}
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_sizes_and_seeds_are_for_what_is_trained(contract: Contract, kind: Kind) -> None:
-    contract.run(kind, "--sizes=10,20", "--train-seeds=0,1")
-    tried = [(t.size, t.seed) for t in contract.project.record.trials if t.candidate == str(kind)]
-    expected = [(10, 0), (10, 1), (20, 0), (20, 1)] if kind.is_trained else [(None, None)]
-    assert tried == expected
+@pytest.mark.parametrize("kinds", [KINDS], ids=["every"])
+def test_sizes_and_seeds_are_for_what_is_trained(contract: Contract, kinds: Sequence[Kind]) -> None:
+    contract.run(kinds, "--sizes=10,20", "--train-seeds=0,1")
+    record = contract.project.record
+    paid_for = {one.candidate.partition("@")[0]: one.rows_used for one in record.economics}
     # what each pays for: rows that it learnt, all that it can look up, those that a prompt shows
     used = {"few-shot": 2, "own-retrieval": 30, "prompted": None, "chain": 0, "recorded": None}
     used |= {"own-prompt": 0, "nearest": 30, "retrieval": 0, "retrieved-rows": 30}
-    assert contract.project.record.economics[0].rows_used == used.get(str(kind), 20)
+    for kind in kinds:
+        tried = [(t.size, t.seed) for t in record.trials if t.candidate == str(kind)]
+        expected = [(10, 0), (10, 1), (20, 0), (20, 1)] if kind.is_trained else [(None, None)]
+        assert tried == expected, kind
+        assert paid_for[str(kind)] == used.get(str(kind), 20), kind
 
 
 @pytest.mark.parametrize("kind", kinds(is_trained=True), ids=str)
@@ -343,26 +351,27 @@ def test_a_size_beyond_the_rows_is_refused(contract: Contract, kind: Kind) -> No
     contract.run(kind, "--sizes=31").assert_one_screen("--sizes: 31 rows asked for, and rows.jsonl has 30")
 
 
-@pytest.mark.parametrize("kind", kinds(is_trained=True), ids=str)
-def test_a_seed_that_was_chosen_among_several_is_no_go(contract: Contract, kind: Kind) -> None:
+def test_a_seed_that_was_chosen_among_several_is_no_go(contract: Contract) -> None:
     """Also where the same rows were given another name, or another order."""
-    contract.run(kind, "--train-seeds=0")
-    assert "has judged this recipe" not in reasons(contract)
-    contract.run(kind, "--train-seeds=1")
-    assert "has judged this recipe at seed 0 before" in reasons(contract)
+    contract.run(TRAINED, "--train-seeds=0")
+    assert judged_before(contract) == dict.fromkeys(map(str, TRAINED), "")
+    contract.run(TRAINED, "--train-seeds=1")
+    assert judged_before(contract) == dict.fromkeys(map(str, TRAINED), "0")
     conftest = contract.project.path / "conftest.py"
     conftest.write_text(conftest.read_text().replace("rows.jsonl", "rows-v2.jsonl"))
     contract.rows(jsonl(rows("own", 30)[::-1]), "rows-v2.jsonl")
-    contract.run(kind, "--train-seeds=2")
-    assert "has judged this recipe at seed 0, 1 before" in reasons(contract)
+    contract.run(TRAINED, "--train-seeds=2")
+    assert judged_before(contract) == dict.fromkeys(map(str, TRAINED), "0, 1")
     contract.rows(jsonl(rows("other", 30)), "rows-v2.jsonl")
-    contract.run(kind, "--train-seeds=3")
-    assert "has judged this recipe" not in reasons(contract)
+    contract.run(TRAINED, "--train-seeds=3")
+    assert judged_before(contract) == dict.fromkeys(map(str, TRAINED), "")
 
 
-def reasons(contract: Contract) -> str:
-    (decision,) = contract.project.record.decisions
-    return " ".join(decision.reasons)
+def judged_before(contract: Contract) -> dict[str, str]:
+    """By candidate, at which seeds its recipe is said to have been judged before."""
+    said = re.compile(r"has judged this recipe at seed ([\d, ]+) before")
+    told = {d.candidate: said.findall(" ".join(d.reasons)) for d in contract.project.record.decisions}
+    return {name: "".join(found) for name, found in told.items()}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -375,12 +384,12 @@ def test_the_plan_names_it_with_its_price_and_sends_nothing(contract: Contract, 
     assert contract.project.asked == []
 
 
-@pytest.mark.parametrize("kind", kinds(is_hosted=True), ids=str)
-def test_a_rehearsal_sends_nothing_to_the_service(contract: Contract, kind: Kind) -> None:
-    outcome = contract.run(kind, "--rehearse")
+def test_a_rehearsal_sends_nothing_to_the_service(contract: Contract) -> None:
+    outcome = contract.run(kinds(is_hosted=True), "--rehearse")
     assert outcome.status in (0, 1), outcome.said
     record = contract.project.record
     assert record.rehearsal
+    assert {t.candidate for t in record.trials} >= {str(kind) for kind in kinds(is_hosted=True)}
     assert all(a.failure is None for t in record.trials for a in t.answers)
     assert contract.requests == {}
 
@@ -390,11 +399,12 @@ def test_there_is_nothing_to_rehearse_where_nothing_is_hosted(contract: Contract
     contract.run(kind, "--rehearse").assert_one_screen("there is nothing to rehearse")
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_what_was_made_and_answered_is_found_again(contract: Contract, kind: Kind) -> None:
-    assert contract.run(kind).status in (0, 1)
+@pytest.mark.parametrize("kinds", [KINDS], ids=["every"])
+def test_what_was_made_and_answered_is_found_again(contract: Contract, kinds: Sequence[Kind]) -> None:
+    assert contract.run(kinds).status in (0, 1)
     first, asked, requests = contract.project.record, len(contract.project.asked), contract.requests
-    assert contract.run(kind).status in (0, 1)
+    assert {d.candidate for d in first.decisions} == set(map(str, kinds))
+    assert contract.run(kinds).status in (0, 1)
     assert len(contract.project.asked) == asked
     assert contract.requests == requests
     assert contract.project.record.decisions == first.decisions
@@ -415,8 +425,8 @@ def test_a_fine_tune_of_this_machine_keeps_the_contract(
     contract.project.suite(TARGET)
     contract.rows(jsonl(rows("own", 30)))
     test_the_plan_names_it_with_its_price_and_sends_nothing(contract, kind)
-    test_sizes_and_seeds_are_for_what_is_trained(contract, kind)
-    test_what_was_made_and_answered_is_found_again(contract, kind)
+    test_sizes_and_seeds_are_for_what_is_trained(contract, [kind])
+    test_what_was_made_and_answered_is_found_again(contract, [kind])
 
 
 # --------------------------------------------------------------------------- kinds that are not whole
@@ -514,21 +524,26 @@ own = Sole(MODEL)
 rubric = Rubric(MODEL, "It says yes.", labels="labels.jsonl", name="rubric")
 pair = Pairwise(MODEL, "It is better.", labels="pairs.jsonl", name="pair")
 jury = Panel((pair, replace(pair, criteria="It is kinder.", name="kind")), name="jury")
-
-
-def test_judged(candidate, baseline):
-    assert {claim}
 '''
-CLAIM = "candidate.scores({judge}) > baseline.scores({judge})"
-CLAIMS = {"jury": "candidate.preferred({judge}) > 0.5"}
+OWN = """
+def test_own(candidate, baseline):
+    assert candidate.scores(own) > baseline.scores(own)
+"""
+OTHERS = """
+def test_rubric(candidate, baseline):
+    assert candidate.scores(rubric) > baseline.scores(rubric)
 
 
-@pytest.fixture(params=["own", "rubric", "jury"])
-def judged(contract: Contract, request: pytest.FixtureRequest) -> Contract:
-    judge = request.param
-    text = SUITE.replace("scores=(right,)", f"scores=(right, {judge})")
-    claim = CLAIMS.get(judge, CLAIM).format(judge=judge)
-    contract.project.suite(JUDGES.format(chat=CHAT, url=contract.url, claim=claim), head=text)
+def test_jury(candidate, baseline):
+    assert candidate.preferred(jury) > 0.5
+"""
+
+
+@pytest.fixture
+def judged(contract: Contract) -> Contract:
+    """One suite with a judge of the project's own, a rubric, and a panel of pairwise ones."""
+    text = SUITE.replace("scores=(right,)", "scores=(right, own, rubric, jury)")
+    contract.project.suite(JUDGES.format(chat=CHAT, url=contract.url) + OWN + OTHERS, head=text)
     pairs = [
         {"message": f"m {k}", "first": f"one {k}", "second": f"two {k}", "label": ("first", "second")[k % 2]}
         for k in range(20)
@@ -545,7 +560,8 @@ def judged(contract: Contract, request: pytest.FixtureRequest) -> Contract:
 def test_a_judge_is_in_the_plan_with_its_price_and_sends_nothing(judged: Contract) -> None:
     outcome = judged.run(SCRIPTED, "--plan")
     assert outcome.status == 0, outcome.said
-    assert "judge support/" in outcome.out
+    for judge in ("own", "rubric", "jury"):
+        assert f"judge support/{judge}" in outcome.out
     assert "judging $" in outcome.out
     assert judged.requests == {}
 
@@ -554,6 +570,11 @@ def test_a_judge_sends_nothing_to_the_service_in_a_rehearsal(judged: Contract) -
     outcome = judged.run(SCRIPTED, "--rehearse")
     assert judged.requests == {}
     assert judged.project.record.rehearsal, outcome.said
+    assert {gate.test.rpartition("::")[2] for gate in judged.project.record.gates} >= {
+        "test_own",
+        "test_rubric",
+        "test_jury",
+    }
 
 
 def test_judgments_are_found_again(judged: Contract) -> None:
@@ -568,7 +589,7 @@ def test_judgments_are_found_again(judged: Contract) -> None:
 def test_a_judge_that_lacks_something_is_refused_by_name(contract: Contract, member: str) -> None:
     """A judge of the time before plans and rehearsals asked it would be in neither."""
     text = SUITE.replace("scores=(right,)", "scores=(right, own)")
-    body = JUDGES.format(chat=CHAT, url=contract.url, claim=CLAIM.format(judge="own"))
+    body = JUDGES.format(chat=CHAT, url=contract.url) + OWN
     for line in (f"    def {member}(", f"    {member}:", f"    {member} ="):
         body = body.replace(line, line.replace(member, f"{member}_"), 1)
     contract.project.suite(body, head=text)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from hosted_project import CHOSEN, KEY, says, tuned_at
-from small_project import SUITE, Row, SmallProject, jsonl, row
+from small_project import SUITE, UNDRAWN, Row, SmallProject, jsonl, row
 
 from harness.errors import UsageError
 from harness.extras import EXTRAS, installed_version, require_extra
@@ -55,7 +55,7 @@ def test_a_hosted_candidate_is_planned_tuned_and_decided(
 ) -> None:
     monkeypatch.setenv("HARNESS_TEST_KEY", KEY)
     with running_fake_openai(backend=ScriptedBackend(says)) as url:
-        tuned_at(project, url)
+        tuned_at(project, url).write("suites/conftest.py", UNDRAWN)
         planned = without_local(project.path, "pytest", "suites", *CHOSEN, "--plan")
         assert planned.returncode == 0, planned.stdout
         assert "nothing was trained, asked, sent or paid" in planned.stdout

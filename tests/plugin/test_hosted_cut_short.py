@@ -10,7 +10,7 @@ import time
 import pytest
 from hosted_project import KEY, assert_paid_once, run_killed, says, started, told_commands, tuned_at
 from openai import OpenAI
-from small_project import SmallProject
+from small_project import UNDRAWN, SmallProject
 
 from harness.cli import main
 from harness.testing.fake_openai import (
@@ -41,7 +41,7 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_follow_and_cancel_it(
         running_fake_openai(backend=ScriptedBackend(says), faults=stalls) as url,
         OpenAI(base_url=url, api_key="any") as client,
     ):
-        tuned_at(project, url)
+        tuned_at(project, url).write("suites/conftest.py", UNDRAWN)
         with started(project, "--baseline=old") as process:
             while "GET /v1/fine_tuning/jobs/{id}" not in calls(url):  # it waits for the job
                 assert process.poll() is None, process.communicate()[0]

@@ -13,7 +13,7 @@ import pytest
 from hosted_project import HOSTED, KEY, says, tuned_at
 from small_project import TARGET, SmallProject
 
-from harness.report.pages import environment
+from harness.report.pages import CHARTS, environment
 from harness.testing.fake_openai import CHAT, ScriptedBackend, running_fake_openai, twin_stats
 
 # pytester forgets what a run was the first to import; these cannot be imported twice
@@ -58,7 +58,7 @@ def test_a_hosted_fine_tune_ends_in_a_decision_and_is_not_asked_for_twice(
 
 
 def test_the_curves_of_the_job_stand_in_the_report(hosted: SmallProject, url: str) -> None:
-    environment.cache_clear()  # draw
+    environment().globals.update({chart.__name__: chart for chart in CHARTS})  # draw
     conftest = hosted.path / "conftest.py"
     text = conftest.read_text(encoding="utf-8")
     conftest.write_text(text.replace("epochs=1", "epochs=2"), encoding="utf-8")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from small_project import TARGET, SmallProject, jsonl, row, rows
+from small_project import TARGET, UNDRAWN, SmallProject, jsonl, row, rows
 
 PROMPTED = 'scores=(right,), prompt="prompt.md"'
 
@@ -167,6 +167,7 @@ def test_the_uses_of_a_heldout_file_are_counted_once_for_each_decision(ready: Sm
 
 
 def test_two_runs_at_once_share_one_store(ready: SmallProject) -> None:
+    ready.write("suites/conftest.py", UNDRAWN)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:hypothesispytest"]
     command += ["-p", "no:cacheprovider", "--baseline=old"]
     both = [

@@ -11,7 +11,7 @@ from importlib import import_module
 from threading import Thread
 
 import pytest
-from small_project import TARGET, SmallProject
+from small_project import TARGET, UNDRAWN, SmallProject
 from stub_service import Body, Service, said, serving
 
 from harness.plugin.stopping import sigterm_as_ctrl_c
@@ -44,6 +44,7 @@ def test_an_interrupted_run_keeps_every_answer_and_the_next_asks_the_rest(
     with serving(Service(delay_s=0.2, reply=reply)) as service:
         project.conftest(HOSTED.format(url=service.base_url))
         project.suite(TARGET)
+        project.write("suites/conftest.py", UNDRAWN)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:hypothesispytest"]
         command += ["-p", "no:cacheprovider", "--baseline=old", "--candidate=hosted"]
         run = subprocess.Popen(command, cwd=project.path, stdout=subprocess.PIPE, text=True)

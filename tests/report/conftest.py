@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from markupsafe import Markup
 
-from harness.report import charts
-from harness.report.pages import environment
+from harness.report.pages import CHARTS, environment
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -22,13 +21,7 @@ def drawn_once(function: Callable[..., Markup]) -> Callable[..., Markup]:
     return lambda *given: drawn.get(repr(given)) or drawn.setdefault(repr(given), function(*given))
 
 
-for function in (
-    charts.learning_curve,
-    charts.training_curve,
-    charts.rung_chart,
-    charts.forest,
-    charts.over_time_chart,
-):
+for function in CHARTS:
     environment().globals[function.__name__] = drawn_once(function)
 
 

@@ -24,9 +24,9 @@ LABELS = Path(__file__).parents[2] / "suites/support/judge_labels.jsonl"
 FEW = 24  # labels: enough to calibrate with
 
 
-@pytest.fixture
-def oracle(tmp_path: Path) -> Iterator[JudgeBackends]:
-    store = AnswerStore(tmp_path / "kept.sqlite")
+@pytest.fixture(scope="module")  # the built-in model is loaded once
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JudgeBackends]:
+    store = AnswerStore(tmp_path_factory.mktemp("kept") / "kept.sqlite")
     yield JudgeBackends(store, Money(Ledger()), Silent())
     store.close()
 

@@ -97,21 +97,16 @@ def test_ctrl_c_and_sigterm_lose_no_answer(number: signal.Signals, tmp_path: Pat
         assert kept(tmp_path) == len(answered) == len(service.bodies)
 
 
-def test_that_holds_where_the_runner_ignores_ctrl_c() -> None:
+def test_that_holds_where_the_runner_ignores_ctrl_c(pytestconfig: pytest.Config) -> None:
     """As ``make test &`` in a script does; children inherit it."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        f"{__file__}::test_ctrl_c_and_sigterm_lose_no_answer[{signal.SIGINT.value}]",
-    ]
-    ignoring = subprocess.run(
-        ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command], capture_output=True, text=True, timeout=120
-    )
-    assert "1 passed" in ignoring.stdout, ignoring.stdout
+    tests = pytestconfig.pluginmanager.get_plugin(str(Path(__file__).parents[1] / "conftest.py"))
+    assert tests is not None
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        tests.pytest_configure()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_process_that_is_killed_loses_no_answer_older_than_a_second_or_so(tmp_path: Path) -> None:

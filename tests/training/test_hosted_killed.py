@@ -43,7 +43,7 @@ QUICKLY = replace(NO_WAITING, sleep=lambda seconds: time.sleep(min(seconds, 0.00
 SEEDS = count(1)  # each example is a job of its own in the one server
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(points=POINTS, profile=st.sampled_from([TWIN, COMPATIBLE]))
 def test_killed_anywhere_and_run_again_there_is_one_upload_and_one_job(
     points: list[tuple[int, bool]], profile: Profile

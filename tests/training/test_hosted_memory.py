@@ -58,7 +58,7 @@ def test_a_machine_that_was_killed_remembers_what_it_began(unkind: str, after_jo
     assert set(service.uploads().values()) == {1}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     points=st.lists(st.tuples(st.integers(0, 25), st.booleans()), min_size=1, max_size=3),
     unkind=st.sampled_from(LISTED),

@@ -66,7 +66,7 @@ class Stepping:
         return self.done
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(turns=st.lists(st.integers(0, 2), max_size=80), has_metadata=st.booleans())
 def test_machines_at_once_in_any_order_of_their_calls_follow_one_job(
     turns: list[int], has_metadata: bool

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
+from threading import Lock
 from typing import Any, TypeVar, cast
 
 from jsonschema import Draft202012Validator
@@ -23,6 +24,7 @@ from pydantic import TypeAdapter
 from harness.records import Json
 
 T = TypeVar("T")
+ONE_AT_A_TIME = Lock()
 LONGEST_ERROR = 300  # characters; a message quotes the value, which may be a whole prompt
 METADATA: Mapping[str, Json] = {
     "maxProperties": 16,
@@ -86,7 +88,9 @@ def server_error() -> HTTPRefusal:
 
 def checked(kind: type[T], body: Json) -> T:
     """The body, if it has the SDK's parameter type ``kind``; else a refusal names the parameter."""
-    error = next(_validator(kind).iter_errors(body), None)  # type: ignore[arg-type]  # types are hashable
+    with ONE_AT_A_TIME:  # else the first calls, which come together, each build the same validator
+        validator = _validator(kind)  # type: ignore[arg-type]  # types are hashable
+    error = next(validator.iter_errors(body), None)
     if error is not None:
         raise _refusal(error)
     return cast("T", body)
