@@ -197,7 +197,10 @@ class LocalTuning(BaseCandidate):
         def train(folder: Path) -> Training:
             with lab.progress.task(f"training {self.kind} on {len(rows.own)} rows", unit="step") as bar:
                 plan = lab.site().plan
-                job = LocalTraining(self.recipe(), source, rows, variant.seed or 0, plan, name, folder)
+                beside = lab.at_once(self) > 1
+                job = LocalTraining(
+                    self.recipe(), source, rows, variant.seed or 0, plan, name, folder, beside=beside
+                )
                 return lab.executor.run(job, bar)
 
         made = lab.adapters.get_or_train(name, train)
@@ -267,6 +270,11 @@ class LoRA(LocalTuning):
     dropout: Annotated[float, Span(0, below=1)] = 0.0
     targets: Annotated[tuple[str, ...], Span(1)] = ALL_LINEAR
     top_layers: Count | None = None
+
+    @property
+    def trains_beside(self) -> bool:
+        """See ``BaseCandidate``. Dropout draws by what was drawn before."""
+        return not self.dropout
 
     def adapter(self) -> AdapterShape:
         """See ``LocalTuning``."""
