@@ -230,7 +230,7 @@ class Lab:
         Raises:
             UsageError: ``HARNESS_SIDE_BY_SIDE`` is no number.
         """
-        is_able = getattr(candidate, "trains_beside", False)  # a kind of the project's own need not say
+        is_able = getattr(candidate, "trains_beside", False)  # a kind of the project's own need not have it
         beside: Callable[[DevicePlan], int] | None = getattr(self.executor, "beside", None)
         return beside(self.plan()) if beside is not None and is_able else 1
 

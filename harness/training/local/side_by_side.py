@@ -10,14 +10,16 @@ something is not finite, does not fit, or is not as expected, each computes the 
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import torch
 from torch.nn import functional
 
+from harness.models.fast import SlowPathWarning
 from harness.training.local.batches import part_tokens, parts
 from harness.training.local.losses import autocast, token_losses
 from harness.training.local.packing import can_pack, read_lengths
@@ -30,9 +32,8 @@ if TYPE_CHECKING:
 
     from harness.models.device import DevicePlan
 
-FULL = (
-    4_096  # padded tokens that fill a device: from there on, rows of other lengths go through by themselves
-)
+# padded tokens that fill a device: beyond them, rows of other lengths go through by themselves
+FULL = 4_096
 ADAPTER = "default"  # PEFT's name of the one that a model has
 FILLS = {"input_ids": 0, "attention_mask": 0, "labels": IGNORED}  # what rows are padded with
 
@@ -117,8 +118,12 @@ class SideBySide:
     def _compute(self) -> None:
         made: Sequence[Made | None] = [None] * len(self._members)
         if len(self._members) > 1:
-            with suppress(RuntimeError), self.turn:  # no memory above all: each goes on alone
-                made = self._together([one.batch for one in self._members if one.batch is not None])
+            try:
+                with self.turn:
+                    made = self._together([one.batch for one in self._members if one.batch is not None])
+            except RuntimeError as error:  # no memory above all
+                problem = f"harness: a step of {len(made)} trainings is computed by each alone: {error}"
+                warnings.warn(problem, SlowPathWarning, stacklevel=2)
         if made[0] is None:
             for weight in (weight for one in self._members for weight in one.weights):
                 weight.grad = None
