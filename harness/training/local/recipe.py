@@ -140,9 +140,12 @@ class LocalTraining:
             TrainingError: an adapter is asked for on a layer that the base does not have.
         """
         recipe, rows, plan = self.recipe, self.rows, self.plan
-        chat = load_chat(self.source, recipe.thinking)
-        examples = encode_rows(chat, (*rows.own, *rows.replay), recipe.max_tokens)
-        dev = encode_rows(chat, rows.dev, recipe.max_tokens)
+        resident = RESIDENT.get() or Resident()
+        with resident.building:
+            chat = load_chat(self.source, recipe.thinking)
+            examples = encode_rows(chat, (*rows.own, *rows.replay), recipe.max_tokens)
+            dev = encode_rows(chat, rows.dev, recipe.max_tokens)
+            place, most = self._place()
 
         def step_ended(done: StepDone, model: PreTrainedModel) -> None:
             if self.keeps_checkpoints and done.point is not None:
@@ -150,13 +153,12 @@ class LocalTraining:
             if after_step is not None:
                 after_step(done)
 
-        resident = RESIDENT.get() or Resident()
-        place, most = self._place()
         with quiet_transformers(), resident.place(place, most):
             with resident.building:
                 model = trainable_model(recipe, self.source, plan, self.seed)
             curve = train(model, chat.tokenizer, recipe, examples, dev, plan, self.seed, bar, step_ended)
-            model.save_pretrained(self.folder)
+            with resident.building:
+                model.save_pretrained(self.folder)
             if recipe.adapter is None:
                 chat.tokenizer.save_pretrained(self.folder)
         tokens = sum(len(e.input_ids) for e in examples)

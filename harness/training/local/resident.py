@@ -20,7 +20,7 @@ class Resident:
     """One frozen base, as it was loaded. A training gets modules of its own, and shares the weights."""
 
     def __init__(self) -> None:
-        self.building = threading.RLock()  # seeds and what Accelerate remembers are the process's
+        self.building = threading.RLock()  # imports, seeds and what Accelerate remembers are the process's
         self._key: object = None
         self._base: PreTrainedModel | None = None
         self._places: list[object] = []  # keys of the trainings that run

@@ -68,6 +68,8 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
             sampler=LengthSampler(lengths, batch_rows, self.args.seed),
             collate_fn=self.data_collator,
             pin_memory=self.args.dataloader_pin_memory,
+            # each epoch draws a number, which must not come between those of another training's first weights
+            generator=None if self.member is None else torch.Generator(),
         )
         return cast("torch.utils.data.DataLoader[object]", self.accelerator.prepare(loader))
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from harness.errors import TrainingError
 from harness.models.progress import Bar
 from harness.records import TrainingPoint
+from harness.training.local.resident import RESIDENT, Resident
 from harness.training.local.tokens import Example
 
 if TYPE_CHECKING:
@@ -66,22 +68,24 @@ def train(
     Raises:
         TrainingError: TRL would not train on all rows as they were given.
     """
-    import tempfile
+    resident = RESIDENT.get() or Resident()
+    with resident.building:
+        import datasets
+        from transformers import PrinterCallback
 
-    import datasets
-    from transformers import PrinterCallback
-
-    from harness.training.local import sft
-    from harness.training.local.losses import drops
-    from harness.training.local.lower_blocks import lower_blocks_read_once
-    from harness.training.local.resident import RESIDENT, Resident
-    from harness.training.local.workers import workers
+        from harness.training.local import sft
+        from harness.training.local.losses import drops
+        from harness.training.local.lower_blocks import lower_blocks_read_once
+        from harness.training.local.workers import workers
 
     rows = datasets.Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples])
     weights = {p: p.data for p in model.parameters() if p.requires_grad}
-    resident = RESIDENT.get() or Resident()
     shares = shares_batches(recipe, plan) and not resident.is_shared
-    with tempfile.TemporaryDirectory() as scratch, workers() if shares else nullcontext() as threads:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        workers() if shares else nullcontext() as threads,
+        ExitStack() as stack,
+    ):
         with resident.building:
             trainer = sft.ThinTrainer(
                 plan,
@@ -99,11 +103,9 @@ def train(
             trainer.remove_callback(PrinterCallback)  # it prints a dictionary at the end; the bar reports
             tokens = sum(len(e.input_ids) for e in (*examples, *dev)) if plan.fast.blocks else None
             can_share = trainer.is_thin(model) and not drops(model)
+            reads_once = stack.enter_context(lower_blocks_read_once(model, tokens, plan))
         began = time.perf_counter()
-        with (
-            lower_blocks_read_once(model, tokens, plan) as reads_once,
-            resident.beside(model, plan, can_share=can_share) as trainer.member,
-        ):
+        with resident.beside(model, plan, can_share=can_share) as trainer.member:
             trainer.train()
         seconds = time.perf_counter() - began
     return TrainingCurve(
