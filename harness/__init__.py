@@ -4,7 +4,7 @@ from harness.candidates.base import BaseCandidate, Candidate
 from harness.candidates.chain import Chain
 from harness.candidates.few_shot import FewShot
 from harness.candidates.fixture import candidate
-from harness.candidates.hosted_tuning import HostedTuning, OpenAITuning, WandB
+from harness.candidates.hosted_tuning import HostedTuning, NebiusTuning, OpenAITuning, WandB
 from harness.candidates.lora import Full, LoRA, QLoRA
 from harness.candidates.prompted import Prompted
 from harness.candidates.recorded import Recorded
@@ -53,6 +53,7 @@ __all__ = [
     "LikelihoodJudge",
     "LoRA",
     "MaxTokens",
+    "NebiusTuning",
     "OpenAITuning",
     "OutputTokens",
     "Pairwise",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import ClassVar
 
 from harness.candidates.hosted_base import Auto, BaseHostedTuning
 from harness.errors import UsageError
 from harness.fields import Count, Positive, require_fields
+from harness.models.profiles import NEBIUS
 from harness.models.remote import RemoteModel
 from harness.records import Json
+from harness.training.hosted.nebius import URL, NebiusProvider
 from harness.training.hosted.openai import OpenAIProvider
 from harness.training.hosted.provider import Capabilities, TuningProvider
 from harness.training.hosted.request import JobSettings
@@ -88,7 +90,9 @@ class OpenAITuning(BaseHostedTuning):
 
     def service(self) -> OpenAIProvider:
         """See ``BaseHostedTuning``."""
-        return OpenAIProvider(self.base_url, self.api_key_env, self.profile)
+        plain = OpenAIProvider(self.base_url, self.api_key_env, self.profile)
+        is_nebius = plain.facts == NEBIUS
+        return NebiusProvider(self.base_url, self.api_key_env, self.profile) if is_nebius else plain
 
     def settings(self) -> JobSettings:
         """See ``BaseHostedTuning``."""
@@ -152,6 +156,86 @@ class OpenAITuning(BaseHostedTuning):
                 )
                 hint = "give a factor such as 0.5 or 2, or 'auto'."
             raise UsageError(f"OpenAITuning at a {service.name!r} service: {problem}\n  hint: {hint}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NebiusTuning(BaseHostedTuning):
+    """Supervised fine-tuning of an adapter at Nebius Token Factory, which answers by the token.
+
+    Args (see ``BaseHostedTuning`` for the others):
+        learning_rate: the peak learning rate; ``"auto"`` leaves it to the service.
+        lora_rank, lora_alpha: of the adapter (None: the service's own).
+        context_length: tokens of the longest row (None: the service's own).
+        packing: short rows share a sequence (None: as the service does).
+        served_as: the name that the base answers under, where it is another one than ``base`` (None: known
+            for some bases).
+        base_url, api_key_env: where the service is, and the environment variable with its key.
+        concurrency, batch: how its answers and its baseline's are asked for; see ``RemoteModel``.
+    """
+
+    kind: ClassVar[str] = "nebius"
+
+    learning_rate: Positive | Auto = "auto"
+    lora_rank: Count | None = None
+    lora_alpha: Count | None = None
+    context_length: Count | None = None
+    packing: bool | None = None
+    served_as: str | None = None
+    base_url: str = URL
+    api_key_env: str | None = None
+    concurrency: Count | None = None
+    batch: bool = False
+
+    def service(self) -> NebiusProvider:
+        """See ``BaseHostedTuning``."""
+        return NebiusProvider(self.base_url, self.api_key_env, NEBIUS.name, self.served_as)
+
+    def settings(self) -> JobSettings:
+        """See ``BaseHostedTuning``."""
+        own = {
+            "n_epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "lora_r": self.lora_rank,
+            "lora_alpha": self.lora_alpha,
+            "context_length": self.context_length,
+            "packing": self.packing,
+        }
+        given = {name: value for name, value in own.items() if value not in ("auto", None)}
+        return JobSettings(self.base, {"lora": True, **given}, self.suffix)
+
+    def remote(self, model: str) -> RemoteModel:
+        """See ``BaseHostedTuning``; the base may answer under another name."""
+        name = self.served_as if self.served_as and model == self.base else model
+        return replace(self.service().model(name), concurrency=self.concurrency, batch=self.batch)
+
+    def described(self) -> dict[str, Json]:
+        """See ``Candidate``; how many answers are asked for at once shapes nothing."""
+        given = super().described()
+        del given["concurrency"]
+        return given
+
+    def redirected(self, url: str) -> OpenAITuning:
+        """See ``Candidate``. The stand-in takes none of the service's own settings."""
+        there = self.service().redirected(url)
+        shared = {each.name: getattr(self, each.name) for each in fields(BaseHostedTuning)}
+        return OpenAITuning(
+            **shared,
+            base_url=there.base_url,
+            profile=there.profile,
+            api_key_env=there.api_key_env,
+            concurrency=self.concurrency,
+        )
+
+    def require_fit(self, service: Capabilities) -> None:
+        """See ``BaseHostedTuning``."""
+        super().require_fit(service)
+        rate = self.learning_rate
+        if isinstance(rate, float | int) and rate >= RATE_BELOW:
+            raise UsageError(
+                f"NebiusTuning: learning_rate={rate:g} is the rate itself, not a factor of the service's.\n"
+                "  hint: give one such as 1e-5, or 'auto'."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

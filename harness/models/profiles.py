@@ -68,6 +68,7 @@ NEBIUS = Profile(
     key_variable="NEBIUS_API_KEY",
     learning_rate="absolute",
     suffix_characters=64,
+    checkpoints=False,  # they are listed, but none answers before it is published
     batch_api=True,
     structured_outputs=True,
 )

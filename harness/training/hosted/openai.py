@@ -177,17 +177,17 @@ class OpenAIProvider:
     def get(self, job: str) -> TuningJob:
         """See ``TuningProvider``."""
         with self._calling() as client:
-            return read_job(client.fine_tuning.jobs.retrieve(job), self._clean)
+            return self._job(client.fine_tuning.jobs.retrieve(job))
 
     def cancel(self, job: str) -> TuningJob:
         """See ``TuningProvider``."""
         with self._calling() as client:
-            return read_job(client.fine_tuning.jobs.cancel(job), self._clean)
+            return self._job(client.fine_tuning.jobs.cancel(job))
 
     def resume(self, job: str) -> TuningJob:
         """Let a paused job go on."""
         with self._calling() as client:
-            return read_job(client.fine_tuning.jobs.resume(job), self._clean)
+            return self._job(client.fine_tuning.jobs.resume(job))
 
     def jobs(self) -> tuple[TuningJob, ...]:
         """All jobs there, in any order."""
@@ -240,18 +240,20 @@ class OpenAIProvider:
         rest = {name: value for name, value in body.items() if name not in ("model", "training_file")}
         model, file = str(body["model"]), str(body["training_file"])
         with self._calling() as client:  # not by the SDK's own arguments: services differ from its types
-            return read_job(
-                client.fine_tuning.jobs.create(model=model, training_file=file, extra_body=rest), self._clean
-            )
+            return self._job(client.fine_tuning.jobs.create(model=model, training_file=file, extra_body=rest))
 
     # ----------------------------------------------------------------------- calls
+    def _job(self, item: object) -> TuningJob:
+        """A job of the service's, as this provider reports it."""
+        return read_job(item, self._clean)
+
     def _same(self, client: OpenAI, sent: Upload) -> list[RemoteFile]:
         return same_files(client.files.list(purpose="fine-tune", limit=1000), sent, self._clean)
 
     def _jobs(self, client: OpenAI, wanted: dict[str, str] | None = None) -> tuple[TuningJob, ...]:
         jobs = client.fine_tuning.jobs
         page = jobs.list(limit=PAGE, metadata=wanted) if wanted else jobs.list(limit=PAGE)
-        return tuple(read_job(item, self._clean) for item in items(page))
+        return tuple(map(self._job, items(page)))
 
     @cached_property
     def _client(self) -> OpenAI:

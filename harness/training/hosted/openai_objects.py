@@ -54,7 +54,7 @@ def items(page: Page, *, whole: bool = True) -> Iterator[object]:
         data = getattr(page, "data", None)
         if not isinstance(data, list):
             raise OutcomeUnknown("the service answered with no list")
-        ids = [str(_fields(item).get("id")) for item in data]
+        ids = [str(fields_of(item).get("id")) for item in data]
         if seen.issuperset(ids):
             return
         yield from (item for id, item in zip(ids, data, strict=True) if id not in seen)
@@ -74,7 +74,7 @@ def same_files(page: Page, sent: Upload, clean: Clean) -> list[RemoteFile]:
     """Usable files of the same name, which holds a digest, and of the same size where it is known, by age."""
     same = [
         found
-        for found in map(_fields, items(page))
+        for found in map(fields_of, items(page))
         if _text(found, "filename") == sent.name
         and _whole(found, "bytes") in (None, 0, len(sent.content))
         and _text(found, "status") not in FILE_UNUSABLE
@@ -85,7 +85,7 @@ def same_files(page: Page, sent: Upload, clean: Clean) -> list[RemoteFile]:
 
 def read_file(item: object, clean: Clean) -> RemoteFile:
     """A file object."""
-    found = _fields(item)
+    found = fields_of(item)
     status = _text(found, "status") or ""
     state: Literal["checking", "ready", "unusable"] = "ready"
     if status in FILE_UNUSABLE | FILE_CHECKING:
@@ -103,7 +103,7 @@ def read_job(item: object, clean: Clean) -> TuningJob:
     Raises:
         OutcomeUnknown: it is none, or has no id.
     """
-    found = _fields(item)
+    found = fields_of(item)
     files = found.get("result_files")
     # settings stand under the method, or beside it, or in both places
     method = _mapping(_mapping(found.get("method")).get("supervised"))
@@ -142,7 +142,7 @@ def read_events(page: Page, known: str | None, clean: Clean) -> tuple[JobEvent, 
     events: list[JobEvent] = []
     known_at: int | None = None
     for item in items(page, whole=False):
-        found = _fields(item)
+        found = fields_of(item)
         id, created = _text(found, "id") or "", _whole(found, "created_at") or 0
         if known_at is not None and created < known_at:
             break
@@ -157,7 +157,7 @@ def read_events(page: Page, known: str | None, clean: Clean) -> tuple[JobEvent, 
 
 def read_checkpoint(item: object) -> JobCheckpoint:
     """A checkpoint object."""
-    found = _fields(item)
+    found = fields_of(item)
     return JobCheckpoint(
         id=_text(found, "id") or "",
         step=_whole(found, "step_number") or 0,
@@ -168,7 +168,7 @@ def read_checkpoint(item: object) -> JobCheckpoint:
 
 def read_shutdown_date(item: object) -> str | None:
     """The ``shutdown_date`` of a model object."""
-    return _text(_fields(item), "shutdown_date")
+    return _text(fields_of(item), "shutdown_date")
 
 
 def error_fields(body: object) -> tuple[str | None, str | None, str | None]:
@@ -179,7 +179,12 @@ def error_fields(body: object) -> tuple[str | None, str | None, str | None]:
     return _text(found, "code"), None if message is None else str(message), _text(found, "param")
 
 
-def _fields(item: object) -> Mapping[str, Json]:
+def fields_of(item: object) -> Mapping[str, Json]:
+    """An object of the SDK, or a mapping, as a mapping.
+
+    Raises:
+        OutcomeUnknown: it is neither.
+    """
     from openai import BaseModel
 
     if isinstance(item, Mapping):
