@@ -1,8 +1,9 @@
 """What only a GPU can tell, in eight minutes: ``python -m benchmarks.gpu [--to FOLDER] [--smoke]``.
 
 Do the tests that are marked ``cuda`` pass; how fast LoRA and QLoRA train beside plain TRL, and in how much
-memory, on models of Llama's shape with random weights; how fast answers come beside one ``generate`` call a
-row; and how far ``predict_memory`` is off. Nothing is downloaded.
+memory, on models of Llama's shape with random weights; how long a curve's trainings take side by side; how
+fast answers come beside one ``generate`` call a row; and how far ``predict_memory`` is off. Nothing is
+downloaded.
 
 Each part is a process of its own with a limit of seconds. What it measured is in ``gpu.jsonl`` as soon as it
 is known; a part that fails or is cut is a failure with its reason, and the next one begins. The table is in
@@ -30,6 +31,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from subprocess import STDOUT
 
+from benchmarks.gpu_curve import run_curve
 from benchmarks.gpu_log import Log, table
 from benchmarks.gpu_models import SHAPES
 from benchmarks.gpu_parts import LAST_CHARACTERS, Bench, plan_here, run_answers, run_tests, run_training
@@ -145,10 +147,11 @@ def _last(output: Path) -> str:
 PARTS = {
     part.name: part
     for part in (
-        Part("tests", 100, run_tests),
-        Part("1B", 110, partial(run_training, "1B")),
-        Part("8B", 190, partial(run_training, "8B")),
-        Part("answers", 80, run_answers),
+        Part("tests", 80, run_tests),
+        Part("1B", 80, partial(run_training, "1B")),
+        Part("curve", 140, run_curve),
+        Part("8B", 130, partial(run_training, "8B")),
+        Part("answers", 50, run_answers),
     )
 }
 

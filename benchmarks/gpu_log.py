@@ -57,6 +57,8 @@ def table(entries: Sequence[Entry]) -> str:
         "",
         *_training_table(by_kind.get("training", [])),
         "",
+        *_curve_lines(by_kind),
+        "",
         *_answers_table(by_kind.get("answers", [])),
     ]
     failures = by_kind.get("failure", [])
@@ -80,6 +82,28 @@ def _training_table(entries: Sequence[Entry]) -> list[str]:
             f"| {e['model']} | {e['method']} | {e['side']} | {e['tokens_per_second']:,.0f} | {ratio}"
             f" | {_gigabytes(e['peak'])} | {_gigabytes(predicted)} | {error} |"
         )
+    return lines
+
+
+def _curve_lines(by_kind: dict[str, list[Entry]]) -> list[str]:
+    """What trainings side by side took, against the longest alone and against all in turn."""
+    lines = []
+    for e in by_kind.get("curve", []):
+        lines.append(
+            f"{e['trainings']} trainings of the 8B shape by QLoRA, {e['shared']} of them side by side:"
+            f" {e['seconds']:.1f} s, {e['seconds'] / e['longest']:.2f}× the longest alone"
+            f" ({e['longest']:.1f} s); peak memory {_gigabytes(e['peak']) or 'not known'}."
+        )
+        off = [loss["off"] for loss in by_kind.get("curve loss", [])]
+        if off:
+            lines.append(
+                f"Final losses of {len(off)} of them against each alone: at most {max(off):.2%} off."
+            )
+        lines += [
+            f"TRL in turn, at its {t['tokens_per_second']:,.0f} tokens/s and without its loading:"
+            f" {t['seconds']:.1f} s, {t['seconds'] / e['seconds']:.1f}× as long."
+            for t in by_kind.get("curve in turn", [])
+        ]
     return lines
 
 

@@ -32,7 +32,7 @@ from harness.training.memory import BaseShape, predict_memory
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-TESTS = "tests/test_devices.py"
+TESTS = ("tests/test_devices.py", "tests/training/test_side_by_side.py")
 ROWS, BATCH_ROWS, LENGTHS = 128, 8, (96, 768)  # training rows, rows a step, tokens of a row
 STEPS, WARM_UP = 14, 4
 PROMPTS, PROMPT_CHARACTERS, SAMPLE, NEW_TOKENS = 256, (80, 480), 8, 64
@@ -127,7 +127,7 @@ def run_tests(bench: Bench) -> None:
 
     marked = ["-m", "not cuda", "-k", "gradient"] if bench.smoke else ["-m", "cuda"]
     options = ["-q", "--tb=short", "-W", "default", "-n0", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
-    status = pytest.main([str(ROOT / TESTS), *marked, *options], plugins=[Noting()])
+    status = pytest.main([*(str(ROOT / file) for file in TESTS), *marked, *options], plugins=[Noting()])
     if status:
         bench.log.add("failure", part="tests", reason=f"pytest ended with exit status {int(status)}")
 

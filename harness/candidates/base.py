@@ -319,6 +319,11 @@ class BaseCandidate:
             # a frozen dataclass: the field that was given takes its place in the one that is read
             object.__setattr__(self, "decoding", replace(self.decoding, thinking=self.thinking))
 
+    @property
+    def trains_beside(self) -> bool:
+        """Whether variants may be prepared at once, to be trained side by side on one base."""
+        return False
+
     def described(self) -> dict[str, Json]:
         """See ``Candidate``."""
         fields = asdict(self)

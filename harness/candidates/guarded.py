@@ -97,6 +97,11 @@ class _Guarded:
     def __str__(self) -> str:
         return type(self._candidate).__name__
 
+    @property
+    def trains_beside(self) -> bool:
+        """See ``BaseCandidate``; others need not have it."""
+        return bool(getattr(self._candidate, "trains_beside", False))
+
     def __getattr__(self, member: str) -> object:
         if member.startswith("__"):  # pickle and copy look for these before there is a candidate
             raise AttributeError(member)

@@ -224,6 +224,16 @@ class Lab:
 
         return site_of(self.executor) or Site(self.plan(), shaping_versions())
 
+    def at_once(self, candidate: Candidate) -> int:
+        """How many of a candidate's trainings run at once, on one base; 1: they take turns.
+
+        Raises:
+            UsageError: ``HARNESS_SIDE_BY_SIDE`` is no number.
+        """
+        is_able = getattr(candidate, "trains_beside", False)  # a kind of the project's own need not have it
+        beside: Callable[[DevicePlan], int] | None = getattr(self.executor, "beside", None)
+        return beside(self.plan()) if beside is not None and is_able else 1
+
     def spending(self, model: str, *, tuned: bool = False, purpose: Purpose = "answers") -> Spending | None:
         """The price and the budget of calls of a hosted model; None where nothing is counted.
 

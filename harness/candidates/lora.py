@@ -201,7 +201,10 @@ class LocalTuning(BaseCandidate):
                 plan, seed = lab.site().plan, variant.seed or 0
                 # another machine does not see the store
                 resume = resume_file(lab.adapters.folder(name)) if site_of(lab.executor) is None else None
-                job = LocalTraining(self.recipe(), source, rows, seed, plan, name, folder, resume=resume)
+                beside = lab.at_once(self) > 1
+                job = LocalTraining(
+                    self.recipe(), source, rows, seed, plan, name, folder, resume=resume, beside=beside
+                )
                 return lab.executor.run(job, bar)
 
         made = lab.adapters.get_or_train(name, train)
@@ -271,6 +274,11 @@ class LoRA(LocalTuning):
     dropout: Annotated[float, Span(0, below=1)] = 0.0
     targets: Annotated[tuple[str, ...], Span(1)] = ALL_LINEAR
     top_layers: Count | None = None
+
+    @property
+    def trains_beside(self) -> bool:
+        """See ``BaseCandidate``. Dropout draws by what was drawn before."""
+        return not self.dropout
 
     def adapter(self) -> AdapterShape:
         """See ``LocalTuning``."""

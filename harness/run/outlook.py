@@ -29,7 +29,12 @@ WORTH_SAYING_S = 60.0
 
 def begin_outlook(run: Session) -> None:
     """Say how long the run takes, where this machine computes for long; the session tells how it goes on."""
-    if run.ladder is not None or run.settings.rehearse is not None or run.lab.executor.slots > 1:
+    at_once = (run.lab.at_once(arm.candidate) for arm in run.selection.arms())
+    if (
+        run.ladder is not None
+        or run.settings.rehearse is not None
+        or max(run.lab.executor.slots, *at_once) > 1
+    ):
         return
     work, pace = work_to_do(run)
     run.outlook = Outlook(run, work, pace)

@@ -333,19 +333,37 @@ class Session:
         self.answerer.seconds["scoring"] += time.perf_counter() - began
         began = time.perf_counter()
         try:
-            if self.lab.executor.slots == 1:
-                for arm, variant in missing:
-                    self._prepare_once(arm, variant)
-            else:
-                with ThreadPoolExecutor(self.lab.executor.slots, "harness training") as pool:
-                    try:
-                        list(pool.map(lambda place: self._prepare_once(*place), missing))
-                    except BaseException:  # Ctrl-C: the pool waits for what runs
-                        pool.shutdown(wait=False, cancel_futures=True)
-                        stop(self.lab.executor)
-                        raise
+            for places, at_once in self._turns(missing):
+                self._prepare_all(places, at_once)
         finally:
             self.training_seconds += time.perf_counter() - began
+
+    def _turns(
+        self, missing: Sequence[tuple[Arm, Variant]]
+    ) -> Iterator[tuple[Sequence[tuple[Arm, Variant]], int]]:
+        """What is prepared in turn, with how many of it at once."""
+        left, slots = list(missing), self.lab.executor.slots
+        while left:
+            first = left[0][0]
+            at_once = slots if slots > 1 else self.lab.at_once(first.candidate)
+            # a candidate's sizes and seeds share a base
+            now = left if slots > 1 else [place for place in left if place[0].name == first.name]
+            now = now if at_once > 1 else left[:1]
+            left = [place for place in left if place not in now]
+            yield now, at_once
+
+    def _prepare_all(self, places: Sequence[tuple[Arm, Variant]], at_once: int) -> None:
+        if at_once == 1:
+            for arm, variant in places:
+                self._prepare_once(arm, variant)
+            return
+        with ThreadPoolExecutor(at_once, "harness training") as pool:
+            try:
+                list(pool.map(lambda place: self._prepare_once(*place), places))
+            except BaseException:  # Ctrl-C: the pool waits for what runs
+                pool.shutdown(wait=False, cancel_futures=True)
+                stop(self.lab.executor)
+                raise
 
     def _prepare_once(self, arm: Arm, variant: Variant) -> None:
         try:
@@ -556,14 +574,18 @@ class Session:
     def _together(self, arm: Arm) -> Collection[Arm] | None:
         """What is trained before ``arm`` is asked; None: all.
 
-        Alone where trainings take turns, so that the smallest size is there first. Not where judging may
+        Alone where trainings take turns, so that the smallest size is there first; with the candidate's other
+        sizes and seeds where they are trained side by side. Not where judging may
         stop: its levels depend on how many recipes there are, which is known once they are prepared. Nor at
         a service, which is asked for all at once.
         """
         if self.ladder is not None:
             return self.ladder.due(arm)
         takes_turns = self.lab.executor.slots == 1 and self.settings.max_interim_looks == 1
-        return [arm] if takes_turns and arm.candidate.endpoint() is None else None
+        if not takes_turns or arm.candidate.endpoint() is not None:
+            return None
+        is_alone = self.lab.at_once(arm.candidate) == 1
+        return [one for one in self._needed if one == arm or (one.name == arm.name and not is_alone)]
 
     def _prepared(self, arm: Arm, variant: Variant) -> Prepared:
         """Made once, or failed once: what failed is not begun, and paid, again for every gate of a run."""

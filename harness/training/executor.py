@@ -6,7 +6,10 @@ A project names its own by import path: ``--executor=mycluster:Executor``.
 from __future__ import annotations
 
 import importlib
+import os
+import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast, runtime_checkable
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from harness.models.device import DevicePlan
     from harness.training.local.subprocess_training import TrainingProcess
 
+SIDE_BY_SIDE = 12  # trainings at once on a GPU, where its memory has room for them
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -77,17 +81,35 @@ class SubprocessExecutor:
 
     def __init__(self) -> None:
         self._process: TrainingProcess | None = None
+        self._choosing = threading.Lock()
+
+    def beside(self, plan: DevicePlan) -> int:
+        """How many trainings of one candidate its process takes at once; see training/local/side_by_side.py.
+
+        ``HARNESS_SIDE_BY_SIDE`` sets it. On a CPU one alone fills the cores.
+
+        Raises:
+            UsageError: it is set to no number.
+        """
+        given = os.environ.get("HARNESS_SIDE_BY_SIDE", "")
+        if given and not (given.isascii() and given.isdecimal()):
+            raise UsageError(f"HARNESS_SIDE_BY_SIDE={given}: it must be a whole number; 1 turns it off.")
+        return max(1, int(given)) if given else SIDE_BY_SIDE if plan.device == "cuda" else 1
 
     def run(self, job: TrainingJob[T], bar: Bar) -> T:
-        """See ``Executor``."""
+        """See ``Executor``. Jobs that say ``beside`` may run while others do."""
         from harness.training.local.subprocess_training import TrainingProcess, run_in_subprocess
 
         if not type(job).__module__.startswith("harness."):
             return run_in_subprocess(job, bar)
-        if self._process is None or not self._process.is_waiting():
-            self.stop()
-            self._process = TrainingProcess()
-        return self._process.run(job, bar)
+        with ExitStack() as stack:
+            with self._choosing:
+                if self._process is None or not self._process.is_waiting():
+                    self.stop()
+                    self._process = TrainingProcess()
+                process = self._process
+                stack.enter_context(process.held())
+            return process.run(job, bar, beside=getattr(job, "beside", False))
 
     def stop(self) -> None:
         """End the process."""

@@ -13,7 +13,7 @@ from math import ceil
 from typing import Literal, TypeAlias
 
 from harness.records import Json
-from harness.training.memory import CONTEXT_BYTES, BaseShape, Memory, predict_memory
+from harness.training.memory import CONTEXT_BYTES, FEWEST_TOKENS, BaseShape, Memory, predict_memory
 
 GB = 1e9
 CARDS_GB = (8, 12, 16, 24, 32, 40, 48, 80, 141, 192)
@@ -64,6 +64,40 @@ def device_memory() -> tuple[float, str]:
             return room, f"this machine's {card.name} ({room:.0f} GB)"
     room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GB
     return room, f"this machine's {room:.0f} GB (it has no card of CUDA's)"
+
+
+def adapters_at_once(
+    config: Mapping[str, Json],
+    r: int,
+    targets: Sequence[str],
+    layers: int | None,
+    *,
+    nf4: bool,
+    base_bytes: int,
+) -> int:
+    """How many adapters this machine has memory for, trained side by side on one base; 1 if not known.
+
+    ``layers`` are the upper blocks that each is on (None: all).
+    """
+    try:
+        shape = shape_of(config)
+        weights = shape.adapter_weights(r, targets, layers)
+    except (ValueError, KeyError):
+        return 1
+
+    def total(count: int) -> float:
+        return predict_memory(
+            shape,
+            tokens=FEWEST_TOKENS,
+            labelled=FEWEST_TOKENS,
+            adapter_weights=count * weights,
+            nf4=nf4,
+            base_bytes=base_bytes,
+            adapted_layers=layers,
+        ).total
+
+    room = USABLE * device_memory()[0] * GB - CONTEXT_BYTES
+    return 1 + max(0, int((room - total(1)) // (total(2) - total(1))))
 
 
 def shape_of(config: Mapping[str, Json]) -> BaseShape:

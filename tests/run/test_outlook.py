@@ -12,6 +12,7 @@ from planned_project import Project
 from harness.candidates.base import Prepared, Variant
 from harness.candidates.lab import Lab
 from harness.decision.plan import CallCount, Purpose, Work
+from harness.models.device import DevicePlan
 from harness.models.pace import Pace
 from harness.models.progress import Silent
 from harness.records import Admission, Answer, Json, Kind, Rate, Row, Score
@@ -20,6 +21,7 @@ from harness.run.session import Session
 from harness.scoring.checks import ExactMatch
 from harness.scoring.judges import JudgeEstimate, Oracle
 from harness.testing.scripted import Scripted
+from harness.training.executor import InlineExecutor
 
 right = ExactMatch(name="right")
 
@@ -82,6 +84,28 @@ def ask(run: Session, size: int) -> None:
     arm = next(arm for arm in run.selection.sized("tuned") if arm.size == size)
     run.subject(arm, "support", None).scores(run.suites["support"].scores[0])
     run.subject(run.selection.baseline_of("tuned"), "support", None).scores(run.suites["support"].scores[0])
+
+
+class Sharing(InlineExecutor):
+    """Trains three of a candidate's sizes side by side."""
+
+    def beside(self, plan: DevicePlan) -> int:
+        return 3
+
+
+@pytest.mark.parametrize("is_able", [True, False])
+def test_sizes_on_one_base_are_trained_at_once_where_the_executor_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_able: bool
+) -> None:
+    monkeypatch.setattr(Logged, "trains_beside", is_able, raising=False)
+    run, log, _ = project(tmp_path)
+    run.lab = replace(run.lab, executor=Sharing())
+    ask(run, 4)
+    trained = ["train 4", "train 8", "train 12"] if is_able else ["train 4"]
+    assert sorted(log[: len(trained)]) == sorted(trained)
+    assert log[len(trained) :] == ["ask 4"]
+    ask(run, 8)
+    assert log.count("train 8") == 1
 
 
 def test_the_smallest_size_is_trained_and_asked_before_the_next_is_trained(tmp_path: Path) -> None:

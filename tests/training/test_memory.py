@@ -16,9 +16,10 @@ from harness import Full, LoRA
 from harness.models.device import DevicePlan
 from harness.models.fast import FastPaths
 from harness.models.source import ModelSource
+from harness.training.local.batches import part_tokens
 from harness.training.local.losses import autocast, token_losses
 from harness.training.local.recipe import trainable_model
-from harness.training.local.sft import ThinTrainer, arguments
+from harness.training.local.sft import arguments
 from harness.training.memory import (
     CONTEXT_BYTES,
     FEWEST_TOKENS,
@@ -133,8 +134,7 @@ def test_a_batch_goes_in_parts_that_a_card_has_room_for(
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: card)
 
     def limit() -> int:
-        trainer = SimpleNamespace(_limit=None, _plan=DevicePlan("cuda", "bfloat16", "sdpa", "sdpa"))
-        return ThinTrainer._part_tokens(trainer, model)  # type: ignore[arg-type]
+        return part_tokens(model, DevicePlan("cuda", "bfloat16", "sdpa", "sdpa"), needed=0)
 
     assert limit() == 16_384
     card.total_memory = CONTEXT_BYTES + 1e8

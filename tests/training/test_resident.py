@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,6 +82,35 @@ def test_a_process_stays_until_something_goes_wrong(monkeypatch: pytest.MonkeyPa
     assert not is_running(told[0][0])
 
 
+@dataclass(frozen=True)
+class Meeting:
+    """A job that ends once another one of its process has begun."""
+
+    mine: Path
+    other: Path
+    fails: bool = False
+
+    def __call__(self, bar: Bar) -> int:
+        self.mine.write_text(str(os.getpid()), encoding="ascii")
+        assert wait_until(self.other.exists)
+        if self.fails:
+            raise TrainingError("the loss is nan")
+        return os.getpid()
+
+
+def test_jobs_side_by_side_end_each_for_itself(tmp_path: Path) -> None:
+    process, a, b, c = TrainingProcess(), tmp_path / "a", tmp_path / "b", tmp_path / "c"
+    with ThreadPoolExecutor(2) as pool:
+        fails = pool.submit(process.run, Meeting(a, b, fails=True), SilentBar(), beside=True)
+        lasts = pool.submit(process.run, Meeting(b, c), SilentBar(), beside=True)
+        with pytest.raises(TrainingError, match="loss is nan"):
+            fails.result()
+        assert process.is_waiting()  # a third one may come while one runs
+        third = process.run(Meeting(c, a), SilentBar(), beside=True)
+        assert lasts.result() == third == int(a.read_text(encoding="ascii"))
+    assert not process.is_waiting()  # what the one that failed has left is not looked into
+
+
 def test_a_process_that_was_killed_is_not_waited_for() -> None:
     process = TrainingProcess()
     pid, _ = process.run(Telling(), SilentBar())
@@ -145,7 +176,10 @@ def test_the_executor_keeps_a_process_for_the_trainings_of_the_package(
         def is_waiting(self) -> bool:
             return self.waits
 
-        def run(self, job: object, bar: Bar) -> str:
+        def held(self) -> AbstractContextManager[None]:
+            return nullcontext()
+
+        def run(self, job: object, bar: Bar, *, beside: bool) -> str:
             return type(job).__name__
 
         def end(self) -> None:

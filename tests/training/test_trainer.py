@@ -22,7 +22,7 @@ from harness.models.fast import ALL_OFF
 from harness.models.fast.heads import has_plain_head
 from harness.models.progress import SilentBar
 from harness.models.source import ModelSource
-from harness.training.local import sft
+from harness.training.local import batches, sft
 from harness.training.local.losses import measure_loss, padded, token_losses
 from harness.training.local.recipe import Recipe, trainable_model
 from harness.training.local.tokens import IGNORED, Example, encode_rows
@@ -134,7 +134,7 @@ def test_a_step_in_parts_has_the_loss_and_gradients_of_the_whole_batch(
     model.train()
     ours.compute_loss(model, collate(examples), num_items_in_batch=items).backward()  # type: ignore[attr-defined]
     whole, reported = gradients(model), (ours.last_loss, ours.last_accuracy)  # type: ignore[attr-defined]
-    monkeypatch.setattr(sft, "PART_TOKENS", {"cpu": limit})
+    monkeypatch.setattr(batches, "PART_TOKENS", {"cpu": limit})
     loss = ours.training_step(model, collate(examples), items)  # type: ignore[attr-defined]
     torch.testing.assert_close(gradients(model), whole, atol=1e-6, rtol=1e-4)
     assert float(loss) == pytest.approx(reported[0], rel=1e-5)
@@ -292,8 +292,8 @@ def test_a_fully_masked_row_stops_the_training(
     """TRL drops such a row where it may truncate; whatever it does, no row goes missing in silence."""
     arguments = sft.arguments
 
-    def truncating(*given: object) -> object:
-        made = arguments(*given)  # type: ignore[arg-type]
+    def truncating(*given: object, **named: object) -> object:
+        made = arguments(*given, **named)  # type: ignore[arg-type]
         made.max_length = 24
         return made
 

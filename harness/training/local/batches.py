@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
+from harness.training.memory import CONTEXT_BYTES, tokens_that_fit
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from harness.models.device import DevicePlan
+
+LIKE = 0.75  # share of the longest row's length
 BLUR = 0.1  # share by which row lengths are blurred before batches are cut
 # padded tokens that go through the model at once: on a CPU more is slower (gigabytes of activations)
 PART_TOKENS = {"cpu": 1_024, "cuda": 16_384}
@@ -38,18 +47,40 @@ class LengthSampler(torch.utils.data.Sampler[int]):
         yield from last
 
 
-def parts(inputs: Mapping[str, torch.Tensor], limit: int) -> Iterator[dict[str, torch.Tensor]]:
+def part_tokens(model: PreTrainedModel, plan: DevicePlan, needed: float) -> int:
+    """Padded tokens that go through a model at once: at most what the card has room for.
+
+    ``needed`` are bytes that training it will allocate beside activations: gradients and moments.
+    """
+    limit = PART_TOKENS[plan.device]
+    if plan.device == "cuda":
+        held = torch.cuda.memory_allocated() + needed
+        room = torch.cuda.get_device_properties(0).total_memory - CONTEXT_BYTES - held
+        config = model.config.get_text_config().to_dict()
+        is_full = not hasattr(model, "peft_config") and any(p.requires_grad for p in model.parameters())
+        limit = min(limit, tokens_that_fit(config, room, is_full=is_full) or limit)
+    return limit
+
+
+def parts(
+    inputs: Mapping[str, torch.Tensor], limit: int, full: int | None = None
+) -> Iterator[dict[str, torch.Tensor]]:
     """The batch in parts of like length and at most ``limit`` padded tokens, at least one row each.
 
     ``inputs`` holds tensors of shape (rows, tokens), padded on the right where ``attention_mask`` is 0. The
-    longest rows come first; padding that a part does not need is cut off.
+    longest rows come first; padding that a part does not need is cut off. With ``full``, a part of so many
+    tokens takes no much shorter rows, unless they are few.
     """
     lengths = inputs["attention_mask"].sum(dim=1)
     order = lengths.argsort(descending=True, stable=True)
     start = 0
     while start < len(order):
         width = int(lengths[order[start]])
-        rows = order[start : start + max(1, limit // width)]
+        count = most = max(1, limit // width)
+        if full is not None and (len(order) - start) * width > full:
+            like = int((lengths[order[start:]] >= LIKE * width).sum())
+            count = min(most, max(like, -(-full // width)))
+        rows = order[start : start + count]
         yield {name: value[rows, :width] for name, value in inputs.items()}
         start += len(rows)
 

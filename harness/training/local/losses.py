@@ -31,15 +31,22 @@ class Loss:
 
 
 def token_losses(
-    model: torch.nn.Module, inputs: dict[str, torch.Tensor], *, plain: bool = True, packs: bool = False
+    model: torch.nn.Module,
+    inputs: dict[str, torch.Tensor],
+    *,
+    plain: bool = True,
+    packs: bool = False,
+    shares: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Cross-entropy (nats) of every labelled token, whether it was the likeliest, and its row's index.
 
     ``inputs`` are input_ids, attention_mask and labels of shape (rows, tokens); ``plain``: whether logits are
-    ``head(hidden)`` and nothing more (see ``has_plain_head``); ``packs``: whether rows may be packed, too.
+    ``head(hidden)`` and nothing more (see ``has_plain_head``); ``packs``: whether rows may be packed, too;
+    ``shares``: whether what they begin with may then be read once.
     """
     if packs:
-        packed = pack(inputs, next(model.parameters()).dtype, shares=not (model.training and _drops(model)))
+        shares = shares and not (model.training and drops(model))
+        packed = pack(inputs, next(model.parameters()).dtype, shares=shares)
         hidden, head = hidden_states(model, packed)[packed.predict], parts_of(model)[1]
         return *_head_losses(hidden, head, packed.targets), packed.row_of
     targets = inputs["labels"].roll(-1, dims=1)
@@ -52,7 +59,7 @@ def token_losses(
     return losses, logits.detach().argmax(dim=-1) == wanted, rows
 
 
-def _drops(model: torch.nn.Module) -> bool:
+def drops(model: torch.nn.Module) -> bool:
     """Whether dropout is drawn, which rows must not share."""
     config = getattr(model, "config", None)
     return bool(getattr(config, "attention_dropout", 0.0)) or any(

@@ -91,6 +91,11 @@ def pack(inputs: Mapping[str, torch.Tensor], dtype: torch.dtype, *, shares: bool
     return Packed(tuple(map(tuple, rows)), shared, *(part.to(device) for part in made))
 
 
+def read_lengths(labels: torch.Tensor) -> torch.Tensor:
+    """How many tokens of each row ``pack`` takes where rows share nothing: those before the last label."""
+    return ((labels != IGNORED) * torch.arange(labels.shape[1], device=labels.device)).amax(dim=1)
+
+
 def hidden_states(model: torch.nn.Module, packed: Packed) -> torch.Tensor:
     """The decoder's last hidden states: (tokens, width)."""
     decoder, _ = parts_of(model)

@@ -13,6 +13,7 @@ from harness.errors import TrainingError
 from harness.models import quiet_transformers
 from harness.models.chat import load_tokenizer
 from harness.models.chat_format import load_chat
+from harness.models.configs import read_config
 from harness.models.device import DevicePlan
 from harness.models.fast.attention import NAME, can_share
 from harness.models.local import LocalModel, load_base, make_head_input_contiguous
@@ -20,7 +21,8 @@ from harness.models.progress import Bar
 from harness.models.source import ModelSource, folder_digest
 from harness.records import Json, Training
 from harness.store.adapters import AdapterStore
-from harness.training.local.resident import RESIDENT
+from harness.training.hardware import adapters_at_once
+from harness.training.local.resident import RESIDENT, Resident
 from harness.training.local.tokens import encode_rows
 from harness.training.local.trainer import StepDone, overfitting, packs_rows, shares_batches, train
 from harness.training.rows import TrainingRows
@@ -128,6 +130,7 @@ class LocalTraining:
     keeps_checkpoints: bool = False  # the artifact at each measurement, too, below ``folder``
     resume: Path | None = None  # the file that tells how far it is, beside ``folder``; None: none is kept
     resume_every_s: float = RESUME_EVERY_S
+    beside: bool = False  # whether others of its base may be trained together with it
 
     def __call__(self, bar: Bar, after_step: Callable[[StepDone], None] | None = None) -> Training:
         """Train, write the artifact into ``folder``, and return how it came to be.
@@ -140,9 +143,12 @@ class LocalTraining:
             TrainingError: an adapter is asked for on a layer that the base does not have.
         """
         recipe, rows, plan = self.recipe, self.rows, self.plan
-        chat = load_chat(self.source, recipe.thinking)
-        examples = encode_rows(chat, (*rows.own, *rows.replay), recipe.max_tokens)
-        dev = encode_rows(chat, rows.dev, recipe.max_tokens)
+        resident = RESIDENT.get() or Resident()
+        with resident.building:
+            chat = load_chat(self.source, recipe.thinking)
+            examples = encode_rows(chat, (*rows.own, *rows.replay), recipe.max_tokens)
+            dev = encode_rows(chat, rows.dev, recipe.max_tokens)
+            place, most = self._place()
 
         def step_ended(done: StepDone, model: PreTrainedModel) -> None:
             if self.keeps_checkpoints and done.point is not None:
@@ -150,15 +156,17 @@ class LocalTraining:
             if after_step is not None:
                 after_step(done)
 
-        with quiet_transformers():
+        with quiet_transformers(), resident.place(place, most):
             from harness.training.local.resume import Resume
 
             resume = Resume(self.resume, self.resume_every_s) if self.resume else None
-            model = trainable_model(recipe, self.source, plan, self.seed)
+            with resident.building:
+                model = trainable_model(recipe, self.source, plan, self.seed)
             curve = train(
                 model, chat.tokenizer, recipe, examples, dev, plan, self.seed, bar, step_ended, resume
             )
-            model.save_pretrained(self.folder)
+            with resident.building:
+                model.save_pretrained(self.folder)
             if recipe.adapter is None:
                 chat.tokenizer.save_pretrained(self.folder)
         tokens = sum(len(e.input_ids) for e in examples)
@@ -181,11 +189,25 @@ class LocalTraining:
             numeric_config=(
                 f"{precision}{unpacked}; {plan.dtype} products, {plan.training_attention} attention"
                 f"{_loss_note(recipe, plan)}{READS_ONCE if curve.reads_once else ''}"
+                f"{f', {curve.shared_steps} steps side by side' if curve.shared_steps else ''}"
             ),
             row_ids=tuple(row.id for row in rows.own),
             versions=shaping_versions(),
             row_digest=rows_fingerprint(rows.own),
         )
+
+    def _place(self) -> tuple[object, int]:
+        """What it has in common with those that it may be trained beside (None: nobody), and how many."""
+        recipe, plan, shape = self.recipe, self.plan, self.recipe.adapter
+        # float16 scales each training's losses; dropout draws by what went before
+        if not self.beside or shape is None or shape.dropout or not plan.fast.loss or plan.dtype == "float16":
+            return None, 1
+        config = read_config(self.source.folder / "config.json", "fetch the base again")
+        width, packed = 4 if plan.dtype == "float32" else 2, recipe.nf4 and plan.device != "cpu"
+        most = adapters_at_once(
+            config, shape.r, shape.targets, shape.top_layers, nf4=packed, base_bytes=width
+        )
+        return (_base_key(recipe, self.source, plan), shape), most
 
 
 def checkpoint_name(done: StepDone) -> str:
@@ -283,7 +305,11 @@ def _trained_base(recipe: Recipe, source: ModelSource, plan: DevicePlan) -> PreT
     resident = RESIDENT.get()
     if resident is None or recipe.adapter is None:  # all weights are changed
         return load()
-    return resident.base((source.folder, source.digest, plan, recipe.nf4), load)
+    return resident.base(_base_key(recipe, source, plan), load)
+
+
+def _base_key(recipe: Recipe, source: ModelSource, plan: DevicePlan) -> object:
+    return source.folder, source.digest, plan, recipe.nf4
 
 
 def _require_targets(base: PreTrainedModel, name: str, targets: tuple[str, ...]) -> list[str]:

@@ -12,32 +12,37 @@ Importing this module takes seconds: TRL.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
 import torch
+from accelerate.state import is_initialized
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
+from harness.errors import TrainingError
 from harness.models.fast.heads import has_plain_head
 from harness.models.progress import Bar
 from harness.records import TrainingPoint
-from harness.training.local.batches import PART_TOKENS, WORKER_TOKENS, LengthSampler, even_parts, parts
+from harness.training.local.batches import WORKER_TOKENS, LengthSampler, even_parts, part_tokens, parts
 from harness.training.local.losses import autocast, measure_loss, token_losses
 from harness.training.local.packing import can_pack
 from harness.training.local.resume import Resume
 from harness.training.local.tokens import Example
 from harness.training.local.trainer import AfterStep, StepDone
 from harness.training.local.workers import WORKERS, Workers
-from harness.training.memory import ADAM_BYTES, CONTEXT_BYTES, tokens_that_fit
+from harness.training.memory import ADAM_BYTES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from harness.models.device import DevicePlan
     from harness.training.local.recipe import Recipe
+    from harness.training.local.side_by_side import Member
 
 
 class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
@@ -49,7 +54,8 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
         self.resume: Resume | None = None  # where it goes on from
         self.last_loss: float | None = None  # of the step's own batch
         self.last_accuracy: float | None = None  # None where TRL computes the loss
-        self._limit: int | None = None  # see ``_part_tokens``
+        self.member: Member | None = None  # of the trainings that run side by side with this one
+        self._limit: int | None = None  # tokens that go through the model at once
         self._thin: bool | None = None  # whether the thin loss is used; known once there is a model to ask
         self._packs = False  # whether rows are packed, likewise
         self._sums: tuple[float, int, int] = (0.0, 0, 0)  # this step's loss, right and labelled tokens
@@ -65,6 +71,8 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
             sampler=LengthSampler(lengths, batch_rows, self.args.seed),
             collate_fn=self.data_collator,
             pin_memory=self.args.dataloader_pin_memory,
+            # each epoch draws a number, which must not come between those of another training's first weights
+            generator=None if self.member is None else torch.Generator(),
         )
         return cast("torch.utils.data.DataLoader[object]", self.accelerator.prepare(loader))
 
@@ -76,19 +84,32 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
     ) -> torch.Tensor:
         """Forward and backward, part by part; the gradients add up to those of the whole batch."""
         self._sums = (0.0, 0, 0)
-        is_thin = self._is_thin(model)
+        is_thin = self.is_thin(model)
         if self.resume is not None and self.state.global_step < self.resume.step:
             return torch.zeros((), device=self.args.device)  # without gradients, no weight changes
         if not is_thin or num_items_in_batch is None:
             whole: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
             return whole
+        if self.member is not None and (made := self.member.step(inputs, num_items_in_batch)) is not None:
+            loss, self.last_loss, self.last_accuracy = made
+            return loss
         if self.workers is not None:
             return self._shared_step(model, inputs, num_items_in_batch, self.workers)
-        losses: list[torch.Tensor] = [
-            super(ThinTrainer, self).training_step(model, part, num_items_in_batch)
-            for part in parts(inputs, self._part_tokens(model))
-        ]
+        if self._limit is None:
+            trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+            needed = trained * (4 + ADAM_BYTES)
+            self._limit = part_tokens(cast("PreTrainedModel", model), self._plan, needed)
+        with self.turn:
+            losses: list[torch.Tensor] = [
+                super(ThinTrainer, self).training_step(model, part, num_items_in_batch)
+                for part in parts(inputs, self._limit)
+            ]
         return sum(losses[1:], losses[0])
+
+    @property
+    def turn(self) -> AbstractContextManager[object]:
+        """What is computed within it is the only thing that is, of trainings side by side."""
+        return nullcontext() if self.member is None else self.member.turn
 
     def _shared_step(
         self,
@@ -128,7 +149,7 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
     ) -> torch.Tensor:
         """Sum of token losses over labelled positions, divided by the tokens of the whole step."""
         with autocast(self._plan):
-            if not self._is_thin(model):
+            if not self.is_thin(model):
                 loss: torch.Tensor = super().compute_loss(
                     model, inputs, num_items_in_batch=num_items_in_batch
                 )
@@ -141,7 +162,8 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
         self.last_loss, self.last_accuracy = self._sums[0] / self._sums[2], self._sums[1] / self._sums[2]
         return total / (len(losses) if num_items_in_batch is None else num_items_in_batch)
 
-    def _is_thin(self, model: torch.nn.Module) -> bool:
+    def is_thin(self, model: torch.nn.Module) -> bool:
+        """Whether only labelled positions reach the head."""
         if self._thin is None:
             is_alone = self.accelerator.num_processes == 1 and self.args.n_gpu <= 1
             with autocast(
@@ -150,19 +172,6 @@ class ThinTrainer(SFTTrainer):  # type: ignore[misc]  # TRL ships no types
                 self._thin = self._plan.fast.loss and is_alone and has_plain_head(model)
                 self._packs = self._thin and can_pack(model)
         return self._thin
-
-    def _part_tokens(self, model: torch.nn.Module) -> int:
-        """Padded tokens that go through the model at once: at most what the card has room for."""
-        if self._limit is None:
-            self._limit = PART_TOKENS[self._plan.device]
-            if self._plan.device == "cuda":
-                trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-                held = torch.cuda.memory_allocated() + trained * (4 + ADAM_BYTES)
-                room = torch.cuda.get_device_properties(0).total_memory - CONTEXT_BYTES - held
-                config = cast("PreTrainedModel", model).config.get_text_config().to_dict()
-                fitting = tokens_that_fit(config, room, is_full=not hasattr(model, "peft_config"))
-                self._limit = min(self._limit, fitting or self._limit)
-        return self._limit
 
     def _send_telemetry(self) -> None:
         """Nothing: TRL tells its makers of every training, and what a team trains is its own."""
@@ -198,6 +207,11 @@ class Observer(TrainerCallback):
             return
         model = cast("PreTrainedModel", kwargs["model"])
         loss, accuracy = cast("float", self._trainer.last_loss), self._trainer.last_accuracy
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} at step {state.global_step} of {state.max_steps}.\n"
+                f"  hint: lower learning_rate, which is {self._recipe.learning_rate:g}."
+            )
         self._losses.append(loss)
         if accuracy is not None:
             self._accuracies.append(accuracy)
@@ -241,7 +255,8 @@ class Observer(TrainerCallback):
         began = time.perf_counter()
         pad = self._trainer.processing_class.pad_token_id
         workers = self._trainer.workers
-        dev = measure_loss(model, self._dev, self._plan, pad, workers=workers) if self._dev else None
+        with self._trainer.turn:
+            dev = measure_loss(model, self._dev, self._plan, pad, workers=workers) if self._dev else None
         self.evaluation_seconds += time.perf_counter() - began
         accuracies = self._accuracies
         return TrainingPoint(
@@ -255,8 +270,13 @@ class Observer(TrainerCallback):
         )
 
 
-def arguments(recipe: Recipe, plan: DevicePlan, seed: int, scratch: str) -> SFTConfig:
-    """TRL's settings for a recipe. ``scratch`` is a folder that TRL may write to."""
+def arguments(
+    recipe: Recipe, plan: DevicePlan, seed: int, scratch: str, *, has_others: bool = False
+) -> SFTConfig:
+    """TRL's settings for a recipe. ``scratch`` is a folder that TRL may write to.
+
+    ``has_others``: whether this process may have other trainings, which Accelerate's state is not taken from.
+    """
     made = SFTConfig(
         output_dir=scratch,
         num_train_epochs=recipe.epochs,
@@ -278,6 +298,7 @@ def arguments(recipe: Recipe, plan: DevicePlan, seed: int, scratch: str) -> SFTC
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=plan.device == "cuda",
+        accelerator_config={"use_configured_state": has_others and is_initialized()},
     )
     if made.n_gpu > 1:
         made._n_gpu = 1  # the trainer would give every card of the machine ``batch_rows``

@@ -1,7 +1,7 @@
 """Training jobs in an interpreter of their own; see ``SubprocessExecutor``.
 
-The child is ``python -m`` this module. It reads pickled jobs from its standard input and writes pickled
-messages to what was its standard output: progress, and last the job's result or its error.
+The child is ``python -m`` this module. Its standard input is a socket, which brings it a socket for each job.
+There it reads the pickled job, and writes pickled messages: progress, and last the result or the error.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import importlib
 import importlib.util
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from subprocess import PIPE
-from threading import Thread
 from typing import IO, Protocol, cast
 
 from harness.errors import HarnessError, TrainingError, disk_error
@@ -34,7 +35,8 @@ from harness.training.local.resident import RESIDENT, Resident
 from harness.training.local.trainer import StepDone
 
 LAST_LINES = 12  # of the output of a process that died
-GO_ON = "go on"  # the parent's reply to a step
+GO_ON = b"."  # the parent's reply to a step
+ALONE, BESIDE = b"1", b"+"  # whether a job may be begun while another one runs
 LEAST_FREE = 0.25  # share of the memory that must be free, for a child to stay beside the answers
 
 
@@ -76,7 +78,7 @@ class _Returned:
 
 
 class TrainingProcess:
-    """A child process that runs jobs, one after another, and keeps what they share (``Resident``).
+    """A child process that runs jobs, in turn or side by side, and keeps what they share (``Resident``).
 
     It ends when its standard input does: with this process, whatever ends that, and whatever it is doing.
     """
@@ -89,36 +91,81 @@ class TrainingProcess:
         if CHOSE_WAITING:
             del environment["GOMP_SPINCOUNT"]
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child, see ``_ended``
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=PIPE, stdout=PIPE, stderr=self._output, env=environment
-        )
-        self._end = weakref.finalize(self, _ended, self._child, self._output)
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", __name__],
+                stdin=theirs.fileno(),
+                stdout=self._output,
+                stderr=self._output,
+                env=environment,
+            )
+        self._end = weakref.finalize(self, _ended, self._child, self._control, self._output)
+        self._lock = threading.Lock()
+        self._held, self._stays = 0, True
 
     def is_waiting(self) -> bool:
-        """Whether it waits for a job, in the setting that a new one would have."""
-        return self._end.alive and self._child.poll() is None and self.setting == this_setting()
+        """Whether it takes a job: it waits, in the setting that a new one would have, or has others."""
+        is_there = self._end.alive and self._child.poll() is None
+        return is_there and (self._held > 0 or self.setting == this_setting())
 
     def end(self) -> None:
         """End it, whatever it does."""
         self._end()
 
-    def run(self, job: TrainingJob[T], bar: Bar, after_step: Callable[[StepDone], None] | None = None) -> T:
-        """``run_in_subprocess``, in this process. Whatever goes wrong ends it."""
-        child = self._child
-        assert child.stdin is not None
-        assert child.stdout is not None
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it, it does not end because of how another job ended."""
+        with self._lock:
+            self._held += 1
         try:
-            order = _packed(job, is_stepped=after_step is not None)
-            with suppress(BrokenPipeError):  # it died before it had read its job; its exit status tells
-                _send(child.stdin, order)
+            yield
+        finally:
+            with self._lock:
+                self._held -= 1
+                if not (self._held or self._stays):
+                    self.end()
+
+    def run(
+        self,
+        job: TrainingJob[T],
+        bar: Bar,
+        after_step: Callable[[StepDone], None] | None = None,
+        *,
+        beside: bool = False,
+    ) -> T:
+        """``run_in_subprocess``, in this process. Whatever goes wrong ends it, once no other job runs in it.
+
+        ``beside``: whether the job may begin while another one runs.
+        """
+        with self.held():
+            try:
+                return self._run(job, bar, after_step, BESIDE if beside else ALONE)
+            except TrainingError:
+                self._stays = False
+                raise
+            except BaseException:  # Ctrl-C above all: nothing goes on unseen
+                self.end()
+                raise
+
+    def _run(
+        self, job: TrainingJob[T], bar: Bar, after_step: Callable[[StepDone], None] | None, how: bytes
+    ) -> T:
+        order = _packed(job, is_stepped=after_step is not None)
+        ours, theirs = socket.socketpair()
+        # where it died before it had read its job, its exit status tells
+        with (
+            ours,
+            _opened(ours) as stream,
+            suppress(ConnectionError, EOFError, pickle.UnpicklingError),
+        ):
+            with theirs:
+                socket.send_fds(self._control, [how], [theirs.fileno()])
+            _send(stream, order)
             while True:
-                try:
-                    message = pickle.load(child.stdout)
-                except (EOFError, pickle.UnpicklingError):  # it died, perhaps within a message
-                    break
+                message = pickle.load(stream)
                 if isinstance(message, _Returned):
-                    if not message.stays:
-                        self.end()
+                    self._stays &= message.stays
                     return cast("T", message.value)
                 if isinstance(message, _Failed):
                     raise TrainingError(message.text)
@@ -126,20 +173,20 @@ class TrainingProcess:
                     bar.at(message.done, message.total, message.note)
                 elif isinstance(message, StepDone) and after_step is not None:
                     after_step(message)
-                    with suppress(BrokenPipeError):
-                        _send(child.stdin, GO_ON)
-            status = child.wait()
-            self._output.seek(0)
-            lines = self._output.read().decode("utf-8", "replace").strip().splitlines()[-LAST_LINES:]
-            last = "".join(f"  {line}\n" for line in lines)
-            raise TrainingError(
-                f"the training's process died (status {status}).\n{last}"
-                "  hint: status -9 is most often a lack of memory: use fewer batch_rows or a smaller"
-                " max_tokens."
-            )
-        except BaseException:  # Ctrl-C above all: nothing goes on unseen
-            self.end()
-            raise
+                    stream.write(GO_ON)
+                    stream.flush()
+        with self._lock:  # of several jobs, one reads what it said last
+            status = self._child.wait()
+            lines: list[str] = []
+            if not self._output.closed:
+                self._output.seek(0)
+                lines = self._output.read().decode("utf-8", "replace").strip().splitlines()[-LAST_LINES:]
+        last = "".join(f"  {line}\n" for line in lines)
+        raise TrainingError(
+            f"the training's process died (status {status}).\n{last}"
+            "  hint: status -9 is most often a lack of memory: use fewer batch_rows or a smaller"
+            " max_tokens."
+        )
 
 
 def this_setting() -> tuple[Path, tuple[str, ...], dict[str, str]]:
@@ -148,10 +195,10 @@ def this_setting() -> tuple[Path, tuple[str, ...], dict[str, str]]:
     return Path.cwd(), tuple(sys.path), {k: v for k, v in os.environ.items() if k not in changing}
 
 
-def _ended(child: subprocess.Popen[bytes], output: IO[bytes]) -> None:
+def _ended(child: subprocess.Popen[bytes], control: socket.socket, output: IO[bytes]) -> None:
     child.terminate()
-    with suppress(BrokenPipeError):
-        child.communicate()  # closes the pipes, and waits
+    child.wait()
+    control.close()
     output.close()
 
 
@@ -196,6 +243,10 @@ def _packed(job: TrainingJob[object], *, is_stepped: bool) -> _Order:
     return _Order(pickled, module, getattr(sys.modules.get(module), "__file__", None), is_stepped)
 
 
+def _opened(end: socket.socket) -> IO[bytes]:
+    return cast("IO[bytes]", end.makefile("rwb"))  # BufferedRWPair is one in all but name
+
+
 def _send(stream: IO[bytes], message: object) -> None:
     stream.write(pickle.dumps(message))  # whole: one that cannot be pickled must not leave half of itself
     stream.flush()
@@ -215,42 +266,52 @@ class _SentBar:
 
 def main() -> None:
     """The child: jobs until nobody sends one, each with its progress and its result."""
-    stream = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # output of libraries must not get among the messages
+    RESIDENT.set(Resident())
+    alone: SimpleQueue[IO[bytes]] = SimpleQueue()
+    threading.Thread(target=copy_context().run, args=(_listen, alone), name="the parent", daemon=True).start()
+    while True:
+        _serve(alone.get())
 
-    heard: SimpleQueue[_Order | str] = SimpleQueue()
-    Thread(target=_listen, args=(heard,), name="the parent", daemon=True).start()
 
+def _listen(alone: SimpleQueue[IO[bytes]]) -> None:
+    """Pass on the jobs that the parent sends; when it is gone, nobody waits for what this process does."""
+    control = socket.socket(fileno=os.dup(0))
+    while True:
+        how, sent, *_ = socket.recv_fds(control, 1, 1)
+        if not sent:
+            os._exit(0)  # not by an exception: training may be in the middle of a matrix product
+        stream = _opened(socket.socket(fileno=sent[0]))
+        if how == ALONE:
+            alone.put(stream)
+        else:
+            work = copy_context().run
+            threading.Thread(target=work, args=(_serve_beside, stream), daemon=True).start()
+
+
+def _serve_beside(stream: IO[bytes]) -> None:
+    with suppress(SystemExit, ConnectionError):  # nobody waits for this one
+        _serve(stream)
+
+
+def _serve(stream: IO[bytes]) -> None:
     def wait(done: StepDone) -> None:
         _send(stream, done)
-        heard.get()
+        if stream.read(1) != GO_ON:
+            raise SystemExit("nobody waits for this training any more")
 
-    RESIDENT.set(Resident())
-    stays = True
-    while stays:
-        order = cast("_Order", heard.get())
-        job: object = None
+    job: object = None
+    with stream:
         try:
+            order = cast("_Order", pickle.load(stream))
             job = _unpacked(order)
             bar = _SentBar(stream)
             made = cast("SteppedJob[object]", job)(bar, wait) if order.is_stepped else job(bar)
-            stays = _may_stay()
-            _send(stream, _Returned(made, stays))
+            _send(stream, _Returned(made, _may_stay()))
         except HarnessError as error:
-            return _send(stream, _Failed(str(error)))
+            _send(stream, _Failed(str(error)))
         except Exception as error:  # noqa: BLE001 - it is not swallowed: the parent raises it
             told = disk_error(error, getattr(job, "folder", ""))
-            return _send(stream, _Failed(traceback.format_exc() if told is None else str(told)))
-
-
-def _listen(heard: SimpleQueue[_Order | str]) -> None:
-    """Pass on what the parent sends; when it is gone, nobody waits for what this process does."""
-    stdin = os.fdopen(os.dup(0), "rb")  # not ``sys.stdin``, which Python closes at its end
-    while True:
-        try:
-            heard.put(pickle.load(stdin))
-        except (EOFError, pickle.UnpicklingError, OSError):
-            os._exit(0)  # not by an exception: training may be in the middle of a matrix product
+            _send(stream, _Failed(traceback.format_exc() if told is None else str(told)))
 
 
 def _may_stay() -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from harness.errors import TrainingError
 from harness.models.progress import Bar
 from harness.records import TrainingPoint
+from harness.training.local.resident import RESIDENT, Resident
 from harness.training.local.tokens import Example
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class TrainingCurve:
     seconds: float
     evaluation_seconds: float
     reads_once: bool = False  # whether each row went through the frozen lower blocks once
+    shared_steps: int = 0  # of ``steps``, those that were computed together with other trainings'
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,40 +71,46 @@ def train(
     Raises:
         TrainingError: TRL would not train on all rows as they were given.
     """
-    import tempfile
+    resident = RESIDENT.get() or Resident()
+    with resident.building:
+        import datasets
+        from transformers import PrinterCallback
 
-    import datasets
-    from transformers import PrinterCallback
-
-    from harness.training.local import sft
-    from harness.training.local.lower_blocks import lower_blocks_read_once
-    from harness.training.local.workers import workers
+        from harness.training.local import sft
+        from harness.training.local.losses import drops
+        from harness.training.local.lower_blocks import lower_blocks_read_once
+        from harness.training.local.workers import workers
 
     rows = datasets.Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples])
     weights = {p: p.data for p in model.parameters() if p.requires_grad}
+    shares = shares_batches(recipe, plan) and not resident.is_shared
     with (
         tempfile.TemporaryDirectory() as scratch,
-        workers() if shares_batches(recipe, plan) else nullcontext() as threads,
+        workers() if shares else nullcontext() as threads,
+        ExitStack() as stack,
     ):
-        trainer = sft.ThinTrainer(
-            plan,
-            threads,
-            model=model,
-            args=sft.arguments(recipe, plan, seed, scratch),
-            train_dataset=rows,
-            processing_class=tokenizer,
-        )
-        for parameter, data in weights.items():
-            parameter.data = data  # TRL rounds QLoRA's adapters to bfloat16, where small updates are lost
-        require_all_rows(trainer.train_dataset["input_ids"], examples)
-        observer = sft.Observer(trainer, recipe, dev, plan, bar, after_step)
-        trainer.add_callback(observer)
-        trainer.remove_callback(PrinterCallback)  # it prints a dictionary at the end; the bar reports
-        if resume is not None:
-            trainer.resume = resume
-            resume.begin(trainer)
-        tokens = sum(len(e.input_ids) for e in (*examples, *dev)) if plan.fast.blocks else None
-        with lower_blocks_read_once(model, tokens, plan) as reads_once:
+        with resident.building:
+            trainer = sft.ThinTrainer(
+                plan,
+                threads,
+                model=model,
+                args=sft.arguments(recipe, plan, seed, scratch, has_others=resident.is_shared),
+                train_dataset=rows,
+                processing_class=tokenizer,
+            )
+            for parameter, data in weights.items():
+                parameter.data = data  # TRL rounds QLoRA's adapters to bfloat16, where small updates are lost
+            require_all_rows(trainer.train_dataset["input_ids"], examples)
+            observer = sft.Observer(trainer, recipe, dev, plan, bar, after_step)
+            trainer.add_callback(observer)
+            trainer.remove_callback(PrinterCallback)  # it prints a dictionary at the end; the bar reports
+            if resume is not None:
+                trainer.resume = resume
+                resume.begin(trainer)
+            tokens = sum(len(e.input_ids) for e in (*examples, *dev)) if plan.fast.blocks else None
+            can_share = trainer.is_thin(model) and not drops(model)
+            reads_once = stack.enter_context(lower_blocks_read_once(model, tokens, plan))
+        with resident.beside(model, plan, can_share=can_share) as trainer.member:
             trainer.train()
         seconds = time.perf_counter() - observer.began
     return TrainingCurve(
@@ -110,6 +119,7 @@ def train(
         seconds=seconds - observer.evaluation_seconds,
         evaluation_seconds=observer.evaluation_seconds,
         reads_once=reads_once,
+        shared_steps=trainer.member.steps if trainer.member else 0,
     )
 
 
