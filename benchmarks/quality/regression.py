@@ -71,9 +71,10 @@ def claims(
             then = np.where(what == 2, 1.0, (what == 1).astype(float))
             now = np.where(what == 2, 1.0, (what == 0).astype(float))
         else:
-            then = rng.uniform(0.3, 0.9, size=n)
+            then = rng.uniform(
+                0.5, 0.58, size=n
+            )  # so far from both ends that none is cut: that would be a loss
             now = np.clip(then - lost + rng.uniform(-1.0, 1.0, size=n) * SD * sqrt(3), 0.0, 1.0)
-            then = np.clip(then, 0.0, 1.0)
         ids = tuple(map(str, range(n)))
         sides = (
             Scores(ScoreVector(name, "right", kind, ids, tuple(values.tolist()), (None,) * n), alpha=ALPHA)
