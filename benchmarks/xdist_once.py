@@ -10,15 +10,19 @@ from benchmarks.results import Options, Result
 from benchmarks.small_runs import ARGUMENTS, Forks, build_base, compiled, twin, write_project
 
 REPEATS, WORKERS = 20, 4
-SIZES, SEEDS = (4, 8), 2
+SIZES, SEEDS = ("4", "8"), ("0", "1")
 
 
 def measure(options: Options) -> list[Result]:
     """Count the trainings of ``REPEATS`` runs."""
     repeats = 1 if options.smoke else REPEATS
-    wanted, others, reports = len(SIZES) * SEEDS, 0, 0
+    wanted, others, reports = len(SIZES) * len(SEEDS), 0, 0
     arguments = [each for each in ARGUMENTS if each not in ("-pno:xdist", "--candidate=hosted")]
-    arguments += [f"-n{WORKERS}", f"--sizes={','.join(map(str, SIZES))}", f"--seeds={SEEDS}"]
+    arguments += [
+        f"-n{WORKERS}",
+        f"--sizes={','.join(SIZES)}",
+        f"--seeds={','.join(SEEDS)}",
+    ]
     with tempfile.TemporaryDirectory() as place, twin() as (url, _):
         folder = Path(place).resolve() / "project"
         folder.mkdir()
@@ -40,9 +44,7 @@ def measure(options: Options) -> list[Result]:
                     print(f"{dict(trained)}\n{ended.said[-2000:]}")
         finally:
             forks.close()
-    what = (
-        f"{repeats} runs of pytest -n {WORKERS}, each {wanted} trainings ({len(SIZES)} sizes, {SEEDS} seeds)"
-    )
+    what = f"{repeats} runs of pytest -n {WORKERS}, each {wanted} trainings (two sizes, two seeds)"
     return [
         Result("xdist: runs that trained otherwise", others, "", what, bar=0, bar_is="value at most"),
         Result("xdist: reports a run", reports / repeats, "", what, bar=1, bar_is="value at most"),
