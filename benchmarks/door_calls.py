@@ -2,7 +2,7 @@
 
 # values of other types than are declared are what it is about
 # mypy: disable-error-code="arg-type, assignment, attr-defined, call-arg, call-overload, misc, no-any-return"
-# mypy: disable-error-code="operator, type-var, union-attr, var-annotated, index"
+# mypy: disable-error-code="dict-item, operator, type-var, union-attr, var-annotated, index"
 
 from __future__ import annotations
 
