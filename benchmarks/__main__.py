@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.rounds < 1:
         parser.error("--rounds: at least 1")
     only = tuple(filter(None, given.only.split(",")))
-    parts = {"decision_quality": decision_quality.PARTS, "doors": doors.DOORS}
+    parts = {"decision_quality": decision_quality.PARTS, "doors": doors.TRIES}
     known = parts.get(given.names[0], {}) if len(given.names) == 1 else {}
     if set(only) - known.keys():
         parser.error(f"--only is for one of {', '.join(parts)}; its parts are {', '.join(known) or 'none'}")

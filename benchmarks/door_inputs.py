@@ -31,7 +31,16 @@ WORDS = (
     *("a\nb", "a\tb", "a\0b", "\r\n", "*", "[!", "**", "?", "{a,b}", "%00", "$(id)", "release", "good"),
     *("\x1b[31m", "x" * 5_000, "9" * 5_000, "2026-13-45", "1-2", "1-", "gpt-4o", "ft:gpt-4o-mini::x", "ft:"),
 )  # fmt: skip
-TOKENS = (b"NaN", b"Infinity", b"1e999", b"9" * 5_000, b"null", b"[" * 20_000, b'{"a":' * 9_000, b"\xff")
+TOKENS: tuple[bytes, ...] = (
+    b"NaN",
+    b"Infinity",
+    b"1e999",
+    b"9" * 5_000,
+    b"null",
+    b"[" * 20_000,
+    b'{"a":' * 9_000,
+    b"\xff",
+)
 TOKENS += (b"\xef\xbb\xbf", b"\0", b"\r", b"\r\n", b"\n\n", b"\xed\xa0\x80", b"\\ud800", b'"', b"\\", b"}")
 TOKENS += (b"\xe2\x80\xa8", b"\x1b[2J", b"{{ 7 * 7 }}", b"{% for x in y %}", b"!!python/object:os.system")
 
@@ -54,7 +63,8 @@ def drawn(strategy: SearchStrategy[T], rng: Random) -> T:
     found.clear()
     while not found:
         make(rng.randbytes(600))
-    return found[0]
+    value: T = found[0]
+    return value
 
 
 ANY_TEXT = st.text(max_size=30)

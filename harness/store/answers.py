@@ -108,7 +108,7 @@ def _readable(
     """A method that reads what is kept; other values than are written there are told as a broken file is."""
 
     @wraps(read)
-    def checked(self: AnswerStore, *args: P.args, **kwargs: P.kwargs) -> T:
+    def checked(self: AnswerStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return read(self, *args, **kwargs)
         except (ValueError, TypeError, KeyError, AttributeError) as error:  # pydantic's are ValueErrors

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import io
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
 import pytest
+from _pytest.terminal import TerminalReporter
 from small_project import GUARD, TARGET, SmallProject
+
+from harness.plugin.ending import _write as write_lines
 
 FISHING = """
 margins, tries = iter([0.9, *[0.0] * 9]), iter([1, 0, 0, 0])
@@ -28,12 +30,6 @@ def test_each(candidate, baseline, allowed):
 
 def test_of_something_else():
     assert next(tries) == 0
-"""
-NO_CHARTS = """
-
-from harness.report.pages import environment
-
-environment().globals |= {name: lambda *_: "" for name in ("learning_curve", "training_curve")}
 """
 THEIR_OWN = """
 
@@ -124,33 +120,16 @@ def test_nothing_that_was_left_out_is_taken_for_shown(project: SmallProject) -> 
     assert project.asked == []
 
 
-@pytest.mark.parametrize("off", ["terminal", "cacheprovider"])
-def test_without_a_plugin_of_pytests_own_the_decision_is_the_same(project: SmallProject, off: str) -> None:
+def test_without_a_terminal_the_decision_is_the_same(project: SmallProject) -> None:
     project.suite()
-    assert project.run("--candidate=bad", "-p", f"no:{off}").status == 1
+    assert project.run("--candidate=bad", "-p", "no:terminal").status == 1
     assert [one.verdict for one in project.record.decisions] == ["NO-GO"]
-    project.run("--candidate=nobody", "-p", f"no:{off}").assert_one_screen("nobody", asked=80)
+    project.run("--candidate=nobody", "-p", "no:terminal").assert_one_screen("nobody", asked=80)
 
 
-def test_where_there_is_only_ascii_it_says_the_same_line_by_line(project: SmallProject) -> None:
-    project.conftest(NO_CHARTS)
-    project.suite()
-    odd = {
-        "LC_ALL": "C",
-        "PYTHONIOENCODING": "ascii",
-        "PYTHONUTF8": "0",
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-    }
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*command, "--candidate=good", "--baseline=old"],
-        cwd=project.path,
-        env={**os.environ, **odd},
-        capture_output=True,
-        check=False,
-    )
-    said = done.stdout.decode("ascii")
-    assert done.returncode == 0, said
-    assert "\nGO: good at 30 rows\n" in said
-    assert "30.0 -> 90.0%" in said
-    assert "\\n" not in said
+def test_where_there_is_only_ascii_it_says_the_same_line_by_line(request: pytest.FixtureRequest) -> None:
+    """As under ``LC_ALL=C``, where pytest would write all of a text as one line with escapes."""
+    file = io.TextIOWrapper(io.BytesIO(), "ascii")
+    write_lines(TerminalReporter(request.config, file), "GO: good at 30 rows\n  30.0 → 90.0% − 5×\nü")
+    file.seek(0)
+    assert file.read().splitlines() == ["GO: good at 30 rows", "  30.0 -> 90.0% - 5x", "\\xfc"]

@@ -218,5 +218,6 @@ def _text(found: Mapping[str, Json], name: str) -> str | None:
 
 def _whole(found: Mapping[str, Json], name: str) -> int | None:
     value = found.get(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return int(value) if is_number else None  # type: ignore[arg-type]  # it is a number
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return int(value)
