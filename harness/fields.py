@@ -156,4 +156,6 @@ def _described(hint: object) -> str:
         return f"{_PLAIN[hint]}{long}"
     kind = origin or hint
     name = getattr(kind, "__name__", str(kind))
+    if getattr(kind, "_is_protocol", False) and kind.__module__ != "collections.abc":
+        return f"a {name}"  # any class with its members
     return "a mapping" if name in ("Mapping", "dict") else f"{name}(...)"

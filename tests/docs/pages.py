@@ -65,7 +65,9 @@ def commands(text: str) -> Iterator[list[str]]:
     """The words of each command of a shell's block; of a console's, of the lines after a dollar sign."""
     if text.startswith("$ "):
         text = "\n".join(line[2:] for line in text.splitlines() if line.startswith("$ "))
-    for line in text.replace("\\\n", " ").splitlines():
+    for read in (documents := re.compile(r" <<'EOF'\n(.*?)\nEOF$", re.DOTALL | re.MULTILINE)).findall(text):
+        compile(read, "<<EOF", "exec")
+    for line in documents.sub("", text).replace("\\\n", " ").splitlines():
         if words := shlex.split(line, comments=True):
             yield words
 

@@ -142,6 +142,8 @@ class SmallProject:
             given.append(f"--baseline={baseline}")
         if "--lf" not in given and "cache" not in plugins:
             given += ["-p", "no:cacheprovider"]
+        if "pytest_rerunfailures" not in given:
+            given += ["-p", "no:rerunfailures"]
         result = self.pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:hypothesispytest", *given)
         return Outcome(self, result)
 

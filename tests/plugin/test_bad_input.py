@@ -232,11 +232,12 @@ def test_economics_that_would_not_come_out_are_refused(ready: SmallProject, text
 
 
 # --------------------------------------------------------------------------- the store
-def test_a_damaged_store_is_named_with_the_mend(ready: SmallProject) -> None:
+def test_a_damaged_store_is_set_aside_and_said(ready: SmallProject) -> None:
     ready.write(".harness/answers.sqlite", "this is no database, and long enough to be read as one" * 40)
-    ready.run("--candidate=good").assert_one_screen(
-        ".harness/answers.sqlite cannot be used", "hint: move it away; answers are generated again"
-    )
+    outcome = ready.run("--candidate=good")
+    assert (outcome.status, outcome.last_line) == (0, "1 passed")
+    assert "answers.sqlite was damaged on disk" in " ".join(ready.record.decisions[0].notes) + outcome.said
+    assert len([*(ready.path / ".harness").glob("answers.sqlite.damaged-*")]) == 1
 
 
 def test_a_store_that_cannot_be_made_is_named(ready: SmallProject) -> None:

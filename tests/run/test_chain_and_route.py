@@ -318,7 +318,7 @@ def test_what_cannot_set_a_route_is_refused(routed: Routed, tmp_path: Path) -> N
         replace(routed, tuned=routed.otherwise).data(bench.lab)
     with pytest.raises(UsageError, match="give a candidate that is not trained"):
         replace(routed, otherwise=routed.tuned).data(bench.lab)
-    with pytest.raises(UsageError, match="no candidate"):
+    with pytest.raises(UsageError, match="use a Candidate"):
         replace(routed, tuned=cast("Candidate", "good"))
 
 

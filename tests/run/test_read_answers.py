@@ -88,7 +88,9 @@ def test_answers_kept_by_an_earlier_version_are_read_and_not_asked_again(
             fields = json.loads(text)
             for name in ("thought", "thought_tokens", "failure_kind"):
                 del fields[name]
-            file.execute("UPDATE answers SET answer = ? WHERE row_id = ?", (json.dumps(fields), row_id))
+            file.execute(
+                "UPDATE answers SET answer = ?, digest = NULL WHERE row_id = ?", (json.dumps(fields), row_id)
+            )
     file.close()
     answers, _ = tried(tmp_path, candidate, suite())
     assert {answer.text for answer in answers} == {JSON}
