@@ -11,7 +11,9 @@ import re
 import shutil
 import tempfile
 from collections import Counter
+from itertools import product
 from pathlib import Path
+from random import Random
 
 from benchmarks.kills import difference, record_of
 from benchmarks.results import Options, Result
@@ -21,6 +23,7 @@ from benchmarks.small_runs import (
     STORE_IMPORTS,
     Ended,
     Forks,
+    Journal,
     Twin,
     build_base,
     compiled,
@@ -36,6 +39,8 @@ SAYS = re.compile(
     re.IGNORECASE,
 )
 NEVER = ("tracebacks", "silent failures", "stores damaged", "records that differ", "paid calls repeated")
+WAYS = [(name, for_good) for name in ERRORS for for_good in (False, True)]
+ALONE, RUN = "the store alone", "a run"
 MOST = 25  # writes of a run that fail in each way, spread over it
 
 
@@ -49,29 +54,33 @@ def measure(options: Options) -> list[Result]:
             print("faults: no C compiler, or not Linux; left out")
             return []
         build_base(folder)
-        every = store_alone(folder, shim, 20 if options.smoke else 1)
+        journal = Journal("faults", kept=not options.smoke)
         forks = Forks(folder, shim)
         try:
-            found = _failed(folder, forks, 2 if options.smoke else MOST)
+            _failed(folder, forks, 2 if options.smoke else MOST, journal)
         finally:
             forks.close()
+        store_alone(folder, shim, 20 if options.smoke else 1, journal)
+    every, found = journal.total(ALONE), journal.total(RUN)
+    journal.end()
     return [
         Result(f"faults, {what}: {name}", counted[name], "", _told(counted), bar=0, bar_is="value at most")
-        for what, counted in (("the store alone", every), ("a run", found))
+        for what, counted in ((ALONE, every), (RUN, found))
         for name in NEVER
     ]
 
 
 def _told(found: Counter[str]) -> str:
+    writes = found["writes"] // max(found["runs"], 1)
     return (
-        f"{found['runs']} processes, of which each makes {found['writes']} writes where none fails;"
+        f"{found['runs']} processes, of which each makes {writes} writes where none fails;"
         f" {found['said']} said what failed, {found['no harm']} went on without harm"
     )
 
 
-def store_alone(folder: Path, shim: Path, step: int) -> Counter[str]:
+def store_alone(folder: Path, shim: Path, step: int, journal: Journal) -> None:
     """Every ``step``-th write of a process that only stores, in each of six ways."""
-    found, forks = Counter[str](), Forks(folder, shim, STORE_IMPORTS)
+    forks = Forks(folder, shim, STORE_IMPORTS)
 
     def stored(at: int = 0, error: int = 0, *, for_good: bool = False) -> Ended:
         return forks.run(at=at, error=error, for_good=for_good, arguments=STORE_ALONE)
@@ -81,23 +90,24 @@ def store_alone(folder: Path, shim: Path, step: int) -> Counter[str]:
             shutil.rmtree(folder / name, ignore_errors=True)
 
     cleared()
-    found["writes"] = stored().writes
-    for name, number in ERRORS.items():
-        for for_good in (False, True):
-            for at in range(1, found["writes"] + 1, step):
-                cleared()
-                place = f"{name}{' for good' if for_good else ''} at write {at}"
-                _judge(folder, stored(at, number, for_good=for_good), place, found)
-                if stored().status != 0:
-                    found["records that differ"] += 1
-                    print(f"{place}: the process after it failed")
-        print(f"the store alone, {name}: {dict(found)}", flush=True)
+    writes = stored().writes
+    for name, for_good in WAYS:
+        for at in range(1, writes + 1, step):
+            place = _place(ALONE, name, at, for_good=for_good)
+            if place in journal.found:
+                continue
+            cleared()
+            found = Counter(runs=1, writes=writes)
+            _judge(folder, stored(at, ERRORS[name], for_good=for_good), place, found)
+            if stored().status != 0:
+                found["records that differ"] += 1
+                print(f"{place}: the process after it failed")
+            journal.note(place, found)
+        print(f"{ALONE}, {name}: {dict(journal.total(ALONE))}", flush=True)
     forks.close()
-    return found
 
 
-def _failed(folder: Path, forks: Forks, most: int) -> Counter[str]:
-    found = Counter[str]()
+def _failed(folder: Path, forks: Forks, most: int, journal: Journal) -> None:
     with twin() as (url, _):
         port = int(url.rpartition(":")[2].partition("/")[0])
         write_project(folder, url)
@@ -105,30 +115,35 @@ def _failed(folder: Path, forks: Forks, most: int) -> Counter[str]:
         write_project(folder, url)
     with twin(port):
         whole = forks.run()
-        expected = record_of(folder)
-    found["writes"] = whole.writes
+        expected = record_of(folder, after_failure=True)
     step = max(1, whole.writes // most)
-    for name, number in ERRORS.items():
-        for for_good in (False, True):
-            # each way begins elsewhere, so that together they meet more of the writes
-            first = 1 + (2 * list(ERRORS).index(name) + for_good) * step // 6
-            for at in range(first, whole.writes + 1, step):
-                with twin(port) as (url, backend):
-                    write_project(folder, url)
-                    failed = forks.run(at=at, error=number, for_good=for_good)
-                    place = f"{name}{' for good' if for_good else ''} at write {at}"
-                    _judge(folder, failed, place, found)
-                    forks.run()
-                    if (record := record_of(folder)) != expected:
-                        found["records that differ"] += 1
-                        print(f"{place}: {difference(expected, record)}")
-                    found["paid calls repeated"] += _repeated(backend, failed, place)
-            print(f"{name}{', for good' if for_good else ''}: {dict(found)}", flush=True)
-    return found
+    print(f"a run: {whole.seconds:.1f} s, {whole.writes} writes, every {step}th fails", flush=True)
+    turns = Random(0).sample(range(most), most)  # a benchmark that is cut short has met all parts of a run
+    for turn, (number, (name, for_good)) in product(turns, enumerate(WAYS)):
+        # each way begins elsewhere, so that together they meet more of the writes
+        at = 1 + turn * step + number * step // len(WAYS)
+        part = _place(RUN, name, turn, for_good=for_good)  # how many writes there are varies a little
+        if part in journal.found:
+            continue
+        place, found = _place(RUN, name, at, for_good=for_good), Counter(runs=1, writes=whole.writes)
+        with twin(port) as (url, backend):
+            write_project(folder, url)
+            failed = forks.run(at=at, error=ERRORS[name], for_good=for_good)
+            _judge(folder, failed, place, found)
+            after = forks.run()
+            if (record := record_of(folder, after_failure=True)) != expected:
+                found["records that differ"] += 1
+                print(f"{place}: {difference(expected, record)}\n{after.said[-1500:]}")
+            found["paid calls repeated"] += _repeated(backend, failed)
+        journal.note(part, found)
+        print(f"{place}: {dict(journal.total(RUN))}", flush=True)
+
+
+def _place(what: str, name: str, at: int, *, for_good: bool) -> str:
+    return f"{what}, {name}{' for good' if for_good else ''} at write {at}"
 
 
 def _judge(folder: Path, failed: Ended, place: str, found: Counter[str]) -> None:
-    found["runs"] += 1
     for problem in problems(folder / ".harness"):
         found["stores damaged"] += 1
         print(f"{place}: {problem}")
@@ -144,7 +159,7 @@ def _judge(folder: Path, failed: Ended, place: str, found: Counter[str]) -> None
         print(f"{place}: status {failed.status}\n{failed.said[-2000:]}")
 
 
-def _repeated(backend: Twin, failed: Ended, place: str) -> int:
+def _repeated(backend: Twin, failed: Ended) -> int:
     """Calls of the first run that the second made again, but for those whose answers no disk would take."""
     first = Counter(asked for moment, asked in backend.answered if moment <= failed.at)
     again = [asked for moment, asked in backend.answered if moment > failed.at and first[asked]]

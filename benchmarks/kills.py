@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.results import Options, Result
-from benchmarks.small_runs import Ended, Forks, Twin, build_base, compiled, twin, write_project
+from benchmarks.small_runs import Ended, Forks, Journal, Twin, build_base, compiled, twin, write_project
 from harness.records import Json
 from harness.store.upkeep import problems
 from harness.testing.fake_openai import twin_stats
@@ -50,18 +50,19 @@ def measure(options: Options) -> list[Result]:
             print("kills: no C compiler, or not Linux; left out")
             return []
         build_base(folder)
-        forks = Forks(folder, shim)
+        forks, journal = Forks(folder, shim), Journal("kills", kept=not options.smoke)
         try:
-            found = _killed(folder, forks, kills)
+            _killed(folder, forks, kills, journal)
         finally:
             forks.close()
+    found = journal.total()
+    journal.end()
     what = f"{kills} kills, {found['chains']} runs of which each came to its end; {found['under way']} calls"
     what += " were under way at a kill, not stored yet, and made again"
     return [Result(f"kills: {name}", found[name], "", what, bar=0, bar_is="value at most") for name in NEVER]
 
 
-def _killed(folder: Path, forks: Forks, kills: int) -> Counter[str]:
-    random, found, port = Random(SEED), Counter[str](), 0
+def _killed(folder: Path, forks: Forks, kills: int, journal: Journal) -> None:
     with twin() as (url, backend):
         port = int(url.rpartition(":")[2].partition("/")[0])
         write_project(folder, url)
@@ -77,11 +78,12 @@ def _killed(folder: Path, forks: Forks, kills: int) -> Counter[str]:
     if _stored(folder) != paid:
         raise SystemExit(f"{paid} paid calls, and {_stored(folder)} answers of theirs are stored")
     print(f"undisturbed: {whole.seconds:.1f} s, {whole.writes} writes, {paid} paid calls", flush=True)
-    done = 0
-    while done < kills:
+    while (done := journal.total()["kills"]) < kills:
+        found, chain = Counter[str](chains=1), len(journal.found)
         with twin(port) as (url, backend):
             write_project(folder, url)
-            done += _chain(folder, forks, backend, random, whole, paid, kills - done, found)
+            random = Random(f"{SEED} {chain}")
+            found["kills"] = _chain(folder, forks, backend, random, whole, paid, kills - done, found)
             record = record_of(folder)
             if record != expected:
                 found["records that differ"] += 1
@@ -89,9 +91,8 @@ def _killed(folder: Path, forks: Forks, kills: int) -> Counter[str]:
             answered = Counter(asked for _, asked in backend.answered)
             found["answers lost"] += sum(not answered[asked] for asked in calls)
             found["jobs begun twice"] += int(str(twin_stats(url)["jobs"])) != 1
-            found["chains"] += 1
-        print(f"{done} kills: {dict(found)}", flush=True)
-    return found
+        journal.note(str(chain), found)
+        print(f"{done + found['kills']} kills: {dict(journal.total())}", flush=True)
 
 
 def _chain(
@@ -138,10 +139,19 @@ def _stored(folder: Path) -> int:
     return 0
 
 
-def record_of(folder: Path) -> Json:
-    """The last record, without times and what each process paid; None where there is none."""
+def record_of(folder: Path, *, after_failure: bool = False) -> Json:
+    """The last record, without times and what each process paid; None where there is none.
+
+    After a run in which one candidate failed and another was decided, decisions come in another order.
+    """
     files = sorted(folder.glob("reports/*/run.json"), key=lambda file: file.stat().st_mtime)
-    return _timeless(json.loads(files[-1].read_bytes())) if files else None
+    if not files:
+        return None
+    record = json.loads(files[-1].read_bytes())
+    if after_failure:
+        for suite in record["suites"]:
+            suite["history"].sort(key=str)
+    return _timeless(record)
 
 
 def _timeless(value: Json) -> Json:

@@ -14,7 +14,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -161,6 +163,31 @@ def build_base(folder: Path) -> None:
     from tiny_llama import build_source
 
     build_source(folder / "base")
+
+
+class Journal:
+    """What each part of a benchmark found, in a file, so that an interrupted one goes on where it was."""
+
+    def __init__(self, name: str, *, kept: bool) -> None:
+        self._file = Path(tempfile.gettempdir()) / f"harness-{name}.jsonl" if kept else None
+        lines = self._file.read_text("utf-8").splitlines() if self._file and self._file.is_file() else []
+        self.found: dict[str, Counter[str]] = {part: Counter(found) for part, found in map(json.loads, lines)}
+
+    def note(self, part: str, found: Counter[str]) -> None:
+        """Keep what a part found."""
+        self.found[part] = found
+        if self._file:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(f"{json.dumps([part, found])}\n")
+
+    def total(self, beginning: str = "") -> Counter[str]:
+        """What all parts found whose names begin like this."""
+        return sum((one for part, one in self.found.items() if part.startswith(beginning)), Counter[str]())
+
+    def end(self) -> None:
+        """The benchmark is over; the next one begins anew."""
+        if self._file:
+            self._file.unlink(missing_ok=True)
 
 
 # --------------------------------------------------------------------------- processes
