@@ -17,7 +17,17 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.results import Options, Result
-from benchmarks.small_runs import Ended, Forks, Journal, Twin, build_base, compiled, twin, write_project
+from benchmarks.small_runs import (
+    AT_ONCE,
+    Ended,
+    Forks,
+    Journal,
+    Twin,
+    build_base,
+    compiled,
+    twin,
+    write_project,
+)
 from harness.records import Json
 from harness.store.upkeep import problems
 from harness.testing.fake_openai import twin_stats
@@ -83,7 +93,7 @@ def _killed(folder: Path, forks: Forks, kills: int, journal: Journal) -> None:
         with twin(port) as (url, backend):
             write_project(folder, url)
             random = Random(f"{SEED} {chain}")
-            found["kills"] = _chain(folder, forks, backend, random, whole, paid, kills - done, found)
+            found["kills"] = _chain(folder, forks, backend, random, whole, calls, kills - done, found)
             record = record_of(folder)
             if record != expected:
                 found["records that differ"] += 1
@@ -101,15 +111,16 @@ def _chain(
     backend: Twin,
     random: Random,
     whole: Ended,
-    whole_calls: int,
+    calls: Counter[str],
     most: int,
     found: Counter[str],
 ) -> int:
     """Kill runs of one store until one ends; the number of kills."""
-    killed: list[float] = []
-    lost = 0  # answers that were on their way at a kill
+    kills = 0
+    lost = again = 0  # answers that were on their way at a kill; calls that had been answered before
     while True:
-        if len(killed) >= most:
+        before = Counter(asked for _, asked in backend.answered)
+        if kills >= most:
             ended = forks.run()
         elif random.random() < 0.5:  # early, so that a run is killed several times, each further on
             ended = forks.run(kill_after_s=random.uniform(0, whole.seconds / 2))
@@ -118,16 +129,22 @@ def _chain(
         for problem in problems(folder / ".harness"):
             found["stores damaged"] += 1
             print(problem)
+        answered = Counter(asked for _, asked in backend.answered)
+        again += sum((answered - (before | calls)).values())
+        if again > lost:  # more than were on their way at the kills until then
+            found["paid calls repeated"] += again - lost
+            print(f"after {kills} kills {again} calls were made again, of {lost} that were under way")
+            again = lost
+        under_way = answered.total() - _stored(folder) - lost
         if ended.status >= 0:
             if ended.status not in (0, 1):
                 print(ended.said)
             break
-        killed.append(ended.at)
-        lost += max(0, len(backend.answered) - _stored(folder) - lost)
-    again = len(backend.answered) - whole_calls
+        kills += 1
+        lost += max(0, under_way)
+        found["answers lost"] += max(0, under_way - 2 * AT_ONCE)  # more than can be on their way
     found["under way"] += lost
-    found["paid calls repeated"] += max(0, again - lost)
-    return len(killed)
+    return kills
 
 
 def _stored(folder: Path) -> int:
