@@ -46,7 +46,7 @@ class Hearing:
         Raises:
             Undecided: the evidence shows neither.
         """
-        from harness.report.terminal import printable
+        from harness.report.printable import printable
 
         asked, known = caller(), self._open.get(id(claim)) or self._asked.get(id(claim))
         made = known[1] if known else asked
@@ -73,7 +73,7 @@ class Hearing:
         Raises:
             Undecided: its interval holds the number.
         """
-        from harness.report.terminal import printable
+        from harness.report.printable import printable
 
         state, arm = self._state, self._arm
         place = caller().shown(state.settings.root)

@@ -39,13 +39,15 @@ def pytest_assertrepr_compare(
     config: pytest.Config, op: str, left: object, right: object
 ) -> list[str] | None:
     """Explain a refuted claim: numbers, reason and the worst rows."""
+    explained = config.stash[STATE].explained
+    if not explained:
+        return None
     from harness.decision.claims import Scores
     from harness.decision.money_claims import Figure
 
     if not any(isinstance(side, Scores | Figure) for side in (left, right)):
         return None
-    explained = config.stash[STATE].explained
-    return next(reversed(explained.values())).splitlines() if explained else None
+    return next(reversed(explained.values())).splitlines()
 
 
 @pytest.hookimpl(wrapper=True)
