@@ -15,7 +15,6 @@ import pytest
 from harness.candidates.fixture import MARK
 from harness.errors import CandidateError, HarnessError, UsageError
 from harness.fields import shown_value
-from harness.models.progress import noticed
 
 if TYPE_CHECKING:
     from _pytest.nodes import Node
@@ -124,6 +123,7 @@ class CandidateFixtures:
 
     def _evaluate(self, definition: FixtureDef, name: str, number: int, node: Node) -> Definition:
         from harness.candidates.base import require_candidate
+        from harness.models.progress import noticed
         from harness.run.selection import Definition
 
         key, where = (definition, number), _where(definition, self._root)

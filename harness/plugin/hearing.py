@@ -10,7 +10,6 @@ from harness.errors import Undecided
 from harness.plugin.items import gate_name
 from harness.plugin.places import caller, is_asserted
 from harness.plugin.state import SPOKEN, STATE
-from harness.records import ScoreVector
 
 if TYPE_CHECKING:
     from harness.decision.claims import Claim
@@ -46,6 +45,7 @@ class Hearing:
         Raises:
             Undecided: the evidence shows neither.
         """
+        from harness.records import ScoreVector
         from harness.report.printable import printable
 
         asked, known = caller(), self._open.get(id(claim)) or self._asked.get(id(claim))
