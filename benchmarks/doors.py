@@ -27,7 +27,7 @@ from types import MappingProxyType
 from benchmarks.door_calls import DOORS, Nonsense
 from benchmarks.results import Options, Result
 from harness.errors import HarnessError
-from harness.report.terminal import one_screen
+from harness.report.printable import one_screen
 
 SEED = 1
 LONGEST_S = 2.0

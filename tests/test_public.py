@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import harness
 
 ROOT = Path(__file__).parent.parent
 # decision.md and evidence.md print their own figures, with private modules
@@ -59,3 +62,17 @@ def test_a_kind_of_the_time_before_is_told_what_to_write() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert "a candidate kind is one class now" in done.stderr
     assert "docs/architecture.md" in done.stderr
+
+
+def test_type_checkers_and_python_find_each_name_in_the_same_module() -> None:
+    tree = ast.parse((ROOT / "harness/__init__.py").read_text(encoding="utf-8"))
+    (checked,) = (node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in checked.body if isinstance(node, ast.ImportFrom)]
+    homes = {alias.name: str(node.module) for node in imports for alias in node.names}
+    assert homes == {name: f"harness.{home}" for name, home in harness._HOMES.items()}
+    assert sorted(homes) == sorted(harness.__all__)
+    for name, home in homes.items():
+        assert getattr(harness, name) is getattr(sys.modules[home], name)
+        assert name in dir(harness)
+    with pytest.raises(AttributeError, match="no attribute 'LORA'"):
+        _ = harness.LORA

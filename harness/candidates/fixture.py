@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from harness.candidates.base import Candidate
 from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.candidates.base import Candidate
 
 MARK = "__harness_candidate__"
 Function = ParamSpec("Function")
-Made = TypeVar("Made", bound=Candidate)
+Made = TypeVar("Made", bound="Candidate")
 
 
 @overload

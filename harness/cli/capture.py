@@ -135,7 +135,7 @@ def told(suite: str, matched: Matched) -> Iterator[str]:
 
 
 def _print(text: str) -> None:
-    from harness.report.terminal import printable
+    from harness.report.printable import printable
 
     sys.stdout.write(f"{printable(text)}\n")
     sys.stdout.flush()

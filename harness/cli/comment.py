@@ -64,7 +64,7 @@ def comment(given: argparse.Namespace) -> int:
         body = comment_of(record, mark, {**thread.links, **own}, thread.commit)
         print(post(thread, mark, body))  # noqa: T201
     except NotPosted as why:
-        from harness.report.terminal import printable
+        from harness.report.printable import printable
 
         print(f"no comment was written: {printable(' '.join(str(why).split()))}")  # noqa: T201
     return 0

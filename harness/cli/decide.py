@@ -53,7 +53,8 @@ def decide(given: argparse.Namespace) -> int:
     from harness.cli.runs import load_record
     from harness.report.earnings import earns
     from harness.report.html import write_index, write_report
-    from harness.report.terminal import printable, summary
+    from harness.report.printable import printable
+    from harness.report.terminal import summary
     from harness.run.recording import fails, own_folder
 
     record, folder = load_record(given.run)

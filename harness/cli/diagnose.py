@@ -38,7 +38,7 @@ def diagnose(given: argparse.Namespace) -> int:
     from harness.cli.runs import load_record
     from harness.models.progress import Drawn, Silent
     from harness.report.diagnosis import diagnosis_lines, write_diagnosis
-    from harness.report.terminal import printable
+    from harness.report.printable import printable
     from harness.run.diagnosing import Asking
     from harness.run.diagnosing import diagnose as diagnosed
 

@@ -64,7 +64,7 @@ def doctor(given: argparse.Namespace) -> int:
 def _base(given: argparse.Namespace) -> int:
     from harness.models.configs import config_of, read_config
     from harness.report import numbers
-    from harness.report.terminal import printable
+    from harness.report.printable import printable
     from harness.training.hardware import best_need, device_memory, needs, shape_of
 
     name = str(given.config or given.model)

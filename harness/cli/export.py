@@ -98,7 +98,7 @@ def export(given: argparse.Namespace) -> int:
 
 
 def _told(checked: list[Checked]) -> list[str]:
-    from harness.report.terminal import printable
+    from harness.report.printable import printable
 
     return [
         printable(line) for one in checked for line in (one.told, *(f"  differs: {p}" for p in one.problems))

@@ -136,7 +136,7 @@ def _told(suite: str, found: JudgeCheck) -> Iterator[str]:
 
 def _attacks_told(made: Sequence[Attempt], of_pairs: bool) -> Iterator[str]:
     from harness.report import numbers
-    from harness.report.terminal import printable
+    from harness.report.printable import printable
     from harness.scoring.attacks import MOST_GAIN, MOST_GAINING, share_gained
     from harness.scoring.text import short
 

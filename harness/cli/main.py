@@ -24,7 +24,7 @@ from harness.cli.store import add_store
 from harness.cli.twin import add_twin
 from harness.errors import HarnessError, UsageError, disk_error
 from harness.fields import LARGEST, LARGEST_SEED
-from harness.report.terminal import one_screen
+from harness.report.printable import one_screen
 from harness.settings import require_known_variables
 
 COLUMNS_HELP = "which columns hold what: user=COL,assistant=COL | prompt=COL,completion=COL | messages=COL"

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.candidates.base import require_candidate
 from harness.candidates.fixture import MARK
 from harness.errors import CandidateError, HarnessError, UsageError
 from harness.fields import shown_value
-from harness.models.progress import noticed
-from harness.run.selection import Definition, match_names
 
 if TYPE_CHECKING:
     from _pytest.nodes import Node
+
+    from harness.run.selection import Definition
 
 FixtureDef = pytest.FixtureDef[object]
 LONGEST_NAME = 100
@@ -74,6 +73,8 @@ class CandidateFixtures:
         Raises:
             UsageError: a candidate's function fails, or returns something else; or two have one name.
         """
+        from harness.run.selection import match_names
+
         session, wanted = node.session, list(patterns)
         self._require_free_names(session)
         found: dict[str, Definition] = {}
@@ -121,6 +122,10 @@ class CandidateFixtures:
         return [f"{stem}-{id}".replace("_", "-") for id in ids]
 
     def _evaluate(self, definition: FixtureDef, name: str, number: int, node: Node) -> Definition:
+        from harness.candidates.base import require_candidate
+        from harness.models.progress import noticed
+        from harness.run.selection import Definition
+
         key, where = (definition, number), _where(definition, self._root)
         here = _asked_for(definition, node)
         there = self._asked_for.setdefault(definition, here)

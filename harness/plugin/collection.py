@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import HarnessError, UnknownName, UsageError, disk_error
-from harness.models.progress import noticed
 from harness.plugin.items import (
     arm_of,
     function_of,
@@ -232,6 +231,7 @@ def _plan(state: State, session: pytest.Session, gates: Sequence[pytest.Item], l
 
 def _load_suites(state: State, gates: list[pytest.Item]) -> list[Path]:
     """Load the suites that are known before their tests run; the files of those that are not."""
+    from harness.models.progress import noticed
     from harness.run.discovery import suite_of
 
     modules = {item.path: getattr(item, "module", None) for item in gates}

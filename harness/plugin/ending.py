@@ -129,7 +129,7 @@ def _colours(config: pytest.Config) -> bool:
 def _write(reporter: pytest.TerminalReporter, text: str) -> None:
     """Line by line: where its file cannot encode a sign, pytest escapes all of a text, line ends too."""
     from harness.report.ci import without_commands
-    from harness.report.terminal import encodable
+    from harness.report.printable import encodable
 
     if is_on_github():
         text = "\n".join(map(without_commands, text.splitlines()))

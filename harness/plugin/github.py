@@ -85,7 +85,7 @@ def _append(variable: str, text: str, most: int) -> None:
 
 
 def _write(config: pytest.Config, line: str) -> None:
-    from harness.report.terminal import encodable
+    from harness.report.printable import encodable
 
     reporter = config.pluginmanager.getplugin("terminalreporter")
     if reporter is None:

@@ -10,7 +10,6 @@ from harness.errors import Undecided
 from harness.plugin.items import gate_name
 from harness.plugin.places import caller, is_asserted
 from harness.plugin.state import SPOKEN, STATE
-from harness.records import ScoreVector
 
 if TYPE_CHECKING:
     from harness.decision.claims import Claim
@@ -46,7 +45,8 @@ class Hearing:
         Raises:
             Undecided: the evidence shows neither.
         """
-        from harness.report.terminal import printable
+        from harness.records import ScoreVector
+        from harness.report.printable import printable
 
         asked, known = caller(), self._open.get(id(claim)) or self._asked.get(id(claim))
         made = known[1] if known else asked
@@ -73,7 +73,7 @@ class Hearing:
         Raises:
             Undecided: its interval holds the number.
         """
-        from harness.report.terminal import printable
+        from harness.report.printable import printable
 
         state, arm = self._state, self._arm
         place = caller().shown(state.settings.root)

@@ -9,7 +9,7 @@ import traceback
 import pytest
 
 from harness.errors import HarnessError
-from harness.report.terminal import one_screen
+from harness.report.printable import one_screen
 
 
 def usage_error(error: HarnessError, config: pytest.Config) -> pytest.UsageError:

@@ -179,6 +179,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for plugin in config.pluginmanager.get_plugins():
         state.fixtures.add(plugin)
     if settings.candidates:
+        import harness.models  # noqa: F401 - settles how torch's threads wait, before a suite loads it
+
         # --lf would leave out files and tests unseen, and their gates could then not be named as missing;
         # without this part of it, it deselects them afterwards
         config.pluginmanager.set_blocked("lfplugin-collwrapper")

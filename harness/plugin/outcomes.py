@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,7 +14,9 @@ from harness.plugin.items import arm_of, function_of, gate_name, has_candidate, 
 from harness.plugin.laddering import NOT_TRIED
 from harness.plugin.messages import said, told
 from harness.plugin.state import SPOKEN, STATE, State
-from harness.records import Gate, Outcome
+
+if TYPE_CHECKING:
+    from harness.records import Gate
 
 WORD = "harness_outcome"
 LETTERS = {
@@ -39,13 +42,15 @@ def pytest_assertrepr_compare(
     config: pytest.Config, op: str, left: object, right: object
 ) -> list[str] | None:
     """Explain a refuted claim: numbers, reason and the worst rows."""
+    explained = config.stash[STATE].explained
+    if not explained:
+        return None
     from harness.decision.claims import Scores
     from harness.decision.money_claims import Figure
 
     if not any(isinstance(side, Scores | Figure) for side in (left, right)):
         return None
-    explained = config.stash[STATE].explained
-    return next(reversed(explained.values())).splitlines() if explained else None
+    return next(reversed(explained.values())).splitlines()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -103,6 +108,8 @@ def pytest_runtest_makereport(
 
 
 def _is_refuted(spoken: Sequence[Gate]) -> bool:
+    from harness.records import Outcome
+
     found = [gate.comparison for gate in spoken if gate.state == "gated"]
     return any(one is not None and one.outcome is Outcome.REFUTED for one in found)
 
@@ -133,6 +140,8 @@ def _note_failed(
     item: pytest.Item, state: State, error: BaseException | None, spoken: Sequence[Gate]
 ) -> None:
     """A test that fails although its gates are shown has said something else, and that is no GO."""
+    from harness.records import Outcome
+
     shown = [gate.comparison is not None and gate.comparison.outcome is Outcome.SHOWN for gate in spoken]
     if error is not None and shown and all(shown):
         why = f"{item.name} failed though what it claims is shown: {type(error).__name__}"

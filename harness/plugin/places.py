@@ -8,9 +8,10 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from harness.run.written_claims import WrittenModule
+if TYPE_CHECKING:
+    from harness.run.written_claims import WrittenModule
 
 _OURS = Path(__file__).parents[1]
 
@@ -55,6 +56,8 @@ def is_asserted(place: Place) -> bool:
 
 @lru_cache(maxsize=64)
 def _module(file: str, mtime_ns: int) -> WrittenModule | None:
+    from harness.run.written_claims import WrittenModule
+
     try:
         module = WrittenModule(Path(file).read_text(encoding="utf-8"))
         module.tree  # noqa: B018 - parsed here, where what is no Python is caught

@@ -19,10 +19,9 @@ import pytest
 from harness.errors import UsageError
 from harness.plugin.items import function_of, gate_name, has_candidate, suite_name
 from harness.plugin.places import read_module
-from harness.records import Gate, Role
-from harness.run.claim_detection import written_gate, written_gates
 
 if TYPE_CHECKING:
+    from harness.records import Gate
     from harness.run.selection import Arm
     from harness.run.suite_loading import LoadedSuite
     from harness.run.written_claims import WrittenFunction, WrittenModule
@@ -117,6 +116,8 @@ class WrittenTests:
             gated: the collected tests, each with the candidate that it decides on.
             chosen: all candidates at their largest size.
         """
+        from harness.run.claim_detection import written_gates
+
         arms: dict[Path, dict[Arm, None]] = {}
         found: list[Gate] = []
         for item, arm in gated:
@@ -134,6 +135,8 @@ class WrittenTests:
         self, file: Path, function: WrittenFunction, gated: Iterable[Arm], chosen: Iterable[Arm]
     ) -> Iterator[Gate]:
         """Of functions that are no collected tests: a helper's comparisons, a left-out test itself."""
+        from harness.run.claim_detection import written_gate, written_gates
+
         if self._is_collected(file, function):
             return
         name = f"{self._modules[file].nodeid}::{function.name.replace('.', '::')}"
@@ -157,6 +160,9 @@ class WrittenTests:
                 yield from self._unread_gates(file, arm, LEFT_OUT)
 
     def _unread_gates(self, file: Path, arm: Arm, why: str) -> Iterator[Gate]:
+        from harness.records import Gate, Role
+        from harness.run.claim_detection import written_gate
+
         module, suite = read_module(file), file.parent.name
         if module is None:  # no Python: what it holds cannot be told
             yield Gate(
@@ -179,6 +185,8 @@ class WrittenTests:
         self, suites: Iterable[LoadedSuite], config: pytest.Config, chosen: Iterable[Arm]
     ) -> list[Gate]:
         """Suites without gates: folders beside a suite's with such a held-out file, and no test of it."""
+        from harness.records import Gate, Role
+
         known = list(suites)
         tested = {one.path.parent for items in self._tests.values() for one in items if has_candidate(one)}
         tested |= {file.parent for file in self._left_out()}

@@ -18,7 +18,7 @@ from harness.atomic import what_is_at
 from harness.decision import ladder
 from harness.records import Decision, Gate, Outcome, Role, RunRecord, Verdict
 from harness.report import numbers
-from harness.report.terminal import printable
+from harness.report.printable import printable
 from harness.report.trial_pairs import seeds_label, size_label
 
 MOST_ANNOTATIONS = 10  # that GitHub shows of one step, for errors and for warnings each

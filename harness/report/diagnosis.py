@@ -15,7 +15,7 @@ from harness.records import Cause, CauseTest, Diagnosis
 from harness.report import numbers
 from harness.report.markdown import plain
 from harness.report.pages import environment, ours, replace_file
-from harness.report.terminal import printable
+from harness.report.printable import printable
 from harness.report.view_models import TextTable
 
 TITLES: dict[Cause, str] = {

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from harness.records import RunRecord
 from harness.report import numbers
+from harness.report.printable import printable
 from harness.report.run_changes import RunChanges
-from harness.report.terminal import fact_line, printable
+from harness.report.terminal import fact_line
 from harness.report.view import build_view
 from harness.report.view_models import (
     Answers,

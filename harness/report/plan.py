@@ -11,7 +11,7 @@ from harness.decision.prices import price_heading
 from harness.report import numbers
 from harness.report.go_forecast import planned_decision
 from harness.report.label_gain import LabelOutlook, in_columns, planned_outlook
-from harness.report.terminal import printable
+from harness.report.printable import printable
 
 WIDTH = 100
 #: Header, cells and their side. A column without a single cell is left out.

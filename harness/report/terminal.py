@@ -12,6 +12,7 @@ from harness.records import Gate, Role, RunRecord
 from harness.report import numbers
 from harness.report.comparisons import gate_line
 from harness.report.corrections import correction_line
+from harness.report.printable import printable
 from harness.report.trial_pairs import seeds_label
 from harness.report.view import headline, kept_answers, recorded_answers
 
@@ -24,46 +25,12 @@ if TYPE_CHECKING:
 
     from harness.report.view_models import Fact, LadderBlock, Tone
 
-LONGEST_LINE, MOST_LINES = 600, 40  # of an error
 WIDE = 100  # columns from which the score has a place
 # a gate's reason, which the table above it has as figures
 _IN_THE_TABLE = re.compile(r"(target|guard|threshold) gate .* \(suite .*\) is shown: ")
 _LADDER_COLUMNS = (0, 1, 2, 4, 5)  # the rung, its outcome and quality, dollars and latency
 
 COLOURS: dict[Tone, str] = {"good": "green", "bad": "red", "unsure": "yellow", "plain": ""}
-# control characters but the end of a line, those that turn the writing direction, halves of surrogate pairs
-_UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-# how a terminal without them is shown the signs that reports are written with
-_SPELLED = {"→": "->", "–": "-", "−": "-", "…": "...", "×": "x", "’": "'", "±": "+-", "≤": "<=", "²": "^2"}
-
-
-def encodable(text: str, encoding: str) -> str:
-    """``text`` in the characters of ``encoding``: known signs are spelled in ASCII, others are escaped."""
-
-    def fits(character: str) -> bool:
-        return bool(character.encode(encoding, "ignore"))
-
-    spelled = "".join(one if fits(one) else _SPELLED.get(one, one) for one in text)
-    return spelled.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def printable(text: str) -> str:
-    """``text`` with its control characters spelled out: an answer must not steer the reader's terminal."""
-    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
-
-
-def one_screen(text: str) -> str:
-    """An error's ``text`` for a terminal: printable, its lines not endless, and not too many of them."""
-    lines = printable(text).split("\n")
-    cut = [
-        one if len(one) <= LONGEST_LINE else f"{one[:LONGEST_LINE]} … ({len(one):,} characters)"
-        for one in lines
-    ]
-    if len(cut) > MOST_LINES:
-        cut[MOST_LINES - 1 : -1] = [f"  … {len(cut) - MOST_LINES:,} more lines"]
-    return "\n".join(cut)
 
 
 def summary(record: RunRecord, width: int, colour: bool) -> str:

@@ -20,7 +20,7 @@ from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Interruptible, Model, Prompt, Tools
 from harness.models.thinking import most_tokens
 from harness.records import Admission, Answer, Json, Message, Score, Trial
-from harness.report.terminal import printable
+from harness.report.printable import printable
 from harness.run.composing import KeptAsker, LiveAsker
 from harness.run.freshness import Freshness, Questions
 from harness.run.interim_analysis import NOT_JUDGED

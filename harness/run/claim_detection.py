@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.records import Gate, Outcome, Role
-from harness.run.selection import Arm
 from harness.run.written_claims import WrittenFunction, can_be_target, target_arguments
 
 if TYPE_CHECKING:
+    from harness.run.selection import Arm
     from harness.run.suite_loading import LoadedSuite
 
 NEVER_MADE = "the comparison on line {} was never made: `{}`."

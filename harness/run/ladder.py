@@ -17,7 +17,7 @@ from harness.models.source import bytes_at_hand
 from harness.records import Decision, Economics, Gate, Ladder, Outcome, Rung, Verdict
 from harness.report import numbers
 from harness.report.plan import usd_range
-from harness.report.terminal import printable
+from harness.report.printable import printable
 from harness.run.plan_costs import Asking, Costs, paid
 from harness.run.recording import decisions_of
 from harness.run.selection import HOW_TO_DEFINE, Arm, match_names

@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 from harness.models.pace import Pace
 from harness.report import numbers
 from harness.report.plan import minutes, time_to_take
-from harness.report.terminal import printable
+from harness.report.printable import printable
 from harness.run.plan_time import within
 from harness.run.planning import work_to_do
 from harness.scoring.judges import Judge, needs_baseline

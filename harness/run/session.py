@@ -24,7 +24,7 @@ from harness.models.ledger import Ledger, Money
 from harness.models.progress import Progress
 from harness.models.protocol import Decoding, Prompt
 from harness.records import Answer, Economics, Gate, Kind, MoneyGate, Price, Role, Row, Trial
-from harness.report.terminal import printable
+from harness.report.printable import printable
 from harness.run.anchors import AnchorWatch
 from harness.run.answering import Answerer
 from harness.run.costs import economics_config

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.decision.claims import too_wide, wrong_sides
 from harness.records import TIE
 
 SUBJECTS = ("candidate", "baseline")
@@ -296,6 +295,8 @@ def _side(node: ast.expr, known: dict[str, str | None]) -> str | None:
 
 def _problem(node: ast.Compare, known: dict[str, str | None]) -> str | None:
     """What is wrong with a comparison of two sides, as far as it can be read."""
+    from harness.decision.claims import too_wide, wrong_sides
+
     left, right = node.left, node.comparators[0]
     larger, smaller = (left, right) if isinstance(node.ops[0], (ast.Gt, ast.GtE)) else (right, left)
     sides = _side(larger, known), _side(smaller, known)
@@ -309,6 +310,8 @@ def _problem(node: ast.Compare, known: dict[str, str | None]) -> str | None:
 
 def _problem_of_call(node: ast.Call, known: dict[str, str | None]) -> str | None:
     """The same of ``assert_better`` and ``assert_not_worse``."""
+    from harness.decision.claims import too_wide, wrong_sides
+
     if len(node.args) < 2:
         return None
     margins = [one.value for one in node.keywords if one.arg == "margin"] + node.args[2:]

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import sample_run
 
-from harness.report.terminal import encodable, summary
+from harness.report.printable import encodable
+from harness.report.terminal import summary
 
 RUN = sample_run.sample_run()
 
