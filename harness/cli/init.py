@@ -14,6 +14,7 @@ from harness.fields import LARGEST
 
 KINDS = {"label": "one of a few labels", "json": "a JSON object", "text": "free text"}
 CANDIDATES = {"local": "a QLoRA fine-tune on this machine", "hosted": "a fine-tune at a service"}
+OF_ROWS = ("columns", "heldout", "group", "time", "redact")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -33,6 +34,7 @@ def add_init(parser: argparse.ArgumentParser) -> None:
         help="conversations (JSON Lines, CSV, Parquet), or a file of promptfoo, OpenAI Evals, Langfuse,"
         " OpenTelemetry, Inspect or lm-eval",
     )
+    source.add_argument("--columns", metavar="MAP", help="of a table: user=COL,assistant=COL")
     source.add_argument(
         "--heldout", type=whole(1, LARGEST), metavar="N", help="default: a third, at most 200"
     )
@@ -55,7 +57,7 @@ def init(given: argparse.Namespace) -> int:
     if given.source is None:
         plan = starter(kind, candidate)
     else:
-        options = {key: getattr(given, key) for key in ("heldout", "group", "time", "redact")}
+        options = {key: getattr(given, key) for key in OF_ROWS}
         try:
             plan = from_file(given.source, **options)
         except RecursionError as error:
@@ -81,6 +83,9 @@ def _answers(given: argparse.Namespace) -> tuple[str, str, str]:
     Raises:
         UsageError: nobody is there to answer, or a name is none.
     """
+    asked = next((key for key in OF_ROWS if getattr(given, key)), None)
+    if asked and not given.source:
+        raise UsageError(f"--{asked} is about rows that you have: name their file with --from.")
     if given.source and given.kind:
         raise UsageError("--kind: rows show what the replies are; leave it out with --from.")
     options = {"kind": given.kind or given.source, "candidate": given.candidate, "task": given.task}

@@ -75,14 +75,20 @@ def starter(kind: str, candidate: str) -> Plan:
 
 
 def from_file(
-    source: Path, *, heldout: int | None, group: str | None, time: str | None, redact: bool
+    source: Path,
+    *,
+    columns: str | None,
+    heldout: int | None,
+    group: str | None,
+    time: str | None,
+    redact: bool,
 ) -> Plan:
     """The plan for the rows of a file; ``group`` and ``time`` are found where they are not given.
 
     Raises:
         HarnessError: the file cannot be read, has too few rows, or cannot be split as is asked.
     """
-    found = import_rows(source)
+    found = import_rows(source, columns)
     rows, notes = found.rows, [f"{source}: {len(found.rows)} rows, read as {found.form}"]
     notes += [f"{count} left out: {reason}" for reason, count in found.left_out.items()]
     if redact:

@@ -77,7 +77,7 @@ def store(given: argparse.Namespace) -> int:
     _print(f"{_size(freed)} {would} free; {_size(left)} stay.")
     paid = sum(entry.bytes for entry in found if entry.worth == "paid")
     if not given.paid and paid:
-        _print(f"of these, {_size(paid)} may have cost money, and stay without --paid.")
+        _print(f"{_size(paid)} of what stays may have cost money: only --paid takes it.")
     return 0
 
 

@@ -124,6 +124,8 @@ class _Mode(argparse.Action):
             setattr(namespace, PATHS_AFTER, [*(getattr(namespace, PATHS_AFTER, None) or []), str(values)])
 
 
+#: what libraries say of their own code, or of each other's: no user can mend it
+DEPRECATED = ("DeprecationWarning:torch", "FutureWarning:transformers", "DeprecationWarning:bpe_openai")
 PATHS_AFTER = "harness_paths_after_modes"
 
 
@@ -150,6 +152,8 @@ def _dest(name: str) -> str:
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options once."""
+    for theirs in DEPRECATED:
+        config.addinivalue_line("filterwarnings", f"ignore::{theirs}")
     given = {}
     for name in (*OPTIONS, *MODES):
         option = config.getoption(_dest(name))

@@ -117,7 +117,8 @@ def _line(
     if gate and gate.role is Role.TARGET:
         claim = f"target: better by {numbers.points(found.bound)}" if found.bound else "target: better"
     elif gate and gate.role is Role.GUARD:
-        claim = f"guard: above {numbers.points(found.bound)}"
+        what = "no worse than the reference" if gate.against else "guard"
+        claim = f"{what}: above {numbers.points(found.bound)}"
     figures = _figures(found, reach, OUTCOME_TONE[found.outcome] if gate else _sign_tone(found))
     if found.alpha != alpha and found.low is not None:
         figures = replace(figures, interval=f"{figures.interval} ({numbers.level(found.alpha)})")

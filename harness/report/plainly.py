@@ -337,6 +337,8 @@ def _breaks(record: RunRecord, decision: Decision) -> str:
             said.append(
                 f"on average {name(one)} falls from {100 * one.before:.1f} to {100 * one.now:.1f} of 100"
             )
+    if changes and not said:  # graded scores alone, whose rows differ a little both ways
+        said.append(f"on average {listed(names)} {'does' if len(names) == 1 else 'do'} not fall")
     never = sum(trial.counts.n_failed for pair in _at_size(record, decision) for trial in pair.trials)
     if never:
         said.append(f"{numbers.plural(never, 'answer')} never came")

@@ -27,6 +27,7 @@ from harness.records import (
     Reference,
     ReferenceSuite,
     ReferenceTrial,
+    Role,
     RowSet,
     RunRecord,
     SuiteInfo,
@@ -368,7 +369,9 @@ def _power(record: RunRecord) -> Iterator[str]:
                 f" 5, a true loss of so many points {'; '.join(each)}"
             )
         elif own:
-            yield (
-                f"the regression gate {verdict} of {decision.candidate}: no guard has enough rows to show any"
-                " loss"
+            why = (
+                "no guard has enough rows to show any loss"
+                if any(gate.role is Role.GUARD for gate in own)
+                else "no gate guards a score, so it blocks only a target that is shown to be worse"
             )
+            yield f"the regression gate {verdict} of {decision.candidate}: {why}"

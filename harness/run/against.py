@@ -32,6 +32,7 @@ from harness.records import (
     ScoreVector,
     Trial,
 )
+from harness.report.numbers import listed
 from harness.report.reference import (
     DIGITS,
     answer_digest,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from harness.run.session import Session
 
 NAME, CAME = "no worse than the reference", "answers that came"
+LOST_SHOWN = 8
 Values = Mapping[str, "float | None"]  # by row
 
 
@@ -324,11 +326,15 @@ class Against:
             theirs = replace(theirs, subject=f"reference {self.reference.label}", reasons=())
             scores = run.subject(arm, suite.name, None).scores(score)
             sides = replace(scores, vector=mine), replace(scores, vector=theirs)
-            return _no_worse(own, *sides, margin)
+            claim = _no_worse(own, *sides, margin)
         except HarnessError as error:  # values that its kind cannot have
             first = str(error).splitlines()[0]
             self._say(suite, f"{score.name} of {arm.label} is not compared: {first}")
             return None
+        if worse := _lost(mine, theirs, less_is_better=not isinstance(own.candidate, ScoreVector)):
+            shown = f"{len(worse)} of {len(mine.row_ids)} rows ({listed(worse, most=LOST_SHOWN)})"
+            self._say(suite, f"{arm.label} is worse than the reference on {vector.score} of {shown}")
+        return claim
 
     def _came(self, gate: Gate) -> Claim | None:
         """That no more answers failed to come than the margin allows; None where no more did.
@@ -377,6 +383,17 @@ def _no_worse(own: Claim, mine: Scores, theirs: Scores, margin: float) -> Claim:
     if not isinstance(own.candidate, ScoreVector):
         mine, theirs = theirs, mine
     return mine >= theirs - margin
+
+
+def _lost(mine: ScoreVector, theirs: ScoreVector, *, less_is_better: bool) -> list[str]:
+    """The rows that have less than in the reference, the largest losses first."""
+    sign = -1 if less_is_better else 1
+    losses = {
+        row: sign * (then - now)
+        for row, now, then in zip(mine.row_ids, mine.values, theirs.values, strict=True)
+        if now is not None and then is not None
+    }
+    return [row for row in sorted(losses, key=lambda row: -losses[row]) if losses[row] > 0]
 
 
 def with_smallest_losses(run: Session, gates: Sequence[Gate]) -> Iterator[Gate]:

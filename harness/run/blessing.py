@@ -44,8 +44,14 @@ def bless(run: Session, record: RunRecord, environment: Mapping[str, str] = os.e
         why=run.settings.bless_why,
         commit=_commit(root),
     )
+    unseen = file.exists() and record.held_to is None  # each blessing might lower the bar a little
     write_atomically(file, dump_reference(found))
-    return f"blessed: {found.label} is the reference run in {run.lab.relative(file)}; commit it"
+    name = run.lab.relative(file)
+    return f"blessed: {found.label} is the reference run in {name}; commit it" + (
+        f". It took the place of another one, to which this run was not held (--against={name})"
+        if unseen
+        else ""
+    )
 
 
 def destination(run: Session) -> Path:

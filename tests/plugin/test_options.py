@@ -186,5 +186,23 @@ def test_the_record_keeps_the_command_as_it_was_typed(ready: SmallProject) -> No
     ready.run("suites", "--candidate=good", "-k", "better or worse")
     assert ready.record.command == (
         "pytest -p no:randomly -p no:hypothesispytest suites --candidate=good -k 'better or worse'"
-        " --baseline=old -p no:cacheprovider"
+        " --baseline=old -p no:cacheprovider -p no:rerunfailures"
     )
+
+
+def test_what_libraries_deprecate_of_their_own_is_not_the_users(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nfilterwarnings = error\n")
+    pytester.makeconftest('pytest_plugins = ["harness.plugin"]')
+    pytester.makepyfile(
+        """
+        import warnings, pytest
+
+        def test_theirs():
+            warnings.warn_explicit("old", DeprecationWarning, "x.py", 1, module="torch.jit._script")
+
+        def test_own():
+            with pytest.raises(DeprecationWarning):
+                warnings.warn_explicit("old", DeprecationWarning, "x.py", 1, module="own")
+        """
+    )
+    pytester.runpytest_inprocess("-p", "no:randomly").assert_outcomes(passed=2)

@@ -55,6 +55,8 @@ def test_a_loss_is_blocked_a_gain_passes_and_no_change_is_neither_blocked_nor_bl
     assert result.status == 1
     assert "exit status 1: a loss against the reference run is shown" in said
     assert "suite support: compared with the reference on all 80 rows" in said
+    assert "worse@30 is worse than the reference on right of 24 of 80 rows (support-" in said
+    assert "and 16 more)" in said
     assert (
         "the regression gate shows a regression of worse; with these rows it shows, 4 times in 5, a true loss"
         in said
@@ -69,12 +71,15 @@ def test_a_loss_is_blocked_a_gain_passes_and_no_change_is_neither_blocked_nor_bl
         text = (report / page).read_text(encoding="utf-8")
         assert "good@30 of run" in text
         assert "the regression gate shows a regression of worse" in text
+        assert "no worse than the reference: above −10.0" in text
 
     assert project.run("--candidate=better", AGAINST).status == 0
     result = project.run("--candidate=good", AGAINST, "--gate=regression")
     assert result.status == 0
     assert "good is the reference itself, and says the same on every row" in " ".join(result.out.split())
     assert (project.path / FILE).read_text(encoding="utf-8") == before
+    said = " ".join(project.run("--candidate=worse", "--bless", WHY).out.split())
+    assert f"to which this run was not held (--against={FILE})" in said
 
 
 def test_what_has_changed_is_left_out_and_answers_that_never_come_are_a_loss(project: SmallProject) -> None:

@@ -196,3 +196,14 @@ def test_counted_rows_leave_graded_scores_to_their_means() -> None:
     breaks = _facts(_card(sample_run()))["Breaks"]
     graded = [info.name for s in sample_run().suites for info in s.scores if info.kind is Kind.GRADED]
     assert not any(f"{name} on" in breaks for name in graded)
+
+
+def test_a_graded_score_alone_that_rises_breaks_nothing() -> None:
+    record = sample_run()
+    graded = tuple(
+        replace(suite, scores=tuple(info for info in suite.scores if info.kind is Kind.GRADED))
+        for suite in record.suites
+    )
+    gates = tuple(gate for gate in record.gates if gate.comparison and gate.comparison.score == "summary")
+    breaks = _facts(_card(replace(record, suites=graded, gates=gates)))["Breaks"]
+    assert breaks.startswith("On average summary does not fall.")

@@ -55,18 +55,20 @@ class Imported:
     left_out: Mapping[str, int]
 
 
-def import_rows(path: Path) -> Imported:
+def import_rows(path: Path, columns: str | None = None) -> Imported:
     """The rows of a file in any form that is known by its content.
 
     Rows of our own formats must all be right. Of the others, what has no text or no right reply is left out
-    and counted; metadata ``conversation`` and ``time`` say what belongs together, and when.
+    and counted; metadata ``conversation`` and ``time`` say what belongs together, and when. ``columns`` says
+    which ones of a table are the conversation, as ``harness validate --columns`` does.
 
     Raises:
         DataError: the file cannot be read, its form is not known, or nothing of it can be used.
+        UsageError: ``columns`` are no columns of it.
     """
     opened(path).close()  # a pipe would be waited for
-    if path.suffix.lower() in TABLES:
-        return Imported(read_source(str(path), None, ToolForms()), "a table", {})
+    if columns or path.suffix.lower() in TABLES:
+        return Imported(read_source(str(path), columns, ToolForms()), "a table", {})
     if zipfile.is_zipfile(path):
         return _read([(1, inspect_logs.read_archive(path))], path)
     if path.suffix.lower() in _YAML:
