@@ -264,6 +264,18 @@ def test_a_model_that_cannot_be_published_leads_out_and_nothing_is_paid_twice(
     assert len(service.jobs) == 1
 
 
+def test_a_base_that_takes_no_adapter_is_told_and_nothing_is_paid_twice(
+    nebius: tuple[Service, str], lab: Lab
+) -> None:
+    service, url = nebius
+    wrong = spec(url, served_as="meta-llama/another")
+    with pytest.raises(HostedTrainingError, match=r"did not publish its model.*no such base") as caught:
+        wrong.prepare(lab, Variant("n", wrong))
+    assert "served_as=" in str(caught.value)
+    assert spec(url).prepare(fresh(lab), Variant("n", spec(url))).training is not None
+    assert len(service.jobs) == 1
+
+
 def test_the_general_kind_reaches_it_too_by_its_address(nebius: tuple[Service, str], lab: Lab) -> None:
     service, url = nebius
 

@@ -17,7 +17,7 @@ from harness.models.remote import RemoteModel
 from harness.records import Json
 from harness.training.hosted.openai import OpenAIProvider
 from harness.training.hosted.openai_objects import fields_of, items
-from harness.training.hosted.provider import SUCCEEDED, OutcomeUnknown, TuningJob
+from harness.training.hosted.provider import SUCCEEDED, OutcomeUnknown, RequestRejected, TuningJob
 from harness.training.hosted.request import JobRequest
 
 URL = "https://api.tokenfactory.nebius.com/v1/"
@@ -81,16 +81,15 @@ class NebiusProvider(OpenAIProvider):
                 return replace(job, status=SUCCEEDED, tuned_model=str(model["name"]))
             if model.get("status") != "error":
                 return job
-            problems.append(self._clean(str(model.get("status_reason") or "no reason was given")))
+            why = self._clean(str(model.get("status_reason") or "no reason was given"))
+            problems.append(f"{model.get('name')} is in error: {why}")
         if problems:
-            raise HostedTrainingError(
-                f"the tuning job {job.id} of {job.model} succeeded, but Nebius could not publish its model:"
-                f" {problems[0]}",
-                f"delete the model {name} there and run again: it is published anew, and nothing is tuned"
-                " twice. A base without serverless adapters cannot be asked by the token: choose another.",
-                job=job.id,
-            )
-        self._publish(job, name)
+            raise _unpublished(job, problems[0], "delete that model there and run again")
+        try:
+            self._publish(job, name)
+        except RequestRejected as no:
+            again = "run again when that is mended, with served_as= where the base answers under another name"
+            raise _unpublished(job, no.message, again) from None
         return job
 
     def _models(self) -> list[Mapping[str, Json]]:
@@ -122,3 +121,12 @@ class NebiusProvider(OpenAIProvider):
         parts = urlsplit(self.url)
         path = parts.path.rstrip("/").removesuffix("/v1")
         return urlunsplit(parts._replace(path=f"{path}/v0/models"))
+
+
+def _unpublished(job: TuningJob, problem: str, mend: str) -> HostedTrainingError:
+    return HostedTrainingError(
+        f"the tuning job {job.id} of {job.model} succeeded, but Nebius did not publish its model: {problem}",
+        f"{mend}: it is published anew, and nothing is tuned twice. A base without serverless adapters cannot"
+        " be asked by the token: choose another.",
+        job=job.id,
+    )
