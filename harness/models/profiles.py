@@ -7,10 +7,11 @@ As known in November 2026, from the providers' own reference pages. A service th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
+from harness.decision.prices import LISTED
 from harness.errors import UnknownName
 from harness.models.endpoint import ClientKind, Endpoint, host_of
 
@@ -41,6 +42,7 @@ class Profile:
     poll_s: float = 10.0  # between two looks at a job
     concurrency: int = 32  # calls on their way at once, where the model does not say
     timeout_s: float = 60.0  # longest wait for one answer, where the model does not say
+    prices_of: str = ""  # whose price list holds, of a stand-in ("": its own)
 
     def endpoint(self, url: str | None, key_env: str | None, timeout_s: float | None = None) -> Endpoint:
         """Where it is asked, with the key of the named variable, else of its usual one."""
@@ -99,16 +101,23 @@ _HOSTS: tuple[tuple[str, Profile], ...] = (
 )
 
 
+def twin_of(service: Profile) -> str:
+    """The profile of a stand-in for a service, at whose prices it is rehearsed."""
+    prices_of = service.prices_of or service.name
+    return f"{TWIN.name}/{prices_of}" if prices_of in LISTED else TWIN.name
+
+
 def profile_of(name: str | None, url: str) -> Profile:
-    """The profile of that name; without one, that of the address's host.
+    """The profile of that name, ``twin/NAME`` for a service's stand-in; without one, that of the host.
 
     Raises:
         UnknownName: no such profile.
     """
     if name is not None:
-        if name not in PROFILES:
+        own, _, prices_of = name.partition("/")
+        if own not in PROFILES or (prices_of and own != TWIN.name):
             raise UnknownName("profile", name, PROFILES, "Leave it out to have it chosen by base_url.")
-        return PROFILES[name]
+        return replace(PROFILES[own], prices_of=prices_of) if prices_of else PROFILES[own]
     host = host_of(url)
     for known, profile in _HOSTS:
         if host == known or host.endswith(f".{known}"):

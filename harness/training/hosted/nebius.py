@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from harness.data.fingerprints import bytes_digest
 from harness.errors import HostedTrainingError
+from harness.models.profiles import twin_of
 from harness.models.remote import RemoteModel
 from harness.records import Json
 from harness.training.hosted.openai import OpenAIProvider
@@ -38,7 +39,7 @@ class NebiusProvider(OpenAIProvider):
 
     def redirected(self, url: str) -> OpenAIProvider:
         """See ``TuningProvider``: the stand-in publishes its models by itself."""
-        return OpenAIProvider().redirected(url)
+        return replace(OpenAIProvider().redirected(url), profile=twin_of(self.facts))
 
     def model(self, name: str) -> RemoteModel:
         """See ``TuningProvider``."""

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from harness.models.endpoint import Endpoint
-from harness.models.profiles import REHEARSAL_KEY, TWIN, Profile, profile_of
+from harness.models.profiles import REHEARSAL_KEY, Profile, profile_of, twin_of
 from harness.models.remote import RemoteModel
 from harness.models.retry import TOO_MANY, verdict_of
 from harness.records import Json
@@ -97,7 +97,7 @@ class OpenAIProvider:
 
     def redirected(self, url: str) -> OpenAIProvider:
         """See ``TuningProvider``; the stand-in is shown no real key."""
-        return replace(self, base_url=url, api_key_env=REHEARSAL_KEY, profile=TWIN.name)
+        return replace(self, base_url=url, api_key_env=REHEARSAL_KEY, profile=twin_of(self.facts))
 
     def model(self, name: str) -> RemoteModel:
         """See ``TuningProvider``."""
