@@ -24,6 +24,7 @@ from harness.candidates.prompted import Prompted, mutable_model
 from harness.data.fingerprints import fingerprint
 from harness.data.hosted import hosted_counter, hosted_model
 from harness.data.rows import require_supervised
+from harness.decision.prices import billed_as
 from harness.errors import DataError, HostedTrainingError, UsageError
 from harness.fields import Count, Positive, Span
 from harness.models.protocol import Model
@@ -170,7 +171,9 @@ class BaseHostedTuning(BaseCandidate):
     @property
     def billed_as(self) -> str:
         """The name that its trainings and answers are priced under: of its base, at its service."""
-        return replace(self.remote(self.base), model=self.base).billed_as
+        service = self.service().capabilities.name
+        asked = replace(self.remote(self.base), model=self.base).billed_as
+        return billed_as(service, self.base) if asked == self.base else asked
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
         """See ``Candidate``. The key is looked for after the rows: a plan has none, and still checks them."""

@@ -42,7 +42,12 @@ class Profile:
     poll_s: float = 10.0  # between two looks at a job
     concurrency: int = 32  # calls on their way at once, where the model does not say
     timeout_s: float = 60.0  # longest wait for one answer, where the model does not say
-    prices_of: str = ""  # whose price list holds, of a stand-in ("": its own)
+    stands_for: str = ""  # of a stand-in, the service whose price list holds
+
+    @property
+    def seller(self) -> str:
+        """The service whose prices hold."""
+        return self.stands_for or self.name
 
     def endpoint(self, url: str | None, key_env: str | None, timeout_s: float | None = None) -> Endpoint:
         """Where it is asked, with the key of the named variable, else of its usual one."""
@@ -101,10 +106,9 @@ _HOSTS: tuple[tuple[str, Profile], ...] = (
 )
 
 
-def twin_of(service: Profile) -> str:
+def twin_of(service: str) -> str:
     """The profile of a stand-in for a service, at whose prices it is rehearsed."""
-    prices_of = service.prices_of or service.name
-    return f"{TWIN.name}/{prices_of}" if prices_of in LISTED else TWIN.name
+    return f"{TWIN.name}/{service}" if service in LISTED else TWIN.name
 
 
 def profile_of(name: str | None, url: str) -> Profile:
@@ -114,10 +118,10 @@ def profile_of(name: str | None, url: str) -> Profile:
         UnknownName: no such profile.
     """
     if name is not None:
-        own, _, prices_of = name.partition("/")
-        if own not in PROFILES or (prices_of and own != TWIN.name):
+        own, _, service = name.partition("/")
+        if own not in PROFILES or (service and own != TWIN.name):
             raise UnknownName("profile", name, PROFILES, "Leave it out to have it chosen by base_url.")
-        return replace(PROFILES[own], prices_of=prices_of) if prices_of else PROFILES[own]
+        return replace(PROFILES[own], stands_for=service) if service else PROFILES[own]
     host = host_of(url)
     for known, profile in _HOSTS:
         if host == known or host.endswith(f".{known}"):

@@ -129,7 +129,7 @@ class RemoteModel:
     @property
     def billed_as(self) -> str:
         """The name that it is priced under; see ``decision.prices``."""
-        return billed_as(self.provider.prices_of or self.provider.name, self.model)
+        return billed_as(self.provider.seller, self.model)
 
     @property
     def is_drawn(self) -> bool:
@@ -145,7 +145,7 @@ class RemoteModel:
 
     def redirected(self, url: str) -> RemoteModel:
         """The same model asked at a local stand-in for its service, which is shown no real key."""
-        return replace(self, base_url=url, profile=twin_of(self.provider), api_key_env=REHEARSAL_KEY)
+        return replace(self, base_url=url, profile=twin_of(self.provider.seller), api_key_env=REHEARSAL_KEY)
 
     def described(self) -> dict[str, Json]:
         """The fields, for the record."""

@@ -59,7 +59,7 @@ def test_each_command_of_the_page_leads_on_to_a_decision(
     assert ran.count("pytest") == 3
     verdicts = {one.candidate: one.verdict for one in project.record.decisions}
     assert verdicts == {"successor": "GO", "untuned": "NO-GO"}
-    bills = {line.model for record in project.records() for line in record.spending.lines}
+    bills = {line.model for record in project.records() for line in record.spending}
     assert bills == {f"nebius/meta-llama/{name}-3.1-8B-Instruct" for name in ("Llama", "Meta-Llama")}
     files = [path for path in project.path.rglob("*") if path.is_file()]
     assert not [path for path in files if KEY.encode() in path.read_bytes()]

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit, urlunsplit
 
 from harness.data.fingerprints import bytes_digest
 from harness.errors import HostedTrainingError
-from harness.models.profiles import twin_of
 from harness.models.remote import RemoteModel
 from harness.records import Json
 from harness.training.hosted.openai import OpenAIProvider
@@ -37,9 +36,9 @@ class NebiusProvider(OpenAIProvider):
 
     served_as: str | None = None
 
-    def redirected(self, url: str) -> OpenAIProvider:
+    def redirected(self, url: str, service: str = "") -> OpenAIProvider:
         """See ``TuningProvider``: the stand-in publishes its models by itself."""
-        return replace(OpenAIProvider().redirected(url), profile=twin_of(self.facts))
+        return OpenAIProvider().redirected(url, service or self.facts.seller)
 
     def model(self, name: str) -> RemoteModel:
         """See ``TuningProvider``."""

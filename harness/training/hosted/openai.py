@@ -95,9 +95,10 @@ class OpenAIProvider:
         """See ``TuningProvider``: the address alone, whatever profile or key it is used with."""
         return self.url
 
-    def redirected(self, url: str) -> OpenAIProvider:
-        """See ``TuningProvider``; the stand-in is shown no real key."""
-        return replace(self, base_url=url, api_key_env=REHEARSAL_KEY, profile=twin_of(self.facts))
+    def redirected(self, url: str, service: str = "") -> OpenAIProvider:
+        """See ``TuningProvider``; the stand-in, of another ``service`` too, is shown no real key."""
+        profile = twin_of(service or self.facts.seller)
+        return replace(self, base_url=url, api_key_env=REHEARSAL_KEY, profile=profile)
 
     def model(self, name: str) -> RemoteModel:
         """See ``TuningProvider``."""
