@@ -285,6 +285,7 @@ class LocalTuning(BaseCandidate):
             artifact if is_adapter else None,
             None if is_adapter else lambda: whole or merged_folder(source, artifact, plan, lab.adapters),
             nf4=is_adapter and recipe.nf4,
+            dtype=plan.dtype,
         )
         url_name = self.serve.name_at_url(
             candidate=variant.name, size=variant.size, seed=variant.seed, key=name[:12]

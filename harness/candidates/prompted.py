@@ -180,7 +180,8 @@ class Prompted(BaseCandidate):
         if self.serve is None:
             return library
         name = self.serve.base_name or source.name
-        return by_server(lab, self.serve, library, Weights(source, source.digest), self.decoding, name)
+        weights = Weights(source, source.digest, dtype=plan.dtype)
+        return by_server(lab, self.serve, library, weights, self.decoding, name)
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
         """See ``Candidate``: what a local model's template wants, and what is set aside of its defaults."""

@@ -10,6 +10,7 @@ from harness.candidates.base import MutableModel, Prepared
 from harness.candidates.lab import Lab
 from harness.data.fingerprints import fingerprint
 from harness.errors import UsageError
+from harness.models.endpoint import Endpoint
 from harness.models.protocol import AnswerSchema, Decoding
 from harness.models.served import FORM, Service, Weights, served_decoding
 from harness.models.server import Server
@@ -23,10 +24,9 @@ class ByServer:
     service: Service
     library: Prepared
 
-    def record(self, context: str) -> Path:
-        """Where it is written what comparing the answers of one suite came to."""
-        name = f"served-{fingerprint([self.library.identity, context])[:16]}.json"
-        return self.service.store / name
+    def record(self, identity: str, context: str) -> Path:
+        """Where it is written what comparing one suite's answers of ``identity`` came to."""
+        return self.service.store / f"served-{fingerprint([identity, context])[:16]}.json"
 
 
 def with_server(described: dict[str, Json], server: Server | None) -> dict[str, Json]:
@@ -70,7 +70,9 @@ def by_server(
     spec = service.anywhere
     # what a server computes with is its own affair; a machine of one's own is told apart by its device
     where = (
-        {"name": url_name} if server.url is not None else {"device": lab.plan().device, "nf4": weights.nf4}
+        {"name": url_name}
+        if server.url is not None
+        else {"device": lab.plan().device, "dtype": weights.dtype, "nf4": weights.nf4}
     )
     identity = fingerprint(
         {
@@ -99,6 +101,7 @@ def require_servable(server: Server, schema: AnswerSchema | None, *, is_adapter:
 
     Raises:
         UsageError: a program or a package is missing, or it takes no adapters, or binds no answers.
+        ModelError: there is no key.
     """
     if schema is not None and not server.binds:
         raise UsageError(
@@ -111,3 +114,5 @@ def require_servable(server: Server, schema: AnswerSchema | None, *, is_adapter:
             "  hint: say where adapters go ('--lora-modules', '{adapters}'), or write ship=\"merged\"."
         )
     server.require_startable()
+    if server.url is not None:
+        Endpoint(server.url, server.api_key_env, "compatible").require_key()

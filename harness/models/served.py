@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ from harness.models.source import ModelSource
 from harness.records import Answer, Json
 
 if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai._types import RequestOptions
     from transformers import GenerationConfig
 
 ROOM = 2  # times the base's weights, for the library to answer a few rows
@@ -37,8 +40,9 @@ FORM = 1  # of the folder; another one is written anew, and answered anew
 # a base's own, in place of which the folder has others; and records of the store
 _LEFT_OUT = frozenset(
     (
-        *("chat_template.jinja", "chat_template.json", "generation_config.json", "tokenizer.json"),
-        *("tokenizer_config.json", "manifest.json", "training.json", "README.md", "adapter_config.json"),
+        *("chat_template.jinja", "chat_template.json", "config.json", "generation_config.json"),
+        *("tokenizer.json", "tokenizer_config.json", "manifest.json", "training.json", "README.md"),
+        "adapter_config.json",
     )
 )
 
@@ -53,6 +57,7 @@ class Weights:
         adapter: the folder of a PEFT adapter on the base; None: there is none.
         folder: gives that of the whole model, where that is not the base's.
         nf4: whether the base is quantised to 4 bits under the adapter.
+        dtype: that the library computes in; servers take the one that ``config.json`` names.
     """
 
     source: ModelSource
@@ -60,6 +65,7 @@ class Weights:
     adapter: Path | None = None
     folder: Callable[[], Path] | None = None
     nf4: bool = False
+    dtype: str = "bfloat16"
 
     @property
     def rank(self) -> int:
@@ -71,6 +77,7 @@ class Weights:
 def served_folder(store: Path, weights: Weights, chat: Chat) -> Path:
     """The folder that is served, written where it is not there."""
     shaped = {"form": FORM, "key": weights.key, "base": weights.source.digest, "thinks": chat.thinks}
+    shaped["dtype"] = weights.dtype
     folder = store / f"served-{fingerprint(shaped)[:16]}"
 
     def build(part: Path) -> None:
@@ -85,6 +92,9 @@ def served_folder(store: Path, weights: Weights, chat: Chat) -> Path:
             config = json.loads((weights.adapter / "adapter_config.json").read_text("utf-8"))
             config["base_model_name_or_path"], config["revision"] = str(weights.source.folder.resolve()), None
             (part / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
+        config = json.loads((whole / "config.json").read_text("utf-8"))
+        config["torch_dtype" if "torch_dtype" in config else "dtype"] = weights.dtype
+        (part / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
         ends_alone(chat).save_pretrained(part)
         save_tokenizer(chat, part)
 
@@ -124,7 +134,7 @@ class Service:
         """What is served; with ``base``, what an adapter lies on."""
         weights = self.weights
         if base and weights.adapter is not None:
-            weights = Weights(weights.source, weights.source.digest)
+            weights = Weights(weights.source, weights.source.digest, dtype=weights.dtype)
         return served_folder(self.store, weights, self.chat())
 
     def at(self, name: str, url: str) -> RemoteModel:
@@ -156,10 +166,13 @@ class Service:
                 self.servers.end()
 
     def know(self) -> None:
-        """Tell which adapter is there, so that it is loaded with the others."""
+        """Tell that an adapter is there, so that it is loaded with the others."""
         if self.weights.adapter is not None and self.server.url is None and not self.server.by_folder:
-            folder = self.folder()
-            self.servers.know(self._launch(folder), folder.name, folder, self.weights.rank)
+            self.servers.waiting.append(self._know)  # its folder takes a tokenizer, which is not for threads
+
+    def _know(self) -> None:
+        folder = self.folder()
+        self.servers.know(self._launch(), folder.name, folder, self.weights.rank)
 
     def open(self) -> ServedModel:
         """The model, its server started where it does not run.
@@ -172,7 +185,9 @@ class Service:
             model = self.at(self.url_name, self.server.url)
             self._require_listed(model, folder)
             return ServedModel(model.open(), None)
-        launch = self._launch(folder)
+        while self.servers.waiting:
+            self.servers.waiting.pop()()
+        launch = self._launch()
         is_named = self.server.by_folder or self.weights.adapter is not None
         name = folder.name if is_named else BASE_NAME
         process = self.servers.serving(launch, name, self.progress)
@@ -180,7 +195,7 @@ class Service:
             name = self._listed(self.at(name, process.url), process)
         return ServedModel(self.at(name, process.url).open(), process)
 
-    def _launch(self, folder: Path) -> Launch:
+    def _launch(self) -> Launch:
         nf4 = self.weights.nf4
         if self.server.by_folder:
             return Launch(self.server, None, self.store, nf4)
@@ -296,16 +311,18 @@ class ServedModel:
         count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
         return count if isinstance(count, int) and count > 0 else None
 
+    @cached_property
+    def _client(self) -> OpenAI:
+        return self.remote.spec.endpoint.client()
+
     def _posted(self, url: str, body: dict[str, Json]) -> dict[str, Json]:
         """The reply as an object; empty where there is none."""
         from httpx2 import Response
         from openai import OpenAIError
 
+        options: RequestOptions = {"security": {"bearer_auth": True}}
         try:
-            with self.remote.spec.endpoint.client() as client:
-                found = client.post(
-                    url, body=body, cast_to=Response, options={"security": {"bearer_auth": True}}
-                ).json()
+            found = self._client.post(url, body=body, cast_to=Response, options=options).json()
         except (OpenAIError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}

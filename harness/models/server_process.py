@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -148,6 +148,7 @@ class Servers:
     """The server that runs, and what it is to know; one at a time, as one model is loaded at a time."""
 
     running: ServerProcess | None = None
+    waiting: list[Callable[[], None]] = field(default_factory=list)  # each makes one more adapter known
     _known: dict[Launch, dict[str, tuple[Path, int]]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 

@@ -70,8 +70,8 @@ def require_alike(
     """
     served = call.prepared.served
     assert served is not None
-    record = served.record(context)
-    if record.is_file():
+    record = served.record(call.prepared.identity, context)
+    if record.is_file() and call.prepared.mutable is None:
         return []
     by_key = {prompt.row_id: prompt for prompt in prompts}
     chosen = random.Random(0).sample(sorted(by_key), min(served.service.server.compare_rows, len(by_key)))
@@ -101,8 +101,8 @@ def require_alike(
         )
     same = sum(read(came[key]).text == read(here[key]).text for key in chosen)
     say = (
-        f"{suite.name}: of {len(sample)} rows that {who} and the library were asked, {same} answers are the"
-        f" same; {told}."
+        f"{label}, {suite.name}: of {len(sample)} rows that {who} and the library were asked, {same} answers"
+        f" are the same; {told}."
     )
     write_atomically(record, json.dumps({"identity": call.prepared.identity, "told": say}))
     return [answer for answer in came.values() if answer.failure is None]
@@ -200,7 +200,9 @@ def _differences(
         return  # the suite's checks are for answers to its rows
     turns = {prompt.messages: prompt.row_id for prompt in call.prompts}
     rows = {row.id: row for row in suite.scored_rows}
-    asked = [rows[turns[prompt.messages]] for prompt in sample]
+    asked = [rows[id] for prompt in sample if (id := turns[prompt.messages]) in rows]
+    if len(asked) < len(sample):
+        return
     for score in suite.scores:
         if isinstance(score, Judge | LatencyMs):
             continue
