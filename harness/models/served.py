@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,6 @@ from harness.models.source import ModelSource
 from harness.records import Answer, Json
 
 if TYPE_CHECKING:
-    from openai import OpenAI
     from openai._types import RequestOptions
     from transformers import GenerationConfig
 
@@ -311,10 +309,6 @@ class ServedModel:
         count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
         return count if isinstance(count, int) and count > 0 else None
 
-    @cached_property
-    def _client(self) -> OpenAI:
-        return self.remote.spec.endpoint.client()
-
     def _posted(self, url: str, body: dict[str, Json]) -> dict[str, Json]:
         """The reply as an object; empty where there is none."""
         from httpx2 import Response
@@ -322,7 +316,8 @@ class ServedModel:
 
         options: RequestOptions = {"security": {"bearer_auth": True}}
         try:
-            found = self._client.post(url, body=body, cast_to=Response, options=options).json()
+            with self.remote.spec.endpoint.client() as client:
+                found = client.post(url, body=body, cast_to=Response, options=options).json()
         except (OpenAIError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}

@@ -12,13 +12,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 from harness.data.fingerprints import fingerprint
 from harness.errors import UsageError
-from harness.extras import installed_version
+from harness.extras import installed_version, require_extra
 from harness.fields import Count, Positive, Span, require_fields
 from harness.models.endpoint import require_address
 from harness.records import Json
@@ -198,12 +197,7 @@ class Server:
         if self.url is not None:
             return
         if self.is_own:
-            missing = [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]
-            if missing:
-                raise UsageError(
-                    f"serve=Server() needs packages that are not installed: {', '.join(missing)}.\n"
-                    "  hint: pip install 'finetune-harness[serve]'"
-                )
+            require_extra("serve", "serve=Server()")
             return
         import shutil
 

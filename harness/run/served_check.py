@@ -6,8 +6,9 @@ wrongly. So some rows of each suite are answered by both, by this rule:
 - each prompt is the library's, as far as the server tells: its tokens, its text, or the number of its tokens;
 - no answer holds a token that ends turns, and answers end where the library's do;
 - no check moves by more than ``NEAR`` on more rows than rounding does (``export_check``);
-- where answers are greedy, they begin alike: near ties fall otherwise under other rounding, so ``VARIES`` of
-  all rows may begin otherwise by themselves, and more than that gives with a chance of ``LEVEL`` are refused.
+- where answers are greedy, they begin alike. One that parts at a token which the library finds nearly as
+  likely as its own (``TIE``) is rounding. Of all rows ``VARIES`` may do so beyond that, and more than this
+  gives with a chance of ``LEVEL`` are refused.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from math import exp
 from statistics import mean
+from typing import Protocol, cast
 
 from harness.atomic import write_atomically
 from harness.candidates.base import Call, Prepared
+from harness.candidates.served import ByServer
 from harness.errors import ModelError
 from harness.models.chat import TurnsError, rendered
 from harness.models.chat_format import Chat
@@ -35,6 +39,7 @@ from harness.scoring.judges import Judge
 from harness.scoring.measures import LatencyMs
 
 OPENING, VARIES = 32, 0.1  # characters that are compared, and the share of rows where they may differ
+TIE = 0.5  # nats between two tokens: bfloat16 has steps of an eighth where most logits are
 SHOWN = 60  # characters of a prompt or an answer in a message
 
 
@@ -88,7 +93,7 @@ def require_alike(
                 came[answer.row_id] = answer
                 bar.at(len(came), len(sample))
     problems = list(prompt_problems) or list(
-        _differences(call, sample, here, came, chat, decoding, suite, read)
+        _differences(call, sample, here, came, chat, decoding, suite, read, served)
     )
     who = served.service.server.told
     if problems:
@@ -181,6 +186,7 @@ def _differences(
     decoding: Decoding,
     suite: LoadedSuite,
     read: Callable[[Answer], Answer],
+    served: ByServer,
 ) -> Iterator[str]:
     failed = [answer.failure for answer in came.values() if answer.failure]
     if failed:
@@ -189,13 +195,7 @@ def _differences(
     pairs = [(here[prompt.row_id], came[prompt.row_id]) for prompt in sample]
     yield from _ends(pairs, chat)
     if decoding.temperature == 0:
-        others = [(a, b) for a, b in pairs if a.text.strip()[:OPENING] != b.text.strip()[:OPENING]]
-        if others and _is_more(len(others), len(pairs), VARIES):
-            a, b = others[0]
-            yield (
-                f"{len(others)} of {len(pairs)} answers begin otherwise, as those of other weights do:\n"
-                f"    here    {a.text[:SHOWN]!r}\n    server  {b.text[:SHOWN]!r}"
-            )
+        yield from _openings(sample, pairs, chat, served)
     if not call.is_last or call.is_aside:
         return  # the suite's checks are for answers to its rows
     turns = {prompt.messages: prompt.row_id for prompt in call.prompts}
@@ -230,6 +230,45 @@ def _differences(
                 f"{score.name} agrees on {near} of {len(pairs)} rows, mean {mean(then):.3f} here and"
                 f" {mean(now):.3f} on the server"
             )
+
+
+class Gives(Protocol):
+    """A local model, which knows how likely each token of a text is."""
+
+    def token_logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+        """Natural log-probability of each token of each continuation after its context."""
+
+
+def _openings(
+    sample: Sequence[Prompt], pairs: Sequence[tuple[Answer, Answer]], chat: Chat, served: ByServer
+) -> Iterator[str]:
+    """Whether answers begin alike, but for near ties."""
+    asked = [
+        (prompt, a, b)
+        for prompt, (a, b) in zip(sample, pairs, strict=True)
+        if a.text.strip()[:OPENING] != b.text.strip()[:OPENING]
+    ]
+    if not asked or not _is_more(len(asked), len(pairs), VARIES):
+        return
+    served.service.make_room()
+    library = cast("Gives", served.library.load())
+    end = str(chat.tokenizer.convert_ids_to_tokens(chat.ends[0]))
+    told: list[tuple[float, Answer, Answer]] = []
+    for prompt, a, b in asked:
+        context = chat.prompt(prompt.messages, prompt.tools)
+        ours, theirs = (one.text + ("" if one.finish == "length" else end) for one in (a, b))
+        likely = library.token_logprobs([(context, ours), (context, theirs)])
+        ids = zip(*chat.ids([ours, theirs]), strict=False)
+        at = next((k for k, (first, second) in enumerate(ids) if first != second), -1)
+        told.append((likely[0][at] - likely[1][at], a, b))
+    told = sorted((one for one in told if one[0] > TIE), key=lambda one: -one[0])
+    if told and _is_more(len(told), len(pairs), VARIES):
+        gap, a, b = told[0]
+        yield (
+            f"{len(told)} of {len(pairs)} answers begin otherwise, as those of other weights do; the library"
+            f" finds the first token that differs {exp(min(gap, 99)):,.0f} times less likely than its own:\n"
+            f"    here    {a.text[:SHOWN]!r}\n    server  {b.text[:SHOWN]!r}"
+        )
 
 
 def _ends(pairs: Sequence[tuple[Answer, Answer]], chat: Chat) -> Iterator[str]:

@@ -38,6 +38,7 @@ class Library:
 
     chat: Chat
     varies: int = 0
+    gap: float = 3.0
     numeric_config = "by rule"
 
     def answer(
@@ -51,6 +52,10 @@ class Library:
 
     def logprob(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         raise NotImplementedError
+
+    def token_logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+        own, others = -0.5, -0.5 - self.gap
+        return [[own if k % 2 == 0 else others] * 200 for k, _ in enumerate(pairs)]
 
 
 @dataclass
@@ -97,14 +102,18 @@ def source(tmp_path: Path) -> ModelSource:
 class Opens(Protocol):
     """Makes a case."""
 
-    def __call__(self, fault: str = "", tells: str = "tokens", varies: int = 0, **given: object) -> Case: ...
+    def __call__(
+        self, fault: str = "", tells: str = "tokens", varies: int = 0, gap: float = 3.0, **given: object
+    ) -> Case: ...
 
 
 @pytest.fixture
 def case(tmp_path: Path, source: ModelSource) -> Iterator[Opens]:
     opened: list[StandIn] = []
 
-    def opens(fault: str = "", tells: str = "tokens", varies: int = 0, **given: object) -> Case:
+    def opens(
+        fault: str = "", tells: str = "tokens", varies: int = 0, gap: float = 3.0, **given: object
+    ) -> Case:
         lab = Lab(tmp_path, AdapterStore(tmp_path / "adapters"), Silent())
         chat = lab.chat(source, None)
         stand = StandIn({"tuned-12": source.folder}, fault=fault, tells=tells)
@@ -115,7 +124,7 @@ def case(tmp_path: Path, source: ModelSource) -> Iterator[Opens]:
             model_digest="digest",
             identity="library",
             numeric_config="by rule",
-            load=lambda: Library(chat, varies),
+            load=lambda: Library(chat, varies, gap),
             ask=lambda row, prompt: row.prompt,
         )
         prepared = by_server(lab, server, library, Weights(source, "key"), Decoding(), "tuned-12")
@@ -184,7 +193,10 @@ def test_a_fault_of_the_server_is_named(case: Opens, fault: str, tells: str, sai
 
 def test_near_ties_that_fall_otherwise_are_no_difference_and_more_of_them_are(case: Opens) -> None:
     assert case(varies=1, version="1").check()
-    assert "4 of 12 answers begin otherwise" in case(varies=4, version="2").refused()
+    told = case(varies=4, version="2").refused()
+    assert "4 of 12 answers begin otherwise" in told
+    assert "differs 20 times less likely than its own" in told
+    assert "begin otherwise" not in case(varies=12, gap=0.2, version="3").refused()  # the check tells
 
 
 def test_a_name_that_the_server_does_not_have_is_told_with_the_folder_to_serve(case: Opens) -> None:
