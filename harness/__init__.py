@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.decision.claims import assert_better, assert_not_worse
     from harness.models.protocol import Decoding
     from harness.models.remote import RemoteModel
+    from harness.models.server import Server
     from harness.scoring.checks import (
         Contains,
         ExactMatch,
@@ -76,6 +77,7 @@ __all__ = [
     "Routed",
     "Rubric",
     "SelfGenerated",
+    "Server",
     "Similarity",
     "Suite",
     "TokenF1",
@@ -120,6 +122,7 @@ _HOMES = {
     "Routed": "candidates.routed",
     "Rubric": "scoring.rubric",
     "SelfGenerated": "training.local.self_generated",
+    "Server": "models.server",
     "Similarity": "scoring.similarity",
     "Suite": "scoring.suite",
     "TokenF1": "scoring.overlap",

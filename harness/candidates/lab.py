@@ -26,6 +26,7 @@ from harness.models.embeddings import LocalEmbedder, embedder_is_at_hand, resolv
 from harness.models.ledger import Money, Spending
 from harness.models.progress import Progress
 from harness.models.protocol import AnswerSchema, Decoding, Prompt
+from harness.models.server_process import Servers
 from harness.models.source import ModelSource, folder_digest, resolve
 from harness.records import Json, Row
 from harness.scoring.json_schema import JsonSchema
@@ -74,6 +75,9 @@ class Lab:
     today: Callable[[], date] = today
     # why a hosted job of this run made nothing, by artifact: what failed is not begun again in the same run
     failed: dict[str, HarnessError] = field(default_factory=dict, repr=False, compare=False)
+    servers: Servers = field(
+        default_factory=Servers, repr=False, compare=False
+    )  # that answer for local weights
     _sources: dict[tuple[str, bool], ModelSource] = field(default_factory=dict, repr=False, compare=False)
     _chats: dict[tuple[ModelSource, bool], Chat] = field(default_factory=dict, repr=False, compare=False)
     _readers: dict[str, TokenReader] = field(default_factory=dict, repr=False, compare=False)

@@ -108,8 +108,10 @@ def _require_whole(state: State, config: pytest.Config, exitstatus: int) -> None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Send what is to be shared, however the run ended, and stop the twin of a rehearsal."""
+    """End servers, send what is to be shared, however the run ended, and stop the twin of a rehearsal."""
     state = config.stash.get(STATE, None)
+    if state is not None and state.current is not None:
+        state.current.lab.servers.end()
     if state is not None and state.current is not None and state.current.shared is not None:
         state.current.shared.close()
     if state is not None and state.rehearsal is not None:
