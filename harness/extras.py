@@ -34,6 +34,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ray": ("ray",),
         "s3": ("fsspec", "s3fs"),
         "serve": ("fastapi", "uvicorn"),
+        "tinker": ("tinker",),
         "twin": ("python_multipart", "starlette", "typing_extensions", "uvicorn"),
     }
 )
@@ -43,7 +44,7 @@ def require_extra(extra: str, purpose: str) -> None:
     """Check that the packages of an extra are installed.
 
     Args:
-        extra: ``local``, ``pdf``, ``ray``, ``s3``, ``serve`` or ``twin``.
+        extra: one of ``EXTRAS``.
         purpose: what needs them, as the subject of a sentence: ``the base model 'smollm2-135m'``.
 
     Raises:
