@@ -33,6 +33,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "pdf": ("pypdf",),
         "ray": ("ray",),
         "s3": ("fsspec", "s3fs"),
+        "together": ("together", "zstandard"),
         "twin": ("python_multipart", "starlette", "typing_extensions", "uvicorn"),
     }
 )
@@ -42,7 +43,7 @@ def require_extra(extra: str, purpose: str) -> None:
     """Check that the packages of an extra are installed.
 
     Args:
-        extra: ``local``, ``pdf``, ``ray``, ``s3`` or ``twin``.
+        extra: ``local``, ``pdf``, ``ray``, ``s3``, ``together`` or ``twin``.
         purpose: what needs them, as the subject of a sentence: ``the base model 'smollm2-135m'``.
 
     Raises:
