@@ -166,7 +166,10 @@ class DownloadedTuning(BaseHostedTuning):
         model = record.model_at(self.checkpoint)
         step = None if model == record.model else int(model.rpartition(":")[2])
         archive = folder.with_name(f"{folder.name.partition('.')[0]}.archive")
-        with closing(self.service()) as service, lab.progress.task(f"fetching the adapter of {record.job}"):
+        with (
+            closing(self.service()) as service,
+            lab.progress.task(f"fetching the adapter of {record.job}", unit="file"),
+        ):
             for is_last in (False, True):
                 begun = archive.exists()
                 self._download(lab, service, record.job, step, archive)

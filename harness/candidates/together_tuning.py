@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, ClassVar
 
 from harness.candidates.downloaded import DownloadedTuning
@@ -23,8 +23,8 @@ class TogetherTuning(DownloadedTuning):
 
     Args (see ``DownloadedTuning`` and ``BaseHostedTuning`` for the others):
         learning_rate: the peak learning rate; ``"auto"``: the SDK's 1e-5.
-        lora_rank, lora_alpha, lora_dropout, lora_modules: of the adapter; ``lora_modules`` are names of layers
-            with commas between. Without ``lora_rank`` the service's own, and ``lora_alpha`` twice the rank.
+        lora_rank, lora_alpha, lora_dropout, lora_modules: of the adapter; the modules are names of layers
+            with commas between. Without a rank the service's own; alpha is twice the rank if it is None.
         full: all weights are tuned. Such a model is not fetched: name its ``deployment``.
         train_on_inputs: prompts are learned, too; by default replies alone are.
         packing: short rows share a sequence (None: as the service does).
@@ -58,12 +58,12 @@ class TogetherTuning(DownloadedTuning):
 
     def settings(self) -> JobSettings:
         """See ``BaseHostedTuning``."""
-        rank = self.lora_rank
+        rank, alpha = self.lora_rank, self.lora_alpha
+        if alpha is None and rank is not None:
+            alpha = 2 * rank
         adapter = {
             "lora_r": rank,
-            "lora_alpha": (None if rank is None else 2 * rank)
-            if self.lora_alpha is None
-            else self.lora_alpha,
+            "lora_alpha": alpha,
             "lora_dropout": self.lora_dropout,
             "lora_trainable_modules": self.lora_modules,
         }
@@ -84,8 +84,6 @@ class TogetherTuning(DownloadedTuning):
 
     def remote(self, model: str) -> RemoteModel:
         """See ``BaseHostedTuning``."""
-        from dataclasses import replace
-
         return replace(self.service().model(model), concurrency=self.concurrency)
 
     def described(self) -> dict[str, Json]:

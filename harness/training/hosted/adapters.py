@@ -12,8 +12,9 @@ import json
 import re
 import tarfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, BinaryIO, cast
 
 from harness.errors import HostedTrainingError
 from harness.models.source import ModelSource
@@ -54,9 +55,9 @@ class _Bounded(io.RawIOBase):
         self._left -= len(piece)
         self._all_left -= len(piece)
         if self._all_left < 0:
-            raise AdapterProblem(f"it unpacks to more than {MOST_BYTES / 2**30:.0f} GiB")
+            raise AdapterProblem(f"its archive unpacks to more than {MOST_BYTES / 2**30:.0f} GiB")
         if self._left < 0:
-            raise AdapterProblem("it has a name or a header without end")
+            raise AdapterProblem("its archive has a header without end")
         return piece
 
 
@@ -66,26 +67,28 @@ def unpack_adapter(archive: Path, folder: Path) -> None:
     Raises:
         AdapterProblem: it is no such archive, is hostile, or holds no adapter, or several.
     """
-    try:
-        with archive.open("rb") as file, _unpacked(file) as plain:
-            _take(_Bounded(plain), folder)
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the archive
-            raise
-        raise AdapterProblem(f"it is not whole, or no archive ({error})") from error
+    import zlib
+
+    import zstandard
+
+    with archive.open("rb") as file:
+        try:
+            _take(_Bounded(_unpacked(file)), folder)
+        except (tarfile.TarError, EOFError, zlib.error, zstandard.ZstdError, gzip.BadGzipFile) as error:
+            raise AdapterProblem(f"its archive is not whole, or is none ({error})") from error
 
 
-def _unpacked(file: IO[bytes]) -> IO[bytes]:
+def _unpacked(file: IO[bytes]) -> BinaryIO:
+    import zstandard
+
     head = file.read(4)
     file.seek(0)
     if head.startswith(_GZIP):
-        return gzip.open(file)
+        return cast("BinaryIO", gzip.open(file))
     if head == _ZSTD:
-        import zstandard
-
         unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
-        return unpacker.stream_reader(file, read_across_frames=True)
-    return file
+        return cast("BinaryIO", unpacker.stream_reader(file, read_across_frames=True))
+    return cast("BinaryIO", file)
 
 
 def _take(stream: _Bounded, folder: Path) -> None:
@@ -93,36 +96,34 @@ def _take(stream: _Bounded, folder: Path) -> None:
     taken: set[str] = set()
     pickled = ""
     stream.allow(MOST_HEADER_BYTES)
-    try:
-        archive = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115 - the stream is the caller's
-        while (member := archive.next()) is not None:
-            name = PurePosixPath(member.name)
-            if name.is_absolute() or ".." in name.parts:
-                raise AdapterProblem(f"it holds {member.name!r}, which leads out of its folder")
-            pickled = str(name) if name.suffix in _PICKLED and "adapter" in name.name else pickled
-            if name.name in (CONFIG, WEIGHTS):
-                if not member.isreg():
-                    raise AdapterProblem(f"its {name} is no plain file")
-                if place not in (None, name.parent) or name.name in taken:
-                    raise AdapterProblem(f"it holds several adapters: one in {place}, one in {name.parent}")
-                if name.name == CONFIG and member.size > MOST_CONFIG_BYTES:
-                    raise AdapterProblem(f"its {name} has {member.size:,} bytes")
-                place = name.parent
-                taken.add(name.name)
+    archive = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115 - the stream is the caller's
+    while (member := archive.next()) is not None:
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts:
+            raise AdapterProblem(f"its archive holds {member.name!r}, which leads out of its folder")
+        if path.suffix in _PICKLED and "adapter" in path.name:
+            pickled = f" (it has {path}, which could run code when opened)"
+        into: IO[bytes] | None = None
+        if path.name in (CONFIG, WEIGHTS):
+            if not member.isreg() or member.issparse():
+                raise AdapterProblem(f"{path} in its archive is no plain file")
+            if place not in (None, path.parent) or path.name in taken:
+                raise AdapterProblem(f"its archive holds several adapters, in {place} and {path.parent}")
+            if path.name == CONFIG and member.size > MOST_CONFIG_BYTES:
+                raise AdapterProblem(f"its {CONFIG} has {member.size:,} bytes")
+            place = path.parent
+            taken.add(path.name)
+            into = (folder / path.name).open("wb")
+        with into or nullcontext():
             stream.allow(member.size)
             source = archive.extractfile(member) if member.isreg() else None
-            if source is not None:
-                into = (folder / name.name).open("wb") if name.name in (CONFIG, WEIGHTS) else io.BytesIO()
-                with into:
-                    while piece := source.read(PIECE):
-                        into.write(piece) if name.name in taken else None
-            stream.allow(MOST_HEADER_BYTES)
-    except AdapterProblem:
-        raise
+            while source is not None and (piece := source.read(PIECE)):
+                if into is not None:
+                    into.write(piece)
+        stream.allow(MOST_HEADER_BYTES)
     missing = {CONFIG, WEIGHTS} - taken
     if missing:
-        has = f" (it has {pickled}, which could run code when opened)" if pickled else ""
-        raise AdapterProblem(f"it holds no {' and no '.join(sorted(missing))}{has}")
+        raise AdapterProblem(f"its archive holds no {' and no '.join(sorted(missing))}{pickled}")
 
 
 # --------------------------------------------------------------------------- on a base
@@ -183,7 +184,7 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, framework="np") as tensors:
-                found |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
+                found |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118 - it is no mapping
         except SafetensorError as error:
             raise AdapterProblem(f"its {file.name} is not whole, or no safetensors ({error})") from error
     return found

@@ -105,14 +105,13 @@ class JobBudget:
             self._reservation = self._spending.reserve(quote.usd, missing=what)
             self._quoted_usd = quote.usd
             return
-        if found is not None:
-            if self._spending.ledger.is_capped and bill.most is None:
-                raise UsageError(
-                    f"the tuning job {found.id} of {self._base} is under way, begun with epochs='auto':"
-                    " nothing bounds its bill, and there is a cap on spending.\n"
-                    "  hint: run again when it has ended, and it costs the run nothing; or run without"
-                    " --max-usd."
-                )
+        if found is not None and self._spending.ledger.is_capped and bill.most is None:
+            raise UsageError(
+                f"the tuning job {found.id} of {self._base} is under way, begun with epochs='auto':"
+                " nothing bounds its bill, and there is a cap on spending.\n"
+                "  hint: run again when it has ended, and it costs the run nothing; or run without"
+                " --max-usd."
+            )
         if not is_payable(self._spending, self._base, bounded=bill.most is not None):
             return
         self._bill = bill

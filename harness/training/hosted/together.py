@@ -1,4 +1,4 @@
-"""Together behind its official SDK (``together`` 3.1): jobs, their price beforehand, and adapters to take home.
+"""Together behind its official SDK (``together`` 3.1): jobs, their price beforehand, and their adapters.
 
 Requests are made of the SDK's own models. Answers are read as plain JSON: a word or a field that the SDK does
 not know yet is no error. Jobs carry no metadata, and two jobs on the same rows share one file there, so a job
@@ -63,7 +63,12 @@ FILE_STATES: Mapping[str, Literal["checking", "ready", "unusable"]] = {
     "FAILED": "unusable",
     "INVALID_FORMAT": "unusable",
 }
+LARGEST = 1e18  # above it a number is nonsense
 NANO_USD = 1e9  # the unit of ``total_price``, as in the SDK's own `together fine-tuning list`
+PRICED_BY = (
+    *("training_file", "validation_file", "model", "n_epochs", "n_evals"),
+    *("training_method", "training_type"),
+)
 UNQUOTED_YET = ("train_file_not_validated", "eval_file_not_validated")
 UNQUOTABLE: Mapping[str, str] = {
     "train_file_invalid": "training_file",
@@ -188,12 +193,10 @@ class TogetherProvider:
             OutcomeUnknown: the service has not checked the files yet.
         """
         body = self.body(request, training_file, validation_file).model_dump(exclude_none=True)
-        asked = ("training_file", "validation_file", "model", "n_epochs", "n_evals")
-        asked = (*asked, "training_method", "training_type")
         with self._calling() as client:
-            sent = {name: body[name] for name in asked if name in body}
+            sent = {name: body[name] for name in PRICED_BY if name in body}
             found = _object(client.fine_tuning.with_raw_response.estimate_price(**sent).json())
-        reason = _text(found, "unavailable_reason")
+        reason = _text(found, "unavailable_reason") or ""
         if reason in UNQUOTED_YET:
             raise OutcomeUnknown(f"the price is not known yet: {reason}")
         if reason in UNQUOTABLE:
@@ -370,19 +373,13 @@ class TogetherProvider:
         )
 
     def _metrics(self, job: str) -> list[dict[str, float]]:
-        """Measurements of a job by step, under names without the part before the slash of losses on rows
-        that are trained on.
-        """
+        """Measurements of a job, each with its step, under the names of ``metrics``."""
         with self._calling() as client:
             rows = _objects(client.fine_tuning.with_raw_response.list_metrics(job).json(), "metrics")
         named = {"train/global_step": "step", "global_step": "step", "eval/loss": "eval_loss"}
         named |= {"train/loss": "train_loss"}
         found = [
-            {
-                named.get(name, name): float(value)
-                for name, value in row.items()
-                if isinstance(value, int | float)
-            }
+            {named.get(name, name): value for name in row if (value := _number(row, name)) is not None}
             for row in rows
         ]
         return [row for row in found if "step" in row]
@@ -469,8 +466,9 @@ def _text(found: Mapping[str, Json], name: str) -> str | None:
 
 def _number(found: Mapping[str, Json], name: str) -> float | None:
     value = found.get(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) < 1e15 else None  # NaN is not below it
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < LARGEST else None  # NaN is not below it
 
 
 def _whole(found: Mapping[str, Json], name: str) -> int | None:
