@@ -28,7 +28,7 @@ from harness.training.hosted.adapters import (
     unpack_adapter,
     unusable,
 )
-from harness.training.hosted.provider import Capabilities, ServiceError, TuningProvider
+from harness.training.hosted.provider import Capabilities, RequestRejected, ServiceError, TuningProvider
 from harness.training.hosted.record import JobRecord
 
 
@@ -190,6 +190,8 @@ class DownloadedTuning(BaseHostedTuning):
         assert isinstance(service, GivesAdapters)
         try:
             self.environment(lab).ask(service.fetch_adapter, job, step, archive, MOST_BYTES)
+        except RequestRejected as no:
+            raise unusable(job, AdapterProblem(f"the service does not give it ({no.message})")) from None
         except ServiceError as error:
             again = f"the job {job} has succeeded: run again, and its adapter is fetched."
             raise errors.from_service(error, job, again) from None

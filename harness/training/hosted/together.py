@@ -69,6 +69,16 @@ PRICED_BY = (
     *("training_file", "validation_file", "model", "n_epochs", "n_evals"),
     *("training_method", "training_type"),
 )
+# what a job repeats of its request as it was
+TOLD = (
+    "training_file",
+    "model",
+    "n_epochs",
+    "learning_rate",
+    "random_seed",
+    "n_checkpoints",
+    "training_type",
+)
 UNQUOTED_YET = ("train_file_not_validated", "eval_file_not_validated")
 UNQUOTABLE: Mapping[str, str] = {
     "train_file_invalid": "training_file",
@@ -177,14 +187,11 @@ class TogetherProvider:
 
     # ----------------------------------------------------------------------- jobs
     def find(self, request: JobRequest, files: Mapping[str, str]) -> Sequence[TuningJob]:
-        """See ``TuningProvider``. A file tells nothing: it is shared by all jobs on its rows."""
+        """See ``TuningProvider``. A job whose name is not told is known by its file and its settings."""
         with self._calling() as client:
             listed = _objects(client.fine_tuning.with_raw_response.list().json(), "data")
-        mark = request.fingerprint[:MARK_DIGITS]
-        named = ("suffix", "model_output_name", "output_name")
-        return tuple(
-            self._job(job) for job in listed if any(mark in (_text(job, name) or "") for name in named)
-        )
+        body = self.body(request, files.get(request.training.name, ""), None).model_dump(exclude_none=True)
+        return tuple(self._job(job) for job in listed if _is_of(job, body, request.fingerprint[:MARK_DIGITS]))
 
     def quote(self, request: JobRequest, training_file: str, validation_file: str | None) -> Quote | None:
         """See ``Quotes``.
@@ -276,12 +283,12 @@ class TogetherProvider:
                 call = ask(ft_id=job, checkpoint_step=step or omit, extra_headers=headers)
                 answer = stack.enter_context(call).http_response
             except self._status_error as error:
-                if error.status_code == 416:  # nothing is left of it
+                if error.status_code == 416 and there:  # nothing is left of it
                     return
                 if not error.response.has_redirect_location:
                     raise
                 answer = self._elsewhere(error.response, headers, stack)
-            if answer.status_code == 416:
+            if answer.status_code == 416 and there:
                 return
             if answer.status_code not in (200, 206):
                 raise OutcomeUnknown(f"{answer.url.host} answered {answer.status_code} to a download")
@@ -436,6 +443,19 @@ class TogetherProvider:
 
     def _clean(self, text: str) -> str:
         return self.endpoint.scrub(text)[:MESSAGE_CHARACTERS]
+
+
+def _is_of(job: Mapping[str, Json], body: Mapping[str, Json], mark: str) -> bool:
+    """Whether a listed job was begun by ``body``. Its file alone tells nothing: jobs on its rows share it."""
+    named = [name for key in ("suffix", "model_output_name") if (name := _text(job, key))]
+    if named:
+        return any(mark in name for name in named)
+    told = {key: value for key in TOLD if (value := job.get(key)) is not None}
+    shape, own = told.pop("training_type", None), body.get("training_type")
+    if isinstance(shape, Mapping) and isinstance(own, Mapping) and not own.items() <= shape.items():
+        return False
+    is_same_file = bool(body["training_file"]) and told.get("training_file") == body["training_file"]
+    return is_same_file and all(body.get(key) == value for key, value in told.items())
 
 
 # --------------------------------------------------------------------------- fields of its answers
