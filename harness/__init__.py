@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.candidates.retrieval import Retrieval
     from harness.candidates.routed import Routed
     from harness.candidates.router import ByConfidence, ByLikeness
+    from harness.candidates.together_tuning import TogetherTuning
     from harness.decision.claims import assert_better, assert_not_worse
     from harness.models.protocol import Decoding
     from harness.models.remote import RemoteModel
@@ -80,6 +81,7 @@ __all__ = [
     "Server",
     "Similarity",
     "Suite",
+    "TogetherTuning",
     "TokenF1",
     "ToolCall",
     "TunedJudge",
@@ -125,6 +127,7 @@ _HOMES = {
     "Server": "models.server",
     "Similarity": "scoring.similarity",
     "Suite": "scoring.suite",
+    "TogetherTuning": "candidates.together_tuning",
     "TokenF1": "scoring.overlap",
     "ToolCall": "scoring.tool_calls",
     "TunedJudge": "scoring.tuned_judge",

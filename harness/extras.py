@@ -35,6 +35,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "s3": ("fsspec", "s3fs"),
         "serve": ("fastapi", "uvicorn"),
         "tinker": ("tinker",),
+        "together": ("together", "zstandard"),
         "twin": ("python_multipart", "starlette", "typing_extensions", "uvicorn"),
     }
 )

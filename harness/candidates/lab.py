@@ -239,10 +239,14 @@ class Lab:
         beside: Callable[[DevicePlan], int] | None = getattr(self.executor, "beside", None)
         return beside(self.plan()) if beside is not None and is_able else 1
 
-    def spending(self, model: str, *, tuned: bool = False, purpose: Purpose = "answers") -> Spending | None:
+    def spending(
+        self, model: str, *, tuned: bool = False, purpose: Purpose = "answers", quoted: bool = False
+    ) -> Spending | None:
         """The price and the budget of calls of a hosted model; None where nothing is counted.
 
         Raises:
             UnknownName: there is a cap and no price; says what to add to which file.
         """
-        return None if self.money is None else self.money.on(model, tuned=tuned, purpose=purpose)
+        if self.money is None:
+            return None
+        return self.money.on(model, tuned=tuned, purpose=purpose, quoted=quoted)

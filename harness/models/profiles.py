@@ -79,6 +79,14 @@ NEBIUS = Profile(
     batch_api=True,
     structured_outputs=True,
 )
+TOGETHER = Profile(
+    "together",
+    key_variable="TOGETHER_API_KEY",
+    learning_rate="absolute",
+    suffix_characters=27,  # of 40: the rest marks the job as the harness's
+    structured_outputs=True,
+    must_deploy=True,
+)
 COMPATIBLE = Profile("compatible", timeout_s=300.0)  # often a small machine of one's own
 TWIN = Profile(
     "twin",
@@ -95,7 +103,7 @@ TWIN = Profile(
 )
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
-    {profile.name: profile for profile in (OPENAI, AZURE, NEBIUS, COMPATIBLE, TWIN)}
+    {profile.name: profile for profile in (OPENAI, AZURE, NEBIUS, TOGETHER, COMPATIBLE, TWIN)}
 )
 _HOSTS: tuple[tuple[str, Profile], ...] = (
     ("api.openai.com", OPENAI),

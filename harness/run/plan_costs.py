@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from harness.candidates.base import Candidate, TrainingEstimate
+from harness.candidates.base import Candidate, TrainingEstimate, answered_by
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, text_counter
 from harness.decision.plan import CallCount, CostLine, Purpose, Usd
 from harness.decision.prices import TOKENS_PER_MTOK, PriceKey, batch_price, price_of
@@ -106,7 +106,7 @@ class Payee:
 
 def paid(candidate: Candidate) -> Payee | None:
     """Who is paid for a candidate's answers; None where nothing is hosted."""
-    priced = candidate.endpoint()
+    priced = answered_by(candidate)
     return None if priced is None else Payee(priced.billed_as, priced.is_tuned, priced.model.batch)
 
 

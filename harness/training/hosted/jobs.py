@@ -33,6 +33,8 @@ from harness.training.hosted.provider import (
     SUCCEEDED,
     JobCheckpoint,
     OutcomeUnknown,
+    Quote,
+    Quotes,
     RateLimited,
     RemoteFile,
     RequestRejected,
@@ -164,7 +166,7 @@ def tune(
         if isinstance(error, KeyboardInterrupt) and (text := _farewell(tuning)):
             raise JobGoesOn(text) from error
         raise
-    environment.budget.settle(tuned.job.trained_tokens)
+    environment.budget.settle(tuned.job.trained_tokens, tuned.job.estimated_usd)
     return tuned
 
 
@@ -267,19 +269,39 @@ def _follow(tuning: _Tuning, job: TuningJob) -> TuningJob:
     tuning.job = job
     tuning.note(f"tuning job {job.id} of {tuning.request.base} is found: it {how}.")
     tuning.remember(replace(tuning.state, job=job.id))
-    tuning.environment.budget.reserve(job)
+    quote = None if job.estimated_usd is None else Quote(job.estimated_usd)
+    if quote is None and not job.has_ended:
+        with suppress(ServiceError):  # it has begun, whatever it costs
+            quote = _quote(tuning, job.training_file, job.validation_file)
+    tuning.environment.budget.reserve(job, quote)
     return job
+
+
+def _quote(tuning: _Tuning, training: str, validation: str | None) -> Quote | None:
+    """What the service asks for the job of these files; None where it names no price beforehand."""
+    provider = tuning.provider
+    if not isinstance(provider, Quotes):
+        return None
+    return tuning.environment.ask(provider.quote, tuning.request, training, validation)
 
 
 # --------------------------------------------------------------------------- submitted
 def _submit(tuning: _Tuning) -> TuningJob:
     """Send missing files and begin the job; returns the one to follow, which may be another machine's."""
     request, environment, budget = tuning.request, tuning.environment, tuning.environment.budget
-    budget.reserve()
+    if not isinstance(tuning.provider, Quotes):  # else the price is asked for when the files are there
+        budget.reserve()
     training = _sent(tuning, request.training)
     validation = _sent(tuning, request.validation) if request.validation else None
     # sending and checking files may have taken an hour
     found, _ = _find(tuning)
+    if found is None:
+        quote = _quote(tuning, training.id, validation.id if validation else None)
+        if quote is not None:
+            if not quote.is_allowed:
+                raise errors.not_allowed(request, quote)
+            tuning.note(f"the service asks ${quote.usd:,.2f} for tuning {request.base}.")
+        budget.reserve(quote=quote)
     settle_s, problem = tuning.settle_s, ""
     for _ in range(SUBMISSIONS):
         if found is not None:
