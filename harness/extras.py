@@ -17,6 +17,7 @@ from harness.errors import UsageError
 # import names, by the extra that brings them
 EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
+        "fireworks": ("fireworks",),
         "local": (
             "accelerate",
             "bitsandbytes",
@@ -42,7 +43,7 @@ def require_extra(extra: str, purpose: str) -> None:
     """Check that the packages of an extra are installed.
 
     Args:
-        extra: ``local``, ``pdf``, ``ray``, ``s3`` or ``twin``.
+        extra: ``fireworks``, ``local``, ``pdf``, ``ray``, ``s3`` or ``twin``.
         purpose: what needs them, as the subject of a sentence: ``the base model 'smollm2-135m'``.
 
     Raises:

@@ -121,10 +121,11 @@ class JobBudget:
         # an earlier one whose outcome is not known may still be billed
         self._may_be_billed = self._submissions > 0
 
-    def settle(self, trained_tokens: int | None) -> None:
-        """The job has succeeded; where the service does not say what it billed, it billed the most."""
+    def settle(self, trained_tokens: int | None, usd: float | None = None) -> None:
+        """The job has succeeded; where the service says neither tokens nor ``usd``, it billed the most."""
         if self._reservation is not None:
-            usd = self._usd(self._most if trained_tokens is None else trained_tokens)
+            if usd is None or trained_tokens is not None:
+                usd = self._usd(self._most if trained_tokens is None else trained_tokens)
             self._reservation.settle(usd, prompt_tokens=trained_tokens, completion_tokens=0)
             self._reservation = None
 

@@ -163,7 +163,7 @@ def tune(
         if isinstance(error, KeyboardInterrupt) and (text := _farewell(tuning)):
             raise JobGoesOn(text) from error
         raise
-    environment.budget.settle(tuned.job.trained_tokens)
+    environment.budget.settle(tuned.job.trained_tokens, tuned.job.estimated_usd)
     return tuned
 
 
@@ -191,6 +191,8 @@ def _tune(tuning: _Tuning) -> TunedModel:
             tuning.note(text)
         found = _submit(tuning)
     job, metrics = _wait(tuning, found)
+    if job.estimated_usd is not None:
+        notes.append(f"the service puts the cost of the tuning job {job.id} at ${job.estimated_usd:,.2f}.")
     tuned_ends = _shutdown_date(tuning, job.tuned_model or "")
     checkpoints: Sequence[JobCheckpoint] = ()
     if tuning.provider.capabilities.checkpoints:

@@ -134,6 +134,7 @@ class TuningJob:
         failure: why it failed.
         result_files: ids of files with its metrics, which ``TuningProvider.content`` takes.
         trained_tokens: what is billed, all epochs together. None: the upper bound counts as billed.
+        estimated_usd: its cost as the service itself puts it, where it does.
         created, finished: seconds since 1970. Of several jobs of one content the oldest is followed, so
             ``created`` must be the service's own time.
         training_file, validation_file, suffix, seed, metadata: what it was made from.
@@ -152,6 +153,7 @@ class TuningJob:
     failure: JobFailure | None = None
     result_files: tuple[str, ...] = ()
     trained_tokens: int | None = None
+    estimated_usd: float | None = None
     created: int = 0
     finished: int | None = None
 
