@@ -92,7 +92,7 @@ class FireworksTuning(BaseHostedTuning):
             "early_stop": self.early_stop or None,
         }
         given = {name: value for name, value in own.items() if value not in ("auto", None)}
-        return JobSettings(resource(self.base, "models", LIBRARY), given, self.suffix)
+        return JobSettings(self._base, given, self.suffix)
 
     def remote(self, model: str) -> RemoteModel:
         """See ``BaseHostedTuning``; ``MODEL#DEPLOYMENT`` as it is."""
@@ -123,13 +123,13 @@ class FireworksTuning(BaseHostedTuning):
         rate = self.learning_rate
         if isinstance(rate, float | int) and rate >= RATE_BELOW:
             raise UsageError(
-                f"FireworksTuning: learning_rate={rate:g} is the rate itself, not a factor of the service's.\n"
+                f"FireworksTuning: learning_rate={rate:g} is the rate itself, no factor of the service's.\n"
                 "  hint: give one such as 1e-4, or 'auto'."
             )
         if self.suffix is not None and not is_id(self.suffix):
             raise UsageError(
-                f"FireworksTuning(suffix={self.suffix!r}): it begins a model's id, which holds a-z, 0-9 and '-'"
-                f" alone.\n  hint: suffix='{_as_id(self.suffix)}'."
+                f"FireworksTuning(suffix={self.suffix!r}): it begins a model's id, which holds a-z, 0-9 and"
+                f" '-' alone.\n  hint: suffix='{_as_id(self.suffix)}'."
             )
 
     # ----------------------------------------------------------------------- where it answers
@@ -138,12 +138,11 @@ class FireworksTuning(BaseHostedTuning):
         where = self.base_deployment or self.deployment
         if where is None or ("{" in where and self.base_deployment is None):
             raise UsageError(
-                f"FireworksTuning: the baseline is {self.base} with the full prompt, and no deployment of it is"
-                " named.\n  hint: base_deployment='ITS NAME', or 'serverless' where Fireworks offers this base"
-                " by the token; or name another baseline: --baseline=NAME."
+                f"FireworksTuning: the baseline is {self.base} with the full prompt, and no deployment of it"
+                " is named.\n  hint: base_deployment='ITS NAME', or 'serverless' where Fireworks offers this"
+                " base by the token; or name another baseline: --baseline=NAME."
             )
-        base = resource(self.base, "models", LIBRARY)
-        name = base if where == "serverless" else f"{base}#{self._full(where)}"
+        name = self._base if where == "serverless" else f"{self._base}#{self._full(where)}"
         return Prompted(model=self.remote(name), decoding=self.decoding, schema=self.schema)
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
@@ -151,10 +150,10 @@ class FireworksTuning(BaseHostedTuning):
         deployment = self._deployment(variant)
         if deployment is None:
             raise UsageError(
-                "FireworksTuning: Fireworks answers with a tuned model on a deployment only, and none is named;"
+                "FireworksTuning: a tuned model answers at Fireworks on a deployment only, and none is named;"
                 " nothing was tuned.\n"
-                f"  hint: make one, which is billed by the hour: `firectl deployment create"
-                f" {resource(self.base, 'models', LIBRARY)} --enable-addons`; then give deployment='ITS NAME'."
+                f"  hint: make one, which is billed by the hour: `firectl deployment create {self._base}"
+                " --enable-addons`; then give deployment='ITS NAME'."
             )
         super().preflight(lab, variant)
         if lab.is_offline:
@@ -189,6 +188,10 @@ class FireworksTuning(BaseHostedTuning):
         name = super()._deployment(variant)
         return None if name is None else self._full(name)
 
+    @property
+    def _base(self) -> str:
+        return resource(self.base, "models", LIBRARY)
+
     def _full(self, deployment: str) -> str:
         return resource(deployment, "deployments", self.service().account_id or "-")
 
@@ -198,7 +201,7 @@ class FireworksTuning(BaseHostedTuning):
         Raises:
             HostedTrainingError: it can hold neither.
         """
-        base = resource(self.base, "models", LIBRARY)
+        base = self._base
         make = f"`firectl deployment create {base} --enable-addons`; it is billed by the hour"
         try:
             found = self.environment(lab).ask(service.deployment, deployment)
