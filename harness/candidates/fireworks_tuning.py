@@ -69,7 +69,8 @@ class FireworksTuning(BaseHostedTuning):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        resource(self.base, "models", LIBRARY)
+        # prices, keys and names of one model, however it was written
+        object.__setattr__(self, "base", resource(self.base, "models", LIBRARY))
         if self.early_stop and self.dev is None:
             raise UsageError(
                 "FireworksTuning(early_stop=True) needs development rows to stop by.\n"
@@ -92,12 +93,11 @@ class FireworksTuning(BaseHostedTuning):
             "early_stop": self.early_stop or None,
         }
         given = {name: value for name, value in own.items() if value not in ("auto", None)}
-        return JobSettings(self._base, given, self.suffix)
+        return JobSettings(self.base, given, self.suffix)
 
     def remote(self, model: str) -> RemoteModel:
-        """See ``BaseHostedTuning``; ``MODEL#DEPLOYMENT`` as it is."""
-        name = model if "/" in model else resource(model, "models", LIBRARY)
-        return replace(self.service().model(name), concurrency=self.concurrency)
+        """See ``BaseHostedTuning``; ``MODEL#DEPLOYMENT`` is a model on one deployment."""
+        return replace(self.service().model(model), concurrency=self.concurrency)
 
     def described(self) -> dict[str, Json]:
         """See ``Candidate``; how many answers are asked for at once shapes nothing."""
@@ -142,7 +142,7 @@ class FireworksTuning(BaseHostedTuning):
                 " is named.\n  hint: base_deployment='ITS NAME', or 'serverless' where Fireworks offers this"
                 " base by the token; or name another baseline: --baseline=NAME."
             )
-        name = self._base if where == "serverless" else f"{self._base}#{self._full(where)}"
+        name = self.base if where == "serverless" else f"{self.base}#{self._full(where)}"
         return Prompted(model=self.remote(name), decoding=self.decoding, schema=self.schema)
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
@@ -152,7 +152,7 @@ class FireworksTuning(BaseHostedTuning):
             raise UsageError(
                 "FireworksTuning: a tuned model answers at Fireworks on a deployment only, and none is named;"
                 " nothing was tuned.\n"
-                f"  hint: make one, which is billed by the hour: `firectl deployment create {self._base}"
+                f"  hint: make one, which is billed by the hour: `firectl deployment create {self.base}"
                 " --enable-addons`; then give deployment='ITS NAME'."
             )
         super().preflight(lab, variant)
@@ -188,10 +188,6 @@ class FireworksTuning(BaseHostedTuning):
         name = super()._deployment(variant)
         return None if name is None else self._full(name)
 
-    @property
-    def _base(self) -> str:
-        return resource(self.base, "models", LIBRARY)
-
     def _full(self, deployment: str) -> str:
         return resource(deployment, "deployments", self.service().account_id or "-")
 
@@ -201,7 +197,7 @@ class FireworksTuning(BaseHostedTuning):
         Raises:
             HostedTrainingError: it can hold neither.
         """
-        base = self._base
+        base = self.base
         make = f"`firectl deployment create {base} --enable-addons`; it is billed by the hour"
         try:
             found = self.environment(lab).ask(service.deployment, deployment)
