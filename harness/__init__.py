@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from harness.candidates.base import BaseCandidate, Candidate
     from harness.candidates.chain import Chain
     from harness.candidates.few_shot import FewShot
+    from harness.candidates.fireworks_tuning import FireworksTuning
     from harness.candidates.fixture import candidate
     from harness.candidates.hosted_tuning import HostedTuning, NebiusTuning, OpenAITuning, WandB
     from harness.candidates.lora import Full, LoRA, QLoRA
@@ -56,6 +57,7 @@ __all__ = [
     "ExactMatch",
     "FewShot",
     "FieldMatch",
+    "FireworksTuning",
     "Full",
     "HostedTuning",
     "JsonSchema",
@@ -102,6 +104,7 @@ _HOMES = {
     "ExactMatch": "scoring.checks",
     "FewShot": "candidates.few_shot",
     "FieldMatch": "scoring.checks",
+    "FireworksTuning": "candidates.fireworks_tuning",
     "Full": "candidates.lora",
     "HostedTuning": "candidates.hosted_tuning",
     "JsonSchema": "scoring.json_schema",
