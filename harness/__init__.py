@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.candidates.retrieval import Retrieval
     from harness.candidates.routed import Routed
     from harness.candidates.router import ByConfidence, ByLikeness
+    from harness.candidates.tinker_tuning import TinkerTuning
     from harness.decision.claims import assert_better, assert_not_worse
     from harness.models.protocol import Decoding
     from harness.models.remote import RemoteModel
@@ -78,6 +79,7 @@ __all__ = [
     "SelfGenerated",
     "Similarity",
     "Suite",
+    "TinkerTuning",
     "TokenF1",
     "ToolCall",
     "TunedJudge",
@@ -122,6 +124,7 @@ _HOMES = {
     "SelfGenerated": "training.local.self_generated",
     "Similarity": "scoring.similarity",
     "Suite": "scoring.suite",
+    "TinkerTuning": "candidates.tinker_tuning",
     "TokenF1": "scoring.overlap",
     "ToolCall": "scoring.tool_calls",
     "TunedJudge": "scoring.tuned_judge",

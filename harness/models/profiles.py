@@ -72,6 +72,7 @@ NEBIUS = Profile(
     batch_api=True,
     structured_outputs=True,
 )
+TINKER = Profile("tinker", key_variable="TINKER_API_KEY", learning_rate="absolute", timeout_s=300.0)
 COMPATIBLE = Profile("compatible", timeout_s=300.0)  # often a small machine of one's own
 TWIN = Profile(
     "twin",
@@ -88,7 +89,7 @@ TWIN = Profile(
 )
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
-    {profile.name: profile for profile in (OPENAI, AZURE, NEBIUS, COMPATIBLE, TWIN)}
+    {profile.name: profile for profile in (OPENAI, AZURE, NEBIUS, TINKER, COMPATIBLE, TWIN)}
 )
 _HOSTS: tuple[tuple[str, Profile], ...] = (
     ("api.openai.com", OPENAI),
@@ -96,6 +97,7 @@ _HOSTS: tuple[tuple[str, Profile], ...] = (
     ("cognitiveservices.azure.com", AZURE),
     ("services.ai.azure.com", AZURE),
     ("nebius.com", NEBIUS),
+    ("thinkingmachines.dev", TINKER),
 )
 
 
