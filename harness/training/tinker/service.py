@@ -149,8 +149,8 @@ class TinkerService:
         if not key.startswith(("tml-", "eyJ")):
             raise ModelError(
                 f"the environment variable {endpoint.key_variable} holds no key of Tinker's: those begin with"
-                f" tml-.\n  hint: export {endpoint.key_variable}=tml-…; a server of your own that asks for none"
-                " takes any that begins so."
+                f" tml-.\n  hint: export {endpoint.key_variable}=tml-…; a server of your own takes any that"
+                " begins so."
             )
         return key
 
