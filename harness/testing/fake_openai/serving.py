@@ -6,11 +6,10 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx2
 
@@ -19,9 +18,6 @@ from harness.extras import require_extra
 from harness.records import Json
 from harness.testing.fake_openai.backend import Backend
 from harness.testing.fake_openai.faults import Faults
-
-if TYPE_CHECKING:
-    from uvicorn._types import ASGIApplication
 
 HOST = "127.0.0.1"
 ENDS_WITHIN_S = 5  # for requests under way
@@ -71,7 +67,7 @@ def running_fake_openai(
 
 
 @contextmanager
-def served(app: ASGIApplication, port: int) -> Iterator[str]:
+def served(app: Callable[..., Awaitable[None]], port: int) -> Iterator[str]:
     """An app behind a port of this machine; yields its address.
 
     Raises:

@@ -15,9 +15,8 @@ from threading import RLock
 from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
 from openai import BaseModel
-from openai.types import Batch, FileObject
-from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
-from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
+from openai.types import FileObject
+from openai.types.fine_tuning import FineTuningJob
 
 from harness.errors import UsageError
 from harness.records import Json
@@ -50,6 +49,9 @@ class Record(Protocol):
     """Whatever is kept under its id."""
 
     id: str
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """As a dictionary, with ``json`` of values that JSON has."""
 
     def model_dump_json(self) -> str:
         """As JSON."""

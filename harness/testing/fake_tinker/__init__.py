@@ -1,4 +1,4 @@
-"""A local stand-in for Tinker's API on loopback: sessions, training by the step, checkpoints, sampling, chats.
+"""A local stand-in for Tinker's API on loopback: training by the step, checkpoints, sampling, chats.
 
 For rehearsing training there without a key, and for tests of clients of such a service:
 

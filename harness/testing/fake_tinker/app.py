@@ -282,7 +282,7 @@ class FakeTinker:
     # ------------------------------------------------------------------- runs, checkpoints, samplers
     def _run(self, run: Run) -> types.TrainingRun:
         saved = self._service.all_saved(run.id)
-        last = {kind: next((_shown(s) for s in saved if s.kind == kind), None) for kind in ("training", "sampler")}
+        last = {one.kind: _shown(one) for one in reversed(saved)}
         return types.TrainingRun(
             training_run_id=run.id,
             base_model=run.base,
@@ -290,8 +290,8 @@ class FakeTinker:
             is_lora=True,
             lora_rank=run.lora.rank,
             last_request_time=run.last_request,
-            last_checkpoint=last["training"],
-            last_sampler_checkpoint=last["sampler"],
+            last_checkpoint=last.get("training"),
+            last_sampler_checkpoint=last.get("sampler"),
             user_metadata=run.user_metadata or None,
         )
 
@@ -311,7 +311,7 @@ class FakeTinker:
 
     def _urls(self, call: Call) -> types.ExternalWeightsUrlsResponse:
         saved = self._service.saved(_path(call))
-        at = f"{self.url}/api/v1/training_runs/{saved.run}/checkpoints/{saved.checkpoint_id}/files"
+        at = f"http://{call.headers['host']}/api/v1/training_runs/{saved.run}/checkpoints/{saved.checkpoint_id}/files"
         files = sorted(file.name for file in (self._service.weights / saved.folder).iterdir())
         return types.ExternalWeightsUrlsResponse(
             urls={name: f"{at}/{name}" for name in files}, expires=utc_now() + timedelta(hours=1)

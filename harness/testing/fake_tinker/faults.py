@@ -11,7 +11,8 @@ from harness.records import Json
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: An HTTP status with its body and seconds of Retry-After, or a connection that breaks before or after the effect.
+#: An HTTP status with its body and seconds of Retry-After, or a connection that breaks, before or after the
+#: effect.
 Fault: TypeAlias = 'tuple[int, Json, float | None] | Literal["drop before", "drop after"]'
 BACKGROUND = ("session_heartbeat", "telemetry", "client/config", "client/dynamic_config")
 
@@ -31,7 +32,7 @@ class TinkerFaults:
 
 
 class TinkerFaultInjector:
-    """ASGI middleware; ``faults`` may be replaced at any time, which counts anew. ``note`` hears of requests."""
+    """ASGI middleware; ``note`` hears of every request that is counted."""
 
     def __init__(self, app: ASGIApp, faults: TinkerFaults, note: Callable[[str, str], None]) -> None:
         self._app, self._note = app, note

@@ -7,11 +7,11 @@ by the base in its own precision with the checkpoint's adapters, as local candid
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from threading import RLock
+from threading import Lock
 from typing import TYPE_CHECKING, cast
 
 from harness.models import quiet_transformers
@@ -48,10 +48,10 @@ class _Trained:
 
 
 class RealTinker(RealBackend):
-    """See the module. ``lock``: held while a model computes, of whatever else computes in this process."""
+    """See the module, and ``RealBackend`` for the arguments."""
 
-    def __init__(self, progress: Progress | None = None) -> None:
-        super().__init__(progress)
+    def __init__(self, progress: Progress | None = None, lock: Lock | None = None) -> None:
+        super().__init__(progress, lock)
         self._runs: dict[str, _Trained] = {}
         self._wrapped: dict[str, PeftModel] = {}  # bases with adapters, by their folders
         self._sampled: dict[Path, str] = {}  # adapters of checkpoints, by their folders
@@ -105,9 +105,7 @@ class RealTinker(RealBackend):
                     found[k] = row[: len(data[k].tokens)]
             return found
 
-    def _logprobs(
-        self, model: PeftModel, data: Sequence[TrainedTokens]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _logprobs(self, model: PeftModel, data: Sequence[TrainedTokens]) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probabilities and weights, (rows, tokens), 0 where rows are filled up."""
         import torch
 
@@ -125,13 +123,15 @@ class RealTinker(RealBackend):
             if not self._plain(model):
                 logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
                 found = torch.log_softmax(logits, dim=-1).gather(2, targets[..., None])[..., 0]
-                return found * mask, weights
+                return mask * found, weights
             decoder, head = parts_of(model)
             hidden = decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
 
             def at(keep: torch.Tensor) -> torch.Tensor:
                 logits = head(hidden[keep].contiguous()).float()
-                return logits.gather(1, targets[keep][:, None])[:, 0] - logits.logsumexp(dim=-1)
+                chosen: torch.Tensor = logits.gather(1, targets[keep][:, None])[:, 0]
+                chosen -= logits.logsumexp(dim=-1)
+                return chosen
 
             weighted = (weights != 0) & (mask == 1)
             found[weighted] = at(weighted)

@@ -1,4 +1,4 @@
-"""What the service knows, as it is kept in its store: nothing but the models' weights is lost with the process."""
+"""What the service knows, as its store keeps it: only weights that were not saved go with the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A backend without a model: losses that fall by the step, answers by script; weights are a count of steps."""
+"""A backend without a model: losses fall by the step, answers are scripted, weights are a count of steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service does: sessions, runs and their requests, checkpoints, samplers, and what all that costs."""
+"""What the service does: sessions, runs and their requests, checkpoints, samplers, and what that costs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import timedelta
 from operator import mul
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeAlias
 
 from tinker import types
 from tinker.types.save_weights_external_request import SaveWeightsExternalRequest
@@ -135,9 +135,7 @@ class TinkerService:
         if asked.session_id is None:
             return self._accept("load_weights", asked.model_id, asked.seq_id, body)
         session = self.session(asked.session_id, alive=True)
-        if asked.optimizer_config is not None and (
-            asked.optimizer or asked.optimizer_config.type != "adamw"
-        ):
+        if asked.optimizer_config is not None and (asked.optimizer or asked.optimizer_config.type != "adamw"):
             raise Refused(400, "optimizer_config cannot be given here")
         if asked.base_model not in (None, saved.base):
             raise Refused(400, f"{asked.path} was trained on {saved.base}")
@@ -158,18 +156,15 @@ class TinkerService:
     def train(self, kind: str, body: bytes) -> types.UntypedAPIFuture:
         """A step of the optimizer, or a checkpoint."""
         asked = parsed(TRAINING[kind], body)
-        if kind == "save_weights_for_sampler" or kind == "save_weights":
-            _require_ttl(getattr(asked, "ttl_seconds", None))
-        return self._accept(kind, getattr(asked, "model_id"), getattr(asked, "seq_id"), body)  # noqa: B009
+        _require_ttl(getattr(asked, "ttl_seconds", None))
+        return self._accept(kind, asked.model_id, asked.seq_id, body)
 
     def forward_backward(self, body: bytes) -> types.UntypedAPIFuture:
         """A pass over data."""
         asked = forward_request(body, {"content-type": PROTOBUF})
         return self._accept("forward_backward", asked.model_id, asked.seq_id, body)
 
-    def _accept(
-        self, kind: str, run: str | None, number: int | None, body: bytes
-    ) -> types.UntypedAPIFuture:
+    def _accept(self, kind: str, run: str | None, number: int | None, body: bytes) -> types.UntypedAPIFuture:
         found = self.find(Run, run or "")
         self.session(found.session_id, alive=True)
         if number is None or number < (kind not in ("create_model", "load_weights")):
@@ -230,10 +225,9 @@ class TinkerService:
     def _pass(self, doing: Doing) -> Answer:
         asked = forward_request(doing.body, {"content-type": PROTOBUF})
         data, run = trained_tokens(asked), self.find(Run, doing.owner)
-        most = self._backend.context_tokens(run.base)
-        for k, datum in enumerate(data):
-            if len(datum.tokens) > most:
-                raise UserError(f"datum {k} has {len(datum.tokens)} tokens, more than the {most} of {run.base}")
+        most, longest = self._backend.context_tokens(run.base), max(len(datum.tokens) for datum in data)
+        if longest > most:
+            raise UserError(f"a datum has {longest} tokens, more than the {most} of {run.base}")
         logprobs = self._backend.forward(run.id, data, backward=not asked.forward_only)
         loss = -sum(sum(map(mul, d.weights, row)) for d, row in zip(data, logprobs, strict=True))
         if not doing.again:
@@ -262,8 +256,8 @@ class TinkerService:
         if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
             raise UserError(f"a checkpoint cannot be named {name!r}")
         path = f"tinker://{run.id}/{SEGMENTS[kind]}/{name}"
-        old = self.store.find(Saved, path)
-        if old is not None and not doing.again and kind == "training" and not getattr(asked, "overwrite", False):
+        is_free = doing.again or getattr(asked, "overwrite", kind != "training")
+        if not is_free and self.store.find(Saved, path) is not None:
             raise UserError(f"{path} is there already: give overwrite=True")
         folder = f"{run.id.replace(':', '-')}/{SEGMENTS[kind]}/{name}"
         if not doing.again:
@@ -452,7 +446,9 @@ class TinkerService:
         """The hours of a window."""
         if asked.ending_before - asked.starting_on > timedelta(days=14):
             raise Refused(422, "the window is longer than 14 days")
-        within = [u for u in self.store.newest_first(Usage) if asked.starting_on <= u.hour < asked.ending_before]
+        within = [
+            u for u in self.store.newest_first(Usage) if asked.starting_on <= u.hour < asked.ending_before
+        ]
         events: list[Json] = [
             {
                 "bucket_start": usage.hour.isoformat(),
@@ -483,7 +479,13 @@ def _texts(given: dict[str, Any] | None) -> dict[str, str]:
     return {key: str(value) for key, value in (given or {}).items()}
 
 
-TRAINING: dict[str, type[types.OptimStepRequest | types.SaveWeightsRequest]] = {
+_Training: TypeAlias = (
+    types.OptimStepRequest
+    | types.SaveWeightsRequest
+    | types.SaveWeightsForSamplerRequest
+    | SaveWeightsExternalRequest
+)
+TRAINING: dict[str, type[_Training]] = {
     "optim_step": types.OptimStepRequest,
     "save_weights": types.SaveWeightsRequest,
     "save_weights_for_sampler": types.SaveWeightsForSamplerRequest,

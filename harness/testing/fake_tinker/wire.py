@@ -6,12 +6,12 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pydantic
 import zstandard
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tinker.proto import tinker_public_pb2 as pb
 
 from harness.records import Json
@@ -19,7 +19,10 @@ from harness.testing.fake_tinker.backend import Sampled, TrainedTokens, UserErro
 
 PROTOBUF = "application/x-protobuf"
 MOST_BYTES = 64 * 2**20  # of a request, unpacked
-DTYPES = {pb.DTYPE_FLOAT32: np.dtype(np.float32), pb.DTYPE_INT64: np.dtype(np.int64)}
+DTYPES: dict[int, np.dtype[Any]] = {
+    pb.DTYPE_FLOAT32: np.dtype(np.float32),
+    pb.DTYPE_INT64: np.dtype(np.int64),
+}
 T = TypeVar("T", bound=pydantic.BaseModel)
 
 
@@ -35,7 +38,7 @@ class Refused(Exception):  # noqa: N818 - an answer of the service, not an error
 def parsed(kind: type[T], body: bytes) -> T:
     """The body, if it is of the SDK's request type ``kind``; unknown fields are refused at any depth."""
     try:
-        given = json.loads(body or b"{}")
+        given: Json = json.loads(body or b"{}")
         made = kind.model_validate(given)
     except pydantic.ValidationError as error:
         raise Refused(422, json.loads(error.json(include_url=False, include_input=False))) from error
@@ -49,12 +52,13 @@ def parsed(kind: type[T], body: bytes) -> T:
 
 def _unknown(given: Json, known: Json, at: str = "") -> str | None:
     """The place of a field that the type does not have: some types ignore what they do not know."""
+    pairs: list[tuple[str, Json, Json]]
     if isinstance(given, list) and isinstance(known, list):
-        pairs = [(str(k), one, other) for k, (one, other) in enumerate(zip(given, known, strict=False))]
+        pairs = [(str(k), *both) for k, both in enumerate(zip(given, known, strict=False))]
     elif isinstance(given, dict) and isinstance(known, dict):
         extra = given.keys() - known.keys()
         if extra:
-            return at + sorted(extra)[0]
+            return f"{at}{min(extra)}"
         pairs = [(key, value, known[key]) for key, value in given.items()]
     else:
         return None
@@ -120,7 +124,10 @@ def _numbers(tensor: pb.Tensor, number: int, name: str) -> np.ndarray[tuple[int]
         raise UserError(f"datum {number}: {name} has to be one dense row of float32 or int64 here")
     if (kind.kind == "i") != (name == "target_tokens"):
         raise UserError(f"datum {number}: {name} is of {kind}")
-    return np.frombuffer(tensor.dense, dtype=kind).astype(np.float64)
+    numbers: np.ndarray[tuple[int], np.dtype[np.float64]] = np.frombuffer(tensor.dense, dtype=kind).astype(
+        float
+    )
+    return numbers
 
 
 def forward_output(logprobs: Sequence[Sequence[float]], metrics: Mapping[str, float]) -> bytes:
@@ -138,11 +145,11 @@ def forward_output(logprobs: Sequence[Sequence[float]], metrics: Mapping[str, fl
     output = pb.ForwardBackwardOutput(
         loss_fn_output_type=kind, loss_fn_outputs=[record], metrics=dict(metrics)
     )
-    return output.SerializeToString()
+    return bytes(output.SerializeToString())
 
 
 def sample_output(sequences: Sequence[Sampled], prompt: Sequence[float] | None) -> bytes:
-    """The result of sampling. ``prompt``: log-probabilities of the prompt's tokens, NaN where there is none."""
+    """The result of sampling. ``prompt``: its tokens' log-probabilities, NaN where there is none."""
     stops = {"stop": pb.STOP_REASON_STOP, "length": pb.STOP_REASON_LENGTH}
     answer = pb.SampleResponse(
         sequences=[
@@ -156,4 +163,4 @@ def sample_output(sequences: Sequence[Sampled], prompt: Sequence[float] | None) 
     )
     if prompt is not None:
         answer.prompt_logprobs = np.asarray(prompt, dtype=np.float32).tobytes()
-    return answer.SerializeToString()
+    return bytes(answer.SerializeToString())
