@@ -22,7 +22,7 @@ from harness.candidates.lora import LearningRate
 from harness.candidates.prompted import Prompted
 from harness.data.fingerprints import fingerprint, rows_fingerprint
 from harness.data.rows import require_supervised
-from harness.errors import HostedTrainingError
+from harness.errors import HostedTrainingError, UsageError
 from harness.fields import Count, Share, Span
 from harness.models.chat import digest_with_day
 from harness.models.profiles import REHEARSAL_KEY
@@ -184,8 +184,15 @@ class TinkerTuning(BaseCandidate):
         rows, name = self._training(lab, variant)
         require_supervised(rows.own)
         is_made = lab.adapters.find(name) is not None
+        source, thinking = self._tokenizer(lab), self.decoding.thinking
+        if thinking is None and lab.chat_format(source).has_switch:
+            raise UsageError(
+                f"TinkerTuning: {self.base} can think before it answers, and nothing says whether it is to. It is"
+                " trained without thoughts, and the service would let it think.\n"
+                "  hint: thinking=False, or thinking=True with thoughts in the rows."
+            )
         if not is_made:
-            require_thoughts(lab.chat(self._tokenizer(lab), self.decoding.thinking), rows.own)
+            require_thoughts(lab.chat(source, thinking), rows.own)
             self._plan(lab, rows, variant)
         self.service().require_ready()
         spending = lab.spending(self.base, tuned=True, purpose="training")

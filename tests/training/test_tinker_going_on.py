@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from harness.training.tinker.plan import DevLoss
 from harness.training.tinker.service import FINGERPRINT_KEY, URL, look
 
 JOB = job_of()
-POINTS = range(0, 60, 2)
+POINTS = range(30)  # calls of one training, up to the last state that is deleted
+IN_STEP_7 = 19  # its step of the optimizer; states are those of steps 3 and 6
 
 
 def undisturbed(job: TinkerJob = JOB) -> tuple[object, ...]:
@@ -62,13 +64,13 @@ def test_killed_four_times_it_still_ends() -> None:
 
 def test_with_a_state_at_every_step_nothing_is_paid_twice() -> None:
     job = job_of(save_every=1, plan=replace(JOB.plan, dev=()))
-    for at in range(10, 34):
+    for at in range(30):
         wire = Wire()
         wire.killed_at = at
         machine = Machine(wire)
-        with suppress(Killed):
+        with pytest.raises(Killed):
             machine.train(job)
-        is_within_a_step = wire.calls[-1] in ("step", "save")
+        is_within_a_step = wire.calls[at] in ("step", "save")
         wire.killed_at = -1
         machine.train(job)
         lost = max(map(job.plan.step_tokens, job.plan.steps)) if is_within_a_step else 0
@@ -84,6 +86,31 @@ def test_a_trained_model_is_found_by_another_machine_and_costs_nothing() -> None
     assert Counter(wire.calls)["create"] == 1
 
 
+def test_a_training_that_another_machine_is_at_is_waited_for() -> None:
+    """Two machines begin at once: the second looks on until the first has ended, and pays nothing."""
+    wire = Wire()
+    wire.killed_at = IN_STEP_7
+    first = Machine(wire)
+    with suppress(Killed):
+        first.train(JOB)
+    wire.killed_at = -1
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        run = next(iter(wire.runs.values()))
+        run.asked += timedelta(seconds=seconds)
+        if len(looks) == 3:
+            first.train(JOB)
+
+    before = Counter(wire.calls)["create"]
+    tuned = Machine(wire).train(JOB, sleep=sleep)
+    assert len(looks) == 3
+    assert wire.weights_at(tuned.model) == undisturbed()
+    assert wire.stored() == [tuned.model]
+    assert (before, Counter(wire.calls)["create"], Counter(wire.calls)["load"]) == (1, 1, 1)
+
+
 def test_the_right_session_is_found_among_many() -> None:
     """Sessions of other trainings, empty ones, and pages of two."""
     wire = Wire()
@@ -91,7 +118,7 @@ def test_the_right_session_is_found_among_many() -> None:
         Machine(wire).train(job_of(f"{k}" * 64))
     wire.sessions["empty-1"] = {FINGERPRINT_KEY: JOB.fingerprint}
     machine = Machine(wire)
-    wire.killed_at = len(wire.calls) + 30
+    wire.killed_at = len(wire.calls) + IN_STEP_7
     with suppress(Killed):
         machine.train(JOB)
     wire.killed_at = -1
@@ -129,7 +156,7 @@ def test_what_only_carries_the_name_is_not_gone_on_from(
 def test_a_lost_session_is_passed_over_and_an_expired_state_left_for_the_one_before() -> None:
     wire = Wire()
     machine = Machine(wire)
-    wire.killed_at = 27
+    wire.killed_at = IN_STEP_7
     with suppress(Killed):
         machine.train(JOB)
     wire.killed_at = -1
@@ -204,7 +231,7 @@ def test_a_server_without_search_is_known_by_this_machine() -> None:
     wire = Wire()
     wire.searches = False
     machine = Machine(wire)
-    wire.killed_at = 27
+    wire.killed_at = IN_STEP_7
     with suppress(Killed):
         machine.train(JOB)
     wire.killed_at = -1

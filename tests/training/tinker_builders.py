@@ -68,6 +68,7 @@ class Run:
     marks: dict[str, str]
     weights: tuple[object, ...] = ()
     gradient: tuple[object, ...] = ()
+    asked: datetime = datetime(2026, 11, 29, tzinfo=UTC)
     saved: dict[str, tuple[types.Checkpoint, tuple[object, ...]]] = field(default_factory=dict)
 
 
@@ -228,7 +229,7 @@ class Wire:
             model_owner="me",
             is_lora=True,
             lora_rank=run.rank,
-            last_request_time=datetime.now(UTC),
+            last_request_time=run.asked,
             user_metadata=run.marks,
         )
 
@@ -274,7 +275,7 @@ class Machine:
         def remember(state: TinkerState) -> None:
             self.state = state
 
-        surroundings = Surroundings(remember=remember, sleep=lambda seconds: None, **around)
+        surroundings = Surroundings(**{"remember": remember, "sleep": lambda seconds: None, **around})
         return tune(job, service_of(self.wire), surroundings, self.state)
 
 

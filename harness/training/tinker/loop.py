@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     )
 
 IN_FLIGHT = 2  # steps that are on their way at once: the next is there when one ends
+# between two looks at a run of another machine, which is left to go on while it moves; and how many at most
+OTHERS_S, OTHERS_LOOKS = 20.0, 90
 ATTEMPTS = 3  # sessions in a row that get no further
 CLOSING_S, REMEMBER_EVERY_S = 10.0, 1.0
 STATE_DAYS = 7  # what a state lives for where nobody is left to delete it
@@ -192,6 +194,14 @@ class _Training:
         """One session's worth."""
         plan = self._job.plan
         there = self._look()
+        for _ in range(OTHERS_LOOKS):
+            if there.final is not None or not there.others:
+                break
+            self._around.bar.at(0, len(plan.steps), "another machine may be at it: looking again")
+            self._around.sleep(OTHERS_S)
+            before, there = there, self._look()
+            if there.others == before.others:
+                break
         if there.final is not None:
             return self._ended(there.final, there)
         states = [state for state in there.states if state.path not in self._gone]

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from harness.errors import HostedTrainingError, ModelError
@@ -54,6 +55,8 @@ class There:
     final: Checkpoint | None = None  # the trained model, ready to be asked
     states: tuple[SavedState, ...] = ()  # the furthest first
     foreign: int = 0  # runs under the training's name that trained something else
+    # runs of other machines that nobody has ended, and when each was last asked for something
+    others: frozenset[tuple[str, datetime]] = frozenset()
     is_searched: bool = True  # False: the server cannot search, and only this machine's memory was used
 
 
@@ -165,23 +168,26 @@ def look(
         TinkerFault: it cannot be looked at. Nothing may be begun then: it might be there.
     """
     rest = service.rest()
-    sessions = dict.fromkeys(known)
+    sessions = dict.fromkeys(known, False)  # whether somebody else may be at it
     is_searched = True
     try:
         with service.calling():
-            sessions |= dict.fromkeys(_search(rest, fingerprint))
+            sessions = {**dict(_search(rest, fingerprint)), **sessions}
     except TinkerFault as fault:
         if fault.status not in UNKNOWN_CALL:
             raise
         is_searched = False
     finals: list[Checkpoint] = []
     states: list[SavedState] = []
+    others: set[tuple[str, datetime]] = set()
     foreign = 0
-    for session in sessions:
+    for session, is_open in sessions.items():
         for run, checkpoints in _runs(service, rest, session):
             if not _is_ours(run, fingerprint, base, rank):
                 foreign += 1
                 continue
+            if is_open:
+                others.add((run.training_run_id, run.last_request_time))
             for checkpoint in checkpoints:
                 marks = checkpoint.user_metadata or {}
                 if marks.get(FINGERPRINT_KEY, fingerprint) != fingerprint:
@@ -192,10 +198,12 @@ def look(
                 elif step is not None and 0 < step <= steps:
                     states.append(SavedState(step, checkpoint.tinker_path))
     final = max(finals, key=lambda found: found.time, default=None)
-    return There(final, tuple(sorted(states, key=lambda s: -s.step)), foreign, is_searched)
+    ordered = tuple(sorted(states, key=lambda state: -state.step))
+    return There(final, ordered, foreign, frozenset(others), is_searched)
 
 
-def _search(rest: RestClient, fingerprint: str) -> Iterator[str]:
+def _search(rest: RestClient, fingerprint: str) -> Iterator[tuple[str, bool]]:
+    """Sessions that carry the name, and whether nobody has ended each."""
     from tinker.types import SessionSearchRequest
 
     asked = SessionSearchRequest(user_metadata={FINGERPRINT_KEY: fingerprint}, limit=200)
@@ -206,7 +214,7 @@ def _search(rest: RestClient, fingerprint: str) -> Iterator[str]:
         for session in page.sessions:
             # a server may ignore the filter
             if (session.user_metadata or {}).get(FINGERPRINT_KEY, fingerprint) == fingerprint:
-                yield session.session_id
+                yield session.session_id, session.status is None or session.status.type == "active"
         if page.next_cursor is None or not page.sessions:
             return
         asked = asked.model_copy(update={"cursor": page.next_cursor})
