@@ -187,8 +187,8 @@ class TinkerTuning(BaseCandidate):
         source, thinking = self._tokenizer(lab), self.decoding.thinking
         if thinking is None and lab.chat_format(source).has_switch:
             raise UsageError(
-                f"TinkerTuning: {self.base} can think before it answers, and nothing says whether it is to. It is"
-                " trained without thoughts, and the service would let it think.\n"
+                f"TinkerTuning: {self.base} can think before it answers, and nothing says whether it is to. It"
+                " would be trained without thoughts, and the service would let it think.\n"
                 "  hint: thinking=False, or thinking=True with thoughts in the rows."
             )
         if not is_made:
@@ -360,17 +360,18 @@ class TinkerTuning(BaseCandidate):
         )
 
     def _require_kept(self, lab: Lab, name: str) -> None:
-        """See that the service still stores the model, as far as is known without asking.
+        """See that the service still stores a model whose time is over: somebody may have made it longer.
 
         Raises:
-            HostedTrainingError: its time is over.
+            HostedTrainingError: it does not.
         """
         folder = lab.adapters.folder(name)
         record = JobRecord.read(folder)
-        if record.ends is None or date.fromisoformat(record.ends[:10]) >= lab.today():
+        is_over = record.ends is not None and date.fromisoformat(record.ends[:10]) < lab.today()
+        if not is_over or self.service().stores(record.model):
             return
         raise HostedTrainingError(
-            f"the service stored {record.model} until {record.ends[:10]}, as keep_days said: it answers no"
+            f"the service stored {record.model} until {(record.ends or '')[:10]}, as keep_days said: it answers no"
             " more.",
             f"delete {folder} and run again: it is trained anew. keep_days= says how long it is stored;"
             " answers that were kept need no model.",

@@ -112,6 +112,16 @@ class TinkerService:
         with self.calling():
             return RestClient(base_url=self.url, api_key=self._key())
 
+    def stores(self, path: str) -> bool:
+        """Whether a checkpoint is there; also where that cannot be found out."""
+        run = path.removeprefix("tinker://").partition("/")[0]
+        try:
+            with self.calling():
+                listed = self.rest().list_checkpoints(run).result().checkpoints
+        except TinkerFault as fault:
+            return fault.status not in (404, 410)
+        return any(checkpoint.tinker_path == path for checkpoint in listed)
+
     @contextmanager
     def calling(self) -> Iterator[None]:
         """The SDK's exceptions as one of ours, without the key.
