@@ -187,8 +187,8 @@ class TinkerTuning(BaseCandidate):
         source, thinking = self._tokenizer(lab), self.decoding.thinking
         if thinking is None and lab.chat_format(source).has_switch:
             raise UsageError(
-                f"TinkerTuning: {self.base} can think before it answers, and nothing says whether it is to. It"
-                " would be trained without thoughts, and the service would let it think.\n"
+                f"TinkerTuning: {self.base} can think before it answers, and nothing says whether it is to."
+                " It would be trained without thoughts, and the service would let it think.\n"
                 "  hint: thinking=False, or thinking=True with thoughts in the rows."
             )
         if not is_made:
@@ -371,8 +371,8 @@ class TinkerTuning(BaseCandidate):
         if not is_over or self.service().stores(record.model):
             return
         raise HostedTrainingError(
-            f"the service stored {record.model} until {(record.ends or '')[:10]}, as keep_days said: it answers no"
-            " more.",
+            f"the service stored {record.model} until {(record.ends or '')[:10]}, as keep_days said: it"
+            " answers no more.",
             f"delete {folder} and run again: it is trained anew. keep_days= says how long it is stored;"
             " answers that were kept need no model.",
             job=record.job,

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tiny_llama import build_tokenizer
+from tiny_llama import CHATML, build_tokenizer
 
 from harness import TinkerTuning
 from harness.candidates.base import Variant
@@ -119,11 +119,16 @@ def test_the_cap_refuses_before_anything_is_begun(service: FakeTinker, lab: Lab)
 
 def test_a_model_that_is_stored_no_more_says_what_to_do(service: FakeTinker, lab: Lab) -> None:
     candidate = tuning(service, keep_days=1, dev=None)
-    prepared = candidate.prepare(lab, Variant("t", candidate, 4, 0))
-    later = lab.today() + timedelta(days=3)
-    prepared = candidate.prepare(replace(lab, today=lambda: later), Variant("t", candidate, 4, 0))
+    variant = Variant("t", candidate, 4, 0)
+    prepared = candidate.prepare(lab, variant)
+    assert prepared.training is not None
+    later = replace(lab, today=lambda: lab.today() + timedelta(days=3))
+    candidate.prepare(later, variant).load()  # somebody has made its time longer: it is still there
+    model = JobRecord.read(lab.adapters.folder(prepared.training.fingerprint)).model
+    with candidate.service().calling():
+        candidate.service().rest().delete_checkpoint_from_tinker_path(model).result()
     with pytest.raises(HostedTrainingError, match=r"delete .* and run again"):
-        prepared.load()
+        candidate.prepare(later, variant).load()
 
 
 @pytest.mark.parametrize(
@@ -161,12 +166,8 @@ def test_a_rehearsal_speaks_the_wire_at_the_twin_without_a_key(
 
 def test_a_base_that_may_think_must_be_told(service: FakeTinker, lab: Lab, tmp_path: Path) -> None:
     tokenizer = build_tokenizer()
-    tokenizer.chat_template = (
-        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
-        "{% if enable_thinking is defined and not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
-        "{% endif %}"
-    )
+    empty = "{% if enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+    tokenizer.chat_template = CHATML.replace("assistant\n' }}", "assistant\n' }}" + empty)
     tokenizer.save_pretrained(tmp_path / "thinker")
     (tmp_path / "thinker" / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
     candidate = tuning(service, tokenizer="thinker")
