@@ -63,7 +63,8 @@ def measure(options: Options) -> list[Result]:
     """The largest difference of any step's loss, and of the development losses."""
     sizes = SMOKE_SIZES if options.smoke else SIZES
     with tempfile.TemporaryDirectory() as scratch:
-        found = compare(Path(scratch), sizes, epochs=1 if options.smoke else 3)
+        source, epochs = _base(Path(scratch, "base")), 1 if options.smoke else 3
+        found = compare(Path(scratch), source, _demo_rows(), sizes, epochs)
     steps = sum(here.steps for here, _ in found)
     rows = sum(len(batch) for here, _ in found for batch in here.batches)
     apart = [abs(a - b) for here, there in found for a, b in zip(here.losses, there.losses, strict=True)]
@@ -87,18 +88,14 @@ def measure(options: Options) -> list[Result]:
     ]
 
 
-def compare(scratch: Path, sizes: Sequence[int], epochs: float) -> list[tuple[Side, Side]]:
+def compare(
+    scratch: Path, source: ModelSource, data: TrainingData, sizes: Sequence[int], epochs: float
+) -> list[tuple[Side, Side]]:
     """Both sides at each size.
 
     Raises:
         AssertionError: a step of the two holds other rows, tokens or masks.
     """
-    source, example = _base(scratch / "base"), demo_recipe()
-    data = TrainingData(
-        read_rows(ROOT / example.train),
-        dev=read_rows(ROOT / example.dev)[:24] if example.dev else (),
-        stratify=example.stratify,
-    )
     spec = LoRA(base=str(source.folder), train="train.jsonl", r=RANK, alpha=ALPHA, epochs=epochs)
     found = []
     for size in sizes:
@@ -109,6 +106,15 @@ def compare(scratch: Path, sizes: Sequence[int], epochs: float) -> list[tuple[Si
             assert sorted(one) == sorted(other), f"size {size}, step {step}: other rows, tokens or masks"
         found.append((here, there))
     return found
+
+
+def _demo_rows() -> TrainingData:
+    example = demo_recipe()
+    return TrainingData(
+        read_rows(ROOT / example.train),
+        dev=read_rows(ROOT / example.dev)[:24] if example.dev else (),
+        stratify=example.stratify,
+    )
 
 
 def _here(folder: Path, spec: LoRA, source: ModelSource, rows: TrainingRows) -> Side:

@@ -9,8 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tiny_llama import CHATML, build_tokenizer
+from tiny_llama import CHATML, build_tokenizer, rows
 
+from benchmarks.tinker_curve import NOISE, compare
 from harness import TinkerTuning
 from harness.candidates.base import Variant
 from harness.candidates.lab import Lab
@@ -18,12 +19,13 @@ from harness.errors import BudgetReached, HostedTrainingError, UsageError
 from harness.models.ledger import Ledger, Money
 from harness.models.progress import Silent
 from harness.models.protocol import Decoding, Prompt
-from harness.models.source import BUILTIN
+from harness.models.source import BUILTIN, ModelSource
 from harness.records import Message, Price
 from harness.store.adapters import AdapterStore
 from harness.testing.fake_tinker import running_fake_tinker
 from harness.testing.fake_tinker.app import FakeTinker
 from harness.training.hosted.record import JobRecord
+from harness.training.rows import TrainingData
 
 BASE = "Qwen/Qwen3-8B"
 OTHERWISE = {
@@ -52,10 +54,10 @@ def service() -> Iterator[FakeTinker]:
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     turns = [(f"Order {k}?", f"No {k}.") for k in range(12)]
-    rows = [
+    told = [
         {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in turns
     ]
-    lines = [json.dumps(row) for row in rows]
+    lines = [json.dumps(row) for row in told]
     (tmp_path / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "dev.jsonl").write_text("\n".join(lines[:3]).replace("Order", "Parcel"), encoding="utf-8")
     return Lab(tmp_path, AdapterStore(tmp_path / "store"), Silent())
@@ -181,3 +183,13 @@ def test_settings_out_of_range_are_refused() -> None:
     for wrong in ({"rank": 0}, {"epochs": 0}, {"keep_days": 0}, {"learning_rate": 2.0}):
         with pytest.raises(UsageError):
             TinkerTuning(base=BASE, train="t.jsonl", **wrong)  # type: ignore[arg-type]
+
+
+def test_over_the_wire_the_losses_are_the_local_trainer_s(tiny: ModelSource, tmp_path: Path) -> None:
+    """A sample of ``python -m benchmarks tinker_curve``: batches are compared there, token for token."""
+    data = TrainingData(rows(10), dev=rows(14)[10:])
+    ((here, there),) = compare(tmp_path, tiny, data, (9,), epochs=2)
+    assert here.steps == 4
+    assert there.losses == pytest.approx(here.losses, abs=NOISE)
+    assert there.dev == pytest.approx(here.dev, abs=NOISE)
+    assert here.losses[-1] < here.losses[0]
