@@ -14,6 +14,7 @@ from tinker.types import RequestErrorCategory
 from tinker_builders import BASE, Killed, Machine, Run, Wire, examples, job_of, refused, service_of
 
 from harness.errors import HostedTrainingError, StoreError, TrainingError
+from harness.training.hosted.budget import JobBudget
 from harness.training.tinker.loop import TinkerJob, TinkerState, read_state, write_state
 from harness.training.tinker.plan import DevLoss
 from harness.training.tinker.service import FINGERPRINT_KEY, URL, look
@@ -42,7 +43,14 @@ def test_killed_at_any_call_and_run_again_it_is_one_training(after: bool, forget
             machine.train(JOB)
         wire.killed_at = -1
         again = Machine(wire) if forgets else machine
-        tuned = again.train(JOB)
+        paid, reserved = wire.billed, [0]
+
+        def money(tokens: int, into: list[int] = reserved) -> JobBudget:
+            into.append(tokens)
+            return JobBudget()
+
+        tuned = again.train(JOB, money=money)
+        assert wire.billed - paid == reserved[-1], f"killed at call {at}: the cap is that exactly"
         assert wire.weights_at(tuned.model) == wanted, f"killed at call {at}"
         assert plan.tokens() <= wire.billed <= plan.tokens() + at_most, f"killed at call {at}"
         assert wire.stored() == [tuned.model]

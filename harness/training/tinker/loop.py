@@ -145,8 +145,8 @@ class Tuned:
 def tune(job: TinkerJob, service: TinkerService, around: Surroundings, state: TinkerState) -> Tuned:
     """The trained model of a job: found at the service, gone on with, or begun.
 
-    No step is paid twice but those since the last saved state of a process that was killed, fewer than
-    ``save_every`` and those on their way.
+    No step is paid twice but those since the last saved state where a process was killed or a session ended,
+    at most ``save_every``.
 
     Raises:
         HostedTrainingError: the service refused it, or cannot be reached.
@@ -154,16 +154,16 @@ def tune(job: TinkerJob, service: TinkerService, around: Surroundings, state: Ti
         TrainingError: the loss is no number.
     """
     training = _Training(job, service, around, state)
-    furthest, tries = -1, 0
+    furthest, tries = 0, 0
     while True:
         try:
             return training.attempt()
         except TinkerFault as fault:
-            tries = 1 if training.reached > furthest else tries + 1
-            furthest = max(furthest, training.reached)
+            tries = 1 if training.saved > furthest else tries + 1
+            furthest = max(furthest, training.saved)
             if not fault.may_pass or tries >= ATTEMPTS:
                 raise told(fault, service, job.base, training.session) from None
-            around.bar.at(max(furthest, 0), len(job.plan.steps), "goes on in a new session")
+            around.bar.at(furthest, len(job.plan.steps), "goes on in a new session")
             around.sleep(2.0**tries)
 
 
@@ -187,7 +187,7 @@ class _Training:
         self._marks = {FINGERPRINT_KEY: job.fingerprint}
         self._gone: set[str] = set()  # states that are listed and cannot be had
         self.session: str | None = None
-        self.reached = 0  # the last step whose end was seen
+        self.saved = 0  # the furthest step that can be gone on from, as far as was seen
         self._remembered = 0.0  # when
 
     def attempt(self) -> Tuned:
@@ -207,7 +207,7 @@ class _Training:
         states = [state for state in there.states if state.path not in self._gone]
         for found in (*states, None):
             done = 0 if found is None else found.step
-            budget = self._around.money(plan.tokens(done))
+            budget = self._around.money(plan.tokens(done) + self._unmeasured(done))
             budget.reserve()
             sent = _Sent()
             try:
@@ -222,6 +222,11 @@ class _Training:
                     budget.leave()
             return self._ended(trained, self._look())
         raise AssertionError("unreachable: the last attempt begins anew")
+
+    def _unmeasured(self, done: int) -> int:
+        """Tokens of the measurement after a saved state, where its answer was lost: it is made again."""
+        plan = self._job.plan
+        return plan.dev_tokens if done in plan.measured and done not in self._state.dev else 0
 
     def _look(self) -> There:
         job = self._job
@@ -242,7 +247,7 @@ class _Training:
         try:
             client = self._opened(service, found)
             self.session = client.model_id.partition(":")[0]
-            done = self.reached = 0 if found is None else found.step
+            done = self.saved = 0 if found is None else found.step
             state = self._state  # steps behind the state are done again
             self._state = replace(
                 state,
@@ -292,11 +297,9 @@ class _Training:
         plan, job = self._job.plan, self._job
         dev = [_datum(shifted(row)) for row in plan.dev]
         on_their_way: deque[_OnItsWay] = deque()
-        if dev and done in plan.measured and done not in self._state.dev:
-            # the measurement after the saved state was paid, and its answer lost
-            missing = client.forward(dev, "cross_entropy")
+        if self._unmeasured(done):
             sent.tokens += plan.dev_tokens
-            self._measured(done, missing.result())
+            self._measured(done, client.forward(dev, "cross_entropy").result())
         for step in plan.steps[done:]:
             data = plan.data(step)
             sent.tokens += plan.step_tokens(step)
@@ -348,7 +351,7 @@ class _Training:
             self._measured(number, one.dev.result())
         if one.saved is not None:
             one.saved.result()
-        self.reached = number
+            self.saved = number
         tick()
         now = time.monotonic()
         if one.dev or one.saved or now - self._remembered >= REMEMBER_EVERY_S:
