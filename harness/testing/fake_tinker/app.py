@@ -35,6 +35,7 @@ from harness.testing.fake_tinker.wire import PROTOBUF, Refused, forward_request,
 
 MOST_AT_ONCE = 256  # requests that may wait for a result
 WAIT_S = 20.0  # how long a question for a result is held; the SDK gives up after 45
+MAPS = ("metrics", "sessions", "urls", "user_metadata")  # whose keys are no fields
 KEY = "tml-"  # what every key begins with
 AT = ("/api/v1", "/v1/api/v1")  # the second one below the address of the stand-in of OpenAI's API
 CHAT = "/chat/completions"
@@ -173,7 +174,9 @@ class FakeTinker:
             if answer is None:
                 return Response(status_code=204)
             shown = answer.model_dump(mode="json") if isinstance(answer, pydantic.BaseModel) else answer
-            return JSONResponse(self._with_extra(shown))
+            # the SDK asks for its configuration over a connection that it never closes
+            ends = {"connection": "close"} if path == "/client/config" else {}
+            return JSONResponse(self._with_extra(shown), headers=ends)
 
         return Route(path, endpoint, methods=[method])
 
@@ -183,8 +186,8 @@ class FakeTinker:
         if isinstance(shown, list):
             return [self._with_extra(one) for one in shown]
         if isinstance(shown, dict):
-            extended = {key: self._with_extra(value) for key, value in shown.items()}
-            return {**extended, "added_in_a_later_version": {"of": ["the", "wire"]}} if shown else shown
+            kept = {key: one if key in MAPS else self._with_extra(one) for key, one in shown.items()}
+            return {**kept, "added_in_a_later_version": {"of": ["the", "wire"]}}
         return shown
 
     async def _chat(self, request: HTTPRequest) -> Response:

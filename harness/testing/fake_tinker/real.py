@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from harness.models import quiet_transformers
 from harness.models.chat import load_tokenizer
-from harness.models.device import device_plan
+from harness.models.device import DevicePlan, device_plan
 from harness.models.fast.heads import has_plain_head, parts_of
 from harness.models.generation import keep_end_tokens_only
 from harness.models.local import LocalModel, load_base
@@ -48,10 +48,13 @@ class _Trained:
 
 
 class RealTinker(RealBackend):
-    """See the module, and ``RealBackend`` for the arguments."""
+    """See the module, and ``RealBackend`` for the arguments. ``plan``: None for this machine's."""
 
-    def __init__(self, progress: Progress | None = None, lock: Lock | None = None) -> None:
+    def __init__(
+        self, progress: Progress | None = None, lock: Lock | None = None, plan: DevicePlan | None = None
+    ) -> None:
         super().__init__(progress, lock)
+        self._plan = plan or device_plan()
         self._runs: dict[str, _Trained] = {}
         self._wrapped: dict[str, PeftModel] = {}  # bases with adapters, by their folders
         self._sampled: dict[Path, str] = {}  # adapters of checkpoints, by their folders
@@ -109,7 +112,9 @@ class RealTinker(RealBackend):
         """Log-probabilities and weights, (rows, tokens), 0 where rows are filled up."""
         import torch
 
-        device = torch.device(device_plan().device)
+        from harness.training.local.losses import autocast
+
+        device = torch.device(self._plan.device)
         width = max(len(datum.tokens) for datum in data)
 
         def filled(rows: list[list[int]] | list[list[float]]) -> torch.Tensor:
@@ -119,7 +124,7 @@ class RealTinker(RealBackend):
         weights = filled([d.weights for d in data]).float()
         mask = filled([[1] * len(d.tokens) for d in data])
         found = torch.zeros(weights.shape, device=device)
-        with _autocast():
+        with autocast(self._plan):
             if not self._plain(model):
                 logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
                 found = torch.log_softmax(logits, dim=-1).gather(2, targets[..., None])[..., 0]
@@ -192,6 +197,8 @@ class RealTinker(RealBackend):
         """See ``TinkerBackend``."""
         import torch
 
+        from harness.training.local.losses import autocast
+
         source = self._resolved(base)
         stops: Sequence[int | str] = end_token_ids(source) if how.stops is None else how.stops
         texts = [stop for stop in stops if isinstance(stop, str)]
@@ -199,9 +206,9 @@ class RealTinker(RealBackend):
         with self._computing(), self._sampling(source, folder) as model, torch.random.fork_rng():
             if how.seed is not None:
                 torch.manual_seed(how.seed)
-            ids = torch.tensor([list(prompt)] * n, device=device_plan().device)
+            ids = torch.tensor([list(prompt)] * n, device=self._plan.device)
             drawn = {"temperature": how.temperature, "top_p": how.top_p, "top_k": max(how.top_k, 0)}
-            with torch.inference_mode(), quiet_transformers(), _autocast():
+            with torch.inference_mode(), quiet_transformers(), autocast(self._plan):
                 output = model.generate(
                     input_ids=ids,
                     attention_mask=torch.ones_like(ids),
@@ -265,7 +272,7 @@ class RealTinker(RealBackend):
         model = self._wrapped.get(key)
         base: PreTrainedModel
         if model is None:
-            base = load_base(source, device_plan(), attention=device_plan().training_attention)
+            base = load_base(source, self._plan, attention=self._plan.training_attention)
             keep_end_tokens_only(base)
         else:
             base = cast("PreTrainedModel", model.get_base_model())
@@ -284,11 +291,13 @@ class RealTinker(RealBackend):
         return model
 
     def _has_plain_head(self, model: PeftModel) -> bool:
-        with _autocast():
+        from harness.training.local.losses import autocast
+
+        with autocast(self._plan):
             return has_plain_head(model)
 
     def _load(self, model: str, adapter: Path | None) -> LocalModel:
-        return LocalModel.load(self._resolved(model), device_plan(), adapter=adapter)
+        return LocalModel.load(self._resolved(model), self._plan, adapter=adapter)
 
 
 def _targets(base: PreTrainedModel, lora: Lora) -> list[str]:
@@ -321,12 +330,6 @@ def _take(model: PeftModel, name: str, folder: Path) -> None:
     from safetensors.torch import load_file
 
     set_peft_model_state_dict(model, load_file(folder / WEIGHTS), adapter_name=name)
-
-
-def _autocast() -> torch.autocast:
-    from harness.training.local.losses import autocast
-
-    return autocast(device_plan())
 
 
 def _parts(data: Sequence[TrainedTokens]) -> Iterator[list[int]]:
