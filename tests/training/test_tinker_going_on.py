@@ -78,7 +78,7 @@ def test_with_a_state_at_every_step_nothing_is_paid_twice() -> None:
         machine = Machine(wire)
         with pytest.raises(Killed):
             machine.train(job)
-        is_within_a_step = wire.calls[at] in ("step", "save")
+        is_within_a_step = wire.calls[at] in ("step", "save", "final")
         wire.killed_at = -1
         machine.train(job)
         lost = max(map(job.plan.step_tokens, job.plan.steps)) if is_within_a_step else 0
@@ -287,5 +287,5 @@ def test_where_the_service_is(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = TinkerService().model("m")
     assert asked.url == f"{URL}/oai/api/v1"
     assert asked.endpoint.key_variable == "TINKER_API_KEY"
-    assert look(service_of(Wire()), "f", BASE, 8, 9).states == ()
+    assert look(service_of(Wire()), Wire().rest(), "f", BASE, 8, 9).states == ()
     assert examples(1)[0].supervised

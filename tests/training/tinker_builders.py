@@ -3,7 +3,8 @@
 # ruff: noqa: ANN401 - it stands in for clients whose futures may hold anything
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -254,8 +255,9 @@ class WiredService(TinkerService):
         with self.calling():
             return self.wire.begin({"harness_fingerprint": fingerprint})
 
-    def rest(self) -> Any:
-        return self.wire.rest()
+    @contextmanager
+    def looking(self) -> Iterator[Any]:
+        yield self.wire.rest()
 
 
 def service_of(wire: Wire) -> WiredService:

@@ -30,6 +30,7 @@ from harness.training.tinker.plan import (
     shifted,
 )
 from harness.training.tinker.service import (
+    CLOSING_S,
     FINAL,
     FINGERPRINT_KEY,
     STEP_KEY,
@@ -42,7 +43,7 @@ from harness.training.tinker.service import (
 )
 
 if TYPE_CHECKING:
-    from tinker import APIFuture, ServiceClient, TrainingClient
+    from tinker import APIFuture, RestClient, ServiceClient, TrainingClient
     from tinker.types import (
         Checkpoint,
         Datum,
@@ -55,7 +56,7 @@ IN_FLIGHT = 2  # steps that are on their way at once: the next is there when one
 # between two looks at a run of another machine, which is left to go on while it moves; and how many at most
 OTHERS_S, OTHERS_LOOKS = 20.0, 90
 ATTEMPTS = 3  # sessions in a row that get no further
-CLOSING_S, REMEMBER_EVERY_S = 10.0, 1.0
+REMEMBER_EVERY_S = 1.0
 STATE_DAYS = 7  # what a state lives for where nobody is left to delete it
 DAY_S = 86_400
 
@@ -153,18 +154,13 @@ def tune(job: TinkerJob, service: TinkerService, around: Surroundings, state: Ti
         BudgetReached: what is left to do could pass the cap.
         TrainingError: the loss is no number.
     """
-    training = _Training(job, service, around, state)
-    furthest, tries = 0, 0
-    while True:
-        try:
-            return training.attempt()
-        except TinkerFault as fault:
-            tries = 1 if training.saved > furthest else tries + 1
-            furthest = max(furthest, training.saved)
-            if not fault.may_pass or tries >= ATTEMPTS:
-                raise told(fault, service, job.base, training.session) from None
-            around.bar.at(furthest, len(job.plan.steps), "goes on in a new session")
-            around.sleep(2.0**tries)
+    training: _Training | None = None
+    try:
+        with service.looking() as rest:
+            training = _Training(job, service, rest, around, state)
+            return training.tuned()
+    except TinkerFault as fault:
+        raise told(fault, service, job.base, training.session if training else None) from None
 
 
 @dataclass(slots=True)
@@ -181,16 +177,36 @@ class _Training:
     """One training, over the sessions that it takes."""
 
     def __init__(
-        self, job: TinkerJob, service: TinkerService, around: Surroundings, state: TinkerState
+        self,
+        job: TinkerJob,
+        service: TinkerService,
+        rest: RestClient,
+        around: Surroundings,
+        state: TinkerState,
     ) -> None:
-        self._job, self._service, self._around, self._state = job, service, around, state
+        self._job, self._service, self._rest = job, service, rest
+        self._around, self._state = around, state
         self._marks = {FINGERPRINT_KEY: job.fingerprint}
         self._gone: set[str] = set()  # states that are listed and cannot be had
         self.session: str | None = None
         self.saved = 0  # the furthest step that can be gone on from, as far as was seen
         self._remembered = 0.0  # when
 
-    def attempt(self) -> Tuned:
+    def tuned(self) -> Tuned:
+        """See ``tune``; raises ``TinkerFault`` where it leads no further."""
+        furthest, tries = 0, 0
+        while True:
+            try:
+                return self._attempt()
+            except TinkerFault as fault:
+                tries = 1 if self.saved > furthest else tries + 1
+                furthest = max(furthest, self.saved)
+                if not fault.may_pass or tries >= ATTEMPTS:
+                    raise
+                self._around.bar.at(furthest, len(self._job.plan.steps), "goes on in a new session")
+                self._around.sleep(2.0**tries)
+
+    def _attempt(self) -> Tuned:
         """One session's worth."""
         plan = self._job.plan
         there = self._look()
@@ -232,6 +248,7 @@ class _Training:
         job = self._job
         return look(
             self._service,
+            self._rest,
             job.fingerprint,
             job.base,
             job.adapter.rank,
@@ -371,7 +388,7 @@ class _Training:
         path = client.save_weights_for_sampler(
             FINAL, ttl_seconds=None if keep is None else keep * DAY_S, user_metadata=self._marks
         ).result()
-        listed = self._service.rest().list_checkpoints(client.model_id).result().checkpoints
+        listed = self._rest.list_checkpoints(client.model_id).result().checkpoints
         for checkpoint in listed:
             if checkpoint.tinker_path == path.path:
                 return checkpoint
@@ -418,11 +435,10 @@ class _Training:
     def _deleted(self, states: tuple[SavedState, ...]) -> list[SavedState]:
         """Those that are still there."""
         left: list[SavedState] = []
-        rest = self._service.rest()
         for state in states:
             try:
                 with self._service.calling():
-                    rest.delete_checkpoint_from_tinker_path(state.path).result()
+                    self._rest.delete_checkpoint_from_tinker_path(state.path).result()
             except TinkerFault as fault:
                 left += [] if fault.status in (404, 410) else [state]
         return left

@@ -7,7 +7,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ CHATS = "/oai/api/v1"  # below the service's address: where it speaks OpenAI's A
 FINGERPRINT_KEY, STEP_KEY = "harness_fingerprint", "harness_step"  # what sessions, runs, checkpoints carry
 PLACEHOLDER_KEY = "tml-no-key-needed"  # for a server of one's own: the SDK insists on the beginning
 FINAL = "harness-final"
+CLOSING_S = 10.0
 _STATE = re.compile(r"(?:.*/)?harness-step-(\d+)")
 UNKNOWN_CALL = (404, 405, 501)  # a server of an earlier wire
 
@@ -105,19 +106,26 @@ class TinkerService:
                 user_metadata={FINGERPRINT_KEY: fingerprint}, base_url=self.url, api_key=self._key()
             )
 
-    def rest(self) -> RestClient:
-        """A client that only looks."""
+    @contextmanager
+    def looking(self) -> Iterator[RestClient]:
+        """A client that only looks, closed afterwards; the SDK's own stays open as long as the process."""
         from tinker import RestClient
+        from tinker.lib.internal_client_holder import InternalClientHolder
 
         with self.calling():
-            return RestClient(base_url=self.url, api_key=self._key())
+            holder = InternalClientHolder(base_url=self.url, api_key=self._key(), _skip_session=True)
+        try:
+            yield RestClient(holder)
+        finally:
+            with suppress(TinkerFault), self.calling():
+                holder.run_coroutine_threadsafe(holder.aclose()).result(timeout=CLOSING_S)
 
     def stores(self, path: str) -> bool:
         """Whether a checkpoint is there; also where that cannot be found out."""
         run = path.removeprefix("tinker://").partition("/")[0]
         try:
-            with self.calling():
-                listed = self.rest().list_checkpoints(run).result().checkpoints
+            with self.looking() as rest, self.calling():
+                listed = rest.list_checkpoints(run).result().checkpoints
         except TinkerFault as fault:
             return fault.status not in (404, 410)
         return any(checkpoint.tinker_path == path for checkpoint in listed)
@@ -138,8 +146,7 @@ class TinkerService:
             yield
         except tinker.RequestFailedError as error:
             is_mine = error.category is RequestErrorCategory.User
-            status = 400 if is_mine else 500
-            raise TinkerFault(clean(error.message), status, may_pass=not is_mine) from None
+            raise TinkerFault(clean(error.message), 400 if is_mine else 500, may_pass=not is_mine) from None
         except tinker.APIStatusError as error:
             said = error.body.get("detail") if isinstance(error.body, dict) else None
             may_pass = error.status_code in (408, 409, 410, 429) or error.status_code >= 500
@@ -147,7 +154,7 @@ class TinkerService:
             raise TinkerFault(message, error.status_code, may_pass=may_pass) from None
         except (RetryableException, concurrent.futures.CancelledError) as error:
             raise TinkerFault(clean(str(error)) or "the request was dropped", may_pass=True) from None
-        except (tinker.TinkerError, ValueError, TypeError, RuntimeError, TimeoutError, OSError) as error:
+        except (tinker.TinkerError, ValueError, RuntimeError, TimeoutError, OSError) as error:
             # the SDK wraps refusals of results in ValueError, and calls after one in RuntimeError
             inner = error.__cause__
             status = inner.status_code if isinstance(inner, tinker.APIStatusError) else None
@@ -170,14 +177,19 @@ class TinkerService:
 
 # --------------------------------------------------------------------------- what is there
 def look(
-    service: TinkerService, fingerprint: str, base: str, rank: int, steps: int, known: Sequence[str] = ()
+    service: TinkerService,
+    rest: RestClient,
+    fingerprint: str,
+    base: str,
+    rank: int,
+    steps: int,
+    known: Sequence[str] = (),
 ) -> There:
     """What the service has of the training of that name, in any session; ``known`` are sessions of ours.
 
     Raises:
         TinkerFault: it cannot be looked at. Nothing may be begun then: it might be there.
     """
-    rest = service.rest()
     sessions = dict.fromkeys(known, False)  # whether somebody else may be at it
     is_searched = True
     try:
