@@ -31,6 +31,7 @@ from benchmarks import (
     preflight,
     profile,
     ray_scale,
+    tinker_curve,
     training,
     training_curve,
     training_profile,
@@ -63,6 +64,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "training_curve": training_curve.measure,
     "adoption": adoption.measure,
     "training_profile": training_profile.measure,
+    "tinker_curve": tinker_curve.measure,
     "machines": machines.measure,
 }
 

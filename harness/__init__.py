@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.candidates.retrieval import Retrieval
     from harness.candidates.routed import Routed
     from harness.candidates.router import ByConfidence, ByLikeness
+    from harness.candidates.tinker_tuning import TinkerTuning
     from harness.candidates.together_tuning import TogetherTuning
     from harness.decision.claims import assert_better, assert_not_worse
     from harness.models.protocol import Decoding
@@ -83,6 +84,7 @@ __all__ = [
     "Server",
     "Similarity",
     "Suite",
+    "TinkerTuning",
     "TogetherTuning",
     "TokenF1",
     "ToolCall",
@@ -130,6 +132,7 @@ _HOMES = {
     "Server": "models.server",
     "Similarity": "scoring.similarity",
     "Suite": "scoring.suite",
+    "TinkerTuning": "candidates.tinker_tuning",
     "TogetherTuning": "candidates.together_tuning",
     "TokenF1": "scoring.overlap",
     "ToolCall": "scoring.tool_calls",

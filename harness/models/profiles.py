@@ -99,6 +99,7 @@ FIREWORKS = Profile(  # chosen by name alone: answers that are kept of its addre
     must_deploy=True,
     timeout_s=300.0,
 )
+TINKER = Profile("tinker", key_variable="TINKER_API_KEY", learning_rate="absolute", timeout_s=300.0)
 COMPATIBLE = Profile("compatible", timeout_s=300.0)  # often a small machine of one's own
 TWIN = Profile(
     "twin",
@@ -117,7 +118,7 @@ TWIN = Profile(
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
         profile.name: profile
-        for profile in (OPENAI, AZURE, NEBIUS, TOGETHER, FIREWORKS, COMPATIBLE, TWIN)
+        for profile in (OPENAI, AZURE, NEBIUS, TOGETHER, FIREWORKS, TINKER, COMPATIBLE, TWIN)
     }
 )
 _HOSTS: tuple[tuple[str, Profile], ...] = (
@@ -126,6 +127,7 @@ _HOSTS: tuple[tuple[str, Profile], ...] = (
     ("cognitiveservices.azure.com", AZURE),
     ("services.ai.azure.com", AZURE),
     ("nebius.com", NEBIUS),
+    ("thinkingmachines.dev", TINKER),
 )
 
 
