@@ -109,7 +109,7 @@ def _check(found: list[Service]) -> int:
     if not is_whole:
         _print(
             "  hint: + is new in the SDK, - is gone, ~ has changed. See whether the provider still asks and"
-            " reads what\n  it should, then write `harness providers NAME --record` into its file in hosted/known."
+            " reads what\n  it should, then write `harness providers NAME --record` into its file."
         )
     return 0 if is_whole else 1
 
