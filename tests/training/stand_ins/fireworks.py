@@ -54,6 +54,10 @@ class FireworksStand(Stand):
         self._looks: dict[str, int] = {}
         super().__init__(scenario)
 
+    def __enter__(self) -> FireworksStand:
+        super().__enter__()
+        return self
+
     def candidate(self, train: str, dev: str | None, **fields: Any) -> FireworksTuning:  # noqa: ANN401
         """See ``Stand``."""
         own = {"deployment": DEPLOYMENT, "learning_rate": 1e-4, "lora_rank": 8, **fields}
@@ -195,11 +199,13 @@ class FireworksStand(Stand):
                 job["completedTime"] = "2026-11-29T04:00:00Z"
                 self.models.setdefault(self._output(job), "UPLOADING")
             if job["state"] == "JOB_STATE_FAILED":
-                job["status"] = {"code": "INTERNAL", "message": self.scenario.failure}
+                word, _, why = self.scenario.failure.rpartition(": ")
+                job["status"] = {"code": word or "INTERNAL", "message": why}
         names = SupervisedFineTuningJob.model_fields
         known = {found.alias or name for name, found in names.items()}
-        told = {name: value for name, value in job.items() if name in known}
-        return shown(SupervisedFineTuningJob, told, self._omitted("name", "state"), self.scenario.extra)
+        told = {name: value for name, value in job.items() if name in known and name != "state"}
+        omitted = self._omitted("name")  # a state may be one of tomorrow, that the SDK's types have not
+        return {**shown(SupervisedFineTuningJob, told, omitted, self.scenario.extra), "state": job["state"]}
 
     def _output(self, job: Mapping[str, Any]) -> str:
         return self.full("models", str(job["outputModel"]).rpartition("/")[2])
