@@ -13,6 +13,8 @@ from typing import Any, get_args
 
 import pytest
 from hosted_builders import Killed, killing
+from httpx2 import Request, Response
+from openai import InternalServerError
 from stand_ins import Fault, Scenario
 from stand_ins.fireworks import ACCOUNT, BASE, DEPLOYMENT, FireworksStand
 
@@ -21,6 +23,7 @@ from harness.candidates.base import Prepared, Variant
 from harness.candidates.lab import Lab
 from harness.errors import HarnessError, HostedTrainingError, ModelError, UsageError
 from harness.models.progress import Silent
+from harness.models.remote_wire import WAKING_S, failure_of
 from harness.store.adapters import AdapterStore
 from harness.training.hosted.fireworks import FireworksProvider
 from harness.training.hosted.fireworks_objects import STATES, is_id, read_dataset, read_job, resource
@@ -484,3 +487,11 @@ def test_a_rehearsal_leaves_the_service_and_a_factor_is_no_rate(lab: Lab) -> Non
         replace(candidate, deployment="mail-{size}").own_baseline()
     serverless = replace(candidate, base_deployment="serverless").own_baseline().model
     assert serverless.model == BASE  # type: ignore[union-attr]
+
+
+def test_a_deployment_that_sleeps_is_told_from_a_service_that_fails() -> None:
+    for code, waking_s in (("DEPLOYMENT_SCALING_UP", WAKING_S), ("INTERNAL", 0.0), (None, 0.0)):
+        body = {"message": "Deployment is currently scaled to zero and is scaling up.", "code": code}
+        response = Response(503, request=Request("POST", "https://api.fireworks.ai/inference/v1"), json=body)
+        failed = failure_of(InternalServerError("503", response=response, body=body), plain)
+        assert (failed.waking_s, failed.unbilled) == (waking_s, waking_s > 0)
