@@ -307,7 +307,7 @@ def test_a_deployment_of_the_tuned_model_itself_is_taken(lab: Lab) -> None:
 def test_an_adapter_that_cannot_be_loaded_leads_out(lab: Lab) -> None:
     with FireworksStand(Scenario()) as stand:
         prepared = made(stand, lab)
-        stand._load = lambda asked, _: FireworksStand._list_loaded(stand, asked, _)  # type: ignore[method-assign, arg-type]
+        stand._load = lambda asked, _: FireworksStand._list_loaded(stand, asked, _)  # type: ignore[method-assign]
         with pytest.raises(HostedTrainingError, match="not there after 30 minutes") as caught:
             prepared.load()
         assert "load-lora" in str(caught.value)
