@@ -36,6 +36,7 @@ class FireworksStand(Stand):
     }
     usual = ("JOB_STATE_CREATING", "JOB_STATE_VALIDATING", "JOB_STATE_RUNNING", "JOB_STATE_WRITING_RESULTS")
     success = "JOB_STATE_COMPLETED"
+    essential: ClassVar[frozenset[str]] = frozenset({"name", "state", "enableAddons"})
 
     def __init__(self, scenario: Scenario) -> None:
         self.datasets: dict[str, dict[str, Any]] = {}
