@@ -17,7 +17,7 @@ from harness.errors import UsageError
 # import names, by the extra that brings them
 EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "fireworks": ("fireworks",),
+        "fireworks": ("fireworks", "httpx"),
         "local": (
             "accelerate",
             "bitsandbytes",

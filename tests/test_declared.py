@@ -30,7 +30,8 @@ def declared(requirements: list[str]) -> set[str]:
 REQUIREMENTS = [*PROJECT["dependencies"], *chain.from_iterable(PROJECT["optional-dependencies"].values())]
 CORE = declared(PROJECT["dependencies"])
 EXTRAS = {
-    name: declared(PROJECT["optional-dependencies"][name]) for name in ("local", "pdf", "ray", "s3", "twin")
+    name: declared(PROJECT["optional-dependencies"][name])
+    for name in ("fireworks", "local", "pdf", "ray", "s3", "twin")
 }
 
 

@@ -254,13 +254,9 @@ class FireworksProvider:
         return self.get(job)
 
     def events(self, job: str, known: str | None) -> Sequence[JobEvent]:
-        """See ``TuningProvider``: there are none, so each new percentage of the job counts as one."""
-        with self._calling() as client:
-            progress = read(client.supervised_fine_tuning_jobs.get(job)).get("jobProgress")
-        if not isinstance(progress, Mapping) or progress.get("percent") is None:
-            return ()
-        at = f"epoch {progress.get('epoch') or 0}, {progress['percent']}%"
-        return () if at == known else (JobEvent(at, at),)
+        """See ``TuningProvider``: there are none, so each new percentage at the last look counts as one."""
+        at = self._progress.get(job)
+        return () if at is None or at == known else (JobEvent(at, at),)
 
     def checkpoints(self, job: str) -> Sequence[JobCheckpoint]:
         """See ``TuningProvider``: none can be asked before it is promoted."""
@@ -322,7 +318,14 @@ class FireworksProvider:
 
     # ----------------------------------------------------------------------- calls
     def _job(self, item: object) -> TuningJob:
-        return read_job(item, self.account_id, self._clean)
+        job, progress = read_job(item, self.account_id, self._clean), read(item).get("jobProgress")
+        if isinstance(progress, Mapping) and progress.get("percent") is not None:
+            self._progress[job.id] = f"epoch {progress.get('epoch') or 0}, {progress['percent']}%"
+        return job
+
+    @cached_property
+    def _progress(self) -> dict[str, str]:
+        return {}
 
     def _jobs(self) -> Iterator[TuningJob]:
         seen: set[str] = set()
@@ -376,7 +379,11 @@ class FireworksProvider:
     def _client(self) -> Fireworks:
         from fireworks import DefaultHttpxClient, Fireworks
 
-        http = DefaultHttpxClient(follow_redirects=False, trust_env=not self.endpoint.is_local)
+        http = DefaultHttpxClient(
+            follow_redirects=False,
+            trust_env=not self.endpoint.is_local,
+            verify=self.url.startswith("https:"),  # certificates that nobody needs take 30 ms to read
+        )
         kind = partial(
             Fireworks, account_id=self.account_id, base_url=self.url, max_retries=0, http_client=http
         )

@@ -36,6 +36,7 @@ class FireworksStand(Stand):
     }
     usual = ("JOB_STATE_CREATING", "JOB_STATE_VALIDATING", "JOB_STATE_RUNNING", "JOB_STATE_WRITING_RESULTS")
     success = "JOB_STATE_COMPLETED"
+    essential: ClassVar[frozenset[str]] = frozenset({"name", "state", "enableAddons"})
 
     def __init__(self, scenario: Scenario) -> None:
         self.datasets: dict[str, dict[str, Any]] = {}
@@ -53,6 +54,10 @@ class FireworksStand(Stand):
         self.contents: dict[str, bytes] = {}
         self._looks: dict[str, int] = {}
         super().__init__(scenario)
+
+    def __enter__(self) -> FireworksStand:
+        super().__enter__()
+        return self
 
     def candidate(self, train: str, dev: str | None, **fields: Any) -> FireworksTuning:  # noqa: ANN401
         """See ``Stand``."""
@@ -195,11 +200,13 @@ class FireworksStand(Stand):
                 job["completedTime"] = "2026-11-29T04:00:00Z"
                 self.models.setdefault(self._output(job), "UPLOADING")
             if job["state"] == "JOB_STATE_FAILED":
-                job["status"] = {"code": "INTERNAL", "message": self.scenario.failure}
+                word, _, why = self.scenario.failure.rpartition(": ")
+                job["status"] = {"code": word or "INTERNAL", "message": why}
         names = SupervisedFineTuningJob.model_fields
         known = {found.alias or name for name, found in names.items()}
-        told = {name: value for name, value in job.items() if name in known}
-        return shown(SupervisedFineTuningJob, told, self._omitted("name", "state"), self.scenario.extra)
+        told = {name: value for name, value in job.items() if name in known and name != "state"}
+        omitted = self._omitted("name")  # a state may be one of tomorrow, that the SDK's types have not
+        return {**shown(SupervisedFineTuningJob, told, omitted, self.scenario.extra), "state": job["state"]}
 
     def _output(self, job: Mapping[str, Any]) -> str:
         return self.full("models", str(job["outputModel"]).rpartition("/")[2])
