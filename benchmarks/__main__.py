@@ -31,6 +31,7 @@ from benchmarks import (
     preflight,
     profile,
     ray_scale,
+    reference_cases,
     training,
     training_curve,
     training_profile,
@@ -61,6 +62,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "generation": generation.measure,
     "training": training.measure,
     "training_curve": training_curve.measure,
+    "reference_cases": reference_cases.measure,
     "adoption": adoption.measure,
     "training_profile": training_profile.measure,
     "machines": machines.measure,
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only",
         default="",
-        help=f"parts of decision_quality ({', '.join(decision_quality.PARTS)}), or of doors",
+        help=f"parts of decision_quality ({', '.join(decision_quality.PARTS)}), doors or reference_cases",
     )
     given = parser.parse_args(arguments)
     unknown = sorted(set(given.names) - BENCHMARKS.keys())
@@ -86,7 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.rounds < 1:
         parser.error("--rounds: at least 1")
     only = tuple(filter(None, given.only.split(",")))
-    parts = {"decision_quality": decision_quality.PARTS, "doors": doors.TRIES}
+    parts = {
+        "decision_quality": decision_quality.PARTS,
+        "doors": doors.TRIES,
+        "reference_cases": reference_cases.PARTS,
+    }
     known = parts.get(given.names[0], {}) if len(given.names) == 1 else {}
     if set(only) - known.keys():
         parser.error(f"--only is for one of {', '.join(parts)}; its parts are {', '.join(known) or 'none'}")

@@ -55,10 +55,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def _conclude(state: State, run: Session, config: pytest.Config, exitstatus: int) -> bool:
     """Decide, write the report and set the summary; whether the decisions alone fail the run."""
+    from harness.decision.regression import why_blocked
     from harness.report.html import write_index, write_report
     from harness.report.terminal import summary
     from harness.run.blessing import bless
-    from harness.run.recording import fails, make_record, own_folder
+    from harness.run.recording import make_record, own_folder
 
     record = make_record(
         run, state.all_expected(config), state.command, rehearsal=state.rehearsal is not None
@@ -71,14 +72,9 @@ def _conclude(state: State, run: Session, config: pytest.Config, exitstatus: int
         state.folder = folder
         said = ["", f"report: {os.path.relpath(page, config.invocation_params.dir)}"]
     state.record = record
-    failing = fails(record)
-    if failing and record.ladder is None:
-        why = "under --gate=release anything but GO fails the run"
-        if record.gate_policy == "regression":
-            why = "a loss against the reference run is shown"
-        said.append(f"exit status 1: {why}")
-    elif failing:
-        said.append("exit status 1: no rung of the ladder holds")
+    why = why_blocked(record)
+    failing = bool(why)
+    said += [f"exit status 1: {why}"] if why else []
     if state.settings.bless:
         try:
             _require_whole(state, config, exitstatus)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 
+from harness.decision.regression import why_blocked
 from harness.records import RunRecord, Verdict
-from harness.report.ci import blocks
 from harness.report.markdown import markdown_of, plain
 from harness.report.view import build_view
 
@@ -41,9 +41,8 @@ def comment_of(record: RunRecord | None, mark: str, links: Mapping[str, str], co
 def _consequence(record: RunRecord) -> str:
     """What the gate's policy makes of the decisions."""
     policy = f"`--gate={record.gate_policy}`"
-    if blocks(record):
-        why = "a gate is refuted" if record.gate_policy == "regression" else "a decision is not GO"
-        return f"**Blocks this change** ({policy}: {'no rung holds' if record.ladder else why})."
+    if why := why_blocked(record):
+        return f"**Blocks this change** ({policy}): {why.removesuffix(' fails the run')}."
     if any(decision.verdict is not Verdict.GO for decision in record.decisions) and record.ladder is None:
         return (
             f"**Neither blocks nor approves this change** ({policy}): no gate is refuted, and not every gate"

@@ -296,18 +296,3 @@ def _timings(run: Session) -> dict[str, float]:
     total = time.perf_counter() - run.began
     spent = {"training": run.training_seconds, **run.answerer.seconds, "total": total}
     return {name: round(seconds, 3) for name, seconds in sorted(spent.items())}
-
-
-def fails(record: RunRecord) -> bool:
-    """Whether the decisions alone fail the run: under ``release`` anything but GO does.
-
-    A loss against the reference run that is shown is no failed test, so under ``regression`` it does.
-
-    Of a ladder one GO is enough. Its refuted gates are no failed tests, so ``regression`` looks at them, too.
-    """
-    if record.ladder is not None:
-        return ladder.fails(record.ladder, record.gate_policy)
-    if record.gate_policy == "release":
-        return any(decision.verdict is not Verdict.GO for decision in record.decisions)
-    lost = (gate.comparison for gate in record.gates if gate.against)
-    return any(found is not None and found.outcome is Outcome.REFUTED for found in lost)

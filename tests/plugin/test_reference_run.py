@@ -55,7 +55,7 @@ def test_a_loss_is_blocked_a_gain_passes_and_no_change_is_neither_blocked_nor_bl
     assert result.status == 1
     assert "exit status 1: a loss against the reference run is shown" in said
     assert "suite support: compared with the reference on all 80 rows" in said
-    assert "worse@30 is worse than the reference on right of 24 of 80 rows (support-" in said
+    assert "since the reference, worse gives 24 of 80 rows another answer; right is worse on 24 (supp" in said
     assert "and 16 more)" in said
     assert (
         "the regression gate shows a regression of worse; with these rows it shows, 4 times in 5, a true loss"
@@ -132,3 +132,13 @@ def test_only_a_whole_run_that_is_go_is_blessed(project: SmallProject) -> None:
         assert result.status != 0
         assert f"not blessed: {why}" in " ".join(result.out.split())
         assert not (project.path / FILE).exists()
+
+
+def test_a_rung_holds_where_it_is_no_worse_than_the_reference_too(project: SmallProject) -> None:
+    project.conftest(MORE)
+    project.suite(TARGET, held=rows("support", 80))
+    project.run("--candidate=good", "--bless", WHY)
+    climb = ("--ladder", "--ladder-order=worse,better,good", "--candidate=worse,better,good", AGAINST)
+    result = project.run(*climb, "--gate=regression")
+    print(result.out)
+    assert result.status == 0
