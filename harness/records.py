@@ -889,7 +889,7 @@ class Ladder:
 
 @dataclass(frozen=True, slots=True)
 class SinceReference:
-    """Where a candidate says or scores otherwise than the reference did, on the rows of a suite that both have."""
+    """Where a candidate says or scores otherwise than the reference did, on the rows of a suite."""
 
     candidate: str
     suite: str

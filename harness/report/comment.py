@@ -48,4 +48,7 @@ def _consequence(record: RunRecord) -> str:
             f"**Neither blocks nor approves this change** ({policy}): no gate is refuted, and not every gate"
             " is shown."
         )
-    return f"**Does not block this change** ({policy})."
+    changes = record.held_to.changes if record.held_to else ()
+    same = bool(changes) and not any(one.answers or one.scores for one in changes)
+    since = ": every answer is the reference run's, so nothing changed" if same else ""
+    return f"**Does not block this change** ({policy}){since}."

@@ -266,10 +266,16 @@ class Against:
             for (gate, _), claim in zip(made, judged, strict=True)
         ]
 
+    def _tried(self, name: str, suite: str) -> list[Trial]:
+        """A candidate's trials at its last size, as far as there are any: nobody is asked here."""
+        arm = self._run.selection.sized(name)[-1]
+        places = ((arm.label, variant.seed, suite) for variant in arm.variants)
+        return [self._run.trials[place] for place in places if place in self._run.trials]
+
     def _others(self, name: str, suite: LoadedSuite) -> SinceReference | None:
         """Where a candidate's answers are not the reference's, at any seed; None: nothing is compared."""
         its, places = self._suites.get(suite.name), self._match(suite)
-        mine = self._run.trials_of(self._run.selection.sized(name)[-1], suite.name)
+        mine = self._tried(name, suite.name)
         if not places or its is None or not mine:
             return None
         theirs = its.trials if len(its.trials) > 1 else its.trials * len(mine)
@@ -281,12 +287,11 @@ class Against:
 
     def _is_itself(self, name: str) -> bool:
         """Whether the candidate is the reference: the same models, which say the same on every row."""
-        arm = self._run.selection.sized(name)[-1]
-        digest = next((p.model_digest for v, p in self._run.prepared.items() if v.name == arm.name), "")
+        digest = next((p.model_digest for v, p in self._run.prepared.items() if v.name == name), "")
         mine = [one for one in self._since if one.candidate == name]
         return bool(mine) and all(
             not one.answers
-            and [(trial.seed, model_of(digest, trial)) for trial in self._run.trials_of(arm, one.suite)]
+            and [(trial.seed, model_of(digest, trial)) for trial in self._tried(name, one.suite)]
             == [(then.seed, then.model) for then in self._suites[one.suite].trials]
             for one in mine
         )

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.candidates.base import Variant
-from harness.decision import ladder
 from harness.decision.answered import Side, answer_notes
 from harness.decision.gates import decide
 from harness.decision.holm import judged_together
@@ -26,9 +25,7 @@ from harness.records import (
     Decision,
     Gate,
     HeldoutUse,
-    Outcome,
     RunRecord,
-    Verdict,
 )
 from harness.run.against import with_smallest_losses
 from harness.run.appraisal import appraisals

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import cast
@@ -156,3 +157,17 @@ def test_the_page_names_the_inputs() -> None:
     names = cast("Node", parsed((ROOT / "action.yml").read_text(encoding="utf-8"))["inputs"])
     told = PAGE.partition("Inputs (")[2].partition("Its outputs")[0]
     assert set(names) - {"artifact"} <= set(re.findall(r"`([\w-]+)`", told))
+
+
+def test_no_release_is_made_with_the_owner_left_open() -> None:
+    done = subprocess.run(["make", "release-check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    places = {line.split(":")[0] for line in done.stdout.splitlines() if "OWNER/" in line}
+    tracked = subprocess.run(
+        ["git", "grep", "-lI", "OWNER/", "--", ":!tests", ":!Makefile"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert places == set(tracked.stdout.split())
+    assert (done.returncode != 0) is bool(places)
