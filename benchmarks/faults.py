@@ -134,7 +134,9 @@ def _failed(folder: Path, forks: Forks, most: int, journal: Journal) -> None:
             if (record := record_of(folder, after_failure=True)) != expected:
                 found["records that differ"] += 1
                 print(f"{place}: {difference(expected, record)}\n{after.said[-1500:]}")
-            found["paid calls repeated"] += _repeated(backend, failed)
+            found["paid calls repeated"] += (repeated := _repeated(backend, failed))
+            if repeated:
+                print(f"{place}: {repeated} repeated\n{failed.said[-1500:]}\n{after.said[-1500:]}")
         journal.note(part, found)
         print(f"{place}: {dict(journal.total(RUN))}", flush=True)
 
