@@ -60,7 +60,8 @@ def test_a_base_and_its_adapter_are_answered_alike_and_a_wrong_template_is_found
         assert tuned.served is not None
         template = tuned.served.service.folder() / "chat_template.jinja"
         template.write_text(template.read_text().replace("{% if add_generation_prompt %}", "{% if false %}"))
-        lab.servers.end()
+        assert lab.servers.running is not None
+        lab.servers.running.loaded = None  # it reads the folder again
         wrong = served("wrong", Weights(tiny, "tuned", adapter, dtype="float32"), adapter)
         with pytest.raises(ModelError, match="as many as with no generation prompt"):
             check("wrong", wrong, suite)

@@ -229,4 +229,4 @@ def test_without_a_server_candidates_are_described_as_before() -> None:
     assert "serve" not in plain.own_baseline().described()
     assert plain.recipe() == served.recipe()
     assert served.own_baseline().serve == Server()
-    assert served.described()["serve"]["command"] == ["transformers", "serve"]  # type: ignore[index,call-overload]
+    assert served.described()["serve"]["command"] == ["transformers", "serve"]  # type: ignore[index]
