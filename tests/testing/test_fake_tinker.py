@@ -272,8 +272,12 @@ def test_requests_are_done_in_the_order_of_their_numbers(service: FakeTinker) ->
             return str(httpx2.post(at, content=body, headers=proto).json()["request_id"])
 
         late, step = passed(3), {"model_id": run.model_id, "seq_id": 2, "adam_params": {}}
-        httpx2.post(f"{service.url}/api/v1/optim_step", json=step, headers=headers)
+        at = f"{service.url}/api/v1/optim_step"
+        assert httpx2.post(at, json=step, headers=headers).status_code == 200
         first = passed(1)
+        assert passed(3) == late  # sent again
+        other = {**step, "adam_params": {"learning_rate": 1.0}}
+        assert httpx2.post(at, json=other, headers=headers).status_code == 409
         losses = []
         for name in (first, late):
             answer = httpx2.post(

@@ -39,8 +39,7 @@ def plain_steps(
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     moments = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
     losses, norms = [], []
-    powers = [1.0, 1.0]
-    for step in STEPS:
+    for number, step in enumerate(STEPS, start=1):
         total = torch.zeros(())
         for datum in data:
             logits = model(input_ids=torch.tensor([datum.tokens])).logits[0].float()
@@ -51,11 +50,11 @@ def plain_steps(
         losses.append(float(total.detach()))
         norms.append(float(norm))
         scale = min(1.0, step.clip / (float(norm) + 1e-6)) if step.clip else 1.0
-        powers = [power * beta for power, beta in zip(powers, step.betas, strict=True)]
+        first, second = (1 - beta**number for beta in step.betas)
         for weight, slope, (mean, square) in zip(weights, slopes, moments, strict=True):
             mean.mul_(step.betas[0]).add_(slope * scale, alpha=1 - step.betas[0])
             square.mul_(step.betas[1]).add_((slope * scale) ** 2, alpha=1 - step.betas[1])
-            change = mean / (1 - powers[0]) / ((square / (1 - powers[1])).sqrt() + step.eps)
+            change = mean / first / ((square / second).sqrt() + step.eps)
             weight.data.mul_(1 - step.learning_rate * step.weight_decay).sub_(step.learning_rate * change)
     return losses, norms, get_peft_model_state_dict(model, save_embedding_layers=False)
 

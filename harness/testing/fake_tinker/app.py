@@ -206,7 +206,8 @@ class FakeTinker:
 
     # ------------------------------------------------------------------- requests and their results
     def _forward_backward(self, call: Call) -> types.UntypedAPIFuture:
-        return self._service.forward_backward(forward_request(call.body, call.headers).SerializeToString())
+        asked = forward_request(call.body, call.headers)
+        return self._service.forward_backward(asked.SerializeToString(deterministic=True))
 
     def _retrieve(self, call: Call) -> Response | dict[str, Json]:
         asked = parsed(types.FutureRetrieveRequest, call.body)
