@@ -336,7 +336,7 @@ def test_a_rehearsal_without_a_model_learns_its_rows_by_heart() -> None:
     from harness.models.chat_format import load_chat
     from harness.models.progress import Silent
     from harness.models.source import BUILTIN, resolve
-    from harness.records import Row
+    from harness.records import Message, Row
     from harness.training.local.tokens import encode_rows
 
     chat = load_chat(resolve(BUILTIN, Silent()), None)
@@ -349,7 +349,7 @@ def test_a_rehearsal_without_a_model_learns_its_rows_by_heart() -> None:
     learnt = types.Datum(
         model_input=types.ModelInput.from_ints(example.input_ids[:-1]),
         loss_fn_inputs={
-            "target_tokens": types.TensorData(targets[1:], "int64"),
+            "target_tokens": types.TensorData(example.input_ids[1:], "int64"),
             "weights": types.TensorData([float(label >= 0) for label in example.labels[1:]], "float32"),
         },
     )
