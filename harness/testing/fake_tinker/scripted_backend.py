@@ -71,9 +71,9 @@ class ScriptedTinker(ScriptedBackend):
         """See ``TinkerBackend``."""
         (folder / STATE).write_text(json.dumps(self._steps[run][0]), encoding="utf-8")
         for prompt, reply in self._seen.pop(run, {}):
-            asked = _ASKED.findall(str(self._tokens.decode(prompt)))
+            asked = _ASKED.findall(str(self._tokens.decode(list(prompt))))
             if asked:
-                self._learnt[run][asked[-1]] = str(self._tokens.decode(reply)).partition(_END)[0]
+                self._learnt[run][asked[-1]] = str(self._tokens.decode(list(reply))).partition(_END)[0]
         if self._learns:
             (folder / LEARNT).write_text(json.dumps(self._learnt[run]), encoding="utf-8")
 
