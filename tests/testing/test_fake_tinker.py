@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +19,10 @@ from harness.testing.fake_tinker import TinkerFaults, running_fake_tinker
 from harness.testing.fake_tinker.app import FakeTinker
 from harness.testing.fake_tinker.scripted_backend import ScriptedTinker
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # the SDK leaves connections open
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.usefixtures("forgets_connections"),
+]
 BASE, KEY = "smollm2-135m", "tml-of-tests"
 ADAM = types.AdamParams(learning_rate=1e-3)
 TOKENS = list(range(100, 120))
@@ -39,14 +40,12 @@ def datum(tokens: list[int], prompt: int = 5) -> types.Datum:
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[FakeTinker]:
+def shared(forgets_connections: None) -> Iterator[FakeTinker]:
     with running_fake_tinker(backend=ScriptedTinker(lambda q: f"{bool(q.weights)} {q.last}")) as running:
         yield running
         # the SDK keeps it, with its connections, for the life of the process
         holder = tinker.RestClient(base_url=running.url, api_key=KEY).holder
         holder.run_coroutine_threadsafe(holder.aclose()).result()
-    with warnings.catch_warnings(action="ignore"):
-        gc.collect()  # others it forgets to close
 
 
 @pytest.fixture

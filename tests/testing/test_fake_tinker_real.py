@@ -16,7 +16,11 @@ from harness.testing.fake_tinker.backend import AdamStep, Sampling, TrainedToken
 from harness.testing.fake_tinker.real import ALPHA, RealTinker
 from harness.testing.fake_tinker.records import Lora
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.usefixtures("forgets_connections"),
+]
 
 DATA = [
     TrainedTokens(list(range(10, 30)), list(range(11, 31)), [0.0] * 8 + [1.0] * 12),

@@ -254,9 +254,8 @@ class RealTinker(RealBackend):
         from peft import PeftConfig
 
         if folder is None:
-            model = self._wrapped.get(str(source.folder)) or self._with_adapter(
-                source, "none", 1, Lora(rank=1)
-            )
+            model = self._wrapped.get(str(source.folder))
+            model = model or self._with_adapter(source, "none", 1, Lora(rank=1))
             with model.disable_adapter():
                 yield model
             return
@@ -285,10 +284,7 @@ class RealTinker(RealBackend):
         targets = _targets(base, layers) if isinstance(layers, Lora) else layers
         config = LoraConfig(r=rank, lora_alpha=ALPHA, target_modules=targets, task_type="CAUSAL_LM")
         config.base_model_name_or_path = key
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "Model has `tie_word_embeddings=True`"
-            )  # nothing is merged here
+        with _unmerged():
             if model is None:
                 model = self._wrapped[key] = PeftModel(base, config, adapter_name=name)
             else:
