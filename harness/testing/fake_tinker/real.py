@@ -6,6 +6,7 @@ by the base in its own precision with the checkpoint's adapters, as local candid
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class RealTinker(RealBackend):
         self._runs: dict[str, _Trained] = {}
         self._wrapped: dict[str, PeftModel] = {}  # bases with adapters, by their folders
         self._sampled: dict[Path, str] = {}  # adapters of checkpoints, by their folders
-        self._resolved = cache(lambda base: resolve(base if Path(base).is_dir() else BUILTIN, self._progress))
+        self._resolved = cache(lambda base: resolve(self._base(base), self._progress))
         self._plain = cache(self._has_plain_head)
         self._made = 0
 
@@ -80,7 +81,7 @@ class RealTinker(RealBackend):
             with torch.random.fork_rng():
                 if lora.seed is not None:
                     torch.manual_seed(lora.seed)
-                model = self._with_adapter(self._resolved(base), name, lora)
+                model = self._with_adapter(self._resolved(base), name, lora.rank, lora)
             old = self._runs.pop(run, None)
             if old is not None:
                 old.model.delete_adapter(old.name)
@@ -250,21 +251,25 @@ class RealTinker(RealBackend):
     @contextmanager
     def _sampling(self, source: ModelSource, folder: Path | None) -> Iterator[PeftModel]:
         """The base, or a checkpoint on it."""
+        from peft import PeftConfig
+
         if folder is None:
-            model = self._wrapped.get(str(source.folder)) or self._with_adapter(source, "none", Lora(rank=1))
+            model = self._wrapped.get(str(source.folder))
+            model = model or self._with_adapter(source, "none", 1, Lora(rank=1))
             with model.disable_adapter():
                 yield model
             return
         name = self._sampled.get(folder)
         if name is None:
             name = self._sampled[folder] = f"saved{len(self._sampled)}"
-            model = self._with_adapter(source, name, _lora(folder))
+            shape = PeftConfig.from_pretrained(str(folder))
+            model = self._with_adapter(source, name, shape.r, sorted(shape.target_modules))
             _take(model, name, folder)
         model = self._wrapped[str(source.folder)]
         model.set_adapter(name)
         yield model
 
-    def _with_adapter(self, source: ModelSource, name: str, lora: Lora) -> PeftModel:
+    def _with_adapter(self, source: ModelSource, name: str, rank: int, layers: Lora | list[str]) -> PeftModel:
         """The base with one more set of adapters, not trained yet: what they add is 0."""
         from peft import LoraConfig, PeftModel
 
@@ -276,14 +281,14 @@ class RealTinker(RealBackend):
             keep_end_tokens_only(base)
         else:
             base = cast("PreTrainedModel", model.get_base_model())
-        config = LoraConfig(
-            r=lora.rank, lora_alpha=ALPHA, target_modules=_targets(base, lora), task_type="CAUSAL_LM"
-        )
+        targets = _targets(base, layers) if isinstance(layers, Lora) else layers
+        config = LoraConfig(r=rank, lora_alpha=ALPHA, target_modules=targets, task_type="CAUSAL_LM")
         config.base_model_name_or_path = key
-        if model is None:
-            model = self._wrapped[key] = PeftModel(base, config, adapter_name=name)
-        else:
-            model.add_adapter(name, config)
+        with _unmerged():
+            if model is None:
+                model = self._wrapped[key] = PeftModel(base, config, adapter_name=name)
+            else:
+                model.add_adapter(name, config)
         for module in model.modules():
             if hasattr(module, "cast_input_dtype_enabled"):
                 # passes run under autocast; PEFT's own casts would lift every activation to float32
@@ -296,8 +301,20 @@ class RealTinker(RealBackend):
         with autocast(self._plan):
             return has_plain_head(model)
 
-    def _load(self, model: str, adapter: Path | None) -> LocalModel:
-        return LocalModel.load(self._resolved(model), self._plan, adapter=adapter)
+    def _base(self, name: str) -> str:
+        return name if Path(name).is_dir() else BUILTIN
+
+    def _load(self, base: str, adapter: Path | None) -> LocalModel:
+        with _unmerged():
+            return LocalModel.load(self._resolved(base), self._plan, adapter=adapter)
+
+
+@contextmanager
+def _unmerged() -> Iterator[None]:
+    """PEFT warns of adapters on a head that is tied to the embeddings, which could not be merged."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")
+        yield
 
 
 def _targets(base: PreTrainedModel, lora: Lora) -> list[str]:
@@ -315,13 +332,6 @@ def _targets(base: PreTrainedModel, lora: Lora) -> list[str]:
         head = base.get_output_embeddings()
         found |= {name.rpartition(".")[2] for name, module in base.named_modules() if module is head}
     return sorted(found)
-
-
-def _lora(folder: Path) -> Lora:
-    """The shape of saved adapters."""
-    from peft import PeftConfig
-
-    return Lora(rank=PeftConfig.from_pretrained(str(folder)).r)
 
 
 def _take(model: PeftModel, name: str, folder: Path) -> None:
