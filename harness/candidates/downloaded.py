@@ -77,7 +77,7 @@ class DownloadedTuning(BaseHostedTuning):
                 f"  hint: one of these: local_base='…', the weights of {self.base} (a folder, a Hugging Face"
                 " id): the adapter is fetched and answers here;\n"
                 "    deployment='…' and base_deployment='…', the names of endpoints that you have made"
-                f" at {service.name} (they are billed by the hour);\n"
+                f" at {service.name} (billed for the time that they stand);\n"
                 "    a service that answers by the token: NebiusTuning(...)."
             )
         if self.local_base is not None and self.base_deployment is not None:

@@ -131,7 +131,7 @@ def test_the_request_is_the_one_that_the_sdk_would_send(lab: Lab) -> None:
     sent = candidate.service().body(request, "file-1", None).model_dump(exclude_none=True)
     bounds = {"max_batch_size": 64, "max_batch_size_dpo": 64, "min_batch_size": 8, "max_rank": 64}
     limits = FinetuneModelLimits.model_construct(
-        lora_training=type("Lora", (), bounds)(),  # type: ignore[arg-type]
+        lora_training=type("Lora", (), bounds)(),
         supports_vision=False,
     )
     theirs, _, _ = create_finetune_request(
@@ -334,7 +334,7 @@ def test_an_adapter_is_fetched_once_and_answers_here_as_any_other(
     there = stand(whole, str(tiny.folder))
     there.elsewhere, there.most_a_part = True, len(whole) // 2 + 1
     candidate = there.candidate("train.jsonl", None)
-    assert candidate.own_baseline().model == str(tiny.folder)
+    assert candidate.own_baseline().model_name == str(tiny.folder)
     priced = candidate.endpoint()
     assert priced is not None
     assert not priced.answers

@@ -251,7 +251,8 @@ class TogetherStand(Stand):
 
     def events(self, id: str) -> list[dict[str, Any]]:
         """What happened to a job."""
-        found = [("job_start", "Job started", None), ("training_start", "Training started", None)]
+        found: list[tuple[str, str, int | None]] = [("job_start", "Job started", None)]
+        found += [("training_start", "Training started", None)]
         found += [("epoch_complete", f"Epoch {n} done", 3 * n) for n in (1, 2, 3)]
         if self.status(id) == "error":
             found.append(("job_error", self.scenario.failure, None))
