@@ -101,6 +101,16 @@ class DownloadedTuning(BaseHostedTuning):
         """See ``Candidate``."""
         return replace(super().endpoint(), answers=self.local_base is None)
 
+    def preflight(self, lab: Lab, variant: Variant) -> None:
+        """See ``Candidate``. An adapter that is here needs no service, and no key."""
+        job = self.job(lab, variant)
+        if self.local_base is not None and lab.adapters.find(job.artifact) is not None:
+            record = JobRecord.read(lab.adapters.folder(job.artifact))
+            if lab.adapters.find(self._adapter(job, record)) is not None:
+                self.require_askable(lab, variant)
+                return
+        super().preflight(lab, variant)
+
     def require_askable(self, lab: Lab, variant: Variant) -> None:
         """See ``BaseHostedTuning``."""
         if self.local_base is None:

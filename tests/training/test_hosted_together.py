@@ -326,7 +326,7 @@ def test_a_rehearsal_leaves_the_service_and_its_settings() -> None:
 
 # --------------------------------------------------------------------------- adapters
 def test_an_adapter_is_fetched_once_and_answers_here_as_any_other(
-    stand: Made, lab: Lab, tiny: ModelSource, adapter: Path
+    stand: Made, lab: Lab, tiny: ModelSource, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (adapter_config := json.loads((adapter / CONFIG).read_bytes()))["base_model_name_or_path"] = BASE
     files = {CONFIG: json.dumps(adapter_config).encode(), WEIGHTS: (adapter / WEIGHTS).read_bytes()}
@@ -352,6 +352,8 @@ def test_an_adapter_is_fetched_once_and_answers_here_as_any_other(
     assert ours == texts(LocalModel.load(tiny, plan, adapter=adapter))
     assert ours != texts(LocalModel.load(tiny, plan))
     before = len(there.requests)
+    monkeypatch.delenv("TOGETHER_API_KEY")  # what is here needs none
+    candidate.preflight(again(lab), Variant("n", candidate))
     kept = candidate.prepare(again(lab), Variant("n", candidate))
     planned = candidate.estimate(again(lab), Variant("n", candidate)).prepared
     assert kept.identity == made.identity == planned.identity
