@@ -48,6 +48,12 @@ class PricedModel:
     trains: bool = True  # whether this is where its trainings are billed
     route: str = ""  # the parts of answers that it gives, where others give some
     answers: bool = True  # whether it gives the answers; False: it only trains, and they are made here
+    tuned_as: str = ""  # the name that a fine-tune is billed under, where its base answers under another
+
+    @property
+    def billed_as(self) -> str:
+        """The name that it is priced under."""
+        return self.tuned_as or self.model.billed_as
 
 
 @dataclass(frozen=True, slots=True)

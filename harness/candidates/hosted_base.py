@@ -24,6 +24,7 @@ from harness.candidates.prompted import Prompted, mutable_model
 from harness.data.fingerprints import fingerprint
 from harness.data.hosted import hosted_counter, hosted_model
 from harness.data.rows import require_supervised
+from harness.decision.prices import billed_as
 from harness.errors import DataError, HostedTrainingError, UsageError
 from harness.fields import Count, Positive, Span
 from harness.models.ledger import Spending
@@ -166,7 +167,14 @@ class BaseHostedTuning(BaseCandidate):
 
     def endpoint(self) -> PricedModel:
         """See ``Candidate``."""
-        return PricedModel(self.remote(self.base), is_tuned=True)
+        return PricedModel(self.remote(self.base), is_tuned=True, tuned_as=self.billed_as)
+
+    @property
+    def billed_as(self) -> str:
+        """The name that its trainings and answers are priced under: of its base, at its service."""
+        service = self.service().capabilities.name
+        asked = replace(self.remote(self.base), model=self.base).billed_as
+        return billed_as(service, self.base) if asked == self.base else asked
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
         """See ``Candidate``. The key is looked for after the rows: a plan has none, and still checks them."""
@@ -183,7 +191,7 @@ class BaseHostedTuning(BaseCandidate):
                 self._require_tunable(lab)
                 spending = self._spending(lab)
                 if spending is not None and not isinstance(service, Quotes):
-                    is_payable(spending, self.base, bounded=self.epochs != "auto")
+                    is_payable(spending, self.billed_as, bounded=self.epochs != "auto")
             except (HostedTrainingError, UsageError):
                 # a new job would be refused; one that exists need not be begun
                 state = read_state(lab.adapters.folder(job.artifact))
@@ -198,7 +206,7 @@ class BaseHostedTuning(BaseCandidate):
         """
         thinking_fields(self.remote(self.base), self.decoding)
         require_bindable(self.remote(self.base), lab.schema(self.schema))
-        lab.spending(self.base, tuned=True)
+        lab.spending(self.billed_as, tuned=True)
         if self.schema is not None:  # see that every suite can be asked under it
             list(lab.unanswered(self, self.estimate(lab, variant).prepared))
 
@@ -261,7 +269,7 @@ class BaseHostedTuning(BaseCandidate):
             model_digest=fingerprint({"hosted": self.service().identity(), "base": self.base}),
             identity=fingerprint(identity),
             numeric_config=remote.numeric_config,
-            load=lambda: remote.open(lab.spending(self.base, tuned=True), lab.progress, just_tuned=True),
+            load=lambda: remote.open(lab.spending(self.billed_as, tuned=True), lab.progress, just_tuned=True),
             ask=asked_as_trained,
             asked_with=AS_TRAINED,
             schema=lab.schema(self.schema),
@@ -270,7 +278,7 @@ class BaseHostedTuning(BaseCandidate):
             recipe=self._recipe(lab),
             read=remote.sent_beside,
             # what a job made never changes, but a deployment may come to hold another model
-            mutable=mutable_model(remote, lambda: lab.spending(self.base, tuned=True), lab.progress)
+            mutable=mutable_model(remote, lambda: lab.spending(self.billed_as, tuned=True), lab.progress)
             if self.service().capabilities.must_deploy
             else None,
         )
@@ -379,7 +387,7 @@ class BaseHostedTuning(BaseCandidate):
 
     def _spending(self, lab: Lab) -> Spending | None:
         quotes = isinstance(self.service(), Quotes)
-        return lab.spending(self.base, tuned=True, purpose="training", quoted=quotes)
+        return lab.spending(self.billed_as, tuned=True, purpose="training", quoted=quotes)
 
     def _name_that_answers(self, record: JobRecord, variant: Variant) -> str:
         model = record.model_at(self.checkpoint)

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ from harness.scoring.json_schema import JsonSchema
 from harness.scoring.judges import BUILTIN_EMBEDDER, Embedder
 from harness.store.adapters import AdapterStore
 from harness.training.executor import Executor, Site, SubprocessExecutor, site_of
+from harness.training.hosted.lifetimes import today
 
 if TYPE_CHECKING:
     from harness.candidates.base import Candidate, Prepared
@@ -70,7 +71,7 @@ class Lab:
     # gives the built-in sentence encoder; None: one that keeps no vectors
     embedder: Callable[[], Embedder] | None = None
     is_offline: bool = False  # whether nothing may be sent (``--plan``)
-    today: Callable[[], date] = lambda: datetime.now(UTC).date()  # the day, in UTC
+    today: Callable[[], date] = today
     # why a hosted job of this run made nothing, by artifact: what failed is not begun again in the same run
     failed: dict[str, HarnessError] = field(default_factory=dict, repr=False, compare=False)
     _sources: dict[tuple[str, bool], ModelSource] = field(default_factory=dict, repr=False, compare=False)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.data.hosted import hosted_counter, hosted_model, service_epochs
+from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, service_epochs
 from harness.errors import UsageError
 from harness.models.ledger import MARGIN_SHARE, MARGIN_TOKENS, Reservation, Spending
 from harness.records import Row
@@ -26,17 +26,17 @@ class TokenBill:
 
 
 def training_tokens(request: JobRequest, rows: Sequence[Row]) -> TokenBill:
-    """What a job costs in tokens: counted where the model's encoding is known, else bounded by bytes.
+    """What a job costs in tokens: as its model's encoding counts, else the newest one, bounded by bytes.
 
     ``rows`` are those of its training file. Epochs that are left to the service are expected as OpenAI's
     cookbook has them, and not bounded.
     """
     known = hosted_model(request.base)
+    an_epoch = float(sum(hosted_counter(known.encoding if known else DEFAULT_ENCODING)(rows)))
+    most_an_epoch = an_epoch * (1 + MARGIN_SHARE) + MARGIN_TOKENS * len(rows)
     if known is None:  # a token of any tokenizer holds at least one byte
-        an_epoch = most_an_epoch = float(len(request.training.content))
-    else:
-        an_epoch = float(sum(hosted_counter(known.encoding)(rows)))
-        most_an_epoch = an_epoch * (1 + MARGIN_SHARE) + MARGIN_TOKENS * len(rows)
+        most_an_epoch = float(len(request.training.content))
+        an_epoch = min(an_epoch, most_an_epoch)
     epochs = request.settings.epochs
     if epochs is None:
         return TokenBill(an_epoch * service_epochs(len(rows)), None, most_an_epoch)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import ParamSpec, TypeVar
 
 from harness.models.progress import Bar, SilentBar
@@ -24,6 +24,7 @@ from harness.training.hosted.lifetimes import (
     ending_notes,
     lifetime,
     require_tunable,
+    today,
 )
 from harness.training.hosted.metrics import Metrics, merged, metrics_of_event, parse_results
 from harness.training.hosted.provider import (
@@ -71,7 +72,7 @@ class Environment:
     say: Callable[[str], None] = lambda text: None
     # writes down the state of the job on this machine
     remember: Callable[[JobState], None] = lambda state: None
-    today: date = field(default_factory=lambda: datetime.now(UTC).date())  # the day, in UTC
+    today: date = field(default_factory=today)
     patience_s: float = 6 * 3600.0  # the longest time without news
     # a model that stops answering within it is warned of before anything is paid
     horizon_days: float = DEFAULT_HORIZON_DAYS

@@ -123,7 +123,7 @@ class TogetherProvider:
 
     def redirected(self, url: str) -> OpenAIProvider:
         """See ``TuningProvider``."""
-        return OpenAIProvider().redirected(url)
+        return OpenAIProvider().redirected(url, TOGETHER.name)
 
     def model(self, name: str) -> RemoteModel:
         """See ``TuningProvider``: a deployment, under its own name."""
