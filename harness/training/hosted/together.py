@@ -209,7 +209,7 @@ class TogetherProvider:
         if reason in UNQUOTABLE:
             raise RequestRejected(f"no price: {reason}", param=UNQUOTABLE[reason])
         usd, limit = _number(found, "estimated_total_price"), _number(found, "user_limit")
-        if found.get("estimation_available") is False or usd is None:
+        if found.get("estimation_available") is False or usd is None or usd < 0:
             return None
         word = found.get("allowed_to_proceed")
         is_allowed = word is True or (word is None and (limit is None or usd <= limit))
@@ -245,14 +245,14 @@ class TogetherProvider:
         events = []
         for found in listed:
             message, kind = self._clean(_text(found, "message") or ""), (_text(found, "type") or "").lower()
-            level = (_text(found, "level") or "info").lower().removeprefix("legacy_i")
-            level = "error" if kind in ("job_error", "job_user_error", "billing_limit") else level
+            level = (_text(found, "level") or "info").lower()
+            is_error = level.endswith("error") or kind in ("job_error", "job_user_error", "billing_limit")
             at, step = _seconds(found, "created_at"), _whole(found, "step")
             id = bytes_digest(f"{found.get('created_at')} {kind} {step} {message}".encode())[:16]
             data: dict[str, Json] = {} if step is None else {"step": step}
             if step is not None and (total := _whole(found, "total_steps")):
                 data["total_steps"] = total
-            events.append(JobEvent(id, message, level, data, at))
+            events.append(JobEvent(id, message, "error" if is_error else "info", data, at))
         return sorted(events, key=lambda event: event.created)
 
     def checkpoints(self, job: str) -> Sequence[JobCheckpoint]:
