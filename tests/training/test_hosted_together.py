@@ -285,7 +285,7 @@ def test_what_the_service_would_not_let_proceed_is_not_begun(
 def test_without_a_price_a_cap_needs_one_of_the_users(stand: Made, lab: Lab, tiny: ModelSource) -> None:
     there = stand(local_base=str(tiny.folder))
     there.estimate = {"estimation_available": False, "unavailable_reason": "multimodal_dataset"}
-    candidate = there.candidate("train.jsonl", None)
+    candidate = replace(there.candidate("train.jsonl", None), base="org/unlisted-70B")  # type: ignore[type-var]
     with pytest.raises(UsageError, match="no price"):
         candidate.prepare(capped(lab, 5), Variant("n", candidate))
     assert there.billed == 0
