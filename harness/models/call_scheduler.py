@@ -309,7 +309,10 @@ class CallScheduler(Generic[RequestT, ReplyT]):
                 f"  {answered:,} answers are kept. hint: run the same command again after that time."
             )
         if failure.fatal and not answered:
-            return ModelError(failure.reason)
+            return ModelError(
+                f"{failure.reason}\n  hint: every other call would end alike: check the key, what its account"
+                " may ask and spend, and the model's name; then run the same command again."
+            )
         if failed_in_a_row >= self.policy.give_up_after:
             return ModelError(
                 f"{failed_in_a_row} rows in a row were not answered; the last: {failure.reason}\n"

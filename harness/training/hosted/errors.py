@@ -87,11 +87,11 @@ def job_silent(
 
 def job_without_model(request: JobRequest, job: TuningJob, service: Capabilities) -> HostedTrainingError:
     """A job that has succeeded and made nothing that can be asked."""
+    look = service.command_for("follow", job.id)
     return HostedTrainingError(
         f"the tuning job {job.id} of {request.base} succeeded, but the service names no model.",
-        f"look at it with {service.command_for('follow', job.id)}."
-        if service.command
-        else "look at it there; its provider must name the model in tuned_model.",
+        "run again later: the job is found, and nothing is paid twice. Where it stays so, ask the service's"
+        " support for the model of that job" + (f"; {look} shows what it says." if look else "."),
         job=job.id,
     )
 

@@ -54,6 +54,7 @@ LOOKS = 4  # for a job whose submission has no known outcome, before another is 
 # What was just made may not be listed yet. The wait before a look doubles each time.
 SETTLE_S, LONGEST_SETTLE_S = 2.0, 60.0
 FILE_WAIT_S = 3600.0
+NAMING_S = 600.0  # a job that has succeeded may name its model a little later
 GONE = frozenset({400, 404, 410})  # HTTP statuses that say that there is no such job or file
 NOTHING = JobState()
 # A job runs for hours: a service or a network that is away for minutes is waited for.
@@ -408,7 +409,7 @@ def _wait(tuning: _Tuning, job: TuningJob) -> tuple[TuningJob, tuple[Metrics, ..
     seen: set[str] = set()
     last: str | None = None
     metrics: tuple[Metrics, ...] = ()
-    status, quiet_s = "", 0.0
+    status, quiet_s, unnamed_s = "", 0.0, 0.0
     while True:
         try:
             events = environment.ask(provider.events, id, last)
@@ -424,8 +425,10 @@ def _wait(tuning: _Tuning, job: TuningJob) -> tuple[TuningJob, tuple[Metrics, ..
         _show(environment.bar, job, metrics)
         if job.status in PAUSED:
             raise errors.job_paused(request, job, service)
-        if job.has_ended:
+        is_named = job.status != SUCCEEDED or job.tuned_model or unnamed_s > NAMING_S
+        if job.has_ended and is_named:
             break
+        unnamed_s += service.poll_s if job.has_ended else 0.0
         if quiet_s > environment.patience_s:
             raise errors.job_silent(request, job, service, environment.patience_s / 3600)
         environment.sleep(service.poll_s)

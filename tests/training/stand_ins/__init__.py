@@ -20,7 +20,7 @@ from harness.models.protocol import Decoding, Prompt
 from harness.records import Json, Message
 from stand_ins.loopback import Asked, Fault, Loopback, Reply, Wire
 
-__all__ = ["Asked", "Fault", "Loopback", "Reply", "Scenario", "Stand", "Wire", "hurried"]
+__all__ = ["Asked", "Fault", "Loopback", "Reply", "Scenario", "Stand", "Unanswered", "Wire", "hurried"]
 
 TunedT = TypeVar("TunedT", bound=BaseHostedTuning)
 BY_TUNED, BY_BASE = "by the tuned model", "by the base"  # what a stand-in's models answer
@@ -41,6 +41,7 @@ class Scenario:
         page: items on a page of a listing.
         renamed: what answers has another name than the job was told, where the service gives names.
         lag: listings that do not show yet what was just made.
+        late: looks at a job that has succeeded at which it names no model yet.
     """
 
     seed: int = 0
@@ -53,6 +54,11 @@ class Scenario:
     page: int = 100
     renamed: bool = False
     lag: int = 0
+    late: int = 0
+
+
+class Unanswered(Exception):  # noqa: N818 - a failure of an answer is a value; this is how ``proves`` tells it
+    """The tuned model was asked and gave no answer; the text is the failure's own."""
 
 
 class Stand:
@@ -66,6 +72,9 @@ class Stand:
     keys: ClassVar[Mapping[str, str]]  # environment variables that hold keys while it stands
     usual: ClassVar[tuple[str, ...]]  # the words that a job passes through
     success: ClassVar[str]  # the word that it ends in
+    models: ClassVar[tuple[str, ...]]  # names that its base is called by, and so its prices
+    # optional fields without which nothing can be known of a job: never left out
+    essential: ClassVar[frozenset[str]] = frozenset({"id", "status"})
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -94,10 +103,14 @@ class Stand:
 
         Raises:
             AssertionError: another one does.
+            Unanswered: none does.
         """
         prompt = Prompt("row", (Message("user", "which model are you?"),))
         answers = list(prepared.load().answer([prompt], Decoding(), frozenset()))
-        assert [answer.text for answer in answers] == [BY_TUNED], [str(answer) for answer in answers]
+        assert len(answers) == 1
+        if answers[0].failure is not None:
+            raise Unanswered(str(answers[0].failure))
+        assert answers[0].text == BY_TUNED, answers[0].text
 
     # ----------------------------------------------------------------------- of all
     @property

@@ -34,6 +34,8 @@ class OpenAIStand(Stand):
     path: ClassVar[str] = "/v1"
     params: ClassVar[Any] = JobCreateParams
     base: ClassVar[str] = BASE
+    models: ClassVar[tuple[str, ...]] = (BASE,)
+    essential: ClassVar[frozenset[str]] = frozenset({"id", "status", "fine_tuned_model", "metadata"})
 
     def __init__(self, scenario: Scenario) -> None:
         super().__init__(scenario)
@@ -172,6 +174,11 @@ class OpenAIStand(Stand):
         """What a job's model is called in the job."""
         return f"ft:{self.base}:org::{id}"
 
+    @property
+    def named_at(self) -> int:
+        """The look from which a job of the candidate's names its model."""
+        return len(self.life) - 1 + self.scenario.late
+
     def status(self, id: str) -> str:
         """The word that a job says now."""
         if id in self.cancelled:
@@ -216,7 +223,7 @@ class OpenAIStand(Stand):
             object="fine_tuning.job",
             created_at=body["created_at"],
             error=problem if status in FAILED else None,
-            fine_tuned_model=self.tuned_name(id) if is_done else None,
+            fine_tuned_model=self.tuned_name(id) if is_done and self.looks[id] >= self.named_at else None,
             finished_at=99 if is_done else None,
             hyperparameters={
                 "batch_size": "auto",
