@@ -425,7 +425,12 @@ class TogetherProvider:
             failure = self._failure(error)
         except (together.APIError, httpx.HTTPError, httpx.StreamError, ValueError, RecursionError) as error:
             failure = OutcomeUnknown(self._clean(str(error) or type(error).__name__))
-        except (AttributeError, AssertionError) as error:  # of the SDK: an answer that is no object
+        except (
+            AttributeError,
+            AssertionError,
+            LookupError,
+            TypeError,
+        ) as error:  # of the SDK
             failure = OutcomeUnknown(self._clean(f"the service's answer cannot be read: {error}"))
         raise failure from None  # the client's own error holds the request's headers, and so the key
 
@@ -437,7 +442,7 @@ class TogetherProvider:
         pause_s = retry_after_s(error.response.headers, time.time())
         if status == TOO_MANY:
             return RateLimited(text, retry_after_s=pause_s, code=code, param=param)
-        if status in (408, 409) or status >= 500 or 300 <= status < 400:
+        if status in (408, 409) or status >= 500 or status < 400:
             return OutcomeUnknown(text, retry_after_s=pause_s)
         return RequestRejected(text, status=status, code=code, param=param)
 

@@ -33,6 +33,7 @@ BACKENDS: Mapping[str, tuple[str, str]] = {
     "openai": ("stand_ins.openai", "OpenAIStand"),
     "azure": ("stand_ins.azure", "AzureStand"),
     "nebius": ("stand_ins.nebius", "NebiusStand"),
+    "together": ("stand_ins.together", "TogetherStand"),
 }
 TODAY = date(2026, 11, 29)
 ROWS, DEV_ROWS = 12, 3
