@@ -77,7 +77,7 @@ class DownloadedTuning(BaseHostedTuning):
                 f"  hint: one of these: local_base='…', the weights of {self.base} (a folder, a Hugging Face"
                 " id): the adapter is fetched and answers here;\n"
                 "    deployment='…' and base_deployment='…', the names of endpoints that you have made"
-                f" at {service.name} (they are billed by the hour);\n"
+                f" at {service.name} (billed for the time that they stand);\n"
                 "    a service that answers by the token: NebiusTuning(...)."
             )
         if self.local_base is not None and self.base_deployment is not None:
@@ -100,6 +100,16 @@ class DownloadedTuning(BaseHostedTuning):
     def endpoint(self) -> PricedModel:
         """See ``Candidate``."""
         return replace(super().endpoint(), answers=self.local_base is None)
+
+    def preflight(self, lab: Lab, variant: Variant) -> None:
+        """See ``Candidate``. An adapter that is here needs no service, and no key."""
+        job = self.job(lab, variant)
+        if self.local_base is not None and lab.adapters.find(job.artifact) is not None:
+            record = JobRecord.read(lab.adapters.folder(job.artifact))
+            if lab.adapters.find(self._adapter(job, record)) is not None:
+                self.require_askable(lab, variant)
+                return
+        super().preflight(lab, variant)
 
     def require_askable(self, lab: Lab, variant: Variant) -> None:
         """See ``BaseHostedTuning``."""

@@ -161,8 +161,9 @@ def _dollar_notes(plan: Plan) -> Iterator[str]:
         if parts:
             yield f"  {'; '.join(parts)}"
         yield "  low: prompts as counted, answers as long as the references; high: what a cap would set aside"
+    asked = [bill.price for bill in plan.bills if bill.purpose != "training"]
     for price in _prices(plan.bills):
-        if price.hosting_usd_per_hour:
+        if price.hosting_usd_per_hour and price in asked:
             yield (
                 f"An endpoint of {price.model} costs ${price.hosting_usd_per_hour:,.2f} an hour while it is"
                 " up, asked or not: not in these dollars."

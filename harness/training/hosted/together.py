@@ -123,7 +123,7 @@ class TogetherProvider:
 
     def redirected(self, url: str) -> OpenAIProvider:
         """See ``TuningProvider``."""
-        return OpenAIProvider().redirected(url)
+        return OpenAIProvider().redirected(url, TOGETHER.name)
 
     def model(self, name: str) -> RemoteModel:
         """See ``TuningProvider``: a deployment, under its own name."""
@@ -209,7 +209,7 @@ class TogetherProvider:
         if reason in UNQUOTABLE:
             raise RequestRejected(f"no price: {reason}", param=UNQUOTABLE[reason])
         usd, limit = _number(found, "estimated_total_price"), _number(found, "user_limit")
-        if found.get("estimation_available") is False or usd is None:
+        if found.get("estimation_available") is False or usd is None or usd < 0:
             return None
         word = found.get("allowed_to_proceed")
         is_allowed = word is True or (word is None and (limit is None or usd <= limit))
@@ -245,14 +245,14 @@ class TogetherProvider:
         events = []
         for found in listed:
             message, kind = self._clean(_text(found, "message") or ""), (_text(found, "type") or "").lower()
-            level = (_text(found, "level") or "info").lower().removeprefix("legacy_i")
-            level = "error" if kind in ("job_error", "job_user_error", "billing_limit") else level
+            level = (_text(found, "level") or "info").lower()
+            is_error = level.endswith("error") or kind in ("job_error", "job_user_error", "billing_limit")
             at, step = _seconds(found, "created_at"), _whole(found, "step")
             id = bytes_digest(f"{found.get('created_at')} {kind} {step} {message}".encode())[:16]
             data: dict[str, Json] = {} if step is None else {"step": step}
             if step is not None and (total := _whole(found, "total_steps")):
                 data["total_steps"] = total
-            events.append(JobEvent(id, message, level, data, at))
+            events.append(JobEvent(id, message, "error" if is_error else "info", data, at))
         return sorted(events, key=lambda event: event.created)
 
     def checkpoints(self, job: str) -> Sequence[JobCheckpoint]:
@@ -425,7 +425,12 @@ class TogetherProvider:
             failure = self._failure(error)
         except (together.APIError, httpx.HTTPError, httpx.StreamError, ValueError, RecursionError) as error:
             failure = OutcomeUnknown(self._clean(str(error) or type(error).__name__))
-        except (AttributeError, AssertionError) as error:  # of the SDK: an answer that is no object
+        except (
+            AttributeError,
+            AssertionError,
+            LookupError,
+            TypeError,
+        ) as error:  # of the SDK
             failure = OutcomeUnknown(self._clean(f"the service's answer cannot be read: {error}"))
         raise failure from None  # the client's own error holds the request's headers, and so the key
 
@@ -437,7 +442,7 @@ class TogetherProvider:
         pause_s = retry_after_s(error.response.headers, time.time())
         if status == TOO_MANY:
             return RateLimited(text, retry_after_s=pause_s, code=code, param=param)
-        if status in (408, 409) or status >= 500 or 300 <= status < 400:
+        if status in (408, 409) or status >= 500 or status < 400:
             return OutcomeUnknown(text, retry_after_s=pause_s)
         return RequestRejected(text, status=status, code=code, param=param)
 

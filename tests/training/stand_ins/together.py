@@ -32,7 +32,7 @@ from stand_ins import BY_BASE, BY_TUNED, Scenario, Stand, hurried
 from stand_ins.loopback import Asked, Reply, shown, unknown_fields
 
 BASE = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
-ENDED_UNPAID = frozenset({"error", "user_error", "cancelled"})
+ENDED_UNPAID = frozenset({"error", "user_error", "cancelled", "cancel_requested"})
 TUNED_AT, BASE_AT = "org/support-tuned", "org/support-base"
 USD = 0.41
 TIME = "2026-11-29T03:00:{:02d}Z"
@@ -61,6 +61,8 @@ class TogetherStand(Stand):
     keys: ClassVar[Mapping[str, str]] = {"TOGETHER_API_KEY": "tgp-planted-0123456789abcdef"}
     usual: ClassVar[tuple[str, ...]] = ("pending", "queued", "running", "compressing", "uploading")
     success: ClassVar[str] = "completed"
+    models: ClassVar[tuple[str, ...]] = (BASE, TUNED_AT, BASE_AT)
+    essential: ClassVar[frozenset[str]] = frozenset({"id", "status", "training_file"})
 
     def __init__(self, scenario: Scenario, adapter: bytes = b"", local_base: str | None = None) -> None:
         super().__init__(scenario)
@@ -251,7 +253,8 @@ class TogetherStand(Stand):
 
     def events(self, id: str) -> list[dict[str, Any]]:
         """What happened to a job."""
-        found = [("job_start", "Job started", None), ("training_start", "Training started", None)]
+        found: list[tuple[str, str, int | None]] = [("job_start", "Job started", None)]
+        found += [("training_start", "Training started", None)]
         found += [("epoch_complete", f"Epoch {n} done", 3 * n) for n in (1, 2, 3)]
         if self.status(id) == "error":
             found.append(("job_error", self.scenario.failure, None))
