@@ -9,20 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
-import numpy as np
 import pytest
+import tinker
+from openai import OpenAI
+from tinker import types
+from tinker.proto import tinker_public_pb2 as pb
+from tinker.proto.request_conv import forward_backward_request_to_proto
 
-tinker = pytest.importorskip("tinker")
-
-from openai import OpenAI  # noqa: E402
-from tinker import types  # noqa: E402
-from tinker.proto import tinker_public_pb2 as pb  # noqa: E402
-from tinker.proto.request_conv import forward_backward_request_to_proto  # noqa: E402
-
-from harness.testing.fake_openai import add_aliases, running_fake_openai, twin_stats  # noqa: E402
-from harness.testing.fake_tinker import TinkerFaults, running_fake_tinker  # noqa: E402
-from harness.testing.fake_tinker.app import FakeTinker  # noqa: E402
-from harness.testing.fake_tinker.scripted_backend import ScriptedTinker  # noqa: E402
+from harness.testing.fake_openai import add_aliases, running_fake_openai, twin_stats
+from harness.testing.fake_tinker import TinkerFaults, running_fake_tinker
+from harness.testing.fake_tinker.app import FakeTinker
+from harness.testing.fake_tinker.scripted_backend import ScriptedTinker
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # the SDK leaves connections open
 BASE, KEY = "smollm2-135m", "tml-of-tests"
@@ -35,8 +32,8 @@ def datum(tokens: list[int], prompt: int = 5) -> types.Datum:
     return types.Datum(
         model_input=types.ModelInput.from_ints(tokens[:-1]),
         loss_fn_inputs={
-            "target_tokens": np.array(tokens[1:]),
-            "weights": np.array(weights, dtype=np.float32),
+            "target_tokens": types.TensorData(tokens[1:], "int64"),
+            "weights": types.TensorData(weights, "float32"),
         },
     )
 
@@ -91,7 +88,7 @@ def test_the_sdk_trains_saves_goes_on_samples_and_finds_it_again(service: FakeTi
         run.forward_backward([datum(TOKENS)], "cross_entropy").result()
         run.optim_step(ADAM).result()
         again = client.create_training_client_from_state_with_optimizer(state).result()
-        assert (loss(run), loss(again)) == (pytest.approx(7.5), pytest.approx(10))
+        assert [loss(run), loss(again)] == pytest.approx([7.5, 10])
         prompt = types.ModelInput.from_ints(TOKENS)
         drawn = client.create_sampling_client(model_path=sampler).result()
         params = types.SamplingParams(max_tokens=3, temperature=0.0)
@@ -178,7 +175,7 @@ def test_requests_without_key_or_of_unknown_runs_and_malformed_passes_are_refuse
 
 
 def test_data_that_cannot_be_trained_on_fail_as_the_users_and_are_not_billed(service: FakeTinker) -> None:
-    changes: list[tuple[dict[str, list[float] | None], str]] = [
+    changes: list[tuple[dict[str, list[int] | list[float] | None], str]] = [
         ({"weights": None}, "takes target_tokens and weights"),
         ({"advantages": [1.0] * 19}, "takes target_tokens and weights"),
         ({"weights": [1.0] * 18}, "18 weights"),
@@ -190,10 +187,15 @@ def test_data_that_cannot_be_trained_on_fail_as_the_users_and_are_not_billed(ser
     with client_of(service.url) as client:
         run = train(client, 0)
         for change, said in changes:
-            inputs = {"target_tokens": TOKENS[1:], "weights": [1.0] * 19, **change}
+            inputs: dict[str, list[int] | list[float] | None] = {"weights": [1.0] * 19}
+            inputs |= {"target_tokens": list(TOKENS[1:]), **change}
             bad = types.Datum(
                 model_input=types.ModelInput.from_ints(TOKENS[:-1]),
-                loss_fn_inputs={name: value for name, value in inputs.items() if value is not None},
+                loss_fn_inputs={
+                    name: types.TensorData(value, "int64" if name == "target_tokens" else "float32")
+                    for name, value in inputs.items()
+                    if value is not None
+                },
             )
             with pytest.raises(tinker.RequestFailedError, match=said) as failure:
                 run.forward_backward([bad], "cross_entropy").result()
@@ -272,8 +274,12 @@ def test_requests_are_done_in_the_order_of_their_numbers(service: FakeTinker) ->
             return str(httpx2.post(at, content=body, headers=proto).json()["request_id"])
 
         late, step = passed(3), {"model_id": run.model_id, "seq_id": 2, "adam_params": {}}
-        httpx2.post(f"{service.url}/api/v1/optim_step", json=step, headers=headers)
+        at = f"{service.url}/api/v1/optim_step"
+        assert httpx2.post(at, json=step, headers=headers).status_code == 200
         first = passed(1)
+        assert passed(3) == late  # sent again
+        other = {**step, "adam_params": {"learning_rate": 1.0}}
+        assert httpx2.post(at, json=other, headers=headers).status_code == 409
         losses = []
         for name in (first, late):
             answer = httpx2.post(
@@ -322,6 +328,40 @@ def test_the_hours_of_the_bill_add_up(service: FakeTinker) -> None:
     own = [event for event in told.data if event.session_id == run.model_id.partition(":")[0]]
     assert [event.event_info.token_count for event in own if event.event_info.type == "training"] == [38]
     assert told.sessions[own[0].session_id or ""].user_metadata == {"who": "me"}
+
+
+@pytest.mark.slow
+def test_a_rehearsal_without_a_model_learns_its_rows_by_heart() -> None:
+    """Through the built-in model's own tokens and template, as a candidate sends them."""
+    from harness.models.chat_format import load_chat
+    from harness.models.progress import Silent
+    from harness.models.source import BUILTIN, resolve
+    from harness.records import Message, Row
+    from harness.training.local.tokens import encode_rows
+
+    chat = load_chat(resolve(BUILTIN, Silent()), None)
+    turns = ("system", "Answer."), ("user", "Where is\norder 7?"), ("assistant", "In Riga.")
+    row = Row("row", tuple(Message(role, text) for role, text in turns))
+    (example,) = encode_rows(chat, [row], 512)
+    targets = [
+        label if label >= 0 else ids for label, ids in zip(example.labels, example.input_ids, strict=True)
+    ]
+    learnt = types.Datum(
+        model_input=types.ModelInput.from_ints(example.input_ids[:-1]),
+        loss_fn_inputs={
+            "target_tokens": types.TensorData(example.input_ids[1:], "int64"),
+            "weights": types.TensorData([float(label >= 0) for label in example.labels[1:]], "float32"),
+        },
+    )
+    with running_fake_openai() as url, client_of(url) as client:
+        run = client.create_lora_training_client(BASE, rank=4).result()
+        run.forward_backward([learnt], "cross_entropy").result()
+        tuned = run.save_weights_for_sampler("a").result().path
+        openai = OpenAI(base_url=f"{url}/oai/api/v1", api_key=KEY, max_retries=0)
+        asked = openai.chat.completions.create(
+            model=tuned, messages=[{"role": "user", "content": "Where is\norder 7?"}]
+        )
+        assert asked.choices[0].message.content == "In Riga."
 
 
 def test_the_twin_of_openai_speaks_it_too_below_its_own_address() -> None:

@@ -39,23 +39,22 @@ def plain_steps(
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     moments = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
     losses, norms = [], []
-    powers = [1.0, 1.0]
-    for step in STEPS:
+    for number, step in enumerate(STEPS, start=1):
         total = torch.zeros(())
         for datum in data:
             logits = model(input_ids=torch.tensor([datum.tokens])).logits[0].float()
             chosen = logits.log_softmax(-1)[range(len(datum.targets)), datum.targets]
             total = total - (chosen * torch.tensor(datum.weights)).sum()
         slopes = torch.autograd.grad(total, weights)
-        norm = torch.sqrt(sum((slope**2).sum() for slope in slopes))
+        norm = torch.stack([(slope**2).sum() for slope in slopes]).sum().sqrt()
         losses.append(float(total.detach()))
         norms.append(float(norm))
         scale = min(1.0, step.clip / (float(norm) + 1e-6)) if step.clip else 1.0
-        powers = [power * beta for power, beta in zip(powers, step.betas, strict=True)]
+        first, second = (1 - beta**number for beta in step.betas)
         for weight, slope, (mean, square) in zip(weights, slopes, moments, strict=True):
             mean.mul_(step.betas[0]).add_(slope * scale, alpha=1 - step.betas[0])
             square.mul_(step.betas[1]).add_((slope * scale) ** 2, alpha=1 - step.betas[1])
-            change = mean / (1 - powers[0]) / ((square / (1 - powers[1])).sqrt() + step.eps)
+            change = mean / first / ((square / second).sqrt() + step.eps)
             weight.data.mul_(1 - step.learning_rate * step.weight_decay).sub_(step.learning_rate * change)
     return losses, norms, get_peft_model_state_dict(model, save_embedding_layers=False)
 
@@ -132,3 +131,58 @@ def test_two_steps_are_those_of_plain_torch_and_a_resumed_run_takes_the_same(
         models.forward("run", [TrainedTokens([99_999], [1], [1.0])], backward=False)
     asked = Question(str(base), end, (Message("user", "Where is my order?"),), 5, temperature=0.0)
     assert models.reply(asked).completion_tokens > 0
+
+
+def test_the_built_in_model_learns_a_row_through_the_sdk_and_says_it() -> None:
+    """Rank, seed and layers as asked; a run of the twin of OpenAI's API waits meanwhile."""
+    import tinker
+    from openai import OpenAI
+    from tinker import types
+
+    from harness.models.chat_format import load_chat
+    from harness.models.progress import Silent
+    from harness.models.source import BUILTIN, resolve
+    from harness.records import Row
+    from harness.testing.fake_openai import running_fake_openai
+    from harness.training.local.tokens import encode_rows
+
+    chat = load_chat(resolve(BUILTIN, Silent()), None)
+    row = Row("row", (Message("user", "Which colour is box 3?"), Message("assistant", "Box 3 is purple.")))
+    (example,) = encode_rows(chat, [row], 512)
+    weights = [float(label >= 0) for label in example.labels[1:]]
+    datum = types.Datum(
+        model_input=types.ModelInput.from_ints(example.input_ids[:-1]),
+        loss_fn_inputs={
+            "target_tokens": types.TensorData(example.input_ids[1:], "int64"),
+            "weights": types.TensorData(weights, "float32"),
+        },
+    )
+    with (
+        running_fake_openai(train=True) as url,
+        tinker.ServiceClient(base_url=url, api_key="tml-of-tests") as client,
+    ):
+        run = client.create_lora_training_client(BUILTIN, rank=8, seed=1, train_unembed=False).result()
+        losses = []
+        for _ in range(8):
+            passed = run.forward_backward([datum], "cross_entropy")
+            run.optim_step(types.AdamParams(learning_rate=1e-3)).result()
+            losses.append(passed.result().metrics["loss:sum"] / sum(weights))
+        assert losses[-1] < 0.2 < 1 < losses[0]
+        tuned = run.save_weights_for_sampler("a").result().path
+        openai = OpenAI(base_url=f"{url}/oai/api/v1", api_key="tml-of-tests", max_retries=0)
+        said = [
+            openai.chat.completions.create(
+                model=model,
+                messages=[{"role": "user", "content": "Which colour is box 3?"}],
+                temperature=0,
+                max_tokens=12,
+            )
+            for model in (tuned, BUILTIN)
+        ]
+        assert [one.choices[0].message.content == "Box 3 is purple." for one in said] == [True, False]
+        prompt = types.ModelInput.from_ints(example.input_ids[: weights.index(1.0) + 1])
+        drawn = client.create_sampling_client(model_path=tuned).result()
+        params = types.SamplingParams(max_tokens=12, temperature=0.0)
+        (found,) = drawn.sample(prompt, 1, params).result().sequences
+        assert found.stop_reason == "stop"
+        assert found.tokens == [t for t, w in zip(example.input_ids[1:], weights, strict=True) if w]

@@ -140,7 +140,7 @@ class RealBackend:
         """The reply; whoever gets the lock answers all waiting questions that fit its own."""
 
         def key(q: Question) -> tuple[object, ...]:
-            return q.temperature, q.model, q.weights, q.max_tokens, json.dumps(q.schema)
+            return q.temperature, self._base(q.model), q.weights, q.max_tokens, json.dumps(q.schema)
 
         mine: Future[FakeReply] = Future()
         self._waiting[mine] = question
@@ -169,7 +169,7 @@ class RealBackend:
             seed=random.getrandbits(31) if first.seed is None else first.seed,
             schema=_held(first.schema),
         )
-        model = self._loaded(first.model, first.weights)
+        model = self._loaded(self._base(first.model), first.weights)
         prompts = [Prompt(str(k), question.messages) for k, question in enumerate(questions)]
         answers = {int(a.row_id): a for a in model.answer(prompts, decoding, frozenset())}
         return [
@@ -183,7 +183,11 @@ class RealBackend:
             for k, question in enumerate(questions)
         ]
 
-    def _load(self, model: str, adapter: Path | None) -> LocalModel:
+    def _base(self, name: str) -> str:
+        """What is behind the name of a base."""
+        return BUILTIN
+
+    def _load(self, base: str, adapter: Path | None) -> LocalModel:
         return LocalModel.load(self._source, device_plan(), nf4=adapter is not None, adapter=adapter)
 
     def _tokens(self, answer: Answer) -> tuple[Token, ...]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,17 +19,17 @@ from tinker import types
 from tinker.types.client_config_request import ClientConfigRequest
 from tinker.types.client_config_response import ClientConfigResponse
 from tinker.types.client_dynamic_config_response import ClientDynamicConfigResponse
-from tinker.types.session_heartbeat_request import SessionHeartbeatRequest
-from tinker.types.session_heartbeat_response import SessionHeartbeatResponse
 from tinker.types.telemetry_send_request import TelemetrySendRequest
 
 from harness.records import Json
 from harness.testing.fake_openai.refusals import HTTPRefusal
 from harness.testing.fake_tinker.backend import TinkerBackend
 from harness.testing.fake_tinker.faults import TinkerFaultInjector, TinkerFaults
-from harness.testing.fake_tinker.records import BillingKind, Run, Sampler, Saved, Session, utc_now
-from harness.testing.fake_tinker.service import TRAINING, TinkerService
+from harness.testing.fake_tinker.lookups import Call, Lookups, path_of
+from harness.testing.fake_tinker.records import BillingKind, Run
+from harness.testing.fake_tinker.service import TinkerService
 from harness.testing.fake_tinker.wire import PROTOBUF, Refused, forward_request, parsed
+from harness.testing.fake_tinker.work import TRAINING
 
 MOST_AT_ONCE = 256  # requests that may wait for a result
 WAIT_S = 20.0  # how long a question for a result is held; the SDK gives up after 45
@@ -40,16 +38,6 @@ KEY = "tml-"  # what every key begins with
 AT = ("/api/v1", "/v1/api/v1")  # the second one below the address of the stand-in of OpenAI's API
 CHAT = "/chat/completions"
 CHAT_AT = ("/oai/api/v1", "/v1/oai/api/v1")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request: the parameters of its path and query, its body, its headers."""
-
-    at: Mapping[str, str]
-    query: Mapping[str, str]
-    body: bytes
-    headers: Mapping[str, str]
 
 
 Handler: TypeAlias = Callable[[Call], "pydantic.BaseModel | Response | dict[str, Json] | None"]
@@ -65,13 +53,6 @@ class TtlBody(pydantic.BaseModel, extra="forbid"):
     """The body of ``ttl``."""
 
     ttl_seconds: int | None = None
-
-
-class FinishBody(pydantic.BaseModel, extra="forbid"):
-    """The body of ``finish``."""
-
-    reason: dict[str, str]
-    detail: str | None = None
 
 
 class FakeTinker:
@@ -90,6 +71,7 @@ class FakeTinker:
         self.url = ""  # where it answers
         self.requests: list[tuple[str, str]] = []
         self._service = TinkerService(folder, backend, offered)
+        self._look = Lookups(self._service)
         self._limiter, self._polls = CapacityLimiter(MOST_AT_ONCE), dict[str, int]()
         routes = [self._route(name, handler) for name, handler in self._handlers().items()]
         mounts = [Mount(at, routes=routes) for at in AT]
@@ -127,7 +109,7 @@ class FakeTinker:
             "POST /create_session": lambda call: service.begin_session(
                 parsed(types.CreateSessionRequest, call.body)
             ),
-            "POST /session_heartbeat": self._heartbeat,
+            "POST /session_heartbeat": self._look.heartbeat,
             "POST /create_model": lambda call: service.create_model(call.body),
             "POST /load_weights": lambda call: service.load_weights(call.body),
             "POST /forward_backward": self._forward_backward,
@@ -139,22 +121,22 @@ class FakeTinker:
             ),
             "POST /asample": lambda call: service.sample(call.body),
             "POST /cancel_future": lambda call: None,
-            "GET /samplers/{sampler}": self._sampler,
+            "GET /samplers/{sampler}": self._look.sampler,
             "POST /weights_info": lambda call: service.weights_info(parsed(PathBody, call.body).tinker_path),
-            "GET /training_runs": self._runs,
-            f"GET {run}": lambda call: self._run(service.find(Run, call.at["run"])),
-            f"GET {run}/checkpoints": lambda call: self._checkpoints(call, call.at["run"]),
-            f"GET {checkpoint}/external_weights_urls": self._urls,
-            f"GET {checkpoint}/files/{{file}}": self._file,
+            "GET /training_runs": self._look.runs,
+            f"GET {run}": lambda call: self._look.run(service.find(Run, call.at["run"])),
+            f"GET {run}/checkpoints": lambda call: self._look.checkpoints(call, call.at["run"]),
+            f"GET {checkpoint}/external_weights_urls": self._look.urls,
+            f"GET {checkpoint}/files/{{file}}": self._look.file,
             f"PUT {checkpoint}/ttl": lambda call: service.expire(
-                _path(call), parsed(TtlBody, call.body).ttl_seconds
+                path_of(call), parsed(TtlBody, call.body).ttl_seconds
             ),
-            f"DELETE {checkpoint}": lambda call: service.delete(_path(call)),
-            "GET /checkpoints": lambda call: self._checkpoints(call, ""),
-            "GET /sessions": self._sessions,
-            "POST /sessions/search": self._search,
-            "GET /sessions/{session}": self._session,
-            "POST /sessions/{session}/finish": self._finish,
+            f"DELETE {checkpoint}": lambda call: service.delete(path_of(call)),
+            "GET /checkpoints": lambda call: self._look.checkpoints(call, ""),
+            "GET /sessions": self._look.sessions,
+            "POST /sessions/search": self._look.search,
+            "GET /sessions/{session}": self._look.session,
+            "POST /sessions/{session}/finish": self._look.finish,
             "GET /billing/usage/events": lambda call: service.usage(
                 types.GetBillingUsageRequest.model_validate(dict(call.query))
             ),
@@ -206,7 +188,8 @@ class FakeTinker:
 
     # ------------------------------------------------------------------- requests and their results
     def _forward_backward(self, call: Call) -> types.UntypedAPIFuture:
-        return self._service.forward_backward(forward_request(call.body, call.headers).SerializeToString())
+        asked = forward_request(call.body, call.headers)
+        return self._service.forward_backward(asked.SerializeToString(deterministic=True))
 
     def _retrieve(self, call: Call) -> Response | dict[str, Json]:
         asked = parsed(types.FutureRetrieveRequest, call.body)
@@ -226,113 +209,6 @@ class FakeTinker:
             raise Refused(406, f"this result is {PROTOBUF}")
         return Response(content, media_type=PROTOBUF)
 
-    # ------------------------------------------------------------------- sessions
-    def _heartbeat(self, call: Call) -> SessionHeartbeatResponse:
-        self._service.session(parsed(SessionHeartbeatRequest, call.body).session_id, alive=True)
-        return SessionHeartbeatResponse()
-
-    def _finish(self, call: Call) -> None:
-        asked = parsed(FinishBody, call.body)
-        status: dict[str, Json] = {"type": "client_finished", "reason": dict(asked.reason)}
-        session = self._service.session(call.at["session"])
-        if (session.status or {}).get("type") == "active":
-            self._service.store.put(session.model_copy(update={"status": {**status, "detail": asked.detail}}))
-
-    def _sessions(self, call: Call) -> types.ListSessionsResponse:
-        names = [session.id for session in self._service.store.newest_first(Session)]
-        begin, end = _window(call, len(names))
-        return types.ListSessionsResponse(sessions=names[begin:end])
-
-    def _session(self, call: Call) -> types.GetSessionResponse:
-        session, store = self._service.session(call.at["session"]), self._service.store
-        return types.GetSessionResponse(
-            training_run_ids=[r.id for r in store.newest_first(Run) if r.session_id == session.id],
-            sampler_ids=[s.id for s in store.newest_first(Sampler) if s.session_id == session.id],
-            user_metadata=session.user_metadata or None,
-            display_name=session.display_name,
-        )
-
-    def _search(self, call: Call) -> dict[str, Json]:
-        asked = parsed(types.SessionSearchRequest, call.body)
-        found = [s for s in self._service.store.newest_first(Session) if _fits(s, asked)]
-        if asked.cursor is not None:
-            names = [session.id for session in found]
-            last = asked.cursor.last_session_id
-            found = found[names.index(last) + 1 :] if last in names else []
-        page, more = found[: asked.limit], found[asked.limit :]
-        saved = self._service.all_saved()
-        sessions: list[Json] = []
-        for session in page:
-            own = [one for one in saved if one.run.startswith(f"{session.id}:")]
-            sessions.append(
-                {
-                    "session_id": session.id,
-                    "created_at": session.created.isoformat(),
-                    "owner": "tml:organization_user:fake",
-                    "project_id": session.project_id or "project-default",
-                    "status": session.status,
-                    "checkpoints_count": len(own),
-                    "display_name": session.display_name,
-                    "user_metadata": dict(session.user_metadata) or None,
-                    "checkpoint_storage_bytes": sum(one.size for one in own),
-                }
-            )
-        after: Json = None
-        if more:
-            after = {"last_created_at": page[-1].created.isoformat(), "last_session_id": page[-1].id}
-        return {"sessions": sessions, "next_cursor": after}
-
-    # ------------------------------------------------------------------- runs, checkpoints, samplers
-    def _run(self, run: Run) -> types.TrainingRun:
-        saved = self._service.all_saved(run.id)
-        last = {one.kind: _shown(one) for one in reversed(saved)}
-        return types.TrainingRun(
-            training_run_id=run.id,
-            base_model=run.base,
-            model_owner="tml:organization_user:fake",
-            is_lora=True,
-            lora_rank=run.lora.rank,
-            last_request_time=run.last_request,
-            last_checkpoint=last.get("training"),
-            last_sampler_checkpoint=last.get("sampler"),
-            user_metadata=run.user_metadata or None,
-        )
-
-    def _runs(self, call: Call) -> types.TrainingRunsResponse:
-        runs = self._service.store.newest_first(Run)
-        begin, end = _window(call, len(runs))
-        cursor = types.Cursor(offset=begin, limit=end - begin, total_count=len(runs))
-        return types.TrainingRunsResponse(training_runs=list(map(self._run, runs[begin:end])), cursor=cursor)
-
-    def _checkpoints(self, call: Call, run: str) -> types.CheckpointsListResponse:
-        if run:
-            self._service.find(Run, run)
-        saved = self._service.all_saved(run)
-        begin, end = (0, len(saved)) if run else _window(call, len(saved), 100)
-        cursor = None if run else types.Cursor(offset=begin, limit=end - begin, total_count=len(saved))
-        return types.CheckpointsListResponse(checkpoints=list(map(_shown, saved[begin:end])), cursor=cursor)
-
-    def _urls(self, call: Call) -> types.ExternalWeightsUrlsResponse:
-        saved = self._service.saved(_path(call))
-        at = f"http://{call.headers['host']}/api/v1/training_runs/{saved.run}/checkpoints/{saved.checkpoint_id}/files"
-        files = sorted(file.name for file in (self._service.weights / saved.folder).iterdir())
-        return types.ExternalWeightsUrlsResponse(
-            urls={name: f"{at}/{name}" for name in files}, expires=utc_now() + timedelta(hours=1)
-        )
-
-    def _file(self, call: Call) -> Response:
-        folder = self._service.weights / self._service.saved(_path(call)).folder
-        files = {file.name: file for file in folder.iterdir()}
-        if call.at["file"] not in files:
-            raise Refused(404, f"no file {call.at['file']}")
-        return Response(files[call.at["file"]].read_bytes(), media_type="application/octet-stream")
-
-    def _sampler(self, call: Call) -> types.GetSamplerResponse:
-        sampler = self._service.find(Sampler, call.at["sampler"])
-        return types.GetSamplerResponse(
-            sampler_id=sampler.id, base_model=sampler.base, model_path=sampler.path
-        )
-
 
 # what the SDK is told at its start; its other transport is for the address of the real service
 CONFIG: dict[str, Any] = {"use_pyqwest_transport": False, "proto_compress_fwdbwd": True}
@@ -346,48 +222,6 @@ def _config(call: Call, answer: pydantic.BaseModel) -> pydantic.BaseModel:
 def _telemetry(call: Call) -> dict[str, Json]:
     parsed(TelemetrySendRequest, call.body)
     return {"status": "accepted"}
-
-
-def _path(call: Call) -> str:
-    return f"tinker://{call.at['run']}/{call.at['checkpoint']}"
-
-
-def _window(call: Call, total: int, default: int = 20) -> tuple[int, int]:
-    try:
-        limit, offset = int(call.query.get("limit", default)), int(call.query.get("offset", 0))
-    except ValueError as error:
-        raise Refused(422, "limit and offset are numbers") from error
-    if limit < 1 or offset < 0:
-        raise Refused(422, "limit is at least 1, offset at least 0")
-    return min(offset, total), min(offset + limit, total)
-
-
-def _fits(session: Session, asked: types.SessionSearchRequest) -> bool:
-    if not asked.user_metadata.items() <= session.user_metadata.items():
-        return False
-    if asked.project_ids is not None and session.project_id not in asked.project_ids:
-        return False
-    status = session.status or {}
-    if asked.statuses is not None and status.get("type") not in {query.type for query in asked.statuses}:
-        return False
-    if asked.session_id is None and asked.display_name is None:
-        return True
-    words = (asked.display_name or "").lower().split()
-    named = bool(words) and all(word in (session.display_name or "").lower() for word in words)
-    return named or session.id == asked.session_id
-
-
-def _shown(saved: Saved) -> types.Checkpoint:
-    return types.Checkpoint(
-        checkpoint_id=saved.checkpoint_id,
-        checkpoint_type=saved.kind,
-        time=saved.created,
-        tinker_path=saved.id,
-        size_bytes=saved.size,
-        public=saved.public,
-        user_metadata=saved.user_metadata,
-        expires_at=saved.expires,
-    )
 
 
 async def _refuse(request: HTTPRequest, error: Exception) -> Response:

@@ -58,7 +58,7 @@ class RealTinker(RealBackend):
         self._runs: dict[str, _Trained] = {}
         self._wrapped: dict[str, PeftModel] = {}  # bases with adapters, by their folders
         self._sampled: dict[Path, str] = {}  # adapters of checkpoints, by their folders
-        self._resolved = cache(lambda base: resolve(base if Path(base).is_dir() else BUILTIN, self._progress))
+        self._resolved = cache(lambda base: resolve(self._base(base), self._progress))
         self._plain = cache(self._has_plain_head)
         self._made = 0
 
@@ -296,8 +296,11 @@ class RealTinker(RealBackend):
         with autocast(self._plan):
             return has_plain_head(model)
 
-    def _load(self, model: str, adapter: Path | None) -> LocalModel:
-        return LocalModel.load(self._resolved(model), self._plan, adapter=adapter)
+    def _base(self, name: str) -> str:
+        return name if Path(name).is_dir() else BUILTIN
+
+    def _load(self, base: str, adapter: Path | None) -> LocalModel:
+        return LocalModel.load(self._resolved(base), self._plan, adapter=adapter)
 
 
 def _targets(base: PreTrainedModel, lora: Lora) -> list[str]:

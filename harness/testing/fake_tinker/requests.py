@@ -60,12 +60,18 @@ class Requests:
             pool.shutdown(cancel_futures=True)
 
     def accept(self, kind: str, owner: str, number: int, body: bytes) -> str:
-        """Keep the request, to be done in its turn; gives its id. One of the same number is the same one."""
+        """Keep the request, to be done in its turn; gives its id. One that is sent again is the same one.
+
+        Raises:
+            Refused: another one has its number.
+        """
         name = f"{owner}:{number}"
         with self._lock:
             self._revive(owner)
-            if self._store.find(Request, name) is None:
-                packed = base64.b64encode(body).decode()
+            packed, found = base64.b64encode(body).decode(), self._store.find(Request, name)
+            if found is not None and (found.kind, found.body) != (kind, packed):
+                raise Refused(409, f"number {number} was given to another request of {owner}")
+            if found is None:
                 self._store.put(Request(id=name, owner=owner, number=number, kind=kind, body=packed), owner)
                 self._begin(Doing(kind, owner, number, body))
         return name

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import defaultdict
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from harness.testing.fake_openai.scripted_backend import Script, ScriptedBackend
+from harness.testing.fake_openai.scripted_backend import LEARNT, Script, ScriptedBackend
 from harness.testing.fake_tinker.backend import AdamStep, Sampled, Sampling, TrainedTokens, UserError
 from harness.testing.fake_tinker.records import Lora
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 STATE = "steps.json"
 CONTEXT_TOKENS = 8_192
 VOCABULARY = 49_152  # of the built-in model, whose tokens clients send
+_ASKED = re.compile(r"<\|im_start\|>user\n(.*?)<\|im_end\|>", re.DOTALL)  # as its chat template writes turns
+_END = "<|im_end|>"
 
 
 class ScriptedTinker(ScriptedBackend):
     """A run's state is how many steps it took; each token's loss is 2 / (1 + steps) nats.
 
-    Chats are answered as by ``ScriptedBackend``. Samples repeat the prompt's last token.
+    Chats are answered as by ``ScriptedBackend``: with ``script`` None, a tuned model has learnt by heart what
+    it was trained on, as the built-in model's tokenizer reads it. Samples repeat the prompt's last token.
     """
 
-    def __init__(self, script: Script | None = None) -> None:
+    def __init__(self, script: Script | None = lambda question: question.last) -> None:
         super().__init__(script)
+        self._learns = script is None
         self._steps: dict[str, tuple[int, bool]] = {}  # and whether there are gradients
+        self._seen: defaultdict[str, dict[tuple[tuple[int, ...], tuple[int, ...]], None]] = defaultdict(dict)
+        self._learnt: dict[str, dict[str, str]] = {}  # replies by their questions
 
     def context_tokens(self, base: str) -> int:
         """See ``TinkerBackend``."""
@@ -35,7 +48,7 @@ class ScriptedTinker(ScriptedBackend):
 
     def create(self, run: str, base: str, lora: Lora) -> None:
         """See ``TinkerBackend``."""
-        self._steps[run] = (0, False)
+        self._steps[run], self._learnt[run] = (0, False), {}
 
     def forward(self, run: str, data: Sequence[TrainedTokens], *, backward: bool) -> list[list[float]]:
         """See ``TinkerBackend``."""
@@ -43,6 +56,9 @@ class ScriptedTinker(ScriptedBackend):
         if any(not 0 <= token < VOCABULARY for d in data for token in (*d.tokens, *d.targets)):
             raise UserError("a token that the vocabulary does not have")
         self._steps[run] = (steps, had or backward)
+        for datum in data if backward and self._learns else ():
+            begin = next((k for k, weight in enumerate(datum.weights) if weight), len(datum.weights))
+            self._seen[run][tuple(datum.tokens[: begin + 1]), tuple(datum.targets[begin:])] = None
         return [[-2 / (1 + steps)] * len(datum.tokens) for datum in data]
 
     def step(self, run: str, step: AdamStep) -> dict[str, float]:
@@ -54,10 +70,18 @@ class ScriptedTinker(ScriptedBackend):
     def save(self, run: str, folder: Path, *, optimizer: bool) -> None:
         """See ``TinkerBackend``."""
         (folder / STATE).write_text(json.dumps(self._steps[run][0]), encoding="utf-8")
+        for prompt, reply in self._seen.pop(run, {}):
+            asked = _ASKED.findall(str(self._tokens.decode(prompt)))
+            if asked:
+                self._learnt[run][asked[-1]] = str(self._tokens.decode(reply)).partition(_END)[0]
+        if self._learns:
+            (folder / LEARNT).write_text(json.dumps(self._learnt[run]), encoding="utf-8")
 
     def load(self, run: str, folder: Path, *, optimizer: bool) -> None:
         """See ``TinkerBackend``."""
-        self._steps[run] = (int(json.loads((folder / STATE).read_text(encoding="utf-8"))), False)
+        self._steps[run] = (_steps(folder), False)
+        file = folder / LEARNT
+        self._learnt[run] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
     def sample(
         self, base: str, folder: Path | None, prompt: Sequence[int], how: Sampling, n: int
@@ -68,5 +92,16 @@ class ScriptedTinker(ScriptedBackend):
 
     def logprobs(self, base: str, folder: Path | None, prompt: Sequence[int]) -> list[float]:
         """See ``TinkerBackend``."""
-        steps = int(json.loads((folder / STATE).read_text(encoding="utf-8"))) if folder else 0
-        return [-2 / (1 + steps)] * (len(prompt) - 1)
+        return [-2 / (1 + (_steps(folder) if folder else 0))] * (len(prompt) - 1)
+
+    @cached_property
+    def _tokens(self) -> PreTrainedTokenizerBase:
+        from harness.models.chat import load_tokenizer
+        from harness.models.progress import Silent
+        from harness.models.source import BUILTIN, resolve
+
+        return load_tokenizer(resolve(BUILTIN, Silent()))
+
+
+def _steps(folder: Path) -> int:
+    return int(json.loads((folder / STATE).read_text(encoding="utf-8")))
