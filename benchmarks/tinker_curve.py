@@ -180,7 +180,7 @@ class _Noting(RealTinker):
 
 
 def _there(spec: LoRA, source: ModelSource, rows: TrainingRows) -> Side:
-    chat, backend = load_chat(source), _Noting(Silent(), EXACT)
+    chat, backend = load_chat(source), _Noting(Silent(), plan=EXACT)
     side = backend.side = Side()
     plan = TrainingPlan.make(
         encode_rows(chat, rows.own, spec.max_tokens),
