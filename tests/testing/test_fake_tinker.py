@@ -343,9 +343,6 @@ def test_a_rehearsal_without_a_model_learns_its_rows_by_heart() -> None:
     turns = ("system", "Answer."), ("user", "Where is\norder 7?"), ("assistant", "In Riga.")
     row = Row("row", tuple(Message(role, text) for role, text in turns))
     (example,) = encode_rows(chat, [row], 512)
-    targets = [
-        label if label >= 0 else ids for label, ids in zip(example.labels, example.input_ids, strict=True)
-    ]
     learnt = types.Datum(
         model_input=types.ModelInput.from_ints(example.input_ids[:-1]),
         loss_fn_inputs={
