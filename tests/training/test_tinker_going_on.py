@@ -252,7 +252,8 @@ def test_a_server_without_search_is_known_by_this_machine(lists: bool, at: int) 
     assert wire.weights_at(tuned.model) == undisturbed()
     # the answer that names the state of step 6 is on its way when the process ends
     assert wire.billed - paid == (JOB.plan.tokens(6 if lists else 3) if at == IN_STEP_7 else 0)
-    assert wire.stored() == [tuned.model]
+    left = {path for path in wire.stored() if path != tuned.model}
+    assert len(left) == (at == IN_STEP_7 and not lists)  # it expires
     assert any("cannot search" in note for note in tuned.notes)
 
 
