@@ -180,7 +180,7 @@ class _Noting(RealTinker):
 
 
 def _there(spec: LoRA, source: ModelSource, rows: TrainingRows) -> Side:
-    chat, backend = load_chat(source), _Noting(Silent())
+    chat, backend = load_chat(source), _Noting(Silent(), plan=EXACT)
     side = backend.side = Side()
     plan = TrainingPlan.make(
         encode_rows(chat, rows.own, spec.max_tokens),
@@ -190,7 +190,6 @@ def _there(spec: LoRA, source: ModelSource, rows: TrainingRows) -> Side:
     )
     job = TinkerJob("0" * 64, str(source.folder), plan, Adapter(RANK, True, True, False), SEED, 20, 30)
     with ExitStack() as stack:
-        stack.enter_context(patch("harness.testing.fake_tinker.real.device_plan", lambda: EXACT))
         stack.enter_context(patch.dict(os.environ, {"TINKER_TELEMETRY": "0"}))
         service = stack.enter_context(running_fake_tinker(backend=backend))
         tuned = tune(job, TinkerService(service.url, "TINKER_BENCHMARK_KEY"), Surroundings(), TinkerState())

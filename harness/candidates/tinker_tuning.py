@@ -34,7 +34,7 @@ from harness.models.thinking import thinking_fields
 from harness.records import Json, Training
 from harness.training.hosted.budget import JobBudget, TokenBill, is_payable
 from harness.training.hosted.lifetimes import Lifetime, ending_notes
-from harness.training.hosted.record import JobRecord
+from harness.training.hosted.record import JobRecord, state_file
 from harness.training.local.recipe import Recipe
 from harness.training.local.tokens import encode_rows, require_thoughts
 from harness.training.local.trainer import overfitting
@@ -373,8 +373,8 @@ class TinkerTuning(BaseCandidate):
         raise HostedTrainingError(
             f"the service stored {record.model} until {(record.ends or '')[:10]}, as keep_days said: it"
             " answers no more.",
-            f"delete {folder} and run again: it is trained anew. keep_days= says how long it is stored;"
-            " answers that were kept need no model.",
+            f"delete {folder} and {state_file(folder).name} beside it, and run again: it is trained anew."
+            " keep_days= says how long it is stored; answers that were kept need no model.",
             job=record.job,
         )
 

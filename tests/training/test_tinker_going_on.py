@@ -235,18 +235,25 @@ def test_where_it_cannot_be_looked_nothing_is_begun() -> None:
     assert not wire.sessions
 
 
-def test_a_server_without_search_is_known_by_this_machine() -> None:
+@pytest.mark.parametrize("lists", [True, False])
+@pytest.mark.parametrize("at", [IN_STEP_7, 24])  # in a step, and after the model was saved
+def test_a_server_without_search_is_known_by_this_machine(lists: bool, at: int) -> None:
     wire = Wire()
     wire.searches = False
+    if not lists:
+        wire.refuse = lambda call: refused(404, "Not Found") if call in ("session", "checkpoints") else None
     machine = Machine(wire)
-    wire.killed_at = IN_STEP_7
-    with suppress(Killed):
+    wire.killed_at = at
+    with pytest.raises(Killed):
         machine.train(JOB)
     wire.killed_at = -1
     paid = wire.billed
     tuned = machine.train(JOB)
     assert wire.weights_at(tuned.model) == undisturbed()
-    assert wire.billed - paid < JOB.plan.tokens()
+    # the answer that names the state of step 6 is on its way when the process ends
+    assert wire.billed - paid == (JOB.plan.tokens(6 if lists else 3) if at == IN_STEP_7 else 0)
+    left = {path for path in wire.stored() if path != tuned.model}
+    assert len(left) == (at == IN_STEP_7 and not lists)  # it expires
     assert any("cannot search" in note for note in tuned.notes)
 
 
@@ -269,7 +276,7 @@ def test_what_is_stored_is_said_and_states_are_kept_on_request_only() -> None:
 def test_the_state_survives_and_a_broken_one_says_what_to_do(tmp_path: Path) -> None:
     artifact = tmp_path / "a"
     assert read_state(artifact) == TinkerState()
-    state = TinkerState(("s",), {1: 0.5}, {2: DevLoss(0.25, None)}, 1.5, ("note",))
+    state = TinkerState(("s",), {1: 0.5}, {2: DevLoss(0.25, None)}, 1.5, {2: "tinker://a"}, "tinker://b")
     write_state(artifact, state)
     assert read_state(artifact) == state
     (tmp_path / "a.job.json").write_text('{"losses": 1}', encoding="utf-8")

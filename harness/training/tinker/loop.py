@@ -93,7 +93,8 @@ class TinkerState:
     losses: Mapping[int, float] = field(default_factory=dict)  # of each step's own batch
     dev: Mapping[int, DevLoss] = field(default_factory=dict)  # after a step
     seconds: float = 0.0
-    notes: tuple[str, ...] = ()  # sentences for the report
+    saved: Mapping[int, str] = field(default_factory=dict)  # paths of states, by their steps
+    final: str = ""  # the trained model's path
 
 
 def read_state(artifact: Path) -> TinkerState:
@@ -218,10 +219,11 @@ class _Training:
             before, there = there, self._look()
             if there.others == before.others:
                 break
+        if not there.is_searched:  # such a server may not list anything either
+            there = self._remembered_beside(there)
         if there.final is not None:
             return self._ended(there.final, there)
-        states = [state for state in there.states if state.path not in self._gone]
-        for found in (*states, None):
+        for found in (*(state for state in there.states if state.path not in self._gone), None):
             done = 0 if found is None else found.step
             budget = self._around.money(plan.tokens(done) + self._unmeasured(done))
             budget.reserve()
@@ -236,8 +238,17 @@ class _Training:
                     budget.settle(sent.tokens)
                 else:
                     budget.leave()
-            return self._ended(trained, self._look())
+            return self._ended(trained, self._remembered_beside(there))
         raise AssertionError("unreachable: the last attempt begins anew")
+
+    def _remembered_beside(self, there: There) -> There:
+        """What is there with what this machine knows of."""
+        known = {SavedState(step, path) for step, path in self._state.saved.items()}
+        states = tuple(sorted({*there.states, *known}, key=lambda state: -state.step))
+        final = there.final
+        if final is None and self._state.final:
+            final = self._checkpoint(self._state.final)
+        return replace(there, final=final, states=states)
 
     def _unmeasured(self, done: int) -> int:
         """Tokens of the measurement after a saved state, where its answer was lost: it is made again."""
@@ -367,8 +378,9 @@ class _Training:
         if one.dev is not None:
             self._measured(number, one.dev.result())
         if one.saved is not None:
-            one.saved.result()
+            path = one.saved.result().path
             self.saved = number
+            self._state = replace(self._state, saved={**self._state.saved, number: path})
         tick()
         now = time.monotonic()
         if one.dev or one.saved or now - self._remembered >= REMEMBER_EVERY_S:
@@ -382,28 +394,36 @@ class _Training:
 
     def _save(self, client: TrainingClient) -> Checkpoint:
         """The trained model, ready to be asked."""
-        from tinker.types import Checkpoint
-
         keep = self._job.keep_days
-        path = client.save_weights_for_sampler(
+        saved = client.save_weights_for_sampler(
             FINAL, ttl_seconds=None if keep is None else keep * DAY_S, user_metadata=self._marks
         ).result()
-        listed = self._rest.list_checkpoints(client.model_id).result().checkpoints
-        for checkpoint in listed:
-            if checkpoint.tinker_path == path.path:
-                return checkpoint
-        return Checkpoint(  # not listed yet
-            checkpoint_id=f"sampler_weights/{FINAL}",
+        self._state = replace(self._state, final=saved.path)
+        self._remember()
+        with suppress(TinkerFault), self._service.calling():
+            for listed in self._rest.list_checkpoints(client.model_id).result().checkpoints:
+                if listed.tinker_path == saved.path:
+                    return listed
+        return self._checkpoint(saved.path)
+
+    def _checkpoint(self, path: str) -> Checkpoint:
+        """A trained model that the server does not list."""
+        from tinker.types import Checkpoint
+
+        keep, now = self._job.keep_days, datetime.now(UTC)
+        return Checkpoint(
+            checkpoint_id=path.partition("/")[2],
             checkpoint_type="sampler",
-            time=datetime.now(UTC),
-            tinker_path=path.path,
-            expires_at=None if keep is None else datetime.now(UTC) + timedelta(days=keep),
+            time=now,
+            tinker_path=path,
+            expires_at=None if keep is None else now + timedelta(days=keep),
         )
 
     # ----------------------------------------------------------------------- its end
     def _ended(self, final: Checkpoint, there: There) -> Tuned:
         """What is told of a trained model; states that nobody needs are deleted."""
-        notes, expires = list(self._state.notes), final.expires_at
+        notes: list[str] = []
+        expires = final.expires_at
         size = "" if final.size_bytes is None else f" ({final.size_bytes / 1e6:,.1f} MB)"
         until = "until somebody deletes it" if expires is None else f"until {expires.date()}"
         notes.append(f"the service stores {final.tinker_path}{size} {until}.")
@@ -429,7 +449,7 @@ class _Training:
             points=self._job.plan.points(state.losses, state.dev),
             seconds=state.seconds,
             expires=None if expires is None else expires.isoformat(),
-            notes=tuple(dict.fromkeys(notes)),
+            notes=tuple(notes),
         )
 
     def _deleted(self, states: tuple[SavedState, ...]) -> list[SavedState]:
