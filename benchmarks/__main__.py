@@ -83,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only",
         default="",
-        help=f"parts of decision_quality ({', '.join(decision_quality.PARTS)}), doors, conformance or reference_cases",
+        help=f"parts of decision_quality ({', '.join(decision_quality.PARTS)}), doors, conformance,"
+        " or reference_cases",
     )
     given = parser.parse_args(arguments)
     unknown = sorted(set(given.names) - BENCHMARKS.keys())
