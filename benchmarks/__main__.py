@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts = {
         "decision_quality": decision_quality.PARTS,
         "doors": doors.TRIES,
-        "conformance": dict.fromkeys(conformance.BACKENDS),
+        "conformance": conformance.SERVICES,
     }
     known = parts.get(given.names[0], {}) if len(given.names) == 1 else {}
     if set(only) - known.keys():

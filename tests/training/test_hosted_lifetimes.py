@@ -15,6 +15,7 @@ from harness.training.hosted.lifetimes import (
     lifetime,
     require_tunable,
 )
+from harness.training.hosted.openai_objects import read_shutdown_date
 
 MINI = "gpt-4o-mini-2024-07-18"
 CLOSES = date(2027, 1, 14)
@@ -107,3 +108,16 @@ def test_every_date_of_the_table_has_a_source_and_a_day() -> None:
     assert table.known_on >= date(2026, 11, 21)
     assert table.source.startswith("https://")
     assert all(isinstance(day, date) for day in table.shutdowns.values())
+
+
+@pytest.mark.parametrize(
+    ("told", "day"),
+    [
+        ({"deprecation": {"fine_tune": 1, "inference": 1_808_697_600}}, "2027-04-26"),
+        ({"deprecation": {"inference": 10**30}}, None),
+        ({"deprecation": {}, "shutdown_date": "2027-01-14"}, "2027-01-14"),
+        ({"deprecation": None}, None),
+    ],
+)
+def test_azure_gives_the_end_of_a_models_answers_as_a_time(told: dict[str, object], day: str | None) -> None:
+    assert read_shutdown_date({"id": "m", **told}) == day
