@@ -16,6 +16,7 @@ from dataclasses import replace
 from benchmarks import (
     adoption,
     api_calls,
+    conformance,
     constrained,
     decide_report,
     decision_quality,
@@ -31,6 +32,8 @@ from benchmarks import (
     preflight,
     profile,
     ray_scale,
+    reference_cases,
+    tinker_curve,
     training,
     training_curve,
     training_profile,
@@ -52,6 +55,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "api_calls": api_calls.measure,
     "decision_quality": decision_quality.measure,
     "judging": judging.measure,
+    "conformance": conformance.measure,
     "kills": kills.measure,
     "faults": faults.measure,
     "xdist_once": xdist_once.measure,
@@ -61,8 +65,10 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "generation": generation.measure,
     "training": training.measure,
     "training_curve": training_curve.measure,
+    "reference_cases": reference_cases.measure,
     "adoption": adoption.measure,
     "training_profile": training_profile.measure,
+    "tinker_curve": tinker_curve.measure,
     "machines": machines.measure,
 }
 
@@ -77,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only",
         default="",
-        help=f"parts of decision_quality ({', '.join(decision_quality.PARTS)}), or of doors",
+        help=f"parts of decision_quality ({', '.join(decision_quality.PARTS)}), doors, conformance,"
+        " or reference_cases",
     )
     given = parser.parse_args(arguments)
     unknown = sorted(set(given.names) - BENCHMARKS.keys())
@@ -86,7 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.rounds < 1:
         parser.error("--rounds: at least 1")
     only = tuple(filter(None, given.only.split(",")))
-    parts = {"decision_quality": decision_quality.PARTS, "doors": doors.TRIES}
+    parts = {
+        "decision_quality": decision_quality.PARTS,
+        "doors": doors.TRIES,
+        "conformance": dict.fromkeys(conformance.BACKENDS),
+        "reference_cases": reference_cases.PARTS,
+    }
     known = parts.get(given.names[0], {}) if len(given.names) == 1 else {}
     if set(only) - known.keys():
         parser.error(f"--only is for one of {', '.join(parts)}; its parts are {', '.join(known) or 'none'}")

@@ -124,7 +124,7 @@ class Prompted(BaseCandidate):
             thinking_fields(self.model, self.decoding)
             require_bindable(self.model, lab.schema(self.schema))
             self.model.require_ready()
-            lab.spending(self.model.model)
+            lab.spending(self.model.billed_as)
             if self.schema is not None:  # see that every suite can be asked under it
                 list(lab.unanswered(self, self.prepare(lab, variant)))
             return
@@ -152,7 +152,7 @@ class Prompted(BaseCandidate):
                 model_digest=fingerprint(identity),
                 identity=fingerprint({"remote": identity}),
                 numeric_config=model.numeric_config,
-                load=lambda: model.open(lab.spending(model.model), lab.progress),
+                load=lambda: model.open(lab.spending(model.billed_as), lab.progress),
                 ask=ask,
                 asked_with=asked_with,
                 prompt=own,
@@ -160,7 +160,7 @@ class Prompted(BaseCandidate):
                 schema=schema,
                 batch_independent=True,
                 read=model.sent_beside,
-                mutable=mutable_model(model, lambda: lab.spending(model.model), lab.progress),
+                mutable=mutable_model(model, lambda: lab.spending(model.billed_as), lab.progress),
             )
         source, plan = lab.source(model, self.trust_remote_code), lab.plan()
         library = Prepared(

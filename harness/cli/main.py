@@ -20,6 +20,8 @@ from harness.cli.init import add_init
 from harness.cli.jobs import add_jobs
 from harness.cli.judge_check import add_judge_check
 from harness.cli.label import add_label
+from harness.cli.providers import add_providers
+from harness.cli.runner_log import taken_for_text
 from harness.cli.store import add_store
 from harness.cli.twin import add_twin
 from harness.errors import HarnessError, UsageError, disk_error
@@ -36,6 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):  # a sign that a terminal lacks is escaped, and ends nothing
             stream.reconfigure(errors="backslashreplace")
     given_arguments = sys.argv[1:] if arguments is None else arguments
+    with taken_for_text(is_json="--json" in given_arguments):
+        return _ended(given_arguments)
+
+
+def _ended(given_arguments: Sequence[str]) -> int:
     try:
         require_plain(given_arguments)
         require_known_variables(os.environ)
@@ -104,6 +111,10 @@ def _run(given: argparse.Namespace) -> int:
         from harness.cli.jobs import jobs
 
         return jobs(given)
+    if given.command == "providers":
+        from harness.cli.providers import providers
+
+        return providers(given)
     if given.command == "judge-check":
         from harness.cli.judge_check import judge_check
 
@@ -158,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_split(commands.add_parser("split", help="make a training and a held-out file from one"))
     _add_convert(commands.add_parser("convert", help="rewrite rows: CSV, Parquet, ShareGPT, xLAM, chat"))
     add_jobs(commands.add_parser("jobs", help="fine-tuning jobs at a service: list, follow, cancel, resume"))
+    add_providers(commands.add_parser("providers", help="tuning services that are known, as read when"))
     report = commands.add_parser("report", help="write report.html and report.md again from a run.json")
     report.add_argument("run", type=Path, nargs="?", help="a run's folder or its run.json")
     report.add_argument(

@@ -11,7 +11,7 @@ from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Protocol, cast
 
-from harness.candidates.base import Call, Candidate, Given, Prepared, Variant
+from harness.candidates.base import Call, Candidate, Given, Prepared, Variant, answered_by
 from harness.data.fingerprints import fingerprint
 from harness.errors import ModelError
 from harness.extras import installed_version
@@ -126,7 +126,7 @@ class Answerer:
             context = _batch_context(prepared, prompts, decoding)
         # where each answer is kept alone, others share the context
         wanted, stored = set(keys), self.freshness.kept(context)
-        endpoint = candidate.endpoint()
+        endpoint = answered_by(candidate)
         most = most_tokens("" if endpoint is None else endpoint.model.model, decoding)
         kept = {
             key: answer

@@ -71,6 +71,8 @@ def _entry(path: Path, now: float) -> Entry | None:
         worth = "paid" if name.startswith(ANSWERS) else "left"
     elif ".part" in name or name.endswith(".rebuilt"):
         kind, about = "leftover", "half written by a run that was killed"
+    elif name.endswith(".archive"):
+        kind, about = "leftover", "an adapter that was being fetched"
     elif name.endswith(".resume.safetensors"):
         kind, about = "resume", "how far a training is"
     elif name.endswith(".job.json"):

@@ -11,6 +11,7 @@ from harness.training.hosted.provider import (
     FAILED,
     Capabilities,
     JobFailure,
+    Quote,
     RequestRejected,
     ServiceError,
     TuningJob,
@@ -86,11 +87,11 @@ def job_silent(
 
 def job_without_model(request: JobRequest, job: TuningJob, service: Capabilities) -> HostedTrainingError:
     """A job that has succeeded and made nothing that can be asked."""
+    look = service.command_for("follow", job.id)
     return HostedTrainingError(
         f"the tuning job {job.id} of {request.base} succeeded, but the service names no model.",
-        f"look at it with {service.command_for('follow', job.id)}."
-        if service.command
-        else "look at it there; its provider must name the model in tuned_model.",
+        "run again later: the job is found, and nothing is paid twice. Where it stays so, ask the service's"
+        " support for the model of that job" + (f"; {look} shows what it says." if look else "."),
         job=job.id,
     )
 
@@ -150,6 +151,16 @@ def rejected(
         param=no.param,
         where=where,
         job=job,
+    )
+
+
+def not_allowed(request: JobRequest, quote: Quote) -> HostedTrainingError:
+    """A job that the account has not the money for, by the service's own word."""
+    limit = "" if quote.limit_usd is None else f"; the account may spend ${quote.limit_usd:,.2f}"
+    return HostedTrainingError(
+        f"the service asks ${quote.usd:,.2f} for tuning {request.base}{limit}: it would end the job unpaid.",
+        "nothing was begun. Raise the account's limit or credit there, or tune on fewer rows (--sizes=) or"
+        " epochs; then run again: what was sent is used.",
     )
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import ParamSpec, TypeVar
 
 from harness.models.progress import Bar, SilentBar
@@ -24,6 +24,7 @@ from harness.training.hosted.lifetimes import (
     ending_notes,
     lifetime,
     require_tunable,
+    today,
 )
 from harness.training.hosted.metrics import Metrics, merged, metrics_of_event, parse_results
 from harness.training.hosted.provider import (
@@ -32,6 +33,8 @@ from harness.training.hosted.provider import (
     SUCCEEDED,
     JobCheckpoint,
     OutcomeUnknown,
+    Quote,
+    Quotes,
     RateLimited,
     RemoteFile,
     RequestRejected,
@@ -51,6 +54,7 @@ LOOKS = 4  # for a job whose submission has no known outcome, before another is 
 # What was just made may not be listed yet. The wait before a look doubles each time.
 SETTLE_S, LONGEST_SETTLE_S = 2.0, 60.0
 FILE_WAIT_S = 3600.0
+NAMING_S = 600.0  # a job that has succeeded may name its model a little later
 GONE = frozenset({400, 404, 410})  # HTTP statuses that say that there is no such job or file
 NOTHING = JobState()
 # A job runs for hours: a service or a network that is away for minutes is waited for.
@@ -69,7 +73,7 @@ class Environment:
     say: Callable[[str], None] = lambda text: None
     # writes down the state of the job on this machine
     remember: Callable[[JobState], None] = lambda state: None
-    today: date = field(default_factory=lambda: datetime.now(UTC).date())  # the day, in UTC
+    today: date = field(default_factory=today)
     patience_s: float = 6 * 3600.0  # the longest time without news
     # a model that stops answering within it is warned of before anything is paid
     horizon_days: float = DEFAULT_HORIZON_DAYS
@@ -163,7 +167,7 @@ def tune(
         if isinstance(error, KeyboardInterrupt) and (text := _farewell(tuning)):
             raise JobGoesOn(text) from error
         raise
-    environment.budget.settle(tuned.job.trained_tokens)
+    environment.budget.settle(tuned.job.trained_tokens, tuned.job.estimated_usd)
     return tuned
 
 
@@ -191,6 +195,8 @@ def _tune(tuning: _Tuning) -> TunedModel:
             tuning.note(text)
         found = _submit(tuning)
     job, metrics = _wait(tuning, found)
+    if job.estimated_usd is not None:
+        notes.append(f"the service puts the cost of the tuning job {job.id} at ${job.estimated_usd:,.2f}.")
     tuned_ends = _shutdown_date(tuning, job.tuned_model or "")
     checkpoints: Sequence[JobCheckpoint] = ()
     if tuning.provider.capabilities.checkpoints:
@@ -266,19 +272,39 @@ def _follow(tuning: _Tuning, job: TuningJob) -> TuningJob:
     tuning.job = job
     tuning.note(f"tuning job {job.id} of {tuning.request.base} is found: it {how}.")
     tuning.remember(replace(tuning.state, job=job.id))
-    tuning.environment.budget.reserve(job)
+    quote = None if job.estimated_usd is None else Quote(job.estimated_usd)
+    if quote is None and not job.has_ended:
+        with suppress(ServiceError):  # it has begun, whatever it costs
+            quote = _quote(tuning, job.training_file, job.validation_file)
+    tuning.environment.budget.reserve(job, quote)
     return job
+
+
+def _quote(tuning: _Tuning, training: str, validation: str | None) -> Quote | None:
+    """What the service asks for the job of these files; None where it names no price beforehand."""
+    provider = tuning.provider
+    if not isinstance(provider, Quotes):
+        return None
+    return tuning.environment.ask(provider.quote, tuning.request, training, validation)
 
 
 # --------------------------------------------------------------------------- submitted
 def _submit(tuning: _Tuning) -> TuningJob:
     """Send missing files and begin the job; returns the one to follow, which may be another machine's."""
     request, environment, budget = tuning.request, tuning.environment, tuning.environment.budget
-    budget.reserve()
+    if not isinstance(tuning.provider, Quotes):  # else the price is asked for when the files are there
+        budget.reserve()
     training = _sent(tuning, request.training)
     validation = _sent(tuning, request.validation) if request.validation else None
     # sending and checking files may have taken an hour
     found, _ = _find(tuning)
+    if found is None:
+        quote = _quote(tuning, training.id, validation.id if validation else None)
+        if quote is not None:
+            if not quote.is_allowed:
+                raise errors.not_allowed(request, quote)
+            tuning.note(f"the service asks ${quote.usd:,.2f} for tuning {request.base}.")
+        budget.reserve(quote=quote)
     settle_s, problem = tuning.settle_s, ""
     for _ in range(SUBMISSIONS):
         if found is not None:
@@ -385,7 +411,7 @@ def _wait(tuning: _Tuning, job: TuningJob) -> tuple[TuningJob, tuple[Metrics, ..
     seen: set[str] = set()
     last: str | None = None
     metrics: tuple[Metrics, ...] = ()
-    status, quiet_s = "", 0.0
+    status, quiet_s, unnamed_s = "", 0.0, 0.0
     while True:
         try:
             events = environment.ask(provider.events, id, last)
@@ -401,8 +427,10 @@ def _wait(tuning: _Tuning, job: TuningJob) -> tuple[TuningJob, tuple[Metrics, ..
         _show(environment.bar, job, metrics)
         if job.status in PAUSED:
             raise errors.job_paused(request, job, service)
-        if job.has_ended:
+        is_named = job.status != SUCCEEDED or job.tuned_model or unnamed_s > NAMING_S
+        if job.has_ended and is_named:
             break
+        unnamed_s += service.poll_s if job.has_ended else 0.0
         if quiet_s > environment.patience_s:
             raise errors.job_silent(request, job, service, environment.patience_s / 3600)
         environment.sleep(service.poll_s)

@@ -1,0 +1,57 @@
+"""200 scenarios a tuning service: documented words and shapes, faults and kills, at strict stand-ins.
+
+Counted is what must not happen: a job that succeeded and led to no answer, a job paid twice, an error that
+is none of the harness's or has no mend, and spending beyond the cap. ``--only openai,azure`` plays some.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.results import Options, Result
+
+sys.path.append(str(Path(__file__).parent.parent / "tests" / "training"))
+
+from stand_ins.conformance import BACKENDS, backend, draw, play, write_rows
+
+SCENARIOS = 200
+NEVER = ("unusable", "paid twice", "tracebacks", "over the cap")
+HEADER = ("service", "scenarios", "answered", "led out", "lives", "requests", *NEVER)
+
+
+def measure(options: Options) -> list[Result]:
+    """Play every service, or those that were named."""
+    rows, results = [], []
+    for name in options.only or BACKENDS:
+        found = _played(name, 2 if options.smoke else SCENARIOS)
+        rows.append((name, *(str(found[column]) for column in HEADER[1:])))
+        bad = sum(found[column] for column in NEVER)
+        detail = ", ".join(f"{found[column]} {column}" for column in HEADER[1:])
+        results.append(Result(f"conformance: {name}", bad, "", detail, bar=0, bar_is="value at most"))
+    widths = [max(map(len, column)) for column in zip(HEADER, *rows, strict=True)]
+    for row in (HEADER, *rows):
+        print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+    return results
+
+
+def _played(name: str, scenarios: int) -> Counter[str]:
+    kind, found, began = backend(name), Counter[str](), time.monotonic()
+    for seed in range(scenarios):
+        with tempfile.TemporaryDirectory() as place:
+            write_rows(Path(place))
+            given = draw(kind, seed)
+            out = play(kind, given, Path(place))
+        found["scenarios"] += 1
+        found["answered" if out.ended == "answered" else "led out"] += 1
+        found["lives"] += out.lives
+        found["requests"] += out.requests
+        kept = (out.unusable, out.paid_twice, bool(out.tracebacks), out.over_cap)
+        found.update({what: int(is_so) for what, is_so in zip(NEVER, kept, strict=True)})
+        if not out.is_well:
+            print(f"{name} {seed}: {given}\n  {out}", flush=True)
+    print(f"{name}: {scenarios} scenarios in {time.monotonic() - began:.0f} s", flush=True)
+    return found

@@ -1,0 +1,71 @@
+"""Every tuning service, through documented words, faults and kills: it ends in an answer or leads out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from stand_ins import Scenario, Stand
+from stand_ins.conformance import BACKENDS, Outcome, Play, backend, draw, play, write_rows
+
+from harness.training.hosted.services import Statuses, services
+
+SAMPLE = range(2)  # `python -m benchmarks conformance` plays 200 a service
+
+
+@pytest.fixture(params=BACKENDS)
+def kind(request: pytest.FixtureRequest) -> type[Stand]:
+    if services()[request.param].installed is None:
+        pytest.skip("its SDK is not installed")
+    return backend(request.param)
+
+
+def played(kind: type[Stand], folder: Path, given: Play) -> Outcome:
+    folder.mkdir(exist_ok=True)
+    write_rows(folder)
+    out = play(kind, given, folder)
+    assert out.is_well, (given, out)
+    return out
+
+
+@pytest.mark.parametrize("seed", SAMPLE)
+def test_whatever_is_drawn_it_ends_in_an_answer_or_in_a_sentence_that_leads_out(
+    kind: type[Stand], seed: int, tmp_path: Path
+) -> None:
+    played(kind, tmp_path, draw(kind, seed))
+
+
+def test_every_documented_word_is_taken_for_what_it_is(kind: type[Stand], tmp_path: Path) -> None:
+    words = services()[kind.service].statuses
+    if words is None:
+        pytest.skip("it has no jobs")
+    scenario = Scenario(
+        statuses=(*words.under_way, "a_word_of_next_year"), page=2, extra={"x_new": {"a": [1, None]}}
+    )
+    assert played(kind, tmp_path / "all", Play(scenario)).ended == "answered"
+    for end in (words.failed, words.cancelled, words.paused):
+        for word in end[:1]:
+            out = played(kind, tmp_path / word, Play(Scenario(ends=word, statuses=words.under_way[:1])))
+            assert out.ended != "answered"
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_again_and_again_it_is_paid_once(kind: type[Stand], after: bool, tmp_path: Path) -> None:
+    kills = frozenset((n, after) for n in range(1, 60, 4))  # 30 points with both halves
+    assert played(kind, tmp_path, Play(Scenario(), kills)).ended == "answered"
+
+
+# --------------------------------------------------------------------------- what is recorded
+def test_recorded_words_are_those_of_the_recorded_job() -> None:
+    for service in services().values():
+        told = service.shapes.get(service.job, {}).get("status", "")
+        if service.statuses is not None and told.startswith('"'):
+            words = {word.strip('"') for word in told.removesuffix("?").split(" | ")}
+            assert words <= service.statuses.all, service.name
+
+
+def test_words_have_one_meaning_each() -> None:
+    for service in services().values():
+        words = service.statuses or Statuses(under_way=(), succeeded=(), failed=())
+        every = (*words.under_way, *words.succeeded, *words.failed, *words.cancelled, *words.paused)
+        assert len(every) == len(set(every)), service.name
