@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 FLOORS := .venv-floors
 DOCS := .venv-docs
 
-.PHONY: help setup demo ladder test test-later test-floors check bench docs dist clean
+.PHONY: help setup demo ladder test test-later test-floors check bench docs dist release-check clean
 
 help:
 	@echo "make demo   set up, train the worked example at four sizes, decide, report"
@@ -82,6 +82,11 @@ $(DOCS)/.ready: pyproject.toml constraints.txt
 dist: $(READY)
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
+
+# what a release cannot be made with: the placeholder of the repository's owner, and no addresses on PyPI
+release-check:
+	@! grep -rnI 'OWNER/' README.md CONTRIBUTING.md action.yml ci docs || { echo 'write the owner of the repository there'; exit 1; }
+	@grep -q '^\[project.urls\]' pyproject.toml || { echo 'pyproject.toml: [project.urls] is missing'; exit 1; }
 
 clean:
 	rm -rf .harness .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site

@@ -17,6 +17,7 @@ from harness.records import Answer, Json, LookedUp, Message, Provenance, Row, Tr
 
 if TYPE_CHECKING:
     from harness.candidates.lab import Lab
+    from harness.candidates.served import ByServer
     from harness.models.embeddings import Vectors
     from harness.models.remote import RemoteModel
     from harness.training.rows import TrainingData
@@ -184,6 +185,7 @@ class Prepared:
     priced_as: PricedModel | None = None  # whose prices count where ``endpoint`` names nobody
     # whether every answer has a log-probability; one that was kept without is asked for again where it counts
     gives_logprobs: bool = False
+    served: ByServer | None = None  # where a server answers, whose answers are compared with the library's
 
 
 @dataclass(frozen=True)

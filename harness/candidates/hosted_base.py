@@ -377,7 +377,7 @@ class BaseHostedTuning(BaseCandidate):
         with closing(self.service()) as service, lab.progress.task(name, unit="step") as bar:
             environment = replace(
                 self.environment(lab),
-                budget=JobBudget(spending, bill, self.base),
+                budget=JobBudget(spending, bill, self.billed_as),
                 bar=bar,
                 remember=lambda state: write_state(artifact, state),
             )

@@ -26,7 +26,8 @@ from harness.models.embeddings import LocalEmbedder, embedder_is_at_hand, resolv
 from harness.models.ledger import Money, Spending
 from harness.models.progress import Progress
 from harness.models.protocol import AnswerSchema, Decoding, Prompt
-from harness.models.source import ModelSource, folder_digest, resolve
+from harness.models.server_process import Servers
+from harness.models.source import ModelSource, folder_digest, resolve, resolve_tokenizer
 from harness.records import Json, Row
 from harness.scoring.json_schema import JsonSchema
 from harness.scoring.judges import BUILTIN_EMBEDDER, Embedder
@@ -74,6 +75,9 @@ class Lab:
     today: Callable[[], date] = today
     # why a hosted job of this run made nothing, by artifact: what failed is not begun again in the same run
     failed: dict[str, HarnessError] = field(default_factory=dict, repr=False, compare=False)
+    servers: Servers = field(
+        default_factory=Servers, repr=False, compare=False
+    )  # that answer for local weights
     _sources: dict[tuple[str, bool], ModelSource] = field(default_factory=dict, repr=False, compare=False)
     _chats: dict[tuple[ModelSource, bool], Chat] = field(default_factory=dict, repr=False, compare=False)
     _readers: dict[str, TokenReader] = field(default_factory=dict, repr=False, compare=False)
@@ -161,6 +165,18 @@ class Lab:
         key = name, trust_remote_code
         if key not in self._sources:
             self._sources[key] = resolve(name, self.progress, trust_remote_code)
+        return self._sources[key]
+
+    def tokenizer(self, name: str) -> ModelSource:
+        """The tokenizer of a base that runs elsewhere; see ``source``. Nothing else of it is fetched.
+
+        Raises:
+            ModelError, UnknownName: see ``resolve_tokenizer``.
+        """
+        name = self.path_or_name(name)
+        key = f"tokenizer of {name}", False
+        if key not in self._sources:
+            self._sources[key] = resolve_tokenizer(name, self.progress)
         return self._sources[key]
 
     def path_or_name(self, model: str) -> str:

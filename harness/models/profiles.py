@@ -87,6 +87,19 @@ TOGETHER = Profile(
     structured_outputs=True,
     must_deploy=True,
 )
+FIREWORKS = Profile(  # chosen by name alone: answers that are kept of its address have another profile
+    "fireworks",
+    key_variable="FIREWORKS_API_KEY",
+    learning_rate="absolute",
+    minimum_rows=3,
+    suffix_characters=24,
+    seed=False,
+    checkpoints=False,
+    structured_outputs=True,
+    must_deploy=True,
+    timeout_s=300.0,
+)
+TINKER = Profile("tinker", key_variable="TINKER_API_KEY", learning_rate="absolute", timeout_s=300.0)
 COMPATIBLE = Profile("compatible", timeout_s=300.0)  # often a small machine of one's own
 TWIN = Profile(
     "twin",
@@ -103,7 +116,10 @@ TWIN = Profile(
 )
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
-    {profile.name: profile for profile in (OPENAI, AZURE, NEBIUS, TOGETHER, COMPATIBLE, TWIN)}
+    {
+        profile.name: profile
+        for profile in (OPENAI, AZURE, NEBIUS, TOGETHER, FIREWORKS, TINKER, COMPATIBLE, TWIN)
+    }
 )
 _HOSTS: tuple[tuple[str, Profile], ...] = (
     ("api.openai.com", OPENAI),
@@ -111,6 +127,7 @@ _HOSTS: tuple[tuple[str, Profile], ...] = (
     ("cognitiveservices.azure.com", AZURE),
     ("services.ai.azure.com", AZURE),
     ("nebius.com", NEBIUS),
+    ("thinkingmachines.dev", TINKER),
 )
 
 

@@ -104,7 +104,7 @@ class Rehearsal:
         self._is_needed = True
 
     def _is_here(self, url: str) -> bool:
-        return url.rstrip("/") == self._url.rstrip("/")
+        return f"{url.rstrip('/')}/".startswith(f"{self._url.rstrip('/')}/")
 
 
 def _not_redirected(who: str) -> UsageError:

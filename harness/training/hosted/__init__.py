@@ -9,5 +9,6 @@ budget          what a job may cost, set aside before it is begun
 metrics         losses and accuracies out of events and results files
 errors          refusals as errors with the user's own file and line
 record          a job on disk: its state while it is under way, and its records
+services        which services are known: their shapes as data in known/, compared with the SDK
 lifetimes       when models stop being tuned and stop answering
 """

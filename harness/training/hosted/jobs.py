@@ -195,6 +195,8 @@ def _tune(tuning: _Tuning) -> TunedModel:
             tuning.note(text)
         found = _submit(tuning)
     job, metrics = _wait(tuning, found)
+    if job.estimated_usd is not None:
+        notes.append(f"the service puts the cost of the tuning job {job.id} at ${job.estimated_usd:,.2f}.")
     tuned_ends = _shutdown_date(tuning, job.tuned_model or "")
     checkpoints: Sequence[JobCheckpoint] = ()
     if tuning.provider.capabilities.checkpoints:

@@ -72,7 +72,6 @@ class Stand:
     keys: ClassVar[Mapping[str, str]]  # environment variables that hold keys while it stands
     usual: ClassVar[tuple[str, ...]]  # the words that a job passes through
     success: ClassVar[str]  # the word that it ends in
-    models: ClassVar[tuple[str, ...]]  # names that its base is called by, and so its prices
     # optional fields without which nothing can be known of a job: never left out
     essential: ClassVar[frozenset[str]] = frozenset({"id", "status"})
 

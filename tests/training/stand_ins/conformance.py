@@ -1,6 +1,6 @@
 """One candidate's whole way at a stand-in, through faults and kills, and what must hold whatever happened.
 
-``BACKENDS`` has a line a service. ``draw`` makes a scenario of a seed and of what is recorded of a service
+``draw`` makes a scenario of a seed and of what is recorded of a service
 (its words, the fields that may be left out); ``play`` lives through it: a process that is killed, or ends in
 an error, is followed by the next, which does what the error asks.
 """
@@ -13,13 +13,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from harness.candidates.base import Variant
+from harness.candidates.base import Candidate, Variant
 from harness.candidates.lab import Lab
+from harness.decision.prices import PriceKey
 from harness.errors import BudgetReached, HarnessError
 from harness.models.ledger import Ledger, Money
 from harness.models.progress import Silent
@@ -28,13 +30,8 @@ from harness.store.adapters import AdapterStore
 from harness.training.hosted.services import services
 from stand_ins import Fault, Scenario, Stand, Unanswered
 
-#: module and class of each stand-in
-BACKENDS: Mapping[str, tuple[str, str]] = {
-    "openai": ("stand_ins.openai", "OpenAIStand"),
-    "azure": ("stand_ins.azure", "AzureStand"),
-    "nebius": ("stand_ins.nebius", "NebiusStand"),
-    "together": ("stand_ins.together", "TogetherStand"),
-}
+#: services that have a stand-in beside this file: one of a service's own needs no line here
+BACKENDS = tuple(name for name in services() if (Path(__file__).parent / f"{name}.py").exists())
 TODAY = date(2026, 11, 29)
 ROWS, DEV_ROWS = 12, 3
 USD_PER_MTOK = 10.0
@@ -53,9 +50,9 @@ _EXTRA: Mapping[str, Json] = {
 
 def backend(name: str) -> type[Stand]:
     """The stand-in of a service."""
-    module, kind = BACKENDS[name]
-    found: type[Stand] = getattr(import_module(module), kind)
-    return found
+    kinds = vars(import_module(f"stand_ins.{name}")).values()
+    found = (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Stand))
+    return next(kind for kind in found if vars(kind).get("service") == name)
 
 
 class Killed(BaseException):
@@ -171,16 +168,18 @@ def play(kind: type[Stand], given: Play, folder: Path) -> Outcome:
         while out.lives < MOST_LIVES:
             out.lives += 1
             ledger = Ledger(given.max_usd)
+            candidate = stand.candidate("train.jsonl", "dev.jsonl")
+            base = candidate.model_name
             lab = Lab(
                 folder,
                 AdapterStore(store),
                 Silent(),
-                money=Money(ledger, lambda: (_prices(stand), "economics.toml")),
+                money=Money(ledger, partial(_prices, base)),
                 today=lambda: TODAY,
             )
             before, killed = len(stand.requests), len(fired)
             try:
-                _live(stand, lab)
+                _live(stand, candidate, lab)
                 out.ended = "answered"
             except BaseException as error:
                 if len(fired) > killed:  # whatever was made of it on the way
@@ -201,7 +200,9 @@ def play(kind: type[Stand], given: Play, folder: Path) -> Outcome:
             stand.user_acts()
         out.billed, out.requests = stand.billed, len(stand.requests)
         out.tracebacks += [f"the stand-in: {error!r}" for error in stand.server.broken]
-    out.paid_twice = out.billed > 1
+    words = services()[kind.service].statuses
+    is_failed = words is not None and given.scenario.ends in (*words.failed, *words.cancelled)
+    out.paid_twice = out.billed > 1 and not is_failed
     is_capped = given.max_usd < AMPLE_USD
     out.over_cap |= is_capped and out.billed > 0
     succeeds = given.scenario.ends in ("", kind.success)
@@ -209,8 +210,7 @@ def play(kind: type[Stand], given: Play, folder: Path) -> Outcome:
     return out
 
 
-def _live(stand: Stand, lab: Lab) -> None:
-    candidate = stand.candidate("train.jsonl", "dev.jsonl")
+def _live(stand: Stand, candidate: Candidate, lab: Lab) -> None:
     variant = Variant("tuned", candidate)
     candidate.preflight(lab, variant)
     stand.proves(candidate.prepare(lab, variant))
@@ -231,9 +231,9 @@ def _judge(error: Exception, stand: Stand, out: Outcome) -> None:
         out.over_cap = True
 
 
-def _prices(stand: Stand) -> Mapping[Any, Price]:
+def _prices(base: str) -> tuple[Mapping[PriceKey, Price], str]:
     price = Price("", USD_PER_MTOK, USD_PER_MTOK, USD_PER_MTOK, "the play", TODAY.isoformat())
-    return {(name, tuned): price for name in stand.models for tuned in (False, True)}
+    return {(base, tuned): price for tuned in (False, True)}, "economics.toml"
 
 
 @contextmanager

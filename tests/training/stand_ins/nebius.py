@@ -29,7 +29,6 @@ class NebiusStand(OpenAIStand):
     service: ClassVar[str] = "nebius"
     keys: ClassVar[Mapping[str, str]] = {"NEBIUS_API_KEY": "nb-secret-0123456789"}
     base: ClassVar[str] = TUNED
-    models: ClassVar[tuple[str, ...]] = (TUNED, ANSWERS)
     essential: ClassVar[frozenset[str]] = frozenset({"id", "status", "name"})
 
     def __init__(self, scenario: Scenario) -> None:

@@ -34,7 +34,6 @@ class OpenAIStand(Stand):
     path: ClassVar[str] = "/v1"
     params: ClassVar[Any] = JobCreateParams
     base: ClassVar[str] = BASE
-    models: ClassVar[tuple[str, ...]] = (BASE,)
     essential: ClassVar[frozenset[str]] = frozenset({"id", "status", "fine_tuned_model", "metadata"})
 
     def __init__(self, scenario: Scenario) -> None:
