@@ -30,12 +30,12 @@ def nebius() -> Iterator[tuple[NebiusStand, str]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quick(hurried(NebiusTuning)):
+class Quick(hurried(NebiusTuning)):  # type: ignore[misc]
     """The candidate, which does not wait, and which a test can kill."""
 
     killed_at: int | None = None
 
-    def service(self) -> TuningProvider:  # type: ignore[override]
+    def service(self) -> TuningProvider:
         own = super().service()
         return own if self.killed_at is None else killing(own, self.killed_at, after=True)
 
