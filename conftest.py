@@ -1,7 +1,7 @@
 """This project's candidates, one fixture each."""
 
 import harness
-from harness import FewShot, LoRA, OpenAITuning, Prompted, QLoRA, Retrieval
+from harness import FewShot, LoRA, NebiusTuning, Prompted, QLoRA, Retrieval
 
 pytest_plugins = ["harness.plugin"]
 
@@ -86,9 +86,10 @@ def lora_r16():
 
 
 @harness.candidate
-def openai_mini():
-    return OpenAITuning(
-        base="gpt-4o-mini-2024-07-18",
+def nebius_8b():
+    """A fine-tune at a service, which answers by the token. Only a rehearsal takes no NEBIUS_API_KEY."""
+    return NebiusTuning(
+        base="meta-llama/Llama-3.1-8B-Instruct",
         train=TRAIN,
         dev=DEV,
         stratify="intent",

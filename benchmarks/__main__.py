@@ -32,6 +32,8 @@ from benchmarks import (
     preflight,
     profile,
     ray_scale,
+    reference_cases,
+    tinker_curve,
     training,
     training_curve,
     training_profile,
@@ -63,8 +65,10 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "generation": generation.measure,
     "training": training.measure,
     "training_curve": training_curve.measure,
+    "reference_cases": reference_cases.measure,
     "adoption": adoption.measure,
     "training_profile": training_profile.measure,
+    "tinker_curve": tinker_curve.measure,
     "machines": machines.measure,
 }
 
@@ -79,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only",
         default="",
-        help=f"parts of decision_quality ({', '.join(decision_quality.PARTS)}), doors or conformance",
+        help=f"parts of decision_quality ({', '.join(decision_quality.PARTS)}), doors, conformance,"
+        " or reference_cases",
     )
     given = parser.parse_args(arguments)
     unknown = sorted(set(given.names) - BENCHMARKS.keys())
@@ -92,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "decision_quality": decision_quality.PARTS,
         "doors": doors.TRIES,
         "conformance": conformance.SERVICES,
+        "reference_cases": reference_cases.PARTS,
     }
     known = parts.get(given.names[0], {}) if len(given.names) == 1 else {}
     if set(only) - known.keys():

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from harness.candidates.base import BaseCandidate, Candidate
     from harness.candidates.chain import Chain
     from harness.candidates.few_shot import FewShot
+    from harness.candidates.fireworks_tuning import FireworksTuning
     from harness.candidates.fixture import candidate
     from harness.candidates.hosted_tuning import HostedTuning, NebiusTuning, OpenAITuning, WandB
     from harness.candidates.lora import Full, LoRA, QLoRA
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     from harness.candidates.retrieval import Retrieval
     from harness.candidates.routed import Routed
     from harness.candidates.router import ByConfidence, ByLikeness
+    from harness.candidates.tinker_tuning import TinkerTuning
+    from harness.candidates.together_tuning import TogetherTuning
     from harness.decision.claims import assert_better, assert_not_worse
     from harness.models.protocol import Decoding
     from harness.models.remote import RemoteModel
+    from harness.models.server import Server
     from harness.scoring.checks import (
         Contains,
         ExactMatch,
@@ -54,6 +58,7 @@ __all__ = [
     "ExactMatch",
     "FewShot",
     "FieldMatch",
+    "FireworksTuning",
     "Full",
     "HostedTuning",
     "JsonSchema",
@@ -76,8 +81,11 @@ __all__ = [
     "Routed",
     "Rubric",
     "SelfGenerated",
+    "Server",
     "Similarity",
     "Suite",
+    "TinkerTuning",
+    "TogetherTuning",
     "TokenF1",
     "ToolCall",
     "TunedJudge",
@@ -98,6 +106,7 @@ _HOMES = {
     "ExactMatch": "scoring.checks",
     "FewShot": "candidates.few_shot",
     "FieldMatch": "scoring.checks",
+    "FireworksTuning": "candidates.fireworks_tuning",
     "Full": "candidates.lora",
     "HostedTuning": "candidates.hosted_tuning",
     "JsonSchema": "scoring.json_schema",
@@ -120,8 +129,11 @@ _HOMES = {
     "Routed": "candidates.routed",
     "Rubric": "scoring.rubric",
     "SelfGenerated": "training.local.self_generated",
+    "Server": "models.server",
     "Similarity": "scoring.similarity",
     "Suite": "scoring.suite",
+    "TinkerTuning": "candidates.tinker_tuning",
+    "TogetherTuning": "candidates.together_tuning",
     "TokenF1": "scoring.overlap",
     "ToolCall": "scoring.tool_calls",
     "TunedJudge": "scoring.tuned_judge",

@@ -17,6 +17,7 @@ from harness.errors import UsageError
 # import names, by the extra that brings them
 EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
+        "fireworks": ("fireworks", "httpx"),
         "local": (
             "accelerate",
             "bitsandbytes",
@@ -33,6 +34,9 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "pdf": ("pypdf",),
         "ray": ("ray",),
         "s3": ("fsspec", "s3fs"),
+        "serve": ("fastapi", "uvicorn"),
+        "tinker": ("tinker",),
+        "together": ("together", "zstandard"),
         "twin": ("python_multipart", "starlette", "typing_extensions", "uvicorn"),
     }
 )
@@ -42,7 +46,7 @@ def require_extra(extra: str, purpose: str) -> None:
     """Check that the packages of an extra are installed.
 
     Args:
-        extra: ``local``, ``pdf``, ``ray``, ``s3`` or ``twin``.
+        extra: one of ``EXTRAS``.
         purpose: what needs them, as the subject of a sentence: ``the base model 'smollm2-135m'``.
 
     Raises:

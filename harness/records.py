@@ -888,57 +888,15 @@ class Ladder:
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceTrial:
-    """One seed's answers to a suite, each by the beginning of its SHA-256, and what came of them.
-
-    All tuples have one item a row. An answer that never came is an empty text, a score without a value None.
-    """
-
-    seed: int | None
-    model: str  # fingerprint of what answered
-    answers: tuple[str, ...]
-    scores: Mapping[str, tuple[float | None, ...]]
-    prompt_tokens: tuple[int | None, ...] = ()
-    completion_tokens: tuple[int | None, ...] = ()
-    latency_ms: tuple[float | None, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceSuite:
-    """A suite as the reference was judged by it. ``rows`` and ``scores`` are known by their content."""
-
-    name: str
-    heldout: str
-    rows: tuple[str, ...]
-    scores: Mapping[str, str]  # by name: fingerprint of how it is made; empty: not known
-    prompt_digest: str | None
-    schema_digest: str  # of the JSON schema that answers were bound to; empty: none
-    trials: tuple[ReferenceTrial, ...]  # one a seed
-    history: tuple[HeldoutUse, ...] = ()  # decisions that the rows have served
-    row_sets: tuple[RowSet, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A candidate that runs are held to: what it scored, row by row, without its weights and its words."""
+class SinceReference:
+    """Where a candidate says or scores otherwise than the reference did, on the rows of a suite."""
 
     candidate: str
-    size: int | None
-    seeds: tuple[int, ...]
-    run: str  # the id of its run
-    created: str  # of that run; ISO 8601, UTC
-    suites: tuple[ReferenceSuite, ...]
-    processor: str = ""
-    blessed: str = ""  # when; ISO 8601, UTC; empty: it is a run that nobody blessed
-    by: str = ""
-    why: str = ""
-    commit: str = ""
-    reference: int = 1  # version of the file's form
-
-    @property
-    def label(self) -> str:
-        """``name`` or ``name@size``."""
-        return self.candidate if self.size is None else f"{self.candidate}@{self.size}"
+    suite: str
+    rows: int  # that both have
+    answers: tuple[str, ...]  # rows whose answer is another one
+    scores: Mapping[str, Mapping[str, tuple[float, float]]]  # by score, by row: then and now, over seeds
+    less_is_better: tuple[str, ...] = ()  # scores of which the suite asks for less
 
 
 @dataclass(frozen=True, slots=True)
@@ -957,6 +915,7 @@ class HeldTo:
     prompt_tokens: float | None = None  # means of a request
     completion_tokens: float | None = None
     latency_ms: float | None = None
+    changes: tuple[SinceReference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from datetime import datetime, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pytest
 from hypothesis import settings
 from tiny_llama import build_adapter, build_source
 
 from harness.models.source import ModelSource
+from harness.training.hosted import lifetimes
 
 pytest_plugins = ["pytester"]
 
@@ -19,7 +23,11 @@ settings.register_profile("suite", max_examples=50)
 settings.load_profile("suite")
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--today", type=datetime.fromisoformat, help="the day on which the tests take place")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Children of tests can be interrupted, also where these tests run in the background of a script.
 
     In the background SIGINT is ignored, and every child process would inherit that.
@@ -28,6 +36,21 @@ def pytest_configure() -> None:
         os.environ.pop(name, None)  # a project in a test is not what the step is about
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if config.option.today is not None:
+        set_clock(config.option.today, config.add_cleanup)
+
+
+def set_clock(day: datetime, add_cleanup: Callable[[Callable[[], None]], None]) -> None:
+    """In this process it is that day, wherever the harness asks which one it is."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls(day.year, day.month, day.day, 12, tzinfo=tz)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(lifetimes, "datetime", Clock)
+    add_cleanup(patch.undo)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # a room of an extra is imported lazily by the others, and may import it at the top of a file
-ROOMS = {"twin": ("harness/testing/fake_openai/",), "local": ("harness/training/local/",)}
+ROOMS = {
+    "twin": ("harness/testing/fake_openai/", "harness/testing/fake_tinker/"),
+    "tinker": ("harness/testing/fake_tinker/",),
+    "local": ("harness/training/local/",),
+}
 DISTRIBUTIONS = packages_distributions()  # reads every installed file: once
 FREE = {*sys.stdlib_module_names, "harness"}
 
@@ -30,7 +34,9 @@ def declared(requirements: list[str]) -> set[str]:
 REQUIREMENTS = [*PROJECT["dependencies"], *chain.from_iterable(PROJECT["optional-dependencies"].values())]
 CORE = declared(PROJECT["dependencies"])
 EXTRAS = {
-    name: declared(PROJECT["optional-dependencies"][name]) for name in ("local", "pdf", "ray", "s3", "twin")
+    name: declared(requirements)
+    for name, requirements in PROJECT["optional-dependencies"].items()
+    if name not in ("test", "dev")
 }
 
 

@@ -17,6 +17,7 @@ from harness.records import Answer, Json, LookedUp, Message, Provenance, Row, Tr
 
 if TYPE_CHECKING:
     from harness.candidates.lab import Lab
+    from harness.candidates.served import ByServer
     from harness.models.embeddings import Vectors
     from harness.models.remote import RemoteModel
     from harness.training.rows import TrainingData
@@ -47,6 +48,13 @@ class PricedModel:
     others: tuple[PricedModel, ...] = ()  # that it asks beside
     trains: bool = True  # whether this is where its trainings are billed
     route: str = ""  # the parts of answers that it gives, where others give some
+    answers: bool = True  # whether it gives the answers; False: it only trains, and they are made here
+    tuned_as: str = ""  # the name that a fine-tune is billed under, where its base answers under another
+
+    @property
+    def billed_as(self) -> str:
+        """The name that it is priced under."""
+        return self.tuned_as or self.model.billed_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +185,7 @@ class Prepared:
     priced_as: PricedModel | None = None  # whose prices count where ``endpoint`` names nobody
     # whether every answer has a log-probability; one that was kept without is asked for again where it counts
     gives_logprobs: bool = False
+    served: ByServer | None = None  # where a server answers, whose answers are compared with the library's
 
 
 @dataclass(frozen=True)
@@ -259,6 +268,12 @@ class Candidate(Protocol):
 
     def notes(self, lab: Lab, variant: Variant) -> Sequence[str]:
         """Sentences for the report on a variant that was prepared, or failed to be."""
+
+
+def answered_by(candidate: Candidate) -> PricedModel | None:
+    """The hosted model that gives a candidate's answers; None where they are made on this machine."""
+    priced = candidate.endpoint()
+    return priced if priced is not None and priced.answers else None
 
 
 MEMBERS = tuple(name for name in vars(Candidate) if not name.startswith("_"))

@@ -24,8 +24,10 @@ from harness.candidates.prompted import Prompted, mutable_model
 from harness.data.fingerprints import fingerprint
 from harness.data.hosted import hosted_counter, hosted_model
 from harness.data.rows import require_supervised
+from harness.decision.prices import billed_as
 from harness.errors import DataError, HostedTrainingError, UsageError
 from harness.fields import Count, Positive, Span
+from harness.models.ledger import Spending
 from harness.models.protocol import Model
 from harness.models.remote import RemoteModel
 from harness.models.structured import require_bindable, schema_notes
@@ -34,7 +36,7 @@ from harness.records import Json, Training
 from harness.training.hosted.budget import JobBudget, is_payable, training_tokens
 from harness.training.hosted.jobs import Environment, find_job, tune
 from harness.training.hosted.lifetimes import ending_notes, lifetime, require_tunable
-from harness.training.hosted.provider import Capabilities, TuningProvider
+from harness.training.hosted.provider import Capabilities, Quotes, TuningProvider
 from harness.training.hosted.record import JobRecord, read_state, training_record, write_state
 from harness.training.hosted.request import JobRequest, JobSettings, make_request
 from harness.training.rows import TrainingData, TrainingRows, draw_rows
@@ -165,15 +167,18 @@ class BaseHostedTuning(BaseCandidate):
 
     def endpoint(self) -> PricedModel:
         """See ``Candidate``."""
-        return PricedModel(self.remote(self.base), is_tuned=True)
+        return PricedModel(self.remote(self.base), is_tuned=True, tuned_as=self.billed_as)
+
+    @property
+    def billed_as(self) -> str:
+        """The name that its trainings and answers are priced under: of its base, at its service."""
+        service = self.service().capabilities.name
+        asked = replace(self.remote(self.base), model=self.base).billed_as
+        return billed_as(service, self.base) if asked == self.base else asked
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
         """See ``Candidate``. The key is looked for after the rows: a plan has none, and still checks them."""
-        thinking_fields(self.remote(self.base), self.decoding)
-        require_bindable(self.remote(self.base), lab.schema(self.schema))
-        lab.spending(self.base, tuned=True)
-        if self.schema is not None:  # see that every suite can be asked under it
-            list(lab.unanswered(self, self.estimate(lab, variant).prepared))
+        self.require_askable(lab, variant)
         job = self.job(lab, variant)
         is_made = lab.adapters.find(job.artifact) is not None
         with closing(self.service()) as service:
@@ -184,31 +189,48 @@ class BaseHostedTuning(BaseCandidate):
                 return
             try:
                 self._require_tunable(lab)
-                spending = lab.spending(self.base, tuned=True, purpose="training")
-                if spending is not None:
-                    is_payable(spending, self.base, bounded=self.epochs != "auto")
+                spending = self._spending(lab)
+                if spending is not None and not isinstance(service, Quotes):
+                    is_payable(spending, self.billed_as, bounded=self.epochs != "auto")
             except (HostedTrainingError, UsageError):
                 # a new job would be refused; one that exists need not be begun
                 state = read_state(lab.adapters.folder(job.artifact))
                 if find_job(job.request, service, self.environment(lab), state) is None:
                     raise
 
-    def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
-        """See ``Candidate``. A job that only the service knows counts as new."""
-        job = self.job(lab, variant)
+    def require_askable(self, lab: Lab, variant: Variant) -> None:
+        """See that what it makes can be asked the suites.
+
+        Raises:
+            HarnessError: it could not.
+        """
+        thinking_fields(self.remote(self.base), self.decoding)
+        require_bindable(self.remote(self.base), lab.schema(self.schema))
+        lab.spending(self.billed_as, tuned=True)
+        if self.schema is not None:  # see that every suite can be asked under it
+            list(lab.unanswered(self, self.estimate(lab, variant).prepared))
+
+    def training_estimate(self, lab: Lab, job: HostedJob) -> TrainingEstimate:
+        """What is left of the training. A job that only the service knows counts as new."""
         rows = len(job.rows.own) + len(job.rows.replay)
         if lab.adapters.find(job.artifact) is not None:
-            record = JobRecord.read(lab.adapters.folder(job.artifact))
-            remote = self.remote(self._name_that_answers(record, variant))
-            done = TrainingEstimate(job.artifact, rows, is_kept=True)
-            return CostEstimate(self.prepare(lab, variant), done, remote)
+            return TrainingEstimate(job.artifact, rows, is_kept=True)
         problem = ""
         try:
             self._require_tunable(lab)
         except HostedTrainingError as error:
             problem = error.problem
         bill = training_tokens(job.request, (*job.rows.own, *job.rows.replay))
-        training = TrainingEstimate(job.artifact, rows, False, bill.expected, bill.most, problem)
+        return TrainingEstimate(job.artifact, rows, False, bill.expected, bill.most, problem)
+
+    def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
+        """See ``Candidate``."""
+        job = self.job(lab, variant)
+        training = self.training_estimate(lab, job)
+        if training.is_kept:
+            record = JobRecord.read(lab.adapters.folder(job.artifact))
+            remote = self.remote(self._name_that_answers(record, variant))
+            return CostEstimate(self.prepare(lab, variant), training, remote)
         must_deploy = self.service().capabilities.must_deploy
         remote = self.remote((self._deployment(variant) if must_deploy else None) or self.base)
         # what makes its answers is not known, so no answer is cached under this identity
@@ -235,14 +257,7 @@ class BaseHostedTuning(BaseCandidate):
             BudgetReached: the job could pass the cap on spending.
         """
         job = self.job(lab, variant)
-        if job.artifact in lab.failed:
-            raise lab.failed[job.artifact].with_traceback(None)
-        try:
-            training = lab.adapters.get_or_train(job.artifact, lambda folder: self._tune(lab, job, folder))
-        except HostedTrainingError as error:
-            lab.failed[job.artifact] = error
-            raise
-        record = JobRecord.read(lab.adapters.folder(job.artifact))
+        training, record = self.tuned(lab, job)
         remote = self.remote(self._name_that_answers(record, variant))
         identity = {
             "trained": job.artifact,
@@ -254,16 +269,16 @@ class BaseHostedTuning(BaseCandidate):
             model_digest=fingerprint({"hosted": self.service().identity(), "base": self.base}),
             identity=fingerprint(identity),
             numeric_config=remote.numeric_config,
-            load=lambda: remote.open(lab.spending(self.base, tuned=True), lab.progress, just_tuned=True),
+            load=lambda: remote.open(lab.spending(self.billed_as, tuned=True), lab.progress, just_tuned=True),
             ask=asked_as_trained,
             asked_with=AS_TRAINED,
             schema=lab.schema(self.schema),
-            training=replace(training, subset=job.rows.drawn),  # another run may draw them from another file
+            training=training,
             batch_independent=True,
             recipe=self._recipe(lab),
             read=remote.sent_beside,
             # what a job made never changes, but a deployment may come to hold another model
-            mutable=mutable_model(remote, lambda: lab.spending(self.base, tuned=True), lab.progress)
+            mutable=mutable_model(remote, lambda: lab.spending(self.billed_as, tuned=True), lab.progress)
             if self.service().capabilities.must_deploy
             else None,
         )
@@ -275,12 +290,31 @@ class BaseHostedTuning(BaseCandidate):
         is_made = lab.adapters.find(job.artifact) is not None
         known = JobRecord.read(folder) if is_made else read_state(folder)
         found = lifetime(self.base, known.ends, in_table=self.service().capabilities.lifetimes)
+        return (*known.notes, *ending_notes(found, lab.today(), lab.horizon_days()), *self.answer_notes(lab))
+
+    def answer_notes(self, lab: Lab) -> tuple[str, ...]:
+        """Sentences for the report on how its answers are made."""
         # a tuned model is bound to less than its base
         asked = replace(self.remote(self.base), model=f"ft:{self.base}")
-        schema = schema_notes(asked, lab.schema(self.schema))
-        return (*known.notes, *ending_notes(found, lab.today(), lab.horizon_days()), *schema)
+        return schema_notes(asked, lab.schema(self.schema))
 
     # ----------------------------------------------------------------------- steps
+    def tuned(self, lab: Lab, job: HostedJob) -> tuple[Training, JobRecord]:
+        """The outcome of a job, waited for where it is not kept.
+
+        Raises:
+            BudgetReached: the job could pass the cap on spending.
+        """
+        if job.artifact in lab.failed:
+            raise lab.failed[job.artifact].with_traceback(None)
+        try:
+            training = lab.adapters.get_or_train(job.artifact, lambda folder: self._tune(lab, job, folder))
+        except HostedTrainingError as error:
+            lab.failed[job.artifact] = error
+            raise
+        # another run may draw the rows from another file
+        return replace(training, subset=job.rows.drawn), JobRecord.read(lab.adapters.folder(job.artifact))
+
     def job(self, lab: Lab, variant: Variant) -> HostedJob:
         """The job of a variant; nothing is sent.
 
@@ -337,20 +371,23 @@ class BaseHostedTuning(BaseCandidate):
         )
 
     def _tune(self, lab: Lab, job: HostedJob, folder: Path) -> Training:
-        artifact = lab.adapters.folder(job.artifact)
-        spending = lab.spending(self.base, tuned=True, purpose="training")
+        artifact, spending = lab.adapters.folder(job.artifact), self._spending(lab)
         bill = training_tokens(job.request, (*job.rows.own, *job.rows.replay))
         name = f"tuning {self.base} on {len(job.rows.own)} rows at the service"
         with closing(self.service()) as service, lab.progress.task(name, unit="step") as bar:
             environment = replace(
                 self.environment(lab),
-                budget=JobBudget(spending, bill, self.base),
+                budget=JobBudget(spending, bill, self.billed_as),
                 bar=bar,
                 remember=lambda state: write_state(artifact, state),
             )
             tuned = tune(job.request, service, environment, read_state(artifact))
             JobRecord.of(tuned, service.url).write(folder)
             return training_record(job.request, job.rows, job.artifact, tuned, service)
+
+    def _spending(self, lab: Lab) -> Spending | None:
+        quotes = isinstance(self.service(), Quotes)
+        return lab.spending(self.billed_as, tuned=True, purpose="training", quoted=quotes)
 
     def _name_that_answers(self, record: JobRecord, variant: Variant) -> str:
         model = record.model_at(self.checkpoint)

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +26,14 @@ from harness.models.embeddings import LocalEmbedder, embedder_is_at_hand, resolv
 from harness.models.ledger import Money, Spending
 from harness.models.progress import Progress
 from harness.models.protocol import AnswerSchema, Decoding, Prompt
-from harness.models.source import ModelSource, folder_digest, resolve
+from harness.models.server_process import Servers
+from harness.models.source import ModelSource, folder_digest, resolve, resolve_tokenizer
 from harness.records import Json, Row
 from harness.scoring.json_schema import JsonSchema
 from harness.scoring.judges import BUILTIN_EMBEDDER, Embedder
 from harness.store.adapters import AdapterStore
 from harness.training.executor import Executor, Site, SubprocessExecutor, site_of
+from harness.training.hosted.lifetimes import today
 
 if TYPE_CHECKING:
     from harness.candidates.base import Candidate, Prepared
@@ -70,9 +72,12 @@ class Lab:
     # gives the built-in sentence encoder; None: one that keeps no vectors
     embedder: Callable[[], Embedder] | None = None
     is_offline: bool = False  # whether nothing may be sent (``--plan``)
-    today: Callable[[], date] = lambda: datetime.now(UTC).date()  # the day, in UTC
+    today: Callable[[], date] = today
     # why a hosted job of this run made nothing, by artifact: what failed is not begun again in the same run
     failed: dict[str, HarnessError] = field(default_factory=dict, repr=False, compare=False)
+    servers: Servers = field(
+        default_factory=Servers, repr=False, compare=False
+    )  # that answer for local weights
     _sources: dict[tuple[str, bool], ModelSource] = field(default_factory=dict, repr=False, compare=False)
     _chats: dict[tuple[ModelSource, bool], Chat] = field(default_factory=dict, repr=False, compare=False)
     _readers: dict[str, TokenReader] = field(default_factory=dict, repr=False, compare=False)
@@ -162,6 +167,18 @@ class Lab:
             self._sources[key] = resolve(name, self.progress, trust_remote_code)
         return self._sources[key]
 
+    def tokenizer(self, name: str) -> ModelSource:
+        """The tokenizer of a base that runs elsewhere; see ``source``. Nothing else of it is fetched.
+
+        Raises:
+            ModelError, UnknownName: see ``resolve_tokenizer``.
+        """
+        name = self.path_or_name(name)
+        key = f"tokenizer of {name}", False
+        if key not in self._sources:
+            self._sources[key] = resolve_tokenizer(name, self.progress)
+        return self._sources[key]
+
     def path_or_name(self, model: str) -> str:
         """A model's path, which starts from the candidate's folder; its name where nothing is there."""
         return os.path.relpath(self.root / model) if what_is_at(self.root / model) else model
@@ -234,10 +251,14 @@ class Lab:
         beside: Callable[[DevicePlan], int] | None = getattr(self.executor, "beside", None)
         return beside(self.plan()) if beside is not None and is_able else 1
 
-    def spending(self, model: str, *, tuned: bool = False, purpose: Purpose = "answers") -> Spending | None:
+    def spending(
+        self, model: str, *, tuned: bool = False, purpose: Purpose = "answers", quoted: bool = False
+    ) -> Spending | None:
         """The price and the budget of calls of a hosted model; None where nothing is counted.
 
         Raises:
             UnknownName: there is a cap and no price; says what to add to which file.
         """
-        return None if self.money is None else self.money.on(model, tuned=tuned, purpose=purpose)
+        if self.money is None:
+            return None
+        return self.money.on(model, tuned=tuned, purpose=purpose, quoted=quoted)

@@ -17,6 +17,7 @@ from harness.candidates.base import (
 )
 from harness.candidates.lab import Lab
 from harness.candidates.prompted import Prompted
+from harness.candidates.served import by_server, require_servable, served_notes, with_server
 from harness.data.fingerprints import fingerprint
 from harness.data.rows import require_supervised
 from harness.fields import Count, Positive, Share, Span
@@ -25,6 +26,8 @@ from harness.models.bound import untaught_notes
 from harness.models.chat import digest_with_day
 from harness.models.generation import note_on_defaults
 from harness.models.local import batch_numeric_config
+from harness.models.served import Weights
+from harness.models.server import Server
 from harness.models.source import ModelSource
 from harness.records import Json, Training
 from harness.store.adapters import resume_file
@@ -34,6 +37,7 @@ from harness.training.local.recipe import (
     LocalTraining,
     Recipe,
     load_trained,
+    merged_folder,
     training_fingerprint,
 )
 from harness.training.local.self_generated import GeneratedRows, SelfGenerated, plan_generation
@@ -43,7 +47,7 @@ from harness.training.rows import TrainingData, TrainingRows, draw_rows
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 LearningRate: TypeAlias = Annotated[float, Span(above=0, most=1)]
 # fields that do not shape what is trained: rows and the base count by their content
-NOT_SHAPING = ("decoding", "schema", "train", "dev", "replay", "base", "trust_remote_code", "ship")
+NOT_SHAPING = ("decoding", "schema", "train", "dev", "replay", "base", "trust_remote_code", "ship", "serve")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,7 @@ class LocalTuning(BaseCandidate):
         max_tokens: longest row; a longer one is an error, never truncated.
         dev_evaluations: how many times the development rows are measured, evenly spaced, the end included.
         ship: the artifact that is evaluated and shipped.
+        serve: a server that answers for it, and for its baseline, in place of the library.
     """
 
     cost_rank: ClassVar[int] = 4
@@ -79,6 +84,7 @@ class LocalTuning(BaseCandidate):
     max_tokens: Count = 2048
     dev_evaluations: Count = 3
     ship: Literal["adapter", "merged"] = "adapter"
+    serve: Server | None = None
 
     @property
     def model_name(self) -> str:
@@ -92,7 +98,12 @@ class LocalTuning(BaseCandidate):
             decoding=self.decoding,
             schema=self.schema,
             trust_remote_code=self.trust_remote_code,
+            serve=self.serve,
         )
+
+    def described(self) -> dict[str, Json]:
+        """See ``Candidate``."""
+        return with_server(super().described(), self.serve)
 
     def redirected(self, url: str) -> LocalTuning:
         """See ``Candidate``: nothing is hosted."""
@@ -152,6 +163,7 @@ class LocalTuning(BaseCandidate):
             *lab.chat_format(source).notes(source.name),
             *note_on_defaults(source.folder),
             *untaught_notes(lab.schema(self.schema), lab.rows(self.train)),
+            *served_notes(self.estimate(lab, variant).prepared if self.serve else None),
         )
         told = generated.summary() if generated is not None else None
         if generated is None or told is None:
@@ -169,7 +181,12 @@ class LocalTuning(BaseCandidate):
             chat = lab.chat(source, self.decoding.thinking)
             require_thoughts(chat, rows.own)
             encode_rows(chat, (*rows.own, *rows.replay, *rows.dev), self.max_tokens)
-        for suite, prompts, decoding in lab.unanswered(self, self._shipped(lab, source, name, found)):
+        if self.serve is not None:
+            is_adapter = self.adapter() is not None and self.ship == "adapter"
+            require_servable(self.serve, lab.schema(self.schema), is_adapter=is_adapter)
+        for suite, prompts, decoding in lab.unanswered(
+            self, self._shipped(lab, source, name, found, variant)
+        ):
             require_askable(lab.chat(source, decoding.thinking), suite, prompts, decoding)
 
     def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
@@ -179,7 +196,7 @@ class LocalTuning(BaseCandidate):
         # rows that are yet to be written are empty here: no artifact is kept under the name that they give
         is_known = generated is None or generated.found() is not None
         found = lab.adapters.find(name) if is_known else None
-        prepared = self._shipped(lab, source, name, found)
+        prepared = self._shipped(lab, source, name, found, variant)
         sent = (*rows.own, *rows.replay)
         if found is not None:
             return CostEstimate(prepared, TrainingEstimate(name, len(sent), is_kept=True))
@@ -197,6 +214,7 @@ class LocalTuning(BaseCandidate):
         source, (rows, name) = self._source(lab), self._training(lab, variant)
 
         def train(folder: Path) -> Training:
+            lab.servers.end()  # a training wants the memory
             with lab.progress.task(f"training {self.kind} on {len(rows.own)} rows", unit="step") as bar:
                 plan, seed = lab.site().plan, variant.seed or 0
                 # another machine does not see the store
@@ -209,7 +227,10 @@ class LocalTuning(BaseCandidate):
 
         made = lab.adapters.get_or_train(name, train)
         # an artifact of the same content may have been drawn from another file
-        return self._shipped(lab, source, name, replace(made, subset=rows.drawn))
+        prepared = self._shipped(lab, source, name, replace(made, subset=rows.drawn), variant)
+        if prepared.served is not None:
+            prepared.served.service.know()
+        return prepared
 
     def _source(self, lab: Lab) -> ModelSource:
         return lab.source(self.base, self.trust_remote_code)
@@ -231,14 +252,16 @@ class LocalTuning(BaseCandidate):
         is_kept = lab.adapters.find(name) is None and lab.adapters.find(earlier) is not None
         return rows, earlier if is_kept else name
 
-    def _shipped(self, lab: Lab, source: ModelSource, name: str, training: Training | None) -> Prepared:
+    def _shipped(
+        self, lab: Lab, source: ModelSource, name: str, training: Training | None, variant: Variant
+    ) -> Prepared:
         """The fine-tune whose artifact has that name in the store, or will have it."""
         plan, recipe = lab.plan(), self.recipe()
         artifact = lab.adapters.folder(name)
         settings: dict[str, Json] = {**recipe.shape, "base": source.digest, "ship": self.ship}
         schema = lab.schema(self.schema)
         settings["decoding"] = replace(self.decoding, schema=schema).settings()
-        return Prepared(
+        library = Prepared(
             model_name=source.name,
             model_digest=source.digest,
             identity=fingerprint({"trained": name, "ship": self.ship, **lab.chat_format(source).key()}),
@@ -252,6 +275,22 @@ class LocalTuning(BaseCandidate):
             read=lab.reader(source),
             gives_logprobs=True,
         )
+        if self.serve is None:
+            return library
+        is_adapter = recipe.adapter is not None and self.ship == "adapter"
+        whole = artifact if recipe.adapter is None else None
+        weights = Weights(
+            source,
+            library.identity,
+            artifact if is_adapter else None,
+            None if is_adapter else lambda: whole or merged_folder(source, artifact, plan, lab.adapters),
+            nf4=is_adapter and recipe.nf4,
+            dtype=plan.dtype,
+        )
+        url_name = self.serve.name_at_url(
+            candidate=variant.name, size=variant.size, seed=variant.seed, key=name[:12]
+        )
+        return by_server(lab, self.serve, library, weights, self.decoding, url_name)
 
 
 @dataclass(frozen=True, kw_only=True)

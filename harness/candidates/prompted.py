@@ -19,13 +19,17 @@ from harness.candidates.base import (
     asked_with_prompt,
 )
 from harness.candidates.lab import Lab
+from harness.candidates.served import by_server, require_servable, served_notes, with_server
 from harness.data.fingerprints import bytes_digest, fingerprint
+from harness.errors import UsageError
 from harness.models.askable import require_askable
 from harness.models.generation import note_on_defaults
 from harness.models.ledger import Spending
 from harness.models.local import LocalModel, batch_numeric_config
 from harness.models.progress import Progress
 from harness.models.remote import RemoteModel
+from harness.models.served import Weights
+from harness.models.server import Server
 from harness.models.structured import require_bindable, schema_notes
 from harness.models.thinking import thinking_fields
 from harness.records import Json, Message, Row
@@ -40,6 +44,7 @@ class Prompted(BaseCandidate):
         model: the built-in name, a Hugging Face id, a local folder, a GGUF file; or one behind a service.
         prompt: a file whose text stands where the suite's prompt would, with the same facts of each row.
             Its own baseline is asked with the suite's. A suite without a prompt is another task.
+        serve: a server that answers for a local model in place of the library.
     """
 
     kind: ClassVar[str] = "prompted"
@@ -47,11 +52,19 @@ class Prompted(BaseCandidate):
 
     model: str | RemoteModel
     prompt: str | None = None
+    serve: Server | None = None
 
     @property
     def model_name(self) -> str:
         """See ``Candidate``."""
         return self.model.model if isinstance(self.model, RemoteModel) else self.model
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.serve is not None and isinstance(self.model, RemoteModel):
+            raise UsageError(
+                f"Prompted(serve=…): {self.model.model} is a service's; serve= is for local models."
+            )
 
     def described(self) -> dict[str, Json]:
         """See ``Candidate``."""
@@ -59,7 +72,7 @@ class Prompted(BaseCandidate):
         found = {**super().described(), "model": model}
         if self.prompt is None:
             del found["prompt"]
-        return found
+        return with_server(found, self.serve)
 
     def own_baseline(self) -> Prompted:
         """See ``Candidate``."""
@@ -68,6 +81,7 @@ class Prompted(BaseCandidate):
             decoding=self.decoding,
             schema=self.schema,
             trust_remote_code=self.trust_remote_code,
+            serve=self.serve,
         )
 
     def data(self, lab: Lab) -> TrainingData | None:
@@ -110,11 +124,13 @@ class Prompted(BaseCandidate):
             thinking_fields(self.model, self.decoding)
             require_bindable(self.model, lab.schema(self.schema))
             self.model.require_ready()
-            lab.spending(self.model.model)
+            lab.spending(self.model.billed_as)
             if self.schema is not None:  # see that every suite can be asked under it
                 list(lab.unanswered(self, self.prepare(lab, variant)))
             return
         source = lab.source(self.model, self.trust_remote_code)
+        if self.serve is not None:
+            require_servable(self.serve, lab.schema(self.schema), is_adapter=False)
         for suite, prompts, decoding in lab.unanswered(self, self.prepare(lab, variant)):
             require_askable(lab.chat(source, decoding.thinking), suite, prompts, decoding)
 
@@ -136,7 +152,7 @@ class Prompted(BaseCandidate):
                 model_digest=fingerprint(identity),
                 identity=fingerprint({"remote": identity}),
                 numeric_config=model.numeric_config,
-                load=lambda: model.open(lab.spending(model.model), lab.progress),
+                load=lambda: model.open(lab.spending(model.billed_as), lab.progress),
                 ask=ask,
                 asked_with=asked_with,
                 prompt=own,
@@ -144,10 +160,10 @@ class Prompted(BaseCandidate):
                 schema=schema,
                 batch_independent=True,
                 read=model.sent_beside,
-                mutable=mutable_model(model, lambda: lab.spending(model.model), lab.progress),
+                mutable=mutable_model(model, lambda: lab.spending(model.billed_as), lab.progress),
             )
         source, plan = lab.source(model, self.trust_remote_code), lab.plan()
-        return Prepared(
+        library = Prepared(
             model_name=source.name,
             model_digest=source.digest,
             identity=fingerprint({"base": source.digest, **lab.chat_format(source).key()}),
@@ -161,13 +177,22 @@ class Prompted(BaseCandidate):
             schema=schema,
             read=lab.reader(source),
         )
+        if self.serve is None:
+            return library
+        name = self.serve.base_name or source.name
+        weights = Weights(source, source.digest, dtype=plan.dtype)
+        return by_server(lab, self.serve, library, weights, self.decoding, name)
 
     def notes(self, lab: Lab, variant: Variant) -> tuple[str, ...]:
         """See ``Candidate``: what a local model's template wants, and what is set aside of its defaults."""
         if isinstance(self.model, RemoteModel):
             return schema_notes(self.model, lab.schema(self.schema))
         source = lab.source(self.model, self.trust_remote_code)
-        return (*lab.chat_format(source).notes(source.name), *note_on_defaults(source.folder))
+        return (
+            *lab.chat_format(source).notes(source.name),
+            *note_on_defaults(source.folder),
+            *served_notes(self.prepare(lab, variant) if self.serve else None),
+        )
 
 
 def prompt_rows(lab: Lab, files: Sequence[str]) -> tuple[Row, ...]:

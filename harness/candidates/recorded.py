@@ -57,7 +57,7 @@ class Recorded:
         if (self.answers is None) == (self.run is None) or (self.answers and self.candidate):
             raise UsageError(
                 'give a file, as in Recorded("answers.jsonl"); or a run and whose answers of it, as in'
-                ' Recorded(run="reports/20261121-093000-qlora", candidate="openai-mini@400").'
+                ' Recorded(run="reports/20261121-093000-qlora", candidate="qlora@400").'
             )
 
     @property

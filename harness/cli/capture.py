@@ -83,7 +83,7 @@ def capture(given: argparse.Namespace) -> int:
     if schema is not None and not any(bound):
         raise UsageError(f"--schema {schema.name} binds no answer: no suite here has a JsonSchema check.")
     model.require_ready()
-    spending = Money(ledger, lambda: prices).on(given.model)
+    spending = Money(ledger, lambda: prices).on(model.billed_as)
     decoding = Decoding(max_new_tokens=given.max_new_tokens)
     recording = Capture(model, decoding, given.as_trained, schema, spending)
     # what is on its way when the process is told to end is paid for, and comes yet

@@ -11,7 +11,7 @@ from math import inf
 from pathlib import Path
 
 from harness.errors import DataError, UsageError
-from harness.records import LabelFile, RunRecord, Verdict
+from harness.records import LabelFile, RunRecord
 
 
 def add_decide(parser: argparse.ArgumentParser) -> None:
@@ -51,11 +51,12 @@ def decide(given: argparse.Namespace) -> int:
             " --requests-per-day=N or --horizon-days=N"
         )
     from harness.cli.runs import load_record
+    from harness.decision.regression import why_blocked
     from harness.report.earnings import earns
     from harness.report.html import write_index, write_report
     from harness.report.printable import printable
     from harness.report.terminal import summary
-    from harness.run.recording import fails, own_folder
+    from harness.run.recording import own_folder
 
     record, folder = load_record(given.run)
     command = f"harness decide {given.run}"
@@ -74,8 +75,7 @@ def decide(given: argparse.Namespace) -> int:
     for money in decided.economics if figures or given.economics else ():
         print(printable(f"{money.candidate}: {earns(money)}"))  # noqa: T201
     print(f"\nreport: {printable(str(page))}")  # noqa: T201
-    refuted = any(each.verdict is Verdict.NO_GO for each in decided.decisions)
-    return int((refuted and decided.ladder is None) or fails(decided))
+    return int(why_blocked(decided) != "")
 
 
 def _figure(value: str, option: str) -> str:

@@ -21,6 +21,7 @@ from harness.cli.jobs import add_jobs
 from harness.cli.judge_check import add_judge_check
 from harness.cli.label import add_label
 from harness.cli.providers import add_providers
+from harness.cli.runner_log import taken_for_text
 from harness.cli.store import add_store
 from harness.cli.twin import add_twin
 from harness.errors import HarnessError, UsageError, disk_error
@@ -37,6 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):  # a sign that a terminal lacks is escaped, and ends nothing
             stream.reconfigure(errors="backslashreplace")
     given_arguments = sys.argv[1:] if arguments is None else arguments
+    with taken_for_text(is_json="--json" in given_arguments):
+        return _ended(given_arguments)
+
+
+def _ended(given_arguments: Sequence[str]) -> int:
     try:
         require_plain(given_arguments)
         require_known_variables(os.environ)

@@ -40,7 +40,7 @@ TIMES = ("time", "timestamp", "created_at", "created", "date")
 FEWEST_ROWS, MOST_HELDOUT, MOST_DEV = 10, 200, 100
 FEWEST_FOR_DEV = 60
 FIELDS_GATED, SLICES = 4, 12
-SERVICE_ROWS = 10  # the least that OpenAI trains on
+SERVICE_ROWS = 10  # the least that OpenAI and the stand-in train on
 _TAKEN = ("pytest", "suite", "valid", "candidate", "baseline", "Suite", "FieldMatch", "JsonSchema", "TokenF1")
 _RUNS_PYTEST = ("pyproject.toml", "tox.ini", "setup.cfg", "pytest.toml", ".pytest.ini")
 

@@ -66,6 +66,8 @@ def twin(port: int, state: Path | None, scripted: bool, aliases: Sequence[str], 
                 f"The local twin answers at {base_url} ({behind}; {kept}).\n"
                 "Point the SDK at it, with any key:\n"
                 f"  export OPENAI_BASE_URL={base_url} OPENAI_API_KEY=any\n"
+                "or Tinker's SDK:\n"
+                f"  export TINKER_BASE_URL={base_url} TINKER_API_KEY=tml-any\n"
                 f"Models: {', '.join((CHAT, *aliases))}, and more at {base_url}/models.\n"
                 f"What was called: {base_url.removesuffix('/v1')}/twin/stats. Ctrl-C ends it.",
                 flush=True,

@@ -17,7 +17,7 @@ import numpy as np
 from harness.decision.economics_file import EconomicsConfig
 from harness.decision.money import Evidence, Flows, Model, Side, TrainingBill, Usage, hosting_usd
 from harness.decision.payback import amount
-from harness.decision.prices import TOKENS_PER_MTOK, stale
+from harness.decision.prices import SECOND_HAND, TOKENS_PER_MTOK, stale
 from harness.decision.student import Values
 from harness.errors import UsageError
 from harness.records import Amount, Economics, Outlook, Payback, Price
@@ -105,10 +105,8 @@ def appraise(
         candidate_cached_prompt_tokens=usage_candidate.cached_prompt_tokens,
         n_requests_measured=min(usage_candidate.n, usage_baseline.n),
         training_usd=float(middle.once[0]),
-        baseline_usd_per_day=float((middle.requests * middle.old_request)[0])
-        + hosting_usd(old.price, config),
-        candidate_usd_per_day=float((middle.requests * middle.new_request)[0])
-        + hosting_usd(new.price, config),
+        baseline_usd_per_day=float((middle.requests * middle.old_request)[0]) + hosting_usd(old, config),
+        candidate_usd_per_day=float((middle.requests * middle.new_request)[0]) + hosting_usd(new, config),
         saving_usd_per_day=tokens_alone.usd_per_day,
         saving_usd_over_horizon=tokens_alone.usd_over_horizon,
         break_even_days=tokens_alone.days,
@@ -231,8 +229,12 @@ def _price(
     name: str, hosted: Price | None, usage: Usage, config: EconomicsConfig
 ) -> tuple[Side, tuple[str, ...]]:
     if hosted is not None:
-        undated = () if hosted.date else (f"price of {hosted.model}: no date ({hosted.source})",)
-        return Side(hosted), undated
+        said = "" if hosted.date else f"no date ({hosted.source})"
+        if hosted.source.startswith(SECOND_HAND):
+            said = f"{hosted.source}, {hosted.date}"
+        return Side(hosted), (f"price of {hosted.model}: {said}",) if said else ()
+    if config.gpu_usd_per_hour is not None and config.gpu_hours_per_day is not None:
+        return _own_machines(name, config.gpu_usd_per_hour, config.gpu_hours_per_day, usage, config)
     if config.gpu_usd_per_hour is not None:
         speed = usage.tokens_per_second
         if speed is None or speed <= 0:
@@ -259,6 +261,24 @@ def _price(
         )
     own = Price(name, read, written, None, f"{config.where}: the project's own", None)
     return Side(own, ("served_input_usd_per_mtok", "served_output_usd_per_mtok")), ()
+
+
+def _own_machines(
+    name: str, usd_per_hour: float, hours: float, usage: Usage, config: EconomicsConfig
+) -> tuple[Side, tuple[str, ...]]:
+    """As many as the requests take at the measured speed; paid by the hour, and nothing by the token."""
+    tokens, speed = usage.prompt_tokens + usage.completion_tokens, usage.tokens_per_second
+    busy = config.requests_per_day * tokens / speed / SECONDS_PER_HOUR if speed else 0.0
+    machines = max(1, math.ceil(busy / hours))
+    source = f"{config.where}: {usd_per_hour:g} USD an hour, {machines * hours:g} hours a day"
+    said = (
+        f"busy for {busy:,.3g} of them at {speed:,.4g} measured tokens a second"
+        if speed
+        else ("whether one machine is enough is not known: no speed was measured")
+    )
+    keys = ("gpu_usd_per_hour", "gpu_usd_per_hour")
+    price = Price(name, 0.0, 0.0, None, source, None, hosting_usd_per_hour=usd_per_hour)
+    return Side(price, keys, machines * hours), (f"price of {name}: {source}; {said}",)
 
 
 def _training_usd(

@@ -18,8 +18,15 @@ from harness.records import Json, Price
 
 MOST_USD = 1e15  # and requests and days: beyond it, a slip of the keyboard
 DOLLARS = "USD"
-_NOT_RANGES = ("horizon_days", "hosting_hours_per_day", "retraining_every_days", "retraining_rows")
-_ABOVE_0 = ("requests_per_day", "horizon_days", "retraining_every_days")
+_NOT_RANGES = (
+    "horizon_days",
+    "gpu_hours_per_day",
+    "hosting_hours_per_day",
+    "hosting_replicas",
+    "retraining_every_days",
+    "retraining_rows",
+)
+_ABOVE_0 = ("requests_per_day", "horizon_days", "gpu_hours_per_day", "retraining_every_days")
 _PER_MTOK = tuple(f"{each}_usd_per_mtok" for each in ("input", "output", "training", "cached_input"))
 _PRICE_NUMBERS = (*_PER_MTOK, "hosting_usd_per_hour", "storage_usd_per_gb_month")
 _CURRENCY = re.compile(r"[A-Z]{3}")
@@ -27,6 +34,7 @@ _ONE_OF = (  # two prices of the same thing
     ("served_input_usd_per_mtok", "gpu_usd_per_hour"),
     ("training_usd_per_hour", "training_usd_per_mtok"),
     ("training_row_usd", "row_minutes"),
+    ("gpu_idle_share", "gpu_hours_per_day"),
 )
 _TOGETHER = (  # the first says nothing without the second
     ("row_minutes", "hourly_usd"),
@@ -36,6 +44,7 @@ _TOGETHER = (  # the first says nothing without the second
     ("retraining_usd", "retraining_every_days"),
     ("retraining_rows", "retraining_every_days"),
     ("gpu_idle_share", "gpu_usd_per_hour"),
+    ("gpu_hours_per_day", "gpu_usd_per_hour"),
 )
 
 
@@ -63,7 +72,9 @@ class EconomicsConfig:
     served_output_usd_per_mtok: float | None = None
     gpu_usd_per_hour: float | None = None
     gpu_idle_share: float = 0.0  # of the hours that are paid
-    hosting_hours_per_day: float = 24.0  # of an endpoint that is paid by the hour; 48 for two
+    gpu_hours_per_day: float | None = None  # that it is paid for, whether anybody asks or not
+    hosting_hours_per_day: float = 24.0  # of an endpoint that is paid by the hour
+    hosting_replicas: float = 1.0  # of it that are up
     storage_gb: float = 0.0
     training_usd_per_hour: float | None = None
     training_usd_per_mtok: float | None = None

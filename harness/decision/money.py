@@ -131,6 +131,7 @@ class Side:
 
     price: Price
     of: tuple[str, str] | None = None
+    machine_hours: float | None = None  # a day, of machines of one's own; None: an endpoint's
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +201,17 @@ class Model:
             maintenance = (
                 maintenance + (again + of("retraining_rows") * row_usd) / config.retraining_every_days
             )
-        hosting = hosting_usd(self.new.price, config) - hosting_usd(self.old.price, config)
+        new_hosting, old_hosting = (
+            hosting_usd(side, config) * _ratio(config, given.stated, side.of[0] if side.of else "")
+            for side in (self.new, self.old)
+        )
         return Flows(
             preparation=(preparation + of("preparation_hours") * of("hourly_usd")) * uses_rows,
             training=training + np.zeros(n),
             new_request=self._request_usd(self.new, given.new, given.stated),
             old_request=self._request_usd(self.old, given.old, given.stated),
             requests=requests,
-            hosting=np.full(n, hosting),
+            hosting=new_hosting - old_hosting + np.zeros(n),
             quality=quality,
             maintenance=maintenance,
             growth=of("requests_growth_per_month"),
@@ -334,7 +338,10 @@ def _drawn_range(luck: Values, ends: tuple[float, float], key: str) -> Values:
     return drawn
 
 
-def hosting_usd(price: Price, config: EconomicsConfig) -> float:
-    """Dollars a day that do not depend on requests: the endpoint's hours, and storage."""
-    hours = (price.hosting_usd_per_hour or 0.0) * config.hosting_hours_per_day
-    return hours + (price.storage_usd_per_gb_month or 0.0) * config.storage_gb / DAYS_PER_MONTH
+def hosting_usd(side: Side, config: EconomicsConfig) -> float:
+    """Dollars a day that do not depend on requests: hours of endpoints or machines, and storage."""
+    price, hours = side.price, side.machine_hours
+    if hours is None:
+        hours = config.hosting_hours_per_day * config.hosting_replicas
+    usd = (price.hosting_usd_per_hour or 0.0) * hours
+    return usd + (price.storage_usd_per_gb_month or 0.0) * config.storage_gb / DAYS_PER_MONTH

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Literal, TypeAlias
 
 from harness.decision.go_power import GoForecast
@@ -141,6 +142,7 @@ class Plan:
     within: float = 1.0  # the factor that the seconds may be wrong by, either way
     max_usd: float | None = None  # the cap that was given
     prices_file: str = "economics.toml"  # where the project's own prices stand, or would
+    today: date | None = None  # prices that were read long before it are said to be
     unready: tuple[str, ...] = ()  # obstacles that would stop the run, such as a missing key
     memory: tuple[str, ...] = ()  # what trainings on this machine take of it, a sentence each
     decisions: tuple[PlannedDecision, ...] = ()

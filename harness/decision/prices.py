@@ -37,54 +37,84 @@ _TABLE = (
     ("davinci-002", (2.00, None, 2.00), (6.00, 12.00, None, 12.00), None, _HISTORIC),
 )
 
+#: Begins the source of a figure that was not read at the service's own page.
+SECOND_HAND = "second-hand"
 _TINKER, _TOGETHER = "https://thinkingmachines.ai/tinker/", "https://www.together.ai/pricing"
 _FIREWORKS, _NEBIUS = "https://fireworks.ai/pricing", "https://nebius.com/token-factory/prices"
+_LLAMA = "meta-llama/Meta-Llama-3.1-8B-Instruct"
 
-# What services that tune open models bill, by name in economics.toml: training, input, output, an hour of a
-# dedicated GPU, a GB and month; source and date. None: not billed, or not read there.
+# What services that tune open models bill. The service and its model, or a class of models by their size;
+# training, input, output, an hour of a dedicated GPU, a GB and month; source and date, to the month where the
+# day is not known. None: not billed, or not read there. The first row that fits a model is its price.
 _SERVICES = (
-    ("tinker Qwen3-8B", 0.44, 0.195, 0.60, None, 0.10, _TINKER, "2026-10-07"),
-    ("together up to 16B", 0.48, None, None, 3.99, None, _TOGETHER, "2026-05"),
-    ("fireworks up to 16B", 0.50, None, None, 8.00, None, _FIREWORKS, "2026-10-07"),
-    ("fireworks up to 80B", 3.00, None, None, 8.00, None, _FIREWORKS, "2026-10-07"),
-    ("fireworks up to 300B", 6.00, None, None, 8.00, None, _FIREWORKS, "2026-10-07"),
-    ("nebius below 20B", 0.40, None, None, None, None, _NEBIUS, "2026-11"),
+    ("nebius", _LLAMA, 0.40, 0.02, 0.06, None, None, f"{SECOND_HAND} (LiteLLM 1.110): {_NEBIUS}", "2026-11"),
+    ("nebius", "below 20B", 0.40, None, None, None, None, _NEBIUS, "2026-11"),
+    ("tinker", "Qwen3-8B", 0.44, 0.195, 0.60, None, 0.10, _TINKER, "2026-10-07"),
+    ("together", "up to 16B", 0.48, None, None, 3.99, None, f"{SECOND_HAND}: {_TOGETHER}", "2026-05"),
+    ("fireworks", "up to 16B", 0.50, None, None, 8.00, None, _FIREWORKS, "2026-10-07"),
+    ("fireworks", "up to 80B", 3.00, None, None, 8.00, None, _FIREWORKS, "2026-10-07"),
+    ("fireworks", "up to 300B", 6.00, None, None, 8.00, None, _FIREWORKS, "2026-10-07"),
 )
+_NUMBERS = (
+    "training_usd_per_mtok",
+    "input_usd_per_mtok",
+    "output_usd_per_mtok",
+    "hosting_usd_per_hour",
+    "storage_usd_per_gb_month",
+)
+_CLASS = re.compile(r"(up to|below) (\d+)B")
+_SIZE = re.compile(r"(?<![a-z0-9.])(?:(\d+)x)?(\d+(?:[.p]\d+)?)b(?![a-z0-9])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class ServicePrice:
     """Dollars a million tokens, an hour and a GB and month, of fine-tunes at a service."""
 
+    service: str
+    of: str  # a model, or a class of models
     numbers: Mapping[str, float]  # by key of economics.toml
     source: str
     date: str
 
+    def fits(self, model: str) -> bool:
+        """Whether it is the price of that model, by its name or by the size that stands in it."""
+        own, its = (name.rpartition("/")[2].removeprefix("Meta-").lower() for name in (self.of, model))
+        limit, size = _CLASS.fullmatch(self.of), _SIZE.search(its)
+        if limit is None or size is None:
+            return own == its
+        billions = int(size[1] or 1) * float(size[2].replace("p", "."))
+        return billions < int(limit[2]) or (limit[1] == "up to" and billions == int(limit[2]))
+
+    def price(self, name: str, tuned: bool) -> Price | None:
+        """Of a fine-tune, or of a base that is asked by the token; None where its answers have none here."""
+        training, read, written, hosting, storage = (self.numbers.get(key) for key in _NUMBERS)
+        if read is None is (hosting if tuned else None):
+            return None
+        ours = (training, hosting, storage) if tuned else (None, None, None)
+        usd = read or 0.0, written or 0.0, ours[0]
+        return Price(name + " (tuned)" * tuned, *usd, self.source, self.date, None, *ours[1:])
+
 
 SERVICES: Mapping[str, ServicePrice] = MappingProxyType(
     {
-        name: ServicePrice(
-            {
-                key: usd
-                for key, usd in zip(
-                    (
-                        "training_usd_per_mtok",
-                        "input_usd_per_mtok",
-                        "output_usd_per_mtok",
-                        "hosting_usd_per_hour",
-                        "storage_usd_per_gb_month",
-                    ),
-                    figures,
-                    strict=True,
-                )
-                if usd is not None
-            },
+        f"{service} {of}": ServicePrice(
+            service,
+            of,
+            {key: usd for key, usd in zip(_NUMBERS, figures, strict=True) if usd is not None},
             source,
             read,
         )
-        for name, *figures, source, read in _SERVICES
+        for service, of, *figures, source, read in _SERVICES
     }
 )
+#: The services that have a price list here.
+LISTED = frozenset(one.service for one in SERVICES.values())
+
+
+def billed_as(service: str, model: str) -> str:
+    """The name that a model is priced under: at a service with a price list of its own, ``SERVICE/MODEL``."""
+    return f"{service}/{model}" if service in LISTED else model
+
 
 BATCH_DISCOUNT = 0.5
 STALE_DAYS = 90
@@ -114,16 +144,22 @@ def price_of(
 
     A dated snapshot (``gpt-4o-mini-2024-07-18``, ``gpt-3.5-turbo-0125``) has the price of its family, and a
     fine-tuned model's id (``ft:gpt-4o-mini-2024-07-18:team::id``) is looked up as a fine-tune of its base.
-    ``overrides`` are the project's own prices, which come first, from the file ``where``.
+    ``overrides`` are the project's own prices, which come first, from the file ``where``: those of
+    ``SERVICE/MODEL`` (see ``billed_as``) before those of the model wherever it is.
 
     Raises:
         UnknownName: no such price; the message has the lines to add to the file.
     """
     base, is_tuned = _base_of(model, tuned)
-    for table in (overrides or {}, HOSTED):
-        for name in (model, base, _SNAPSHOT.sub("", base)):
+    service, _, alone = base.partition("/") if base.partition("/")[0] in LISTED else ("", "", base)
+    for table, names in ((overrides or {}, (model, base, alone)), (HOSTED, (base,))):
+        for name in (*names, _SNAPSHOT.sub("", names[-1])):
             if (name, is_tuned) in table:
                 return table[name, is_tuned]
+    for listed in SERVICES.values():
+        price = listed.price(base, is_tuned) if listed.service == service and listed.fits(alone) else None
+        if price is not None:
+            return price
     known = {
         name for table in (overrides or {}, HOSTED) for name, its_tuned in table if its_tuned == is_tuned
     }

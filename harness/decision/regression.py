@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from harness.decision import ladder
 from harness.decision.claims import Claim, shown_bound
 from harness.decision.power import smallest_effect
 from harness.decision.retesting import percent
-from harness.records import Outcome, ScoreVector
+from harness.records import Outcome, RunRecord, ScoreVector, Verdict
 
 
 def at_shared_level(claims: Sequence[Claim], alpha: float) -> list[Claim]:
@@ -46,3 +47,21 @@ def smallest_loss(claim: Claim, alpha: float, n_claims: int = 1) -> float | None
     beyond = smallest_effect(mine, claim.baseline, alpha=alpha, margin=margin)
     at_all = smallest_effect(mine, claim.baseline, alpha=alpha / n_claims)
     return None if beyond is None or at_all is None else max(beyond, at_all)
+
+
+def why_blocked(record: RunRecord) -> str:
+    """Why the run fails by its gate policy, as far as its decisions tell; empty: it does not.
+
+    Under ``regression`` a gate that no test wrote, and that no reference run asks for, fails no run.
+    """
+    if record.ladder is not None:
+        return "no rung of the ladder holds" if ladder.fails(record.ladder, record.gate_policy) else ""
+    if record.gate_policy == "release":
+        is_go = all(decision.verdict is Verdict.GO for decision in record.decisions)
+        return "" if is_go else "under --gate=release anything but GO fails the run"
+    gates = [gate for gate in record.gates if gate.state == "gated" and gate.comparison]
+    refuted = [gate for gate in gates if gate.comparison and gate.comparison.outcome is Outcome.REFUTED]
+    if any(gate.against for gate in refuted):
+        return "a loss against the reference run is shown"
+    is_money = any(money.outcome is Outcome.REFUTED for money in record.money_gates)
+    return "a gate is refuted" if is_money or any(gate.place for gate in refuted) else ""

@@ -53,6 +53,7 @@ class CallFailed(Exception):  # noqa: N818 - one call's outcome, handled here
     fatal: bool = False  # every other call would end alike: a wrong key, an unknown model
     unbilled: bool = True  # the service itself refused; else it may have answered, and the bill is not known
     unknown_model: bool = False  # the service knows no such model, or does not yet
+    waking_s: float = 0.0  # how long a deployment that was asleep, and has been woken, is waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,7 @@ class CallScheduler(Generic[RequestT, ReplyT]):
             if not isinstance(outcome, CallFailed):
                 self._throttle.went_well()
                 return CallResult(request, outcome, None, attempts, latency_ms)
-            verdict, is_loading = outcome.verdict, outcome.unknown_model and self._may_be_loading()
+            verdict, is_loading = outcome.verdict, self._may_be_loading(outcome)
             tally.throttled += verdict.throttled
             tally.faults += not verdict.throttled
             loading += is_loading
@@ -292,11 +293,14 @@ class CallScheduler(Generic[RequestT, ReplyT]):
         for scope in self._asleep:
             scope.cancel()
 
-    def _may_be_loading(self) -> bool:
-        """Whether a model that the service does not know was made so lately that it soon may."""
+    def _may_be_loading(self, failure: CallFailed) -> bool:
+        """Whether a model that is not known, or whose deployment was asleep, may answer soon."""
+        longest_s = max(self.policy.loading_s if failure.unknown_model else 0.0, failure.waking_s)
+        if longest_s == 0:
+            return False
         now = self.clock()
         self._unknown_since = now if self._unknown_since is None else self._unknown_since
-        return not self._halted and now - self._unknown_since < self.policy.loading_s
+        return not self._halted and now - self._unknown_since < longest_s
 
     def _reason_to_stop(self, failure: CallFailed) -> ModelError | None:
         """Why no other request is worth a call after this failure; None where others may go well."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ClientKind: TypeAlias = Literal["openai", "azure", "compatible"]
 ClientT = TypeVar("ClientT", "OpenAI", "AsyncOpenAI")
+AnyClientT = TypeVar("AnyClientT")
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_KEY, AZURE_KEY = "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY"
@@ -140,6 +141,15 @@ class Endpoint:
             if self.base_url is not None:
                 client._custom_headers = {}
         return client
+
+    def opened(self, kind: Callable[..., AnyClientT]) -> AnyClientT:
+        """A client of a vendor's own, made with the key; ``kind`` brings everything else.
+
+        Raises:
+            ModelError: there is no key.
+        """
+        self.require_key()
+        return kind(api_key=self._key())
 
     def scrub(self, text: str) -> str:
         """``text`` without the key, as it is, escaped or quoted: some services repeat it in their errors."""

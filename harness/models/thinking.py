@@ -50,7 +50,7 @@ def most_tokens(model: str, decoding: Decoding) -> int:
 
 def request_limit(spec: RemoteModel, decoding: Decoding) -> int:
     """The limit to send; a rehearsal's models do not think, whatever they are called."""
-    return decoding.max_new_tokens if spec.provider is TWIN else most_tokens(spec.model, decoding)
+    return decoding.max_new_tokens if spec.provider.name == TWIN.name else most_tokens(spec.model, decoding)
 
 
 def thinking_fields(spec: RemoteModel, decoding: Decoding) -> dict[str, Json]:
@@ -60,7 +60,7 @@ def thinking_fields(spec: RemoteModel, decoding: Decoding) -> dict[str, Json]:
         UsageError: the model cannot do as it is told.
     """
     wanted, name = decoding.thinking, spec.model
-    if wanted is None or spec.provider is TWIN:
+    if wanted is None or spec.provider.name == TWIN.name:
         return {}
     if spec.takes_prompt:
         _require_no_thought(spec, wanted)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,7 @@ from harness.plugin.github import is_on_github
 from harness.plugin.items import only_shows
 from harness.plugin.state import STATE, State
 from harness.plugin.workers import is_worker
+from harness.report import numbers
 
 if TYPE_CHECKING:
     from harness.run.session import Session
@@ -55,10 +58,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def _conclude(state: State, run: Session, config: pytest.Config, exitstatus: int) -> bool:
     """Decide, write the report and set the summary; whether the decisions alone fail the run."""
+    from harness.decision.regression import why_blocked
     from harness.report.html import write_index, write_report
     from harness.report.terminal import summary
     from harness.run.blessing import bless
-    from harness.run.recording import fails, make_record, own_folder
+    from harness.run.recording import make_record, own_folder
 
     record = make_record(
         run, state.all_expected(config), state.command, rehearsal=state.rehearsal is not None
@@ -71,14 +75,9 @@ def _conclude(state: State, run: Session, config: pytest.Config, exitstatus: int
         state.folder = folder
         said = ["", f"report: {os.path.relpath(page, config.invocation_params.dir)}"]
     state.record = record
-    failing = fails(record)
-    if failing and record.ladder is None:
-        why = "under --gate=release anything but GO fails the run"
-        if record.gate_policy == "regression":
-            why = "a loss against the reference run is shown"
-        said.append(f"exit status 1: {why}")
-    elif failing:
-        said.append("exit status 1: no rung of the ladder holds")
+    why = why_blocked(record)
+    failing = bool(why)
+    said += [f"exit status 1: {why}"] if why else []
     if state.settings.bless:
         try:
             _require_whole(state, config, exitstatus)
@@ -108,8 +107,13 @@ def _require_whole(state: State, config: pytest.Config, exitstatus: int) -> None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Send what is to be shared, however the run ended, and stop the twin of a rehearsal."""
+    """End servers, send what is to be shared, however the run ended, and stop the twin of a rehearsal."""
     state = config.stash.get(STATE, None)
+    if state is not None and not config.pluginmanager.hasplugin("terminalreporter") and not is_worker(config):
+        for _, text in _told(state):
+            _write(None, text)
+    if state is not None and state.current is not None:
+        state.current.lab.servers.end()
     if state is not None and state.current is not None and state.current.shared is not None:
         state.current.shared.close()
     if state is not None and state.rehearsal is not None:
@@ -126,39 +130,43 @@ def _colours(config: pytest.Config) -> bool:
     return bool(reporter and reporter.hasmarkup)
 
 
-def _write(reporter: pytest.TerminalReporter, text: str) -> None:
+def _write(reporter: pytest.TerminalReporter | None, text: str) -> None:
     """Line by line: where its file cannot encode a sign, pytest escapes all of a text, line ends too."""
     from harness.report.ci import without_commands
     from harness.report.printable import encodable
 
     if is_on_github():
         text = "\n".join(map(without_commands, text.splitlines()))
-    encoding = getattr(reporter._tw._file, "encoding", None) or "utf-8"
-    for line in encodable(text, encoding).splitlines():
-        reporter.write_line(line)
+    file = sys.stdout if reporter is None else reporter._tw._file
+    for line in encodable(text, getattr(file, "encoding", None) or "utf-8").splitlines():
+        if reporter is None:
+            print(line)  # noqa: T201 - with -p no:terminal; the decision is what the run was for
+        else:
+            reporter.write_line(line)
+
+
+def _told(state: State) -> Iterator[tuple[str, str]]:
+    """What a run says at its end, each text with its heading: the table, the decision, the report's path."""
+    yield "candidates" if state.settings.lists else "plan", state.planned
+    yield "decision", state.summary
+    yield "", state.torn
+    if state.unchosen:
+        names = ", ".join(state.known) or "none: write one under @harness.candidate in conftest.py"
+        one, gates = state.unchosen == 1, numbers.plural(state.unchosen, "gate")
+        how = f"{'waits' if one else 'wait'} for a candidate: choose with --candidate=NAME"
+        if state.settings.candidates:
+            how = f"{'sees' if one else 'see'} no such candidate"
+        yield "", f"{gates} {how} (there are: {names})."
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the table, the decision and the report's path; or how to choose a candidate."""
-    state = config.stash[STATE]
+    """Print it, below what was inconclusive."""
     for report in terminalreporter.stats.get("inconclusive", []):
         if config.option.verbose >= 0:
             terminalreporter.write_sep("_", f"INCONCLUSIVE {report.nodeid}")
             why = report.longrepr if isinstance(report.longrepr, str) else report.longrepr[2]
             _write(terminalreporter, why)
-    if state.planned:
-        terminalreporter.write_sep("=", "candidates" if state.settings.lists else "plan")
-        _write(terminalreporter, state.planned)
-    if state.summary:
-        terminalreporter.write_sep("=", "decision")
-        _write(terminalreporter, state.summary)
-    if state.torn:
-        _write(terminalreporter, state.torn)
-    if state.unchosen:
-        names = ", ".join(state.known) or "none: write one under @harness.candidate in conftest.py"
-        how = (
-            "see no such candidate"
-            if state.settings.candidates
-            else "wait for a candidate: choose with --candidate=NAME"
-        )
-        _write(terminalreporter, f"{state.unchosen} gates {how} (there are: {names}).")
+    for heading, text in _told(config.stash[STATE]):
+        if heading and text:
+            terminalreporter.write_sep("=", heading)
+        _write(terminalreporter, text)

@@ -51,10 +51,10 @@ class Rehearsal:
         priced = candidate.endpoint()
         if priced is None:
             return candidate
-        for one in (priced, *priced.others):
-            self._stand_in(one.model.model)
         redirected = candidate.redirected(self._url)
         asked = redirected.endpoint()
+        for one in (priced, *priced.others, *((asked, *asked.others) if asked else ())):
+            self._stand_in(one.model.model)  # a base may be tuned under another name than it answers under
         if asked is None or not all(self._is_here(one.model.url) for one in (asked, *asked.others)):
             raise _not_redirected(f"the candidate {candidate}")
         return redirected
@@ -104,7 +104,7 @@ class Rehearsal:
         self._is_needed = True
 
     def _is_here(self, url: str) -> bool:
-        return url.rstrip("/") == self._url.rstrip("/")
+        return f"{url.rstrip('/')}/".startswith(f"{self._url.rstrip('/')}/")
 
 
 def _not_redirected(who: str) -> UsageError:

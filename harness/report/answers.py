@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 
@@ -34,9 +34,46 @@ _TONE: dict[str, Tone] = {"l": "bad", "w": "good", "f": "unsure", "n": "unsure"}
 
 
 def answers(record: RunRecord) -> list[Answers]:
-    """One block for each suite and compared candidate; the budget of the page is shared evenly."""
+    """One block for each suite and compared candidate; the budget of the page is shared evenly.
+
+    Of a run that was held to a reference, those beside it stand first.
+    """
     found = pairs(record)
-    return [_block(pair, MOST_BYTES // len(found), _MOST_MARKED // len(found)) for pair in found]
+    return [
+        *_since_reference(record, found),
+        *(_block(pair, MOST_BYTES // len(found), _MOST_MARKED // len(found)) for pair in found),
+    ]
+
+
+def _since_reference(record: RunRecord, found: Sequence[Pair]) -> Iterator[Answers]:
+    """Rows that were lost or won since the reference, which is taken for a baseline that has scores alone."""
+    held = record.held_to
+    changes = {(one.candidate, one.suite): one for one in held.changes} if held else {}
+    for pair in found:
+        change = changes.get((pair.candidate.name, pair.suite.name))
+        if held is None or change is None:
+            continue
+        lead = pair.lead
+        scores = {name: [*each] for name, each in lead.scores.items()}
+        now = {name: [*each] for name, each in lead.scores.items()}
+        at = {answer.row_id: place for place, answer in enumerate(lead.answers)}
+        for name in scores.keys() & change.scores.keys() - {*change.less_is_better}:
+            for row, steps in change.scores[name].items():
+                for column, value in zip((scores, now), steps, strict=True):
+                    column[name][at[row]] = replace(column[name][at[row]], value=value)
+        then, today = (
+            replace(lead, scores={name: tuple(each) for name, each in column.items()})
+            for column in (scores, now)
+        )
+        block = _block(
+            replace(pair, trials=[today], baselines=[then]),
+            MOST_BYTES // len(found),
+            _MOST_MARKED // len(found),
+        )
+        rows = [replace(row, cells=row.cells[1:]) for row in block.rows if row.outcome in ("lost", "won")]
+        title = f"{pair.suite.name}, {trial_label(lead)} since the reference {held.label}"
+        n = f"{len(change.answers):,} of {numbers.plural(change.rows, 'row')} have another answer"
+        yield replace(block, title=title, rows=rows, note=f"{n}. {block.note}", since_reference=True)
 
 
 def _block(pair: Pair, budget_bytes: int, budget_pairs: int) -> Answers:

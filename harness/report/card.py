@@ -154,14 +154,12 @@ def commands(card: Card) -> list[tuple[str, str]]:
     lora = f"--enable-lora --max-lora-rank {_lora_rank(card.rank or 16)}"
     vllm = f"vllm serve {base} {lora} \\\n  --generation-config {here} --chat-template {template}"
     vllm += " --quantization bitsandbytes" if card.nf4 else ""
-    packed = " --quantization bnb-4bit" if card.nf4 else ""
     return [
         ("vLLM", f"{vllm} \\\n  --lora-modules {name}={here}"),
         (
             "vLLM, many adapters on one base",
             f"{vllm} \\\n  --max-loras 4 --lora-modules {name}={here} OTHER=path/to/other",
         ),
-        ("transformers", f"transformers serve {here}{packed}"),
     ]
 
 

@@ -15,7 +15,6 @@ from hashlib import sha256
 from pathlib import Path
 
 from harness.atomic import what_is_at
-from harness.decision import ladder
 from harness.records import Decision, Gate, Outcome, Role, RunRecord, Verdict
 from harness.report import numbers
 from harness.report.printable import printable
@@ -63,20 +62,6 @@ def findings(record: RunRecord, root: Path) -> list[Finding]:
         for obstacle in decision.obstacles or ():
             found.append(Finding("in the way", f"{decision.verdict.value}: {label}", obstacle))
     return sorted(found, key=lambda one: not one.is_refuted)
-
-
-def blocks(record: RunRecord) -> bool:
-    """Whether the run fails by its gate policy, as far as its decisions tell."""
-    if record.ladder is not None:
-        return ladder.fails(record.ladder, record.gate_policy)
-    if record.gate_policy == "release":
-        return any(decision.verdict is not Verdict.GO for decision in record.decisions)
-    # a gate that no test wrote and that no reference run asks for fails no test
-    asked = (
-        gate.comparison for gate in record.gates if gate.state == "gated" and (gate.place or gate.against)
-    )
-    outcomes = [found.outcome for found in asked if found] + [money.outcome for money in record.money_gates]
-    return Outcome.REFUTED in outcomes
 
 
 def verdict_of(decisions: Sequence[Decision]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 
+from harness.decision.regression import why_blocked
 from harness.records import RunRecord, Verdict
-from harness.report.ci import blocks
 from harness.report.markdown import markdown_of, plain
 from harness.report.view import build_view
 
@@ -41,12 +41,14 @@ def comment_of(record: RunRecord | None, mark: str, links: Mapping[str, str], co
 def _consequence(record: RunRecord) -> str:
     """What the gate's policy makes of the decisions."""
     policy = f"`--gate={record.gate_policy}`"
-    if blocks(record):
-        why = "a gate is refuted" if record.gate_policy == "regression" else "a decision is not GO"
-        return f"**Blocks this change** ({policy}: {'no rung holds' if record.ladder else why})."
+    if why := why_blocked(record):
+        return f"**Blocks this change** ({policy}): {why.removesuffix(' fails the run')}."
     if any(decision.verdict is not Verdict.GO for decision in record.decisions) and record.ladder is None:
         return (
             f"**Neither blocks nor approves this change** ({policy}): no gate is refuted, and not every gate"
             " is shown."
         )
-    return f"**Does not block this change** ({policy})."
+    changes = record.held_to.changes if record.held_to else ()
+    same = bool(changes) and not any(one.answers or one.scores for one in changes)
+    since = ": every answer is the reference run's, so nothing changed" if same else ""
+    return f"**Does not block this change** ({policy}){since}."

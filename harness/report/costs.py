@@ -39,6 +39,15 @@ def cost(record: RunRecord, money: Economics) -> CostBlock:
     """The candidate beside its baseline: a day's costs, the saving, what points are worth, and the prices."""
     tokens_saved, whole = tokens_alone(money), money.with_quality
     requests = f"{numbers.number(money.requests_per_day)} requests a day"
+    of_both_sides = (money.baseline_price, money.candidate_price)
+    by_time = [
+        (head, field)
+        for head, field in (
+            ("an hour#", "hosting_usd_per_hour"),
+            ("a GB and month#", "storage_usd_per_gb_month"),
+        )
+        if any(getattr(price, field) for price in of_both_sides)
+    ]
     prices = [
         (
             f"{name} ({price.model})",
@@ -46,13 +55,11 @@ def cost(record: RunRecord, money: Economics) -> CostBlock:
             numbers.usd(price.cached_input_usd_per_mtok),
             numbers.usd(price.output_usd_per_mtok),
             numbers.usd(price.training_usd_per_mtok),
+            *(numbers.usd(getattr(price, field)) for _, field in by_time),
             price.source,
             price.date or "undated",
         )
-        for name, price in (
-            (money.baseline, money.baseline_price),
-            (money.candidate, money.candidate_price),
-        )
+        for name, price in zip((money.baseline, money.candidate), of_both_sides, strict=True)
     ]
     tokens = [
         ("prompt tokens a request (mean)", money.baseline_prompt_tokens, money.candidate_prompt_tokens),
@@ -91,7 +98,16 @@ def cost(record: RunRecord, money: Economics) -> CostBlock:
         ),
         prices=TextTable(
             "Prices, dollars per million tokens",
-            ("price of", "input#", "cached#", "output#", "training#", "source", "date#"),
+            (
+                "price of",
+                "input#",
+                "cached#",
+                "output#",
+                "training#",
+                *(h for h, _ in by_time),
+                "source",
+                "date#",
+            ),
             prices,
         ),
         verdict=_verdict(money, tokens_saved, whole, requests),

@@ -71,7 +71,8 @@ def markdown_of(view: ReportView, *, is_brief: bool = False) -> str:
     if view.forecasts and view.forecasts.table:
         body = [_block(view.forecasts.table), _bullets(view.forecasts.notes)]
         parts.append(("Learning curve", _folded("Learning curve, and twice the rows", _joined(body))))
-    parts += [(f"answers: {block.title}", _answers(block)) for block in view.answers]
+    since = [block for block in view.answers if block.since_reference] if is_brief else []
+    parts += [(f"answers: {block.title}", _answers(block)) for block in since or view.answers]
     parts.append(("Reasons", _folded("Every reason, and what these rows can show", _joined(_reasons(view)))))
     parts += [
         (f"Judge {block.title}", _folded(f"Judge {block.title}: {block.said}", _judge(block)))

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from harness.decision.plan import PURPOSES, CostLine, Plan, PlannedLabels, Purpose, Standing, Usd, Work
-from harness.decision.prices import price_heading
+from harness.decision.prices import price_heading, stale
+from harness.records import Price
 from harness.report import numbers
 from harness.report.go_forecast import planned_decision
 from harness.report.label_gain import LabelOutlook, in_columns, planned_outlook
@@ -160,6 +161,15 @@ def _dollar_notes(plan: Plan) -> Iterator[str]:
         if parts:
             yield f"  {'; '.join(parts)}"
         yield "  low: prompts as counted, answers as long as the references; high: what a cap would set aside"
+    asked = [bill.price for bill in plan.bills if bill.purpose != "training"]
+    for price in _prices(plan.bills):
+        if price.hosting_usd_per_hour and price in asked:
+            yield (
+                f"An endpoint of {price.model} costs ${price.hosting_usd_per_hour:,.2f} an hour while it is"
+                " up, asked or not: not in these dollars."
+            )
+        if old := stale(price, plan.today):
+            yield old
     for reason in plan.unbounded:
         yield f"nothing bounds it: {reason}"
     for purpose, model, is_tuned in dict.fromkeys((b.purpose, b.model, b.is_tuned) for b in plan.unpriced):
@@ -179,14 +189,20 @@ def usd_range(usd: Usd) -> str:
     return _range(numbers.usd(usd.low), "" if usd.high is None else numbers.usd(usd.high), " to ")
 
 
-def _price_columns(bills: Sequence[CostLine]) -> list[Column]:
+def _prices(bills: Sequence[CostLine]) -> list[Price]:
+    """Each once, by model."""
     found = {bill.price for bill in bills if bill.price is not None}
-    prices = sorted(found, key=lambda price: (price.model, price.source))
+    return sorted(found, key=lambda price: (price.model, price.source))
+
+
+def _price_columns(bills: Sequence[CostLine]) -> list[Column]:
+    prices = _prices(bills)
     return [
         ("dollars a million tokens", [price.model for price in prices], "left"),
         ("read", [_usd_per_mtok(price.input_usd_per_mtok) for price in prices], "right"),
         ("written", [_usd_per_mtok(price.output_usd_per_mtok) for price in prices], "right"),
         ("trained", [_usd_per_mtok(price.training_usd_per_mtok) for price in prices], "right"),
+        ("an hour", [_usd_per_mtok(price.hosting_usd_per_hour) for price in prices], "right"),
         ("date", [price.date or "unknown" for price in prices], "left"),
         ("source", [price.source for price in prices], "left"),
     ]

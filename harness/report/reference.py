@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,12 +24,10 @@ from harness.records import (
     HeldTo,
     Json,
     Outcome,
-    Reference,
-    ReferenceSuite,
-    ReferenceTrial,
     Role,
     RowSet,
     RunRecord,
+    SinceReference,
     SuiteInfo,
     SuiteRow,
     Trial,
@@ -39,10 +37,65 @@ from harness.report import numbers
 from harness.report.runjson import JudgedHead, load_file, load_head
 
 DIGITS = 12  # of digests that only have to differ from each other
+_ROWS_SHOWN = 8
 MOST_SETS, MOST_USES = 2, 100  # that the file carries of one suite; the store holds all
 _BEGINS = re.compile(rb'\s*\{\s*"reference"\s*:')
 _HINT = "\n  hint: name the file that --bless wrote, or the run.json of an earlier run."
 _T = TypeVar("_T", float, int)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceTrial:
+    """One seed's answers to a suite, each by the beginning of its SHA-256, and what came of them.
+
+    All tuples have one item a row. An answer that never came is an empty text, a score without a value None.
+    """
+
+    seed: int | None
+    model: str  # fingerprint of what answered
+    answers: tuple[str, ...]
+    scores: Mapping[str, tuple[float | None, ...]]
+    prompt_tokens: tuple[int | None, ...] = ()
+    completion_tokens: tuple[int | None, ...] = ()
+    latency_ms: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSuite:
+    """A suite as the reference was judged by it. ``rows`` and ``scores`` are known by their content."""
+
+    name: str
+    heldout: str
+    rows: tuple[str, ...]
+    scores: Mapping[str, str]  # by name: fingerprint of how it is made; empty: not known
+    prompt_digest: str | None
+    schema_digest: str  # of the JSON schema that answers were bound to; empty: none
+    trials: tuple[ReferenceTrial, ...]  # one a seed
+    history: tuple[HeldoutUse, ...] = ()  # decisions that the rows have served
+    row_sets: tuple[RowSet, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A candidate that runs are held to: what it scored, row by row, without its weights and its words."""
+
+    candidate: str
+    size: int | None
+    seeds: tuple[int, ...]
+    run: str  # the id of its run
+    created: str  # of that run; ISO 8601, UTC
+    suites: tuple[ReferenceSuite, ...]
+    processor: str = ""
+    blessed: str = ""  # when; ISO 8601, UTC; empty: it is a run that nobody blessed
+    by: str = ""
+    why: str = ""
+    commit: str = ""
+    reference: int = 1  # version of the file's form
+
+    @property
+    def label(self) -> str:
+        """``name`` or ``name@size``."""
+        return self.candidate if self.size is None else f"{self.candidate}@{self.size}"
 
 
 # --------------------------------------------------------------------------- from a run
@@ -319,6 +372,7 @@ def _held_to(record: RunRecord, held: HeldTo) -> Iterator[str]:
     blessed = f"blessed {held.blessed[:10]} by {held.by}: {held.why}" if held.blessed else "not blessed"
     yield f"reference: {held.label} of run {held.run} ({held.path}; {blessed})"
     yield from held.said
+    yield from filter(None, map(_since, held.changes))
     allowed = {
         f"{100 * -found.claimed:.3g} points of {found.score}" + (f" where {found.rows}" if found.rows else "")
         for gate in record.gates
@@ -344,6 +398,21 @@ def _held_to(record: RunRecord, held: HeldTo) -> Iterator[str]:
         ]
         if pairs:
             yield f"a request of {decision.candidate} takes {', '.join(pairs)}; in brackets the reference"
+
+
+def _since(change: SinceReference) -> str:
+    """Which rows are otherwise than in the reference; empty where none is."""
+    said = [f"{change.candidate} gives {len(change.answers):,} of {change.rows:,} rows another answer"]
+    for score, rows in change.scores.items():
+        sign = -1 if score in change.less_is_better else 1
+        steps = {row: sign * (now - then) for row, (then, now) in rows.items()}
+        lost = sorted((row for row, step in steps.items() if step < 0), key=steps.__getitem__)
+        worse = f"worse on {len(lost):,} ({numbers.listed(lost, most=_ROWS_SHOWN)})" if lost else ""
+        better = f"better on {len(rows) - len(lost):,}" if len(rows) > len(lost) else ""
+        said += [f"{score} is {' and '.join(filter(None, (worse, better)))}"] if rows else []
+    return (
+        f"suite {change.suite}: since the reference, {'; '.join(said)}" if change.answers or said[1:] else ""
+    )
 
 
 def _power(record: RunRecord) -> Iterator[str]:

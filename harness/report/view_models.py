@@ -369,12 +369,16 @@ class AnswerRow:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The answers of a candidate and its baseline to one suite: the largest losses first."""
+    """The answers of a candidate and its baseline to one suite: the largest losses first.
+
+    With ``since_reference``, the candidate's alone, to rows that were lost or won since the reference run.
+    """
 
     title: str
     rows: Sequence[AnswerRow]
     note: str
     n_changed: str
+    since_reference: bool = False
 
 
 @dataclass(frozen=True, slots=True)

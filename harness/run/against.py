@@ -26,15 +26,15 @@ from harness.records import (
     Gate,
     HeldTo,
     Kind,
-    Reference,
-    ReferenceSuite,
     Role,
     ScoreVector,
+    SinceReference,
     Trial,
 )
-from harness.report.numbers import listed
 from harness.report.reference import (
     DIGITS,
+    Reference,
+    ReferenceSuite,
     answer_digest,
     is_blessed,
     load_reference,
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from harness.run.session import Session
 
 NAME, CAME = "no worse than the reference", "answers that came"
-LOST_SHOWN = 8
 Values = Mapping[str, "float | None"]  # by row
 
 
@@ -94,6 +93,7 @@ class Against:
         ] = {}  # by suite: of today's rows, their place in the reference
         self._again: dict[str, list[Trial]] = {}  # by suite: its answers as today's checks see them
         self._said: dict[str, None] = {}
+        self._since: list[SinceReference] = []
         self._has_answers = not is_blessed(self._file)
         for suite in run.suites.values():
             self._match(suite)
@@ -125,6 +125,7 @@ class Against:
             prompt_tokens=means([each.prompt_tokens for each in columns]),
             completion_tokens=means([each.completion_tokens for each in columns]),
             latency_ms=means([each.latency_ms for each in columns]),
+            changes=tuple(self._since),
         )
 
     # ----------------------------------------------------------------- what can be compared
@@ -221,29 +222,6 @@ class Against:
             self._again[suite.name] = trials
         return self._again[suite.name]
 
-    def _is_itself(self, arm: Arm) -> bool:
-        """Whether the candidate is the reference: the same models, which say the same on every row."""
-        n = 0
-        digest = next((p.model_digest for v, p in self._run.prepared.items() if v.name == arm.name), "")
-        for suite in self._run.suites.values():
-            places, its = self._match(suite), self._suites.get(suite.name)
-            trials = [
-                self._run.trials[place]
-                for variant in arm.variants
-                if (place := (arm.label, variant.seed, suite.name)) in self._run.trials
-            ]
-            if not places or its is None or not trials:
-                continue
-            if [trial.seed for trial in trials] != [trial.seed for trial in its.trials]:
-                return False
-            for mine, then in zip(trials, its.trials, strict=True):
-                answers = {answer.row_id: answer_digest(answer) for answer in mine.answers}
-                same = all(answers[row] == then.answers[place] != "" for row, place in places.items())
-                if not same or model_of(digest, mine) != then.model:
-                    return False
-                n += 1
-        return n > 0
-
     # ----------------------------------------------------------------- gates
     def claims(self, spoken: Sequence[Gate]) -> list[tuple[Gate, Claim]]:
         """For each gate that decides, that its score is no worse than the reference's, once a score and rows.
@@ -262,12 +240,17 @@ class Against:
             first, margin = margins.get(place, (gate, None))
             known = [each for each in (own, margin) if each is not None]
             margins[place] = first, min(known, default=None)
-        default, selection = self._run.settings.against_margin, self._run.selection
-        same = {name for name in selection.chosen() if self._is_itself(selection.sized(name)[-1])}
+        default, chosen = self._run.settings.against_margin, self._run.selection.chosen()
+        self._since = [
+            one
+            for name in chosen
+            for suite in self._run.suites.values()
+            if (one := self._others(name, suite))
+        ]
+        same = {name for name in chosen if self._is_itself(name)}
         for name in same:
-            self._said[f"{name} is the reference itself, and says the same on every row: nothing changed"] = (
-                None
-            )
+            said = f"{name} is the reference itself, and says the same on every row: nothing changed"
+            self._said[said] = None
         made = [
             (gate, claim)
             for gate, margin in margins.values()
@@ -283,6 +266,36 @@ class Against:
             for (gate, _), claim in zip(made, judged, strict=True)
         ]
 
+    def _tried(self, name: str, suite: str) -> list[Trial]:
+        """A candidate's trials at its last size, as far as there are any: nobody is asked here."""
+        arm = self._run.selection.sized(name)[-1]
+        places = ((arm.label, variant.seed, suite) for variant in arm.variants)
+        return [self._run.trials[place] for place in places if place in self._run.trials]
+
+    def _others(self, name: str, suite: LoadedSuite) -> SinceReference | None:
+        """Where a candidate's answers are not the reference's, at any seed; None: nothing is compared."""
+        its, places = self._suites.get(suite.name), self._match(suite)
+        mine = self._tried(name, suite.name)
+        if not places or its is None or not mine:
+            return None
+        theirs = its.trials if len(its.trials) > 1 else its.trials * len(mine)
+        found: dict[str, None] = {}
+        for now, then in zip(mine, theirs, strict=False):
+            said = {answer.row_id: answer_digest(answer) for answer in now.answers}
+            found |= {row: None for row, at in places.items() if not said[row] == then.answers[at] != ""}
+        return SinceReference(name, suite.name, len(places), tuple(found), {})
+
+    def _is_itself(self, name: str) -> bool:
+        """Whether the candidate is the reference: the same models, which say the same on every row."""
+        digest = next((p.model_digest for v, p in self._run.prepared.items() if v.name == name), "")
+        mine = [one for one in self._since if one.candidate == name]
+        return bool(mine) and all(
+            not one.answers
+            and [(trial.seed, model_of(digest, trial)) for trial in self._tried(name, one.suite)]
+            == [(then.seed, then.model) for then in self._suites[one.suite].trials]
+            for one in mine
+        )
+
     def _gate(self, gate: Gate, claim: Claim, loss: float | None) -> Gate:
         found = claim.comparison
         score = f"{found.score} where {found.rows}" if found.rows else found.score
@@ -296,10 +309,22 @@ class Against:
             smallest_loss=loss,
         )
 
+    def _theirs(self, like: ScoreVector, each: list[Values], arm: Arm) -> ScoreVector:
+        """The reference's values of the rows of a vector of today's."""
+        like = replace(
+            like, subject=f"reference {self.reference.label}", by_seed=(), unanswered=(), reasons=()
+        )
+        columns = [
+            replace(like, values=tuple(map(one.__getitem__, like.row_ids)))
+            for one in self._as_many(each, arm)
+        ]
+        return over_seeds(columns, self.reference.seeds)
+
     def _claim(self, gate: Gate, margin: float) -> Claim | None:
         run, own = self._run, self._run.claims[gate]
         suite, places = run.suites[gate.suite], self._match(run.suites[gate.suite])
-        vector = own.candidate if isinstance(own.candidate, ScoreVector) else own.baseline
+        less_is_better = not isinstance(own.candidate, ScoreVector)
+        vector = own.baseline if less_is_better else own.candidate
         assert isinstance(vector, ScoreVector)
         score = next(one for one in suite.scores if one.name == vector.score)
         if not places or self._why_not(suite, self._suites[suite.name], score):
@@ -315,85 +340,73 @@ class Against:
         if trial.schema_digest != self._suites[suite.name].schema_digest:
             self._say(suite, f"answers of {arm.label} are bound to another JSON schema than the reference's")
         try:
-            each = self._as_many(self._values(suite, score), arm)
-            theirs = over_seeds(
-                [
-                    replace(mine, values=tuple(map(one.__getitem__, mine.row_ids)), by_seed=(), unanswered=())
-                    for one in each
-                ],
-                self.reference.seeds,
-            )
-            theirs = replace(theirs, subject=f"reference {self.reference.label}", reasons=())
+            theirs = self._theirs(mine, self._values(suite, score), arm)
             scores = run.subject(arm, suite.name, None).scores(score)
             sides = replace(scores, vector=mine), replace(scores, vector=theirs)
-            claim = _no_worse(own, *sides, margin)
+            claim = _no_worse(*sides, margin, less_is_better=less_is_better)
         except HarnessError as error:  # values that its kind cannot have
             first = str(error).splitlines()[0]
             self._say(suite, f"{score.name} of {arm.label} is not compared: {first}")
             return None
-        if worse := _lost(mine, theirs, less_is_better=not isinstance(own.candidate, ScoreVector)):
-            shown = f"{len(worse)} of {len(mine.row_ids)} rows ({listed(worse, most=LOST_SHOWN)})"
-            self._say(suite, f"{arm.label} is worse than the reference on {vector.score} of {shown}")
+        self._note(gate, mine, theirs, less_is_better=less_is_better)
         return claim
+
+    def _note(self, gate: Gate, mine: ScoreVector, theirs: ScoreVector, *, less_is_better: bool) -> None:
+        """Keep which rows score otherwise than in the reference, whose file has six decimals."""
+        columns = zip(mine.row_ids, theirs.values, mine.values, strict=True)
+        found = {
+            row: (then, now)
+            for row, then, now in columns
+            if then is not None and now is not None and abs(now - then) > 1e-6
+        }
+        place = next(
+            at
+            for at, one in enumerate(self._since)
+            if (one.candidate, one.suite) == (gate.candidate, gate.suite)
+        )
+        one = self._since[place]
+        known = {**one.scores, mine.score: {**one.scores.get(mine.score, {}), **found}}
+        less = dict.fromkeys([*one.less_is_better, *([mine.score] if less_is_better else [])])
+        self._since[place] = replace(one, scores=known, less_is_better=tuple(less))
 
     def _came(self, gate: Gate) -> Claim | None:
         """That no more answers failed to come than the margin allows; None where no more did.
 
         Scores leave such rows out, so a candidate that answers the easy half would seem to have lost nothing.
         """
-        run, suite, arm = (
-            self._run,
-            self._run.suites[gate.suite],
-            self._run.selection.sized(gate.candidate)[-1],
-        )
-        places = self._match(suite)
+        run, suite = self._run, self._run.suites[gate.suite]
+        arm, places = run.selection.sized(gate.candidate)[-1], self._match(suite)
         if not places:
             return None
         rows = [at for at, row in enumerate(suite.units.row_ids) if row in places]
-        ids, groups = [suite.units.row_ids[at] for at in rows], [suite.units.groups[at] for at in rows]
-        sides = []
-        for subject, came, seeds in (
-            (arm.label, [_came(trial) for trial in run.trials_of(arm, suite.name)], arm.seeds),
-            (
-                f"reference {self.reference.label}",
-                self._as_many(
-                    [
-                        {row: float(trial.answers[place] != "") for row, place in places.items()}
-                        for trial in self._suites[suite.name].trials
-                    ],
-                    arm,
-                ),
-                self.reference.seeds,
-            ),
-        ):
-            whole = ScoreVector(subject, CAME, Kind.BINARY, tuple(ids), (), tuple(groups))
-            each = [replace(whole, values=tuple(map(one.__getitem__, ids))) for one in came]
-            sides.append(over_seeds(each, seeds))
-        mine, theirs = (Scores(side, alpha=run.settings.alpha) for side in sides)
+        ids, groups = (
+            tuple(suite.units.row_ids[at] for at in rows),
+            tuple(suite.units.groups[at] for at in rows),
+        )
+        whole = ScoreVector(arm.label, CAME, Kind.BINARY, ids, (), groups)
+        came = [
+            {answer.row_id: float(answer.failure is None) for answer in trial.answers}
+            for trial in run.trials_of(arm, suite.name)
+        ]
+        columns = [replace(whole, values=tuple(map(one.__getitem__, ids))) for one in came]
+        theirs = self._theirs(
+            whole,
+            [
+                {row: float(trial.answers[place] != "") for row, place in places.items()}
+                for trial in self._suites[suite.name].trials
+            ],
+            arm,
+        )
+        sides = over_seeds(columns, arm.seeds), theirs
+        mine, reference = (Scores(side, alpha=run.settings.alpha) for side in sides)
         n_mine, n_theirs = (sum(value or 0.0 for value in side.values) for side in sides)
-        return mine >= theirs - run.settings.against_margin if n_mine < n_theirs else None
+        return mine >= reference - run.settings.against_margin if n_mine < n_theirs else None
 
 
-def _came(trial: Trial) -> Values:
-    return {answer.row_id: float(answer.failure is None) for answer in trial.answers}
-
-
-def _no_worse(own: Claim, mine: Scores, theirs: Scores, margin: float) -> Claim:
-    """Where the suite asks for less than a number, less is better."""
-    if not isinstance(own.candidate, ScoreVector):
+def _no_worse(mine: Scores, theirs: Scores, margin: float, *, less_is_better: bool) -> Claim:
+    if less_is_better:
         mine, theirs = theirs, mine
     return mine >= theirs - margin
-
-
-def _lost(mine: ScoreVector, theirs: ScoreVector, *, less_is_better: bool) -> list[str]:
-    """The rows that have less than in the reference, the largest losses first."""
-    sign = -1 if less_is_better else 1
-    losses = {
-        row: sign * (then - now)
-        for row, now, then in zip(mine.row_ids, mine.values, theirs.values, strict=True)
-        if now is not None and then is not None
-    }
-    return [row for row in sorted(losses, key=lambda row: -losses[row]) if losses[row] > 0]
 
 
 def with_smallest_losses(run: Session, gates: Sequence[Gate]) -> Iterator[Gate]:

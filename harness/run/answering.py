@@ -9,9 +9,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Event, Thread
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
-from harness.candidates.base import Call, Candidate, Given, Prepared, Variant
+from harness.candidates.base import Call, Candidate, Given, Prepared, Variant, answered_by
 from harness.data.fingerprints import fingerprint
 from harness.errors import ModelError
 from harness.extras import installed_version
@@ -30,6 +30,9 @@ from harness.scoring.checks import score_all
 from harness.scoring.envelope import read_answer
 from harness.scoring.judges import Judge, Oracle, TriedJudge, judged_rows, needs_baseline, tried_out
 from harness.store.answers import AnswerStore
+
+if TYPE_CHECKING:
+    from harness.models.served import ServedModel
 
 WATCH_S = 1.0
 NEAR_THE_LIMIT = 0.9  # of the tokens of a limit: services count them each in a way of their own
@@ -123,7 +126,7 @@ class Answerer:
             context = _batch_context(prepared, prompts, decoding)
         # where each answer is kept alone, others share the context
         wanted, stored = set(keys), self.freshness.kept(context)
-        endpoint = candidate.endpoint()
+        endpoint = answered_by(candidate)
         most = most_tokens("" if endpoint is None else endpoint.model.model, decoding)
         kept = {
             key: answer
@@ -203,6 +206,8 @@ class Answerer:
             asked = self.asked(call, bound)
         kept = asked.kept
         if len(kept) < len(asked.prompts):
+            if prepared.served is not None:
+                kept.update(self._compared(label, call, bound, asked))
             model = self._model(prepared)
             interruptible = model if isinstance(model, Interruptible) else None
             began = time.perf_counter()
@@ -230,6 +235,27 @@ class Answerer:
             asked.read(replace(kept[key], row_id=prompt.row_id))
             for key, prompt in zip(asked.keys, call.prompts, strict=True)
         )
+
+    def _compared(
+        self, label: str, call: Call, bound: LoadedSuite, asked: Asked
+    ) -> Iterator[tuple[str, Answer]]:
+        """The answers that a server gave while they were compared with the library's, by key."""
+        from harness.run.served_check import require_alike
+
+        self._loaded = None
+        came = require_alike(
+            label,
+            call,
+            asked.prompts,
+            asked.decoding,
+            bound,
+            asked.context,
+            asked.read,
+            lambda: cast("ServedModel", self._model(call.prepared)),
+            self._progress,
+        )
+        self._store.keep_answers(asked.context, came)
+        return ((answer.row_id, answer) for answer in came)
 
     def let_go(self) -> None:
         """Give back the memory of the model that is loaded."""

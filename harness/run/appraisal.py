@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from harness.candidates.base import PricedModel
+from harness.candidates.base import PricedModel, answered_by
 from harness.decision.economics import Prices, appraise
 from harness.decision.economics_file import EconomicsConfig
 from harness.decision.money import Evidence, TrainingBill, Usage
@@ -237,7 +237,7 @@ def _hosted_price(run: Session, arm: Arm, config: EconomicsConfig) -> Price | No
 def _priced_as(run: Session, arm: Arm) -> PricedModel | None:
     """Whose prices count: the model's that it asks, else the one's that had given its answers before."""
     prepared = run.prepared.get(arm.variants[0])
-    return arm.candidate.endpoint() or (prepared.priced_as if prepared else None)
+    return answered_by(arm.candidate) or (prepared.priced_as if prepared else None)
 
 
 def _are_given(run: Session, arm: Arm) -> bool:

@@ -55,7 +55,7 @@ def hosted_price(priced: PricedModel | None, config: EconomicsConfig | None) -> 
     model, tuned = priced.model, priced.is_tuned
     prices, where = ({}, "economics.toml") if config is None else (config.prices, config.where)
     try:
-        return price_of(model.model, tuned, prices, where)
+        return price_of(priced.billed_as, tuned, prices, where)
     except UnknownName:
         if model.provider.name not in ("compatible", "twin"):
             raise

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from harness.data.fingerprints import rows_fingerprint
 from harness.errors import ModelError, StoreError, UnknownName, UsageError
@@ -19,14 +19,13 @@ from harness.models.device import DevicePlan, device_plan
 from harness.models.fast import ALL_OFF
 from harness.models.progress import Progress
 from harness.models.protocol import Model
+from harness.models.served import ends_alone
+from harness.models.shipped_template import save_tokenizer
 from harness.models.source import BUILTIN, BUILTIN_LICENCE, ModelSource, convert_gguf, resolve
 from harness.records import CandidateInfo, Decision, Message, RunRecord, Training, Trial
 from harness.report.card import Card, SuiteCard, files_of
 from harness.run.export_check import RULE, Asked, Checked, asked_again, check_artifact
 from harness.store.adapters import AdapterStore
-
-if TYPE_CHECKING:
-    from transformers import GenerationConfig
 
 Form: TypeAlias = Literal["adapter", "merged", "gguf"]
 CONVERTER = "convert_hf_to_gguf.py"
@@ -166,8 +165,8 @@ def write_artifact(
         if not weights.is_adapter:
             raise UsageError(f"{weights.label}: all weights were trained. Export it with --form merged.")
         _write_adapter(weights.artifact, source, folder)
-        _generation_config(weights, chat).save_pretrained(folder)
-        _save_tokenizer(chat, folder)
+        ends_alone(chat, drawn=_is_drawn(weights)).save_pretrained(folder)
+        save_tokenizer(chat, folder)
     elif form == "merged":
         _write_merged(weights, source, chat, folder)
     else:
@@ -207,35 +206,14 @@ def _write_merged(weights: Weights, source: ModelSource, chat: Chat, folder: Pat
         if getattr(base, "is_quantized", False):  # on a GPU it stays packed
             base = base.dequantize(dtype=plan.torch_dtype)
         model = PeftModel.from_pretrained(base, str(weights.artifact)).merge_and_unload()
-    model.generation_config = _generation_config(weights, chat)
+    model.generation_config = ends_alone(chat, drawn=_is_drawn(weights))
     with quiet_transformers():
         model.save_pretrained(folder)
-    _save_tokenizer(chat, folder)
+    save_tokenizer(chat, folder)
 
 
-def _generation_config(weights: Weights, chat: Chat) -> GenerationConfig:
-    """Its end tokens, and none of the base's own defaults: answers here were not drawn with them."""
-    from transformers import GenerationConfig
-
-    drawn = any(float(str(trial.decoding.get("temperature", 0))) > 0 for trial in weights.trials)
-    tokenizer = chat.tokenizer
-    return GenerationConfig(
-        do_sample=drawn,
-        eos_token_id=list(chat.ends),
-        bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-
-
-def _save_tokenizer(chat: Chat, folder: Path) -> None:
-    from harness.models.shipped_template import shipped_template
-
-    own = chat.tokenizer.chat_template
-    try:
-        chat.tokenizer.chat_template = shipped_template(chat)
-        chat.tokenizer.save_pretrained(folder)
-    finally:
-        chat.tokenizer.chat_template = own
+def _is_drawn(weights: Weights) -> bool:
+    return any(float(str(trial.decoding.get("temperature", 0))) > 0 for trial in weights.trials)
 
 
 def _convert(converter: Path, merged: Path, file: Path) -> None:

@@ -183,18 +183,21 @@ def _agreement(
 
 def _disagreements(asked: Asked, agree: Mapping[str, Pair], n: int, failures: Sequence[str]) -> Iterator[str]:
     for name, (near, old, new) in agree.items():
-        moved = mean(new) - mean(old)
-        if asked.decoding.temperature > 0:
-            differences = [b - a for a, b in zip(old, new, strict=True)]
-            breaks = abs(moved) > 2 * (stdev(differences) / sqrt(n) if n > 1 else 1.0)
-        else:
-            from scipy.stats import binom  # takes a second to import
-
-            breaks = float(binom.sf(n - near - 1, n, MOVED_BY_ROUNDING)) < LEVEL
-        if breaks:
+        if disagreement(near, old, new, asked.decoding.temperature):
             means = f"mean {mean(old):.3f} before and {mean(new):.3f} now"
             because = f"; {len(failures)} answers failed: {failures[0]}" if failures else ""
             yield f"{name} agrees on {near} of {n} rows, {means}{because}"
+
+
+def disagreement(near: int, old: Sequence[float], new: Sequence[float], temperature: float) -> bool:
+    """Whether a check's scores, of which ``near`` agree, differ by more than ``RULE`` has it."""
+    n = len(old)
+    if temperature > 0:
+        differences = [b - a for a, b in zip(old, new, strict=True)]
+        return abs(mean(new) - mean(old)) > 2 * (stdev(differences) / sqrt(n) if n > 1 else 1.0)
+    from scipy.stats import binom  # takes a second to import
+
+    return float(binom.sf(n - near - 1, n, MOVED_BY_ROUNDING)) < LEVEL
 
 
 def _other_prompts(

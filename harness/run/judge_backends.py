@@ -120,7 +120,7 @@ class JudgeBackends:
             )
         place = model, fingerprint(schema), max_tokens
         if place not in self._graders:
-            opened = model.open(self._money.on(model.model, purpose="judging"), self._progress, schema)
+            opened = model.open(self._money.on(model.billed_as, purpose="judging"), self._progress, schema)
             self._graders[place] = HostedGrader(
                 opened, max_tokens, self._store, self._progress, self._freshness
             )

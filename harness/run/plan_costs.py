@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from harness.candidates.base import Candidate, TrainingEstimate
+from harness.candidates.base import Candidate, TrainingEstimate, answered_by
 from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, text_counter
 from harness.decision.plan import CallCount, CostLine, Purpose, Usd
 from harness.decision.prices import TOKENS_PER_MTOK, PriceKey, batch_price, price_of
@@ -106,8 +106,8 @@ class Payee:
 
 def paid(candidate: Candidate) -> Payee | None:
     """Who is paid for a candidate's answers; None where nothing is hosted."""
-    priced = candidate.endpoint()
-    return None if priced is None else Payee(priced.model.model, priced.is_tuned, priced.model.batch)
+    priced = answered_by(candidate)
+    return None if priced is None else Payee(priced.billed_as, priced.is_tuned, priced.model.batch)
 
 
 @dataclass
@@ -182,19 +182,21 @@ class Costs:
         answers that are yet to be made, which nobody has judged, and the labels where there are any such;
         else the ``anchors`` among them, which a model that is not pinned judges in every run.
         """
-        payee = Payee(judge.model.model, judge.model.is_tuned, judge.model.batch)
-        tokens = self.tokens(payee.model, payee.model)
+        model = judge.model
+        name = model.billed_as if isinstance(model, RemoteModel) else model.model
+        payee = Payee(name, model.is_tuned, model.batch)
+        tokens = self.tokens(model.model, model.model)
         schema = tokens.of_schema(judge.schema)
         known = [(n, most + schema) for n, most in map(tokens.of_prompt, judge.labels if labels else ())]
         asked = list(zip(judge.rows, judge.references, strict=True))
         parts = [
             (trial.fresh, [tokens.of_judgment(judge, p, r, trial) for p, r in asked]) for trial in trials
         ]
-        is_pinned = isinstance(judge.model, RemoteModel) and judge.model.is_pinned
+        is_pinned = isinstance(model, RemoteModel) and model.is_pinned
         again = 0.0 if is_pinned else min(1.0, anchors / max(1, len(known)))
         parts.append((1.0 if any(trial.fresh for trial in trials) else again, known))
         spending = self.spending(payee.model, payee.is_tuned)
-        usd, longest = Usd(), most_tokens(payee.model, Decoding(max_new_tokens=judge.max_tokens))
+        usd, longest = Usd(), most_tokens(model.model, Decoding(max_new_tokens=judge.max_tokens))
         if spending is not None:
             short, batched = min(judge.short_tokens, judge.max_tokens), payee.is_batched
             for share, prompts in parts:

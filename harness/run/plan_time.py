@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from harness.candidates.base import Candidate
+from harness.candidates.base import Candidate, answered_by
 from harness.candidates.lab import Lab
 from harness.decision.plan import Purpose
 from harness.models.pace import Pace
@@ -48,7 +48,7 @@ class LocalSeconds:
         """Prompts that are yet to be answered, at the length of the references. What all of them begin with
         is read once.
         """
-        if candidate.endpoint() is not None or not prompts:
+        if answered_by(candidate) is not None or not prompts:
             return
         texts = ["".join(turn.content for turn in prompt.messages) for prompt in prompts]
         ends = zip(min(texts), max(texts), strict=False)

@@ -49,6 +49,7 @@ def make_plan(run: Session, tests: Sequence[PlannedTest] = ()) -> Plan:
         labels=tuple(planned_labels(run, records)),
         max_usd=run.settings.max_usd,
         prices_file=counting.costs.prices_file,
+        today=run.lab.today(),
         unready=(*unready, *dict.fromkeys(counting.problems)),
         within=within(pace),
         memory=tuple(planned_memory(run)),
@@ -125,7 +126,7 @@ class _Counting:
         calls, bills = self._calls(arm, estimates)
         if new and priced is not None and priced.trains:
             unbounded = f'{arm.name} has epochs="auto"; write how many: epochs=3'
-            bills = (self.costs.training(priced.model.model, new, unbounded), *bills)
+            bills = (self.costs.training(priced.billed_as, new, unbounded), *bills)
         counted = None
         if arm.seeds:
             bounds = [training.most_tokens for training in new]

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.candidates.base import Variant
-from harness.decision import ladder
 from harness.decision.answered import Side, answer_notes
 from harness.decision.gates import decide
 from harness.decision.holm import judged_together
@@ -26,9 +25,7 @@ from harness.records import (
     Decision,
     Gate,
     HeldoutUse,
-    Outcome,
     RunRecord,
-    Verdict,
 )
 from harness.run.against import with_smallest_losses
 from harness.run.appraisal import appraisals
@@ -296,18 +293,3 @@ def _timings(run: Session) -> dict[str, float]:
     total = time.perf_counter() - run.began
     spent = {"training": run.training_seconds, **run.answerer.seconds, "total": total}
     return {name: round(seconds, 3) for name, seconds in sorted(spent.items())}
-
-
-def fails(record: RunRecord) -> bool:
-    """Whether the decisions alone fail the run: under ``release`` anything but GO does.
-
-    A loss against the reference run that is shown is no failed test, so under ``regression`` it does.
-
-    Of a ladder one GO is enough. Its refuted gates are no failed tests, so ``regression`` looks at them, too.
-    """
-    if record.ladder is not None:
-        return ladder.fails(record.ladder, record.gate_policy)
-    if record.gate_policy == "release":
-        return any(decision.verdict is not Verdict.GO for decision in record.decisions)
-    lost = (gate.comparison for gate in record.gates if gate.against)
-    return any(found is not None and found.outcome is Outcome.REFUTED for found in lost)

@@ -21,6 +21,7 @@ from harness.records import CandidateInfo, Economics, Price, PricedScore, Role, 
 from harness.report.trial_pairs import Pair, is_advisory, pairs
 from harness.run.deciding import decided_together
 from harness.run.measured_money import bill_of, bills_of, differences_of, measured_sides
+from harness.training.hosted.lifetimes import today
 
 PRICED = "priced"  # the end of the name of a run that was priced again
 _ROUTES = "the mean over the tokens of its routes"
@@ -112,7 +113,7 @@ def _again(
         priced=[one for one, _ in priced],
         alpha=record.alpha,
         ends=None if ends is None else date.fromisoformat(ends),
-        today=datetime.now(UTC).date(),
+        today=today(),
     )
     prices = Prices(
         _price(record, money.candidate, money.candidate_price, config),

@@ -71,12 +71,16 @@ def _entry(path: Path, now: float) -> Entry | None:
         worth = "paid" if name.startswith(ANSWERS) else "left"
     elif ".part" in name or name.endswith(".rebuilt"):
         kind, about = "leftover", "half written by a run that was killed"
+    elif name.endswith(".archive"):
+        kind, about = "leftover", "an adapter that was being fetched"
     elif name.endswith(".resume.safetensors"):
         kind, about = "resume", "how far a training is"
     elif name.endswith(".job.json"):
         kind, worth, about = "job", "paid", "which job at a service"
     elif name.endswith("-merged"):
         kind, worth, about = "merged", "free", "an adapter merged into its base"
+    elif name.startswith("served-") and not name.endswith(".lock"):
+        kind, worth, about = "served", "free", "what a server was given, and how its answers compared"
     elif name.startswith("replay-") and path.is_dir():
         kind, worth, about = "replay", "free", "rows that a base wrote"
     elif record.is_file():
@@ -104,7 +108,7 @@ def _unused_s(path: Path, now: float) -> float | None:
 
 def _bytes(path: Path) -> int:
     files = [path] if not path.is_dir() else path.rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file())
+    return sum(file.stat().st_size for file in files if file.is_file() and not file.is_symlink())
 
 
 def _rows(file: Path, now: float) -> Iterator[Entry]:

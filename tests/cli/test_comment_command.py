@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stub_forge import PERSON, Forge, running_forge
 
+from benchmarks.stub_forge import PERSON, Forge, running_forge
 from harness.cli.main import main
 from harness.records import RunRecord
 from harness.report.ci import code_quality
@@ -66,7 +66,7 @@ def test_the_comment_is_updated_and_not_repeated(
     assert len(github.comments) == 251
     mine = str(github.comments[-1]["body"])
     assert mine.splitlines()[0] == mark
-    assert "**Blocks this change** (`--gate=regression`: a gate is refuted)" in mine
+    assert "**Blocks this change** (`--gate=regression`): a gate is refuted" in mine
     assert "−15.5 [−21.2, −10.1]" in mine
     assert "[report](<https://example.com/report>)" in mine
     assert "[run](<https://github.com/o/r/actions/runs/77>)" in mine

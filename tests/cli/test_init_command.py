@@ -76,7 +76,7 @@ def test_the_questions(
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     assert main(["init"]) == 0
     assert (tmp_path / "suites/tickets/reply.schema.json").is_file()
-    assert "OpenAITuning" in (tmp_path / "conftest.py").read_text()
+    assert "NebiusTuning" in (tmp_path / "conftest.py").read_text()
     assert "next: pytest suites/" in capsys.readouterr().out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import fields
 from datetime import date
@@ -278,6 +279,97 @@ def test_an_endpoint_by_the_hour_is_paid_whether_anybody_asks_or_not() -> None:
     money = appraise("a", "b", usage, usage, config, TrainingBill(1.0), prices)
     assert money.candidate_usd_per_day == pytest.approx(96 + 2.4 / 365)
     assert money.saving_usd_per_day == pytest.approx(0.75 - 96 - 2.4 / 365)
+
+
+ENDPOINT = """
+requests_per_day = 300_000
+horizon_days = 30
+hosting_hours_per_day = {hours}
+hosting_replicas = {replicas}
+[prices."llama-8b".tuned]
+service = "fireworks up to 16B"
+"""
+THOUSAND = Usage(1000, 1000, 9)  # tokens in and out: $0.00075 a request by gpt-4o-mini
+
+
+def endpoint_money(hours: float = 24, replicas: float = 1) -> Economics:
+    config = parse_economics(ENDPOINT.format(hours=hours, replicas=replicas), "economics.toml")
+    prices = Prices(config.prices["llama-8b", True], BASE)
+    return appraise("a", "b", THOUSAND, THOUSAND, config, TrainingBill(tokens=660e6), prices)
+
+
+@pytest.mark.parametrize(("hours", "replicas", "usd"), [(24, 1, 192), (8, 3, 192), (12, 1, 96), (24, 2, 384)])
+def test_an_endpoint_costs_its_hours_times_its_replicas(hours: float, replicas: float, usd: float) -> None:
+    """By hand: $8 an hour; 300,000 requests cost $225 by gpt-4o-mini; 660M tokens to train cost $330."""
+    money = endpoint_money(hours, replicas)
+    assert money.candidate_usd_per_day == pytest.approx(usd)
+    assert money.baseline_usd_per_day == pytest.approx(225)
+    assert money.training_usd == pytest.approx(330)
+    assert money.break_even_days == (pytest.approx(330 / (225 - usd)) if usd < 225 else None)
+    assert money.outlook is not None
+    assert money.outlook.roi is not None
+    assert money.outlook.roi.value == pytest.approx((30 * (225 - usd) - 330) / 330)
+
+
+@given(st.tuples(st.floats(0, 48), st.floats(0, 48)), st.integers(0, 4))
+def test_more_hours_never_cost_less_nor_pay_sooner(hours: tuple[float, float], replicas: int) -> None:
+    few, many = (endpoint_money(each, replicas) for each in sorted(hours))
+    assert few.candidate_usd_per_day <= many.candidate_usd_per_day
+    assert few.saving_usd_per_day >= many.saving_usd_per_day
+    assert (few.break_even_days or math.inf) <= (many.break_even_days or math.inf)
+    assert few.baseline_usd_per_day == many.baseline_usd_per_day
+
+
+def test_a_price_at_second_hand_is_named_as_such() -> None:
+    price = price_of("together/meta-llama/Meta-Llama-3.1-8B-Instruct-Reference", tuned=True)
+    config = parse_economics("requests_per_day = 1", "economics.toml")
+    today = date(2026, 11, 29)
+    money = appraise(
+        "a", "b", THOUSAND, THOUSAND, config, TrainingBill(1.0), Prices(price, BASE), Evidence(today=today)
+    )
+    assert any("second-hand: https://www.together.ai/pricing, 2026-05" in note for note in money.notes)
+    assert money.outlook is not None
+    assert any("was read on 2026-05" in warning for warning in money.outlook.warnings)
+
+
+@pytest.mark.parametrize(
+    ("requests", "hours", "usd"),
+    [
+        (86_400, 24, 48),  # 2,000 tokens at 2,000 a second: busy for 24 hours
+        (86_401, 24, 96),  # so one request more takes a second machine
+        (1, 8, 16),
+        (86_400, 8, 48),  # three machines
+    ],
+)
+def test_own_machines_are_paid_by_the_hour_as_many_as_the_load_takes(
+    requests: int, hours: float, usd: float
+) -> None:
+    text = f"requests_per_day = {requests}\ngpu_usd_per_hour = 2\ngpu_hours_per_day = {hours}\n"
+    config = parse_economics(text + "training_usd_per_hour = 0", "economics.toml")
+    served = Usage(1000, 1000, 9, tokens_per_second=2000.0)
+    money = appraise("a", "b", served, THOUSAND, config, TrainingBill(seconds=1.0), Prices(None, BASE))
+    assert money.candidate_usd_per_day == pytest.approx(usd)
+    assert money.saving_usd_per_day == pytest.approx(requests * 0.00075 - usd)
+    assert any("2 USD an hour" in note and "measured tokens a second" in note for note in money.notes)
+    alike = appraise("a", "b", served, served, config, TrainingBill(seconds=1.0), Prices())
+    assert alike.saving_usd_per_day == 0  # the base on the same machine
+
+
+def test_the_range_of_a_machines_hour_moves_what_it_costs_a_day() -> None:
+    text = "requests_per_day = 1\ngpu_usd_per_hour = [1, 3]\ngpu_hours_per_day = 24\n"
+    config = parse_economics(text + "training_usd_per_hour = 0", "economics.toml")
+    served = Usage(1000, 1000, 1, tokens_per_second=2000.0)
+    pairs = [(served, THOUSAND)] * 20
+    prices = Prices(None, BASE)
+    money = appraise(
+        "a", "b", served, THOUSAND, config, TrainingBill(seconds=1.0), prices, Evidence(pairs=pairs)
+    )
+    assert money.outlook is not None
+    saved = money.outlook.saving_usd_per_day
+    assert saved.value == pytest.approx(0.00075 - 48)
+    assert saved.low == pytest.approx(-72, abs=2)
+    assert saved.high == pytest.approx(-24, abs=2)
+    assert money.outlook.swings[0].input == "gpu, USD per hour"
 
 
 def test_an_idle_gpu_costs_as_much_as_a_busy_one() -> None:

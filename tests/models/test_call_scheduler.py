@@ -414,6 +414,14 @@ def test_a_model_that_is_still_being_loaded_is_waited_for_by_few_calls() -> None
     assert sum(world.calls.values()) < 500 + 5 * 64
 
 
+def test_a_deployment_that_was_asleep_is_waited_for_though_nothing_was_just_made() -> None:
+    asleep = CallFailed("HTTP 503: scaling up", CallVerdict(True), waking_s=1_200)
+    world = World(lambda *_: asleep if world.now < 600 else "yes")
+    results = list(world.results(100, CallPolicy(concurrency=16, attempts=2)))
+    assert sum(r.failure is None for r in results) == 100
+    assert sum(world.calls.values()) < 100 + 60 * 16
+
+
 def test_a_model_that_is_never_loaded_ends_the_run_after_minutes() -> None:
     world = World(lambda *_: NO_MODEL)
     with pytest.raises(ModelError, match="no such model"):

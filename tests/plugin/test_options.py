@@ -32,7 +32,7 @@ def test_without_a_candidate_the_other_tests_run_and_the_tail_says_how_to_choose
     outcome = project.run(baseline="")
     assert (outcome.status, outcome.last_line) == (0, "1 passed, 1 deselected")
     assert (
-        "1 gates wait for a candidate: choose with --candidate=NAME"
+        "1 gate waits for a candidate: choose with --candidate=NAME"
         " (there are: bad, good, much-the-same, old)." in outcome.out
     )
     assert project.asked == []

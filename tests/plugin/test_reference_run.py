@@ -6,6 +6,8 @@ import json
 
 from small_project import GUARD, SUITE, TARGET, SmallProject, rows
 
+from harness.report.comment import comment_of
+
 MORE = """
 
 @harness.candidate
@@ -55,7 +57,7 @@ def test_a_loss_is_blocked_a_gain_passes_and_no_change_is_neither_blocked_nor_bl
     assert result.status == 1
     assert "exit status 1: a loss against the reference run is shown" in said
     assert "suite support: compared with the reference on all 80 rows" in said
-    assert "worse@30 is worse than the reference on right of 24 of 80 rows (support-" in said
+    assert "since the reference, worse gives 24 of 80 rows another answer; right is worse on 24 (supp" in said
     assert "and 16 more)" in said
     assert (
         "the regression gate shows a regression of worse; with these rows it shows, 4 times in 5, a true loss"
@@ -66,6 +68,13 @@ def test_a_loss_is_blocked_a_gain_passes_and_no_change_is_neither_blocked_nor_bl
     assert (gate.comparison.outcome, gate.comparison.bound) == ("refuted", -0.1)  # the guard's own margin
     assert gate.comparison.baseline == "reference good@30"
     assert project.record.decisions[0].verdict == "NO-GO"
+    (change,) = project.record.held_to.changes if project.record.held_to else ()
+    assert len(change.answers) == 24
+    assert change.scores["right"]["support-6"] == (1.0, 0.0)
+    comment = comment_of(project.record, "", {})
+    assert "Answers that changed: support, worse@30 since the reference good@30 (5 of 24)" in comment
+    assert "**support-6** (lost right)" in comment
+    assert "old@30: " not in comment.partition("Answers that changed")[2]
     report = project.path / "reports" / project.record.id
     for page in ("report.md", "report.html"):
         text = (report / page).read_text(encoding="utf-8")
@@ -77,6 +86,7 @@ def test_a_loss_is_blocked_a_gain_passes_and_no_change_is_neither_blocked_nor_bl
     result = project.run("--candidate=good", AGAINST, "--gate=regression")
     assert result.status == 0
     assert "good is the reference itself, and says the same on every row" in " ".join(result.out.split())
+    assert "so nothing changed" in comment_of(project.record, "", {})
     assert (project.path / FILE).read_text(encoding="utf-8") == before
     said = " ".join(project.run("--candidate=worse", "--bless", WHY).out.split())
     assert f"to which this run was not held (--against={FILE})" in said
@@ -132,3 +142,22 @@ def test_only_a_whole_run_that_is_go_is_blessed(project: SmallProject) -> None:
         assert result.status != 0
         assert f"not blessed: {why}" in " ".join(result.out.split())
         assert not (project.path / FILE).exists()
+
+
+def test_a_rung_holds_where_it_is_no_worse_than_the_reference_too(project: SmallProject) -> None:
+    project.conftest(MORE)
+    project.suite(TARGET, held=rows("support", 80))
+    project.run("--candidate=good", "--bless", WHY)
+    climb = [f"--candidate={name}" for name in ("worse", "better", "good")]
+    climb += ["--ladder", "--ladder-order=worse,better,good", "--gate=regression"]
+    assert project.run(*climb, AGAINST).status == 0
+    found = project.record
+    assert found.ladder is not None
+    assert (found.ladder.answer, [rung.outcome for rung in found.ladder.rungs]) == (
+        "better@30",
+        ["fails", "holds", "not tried"],
+    )
+    assert [gate.candidate for gate in found.gates if gate.against] == ["worse", "better"]
+    assert project.run(*climb).status == 0  # held to nothing, the cheapest that beats its baseline will do
+    assert project.record.ladder is not None
+    assert project.record.ladder.answer == "worse@30"

@@ -62,7 +62,7 @@ def test_a_candidate_serves_its_folder_and_no_other(project: SmallProject) -> No
     outcome = project.run("--candidate=own")
     assert verdicts(project) == {"own": "GO"}
     assert {t.suite for t in project.record.trials if t.candidate == "own"} == {"other"}
-    assert "1 gates see no such candidate" in outcome.out
+    assert "1 gate sees no such candidate" in outcome.out
 
 
 def test_paths_start_from_the_candidates_own_folder(project: SmallProject) -> None:

@@ -122,7 +122,9 @@ def test_nothing_that_was_left_out_is_taken_for_shown(project: SmallProject) -> 
 
 def test_without_a_terminal_the_decision_is_the_same(project: SmallProject) -> None:
     project.suite()
-    assert project.run("--candidate=bad", "-p", "no:terminal").status == 1
+    result = project.run("--candidate=bad", "-p", "no:terminal")
+    assert result.status == 1
+    assert "NO-GO: bad at 30 rows" in result.out
     assert [one.verdict for one in project.record.decisions] == ["NO-GO"]
     project.run("--candidate=nobody", "-p", "no:terminal").assert_one_screen("nobody", asked=80)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 
 import pytest
 from hypothesis import given
@@ -213,3 +214,13 @@ def test_what_labels_would_bring_is_one_table_for_judges_of_which_the_same_is_kn
     assert [line.split()[0] for line in said if "±" in line] == ["25", "50", "100", "150"] * 2
     assert max(map(len, said)) <= 100
     assert "in run run-1" in " ".join(said)
+
+
+def test_an_endpoint_by_the_hour_and_a_price_of_long_ago_are_said() -> None:
+    price = Price("8b (tuned)", 0.0, 0.0, 0.5, "a page", "2026-05", None, hosting_usd_per_hour=8.0)
+    work = (Work("by-hour", True, None, CallCount(1, 0), (CostLine("answers", "8b", True, price, Usd()),)),)
+    said = " ".join(plan_text(Plan(work, (), today=date(2026, 11, 29))).split())
+    assert "costs $8.00 an hour while it is up, asked or not: not in these dollars" in said
+    assert "The price of 8b (tuned) was read on 2026-05 (a page), more than 90 days ago" in said
+    assert "an hour date" in said
+    assert "an hour" not in plan_text(PLAN)

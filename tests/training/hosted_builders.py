@@ -50,6 +50,8 @@ CALLS = frozenset(
         "events",
         "checkpoints",
         "content",
+        "quote",
+        "fetch_adapter",
     ]
 )
 

@@ -410,7 +410,7 @@ def test_when_a_model_ends_is_told_before_money_is_set_aside_and_warned_of_withi
         pass
 
     class Budget(JobBudget):
-        def reserve(self, found: object = None) -> None:
+        def reserve(self, found: object = None, quote: object = None) -> None:
             raise ReservedError
 
     def said(ends: str) -> list[str]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from harness import NebiusTuning
 from harness.errors import HostedTrainingError
 from harness.models.profiles import AZURE, COMPATIBLE, NEBIUS, TWIN, Profile
+from harness.training.hosted.jobs import Environment
 from harness.training.hosted.lifetimes import (
     ending_notes,
     known_closures,
     lifetime,
     require_tunable,
+    today,
 )
 from harness.training.hosted.openai_objects import read_shutdown_date
 
@@ -121,3 +126,22 @@ def test_every_date_of_the_table_has_a_source_and_a_day() -> None:
 )
 def test_azure_gives_the_end_of_a_models_answers_as_a_time(told: dict[str, object], day: str | None) -> None:
     assert read_shutdown_date({"id": "m", **told}) == day
+
+
+@pytest.mark.parametrize("file", ["conftest.py", "harness/cli/starter/conftest.py.jinja", "docs/moving.md"])
+def test_what_people_begin_with_outlives_the_models_that_end(file: str) -> None:
+    text = (Path(__file__).parents[2] / file).read_text(encoding="utf-8")
+    (base,) = set(re.findall(r'(?:base|MODEL) ?= ?"(.*/.*)"', text))
+    candidate = NebiusTuning(base=base, train="train.jsonl")
+    found = lifetime(base, None, in_table=candidate.service().capabilities.lifetimes)
+    require_tunable(found, date(2027, 3, 1))
+    assert ending_notes(found, date(2027, 3, 1), 90) == ()
+    assert "NebiusTuning(" in text
+    assert "OpenAITuning(" not in text
+
+
+def test_the_tests_clock_is_the_one_that_a_run_asks(pytestconfig: pytest.Config) -> None:
+    day = pytestconfig.option.today
+    expected = datetime.now(UTC).date() if day is None else day.date()
+    assert abs(today() - expected) <= timedelta(days=day is None)
+    assert Environment().today == today()

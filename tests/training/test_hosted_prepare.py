@@ -34,6 +34,7 @@ from harness.testing.fake_openai import (
     twin_stats,
 )
 from harness.training.hosted.jobs import Environment
+from harness.training.hosted.lifetimes import today
 from harness.training.hosted.provider import JobFailure
 
 TODAY = date(2026, 11, 21)
@@ -314,7 +315,7 @@ def test_a_job_that_was_begun_in_time_is_used_after_its_model_has_closed(lab: La
 
 
 def test_a_model_that_closes_within_the_horizon_is_noted(url: str, lab: Lab) -> None:
-    closing, now = spec(url, base=CLOSING), replace(lab, today=date.today, horizon_days=lambda: 90.0)
+    closing, now = spec(url, base=CLOSING), replace(lab, today=today, horizon_days=lambda: 90.0)
     prepared(closing, now)
     (note,) = closing.notes(now, variant(closing))
     assert note.startswith("WARNING")

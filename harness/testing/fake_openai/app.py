@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from threading import Lock
+from typing import TYPE_CHECKING, TypeAlias
 
 from anyio import CapacityLimiter, to_thread
 from openai import BaseModel
@@ -20,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from harness.extras import require_extra
 from harness.records import Json
 from harness.testing.fake_openai.backend import Backend
 from harness.testing.fake_openai.completions import ServedModels
@@ -29,6 +31,12 @@ from harness.testing.fake_openai.request_batches import RequestBatches
 from harness.testing.fake_openai.store import FakeJob, FakeStore, FakeTunedModel, R, new_id
 from harness.testing.fake_openai.tuning_jobs import TuningJobs
 
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from harness.testing.fake_tinker.app import FakeTinker
+
+TINKER = ("/api/v1/", "/oai/api/v1/")  # its paths, as its SDK puts them behind this service's address
 MOST_AT_ONCE = 256  # requests that may wait for a model
 CREATED = 1_767_225_600  # 1 January 2026, of models that are not tuned
 
@@ -63,7 +71,17 @@ class FakeOpenAI:
         refuse = {Exception: _refuse, HTTPException: _refuse, HTTPRefusal: _refuse}
         routes = [self._route(name, handler) for name, handler in self._handlers().items()]
         app = Starlette(routes=routes, exception_handlers=refuse)
-        self.app = FaultInjector(app, faults, self._store.count)
+        self._tinker: FakeTinker | None = None
+        self._folder, self._backend, self._beginning = folder, backend, Lock()
+
+        async def both(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and scope["path"].removeprefix("/v1").startswith(TINKER):
+                service = await to_thread.run_sync(self._for_tinker)
+                await service.app(scope, receive, send)
+                return
+            await app(scope, receive, send)
+
+        self.app = FaultInjector(both, faults, self._store.count)
         self._jobs = TuningJobs(self._store, backend, self._models, weights, lambda: self.app.faults)
         endpoints = {"/v1/chat/completions": self._models.chat, "/v1/completions": self._models.complete}
         self._batches = RequestBatches(self._store, endpoints)
@@ -73,6 +91,19 @@ class FakeOpenAI:
         self._jobs.close()
         self._batches.close()
         self._store.close()
+        if self._tinker is not None:
+            self._tinker.close()
+
+    def _for_tinker(self) -> FakeTinker:
+        """Tinker's wire, from its first request on: its SDK takes a second to import."""
+        with self._beginning:
+            if self._tinker is None:
+                require_extra("tinker", "the local twin of Tinker")
+                from harness.testing.fake_tinker.app import FakeTinker
+
+                models = self._backend.tinker()
+                self._tinker = FakeTinker(self._folder / "tinker", models, self._models.offered)
+            return self._tinker
 
     def _handlers(self) -> dict[str, Handler]:
         store, job, batch = self._store, "/v1/fine_tuning/jobs", "/v1/batches"
@@ -180,6 +211,7 @@ class FakeOpenAI:
             "batch_requests": counts.get("batch requests", 0),
             "calls": {name: n for name, n in counts.items() if "/v1/" in name},
             "faults": counted("fault "),
+            "tinker_tokens": dict(self._tinker.billed_tokens) if self._tinker else {},
         }
 
     def _set_faults(self, call: APICall) -> dict[str, Json]:

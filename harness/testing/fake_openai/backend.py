@@ -12,11 +12,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from jsonschema import Draft202012Validator
 
 from harness.records import Json, Message, Row
+
+if TYPE_CHECKING:
+    from harness.testing.fake_tinker.backend import TinkerBackend
 
 LONGEST_STRING = 200  # characters: the whole answer has to fit into what is usually requested
 MOST_TOKENS = 16  # of a model that keeps to no schema: its words only become the strings of the answer
@@ -109,6 +112,9 @@ class Backend(Protocol):
 
     def count(self, row: Row) -> int:
         """How many tokens training sees in a row."""
+
+    def tinker(self) -> TinkerBackend:
+        """The models for Tinker's wire, which computes nothing while these do."""
 
 
 def answered_within(question: Question, answer: Callable[[Question], FakeReply]) -> FakeReply:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from harness.records import Json, Message, Row, ToolCall, called
 from harness.testing.fake_openai.backend import Backend, FakeReply, Question
 from harness.testing.fake_openai.refusals import HTTPRefusal, checked, require_valid, text_of, unsupported
 from harness.testing.fake_openai.store import FakeStore, FakeTunedModel, new_id, now
+from harness.training.hosted.lifetimes import today
 
 CHAT = "smollm2-135m-2026-01-01"
 CLOSING = "smollm2-135m-2025-07-01"
@@ -72,7 +73,7 @@ class FakeModel:
     @property
     def is_retired(self) -> bool:
         """Whether its last day has passed."""
-        return self.shutdown is not None and self.shutdown <= datetime.now(UTC).date()
+        return self.shutdown is not None and self.shutdown <= today()
 
 
 class ServedModels:
@@ -83,13 +84,12 @@ class ServedModels:
 
     def __init__(self, store: FakeStore, backend: Backend, aliases: Iterable[str], weights: Path) -> None:
         self._store, self._backend, self._weights = store, backend, weights
-        today = datetime.now(UTC).date()
         chat = FakeModel(CHAT, shutdown=date(2036, 1, 1))
         self._models = {
             CHAT: chat,
             ALIAS: chat,
             COMPLETIONS: replace(chat, name=COMPLETIONS, completions=True),
-            CLOSING: replace(chat, name=CLOSING, shutdown=today + timedelta(days=30)),
+            CLOSING: replace(chat, name=CLOSING, shutdown=today() + timedelta(days=30)),
             CLOSED_TO_TUNING: replace(chat, name=CLOSED_TO_TUNING, tunable=False),
             RETIRED: replace(chat, name=RETIRED, shutdown=date(2025, 7, 1)),
         }

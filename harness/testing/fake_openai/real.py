@@ -37,6 +37,8 @@ from harness.testing.fake_openai.completions import CONTEXT_TOKENS
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from harness.testing.fake_tinker.backend import TinkerBackend
+
 TARGETS = ("gate_proj", "up_proj", "down_proj")
 LEARNING_RATE = 2e-3  # at a learning_rate_multiplier of 1, for adapters on these layers
 MOST_MODELS = 3  # in memory
@@ -51,13 +53,13 @@ class RealBackend:
     answering share a processor and the libraries' process-wide switches (warnings, verbosity, torch's seed),
     so neither runs beside the other: while a job trains, questions are answered between its steps.
 
-    ``progress`` shows the download of the model.
+    ``progress`` shows the download of the model; ``lock`` is held by whatever computes.
     """
 
-    def __init__(self, progress: Progress | None = None) -> None:
+    def __init__(self, progress: Progress | None = None, lock: threading.Lock | None = None) -> None:
         require_extra("local", "the twin with a real model (without --scripted)")
         self._progress = progress or Silent()
-        self._lock, self._counting = threading.Lock(), threading.Lock()
+        self._lock, self._counting = lock or threading.Lock(), threading.Lock()
         self._waiting: dict[Future[FakeReply], Question] = {}
         self._loaded = lru_cache(MOST_MODELS)(self._load)
 
@@ -128,11 +130,17 @@ class RealBackend:
         with self._lock, Silent().task("", unit="step") as bar:
             run_in_subprocess(training, bar, after_step)
 
+    def tinker(self) -> TinkerBackend:
+        """See ``Backend``."""
+        from harness.testing.fake_tinker.real import RealTinker
+
+        return RealTinker(self._progress, self._lock)
+
     def _ask(self, question: Question) -> FakeReply:
         """The reply; whoever gets the lock answers all waiting questions that fit its own."""
 
         def key(q: Question) -> tuple[object, ...]:
-            return q.temperature, q.weights, q.max_tokens, json.dumps(q.schema)
+            return q.temperature, self._base(q.model), q.weights, q.max_tokens, json.dumps(q.schema)
 
         mine: Future[FakeReply] = Future()
         self._waiting[mine] = question
@@ -161,7 +169,7 @@ class RealBackend:
             seed=random.getrandbits(31) if first.seed is None else first.seed,
             schema=_held(first.schema),
         )
-        model = self._loaded(first.weights)
+        model = self._loaded(self._base(first.model), first.weights)
         prompts = [Prompt(str(k), question.messages) for k, question in enumerate(questions)]
         answers = {int(a.row_id): a for a in model.answer(prompts, decoding, frozenset())}
         return [
@@ -175,7 +183,11 @@ class RealBackend:
             for k, question in enumerate(questions)
         ]
 
-    def _load(self, adapter: Path | None) -> LocalModel:
+    def _base(self, name: str) -> str:
+        """What is behind the name of a base."""
+        return BUILTIN
+
+    def _load(self, base: str, adapter: Path | None) -> LocalModel:
         return LocalModel.load(self._source, device_plan(), nf4=adapter is not None, adapter=adapter)
 
     def _tokens(self, answer: Answer) -> tuple[Token, ...]:

@@ -11,10 +11,13 @@ from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from harness.records import Row
 from harness.testing.fake_openai.backend import FakeReply, Question, Step, Token, TuningTask, within
+
+if TYPE_CHECKING:
+    from harness.testing.fake_tinker.backend import TinkerBackend
 
 LEARNT = "learnt.json"
 MOST_COMPARED = 2_000  # examples; more would take longer to compare than the answer is worth
@@ -84,6 +87,12 @@ class ScriptedBackend:
     def count(self, row: Row) -> int:
         """See ``Backend``."""
         return sum(len(message.content.split()) + 1 for message in row.messages)
+
+    def tinker(self) -> TinkerBackend:
+        """See ``Backend``."""
+        from harness.testing.fake_tinker.scripted_backend import ScriptedTinker
+
+        return ScriptedTinker(self._script)
 
 
 @cache

@@ -6,7 +6,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -48,20 +48,9 @@ def running_fake_openai(
         UsageError: the packages of the extra are not installed, or the port is taken.
     """
     require_extra("twin", "the local twin")
-    import uvicorn
-
     from harness.testing.fake_openai.app import FakeOpenAI
 
     with ExitStack() as stack:
-        # asyncio turns Nagle's delay of 40 ms off only if the protocol is named
-        listening = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP))
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((HOST, port))
-        except OSError as error:
-            raise UsageError(
-                f"port {port} is taken ({error.strerror}).\n  hint: give another with --port."
-            ) from error
         if backend is None:
             if train:
                 from harness.testing.fake_openai.real import RealBackend
@@ -74,23 +63,46 @@ def running_fake_openai(
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="fake-openai-"))
         service = FakeOpenAI(state or Path(scratch), backend, aliases, faults or Faults(), api_key)
         stack.callback(service.close)
+        yield f"{stack.enter_context(served(service.app, port))}/v1"
+
+
+@contextmanager
+def served(app: Callable[..., Awaitable[None]], port: int) -> Iterator[str]:
+    """An app behind a port of this machine; yields its address.
+
+    Raises:
+        UsageError: the port is taken.
+    """
+    import uvicorn
+
+    # asyncio turns Nagle's delay of 40 ms off only if the protocol is named
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((HOST, port))
+        except OSError as error:
+            raise UsageError(
+                f"port {port} is taken ({error.strerror}).\n  hint: give another with --port."
+            ) from error
         config = uvicorn.Config(
-            service.app,
+            app,
             http="h11",
             lifespan="off",
             log_level="critical",
             timeout_graceful_shutdown=ENDS_WITHIN_S,
         )
         server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([listening],), name="fake-openai", daemon=True)
+        thread = threading.Thread(target=server.run, args=([listening],), name="fake-service", daemon=True)
         thread.start()
-        stack.callback(thread.join)
-        stack.callback(setattr, server, "should_exit", True)
-        while not server.started:
-            if not thread.is_alive():
-                raise UsageError("the local service did not start.")
-            time.sleep(0.005)
-        yield f"http://{HOST}:{listening.getsockname()[1]}/v1"
+        try:
+            while not server.started:
+                if not thread.is_alive():
+                    raise UsageError("the local service did not start.")
+                time.sleep(0.005)
+            yield f"http://{HOST}:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def twin_stats(base_url: str) -> dict[str, Json]:

@@ -12,12 +12,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
 from openai import BaseModel
-from openai.types import Batch, FileObject
-from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
-from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
+from openai.types import FileObject
+from openai.types.fine_tuning import FineTuningJob
 
 from harness.errors import UsageError
 from harness.records import Json
@@ -46,7 +45,23 @@ class FakeTunedModel(BaseModel):
     weights: str
 
 
-R = TypeVar("R", FileObject, FakeJob, FineTuningJobEvent, FineTuningJobCheckpoint, FakeTunedModel, Batch)
+class Record(Protocol):
+    """Whatever is kept under its id."""
+
+    id: str
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """As a dictionary, with ``json`` of values that JSON has."""
+
+    def model_dump_json(self) -> str:
+        """As JSON."""
+
+    @classmethod
+    def model_validate_json(cls, json_data: str) -> Self:
+        """From JSON."""
+
+
+R = TypeVar("R", bound=Record)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS records (
     n INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, id TEXT, owner TEXT, json TEXT, UNIQUE (kind, id));

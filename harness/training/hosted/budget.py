@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.data.hosted import hosted_counter, hosted_model, service_epochs
+from harness.data.hosted import DEFAULT_ENCODING, hosted_counter, hosted_model, service_epochs
 from harness.errors import UsageError
 from harness.models.ledger import MARGIN_SHARE, MARGIN_TOKENS, Reservation, Spending
 from harness.records import Row
-from harness.training.hosted.provider import TuningJob
+from harness.training.hosted.provider import Quote, TuningJob
 from harness.training.hosted.request import JobRequest
 
 TOKENS_PER_MTOK = 1e6
@@ -26,17 +26,17 @@ class TokenBill:
 
 
 def training_tokens(request: JobRequest, rows: Sequence[Row]) -> TokenBill:
-    """What a job costs in tokens: counted where the model's encoding is known, else bounded by bytes.
+    """What a job costs in tokens: as its model's encoding counts, else the newest one, bounded by bytes.
 
     ``rows`` are those of its training file. Epochs that are left to the service are expected as OpenAI's
     cookbook has them, and not bounded.
     """
     known = hosted_model(request.base)
+    an_epoch = float(sum(hosted_counter(known.encoding if known else DEFAULT_ENCODING)(rows)))
+    most_an_epoch = an_epoch * (1 + MARGIN_SHARE) + MARGIN_TOKENS * len(rows)
     if known is None:  # a token of any tokenizer holds at least one byte
-        an_epoch = most_an_epoch = float(len(request.training.content))
-    else:
-        an_epoch = float(sum(hosted_counter(known.encoding)(rows)))
-        most_an_epoch = an_epoch * (1 + MARGIN_SHARE) + MARGIN_TOKENS * len(rows)
+        most_an_epoch = float(len(request.training.content))
+        an_epoch = min(an_epoch, most_an_epoch)
     epochs = request.settings.epochs
     if epochs is None:
         return TokenBill(an_epoch * service_epochs(len(rows)), None, most_an_epoch)
@@ -76,11 +76,13 @@ class JobBudget:
     ) -> None:
         self._spending, self._bill, self._base = spending, bill, base
         self._reservation: Reservation | None = None
+        self._quoted_usd: float | None = None
         self._submissions = 0  # that may have begun a job, as far as is known
         self._may_be_billed = False
 
-    def reserve(self, found: TuningJob | None = None) -> None:
-        """Set aside the most that the job can cost, before it is begun or when it was ``found``.
+    def reserve(self, found: TuningJob | None = None, quote: Quote | None = None) -> None:
+        """Set aside the most that the job can cost, before it is begun or when it was ``found``: what the
+        service asks for it, where there is a ``quote``.
 
         Raises:
             BudgetReached: it could pass the cap.
@@ -98,13 +100,18 @@ class JobBudget:
         if found is not None:
             bill = _bounded_by(found, bill)
             what += f" (job {found.id} goes on at the service and is billed there)"
-            if self._spending.ledger.is_capped and bill.most is None:
-                raise UsageError(
-                    f"the tuning job {found.id} of {self._base} is under way, begun with epochs='auto':"
-                    " nothing bounds its bill, and there is a cap on spending.\n"
-                    "  hint: run again when it has ended, and it costs the run nothing; or run without"
-                    " --max-usd."
-                )
+        if quote is not None:
+            what += f", for which the service asks ${quote.usd:,.2f}"
+            self._reservation = self._spending.reserve(quote.usd, missing=what)
+            self._quoted_usd = quote.usd
+            return
+        if found is not None and self._spending.ledger.is_capped and bill.most is None:
+            raise UsageError(
+                f"the tuning job {found.id} of {self._base} is under way, begun with epochs='auto':"
+                " nothing bounds its bill, and there is a cap on spending.\n"
+                "  hint: run again when it has ended, and it costs the run nothing; or run without"
+                " --max-usd."
+            )
         if not is_payable(self._spending, self._base, bounded=bill.most is not None):
             return
         self._bill = bill
@@ -121,10 +128,12 @@ class JobBudget:
         # an earlier one whose outcome is not known may still be billed
         self._may_be_billed = self._submissions > 0
 
-    def settle(self, trained_tokens: int | None) -> None:
-        """The job has succeeded; where the service does not say what it billed, it billed the most."""
+    def settle(self, trained_tokens: int | None, usd: float | None = None) -> None:
+        """The job has succeeded; where the service says neither tokens nor ``usd``, it billed the most."""
         if self._reservation is not None:
-            usd = self._usd(self._most if trained_tokens is None else trained_tokens)
+            usd = self._quoted_usd if usd is None else usd
+            if usd is None or trained_tokens is not None:
+                usd = self._usd(self._most if trained_tokens is None else trained_tokens)
             self._reservation.settle(usd, prompt_tokens=trained_tokens, completion_tokens=0)
             self._reservation = None
 

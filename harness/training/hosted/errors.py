@@ -11,6 +11,7 @@ from harness.training.hosted.provider import (
     FAILED,
     Capabilities,
     JobFailure,
+    Quote,
     RequestRejected,
     ServiceError,
     TuningJob,
@@ -150,6 +151,16 @@ def rejected(
         param=no.param,
         where=where,
         job=job,
+    )
+
+
+def not_allowed(request: JobRequest, quote: Quote) -> HostedTrainingError:
+    """A job that the account has not the money for, by the service's own word."""
+    limit = "" if quote.limit_usd is None else f"; the account may spend ${quote.limit_usd:,.2f}"
+    return HostedTrainingError(
+        f"the service asks ${quote.usd:,.2f} for tuning {request.base}{limit}: it would end the job unpaid.",
+        "nothing was begun. Raise the account's limit or credit there, or tune on fewer rows (--sizes=) or"
+        " epochs; then run again: what was sent is used.",
     )
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import ParamSpec, TypeVar
 
 from harness.models.progress import Bar, SilentBar
@@ -24,6 +24,7 @@ from harness.training.hosted.lifetimes import (
     ending_notes,
     lifetime,
     require_tunable,
+    today,
 )
 from harness.training.hosted.metrics import Metrics, merged, metrics_of_event, parse_results
 from harness.training.hosted.provider import (
@@ -32,6 +33,8 @@ from harness.training.hosted.provider import (
     SUCCEEDED,
     JobCheckpoint,
     OutcomeUnknown,
+    Quote,
+    Quotes,
     RateLimited,
     RemoteFile,
     RequestRejected,
@@ -70,7 +73,7 @@ class Environment:
     say: Callable[[str], None] = lambda text: None
     # writes down the state of the job on this machine
     remember: Callable[[JobState], None] = lambda state: None
-    today: date = field(default_factory=lambda: datetime.now(UTC).date())  # the day, in UTC
+    today: date = field(default_factory=today)
     patience_s: float = 6 * 3600.0  # the longest time without news
     # a model that stops answering within it is warned of before anything is paid
     horizon_days: float = DEFAULT_HORIZON_DAYS
@@ -164,7 +167,7 @@ def tune(
         if isinstance(error, KeyboardInterrupt) and (text := _farewell(tuning)):
             raise JobGoesOn(text) from error
         raise
-    environment.budget.settle(tuned.job.trained_tokens)
+    environment.budget.settle(tuned.job.trained_tokens, tuned.job.estimated_usd)
     return tuned
 
 
@@ -192,6 +195,8 @@ def _tune(tuning: _Tuning) -> TunedModel:
             tuning.note(text)
         found = _submit(tuning)
     job, metrics = _wait(tuning, found)
+    if job.estimated_usd is not None:
+        notes.append(f"the service puts the cost of the tuning job {job.id} at ${job.estimated_usd:,.2f}.")
     tuned_ends = _shutdown_date(tuning, job.tuned_model or "")
     checkpoints: Sequence[JobCheckpoint] = ()
     if tuning.provider.capabilities.checkpoints:
@@ -267,19 +272,39 @@ def _follow(tuning: _Tuning, job: TuningJob) -> TuningJob:
     tuning.job = job
     tuning.note(f"tuning job {job.id} of {tuning.request.base} is found: it {how}.")
     tuning.remember(replace(tuning.state, job=job.id))
-    tuning.environment.budget.reserve(job)
+    quote = None if job.estimated_usd is None else Quote(job.estimated_usd)
+    if quote is None and not job.has_ended:
+        with suppress(ServiceError):  # it has begun, whatever it costs
+            quote = _quote(tuning, job.training_file, job.validation_file)
+    tuning.environment.budget.reserve(job, quote)
     return job
+
+
+def _quote(tuning: _Tuning, training: str, validation: str | None) -> Quote | None:
+    """What the service asks for the job of these files; None where it names no price beforehand."""
+    provider = tuning.provider
+    if not isinstance(provider, Quotes):
+        return None
+    return tuning.environment.ask(provider.quote, tuning.request, training, validation)
 
 
 # --------------------------------------------------------------------------- submitted
 def _submit(tuning: _Tuning) -> TuningJob:
     """Send missing files and begin the job; returns the one to follow, which may be another machine's."""
     request, environment, budget = tuning.request, tuning.environment, tuning.environment.budget
-    budget.reserve()
+    if not isinstance(tuning.provider, Quotes):  # else the price is asked for when the files are there
+        budget.reserve()
     training = _sent(tuning, request.training)
     validation = _sent(tuning, request.validation) if request.validation else None
     # sending and checking files may have taken an hour
     found, _ = _find(tuning)
+    if found is None:
+        quote = _quote(tuning, training.id, validation.id if validation else None)
+        if quote is not None:
+            if not quote.is_allowed:
+                raise errors.not_allowed(request, quote)
+            tuning.note(f"the service asks ${quote.usd:,.2f} for tuning {request.base}.")
+        budget.reserve(quote=quote)
     settle_s, problem = tuning.settle_s, ""
     for _ in range(SUBMISSIONS):
         if found is not None:

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 
@@ -15,6 +15,11 @@ from harness.errors import HostedTrainingError
 
 DEFAULT_HORIZON_DAYS = EconomicsConfig(1).horizon_days
 _SNAPSHOT = re.compile(r"-\d{4}(-\d{2}-\d{2})?$")
+
+
+def today() -> date:
+    """The day, in UTC. Whatever depends on the day asks here."""
+    return datetime.now(UTC).date()
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,9 +36,9 @@ class NebiusProvider(OpenAIProvider):
 
     served_as: str | None = None
 
-    def redirected(self, url: str) -> OpenAIProvider:
+    def redirected(self, url: str, service: str = "") -> OpenAIProvider:
         """See ``TuningProvider``: the stand-in publishes its models by itself."""
-        return OpenAIProvider().redirected(url)
+        return OpenAIProvider().redirected(url, service or self.facts.seller)
 
     def model(self, name: str) -> RemoteModel:
         """See ``TuningProvider``."""

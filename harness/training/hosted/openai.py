@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from harness.models.endpoint import Endpoint
-from harness.models.profiles import REHEARSAL_KEY, TWIN, Profile, profile_of
+from harness.models.profiles import REHEARSAL_KEY, Profile, profile_of, twin_of
 from harness.models.remote import RemoteModel
 from harness.models.retry import TOO_MANY, verdict_of
 from harness.records import Json
@@ -95,9 +95,10 @@ class OpenAIProvider:
         """See ``TuningProvider``: the address alone, whatever profile or key it is used with."""
         return self.url
 
-    def redirected(self, url: str) -> OpenAIProvider:
-        """See ``TuningProvider``; the stand-in is shown no real key."""
-        return replace(self, base_url=url, api_key_env=REHEARSAL_KEY, profile=TWIN.name)
+    def redirected(self, url: str, service: str = "") -> OpenAIProvider:
+        """See ``TuningProvider``; the stand-in, of another ``service`` too, is shown no real key."""
+        profile = twin_of(service or self.facts.seller)
+        return replace(self, base_url=url, api_key_env=REHEARSAL_KEY, profile=profile)
 
     def model(self, name: str) -> RemoteModel:
         """See ``TuningProvider``."""

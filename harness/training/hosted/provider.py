@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from harness.models.remote import RemoteModel
 from harness.records import Json
@@ -134,6 +134,7 @@ class TuningJob:
         failure: why it failed.
         result_files: ids of files with its metrics, which ``TuningProvider.content`` takes.
         trained_tokens: what is billed, all epochs together. None: the upper bound counts as billed.
+        estimated_usd: its cost as the service itself puts it, where it does.
         created, finished: seconds since 1970. Of several jobs of one content the oldest is followed, so
             ``created`` must be the service's own time.
         training_file, validation_file, suffix, seed, metadata: what it was made from.
@@ -152,6 +153,7 @@ class TuningJob:
     failure: JobFailure | None = None
     result_files: tuple[str, ...] = ()
     trained_tokens: int | None = None
+    estimated_usd: float | None = None
     created: int = 0
     finished: int | None = None
 
@@ -198,6 +200,16 @@ class JobCheckpoint:
     step: int
     model: str
     metrics: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What the service says that a job will cost, before it is begun."""
+
+    usd: float
+    tokens: int | None = None  # to train on, where it counts them
+    is_allowed: bool = True  # whether it would let this account begin the job
+    limit_usd: float | None = None  # what the account may spend, where it says so
 
 
 # --------------------------------------------------------------------------- the service
@@ -281,3 +293,11 @@ class TuningProvider(Protocol):
 
     def content(self, file: str) -> bytes:
         """The content of a file of ``TuningJob.result_files``: CSV with a column ``step``."""
+
+
+@runtime_checkable
+class Quotes(Protocol):
+    """A provider whose service names the price of a job before it is begun: one more member."""
+
+    def quote(self, request: JobRequest, training_file: str, validation_file: str | None) -> Quote | None:
+        """The price of a job whose files are there; None where the service has none for it."""

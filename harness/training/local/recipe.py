@@ -229,6 +229,13 @@ def load_trained(
     if ship == "adapter":
         return LocalModel.load(source, plan, nf4=recipe.nf4, adapter=artifact)
 
+    merged = merged_folder(source, artifact, plan, store)
+    return LocalModel.load(replace(source, folder=merged, digest=folder_digest(merged)), plan)
+
+
+def merged_folder(source: ModelSource, artifact: Path, plan: DevicePlan, store: AdapterStore) -> Path:
+    """The adapter merged into the full-precision base, saved once."""
+
     def merge(folder: Path) -> None:
         from peft import PeftModel
 
@@ -238,8 +245,7 @@ def load_trained(
             model.save_pretrained(folder)
             load_tokenizer(source).save_pretrained(folder)
 
-    merged = store.merged(artifact, merge)
-    return LocalModel.load(replace(source, folder=merged, digest=folder_digest(merged)), plan)
+    return store.merged(artifact, merge)
 
 
 def trainable_model(

@@ -17,7 +17,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import cast
 from unittest import mock
@@ -26,11 +25,7 @@ import yaml
 
 from harness.cli.main import main
 
-# pytester forgets what a test was the first to import; these cannot be imported twice
-for name in ("anyio", "httpcore2", "httpx2"):
-    import_module(name)
-
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 RUNS_ELSEWHERE = """#!{python} -ISs
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as wire:
@@ -196,6 +191,33 @@ class Machine:
         status = self.bash("\n".join(script), variables, self.project)
         self.bash("\n".join(after), variables, self.project)
         return status == 0
+
+
+def pushed(machine: Machine, forge_url: str, workflow: Node) -> bool:
+    """Run a GitHub workflow of one job as for a push to pull request 5; whether the job succeeded."""
+    event = machine.folder / "event.json"
+    event.write_text(json.dumps({"pull_request": {"number": 5, "head": {"sha": "a" * 40}}}))
+    variables = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_API_URL": forge_url,
+        "GITHUB_REPOSITORY": "o/r",
+        "GITHUB_EVENT_PATH": str(event),
+        "GITHUB_RUN_ID": "77",
+        "GITHUB_WORKFLOW": "fine-tune",
+        "GITHUB_JOB": "decide",
+        "GITHUB_WORKSPACE": str(machine.project),
+    }
+    github = {"token": "ghs", "workflow": "fine-tune", "job": "decide", "run_id": "77", "run_attempt": "1"}
+    context: dict[str, object] = {
+        "github": github,
+        "runner": {"os": "Linux"},
+        "strategy": {"job-index": "0"},
+        "secrets": {},
+        "variables": variables,
+    }
+    assert cast("Node", workflow["permissions"])["pull-requests"] == "write"
+    (job,) = cast("dict[str, Node]", workflow["jobs"]).values()
+    return machine.github_job(job, context)
 
 
 def _filled(given: Node, scope: Mapping[str, object]) -> dict[str, str]:

@@ -1,0 +1,443 @@
+"""Supervised fine-tuning at Fireworks, behind its official SDK (``fireworks-ai``).
+
+A job's id is chosen here, from its fingerprint, and the service makes no two jobs of one id: a job that was
+begun by anybody under that id is the job. One that failed keeps its id, so the next attempt has the next of
+``harness-D``, ``harness-D-2``, and so on.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from harness.errors import HostedTrainingError, ModelError
+from harness.extras import require_extra
+from harness.models.endpoint import Endpoint
+from harness.models.profiles import FIREWORKS
+from harness.models.remote import RemoteModel
+from harness.models.retry import TOO_MANY, retry_after_s
+from harness.records import Json
+from harness.training.hosted.fireworks_objects import (
+    PUBLISHING,
+    account_of,
+    is_id,
+    last,
+    read,
+    read_dataset,
+    read_job,
+    resource,
+    text,
+    trouble,
+)
+from harness.training.hosted.openai import OpenAIProvider
+from harness.training.hosted.provider import (
+    SUCCEEDED,
+    Capabilities,
+    JobCheckpoint,
+    JobEvent,
+    OutcomeUnknown,
+    RateLimited,
+    RemoteFile,
+    RequestRejected,
+    ServiceError,
+    TuningJob,
+)
+from harness.training.hosted.request import JobRequest, Upload
+
+if TYPE_CHECKING:
+    from fireworks import APIStatusError, Fireworks
+
+T = TypeVar("T")
+
+URL = "https://api.fireworks.ai"
+ACCOUNT = "FIREWORKS_ACCOUNT_ID"  # the environment variable that the SDK reads, too
+LIBRARY = "fireworks"  # the account that owns the base models that everybody sees
+MARK_DIGITS = 24  # of the fingerprint in a job's id
+ATTEMPTS = 50  # ids that are tried for one job
+PAGE, MOST_PAGES = 200, 100
+MOST_BYTES_AT_ONCE = 150_000_000  # larger files go to a signed address
+UPLOAD_TIMEOUT_S = 600.0
+PUBLISHED_WITHIN_S = 3600.0  # after a job's end; a model that is missing for longer was deleted
+LOADED_WITHIN_S, LOAD_POLL_S = 1800.0, 10.0  # as the service's own command waits
+MESSAGE_CHARACTERS = 1_000
+ALREADY_EXISTS = 6  # of gRPC, whose codes the service's errors have
+_UNREADABLE = (ValueError, RecursionError, AttributeError)  # of the SDK: no JSON, or a text in its place
+_KEYLIKE = re.compile(r"\bfw_[\w*.\-]{6,}")
+
+
+@dataclass(frozen=True)
+class FireworksProvider:
+    """Fireworks' tuning service. No text of it is returned or raised with the key in it.
+
+    Args:
+        base_url: the service's address, without a path.
+        api_key_env: the environment variable that holds the key (None: ``FIREWORKS_API_KEY``).
+        account: the account's id (None: what ``FIREWORKS_ACCOUNT_ID`` says).
+    """
+
+    base_url: str = URL
+    api_key_env: str | None = None
+    account: str | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where its models are asked, and with which key."""
+        return FIREWORKS.endpoint(f"{self.url}/inference/v1", self.api_key_env)
+
+    @property
+    def account_id(self) -> str:
+        """The account's id; empty where nobody names it."""
+        import os
+
+        return last((self.account or os.environ.get(ACCOUNT, "")).strip().rstrip("/"))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See ``TuningProvider``."""
+        facts = FIREWORKS
+        given = {name: getattr(facts, name) for name in Capabilities.__slots__ if hasattr(facts, name)}
+        return Capabilities(**given, package="fireworks-ai")
+
+    @property
+    def url(self) -> str:
+        """See ``TuningProvider``."""
+        return self.base_url.rstrip("/")
+
+    def identity(self) -> Json:
+        """See ``TuningProvider``: what one account has tuned is nothing to another."""
+        return {"url": self.url, "account": self.account_id}
+
+    def redirected(self, url: str) -> OpenAIProvider:
+        """See ``TuningProvider``."""
+        return OpenAIProvider().redirected(url)
+
+    def model(self, name: str) -> RemoteModel:
+        """See ``TuningProvider``. ``MODEL#DEPLOYMENT`` is a model on one deployment."""
+        return RemoteModel(name, f"{self.url}/inference/v1", self.api_key_env, FIREWORKS.name)
+
+    def require_ready(self) -> None:
+        """See ``TuningProvider``.
+
+        Raises:
+            UsageError: the SDK is not installed.
+        """
+        require_extra("fireworks", "tuning at Fireworks")
+        self.endpoint.require_key()
+        if not self.account_id:
+            raise ModelError(
+                f"Fireworks' addresses name the account, and {ACCOUNT} is not set.\n"
+                f"  hint: export {ACCOUNT}=… (`firectl account list` shows it), or give account=."
+            )
+        if not is_id(self.account_id):
+            raise ModelError(
+                f"{self.account_id!r} is no account at Fireworks: an id holds a-z, 0-9 and '-' alone.\n"
+                f"  hint: correct {'account=' if self.account else ACCOUNT}."
+            )
+
+    def close(self) -> None:
+        """See ``TuningProvider``."""
+        client: Fireworks | None = self.__dict__.pop("_client", None)
+        if client is not None:
+            client.close()
+
+    # ----------------------------------------------------------------------- files
+    def shutdown_date(self, model: str) -> str | None:
+        """See ``TuningProvider``: none is told of dedicated deployments."""
+        return None
+
+    def find_file(self, sent: Upload) -> RemoteFile | None:
+        """See ``TuningProvider``. A dataset that was made and not filled is filled by ``upload``."""
+        found = _unless_gone(lambda: self.file_state(Path(sent.name).stem))
+        return found if found is not None and found.state == "ready" else None
+
+    def upload(self, sent: Upload) -> RemoteFile:
+        """See ``TuningProvider``. The id holds a digest of the content, so filling it twice is harmless."""
+        id = Path(sent.name).stem
+        with suppress(_Taken), self._calling() as client:
+            client.datasets.create(
+                dataset_id=id, dataset={"user_uploaded": {}, "example_count": str(len(sent.places))}
+            )
+        try:
+            self._fill(id, sent)
+        except RequestRejected:
+            found = self.file_state(id)  # another machine has filled it
+            if found.state != "ready":
+                raise
+            return found
+        return self.file_state(id)
+
+    def _fill(self, id: str, sent: Upload) -> None:
+        if len(sent.content) <= MOST_BYTES_AT_ONCE:
+            with self._calling() as client:
+                file = (sent.name, sent.content)
+                client.datasets.upload(id, file=file, timeout=UPLOAD_TIMEOUT_S)
+            return
+        import httpx
+
+        with tempfile.TemporaryDirectory() as folder, self._calling() as client:
+            from fireworks.lib.dataset_upload import DatasetUploadError, upload_dataset_shards
+
+            path = Path(folder, sent.name)
+            path.write_bytes(sent.content)
+            try:
+                upload_dataset_shards(client, id, str(path))
+            except DatasetUploadError as no:
+                raise RequestRejected(self._clean(str(no))) from None
+            except httpx.HTTPError as error:  # its words hold the signed address
+                raise OutcomeUnknown(f"the upload broke off ({type(error).__name__})") from None
+
+    def file_state(self, id: str) -> RemoteFile:
+        """See ``TuningProvider``."""
+        with self._calling() as client:
+            return read_dataset(client.datasets.get(id), self._clean)
+
+    def content(self, file: str) -> bytes:
+        """See ``TuningProvider``: the service documents no form of its metrics, so jobs name no such file."""
+        raise RequestRejected(f"there is no file {file}", status=404)
+
+    # ----------------------------------------------------------------------- jobs
+    def find(self, request: JobRequest, files: Mapping[str, str]) -> Sequence[TuningJob]:
+        """See ``TuningProvider``: jobs by their ids; a model whose job was deleted is found as well."""
+        own = re.compile(rf"{self.job_id(request, 1)}(-\d+)?")
+        found = tuple(self._settled(job) for job in self._jobs() if own.fullmatch(job.id))
+        if found:
+            return found
+        name = resource(self._output(request, 1), "models", self.account_id)
+        model = _unless_gone(partial(self._model, name))
+        if model is None or model.get("state") != "READY":
+            return ()
+        return (TuningJob(self.job_id(request, 1), SUCCEEDED, request.base, tuned_model=name),)
+
+    def submit(self, request: JobRequest, training_file: str, validation_file: str | None) -> TuningJob:
+        """See ``TuningProvider``: begun under the first id that no job has, or the living job of an id."""
+        for attempt in range(1, ATTEMPTS + 1):
+            id = self.job_id(request, attempt)
+            try:
+                with self._calling() as client:
+                    return self._job(
+                        client.supervised_fine_tuning_jobs.create(
+                            supervised_fine_tuning_job_id=id,
+                            **self.body(request, training_file, validation_file, attempt),  # type: ignore[arg-type]
+                        )
+                    )
+            except _Taken as taken:
+                there = _unless_gone(partial(self.get, id))
+                if there is not None and there.is_alive:
+                    return there
+                if there is None and not taken.exists:
+                    raise OutcomeUnknown(taken.message) from None
+        raise RequestRejected(f"{ATTEMPTS} jobs of this content have failed there", status=409)
+
+    def get(self, job: str) -> TuningJob:
+        """See ``TuningProvider``."""
+        with self._calling() as client:
+            found = self._job(client.supervised_fine_tuning_jobs.get(job))
+        return self._settled(found)
+
+    def cancel(self, job: str) -> TuningJob:
+        """See ``TuningProvider``."""
+        with self._calling() as client:
+            client.supervised_fine_tuning_jobs.cancel(job, body={})
+        return self.get(job)
+
+    def resume(self, job: str) -> TuningJob:
+        """Let a paused job go on."""
+        with self._calling() as client:
+            client.supervised_fine_tuning_jobs.resume(job, body={})
+        return self.get(job)
+
+    def events(self, job: str, known: str | None) -> Sequence[JobEvent]:
+        """See ``TuningProvider``: there are none, so each new percentage at the last look counts as one."""
+        at = self._progress.get(job)
+        return () if at is None or at == known else (JobEvent(at, at),)
+
+    def checkpoints(self, job: str) -> Sequence[JobCheckpoint]:
+        """See ``TuningProvider``: none can be asked before it is promoted."""
+        return ()
+
+    # ----------------------------------------------------------------------- the request
+    def job_id(self, request: JobRequest, attempt: int) -> str:
+        """The id of a job of this content, for the first, second, … attempt."""
+        return f"harness-{request.fingerprint[:MARK_DIGITS]}" + (f"-{attempt}" if attempt > 1 else "")
+
+    def body(
+        self, request: JobRequest, training_file: str, validation_file: str | None, attempt: int
+    ) -> dict[str, Json]:
+        """The request that begins the job, under the SDK's names.
+
+        Sizes are compared, so nothing may stop one of them early or take rows away unless the user says so.
+        """
+        own: dict[str, Json] = dict(request.settings.hyperparameters)
+        renamed = {"n_epochs": "epochs", "batch_size": "batch_size_samples"}
+        given = {renamed.get(name, name): value for name, value in own.items()}
+        body: dict[str, Json] = {
+            "base_model": request.base,
+            "dataset": self._dataset(training_file),
+            "output_model": self._output(request, attempt),
+            "early_stop": False,
+            "eval_auto_carveout": False,
+            **given,
+        }
+        return {**body, "evaluation_dataset": self._dataset(validation_file)} if validation_file else body
+
+    def _dataset(self, id: str) -> str:
+        return resource(id, "datasets", self.account_id)
+
+    def _output(self, request: JobRequest, attempt: int) -> str:
+        return "-".join(filter(None, (request.settings.suffix, self.job_id(request, attempt))))
+
+    # ----------------------------------------------------------------------- where a model answers
+    def deployment(self, name: str) -> Mapping[str, Json]:
+        """A deployment by its full name, as the service shows it."""
+        with self._calling() as client:
+            return read(client.deployments.get(last(name), account_id=account_of(name)))
+
+    def loaded(self, model: str, deployment: str) -> Mapping[str, Json] | None:
+        """How an adapter is loaded on a deployment; None where it is not."""
+        with self._calling() as client:
+            page = client.lora.list(page_size=PAGE)
+            for number, each in enumerate(page.iter_pages()):
+                for found in map(read, each.deployed_models or ()):
+                    if (text(found, "model"), text(found, "deployment")) == (model, deployment):
+                        return found
+                if number >= MOST_PAGES:
+                    break
+        return None
+
+    def load(self, model: str, deployment: str) -> None:
+        """Load an adapter on a deployment that the user made for that; harmless where it is loaded."""
+        with suppress(_Taken), self._calling() as client:
+            client.lora.load(model=model, deployment=deployment)
+
+    # ----------------------------------------------------------------------- calls
+    def _job(self, item: object) -> TuningJob:
+        job, progress = read_job(item, self.account_id, self._clean), read(item).get("jobProgress")
+        if isinstance(progress, Mapping) and progress.get("percent") is not None:
+            self._progress[job.id] = f"epoch {progress.get('epoch') or 0}, {progress['percent']}%"
+        return job
+
+    @cached_property
+    def _progress(self) -> dict[str, str]:
+        return {}
+
+    def _jobs(self) -> Iterator[TuningJob]:
+        seen: set[str] = set()
+        with self._calling() as client:
+            pages = client.supervised_fine_tuning_jobs.list(page_size=PAGE).iter_pages()
+            for number, page in enumerate(pages):
+                jobs = [self._job(item) for item in page.supervised_fine_tuning_jobs or ()]
+                if jobs and seen.issuperset(job.id for job in jobs):
+                    return  # a service that cannot page gives the same page for ever
+                yield from (job for job in jobs if job.id not in seen)
+                seen.update(job.id for job in jobs)
+                if number >= MOST_PAGES:
+                    break
+            else:
+                return
+        raise HostedTrainingError(
+            f"the service lists more than {MOST_PAGES} pages ({len(seen):,} jobs): whether the one looked for"
+            " is on a later one is not known.",
+            "delete old jobs there, then run again.",
+        )
+
+    def _model(self, name: str) -> Mapping[str, Json]:
+        with self._calling() as client:
+            return read(client.models.get(last(name), account_id=account_of(name)))
+
+    def _settled(self, job: TuningJob) -> TuningJob:
+        """A job that has ended well, as under way until its model can be loaded.
+
+        Raises:
+            HostedTrainingError: its model is in trouble, or was deleted.
+        """
+        if job.status != SUCCEEDED or job.tuned_model is None:
+            return job
+        model = _unless_gone(partial(self._model, job.tuned_model))
+        if model is not None and model.get("state") == "READY":
+            return job
+        problem = "" if model is None else trouble(model, self._clean)
+        if model is None and job.finished is not None and time.time() - job.finished > PUBLISHED_WITHIN_S:
+            problem = "it is not there any more"
+        if problem:
+            raise HostedTrainingError(
+                f"the tuning job {job.id} of {job.model} succeeded, but its model {job.tuned_model} cannot be"
+                f" used: {problem}.",
+                "nothing is tuned twice without your word. To tune, and pay, anew delete that job there"
+                f" (`firectl supervised-fine-tuning-job delete {job.id}`), then run again.",
+                job=job.id,
+            )
+        return replace(job, status=PUBLISHING, tuned_model=None)
+
+    @cached_property
+    def _client(self) -> Fireworks:
+        from fireworks import DefaultHttpxClient, Fireworks
+
+        http = DefaultHttpxClient(
+            follow_redirects=False,
+            trust_env=not self.endpoint.is_local,
+            verify=self.url.startswith("https:"),  # certificates that nobody needs take 30 ms to read
+        )
+        kind = partial(
+            Fireworks, account_id=self.account_id, base_url=self.url, max_retries=0, http_client=http
+        )
+        return self.endpoint.opened(kind)
+
+    @contextmanager
+    def _calling(self) -> Iterator[Fireworks]:
+        """The client, whose errors leave here as those of ``provider``."""
+        import fireworks
+
+        failure: ServiceError
+        try:
+            yield self._client
+            return
+        except fireworks.APIStatusError as error:
+            failure = self._failure(error)
+        except (fireworks.APIError, *_UNREADABLE) as error:
+            failure = OutcomeUnknown(self._clean(str(error) or type(error).__name__))
+        raise failure from None  # the client's own error holds the request's headers, and so the key
+
+    def _failure(self, error: APIStatusError) -> ServiceError:
+        body = error.body if isinstance(error.body, Mapping) else {}
+        inner = body.get("error")
+        words = inner if isinstance(inner, Mapping) else body
+        message = words.get("message") or (inner if isinstance(inner, str) else None) or str(error)
+        said, status, code = self._clean(str(message)), error.status_code, words.get("code")
+        wait_s = retry_after_s(error.response.headers, time.time())
+        if status == TOO_MANY:
+            return RateLimited(said, retry_after_s=wait_s, code=None if code is None else str(code))
+        if status == 409:
+            exists = code in (ALREADY_EXISTS, "ALREADY_EXISTS") or "already exists" in said.lower()
+            return _Taken(said, exists=exists)
+        # a 503 is no word of the service but often a proxy's: behind it a job may have begun
+        if status in (408, 425) or status >= 500:
+            return OutcomeUnknown(said, retry_after_s=wait_s)
+        return RequestRejected(said, status=status, code=None if code is None else str(code))
+
+    def _clean(self, said: str) -> str:
+        return _KEYLIKE.sub("[key]", self.endpoint.scrub(said))[:MESSAGE_CHARACTERS]
+
+
+class _Taken(RequestRejected):
+    """HTTP 409: the id may be taken; ``exists`` where the service says so in as many words."""
+
+    def __init__(self, message: str, *, exists: bool) -> None:
+        self.exists = exists
+        super().__init__(message, status=409)
+
+
+def _unless_gone(call: Callable[[], T]) -> T | None:
+    """What ``call`` gives; None where the service says that there is no such thing."""
+    try:
+        return call()
+    except RequestRejected as no:
+        if no.status != 404:
+            raise
+        return None
