@@ -115,19 +115,6 @@ def test_every_date_of_the_table_has_a_source_and_a_day() -> None:
     assert all(isinstance(day, date) for day in table.shutdowns.values())
 
 
-@pytest.mark.parametrize(
-    ("told", "day"),
-    [
-        ({"deprecation": {"fine_tune": 1, "inference": 1_808_697_600}}, "2027-04-26"),
-        ({"deprecation": {"inference": 10**30}}, None),
-        ({"deprecation": {}, "shutdown_date": "2027-01-14"}, "2027-01-14"),
-        ({"deprecation": None}, None),
-    ],
-)
-def test_azure_gives_the_end_of_a_models_answers_as_a_time(told: dict[str, object], day: str | None) -> None:
-    assert read_shutdown_date({"id": "m", **told}) == day
-
-
 @pytest.mark.parametrize("file", ["conftest.py", "harness/cli/starter/conftest.py.jinja", "docs/moving.md"])
 def test_what_people_begin_with_outlives_the_models_that_end(file: str) -> None:
     text = (Path(__file__).parents[2] / file).read_text(encoding="utf-8")
@@ -145,3 +132,16 @@ def test_the_tests_clock_is_the_one_that_a_run_asks(pytestconfig: pytest.Config)
     expected = datetime.now(UTC).date() if day is None else day.date()
     assert abs(today() - expected) <= timedelta(days=day is None)
     assert Environment().today == today()
+
+
+@pytest.mark.parametrize(
+    ("told", "day"),
+    [
+        ({"deprecation": {"fine_tune": 1, "inference": 1_808_697_600}}, "2027-04-26"),
+        ({"deprecation": {"inference": 10**30}}, None),
+        ({"deprecation": {}, "shutdown_date": "2027-01-14"}, "2027-01-14"),
+        ({"deprecation": None}, None),
+    ],
+)
+def test_azure_gives_the_end_of_a_models_answers_as_a_time(told: dict[str, object], day: str | None) -> None:
+    assert read_shutdown_date({"id": "m", **told}) == day
