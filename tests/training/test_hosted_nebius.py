@@ -20,6 +20,7 @@ from harness.candidates.lab import Lab
 from harness.errors import HostedTrainingError, UsageError
 from harness.models.progress import Silent
 from harness.store.adapters import AdapterStore
+from harness.training.hosted.jobs import Environment
 from harness.training.hosted.provider import TuningProvider
 
 
@@ -30,12 +31,15 @@ def nebius() -> Iterator[tuple[NebiusStand, str]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quick(hurried(NebiusTuning)):  # type: ignore[misc]
+class Quick(NebiusTuning):
     """The candidate, which does not wait, and which a test can kill."""
 
     killed_at: int | None = None
 
-    def service(self) -> TuningProvider:
+    def environment(self, lab: Lab) -> Environment:
+        return replace(super().environment(lab), sleep=lambda seconds: None)
+
+    def service(self) -> TuningProvider:  # type: ignore[override]
         own = super().service()
         return own if self.killed_at is None else killing(own, self.killed_at, after=True)
 

@@ -12,7 +12,7 @@ import inspect
 import tomllib
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import date
 from functools import cache
 from importlib import import_module
@@ -127,7 +127,7 @@ class Field:
 
 
 def fields_of(kind: Any) -> dict[str, Field]:  # noqa: ANN401
-    """The fields of an SDK's model, ``TypedDict`` or function, under the names that they have on the wire."""
+    """The fields of an SDK's model, ``TypedDict``, dataclass or function, by their names on the wire."""
     from typing_extensions import get_type_hints, is_typeddict
 
     if is_typeddict(kind):
@@ -143,6 +143,11 @@ def fields_of(kind: Any) -> dict[str, Field]:  # noqa: ANN401
             name: Field(hints.get(name, Any), parameter.default is inspect.Parameter.empty)
             for name, parameter in given.items()
             if name not in _OF_EVERY_CALL
+        }
+    if is_dataclass(kind):
+        return {  # types as they are written: some are known to type checkers alone
+            each.name: Field(each.type, each.default is MISSING and each.default_factory is MISSING)
+            for each in fields(kind)
         }
     return {
         found.alias or name: Field(found.annotation, found.is_required())
