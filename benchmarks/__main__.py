@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts = {
         "decision_quality": decision_quality.PARTS,
         "doors": doors.TRIES,
-        "conformance": dict.fromkeys(conformance.BACKENDS),
+        "conformance": conformance.SERVICES,
         "reference_cases": reference_cases.PARTS,
     }
     known = parts.get(given.names[0], {}) if len(given.names) == 1 else {}

@@ -164,7 +164,8 @@ class CallScheduler(Generic[RequestT, ReplyT]):
         from anyio import create_memory_object_stream
         from anyio.from_thread import start_blocking_portal
 
-        stream = create_memory_object_stream["CallResult[RequestT, ReplyT]"](self.policy.concurrency)
+        # none waits in between: what is answered and not stored yet is at most what can be on its way, twice
+        stream = create_memory_object_stream["CallResult[RequestT, ReplyT]"](0)
         self._send, self._receive = stream
         with start_blocking_portal("asyncio", name="harness calls") as portal:
             ended = portal.start_task_soon(self._run, iter(requests))

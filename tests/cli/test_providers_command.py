@@ -9,7 +9,7 @@ import pytest
 import harness
 from harness.cli.main import main
 from harness.training.hosted import services as room
-from harness.training.hosted.services import Service, services
+from harness.training.hosted.services import Shape, services
 
 JOB = "openai.types.fine_tuning.FineTuningJob"
 
@@ -38,15 +38,14 @@ def test_one_service_tells_what_nobody_has_tried(capsys: pytest.CaptureFixture[s
     assert "Did you mean 'azure'?" in capsys.readouterr().err
 
 
-def planted(monkeypatch: pytest.MonkeyPatch, **shapes: dict[str, str]) -> None:
+def planted(
+    monkeypatch: pytest.MonkeyPatch, job: Shape, without: tuple[str, ...] = (), more: tuple[str, ...] = ()
+) -> None:
     """The record of OpenAI's job, as if the SDK had been another when it was read."""
     real = services()["openai"]
-    job = {**real.shapes[JOB], **shapes.get("job", {})}
-    for gone in shapes.get("without", {}):
-        del job[gone]
-    found: dict[str, Service] = {
-        "openai": replace(real, shapes={**real.shapes, JOB: job, **shapes.get("more", {})})  # type: ignore[dict-item]
-    }
+    told = {name: kind for name, kind in {**real.shapes[JOB], **job}.items() if name not in without}
+    shapes = {**real.shapes, JOB: told, **{name: {} for name in more}}
+    found = {"openai": replace(real, shapes=shapes)}
     monkeypatch.setattr(room, "services", lambda: found)
 
 
@@ -60,8 +59,8 @@ def test_drift_is_told_a_line_a_field(
             "seed": "int?",
             "owner": "str",
         },
-        without={"metadata": ""},
-        more={"openai.types.fine_tuning.Gone": {}},
+        without=("metadata",),
+        more=("openai.types.fine_tuning.Gone",),
     )
     assert main(["providers", "--check"]) == 1
     said = capsys.readouterr().out

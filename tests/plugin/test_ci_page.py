@@ -162,12 +162,7 @@ def test_the_page_names_the_inputs() -> None:
 def test_no_release_is_made_with_the_owner_left_open() -> None:
     done = subprocess.run(["make", "release-check"], cwd=ROOT, capture_output=True, text=True, check=False)
     places = {line.split(":")[0] for line in done.stdout.splitlines() if "OWNER/" in line}
-    tracked = subprocess.run(
-        ["git", "grep", "-lI", "OWNER/", "--", ":!tests", ":!Makefile"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["git", "grep", "-lI", "OWNER/", "--", ":!tests", ":!Makefile"]
+    tracked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert places == set(tracked.stdout.split())
     assert (done.returncode != 0) is bool(places)

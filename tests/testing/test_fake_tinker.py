@@ -61,6 +61,12 @@ def client_of(url: str, **metadata: str) -> Iterator[tinker.ServiceClient]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def client(shared: FakeTinker) -> Iterator[tinker.ServiceClient]:
+    with client_of(shared.url) as made:
+        yield made
+
+
 def train(client: tinker.ServiceClient, steps: int) -> tinker.TrainingClient:
     run = client.create_lora_training_client(BASE, rank=4, seed=1).result()
     for _ in range(steps):
@@ -110,10 +116,11 @@ def test_the_sdk_trains_saves_goes_on_samples_and_finds_it_again(service: FakeTi
     assert spent == {"training": 6 * 19, "sampling_prefill": 3 * 20, "sampling_sample": 8}
 
 
-def test_a_checkpoint_chats_at_the_openai_address_and_other_kinds_do_not(service: FakeTinker) -> None:
-    with client_of(service.url) as client:
-        run = train(client, 1)
-        state, tuned = run.save_state("a").result().path, run.save_weights_for_sampler("a").result().path
+def test_a_checkpoint_chats_at_the_openai_address_and_other_kinds_do_not(
+    service: FakeTinker, client: tinker.ServiceClient
+) -> None:
+    run = train(client, 1)
+    state, tuned = run.save_state("a").result().path, run.save_weights_for_sampler("a").result().path
     openai = OpenAI(base_url=f"{service.url}/oai/api/v1", api_key=KEY, max_retries=0)
     said = {}
     for model in (BASE, tuned, f"{BASE};{tuned}"):
@@ -173,7 +180,9 @@ def test_requests_without_key_or_of_unknown_runs_and_malformed_passes_are_refuse
     assert post("no_such_path", b"{}", key) == 404
 
 
-def test_data_that_cannot_be_trained_on_fail_as_the_users_and_are_not_billed(service: FakeTinker) -> None:
+def test_data_that_cannot_be_trained_on_fail_as_the_users_and_are_not_billed(
+    service: FakeTinker, client: tinker.ServiceClient
+) -> None:
     changes: list[tuple[dict[str, list[int] | list[float] | None], str]] = [
         ({"weights": None}, "takes target_tokens and weights"),
         ({"advantages": [1.0] * 19}, "takes target_tokens and weights"),
@@ -183,23 +192,22 @@ def test_data_that_cannot_be_trained_on_fail_as_the_users_and_are_not_billed(ser
         ({"target_tokens": [-1] * 19}, "vocabulary"),
     ]
     before = service.billed_tokens
-    with client_of(service.url) as client:
-        run = train(client, 0)
-        for change, said in changes:
-            inputs: dict[str, list[int] | list[float] | None] = {"weights": [1.0] * 19}
-            inputs |= {"target_tokens": list(TOKENS[1:]), **change}
-            bad = types.Datum(
-                model_input=types.ModelInput.from_ints(TOKENS[:-1]),
-                loss_fn_inputs={
-                    name: types.TensorData(value, "int64" if name == "target_tokens" else "float32")
-                    for name, value in inputs.items()
-                    if value is not None
-                },
-            )
-            with pytest.raises(tinker.RequestFailedError, match=said) as failure:
-                run.forward_backward([bad], "cross_entropy").result()
-            assert failure.value.category is types.RequestErrorCategory.User
-        assert loss(run) == pytest.approx(30)  # and the run goes on
+    run = train(client, 0)
+    for change, said in changes:
+        inputs: dict[str, list[int] | list[float] | None] = {"weights": [1.0] * 19}
+        inputs |= {"target_tokens": list(TOKENS[1:]), **change}
+        bad = types.Datum(
+            model_input=types.ModelInput.from_ints(TOKENS[:-1]),
+            loss_fn_inputs={
+                name: types.TensorData(value, "int64" if name == "target_tokens" else "float32")
+                for name, value in inputs.items()
+                if value is not None
+            },
+        )
+        with pytest.raises(tinker.RequestFailedError, match=said) as failure:
+            run.forward_backward([bad], "cross_entropy").result()
+        assert failure.value.category is types.RequestErrorCategory.User
+    assert loss(run) == pytest.approx(30)  # and the run goes on
     assert service.billed_tokens["training"] - before["training"] == 19
 
 
@@ -212,18 +220,19 @@ def test_data_that_cannot_be_trained_on_fail_as_the_users_and_are_not_billed(ser
         TinkerFaults(polls=2, extra=True),
     ],
 )
-def test_faults_on_the_way_train_and_bill_each_step_once(service: FakeTinker, faults: TinkerFaults) -> None:
+def test_faults_on_the_way_train_and_bill_each_step_once(
+    service: FakeTinker, client: tinker.ServiceClient, faults: TinkerFaults
+) -> None:
     before = service.billed_tokens
     service.app.switch(faults)
-    with client_of(service.url) as client:
-        run = train(client, 2)
-        assert loss(run) == pytest.approx(10)
+    run = train(client, 2)
+    assert loss(run) == pytest.approx(10)
     assert service.billed_tokens["training"] - before["training"] == 3 * 19
 
 
-def test_a_refused_request_reaches_the_caller(service: FakeTinker) -> None:
+def test_a_refused_request_reaches_the_caller(service: FakeTinker, client: tinker.ServiceClient) -> None:
     service.app.switch(TinkerFaults(path="create_model", at={1: (403, {"detail": "not for you"}, None)}))
-    with client_of(service.url) as client, pytest.raises(tinker.PermissionDeniedError, match="not for you"):
+    with pytest.raises(tinker.PermissionDeniedError, match="not for you"):
         train(client, 0)
 
 
@@ -257,61 +266,63 @@ def test_a_killed_service_replays_what_its_runs_did(tmp_path: Path) -> None:
         client.close("success").result()
 
 
-def test_requests_are_done_in_the_order_of_their_numbers(service: FakeTinker) -> None:
-    with client_of(service.url) as client:
-        run = train(client, 0)
-        headers = {"x-api-key": KEY}
+def test_requests_are_done_in_the_order_of_their_numbers(
+    service: FakeTinker, client: tinker.ServiceClient
+) -> None:
+    run = train(client, 0)
+    headers = {"x-api-key": KEY}
 
-        def passed(number: int) -> str:
-            given = types.ForwardBackwardInput(data=[datum(TOKENS)], loss_fn="cross_entropy")
-            asked = types.ForwardBackwardRequest(
-                forward_backward_input=given, model_id=run.model_id, seq_id=number
-            )
-            proto = {**headers, "content-type": "application/x-protobuf"}
-            body = forward_backward_request_to_proto(asked).SerializeToString()
-            at = f"{service.url}/api/v1/forward_backward"
-            return str(httpx2.post(at, content=body, headers=proto).json()["request_id"])
+    def passed(number: int) -> str:
+        given = types.ForwardBackwardInput(data=[datum(TOKENS)], loss_fn="cross_entropy")
+        asked = types.ForwardBackwardRequest(
+            forward_backward_input=given, model_id=run.model_id, seq_id=number
+        )
+        proto = {**headers, "content-type": "application/x-protobuf"}
+        body = forward_backward_request_to_proto(asked).SerializeToString()
+        at = f"{service.url}/api/v1/forward_backward"
+        return str(httpx2.post(at, content=body, headers=proto).json()["request_id"])
 
-        late, step = passed(3), {"model_id": run.model_id, "seq_id": 2, "adam_params": {}}
-        at = f"{service.url}/api/v1/optim_step"
-        assert httpx2.post(at, json=step, headers=headers).status_code == 200
-        first = passed(1)
-        assert passed(3) == late  # sent again
-        other = {**step, "adam_params": {"learning_rate": 1.0}}
-        assert httpx2.post(at, json=other, headers=headers).status_code == 409
-        losses = []
-        for name in (first, late):
-            answer = httpx2.post(
-                f"{service.url}/api/v1/retrieve_future",
-                json={"request_id": name},
-                headers={**headers, "accept": "application/x-protobuf"},
-            )
-            losses.append(pb.ForwardBackwardOutput.FromString(answer.content).metrics["loss:sum"])
-        assert losses == [pytest.approx(30), pytest.approx(15)]
+    late, step = passed(3), {"model_id": run.model_id, "seq_id": 2, "adam_params": {}}
+    at = f"{service.url}/api/v1/optim_step"
+    assert httpx2.post(at, json=step, headers=headers).status_code == 200
+    first = passed(1)
+    assert passed(3) == late  # sent again
+    other = {**step, "adam_params": {"learning_rate": 1.0}}
+    assert httpx2.post(at, json=other, headers=headers).status_code == 409
+    losses = []
+    for name in (first, late):
+        answer = httpx2.post(
+            f"{service.url}/api/v1/retrieve_future",
+            json={"request_id": name},
+            headers={**headers, "accept": "application/x-protobuf"},
+        )
+        losses.append(pb.ForwardBackwardOutput.FromString(answer.content).metrics["loss:sum"])
+    assert losses == [pytest.approx(30), pytest.approx(15)]
 
 
 def test_a_name_that_is_there_is_overwritten_only_on_request_and_a_deleted_one_is_gone(
     service: FakeTinker,
+    client: tinker.ServiceClient,
 ) -> None:
     rest = tinker.RestClient(base_url=service.url, api_key=KEY)
-    with client_of(service.url) as client:
-        run = train(client, 1)
-        path = run.save_state("a", ttl_seconds=3600).result().path
-        with pytest.raises(tinker.RequestFailedError, match="overwrite"):
-            run.save_state("a").result()
-        assert run.save_state("a", overwrite=True).result().path == path
-        rest.set_checkpoint_ttl_from_tinker_path(path, 7200).result()
-        (shown,) = rest.list_checkpoints(run.model_id).result().checkpoints
-        assert (shown.expires_at or shown.time) > shown.time
-        rest.delete_checkpoint_from_tinker_path(path).result()
-        with pytest.raises(tinker.NotFoundError):
-            rest.get_weights_info_by_tinker_path(path).result()
+    run = train(client, 1)
+    path = run.save_state("a", ttl_seconds=3600).result().path
+    with pytest.raises(tinker.RequestFailedError, match="overwrite"):
+        run.save_state("a").result()
+    assert run.save_state("a", overwrite=True).result().path == path
+    rest.set_checkpoint_ttl_from_tinker_path(path, 7200).result()
+    (shown,) = rest.list_checkpoints(run.model_id).result().checkpoints
+    assert (shown.expires_at or shown.time) > shown.time
+    rest.delete_checkpoint_from_tinker_path(path).result()
+    with pytest.raises(tinker.NotFoundError):
+        rest.get_weights_info_by_tinker_path(path).result()
 
 
-def test_exported_weights_are_downloaded_by_their_signed_addresses(service: FakeTinker) -> None:
+def test_exported_weights_are_downloaded_by_their_signed_addresses(
+    service: FakeTinker, client: tinker.ServiceClient
+) -> None:
     rest = tinker.RestClient(base_url=service.url, api_key=KEY)
-    with client_of(service.url) as client:
-        path = train(client, 3).save_weights_external("out").result().path
+    path = train(client, 3).save_weights_external("out").result().path
     urls = rest.get_external_weights_urls(path).result().urls
     assert {name: httpx2.get(url).text for name, url in urls.items()} == {"steps.json": "3"}
 

@@ -10,7 +10,7 @@ from stand_ins.conformance import BACKENDS, Outcome, Play, backend, draw, play, 
 
 from harness.training.hosted.services import Statuses, services
 
-SAMPLE = range(2)  # `python -m benchmarks conformance` plays 200 a service
+SEED = 1  # `python -m benchmarks conformance` plays 200 a service
 
 
 @pytest.fixture(params=BACKENDS)
@@ -28,11 +28,10 @@ def played(kind: type[Stand], folder: Path, given: Play) -> Outcome:
     return out
 
 
-@pytest.mark.parametrize("seed", SAMPLE)
 def test_whatever_is_drawn_it_ends_in_an_answer_or_in_a_sentence_that_leads_out(
-    kind: type[Stand], seed: int, tmp_path: Path
+    kind: type[Stand], tmp_path: Path
 ) -> None:
-    played(kind, tmp_path, draw(kind, seed))
+    played(kind, tmp_path, draw(kind, SEED))
 
 
 def test_every_documented_word_is_taken_for_what_it_is(kind: type[Stand], tmp_path: Path) -> None:
@@ -43,15 +42,13 @@ def test_every_documented_word_is_taken_for_what_it_is(kind: type[Stand], tmp_pa
         statuses=(*words.under_way, "a_word_of_next_year"), page=2, extra={"x_new": {"a": [1, None]}}
     )
     assert played(kind, tmp_path / "all", Play(scenario)).ended == "answered"
-    for end in (words.failed, words.cancelled, words.paused):
-        for word in end[:1]:
-            out = played(kind, tmp_path / word, Play(Scenario(ends=word, statuses=words.under_way[:1])))
-            assert out.ended != "answered"
+    for word in (words.failed[0], *words.paused[:1]):
+        out = played(kind, tmp_path / word, Play(Scenario(ends=word, statuses=words.under_way[:1])))
+        assert out.ended != "answered"
 
 
-@pytest.mark.parametrize("after", [False, True])
-def test_killed_again_and_again_it_is_paid_once(kind: type[Stand], after: bool, tmp_path: Path) -> None:
-    kills = frozenset((n, after) for n in range(1, 60, 4))  # 30 points with both halves
+def test_killed_again_and_again_it_is_paid_once(kind: type[Stand], tmp_path: Path) -> None:
+    kills = frozenset((n, n % 2 == 0) for n in range(1, 60, 5))  # each life gets a few calls further
     assert played(kind, tmp_path, Play(Scenario(), kills)).ended == "answered"
 
 

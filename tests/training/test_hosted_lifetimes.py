@@ -20,6 +20,7 @@ from harness.training.hosted.lifetimes import (
     require_tunable,
     today,
 )
+from harness.training.hosted.openai_objects import read_shutdown_date
 
 MINI = "gpt-4o-mini-2024-07-18"
 CLOSES = date(2027, 1, 14)
@@ -131,3 +132,16 @@ def test_the_tests_clock_is_the_one_that_a_run_asks(pytestconfig: pytest.Config)
     expected = datetime.now(UTC).date() if day is None else day.date()
     assert abs(today() - expected) <= timedelta(days=day is None)
     assert Environment().today == today()
+
+
+@pytest.mark.parametrize(
+    ("told", "day"),
+    [
+        ({"deprecation": {"fine_tune": 1, "inference": 1_808_697_600}}, "2027-04-26"),
+        ({"deprecation": {"inference": 10**30}}, None),
+        ({"deprecation": {}, "shutdown_date": "2027-01-14"}, "2027-01-14"),
+        ({"deprecation": None}, None),
+    ],
+)
+def test_azure_gives_the_end_of_a_models_answers_as_a_time(told: dict[str, object], day: str | None) -> None:
+    assert read_shutdown_date({"id": "m", **told}) == day

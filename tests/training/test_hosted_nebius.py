@@ -30,7 +30,7 @@ def nebius() -> Iterator[tuple[NebiusStand, str]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quick(hurried(NebiusTuning)):  # type: ignore[misc]
+class Quick(hurried(NebiusTuning)):
     """The candidate, which does not wait, and which a test can kill."""
 
     killed_at: int | None = None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Literal, Protocol, TypeAlias
 
 from harness.errors import HostedTrainingError
@@ -168,8 +170,13 @@ def read_checkpoint(item: object) -> JobCheckpoint:
 
 
 def read_shutdown_date(item: object) -> str | None:
-    """The ``shutdown_date`` of a model object."""
-    return _text(fields_of(item), "shutdown_date")
+    """The ``shutdown_date`` of a model object, or the day that Azure gives for the end of its answers."""
+    found = fields_of(item)
+    ends = _whole(_mapping(found.get("deprecation")), "inference")
+    day = None
+    with suppress(ValueError, OverflowError, OSError):  # no time that there is
+        day = datetime.fromtimestamp(ends, UTC).date().isoformat() if ends else None
+    return _text(found, "shutdown_date") or day
 
 
 def error_fields(body: object) -> tuple[str | None, str | None, str | None]:

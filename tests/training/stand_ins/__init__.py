@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal, Self, TypeVar
 
 from harness.candidates.base import Candidate, Prepared
 from harness.candidates.hosted_base import BaseHostedTuning
@@ -127,7 +127,7 @@ class Stand:
         """The words that a job says, one a look; the last for ever."""
         return (*(self.scenario.statuses or self.usual), self.scenario.ends or self.success)
 
-    def __enter__(self) -> Stand:
+    def __enter__(self) -> Self:
         self._before = {name: os.environ.get(name) for name in self.keys}
         os.environ.update(self.keys)
         self.server.start()

@@ -11,7 +11,7 @@ import json
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from importlib import import_module
@@ -37,6 +37,7 @@ ROWS, DEV_ROWS = 12, 3
 USD_PER_MTOK = 10.0
 AMPLE_USD, TIGHT_USD = 10.0, 1e-6
 MOST_LIVES = 30
+KILL_POINTS = 30  # the first seeds kill at each of the first requests
 EARLY = 45  # requests: what goes wrong does so among the first
 _GARBAGE = ("<html><body>bad gateway</body></html>", "", '{"id": "x", "sta', "null", "[]", "7", '"queued"')
 #: undocumented, so that a new field or word breaks nothing
@@ -120,7 +121,14 @@ def draw(kind: type[Stand], seed: int) -> Play:
         lag=random.choice([0, 0, 1]),
         late=random.choice([0, 0, 0, 1, 3]),
     )
+    if random.random() < 0.15:  # the service is away, for longer than calls are repeated
+        first, fault = random.randrange(EARLY), _fault(random)
+        scenario = replace(
+            scenario, faults={**scenario.faults, **dict.fromkeys(range(first, first + 12), fault)}
+        )
     kills = {(random.randrange(EARLY), random.random() < 0.5) for _ in range(random.choice([0, 0, 1, 2, 4]))}
+    if seed < KILL_POINTS:
+        kills.add((seed, random.random() < 0.5))
     return Play(scenario, frozenset(kills), TIGHT_USD if random.random() < 0.05 else AMPLE_USD)
 
 
@@ -278,15 +286,15 @@ def _killing(kills: frozenset[tuple[int, bool]]) -> Iterator[list[tuple[int, boo
 
         return sending_soon if send in awaited.values() else sending
 
-    async def at_once(seconds: float) -> None:
+    async def at_once(delay: float) -> None:
         await anyio.lowlevel.checkpoint()
 
     try:
         anyio.sleep = at_once
         for kind, send in (*plain.items(), *awaited.items()):
-            kind.send = make(send)  # type: ignore[attr-defined]
+            setattr(kind, "send", make(send))  # noqa: B010 - mypy takes it for a method
         yield fired
     finally:
         anyio.sleep = sleep
         for kind, send in (*plain.items(), *awaited.items()):
-            kind.send = send  # type: ignore[attr-defined]
+            setattr(kind, "send", send)  # noqa: B010
