@@ -156,14 +156,16 @@ def test_what_shapes_nothing_names_the_same(service: FakeTinker, lab: Lab) -> No
     assert len({one.artifact for one in estimates if one is not None}) == 1
 
 
-def test_a_rehearsal_speaks_the_wire_at_the_twin_without_a_key(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+def test_a_rehearsal_trains_and_asks_at_the_twin_without_a_key(
+    service: FakeTinker, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("TINKER_API_KEY", raising=False)
-    made = TinkerTuning(base=BASE, train="train.jsonl").redirected("http://127.0.0.1:9/v1")
-    made.service().require_ready()
-    assert (made.tokenizer, made.service().url) == (BUILTIN, "http://127.0.0.1:9/v1")
+    monkeypatch.delenv("TINKER_API_KEY")
+    made = TinkerTuning(base=BASE, train="train.jsonl", epochs=1).redirected(service.url)
+    assert (made.tokenizer, made.service().url) == (BUILTIN, service.url)
     assert made.remote(BASE).provider.name == "twin"
+    model = made.prepare(lab, Variant("t", made, 4, 0)).load()
+    (answer,) = model.answer([Prompt("r", (Message("user", "Order 1?"),))], Decoding(), frozenset())
+    assert answer.failure is None
 
 
 def test_a_base_that_may_think_must_be_told(service: FakeTinker, lab: Lab, tmp_path: Path) -> None:
