@@ -109,7 +109,7 @@ def priced(plan: str) -> str:
 
 
 def decided(project: Path, name: str) -> tuple[str, str]:
-    """The verdict of its newest rehearsal, and the dollars that would have been paid; empty: there is none."""
+    """The verdict of its newest rehearsal, and what would have been paid; empty: there is none."""
     files = sorted((project / "reports").glob(f"*-at-{name}/run.json"))
     if not files:
         return "", ""

@@ -20,9 +20,9 @@ from harness.training.hosted.fireworks import (
     LIBRARY,
     LOAD_POLL_S,
     LOADED_WITHIN_S,
-    URL,
     FireworksProvider,
 )
+from harness.training.hosted.fireworks_account import URL
 from harness.training.hosted.fireworks_objects import is_id, resource, text, trouble
 from harness.training.hosted.provider import Capabilities, RequestRejected, ServiceError
 from harness.training.hosted.record import JobRecord
