@@ -31,7 +31,7 @@ SERVICES: Mapping[str, str] = MappingProxyType(
         "nebius": 'NebiusTuning(base="meta-llama/Llama-3.1-8B-Instruct"',
         "together": f'TogetherTuning(base={_LLAMA}, deployment="support-{{size}}", base_deployment="base"',
         "fireworks": 'FireworksTuning(base="llama-v3p1-8b-instruct", deployment="support", account="acme"',
-        "tinker": 'TinkerTuning(base="Qwen/Qwen3-8B"',
+        "tinker": 'TinkerTuning(base="Qwen/Qwen3-8B", tokenizer="smollm2-135m"',  # the base's own is fetched
         "together-here": f"TogetherTuning(base={_LLAMA}, local_base=MODEL",
         "fireworks-here": 'FireworksTuning(base="llama-v3p1-8b-instruct", local_base=MODEL, account="acme"',
     }

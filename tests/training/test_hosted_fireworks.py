@@ -445,7 +445,9 @@ def test_ids(id: str, can: bool) -> None:
 
 
 def test_the_longest_suffix_still_makes_an_id(lab: Lab) -> None:
-    candidate = FireworksTuning(base=BASE, train="train.jsonl", suffix="s" * 24, account=ACCOUNT)
+    candidate = FireworksTuning(
+        base=BASE, train="train.jsonl", suffix="s" * 24, account=ACCOUNT, deployment=DEPLOYMENT
+    )
     service, job = candidate.service(), candidate.job(lab, Variant("n", candidate))
     sent = service.body(job.request, "d", None, 50)
     assert is_id(str(sent["output_model"]))
