@@ -1,4 +1,4 @@
-"""Every service that is known, rehearsed and planned: a decision, dollars, and where their prices were read."""
+"""Every service that is known, rehearsed and planned: a decision, its dollars, and where prices were read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from hosted_project import says
 from small_project import TARGET, SmallProject, rows
 
 from benchmarks.rehearsals import SERVICES, priced
+from harness.decision.prices import LISTED
 from harness.testing.fake_openai.scripted_backend import ScriptedBackend
 from harness.training.hosted.services import services
 
@@ -44,7 +45,9 @@ def test_a_rehearsal_decides_on_every_service_and_says_what_it_would_have_cost(
 
 
 def test_a_plan_names_the_price_of_every_service_with_its_date_and_source(everywhere: SmallProject) -> None:
-    outcome = everywhere.run("--candidate=at-*", "--candidate=!at-tinker", "--plan")
-    table = priced(outcome.out)
-    print(outcome.out)
-    assert table
+    outcome = everywhere.run("--candidate=at-*", "--plan")
+    table = " ".join(priced(outcome.out).split())
+    assert all(f"{service}/" in table for service in LISTED), outcome.said
+    assert all(word in table for word in ("2026-10-07", "https://fireworks.ai/pricing", "second-hand"))
+    # what has no price yet says so, with the lines that give it one
+    assert '[prices."together/base"] with input_usd_per_mtok' in " ".join(outcome.out.split())

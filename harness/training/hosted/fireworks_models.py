@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from os import SEEK_END
 from pathlib import Path, PurePosixPath
-from tarfile import BLOCKSIZE, GNU_FORMAT, USTAR_FORMAT, TarInfo
+from tarfile import BLOCKSIZE, GNU_FORMAT, USTAR_FORMAT, HeaderError, TarInfo
 
 from harness.records import Json
 from harness.training.hosted.adapters import CONFIG, MOST_CONFIG_BYTES, WEIGHTS
@@ -88,9 +88,14 @@ def _kept(archive: Path, head: bytes) -> tuple[int, int | None]:
         is_same, member = file.read(len(head)) == head, file.read(BLOCKSIZE)
     if not is_same or len(member) < BLOCKSIZE:
         return 0, None
-    if any(member):
-        return 0, TarInfo.frombuf(member, "utf-8", "strict").size
-    return archive.stat().st_size - len(head) - BLOCKSIZE, None
+    held = archive.stat().st_size - len(head) - BLOCKSIZE
+    if not any(member):
+        return held, None
+    try:
+        size = TarInfo.frombuf(member, "utf-8", "strict").size
+    except HeaderError:
+        return 0, None
+    return held, size if held >= size else None
 
 
 def _one(urls: Mapping[str, str], name: str) -> str:
