@@ -1,4 +1,4 @@
-"""The doors of `benchmarks.doors` at which services and other machines speak: batches, tunings, a shared store."""
+"""The doors of `benchmarks.doors` at which services and other machines speak."""
 
 # values of other types than are declared are what it is about
 # mypy: disable-error-code="arg-type, assignment, attr-defined, call-arg, index, misc"
@@ -93,6 +93,7 @@ def batches(rng: Random, folder: Path) -> None:
         for at in range(3)
     ]
     spoiled = mutated(rng, batch) if rng.random() < 0.5 else batch
+    is_well = rng.random() < 0.6
 
     def reply(request: httpx2.Request) -> httpx2.Response:
         if request.url.path.endswith("/content"):
@@ -101,11 +102,12 @@ def batches(rng: Random, folder: Path) -> None:
         found: Json = spoiled
         if request.url.path.endswith(("/batches", "/files")) and request.method == "GET":
             found = {"object": "list", "data": [spoiled], "has_more": rng.choice((False, False, True, "x"))}
-        status = _status(rng)
+        status = 200 if is_well else _status(rng)
         if status >= 400:
             found = {"error": {"message": "no", "type": "t", "param": "model", "code": "bad"}}
-        content = _body(rng, found) if rng.random() < 0.3 else written(rng, found)
-        return httpx2.Response(status, content=content, headers=_headers(rng))
+        content = json.dumps(found).encode() if is_well else _body(rng, found)
+        kind = {"content-type": "application/json"} if is_well else _headers(rng)
+        return httpx2.Response(status, content=content, headers=kind)
 
     http = httpx2.Client(transport=httpx2.MockTransport(reply))
     clock = iter(range(0, 10**9, 3_600))
@@ -209,7 +211,7 @@ TOGETHER_OTHERS: Mapping[str, Json] = {
 
 
 def together(rng: Random, folder: Path) -> None:
-    """What Together answers: jobs, files, events, checkpoints, metrics, prices, and the archive of an adapter."""
+    """What Together answers: jobs, files, what became of jobs, prices, and the archive of an adapter."""
     import httpx
     from together import Together
 

@@ -25,6 +25,7 @@ from harness.data.splits import split_rows
 from harness.data.task import Task, TaskKind
 from harness.errors import DataError, UsageError
 from harness.records import Row
+from harness.words import plural
 
 # by these names logs say what belongs together, and when it was
 TOGETHER = (
@@ -92,7 +93,7 @@ def from_file(
         HarnessError: the file cannot be read, has too few rows, or cannot be split as is asked.
     """
     found = import_rows(source, columns)
-    rows, notes = found.rows, [f"{source}: {len(found.rows)} rows, read as {found.form}"]
+    rows, notes = found.rows, [f"{source}: {plural(len(found.rows), 'row')}, read as {found.form}"]
     notes += [f"{count} left out: {reason}" for reason, count in found.left_out.items()]
     if redact:
         rows, counts = redacted(rows)
