@@ -125,7 +125,8 @@ def batches(rng: Random, folder: Path) -> None:
     require({one.row_id for one in found} == {"r0", "r1", "r2"}, "answers of other rows")
     require_plain(found, "answers")
     require(
-        all(0 <= n < 2**63 for one in found for n in (one.prompt_tokens, one.completion_tokens)), "tokens"
+        all(0 <= (n or 0) < 2**63 for one in found for n in (one.prompt_tokens, one.completion_tokens)),
+        "tokens",
     )
 
 
