@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness.errors import HostedTrainingError, ModelError
@@ -29,7 +29,7 @@ FINGERPRINT_KEY, STEP_KEY = "harness_fingerprint", "harness_step"  # what sessio
 PLACEHOLDER_KEY = "tml-no-key-needed"  # for a server of one's own: the SDK insists on the beginning
 FINAL = "harness-final"
 CLOSING_S = 10.0
-_STATE = re.compile(r"(?:.*/)?harness-step-(\d+)")
+_STATE = re.compile(r"(?:.*/)?harness-step-([0-9]{1,9})")
 UNKNOWN_CALL = (404, 405, 501)  # a server of an earlier wire
 
 
@@ -219,7 +219,7 @@ def look(
                     finals.append(checkpoint)
                 elif step is not None and 0 < step <= steps:
                     states.append(SavedState(step, checkpoint.tinker_path))
-    final = max(finals, key=lambda found: found.time, default=None)
+    final = max(finals, key=lambda found: found.time.replace(tzinfo=found.time.tzinfo or UTC), default=None)
     ordered = tuple(sorted(states, key=lambda state: -state.step))
     return There(final, ordered, foreign, frozenset(others), is_searched)
 
@@ -229,6 +229,7 @@ def _search(rest: RestClient, fingerprint: str) -> Iterator[tuple[str, bool]]:
     from tinker.types import SessionSearchRequest
 
     asked = SessionSearchRequest(user_metadata={FINGERPRINT_KEY: fingerprint}, limit=200)
+    seen: set[str] = set()
     while True:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the call is marked experimental
@@ -237,8 +238,10 @@ def _search(rest: RestClient, fingerprint: str) -> Iterator[tuple[str, bool]]:
             # a server may ignore the filter
             if (session.user_metadata or {}).get(FINGERPRINT_KEY, fingerprint) == fingerprint:
                 yield session.session_id, session.status is None or session.status.type == "active"
-        if page.next_cursor is None or not page.sessions:
+        named = {session.session_id for session in page.sessions}
+        if page.next_cursor is None or named <= seen:  # a server that cannot page gives one for ever
             return
+        seen |= named
         asked = asked.model_copy(update={"cursor": page.next_cursor})
 
 
@@ -277,7 +280,7 @@ def _step(checkpoint: Checkpoint) -> int | None:
     if checkpoint.checkpoint_type != "training" or named is None:
         return None
     told = (checkpoint.user_metadata or {}).get(STEP_KEY, named[1])
-    return int(named[1]) if told.isdecimal() and int(told) == int(named[1]) else None
+    return int(named[1]) if told.lstrip("0") == named[1].lstrip("0") else None
 
 
 # --------------------------------------------------------------------------- refusals, told to people
