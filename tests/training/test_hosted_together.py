@@ -332,7 +332,7 @@ def test_an_adapter_is_fetched_once_and_answers_here_as_any_other(
     files = {CONFIG: json.dumps(adapter_config).encode(), WEIGHTS: (adapter / WEIGHTS).read_bytes()}
     whole = packed({**files, "tokenizer.json": b"{}"})
     there = stand(whole, str(tiny.folder))
-    there.elsewhere, there.most_a_part = True, len(whole) // 2 + 1
+    there.is_moved, there.most_a_part = True, len(whole) // 2 + 1
     candidate = there.candidate("train.jsonl", None)
     assert candidate.own_baseline().model_name == str(tiny.folder)
     priced = candidate.endpoint()

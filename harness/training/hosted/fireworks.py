@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -64,7 +65,8 @@ ATTEMPTS = 50  # ids that are tried for one job
 PAGE, MOST_PAGES = 200, 100
 MOST_BYTES_AT_ONCE = 150_000_000  # larger files go to a signed address
 UPLOAD_TIMEOUT_S = 600.0
-PUBLISHED_WITHIN_S = 3600.0  # after a job's end; a model that is missing for longer was deleted
+# after a job's end, and at how many looks: a model that is missing for longer was deleted
+PUBLISHED_WITHIN_S, MODEL_LOOKS = 3600.0, 30
 LOADED_WITHIN_S, LOAD_POLL_S = 1800.0, 10.0  # as the service's own command waits
 MESSAGE_CHARACTERS = 1_000
 ALREADY_EXISTS = 6  # of gRPC, whose codes the service's errors have
@@ -231,7 +233,9 @@ class FireworksProvider:
                 there = _unless_gone(partial(self.get, id))
                 if there is not None and there.is_alive:
                     return there
-                if there is None and not taken.exists:
+                self._missing[id] += there is None
+                # one that was just begun may not be shown yet; after a second look it was deleted
+                if there is None and (not taken.exists or self._missing[id] < 2):
                     raise OutcomeUnknown(taken.message) from None
         raise RequestRejected(f"{ATTEMPTS} jobs of this content have failed there", status=409)
 
@@ -327,6 +331,11 @@ class FireworksProvider:
     def _progress(self) -> dict[str, str]:
         return {}
 
+    @cached_property
+    def _missing(self) -> Counter[str]:
+        """Looks at which a job or a model was not there."""
+        return Counter()
+
     def _jobs(self) -> Iterator[TuningJob]:
         seen: set[str] = set()
         with self._calling() as client:
@@ -363,7 +372,10 @@ class FireworksProvider:
         if model is not None and model.get("state") == "READY":
             return job
         problem = "" if model is None else trouble(model, self._clean)
-        if model is None and job.finished is not None and time.time() - job.finished > PUBLISHED_WITHIN_S:
+        self._missing[job.tuned_model] += model is None
+        is_old = job.finished is not None and time.time() - job.finished > PUBLISHED_WITHIN_S
+        # the clock here may be wrong: what has just ended is looked for again
+        if model is None and is_old and self._missing[job.tuned_model] > MODEL_LOOKS:
             problem = "it is not there any more"
         if problem:
             raise HostedTrainingError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import ClassVar, Literal, Self, TypeVar
 
@@ -72,12 +72,16 @@ class Stand:
     keys: ClassVar[Mapping[str, str]]  # environment variables that hold keys while it stands
     usual: ClassVar[tuple[str, ...]]  # the words that a job passes through
     success: ClassVar[str]  # the word that it ends in
+    asks_usd: ClassVar[float | None] = None  # the price that it names before a job is begun
     # optional fields without which nothing can be known of a job: never left out
     essential: ClassVar[frozenset[str]] = frozenset({"id", "status"})
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.server = Loopback(self.wire, scenario.faults)
+        #: Where redirects lead: it belongs to nobody, and may not be asked.
+        self.elsewhere = Loopback(lambda asked: Reply(), {})
+        moved = {n: replace(fault, to=f"{self.elsewhere.url}/x") for n, fault in scenario.faults.items() if fault.to}
+        self.server = Loopback(self.wire, {**scenario.faults, **moved})
         self._before: dict[str, str | None] = {}
 
     # ----------------------------------------------------------------------- of each service
@@ -131,12 +135,14 @@ class Stand:
         self._before = {name: os.environ.get(name) for name in self.keys}
         os.environ.update(self.keys)
         self.server.start()
+        self.elsewhere.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Literal[False]:
         self.server.stop()
+        self.elsewhere.stop()
         for name, value in self._before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -147,8 +153,6 @@ class Stand:
 
 def hurried(kind: type[TunedT]) -> type[TunedT]:
     """A kind of candidate that does not wait between two looks at its service."""
-    from dataclasses import replace
-
     from harness.training.hosted.jobs import Environment
 
     class Hurried(kind):  # type: ignore[valid-type, misc]

@@ -28,12 +28,14 @@ class Fault:
         body: what is sent with it, JSON or not.
         retry_after_s: the ``Retry-After`` header; None: there is none.
         after: the request has had its effect all the same.
+        to: the ``Location`` header: the answer is said to lie there.
     """
 
     status: int | None = None
     body: str = '{"error": {"message": "no", "type": "error", "param": null, "code": null}}'
     retry_after_s: float | None = None
     after: bool = False
+    to: str | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ class Loopback:
                     headers |= dict(told.headers)
                 elif told.retry_after_s is not None:
                     headers["Retry-After"] = f"{told.retry_after_s:g}"
+                if isinstance(told, Fault) and told.to is not None:
+                    headers["Location"] = told.to
                 for name, value in headers.items():
                     handler.send_header(name, value)
                 handler.end_headers()
