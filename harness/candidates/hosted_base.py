@@ -434,7 +434,9 @@ class BaseHostedTuning(BaseCandidate):
         if lab.deployed.setdefault(f"{service.url} {name}", made) != made:
             problem = "one model answers there, and this run makes several (sizes, seeds or candidates)."
         if problem:
-            raise UsageError(f"{type(self).__name__}(deployment={self.deployment!r}): {problem}\n  hint: {hint}")
+            raise UsageError(
+                f"{type(self).__name__}(deployment={self.deployment!r}): {problem}\n  hint: {hint}"
+            )
 
     def _recipe(self, lab: Lab) -> Mapping[str, Json]:
         """The settings that all seeds share, without names and paths."""

@@ -41,6 +41,7 @@ class Scenario:
         page: items on a page of a listing.
         renamed: what answers has another name than the job was told, where the service gives names.
         lag: listings that do not show yet what was just made.
+        lost: what becomes of the answer to the first submission of a job.
         late: looks at a job that has succeeded at which it names no model yet.
     """
 
@@ -54,6 +55,7 @@ class Scenario:
     page: int = 100
     renamed: bool = False
     lag: int = 0
+    lost: Fault | None = None
     late: int = 0
 
 
@@ -72,6 +74,7 @@ class Stand:
     keys: ClassVar[Mapping[str, str]]  # environment variables that hold keys while it stands
     usual: ClassVar[tuple[str, ...]]  # the words that a job passes through
     success: ClassVar[str]  # the word that it ends in
+    begins_at: ClassVar[str]  # the path that jobs are posted to
     asks_usd: ClassVar[float | None] = None  # the price that it names before a job is begun
     # optional fields without which nothing can be known of a job: never left out
     essential: ClassVar[frozenset[str]] = frozenset({"id", "status"})
@@ -80,8 +83,13 @@ class Stand:
         self.scenario = scenario
         #: Where redirects lead: it belongs to nobody, and may not be asked.
         self.elsewhere = Loopback(lambda asked: Reply(), {})
-        moved = {n: replace(fault, to=f"{self.elsewhere.url}/x") for n, fault in scenario.faults.items() if fault.to}
-        self.server = Loopback(self.wire, {**scenario.faults, **moved})
+        moved = {
+            n: replace(fault, to=f"{self.elsewhere.url}/x")
+            for n, fault in scenario.faults.items()
+            if fault.to
+        }
+        first = {} if scenario.lost is None else {self.begins_at: scenario.lost}
+        self.server = Loopback(self.wire, {**scenario.faults, **moved}, first)
         self._before: dict[str, str | None] = {}
 
     # ----------------------------------------------------------------------- of each service

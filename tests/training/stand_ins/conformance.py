@@ -40,6 +40,7 @@ AMPLE_USD, TIGHT_USD = 10.0, 1e-6
 MOST_LIVES = 30
 KILL_POINTS = 30  # the first seeds kill at each of the first requests
 EARLY = 45  # requests: what goes wrong does so among the first
+_LOST = (Fault(after=True), Fault(503, after=True), Fault(200, "<html>", after=True))
 _GARBAGE = ("<html><body>bad gateway</body></html>", "", '{"id": "x", "sta', "null", "[]", "7", '"queued"')
 #: undocumented, so that a new field or word breaks nothing
 _EXTRA: Mapping[str, Json] = {
@@ -123,6 +124,7 @@ def draw(kind: type[Stand], seed: int) -> Play:
         page=random.choice([2, 100, 100]),
         renamed=random.random() < 0.5,
         lag=random.choice([0, 0, 1]),
+        lost=random.choice([None, None, *_LOST]),
         late=random.choice([0, 0, 0, 1, 3]),
     )
     if random.random() < 0.15:  # the service is away, for longer than calls are repeated
@@ -134,7 +136,7 @@ def draw(kind: type[Stand], seed: int) -> Play:
     if seed < KILL_POINTS:
         kills.add((seed, random.random() < 0.5))
     tight = random.choice([TIGHT_USD, TIGHT_USD if kind.asks_usd is None else 0.99 * kind.asks_usd])
-    given = Play(scenario, frozenset(kills), tight if random.random() < 0.08 else AMPLE_USD)
+    given = Play(scenario, frozenset(kills), tight if random.random() < 0.12 else AMPLE_USD)
     if random.random() < 0.1:  # what is not listed is then known to nobody
         given = replace(given, scenario=replace(scenario, omit=frozenset()), forgets=True)
     return given
@@ -143,7 +145,9 @@ def draw(kind: type[Stand], seed: int) -> Play:
 def _fault(random: Random, secret: str) -> Fault:
     what = random.choice(["refused", "throttled", "failed", "broken", "garbage", "moved"])
     if what == "moved":
-        return Fault(random.choice([301, 302, 303, 307, 308]), "", to="elsewhere", after=random.random() < 0.3)
+        return Fault(
+            random.choice([301, 302, 303, 307, 308]), "", to="elsewhere", after=random.random() < 0.3
+        )
     if what == "refused":
         status = random.choice([400, 401, 403, 404, 409, 422])
         code = random.choice(["null", '"invalid_request"', '"not_found"', "17"])
@@ -226,6 +230,8 @@ def play(kind: type[Stand], given: Play, folder: Path) -> Outcome:
             out.over_cap |= ledger.spent_usd < (stand.asks_usd or 0.0)
         out.tracebacks += [f"the stand-in: {error!r}" for error in stand.server.broken]
     words = services()[kind.service].statuses
+    if words is not None and given.scenario.ends in words.all and "no news of the tuning job" in out.ended:
+        out.tracebacks.append(f"{given.scenario.ends} is not taken for an end")
     is_failed = words is not None and given.scenario.ends in (*words.failed, *words.cancelled)
     out.paid_twice = out.billed > 1 and not is_failed
     is_capped = given.max_usd < AMPLE_USD

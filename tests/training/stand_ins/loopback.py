@@ -83,9 +83,13 @@ Wire = Callable[[Asked], Reply]
 
 
 class Loopback:
-    """The server. ``wire`` answers one request at a time; ``faults`` by the number of the request."""
+    """The server. ``wire`` answers one request at a time; ``faults`` by the number of the request, ``first`` by
+    the path of the first POST."""
 
-    def __init__(self, wire: Wire, faults: Mapping[int, Fault]) -> None:
+    def __init__(
+        self, wire: Wire, faults: Mapping[int, Fault], first: Mapping[str, Fault] | None = None
+    ) -> None:
+        spoilt = dict(first or {})
         self.requests: list[tuple[str, str]] = []
         self.broken: list[BaseException] = []  # what went wrong in the stand-in itself
         lock = threading.Lock()
@@ -104,6 +108,8 @@ class Loopback:
                 asked = Asked(handler.command, unquote(parts.path), query, headers, raw)
                 with lock:
                     fault = faults.get(len(self.requests))
+                    if fault is None and asked.method == "POST":
+                        fault = spoilt.pop(asked.path, None)
                     self.requests.append((asked.method, asked.path))
                     reply = Reply()
                     if fault is None or fault.after:

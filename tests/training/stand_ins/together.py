@@ -61,6 +61,7 @@ class TogetherStand(Stand):
     keys: ClassVar[Mapping[str, str]] = {"TOGETHER_API_KEY": "tgp-planted-0123456789abcdef"}
     usual: ClassVar[tuple[str, ...]] = ("pending", "queued", "running", "compressing", "uploading")
     success: ClassVar[str] = "completed"
+    begins_at: ClassVar[str] = "/v1/fine-tunes"
     asks_usd: ClassVar[float | None] = USD
     models: ClassVar[tuple[str, ...]] = (BASE, TUNED_AT, BASE_AT)
     essential: ClassVar[frozenset[str]] = frozenset({"id", "status", "training_file"})
