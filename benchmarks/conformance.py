@@ -1,8 +1,8 @@
 """200 scenarios a tuning service: documented words and shapes, faults and kills, at strict stand-ins.
 
 Counted is what must not happen: a job that succeeded and led to no answer, a job paid twice, an error that
-is none of the harness's or has no mend or shows a key, spending beyond the cap, and requests to an address that
-nobody has configured. ``--only openai,azure`` plays some.
+is none of the harness's or has no mend or shows a key, spending beyond the cap, and requests to an address
+that nobody has configured. ``--only openai,azure`` plays some.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def test_the_provider_is_told_by_the_address(url: str, profile: Profile) -> None
 
 def test_a_named_profile_comes_first_and_an_unknown_one_lists_those_that_are() -> None:
     assert profile_of("twin", "https://api.openai.com/v1") is TWIN
-    with pytest.raises(UnknownName, match="azure, compatible, .*, nebius, openai, .*twin"):
+    with pytest.raises(UnknownName, match=r"azure, compatible, .*, nebius, openai, .*twin"):
         profile_of("opnai", "https://api.openai.com/v1")
 
 

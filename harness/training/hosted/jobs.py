@@ -358,7 +358,7 @@ def _oldest(tuning: _Tuning, own: TuningJob) -> TuningJob:
             " machine's store knows it. Keep the store; another machine would begin the job again."
         )
     others = [job for job in listed if job.is_alive and job.id != own.id]
-    # as it is listed: an answer to a submission may leave out its time, and then every machine's is the oldest
+    # as it is listed: the answer to a submission may lack its time, and then every machine's is the oldest
     mine = next((job for job in listed if job.id == own.id), own)
     oldest = min((mine, *others), key=lambda job: job.age_key)
     if oldest.id == own.id:

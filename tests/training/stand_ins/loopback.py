@@ -83,8 +83,8 @@ Wire = Callable[[Asked], Reply]
 
 
 class Loopback:
-    """The server. ``wire`` answers one request at a time; ``faults`` by the number of the request, ``first`` by
-    the path of the first POST."""
+    """The server. ``wire`` answers one request at a time; ``faults`` by the number of the request,
+    ``first`` by the path of the first POST."""
 
     def __init__(
         self, wire: Wire, faults: Mapping[int, Fault], first: Mapping[str, Fault] | None = None

@@ -64,7 +64,9 @@ class TogetherStand(Stand):
     begins_at: ClassVar[str] = "/v1/fine-tunes"
     asks_usd: ClassVar[float | None] = USD
     models: ClassVar[tuple[str, ...]] = (BASE, TUNED_AT, BASE_AT)
-    essential: ClassVar[frozenset[str]] = frozenset({"id", "status", "training_file"})
+    essential: ClassVar[frozenset[str]] = frozenset(
+        {"id", "status", "training_file", "estimated_total_price"}
+    )
 
     def __init__(self, scenario: Scenario, adapter: bytes = b"", local_base: str | None = None) -> None:
         super().__init__(scenario)
