@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from harness.errors import HostedTrainingError, ModelError
 from harness.extras import require_extra
 from harness.models.endpoint import NO_KEY
-from harness.models.profiles import REHEARSAL_KEY, TINKER, TWIN
+from harness.models.profiles import REHEARSAL_KEY, TINKER, twin_of
 from harness.models.remote import RemoteModel
 from harness.records import Json
 
@@ -79,12 +79,12 @@ class TinkerService:
 
     def model(self, name: str, version: str | None = None) -> RemoteModel:
         """A base, or a checkpoint that was saved for sampling, as it answers there."""
-        profile = TWIN if self.api_key_env == REHEARSAL_KEY else TINKER
+        profile = twin_of(TINKER.name) if self.api_key_env == REHEARSAL_KEY else TINKER.name
         return RemoteModel(
             name,
             base_url=self.url + CHATS,
             api_key_env=self.api_key_env,
-            profile=profile.name,
+            profile=profile,
             version=version,
         )
 
