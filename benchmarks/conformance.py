@@ -1,7 +1,8 @@
 """200 scenarios a tuning service: documented words and shapes, faults and kills, at strict stand-ins.
 
 Counted is what must not happen: a job that succeeded and led to no answer, a job paid twice, an error that
-is none of the harness's or has no mend, and spending beyond the cap. ``--only openai,azure`` plays some.
+is none of the harness's or has no mend or shows a key, spending beyond the cap, and requests to an address
+that nobody has configured. ``--only openai,azure`` plays some.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from stand_ins.conformance import BACKENDS, backend, draw, play, write_rows
 
 SCENARIOS = 200
 SERVICES = dict.fromkeys(BACKENDS)
-NEVER = ("unusable", "paid twice", "tracebacks", "over the cap")
+NEVER = ("unusable", "paid twice", "tracebacks", "over the cap", "astray")
 HEADER = ("service", "scenarios", "answered", "led out", "lives", "requests", *NEVER)
 
 
@@ -50,7 +51,7 @@ def _played(name: str, scenarios: int) -> Counter[str]:
         found["answered" if out.ended == "answered" else "led out"] += 1
         found["lives"] += out.lives
         found["requests"] += out.requests
-        kept = (out.unusable, out.paid_twice, bool(out.tracebacks), out.over_cap)
+        kept = (out.unusable, out.paid_twice, bool(out.tracebacks), out.over_cap, out.astray)
         found.update({what: int(is_so) for what, is_so in zip(NEVER, kept, strict=True)})
         if not out.is_well:
             print(f"{name} {seed}: {given}\n  {out}", flush=True)

@@ -55,6 +55,7 @@ class FireworksTuning(DownloadedTuning):
     """
 
     kind: ClassVar[str] = "fireworks"
+    deployment_is_model: ClassVar[bool] = False  # adapters share one: MODEL#DEPLOYMENT
 
     learning_rate: Positive | Auto = "auto"
     lora_rank: Count | None = None
@@ -189,7 +190,7 @@ class FireworksTuning(DownloadedTuning):
             raise errors.from_service(error) from None
         holds, state = text(found, "baseModel"), text(found, "state")
         if state in GONE:
-            why = trouble(found, str) or "nothing answers there"
+            why = trouble(found, service.endpoint.scrub) or "nothing answers there"
             raise HostedTrainingError(
                 f"the deployment {deployment} is {state.lower()}: {why}.", f"make one: {make}."
             )
@@ -221,7 +222,7 @@ class FireworksTuning(DownloadedTuning):
                 while True:
                     found = environment.ask(service.loaded, model, deployment)
                     state = "" if found is None else text(found, "state")
-                    problem = "" if found is None else trouble(found, str)
+                    problem = "" if found is None else trouble(found, service.endpoint.scrub)
                     if state == "DEPLOYED":
                         return
                     if problem or waited_s > LOADED_WITHIN_S:

@@ -78,6 +78,8 @@ class BaseHostedTuning(BaseCandidate):
     """
 
     cost_rank: ClassVar[int] = 4
+    #: Whether the name of a deployment alone decides which model answers, where models must be deployed.
+    deployment_is_model: ClassVar[bool] = True
 
     base: str
     train: str
@@ -180,6 +182,7 @@ class BaseHostedTuning(BaseCandidate):
         """See ``Candidate``. The key is looked for after the rows: a plan has none, and still checks them."""
         self.require_askable(lab, variant)
         job = self.job(lab, variant)
+        self._require_own_deployment(lab, job, variant)
         is_made = lab.adapters.find(job.artifact) is not None
         with closing(self.service()) as service:
             if not is_made:
@@ -414,6 +417,26 @@ class BaseHostedTuning(BaseCandidate):
                 f"{type(self).__name__}(deployment={self.deployment!r}): only {{size}} and {{seed}} can stand"
                 " in it."
             ) from error
+
+    def _require_own_deployment(self, lab: Lab, job: HostedJob, variant: Variant) -> None:
+        """See that no other model of this run would answer under the name of this one's deployment.
+
+        Raises:
+            UsageError: the base would, or what another size, seed or candidate makes.
+        """
+        name, service = self._deployment(variant), self.service()
+        if name is None or not (service.capabilities.must_deploy and self.deployment_is_model):
+            return
+        problem, hint = "", "deploy each model by itself, and name them alike: 'support-{size}-{seed}'."
+        if name == self.base_deployment:
+            problem = "the base answers there (base_deployment=): it would be compared with itself."
+        made: Json = [job.artifact, self.checkpoint]
+        if lab.deployed.setdefault(f"{service.url} {name}", made) != made:
+            problem = "one model answers there, and this run makes several (sizes, seeds or candidates)."
+        if problem:
+            raise UsageError(
+                f"{type(self).__name__}(deployment={self.deployment!r}): {problem}\n  hint: {hint}"
+            )
 
     def _recipe(self, lab: Lab) -> Mapping[str, Json]:
         """The settings that all seeds share, without names and paths."""

@@ -75,6 +75,8 @@ class Lab:
     today: Callable[[], date] = today
     # why a hosted job of this run made nothing, by artifact: what failed is not begun again in the same run
     failed: dict[str, HarnessError] = field(default_factory=dict, repr=False, compare=False)
+    # which training a deployment's name was given to, by service and name
+    deployed: dict[str, Json] = field(default_factory=dict, repr=False, compare=False)
     servers: Servers = field(
         default_factory=Servers, repr=False, compare=False
     )  # that answer for local weights

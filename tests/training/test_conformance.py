@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from stand_ins import Scenario, Stand
+from stand_ins import Fault, Scenario, Stand
 from stand_ins.conformance import BACKENDS, Outcome, Play, backend, draw, play, write_rows
 
 from harness.training.hosted.services import Statuses, services
@@ -42,7 +42,7 @@ def test_every_documented_word_is_taken_for_what_it_is(kind: type[Stand], tmp_pa
         statuses=(*words.under_way, "a_word_of_next_year"), page=2, extra={"x_new": {"a": [1, None]}}
     )
     assert played(kind, tmp_path / "all", Play(scenario)).ended == "answered"
-    for word in (words.failed[0], *words.paused[:1]):
+    for word in (*words.failed, *words.cancelled, *words.paused):
         out = played(kind, tmp_path / word, Play(Scenario(ends=word, statuses=words.under_way[:1])))
         assert out.ended != "answered"
 
@@ -50,6 +50,25 @@ def test_every_documented_word_is_taken_for_what_it_is(kind: type[Stand], tmp_pa
 def test_killed_again_and_again_it_is_paid_once(kind: type[Stand], tmp_path: Path) -> None:
     kills = frozenset((n, n % 2 == 0) for n in range(1, 60, 5))  # each life gets a few calls further
     assert played(kind, tmp_path, Play(Scenario(), kills)).ended == "answered"
+
+
+def test_nobody_else_is_asked_no_key_is_shown_and_the_answer_to_the_submission_may_be_lost(
+    kind: type[Stand], tmp_path: Path
+) -> None:
+    key = next(iter(kind.keys.values()))
+    faults = {n: Fault(307, "", to="elsewhere") for n in (1, 7, 13)}
+    faults |= {n: Fault(401, f'{{"error": {{"message": "Incorrect key: {key}"}}}}') for n in (0, 5)}
+    out = played(kind, tmp_path, Play(Scenario(faults=faults, lost=Fault(after=True))))
+    assert out.ended == "answered"
+    assert out.billed == 1
+
+
+def test_the_price_that_is_asked_is_what_a_cap_holds_back(kind: type[Stand], tmp_path: Path) -> None:
+    if kind.asks_usd is None:
+        pytest.skip("it names no price beforehand")
+    short = played(kind, tmp_path / "short", Play(Scenario(), max_usd=kind.asks_usd - 0.001))
+    assert "BudgetReached" in short.ended
+    assert not short.billed
 
 
 # --------------------------------------------------------------------------- what is recorded

@@ -21,13 +21,16 @@ from hosted_builders import (
 from harness.candidates.lab import Lab
 from harness.decision.prices import price_of
 from harness.errors import BudgetReached, HostedTrainingError, UsageError
-from harness.models.ledger import Ledger, Money
+from harness.models.ledger import Ledger, Money, Spending
 from harness.models.progress import Silent
+from harness.records import Price
 from harness.store.adapters import AdapterStore
+from harness.training.hosted.budget import JobBudget, TokenBill
 from harness.training.hosted.jobs import RETRY
 from harness.training.hosted.provider import (
     JobFailure,
     OutcomeUnknown,
+    Quote,
     RateLimited,
     RequestRejected,
     TuningProvider,
@@ -69,6 +72,22 @@ def test_a_job_is_billed_what_the_service_says_once(lab: Lab) -> None:
         prepared(SPEC, lab, service, ledger)
     assert ledger.spent_usd == pytest.approx(360 * USD_A_TOKEN)
     assert ledger.reserved_usd == 0
+
+
+@pytest.mark.parametrize(
+    ("per_mtok", "tokens", "usd", "spent"),
+    [(None, 500, None, 0.4), (10.0, 500, None, 0.005), (10.0, 500, 0.3, 0.3), (None, None, None, 0.4)],
+)
+def test_a_job_with_a_quote_is_settled_by_the_service_its_tokens_or_the_quote(
+    per_mtok: float | None, tokens: int | None, usd: float | None, spent: float
+) -> None:
+    ledger = Ledger(max_usd=1.0)
+    price = Price("m", 1.0, 1.0, per_mtok, "a test", "2026-11-29")
+    budget = JobBudget(Spending("m", price, ledger), TokenBill(1.0, None), "m")
+    budget.reserve(quote=Quote(0.4))
+    budget.submitting()
+    budget.settle(tokens, usd)
+    assert (ledger.spent_usd, ledger.reserved_usd) == (pytest.approx(spent), 0)
 
 
 def test_a_job_that_could_pass_the_cap_is_not_begun_and_nothing_is_sent(lab: Lab) -> None:

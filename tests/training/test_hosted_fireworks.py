@@ -15,8 +15,8 @@ import pytest
 from hosted_builders import Killed, killing
 from httpx2 import Request, Response
 from openai import InternalServerError
-from stand_ins import Fault, Scenario
-from stand_ins.fireworks import ACCOUNT, BASE, DEPLOYMENT, FireworksStand
+from stand_ins import Asked, Fault, Reply, Scenario
+from stand_ins.fireworks import ACCOUNT, BASE, DEPLOYMENT, FireworksStand, refused
 
 from harness import FireworksTuning
 from harness.candidates.base import Prepared, Variant
@@ -183,6 +183,23 @@ def test_a_submission_of_unknown_outcome_is_found_and_not_repeated(lab: Lab, fau
         assert len(stand.begun) == 1
 
 
+def test_a_job_that_is_taken_and_not_shown_yet_is_no_reason_for_another(lab: Lab) -> None:
+    """Another machine's: its id is taken, and neither the listing nor its own address has it yet."""
+    with FireworksStand(Scenario()) as stand:
+        show, late = stand._show_job, iter((True,))
+
+        def hidden(asked: Asked, id: str) -> Reply:
+            return refused("NOT_FOUND", "not yet") if next(late, False) else show(asked, id)
+
+        made(stand, lab)
+        begun = [*stand.begun]
+        stand._show_job, stand._list_jobs = hidden, lambda asked, _: Reply({})  # type: ignore[method-assign]
+        stand.models.clear()
+        stand._looks.clear()
+        stand.proves(made(stand, elsewhere(lab)))
+        assert stand.begun == begun
+
+
 def test_the_next_attempt_has_the_next_id(lab: Lab) -> None:
     with FireworksStand(Scenario(ends="JOB_STATE_FAILED")) as stand:
         for _ in range(2):
@@ -318,6 +335,12 @@ def test_an_adapter_that_cannot_be_loaded_leads_out(lab: Lab) -> None:
         with pytest.raises(HostedTrainingError, match="not there after 30 minutes") as caught:
             prepared.load()
         assert "load-lora" in str(caught.value)
+        stand.deployments[stand.full("deployments", DEPLOYMENT)] |= {
+            "state": "FAILED",
+            "status": {"code": "INTERNAL", "message": f"no node for {stand.keys['FIREWORKS_API_KEY']}"},
+        }
+        with pytest.raises(HostedTrainingError, match=r"no node for \[key\]"):
+            made(stand, again(lab))
 
 
 # --------------------------------------------------------------------------- states, names, money

@@ -251,6 +251,21 @@ def test_a_tuned_model_that_must_be_deployed_says_so_and_is_not_tuned_again(lab:
         prepared(replace(azure, deployment="{name}"), lab, 12)
 
 
+def test_a_deployment_that_another_model_of_the_run_would_answer_under_is_refused(lab: Lab) -> None:
+    service = FakeService(keeps_metadata=False)
+    azure = fake(service, provider=provider_of(service, AZURE), base="gpt-4.1-mini-2025-04-14")
+    one = replace(azure, deployment="support", base_deployment="mini")
+    for _ in range(2):
+        preflight(one, lab, 12)
+    with pytest.raises(UsageError, match=r"'support-{size}-{seed}'"):
+        preflight(one, lab, 11)
+    with pytest.raises(UsageError, match="the base answers there"):
+        preflight(replace(one, deployment="mini"), lab, 12)
+    for size in (11, 12):
+        preflight(replace(one, deployment="support-{size}"), lab, size)
+    assert not service.jobs
+
+
 def preflight(candidate: OpenAITuning, lab: Lab, size: int | None = None) -> None:
     candidate.preflight(lab, variant(candidate, size))
 

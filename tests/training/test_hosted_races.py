@@ -22,14 +22,19 @@ from hypothesis import strategies as st
 from harness.errors import HostedTrainingError
 from harness.models.profiles import COMPATIBLE, TWIN, Profile
 from harness.training.hosted.jobs import tune
-from harness.training.hosted.provider import OutcomeUnknown, RequestRejected
+from harness.training.hosted.provider import OutcomeUnknown, RequestRejected, TuningJob
 from harness.training.hosted.record import TunedModel
 
 
 class Stepping:
     """One machine in a thread of its own, which makes a call of its provider when it is told to."""
 
-    def __init__(self, service: FakeService, profile: Profile = TWIN) -> None:
+    def __init__(
+        self,
+        service: FakeService,
+        profile: Profile = TWIN,
+        wrap: Callable[[str, Callable[[], object]], object] = lambda name, call: call(),
+    ) -> None:
         self._go, self._waits = threading.Semaphore(0), threading.Semaphore(0)
         self.call: str | None = None  # the one that it is about to make; None: it has ended
         self.done: TunedModel | None = None
@@ -39,7 +44,7 @@ class Stepping:
             self.call = name
             self._waits.release()
             self._go.acquire()
-            return call()
+            return wrap(name, call)
 
         def run() -> None:
             environment = replace(NO_WAITING, patience_s=1e9)
@@ -93,6 +98,22 @@ def test_of_two_jobs_of_one_second_every_machine_follows_the_same() -> None:
             service.change(id, created_at=100)
     assert first.finish().job.id == second.finish().job.id == "ftjob-0"
     assert service.jobs["ftjob-1"].status == "cancelled"
+
+
+@pytest.mark.parametrize("lag", range(1, 4))
+def test_where_listings_lag_or_submissions_tell_no_time_one_of_two_jobs_is_ended(lag: int) -> None:
+    service = FakeService(lag=lag, life=("queued",) * 60 + ("succeeded",))
+
+    def untimed(name: str, call: Callable[[], object]) -> object:
+        made = call()
+        return replace(made, created=0) if name == "submit" and isinstance(made, TuningJob) else made
+
+    machines = [Stepping(service, wrap=untimed) for _ in range(2)]
+    for machine in machines:
+        while machine.call != "submit":
+            machine.step()
+    assert len({machine.finish().job.id for machine in machines}) == 1
+    assert sorted(job.status for job in service.jobs.values()) == ["cancelled", "succeeded"]
 
 
 def test_a_job_that_began_elsewhere_while_files_were_checked_is_followed() -> None:

@@ -103,9 +103,11 @@ def _take(stream: _Bounded, folder: Path) -> None:
             raise AdapterProblem(f"its archive holds {member.name!r}, which leads out of its folder")
         if path.suffix in _PICKLED and "adapter" in path.name:
             pickled = f" (it has {path}, which could run code when opened)"
+        if member.issparse():  # a few bytes of it are read as a petabyte of zeros
+            raise AdapterProblem(f"{path} in its archive is no plain file")
         into: IO[bytes] | None = None
         if path.name in (CONFIG, WEIGHTS):
-            if not member.isreg() or member.issparse():
+            if not member.isreg():
                 raise AdapterProblem(f"{path} in its archive is no plain file")
             if place not in (None, path.parent) or path.name in taken:
                 raise AdapterProblem(f"its archive holds several adapters, in {place} and {path.parent}")

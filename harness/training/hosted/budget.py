@@ -129,11 +129,15 @@ class JobBudget:
         self._may_be_billed = self._submissions > 0
 
     def settle(self, trained_tokens: int | None, usd: float | None = None) -> None:
-        """The job has succeeded; where the service says neither tokens nor ``usd``, it billed the most."""
+        """The job has succeeded; ``usd`` is what the service itself puts it at. Where it says neither, it
+        billed what it had asked for, or else the most."""
         if self._reservation is not None:
+            assert self._spending is not None
+            is_priced = self._spending.price.training_usd_per_mtok is not None  # else a quote has bounded it
+            if usd is None and trained_tokens is not None and is_priced:
+                usd = self._usd(trained_tokens)
             usd = self._quoted_usd if usd is None else usd
-            if usd is None or trained_tokens is not None:
-                usd = self._usd(self._most if trained_tokens is None else trained_tokens)
+            usd = self._usd(self._most) if usd is None else usd
             self._reservation.settle(usd, prompt_tokens=trained_tokens, completion_tokens=0)
             self._reservation = None
 

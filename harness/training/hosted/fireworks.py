@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -54,7 +55,8 @@ MARK_DIGITS = 24  # of the fingerprint in a job's id
 ATTEMPTS = 50  # ids that are tried for one job
 MOST_BYTES_AT_ONCE = 150_000_000  # larger files go to a signed address
 UPLOAD_TIMEOUT_S = 600.0
-PUBLISHED_WITHIN_S = 3600.0  # after a job's end; a model that is missing for longer was deleted
+# after a job's end, and at how many looks: a model that is missing for longer was deleted
+PUBLISHED_WITHIN_S, MODEL_LOOKS = 3600.0, 30
 LOADED_WITHIN_S, LOAD_POLL_S = 1800.0, 10.0  # as the service's own command waits
 
 
@@ -184,7 +186,9 @@ class FireworksProvider(FireworksModels):
                 there = unless_gone(partial(self.get, id))
                 if there is not None and there.is_alive:
                     return there
-                if there is None and not taken.exists:
+                self._missing[id] += there is None
+                # one that was just begun may not be shown yet; after a second look it was deleted
+                if there is None and (not taken.exists or self._missing[id] < 2):
                     raise OutcomeUnknown(taken.message) from None
         raise RequestRejected(f"{ATTEMPTS} jobs of this content have failed there", status=409)
 
@@ -257,6 +261,11 @@ class FireworksProvider(FireworksModels):
     def _progress(self) -> dict[str, str]:
         return {}
 
+    @cached_property
+    def _missing(self) -> Counter[str]:
+        """Looks at which a job or a model was not there."""
+        return Counter()
+
     def _jobs(self) -> Iterator[TuningJob]:
         seen: set[str] = set()
         with self._calling() as client:
@@ -289,7 +298,10 @@ class FireworksProvider(FireworksModels):
         if model is not None and model.get("state") == "READY":
             return job
         problem = "" if model is None else trouble(model, self._clean)
-        if model is None and job.finished is not None and time.time() - job.finished > PUBLISHED_WITHIN_S:
+        self._missing[job.tuned_model] += model is None
+        is_old = job.finished is not None and time.time() - job.finished > PUBLISHED_WITHIN_S
+        # the clock here may be wrong: what has just ended is looked for again
+        if model is None and is_old and self._missing[job.tuned_model] > MODEL_LOOKS:
             problem = "it is not there any more"
         if problem:
             raise HostedTrainingError(

@@ -342,18 +342,25 @@ def _submit(tuning: _Tuning) -> TuningJob:
 def _oldest(tuning: _Tuning, own: TuningJob) -> TuningJob:
     """Of the jobs that several machines began at once every machine follows the oldest, and ends its own."""
     environment, command = tuning.environment, tuning.provider.capabilities.command_for
-    environment.sleep(tuning.settle_s)
-    try:
-        listed = _listed(tuning)
-    except ServiceError:  # it has begun, and this machine remembers it
-        return own
-    if all(job.id != own.id for job in listed):
+    settle_s = tuning.settle_s
+    for _ in range(LOOKS):  # a listing without the own job is too old to show another machine's
+        environment.sleep(settle_s)
+        settle_s = min(LONGEST_SETTLE_S, settle_s * 2)
+        try:
+            listed = _listed(tuning)
+        except ServiceError:  # it has begun, and this machine remembers it
+            return own
+        if any(job.id == own.id for job in listed):
+            break
+    else:
         tuning.note(
             f"the service does not list {own.id} in a way that tells what it was made from: only this"
             " machine's store knows it. Keep the store; another machine would begin the job again."
         )
     others = [job for job in listed if job.is_alive and job.id != own.id]
-    oldest = min((own, *others), key=lambda job: job.age_key)
+    # as it is listed: the answer to a submission may lack its time, and then every machine's is the oldest
+    mine = next((job for job in listed if job.id == own.id), own)
+    oldest = min((mine, *others), key=lambda job: job.age_key)
     if oldest.id == own.id:
         return own
     tuning.note(f"another machine began the same content first, as {oldest.id}: {own.id} is cancelled.")

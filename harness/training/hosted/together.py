@@ -474,6 +474,6 @@ def _whole(found: Mapping[str, Json], name: str) -> int | None:
 
 def _seconds(found: Mapping[str, Json], name: str) -> int:
     """A time in ISO 8601 as seconds since 1970; 0 where it is none."""
-    with suppress(ValueError):
+    with suppress(ValueError, OverflowError):
         return int(datetime.fromisoformat(_text(found, name) or "").timestamp())
     return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import ClassVar, Literal, Self, TypeVar
 
@@ -41,6 +41,7 @@ class Scenario:
         page: items on a page of a listing.
         renamed: what answers has another name than the job was told, where the service gives names.
         lag: listings that do not show yet what was just made.
+        lost: what becomes of the answer to the first submission of a job.
         late: looks at a job that has succeeded at which it names no model yet.
     """
 
@@ -54,6 +55,7 @@ class Scenario:
     page: int = 100
     renamed: bool = False
     lag: int = 0
+    lost: Fault | None = None
     late: int = 0
 
 
@@ -72,12 +74,22 @@ class Stand:
     keys: ClassVar[Mapping[str, str]]  # environment variables that hold keys while it stands
     usual: ClassVar[tuple[str, ...]]  # the words that a job passes through
     success: ClassVar[str]  # the word that it ends in
+    begins_at: ClassVar[str]  # the path that jobs are posted to
+    asks_usd: ClassVar[float | None] = None  # the price that it names before a job is begun
     # optional fields without which nothing can be known of a job: never left out
     essential: ClassVar[frozenset[str]] = frozenset({"id", "status"})
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.server = Loopback(self.wire, scenario.faults)
+        #: Where redirects lead: it belongs to nobody, and may not be asked.
+        self.elsewhere = Loopback(lambda asked: Reply(), {})
+        moved = {
+            n: replace(fault, to=f"{self.elsewhere.url}/x")
+            for n, fault in scenario.faults.items()
+            if fault.to
+        }
+        first = {} if scenario.lost is None else {self.begins_at: scenario.lost}
+        self.server = Loopback(self.wire, {**scenario.faults, **moved}, first)
         self._before: dict[str, str | None] = {}
 
     # ----------------------------------------------------------------------- of each service
@@ -131,12 +143,14 @@ class Stand:
         self._before = {name: os.environ.get(name) for name in self.keys}
         os.environ.update(self.keys)
         self.server.start()
+        self.elsewhere.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Literal[False]:
         self.server.stop()
+        self.elsewhere.stop()
         for name, value in self._before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -147,8 +161,6 @@ class Stand:
 
 def hurried(kind: type[TunedT]) -> type[TunedT]:
     """A kind of candidate that does not wait between two looks at its service."""
-    from dataclasses import replace
-
     from harness.training.hosted.jobs import Environment
 
     class Hurried(kind):  # type: ignore[valid-type, misc]

@@ -38,6 +38,7 @@ class AzureStand(OpenAIStand):
     }
     usual: ClassVar[tuple[str, ...]] = ("pending", "running")
     path: ClassVar[str] = "/openai"
+    begins_at: ClassVar[str] = "/openai/fine_tuning/jobs"
     essential: ClassVar[frozenset[str]] = frozenset({"id", "status", "fine_tuned_model", "model"})
     deployed: str | None = None  # the job whose model answers under "support"
 

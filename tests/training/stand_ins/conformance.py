@@ -8,6 +8,7 @@ an error, is followed by the next, which does what the error asks.
 from __future__ import annotations
 
 import json
+import shutil
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ AMPLE_USD, TIGHT_USD = 10.0, 1e-6
 MOST_LIVES = 30
 KILL_POINTS = 30  # the first seeds kill at each of the first requests
 EARLY = 45  # requests: what goes wrong does so among the first
+_LOST = (Fault(after=True), Fault(503, after=True), Fault(200, "<html>", after=True))
 _GARBAGE = ("<html><body>bad gateway</body></html>", "", '{"id": "x", "sta', "null", "[]", "7", '"queued"')
 #: undocumented, so that a new field or word breaks nothing
 _EXTRA: Mapping[str, Json] = {
@@ -67,6 +69,7 @@ class Play:
     scenario: Scenario
     kills: frozenset[tuple[int, bool]] = frozenset()  # number of the request; whether after it
     max_usd: float = AMPLE_USD
+    forgets: bool = False  # the store is deleted wherever a process ends
 
 
 @dataclass
@@ -81,12 +84,13 @@ class Outcome:
     unusable: bool = False  # a job has succeeded, and nothing that was said led to an answer by its model
     paid_twice: bool = False
     over_cap: bool = False
+    astray: bool = False  # something was asked at an address that nobody had configured
     tracebacks: list[str] = field(default_factory=list)  # what is no error of the harness's, or has no mend
 
     @property
     def is_well(self) -> bool:
         """Whether everything held."""
-        return not (self.unusable or self.paid_twice or self.over_cap or self.tracebacks)
+        return not (self.unusable or self.paid_twice or self.over_cap or self.astray or self.tracebacks)
 
 
 # --------------------------------------------------------------------------- drawn
@@ -96,6 +100,7 @@ def draw(kind: type[Stand], seed: int) -> Play:
     service = services()[kind.service]
     words = service.statuses
     life: list[str] = []
+    secret = next(iter(kind.keys.values()))
     ends, optional = kind.success, set[str]()
     if words is not None:
         life = random.choices(words.under_way, k=random.randint(0, 5))
@@ -115,31 +120,41 @@ def draw(kind: type[Stand], seed: int) -> Play:
         ),
         omit=frozenset(name for name in sorted(optional) if random.random() < random.choice([0, 0.3, 1])),
         extra=dict(random.sample(sorted(_EXTRA.items()), random.randint(0, 3))),
-        faults={random.randrange(EARLY): _fault(random) for _ in range(random.randint(0, 5))},
+        faults={random.randrange(EARLY): _fault(random, secret) for _ in range(random.randint(0, 5))},
         page=random.choice([2, 100, 100]),
         renamed=random.random() < 0.5,
         lag=random.choice([0, 0, 1]),
+        lost=random.choice([None, None, *_LOST]),
         late=random.choice([0, 0, 0, 1, 3]),
     )
     if random.random() < 0.15:  # the service is away, for longer than calls are repeated
-        first, fault = random.randrange(EARLY), _fault(random)
+        first, fault = random.randrange(EARLY), _fault(random, secret)
         scenario = replace(
             scenario, faults={**scenario.faults, **dict.fromkeys(range(first, first + 12), fault)}
         )
     kills = {(random.randrange(EARLY), random.random() < 0.5) for _ in range(random.choice([0, 0, 1, 2, 4]))}
     if seed < KILL_POINTS:
         kills.add((seed, random.random() < 0.5))
-    return Play(scenario, frozenset(kills), TIGHT_USD if random.random() < 0.05 else AMPLE_USD)
+    tight = random.choice([TIGHT_USD, TIGHT_USD if kind.asks_usd is None else 0.99 * kind.asks_usd])
+    given = Play(scenario, frozenset(kills), tight if random.random() < 0.12 else AMPLE_USD)
+    if random.random() < 0.1:  # what is not listed is then known to nobody
+        given = replace(given, scenario=replace(scenario, omit=frozenset()), forgets=True)
+    return given
 
 
-def _fault(random: Random) -> Fault:
-    what = random.choice(["refused", "throttled", "failed", "broken", "garbage"])
+def _fault(random: Random, secret: str) -> Fault:
+    what = random.choice(["refused", "throttled", "failed", "broken", "garbage", "moved"])
+    if what == "moved":
+        return Fault(
+            random.choice([301, 302, 303, 307, 308]), "", to="elsewhere", after=random.random() < 0.3
+        )
     if what == "refused":
         status = random.choice([400, 401, 403, 404, 409, 422])
         code = random.choice(["null", '"invalid_request"', '"not_found"', "17"])
         body = random.choice(
             [
                 f'{{"error": {{"message": "no", "code": {code}}}}}',
+                f'{{"error": {{"message": "Incorrect API key: {secret}", "code": {code}}}}}',
                 '{"detail": [{"loc": ["body", "x"], "msg": "extra fields", "type": "value_error"}]}',
                 '{"message": "no", "type": "invalid"}',
                 *_GARBAGE,
@@ -175,6 +190,8 @@ def play(kind: type[Stand], given: Play, folder: Path) -> Outcome:
     with kind(given.scenario) as stand, _killing(given.kills) as fired:
         while out.lives < MOST_LIVES:
             out.lives += 1
+            if given.forgets:
+                shutil.rmtree(store, ignore_errors=True)
             ledger = Ledger(given.max_usd)
             candidate = stand.candidate("train.jsonl", "dev.jsonl")
             base = candidate.model_name
@@ -207,8 +224,14 @@ def play(kind: type[Stand], given: Play, folder: Path) -> Outcome:
                 break
             stand.user_acts()
         out.billed, out.requests = stand.billed, len(stand.requests)
+        out.astray = bool(stand.elsewhere.requests)
+        out.tracebacks += _shown_in(store, stand)
+        if out.lives == 1 and out.ended == "answered":  # what was asked for it counts
+            out.over_cap |= ledger.spent_usd < (stand.asks_usd or 0.0)
         out.tracebacks += [f"the stand-in: {error!r}" for error in stand.server.broken]
     words = services()[kind.service].statuses
+    if words is not None and given.scenario.ends in words.all and "no news of the tuning job" in out.ended:
+        out.tracebacks.append(f"{given.scenario.ends} is not taken for an end")
     is_failed = words is not None and given.scenario.ends in (*words.failed, *words.cancelled)
     out.paid_twice = out.billed > 1 and not is_failed
     is_capped = given.max_usd < AMPLE_USD
@@ -233,10 +256,21 @@ def _judge(error: Exception, stand: Stand, out: Outcome) -> None:
         out.tracebacks.append("".join(traceback.format_exception(error)[-6:]))
     elif isinstance(error, HarnessError) and "hint: " not in text:
         out.tracebacks.append(f"no mend: {text}")
-    elif any(key in text for key in stand.keys.values() if len(key) > 12):
+    elif any(key in text for key in _secrets(stand)):
         out.tracebacks.append(f"a key is shown: {type(error).__name__}")
     elif isinstance(error, BudgetReached) and stand.billed:
         out.over_cap = True
+
+
+def _secrets(stand: Stand) -> list[str]:
+    return [key for key in stand.keys.values() if len(key) > 12]
+
+
+def _shown_in(store: Path, stand: Stand) -> list[str]:
+    """Files of the store that hold a key."""
+    files = [path for path in store.rglob("*") if path.is_file()]
+    keys = [key.encode() for key in _secrets(stand)]
+    return [f"a key is in {path.name}" for path in files if any(key in path.read_bytes() for key in keys)]
 
 
 def _prices(base: str) -> tuple[Mapping[PriceKey, Price], str]:

@@ -36,6 +36,7 @@ class FireworksStand(Stand):
     }
     usual = ("JOB_STATE_CREATING", "JOB_STATE_VALIDATING", "JOB_STATE_RUNNING", "JOB_STATE_WRITING_RESULTS")
     success = "JOB_STATE_COMPLETED"
+    begins_at = f"/v1/accounts/{ACCOUNT}/supervisedFineTuningJobs"
     essential: ClassVar[frozenset[str]] = frozenset({"name", "state", "enableAddons"})
 
     def __init__(self, scenario: Scenario) -> None:

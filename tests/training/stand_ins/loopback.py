@@ -28,12 +28,14 @@ class Fault:
         body: what is sent with it, JSON or not.
         retry_after_s: the ``Retry-After`` header; None: there is none.
         after: the request has had its effect all the same.
+        to: the ``Location`` header: the answer is said to lie there.
     """
 
     status: int | None = None
     body: str = '{"error": {"message": "no", "type": "error", "param": null, "code": null}}'
     retry_after_s: float | None = None
     after: bool = False
+    to: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,13 @@ Wire = Callable[[Asked], Reply]
 
 
 class Loopback:
-    """The server. ``wire`` answers one request at a time; ``faults`` by the number of the request."""
+    """The server. ``wire`` answers one request at a time; ``faults`` by the number of the request,
+    ``first`` by the path of the first POST."""
 
-    def __init__(self, wire: Wire, faults: Mapping[int, Fault]) -> None:
+    def __init__(
+        self, wire: Wire, faults: Mapping[int, Fault], first: Mapping[str, Fault] | None = None
+    ) -> None:
+        spoilt = dict(first or {})
         self.requests: list[tuple[str, str]] = []
         self.broken: list[BaseException] = []  # what went wrong in the stand-in itself
         lock = threading.Lock()
@@ -102,6 +108,8 @@ class Loopback:
                 asked = Asked(handler.command, unquote(parts.path), query, headers, raw)
                 with lock:
                     fault = faults.get(len(self.requests))
+                    if fault is None and asked.method == "POST":
+                        fault = spoilt.pop(asked.path, None)
                     self.requests.append((asked.method, asked.path))
                     reply = Reply()
                     if fault is None or fault.after:
@@ -124,6 +132,8 @@ class Loopback:
                     headers |= dict(told.headers)
                 elif told.retry_after_s is not None:
                     headers["Retry-After"] = f"{told.retry_after_s:g}"
+                if isinstance(told, Fault) and told.to is not None:
+                    headers["Location"] = told.to
                 for name, value in headers.items():
                     handler.send_header(name, value)
                 handler.end_headers()

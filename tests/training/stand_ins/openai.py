@@ -32,6 +32,7 @@ class OpenAIStand(Stand):
     usual: ClassVar[tuple[str, ...]] = ("validating_files", "queued", "running")
     success: ClassVar[str] = "succeeded"
     path: ClassVar[str] = "/v1"
+    begins_at: ClassVar[str] = "/v1/fine_tuning/jobs"
     params: ClassVar[Any] = JobCreateParams
     base: ClassVar[str] = BASE
     essential: ClassVar[frozenset[str]] = frozenset({"id", "status", "fine_tuned_model", "metadata"})

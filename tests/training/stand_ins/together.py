@@ -61,8 +61,12 @@ class TogetherStand(Stand):
     keys: ClassVar[Mapping[str, str]] = {"TOGETHER_API_KEY": "tgp-planted-0123456789abcdef"}
     usual: ClassVar[tuple[str, ...]] = ("pending", "queued", "running", "compressing", "uploading")
     success: ClassVar[str] = "completed"
+    begins_at: ClassVar[str] = "/v1/fine-tunes"
+    asks_usd: ClassVar[float | None] = USD
     models: ClassVar[tuple[str, ...]] = (BASE, TUNED_AT, BASE_AT)
-    essential: ClassVar[frozenset[str]] = frozenset({"id", "status", "training_file"})
+    essential: ClassVar[frozenset[str]] = frozenset(
+        {"id", "status", "training_file", "estimated_total_price"}
+    )
 
     def __init__(self, scenario: Scenario, adapter: bytes = b"", local_base: str | None = None) -> None:
         super().__init__(scenario)
@@ -75,7 +79,7 @@ class TogetherStand(Stand):
             "estimated_eval_token_count": 0,
             "user_limit": 100.0,
         }
-        self.elsewhere = False  # adapters lie at another address than the one that is asked
+        self.is_moved = False  # adapters lie at another address than the one that is asked
         self.most_a_part = 0  # bytes after which a download breaks; 0: none does
         self.downloads: list[tuple[str, int]] = []  # the range that was asked for, and the bytes sent
         self.files: dict[str, dict[str, Any]] = {}
@@ -186,7 +190,7 @@ class TogetherStand(Stand):
         assert set(asked.query) <= {"ft_id", "checkpoint", "checkpoint_step"}, asked.query
         if self.status(asked.query["ft_id"]) != self.success or asked.query["checkpoint"] != "adapter":
             return no(400, "nothing to download")
-        if self.elsewhere:
+        if self.is_moved:
             return Reply(status=302, headers={"Location": f"{self.url}/storage/adapter?signed=secret"})
         return self.part(asked)
 
