@@ -499,7 +499,19 @@ PLAIN = _tar(*((tarfile.TarInfo(name), content) for name, content in FILES.items
     ],
     # not by their content: gzip writes the time into it
     ids=[
-        *("zst", "folders", "gzip", "tar", "parent", "absolute", "symlink", "hardlink", "fifo", "large", "two"),
+        *(
+            "zst",
+            "folders",
+            "gzip",
+            "tar",
+            "parent",
+            "absolute",
+            "symlink",
+            "hardlink",
+            "fifo",
+            "large",
+            "two",
+        ),
         *("pickle", "cut zst", "empty", "zip", "cut gzip", "header"),
     ],
 )
