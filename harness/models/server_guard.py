@@ -1,7 +1,8 @@
 """Runs a command, and ends it with all that it has started when standard input closes or its parent is gone.
 
-The process that holds the other end may be killed, and one that it has forked may hold that end still: then nobody could end what it has started. Run as a file,
-with nothing but the standard library, since it stays for as long as the command does.
+The process that holds the other end may be killed, and one that it has forked may hold that end still: then
+nobody could end what it has started. Run as a file, with nothing but the standard library, since it stays for
+as long as the command does.
 """
 
 import os

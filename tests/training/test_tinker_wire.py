@@ -32,7 +32,7 @@ CHECKPOINTS = ("/save_weights", "/save_weights_for_sampler")
 
 
 class Earlier:
-    """ASGI middleware: the wire of version 0.25, and redirects in place of all answers once ``leads`` is set."""
+    """ASGI middleware: the wire of version 0.25; redirects alone once ``leads`` is set."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app, self.leads = app, ""

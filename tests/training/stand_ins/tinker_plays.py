@@ -210,7 +210,7 @@ def _live(
         prompt = Prompt("row", (Message("user", "train 1?"),))
         (answer,) = prepared.load().answer([prompt], Decoding(), frozenset())
         ended = "answered" if answer.failure is None else f"unanswered: {answer.failure}"
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - judged below
         ended = f"{type(error).__name__}: {error}"
         if not isinstance(error, HarnessError):
             traced.append("".join(traceback.format_exception(error)[-8:]))
@@ -227,7 +227,8 @@ def _hurry(kill: tuple[int, bool] | None) -> None:
     """Nobody waits between two calls, and the clock goes on as if they did; the n-th request kills."""
     import httpx
 
-    now, slept, sent = time.time, [0.0], [0]
+    now, sent = time.time, [0]
+    slept: list[float] = [0.0]
     idle, send = asyncio.sleep, httpx.AsyncClient.send
 
     async def soon(delay: float, result: Any = None) -> Any:  # noqa: ANN401
@@ -235,6 +236,9 @@ def _hurry(kill: tuple[int, bool] | None) -> None:
             return await idle(delay, result)
         slept[0] += delay
         return await idle(0.001 if delay else 0, result)
+
+    def wait(seconds: float) -> None:
+        slept[0] += seconds
 
     async def sending(self: httpx.AsyncClient, request: httpx.Request, **how: Any) -> httpx.Response:  # noqa: ANN401
         if request.url.path.endswith(BACKGROUND):
@@ -248,17 +252,17 @@ def _hurry(kill: tuple[int, bool] | None) -> None:
             if kill == (n, True):
                 os._exit(9)
 
-    asyncio.sleep = soon  # type: ignore[assignment]
+    asyncio.sleep = soon
     time.time = lambda: now() + slept[0]
-    time.sleep = lambda seconds: slept.__setitem__(0, slept[0] + seconds)
+    time.sleep = wait
     httpx.AsyncClient.send = sending  # type: ignore[method-assign]
     import anyio
 
     from harness.candidates import tinker_tuning
     from harness.training.tinker.loop import Surroundings
 
-    anyio.sleep = soon  # type: ignore[assignment]
-    tinker_tuning.Surroundings = partial(Surroundings, sleep=time.sleep)  # type: ignore[assignment, misc]
+    anyio.sleep = soon
+    setattr(tinker_tuning, "Surroundings", partial(Surroundings, sleep=wait))  # noqa: B010 - mypy takes it for a class
 
 
 def _in_a_fork(do: Callable[[Connection], None]) -> tuple[str, list[str], int | None]:
