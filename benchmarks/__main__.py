@@ -33,6 +33,7 @@ from benchmarks import (
     profile,
     ray_scale,
     reference_cases,
+    rehearsals,
     tinker_curve,
     training,
     training_curve,
@@ -56,6 +57,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Result]]] = {
     "decision_quality": decision_quality.measure,
     "judging": judging.measure,
     "conformance": conformance.measure,
+    "rehearsals": rehearsals.measure,
     "kills": kills.measure,
     "faults": faults.measure,
     "xdist_once": xdist_once.measure,
@@ -84,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--only",
         default="",
         help=f"parts of decision_quality ({', '.join(decision_quality.PARTS)}), doors, conformance,"
-        " or reference_cases",
+        " rehearsals, or reference_cases",
     )
     given = parser.parse_args(arguments)
     unknown = sorted(set(given.names) - BENCHMARKS.keys())
@@ -97,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "decision_quality": decision_quality.PARTS,
         "doors": doors.TRIES,
         "conformance": conformance.SERVICES,
+        "rehearsals": rehearsals.SERVICES,
         "reference_cases": reference_cases.PARTS,
     }
     known = parts.get(given.names[0], {}) if len(given.names) == 1 else {}

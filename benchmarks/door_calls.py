@@ -411,6 +411,10 @@ ECONOMICS = """currency = "USD"
 requests_per_day = [20000, 40000]
 horizon_days = 30
 gpu_usd_per_hour = 1.2
+gpu_hours_per_day = 24
+hosting_hours_per_day = 12
+hosting_replicas = 2
+storage_gb = 5
 training_usd_per_hour = 1.2
 retraining_every_days = 30
 hourly_usd = 60
@@ -420,6 +424,8 @@ value_usd_per_point_per_day = 5
 [prices."gpt-4o-mini"]
 input_usd_per_mtok = 0.15
 output_usd_per_mtok = 0.6
+hosting_usd_per_hour = 5
+storage_usd_per_gb_month = 0.1
 source = "the price list"
 date = "2026-11-01"
 """
@@ -502,7 +508,7 @@ def suites(rng: Random, folder: Path) -> None:
     (folder / "heldout.jsonl").write_text(json.dumps(CHAT) + "\n" + json.dumps(PAIR) + "\n", "utf-8")
     (folder / "prompt.md").write_bytes(spoilt(rng, b"Answer in JSON: {system}. {{ 7 * 7 }}\n"))
     (folder / "schema.json").write_bytes(schema(rng))
-    value = _odd(rng)
+    value = any_odd(rng)
     made = rng.choice(("suite", "check", "candidate", "schema", "schema"))
     if made == "candidate":
         kind = rng.choice(
@@ -613,7 +619,8 @@ def suites(rng: Random, folder: Path) -> None:
         json.dumps(score.spec())
 
 
-def _odd(rng: Random) -> object:
+def any_odd(rng: Random) -> object:
+    """A value of any type at all."""
     return rng.choice(
         (
             rng.choice(NUMBERS),
@@ -1065,6 +1072,9 @@ jobs --profile=TEXT --base-url=http://127.0.0.1:9
 capture FILE --model=TEXT --out=TEXT --base-url=http://127.0.0.1:9
 TEXT
 TEXT TEXT
+providers TEXT
+providers TEXT --check
+providers --TEXT
 twin --fail=TEXT --port=-1
 doctor TEXT
 label TEXT
@@ -1191,11 +1201,11 @@ def project(rng: Random, folder: Path) -> None:
 
 
 def _plain_odd(rng: Random) -> object:
-    value = _odd(rng)
+    value = any_odd(rng)
     return value if isinstance(value, str | int | float | tuple | list | dict | bytes | None) else "odd"
 
 
-DOORS: Mapping[str, Door] = MappingProxyType(
+CALLS: Mapping[str, Door] = MappingProxyType(
     {
         "options": Door(2_540, options),
         "environment": Door(1_000, environment),

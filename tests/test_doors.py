@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.door_services import CHECKPOINTS, SESSION
 from benchmarks.doors import run_doors, table
 from harness import Contains, ExactMatch, MaxTokens, Regex
 from harness.errors import DataError, HarnessError, ModelError, UsageError
@@ -17,6 +18,7 @@ from harness.report.html import write_index
 from harness.report.runjson import RunHead, load_head
 from harness.training.hosted.openai import OpenAIProvider
 from harness.training.hosted.provider import OutcomeUnknown, RequestRejected
+from harness.training.tinker.service import _search, _step
 
 FEW = {
     "options": 40,
@@ -31,6 +33,12 @@ FEW = {
     "store": 20,
     "replies": 15,
     "service": 20,
+    "batches": 5,
+    "shared store": 5,
+    "together": 10,
+    "fireworks": 10,
+    "tinker": 20,
+    "server": 20,
 }
 
 
@@ -94,6 +102,23 @@ def test_a_reply_that_nobody_can_read_is_an_outcome_that_is_not_known(
 def test_an_error_of_a_service_may_have_any_code() -> None:
     with pytest.raises(RequestRejected, match="no"):
         provider(400, b'{"error": {"message": "no", "code": ["a"], "type": {}}}').get("j")
+
+
+def test_a_tinker_server_that_cannot_page_is_asked_twice() -> None:
+    from tinker import types
+
+    cursor = {"last_created_at": "2026-11-29T03:00:00Z", "last_session_id": "s-1"}
+    page = types.SessionSearchResponse.model_validate({"sessions": [SESSION], "next_cursor": cursor})
+    rest = SimpleNamespace(search_sessions=lambda asked: SimpleNamespace(result=lambda: page))
+    assert len(list(_search(rest, "f"))) == 2  # type: ignore[arg-type]  # as much as is used
+
+
+@pytest.mark.parametrize("number", ["9" * 5_000, "٣"])
+def test_a_tinker_state_may_have_any_name(number: str) -> None:
+    from tinker import types
+
+    plain = CHECKPOINTS["checkpoints"][0] | {"checkpoint_id": f"harness-step-{number}"}  # type: ignore[index]
+    assert _step(types.Checkpoint.model_validate(plain)) is None
 
 
 def provider(status: int, content: bytes) -> OpenAIProvider:

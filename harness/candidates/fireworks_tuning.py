@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from harness.candidates.base import Prepared, Variant
-from harness.candidates.hosted_base import Auto, BaseHostedTuning
-from harness.candidates.hosted_tuning import RATE_BELOW, OpenAITuning
+from harness.candidates.downloaded import DownloadedTuning
+from harness.candidates.hosted_base import Auto
+from harness.candidates.hosted_tuning import RATE_BELOW
 from harness.candidates.lab import Lab
 from harness.candidates.prompted import Prompted
 from harness.errors import HostedTrainingError, UsageError
 from harness.fields import Count, Positive
 from harness.models.protocol import Model
-from harness.models.remote import RemoteModel
-from harness.records import Json
 from harness.training.hosted import errors
 from harness.training.hosted.fireworks import (
     LIBRARY,
     LOAD_POLL_S,
     LOADED_WITHIN_S,
-    URL,
     FireworksProvider,
 )
+from harness.training.hosted.fireworks_account import URL
 from harness.training.hosted.fireworks_objects import is_id, resource, text, trouble
 from harness.training.hosted.provider import Capabilities, RequestRejected, ServiceError
 from harness.training.hosted.record import JobRecord
@@ -33,13 +32,14 @@ GONE = frozenset({"DELETING", "DELETED", "FAILED"})  # states of a deployment th
 
 
 @dataclass(frozen=True, kw_only=True)
-class FireworksTuning(BaseHostedTuning):
-    """Supervised fine-tuning of an adapter at Fireworks, which answers on a deployment of yours.
+class FireworksTuning(DownloadedTuning):
+    """Supervised fine-tuning of an adapter at Fireworks, which answers on a deployment of yours, or here.
 
     Fireworks has no serverless adapters. Nothing is tuned before ``deployment`` names a deployment of the
-    base with ``--enable-addons``: every size and seed is loaded on it, and the base answers there as well.
+    base with ``--enable-addons``, where every size and seed is loaded and the base answers as well, or
+    ``local_base`` the base's weights here, on which the fetched adapter answers.
 
-    Args (see ``BaseHostedTuning`` for the others):
+    Args (see ``DownloadedTuning`` and ``BaseHostedTuning`` for the others):
         base: the model to tune: ``accounts/fireworks/models/ID``, or ``ID`` alone.
         deployment: the deployment's name, or its id. One that holds a single tuned model is taken, too, once
             that is tuned; ``{size}`` and ``{seed}`` in it stand for the training's.
@@ -52,8 +52,6 @@ class FireworksTuning(BaseHostedTuning):
         early_stop: let the service end a job when the loss on ``dev`` rises no more. Off, so that sizes can
             be compared.
         account: the account's id (None: what ``FIREWORKS_ACCOUNT_ID`` says).
-        base_url, api_key_env: where the service is, and the environment variable with its key.
-        concurrency: answers that are asked for at once; see ``RemoteModel``.
     """
 
     kind: ClassVar[str] = "fireworks"
@@ -63,9 +61,6 @@ class FireworksTuning(BaseHostedTuning):
     max_context_length: Count | None = None
     early_stop: bool = False
     account: str | None = None
-    base_url: str = URL
-    api_key_env: str | None = None
-    concurrency: Count | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,7 +75,7 @@ class FireworksTuning(BaseHostedTuning):
     # ----------------------------------------------------------------------- of a kind
     def service(self) -> FireworksProvider:
         """See ``BaseHostedTuning``."""
-        return FireworksProvider(self.base_url, self.api_key_env, self.account)
+        return FireworksProvider(self.base_url or URL, self.api_key_env, self.account)
 
     def settings(self) -> JobSettings:
         """See ``BaseHostedTuning``."""
@@ -95,26 +90,12 @@ class FireworksTuning(BaseHostedTuning):
         given = {name: value for name, value in own.items() if value not in ("auto", None)}
         return JobSettings(self.base, given, self.suffix)
 
-    def remote(self, model: str) -> RemoteModel:
-        """See ``BaseHostedTuning``; ``MODEL#DEPLOYMENT`` is a model on one deployment."""
-        return replace(self.service().model(model), concurrency=self.concurrency)
-
-    def described(self) -> dict[str, Json]:
-        """See ``Candidate``; how many answers are asked for at once shapes nothing."""
-        given = super().described()
-        del given["concurrency"]
-        return given
-
-    def redirected(self, url: str) -> OpenAITuning:
-        """See ``Candidate``. The stand-in takes none of the service's own settings."""
-        there = self.service().redirected(url)
-        shared = {each.name: getattr(self, each.name) for each in fields(BaseHostedTuning)}
-        return OpenAITuning(
-            **{**shared, "deployment": None, "base_deployment": None},
-            base_url=there.base_url,
-            profile=there.profile,
-            api_key_env=there.api_key_env,
-            concurrency=self.concurrency,
+    @property
+    def how_to_deploy(self) -> str:
+        """See ``DownloadedTuning``."""
+        return (
+            "deployment='…', one that takes adapters, which is billed by the hour:"
+            f" `firectl deployment create {self.base} --enable-addons`"
         )
 
     def require_fit(self, service: Capabilities) -> None:
@@ -135,6 +116,8 @@ class FireworksTuning(BaseHostedTuning):
     # ----------------------------------------------------------------------- where it answers
     def own_baseline(self) -> Prompted:
         """See ``Candidate``: the base on the deployment that is named."""
+        if self.local_base is not None:
+            return super().own_baseline()
         where = self.base_deployment or self.deployment
         if where is None or ("{" in where and self.base_deployment is None):
             raise UsageError(
@@ -147,16 +130,9 @@ class FireworksTuning(BaseHostedTuning):
 
     def preflight(self, lab: Lab, variant: Variant) -> None:
         """See ``Candidate``: nothing is tuned that could not answer afterwards."""
-        deployment = self._deployment(variant)
-        if deployment is None:
-            raise UsageError(
-                "FireworksTuning: a tuned model answers at Fireworks on a deployment only, and none is named;"
-                " nothing was tuned.\n"
-                f"  hint: make one, which is billed by the hour: `firectl deployment create {self.base}"
-                " --enable-addons`; then give deployment='ITS NAME'."
-            )
         super().preflight(lab, variant)
-        if lab.is_offline:
+        deployment = self._deployment(variant)
+        if lab.is_offline or deployment is None:
             return
         artifact = self.job(lab, variant).artifact
         made = lab.adapters.find(artifact) is not None
@@ -167,6 +143,8 @@ class FireworksTuning(BaseHostedTuning):
     def prepare(self, lab: Lab, variant: Variant) -> Prepared:
         """See ``Candidate``: before it is first asked it is loaded on its deployment."""
         prepared = super().prepare(lab, variant)
+        if self.local_base is not None:
+            return prepared
         model = JobRecord.read(lab.adapters.folder(self.job(lab, variant).artifact)).model
         deployment, load, mutable = self._deployment(variant) or "", prepared.load, prepared.mutable
 

@@ -149,7 +149,12 @@ class TinkerTuning(BaseCandidate):
 
     def endpoint(self) -> PricedModel:
         """See ``Candidate``."""
-        return PricedModel(self.remote(self.base), is_tuned=True)
+        return PricedModel(self.remote(self.base), is_tuned=True, tuned_as=self.billed_as)
+
+    @property
+    def billed_as(self) -> str:
+        """The name that its trainings and answers are priced under: of its base, at Tinker."""
+        return self.remote(self.base).billed_as
 
     def data(self, lab: Lab) -> TrainingData:
         """See ``Candidate``."""
@@ -180,7 +185,7 @@ class TinkerTuning(BaseCandidate):
         """
         thinking_fields(self.remote(self.base), self.decoding)
         require_bindable(self.remote(self.base), lab.schema(self.schema))
-        lab.spending(self.base, tuned=True)
+        lab.spending(self.billed_as, tuned=True)
         rows, name = self._training(lab, variant)
         require_supervised(rows.own)
         is_made = lab.adapters.find(name) is not None
@@ -195,9 +200,9 @@ class TinkerTuning(BaseCandidate):
             require_thoughts(lab.chat(source, thinking), rows.own)
             self._plan(lab, rows, variant)
         self.service().require_ready()
-        spending = lab.spending(self.base, tuned=True, purpose="training")
+        spending = lab.spending(self.billed_as, tuned=True, purpose="training")
         if not is_made and not lab.is_offline and spending is not None:
-            is_payable(spending, self.base, bounded=True)
+            is_payable(spending, self.billed_as, bounded=True)
 
     def estimate(self, lab: Lab, variant: Variant) -> CostEstimate:
         """See ``Candidate``. Tokens are those that will be sent, to the token; a training that only the
@@ -288,7 +293,7 @@ class TinkerTuning(BaseCandidate):
 
     def _train(self, lab: Lab, variant: Variant, rows: TrainingRows, name: str, folder: Path) -> Training:
         artifact, plan = lab.adapters.folder(name), self._plan(lab, rows, variant)
-        spending = lab.spending(self.base, tuned=True, purpose="training")
+        spending = lab.spending(self.billed_as, tuned=True, purpose="training")
         job = TinkerJob(
             fingerprint=name,
             base=self.base,
@@ -301,7 +306,7 @@ class TinkerTuning(BaseCandidate):
         )
 
         def money(tokens: int) -> JobBudget:
-            return JobBudget(spending, TokenBill(tokens, tokens, tokens), self.base)
+            return JobBudget(spending, TokenBill(tokens, tokens, tokens), self.billed_as)
 
         self.service().require_ready()
         task = f"training {self.base} on {len(rows.own)} rows at the service"
@@ -342,7 +347,7 @@ class TinkerTuning(BaseCandidate):
 
         def load() -> Model:
             self._require_kept(lab, name)
-            return remote.open(lab.spending(self.base, tuned=True), lab.progress, just_tuned=True)
+            return remote.open(lab.spending(self.billed_as, tuned=True), lab.progress, just_tuned=True)
 
         return Prepared(
             model_name=self.base,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from harness.candidates.downloaded import DownloadedTuning
-from harness.candidates.hosted_base import Auto, BaseHostedTuning
-from harness.candidates.hosted_tuning import RATE_BELOW, OpenAITuning
+from harness.candidates.hosted_base import Auto
+from harness.candidates.hosted_tuning import RATE_BELOW
 from harness.errors import UsageError
 from harness.fields import Count, Positive, Span
-from harness.models.remote import RemoteModel
 from harness.records import Json
 from harness.training.hosted.provider import Capabilities
 from harness.training.hosted.request import JobSettings
@@ -31,8 +30,6 @@ class TogetherTuning(DownloadedTuning):
         context_length: tokens of the longest row (None: the base's own).
         evaluations: how often the development rows are measured.
         checkpoints: models kept on the way, for ``checkpoint``; evenly spaced.
-        base_url, api_key_env: where the service is, and the environment variable with its key.
-        concurrency: calls at once, of a deployment.
     """
 
     kind: ClassVar[str] = "together"
@@ -48,9 +45,6 @@ class TogetherTuning(DownloadedTuning):
     context_length: Count | None = None
     evaluations: Count = 3
     checkpoints: Count = 1
-    base_url: str | None = None
-    api_key_env: str | None = None
-    concurrency: Count | None = None
 
     def service(self) -> TogetherProvider:
         """See ``BaseHostedTuning``."""
@@ -81,31 +75,6 @@ class TogetherTuning(DownloadedTuning):
         }
         given = {name: value for name, value in own.items() if value not in ("auto", None)}
         return JobSettings(self.base, given, self.suffix)
-
-    def remote(self, model: str) -> RemoteModel:
-        """See ``BaseHostedTuning``."""
-        return replace(self.service().model(model), concurrency=self.concurrency)
-
-    def described(self) -> dict[str, Json]:
-        """See ``Candidate``; how many answers are asked for at once shapes nothing."""
-        given = super().described()
-        del given["concurrency"]
-        return given
-
-    def redirected(self, url: str) -> OpenAITuning:
-        """See ``Candidate``. The stand-in takes none of the service's own settings, and answers itself."""
-        there = self.service().redirected(url)
-        shared = {each.name: getattr(self, each.name) for each in fields(BaseHostedTuning)}
-        shared |= {"deployment": None, "base_deployment": None}
-        if isinstance(self.checkpoint, int):
-            shared["checkpoint"] = "last"
-        return OpenAITuning(
-            **shared,
-            base_url=there.base_url,
-            profile=there.profile,
-            api_key_env=there.api_key_env,
-            concurrency=self.concurrency,
-        )
 
     def require_fit(self, service: Capabilities) -> None:
         """See ``BaseHostedTuning``."""

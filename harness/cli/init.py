@@ -55,7 +55,7 @@ def init(given: argparse.Namespace) -> int:
 
     kind, candidate, name = _answers(given)
     if given.source is None:
-        plan = starter(kind, candidate)
+        plan = starter(kind)
     else:
         options = {key: getattr(given, key) for key in OF_ROWS}
         try:

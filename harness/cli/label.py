@@ -11,6 +11,7 @@ from harness.atomic import what_is_at
 from harness.cli.arguments import whole
 from harness.errors import DataError, UsageError
 from harness.fields import LARGEST, LARGEST_SEED
+from harness.words import plural
 
 if TYPE_CHECKING:
     from harness.records import SuiteInfo
@@ -87,7 +88,7 @@ def label(given: argparse.Namespace) -> int:
     print(page)  # noqa: T201 - a command prints
     print(  # noqa: T201
         f"{len(sheet.cards):,} cards: the answers of {sheet.subject} to {len(sheet.rows):,} of"
-        f" {sheet.n_rows:,} rows of {sheet.suite}, for the score {sheet.score}.\n"
+        f" {plural(sheet.n_rows, 'row')} of {sheet.suite}, for the score {sheet.score}.\n"
         f"{sheet.gain}{few}\n{table}\n{sheet.outlook.note}\n"
         "Open the page, label, and save the labels; then:\n"
         f"  harness decide {shlex.quote(str(given.run))} --labels labels-NAME.jsonl"

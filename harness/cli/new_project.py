@@ -25,6 +25,7 @@ from harness.data.splits import split_rows
 from harness.data.task import Task, TaskKind
 from harness.errors import DataError, UsageError
 from harness.records import Row
+from harness.words import plural
 
 # by these names logs say what belongs together, and when it was
 TOGETHER = (
@@ -63,15 +64,18 @@ class Plan:
         return self.train + self.dev + self.heldout
 
 
-def starter(kind: str, candidate: str) -> Plan:
-    """The plan for twelve example rows of a kind."""
+def starter(kind: str) -> Plan:
+    """The plan for 18 example rows of a kind. The eight that are held out are too few for a verdict."""
     with resources.as_file(resources.files("harness.cli") / "starter" / f"{kind}.jsonl") as path:
         rows = read_rows(path)
     task = Task.of(rows)
     rows = _with_classes(rows, task)
-    size = SERVICE_ROWS if candidate == "hosted" else len(rows) // 2
-    note = f"{len(rows)} rows show the form: {size} train, {len(rows) - size} are held out. Put yours in."
-    return Plan(task, rows[:size], (), rows[size:], _resource(f"{kind}.md"), notes=(note,))
+    train, heldout = rows[:SERVICE_ROWS], rows[SERVICE_ROWS:]
+    note = (
+        f"{len(rows)} rows show the form: {len(train)} train, {len(heldout)} are held out, too few to decide"
+        " anything. Put yours in."
+    )
+    return Plan(task, train, (), heldout, _resource(f"{kind}.md"), notes=(note,))
 
 
 def from_file(
@@ -89,7 +93,7 @@ def from_file(
         HarnessError: the file cannot be read, has too few rows, or cannot be split as is asked.
     """
     found = import_rows(source, columns)
-    rows, notes = found.rows, [f"{source}: {len(found.rows)} rows, read as {found.form}"]
+    rows, notes = found.rows, [f"{source}: {plural(len(found.rows), 'row')}, read as {found.form}"]
     notes += [f"{count} left out: {reason}" for reason, count in found.left_out.items()]
     if redact:
         rows, counts = redacted(rows)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
+from harness.words import plural
 
 if TYPE_CHECKING:
     from harness.store.upkeep import Entry
@@ -90,7 +91,7 @@ def _verify(folder: Path) -> int:
     extra = [each for each in upkeep.entries(folder) if each.worth == "left"] if not wrong else []
     for entry in extra:
         _print(f"{entry.name}: {entry.about}; `harness store gc` removes it.")
-    _print(f"{folder}: {len(wrong)} problems." if wrong else f"{folder}: all is as it was written.")
+    _print(f"{folder}: {plural(len(wrong), 'problem')}." if wrong else f"{folder}: all is as it was written.")
     return 1 if wrong else 0
 
 

@@ -20,6 +20,7 @@ from harness.data.tables import read_source, scan_source
 from harness.data.validation import Target, TokenStatistics, Validation, validate
 from harness.errors import UnknownName
 from harness.records import Row
+from harness.words import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -191,10 +192,12 @@ def show(report: ValidationReport, stream: TextIO, *, all_findings: bool) -> Non
         severity: sum(n for code, n in validation.counts.items() if CODES[code] is severity)
         for severity in (Severity.ERROR, Severity.WARNING)
     }
-    found = ", ".join(f"{n} {severity.value}{'' if n == 1 else 's'}" for severity, n in counts.items() if n)
+    found = ", ".join(plural(n, severity.value) for severity, n in counts.items() if n)
     mark, style = ("✗", "bold red") if validation.has_errors else ("✓", "bold green")
     console.print(f"{mark} {report.source}", style=style, markup=False, end="")
-    console.print(f": {validation.rows:,} rows, {validation.usable:,} usable; {found or 'nothing found'}")
+    console.print(
+        f": {plural(validation.rows, 'row')}, {validation.usable:,} usable; {found or 'nothing found'}"
+    )
     if validation.findings:
         _findings(console, report, all_findings)
     if report.first_to_fix:

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 from harness.errors import DataError
 from harness.records import Json, Row
+from harness.words import plural
 
 _UNSEEN = re.compile(
     r"[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]"
@@ -45,7 +46,7 @@ def require_field(rows: Sequence[Row], field: str, purpose: str, where: str) -> 
     if without:
         raise DataError(
             where,
-            f"{len(without)} of {len(rows)} rows have no {purpose} field {field!r} (the first:"
+            f"{len(without)} of {plural(len(rows), 'row')} have no {purpose} field {field!r} (the first:"
             f" {', '.join(map(_place, without[:_MOST_NAMED]))}).",
             f"give every row one; a row that stands alone, a {purpose} of its own"
             if purpose == "group"

@@ -21,6 +21,7 @@ from harness.data.rows import decode, parse_object
 from harness.errors import DataError
 from harness.fields import LARGEST
 from harness.records import Answer, FailureKind, Json, Message, Part, Row
+from harness.words import plural
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -294,7 +295,7 @@ def require_all(matched: Matched, recorded: Sequence[RecordedAnswer], suite: str
     n = len(matched.missing)
     raise DataError(
         where,
-        f"{n:,} of {n + len(matched.found):,} rows of suite {suite} have no recorded answer:"
+        f"{n:,} of {plural(n + len(matched.found), 'row')} of suite {suite} have no recorded answer:"
         f" {_names([row.id for row in matched.missing])}{extra}",
         "run harness capture again, which asks for those alone; or say for each why it has none:"
         ' {"id": "...", "failure": "not recorded"}',

@@ -19,6 +19,7 @@ from harness.data.files import opened, read_text, unreadable
 from harness.data.findings import Finding, Severity, Unusable, kind_of, shown
 from harness.errors import DataError
 from harness.records import Json, Row
+from harness.words import plural
 
 Form: TypeAlias = Callable[[Mapping[str, Json]], Mapping[str, Json]]
 
@@ -252,5 +253,5 @@ def _refuse(problems: Sequence[Finding], where: str) -> NoReturn:
         raise DataError(at, problems[0].problem, problems[0].hint)
     listed = [f"  {where}:{p.line}: {p.problem}; {p.hint}" for p in problems[:PROBLEMS_SHOWN]]
     more = [f"  and {len(problems) - len(listed)} more"] if len(problems) > len(listed) else []
-    text = "\n".join([f"{len(problems)} lines cannot be used:", *listed, *more])
+    text = "\n".join([f"{plural(len(problems), 'line')} cannot be used:", *listed, *more])
     raise DataError(at, text, "mend each line as its message says")

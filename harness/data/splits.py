@@ -11,6 +11,7 @@ from harness.data.plain_text import plain_words, same_key
 from harness.data.split_sides import hold_out_by_class, hold_out_newest
 from harness.errors import UnknownName, UsageError
 from harness.records import Row
+from harness.words import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +126,11 @@ def _near_duplicates(
 def _wanted(total: int, heldout: float | int) -> int:
     """The number of rows to hold out of ``total``."""
     if total < 2:
-        raise UsageError(f"{total} rows cannot be split; give at least two")
+        raise UsageError(f"{plural(total, 'row')} cannot be split; give at least two")
     if isinstance(heldout, bool) or not 0 < heldout < (total if isinstance(heldout, int) else 1):
         raise UsageError(
-            f"cannot hold out {heldout!r} of {total} rows; give a share between 0 and 1, such as 0.2, "
-            f"or a number of rows from 1 to {total - 1}"
+            f"cannot hold out {heldout!r} of {plural(total, 'row')}; give a share between 0 and 1, such as"
+            f" 0.2, or a number of rows from 1 to {total - 1}"
         )
     wanted = heldout if isinstance(heldout, int) else int(heldout * total + 0.5)
     if not 0 < wanted < total:

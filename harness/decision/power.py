@@ -17,6 +17,7 @@ from harness.decision.seeds import components, estimated
 from harness.decision.sparse import sparse_p
 from harness.errors import UsageError
 from harness.records import Kind, ScoreVector
+from harness.words import plural
 
 POWER = 0.8
 MOST_TIMES = 20  # more held-out rows than so many times those at hand are no advice
@@ -133,7 +134,7 @@ def power_of_guard(
 def can_show(n: int, effect: float | None, power: float = POWER) -> str:
     """The sentence: ``with 200 rows this suite can show a 4.0-point change (80% power)``."""
     change = "no change" if effect is None else f"a {100 * effect:.1f}-point change ({100 * power:g}% power)"
-    return f"with {n} row{'' if n == 1 else 's'} this suite can show {change}"
+    return f"with {plural(n, 'row')} this suite can show {change}"
 
 
 def can_show_of(candidate: ScoreVector, baseline: ScoreVector | float, *, alpha: float = 0.05) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.records import HeldoutUse
+from harness.words import plural
 
 FIRST = 0.1  # the level of the first test after rows were added, as a part of the whole
 NEXT = 0.5  # that of each further one, as a part of the one before
@@ -70,7 +71,7 @@ def tries_note(tries: Tries, alpha: float) -> str:
         return ""
     count = f"{tries.candidates:,} decisions"
     if tries.runs < tries.candidates and tries.is_known:
-        count = f"{tries.candidates:,} candidates in {tries.runs:,} run{'' if tries.runs == 1 else 's'}"
+        count = f"{plural(tries.candidates, 'candidate')} in {plural(tries.runs, 'run')}"
     most = tries.bound(alpha)
     chance = "up to " + (f"{100 * most:.0f}%" if most < NEARLY_SURE else "nearly 100%")
     note = f"{count} on these rows: {chance} that at least one GO among them is false"

@@ -226,7 +226,8 @@ class CallScheduler(Generic[RequestT, ReplyT]):
             if not isinstance(outcome, CallFailed):
                 self._throttle.went_well()
                 return CallResult(request, outcome, None, attempts, latency_ms)
-            verdict, is_loading = outcome.verdict, self._may_be_loading(outcome)
+            verdict = outcome.verdict
+            is_loading = self._may_be_loading(outcome) and not policy.wants_too_long(verdict)
             tally.throttled += verdict.throttled
             tally.faults += not verdict.throttled
             loading += is_loading

@@ -128,8 +128,8 @@ class RemoteModel:
 
     @property
     def billed_as(self) -> str:
-        """The name that it is priced under; see ``decision.prices``."""
-        return billed_as(self.provider.seller, self.model)
+        """The name that it is priced under, without its deployment's; see ``decision.prices``."""
+        return billed_as(self.provider.seller, self.model.partition("#")[0])
 
     @property
     def is_drawn(self) -> bool:

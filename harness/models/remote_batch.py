@@ -112,6 +112,14 @@ def _digest(content: bytes) -> str:
     return bytes_digest(content)[:40]
 
 
+def _due_s(batch: Batch, began_s: float) -> float:
+    """When a batch is to have ended: a time that is none, or beyond a window from now, is not believed."""
+    for told, added_s in ((batch.expires_at, 0.0), (getattr(batch, "created_at", None), WINDOW_S)):
+        if isinstance(told, int | float) and 0 < told <= began_s + WINDOW_S + SLACK_S - added_s:
+            return told + added_s
+    return began_s + WINDOW_S
+
+
 @dataclass
 class BatchSender:
     """Sends one model's requests as batches, and waits for their answers."""
@@ -210,12 +218,13 @@ class BatchSender:
     def _wait(self, client: OpenAI, batch: Batch, rows: int) -> Batch:
         """The batch once it has ended; ``ModelError`` where it failed or is long past its time."""
         model, poll_s = self.wire.spec.model, self.wire.spec.provider.poll_s
+        began_s = self.now()
         if batch.status in ENDED:
             return batch
         try:
             with self.progress.task(f"batch {batch.id}", unit="row") as bar:
                 while batch.status not in ENDED:
-                    over_s = self.now() - (batch.expires_at or batch.created_at + WINDOW_S)
+                    over_s = self.now() - _due_s(batch, began_s)
                     if over_s > SLACK_S:
                         raise ModelError(
                             f"batch {batch.id} of {model} is {batch.status}, and should have ended"

@@ -105,6 +105,11 @@ class Server:
             _require_places(
                 self.adapter_name, frozenset(("candidate", "key", "seed", "size")), "adapter_name"
             )
+            if re.search(r"\{\w*[^\w}]", self.adapter_name):  # formats could make a name of any length
+                raise UsageError(
+                    f"Server(adapter_name={self.adapter_name!r}): a place is a word in braces, and no more.\n"
+                    '  hint: adapter_name="{candidate}-{size}".'
+                )
             return
         for word in self.command:
             _require_places(word, _PLACES, "command")

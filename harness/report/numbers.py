@@ -12,6 +12,7 @@ from typing import TypeGuard
 
 from harness.decision.retesting import percent as percent_of
 from harness.records import Economics, Kind, Payback, Rate
+from harness.words import plural as plural
 
 NONE = "–"
 _MINUS = "\N{MINUS SIGN}"
@@ -166,11 +167,6 @@ def number(value: float | None, digits: int = 3) -> str:
 def count(value: int, of: int | None = None) -> str:
     """A count, with its n where it is part of one: ``3 of 1,200``."""
     return f"{value:,}" if of is None else f"{value:,} of {of:,}"
-
-
-def plural(value: int, word: str) -> str:
-    """A count with its noun: ``1 row``, ``1,200 rows``."""
-    return f"{value:,} {word if value == 1 else word + 's'}"
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:

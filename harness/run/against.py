@@ -48,6 +48,7 @@ from harness.run.suite_loading import LoadedSuite, how_made
 from harness.scoring.judges import Judge
 from harness.scoring.measures import LatencyMs
 from harness.scoring.suite import SuiteScore
+from harness.words import plural
 
 if TYPE_CHECKING:
     from harness.run.selection import Arm
@@ -152,7 +153,7 @@ class Against:
             self._say(suite, f"not compared: {n:,} of its {len(suite.rows):,} rows are the same ({differs})")
             found.clear()
             return found
-        which = f"{n:,} rows that are the same ({differs})" if gone or new else f"all {n:,} rows"
+        which = f"{plural(n, 'row')} that are the same ({differs})" if gone or new else f"all {n:,} rows"
         self._say(suite, f"compared with the reference on {which}")
         if its.prompt_digest != suite.prompt_digest:
             self._say(suite, "its prompt is another one now: a part of each difference may be due to it")
@@ -204,7 +205,7 @@ class Against:
             return each
         kept = mine if n > mine else 1
         of = "its first seed" if kept == 1 else f"its first {kept} seeds"
-        self._said[f"{arm.label} has {mine} seeds, the reference {n}: compared with {of}"] = None
+        self._said[f"{arm.label} has {plural(mine, 'seed')}, the reference {n}: compared with {of}"] = None
         return each[:kept]
 
     def _scored_again(self, suite: LoadedSuite) -> list[Trial]:

@@ -36,6 +36,7 @@ from harness.run.judge_notes import transfer_note
 from harness.run.recorded_claims import judged_alone, recorded_claim
 from harness.scoring.admission import widest
 from harness.scoring.run_labels import Place, RunLabel, ScoreLabels, fit_to
+from harness.words import plural
 
 MOST_OFF = 0.8  # of the rows that the labelled ones stand for; by the luck of the draw it is some percent
 DECIDED = "decided"  # the end of the name of a run that was decided with labels
@@ -169,7 +170,9 @@ def _decided_before(files: Sequence[LabelFile], earlier: Sequence[Sequence[Label
 
 
 def _notes(record: RunRecord, files: Sequence[LabelFile], unused: Sequence[tuple[str, str]]) -> list[str]:
-    named = ", ".join(f"{file.name} ({file.n_labels} labels, SHA-256 {file.digest[:16]})" for file in files)
+    named = ", ".join(
+        f"{file.name} ({plural(file.n_labels, 'label')}, SHA-256 {file.digest[:16]})" for file in files
+    )
     notes = [f"Run {record.id} was decided again, without asking a model, by the labels of {named}."]
     if unused:
         scores = ", ".join(f"{suite} / {score}" for suite, score in unused)

@@ -17,12 +17,12 @@ from harness.data.leakage import Leak, find_leaks, refuse_leaks, without_honest_
 from harness.data.plain_text import plain_words
 from harness.errors import DataError
 from harness.records import Message, Row
-from harness.report.numbers import plural
 from harness.run.suite_loading import LoadedSuite
 from harness.scoring.drift import known_of
 from harness.scoring.labels import Label
 from harness.scoring.text import judged_text
 from harness.training.rows import TrainingData
+from harness.words import plural
 
 SAME_REPLY = 0.8  # of the words, in the same order
 

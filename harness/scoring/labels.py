@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from harness.errors import DataError
 from harness.records import Json
 from harness.scoring.text import in_unicode, short
+from harness.words import plural
 
 _T = TypeVar("_T")
 MIN_LABELS_OF_A_KIND = 2  # good and bad each, one for either half: with fewer nothing can be calibrated
@@ -210,7 +211,7 @@ def enough_labels(
     for kind, of in (("good", True), ("bad", False)):
         if any(all(label.good != of for label in half) for half in (calibration, test)):
             count = len({label.content for label in labels if label.good == of})
-            said = f"{count} {kind} label" + ("" if count == 1 else "s")
+            said = plural(count, f"{kind} label")
             problem = f"{said}, too few to calibrate a judge and to test it"
             hint = f"label at least {MIN_LABELS_OF_A_KIND} different replies of each; 50 of each may admit it"
             raise DataError(where, problem, hint)

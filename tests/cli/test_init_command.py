@@ -12,6 +12,8 @@ import yaml
 from harness.cli.main import main
 from harness.data.leakage import require_no_leaks
 from harness.data.rows import read_rows
+from harness.decision.estimates import MIN_ROWS
+from harness.models.profiles import OPENAI
 
 WORDS = [
     "one",
@@ -60,11 +62,10 @@ def test_the_files_of_a_starter_are_whole(kind: str, candidate: str, tmp_path: P
             step["run"] = step["run"].replace("[twin]", "[local]")
     assert steps == shown  # which is run by its own tests
     assert tomllib.loads((project / "suites/economics.toml").read_text())["requests_per_day"]
-    rows = [
-        *read_rows(project / "suites/mail/train.jsonl"),
-        *read_rows(project / "suites/mail/heldout.jsonl"),
-    ]
-    assert len(rows) == 12
+    train, heldout = (read_rows(project / f"suites/mail/{side}.jsonl") for side in ("train", "heldout"))
+    assert len(train) >= OPENAI.minimum_rows
+    assert MIN_ROWS / 2 < len(heldout) < MIN_ROWS  # examples show the form, and no verdict
+    require_no_leaks(train, heldout)
     assert ("harness_rehearse" in (project / "pytest.ini").read_text()) == (candidate == "hosted")
 
 

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES += [*ROOT.glob("AGENTS.md"), *sorted((ROOT / "docs").rglob("*.md"))]
 #: what a line of a shell may begin with that is none of ours: it is shown, not run
-FOREIGN = {"az", "cat", "cd", "cp", "echo", "export", "gh", "git", "hf", "mkdir", "ray", "sky", "wc"}
-FOREIGN |= {"transformers"}
+FOREIGN = {"az", "cat", "cd", "cp", "echo", "export", "firectl", "gh", "git", "hf", "mkdir", "ray", "sky"}
+FOREIGN |= {"transformers", "vllm", "wc"}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 
 import anyio
@@ -84,6 +84,16 @@ def test_every_request_ends_with_its_reply_whatever_the_order() -> None:
 def test_no_more_calls_are_on_their_way_than_allowed() -> None:
     world, _ = ask(lambda *_: "yes", 300, CallPolicy(concurrency=7))
     assert world.most_at_once == 7
+
+
+def test_answers_that_nobody_takes_hold_back_the_next_calls() -> None:
+    world = World(lambda *_: "yes")
+    with closing(world.results(100, CallPolicy(concurrency=4))) as results:
+        next(results)
+        made = 0
+        while made < (made := len(world.calls)):  # calls go on in another thread, for as long as they may
+            time.sleep(0.05)
+        assert made <= 2 * 4  # what a process that dies now would lose: those on their way, and one round
 
 
 def test_requests_are_taken_as_calls_become_free_and_not_before() -> None:

@@ -103,7 +103,7 @@ def test_that_holds_where_the_runner_ignores_ctrl_c(pytestconfig: pytest.Config)
     assert tests is not None
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        tests.pytest_configure()
+        tests.pytest_configure(pytestconfig)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)

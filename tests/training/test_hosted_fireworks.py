@@ -22,9 +22,15 @@ from harness import FireworksTuning
 from harness.candidates.base import Prepared, Variant
 from harness.candidates.lab import Lab
 from harness.errors import HarnessError, HostedTrainingError, ModelError, UsageError
+from harness.models.local import LocalModel
 from harness.models.progress import Silent
+from harness.models.protocol import Decoding, Prompt
 from harness.models.remote_wire import WAKING_S, failure_of
+from harness.models.server import Server
+from harness.models.source import ModelSource
+from harness.records import Message
 from harness.store.adapters import AdapterStore
+from harness.training.hosted.adapters import CONFIG, WEIGHTS
 from harness.training.hosted.fireworks import FireworksProvider
 from harness.training.hosted.fireworks_objects import STATES, is_id, read_dataset, read_job, resource
 from harness.training.hosted.provider import (
@@ -33,6 +39,7 @@ from harness.training.hosted.provider import (
     PAUSED,
     SUCCEEDED,
     OutcomeUnknown,
+    RequestRejected,
     TuningProvider,
 )
 
@@ -438,7 +445,9 @@ def test_ids(id: str, can: bool) -> None:
 
 
 def test_the_longest_suffix_still_makes_an_id(lab: Lab) -> None:
-    candidate = FireworksTuning(base=BASE, train="train.jsonl", suffix="s" * 24, account=ACCOUNT)
+    candidate = FireworksTuning(
+        base=BASE, train="train.jsonl", suffix="s" * 24, account=ACCOUNT, deployment=DEPLOYMENT
+    )
     service, job = candidate.service(), candidate.job(lab, Variant("n", candidate))
     sent = service.body(job.request, "d", None, 50)
     assert is_id(str(sent["output_model"]))
@@ -470,6 +479,82 @@ def test_no_key_is_in_any_word(lab: Lab) -> None:
         made(stand, lab)
     assert "bad key" in str(caught.value)
     assert "fw_" not in str(caught.value)
+
+
+# --------------------------------------------------------------------------- adapters that answer here
+def here(stand: FireworksStand, tiny: ModelSource, adapter: Path, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+    stand.files = {name: (adapter / name).read_bytes() for name in (CONFIG, WEIGHTS)}
+    return {"deployment": None, "local_base": str(tiny.folder), **fields}
+
+
+def texts(model: Any) -> list[str]:  # noqa: ANN401
+    prompts = [Prompt(str(k), (Message("user", f"where is order {k}?"),)) for k in range(3)]
+    return [answer.text for answer in model.answer(prompts, Decoding(max_new_tokens=8), frozenset())]
+
+
+def test_an_adapter_is_fetched_in_parts_and_answers_here(
+    lab: Lab, tiny: ModelSource, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FireworksStand(Scenario()) as stand:
+        given = here(stand, tiny, adapter)
+        stand.most_a_part = len(stand.files[WEIGHTS]) // 3 + 1
+        prepared = made(stand, lab, **given)
+        (folder,) = (lab.root / "store").glob("*/adapter_model.safetensors")
+        assert folder.read_bytes() == stand.files[WEIGHTS]
+        wanted = [
+            int(at.removeprefix("bytes=").rstrip("-") or 0) for name, at in stand.downloads if name == WEIGHTS
+        ]
+        assert wanted == [k * stand.most_a_part for k in range(3)]  # no byte twice
+        ours = texts(prepared.load())
+        assert ours == texts(LocalModel.load(tiny, lab.plan(), adapter=adapter))
+        assert ours != texts(LocalModel.load(tiny, lab.plan()))
+        assert stand.candidate("train.jsonl", None, **given).own_baseline().model_name == str(tiny.folder)
+        asked = len(stand.requests)
+        monkeypatch.delenv("FIREWORKS_API_KEY")  # what is here needs none
+        assert made(stand, again(lab), **given).identity == prepared.identity
+    assert (stand.billed, len(stand.requests), posts(stand, "deployedModels")) == (1, asked, 0)
+    assert not list((lab.root / "store").glob("*.archive*"))
+
+
+def test_an_adapter_that_is_not_given_leads_out_and_nothing_is_tuned_twice(
+    lab: Lab, tiny: ModelSource, adapter: Path
+) -> None:
+    with FireworksStand(Scenario()) as stand:
+        given = here(stand, tiny, adapter)
+        whole = stand.files
+        twice = {f"{side}/{name}": b"x" for side in "ab" for name in whole}
+        for stand.files in ({CONFIG: whole[CONFIG]}, {}, twice):
+            with pytest.raises(HostedTrainingError, match=r"cannot answer here(.|\n)*nothing is tuned twice"):
+                made(stand, again(lab), **given)
+        # weights that were finished, but for the end of their archive, by a process that was killed
+        stand.files = whole
+        provider = FireworksProvider(stand.url)
+        (job,), (model,) = stand.jobs, stand.models
+        archive, most = lab.root / "some.archive", 10**6
+        with closing(provider):
+            provider.fetch_adapter(job, model, None, archive, most)
+            first = archive.read_bytes()
+            size = len(whole[WEIGHTS])
+            for cut in (1, 512, 1024, 1100, 1024 + size // 2, len(first) - size):
+                archive.write_bytes(first[:-cut])
+                provider.fetch_adapter(job, model, None, archive, most)
+                assert archive.read_bytes() == first, cut
+            with pytest.raises(RequestRejected, match="more than 700 bytes"):
+                provider.fetch_adapter(job, model, None, lab.root / "other.archive", 700)
+    assert stand.billed == 1
+
+
+def test_an_adapter_may_answer_by_a_server(lab: Lab, tiny: ModelSource, adapter: Path) -> None:
+    server = Server(url="http://127.0.0.1:9/v1", adapter_name="{candidate}-{size}", version="1")
+    with FireworksStand(Scenario()) as stand:
+        given = here(stand, tiny, adapter, serve=server)
+        candidate = stand.candidate("train.jsonl", None, **given)
+        assert candidate.own_baseline().serve == server
+        planned = candidate.estimate(lab, Variant("n", candidate, 4)).prepared
+        assert planned.served is not None
+        with pytest.raises(UsageError, match="no local_base"):
+            made(stand, lab, serve=server)
+    assert stand.billed == 0
 
 
 def test_a_rehearsal_leaves_the_service_and_a_factor_is_no_rate(lab: Lab) -> None:

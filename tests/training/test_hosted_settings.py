@@ -11,7 +11,7 @@ from hosted_builders import BASE, rows
 from harness.candidates.hosted_tuning import OpenAITuning, WandB
 from harness.candidates.prompted import Prompted
 from harness.errors import DataError, UnknownName, UsageError
-from harness.models.profiles import AZURE, COMPATIBLE, NEBIUS, OPENAI, TWIN, Profile, profile_of
+from harness.models.profiles import AZURE, COMPATIBLE, NEBIUS, OPENAI, PROFILES, TWIN, Profile, profile_of
 from harness.models.remote import RemoteModel
 from harness.records import Message, Row
 from harness.training.hosted.openai import OpenAIProvider
@@ -95,7 +95,7 @@ def test_the_provider_is_told_by_the_address(url: str, profile: Profile) -> None
 
 def test_a_named_profile_comes_first_and_an_unknown_one_lists_those_that_are() -> None:
     assert profile_of("twin", "https://api.openai.com/v1") is TWIN
-    with pytest.raises(UnknownName, match="azure, compatible, nebius, openai, twin"):
+    with pytest.raises(UnknownName, match=f"There are: {', '.join(sorted(PROFILES))}"):
         profile_of("opnai", "https://api.openai.com/v1")
 
 

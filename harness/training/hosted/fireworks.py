@@ -10,30 +10,27 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from harness.errors import HostedTrainingError, ModelError
 from harness.extras import require_extra
-from harness.models.endpoint import Endpoint
 from harness.models.profiles import FIREWORKS
 from harness.models.remote import RemoteModel
-from harness.models.retry import TOO_MANY, retry_after_s
 from harness.records import Json
+from harness.training.hosted.fireworks_account import ACCOUNT, Taken, unless_gone
+from harness.training.hosted.fireworks_models import MOST_PAGES, PAGE, FireworksModels
 from harness.training.hosted.fireworks_objects import (
     PUBLISHING,
-    account_of,
     is_id,
-    last,
     read,
     read_dataset,
     read_job,
     resource,
-    text,
     trouble,
 )
 from harness.training.hosted.openai import OpenAIProvider
@@ -43,60 +40,27 @@ from harness.training.hosted.provider import (
     JobCheckpoint,
     JobEvent,
     OutcomeUnknown,
-    RateLimited,
     RemoteFile,
     RequestRejected,
-    ServiceError,
     TuningJob,
 )
 from harness.training.hosted.request import JobRequest, Upload
 
 if TYPE_CHECKING:
-    from fireworks import APIStatusError, Fireworks
+    pass
 
-T = TypeVar("T")
-
-URL = "https://api.fireworks.ai"
-ACCOUNT = "FIREWORKS_ACCOUNT_ID"  # the environment variable that the SDK reads, too
 LIBRARY = "fireworks"  # the account that owns the base models that everybody sees
 MARK_DIGITS = 24  # of the fingerprint in a job's id
 ATTEMPTS = 50  # ids that are tried for one job
-PAGE, MOST_PAGES = 200, 100
 MOST_BYTES_AT_ONCE = 150_000_000  # larger files go to a signed address
 UPLOAD_TIMEOUT_S = 600.0
 PUBLISHED_WITHIN_S = 3600.0  # after a job's end; a model that is missing for longer was deleted
 LOADED_WITHIN_S, LOAD_POLL_S = 1800.0, 10.0  # as the service's own command waits
-MESSAGE_CHARACTERS = 1_000
-ALREADY_EXISTS = 6  # of gRPC, whose codes the service's errors have
-_UNREADABLE = (ValueError, RecursionError, AttributeError)  # of the SDK: no JSON, or a text in its place
-_KEYLIKE = re.compile(r"\bfw_[\w*.\-]{6,}")
 
 
 @dataclass(frozen=True)
-class FireworksProvider:
-    """Fireworks' tuning service. No text of it is returned or raised with the key in it.
-
-    Args:
-        base_url: the service's address, without a path.
-        api_key_env: the environment variable that holds the key (None: ``FIREWORKS_API_KEY``).
-        account: the account's id (None: what ``FIREWORKS_ACCOUNT_ID`` says).
-    """
-
-    base_url: str = URL
-    api_key_env: str | None = None
-    account: str | None = None
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """Where its models are asked, and with which key."""
-        return FIREWORKS.endpoint(f"{self.url}/inference/v1", self.api_key_env)
-
-    @property
-    def account_id(self) -> str:
-        """The account's id; empty where nobody names it."""
-        import os
-
-        return last((self.account or os.environ.get(ACCOUNT, "")).strip().rstrip("/"))
+class FireworksProvider(FireworksModels):
+    """Fireworks' tuning service; see ``FireworksAccount`` for its arguments."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -105,18 +69,13 @@ class FireworksProvider:
         given = {name: getattr(facts, name) for name in Capabilities.__slots__ if hasattr(facts, name)}
         return Capabilities(**given, package="fireworks-ai")
 
-    @property
-    def url(self) -> str:
-        """See ``TuningProvider``."""
-        return self.base_url.rstrip("/")
-
     def identity(self) -> Json:
         """See ``TuningProvider``: what one account has tuned is nothing to another."""
         return {"url": self.url, "account": self.account_id}
 
     def redirected(self, url: str) -> OpenAIProvider:
         """See ``TuningProvider``."""
-        return OpenAIProvider().redirected(url)
+        return OpenAIProvider().redirected(url, FIREWORKS.name)
 
     def model(self, name: str) -> RemoteModel:
         """See ``TuningProvider``. ``MODEL#DEPLOYMENT`` is a model on one deployment."""
@@ -141,12 +100,6 @@ class FireworksProvider:
                 f"  hint: correct {'account=' if self.account else ACCOUNT}."
             )
 
-    def close(self) -> None:
-        """See ``TuningProvider``."""
-        client: Fireworks | None = self.__dict__.pop("_client", None)
-        if client is not None:
-            client.close()
-
     # ----------------------------------------------------------------------- files
     def shutdown_date(self, model: str) -> str | None:
         """See ``TuningProvider``: none is told of dedicated deployments."""
@@ -154,13 +107,13 @@ class FireworksProvider:
 
     def find_file(self, sent: Upload) -> RemoteFile | None:
         """See ``TuningProvider``. A dataset that was made and not filled is filled by ``upload``."""
-        found = _unless_gone(lambda: self.file_state(Path(sent.name).stem))
+        found = unless_gone(lambda: self.file_state(Path(sent.name).stem))
         return found if found is not None and found.state == "ready" else None
 
     def upload(self, sent: Upload) -> RemoteFile:
         """See ``TuningProvider``. The id holds a digest of the content, so filling it twice is harmless."""
         id = Path(sent.name).stem
-        with suppress(_Taken), self._calling() as client:
+        with suppress(Taken), self._calling() as client:
             client.datasets.create(
                 dataset_id=id, dataset={"user_uploaded": {}, "example_count": str(len(sent.places))}
             )
@@ -210,7 +163,7 @@ class FireworksProvider:
         if found:
             return found
         name = resource(self._output(request, 1), "models", self.account_id)
-        model = _unless_gone(partial(self._model, name))
+        model = unless_gone(partial(self._model, name))
         if model is None or model.get("state") != "READY":
             return ()
         return (TuningJob(self.job_id(request, 1), SUCCEEDED, request.base, tuned_model=name),)
@@ -227,8 +180,8 @@ class FireworksProvider:
                             **self.body(request, training_file, validation_file, attempt),  # type: ignore[arg-type]
                         )
                     )
-            except _Taken as taken:
-                there = _unless_gone(partial(self.get, id))
+            except Taken as taken:
+                there = unless_gone(partial(self.get, id))
                 if there is not None and there.is_alive:
                     return there
                 if there is None and not taken.exists:
@@ -293,29 +246,6 @@ class FireworksProvider:
     def _output(self, request: JobRequest, attempt: int) -> str:
         return "-".join(filter(None, (request.settings.suffix, self.job_id(request, attempt))))
 
-    # ----------------------------------------------------------------------- where a model answers
-    def deployment(self, name: str) -> Mapping[str, Json]:
-        """A deployment by its full name, as the service shows it."""
-        with self._calling() as client:
-            return read(client.deployments.get(last(name), account_id=account_of(name)))
-
-    def loaded(self, model: str, deployment: str) -> Mapping[str, Json] | None:
-        """How an adapter is loaded on a deployment; None where it is not."""
-        with self._calling() as client:
-            page = client.lora.list(page_size=PAGE)
-            for number, each in enumerate(page.iter_pages()):
-                for found in map(read, each.deployed_models or ()):
-                    if (text(found, "model"), text(found, "deployment")) == (model, deployment):
-                        return found
-                if number >= MOST_PAGES:
-                    break
-        return None
-
-    def load(self, model: str, deployment: str) -> None:
-        """Load an adapter on a deployment that the user made for that; harmless where it is loaded."""
-        with suppress(_Taken), self._calling() as client:
-            client.lora.load(model=model, deployment=deployment)
-
     # ----------------------------------------------------------------------- calls
     def _job(self, item: object) -> TuningJob:
         job, progress = read_job(item, self.account_id, self._clean), read(item).get("jobProgress")
@@ -347,10 +277,6 @@ class FireworksProvider:
             "delete old jobs there, then run again.",
         )
 
-    def _model(self, name: str) -> Mapping[str, Json]:
-        with self._calling() as client:
-            return read(client.models.get(last(name), account_id=account_of(name)))
-
     def _settled(self, job: TuningJob) -> TuningJob:
         """A job that has ended well, as under way until its model can be loaded.
 
@@ -359,7 +285,7 @@ class FireworksProvider:
         """
         if job.status != SUCCEEDED or job.tuned_model is None:
             return job
-        model = _unless_gone(partial(self._model, job.tuned_model))
+        model = unless_gone(partial(self._model, job.tuned_model))
         if model is not None and model.get("state") == "READY":
             return job
         problem = "" if model is None else trouble(model, self._clean)
@@ -374,70 +300,3 @@ class FireworksProvider:
                 job=job.id,
             )
         return replace(job, status=PUBLISHING, tuned_model=None)
-
-    @cached_property
-    def _client(self) -> Fireworks:
-        from fireworks import DefaultHttpxClient, Fireworks
-
-        http = DefaultHttpxClient(
-            follow_redirects=False,
-            trust_env=not self.endpoint.is_local,
-            verify=self.url.startswith("https:"),  # certificates that nobody needs take 30 ms to read
-        )
-        kind = partial(
-            Fireworks, account_id=self.account_id, base_url=self.url, max_retries=0, http_client=http
-        )
-        return self.endpoint.opened(kind)
-
-    @contextmanager
-    def _calling(self) -> Iterator[Fireworks]:
-        """The client, whose errors leave here as those of ``provider``."""
-        import fireworks
-
-        failure: ServiceError
-        try:
-            yield self._client
-            return
-        except fireworks.APIStatusError as error:
-            failure = self._failure(error)
-        except (fireworks.APIError, *_UNREADABLE) as error:
-            failure = OutcomeUnknown(self._clean(str(error) or type(error).__name__))
-        raise failure from None  # the client's own error holds the request's headers, and so the key
-
-    def _failure(self, error: APIStatusError) -> ServiceError:
-        body = error.body if isinstance(error.body, Mapping) else {}
-        inner = body.get("error")
-        words = inner if isinstance(inner, Mapping) else body
-        message = words.get("message") or (inner if isinstance(inner, str) else None) or str(error)
-        said, status, code = self._clean(str(message)), error.status_code, words.get("code")
-        wait_s = retry_after_s(error.response.headers, time.time())
-        if status == TOO_MANY:
-            return RateLimited(said, retry_after_s=wait_s, code=None if code is None else str(code))
-        if status == 409:
-            exists = code in (ALREADY_EXISTS, "ALREADY_EXISTS") or "already exists" in said.lower()
-            return _Taken(said, exists=exists)
-        # a 503 is no word of the service but often a proxy's: behind it a job may have begun
-        if status in (408, 425) or status >= 500:
-            return OutcomeUnknown(said, retry_after_s=wait_s)
-        return RequestRejected(said, status=status, code=None if code is None else str(code))
-
-    def _clean(self, said: str) -> str:
-        return _KEYLIKE.sub("[key]", self.endpoint.scrub(said))[:MESSAGE_CHARACTERS]
-
-
-class _Taken(RequestRejected):
-    """HTTP 409: the id may be taken; ``exists`` where the service says so in as many words."""
-
-    def __init__(self, message: str, *, exists: bool) -> None:
-        self.exists = exists
-        super().__init__(message, status=409)
-
-
-def _unless_gone(call: Callable[[], T]) -> T | None:
-    """What ``call`` gives; None where the service says that there is no such thing."""
-    try:
-        return call()
-    except RequestRejected as no:
-        if no.status != 404:
-            raise
-        return None

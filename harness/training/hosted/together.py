@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Literal
 
 from harness.data.fingerprints import bytes_digest
 from harness.extras import require_extra
-from harness.models.endpoint import Endpoint, host_of, is_loopback
+from harness.models.endpoint import Endpoint
 from harness.models.profiles import TOGETHER
 from harness.models.remote import RemoteModel
 from harness.models.retry import TOO_MANY, retry_after_s
 from harness.records import Json
+from harness.training.hosted.downloads import keep, opened, ranged
 from harness.training.hosted.openai import MARK_DIGITS, MESSAGE_CHARACTERS, OpenAIProvider
 from harness.training.hosted.openai_objects import error_fields
 from harness.training.hosted.provider import (
@@ -43,7 +44,6 @@ from harness.training.hosted.provider import (
 from harness.training.hosted.request import JobRequest, Upload
 
 if TYPE_CHECKING:
-    import httpx
     from together import APIStatusError, Together
     from together.lib.types.fine_tuning import FinetuneRequest
 
@@ -264,19 +264,12 @@ class TogetherProvider:
         return [JobCheckpoint(f"{job}:{k}", k, f"{job}:{k}", losses.get(k, {})) for k in steps]
 
     # ----------------------------------------------------------------------- adapters
-    def fetch_adapter(self, job: str, step: int | None, archive: Path, most_bytes: int) -> None:
-        """Write the archive of a job's adapter, on from where an earlier attempt left it.
-
-        Args:
-            job: the job, which has succeeded.
-            step: of one of its checkpoints; None: the one from the end.
-            archive: the file; what is in it is taken for its beginning.
-            most_bytes: the longest archive that is taken.
-        """
+    def fetch_adapter(self, job: str, model: str, step: int | None, archive: Path, most_bytes: int) -> None:
+        """See ``GivesAdapters``."""
         from together import omit
 
         there = archive.stat().st_size if archive.exists() else 0
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
+        headers = ranged(there)
         with ExitStack() as stack, self._calling() as client:
             ask = partial(client.fine_tuning.with_streaming_response.content, checkpoint="adapter")
             try:
@@ -287,31 +280,9 @@ class TogetherProvider:
                     return
                 if not error.response.has_redirect_location:
                     raise
-                answer = self._elsewhere(error.response, headers, stack)
-            if answer.status_code == 416 and there:
-                return
-            if answer.status_code not in (200, 206):
-                raise OutcomeUnknown(f"{answer.url.host} answered {answer.status_code} to a download")
-            size = there if answer.status_code == 206 else 0
-            with archive.open("ab" if size else "wb") as file:
-                for piece in answer.iter_bytes():
-                    size += len(piece)
-                    if size > most_bytes:
-                        raise RequestRejected(f"the archive has more than {most_bytes:,} bytes", status=413)
-                    file.write(piece)
-
-    def _elsewhere(
-        self, response: httpx.Response, headers: Mapping[str, str], stack: ExitStack
-    ) -> httpx.Response:
-        """What lies at the address that the service names in place of an answer; it is shown no key."""
-        import httpx
-
-        place = response.next_request.url if response.next_request else httpx.URL("")
-        is_ours = self.endpoint.is_local and is_loopback(str(place))
-        if place.scheme != "https" and not is_ours:
-            raise RequestRejected(f"the archive is said to lie at {host_of(str(place))}, unencrypted")
-        client = stack.enter_context(httpx.Client(trust_env=not is_ours, timeout=self.endpoint.timeout_s))
-        return stack.enter_context(client.stream("GET", place, headers=dict(headers)))
+                place = error.response.next_request
+                answer = opened(str(place.url) if place else "", self.endpoint, headers, stack)
+            keep(answer, archive, there, most_bytes)
 
     # ----------------------------------------------------------------------- the request
     def body(self, request: JobRequest, training_file: str, validation_file: str | None) -> FinetuneRequest:

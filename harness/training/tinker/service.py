@@ -9,13 +9,13 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness.errors import HostedTrainingError, ModelError
 from harness.extras import require_extra
 from harness.models.endpoint import NO_KEY
-from harness.models.profiles import REHEARSAL_KEY, TINKER, TWIN
+from harness.models.profiles import REHEARSAL_KEY, TINKER, twin_of
 from harness.models.remote import RemoteModel
 from harness.records import Json
 
@@ -29,12 +29,16 @@ FINGERPRINT_KEY, STEP_KEY = "harness_fingerprint", "harness_step"  # what sessio
 PLACEHOLDER_KEY = "tml-no-key-needed"  # for a server of one's own: the SDK insists on the beginning
 FINAL = "harness-final"
 CLOSING_S = 10.0
+<<<<<<< HEAD
 _STATE = re.compile(r"(?:.*/)?harness-step-(\d+)")
 GARBAGE = (
     AttributeError,
     KeyError,
     TypeError,
 )  # what the SDK raises where an answer is JSON of another shape
+=======
+_STATE = re.compile(r"(?:.*/)?harness-step-([0-9]{1,9})")
+>>>>>>> merge
 UNKNOWN_CALL = (404, 405, 501)  # a server of an earlier wire
 
 
@@ -84,12 +88,12 @@ class TinkerService:
 
     def model(self, name: str, version: str | None = None) -> RemoteModel:
         """A base, or a checkpoint that was saved for sampling, as it answers there."""
-        profile = TWIN if self.api_key_env == REHEARSAL_KEY else TINKER
+        profile = twin_of(TINKER.name) if self.api_key_env == REHEARSAL_KEY else TINKER.name
         return RemoteModel(
             name,
             base_url=self.url + CHATS,
             api_key_env=self.api_key_env,
-            profile=profile.name,
+            profile=profile,
             version=version,
         )
 
@@ -229,7 +233,7 @@ def look(
                     finals.append(checkpoint)
                 elif step is not None and 0 < step <= steps:
                     states.append(SavedState(step, checkpoint.tinker_path))
-    final = max(finals, key=lambda found: found.time, default=None)
+    final = max(finals, key=lambda found: found.time.replace(tzinfo=found.time.tzinfo or UTC), default=None)
     ordered = tuple(sorted(states, key=lambda state: -state.step))
     return There(final, ordered, foreign, frozenset(others), is_searched)
 
@@ -239,18 +243,27 @@ def _search(rest: RestClient, fingerprint: str) -> Iterator[tuple[str, tuple[boo
     from tinker.types import SessionSearchRequest
 
     asked = SessionSearchRequest(user_metadata={FINGERPRINT_KEY: fingerprint}, limit=200)
+    seen: set[str] = set()
     while True:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the call is marked experimental
             page = rest.search_sessions(asked).result()
         for session in page.sessions:
             # a server may ignore the filter
+<<<<<<< HEAD
             named = (session.user_metadata or {}).get(FINGERPRINT_KEY)
             if named in (None, fingerprint):
                 is_open = session.status is None or session.status.type == "active"
                 yield session.session_id, (is_open, named is not None)
         if page.next_cursor is None or not page.sessions:
+=======
+            if (session.user_metadata or {}).get(FINGERPRINT_KEY, fingerprint) == fingerprint:
+                yield session.session_id, session.status is None or session.status.type == "active"
+        named = {session.session_id for session in page.sessions}
+        if page.next_cursor is None or named <= seen:  # a server that cannot page gives one for ever
+>>>>>>> merge
             return
+        seen |= named
         asked = asked.model_copy(update={"cursor": page.next_cursor})
 
 
@@ -290,7 +303,7 @@ def _step(checkpoint: Checkpoint) -> int | None:
     if checkpoint.checkpoint_type != "training" or named is None:
         return None
     told = (checkpoint.user_metadata or {}).get(STEP_KEY, named[1])
-    return int(named[1]) if told.isdecimal() and int(told) == int(named[1]) else None
+    return int(named[1]) if told.lstrip("0") == named[1].lstrip("0") else None
 
 
 # --------------------------------------------------------------------------- refusals, told to people

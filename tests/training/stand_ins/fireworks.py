@@ -52,6 +52,9 @@ class FireworksStand(Stand):
         }
         self.loaded: dict[tuple[str, str], int] = {}  # looks, by model and deployment
         self.contents: dict[str, bytes] = {}
+        self.files: dict[str, bytes] = {}  # of every tuned model, by name
+        self.most_a_part = 0  # bytes after which a download breaks; 0: none does
+        self.downloads: list[tuple[str, str]] = []  # a file, and the range of it that was asked for
         self._looks: dict[str, int] = {}
         super().__init__(scenario)
 
@@ -76,6 +79,8 @@ class FireworksStand(Stand):
     # ----------------------------------------------------------------------- the wire
     def wire(self, asked: Asked) -> Reply:
         """See ``Stand``."""
+        if asked.path.startswith("/storage/"):
+            return self._part(asked)
         if asked.headers.get("authorization") != f"Bearer {self.keys['FIREWORKS_API_KEY']}":
             return Reply({"code": 16, "message": "who is it?", "details": []}, 401)
         if asked.path == "/inference/v1/chat/completions":
@@ -96,6 +101,7 @@ class FireworksStand(Stand):
             ("POST", "supervisedFineTuningJobs", True, "cancel"): self._cancel,
             ("POST", "supervisedFineTuningJobs", True, "resume"): self._resume,
             ("GET", "models", True, None): self._show_model,
+            ("GET", "models", True, "getDownloadEndpoint"): self._show_files,
             ("GET", "deployments", True, None): self._show_deployment,
             ("POST", "deployedModels", False, None): self._load,
             ("GET", "deployedModels", False, None): self._list_loaded,
@@ -234,6 +240,31 @@ class FireworksStand(Stand):
         )
         self.models[name] = "READY"  # at the next look
         return Reply(told)
+
+    def _show_files(self, asked: Asked, id: str) -> Reply:
+        from fireworks.types import ModelGetDownloadEndpointResponse
+
+        name = asked.path.removeprefix("/v1/").partition(":")[0]
+        if name not in self.models:
+            return refused("NOT_FOUND", f"model {name} not found")
+        told = {
+            "filenameToSignedUrls": {file: f"{self.url}/storage/{file}?signed=secret" for file in self.files}
+        }
+        return Reply(shown(ModelGetDownloadEndpointResponse, told, frozenset(), self.scenario.extra))
+
+    def _part(self, asked: Asked) -> Reply:
+        """A file, from the byte on that is asked for."""
+        assert "authorization" not in asked.headers, "a signed address is shown no key"
+        name, wanted = asked.path.removeprefix("/storage/"), asked.headers.get("range", "")
+        whole = self.files[name]
+        first = int(wanted.removeprefix("bytes=").rstrip("-") or 0)
+        self.downloads.append((name, wanted))
+        if first >= len(whole):
+            return Reply(b"", 416)
+        rest = whole[first:]
+        sent = rest[: self.most_a_part or len(rest)]
+        headers = {"Content-Length": str(len(rest)), **({"Connection": "close"} if sent != rest else {})}
+        return Reply(sent, 206 if wanted else 200, headers)
 
     def _show_deployment(self, _: Asked, id: str) -> Reply:
         from fireworks.types import Deployment

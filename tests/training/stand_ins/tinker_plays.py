@@ -254,7 +254,7 @@ def _hurry(kill: tuple[int, bool] | None) -> None:
 
     asyncio.sleep = soon
     time.time = lambda: now() + slept[0]
-    time.sleep = wait
+    time.sleep = wait  # type: ignore[assignment]
     httpx.AsyncClient.send = sending  # type: ignore[method-assign]
     import anyio
 
