@@ -29,16 +29,9 @@ FINGERPRINT_KEY, STEP_KEY = "harness_fingerprint", "harness_step"  # what sessio
 PLACEHOLDER_KEY = "tml-no-key-needed"  # for a server of one's own: the SDK insists on the beginning
 FINAL = "harness-final"
 CLOSING_S = 10.0
-<<<<<<< HEAD
-_STATE = re.compile(r"(?:.*/)?harness-step-(\d+)")
-GARBAGE = (
-    AttributeError,
-    KeyError,
-    TypeError,
-)  # what the SDK raises where an answer is JSON of another shape
-=======
 _STATE = re.compile(r"(?:.*/)?harness-step-([0-9]{1,9})")
->>>>>>> merge
+# what the SDK raises where an answer is JSON of another shape
+GARBAGE = (AttributeError, KeyError, TypeError)
 UNKNOWN_CALL = (404, 405, 501)  # a server of an earlier wire
 
 
@@ -250,18 +243,12 @@ def _search(rest: RestClient, fingerprint: str) -> Iterator[tuple[str, tuple[boo
             page = rest.search_sessions(asked).result()
         for session in page.sessions:
             # a server may ignore the filter
-<<<<<<< HEAD
-            named = (session.user_metadata or {}).get(FINGERPRINT_KEY)
-            if named in (None, fingerprint):
+            mark = (session.user_metadata or {}).get(FINGERPRINT_KEY)
+            if mark in (None, fingerprint):
                 is_open = session.status is None or session.status.type == "active"
-                yield session.session_id, (is_open, named is not None)
-        if page.next_cursor is None or not page.sessions:
-=======
-            if (session.user_metadata or {}).get(FINGERPRINT_KEY, fingerprint) == fingerprint:
-                yield session.session_id, session.status is None or session.status.type == "active"
+                yield session.session_id, (is_open, mark is not None)
         named = {session.session_id for session in page.sessions}
         if page.next_cursor is None or named <= seen:  # a server that cannot page gives one for ever
->>>>>>> merge
             return
         seen |= named
         asked = asked.model_copy(update={"cursor": page.next_cursor})
