@@ -3,6 +3,7 @@
 Counted is what must not happen: a job that succeeded and led to no answer, a job paid twice, an error that
 is none of the harness's or has no mend or shows a key, spending beyond the cap, and requests to an address
 that nobody has configured. ``--only openai,azure`` plays some.
+Tinker has no job: ``tinker`` plays its steps, and what is paid twice is beyond the stated bound.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from benchmarks.results import Options, Result
 
 sys.path.append(str(Path(__file__).parent.parent / "tests" / "training"))
 
-from stand_ins.conformance import BACKENDS, backend, draw, play, write_rows
+from stand_ins import tinker_plays
+from stand_ins.conformance import BACKENDS, Outcome, backend, draw, play, write_rows
 
 SCENARIOS = 200
-SERVICES = dict.fromkeys(BACKENDS)
+SERVICES = dict.fromkeys((*BACKENDS, tinker_plays.SERVICE))
 NEVER = ("unusable", "paid twice", "tracebacks", "over the cap", "astray")
 HEADER = ("service", "scenarios", "answered", "led out", "lives", "requests", *NEVER)
 
@@ -41,12 +43,10 @@ def measure(options: Options) -> list[Result]:
 
 
 def _played(name: str, scenarios: int) -> Counter[str]:
-    kind, found, began = backend(name), Counter[str](), time.monotonic()
+    found, began = Counter[str](), time.monotonic()
     for seed in range(scenarios):
         with tempfile.TemporaryDirectory() as place:
-            write_rows(Path(place))
-            given = draw(kind, seed)
-            out = play(kind, given, Path(place))
+            given, out = _play(name, seed, Path(place))
         found["scenarios"] += 1
         found["answered" if out.ended == "answered" else "led out"] += 1
         found["lives"] += out.lives
@@ -57,3 +57,13 @@ def _played(name: str, scenarios: int) -> Counter[str]:
             print(f"{name} {seed}: {given}\n  {out}", flush=True)
     print(f"{name}: {scenarios} scenarios in {time.monotonic() - began:.0f} s", flush=True)
     return found
+
+
+def _play(name: str, seed: int, place: Path) -> tuple[object, Outcome]:
+    if name == tinker_plays.SERVICE:
+        steps = tinker_plays.draw(seed)
+        return steps, tinker_plays.play(steps, place)
+    write_rows(place)
+    kind = backend(name)
+    given = draw(kind, seed)
+    return given, play(kind, given, place)

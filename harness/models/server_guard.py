@@ -1,10 +1,12 @@
-"""Runs a command, and ends it with all that it has started when standard input closes.
+"""Runs a command, and ends it with all that it has started when standard input closes or its parent is gone.
 
-The process that holds the other end may be killed: then nobody could end what it has started. Run as a file,
-with nothing but the standard library, since it stays for as long as the command does.
+The process that holds the other end may be killed, and one that it has forked may hold that end still: then
+nobody could end what it has started. Run as a file, with nothing but the standard library, since it stays for
+as long as the command does.
 """
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from contextlib import suppress
 from functools import partial
 
 PATIENCE_S = 10.0
+LOOK_S = 1.0  # between two looks at whether the parent is there
 
 
 def main() -> None:
@@ -26,9 +29,12 @@ def main() -> None:
         late.daemon = True
         late.start()
 
+    parent = os.getppid()
+
     def watch() -> None:
-        while os.read(0, 1):
-            pass
+        while os.getppid() == parent:
+            if select.select([0], [], [], LOOK_S)[0] and not os.read(0, 1):
+                break
         end()
 
     signal.signal(signal.SIGTERM, end)

@@ -31,7 +31,7 @@ LAST_LINES, LONGEST_LINE = 20, 160
 LOOK_S = 0.2  # between two looks at whether it is ready
 LISTENING = "0A"  # a socket's state in /proc/net/tcp
 STARTS = 3  # another program may take the port between its choice and its use
-_SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)S?$", re.IGNORECASE)
+_SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL)S?(?:_|\d|$)", re.IGNORECASE)
 _TAKEN = re.compile(r"address already in use|errno 98", re.IGNORECASE)
 
 

@@ -47,11 +47,12 @@ def test_it_is_shown_no_key_and_ends_with_all_that_it_has_started(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "s3cret")
     monkeypatch.setenv("HF_TOKEN", "s3cret")
+    monkeypatch.setenv("OPENAI_API_KEY_2", "s3cret")
     process = ServerProcess(launch(tmp_path, "--fault", "has-children", env={"OWN": "1"}), {}, 1, Silent())
     assert process.get("/health").status_code == 200
     environment = json.loads((tmp_path / "environment.json").read_text())
     assert environment["OWN"] == environment["HF_HUB_OFFLINE"] == "1"
-    assert not {"OPENAI_API_KEY", "HF_TOKEN"} & set(environment)
+    assert not {"OPENAI_API_KEY", "OPENAI_API_KEY_2", "HF_TOKEN"} & set(environment)
     child = int((tmp_path / "child.pid").read_text())
     process.end()
     assert not process.is_alive
@@ -77,14 +78,21 @@ def test_one_that_other_machines_reach_is_ended(tmp_path: Path) -> None:
         ServerProcess(launch(tmp_path, "--host", "0.0.0.0"), {}, 1, Silent())
 
 
-def test_it_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("forks", [False, True], ids=["alone", "with a fork that lives on"])
+def test_it_ends_with_a_parent_that_is_killed(tmp_path: Path, forks: bool) -> None:
+    """A fork holds the parent's end of the guard's standard input."""
     script = f"""
+import os
 import time
 from pathlib import Path
 from test_server_life import launch
 from harness.models.progress import Silent
 from harness.models.server_process import ServerProcess
 process = ServerProcess(launch(Path({str(tmp_path)!r}), "--fault", "has-children"), {{}}, 1, Silent())
+if {forks} and not (fork := os.fork()):
+    os.close(1)
+    time.sleep(15)
+    os._exit(0)
 print("ready", flush=True)
 time.sleep(60)
 """

@@ -296,3 +296,14 @@ def test_where_the_service_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked.endpoint.key_variable == "TINKER_API_KEY"
     assert look(service_of(Wire()), Wire().rest(), "f", BASE, 8, 9).states == ()
     assert examples(1)[0].supervised
+
+
+def test_a_run_that_nobody_has_named_is_not_taken_for_ours() -> None:
+    """A server that ignores the filter and shows no marks would have any other training answer."""
+    wire = Wire()
+    other = Machine(wire).train(job_of("e" * 64))
+    for run in wire.runs.values():
+        run.marks.clear()
+    wire.sessions = {name: {} for name in wire.sessions}
+    wire.ignores_filter = True
+    assert Machine(wire).train(JOB).model != other.model

@@ -84,6 +84,7 @@ class Wire:
         self.killed_at, self.after = -1, False
         self.refuse: Callable[[str], BaseException | None] = lambda call: None
         self.searches = True
+        self.ignores_filter = False
 
     def call(self, name: str, do: Callable[[], Any]) -> Any:
         """One call of the SDK's, done as it is sent."""
@@ -193,7 +194,9 @@ class Wire:
         if not self.searches:
             raise refused(404, "Not Found")
         names = [
-            name for name, marks in self.sessions.items() if asked.user_metadata.items() <= marks.items()
+            name
+            for name, marks in self.sessions.items()
+            if self.ignores_filter or asked.user_metadata.items() <= marks.items()
         ]
         names = names[::-1]
         start = 0 if asked.cursor is None else names.index(asked.cursor.last_session_id) + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -298,26 +299,37 @@ class _Training:
                 service.close("success" if is_made else "interrupted").result(timeout=CLOSING_S)
 
     def _opened(self, service: ServiceClient, found: SavedState | None) -> TrainingClient:
-        job = self._job
+        from tinker import BadRequestError
+
         try:
             with self._service.calling():
                 if found is None:
-                    return service.create_lora_training_client(
-                        job.base,
-                        rank=job.adapter.rank,
-                        seed=job.seed,
-                        train_mlp=job.adapter.mlp,
-                        train_attn=job.adapter.attention,
-                        train_unembed=job.adapter.unembedding,
-                        user_metadata=self._marks,
+                    return self._created(service)
+                try:
+                    return service.create_training_client_from_state_with_optimizer(
+                        found.path, user_metadata=self._marks
                     ).result()
-                return service.create_training_client_from_state_with_optimizer(
-                    found.path, user_metadata=self._marks
-                ).result()
+                except BadRequestError:  # a server of an earlier wire loads into what is there
+                    client = self._created(service)
+                    with warnings.catch_warnings(action="ignore", category=FutureWarning):
+                        client.load_state_with_optimizer(found.path).result()
+                    return client
         except TinkerFault as fault:
             if found is not None and fault.status in (400, 404, 410):
                 raise _StateGone from None
             raise
+
+    def _created(self, service: ServiceClient) -> TrainingClient:
+        adapter = self._job.adapter
+        return service.create_lora_training_client(
+            self._job.base,
+            rank=adapter.rank,
+            seed=self._job.seed,
+            train_mlp=adapter.mlp,
+            train_attn=adapter.attention,
+            train_unembed=adapter.unembedding,
+            user_metadata=self._marks,
+        ).result()
 
     def _steps(self, client: TrainingClient, done: int, sent: _Sent, tick: Callable[[], None]) -> None:
         from tinker.types import AdamParams

@@ -30,6 +30,8 @@ PLACEHOLDER_KEY = "tml-no-key-needed"  # for a server of one's own: the SDK insi
 FINAL = "harness-final"
 CLOSING_S = 10.0
 _STATE = re.compile(r"(?:.*/)?harness-step-([0-9]{1,9})")
+# what the SDK raises where an answer is JSON of another shape
+GARBAGE = (AttributeError, KeyError, TypeError)
 UNKNOWN_CALL = (404, 405, 501)  # a server of an earlier wire
 
 
@@ -101,19 +103,23 @@ class TinkerService:
         """A client with a session of its own, which carries the training's name."""
         from tinker import ServiceClient
 
+        from harness.training.tinker.wire import StayingHolder
+
+        marks = {FINGERPRINT_KEY: fingerprint}
         with self.calling():
-            return ServiceClient(
-                user_metadata={FINGERPRINT_KEY: fingerprint}, base_url=self.url, api_key=self._key()
-            )
+            client = ServiceClient(user_metadata=marks, base_url=self.url, api_key=self._key())
+            client._session_holder = StayingHolder(marks, base_url=self.url, api_key=self._key())
+            return client
 
     @contextmanager
     def looking(self) -> Iterator[RestClient]:
         """A client that only looks, closed afterwards; the SDK's own stays open as long as the process."""
         from tinker import RestClient
-        from tinker.lib.internal_client_holder import InternalClientHolder
+
+        from harness.training.tinker.wire import StayingHolder
 
         with self.calling():
-            holder = InternalClientHolder(base_url=self.url, api_key=self._key(), _skip_session=True)
+            holder = StayingHolder(base_url=self.url, api_key=self._key(), _skip_session=True)
         try:
             yield RestClient(holder)
         finally:
@@ -154,7 +160,7 @@ class TinkerService:
             raise TinkerFault(message, error.status_code, may_pass=may_pass) from None
         except (RetryableException, concurrent.futures.CancelledError) as error:
             raise TinkerFault(clean(str(error)) or "the request was dropped", may_pass=True) from None
-        except (tinker.TinkerError, ValueError, RuntimeError, TimeoutError, OSError) as error:
+        except (tinker.TinkerError, ValueError, RuntimeError, TimeoutError, OSError, *GARBAGE) as error:
             # the SDK wraps refusals of results in ValueError, and calls after one in RuntimeError
             inner = error.__cause__
             status = inner.status_code if isinstance(inner, tinker.APIStatusError) else None
@@ -190,11 +196,12 @@ def look(
     Raises:
         TinkerFault: it cannot be looked at. Nothing may be begun then: it might be there.
     """
-    sessions = dict.fromkeys(known, False)  # whether somebody else may be at it
+    ours = dict.fromkeys(known, (False, True))
+    sessions = ours  # whether somebody else may be at it, and whether it carries the name
     is_searched = True
     try:
         with service.calling():
-            sessions = {**dict(_search(rest, fingerprint)), **sessions}
+            sessions = {**dict(_search(rest, fingerprint)), **ours}
     except TinkerFault as fault:
         if fault.status not in UNKNOWN_CALL:
             raise
@@ -203,9 +210,9 @@ def look(
     states: list[SavedState] = []
     others: set[tuple[str, datetime]] = set()
     foreign = 0
-    for session, is_open in sessions.items():
+    for session, (is_open, is_named) in sessions.items():
         for run, checkpoints in _runs(service, rest, session):
-            if not _is_ours(run, fingerprint, base, rank):
+            if not _is_ours(run, fingerprint, base, rank, is_named=is_named):
                 foreign += 1
                 continue
             if is_open:
@@ -224,8 +231,8 @@ def look(
     return There(final, ordered, foreign, frozenset(others), is_searched)
 
 
-def _search(rest: RestClient, fingerprint: str) -> Iterator[tuple[str, bool]]:
-    """Sessions that carry the name, and whether nobody has ended each."""
+def _search(rest: RestClient, fingerprint: str) -> Iterator[tuple[str, tuple[bool, bool]]]:
+    """Sessions that may be ours; whether nobody has ended each, and whether it is shown to carry the name."""
     from tinker.types import SessionSearchRequest
 
     asked = SessionSearchRequest(user_metadata={FINGERPRINT_KEY: fingerprint}, limit=200)
@@ -236,8 +243,10 @@ def _search(rest: RestClient, fingerprint: str) -> Iterator[tuple[str, bool]]:
             page = rest.search_sessions(asked).result()
         for session in page.sessions:
             # a server may ignore the filter
-            if (session.user_metadata or {}).get(FINGERPRINT_KEY, fingerprint) == fingerprint:
-                yield session.session_id, session.status is None or session.status.type == "active"
+            mark = (session.user_metadata or {}).get(FINGERPRINT_KEY)
+            if mark in (None, fingerprint):
+                is_open = session.status is None or session.status.type == "active"
+                yield session.session_id, (is_open, mark is not None)
         named = {session.session_id for session in page.sessions}
         if page.next_cursor is None or named <= seen:  # a server that cannot page gives one for ever
             return
@@ -268,8 +277,9 @@ def _runs(
         yield run, checkpoints
 
 
-def _is_ours(run: TrainingRun, fingerprint: str, base: str, rank: int) -> bool:
-    named = (run.user_metadata or {}).get(FINGERPRINT_KEY, fingerprint)
+def _is_ours(run: TrainingRun, fingerprint: str, base: str, rank: int, *, is_named: bool) -> bool:
+    """Whether it, or else its session, carries the name; a run that is not named might be any training's."""
+    named = (run.user_metadata or {}).get(FINGERPRINT_KEY, fingerprint if is_named else None)
     is_alike = run.base_model == base and run.is_lora and run.lora_rank in (None, rank)
     return named == fingerprint and is_alike and not run.corrupted
 
@@ -293,6 +303,9 @@ def told(fault: TinkerFault, service: TinkerService, base: str, session: str | N
         hint = f"check the address and the network, then {again}"
     elif status in (401, 403):
         hint = "check that the key belongs to this service, has not been withdrawn, and may train models."
+    elif status < 400:
+        problem = f"{service.url} sends requests on to another address, where no key is sent."
+        hint = "give base_url the address that answers itself."
     elif status == 402:
         hint = f"the account's billing stands in the way: see the service's console, then {again}"
     elif status == 404 and session is None:
@@ -301,7 +314,7 @@ def told(fault: TinkerFault, service: TinkerService, base: str, session: str | N
         problem, hint = "the session at the service has ended.", again
     elif status == 429:
         hint = f"the service is busy: {again}"
-    elif status >= 500:
+    elif status >= 500 or status in (408, 409):
         hint = again
     else:
         hint = (
