@@ -183,7 +183,9 @@ def test_a_submission_of_unknown_outcome_is_found_and_not_repeated(lab: Lab, fau
         assert len(stand.begun) == 1
 
 
-def test_a_job_that_is_taken_and_not_shown_yet_is_no_reason_for_another(lab: Lab) -> None:
+def test_a_job_that_is_taken_and_not_shown_yet_is_no_reason_for_another(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another machine's: its id is taken, and neither the listing nor its own address has it yet."""
     with FireworksStand(Scenario()) as stand:
         show, late = stand._show_job, iter((True,))
@@ -193,7 +195,8 @@ def test_a_job_that_is_taken_and_not_shown_yet_is_no_reason_for_another(lab: Lab
 
         made(stand, lab)
         begun = [*stand.begun]
-        stand._show_job, stand._list_jobs = hidden, lambda asked, _: Reply({})  # type: ignore[method-assign]
+        monkeypatch.setattr(stand, "_show_job", hidden)
+        monkeypatch.setattr(stand, "_list_jobs", lambda asked, _: Reply({}))
         stand.models.clear()
         stand._looks.clear()
         stand.proves(made(stand, elsewhere(lab)))

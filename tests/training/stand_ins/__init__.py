@@ -82,7 +82,8 @@ class Stand:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         #: Where redirects lead: it belongs to nobody, and may not be asked.
-        self.elsewhere = Loopback(lambda asked: Reply(), {})
+        self.elsewhere = Loopback(self._astray, {})
+        self.astray: list[Asked] = []  # what it was asked nevertheless
         moved = {
             n: replace(fault, to=f"{self.elsewhere.url}/x")
             for n, fault in scenario.faults.items()
@@ -128,6 +129,15 @@ class Stand:
     def url(self) -> str:
         """Where it listens; no path."""
         return self.server.url
+
+    def _astray(self, asked: Asked) -> Reply:
+        if not self.may_leave(asked):
+            self.astray.append(asked)
+        return Reply()
+
+    def may_leave(self, asked: Asked) -> bool:
+        """Whether a redirect of that request may be followed: none may, where no address is signed."""
+        return False
 
     @property
     def requests(self) -> list[tuple[str, str]]:

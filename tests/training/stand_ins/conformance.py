@@ -224,7 +224,7 @@ def play(kind: type[Stand], given: Play, folder: Path) -> Outcome:
                 break
             stand.user_acts()
         out.billed, out.requests = stand.billed, len(stand.requests)
-        out.astray = bool(stand.elsewhere.requests)
+        out.astray = bool(stand.astray)
         out.tracebacks += _shown_in(store, stand)
         if out.lives == 1 and out.ended == "answered":  # what was asked for it counts
             out.over_cap |= ledger.spent_usd < (stand.asks_usd or 0.0)
