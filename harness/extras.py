@@ -35,7 +35,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ray": ("ray",),
         "s3": ("fsspec", "s3fs"),
         "serve": ("fastapi", "uvicorn"),
-        "tinker": ("tinker", "zstandard"),
+        "tinker": ("httpx", "tinker", "zstandard"),
         "together": ("together", "zstandard"),
         "twin": ("python_multipart", "starlette", "typing_extensions", "uvicorn"),
     }

@@ -16,7 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # a room of an extra is imported lazily by the others, and may import it at the top of a file
 ROOMS = {
     "twin": ("harness/testing/fake_openai/", "harness/testing/fake_tinker/"),
-    "tinker": ("harness/testing/fake_tinker/",),
+    "tinker": ("harness/testing/fake_tinker/", "harness/training/tinker/wire.py"),
     "local": ("harness/training/local/",),
 }
 DISTRIBUTIONS = packages_distributions()  # reads every installed file: once

@@ -326,7 +326,7 @@ def test_a_share_that_leaves_a_side_empty_is_refused() -> None:
         split_rows(classes([10]), heldout=0.04)
     with pytest.raises(UsageError, match="leaves the training side empty"):
         split_rows(classes([10]), heldout=0.96)
-    with pytest.raises(UsageError, match="1 rows cannot be split"):
+    with pytest.raises(UsageError, match="1 row cannot be split"):
         split_rows(classes([1]), heldout=0.5)
 
 

@@ -132,7 +132,8 @@ class FireworksProvider(FireworksModels):
         if len(sent.content) <= MOST_BYTES_AT_ONCE:
             with self._calling() as client:
                 file = (sent.name, sent.content)
-                client.datasets.upload(id, file=file, timeout=UPLOAD_TIMEOUT_S)
+                # whatever is no object, a proxy has said: the dataset may be empty
+                read(client.datasets.upload(id, file=file, timeout=UPLOAD_TIMEOUT_S))
             return
         import httpx
 
