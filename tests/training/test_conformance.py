@@ -34,6 +34,12 @@ def test_whatever_is_drawn_it_ends_in_an_answer_or_in_a_sentence_that_leads_out(
     played(kind, tmp_path, draw(kind, SEED))
 
 
+@pytest.mark.parametrize(("service", "seed"), [("fireworks", 165), ("fireworks", 190), ("together", 44)])
+def test_scenarios_that_once_led_nowhere(service: str, seed: int, tmp_path: Path) -> None:
+    kind = backend(service)
+    played(kind, tmp_path, draw(kind, seed))
+
+
 def test_every_documented_word_is_taken_for_what_it_is(kind: type[Stand], tmp_path: Path) -> None:
     words = services()[kind.service].statuses
     if words is None:
