@@ -308,7 +308,7 @@ class BatchSender:
             return RETRIES.call(request, should_retry=verdict, sleep=self.sleep)
         except OpenAIError as error:
             reason = failure_of(error, self.endpoint.scrub).reason
-        except (ValueError, RecursionError, AttributeError) as error:  # of the SDK, which cannot read it
+        except (ValueError, RecursionError, AttributeError, TypeError) as error:  # of the SDK
             reason = self.endpoint.scrub(f"its answer cannot be read ({type(error).__name__}: {error})")
         raise ModelError(
             f"the Batch API at {self.endpoint.url}: {reason}\n"
