@@ -86,12 +86,12 @@ def capture(given: argparse.Namespace) -> int:
     spending = Money(ledger, lambda: prices).on(model.billed_as)
     decoding = Decoding(max_new_tokens=given.max_new_tokens)
     recording = Capture(model, decoding, given.as_trained, schema, spending)
-    # what is on its way when the process is told to end is paid for, and comes yet
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = Drawn(sys.stderr) if sys.stderr.isatty() else Printed(sys.stderr.write, steps=True)
     for note in schema_notes(model, schema):
         _print(note)
     failed, status = 0, 0
+    # what is on its way when the process is told to end is paid for, and comes yet
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for suite in suites:
             matched = recording.record(suite, given.out, progress)
@@ -107,6 +107,7 @@ def capture(given: argparse.Namespace) -> int:
         _print(f"{given.out}: {numbers.plural(came, 'answer')}{more}")
         if ledger.lines():
             _print(f"paid now: {numbers.usd(ledger.spent_usd)}")
+        signal.signal(signal.SIGTERM, before)
     if failed or status:
         _print("The same command goes on where this one ended, and asks again for what failed.")
     return status or int(failed > 0)
