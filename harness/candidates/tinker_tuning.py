@@ -75,12 +75,10 @@ class TinkerTuning(BaseCandidate):
     Rows become the tokens, masks, batches and rates of ``LoRA``; the service computes the gradients. The same
     rows, base and settings are one training: a second run finds it and pays nothing.
 
-    Args:
+    Args (see ``LoRA`` for the others):
         base: the model to tune, as the service names it: ``Qwen/Qwen3-8B``.
         tokenizer: the base's, a Hugging Face id or a local folder (None: the base's own id).
-        train, dev, replay, stratify: as in ``LoRA``; the development rows are measured at the service, which
-            bills their tokens, too.
-        epochs, learning_rate, warmup, weight_decay, batch_rows, max_tokens, dev_evaluations: as in ``LoRA``.
+        dev: development rows, measured at the service, which bills their tokens, too.
         rank: of the adapters. Their scale is the service's own.
         train_mlp, train_attn, train_unembed: which layers get adapters.
         save_every: steps between two states that a killed training goes on from.
