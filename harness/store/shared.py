@@ -69,7 +69,13 @@ class SharedStore:
 
     def __init__(self, url: str, folder: Path, say: Callable[[str], None]) -> None:
         self.url, self._folder, self._say = url.rstrip("/"), folder, say
-        if urlsplit(url).username is not None:
+        try:
+            is_named = urlsplit(url).username is not None
+        except ValueError as error:  # brackets of an IPv6 address that are none
+            raise UsageError(
+                f"--harness-store={url}: {error}.\n  hint: write it as s3://bucket/path; or name a folder."
+            ) from error
+        if is_named:
             raise UsageError(
                 "--harness-store: the address holds a name or secret before an @; reports show commands.\n"
                 "  hint: leave it out; credentials are taken from the environment, such as AWS_ACCESS_KEY_ID."

@@ -237,6 +237,7 @@ def test_every_table_is_shared_by_its_own_key(tmp_path: Path) -> None:
     ("url", "says"),
     [
         ("s3://key:secret@bucket/x", "credentials are taken from the environment"),
+        ("ftpx://[host/x", "write it as s3://bucket/path"),
         ("ftpx://host/x", r"(?s)Protocol not known: ftpx.*hint: pip install"),
     ],
 )
